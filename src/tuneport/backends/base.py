@@ -1,0 +1,166 @@
+"""The one interface that every provider implements. Five methods make a backend; the rest has a default."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from tuneport.errors import ProviderError, UnsupportedError
+from tuneport.types import (
+    Checkpoint,
+    Completion,
+    Found,
+    JobEvent,
+    JobState,
+    JobStatus,
+    MetricPoint,
+    PreparedData,
+    Quote,
+    RemoteFile,
+    TuneSpec,
+)
+
+if TYPE_CHECKING:
+    from tuneport.manifests import Manifest
+    from tuneport.settings import Settings
+
+
+class FineTuneBackend(ABC):
+    """One provider. Holds a client and a manifest, and no job state: any process can ask about any job.
+
+    Every method raises `ProviderError` (mapped by status, see `errors`) for what the provider refused or could not
+    answer. `spec.model` is always this backend's own model id.
+    """
+
+    statuses: ClassVar[dict[str, JobStatus]]
+    """The provider's own status words to ours, each exactly once. See `status_of` for words that are not here."""
+
+    settle_seconds: ClassVar[float] = 15.0
+    """How long the provider's lists may lag: ABSENT counts only when it is still the answer after this time."""
+
+    def __init__(self, manifest: Manifest, settings: Settings) -> None:
+        self.manifest = manifest
+        self.settings = settings
+        self.name = manifest.name
+
+    @abstractmethod
+    def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
+        """Upload the files, wait for the provider's validation where it has one, and yield each file when it is there.
+
+        May be called again after a crash: what is already there by content hash is reused. Blocks as long as the
+        provider takes; raises DatasetError where the provider's validation refuses the file.
+        """
+
+    @abstractmethod
+    def submit(self, spec: TuneSpec, files: Sequence[RemoteFile], *, token: str) -> JobState:
+        """Start the job: the call that spends money. Sent once, never retried; `token` travels with the remote job.
+
+        An `UnavailableError` means that nobody knows whether it started: ask `find(token)`. Any other error means
+        that it did not.
+        """
+
+    @abstractmethod
+    def find(self, token: str) -> Found:
+        """Say what became of the submit that carried `token`. UNKNOWN rather than an exception when in doubt."""
+
+    @abstractmethod
+    def fetch(self, remote_id: str) -> JobState:
+        """Ask for the job's state now. NotFoundError only where the provider says that there is no such job."""
+
+    @abstractmethod
+    def cancel(self, remote_id: str) -> JobState:
+        """Ask for the job to stop, and return its state, which may still be `cancelling`.
+
+        Of a finished job: no change, no error.
+        """
+
+    def fetch_many(self, remote_ids: Iterable[str]) -> Iterable[tuple[str, JobState | ProviderError]]:
+        """Fetch each; one failure does not hide the others. Override where a list call is cheaper."""
+        for remote_id in remote_ids:
+            try:
+                yield remote_id, self.fetch(remote_id)
+            except ProviderError as error:
+                yield remote_id, error
+
+    def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:
+        """The job's events, oldest first; those after the event whose id is `after`, if given."""
+        self._unsupported("events")
+
+    def metrics(self, remote_id: str) -> Sequence[MetricPoint]:
+        self._unsupported("metrics")
+
+    def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
+        self._unsupported("checkpoints")
+
+    def pause(self, remote_id: str) -> JobState:
+        self._unsupported("pausing a job")
+
+    def resume(self, remote_id: str) -> JobState:
+        self._unsupported("resuming a job")
+
+    def delete(self, remote_id: str) -> None:
+        self._unsupported("deleting a job")
+
+    def list_jobs(self) -> Iterable[JobState]:
+        """All jobs that the account has, tuneport's or not, newest first."""
+        self._unsupported("listing jobs")
+
+    def list_files(self) -> Iterable[RemoteFile]:
+        self._unsupported("listing files")
+
+    def list_models(self) -> Iterable[str]:
+        self._unsupported("listing models")
+
+    def read_file(self, file_id: str) -> bytes:
+        self._unsupported("reading a file back")
+
+    def delete_file(self, file_id: str) -> None:
+        self._unsupported("deleting a file")
+
+    def download(self, remote_id: str, folder: Path, *, merged: bool = False) -> Path:
+        """Fetch the tuned weights into `folder` and return where they lie."""
+        self._unsupported("downloading weights")
+
+    def quote(self, spec: TuneSpec, files: Sequence[RemoteFile]) -> Quote | None:
+        """The provider's own price for the job, or None where it gives none."""
+        return None
+
+    def deploy(self, model: str, **options: Any) -> str:
+        self._unsupported("deploying a model")
+
+    def undeploy(self, deployment: str) -> None:
+        self._unsupported("deployments")
+
+    def deployments(self) -> Iterable[str]:
+        self._unsupported("deployments")
+
+    def complete(
+        self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
+    ) -> Completion | Iterator[str]:
+        """Answer a chat: a Completion, or with `stream` an iterator over pieces of its text.
+
+        `messages` are in OpenAI's shape; `options` take OpenAI's names (`max_tokens`, `temperature`, `tools` ...).
+        """
+        self._unsupported("completing a prompt")
+
+    def complete_many(
+        self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], **options: Any
+    ) -> Iterator[Completion]:
+        """Answer many chats, in order, each as it is ready. Override where the backend batches."""
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            yield from pool.map(lambda messages: self.complete(model, messages, **options), conversations)
+
+    def score(
+        self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], choices: Sequence[str]
+    ) -> Iterator[list[float]]:
+        """For each chat, the log-likelihood of each of `choices` as the next assistant message, in nats."""
+        self._unsupported("scoring answers by likelihood")
+
+    def close(self) -> None:  # noqa: B027 - a default, not a forgotten abstract method
+        """Release clients and child processes. The backend is not used afterwards."""
+
+    def _unsupported(self, capability: str) -> NoReturn:
+        raise UnsupportedError(f"the backend {self.name} does not support {capability}")

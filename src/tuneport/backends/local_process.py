@@ -1,0 +1,126 @@
+"""Child processes of the local backend: a clean environment, an identity that pid reuse cannot forge, and locks.
+
+A trainer outlives the process that started it, so nothing here relies on being its parent: whether it lives is read
+from the lock it holds and from what the operating system says about its pid.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+_HARMLESS = frozenset({"TOKENIZERS_PARALLELISM"})
+_USER_AND_PASSWORD_IN_URL = re.compile(r"://[^/\s@]*:[^/\s@]+@")
+_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
+_SHORTEST_SECRET = 8  # characters; a shorter value would match by chance
+
+
+def clean_environment(environment: Mapping[str, str], secrets: Iterable[str] = ()) -> dict[str, str]:
+    """`environment` without what may be a secret: by name, by holding one of `secrets`, or a password in a URL.
+
+    Proxies stay, password or not: without them a child behind one cannot fetch a model from the hub.
+    """
+    known = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
+    kept = {}
+    for name, value in environment.items():
+        if name in _HARMLESS or name.lower() in _PROXIES:
+            kept[name] = value
+            continue
+        if _SECRET_NAME.search(name) or _USER_AND_PASSWORD_IN_URL.search(value):
+            continue
+        if any(secret in value for secret in known):
+            continue
+        kept[name] = value
+    if "PYTHONPATH" in kept:  # the child works in another folder, where relative entries mean something else
+        kept["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in kept["PYTHONPATH"].split(":"))
+    return kept | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": kept.get("TOKENIZERS_PARALLELISM", "false")}
+
+
+def boot_id() -> str:
+    """What tells one boot of this machine from another; empty where the system has no such thing."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""
+
+
+def start_time(pid: int) -> str | None:
+    """When the process `pid` started, in the system's own words; None where there is none, or only a zombie.
+
+    With the pid and `boot_id` it names a process for good: a later process with the same pid started later.
+    """
+    if sys.platform.startswith("linux"):
+        try:
+            # The second field is the program's name in brackets, which may itself hold brackets and spaces.
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in (b"Z", b"X", b"x") else fields[19].decode("ascii")
+    listed = subprocess.run(
+        ["ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.split(None, 1)
+    return None if len(listed) < 2 or listed[0].startswith("Z") else listed[1].strip()
+
+
+def spawn(command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> int:
+    """Start `command` in `folder`, detached from this process and its terminal, and return its pid.
+
+    Its output is appended to `log`. A thread waits for it, so that it leaves no zombie while this process stays.
+    """
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            list(command),
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            close_fds=True,
+        )
+    threading.Thread(target=child.wait, name=f"tuneport-wait-{child.pid}", daemon=True).start()
+    return child.pid
+
+
+def signal_group(pid: int, started: str, number: signal.Signals) -> bool:
+    """Send a signal to the group that `pid` leads, if it is still the process that started at `started`."""
+    if start_time(pid) != started:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
+        return True
+    return False
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another open file holds an exclusive lock on `path`. Takes the lock for a moment where nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold `path` exclusively, against threads and processes alike; wait for it if need be."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

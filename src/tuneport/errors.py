@@ -1,0 +1,187 @@
+"""Every error that tuneport raises on purpose.
+
+TuneportError
+ ├─ ConfigError              settings, aliases, command-line values
+ ├─ DatasetError             a record or a file that cannot be used; knows path, line, field, rule, fix
+ ├─ ConversionLossError      a conversion would lose something and was not allowed to
+ ├─ UnsupportedError         this backend (or method, adapter, model) cannot do that
+ ├─ BudgetError              the quote is above the budget, or unknown
+ ├─ ModelNotOfferedError     this backend does not offer that model
+ ├─ ProviderError            what a provider answered; knows provider, http_status, code, request_id, retryable
+ │   ├─ AuthError            no key, a wrong key, or a key without the permission
+ │   ├─ NotFoundError        no such job, file or model over there
+ │   ├─ RateLimitError       too many requests; retryable unless the limit is a daily one
+ │   ├─ QuotaError           no money or no quota left; never retried
+ │   ├─ RejectedError        understood and refused: a bad parameter, a closed service
+ │   └─ UnavailableError     down, overloaded, hanging, or not speaking JSON; retryable
+ └─ TrainingError            local training or inference ended badly
+
+Each message is one line that says what happened, to what, and what to do next. `exit_code` is what the command
+line returns: 2 for the caller's mistakes, 3 for the provider's (or the trainer's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class TuneportError(Exception):
+    """The base of all; `as_dict` is what `--json` prints."""
+
+    exit_code = 2
+
+    def as_dict(self) -> dict[str, object]:
+        return {"type": type(self).__name__, "message": str(self)}
+
+
+class ConfigError(TuneportError):
+    pass
+
+
+@dataclass(frozen=True)
+class DatasetProblem:
+    """One thing that is wrong with a dataset. `line` counts from 1 (in a JSON array: the record's number)."""
+
+    path: str
+    line: int | None
+    field: str
+    rule: str
+    fix: str
+
+    def __str__(self) -> str:
+        where = self.path if self.line is None else f"{self.path}:{self.line}"
+        field = f" {self.field}:" if self.field else ""
+        return f"{where}:{field} {self.rule}; {self.fix}" if self.fix else f"{where}:{field} {self.rule}"
+
+
+class DatasetError(TuneportError):
+    """A dataset that cannot be used. `problems` holds all that was found, up to a cap; `count` is how many there are.
+
+    `path`, `line`, `field`, `rule` and `fix` are those of the first problem.
+    """
+
+    def __init__(self, problems: DatasetProblem | Sequence[DatasetProblem], *, count: int | None = None) -> None:
+        self.problems = [problems] if isinstance(problems, DatasetProblem) else list(problems)
+        if not self.problems:
+            raise ValueError("a DatasetError needs at least one problem")
+        self.count = len(self.problems) if count is None else count
+        first = self.problems[0]
+        self.path, self.line, self.field, self.rule, self.fix = (
+            first.path,
+            first.line,
+            first.field,
+            first.rule,
+            first.fix,
+        )
+        more = f" (and {self.count - 1} more: `tuneport check` lists them)" if self.count > 1 else ""
+        super().__init__(f"{first}{more}")
+
+    def as_dict(self) -> dict[str, object]:
+        rows = [vars(problem) for problem in self.problems]
+        return super().as_dict() | {"count": self.count, "problems": rows}
+
+
+@dataclass(frozen=True)
+class ConversionLoss:
+    """Something the target format cannot hold: which field, in how many records, on which lines first."""
+
+    field: str
+    count: int
+    lines: tuple[int, ...]
+    reason: str
+
+    def __str__(self) -> str:
+        lines = ", ".join(str(line) for line in self.lines)
+        records = "record" if self.count == 1 else "records"
+        return f"{self.field}: {self.reason} ({self.count} {records}, first at line {lines})"
+
+
+class ConversionLossError(TuneportError):
+    def __init__(self, target: str, losses: Sequence[ConversionLoss]) -> None:
+        self.target = target
+        self.losses = list(losses)
+        listed = "; ".join(str(loss) for loss in self.losses)
+        super().__init__(f"the format {target} cannot hold everything: {listed}; pass --allow-loss to go on without it")
+
+    def as_dict(self) -> dict[str, object]:
+        rows = [vars(loss) for loss in self.losses]
+        return super().as_dict() | {"target": self.target, "losses": rows}
+
+
+class UnsupportedError(TuneportError):
+    """The named backend, method, adapter or model does not have the named capability."""
+
+
+class BudgetError(TuneportError):
+    pass
+
+
+class ModelNotOfferedError(TuneportError):
+    def __init__(self, message: str, *, model: str, backend: str, nearest: Sequence[str] = ()) -> None:
+        self.model, self.backend, self.nearest = model, backend, list(nearest)
+        super().__init__(message)
+
+    def as_dict(self) -> dict[str, object]:
+        return super().as_dict() | {"model": self.model, "backend": self.backend, "nearest": self.nearest}
+
+
+class ProviderError(TuneportError):
+    """What a provider answered, mapped once: by HTTP status, and by code where the status is ambiguous."""
+
+    exit_code = 3
+    retryable = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        http_status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retryable: bool | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.provider, self.http_status, self.code, self.request_id = provider, http_status, code, request_id
+        if retryable is not None:
+            self.retryable = retryable
+        self.retry_after = retry_after  # seconds, where the provider said so
+        super().__init__(message)
+
+    def as_dict(self) -> dict[str, object]:
+        return super().as_dict() | {
+            "provider": self.provider,
+            "http_status": self.http_status,
+            "code": self.code,
+            "request_id": self.request_id,
+            "retryable": self.retryable,
+        }
+
+
+class AuthError(ProviderError):
+    exit_code = 2
+
+
+class NotFoundError(ProviderError):
+    pass
+
+
+class RateLimitError(ProviderError):
+    retryable = True
+
+
+class QuotaError(ProviderError):
+    pass
+
+
+class RejectedError(ProviderError):
+    pass
+
+
+class UnavailableError(ProviderError):
+    retryable = True
+
+
+class TrainingError(TuneportError):
+    exit_code = 3

@@ -1,0 +1,117 @@
+"""What the user configured: environment first, then `.env`, then `tuneport.toml`, then defaults.
+
+Keys are read here and nowhere else, one by one, by the name of the environment variable that a manifest gives; they
+are `SecretStr` from the start and never stored.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from tuneport.errors import ConfigError
+
+
+class BackendSettings(BaseModel):
+    """One `[backends.NAME]` table of `tuneport.toml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    base_url: str | None = None
+    api_key_env: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class ProjectFile(BaseModel):
+    """`tuneport.toml`: the default backend, backend tables, and model aliases (`[models.ALIAS] backend = "id"`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    backend: str | None = None
+    backends: dict[str, BackendSettings] = Field(default_factory=dict)
+    models: dict[str, dict[str, str]] = Field(default_factory=dict)
+
+
+class Settings(BaseModel):
+    """Read once with `Settings.load()`; tests build their own.
+
+    `home` holds the store, prepared files, base models and local runs; nothing else on the machine is written.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    home: Path
+    project: ProjectFile = ProjectFile()
+    project_path: Path | None = None
+    environment: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
+
+    @classmethod
+    def load(cls, directory: Path | None = None, environment: dict[str, str] | None = None) -> Settings:
+        """Read the environment, `directory/.env` and the nearest `tuneport.toml` upwards of `directory`."""
+        directory = (directory or Path.cwd()).absolute()
+        from_file = {name: value for name, value in dotenv_values(directory / ".env").items() if value is not None}
+        merged = from_file | dict(os.environ if environment is None else environment)
+        path = _project_file(directory, merged.get("TUNEPORT_CONFIG"))
+        return cls(
+            home=Path(merged.get("TUNEPORT_HOME") or Path.home() / ".tuneport").expanduser().absolute(),
+            project=_read_project(path) if path else ProjectFile(),
+            project_path=path,
+            environment={name: SecretStr(value) for name, value in merged.items() if value != ""},
+        )
+
+    def get(self, name: str) -> str | None:
+        """The value of an environment variable that is no secret, or None where unset or empty."""
+        value = self.environment.get(name)
+        return None if value is None else value.get_secret_value()
+
+    def secret(self, name: str) -> SecretStr | None:
+        return self.environment.get(name)
+
+    @property
+    def backend(self) -> str | None:
+        """The backend that the user chose: `TUNEPORT_BACKEND`, else `backend = ` in `tuneport.toml`, else None."""
+        return self.get("TUNEPORT_BACKEND") or self.project.backend
+
+    @property
+    def database_url(self) -> str:
+        return self.get("TUNEPORT_DATABASE_URL") or f"sqlite:///{self.home / 'tuneport.db'}"
+
+    def base_url(self, backend: str, default: str | None) -> str | None:
+        """A backend's upstream: `TUNEPORT_NAME_BASE_URL`, its table in `tuneport.toml`, else the manifest's.
+
+        Never `OPENAI_BASE_URL`: users point that one at tuneport itself.
+        """
+        variable = f"TUNEPORT_{backend.upper().replace('-', '_')}_BASE_URL"
+        table = self.project.backends.get(backend, BackendSettings())
+        return self.get(variable) or table.base_url or default
+
+    def aliases(self, name: str) -> dict[str, str] | None:
+        """The `[models.NAME]` table: backend name to that backend's model, or None where there is no such alias."""
+        return self.project.models.get(name)
+
+
+def _project_file(directory: Path, explicit: str | None) -> Path | None:
+    if explicit:
+        path = Path(explicit).expanduser().absolute()
+        if not path.is_file():
+            raise ConfigError(f"TUNEPORT_CONFIG names {path}, which is not a file; correct or unset it")
+        return path
+    for folder in (directory, *directory.parents):
+        if (folder / "tuneport.toml").is_file():
+            return folder / "tuneport.toml"
+    return None
+
+
+@cache
+def _read_project(path: Path) -> ProjectFile:
+    try:
+        return ProjectFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}; correct the file") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {field}: {first['msg']}; correct that line") from error

@@ -1,0 +1,277 @@
+"""The nouns that every room shares: what is to be done, and what a provider said about it.
+
+All are frozen pydantic models, so that each can be stored, printed with `--json` and compared. Times are aware
+datetimes in UTC; money is US dollars; token counts are integers.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Auto = Literal["auto"]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Model(BaseModel):
+    """Frozen, and strict about unknown fields: a misspelt option is an error, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+# --- what is to be done ----------------------------------------------------------------------------------------------
+
+
+class Method(StrEnum):
+    SFT = "sft"
+    DPO = "dpo"
+
+
+class Adapter(StrEnum):
+    FULL = "full"
+    LORA = "lora"
+    QLORA = "qlora"
+
+
+class Hyperparameters(Model):
+    """One name everywhere; each backend documents its own mapping. `auto` lets the backend (or tuneport) choose.
+
+    `learning_rate` is absolute; `learning_rate_multiplier` scales the backend's recommended rate and is OpenAI's
+    word. Giving both is an error.
+    """
+
+    epochs: int | Auto = Field(default="auto")
+    batch_size: int | Auto = Field(default="auto", description="examples per optimizer step")
+    learning_rate: float | Auto = Field(default="auto")
+    learning_rate_multiplier: float | Auto = Field(default="auto")
+    warmup_ratio: float | Auto = Field(default="auto", description="share of the steps, 0 to 1")
+    weight_decay: float | Auto = Field(default="auto")
+    max_length: int | Auto = Field(default="auto", description="tokens per example; longer ones are an error")
+    lora_rank: int | Auto = Field(default="auto")
+    lora_alpha: float | Auto = Field(default="auto")
+    lora_dropout: float | Auto = Field(default="auto")
+    beta: float | Auto = Field(default="auto", description="dpo: strength of the pull towards the reference")
+
+    @field_validator("epochs", "batch_size", "max_length", "lora_rank")
+    @classmethod
+    def _at_least_one(cls, value: int | str) -> int | str:
+        if value != "auto" and value < 1:
+            raise ValueError("must be at least 1, or auto")
+        return value
+
+    @field_validator("learning_rate", "learning_rate_multiplier", "lora_alpha", "beta")
+    @classmethod
+    def _above_zero(cls, value: float | str) -> float | str:
+        if value != "auto" and not value > 0:
+            raise ValueError("must be above 0, or auto")
+        return value
+
+    @field_validator("warmup_ratio", "lora_dropout", "weight_decay")
+    @classmethod
+    def _share(cls, value: float | str) -> float | str:
+        if value != "auto" and not 0 <= value < 1:
+            raise ValueError("must be at least 0 and below 1, or auto")
+        return value
+
+    def model_post_init(self, context: Any) -> None:
+        if self.learning_rate != "auto" and self.learning_rate_multiplier != "auto":
+            raise ValueError("give learning_rate or learning_rate_multiplier, not both")
+
+    def given(self) -> dict[str, int | float]:
+        """Only what is not `auto`."""
+        return {name: value for name, value in self.model_dump().items() if value != "auto"}
+
+
+class TuneSpec(Model):
+    """All that a job is to do, free of any provider.
+
+    `model` is what the user wrote (an alias, a weights name or a provider's id). A backend receives a copy in which
+    it is that backend's own id.
+    """
+
+    model: str
+    dataset: Path
+    validation: Path | None = None
+    method: Method = Method.SFT
+    adapter: Adapter | Auto = "auto"
+    hyperparameters: Hyperparameters = Hyperparameters()
+    suffix: str | None = Field(default=None, max_length=64)
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    budget: float | None = Field(default=None, gt=0, description="US dollars; above it, or unknown, is refused")
+    metadata: dict[str, str] = Field(default_factory=dict)
+    provider_options: dict[str, Any] = Field(default_factory=dict)
+
+
+class DataFile(Model):
+    """One dataset file in the shape a backend takes, written by `data.prepare`. Content-addressed by `sha256`."""
+
+    path: Path
+    sha256: str
+    format: str
+    rows: int
+    bytes: int
+    trained_tokens: int | None = Field(default=None, description="per epoch, where a rule for counting is known")
+
+
+class PreparedData(Model):
+    training: DataFile
+    validation: DataFile | None = None
+
+
+# --- what a provider said --------------------------------------------------------------------------------------------
+
+
+class JobStatus(StrEnum):
+    PREPARING = "preparing"
+    SUBMITTING = "submitting"
+    VALIDATING = "validating"
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINALIZING = "finalizing"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class RemoteFile(Model):
+    """A file as a backend holds it. For the local backend `id` is the path in its own store."""
+
+    id: str
+    purpose: Literal["training", "validation"]
+    sha256: str
+    filename: str
+    bytes: int
+
+
+class JobError(Model):
+    code: str
+    message: str
+    param: str | None = None
+    fault: Literal["user", "provider"] = "provider"
+    retryable: bool = False
+
+
+class Progress(Model):
+    step: int | None = None
+    total_steps: int | None = None
+    epoch: float | None = None
+    train_loss: float | None = None
+    tokens_per_second: float | None = Field(default=None, description="non-padding tokens, forward and backward")
+    seconds_left: float | None = None
+
+
+class JobState(Model):
+    """What a backend last said of one job. `raw_status` is its own word; a non-null `error` is not a verdict."""
+
+    remote_id: str
+    status: JobStatus
+    raw_status: str
+    model: str
+    tuned_model: str | None = None
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+    estimated_finish: datetime | None = None
+    trained_tokens: int | None = None
+    cost: float | None = Field(default=None, description="US dollars billed, where the provider says so")
+    progress: Progress = Progress()
+    error: JobError | None = None
+    hyperparameters: dict[str, Any] = Field(default_factory=dict, description="as resolved by the backend")
+    result_files: tuple[str, ...] = ()
+    details: dict[str, Any] = Field(default_factory=dict, description="what else the backend said, its own words")
+
+
+class JobEvent(Model):
+    """`id` is unique within the job and stable between calls; where a provider has none, it is made of the content."""
+
+    id: str
+    created_at: datetime
+    level: Literal["info", "warning", "error"] = "info"
+    message: str
+    type: str = "message"
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class MetricPoint(Model):
+    step: int
+    epoch: float | None = None
+    train_loss: float | None = None
+    valid_loss: float | None = None
+    train_accuracy: float | None = Field(default=None, description="mean token accuracy, 0 to 1")
+    valid_accuracy: float | None = None
+    learning_rate: float | None = None
+    tokens_per_second: float | None = None
+    extra: dict[str, float] = Field(default_factory=dict)
+
+
+class Checkpoint(Model):
+    id: str
+    step: int
+    model: str | None = Field(default=None, description="the name to ask for in `complete`, where it can be served")
+    path: Path | None = None
+    created_at: datetime | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+
+class Completion(Model):
+    text: str
+    model: str
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    tool_calls: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class Found(Model):
+    """What became of an interrupted submit: FOUND (with the state), ABSENT, or UNKNOWN (ask again, start nothing)."""
+
+    answer: Literal["found", "absent", "unknown"]
+    state: JobState | None = None
+    reason: str = ""
+
+    @classmethod
+    def found(cls, state: JobState) -> Found:
+        return cls(answer="found", state=state)
+
+    @classmethod
+    def absent(cls) -> Found:
+        return cls(answer="absent")
+
+    @classmethod
+    def unknown(cls, reason: str) -> Found:
+        return cls(answer="unknown", reason=reason)
+
+
+class Quote(Model):
+    """What a spec would cost to train on one backend, in US dollars, or the reason why that is unknown.
+
+    `expected` is None exactly when `unavailable` says why. `low` and `high` bound it where the rule is approximate.
+    """
+
+    backend: str
+    model: str
+    expected: float | None = None
+    low: float | None = None
+    high: float | None = None
+    unavailable: str | None = None
+    authority: Literal["provider", "manifest", "local"] = "manifest"
+    explanation: str = ""
+    source: str | None = None
+    as_of: date | None = None
+
+    @classmethod
+    def unknown(cls, backend: str, model: str, because: str) -> Quote:
+        return cls(backend=backend, model=model, unavailable=because)

@@ -1,0 +1,387 @@
+"""An emulator of OpenAI's fine-tuning API: files, uploads, fine-tuning jobs, models and chat completions.
+
+Sources: the published OpenAPI document (github.com/openai/openai-openapi), the `openai` package's client, and recorded
+answers of the real service for wordings. Where only memory says how the service words an error, the status and code are
+what to rely on, not the message. `trained_tokens` follows the billing rule found from real jobs (see `datasets`), with
+exact vocabularies where they are installed and a deterministic approximation elsewhere.
+
+Switches: `error_on_success` (True: an all-null `error` on jobs that did not fail, as the service sends; {}: an empty
+one, as it also does; False: null), `refuse` (a key of REFUSALS: every creation of a job is turned down with it),
+`base64_results`, `paused_status`, `exact_tokens`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+from . import inference
+from .datasets import approximate_count, exact_count
+from .jobs import Timeline
+from .openai_jobs import STATES, OpenAIJob
+from .server import Emulator, route
+from .wire import ApiError, FormFile, Request, Response, stream
+
+WIND_DOWN = (
+    "OpenAI is winding down the fine-tuning platform and your organization is no longer able to create new fine-tuning "
+    "training jobs. Learn more https://developers.openai.com/api/docs/deprecations#update-to-openais-self-serve-fine-tuning"
+)
+REFUSALS = {
+    "training_not_available": (403, "invalid_request_error", WIND_DOWN),
+    "insufficient_quota": (
+        429, "insufficient_quota", "You exceeded your current quota, please check your plan and billing details. For more "
+        "information on this error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
+    ),
+    "daily_rate_limit_exceeded": (
+        429, "invalid_request_error", "This fine-tune request has been rate-limited. Your organization has reached the "
+        "maximum of 24 fine-tuning requests per day for the model '{model}'.",
+    ),
+}  # fmt: skip
+# What can still be tuned, with the day on which it and its fine-tunes shut down.
+MODELS = {
+    "gpt-4.1-2025-04-14": "2027-01-14",
+    "gpt-4.1-mini-2025-04-14": "2027-01-14",
+    "gpt-4o-2024-08-06": "2027-01-14",
+    "gpt-4o-mini-2024-07-18": "2027-01-14",
+}
+ALIASES = {
+    "gpt-4.1": "gpt-4.1-2025-04-14", "gpt-4.1-mini": "gpt-4.1-mini-2025-04-14", "gpt-4o": "gpt-4o-2024-08-06",
+    "gpt-4o-mini": "gpt-4o-mini-2024-07-18", "gpt-3.5-turbo": "gpt-3.5-turbo-0125",
+}  # fmt: skip
+RANGES = {"n_epochs": (1, 50), "batch_size": (1, 256), "learning_rate_multiplier": (1e-9, 1e9), "beta": (1e-9, 2)}
+
+
+class OpenAIEmulator(Emulator):
+    name, default_key, base_path = "openai", "sk-test", "/v1"
+    switches = (*Emulator.switches, "error_on_success", "refuse", "base64_results", "paused_status", "exact_tokens")
+
+    def __init__(self, *, error_on_success: bool | dict = True, refuse: str | None = None, base64_results: bool = False,
+                 paused_status: str = "paused", exact_tokens: bool = True, organization: str = "emulated-org",
+                 models: dict[str, str | None] | None = None, **options: Any):  # fmt: skip
+        super().__init__(**options)
+        self.error_on_success, self.refuse, self.base64_results = error_on_success, refuse, base64_results
+        self.paused_status, self.exact_tokens, self.organization = paused_status, exact_tokens, organization
+        self.models = dict(MODELS if models is None else models)
+        self.started = self.now()
+        self.files: dict[str, dict[str, Any]] = {}
+        self.contents: dict[str, bytes] = {}
+        self.uploads: dict[str, dict[str, Any]] = {}
+        self.jobs: dict[str, OpenAIJob] = {}
+        self.deleted_models: set[str] = set()
+
+    def refuse_key(self, given: str | None) -> ApiError:
+        if not given:
+            return self.error(401, "You didn't provide an API key. You need to provide your API key in an Authorization "
+                                   "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).")  # fmt: skip
+        shown = f"{given[:7]}{'*' * max(0, len(given) - 11)}{given[-4:]}" if len(given) > 11 else "*" * len(given)
+        message = f"Incorrect API key provided: {shown}. You can find your API key at https://platform.openai.com/account/api-keys."
+        return self.error(401, message, code="invalid_api_key")
+
+    def settle(self) -> None:
+        for job in self.jobs.values():
+            if not job.fine_tuned_model and not job.plan.fails and job.ended(self.now()) and job.status(self.now()) == "succeeded":
+                job.fine_tuned_model = job.model_name()
+                content = job.result_csv()
+                content = base64.b64encode(content) if self.base64_results else content
+                job.result_file = self._add_file("step_metrics.csv", "fine-tune-results", content)["id"]
+
+    # Files and uploads
+
+    def _add_file(self, filename: str, purpose: str, content: bytes, lifetime: int | None = None) -> dict[str, Any]:
+        created = int(self.now())
+        file = {"id": self.new_id("file-"), "object": "file", "bytes": len(content), "created_at": created,
+                "filename": filename, "purpose": purpose, "status": "processed"}  # fmt: skip
+        if lifetime:
+            file["expires_at"] = created + lifetime
+        self.files[file["id"]], self.contents[file["id"]] = file, content
+        return file
+
+    def _find(self, things: dict[str, Any], id: str, message: str, param: str = "id", code: str | None = None) -> Any:
+        if id not in things:
+            raise self.error(404, message, param=param, code=code)
+        return things[id]
+
+    def _page(self, request: Request, things: list[dict[str, Any]], limit: int = 20) -> dict[str, Any]:
+        after, limit = request.query.get("after"), int(request.query.get("limit", limit))
+        ids = [thing["id"] for thing in things]
+        if after and after not in ids:
+            raise self.error(400, f"Invalid value for 'after': {after}", param="after")
+        things = things[ids.index(after) + 1 :] if after else things
+        return {"object": "list", "data": things[:limit], "has_more": len(things) > limit}
+
+    def _file(self, id: str) -> dict[str, Any]:
+        return self._find(self.files, id, f"No such File object: {id}")
+
+    @route("POST", "/files")
+    def create_file(self, request: Request) -> dict[str, Any]:
+        form = request.form()
+        file = form.get("file")
+        if not isinstance(file, FormFile) or not form.get("purpose"):
+            raise self.error(400, f"'{'file' if 'purpose' in form else 'purpose'}' is a required property")
+        lifetime = form.get("expires_after[seconds]")
+        return self._add_file(file.filename, str(form["purpose"]), file.content, int(str(lifetime)) if lifetime else None)
+
+    @route("GET", "/files")
+    def list_files(self, request: Request) -> dict[str, Any]:
+        purpose = request.query.get("purpose")
+        files = [file for file in self.files.values() if purpose in (None, file["purpose"])]
+        page = self._page(request, files if request.query.get("order") == "asc" else files[::-1], limit=10_000)
+        ids = [file["id"] for file in page["data"]] or [""]
+        return {**page, "first_id": ids[0], "last_id": ids[-1]}
+
+    @route("GET", "/files/{id}")
+    def retrieve_file(self, request: Request, id: str) -> dict[str, Any]:
+        return self._file(id)
+
+    @route("DELETE", "/files/{id}")
+    def delete_file(self, request: Request, id: str) -> dict[str, Any]:
+        self._file(id)
+        del self.files[id], self.contents[id]
+        return {"id": id, "object": "file", "deleted": True}
+
+    @route("GET", "/files/{id}/content")
+    def file_content(self, request: Request, id: str) -> Response:
+        self._file(id)
+        return Response(self.contents[id], headers={"content-type": "application/octet-stream"})
+
+    @route("POST", "/uploads")
+    def create_upload(self, request: Request) -> dict[str, Any]:
+        given = request.json()
+        if missing := [name for name in ("bytes", "filename", "mime_type", "purpose") if name not in given]:
+            raise self.error(400, f"Missing required parameter: '{missing[0]}'.", param=missing[0], code="missing_required_parameter")
+        created = int(self.now())
+        upload = {"id": self.new_id("upload_"), "object": "upload", "bytes": given["bytes"], "created_at": created,
+                  "filename": given["filename"], "purpose": given["purpose"], "status": "pending",
+                  "expires_at": created + 3600, "file": None}  # fmt: skip
+        self.uploads[upload["id"]] = {"upload": upload, "parts": {}, "lifetime": (given.get("expires_after") or {}).get("seconds")}
+        return upload
+
+    def _pending(self, id: str) -> dict[str, Any]:
+        state = self._find(self.uploads, id, f"No such Upload object: {id}")
+        if state["upload"]["status"] != "pending":
+            raise self.error(400, f"Upload {id} is {state['upload']['status']}.")
+        return state
+
+    @route("POST", "/uploads/{id}/parts")
+    def add_part(self, request: Request, id: str) -> dict[str, Any]:
+        state, data = self._pending(id), request.form().get("data")
+        if not isinstance(data, FormFile):
+            raise self.error(400, "Missing required parameter: 'data'.", param="data")
+        part = {"id": self.new_id("part_"), "object": "upload.part", "created_at": int(self.now()), "upload_id": id}
+        state["parts"][part["id"]] = data.content
+        return part
+
+    @route("POST", "/uploads/{id}/complete")
+    def complete_upload(self, request: Request, id: str) -> dict[str, Any]:
+        state, given = self._pending(id), request.json()
+        upload = state["upload"]
+        if unknown := [part for part in given.get("part_ids", []) if part not in state["parts"]]:
+            raise self.error(400, f"No such Part object: {unknown[0]}", param="part_ids")
+        content = b"".join(state["parts"][part] for part in given.get("part_ids", []))
+        if len(content) != upload["bytes"]:
+            raise self.error(400, f"The parts hold {len(content)} bytes, the upload was to have {upload['bytes']}.", param="part_ids")
+        if given.get("md5") not in (None, hashlib.md5(content).hexdigest()):
+            raise self.error(400, "The md5 checksum does not match the uploaded content.", param="md5")
+        file = self._add_file(upload["filename"], upload["purpose"], content, state["lifetime"])
+        upload.update(status="completed", file=file)
+        return upload
+
+    @route("POST", "/uploads/{id}/cancel")
+    def cancel_upload(self, request: Request, id: str) -> dict[str, Any]:
+        upload = self._pending(id)["upload"]
+        upload["status"] = "cancelled"
+        return upload
+
+    # Fine-tuning jobs
+
+    @route("POST", "/fine_tuning/jobs")
+    def create_job(self, request: Request) -> dict[str, Any]:
+        given = request.json()
+        base = self._tunable(given.get("model"))
+        files = [self._training_content(given, name) for name in ("training_file", "validation_file")]
+        method = given.get("method") or {"type": "supervised"}
+        self._check_options(given, method)
+        if self.refuse:
+            status, type, message = REFUSALS[self.refuse]
+            raise self.error(status, message.format(model=base), code=self.refuse, type=type)
+        plan = self.take_plan()
+        encoding = "cl100k_base" if base.startswith(("gpt-3.5", "gpt-4-")) else "o200k_base"
+        job = OpenAIJob(
+            id=self.new_id("ftjob-"), base=base, method=method["type"], organization=self.organization, plan=plan,
+            hyperparameters=self._hyperparameters(given, method), training_file=given["training_file"],
+            training_content=files[0] or b"", validation_file=given.get("validation_file"), validation_content=files[1],
+            suffix=given.get("suffix"), seed=given.get("seed") or self._identities, metadata=given.get("metadata"),
+            integrations=given.get("integrations") or [], code=self.new_id("", 8),
+            timeline=Timeline(STATES, self.now(), self.pace if plan.pace is None else plan.pace, plan.stuck),
+            count=exact_count(encoding) if self.exact_tokens else approximate_count,
+            checkpoint_codes=[self.new_id("", 8) for _ in range(3)],
+        )  # fmt: skip
+        self.jobs[job.id] = job
+        self.jobs_created += 1
+        return self._show(job)
+
+    def _tunable(self, model: str | None) -> str:
+        if not model:
+            raise self.error(400, "Missing required parameter: 'model'.", param="model", code="missing_required_parameter")
+        tuned = [job for job in self.jobs.values() if job.fine_tuned_model == model]
+        base = tuned[0].base if tuned else ALIASES.get(model, model)
+        if base not in self.models:
+            raise self.error(400, f"Model {model} is not available for fine-tuning or does not exist.",
+                             param="model", code="model_not_available")  # fmt: skip
+        return base
+
+    def _training_content(self, given: dict[str, Any], name: str) -> bytes | None:
+        id = given.get(name)
+        if id is None and name == "validation_file":
+            return None
+        if id not in self.files:
+            raise self.error(400, f"invalid {name}: {id}", param=name, code="file_not_found")
+        if self.files[id]["purpose"] != "fine-tune":
+            raise self.error(400, f"File '{id}' does not have purpose 'fine-tune'", param=name)
+        return self.contents[id]
+
+    def _hyperparameters(self, given: dict[str, Any], method: dict[str, Any]) -> dict[str, Any]:
+        return {**(given.get("hyperparameters") or {}), **((method.get(method["type"]) or {}).get("hyperparameters") or {})}
+
+    def _check_options(self, given: dict[str, Any], method: dict[str, Any]) -> None:
+        if method["type"] not in ("supervised", "dpo", "reinforcement"):
+            raise self.error(400, f"Invalid value: '{method['type']}'.", param="method.type", code="invalid_value")
+        for name, value in self._hyperparameters(given, method).items():
+            low, high = RANGES.get(name, (0, float("inf")))
+            if name in RANGES and value != "auto" and not low <= value <= high:
+                raise self.error(400, f"{value} is not between {low} and {high} - '{name}'", param=f"hyperparameters.{name}")
+        if not 1 <= len(given.get("suffix") or "x") <= 64:
+            raise self.error(400, "Invalid 'suffix': its length must be 1 to 64.", param="suffix", code="string_above_max_length")
+        metadata = given.get("metadata") or {}
+        if len(metadata) > 16 or any(len(key) > 64 or len(value) > 512 for key, value in metadata.items()):
+            raise self.error(400, "Invalid 'metadata': at most 16 pairs, keys to 64, values to 512 characters.", param="metadata")
+
+    def _job(self, id: str) -> OpenAIJob:
+        return self._find(self.jobs, id, f"Could not find fine tune: {id}", "fine_tune_id", "fine_tune_not_found")
+
+    def _show(self, job: OpenAIJob) -> dict[str, Any]:
+        now, timeline = self.now(), job.timeline
+        done, succeeded = job.ended(now), job.fine_tuned_model is not None
+        status = self.paused_status if timeline.paused_at is not None and not done else job.status(now)
+        error = job.error(now)
+        if error is None and self.error_on_success is not False:
+            error = {"code": None, "message": None, "param": None} if self.error_on_success is True else self.error_on_success
+        end = timeline.age(now) if job.cancelled else timeline.pace * (1 if job.problem else len(STATES))
+        hyperparameters = job.shown_hyperparameters(now)
+        common = {name: value for name, value in hyperparameters.items() if name in RANGES and name != "beta"}
+        return {
+            "object": "fine_tuning.job", "id": job.id, "model": job.base, "created_at": int(timeline.created),
+            "finished_at": int(timeline.moment(end)) if done else None, "fine_tuned_model": job.fine_tuned_model,
+            "organization_id": f"org-{self.organization}", "result_files": [job.result_file] if job.result_file else [],
+            "status": status, "validation_file": job.validation_file, "training_file": job.training_file,
+            "hyperparameters": common, "trained_tokens": job.trained_tokens if succeeded else None, "error": error,
+            "user_provided_suffix": job.suffix, "seed": job.seed, "integrations": job.integrations,
+            "metadata": job.metadata, "usage_metrics": None, "shared_with_openai": False,
+            "estimated_finish": None if done else int(timeline.moment(timeline.pace * len(STATES))),
+            "method": {"type": job.method, job.method: {"hyperparameters": hyperparameters}},
+        }  # fmt: skip
+
+    @route("GET", "/fine_tuning/jobs")
+    def list_jobs(self, request: Request) -> dict[str, Any]:
+        wanted = {name[9:-1]: value for name, value in request.query.items() if name.startswith("metadata[")}
+        jobs = [job for job in self.jobs.values() if self.now() - job.timeline.created >= self.list_lag]
+        jobs = [job for job in jobs if wanted.items() <= (job.metadata or {}).items()]
+        if request.query.get("metadata") == "null":
+            jobs = [job for job in jobs if not job.metadata]
+        return self._page(request, [self._show(job) for job in reversed(jobs)])
+
+    @route("GET", "/fine_tuning/jobs/{id}")
+    def retrieve_job(self, request: Request, id: str) -> dict[str, Any]:
+        return self._show(self._job(id))
+
+    def _unfinished(self, id: str) -> OpenAIJob:
+        job = self._job(id)
+        if job.ended(self.now()):
+            raise self.error(400, f"Job has already completed: {id}", code="invalid_request_error")
+        return job
+
+    @route("POST", "/fine_tuning/jobs/{id}/cancel")
+    def cancel_job(self, request: Request, id: str) -> dict[str, Any]:
+        job = self._unfinished(id)
+        job.timeline.stopped_at, job.cancelled = self.now(), True
+        return self._show(job)
+
+    @route("POST", "/fine_tuning/jobs/{id}/pause")
+    def pause_job(self, request: Request, id: str) -> dict[str, Any]:
+        job = self._unfinished(id)
+        job.timeline.pause(self.now())
+        return self._show(job)
+
+    @route("POST", "/fine_tuning/jobs/{id}/resume")
+    def resume_job(self, request: Request, id: str) -> dict[str, Any]:
+        job = self._unfinished(id)
+        job.timeline.resume(self.now())
+        return self._show(job)
+
+    @route("GET", "/fine_tuning/jobs/{id}/events")
+    def list_events(self, request: Request, id: str) -> dict[str, Any]:
+        return self._page(request, self._job(id).events(self.now()))
+
+    @route("GET", "/fine_tuning/jobs/{id}/checkpoints")
+    def list_checkpoints(self, request: Request, id: str) -> dict[str, Any]:
+        page = self._page(request, self._job(id).checkpoints(self.now()), limit=10)
+        ids = [checkpoint["id"] for checkpoint in page["data"]] or [None]
+        return {**page, "first_id": ids[0], "last_id": ids[-1]}
+
+    # Models and chat
+
+    def _tuned(self) -> dict[str, OpenAIJob]:
+        """The tuned models that answer, checkpoints included."""
+        names = {}
+        for job in self.jobs.values():
+            if job.fine_tuned_model:
+                names |= {point["fine_tuned_model_checkpoint"]: job for point in job.checkpoints(self.now())}
+                names[job.fine_tuned_model] = job
+        return {name: job for name, job in names.items() if name not in self.deleted_models}
+
+    def _model(self, id: str) -> dict[str, Any]:
+        tuned = self._tuned()
+        base = tuned[id].base if id in tuned else ALIASES.get(id, id)
+        if base not in self.models:
+            message = f"The model `{id}` does not exist or you do not have access to it."
+            raise self.error(404, message, param="model", code="model_not_found")
+        created, owner = (tuned[id].timeline.created, self.organization) if id in tuned else (self.started, "system")
+        return {"id": id, "object": "model", "created": int(created), "owned_by": owner, "shutdown_date": self.models[base]}
+
+    @route("GET", "/models")
+    def list_models(self, request: Request) -> dict[str, Any]:
+        return {"object": "list", "data": [self._model(id) for id in [*self.models, *self._tuned()]]}
+
+    @route("GET", "/models/{id}")
+    def retrieve_model(self, request: Request, id: str) -> dict[str, Any]:
+        return self._model(id)
+
+    @route("DELETE", "/models/{id}")
+    def delete_model(self, request: Request, id: str) -> dict[str, Any]:
+        self._model(id)
+        if id not in self._tuned():
+            raise self.error(403, f"You have insufficient permissions to delete the model {id}.")
+        self.deleted_models.add(id)
+        return {"id": id, "object": "model", "deleted": True}
+
+    @route("POST", "/chat/completions")
+    def complete(self, request: Request) -> dict[str, Any] | Response:
+        given = request.json()
+        model = self._model(given.get("model", ""))["id"]
+        job = self._tuned().get(model)
+        said = inference.answer(job.rows if job else None, given.get("messages", []))
+        usage = inference.usage(given.get("messages", []), said)
+        head = {"id": self.new_id("chatcmpl-"), "created": int(self.now()), "model": model}
+        reason = "tool_calls" if said.get("tool_calls") else "stop"
+        if not given.get("stream"):
+            choice = {"index": 0, "message": {**said, "refusal": None}, "logprobs": None, "finish_reason": reason}
+            return {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
+        deltas = [({"role": "assistant", "content": ""}, None), *((piece, None) for piece in inference.pieces(said)), ({}, reason)]
+        chunks = [
+            {**head, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+            for delta, finish in deltas
+        ]
+        if (given.get("stream_options") or {}).get("include_usage"):
+            chunks.append({**head, "object": "chat.completion.chunk", "choices": [], "usage": usage})
+        return stream(chunks)

@@ -1,0 +1,306 @@
+"""What the emulators share: routing, the key, a clock that can be moved, faults on demand and a log of every exchange.
+
+A test drives an emulator through the methods of `Emulator`; a program in another process through `/_emulator/...`,
+which needs no key:
+
+| route | body | does |
+| --- | --- | --- |
+| GET /_emulator | | jobs_created, requests, faults left, the switches |
+| POST /_emulator/faults | the arguments of `fail` | arms a fault |
+| DELETE /_emulator/faults | | disarms all |
+| POST /_emulator/next_job | the arguments of `next_job` | decides how the next job will go |
+| POST /_emulator/switches | {name: value} | sets switches |
+| POST /_emulator/advance | {"seconds": n} | moves the clock |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+from urllib.parse import unquote
+
+from .wire import ApiError, Request, Response, Server, reply
+from .jobs import JobPlan
+
+FaultKind = Literal["status", "html", "hang", "drop", "drop_after_accept", "slow", "cut"]
+HTML_PAGE = b"<!DOCTYPE html><html><head><title>Bad gateway</title></head><body><h1>Error 502</h1></body></html>"
+LOGGED_BODY_BYTES = 1 << 20  # of a longer body the log keeps the beginning
+
+
+@dataclass
+class Fault:
+    """One armed fault; see `Emulator.fail`."""
+
+    kind: FaultKind = "status"
+    method: str | None = None
+    path: str = "**"
+    times: int | None = 1
+    skip: int = 0
+    status: int | None = None
+    body: Any = None
+    headers: dict[str, str] | None = None
+    seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in FaultKind.__args__:  # type: ignore[attr-defined]
+            raise ValueError(f"no such kind of fault: {self.kind}")
+        # `*` and `{name}` stand for one segment, `**` for any number.
+        escaped = re.sub(r"\\\{\w+\\\}", r"\\*", re.escape(self.path))
+        self._pattern = re.compile(escaped.replace(r"\*\*", ".*").replace(r"\*", "[^/]+"))
+
+    def takes(self, request: Request, prefix: str) -> bool:
+        """Whether this fault is for the request; counts down when it is."""
+        paths = (request.path, request.path.removeprefix(prefix))
+        if self.times == 0 or self.method not in (None, request.method):
+            return False
+        if not any(self._pattern.fullmatch(path) for path in paths):
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+
+@dataclass
+class Exchange:
+    """One request and what became of it; `status` is None where no answer was sent."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    request_headers: dict[str, str]
+    request_body: bytes
+    status: int | None
+    response_headers: dict[str, str]
+    response_body: bytes
+    fault: str | None
+
+    def request_json(self) -> Any:
+        return json.loads(self.request_body)
+
+    def json(self) -> Any:
+        return json.loads(self.response_body)
+
+
+def route(method: str, path: str, *, prefix: str | None = None, needs_key: bool = True) -> Callable:
+    """Mark a method as the answer to `method path`; `{name}` captures one segment. May be given more than once."""
+
+    def mark(function: Callable) -> Callable:
+        function.__dict__.setdefault("routes", []).append((method, path, prefix, needs_key))
+        return function
+
+    return mark
+
+
+class Emulator:
+    """A provider on 127.0.0.1. Use it as a context manager, or `start` and `stop` it."""
+
+    name: ClassVar[str]
+    default_key: ClassVar[str]
+    prefix: ClassVar[str] = "/v1"
+    base_path: ClassVar[str] = ""  # what the SDK's base URL has after host and port
+    switches: ClassVar[tuple[str, ...]] = ("pace", "list_lag")
+    _routes: ClassVar[list[tuple[str, re.Pattern[str], bool, str]]]
+
+    def __init__(self, *, key: str | None = None, pace: float = 0.05, list_lag: float = 0.0, port: int = 0):
+        self.key = key or self.default_key
+        self.pace = pace  # seconds that a job, or a file in validation, stays in each state
+        self.list_lag = list_lag  # seconds until a new job shows up in lists
+        self.jobs_created = 0  # accepted creations, answered or not: what would have been billed
+        self.log: list[Exchange] = []
+        self._faults: list[Fault] = []
+        self._plans: list[JobPlan] = []
+        self._offset = 0.0
+        self._identities = 0
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._port = port
+        self._server: Server | None = None
+
+    def __init_subclass__(cls) -> None:
+        found = []
+        for name in dir(cls):
+            for method, path, prefix, needs_key in getattr(getattr(cls, name), "routes", ()):
+                template = (cls.prefix if prefix is None else prefix) + path
+                pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(template))
+                found.append((template.count("{"), method, re.compile(pattern), needs_key, name))
+        # Fewest captures first, so that /fine-tunes/models/limits is not taken for a job's id.
+        cls._routes = [entry[1:] for entry in sorted(found, key=lambda entry: entry[0])]
+
+    def start(self) -> Emulator:
+        self._stopping.clear()
+        self._server = Server(self._answer, self._port)
+        self._port = self._server.port  # so that a restart comes back at the same address
+        return self
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._server:
+            self._server.stop()
+            self._server = None
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def base_url(self) -> str:
+        """What to give the vendor's SDK as `base_url`."""
+        return self.origin + self.base_path
+
+    def now(self) -> float:
+        return time.time() + self._offset
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward. With a long `pace` this makes jobs step only when told."""
+        self._offset += seconds
+
+    def fail(self, kind: FaultKind = "status", **options: Any) -> Fault:
+        """Arm a fault for requests that match `method` and `path`; the last `times` count (None: until cleared).
+
+        `path` is with or without the prefix; `*` or `{id}` is one segment, `**` any. The first `skip` matches pass.
+        Kinds: `status` answers `status` (500) with `body` (default: the provider's error envelope); `html` a web page
+        (`status` 502); `hang` accepts and says nothing for `seconds`, then closes; `drop` closes without acting;
+        `drop_after_accept` acts, then closes: the lost reply; `slow` acts and answers after `seconds`; `cut` acts,
+        sends half of the body and closes.
+        """
+        fault = Fault(kind, **options)
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def clear_faults(self) -> None:
+        with self._lock:
+            self._faults.clear()
+
+    def next_job(self, **plan: Any) -> None:
+        """Decide how the next job to be created goes; several calls queue up. See `JobPlan`."""
+        with self._lock:
+            self._plans.append(JobPlan(**plan))
+
+    def take_plan(self) -> JobPlan:
+        return self._plans.pop(0) if self._plans else JobPlan()
+
+    def requests(self, method: str, path: str) -> list[Exchange]:
+        """The logged exchanges of one endpoint; `path` as in `fail`."""
+        matcher = Fault(method=method, path=path, times=None)
+        return [item for item in self.log if matcher.takes(Request(item.method, item.path, {}, {}, b""), self.prefix)]
+
+    def new_id(self, prefix: str, length: int = 24) -> str:
+        """Ids follow from the order of the calls, so that two equal runs give equal ids."""
+        self._identities += 1
+        return prefix + hashlib.sha256(f"{self.name} {self._identities}".encode()).hexdigest()[:length]
+
+    def error(self, status: int, message: str, *, code: str | None = None, param: str | None = None,
+              type: str = "invalid_request_error") -> ApiError:  # fmt: skip
+        """The envelope that both vendors use: {error: {message, type, param, code}}."""
+        return ApiError(status, {"error": {"message": message, "type": type, "param": param, "code": code}})
+
+    def refuse_key(self, given: str | None) -> ApiError:
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Bring about what time has brought about; called before each request is answered."""
+
+    def _answer(self, request: Request) -> Response | None:
+        if request.path.startswith("/_emulator"):
+            return self._administer(request)
+        with self._lock:
+            fault = next((fault for fault in self._faults if fault.takes(request, self.prefix)), None)
+        kind = fault.kind if fault else None
+        if fault and kind == "hang":
+            self._stopping.wait(fault.seconds)
+        response = self._fault_response(fault) if fault and kind in ("status", "html") else None
+        if kind not in ("status", "html", "hang", "drop"):
+            response = self._dispatch(request)
+        if fault and kind == "slow":
+            self._stopping.wait(fault.seconds)
+        if response and kind == "cut":
+            response.cut = True
+        if kind == "drop_after_accept":
+            response = None
+        self._record(request, response, kind)
+        return response
+
+    def _fault_response(self, fault: Fault) -> Response:
+        if fault.kind == "html":
+            return Response(HTML_PAGE, fault.status or 502, {"content-type": "text/html", **(fault.headers or {})})
+        status = fault.status or 500
+        types = {429: "rate_limit_error"} if status < 500 else {status: "server_error"}
+        body = fault.body
+        if body is None:
+            body = self.error(status, f"Emulated error {status}.", type=types.get(status, "invalid_request_error")).payload
+        return reply(body, status, fault.headers)
+
+    def _dispatch(self, request: Request) -> Response:
+        with self._lock:
+            try:
+                for method, pattern, needs_key, name in self._routes:
+                    match = pattern.fullmatch(request.path) if method == request.method else None
+                    if match:
+                        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+                        if needs_key and (scheme, given) != ("Bearer", self.key):
+                            raise self.refuse_key(given or None)
+                        self.settle()
+                        captured = {field: unquote(value) for field, value in match.groupdict().items()}
+                        answer = getattr(self, name)(request, **captured)
+                        return answer if isinstance(answer, Response) else reply(answer)
+                raise self.error(404, f"Invalid URL ({request.method} {request.path})")
+            except ApiError as error:
+                return reply(error.payload, error.status, error.headers)
+            except ValueError as error:
+                return reply(self.error(400, f"We could not parse the body of your request: {error}").payload, 400)
+
+    def _record(self, request: Request, response: Response | None, fault: str | None) -> None:
+        body = b"".join(response.events or [response.body]) if response else b""
+        exchange = Exchange(
+            request.method, request.path, request.query, request.headers, request.body[:LOGGED_BODY_BYTES],
+            response.status if response else None, response.headers if response else {}, body[:LOGGED_BODY_BYTES], fault,
+        )  # fmt: skip
+        with self._lock:
+            self.log.append(exchange)
+
+    def _administer(self, request: Request) -> Response:
+        try:
+            return reply(self._command(request.method, request.path.removeprefix("/_emulator").strip("/"), request.json()))
+        except (TypeError, ValueError) as error:
+            return reply({"error": str(error)}, 400)
+
+    def _command(self, method: str, command: str, options: dict[str, Any]) -> dict[str, Any]:
+        match method, command:
+            case "POST", "faults":
+                self.fail(**options)
+            case "DELETE", "faults":
+                self.clear_faults()
+            case "POST", "next_job":
+                self.next_job(**options)
+            case "POST", "advance":
+                self.advance(options["seconds"])
+            case "POST", "switches":
+                if unknown := set(options) - set(self.switches):
+                    raise ValueError(f"no such switch: {', '.join(sorted(unknown))}; there are {', '.join(self.switches)}")
+                for name, value in options.items():
+                    setattr(self, name, value)
+            case "GET", "":
+                pass
+            case _:
+                raise ValueError(f"no such command: {method} {command}")
+        return {
+            "emulator": self.name, "jobs_created": self.jobs_created, "requests": len(self.log),
+            "faults": sum(fault.times != 0 for fault in self._faults),
+            "switches": {name: getattr(self, name) for name in self.switches},
+        }  # fmt: skip
