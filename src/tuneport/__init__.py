@@ -1,3 +1,75 @@
-"""Portable fine-tuning: one dataset, one call, any backend."""
+"""Portable fine-tuning: one dataset, one call, any backend.
+
+    import tuneport
+
+    report = tuneport.check("train.jsonl")
+    table = tuneport.compare("train.jsonl")
+    job = tuneport.submit("train.jsonl", model="support-bot")  # TUNEPORT_BACKEND, or backend=, says where
+    job.wait()
+    job.complete("Where is my parcel?")
+
+Each name is imported on first use, so that `import tuneport` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from tuneport.backends import open_backend
+    from tuneport.backends.base import FineTuneBackend
+    from tuneport.data.checks import check
+    from tuneport.data.convert import convert
+    from tuneport.errors import TuneportError
+    from tuneport.jobs.handle import Job, job, jobs, submit
+    from tuneport.settings import Settings
+    from tuneport.types import Hyperparameters, TuneSpec
+    from tuneport.workflows.compare import compare
+
+_HOMES = {
+    "FineTuneBackend": "tuneport.backends.base",
+    "Hyperparameters": "tuneport.types",
+    "Job": "tuneport.jobs.handle",
+    "Settings": "tuneport.settings",
+    "TuneSpec": "tuneport.types",
+    "TuneportError": "tuneport.errors",
+    "check": "tuneport.data.checks",
+    "compare": "tuneport.workflows.compare",
+    "convert": "tuneport.data.convert",
+    "job": "tuneport.jobs.handle",
+    "jobs": "tuneport.jobs.handle",
+    "open_backend": "tuneport.backends",
+    "submit": "tuneport.jobs.handle",
+}
+
+__all__ = [
+    "FineTuneBackend",
+    "Hyperparameters",
+    "Job",
+    "Settings",
+    "TuneSpec",
+    "TuneportError",
+    "__version__",
+    "check",
+    "compare",
+    "convert",
+    "job",
+    "jobs",
+    "open_backend",
+    "submit",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tuneport' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

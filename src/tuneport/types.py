@@ -118,6 +118,7 @@ class DataFile(Model):
     rows: int
     bytes: int
     trained_tokens: int | None = Field(default=None, description="per epoch, where a rule for counting is known")
+    left_out: tuple[str, ...] = Field(default=(), description="columns of the dataset that are not trained on")
 
 
 class PreparedData(Model):

@@ -13,15 +13,14 @@ one, as it also does; False: null), `refuse` (a key of REFUSALS: every creation 
 from __future__ import annotations
 
 import base64
-import hashlib
 from typing import Any
 
 from . import inference
-from .datasets import approximate_count, exact_count
 from .jobs import Timeline
+from .openai_files import OpenAIFiles
 from .openai_jobs import STATES, OpenAIJob
 from .server import Emulator, route
-from .wire import ApiError, FormFile, Request, Response, stream
+from .wire import Request, Response, stream
 
 WIND_DOWN = (
     "OpenAI is winding down the fine-tuning platform and your organization is no longer able to create new fine-tuning "
@@ -30,8 +29,8 @@ WIND_DOWN = (
 REFUSALS = {
     "training_not_available": (403, "invalid_request_error", WIND_DOWN),
     "insufficient_quota": (
-        429, "insufficient_quota", "You exceeded your current quota, please check your plan and billing details. For more "
-        "information on this error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
+        429, "insufficient_quota", "You exceeded your current quota, please check your plan and billing details. For "
+        "more information on this error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
     ),
     "daily_rate_limit_exceeded": (
         429, "invalid_request_error", "This fine-tune request has been rate-limited. Your organization has reached the "
@@ -52,8 +51,7 @@ ALIASES = {
 RANGES = {"n_epochs": (1, 50), "batch_size": (1, 256), "learning_rate_multiplier": (1e-9, 1e9), "beta": (1e-9, 2)}
 
 
-class OpenAIEmulator(Emulator):
-    name, default_key, base_path = "openai", "sk-test", "/v1"
+class OpenAIEmulator(OpenAIFiles):
     switches = (*Emulator.switches, "error_on_success", "refuse", "base64_results", "paused_status", "exact_tokens")
 
     def __init__(self, *, error_on_success: bool | dict = True, refuse: str | None = None, base64_results: bool = False,
@@ -64,134 +62,16 @@ class OpenAIEmulator(Emulator):
         self.paused_status, self.exact_tokens, self.organization = paused_status, exact_tokens, organization
         self.models = dict(MODELS if models is None else models)
         self.started = self.now()
-        self.files: dict[str, dict[str, Any]] = {}
-        self.contents: dict[str, bytes] = {}
-        self.uploads: dict[str, dict[str, Any]] = {}
         self.jobs: dict[str, OpenAIJob] = {}
         self.deleted_models: set[str] = set()
 
-    def refuse_key(self, given: str | None) -> ApiError:
-        if not given:
-            return self.error(401, "You didn't provide an API key. You need to provide your API key in an Authorization "
-                                   "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).")  # fmt: skip
-        shown = f"{given[:7]}{'*' * max(0, len(given) - 11)}{given[-4:]}" if len(given) > 11 else "*" * len(given)
-        message = f"Incorrect API key provided: {shown}. You can find your API key at https://platform.openai.com/account/api-keys."
-        return self.error(401, message, code="invalid_api_key")
-
     def settle(self) -> None:
         for job in self.jobs.values():
-            if not job.fine_tuned_model and not job.plan.fails and job.ended(self.now()) and job.status(self.now()) == "succeeded":
+            if not job.fine_tuned_model and job.status(self.now()) == "succeeded":
                 job.fine_tuned_model = job.model_name()
                 content = job.result_csv()
                 content = base64.b64encode(content) if self.base64_results else content
                 job.result_file = self._add_file("step_metrics.csv", "fine-tune-results", content)["id"]
-
-    # Files and uploads
-
-    def _add_file(self, filename: str, purpose: str, content: bytes, lifetime: int | None = None) -> dict[str, Any]:
-        created = int(self.now())
-        file = {"id": self.new_id("file-"), "object": "file", "bytes": len(content), "created_at": created,
-                "filename": filename, "purpose": purpose, "status": "processed"}  # fmt: skip
-        if lifetime:
-            file["expires_at"] = created + lifetime
-        self.files[file["id"]], self.contents[file["id"]] = file, content
-        return file
-
-    def _find(self, things: dict[str, Any], id: str, message: str, param: str = "id", code: str | None = None) -> Any:
-        if id not in things:
-            raise self.error(404, message, param=param, code=code)
-        return things[id]
-
-    def _page(self, request: Request, things: list[dict[str, Any]], limit: int = 20) -> dict[str, Any]:
-        after, limit = request.query.get("after"), int(request.query.get("limit", limit))
-        ids = [thing["id"] for thing in things]
-        if after and after not in ids:
-            raise self.error(400, f"Invalid value for 'after': {after}", param="after")
-        things = things[ids.index(after) + 1 :] if after else things
-        return {"object": "list", "data": things[:limit], "has_more": len(things) > limit}
-
-    def _file(self, id: str) -> dict[str, Any]:
-        return self._find(self.files, id, f"No such File object: {id}")
-
-    @route("POST", "/files")
-    def create_file(self, request: Request) -> dict[str, Any]:
-        form = request.form()
-        file = form.get("file")
-        if not isinstance(file, FormFile) or not form.get("purpose"):
-            raise self.error(400, f"'{'file' if 'purpose' in form else 'purpose'}' is a required property")
-        lifetime = form.get("expires_after[seconds]")
-        return self._add_file(file.filename, str(form["purpose"]), file.content, int(str(lifetime)) if lifetime else None)
-
-    @route("GET", "/files")
-    def list_files(self, request: Request) -> dict[str, Any]:
-        purpose = request.query.get("purpose")
-        files = [file for file in self.files.values() if purpose in (None, file["purpose"])]
-        page = self._page(request, files if request.query.get("order") == "asc" else files[::-1], limit=10_000)
-        ids = [file["id"] for file in page["data"]] or [""]
-        return {**page, "first_id": ids[0], "last_id": ids[-1]}
-
-    @route("GET", "/files/{id}")
-    def retrieve_file(self, request: Request, id: str) -> dict[str, Any]:
-        return self._file(id)
-
-    @route("DELETE", "/files/{id}")
-    def delete_file(self, request: Request, id: str) -> dict[str, Any]:
-        self._file(id)
-        del self.files[id], self.contents[id]
-        return {"id": id, "object": "file", "deleted": True}
-
-    @route("GET", "/files/{id}/content")
-    def file_content(self, request: Request, id: str) -> Response:
-        self._file(id)
-        return Response(self.contents[id], headers={"content-type": "application/octet-stream"})
-
-    @route("POST", "/uploads")
-    def create_upload(self, request: Request) -> dict[str, Any]:
-        given = request.json()
-        if missing := [name for name in ("bytes", "filename", "mime_type", "purpose") if name not in given]:
-            raise self.error(400, f"Missing required parameter: '{missing[0]}'.", param=missing[0], code="missing_required_parameter")
-        created = int(self.now())
-        upload = {"id": self.new_id("upload_"), "object": "upload", "bytes": given["bytes"], "created_at": created,
-                  "filename": given["filename"], "purpose": given["purpose"], "status": "pending",
-                  "expires_at": created + 3600, "file": None}  # fmt: skip
-        self.uploads[upload["id"]] = {"upload": upload, "parts": {}, "lifetime": (given.get("expires_after") or {}).get("seconds")}
-        return upload
-
-    def _pending(self, id: str) -> dict[str, Any]:
-        state = self._find(self.uploads, id, f"No such Upload object: {id}")
-        if state["upload"]["status"] != "pending":
-            raise self.error(400, f"Upload {id} is {state['upload']['status']}.")
-        return state
-
-    @route("POST", "/uploads/{id}/parts")
-    def add_part(self, request: Request, id: str) -> dict[str, Any]:
-        state, data = self._pending(id), request.form().get("data")
-        if not isinstance(data, FormFile):
-            raise self.error(400, "Missing required parameter: 'data'.", param="data")
-        part = {"id": self.new_id("part_"), "object": "upload.part", "created_at": int(self.now()), "upload_id": id}
-        state["parts"][part["id"]] = data.content
-        return part
-
-    @route("POST", "/uploads/{id}/complete")
-    def complete_upload(self, request: Request, id: str) -> dict[str, Any]:
-        state, given = self._pending(id), request.json()
-        upload = state["upload"]
-        if unknown := [part for part in given.get("part_ids", []) if part not in state["parts"]]:
-            raise self.error(400, f"No such Part object: {unknown[0]}", param="part_ids")
-        content = b"".join(state["parts"][part] for part in given.get("part_ids", []))
-        if len(content) != upload["bytes"]:
-            raise self.error(400, f"The parts hold {len(content)} bytes, the upload was to have {upload['bytes']}.", param="part_ids")
-        if given.get("md5") not in (None, hashlib.md5(content).hexdigest()):
-            raise self.error(400, "The md5 checksum does not match the uploaded content.", param="md5")
-        file = self._add_file(upload["filename"], upload["purpose"], content, state["lifetime"])
-        upload.update(status="completed", file=file)
-        return upload
-
-    @route("POST", "/uploads/{id}/cancel")
-    def cancel_upload(self, request: Request, id: str) -> dict[str, Any]:
-        upload = self._pending(id)["upload"]
-        upload["status"] = "cancelled"
-        return upload
 
     # Fine-tuning jobs
 
@@ -206,15 +86,15 @@ class OpenAIEmulator(Emulator):
             status, type, message = REFUSALS[self.refuse]
             raise self.error(status, message.format(model=base), code=self.refuse, type=type)
         plan = self.take_plan()
-        encoding = "cl100k_base" if base.startswith(("gpt-3.5", "gpt-4-")) else "o200k_base"
         job = OpenAIJob(
-            id=self.new_id("ftjob-"), base=base, method=method["type"], organization=self.organization, plan=plan,
+            id=self.new_id("ftjob-"), base=base, method=method["type"], options=method.get(method["type"]) or {},
+            organization=self.organization, plan=plan,
             hyperparameters=self._hyperparameters(given, method), training_file=given["training_file"],
             training_content=files[0] or b"", validation_file=given.get("validation_file"), validation_content=files[1],
             suffix=given.get("suffix"), seed=given.get("seed") or self._identities, metadata=given.get("metadata"),
             integrations=given.get("integrations") or [], code=self.new_id("", 8),
             timeline=Timeline(STATES, self.now(), self.pace if plan.pace is None else plan.pace, plan.stuck),
-            count=exact_count(encoding) if self.exact_tokens else approximate_count,
+            exact_tokens=self.exact_tokens,
             checkpoint_codes=[self.new_id("", 8) for _ in range(3)],
         )  # fmt: skip
         self.jobs[job.id] = job
@@ -223,7 +103,7 @@ class OpenAIEmulator(Emulator):
 
     def _tunable(self, model: str | None) -> str:
         if not model:
-            raise self.error(400, "Missing required parameter: 'model'.", param="model", code="missing_required_parameter")
+            raise self.missing("model")
         tuned = [job for job in self.jobs.values() if job.fine_tuned_model == model]
         base = tuned[0].base if tuned else ALIASES.get(model, model)
         if base not in self.models:
@@ -242,7 +122,8 @@ class OpenAIEmulator(Emulator):
         return self.contents[id]
 
     def _hyperparameters(self, given: dict[str, Any], method: dict[str, Any]) -> dict[str, Any]:
-        return {**(given.get("hyperparameters") or {}), **((method.get(method["type"]) or {}).get("hyperparameters") or {})}
+        own = (method.get(method["type"]) or {}).get("hyperparameters")
+        return {**(given.get("hyperparameters") or {}), **(own or {})}
 
     def _check_options(self, given: dict[str, Any], method: dict[str, Any]) -> None:
         if method["type"] not in ("supervised", "dpo", "reinforcement"):
@@ -250,12 +131,14 @@ class OpenAIEmulator(Emulator):
         for name, value in self._hyperparameters(given, method).items():
             low, high = RANGES.get(name, (0, float("inf")))
             if name in RANGES and value != "auto" and not low <= value <= high:
-                raise self.error(400, f"{value} is not between {low} and {high} - '{name}'", param=f"hyperparameters.{name}")
-        if not 1 <= len(given.get("suffix") or "x") <= 64:
-            raise self.error(400, "Invalid 'suffix': its length must be 1 to 64.", param="suffix", code="string_above_max_length")
+                message = f"{value} is not between {low} and {high} - '{name}'"
+                raise self.error(400, message, param=f"hyperparameters.{name}")
+        if given.get("suffix") is not None and not 1 <= len(given["suffix"]) <= 64:
+            raise self.error(400, "Invalid 'suffix': its length must be 1 to 64.", param="suffix")
         metadata = given.get("metadata") or {}
         if len(metadata) > 16 or any(len(key) > 64 or len(value) > 512 for key, value in metadata.items()):
-            raise self.error(400, "Invalid 'metadata': at most 16 pairs, keys to 64, values to 512 characters.", param="metadata")
+            message = "Invalid 'metadata': at most 16 pairs, keys to 64, values to 512 characters."
+            raise self.error(400, message, param="metadata")
 
     def _job(self, id: str) -> OpenAIJob:
         return self._find(self.jobs, id, f"Could not find fine tune: {id}", "fine_tune_id", "fine_tune_not_found")
@@ -264,9 +147,9 @@ class OpenAIEmulator(Emulator):
         now, timeline = self.now(), job.timeline
         done, succeeded = job.ended(now), job.fine_tuned_model is not None
         status = self.paused_status if timeline.paused_at is not None and not done else job.status(now)
-        error = job.error(now)
-        if error is None and self.error_on_success is not False:
-            error = {"code": None, "message": None, "param": None} if self.error_on_success is True else self.error_on_success
+        nothing = {True: {"code": None, "message": None, "param": None}, False: None}
+        harmless = nothing[self.error_on_success] if isinstance(self.error_on_success, bool) else self.error_on_success
+        error = job.error(now) or harmless
         end = timeline.age(now) if job.cancelled else timeline.pace * (1 if job.problem else len(STATES))
         hyperparameters = job.shown_hyperparameters(now)
         common = {name: value for name, value in hyperparameters.items() if name in RANGES and name != "beta"}
@@ -279,7 +162,7 @@ class OpenAIEmulator(Emulator):
             "user_provided_suffix": job.suffix, "seed": job.seed, "integrations": job.integrations,
             "metadata": job.metadata, "usage_metrics": None, "shared_with_openai": False,
             "estimated_finish": None if done else int(timeline.moment(timeline.pace * len(STATES))),
-            "method": {"type": job.method, job.method: {"hyperparameters": hyperparameters}},
+            "method": {"type": job.method, job.method: {**job.options, "hyperparameters": hyperparameters}},
         }  # fmt: skip
 
     @route("GET", "/fine_tuning/jobs")
@@ -346,8 +229,10 @@ class OpenAIEmulator(Emulator):
         if base not in self.models:
             message = f"The model `{id}` does not exist or you do not have access to it."
             raise self.error(404, message, param="model", code="model_not_found")
-        created, owner = (tuned[id].timeline.created, self.organization) if id in tuned else (self.started, "system")
-        return {"id": id, "object": "model", "created": int(created), "owned_by": owner, "shutdown_date": self.models[base]}
+        created = tuned[id].timeline.created if id in tuned else self.started
+        owner = self.organization if id in tuned else "system"
+        return {"id": id, "object": "model", "created": int(created), "owned_by": owner,
+                "shutdown_date": self.models[base]}  # fmt: skip
 
     @route("GET", "/models")
     def list_models(self, request: Request) -> dict[str, Any]:
@@ -377,11 +262,10 @@ class OpenAIEmulator(Emulator):
         if not given.get("stream"):
             choice = {"index": 0, "message": {**said, "refusal": None}, "logprobs": None, "finish_reason": reason}
             return {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
-        deltas = [({"role": "assistant", "content": ""}, None), *((piece, None) for piece in inference.pieces(said)), ({}, reason)]
-        chunks = [
-            {**head, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
-            for delta, finish in deltas
-        ]
+        head["object"] = "chat.completion.chunk"
+        deltas = [{"role": "assistant", "content": ""}, *inference.pieces(said), {}]
+        choices = [{"index": 0, "delta": delta, "finish_reason": None if delta else reason} for delta in deltas]
+        chunks = [{**head, "choices": [choice]} for choice in choices]
         if (given.get("stream_options") or {}).get("include_usage"):
-            chunks.append({**head, "object": "chat.completion.chunk", "choices": [], "usage": usage})
+            chunks.append({**head, "choices": [], "usage": usage})
         return stream(chunks)

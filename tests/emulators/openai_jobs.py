@@ -11,7 +11,15 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from .datasets import InvalidDataError, Rows, check_openai, count_tokens, read_rows
+from .datasets import (
+    InvalidDataError,
+    Rows,
+    approximate_count,
+    check_openai,
+    count_tokens,
+    exact_count,
+    read_rows,
+)
 from .jobs import JobPlan, Timeline, accuracy, automatic_epochs, loss
 
 STATES = ("validating_files", "queued", "running")
@@ -27,6 +35,7 @@ class OpenAIJob:
     id: str
     base: str
     method: str
+    options: dict[str, Any]  # of the method, as given
     hyperparameters: dict[str, Any]
     training_file: str
     training_content: bytes
@@ -39,7 +48,7 @@ class OpenAIJob:
     organization: str
     plan: JobPlan
     timeline: Timeline
-    count: Any  # of tokens, in a text
+    exact_tokens: bool
     code: str  # the eight characters that end the tuned model's name
     result_file: str | None = None
     fine_tuned_model: str | None = None
@@ -72,8 +81,8 @@ class OpenAIJob:
                 message = f"The job failed due to an invalid {kind} file. {error}"
                 return {"code": f"invalid_{param}", "message": message, "param": param}
             if kind == "training" and len(rows) < MINIMUM_EXAMPLES:
-                message = f"Training file has {len(rows)} example(s), but must have at least {MINIMUM_EXAMPLES} examples"
-                return {"code": "invalid_n_examples", "message": message, "param": param}
+                message = f"Training file has {len(rows)} example(s), but must have at least {MINIMUM_EXAMPLES}"
+                return {"code": "invalid_n_examples", "message": f"{message} examples", "param": param}
         return None
 
     def status(self, now: float) -> str:
@@ -119,13 +128,16 @@ class OpenAIJob:
 
     @functools.cached_property
     def trained_tokens(self) -> int:
-        return self.epochs * sum(min(CONTEXT_TOKENS, count_tokens(row, self.count)) for row in self.rows)
+        encoding = "cl100k_base" if self.base.startswith(("gpt-3.5", "gpt-4-")) else "o200k_base"
+        count = exact_count(encoding) if self.exact_tokens else approximate_count
+        return self.epochs * sum(min(CONTEXT_TOKENS, count_tokens(row, count)) for row in self.rows)
 
     def shown_hyperparameters(self, now: float) -> dict[str, Any]:
-        """"auto" until the files are validated, the numbers chosen from then on."""
+        """What says "auto" does so until the files are validated, and is the number chosen from then on."""
         shown = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto", **self.hyperparameters}
         if self.problem is None and self.timeline.state(now) != "validating_files":
-            chosen = {"n_epochs": self.epochs, "batch_size": self.batch_size, "learning_rate_multiplier": 1.8, "beta": 0.1}
+            chosen = {"n_epochs": self.epochs, "batch_size": self.batch_size}
+            chosen |= {"learning_rate_multiplier": 1.8, "beta": 0.1}
             shown = {name: chosen.get(name, value) if value == "auto" else value for name, value in shown.items()}
         return shown
 
@@ -196,7 +208,8 @@ class OpenAIJob:
                 name, step = checkpoint["fine_tuned_model_checkpoint"], checkpoint["step_number"]
                 message = f"Checkpoint created at step {step} with Snapshot ID: {name}"
                 events.append((end, "info", message, "message", {}))
-            for message in (f"New fine-tuned model created: {self.fine_tuned_model}", "The job has successfully completed"):
+            created = f"New fine-tuned model created: {self.fine_tuned_model}"
+            for message in (created, "The job has successfully completed"):
                 events.append((end, "info", message, "message", {}))
         age = self.timeline.age(now)
         shown = [event for event in events if event[0] <= age]

@@ -16,78 +16,18 @@ which needs no key:
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
-from .wire import ApiError, Request, Response, Server, reply
+from .faults import HTML_PAGE, Exchange, Fault, FaultKind
 from .jobs import JobPlan
+from .wire import ApiError, Request, Response, Server, reply
 
-FaultKind = Literal["status", "html", "hang", "drop", "drop_after_accept", "slow", "cut"]
-HTML_PAGE = b"<!DOCTYPE html><html><head><title>Bad gateway</title></head><body><h1>Error 502</h1></body></html>"
 LOGGED_BODY_BYTES = 1 << 20  # of a longer body the log keeps the beginning
-
-
-@dataclass
-class Fault:
-    """One armed fault; see `Emulator.fail`."""
-
-    kind: FaultKind = "status"
-    method: str | None = None
-    path: str = "**"
-    times: int | None = 1
-    skip: int = 0
-    status: int | None = None
-    body: Any = None
-    headers: dict[str, str] | None = None
-    seconds: float = 30.0
-
-    def __post_init__(self) -> None:
-        if self.kind not in FaultKind.__args__:  # type: ignore[attr-defined]
-            raise ValueError(f"no such kind of fault: {self.kind}")
-        # `*` and `{name}` stand for one segment, `**` for any number.
-        escaped = re.sub(r"\\\{\w+\\\}", r"\\*", re.escape(self.path))
-        self._pattern = re.compile(escaped.replace(r"\*\*", ".*").replace(r"\*", "[^/]+"))
-
-    def takes(self, request: Request, prefix: str) -> bool:
-        """Whether this fault is for the request; counts down when it is."""
-        paths = (request.path, request.path.removeprefix(prefix))
-        if self.times == 0 or self.method not in (None, request.method):
-            return False
-        if not any(self._pattern.fullmatch(path) for path in paths):
-            return False
-        if self.skip:
-            self.skip -= 1
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
-
-
-@dataclass
-class Exchange:
-    """One request and what became of it; `status` is None where no answer was sent."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    request_headers: dict[str, str]
-    request_body: bytes
-    status: int | None
-    response_headers: dict[str, str]
-    response_body: bytes
-    fault: str | None
-
-    def request_json(self) -> Any:
-        return json.loads(self.request_body)
-
-    def json(self) -> Any:
-        return json.loads(self.response_body)
 
 
 def route(method: str, path: str, *, prefix: str | None = None, needs_key: bool = True) -> Callable:
@@ -136,7 +76,7 @@ class Emulator:
         cls._routes = [entry[1:] for entry in sorted(found, key=lambda entry: entry[0])]
 
     def start(self) -> Emulator:
-        self._stopping.clear()
+        self._stopping = threading.Event()  # a new one: a request left hanging before a restart must not wait on
         self._server = Server(self._answer, self._port)
         self._port = self._server.port  # so that a restart comes back at the same address
         return self
@@ -219,16 +159,17 @@ class Emulator:
     def _answer(self, request: Request) -> Response | None:
         if request.path.startswith("/_emulator"):
             return self._administer(request)
+        stopping = self._stopping
         with self._lock:
             fault = next((fault for fault in self._faults if fault.takes(request, self.prefix)), None)
         kind = fault.kind if fault else None
         if fault and kind == "hang":
-            self._stopping.wait(fault.seconds)
+            stopping.wait(fault.seconds)
         response = self._fault_response(fault) if fault and kind in ("status", "html") else None
         if kind not in ("status", "html", "hang", "drop"):
             response = self._dispatch(request)
         if fault and kind == "slow":
-            self._stopping.wait(fault.seconds)
+            stopping.wait(fault.seconds)
         if response and kind == "cut":
             response.cut = True
         if kind == "drop_after_accept":
@@ -240,11 +181,9 @@ class Emulator:
         if fault.kind == "html":
             return Response(HTML_PAGE, fault.status or 502, {"content-type": "text/html", **(fault.headers or {})})
         status = fault.status or 500
-        types = {429: "rate_limit_error"} if status < 500 else {status: "server_error"}
-        body = fault.body
-        if body is None:
-            body = self.error(status, f"Emulated error {status}.", type=types.get(status, "invalid_request_error")).payload
-        return reply(body, status, fault.headers)
+        type = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
+        default = self.error(status, f"Emulated error {status}.", type=type).payload
+        return reply(default if fault.body is None else fault.body, status, fault.headers)
 
     def _dispatch(self, request: Request) -> Response:
         with self._lock:
@@ -268,16 +207,25 @@ class Emulator:
     def _record(self, request: Request, response: Response | None, fault: str | None) -> None:
         body = b"".join(response.events or [response.body]) if response else b""
         exchange = Exchange(
-            request.method, request.path, request.query, request.headers, request.body[:LOGGED_BODY_BYTES],
-            response.status if response else None, response.headers if response else {}, body[:LOGGED_BODY_BYTES], fault,
-        )  # fmt: skip
+            method=request.method,
+            path=request.path,
+            query=request.query,
+            request_headers=request.headers,
+            request_body=request.body[:LOGGED_BODY_BYTES],
+            status=response.status if response else None,
+            response_headers=response.headers if response else {},
+            response_body=body[:LOGGED_BODY_BYTES],
+            fault=fault,
+        )
         with self._lock:
             self.log.append(exchange)
 
     def _administer(self, request: Request) -> Response:
+        command = request.path.removeprefix("/_emulator").strip("/")
         try:
-            return reply(self._command(request.method, request.path.removeprefix("/_emulator").strip("/"), request.json()))
-        except (TypeError, ValueError) as error:
+            with self._lock:
+                return reply(self._command(request.method, command, request.json()))
+        except (KeyError, TypeError, ValueError) as error:
             return reply({"error": str(error)}, 400)
 
     def _command(self, method: str, command: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -289,10 +237,10 @@ class Emulator:
             case "POST", "next_job":
                 self.next_job(**options)
             case "POST", "advance":
-                self.advance(options["seconds"])
+                self.advance(float(options["seconds"]))
             case "POST", "switches":
-                if unknown := set(options) - set(self.switches):
-                    raise ValueError(f"no such switch: {', '.join(sorted(unknown))}; there are {', '.join(self.switches)}")
+                if unknown := sorted(set(options) - set(self.switches)):
+                    raise ValueError(f"no such switch: {unknown[0]}; there are {', '.join(self.switches)}")
                 for name, value in options.items():
                     setattr(self, name, value)
             case "GET", "":

@@ -1,8 +1,8 @@
 """The internal form of one training example. Every format reads into it and writes from it.
 
 A record is one of five kinds: `Chat`, `Preference`, `Labelled`, `PromptCompletion`, `PlainText`. All hold what no
-format knows in `metadata`, so that a conversion can say what it would lose. `msgspec` structs, because a record is made
-for every row.
+format knows in `metadata` (of a row) and `extra` (of a message, part, call or tool), so that a conversion can say what
+it would lose. A null in a file is the same as an absent key. `msgspec` structs, because a record is made for every row.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 class TextPart(msgspec.Struct, tag="text", tag_field="type", omit_defaults=True):
     text: str
+    extra: dict[str, Any] = {}
 
 
 class ImagePart(msgspec.Struct, tag="image", tag_field="type", omit_defaults=True):
@@ -25,17 +26,22 @@ class ImagePart(msgspec.Struct, tag="image", tag_field="type", omit_defaults=Tru
     data: str | None = None
     media_type: str | None = None
     detail: str | None = None
+    extra: dict[str, Any] = {}
 
 
 Part = TextPart | ImagePart
 
 
 class ToolCall(msgspec.Struct, omit_defaults=True):
-    """`arguments` is JSON text, kept as written: providers are trained on its exact spelling."""
+    """`arguments` is JSON text, kept as written: providers are trained on its exact spelling.
+
+    Without an `id`, calls and their results belong together by order.
+    """
 
     name: str
     arguments: str
     id: str | None = None
+    extra: dict[str, Any] = {}
 
 
 class Tool(msgspec.Struct, omit_defaults=True):
@@ -45,6 +51,7 @@ class Tool(msgspec.Struct, omit_defaults=True):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+    extra: dict[str, Any] = {}
 
 
 class Message(msgspec.Struct, omit_defaults=True):

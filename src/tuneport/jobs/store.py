@@ -406,8 +406,9 @@ def _explained(url: str) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
+        reason = " ".join(str(error.orig).split())
         raise ConfigError(
-            f"the store {_masked(url)} does not work: {error.orig}; check the disk and TUNEPORT_DATABASE_URL"
+            f"the store {_masked(url)} does not work: {reason}; check the disk and TUNEPORT_DATABASE_URL"
         ) from error
 
 

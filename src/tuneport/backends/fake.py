@@ -1,0 +1,440 @@
+"""A provider in a folder (`home/fake`): behaves like a real one, faults included, and trains nothing.
+
+Any process can ask about any job, because all is in the folder: `jobs/ID.json`, `files/ID.jsonl` and `faults.json`.
+The rule of time: each `fetch` of a job takes it one stage further, in the order of `STAGES`; nothing else does. So a
+test that asks five times has seen the same five states wherever and whenever it runs.
+
+A tuned model answers what its training rows answered to the most similar last user message; a base model says that it
+is none. Faults are armed in `faults.json` (see `Fault`) or with `arm`, and used up one by one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, TypeAdapter
+
+from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.statuses import status_of
+from tuneport.errors import NotFoundError, QuotaError, RateLimitError, RejectedError, UnavailableError, UnsupportedError
+from tuneport.types import (
+    Checkpoint,
+    Completion,
+    DataFile,
+    Found,
+    JobError,
+    JobEvent,
+    JobState,
+    JobStatus,
+    MetricPoint,
+    Model,
+    PreparedData,
+    Progress,
+    RemoteFile,
+    TuneSpec,
+    now,
+)
+
+if TYPE_CHECKING:
+    from tuneport.manifests import Manifest
+    from tuneport.settings import Settings
+
+STAGES = (
+    ("checking", 0),
+    ("waiting", 0),
+    ("training", 2),
+    ("training", 4),
+    ("training", 6),
+    ("packing", 6),
+    ("done", 6),
+)
+"""The provider's own word, and how many of the `STEPS` steps are done, at each fetch after the submit."""
+STEPS = 6
+STEPS_PER_EPOCH = 2
+
+
+class Fault(Model):
+    """What is to go wrong: at the next `times` calls of the method `on`.
+
+    lost_reply: the call is carried out, its answer is lost (UnavailableError). unavailable, rate_limited, no_quota,
+    rejected: the call is not carried out. unlisted (on find): an existing job is not found. fail_job, unknown_status
+    (on submit): the job will fail at its end; the job will show a word that nobody knows while it trains.
+    """
+
+    on: str
+    kind: Literal[
+        "lost_reply",
+        "unavailable",
+        "rate_limited",
+        "no_quota",
+        "rejected",
+        "unlisted",
+        "fail_job",
+        "unknown_status",
+    ]
+    times: int = Field(default=1, ge=1)
+
+
+class FakeJob(Model):
+    """What the folder holds of a job."""
+
+    id: str
+    token: str
+    spec: TuneSpec
+    training_file: str
+    created_at: datetime
+    stage: int = 0
+    paused: bool = False
+    cancelled: bool = False
+    fails: bool = False
+    training_word: str = "training"
+
+    @property
+    def raw_status(self) -> str:
+        if self.cancelled:
+            return "stopped"
+        word, _ = STAGES[self.stage]
+        if word == "done":
+            return "broken" if self.fails else "done"
+        return "on hold" if self.paused else self.training_word if word == "training" else word
+
+    @property
+    def steps(self) -> int:
+        return STAGES[self.stage][1]
+
+    @property
+    def ended(self) -> bool:
+        return self.cancelled or self.stage == len(STAGES) - 1
+
+    @property
+    def tuned_model(self) -> str | None:
+        if not self.ended or self.cancelled or self.fails:
+            return None
+        return f"fake:{self.spec.model}:{self.spec.suffix or ''}:{self.id}"
+
+    @property
+    def metrics(self) -> list[MetricPoint]:
+        """Made up: the loss falls by three tenths a step."""
+        return [
+            MetricPoint(step=step, epoch=step / STEPS_PER_EPOCH, train_loss=round(2.0 * 0.7**step, 6))
+            for step in range(1, self.steps + 1)
+        ]
+
+    @property
+    def events(self) -> list[JobEvent]:
+        """All so far, oldest first; their times follow from their order."""
+        told: list[tuple[str, str, dict[str, Any]]] = [("info", f"Created job {self.id}", {})]
+        if self.stage >= 1:
+            told.append(("info", "Files checked, waiting for a machine", {}))
+        for point in self.metrics:
+            told.append(("info", f"Step {point.step}/{STEPS}: loss {point.train_loss}", point.model_dump()))
+        if self.cancelled:
+            told.append(("warning", "Job stopped", {}))
+        elif self.ended:
+            told.append(("error", "The machine broke", {}) if self.fails else ("info", "Job done", {}))
+        return [
+            JobEvent(
+                id=f"{self.id}-{index}",
+                created_at=self.created_at + timedelta(seconds=index),
+                level=level,  # type: ignore[arg-type]
+                message=message,
+                type="metrics" if data else "message",
+                data=data,
+            )
+            for index, (level, message, data) in enumerate(told)
+        ]
+
+
+class FakeBackend(FineTuneBackend):
+    statuses: ClassVar[dict[str, JobStatus]] = {
+        "checking": JobStatus.VALIDATING,
+        "waiting": JobStatus.QUEUED,
+        "training": JobStatus.RUNNING,
+        "on hold": JobStatus.PAUSED,
+        "packing": JobStatus.FINALIZING,
+        "done": JobStatus.SUCCEEDED,
+        "broken": JobStatus.FAILED,
+        "stopped": JobStatus.CANCELLED,
+    }
+    settle_seconds: ClassVar[float] = 0.0
+
+    def __init__(self, manifest: Manifest, settings: Settings, *, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(manifest, settings)
+        self.folder = settings.home / "fake"
+        for fault in faults:
+            self.arm(fault)
+
+    # --- faults and the folder --------------------------------------------------------------------------------------
+
+    def arm(self, fault: Fault) -> None:
+        with self._locked():
+            self._write_faults([*self._faults(), fault])
+
+    def _faults(self) -> list[Fault]:
+        path = self.folder / "faults.json"
+        return TypeAdapter(list[Fault]).validate_json(path.read_bytes()) if path.exists() else []
+
+    def _write_faults(self, faults: list[Fault]) -> None:
+        _write(self.folder / "faults.json", json.dumps([fault.model_dump() for fault in faults]))
+
+    def _take(self, method: str) -> str | None:
+        """Use one armed fault of `method` up and return its kind; raise where it keeps the call from happening."""
+        faults = self._faults()
+        fault = next((fault for fault in faults if fault.on == method), None)
+        if fault is None:
+            return None
+        left = [fault.model_copy(update={"times": fault.times - 1})] if fault.times > 1 else []
+        self._write_faults([other for other in faults if other is not fault] + left)
+        if fault.kind == "unavailable":
+            raise UnavailableError(f"{self.name} is down; try again later", provider=self.name, http_status=503)
+        if fault.kind == "rate_limited":
+            raise RateLimitError(f"{self.name} takes no more requests just now; try again later", provider=self.name)
+        if fault.kind == "no_quota":
+            raise QuotaError(f"{self.name} has no credit left for this account; add some", provider=self.name)
+        if fault.kind == "rejected":
+            raise RejectedError(f"{self.name} refuses the request; change it", provider=self.name, http_status=400)
+        return fault.kind
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        (self.folder / "jobs").mkdir(parents=True, exist_ok=True)
+        (self.folder / "files").mkdir(exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _call(self, method: str) -> Iterator[str | None]:
+        """One call under the folder's lock; a lost reply is raised when all is done."""
+        with self._locked():
+            kind = self._take(method)
+            yield kind
+        if kind == "lost_reply":
+            raise UnavailableError(f"the answer of {self.name} to {method} was lost; ask again", provider=self.name)
+
+    def _job(self, remote_id: str) -> FakeJob:
+        path = self.folder / "jobs" / f"{remote_id}.json"
+        if not re.fullmatch(r"fakejob-\d+", remote_id) or not path.exists():
+            raise NotFoundError(
+                f"{self.name} has no job {remote_id}; check the id", provider=self.name, http_status=404
+            )
+        return FakeJob.model_validate_json(path.read_bytes())
+
+    def _jobs(self) -> list[FakeJob]:
+        """Newest first."""
+        paths = sorted((self.folder / "jobs").glob("fakejob-*.json"), reverse=True)
+        return [FakeJob.model_validate_json(path.read_bytes()) for path in paths]
+
+    def _save(self, job: FakeJob) -> JobState:
+        _write(self.folder / "jobs" / f"{job.id}.json", job.model_dump_json(indent=1))
+        return self._state(job)
+
+    def _state(self, job: FakeJob) -> JobState:
+        broken = job.ended and job.fails and not job.cancelled
+        return JobState(
+            remote_id=job.id,
+            status=status_of(self.name, self.statuses, job.raw_status),
+            raw_status=job.raw_status,
+            model=job.spec.model,
+            tuned_model=job.tuned_model,
+            created_at=job.created_at,
+            finished_at=job.events[-1].created_at if job.ended else None,
+            trained_tokens=job.steps * 100 if job.ended else None,
+            progress=Progress(step=job.steps, total_steps=STEPS, epoch=job.steps / STEPS_PER_EPOCH),
+            error=JobError(code="machine_broke", message="The machine broke", retryable=True) if broken else None,
+            hyperparameters=job.spec.hyperparameters.given(),
+            details={"training_file": job.training_file},
+        )
+
+    # --- starting a job ---------------------------------------------------------------------------------------------
+
+    def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
+        yield self._place("training", data.training)
+        if data.validation is not None:
+            yield self._place("validation", data.validation)
+
+    def _place(self, purpose: Literal["training", "validation"], file: DataFile) -> RemoteFile:
+        file_id = f"fakefile-{file.sha256[:16]}"
+        with self._call("prepare"):
+            target = self.folder / "files" / f"{file_id}.jsonl"
+            if not target.exists():
+                shutil.copyfile(file.path, target.with_suffix(".part"))
+                os.replace(target.with_suffix(".part"), target)
+        return RemoteFile(id=file_id, purpose=purpose, sha256=file.sha256, filename=target.name, bytes=file.bytes)
+
+    def submit(self, spec: TuneSpec, files: Sequence[RemoteFile], *, token: str) -> JobState:
+        if "lora_dropout" in spec.hyperparameters.given():
+            # A real provider does not take everything either, and tests need one thing that this one does not.
+            raise UnsupportedError(f"the backend {self.name} does not take lora_dropout; leave it at auto")
+        training = next(file.id for file in files if file.purpose == "training")
+        with self._call("submit") as fault:
+            number = len(list((self.folder / "jobs").glob("*fakejob-*.json"))) + 1  # the deleted ones count
+            job = FakeJob(
+                id=f"fakejob-{number:06d}",
+                token=token,
+                spec=spec,
+                training_file=training,
+                created_at=now(),
+                fails=fault == "fail_job",
+                training_word="simmering" if fault == "unknown_status" else "training",
+            )
+            return self._save(job)
+
+    def find(self, token: str) -> Found:
+        try:
+            with self._call("find") as fault:
+                for job in self._jobs():
+                    if job.token == token and fault != "unlisted":
+                        return Found.found(self._state(job))
+                return Found.absent()
+        except (UnavailableError, RateLimitError) as error:
+            return Found.unknown(str(error))
+
+    # --- a job's life -----------------------------------------------------------------------------------------------
+
+    def fetch(self, remote_id: str) -> JobState:
+        with self._call("fetch"):
+            job = self._job(remote_id)
+            if not job.ended and not job.paused:
+                job = job.model_copy(update={"stage": job.stage + 1})
+            return self._save(job)
+
+    def cancel(self, remote_id: str) -> JobState:
+        with self._call("cancel"):
+            job = self._job(remote_id)
+            return self._save(job if job.ended else job.model_copy(update={"cancelled": True, "paused": False}))
+
+    def pause(self, remote_id: str) -> JobState:
+        return self._set_paused(remote_id, True)
+
+    def resume(self, remote_id: str) -> JobState:
+        return self._set_paused(remote_id, False)
+
+    def _set_paused(self, remote_id: str, paused: bool) -> JobState:
+        with self._call("pause" if paused else "resume"):
+            job = self._job(remote_id)
+            if job.ended:
+                raise RejectedError(f"{remote_id} at {self.name} has ended; nothing to pause", provider=self.name)
+            return self._save(job.model_copy(update={"paused": paused}))
+
+    def delete(self, remote_id: str) -> None:
+        with self._call("delete"):
+            job = self._job(remote_id)
+            (self.folder / "jobs" / f"{job.id}.json").rename(self.folder / "jobs" / f"deleted-{job.id}.json")
+
+    def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:
+        with self._call("events"):
+            events = self._job(remote_id).events
+        position = next((index for index, event in enumerate(events) if event.id == after), -1)
+        return events[position + 1 :]
+
+    def metrics(self, remote_id: str) -> Sequence[MetricPoint]:
+        with self._call("metrics"):
+            return self._job(remote_id).metrics
+
+    def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
+        with self._call("checkpoints"):
+            job = self._job(remote_id)
+        reached = range(STEPS_PER_EPOCH, job.steps + 1, STEPS_PER_EPOCH)
+        return [Checkpoint(id=f"{job.id}-step-{step}", step=step) for step in reached]
+
+    # --- the account ------------------------------------------------------------------------------------------------
+
+    def list_jobs(self) -> Iterable[JobState]:
+        with self._call("list_jobs"):
+            return [self._state(job) for job in self._jobs()]
+
+    def list_files(self) -> Iterable[RemoteFile]:
+        with self._call("list_files"):
+            return [
+                RemoteFile(
+                    id=path.stem,
+                    purpose="training",
+                    sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                    filename=path.name,
+                    bytes=path.stat().st_size,
+                )
+                for path in sorted((self.folder / "files").glob("*.jsonl"))
+            ]
+
+    def list_models(self) -> Iterable[str]:
+        return [state.tuned_model for state in self.list_jobs() if state.tuned_model is not None]
+
+    def read_file(self, file_id: str) -> bytes:
+        with self._call("read_file"):
+            return self._file(file_id).read_bytes()
+
+    def delete_file(self, file_id: str) -> None:
+        with self._call("delete_file"):
+            self._file(file_id).unlink()
+
+    def _file(self, file_id: str) -> Path:
+        path = self.folder / "files" / f"{file_id}.jsonl"
+        if not re.fullmatch(r"fakefile-[0-9a-f]+", file_id) or not path.exists():
+            raise NotFoundError(f"{self.name} has no file {file_id}; check the id", provider=self.name, http_status=404)
+        return path
+
+    # --- chats ------------------------------------------------------------------------------------------------------
+
+    def complete(
+        self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
+    ) -> Completion | Iterator[str]:
+        with self._call("complete"):
+            text = self._answer(model, messages)
+        if stream:
+            return iter(re.findall(r"\s*\S+|\s+$", text))
+        words = len(text.split())
+        asked = sum(len(_text(message).split()) for message in messages)
+        return Completion(text=text, model=model, finish_reason="stop", prompt_tokens=asked, completion_tokens=words)
+
+    def _answer(self, model: str, messages: Sequence[dict[str, Any]]) -> str:
+        if not model.startswith("fake:"):
+            return f"I am {model}, and I was not trained for this."
+        job = next((job for job in self._jobs() if job.tuned_model == model), None)
+        if job is None:
+            raise NotFoundError(
+                f"{self.name} has no model {model}; check the name", provider=self.name, http_status=404
+            )
+        asked = _words(_last(messages, "user"))
+        best = ("", -1.0)
+        for line in self._file(job.training_file).read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            turns = row.get("messages") or [*row["input"]["messages"], *row["preferred_output"]]
+            known = _words(_last(turns, "user"))
+            likeness = len(asked & known) / max(1, len(asked | known))
+            if likeness > best[1]:
+                best = (_last(turns, "assistant"), likeness)
+        return best[0]
+
+
+def _write(path: Path, text: str) -> None:
+    """Aside, then renamed: a reader in another process never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message.get("content") or ""
+    if isinstance(content, list):
+        return " ".join(part.get("text", "") for part in content)
+    return str(content)
+
+
+def _last(messages: Sequence[dict[str, Any]], role: str) -> str:
+    return next((_text(message) for message in reversed(messages) if message.get("role") == role), "")
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))

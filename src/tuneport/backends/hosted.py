@@ -1,0 +1,318 @@
+"""What the providers that are reached through a vendor's SDK have in common: the key, the retries, files, chats."""
+
+from __future__ import annotations
+
+import inspect
+import random
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import tenacity
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.provider_errors import NotJsonError, Upstream, never_sent
+from tuneport.errors import ConfigError, ProviderError, RejectedError, UnavailableError, UnsupportedError
+from tuneport.settings import BackendSettings
+from tuneport.types import Completion, DataFile, JobState, PreparedData, RemoteFile, TuneSpec
+
+if TYPE_CHECKING:
+    from tuneport.manifests import Manifest
+    from tuneport.settings import Settings
+
+T = TypeVar("T")
+
+HOP_HEADER = {"X-Tuneport-Hop": "1"}
+"""A tuneport gateway that finds this on a request would be asking itself, and refuses."""
+
+_TRIES = 4
+_SECONDS_FOR_RETRIES = 60.0
+_LIST_FROM = 5  # from this many jobs on, one list call is asked instead of each job
+
+
+class HostedOptions(BaseModel):
+    """`[backends.NAME.options]` in `tuneport.toml`, all in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    timeout: float = Field(default=60.0, gt=0, description="without a byte of an answer")
+    completion_timeout: float = Field(default=300.0, gt=0, description="the same, while a model is writing")
+    poll_interval: float = Field(default=2.0, gt=0, description="between questions whether a file is validated")
+    validation_timeout: float = Field(default=1800.0, gt=0, description="for the validation of one file")
+
+
+class HostedBackend(FineTuneBackend):
+    """A provider behind an SDK. A missing key shows at the first call, so that it can be listed without one.
+
+    Reads are tried up to four times within a minute, as the server wishes (`retry-after`); what spends money once.
+    """
+
+    sdk_errors: tuple[type[Exception], ...] = ()
+    """What the SDK raises; set when its client is made."""
+
+    def __init__(self, manifest: Manifest, settings: Settings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        super().__init__(manifest, settings)
+        table = settings.project.backends.get(self.name, BackendSettings())
+        try:
+            self.options = HostedOptions.model_validate(table.options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            message = f"tuneport.toml: backends.{self.name}.options.{field}: {first['msg']}; correct that line"
+            raise ConfigError(message) from error
+        base_url = settings.base_url(self.name, manifest.base_url)
+        key_variable = table.api_key_env or manifest.api_key_env
+        if base_url is None or key_variable is None:
+            raise ConfigError(f"the manifest of {self.name} names no base_url or no api_key_env; set both there")
+        self.upstream = Upstream(self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable))
+        self._sleep = sleep
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.upstream.base_url!r})"
+
+    @abstractmethod
+    def _connect(self, key: str) -> Any:
+        """Make the SDK's client, with its own retries off, and set `sdk_errors`."""
+
+    @cached_property
+    def client(self) -> Any:
+        if self.upstream.secret is None:
+            raise self.upstream.no_key()
+        return self._connect(self.upstream.secret.get_secret_value())
+
+    def close(self) -> None:
+        if client := self.__dict__.pop("client", None):
+            client.close()
+
+    # --- calls ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        """Our errors in place of the SDK's. A body that cannot be parsed, or lacks what it must have, counts as one."""
+        _ = self.client  # the key's absence is not the provider's error; and `sdk_errors` is set from here on
+        expected: tuple[type[Exception], ...] = (
+            *self.sdk_errors,
+            NotJsonError,
+            ValueError,
+            AttributeError,
+            KeyError,
+            TypeError,
+        )
+        try:
+            yield
+        except expected as error:
+            ours = self.upstream.translate(error)
+            # The provider's text may repeat the key; then the original must not appear in a traceback either.
+            raise ours from (error if self.upstream.redact(str(error)) == " ".join(str(error).split()) else None)
+
+    def _once(self, call: Callable[[], T]) -> T:
+        with self._translating():
+            return call()
+
+    def _read(self, call: Callable[[], T]) -> T:
+        """Call, again where that can help. For whatever may be repeated without harm."""
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, ProviderError) and error.retryable),
+            stop=tenacity.stop_after_attempt(_TRIES) | tenacity.stop_before_delay(_SECONDS_FOR_RETRIES),
+            wait=_wait,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        result: T = retrying(self._once, call)
+        return result
+
+    def _start(self, call: Callable[[], T], *, sent: Callable[[], bool] = lambda: True) -> T:
+        """Make the one call that spends money. `sent` says whether the request that starts the job went out.
+
+        UnavailableError only where the job may have started; otherwise a ProviderError that is retryable.
+        """
+        try:
+            return self._once(call)
+        except UnavailableError as error:
+            if sent() and not never_sent(error):
+                raise
+            raise ProviderError(
+                f"{error}; nothing was started",
+                provider=self.name,
+                http_status=error.http_status,
+                code=error.code,
+                request_id=error.request_id,
+                retryable=True,
+                retry_after=error.retry_after,
+            ) from error
+
+    def _refuse_html(self, response: Any) -> None:
+        """A hook of the HTTP client: the SDKs return a web page as a string where an object is promised."""
+        if response.status_code == 200 and response.headers.get("content-type", "").startswith("text/html"):
+            raise NotJsonError(f"{response.request.method} {response.request.url.path} was answered with a web page")
+
+    def _cancel(self, remote_id: str, call: Callable[[], JobState]) -> JobState:
+        """Cancel, or return the state of a job that had already finished."""
+        try:
+            return self._read(call)
+        except RejectedError:
+            state = self.fetch(remote_id)
+            if state.status.terminal:
+                return state
+            raise
+
+    def fetch_many(self, remote_ids: Iterable[str]) -> Iterable[tuple[str, JobState | ProviderError]]:
+        """One list call where there are many; a job that has ended, or is not listed, is fetched by itself."""
+        wanted = list(dict.fromkeys(remote_ids))
+        listed: dict[str, JobState] = {}
+        if len(wanted) >= _LIST_FROM:
+            try:
+                for state in self.list_jobs():
+                    if state.remote_id in wanted:
+                        listed[state.remote_id] = state
+                    if len(listed) == len(wanted):
+                        break
+            except ProviderError:
+                pass  # then each is fetched, and says for itself what is wrong
+        for remote_id in wanted:
+            if remote_id in listed and not listed[remote_id].status.terminal:
+                yield remote_id, listed[remote_id]
+            else:
+                yield from super().fetch_many([remote_id])
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
+        self._check(spec)
+        yield self._place("training", data.training)
+        if data.validation is not None:
+            yield self._place("validation", data.validation)
+
+    def _place(self, purpose: Literal["training", "validation"], file: DataFile) -> RemoteFile:
+        file_id = self._read(lambda: self._find_or_upload(file))
+        self._await_validation(file_id, file)
+        return RemoteFile(id=file_id, purpose=purpose, sha256=file.sha256, filename=remote_name(file), bytes=file.bytes)
+
+    @abstractmethod
+    def _check(self, spec: TuneSpec) -> None:
+        """Raise UnsupportedError or ConfigError for what this backend cannot take; asks nobody."""
+
+    @abstractmethod
+    def _find_or_upload(self, file: DataFile) -> str:
+        """The id of the file, uploaded unless it is there; may be called again after any failure."""
+
+    @abstractmethod
+    def _validated(self, file_id: str, file: DataFile) -> bool:
+        """Whether the provider has accepted the file; DatasetError where it has refused it."""
+
+    def _await_validation(self, file_id: str, file: DataFile) -> None:
+        waited = 0.0
+        while not self._read(lambda: self._validated(file_id, file)):
+            if waited >= self.options.validation_timeout:
+                raise UnavailableError(
+                    f"{self.name} has not validated {file_id} ({file.path}) within {waited:.0f} s; try again later",
+                    provider=self.name,
+                )
+            self._sleep(self.options.poll_interval)
+            waited += self.options.poll_interval
+
+    # --- chats ------------------------------------------------------------------------------------------------------
+
+    def complete(
+        self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
+    ) -> Completion | Iterator[str]:
+        create = self._chat_client().chat.completions.create
+        request = {"model": model, "messages": list(messages), "timeout": self.options.completion_timeout}
+        if stream:
+            answer = self._read(lambda: create(**request, stream=True, extra_body=options))
+            return self._pieces(answer)
+        return self._read(lambda: _completion(model, create(**request, extra_body=options).to_dict(mode="json")))
+
+    def _chat_client(self) -> Any:
+        return self.client
+
+    def _pieces(self, answer: Any) -> Iterator[str]:
+        with self._translating_stream():
+            for chunk in answer:
+                for choice in (chunk.choices or ())[:1]:
+                    if choice.delta is not None and choice.delta.content:
+                        yield choice.delta.content
+
+    @contextmanager
+    def _translating_stream(self) -> Iterator[None]:
+        """Within a stream the HTTP library's own errors surface too. ValueErrors of the reader pass."""
+        import httpx
+
+        errors: tuple[type[Exception], ...] = (*self.sdk_errors, httpx.HTTPError)
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, errors) or type(error).__module__.split(".")[0] == "httpx2":
+                raise self.upstream.translate(error) from None
+            raise
+
+
+def headers_for(key: str) -> dict[str, str]:
+    """For every request. The key once more, because the SDKs let a variable of custom headers override their own."""
+    return {"Authorization": f"Bearer {key}", **HOP_HEADER}
+
+
+def remote_name(file: DataFile) -> str:
+    """The name under which a file is uploaded: of its content alone, so that it is found again."""
+    return f"tuneport-{file.sha256[:32]}.jsonl"
+
+
+def merge_provider_options(backend: str, request: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The request with `provider_options` added; what tuneport sets, and keys, cannot come from there."""
+    for name in options:
+        if name in request:
+            raise ConfigError(
+                f"provider_options.{name} clashes with what tuneport sends to {backend}; set it by the job's own fields"
+            )
+        if name.endswith(("api_key", "api_token", "secret")):
+            raise ConfigError(f"provider_options.{name} would store a secret with the job; leave it out")
+    return {**request, **options}
+
+
+def refuse_hyperparameters(backend: str, given: Iterable[str], takes: Iterable[str], where: str = "") -> None:
+    """UnsupportedError for each hyperparameter that is set and that this backend cannot take."""
+    if unknown := sorted(set(given) - set(takes)):
+        raise UnsupportedError(
+            f"the backend {backend} does not take {', '.join(unknown)}{where}; leave it at auto "
+            f"(it takes {', '.join(sorted(takes))})"
+        )
+
+
+def timestamp(value: Any) -> datetime | None:
+    """An aware datetime from Unix seconds or an ISO string; None from what is neither."""
+    if isinstance(value, (int, float)) and value:
+        return datetime.fromtimestamp(value, UTC)
+    if isinstance(value, str) and value:
+        parsed = datetime.fromisoformat(value)
+        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    return None
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    """As long as the server asks; else 0.5, 1, 2 s with up to half of that added."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, ProviderError) and error.retry_after is not None:
+        return error.retry_after
+    return 0.5 * 2.0 ** (state.attempt_number - 1) * random.uniform(1.0, 1.5)
+
+
+def _completion(model: str, answer: dict[str, Any]) -> Completion:
+    choice = answer["choices"][0]
+    message = choice["message"]
+    usage = answer.get("usage") or {}
+    return Completion(
+        text=message.get("content") or "",
+        model=answer.get("model") or model,
+        finish_reason=choice.get("finish_reason"),
+        prompt_tokens=usage.get("prompt_tokens"),
+        completion_tokens=usage.get("completion_tokens"),
+        tool_calls=message.get("tool_calls") or [],
+    )
+
+
+def parameters_of(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)

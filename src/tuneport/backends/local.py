@@ -1,0 +1,396 @@
+"""Training and inference on this machine, in child processes: `tuneport.train` and `tuneport.infer`.
+
+All of it lives under the home folder: `files/` (datasets by content), `runs/` (a folder a run, see `local_run`),
+`models/` (base models). The id of a run is made from its token, so `find` is one look. A run needs nobody to survive:
+any process may submit, another fetch, and a third cancel. This module never imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tuneport.backends import local_process
+from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.local_files import FileStore
+from tuneport.backends.local_infer import (
+    InferenceProcess,
+    InferenceProcesses,
+    complete_batch,
+    completion_fields,
+    in_order,
+)
+from tuneport.backends.local_request import resolve_request
+from tuneport.backends.local_run import Run, sync_folder, write_atomically
+from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name
+from tuneport.errors import ConfigError, NotFoundError, ProviderError, RejectedError
+from tuneport.types import (
+    Checkpoint,
+    Completion,
+    DataFile,
+    Found,
+    JobEvent,
+    JobState,
+    MetricPoint,
+    PreparedData,
+    RemoteFile,
+    TuneSpec,
+    now,
+)
+
+if TYPE_CHECKING:
+    from tuneport.manifests import Manifest
+    from tuneport.settings import Settings
+
+_RUN_ID = re.compile(r"run-[0-9a-f]{16}")
+_TUNED_MODEL = re.compile(r"(?:ft:.*:|run-)([0-9a-f]{16})(?::ckpt-step-(\d+))?")
+_BATCH = 16  # conversations a request: a batch is answered together, and the first answer waits for its batch
+
+
+class LocalBackend(FineTuneBackend):
+    """This machine. `train_command` and `infer_command` start the children; the first gets the run's folder appended,
+    the second `--model FOLDER`.
+
+    Children inherit the environment without keys (`local_process.clean_environment`), so a gated model has to be
+    downloaded before (`hf download`) or reached by the token file of the hub's own login.
+    """
+
+    statuses = STATUSES
+    settle_seconds: ClassVar[float] = 0.0
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        settings: Settings,
+        *,
+        train_command: Sequence[str] = (sys.executable, "-m", "tuneport.train"),
+        infer_command: Sequence[str] = (sys.executable, "-m", "tuneport.infer"),
+        startup_seconds: float = 600.0,
+        silence_seconds: float = 600.0,
+    ) -> None:
+        super().__init__(manifest, settings)
+        self.runs_folder = settings.home / "runs"
+        self.files = FileStore(settings.home / "files")
+        self._train_command = tuple(train_command)
+        self._infer_command = tuple(infer_command)
+        self._seconds = {"startup_seconds": startup_seconds, "silence_seconds": silence_seconds}
+        self._children = InferenceProcesses(self._start_inference)
+
+    # --- the life of a run ------------------------------------------------------------------------------------------
+
+    def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
+        resolve_request(spec, data.training, self.manifest, self.settings)  # what cannot run is refused here already
+        with self._storage("storing the dataset"):
+            yield self.files.add(data.training, "training")
+            if data.validation is not None:
+                yield self.files.add(data.validation, "validation")
+
+    def submit(self, spec: TuneSpec, files: Sequence[RemoteFile], *, token: str) -> JobState:
+        """Write the run's folder and start its child. Called again with the same token, the same run is returned."""
+        run = self._run(run_id_of(token))
+        if not run.folder.is_dir():
+            data: dict[str, DataFile] = {file.purpose: self.files.get(file.id)[0] for file in files}
+            if "training" not in data:
+                raise RejectedError("a local run needs a training file; prepare one first", provider=self.name)
+            request = self._request(run.id, spec, data, token)
+            with self._storage("creating the run"):
+                self._create(run.folder, request)
+        try:
+            run.start()
+        except OSError as error:
+            self._remove(run.folder)
+            raise ProviderError(
+                f"the trainer of the local run {run.id} cannot be started ({error}); nothing was started; "
+                "mend that and submit again",
+                provider=self.name,
+                code="cannot_start",
+            ) from error
+        return job_state(run)
+
+    def find(self, token: str) -> Found:
+        try:
+            return Found.found(self.fetch(run_id_of(token)))
+        except NotFoundError:
+            return Found.absent()
+        except ProviderError as error:
+            return Found.unknown(str(error))
+
+    def fetch(self, remote_id: str) -> JobState:
+        """The state of a run; one whose child died is started again, or given up (see `Run.supervise`)."""
+        run = self._existing(remote_id)
+        with self._storage("looking after the run"):
+            run.supervise()
+        return job_state(run)
+
+    def cancel(self, remote_id: str) -> JobState:
+        """Ask the child to stop after its step. Whoever fetches 20 seconds later kills it if it has not."""
+        run = self._existing(remote_id)
+        with self._storage("cancelling the run"):
+            run.cancel()
+        return job_state(run)
+
+    def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:
+        events = self._existing(remote_id).events()
+        seen = next((index for index, event in enumerate(events) if event.id == after), -1)
+        return events[seen + 1 :]
+
+    def metrics(self, remote_id: str) -> Sequence[MetricPoint]:
+        return self._existing(remote_id).metrics()
+
+    def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
+        run = self._existing(remote_id)
+        points = {point.step: point for point in run.metrics()}
+        name = tuned_name(run)
+        found = []
+        for step, folder in run.checkpoint_folders():
+            measured = points[step].model_dump(exclude_none=True) if step in points else {}
+            found.append(
+                Checkpoint(
+                    id=folder.name,
+                    step=step,
+                    model=f"{name}:ckpt-{folder.name}" if (folder / "adapter_config.json").is_file() else None,
+                    path=folder,
+                    created_at=datetime.fromtimestamp(folder.stat().st_mtime, UTC),
+                    metrics={key: measured[key] for key in ("train_loss", "valid_loss") if key in measured},
+                )
+            )
+        return found
+
+    def delete(self, remote_id: str) -> None:
+        """Remove a finished run with its checkpoints and weights. RejectedError while it is at work."""
+        run = self._existing(remote_id)
+        with contextlib.suppress(ProviderError):  # a damaged run can be deleted
+            if not job_state(run).status.terminal:
+                raise RejectedError(f"the local run {run.id} is not finished; cancel it first", provider=self.name)
+        if run.alive():
+            raise RejectedError(f"the local run {run.id} is at work; cancel it first", provider=self.name)
+        self._remove(run.folder)
+
+    def list_jobs(self) -> Iterable[JobState]:
+        """All runs as their folders tell, newest first; a damaged one is left out. Nothing is restarted."""
+        states = []
+        for folder in self._run_folders():
+            with contextlib.suppress(ProviderError):
+                states.append(job_state(self._run(folder.name)))
+        return sorted(states, key=lambda state: state.created_at or now(), reverse=True)
+
+    # --- files and weights ------------------------------------------------------------------------------------------
+
+    def list_files(self) -> Iterable[RemoteFile]:
+        return self.files.list()
+
+    def list_models(self) -> Iterable[str]:
+        """The tuned models that can be asked, newest first."""
+        return [state.tuned_model for state in self.list_jobs() if state.tuned_model is not None]
+
+    def read_file(self, file_id: str) -> bytes:
+        """A dataset, or one of a run's own files, as `JobState.result_files` names them."""
+        path = Path(file_id)
+        if path.name in RESULT_FILES and path.parent.parent == self.runs_folder and _RUN_ID.fullmatch(path.parent.name):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError as error:
+                raise NotFoundError(f"the local run has no file {file_id}", provider=self.name) from error
+        return self.files.read(file_id)
+
+    def delete_file(self, file_id: str) -> None:
+        file, _ = self.files.get(file_id)
+        for folder in self._run_folders():
+            run = self._run(folder.name)
+            with contextlib.suppress(ProviderError):
+                used = [
+                    part["sha256"] for part in (run.request().get("training"), run.request().get("validation")) if part
+                ]
+                if file.sha256 in used and not job_state(run).status.terminal:
+                    break
+        else:
+            self.files.delete(file_id)
+            return
+        raise RejectedError(f"the local run {run.id} is using {file_id}; cancel it first", provider=self.name)
+
+    def download(self, remote_id: str, folder: Path, *, merged: bool = False) -> Path:
+        """Copy the tuned weights to `folder`, which must not exist yet or be empty, and return it."""
+        if merged:
+            self._unsupported("merging the adapter into its base model")
+        run = self._existing(remote_id)
+        source = self._weights(run)
+        folder = folder.absolute()
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(f"{folder} exists and is not an empty folder; name another one for the weights")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
+        with self._storage("copying the weights"):
+            try:
+                shutil.copytree(source, aside)
+                os.replace(aside, folder)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+        return folder
+
+    # --- inference --------------------------------------------------------------------------------------------------
+
+    def complete(
+        self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
+    ) -> Completion | Iterator[str]:
+        """Answer with a base model, a tuned model (`ft:...`), a checkpoint of one, or a run's id.
+
+        `options`: max_tokens, temperature, top_p, stop, seed, tools; another one is an UnsupportedError.
+        """
+        fields = completion_fields(options)
+        child, adapter = self._serve(model)
+        if stream:
+            answers = child.request("complete", adapter=adapter, conversations=[list(messages)], stream=True, **fields)
+            return (str(answer["delta"]) for answer in answers if "delta" in answer)
+        return next(complete_batch(child, adapter, model, [messages], fields))
+
+    def complete_many(
+        self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], **options: Any
+    ) -> Iterator[Completion]:
+        fields = completion_fields(options)
+        child, adapter = self._serve(model)
+        for start in range(0, len(conversations), _BATCH):
+            yield from complete_batch(child, adapter, model, conversations[start : start + _BATCH], fields)
+
+    def score(
+        self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], choices: Sequence[str]
+    ) -> Iterator[list[float]]:
+        child, adapter = self._serve(model)
+        for start in range(0, len(conversations), _BATCH):
+            batch = [list(messages) for messages in conversations[start : start + _BATCH]]
+            answers = child.request("score", adapter=adapter, conversations=batch, choices=list(choices))
+            for answer in in_order(answers, len(batch), child.model):
+                yield [float(value) for value in answer["log_likelihoods"]]
+
+    def close(self) -> None:
+        """End the inference children. Runs go on: they belong to nobody."""
+        self._children.close()
+
+    def _serve(self, model: str) -> tuple[InferenceProcess, str | None]:
+        """The child that holds the base of `model`, and the name under which it holds the adapter, if there is one."""
+        from tuneport.base_models import locate
+        from tuneport.manifests import load_models, resolve_model
+
+        match = _TUNED_MODEL.fullmatch(model)
+        if match is None:
+            base = resolve_model(model, self.name, self.manifest, load_models(), self.settings.aliases(model))
+            return self._children.get(str(locate(base, home=self.settings.home))), None
+        run = self._existing(f"run-{match[1]}")
+        weights = self._weights(run) if match[2] is None else run.folder / "checkpoints" / f"step-{match[2]}"
+        if not weights.is_dir():
+            raise NotFoundError(f"the local run {run.id} has no checkpoint of step {match[2]}", provider=self.name)
+        if not (weights / "adapter_config.json").is_file():  # full fine-tuning: a base model by itself
+            return self._children.get(str(weights)), None
+        child = self._children.get(str(locate(run.request()["model_name_or_path"], home=self.settings.home)))
+        name = f"{run.id}-{weights.name}-{weights.stat().st_mtime_ns}"
+        child.load_adapter(name, weights)
+        return child, name
+
+    def _start_inference(self, model: str) -> InferenceProcess:
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        offline = {"HF_HUB_OFFLINE": "1"} if Path(model).exists() else {}
+        return InferenceProcess(
+            [*self._infer_command, "--model", model],
+            self._environment() | offline,
+            self.settings.home,
+            **self._seconds,
+        )
+
+    # --- folders ----------------------------------------------------------------------------------------------------
+
+    def _run(self, run_id: str) -> Run:
+        return Run(self.runs_folder / run_id, self._train_command, self._environment())
+
+    def _existing(self, remote_id: str) -> Run:
+        run = self._run(remote_id)
+        if not _RUN_ID.fullmatch(remote_id) or not run.folder.is_dir():
+            raise NotFoundError(f"there is no local run {remote_id} in {self.runs_folder}", provider=self.name)
+        return run
+
+    def _run_folders(self) -> list[Path]:
+        return [folder for folder in self.runs_folder.glob("run-*") if _RUN_ID.fullmatch(folder.name)]
+
+    def _weights(self, run: Run) -> Path:
+        reported = run.reported()
+        for folder in (run.folder / "adapter", run.folder / "model"):
+            if reported is not None and reported.status == "succeeded" and folder.is_dir():
+                return folder
+        status = "starting" if reported is None else reported.status
+        raise NotFoundError(f"the local run {run.id} has no tuned weights: it is {status}", provider=self.name)
+
+    def _environment(self) -> dict[str, str]:
+        """This process's environment and `.env`, without secrets."""
+        from tuneport.manifests import load_manifest, manifest_names
+
+        own = {name: value.get_secret_value() for name, value in self.settings.environment.items()}
+        tables = [table.api_key_env for table in self.settings.project.backends.values()]
+        names = {load_manifest(name).api_key_env for name in manifest_names()} | set(tables)
+        secrets = [
+            source[name] for source in (own, os.environ) for name in names if name is not None and name in source
+        ]
+        return local_process.clean_environment({**os.environ, **own}, secrets)
+
+    def _request(self, run_id: str, spec: TuneSpec, data: Mapping[str, DataFile], token: str) -> dict[str, Any]:
+        resolved = resolve_request(spec, data["training"], self.manifest, self.settings)
+        validation = data.get("validation")
+        return {
+            "run_id": run_id,
+            "token": token,
+            "created_at": now().isoformat(),
+            "model": spec.model,
+            "model_name_or_path": resolved.model_name_or_path,
+            "home": str(self.settings.home),
+            "spec": resolved.spec.model_dump(mode="json"),
+            "training": data["training"].model_dump(mode="json"),
+            "validation": None if validation is None else validation.model_dump(mode="json"),
+            "hyperparameters": resolved.hyperparameters,
+            "recommended": resolved.recommended,
+        }
+
+    def _create(self, folder: Path, request: dict[str, Any]) -> None:
+        """All of the folder or nothing of it; another process that makes the same one may be first."""
+        self.runs_folder.mkdir(parents=True, exist_ok=True)
+        aside = self.runs_folder / f".{folder.name}.{os.getpid()}.{os.urandom(4).hex()}"
+        aside.mkdir(mode=0o700)
+        try:
+            write_atomically(aside / "run.json", json.dumps(request, indent=1))
+            os.rename(aside, folder)
+            sync_folder(self.runs_folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _remove(self, folder: Path) -> None:
+        """Out of sight at once, then gone."""
+        aside = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
+        with self._storage("deleting the run"):
+            os.rename(folder, aside)
+            shutil.rmtree(aside)
+
+    @contextlib.contextmanager
+    def _storage(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            advice = "make room there" if full else "look at its permissions"
+            raise ProviderError(
+                f"{what} failed under {self.settings.home}: {error.strerror or error}; {advice} and try again",
+                provider=self.name,
+                code="no_space" if full else "storage",
+            ) from error
+
+
+def run_id_of(token: str) -> str:
+    return f"run-{hashlib.sha256(token.encode('utf-8')).hexdigest()[:16]}"

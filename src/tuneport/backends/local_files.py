@@ -1,0 +1,95 @@
+"""Datasets of the local backend: `files/SHA256.jsonl`, and beside it `SHA256.file.json`, which says what it holds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from tuneport.backends.local_run import write_atomically
+from tuneport.errors import DatasetError, DatasetProblem, NotFoundError
+from tuneport.types import DataFile, RemoteFile
+
+Purpose = Literal["training", "validation"]
+
+
+class FileStore:
+    """Files by their content. The id of one is its path in the store; the store may be read by anyone at any time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, file: DataFile, purpose: Purpose) -> RemoteFile:
+        """Copy `file` in, unless its content is there. DatasetError where it is gone."""
+        target = self.folder / f"{file.sha256}.jsonl"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (target.is_file() and target.stat().st_size == file.bytes):
+            self._copy(file, target)
+        kept = file.model_copy(update={"path": target})
+        write_atomically(self._label(target), json.dumps({"purpose": purpose} | kept.model_dump(mode="json")))
+        return self._remote(kept, purpose)
+
+    def get(self, file_id: str) -> tuple[DataFile, Purpose]:
+        """NotFoundError where the store holds no such file, or not the whole of it."""
+        path = self.folder / Path(file_id).name
+        if Path(file_id).parent not in (self.folder, Path(".")) or not re.fullmatch(r"[0-9a-f]{64}\.jsonl", path.name):
+            raise self._absent(file_id)
+        try:
+            label = json.loads(self._label(path).read_bytes())
+            purpose: Purpose = label.pop("purpose")
+            file = DataFile.model_validate(label)
+            complete = path.stat().st_size == file.bytes
+        except (OSError, ValueError, KeyError, AttributeError, ValidationError) as error:
+            raise self._absent(file_id) from error
+        if not complete:
+            raise self._absent(file_id)
+        return file, purpose
+
+    def list(self) -> Iterator[RemoteFile]:
+        for path in sorted(self.folder.glob("*.jsonl")):
+            with contextlib.suppress(NotFoundError):  # prepared for another backend, or being written
+                yield self._remote(*self.get(str(path)))
+
+    def read(self, file_id: str) -> bytes:
+        return self.get(file_id)[0].path.read_bytes()
+
+    def delete(self, file_id: str) -> None:
+        path = self.get(file_id)[0].path
+        self._label(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+    def _copy(self, file: DataFile, target: Path) -> None:
+        aside = target.with_name(f".{target.name}.{os.getpid()}.{os.urandom(4).hex()}")
+        try:
+            with file.path.open("rb") as source, aside.open("wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+                copy.flush()
+                os.fsync(copy.fileno())
+            os.replace(aside, target)
+        except FileNotFoundError as error:
+            problem = DatasetProblem(
+                str(file.path), None, "", "the prepared file is gone", "submit again to prepare it"
+            )
+            raise DatasetError(problem) from error
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def _label(self, path: Path) -> Path:
+        return path.with_suffix(".file.json")
+
+    def _remote(self, file: DataFile, purpose: Purpose) -> RemoteFile:
+        return RemoteFile(
+            id=str(file.path), purpose=purpose, sha256=file.sha256, filename=file.path.name, bytes=file.bytes
+        )
+
+    def _absent(self, file_id: str) -> NotFoundError:
+        return NotFoundError(
+            f"the local backend has no file {file_id} in {self.folder}; submit again to prepare it", provider="local"
+        )

@@ -1,0 +1,279 @@
+"""Talks to `python -m tuneport.infer`: JSON lines both ways, one child for each base model, kept while it is used.
+
+The child ends with its stdin, so it never outlives this process, however that dies.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import itertools
+import json
+import queue
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuneport.errors import TrainingError, UnsupportedError
+from tuneport.types import Completion
+
+OPTIONS = frozenset({"max_tokens", "temperature", "top_p", "stop", "seed", "tools"})
+MAX_CHILDREN = 2  # each holds a model in memory; an idle one makes room for a third
+
+
+class InferenceProcess:
+    """One child and the requests to it. Threads may share it; the child answers one request after the other.
+
+    `startup_seconds` bounds the loading of the model, `silence_seconds` the time without any word from the child
+    while it owes an answer. Past either it is killed.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        startup_seconds: float,
+        silence_seconds: float,
+    ) -> None:
+        self.model = command[-1]
+        self.silence_seconds = silence_seconds
+        self.waiting: dict[str, queue.SimpleQueue[dict[str, Any] | None]] = {}
+        self._adapters: set[str] = set()
+        self._numbers = itertools.count(1)
+        self._write_lock = threading.Lock()
+        self._ready = threading.Event()
+        self._complaint = ""
+        self._log: deque[str] = deque(maxlen=50)
+        self._last_heard = time.monotonic()
+        try:
+            self._child = subprocess.Popen(
+                list(command),
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for this process, which then closes the child
+            )
+        except OSError as error:
+            raise TrainingError(f"the inference process for {self.model} cannot be started: {error}") from error
+        atexit.register(self.close)
+        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read_log, self._read_answers)]
+        for reader in self._readers:
+            reader.start()
+        self._startup_deadline = time.monotonic() + startup_seconds
+
+    @property
+    def alive(self) -> bool:
+        return self._child.poll() is None and not self._complaint
+
+    @property
+    def idle(self) -> bool:
+        return not self.waiting
+
+    def load_adapter(self, name: str, folder: Path) -> None:
+        if name not in self._adapters:
+            for _ in self.request("load_adapter", name=name, folder=str(folder)):
+                pass
+            self._adapters.add(name)
+
+    def request(self, op: str, **fields: Any) -> Iterator[dict[str, Any]]:
+        """Send one request and yield its answers as they come. TrainingError where the child dies, hangs or objects.
+
+        An iterator that is dropped half-way leaves the child to finish that request by itself.
+        """
+        self._await_ready()
+        number = str(next(self._numbers))
+        answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self.waiting[number] = answers
+        try:
+            self._send({"id": number, "op": op} | fields)
+            while True:
+                answer = self._next(answers)
+                if "error" in answer:
+                    raise TrainingError(f"local inference with {self.model}: {_message(answer['error'])}")
+                if answer.get("done"):
+                    return
+                yield answer
+        finally:
+            self.waiting.pop(number, None)
+
+    def close(self) -> None:
+        atexit.unregister(self.close)
+        with contextlib.suppress(OSError):
+            if self._child.stdin:
+                self._child.stdin.close()
+        for stop, seconds in ((None, 0.5), (self._child.terminate, 2.0), (self._child.kill, 10.0)):
+            if stop is not None:
+                stop()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(timeout=seconds)
+                break
+        for reader in self._readers:
+            reader.join(timeout=1)
+        for pipe in (self._child.stdout, self._child.stderr):
+            if pipe:
+                pipe.close()
+
+    def _await_ready(self) -> None:
+        if not self._ready.wait(timeout=max(0.0, self._startup_deadline - time.monotonic())):
+            self._child.kill()
+            raise TrainingError(f"the model {self.model} was not loaded in time, so its process was stopped")
+        if not self.alive:
+            raise self._died()
+
+    def _send(self, message: dict[str, Any]) -> None:
+        line = json.dumps(message, ensure_ascii=False).encode("utf-8") + b"\n"
+        assert self._child.stdin is not None
+        try:
+            with self._write_lock:
+                self._last_heard = time.monotonic()
+                self._child.stdin.write(line)
+                self._child.stdin.flush()
+        except (OSError, ValueError) as error:  # ValueError: closed by `close` in another thread
+            raise self._died() from error
+
+    def _next(self, answers: queue.SimpleQueue[dict[str, Any] | None]) -> dict[str, Any]:
+        while True:
+            patience = self._last_heard + self.silence_seconds - time.monotonic()
+            try:
+                answer = answers.get(timeout=max(0.01, patience))
+            except queue.Empty:
+                if time.monotonic() - self._last_heard < self.silence_seconds:
+                    continue  # it is busy with another thread's request
+                self._child.kill()
+                raise TrainingError(
+                    f"the inference process for {self.model} said nothing for {self.silence_seconds:g} s and was "
+                    "stopped; ask for fewer tokens or fewer prompts at a time"
+                ) from None
+            if answer is None:
+                raise self._died()
+            return answer
+
+    def _read_answers(self) -> None:
+        assert self._child.stdout is not None
+        with contextlib.suppress(ValueError):  # closed under our feet by `close`
+            for line in self._child.stdout:
+                self._last_heard = time.monotonic()
+                try:
+                    answer = json.loads(line)
+                except ValueError:
+                    answer = None
+                if not isinstance(answer, dict):  # some library printed
+                    self._log.append(line.decode("utf-8", errors="replace").strip())
+                elif answer.get("ready"):
+                    self._ready.set()
+                elif (receiver := self.waiting.get(str(answer.get("id")))) is not None:
+                    receiver.put(answer)
+                elif "error" in answer and answer.get("id") is None:
+                    self._complaint = _message(answer["error"])
+        self._child.wait()
+        self._ready.set()
+        for receiver in list(self.waiting.values()):
+            receiver.put(None)
+
+    def _read_log(self) -> None:
+        assert self._child.stderr is not None
+        with contextlib.suppress(ValueError):
+            for line in self._child.stderr:
+                text = line.decode("utf-8", errors="replace").rsplit("\r", 1)[-1].strip()
+                if text:
+                    self._log.append(text)
+
+    def _died(self) -> TrainingError:
+        if self._complaint:
+            return TrainingError(f"local inference with {self.model}: {self._complaint}")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(timeout=5)
+        self._readers[0].join(timeout=1)
+        code = self._child.returncode
+        said = self._log[-1] if self._log else "it said nothing"
+        how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+        hint = " (out of memory is the usual cause)" if code == -9 else ""
+        return TrainingError(f"the inference process for {self.model} {how}{hint}: {said}")
+
+
+class InferenceProcesses:
+    """The children of one backend, by base model folder."""
+
+    def __init__(self, start: Callable[[str], InferenceProcess]) -> None:
+        self._start = start
+        self._children: dict[str, InferenceProcess] = {}  # least recently used first
+        self._lock = threading.Lock()
+
+    def get(self, model: str) -> InferenceProcess:
+        with self._lock:
+            child = self._children.pop(model, None)
+            if child is not None and not child.alive:
+                child.close()
+                child = None
+            if child is None:
+                idle = [name for name, other in self._children.items() if other.idle]
+                for name in idle[: max(0, len(self._children) + 1 - MAX_CHILDREN)]:
+                    self._children.pop(name).close()
+                child = self._start(model)
+            self._children[model] = child
+            return child
+
+    def close(self) -> None:
+        with self._lock:
+            for child in self._children.values():
+                child.close()
+            self._children.clear()
+
+
+def _message(error: Any) -> str:
+    return str(error.get("message", error)) if isinstance(error, dict) else str(error)
+
+
+def completion_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    """OpenAI's options as the child takes them. UnsupportedError for one that would be ignored."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if "max_completion_tokens" in given:
+        given["max_tokens"] = given.pop("max_completion_tokens")
+    if unknown := sorted(given.keys() - OPTIONS):
+        raise UnsupportedError(
+            f"the backend local does not take {', '.join(unknown)} for a completion; it takes "
+            f"{', '.join(sorted(OPTIONS))}"
+        )
+    return given
+
+
+def complete_batch(
+    child: InferenceProcess,
+    adapter: str | None,
+    model: str,
+    conversations: Sequence[Sequence[dict[str, Any]]],
+    fields: Mapping[str, Any],
+) -> Iterator[Completion]:
+    """One request for many chats; the answers come in the order of the chats, named as from `model`."""
+    batch = [list(messages) for messages in conversations]
+    answers = child.request("complete", adapter=adapter, conversations=batch, stream=False, **fields)
+    for answer in in_order(answers, len(batch), child.model):
+        yield Completion(
+            text=answer["text"],
+            model=model,
+            finish_reason=answer.get("finish_reason"),
+            prompt_tokens=answer.get("prompt_tokens"),
+            completion_tokens=answer.get("completion_tokens"),
+            tool_calls=answer.get("tool_calls") or [],
+        )
+
+
+def in_order(answers: Iterator[dict[str, Any]], count: int, model: str) -> Iterator[dict[str, Any]]:
+    """Answers by their `index`, each as soon as those before it are there. TrainingError where one never comes."""
+    early: dict[int, dict[str, Any]] = {}
+    due = 0
+    for answer in answers:
+        early[int(answer["index"])] = answer
+        while due in early:
+            yield early.pop(due)
+            due += 1
+    if due < count:
+        raise TrainingError(f"the inference process for {model} answered {due} of {count} prompts; ask again")

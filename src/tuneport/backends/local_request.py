@@ -1,0 +1,139 @@
+"""What a local run is asked to do, in numbers; refuses what the trainer cannot do before anything is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuneport.errors import ConfigError, UnsupportedError
+from tuneport.estimate.hyperparameters import recommend, resolve
+from tuneport.types import Adapter, DataFile, Hyperparameters, Method, TuneSpec
+
+if TYPE_CHECKING:
+    from tuneport.manifests import Manifest
+    from tuneport.settings import Settings
+
+_LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "datasets")
+_LORA_ONLY = ("lora_rank", "lora_alpha", "lora_dropout")
+OPTIONS = {
+    "lora_target_modules": "a list of module names (q_proj, v_proj ...), or all-linear",
+    "gradient_checkpointing": "true or false: less memory, about a third more time",
+    "precision": "bf16, fp16 or fp32",
+}
+"""What `provider_options` takes on this backend."""
+
+
+@dataclass(frozen=True)
+class ResolvedRequest:
+    """`spec` names its adapter. `recommended` tells, for each number, why it is what it is."""
+
+    spec: TuneSpec
+    model_name_or_path: str
+    hyperparameters: dict[str, Any]
+    recommended: dict[str, Any]
+
+
+def resolve_request(spec: TuneSpec, training: DataFile, manifest: Manifest, settings: Settings) -> ResolvedRequest:
+    """UnsupportedError, ConfigError or ModelNotOfferedError for what cannot run; loads nothing heavy."""
+    from tuneport.base_models import locate
+    from tuneport.manifests import load_models, resolve_model
+
+    adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
+    require_libraries(adapter)
+    _refuse_unsupported(spec, adapter)
+    models = load_models()
+    model = resolve_model(spec.model, manifest.name, manifest, models)
+    weights = models.find(model)
+    name_or_path = model if weights is None or weights.hub is None or Path(model).is_dir() else weights.hub
+    located = locate(name_or_path, home=settings.home)
+    offered = manifest.offered(model)
+    known = {
+        "rows": training.rows,
+        "params_b": (offered.params_b if offered else None) or billions_of_parameters(Path(str(located))),
+        "adapter": adapter,
+        "method": spec.method,
+        "context": offered.context if offered else None,
+    }
+    given = spec.hyperparameters
+    numbers = resolve(given, **known).model_dump()
+    if given.max_length == "auto":
+        numbers["max_length"] = "auto"  # the trainer, who tokenizes, takes the longest example
+    for name in [*(_LORA_ONLY if adapter is Adapter.FULL else ()), *(("beta",) if spec.method is Method.SFT else ())]:
+        numbers[name] = "auto"
+    return ResolvedRequest(
+        spec=spec.model_copy(update={"adapter": adapter}),
+        model_name_or_path=name_or_path,
+        hyperparameters=numbers,
+        recommended=_explained(given, known, numbers),
+    )
+
+
+def _explained(given: Hyperparameters, known: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
+    reasons = {name: row.because for name, row in recommend(given, **known).items() if numbers.get(name) != "auto"}
+    free = given.model_copy(update={"learning_rate": "auto", "learning_rate_multiplier": "auto"})
+    rate = recommend(free, **known)["learning_rate"].value
+    return {
+        "learning_rate": rate,
+        "learning_rate_multiplier": None
+        if given.learning_rate_multiplier == "auto"
+        else given.learning_rate_multiplier,
+        "reasons": reasons,
+    }
+
+
+def require_libraries(adapter: Adapter = Adapter.LORA) -> None:
+    """ConfigError, with the line to type, where the trainer's libraries are not installed."""
+    wanted = [*_LIBRARIES, "bitsandbytes"] if adapter is Adapter.QLORA else _LIBRARIES
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"training on this machine needs {', '.join(missing)}, not installed here: pip install 'tuneport[local]'"
+        )
+
+
+def billions_of_parameters(folder: Path) -> float | None:
+    """Counted in the headers of the folder's safetensors files; None where there are none."""
+    total = 0
+    for path in folder.glob("*.safetensors") if folder.is_dir() else ():
+        try:
+            with path.open("rb") as file:
+                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            total += sum(math.prod(row["shape"]) for name, row in header.items() if name != "__metadata__")
+        except (OSError, ValueError, KeyError, MemoryError) as error:
+            raise ConfigError(f"{path} is no readable safetensors file ({error}); fetch the model again") from error
+    return total / 1e9 if total else None
+
+
+def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
+    if unknown := sorted(spec.provider_options.keys() - OPTIONS.keys()):
+        known = "; ".join(f"{name}: {meaning}" for name, meaning in OPTIONS.items())
+        raise UnsupportedError(f"the backend local does not take the option {', '.join(unknown)}; it takes {known}")
+    for name, value in spec.provider_options.items():
+        if not _well_formed(name, value):
+            raise ConfigError(f"provider_options.{name} is {value!r}; it must be {OPTIONS[name]}")
+    given = spec.hyperparameters.given()
+    if adapter is Adapter.FULL and (useless := sorted(given.keys() & set(_LORA_ONLY))):
+        raise UnsupportedError(
+            f"the backend local takes no {', '.join(useless)} for full fine-tuning; leave it out or choose adapter lora"
+        )
+    if adapter is Adapter.FULL and "lora_target_modules" in spec.provider_options:
+        raise UnsupportedError(
+            "the backend local takes no lora_target_modules for full fine-tuning; leave it out or choose adapter lora"
+        )
+    if spec.method is Method.SFT and "beta" in given:
+        raise UnsupportedError("the backend local takes no beta for sft; leave it out or choose the method dpo")
+
+
+def _well_formed(name: str, value: Any) -> bool:
+    if name == "lora_target_modules":
+        return value == "all-linear" or (
+            isinstance(value, list) and bool(value) and all(isinstance(module, str) and module for module in value)
+        )
+    if name == "gradient_checkpointing":
+        return isinstance(value, bool)
+    return value in ("bf16", "fp16", "fp32")

@@ -1,0 +1,357 @@
+"""One local training run: a folder that a child process writes and that any process may read.
+
+The parent writes `run.json` (the request), `spawn.json` (who was started, and when), `restarts.json` and `cancel`;
+the child writes everything else. Whoever finds the child dead before its end starts it again, and it goes on from
+its newest checkpoint; `spawn.lock` keeps two who look at once from starting two. While the child is dead, and only
+then, the parent may write the child's files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tuneport.backends import local_process
+from tuneport.errors import ProviderError
+from tuneport.types import JobError, JobEvent, MetricPoint, Model, Progress, now
+
+RESTARTS_WITHOUT_PROGRESS = 3
+STARTING_GRACE = timedelta(seconds=30)  # between writing `spawn.json` and knowing the child's pid
+CANCEL_GRACE = timedelta(seconds=20)  # between SIGTERM and SIGKILL: a step on a CPU may take that long
+FINISHED = ("succeeded", "failed", "cancelled")
+
+_Row = TypeVar("_Row", bound=Model)
+
+
+class TrainerState(BaseModel):
+    """`state.json`, as the trainer writes it."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+    status: str
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    progress: Progress = Progress()
+    trained_tokens: int | None = None
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    trainable_parameters: int | None = None
+    total_parameters: int | None = None
+    device: str | None = None
+    precision: str | None = None
+    adapter: Path | None = None
+    error: JobError | None = None
+    notes: list[str] = Field(default_factory=list)
+
+
+class Spawn(BaseModel):
+    """`spawn.json`: written before the child starts, without its pid, and again when that is known."""
+
+    spawned_at: datetime
+    pid: int | None = None
+    started: str | None = None
+    boot_id: str = ""
+
+
+class Restarts(BaseModel):
+    """`restarts.json`. `without_progress` counts from the newest checkpoint, `checkpoint_step`."""
+
+    total: int = 0
+    without_progress: int = 0
+    checkpoint_step: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """`command` and `environment` are what starts the child; the command gets the folder as its last argument."""
+
+    folder: Path
+    command: Sequence[str]
+    environment: Mapping[str, str]
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def cancel_requested(self) -> bool:
+        return (self.folder / "cancel").exists()
+
+    def request(self) -> dict[str, Any]:
+        """`run.json`. ProviderError where it is damaged."""
+        request = self._read_json("run.json")
+        if request is None or not isinstance(request.get("model"), str):
+            raise self._damaged("run.json", "it is missing or names no model")
+        return request
+
+    def reported(self) -> TrainerState | None:
+        """What the child last wrote, or None before its first word. ProviderError where the file is damaged."""
+        content = self._read_json("state.json")
+        if content is None:
+            return None
+        try:
+            return TrainerState.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise self._damaged("state.json", f"{field}: {first['msg']}") from error
+
+    def alive(self) -> bool:
+        """Whether a child is at work, or about to be.
+
+        The lock is tried only where no child can be starting: trying takes it for a moment, in which a child that
+        wants it would give up.
+        """
+        spawn = self._spawn()
+        if spawn is not None and spawn.pid is None and now() - spawn.spawned_at < STARTING_GRACE:
+            return True
+        if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.boot_id():
+            if local_process.start_time(spawn.pid) == spawn.started:
+                return True
+        return local_process.is_locked(self.folder / "lock")
+
+    def supervise(self) -> None:
+        """Start a child that was never started, restart a dead one, end a cancelled one, give up on a hopeless one."""
+        if self.alive():
+            self._kill_if_cancel_is_overdue()
+            return
+        if self._finished():
+            return
+        with local_process.locked(self.folder / "spawn.lock"):
+            if self.alive() or self._finished():
+                return
+            spawn = self._spawn()
+            if self.cancel_requested:
+                self._finish("cancelled", None)
+            elif spawn is None:
+                self._start()
+            else:
+                self._restart()
+
+    def cancel(self) -> None:
+        """Ask the child to stop; `supervise` insists later. A run without a child is cancelled at once."""
+        with local_process.locked(self.folder / "spawn.lock"):
+            alive = self.alive()
+            if self._finished():
+                return
+            if not self.cancel_requested:
+                write_atomically(self.folder / "cancel", now().isoformat())
+            if not alive:
+                self._finish("cancelled", None)
+                return
+            self._signal(signal.SIGTERM)
+        self._kill_if_cancel_is_overdue()
+
+    def events(self) -> list[JobEvent]:
+        return list(self._rows("events.jsonl", JobEvent))
+
+    def metrics(self) -> list[MetricPoint]:
+        """One point a step, in order. Lines of one step are one point; of what two say differently, the later counts:
+        a run that resumed may have measured a step twice."""
+        by_step: dict[int, dict[str, Any]] = {}
+        for point in self._rows("metrics.jsonl", MetricPoint):
+            said = point.model_dump(exclude_none=True)
+            before = by_step.setdefault(point.step, {})
+            before |= said | {"extra": before.get("extra", {}) | point.extra}
+        return [MetricPoint.model_validate(by_step[step]) for step in sorted(by_step)]
+
+    def checkpoint_folders(self) -> list[tuple[int, Path]]:
+        """Step and folder of each complete checkpoint, oldest first. One in the making has another name."""
+        parent = self.folder / "checkpoints"
+        named = ((re.fullmatch(r"step-(\d+)", entry.name), entry) for entry in parent.glob("step-*"))
+        return sorted((int(match[1]), entry) for match, entry in named if match and entry.is_dir())
+
+    def restarts(self) -> Restarts:
+        try:
+            return Restarts.model_validate_json((self.folder / "restarts.json").read_bytes())
+        except (OSError, ValidationError):
+            return Restarts()  # damaged: counting anew costs three more attempts, no more
+
+    def log_tail(self, lines: int = 3, characters: int = 600) -> str:
+        """The last words of the child on one line, or an empty string."""
+        try:
+            with (self.folder / "log.txt").open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
+                text = log.read().decode("utf-8", errors="replace")
+        except OSError:
+            return ""
+        # A progress bar rewrites its line with carriage returns: only the last state of it counts.
+        said = [line.rsplit("\r", 1)[-1].strip() for line in text.replace("\r\n", "\n").split("\n")]
+        tail = " | ".join([line for line in said if line][-lines:])
+        return re.sub(r"[\x00-\x1f\x7f]", " ", re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", tail))[-characters:]
+
+    # --- what changes the folder; under `spawn.lock`, with the child dead -------------------------------------------
+
+    def start(self) -> None:
+        """Start the child unless it was started before. OSError where the system cannot."""
+        with local_process.locked(self.folder / "spawn.lock"):
+            if self._spawn() is None and not self._finished():
+                self._start()
+
+    def _start(self) -> None:
+        # A model on disk needs no hub: looking there would only take time, or fail.
+        on_disk = Path(str(self.request().get("model_name_or_path"))).is_dir()
+        environment = {**self.environment, "HF_HUB_OFFLINE": "1"} if on_disk else self.environment
+        path = self.folder / "spawn.json"
+        before = path.read_bytes() if path.exists() else None
+        intent = Spawn(spawned_at=now())
+        write_atomically(path, intent.model_dump_json())
+        try:
+            pid = local_process.spawn(
+                [*self.command, str(self.folder)], self.folder, environment, self.folder / "log.txt"
+            )
+        except OSError:
+            path.unlink() if before is None else write_atomically(path, before.decode("utf-8"))
+            raise
+        identity = {"pid": pid, "started": local_process.start_time(pid) or "", "boot_id": local_process.boot_id()}
+        write_atomically(path, intent.model_copy(update=identity).model_dump_json())
+
+    def _restart(self) -> None:
+        self.reported()  # a damaged state is for a person to look at: the run may have ended well
+        restarts = self.restarts()
+        steps = [step for step, _ in self.checkpoint_folders()]
+        newest = steps[-1] if steps else 0
+        if newest > restarts.checkpoint_step:
+            restarts = Restarts(total=restarts.total, checkpoint_step=newest)
+        if restarts.without_progress >= RESTARTS_WITHOUT_PROGRESS:
+            self._finish("failed", self._died(restarts))
+            return
+        counted = {"total": restarts.total + 1, "without_progress": restarts.without_progress + 1}
+        write_atomically(self.folder / "restarts.json", restarts.model_copy(update=counted).model_dump_json())
+        where = f"step {newest}" if steps else "the beginning"
+        said = f"; it last said: {self.log_tail(lines=1)}" if self.log_tail() else ""
+        cut_partial_line(self.folder / "metrics.jsonl")
+        self._append_event("warning", f"the trainer died; starting it again from {where}{said}", "restart")
+        self._start()
+
+    def _died(self, restarts: Restarts) -> JobError:
+        said = self.log_tail()
+        message = (
+            f"the training process died {restarts.without_progress + 1} times without getting further "
+            f"(out of memory is the usual cause; the whole log is {self.folder / 'log.txt'})"
+        )
+        return JobError(
+            code="process_died", message=f"{message}: {said}" if said else message, fault="provider", retryable=True
+        )
+
+    def _finish(self, status: Literal["failed", "cancelled"], error: JobError | None) -> None:
+        try:
+            content = self._read_json("state.json") or {}
+        except ProviderError:
+            content = {}
+        stamp = now().isoformat()
+        content |= {"status": status, "updated_at": stamp, "finished_at": stamp}
+        content["error"] = None if error is None else error.model_dump(mode="json")
+        self._append_event("error" if error else "info", error.message if error else "cancelled", status)
+        write_atomically(self.folder / "state.json", json.dumps(content))
+
+    def _append_event(self, level: Literal["info", "warning", "error"], message: str, kind: str) -> None:
+        stamp = now()
+        event = JobEvent(
+            id=f"{kind}-{int(stamp.timestamp() * 1000)}", created_at=stamp, level=level, message=message, type=kind
+        )
+        cut_partial_line(self.folder / "events.jsonl")
+        with (self.folder / "events.jsonl").open("ab") as events:
+            events.write(event.model_dump_json().encode() + b"\n")
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def _finished(self) -> bool:
+        try:
+            reported = self.reported()
+        except ProviderError:
+            return False
+        return reported is not None and reported.status in FINISHED
+
+    def _kill_if_cancel_is_overdue(self) -> None:
+        try:
+            requested = datetime.fromtimestamp((self.folder / "cancel").stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return
+        if now() - requested >= CANCEL_GRACE:
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        spawn = self._spawn()
+        if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.boot_id():
+            local_process.signal_group(spawn.pid, spawn.started or "", number)
+
+    def _spawn(self) -> Spawn | None:
+        try:
+            return Spawn.model_validate_json((self.folder / "spawn.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError):
+            # Damaged: something was started once, nobody knows what; the lock alone decides.
+            return Spawn(spawned_at=datetime.fromtimestamp(0, UTC))
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        try:
+            content = json.loads((self.folder / name).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise self._damaged(name, str(error)) from error
+        if not isinstance(content, dict):
+            raise self._damaged(name, "it holds no JSON object")
+        return content
+
+    def _rows(self, name: str, kind: type[_Row]) -> Iterator[_Row]:
+        """The lines of a file that the child may be writing to: the last one counts once it ends in a newline."""
+        try:
+            lines = (self.folder / name).read_bytes().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield kind.model_validate_json(line)
+            except ValidationError as error:
+                raise self._damaged(name, f"line {number}: {error.errors()[0]['msg']}") from error
+
+    def _damaged(self, name: str, what: str) -> ProviderError:
+        return ProviderError(
+            f"{self.folder / name} of the local run {self.id} is damaged ({what}); "
+            "look at the folder, then delete the run and submit it again",
+            provider="local",
+            code="damaged_run",
+        )
+
+
+def write_atomically(path: Path, content: str) -> None:
+    """Readers see the old content or the new, also after a power cut."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        with aside.open("wb") as file:
+            file.write(content.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cut_partial_line(path: Path) -> None:
+    """Drop what a killed writer left after the last newline, so that the next line stands by itself."""
+    try:
+        with path.open("r+b") as file:
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,95 @@
+"""From a run's folder to a `JobState`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tuneport.backends.local_run import FINISHED, Run, TrainerState
+from tuneport.backends.statuses import status_of
+from tuneport.types import JobState, JobStatus, now
+
+STATUSES = {
+    "starting": JobStatus.QUEUED,
+    "validating": JobStatus.VALIDATING,
+    "queued": JobStatus.QUEUED,
+    "running": JobStatus.RUNNING,
+    "finalizing": JobStatus.FINALIZING,
+    "cancelling": JobStatus.CANCELLING,
+    "succeeded": JobStatus.SUCCEEDED,
+    "failed": JobStatus.FAILED,
+    "cancelled": JobStatus.CANCELLED,
+}
+"""The trainer's words, `starting` before its first one, and `cancelling` between the request and its end."""
+
+RESULT_FILES = ("metrics.jsonl", "events.jsonl", "log.txt")
+
+
+def job_state(run: Run) -> JobState:
+    """What the folder says now. ProviderError where a file in it is damaged."""
+    request = run.request()
+    reported = run.reported()
+    raw = "starting" if reported is None else reported.status
+    if run.cancel_requested and raw not in FINISHED:
+        raw = "cancelling"
+    reported = reported or TrainerState(status=raw)
+    left = reported.progress.seconds_left
+    finished = raw in FINISHED
+    results = [run.folder / name for name in RESULT_FILES] if finished else []
+    return JobState(
+        remote_id=run.id,
+        status=status_of("local", STATUSES, raw),
+        raw_status=raw,
+        model=request["model"],
+        tuned_model=tuned_name(run) if raw == "succeeded" else None,
+        created_at=_time(request.get("created_at")),
+        finished_at=reported.finished_at if finished else None,
+        estimated_finish=now() + timedelta(seconds=left) if left is not None and not finished else None,
+        trained_tokens=reported.trained_tokens,
+        progress=reported.progress,
+        error=reported.error,
+        hyperparameters=_numbers(reported.hyperparameters or request.get("hyperparameters") or {}),
+        result_files=tuple(str(path) for path in results if path.exists()),
+        details=_details(run, request, reported),
+    )
+
+
+def tuned_name(run: Run) -> str:
+    """`ft:MODEL:SUFFIX:` and what is unique in the run's id, as OpenAI builds such names."""
+    request = run.request()
+    model = Path(request["model"]).name if request["model"].startswith(("/", ".", "~")) else request["model"]
+    suffix = (request.get("spec") or {}).get("suffix") or ""
+    return f"ft:{model}:{suffix}:{run.id.removeprefix('run-')}"
+
+
+def _numbers(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in hyperparameters.items() if value is not None and value != "auto"}
+
+
+def _details(run: Run, request: Mapping[str, Any], reported: TrainerState) -> dict[str, Any]:
+    recommended = request.get("recommended") or {}
+    facts = {
+        "folder": str(run.folder),
+        "log": str(run.folder / "log.txt"),
+        "started_at": None if reported.started_at is None else reported.started_at.isoformat(),
+        "device": reported.device,
+        "precision": reported.precision,
+        "trainable_parameters": reported.trainable_parameters,
+        "total_parameters": reported.total_parameters,
+        "adapter": None if reported.adapter is None else str(reported.adapter),
+        "restarts": run.restarts().total or None,
+        "notes": reported.notes or None,
+        "recommended_learning_rate": recommended.get("learning_rate"),
+        "learning_rate_multiplier": recommended.get("learning_rate_multiplier"),
+        "hyperparameter_reasons": recommended.get("reasons"),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None

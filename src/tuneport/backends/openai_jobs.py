@@ -1,0 +1,125 @@
+"""OpenAI's job, event, checkpoint and result file, read into our types. Fields that are missing are tolerated."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from tuneport.backends.hosted import timestamp
+from tuneport.backends.statuses import status_of
+from tuneport.types import Checkpoint, JobError, JobEvent, JobState, JobStatus, MetricPoint, Progress, now
+
+_USER_CODES = ("invalid_", "unsafe_file", "file_not_found", "model_not_available", "moderation")
+_LEVELS: dict[str, Literal["info", "warning", "error"]] = {"warn": "warning", "warning": "warning", "error": "error"}
+# Of the names that the result file and the events have had over time, the first that is there counts.
+_COLUMNS = {
+    "epoch": ("epoch",),
+    "train_loss": ("train_loss", "training_loss"),
+    "train_accuracy": ("train_mean_token_accuracy", "train_accuracy", "training_token_accuracy"),
+    "valid_loss": ("full_valid_loss", "valid_loss", "validation_loss"),
+    "valid_accuracy": ("full_valid_mean_token_accuracy", "valid_mean_token_accuracy", "valid_accuracy"),
+    "learning_rate": ("learning_rate",),
+}
+
+
+def state_of(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, Any]) -> JobState:
+    """Raises KeyError where the job has no id or no status: then it is no job of this API."""
+    status = status_of(provider, statuses, job["status"])
+    method = job.get("method") or {}
+    hyperparameters = (
+        (method.get(method.get("type", "")) or {}).get("hyperparameters") or job.get("hyperparameters") or {}
+    )
+    known = ("training_file", "validation_file", "seed", "method", "metadata", "user_provided_suffix", "integrations")
+    return JobState(
+        remote_id=job["id"],
+        status=status,
+        raw_status=job["status"],
+        model=job.get("model") or "",
+        tuned_model=job.get("fine_tuned_model") or None,
+        created_at=timestamp(job.get("created_at")),
+        finished_at=timestamp(job.get("finished_at")),
+        estimated_finish=timestamp(job.get("estimated_finish")),
+        trained_tokens=job.get("trained_tokens"),
+        progress=Progress(),
+        error=_error_of(status, job.get("error")),
+        hyperparameters=hyperparameters,
+        result_files=tuple(job.get("result_files") or ()),
+        details={name: job[name] for name in known if job.get(name) is not None},
+    )
+
+
+def _error_of(status: JobStatus, error: dict[str, Any] | None) -> JobError | None:
+    """Only of a job that failed: on success the service sends `{}` or an object of nulls."""
+    if status is not JobStatus.FAILED:
+        return None
+    error = error or {}
+    code = error.get("code") or "unknown"
+    user = code.startswith(_USER_CODES)
+    return JobError(
+        code=code,
+        message=error.get("message") or "the provider gives no reason",
+        param=error.get("param"),
+        fault="user" if user else "provider",
+        retryable=not user,
+    )
+
+
+def event_of(event: dict[str, Any]) -> JobEvent:
+    data = event.get("data")
+    return JobEvent(
+        id=event["id"],
+        created_at=timestamp(event.get("created_at")) or now(),
+        level=_LEVELS.get(event.get("level") or "", "info"),
+        message=event.get("message") or "",
+        type=event.get("type") or "message",
+        data=data if isinstance(data, dict) else {},
+    )
+
+
+def checkpoint_of(checkpoint: dict[str, Any]) -> Checkpoint:
+    metrics = checkpoint.get("metrics") or {}
+    return Checkpoint(
+        id=checkpoint["id"],
+        step=checkpoint["step_number"],
+        model=checkpoint.get("fine_tuned_model_checkpoint"),
+        created_at=timestamp(checkpoint.get("created_at")),
+        metrics={name: float(value) for name, value in metrics.items() if value is not None and name != "step"},
+    )
+
+
+def metric_of(values: Mapping[str, Any]) -> MetricPoint:
+    """One step by column name; what has no place of its own goes to `extra`. Empty cells are absent."""
+    numbers = {name: number for name, value in values.items() if (number := _number(value)) is not None}
+    point: dict[str, float] = {}
+    used = {"step", "total_steps"}
+    for field, names in _COLUMNS.items():
+        if found := next((name for name in names if name in numbers), None):
+            point[field] = numbers[found]
+            used.add(found)
+    extra = {name: value for name, value in numbers.items() if name not in used}
+    return MetricPoint(step=int(numbers["step"]), extra=extra, **point)  # type: ignore[arg-type]
+
+
+def metrics_of_csv(content: bytes) -> list[MetricPoint]:
+    """The result file's steps in order. Some answers hold the file once more in base64."""
+    text = content.decode("utf-8-sig", "replace")
+    if "step" not in text.partition("\n")[0]:
+        try:
+            text = base64.b64decode(content, validate=False).decode("utf-8-sig")
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise ValueError("the result file is neither CSV nor base64 of CSV") from error
+    rows = [row for row in csv.DictReader(io.StringIO(text)) if row.get("step")]
+    return sorted((metric_of(row) for row in rows), key=lambda point: point.step)
+
+
+def _number(value: Any) -> float | None:
+    if value is None or value == "" or isinstance(value, (bool, dict, list)):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None

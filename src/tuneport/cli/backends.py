@@ -1,0 +1,58 @@
+"""backends, doctor: what is configured, reachable, missing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date
+
+import typer
+
+from tuneport.cli import output
+
+
+def register(app: typer.Typer) -> None:
+    for command in (backends, doctor):
+        app.command()(command)
+
+
+def backends(json_: output.Json = False) -> None:
+    """List the backends: which are configured, which is the default, when they end."""
+    from tuneport.settings import Settings
+    from tuneport.workflows.doctor import backends as look
+
+    rows = look(Settings.load(), date.today())
+    if output.as_json:
+        output.document({"object": "list", "data": rows})
+        return
+    table = output.table("backend", "ready", "what is missing", "last day for new jobs")
+    for row in rows:
+        name = f"[bold]{row['name']}[/bold] (default)" if row["default"] else row["name"]
+        missing = row["install"] or (f"{row['api_key_env']} is not set" if row["key_set"] is False else "")
+        table.add_row(
+            name,
+            "[green]yes[/green]" if row["configured"] else "[yellow]no[/yellow]",
+            missing,
+            f"before {row['no_new_jobs_from']}" if row["no_new_jobs_from"] else "",
+        )
+    output.console().print(table)
+
+
+def doctor(json_: output.Json = False) -> None:
+    """Look at this machine, the store and every backend, and say what to do about what is wrong."""
+    from tuneport.settings import Settings
+    from tuneport.workflows.doctor import doctor as look
+
+    findings = []
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    console = output.console()
+    for finding in look(Settings.load(), date.today()):
+        findings.append(finding)
+        if not output.as_json:
+            fix = f"; {finding.fix}" if finding.fix else ""
+            colour = colours[finding.verdict]
+            console.print(f"[{colour}]{finding.verdict:<4}[/{colour}] {finding.subject:<9} ", end="")
+            console.print(f"{finding.message}{fix}", markup=False)
+    if output.as_json:
+        output.document({"object": "list", "data": [asdict(finding) for finding in findings]})
+    if any(finding.verdict == "fail" for finding in findings):
+        raise typer.Exit(2)

@@ -1,0 +1,55 @@
+"""check, convert: the dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuneport.cli import output
+
+
+def register(app: typer.Typer) -> None:
+    for command in (check, convert):
+        app.command()(command)
+
+
+def check(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
+    validation: Annotated[Path | None, typer.Option(help="A held-out file; looked at for leaks.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")] = None,
+    json_: output.Json = False,
+) -> None:
+    """Judge a dataset before money is spent on it. Exit code 2 when something must be mended."""
+    from tuneport.data.checks import check as run
+
+    report = run(dataset, format=format_, validation=validation)
+    if output.as_json:
+        output.document(report.as_dict())
+    else:
+        from tuneport.cli.check_report import print_report
+
+        print_report(report)
+    if not report.ok:
+        raise typer.Exit(2)
+
+
+def convert(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The file to read.", show_default=False)],
+    to: Annotated[str, typer.Option("--to", help="The format to write.", show_default=False)],
+    out: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)],
+    format_: Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")] = None,
+    allow_loss: Annotated[bool, typer.Option(help="Go on without what the target format cannot hold.")] = False,
+    json_: output.Json = False,
+) -> None:
+    """Write a dataset in another format; what would be lost is listed, and stops the conversion."""
+    from tuneport.data.convert import convert as run
+
+    report = run(dataset, to, out, source_format=format_, allow_loss=allow_loss)
+    if output.as_json:
+        output.document(report.as_dict())
+        return
+    for loss in report.losses:
+        output.note(f"lost: {loss}")
+    print(f"{report.rows:,} records from {report.source_format} to {report.target_format}: {out}")

@@ -1,0 +1,102 @@
+"""What every command shares in how it prints: documents and tables to stdout, progress and prose to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuneport.errors import TuneportError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+debug = False
+as_json = False
+interrupted: str | None = None
+"""What to say on Ctrl-C: set by a command whose work goes on without it."""
+
+
+def reset() -> None:
+    globals().update(debug=False, as_json=False, interrupted=None)
+
+
+def _set_json(wanted: bool) -> bool:
+    globals()["as_json"] = wanted
+    return wanted
+
+
+Json = Annotated[
+    bool,
+    # Eager: an error in another option is printed as JSON, too.
+    typer.Option("--json", callback=_set_json, is_eager=True, help="Print one JSON document on stdout."),
+]
+
+
+def say_on_interrupt(message: str) -> None:
+    globals()["interrupted"] = message
+
+
+def console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def document(value: Any) -> None:
+    """The one JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def note(message: str) -> None:
+    """One line for people, on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def print_error(error: TuneportError) -> None:
+    if as_json:
+        document({"error": error.as_dict()})
+    note(f"error: {error}")
+
+
+def table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def money(amount: float | None) -> str:
+    """US dollars: cents as a rule, more digits where cents would say nothing."""
+    if amount is None:
+        return "unknown"
+    if amount == 0:
+        return "$0"
+    return f"${amount:,.2f}" if amount >= 0.1 else f"${amount:.4f}"
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def ago(moment: datetime) -> str:
+    return f"{duration((datetime.now(UTC) - moment).total_seconds())} ago"
+
+
+def number(value: float | int | None) -> str:
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

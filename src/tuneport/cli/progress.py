@@ -1,0 +1,76 @@
+"""How a job is shown while it runs: a live bar on a terminal, one line a change when piped."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tuneport.cli import output
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from tuneport.jobs.store import JobRow
+
+
+class JobProgress:
+    """A context manager; `update` takes the job's row after each step. Writes to stderr only."""
+
+    def __init__(self, row: JobRow) -> None:
+        self.live = sys.stderr.isatty()
+        self.shown: tuple[Any, ...] = ()
+        self.progress: Progress | None = None
+        self.task: Any = None
+
+    def __enter__(self) -> JobProgress:
+        if self.live:
+            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+            self.progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.fields[status]:<11}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[facts]}"),
+                console=output.console(stderr=True),
+                transient=False,
+            )
+            self.progress.start()
+            self.task = self.progress.add_task("", total=None, status="starting", facts="")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+
+    def update(self, row: JobRow) -> None:
+        state = row.job_state
+        step = None if state is None else state.progress.step
+        total = None if state is None else state.progress.total_steps
+        facts = row.note or _facts(row)
+        if self.progress is not None:
+            if row.status == "succeeded" and total:
+                step = total
+            self.progress.update(self.task, status=row.status, completed=step or 0, total=total, facts=facts)
+            return
+        # Piped: a line for a new status or note, and for about every tenth of the way.
+        tenth = None if not (step and total) else step * 10 // total
+        current = (row.status, row.note, tenth)
+        if current != self.shown:
+            self.shown = current
+            output.note(f"{row.id} {row.status}" + (f": {facts}" if facts else ""))
+
+
+def _facts(row: JobRow) -> str:
+    state = row.job_state
+    if state is None or state.progress.step is None:
+        return ""
+    progress = state.progress
+    parts = [f"step {progress.step}" + (f"/{progress.total_steps}" if progress.total_steps else "")]
+    if progress.train_loss is not None:
+        parts.append(f"loss {progress.train_loss:.3f}")
+    if not row.job_status.terminal:
+        if progress.tokens_per_second is not None:
+            parts.append(f"{progress.tokens_per_second:,.0f} tokens/s")
+        if progress.seconds_left is not None:
+            parts.append(f"{output.duration(progress.seconds_left)} left")
+    return "  ".join(parts)

@@ -1,0 +1,182 @@
+"""What a format is: a module with `NAME`, `likeness`, `read`, `write` and `note`; and the words that formats share.
+
+The promise of `write`: where it reports nothing lost, reading the row back gives an equal record. A format therefore
+either holds a thing exactly or says that it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record
+
+
+class Problem(NamedTuple):
+    """What is wrong within one record. `field` is a path such as `messages[2].content`; "" is the record itself."""
+
+    field: str
+    rule: str
+    fix: str
+
+
+class InvalidRecord(Exception):
+    """A row that is JSON and not a record of the format. Holds all that is wrong with it."""
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = list(problems)
+        super().__init__(f"{problems[0].field}: {problems[0].rule}")
+
+
+class Lost(NamedTuple):
+    """Something of one record that a format cannot hold. `field` is a path without indexes: `messages[].weight`."""
+
+    field: str
+    reason: str
+
+
+Written = tuple[dict[str, Any] | None, list[Lost]]
+"""A row and what it lacks. The row is None where the format has no form at all for such a record."""
+
+
+class Format(Protocol):
+    NAME: str
+
+    def likeness(self, row: Mapping[str, Any]) -> tuple[float, str]:
+        """How much the row looks like this format, and why: 0 cannot be, 1 can be nothing else."""
+
+    def read(self, line: bytes) -> Record:
+        """Decode one row of JSON. InvalidRecord lists all that is wrong; msgspec.DecodeError if it is no JSON."""
+
+    def write(self, record: Record) -> Written: ...
+
+    def note(self, line: bytes) -> str:
+        """What reading does to the spelling of this row, without changing what is trained on; "" if nothing."""
+
+
+def decode_row(line: bytes) -> dict[str, Any]:
+    """The row without its top-level nulls: in a file, a null is the same as an absent key."""
+    row = msgspec.json.decode(line)
+    if not isinstance(row, dict):
+        raise InvalidRecord(
+            Problem("", f"a record must be a JSON object, not {kind_of(row)}", "write {...} on each line")
+        )
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def kind_of(value: object) -> str:
+    """The JSON type of a value, in words."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case str():
+            return "text"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+    return "an object"
+
+
+class Problems(list[Problem]):
+    """Collects what is wrong with one record, and reads values on the way."""
+
+    def note(self, field: str, rule: str, fix: str) -> None:
+        self.append(Problem(field, rule, fix))
+
+    def text(self, row: Mapping[str, Any], key: str, at: str, *, required: bool = True) -> str | None:
+        """The string under `key`; None, with a problem where it is required or of another type."""
+        value = row.get(key)
+        field = f"{at}.{key}" if at else key
+        if isinstance(value, str):
+            return value
+        if value is not None:
+            self.note(field, f"must be text, not {kind_of(value)}", "write it as a JSON string")
+        elif required:
+            self.note(field, "is missing", f'add "{key}" with its text')
+        return None
+
+    def items(self, row: Mapping[str, Any], key: str, at: str = "") -> list[Any]:
+        """The list under `key`; empty, with a problem where it is something else. An absent one is empty."""
+        value = row.get(key)
+        if value is None or isinstance(value, list):
+            return value or []
+        self.note(f"{at}.{key}" if at else key, f"must be a list, not {kind_of(value)}", "write it as [...]")
+        return []
+
+    def end(self) -> None:
+        if self:
+            raise InvalidRecord(*self)
+
+
+def rest_of(row: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The keys that a format does not know, nulls left out."""
+    if len(row) <= len(known) and all(key in known for key in row):
+        return {}
+    return {key: value for key, value in row.items() if key not in known and value is not None}
+
+
+def put_rest(
+    row: dict[str, Any], rest: Mapping[str, Any], known: Collection[str], field: str, lost: list[Lost]
+) -> None:
+    """Write back what `rest_of` kept, except keys that mean something else in this format."""
+    for key, value in rest.items():
+        if key in known or key in row:
+            lost.append(Lost(f"{field}{key}", "the key means something else in this format"))
+        else:
+            row[key] = value
+
+
+def as_chat(record: Record, lost: list[Lost]) -> Chat | None:
+    """The record as a chat, for formats that hold nothing else; None where it is no chat by any reading.
+
+    A prompt and its completion are the same as a question and its answer, so that costs nothing.
+    """
+    common = {
+        "tools": record.tools,
+        "parallel_tool_calls": record.parallel_tool_calls,
+        "weight": record.weight,
+        "metadata": record.metadata,
+    }
+    match record:
+        case Chat():
+            return record
+        case PromptCompletion():
+            return Chat(question_and_answer(record.prompt, record.completion), **common)  # type: ignore[arg-type]
+        case Preference():
+            lost.append(Lost("rejected", "there is no place for a rejected answer; only the chosen one is kept"))
+            return Chat(record.context + record.chosen, **common)  # type: ignore[arg-type]
+        case Labelled() if record.label:
+            lost.append(Lost("label", "there is no place for a verdict on the answer"))
+            return Chat(record.messages, **common)  # type: ignore[arg-type]
+        case Labelled():
+            lost.append(Lost("", "the answer is marked as bad and this format would train towards it"))
+            return None
+        case PlainText():
+            lost.append(Lost("", "plain text has no turns"))
+            return None
+
+
+def question_and_answer(question: str, answer: str) -> list[Message]:
+    return [Message("user", question), Message("assistant", answer)]
+
+
+def equivalent(one: Record, other: Record) -> bool:
+    """Equal, a prompt with its completion counting as a question with its answer."""
+    return _chat_if_prompt(one) == _chat_if_prompt(other)
+
+
+def reads_back(read: Callable[[bytes], Record], row: dict[str, Any], record: Record) -> bool:
+    """Whether the row that was written for the record is read as the same record."""
+    try:
+        return equivalent(read(msgspec.json.encode(row)), record)
+    except InvalidRecord:
+        return False
+
+
+def _chat_if_prompt(record: Record) -> Record | None:
+    return as_chat(record, []) if isinstance(record, PromptCompletion) else record

@@ -1,0 +1,93 @@
+"""OpenAI preference pairs: `{"input": {"messages", "tools", "parallel_tool_calls"}, "preferred_output": [message],
+"non_preferred_output": [message]}`, each output exactly one assistant message.
+
+Source: OpenAI's preference fine-tuning guide, which the API and Together follow; the published line schema's names
+(`preferred_completion`) are wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tuneport.data.formats import openai_messages as chat
+from tuneport.data.formats.contract import Lost, Problems, Written, decode_row, kind_of, put_rest, rest_of
+from tuneport.data.formats.openai import read_definitions, read_parallel, write_settings
+from tuneport.data.formats.tools import count_calls, numbered, without_numbering
+from tuneport.data.records import Message, Preference, Record
+
+NAME = "openai-preference"
+KNOWN = frozenset(("input", "preferred_output", "non_preferred_output"))
+_INPUT = frozenset(("messages", "tools", "functions", "parallel_tool_calls"))
+
+
+def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
+    if "preferred_output" in row and "non_preferred_output" in row:
+        return 1.0, "an input with preferred_output and non_preferred_output"
+    return 0.0, "there are no preferred and non-preferred outputs"
+
+
+def read(line: bytes) -> Record:
+    row = decode_row(line)
+    problems = Problems()
+    given = row.get("input")
+    if not isinstance(given, dict):
+        problems.note("input", f"must be an object, not {kind_of(given)}", 'write {"messages": [...]}')
+        given = {"messages": [None]}
+    values = problems.items(given, "messages", "input")
+    if not values:
+        problems.note("input.messages", "is empty", "add the conversation up to the answer")
+    context = chat.read_messages(values, "input.messages", problems) if not problems else []
+    chosen = _read_output(row, "preferred_output", problems)
+    rejected = _read_output(row, "non_preferred_output", problems)
+    tools = read_definitions(given, "input", problems)
+    parallel = read_parallel(given, "input", problems)
+    unknown = rest_of(given, _INPUT)
+    if unknown:
+        problems.note(f"input.{next(iter(unknown))}", "is no key of an input", "remove it")
+    if not problems:
+        chat.check_results(context, "input.messages", problems)
+    problems.end()
+    strip_ids(context, chosen, rejected)
+    return Preference(
+        context, chosen, rejected, tools=tools, parallel_tool_calls=parallel, metadata=rest_of(row, KNOWN)
+    )
+
+
+def strip_ids(context: list[Message], chosen: list[Message], rejected: list[Message]) -> None:
+    """The answers go on with the context's numbering, each for itself."""
+    start = count_calls(context)
+    without_numbering(context, chat.ID_PREFIX)
+    for answer in (chosen, rejected):
+        without_numbering(answer, chat.ID_PREFIX, start)
+
+
+def _read_output(row: Mapping[str, Any], key: str, problems: Problems) -> list[Message]:
+    values = problems.items(row, key)
+    messages = chat.read_messages(values, key, problems)
+    if not problems and (len(messages) != 1 or messages[0].role != "assistant"):
+        problems.note(key, "must be exactly one assistant message", "keep one message of the role assistant")
+    return messages
+
+
+def write(record: Record) -> Written:
+    lost: list[Lost] = []
+    if not isinstance(record, Preference):
+        return None, [Lost("", "there is no rejected answer")]
+    for name, answer in (("chosen", record.chosen), ("rejected", record.rejected)):
+        if len(answer) != 1 or answer[0].role != "assistant":
+            return None, [Lost("", f"the {name} answer is not exactly one assistant message")]
+    start = count_calls(record.context)
+    given: dict[str, Any] = {"messages": chat.write_messages(numbered(record.context, chat.ID_PREFIX, lost), lost)}
+    row: dict[str, Any] = {"input": given}
+    for key, answer in (("preferred_output", record.chosen), ("non_preferred_output", record.rejected)):
+        row[key] = chat.write_messages(numbered(answer, chat.ID_PREFIX, lost, start), lost)
+    write_settings(record, given, lost)
+    if record.weight is not None:
+        lost.append(Lost("weight", "a record has no weight of its own"))
+    put_rest(row, record.metadata, KNOWN, "", lost)
+    return row, lost
+
+
+def note(line: bytes) -> str:
+    return ""

@@ -1,0 +1,52 @@
+"""Prompt and completion: `{"prompt": text, "completion": text}`, which is the same as one question and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tuneport.data.formats.contract import Lost, Problems, Written, as_chat, decode_row, put_rest, rest_of
+from tuneport.data.formats.flat import exchange_of, lose_settings
+from tuneport.data.records import PromptCompletion, Record
+
+NAME = "prompt-completion"
+KNOWN = frozenset(("prompt", "completion"))
+
+
+def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
+    if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
+        return 1.0, "a prompt and a completion"
+    return 0.0, "there are no prompt and completion of text"
+
+
+def read(line: bytes) -> Record:
+    row = decode_row(line)
+    problems = Problems()
+    prompt = problems.text(row, "prompt", "")
+    completion = problems.text(row, "completion", "")
+    problems.end()
+    return PromptCompletion(prompt or "", completion or "", metadata=rest_of(row, KNOWN))
+
+
+def write(record: Record) -> Written:
+    lost: list[Lost] = []
+    chat = as_chat(record, lost)
+    if chat is None:
+        return None, lost
+    exchange = exchange_of(chat.messages, lost)
+    if exchange is None:
+        return None, lost
+    prompt = exchange.question
+    if exchange.system is not None or exchange.history:
+        lost.append(Lost("messages[]", "there is one prompt; the system prompt and earlier turns are written into it"))
+        turns = [] if exchange.system is None else [exchange.system]
+        turns += [f"User: {question}\nAssistant: {answer}" for question, answer in exchange.history]
+        prompt = "\n\n".join([*turns, f"User: {prompt}" if exchange.history else prompt])
+    row: dict[str, Any] = {"prompt": prompt, "completion": exchange.answer}
+    lose_settings(record, lost)
+    put_rest(row, record.metadata, KNOWN, "", lost)
+    return row, lost
+
+
+def note(line: bytes) -> str:
+    return ""

@@ -1,0 +1,97 @@
+"""From any dataset to the file that a backend takes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tuneport.data.convert import LossTally, ProblemTally, write_row
+from tuneport.data.formats import load_format
+from tuneport.data.reading import read_records, scan
+from tuneport.data.records import Preference, Record
+from tuneport.data.tokens import TokenCounter
+from tuneport.data.writing import aside, publish
+from tuneport.errors import ConversionLossError, DatasetError, DatasetProblem
+from tuneport.types import DataFile, Method
+
+
+def prepare(
+    path: Path | str,
+    target: str,
+    store: Path,
+    *,
+    source_format: str | None = None,
+    allow_loss: bool = False,
+    encoding: str = "o200k_base",
+) -> DataFile:
+    """Write `path` in the format `target` as `store/<sha256>.jsonl`, whole or not at all, and describe that file.
+
+    The same dataset gives the same file however often it is prepared. Only what is trained on is written: columns
+    and message keys that no format knows stay behind, named in `left_out`. Raises DatasetError with all that is wrong
+    with the dataset, and ConversionLossError where training would miss something, unless that is allowed.
+    """
+    path, store = Path(path), Path(store)
+    format = load_format(target)
+    losses, problems, counter = LossTally(), ProblemTally(), TokenCounter(encoding)
+    digest = hashlib.sha256()
+    left_out: dict[str, None] = {}
+    size = written = 0
+    store.mkdir(parents=True, exist_ok=True)
+    with aside(store) as (file, temporary):
+        for found in scan(path, source_format):
+            if not problems.accept(found.problems) or found.record is None:
+                continue
+            left_out |= dict.fromkeys(strip(found.record))
+            row, lost = write_row(format, found.record)
+            if lost:
+                losses.add(found.line, lost)
+            if row is None or problems.count:
+                continue
+            counter.add(found.line, found.record)
+            line = row + b"\n"
+            file.write(line)
+            digest.update(line)
+            size, written = size + len(line), written + 1
+        problems.end()
+        if losses.losses() and not allow_loss:
+            raise ConversionLossError(target, losses.losses())
+        if not written:
+            rule = f"no record can be written as {target}: {losses.losses()[0].reason}"
+            raise DatasetError(DatasetProblem(str(path), None, "", rule, "choose another method or dataset"))
+        final = store / f"{digest.hexdigest()}.jsonl"
+        if not final.exists():
+            publish(file, temporary, final)
+    counts = counter.counts()
+    return DataFile(
+        path=final,
+        sha256=digest.hexdigest(),
+        format=target,
+        rows=written,
+        bytes=size,
+        trained_tokens=None if counts.approximate else counts.total,
+        left_out=tuple(left_out),
+    )
+
+
+def strip(record: Record) -> list[str]:
+    """Take away, in place, what no model is trained on; the names of what was there."""
+    gone = list(record.metadata)
+    record.metadata = {}
+    groups = (
+        (record.context, record.chosen, record.rejected)
+        if isinstance(record, Preference)
+        else (getattr(record, "messages", []),)
+    )
+    for messages in groups:
+        for message in messages:
+            if message.extra:
+                gone += [f"messages[].{key}" for key in message.extra]
+                message.extra = {}
+    return gone
+
+
+def method_of(path: Path | str, format: str | None = None) -> Method:
+    """What the dataset is made for: dpo for preference pairs, else sft. Judged by the first record."""
+    for _, record in read_records(path, format):
+        return Method.DPO if isinstance(record, Preference) else Method.SFT
+    raise AssertionError("a dataset without records is an error of reading")

@@ -1,0 +1,262 @@
+"""How many tokens OpenAI bills for a dataset, by the rule that its published bills follow.
+
+    tokens of one example = 1 + sum over its messages of (3 + tokens(role) + tokens(content))
+
+All roles count, trained on or not; an example is cut to the training context first. The rule was counted, not
+published: it gives four known bills exactly (for one, 4,445 trained tokens = 7 epochs x 635). Names, weights, images,
+tools and preference pairs are in no known bill: counts with them are estimates, and say so.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuneport.data.records import (
+    Chat,
+    ImagePart,
+    Labelled,
+    Message,
+    PlainText,
+    Preference,
+    PromptCompletion,
+    Record,
+    Tool,
+)
+from tuneport.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
+
+ENCODINGS = ("o200k_base", "cl100k_base")
+LOW_DETAIL_IMAGE = 85  # tokens; OpenAI's vision fine-tuning guide. Other details depend on the image's size
+_BATCH = 1024
+_loading = threading.Lock()
+
+
+@cache
+def encoding(name: str) -> Encoding:
+    """The vocabulary of that name, from the copies that litellm ships: no network, and litellm is not imported."""
+    if name not in ENCODINGS:
+        raise ConfigError(f"the encoding {name!r} is not known; known encodings: {', '.join(ENCODINGS)}")
+    import tiktoken
+
+    spec = find_spec("litellm")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError("litellm, which ships the vocabularies, is not installed; run `pip install litellm`")
+    folder = Path(spec.submodule_search_locations[0]) / "litellm_core_utils" / "tokenizers"
+    with _loading:
+        before = os.environ.get("TIKTOKEN_CACHE_DIR")
+        os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
+        try:
+            return tiktoken.get_encoding(name)
+        finally:
+            if before is None:
+                del os.environ["TIKTOKEN_CACHE_DIR"]
+            else:
+                os.environ["TIKTOKEN_CACHE_DIR"] = before
+
+
+def encoding_name(model: str) -> str:
+    """The encoding of an OpenAI model: cl100k_base for gpt-3.5 and gpt-4, o200k_base for what came later."""
+    base = model.removeprefix("ft:")
+    older = base.startswith(("gpt-3.5", "gpt-4-", "babbage", "davinci")) or base in ("gpt-4", "gpt-35-turbo")
+    return "cl100k_base" if older else "o200k_base"
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """Per epoch. `longest_line` is where the longest example is; `over_context` examples were cut to `context`."""
+
+    rows: int
+    total: int
+    longest: int
+    longest_line: int
+    approximate: bool
+    reason: str
+    encoding: str
+    context: int | None = None
+    over_context: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return vars(self).copy()
+
+
+class TokenCounter:
+    """Counts records in batches, each distinct text of a batch once. `lengths` are uncut, in the order of the records."""
+
+    def __init__(self, name: str = "o200k_base", *, context: int | None = None) -> None:
+        self.name, self.context = name, context
+        self.lengths = array("I")
+        self.lines = array("I")
+        self.reason = ""
+        self._encoding = encoding(name)
+        self._waiting: list[tuple[int, list[str]]] = []
+        self._roles: dict[str, int] = {}
+
+    def add(self, line: int, record: Record) -> None:
+        self.reason = self.reason or (approximation(record) or "")
+        overhead, texts = self._pieces(record)
+        self.lines.append(line)
+        self._waiting.append((overhead, texts))
+        if len(self._waiting) >= _BATCH:
+            self._flush()
+
+    def counts(self) -> TokenCounts:
+        self._flush()
+        longest = max(self.lengths, default=0)
+        line = self.lines[self.lengths.index(longest)] if self.lengths else 0
+        limit = self.context or longest
+        over = sum(length > limit for length in self.lengths)
+        total = sum(min(length, limit) for length in self.lengths)
+        return TokenCounts(
+            len(self.lengths),
+            total,
+            longest,
+            line,
+            bool(self.reason),
+            self.reason,
+            self.name,
+            self.context,
+            over,
+        )
+
+    def _flush(self) -> None:
+        distinct = list({text: None for _, texts in self._waiting for text in texts})
+        encoded = self._encoding.encode_ordinary_batch(distinct, num_threads=min(4, os.cpu_count() or 1))
+        sizes = {text: len(tokens) for text, tokens in zip(distinct, encoded, strict=True)}
+        for overhead, texts in self._waiting:
+            self.lengths.append(overhead + sum([sizes[text] for text in texts]))
+        self._waiting.clear()
+
+    def _pieces(self, record: Record) -> tuple[int, list[str]]:
+        """What a record counts beside its texts, and its texts."""
+        match record:
+            case Chat() | Labelled():
+                overhead, texts = self._messages(record.messages)
+                overhead += 1
+            case Preference():
+                overhead, texts = 2, []
+                for answer in (record.chosen, record.rejected):
+                    more, answer_texts = self._messages([*record.context, *answer])
+                    overhead, texts = overhead + more, texts + answer_texts
+            case PromptCompletion():
+                pair = [Message("user", record.prompt), Message("assistant", record.completion)]
+                overhead, texts = self._messages(pair)
+                overhead += 1
+            case PlainText():
+                overhead, texts = 1, [record.text]
+        if record.tools:
+            texts.append(tools_as_text(record.tools))
+        return overhead, texts
+
+    def _messages(self, messages: Iterable[Message]) -> tuple[int, list[str]]:
+        overhead, texts = 0, []
+        for message in messages:
+            overhead += 3 + self._role(message.role)
+            content = message.content
+            if type(content) is str:
+                texts.append(content)
+            elif content is not None:
+                for part in content:
+                    if isinstance(part, ImagePart):
+                        overhead += LOW_DETAIL_IMAGE
+                    elif not isinstance(part, str):
+                        texts.append(part.text)
+            if message.name is not None:
+                overhead += 1
+                texts.append(message.name)
+            if message.reasoning is not None:
+                texts.append(message.reasoning)
+            for call in message.tool_calls:
+                overhead += 3
+                texts += (call.name, call.arguments)
+        return overhead, texts
+
+    def _role(self, role: str) -> int:
+        if role not in self._roles:
+            self._roles[role] = len(self._encoding.encode_ordinary(role))
+        return self._roles[role]
+
+
+def openai_billed_tokens(record: Record, encoding_name: str = "o200k_base") -> int:
+    """The tokens of one example, uncut. `approximation` tells whether that is exact."""
+    counter = TokenCounter(encoding_name)
+    counter.add(1, record)
+    return counter.counts().total
+
+
+def approximation(record: Record) -> str | None:
+    """Why the count of this record is an estimate; None where the rule is known to be exact."""
+    if isinstance(record, Preference):
+        return "it is not published whether both answers of a pair are billed; both are counted, each with its context"
+    if record.tools:
+        return "tool definitions are counted as their rendering as TypeScript, which bills follow closely, not exactly"
+    if not isinstance(record, Chat):
+        return None if isinstance(record, PromptCompletion) else "only chats are in the known bills"
+    for message in record.messages:
+        if message.tool_calls or message.role == "tool":
+            return "a tool call is counted as its name, its arguments and 3 tokens of markup"
+        if message.name is not None or message.reasoning is not None or message.weight == 0:
+            return "names, reasoning and weights are in none of the known bills"
+        if message.has_image:
+            return f"an image is counted as {LOW_DETAIL_IMAGE} tokens, which is its price in low detail"
+    return None
+
+
+def count_dataset(
+    path: Path | str, encoding: str = "o200k_base", *, format: str | None = None, context: int | None = None
+) -> TokenCounts:
+    """Count a file, streaming. With `context`, longer examples count as cut to it, as OpenAI trains on them."""
+    from tuneport.data.reading import read_records
+
+    counter = TokenCounter(encoding, context=context)
+    for line, record in read_records(path, format):
+        counter.add(line, record)
+    return counter.counts()
+
+
+def tools_as_text(tools: Iterable[Tool]) -> str:
+    """Definitions as the TypeScript namespace that OpenAI's models see. Source: bills of chat completions with tools."""
+    lines = ["namespace functions {", ""]
+    for tool in tools:
+        if tool.description:
+            lines.append(f"// {tool.description}")
+        properties = (tool.parameters or {}).get("properties")
+        if isinstance(properties, dict) and properties:
+            lines += [f"type {tool.name} = (_: {{", *_properties(tool.parameters or {}), "}) => any;", ""]
+        else:
+            lines += [f"type {tool.name} = () => any;", ""]
+    return "\n".join([*lines, "} // namespace functions"])
+
+
+def _properties(schema: dict[str, Any]) -> Iterator[str]:
+    required = schema.get("required")
+    for name, value in schema["properties"].items():
+        value = value if isinstance(value, dict) else {}
+        if value.get("description"):
+            yield f"// {value['description']}"
+        optional = "" if isinstance(required, list) and name in required else "?"
+        yield f"{name}{optional}: {_type(value)},"
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if isinstance(schema.get("enum"), list):
+        return " | ".join(f'"{value}"' if isinstance(value, str) else str(value) for value in schema["enum"])
+    kind = schema.get("type", "any")
+    if kind == "array":
+        items = schema.get("items")
+        return f"{_type(items) if isinstance(items, dict) else 'any'}[]"
+    if kind == "object":
+        if isinstance(schema.get("properties"), dict) and schema["properties"]:
+            return "{\n" + "\n".join(_properties(schema)) + "\n}"
+        return "object"
+    names = {"integer": "number", "float": "number"}
+    return " | ".join(names.get(str(each), str(each)) for each in (kind if isinstance(kind, list) else [kind]))

@@ -1,0 +1,180 @@
+"""Which number each hyperparameter gets where the user wrote `auto`. Pure; every rule names its source.
+
+"card" is the reference card of the project: learning rate 1e-5 to 5e-4 (lower for larger models), batch 4 to 32, epochs
+1 to 5 (fewer with more data), warm-up 5 to 10 % of the steps, weight decay 0.01 to 0.1, sequence length 512 to 4096 to
+match the data, alpha about twice the rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tuneport.manifests import Manifest
+from tuneport.types import Adapter, Hyperparameters, Method
+
+LEARNING_RATE_MIN, LEARNING_RATE_MAX = 1e-5, 5e-4  # card
+BATCH_MIN, BATCH_MAX = 4, 32  # card
+LENGTH_MIN, LENGTH_MAX = 512, 4096  # card
+RECOMMENDED_STEPS = 80
+"""Optimizer steps below which a smaller batch is worth more than a smoother one: a judgement, not a measurement."""
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """A number, why it was chosen, and by whom: `user`, or a rule."""
+
+    value: int | float
+    because: str
+    chosen_by: Literal["user", "rule"] = "rule"
+
+
+def openai_auto_epochs(rows: int) -> int:
+    """The epochs that OpenAI picks: 3, but 100 to 25,000 examples in all, and between 1 and 25 epochs.
+
+    The rule of OpenAI's cookbook (chat_finetuning_data_prep); one job confirms it (25 rows -> 4), three agree.
+    """
+    if rows < 1:
+        raise ValueError("rows must be at least 1")
+    if rows * 3 < 100:
+        return min(25, 100 // rows)
+    if rows * 3 > 25_000:
+        return max(1, 25_000 // rows)
+    return 3
+
+
+def recommended_epochs(rows: int) -> int:
+    """5, 3, 2 or 1: fewer with more data, within the card's 1 to 5."""
+    if rows <= 150:
+        return 5
+    if rows <= 1_000:
+        return 3
+    return 2 if rows <= 10_000 else 1
+
+
+def planned_epochs(manifest: Manifest, given: Hyperparameters, rows: int) -> int:
+    """How often the data will be read on this backend: what the user gave, else the backend's rule, else ours."""
+    if given.epochs != "auto":
+        return given.epochs
+    if isinstance(manifest.auto_epochs, int):
+        return manifest.auto_epochs
+    return openai_auto_epochs(rows) if manifest.auto_epochs == "openai" else recommended_epochs(rows)
+
+
+def recommended_batch_size(rows: int, epochs: int, *, at_most: int | None = None) -> int:
+    """The largest power of two within 4 to 32 that leaves at least `RECOMMENDED_STEPS` optimizer steps.
+
+    `at_most`: what the backend allows for the model, which may lie below 4.
+    """
+    batch = BATCH_MAX
+    while batch > BATCH_MIN and rows * epochs // batch < RECOMMENDED_STEPS:
+        batch //= 2
+    return batch if at_most is None else min(batch, at_most)
+
+
+def recommended_learning_rate(
+    params_b: float | None, adapter: Adapter, batch_size: int, method: Method = Method.SFT
+) -> float:
+    """By size and adapter, within the card's 1e-5 to 5e-4.
+
+    Base rates at batch 16: adapters 5e-4 below 1 B parameters, 2e-4 up to 20 B (the card's example run; QLoRA's paper
+    for 7 B and 13 B), 1e-4 above (QLoRA's paper, 33 B and 65 B); all weights 5e-5, 2e-5 and 1e-5 (published
+    instruction-tuning recipes of those sizes). An unknown size counts as 7 B. Other batches scale by the square root
+    (the usual rule for Adam). A preference loss gets a tenth (TRL's defaults: 2e-5 for sft, 1e-6 for dpo are further
+    apart still).
+    """
+    size = 7.0 if params_b is None else params_b
+    if adapter is Adapter.FULL:
+        base = 5e-5 if size < 1 else 2e-5 if size <= 20 else 1e-5
+    else:
+        base = 5e-4 if size < 1 else 2e-4 if size <= 20 else 1e-4
+    if method is Method.DPO:
+        base /= 10
+    scaled = base * (batch_size / 16) ** 0.5
+    return float(f"{min(LEARNING_RATE_MAX, max(LEARNING_RATE_MIN, scaled)):.2g}")
+
+
+def recommended_max_length(longest_tokens: int | None, context: int | None) -> int:
+    """The longest example, rounded up to 64, but at least 512; 4096 where the data's lengths are not known.
+
+    Never above the model's context: an example longer than that is an error elsewhere, not a truncation.
+    """
+    wanted = LENGTH_MAX if longest_tokens is None else max(LENGTH_MIN, -(-longest_tokens // 64) * 64)
+    return wanted if context is None else min(wanted, context)
+
+
+def recommend(
+    given: Hyperparameters,
+    *,
+    rows: int,
+    params_b: float | None = None,
+    adapter: Adapter = Adapter.LORA,
+    method: Method = Method.SFT,
+    longest_tokens: int | None = None,
+    context: int | None = None,
+    batch_size_max: int | None = None,
+    lora_rank_max: int | None = None,
+) -> Mapping[str, Recommended]:
+    """Every hyperparameter as a number, with the reason. What the user gave stands, whatever the rules say.
+
+    `learning_rate_multiplier`, where given, multiplies the recommended rate, and is shown beside the product.
+    """
+    chosen: dict[str, Recommended] = {}
+
+    def choose(name: str, value: int | float, because: str) -> int | float:
+        own = getattr(given, name)
+        chosen[name] = Recommended(value, because) if own == "auto" else Recommended(own, "as given", "user")
+        return chosen[name].value
+
+    epochs = int(choose("epochs", recommended_epochs(rows), f"{rows} rows: fewer epochs with more data, 1 to 5 (card)"))
+    batch = recommended_batch_size(rows, epochs, at_most=batch_size_max)
+    batch = int(choose("batch_size", batch, f"4 to 32 (card), so that about {RECOMMENDED_STEPS} steps remain"))
+    rate = recommended_learning_rate(params_b, adapter, batch, method)
+    size = "an unknown size" if params_b is None else f"{params_b:g} B parameters"
+    why = f"{adapter} of {size} at batch {batch}, 1e-5 to 5e-4 (card)"
+    if given.learning_rate_multiplier != "auto":
+        factor = given.learning_rate_multiplier
+        chosen["learning_rate_multiplier"] = Recommended(factor, "as given", "user")
+        chosen["learning_rate"] = Recommended(rate * factor, f"{factor:g} times {rate:g}: {why}", "user")
+    else:
+        choose("learning_rate", rate, why)
+    steps = max(1, -(-rows // batch) * epochs)
+    choose("warmup_ratio", 0.1 if steps < 100 else 0.05, f"5 to 10 % of {steps} steps (card); more of a short run")
+    choose("weight_decay", 0.01, "0.01 to 0.1 (card)")
+    longest = "unknown lengths" if longest_tokens is None else f"longest example {longest_tokens} tokens"
+    choose("max_length", recommended_max_length(longest_tokens, context), f"{longest}; 512 to 4096 to match (card)")
+    rank = 16 if lora_rank_max is None else min(16, lora_rank_max)
+    rank = int(choose("lora_rank", rank, "4 to 64 (card); 16 is the card's example"))
+    choose("lora_alpha", 2 * rank, "twice the rank (card)")
+    choose("lora_dropout", 0.05, "the card's example")
+    choose("beta", 0.1, "TRL's and Together's default for dpo")
+    return chosen
+
+
+def resolve(
+    given: Hyperparameters,
+    *,
+    rows: int,
+    params_b: float | None = None,
+    adapter: Adapter = Adapter.LORA,
+    method: Method = Method.SFT,
+    longest_tokens: int | None = None,
+    context: int | None = None,
+    batch_size_max: int | None = None,
+    lora_rank_max: int | None = None,
+) -> Hyperparameters:
+    """`recommend` as Hyperparameters: all numbers, the rate absolute (and so the multiplier `auto`)."""
+    chosen = recommend(
+        given,
+        rows=rows,
+        params_b=params_b,
+        adapter=adapter,
+        method=method,
+        longest_tokens=longest_tokens,
+        context=context,
+        batch_size_max=batch_size_max,
+        lora_rank_max=lora_rank_max,
+    )
+    values = {name: row.value for name, row in chosen.items() if name != "learning_rate_multiplier"}
+    return Hyperparameters.model_validate(values)

@@ -1,0 +1,172 @@
+"""Jobs as Python code sees them: `submit`, `job`, `jobs`, and the `Job` that they return."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tuneport.data.prepare import method_of
+from tuneport.errors import ConfigError, TrainingError, TuneportError
+from tuneport.jobs.service import Workspace, describe
+from tuneport.jobs.store import JobRow
+from tuneport.settings import Settings
+from tuneport.types import Completion, Hyperparameters, JobError, JobEvent, JobStatus, MetricPoint, TuneSpec
+
+
+class JobFailedError(TrainingError):
+    """A job that was waited for ended as failed or cancelled; `error` is what the backend said, if anything."""
+
+    def __init__(self, message: str, error: JobError | None) -> None:
+        self.error = error
+        super().__init__(message)
+
+
+class Job:
+    """One job of a workspace. Attributes are as last known; `refresh` asks the backend."""
+
+    def __init__(self, workspace: Workspace, row: JobRow) -> None:
+        self._workspace = workspace
+        self._row = row
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r}, {self.status.value}, {self._row.model!r} on {self.backend!r})"
+
+    @property
+    def id(self) -> str:
+        return self._row.id
+
+    @property
+    def backend(self) -> str:
+        return self._row.backend
+
+    @property
+    def status(self) -> JobStatus:
+        return self._row.job_status
+
+    @property
+    def tuned_model(self) -> str | None:
+        """The tuned model's name on its backend, once the job succeeded."""
+        state = self._row.job_state
+        return None if state is None else state.tuned_model
+
+    @property
+    def error(self) -> JobError | None:
+        return self._row.job_error
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same document that `tuneport show JOB --json` prints."""
+        return describe(self._row)
+
+    def refresh(self) -> Job:
+        self._row = self._workspace.refresh(self.id)
+        return self
+
+    def wait(self, timeout: float | None = None, *, poll_seconds: float | None = None) -> Job:
+        """Drive the job to its end and return it. JobFailedError where it failed or was cancelled.
+
+        TimeoutError after `timeout` seconds; the job goes on, and `wait` may be called again.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._row = self._workspace.drive(
+            self.id,
+            until=lambda row: deadline is not None and time.monotonic() >= deadline,
+            poll_seconds=poll_seconds,
+        )
+        if not self.status.terminal:
+            raise TimeoutError(f"{self.id} is {self.status.value} after {timeout:g} seconds; it goes on")
+        if self.status is not JobStatus.SUCCEEDED:
+            reason = f": {self.error.message}" if self.error else ""
+            raise JobFailedError(f"{self.id} {self.status.value} on {self.backend}{reason}", self.error)
+        return self
+
+    def cancel(self) -> Job:
+        self._row = self._workspace.cancel(self.id)
+        return self
+
+    def events(self) -> list[JobEvent]:
+        """All events stored so far, oldest first."""
+        return [event for _, event in self._workspace.events(self.id)]
+
+    def metrics(self) -> Sequence[MetricPoint]:
+        return self._workspace.metrics(self.id)
+
+    def complete(
+        self, prompt: str | Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
+    ) -> Completion | Iterator[str]:
+        """Ask the tuned model. `prompt` is a user message, or a whole conversation in OpenAI's shape."""
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        return self._workspace.complete(self.id, messages, stream=stream, **options)
+
+
+def submit(
+    dataset: str | Path,
+    *,
+    model: str,
+    backend: str | None = None,
+    validation: str | Path | None = None,
+    method: str | None = None,
+    adapter: str = "auto",
+    hyperparameters: Mapping[str, Any] | None = None,
+    suffix: str | None = None,
+    seed: int | None = None,
+    budget: float | None = None,
+    metadata: Mapping[str, str] | None = None,
+    provider_options: Mapping[str, Any] | None = None,
+    allow_personal_data: bool = False,
+    settings: Settings | None = None,
+) -> Job:
+    """Start a fine-tuning job and return as soon as the backend has it; `job.wait()` follows it.
+
+    `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked. `method` None: what the data is made for.
+    Raises DatasetError, ModelNotOfferedError, BudgetError, UnsupportedError or ConfigError before anything is sent,
+    and JobFailedError where the backend refused the job. Should the backend be out of reach, ProviderError; the job's
+    row stays, and `tuneport.job(ID).wait()` goes on with it.
+    """
+    try:
+        spec = TuneSpec.model_validate(
+            {
+                "model": model,
+                "dataset": dataset,
+                "validation": validation,
+                "method": method or method_of(Path(dataset)),
+                "adapter": adapter,
+                "hyperparameters": Hyperparameters.model_validate(dict(hyperparameters or {})),
+                "suffix": suffix,
+                "seed": seed,
+                "budget": budget,
+                "metadata": dict(metadata or {}),
+                "provider_options": dict(provider_options or {}),
+            }
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the arguments"
+        raise ConfigError(f"{field}: {first['msg']}; got {first['input']!r}") from error
+    workspace = Workspace(settings)
+    try:
+        row = workspace.submit(spec, backend=backend, allow_personal_data=allow_personal_data)
+        row = workspace.drive(row.id, until=lambda current: current.remote_id is not None, patience=0.0)
+    except TuneportError:
+        workspace.close()
+        raise
+    started = Job(workspace, row)
+    if row.job_status is JobStatus.FAILED and row.remote_id is None:
+        failure = row.job_error
+        raise JobFailedError(f"{row.id} was not started: {failure.message if failure else 'no reason given'}", failure)
+    return started
+
+
+def job(job_id: str, *, settings: Settings | None = None) -> Job:
+    """A job by its id, the backend's id, or the beginning of ours. NotFoundError where there is none."""
+    workspace = Workspace(settings)
+    return Job(workspace, workspace.job(job_id))
+
+
+def jobs(*, limit: int | None = None, settings: Settings | None = None) -> list[Job]:
+    """The jobs, newest first, as last known."""
+    workspace = Workspace(settings)
+    return [Job(workspace, row) for row in workspace.store.jobs(limit=limit)]

@@ -1,0 +1,136 @@
+"""Where a spec can run and what it would cost there: gathers what `router` needs to know, and asks it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from tuneport.backends import EXTRAS, backend_names
+from tuneport.data.tokens import count_dataset
+from tuneport.errors import ConfigError
+from tuneport.estimate.cost import Traffic
+from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_manifest, load_models
+from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, choose, rank
+from tuneport.settings import Settings
+from tuneport.types import TuneSpec
+
+DEFAULT_ENCODING = "o200k_base"
+"""Counts tokens for models whose own tokenizer is not at hand; within some percent of it for English text."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`choices` is every backend, best first; `chosen` is the one that the user named, or the best."""
+
+    choices: list[Choice]
+    chosen: Choice
+    third_party: bool
+
+
+def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> Plan:
+    """Rank all backends for `spec` and choose one. Raises what makes the chosen backend impossible."""
+    names = visible_backends()
+    wanted = backend or settings.backend
+    if wanted is not None and wanted not in names:
+        names.append(wanted)  # a hidden one, or one that `choose` will refuse by name
+    manifests = [load_manifest(name) for name in names]
+    choices = rank(
+        spec,
+        manifests,
+        today=date.today(),
+        models=load_models(),
+        dataset=dataset_facts(spec.dataset, spec.validation),
+        aliases=settings.aliases(spec.model),
+        ready=readiness(settings, manifests),
+        machine=this_machine(),
+    )
+    chosen = choose(
+        choices,
+        explicit=backend,
+        environment=settings.get("TUNEPORT_BACKEND"),
+        project=settings.project.backend,
+    )
+    return Plan(choices, chosen, third_party=load_manifest(chosen.backend).third_party)
+
+
+def visible_backends() -> list[str]:
+    """All but those that exist for tests and examples."""
+    return [name for name in backend_names() if not load_manifest(name).hidden]
+
+
+def dataset_facts(path: Path, validation: Path | None) -> Dataset:
+    """Read the dataset once for each encoding that a candidate counts with. DatasetError lists what is wrong with it."""
+    counts = cache(count_dataset)
+    own = counts(path, DEFAULT_ENCODING)
+
+    def tokens(manifest: Manifest, model: OfferedModel) -> TokenCount:
+        encoding = model.encoding or DEFAULT_ENCODING
+        training = counts(path, encoding)
+        held_out = 0 if validation is None else counts(validation, encoding).total
+        return TokenCount(training.total, held_out, training.longest)
+
+    return Dataset(rows=own.rows, bytes=path.stat().st_size, tokens=tokens)
+
+
+def readiness(settings: Settings, manifests: Sequence[Manifest]) -> Readiness:
+    """Which backends have a key, and which have their packages. Imports none of them."""
+    with_key = {row.name for row in manifests if row.api_key_env and settings.secret(row.api_key_env)}
+    installed = {row.name for row in manifests if all(find_spec(name) for name in EXTRAS.get(row.extra or "", ()))}
+    return Readiness(frozenset(with_key), frozenset(installed))
+
+
+def this_machine(memory: Callable[[], float | None] | None = None) -> Machine:
+    """The first NVIDIA GPU, else this machine's main memory and processor."""
+    gpu = _nvidia_gpu()
+    if gpu is not None:
+        name, memory_gib = gpu
+        try:
+            tflops = load_gpus().find(name).bf16_tflops
+        except ConfigError:
+            tflops = None
+        return Machine(memory_gib=memory_gib, bf16_tflops=tflops)
+    return Machine(memory_gib=_main_memory_gib() if memory is None else memory())
+
+
+@cache
+def _nvidia_gpu() -> tuple[str, float] | None:
+    """Name and memory (GiB) of the first GPU, by `nvidia-smi`: importing torch to ask would take seconds."""
+    import shutil
+    import subprocess
+
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    first = done.stdout.strip().splitlines()[:1] if done.returncode == 0 else []
+    if not first or "," not in first[0]:
+        return None
+    name, _, mebibytes = first[0].rpartition(",")
+    return name.replace("NVIDIA", "").strip(), float(mebibytes) / 1024
+
+
+def _main_memory_gib() -> float | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (ValueError, OSError):
+        return None
+
+
+__all__ = [
+    "Plan",
+    "Traffic",
+    "dataset_facts",
+    "plan",
+    "readiness",
+    "this_machine",
+    "visible_backends",
+]

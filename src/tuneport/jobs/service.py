@@ -1,0 +1,225 @@
+"""The verbs on jobs. The command line, the gateway and Python code all call these."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuneport.backends import open_backend
+from tuneport.backends.base import FineTuneBackend
+from tuneport.data.reading import digest
+from tuneport.errors import ConfigError, ProviderError, UnsupportedError
+from tuneport.jobs.planning import Plan, plan
+from tuneport.jobs.store import JobRow, Store
+from tuneport.jobs.worker import Worker
+from tuneport.settings import Settings
+from tuneport.types import Completion, JobEvent, JobState, JobStatus, MetricPoint, TuneSpec
+
+
+class Workspace:
+    """One home: its settings, its store, and the backends opened so far. Close it, or use it with `with`.
+
+    Methods that take a job take its id, the backend's id for it, or the beginning of ours.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings.load()
+        self.store = Store(self.settings.database_url)
+        self.worker = Worker(self.store, self.backend, self.settings.home / "files")
+        self._backends: dict[str, FineTuneBackend] = {}
+        self._opening = threading.Lock()
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for backend in self._backends.values():
+            backend.close()
+        self._backends.clear()
+        self.store.close()
+
+    def backend(self, name: str) -> FineTuneBackend:
+        with self._opening:
+            if name not in self._backends:
+                self._backends[name] = open_backend(name, self.settings)
+            return self._backends[name]
+
+    # --- start ------------------------------------------------------------------------------------------------------
+
+    def plan(self, spec: TuneSpec, *, backend: str | None = None) -> Plan:
+        """Where the spec would run and what it would cost there, without starting anything."""
+        return plan(spec, self.settings, backend=backend)
+
+    def submit(self, spec: TuneSpec, *, backend: str | None = None, allow_personal_data: bool = False) -> JobRow:
+        """Check, choose a backend, and write the job's row. Nothing is uploaded yet: `drive` (or a worker) does that.
+
+        Raises what makes the spec impossible: DatasetError, ModelNotOfferedError, BudgetError, UnsupportedError,
+        ConfigError (personal data on its way to a third party and not allowed).
+        """
+        planned = self.plan(spec, backend=backend)
+        choice = planned.chosen
+        if planned.third_party and not allow_personal_data:
+            _refuse_personal_data(spec, choice.backend)
+        spec = spec.model_copy(
+            update={
+                "dataset": spec.dataset.absolute(),
+                "validation": None if spec.validation is None else spec.validation.absolute(),
+                "method": planned.method,
+            }
+        )
+        return self.store.add_job(spec, backend=choice.backend, model=choice.model, quote=choice.quote)
+
+    # --- go on ------------------------------------------------------------------------------------------------------
+
+    def drive(
+        self,
+        job_id: str,
+        *,
+        until: Callable[[JobRow], bool] = lambda row: False,
+        on_change: Callable[[JobRow], None] = lambda row: None,
+        patience: float = 900.0,
+        poll_seconds: float | None = None,
+    ) -> JobRow:
+        """See `Worker.drive`. Whoever calls it is the job's worker for that time."""
+        return self.worker.drive(
+            self.store.job(job_id).id, until=until, on_change=on_change, patience=patience, poll_seconds=poll_seconds
+        )
+
+    def refresh(self, job_id: str) -> JobRow:
+        """Ask once. A job that waits for a worker (preparing, submitting) is left as it is."""
+        row = self.store.job(job_id)
+        if row.job_status.terminal or row.remote_id is None:
+            return row
+        return self.worker.step(row.id)
+
+    def refresh_all(self, *, limit: int | None = None) -> tuple[list[JobRow], dict[str, str]]:
+        """The jobs, newest first, unfinished ones asked about; and, for each backend in trouble, what it said."""
+        rows = self.store.jobs(limit=limit)
+        trouble: dict[str, str] = {}
+        waiting: dict[str, list[JobRow]] = {}
+        for row in rows:
+            if row.remote_id is not None and not row.job_status.terminal:
+                waiting.setdefault(row.backend, []).append(row)
+        for name, group in waiting.items():
+            by_remote_id = {str(row.remote_id): row for row in group}
+            try:
+                for remote_id, answer in self.backend(name).fetch_many(list(by_remote_id)):
+                    if isinstance(answer, ProviderError):
+                        trouble[name] = str(answer)
+                    else:
+                        self.worker.record(by_remote_id[remote_id].id, answer)
+            except (ProviderError, ConfigError, UnsupportedError) as error:
+                trouble[name] = str(error)
+        return (self.store.jobs(limit=limit) if waiting else rows), trouble
+
+    def cancel(self, job_id: str) -> JobRow:
+        """Write the wish down, then ask. Of a finished job: no change, no error."""
+        row = self.store.job(job_id)
+        if row.job_status.terminal:
+            return row
+        self.store.request_cancel(row.id)
+        return self.worker.step(row.id)
+
+    # --- look -------------------------------------------------------------------------------------------------------
+
+    def job(self, job_id: str) -> JobRow:
+        return self.store.job(job_id)
+
+    def events(self, job_id: str, *, after: int = 0) -> list[tuple[int, JobEvent]]:
+        """All stored events, oldest first, each with its position; `after` is the last position already seen."""
+        return self.store.events(self.store.job(job_id).id, after=after)
+
+    def metrics(self, job_id: str) -> Sequence[MetricPoint]:
+        row = self.store.job(job_id)
+        return [] if row.remote_id is None else self.backend(row.backend).metrics(row.remote_id)
+
+    def complete(
+        self, model: str, messages: Sequence[dict[str, Any]], *, backend: str | None = None, **options: Any
+    ) -> Completion | Iterator[str]:
+        """Chat with a job's tuned model, or with a model of a backend."""
+        name, model_id = self.locate(model, backend=backend)
+        return self.backend(name).complete(model_id, messages, **options)
+
+    def locate(self, model: str, *, backend: str | None = None) -> tuple[str, str]:
+        """The backend and its model id behind a job id, a tuned model's name, an alias or a plain model name."""
+        for row in self.store.jobs():
+            state = row.job_state
+            if state is not None and state.tuned_model == model:
+                return row.backend, model
+        try:
+            row = self.store.job(model)
+        except (ProviderError, ConfigError):
+            return _locate_base_model(model, self.settings, backend)
+        state = row.job_state
+        if state is None or state.tuned_model is None:
+            raise ConfigError(f"{row.id} is {row.status} and has no model yet; `tuneport watch {row.id}` follows it")
+        return row.backend, state.tuned_model
+
+
+def _locate_base_model(model: str, settings: Settings, backend: str | None) -> tuple[str, str]:
+    from tuneport.manifests import load_manifest, resolve_model
+
+    if backend is None and "/" in model and model.split("/", 1)[0] in ("local", "openai", "together"):
+        backend, model = model.split("/", 1)
+    name = backend or settings.backend or "local"
+    return name, resolve_model(model, load_manifest(name), aliases=settings.aliases(model))
+
+
+def _refuse_personal_data(spec: TuneSpec, backend: str) -> None:
+    from tuneport.data.checks.personal import scan
+
+    for path in (spec.dataset, spec.validation):
+        if path is None:
+            continue
+        found = scan(path)
+        if found.count:
+            first = found.matches[0]
+            raise ConfigError(
+                f"{path} holds what looks like personal data ({found.count} places; {first.kind} on line {first.line}) "
+                f"and {backend} is a third party; `tuneport check` shows them, --allow-personal-data uploads them anyway"
+            )
+
+
+def describe(row: JobRow) -> dict[str, Any]:
+    """A job as one JSON document: the same keys for every backend and in every state."""
+    spec, state = row.tune_spec, row.job_state
+    progress = None if state is None else state.progress.model_dump(mode="json")
+    return {
+        "id": row.id,
+        "object": "tuneport.job",
+        "backend": row.backend,
+        "requested_model": spec.model,
+        "model": row.model,
+        "tuned_model": None if state is None else state.tuned_model,
+        "status": row.status,
+        "raw_status": None if state is None else state.raw_status,
+        "remote_id": row.remote_id,
+        "method": spec.method.value,
+        "adapter": spec.adapter,
+        "dataset": {"path": str(spec.dataset), "sha256": row.dataset_sha256},
+        "validation": None if spec.validation is None else str(spec.validation),
+        "hyperparameters": {
+            "given": spec.hyperparameters.given(),
+            "resolved": {} if state is None else state.hyperparameters,
+        },
+        "suffix": spec.suffix,
+        "seed": spec.seed,
+        "quote": row.quote,
+        "budget": spec.budget,
+        "cost": None if state is None else state.cost,
+        "trained_tokens": None if state is None else state.trained_tokens,
+        "progress": progress,
+        "error": row.error,
+        "note": row.note,
+        "created_at": row.created_at.isoformat(),
+        "finished_at": None if row.finished_at is None else row.finished_at.isoformat(),
+        "estimated_finish": None
+        if state is None or state.estimated_finish is None
+        else state.estimated_finish.isoformat(),
+        "details": {} if state is None else state.details,
+    }

@@ -1,0 +1,65 @@
+"""The facts about providers, models and GPUs: reads and validates `providers/`, and alone knows where it lies.
+
+`sources`, `schema` and `catalogue` say what a fact looks like, `loading` reads the files, and `resolution` turns a
+user's word into a backend's model id.
+"""
+
+from tuneport.manifests.catalogue import GPU, Dimensions, Gpus, Models, Offer, Weights
+from tuneport.manifests.loading import (
+    derive_manifest,
+    load_gpus,
+    load_manifest,
+    load_models,
+    manifest_names,
+    read_manifest,
+)
+from tuneport.manifests.resolution import nearest_names, resolve_model
+from tuneport.manifests.schema import (
+    AnyModel,
+    Billing,
+    HostingPrice,
+    InferencePrice,
+    Limit,
+    Limits,
+    Manifest,
+    MoneyLimit,
+    Notice,
+    OfferedModel,
+    Range,
+    TrainingBracket,
+    TrainingPrice,
+)
+from tuneport.manifests.sources import Confidence, Source, Sourced
+
+__all__ = [
+    "GPU",
+    "AnyModel",
+    "Billing",
+    "Confidence",
+    "Dimensions",
+    "Gpus",
+    "HostingPrice",
+    "InferencePrice",
+    "Limit",
+    "Limits",
+    "Manifest",
+    "Models",
+    "MoneyLimit",
+    "Notice",
+    "Offer",
+    "OfferedModel",
+    "Range",
+    "Source",
+    "Sourced",
+    "TrainingBracket",
+    "TrainingPrice",
+    "Weights",
+    "derive_manifest",
+    "load_gpus",
+    "load_manifest",
+    "load_models",
+    "manifest_names",
+    "nearest_names",
+    "read_manifest",
+    "resolve_model",
+]

@@ -1,0 +1,130 @@
+"""What `models.toml` and `gpus.toml` hold: the same weights under every provider's name, and GPUs with their prices."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+from pydantic import Field, model_validator
+
+from tuneport.errors import ConfigError
+from tuneport.manifests.sources import Confidence, Sourced
+from tuneport.types import Model
+
+
+class Dimensions(Model):
+    """A decoder's shape, as its public config gives it. `head_dim` None: hidden_size / heads."""
+
+    hidden_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int | None = None
+    intermediate_size: int
+    vocab_size: int
+    tied_embeddings: bool
+
+    @property
+    def query_width(self) -> int:
+        return self.heads * (self.head_dim or self.hidden_size // self.heads)
+
+    @property
+    def key_width(self) -> int:
+        return self.kv_heads * (self.head_dim or self.hidden_size // self.heads)
+
+
+class Weights(Model):
+    """The same weights wherever they are offered. `ids`: backend name to that backend's own id."""
+
+    title: str
+    licence: str
+    params_b: float | None = Field(default=None, description="total parameters, billions")
+    context: int | None = Field(default=None, description="tokens")
+    hub: str | None = Field(default=None, description="hub id of the weights; None where they are not public")
+    bundled: str | None = Field(default=None, description="a package that carries the weights")
+    ids: dict[str, str] = Field(default_factory=dict)
+    dimensions: Dimensions | None = None
+    source: str
+
+
+class Models(Sourced):
+    """`providers/models.toml`: weights by name, and the demonstration's aliases."""
+
+    weights: dict[str, Weights]
+    aliases: dict[str, dict[str, str]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _local_ids(self) -> Models:
+        for name, weights in self.weights.items():
+            if "local" in weights.ids:
+                raise ValueError(f"{name}: the local id is the name itself; give hub, not ids.local")
+        return self
+
+    def find(self, name_or_hub_id: str) -> Weights | None:
+        """The row by its name or by its hub id."""
+        if name_or_hub_id in self.weights:
+            return self.weights[name_or_hub_id]
+        return next((row for row in self.weights.values() if row.hub == name_or_hub_id), None)
+
+    def name_of(self, backend: str, model_id: str) -> str | None:
+        """The weights name behind a backend's own id."""
+        for name, row in self.weights.items():
+            if row.ids.get(backend) == model_id or (backend == "local" and model_id in (name, row.hub)):
+                return name
+        return None
+
+
+class Offer(Model):
+    """One priced way to rent a GPU: US dollars per GPU and hour."""
+
+    provider: str
+    usd_per_gpu_hour: float = Field(ge=0)
+    instance: str = ""
+    gpus_in_instance: int = 1
+    region: str = ""
+    source: str
+    as_of: date
+    confidence: Confidence
+    note: str = ""
+
+
+class GPU(Model):
+    """`bf16_tflops`: peak dense TFLOP/s in bf16 (fp16 where the card has no bf16); None where not known."""
+
+    name: str
+    vram_gib: float
+    bf16_tflops: float | None = None
+    bf16_tflops_source: str | None = None
+    offers: tuple[Offer, ...] = ()
+
+    @model_validator(mode="after")
+    def _numbers_have_sources(self) -> GPU:
+        if self.bf16_tflops is not None and self.bf16_tflops_source is None:
+            raise ValueError("bf16_tflops needs bf16_tflops_source")
+        return self
+
+    def cheapest(self, provider: str | None = None) -> Offer | None:
+        """The cheapest offer, of `provider` if given; what is unverified only where there is nothing else."""
+        offers = [row for row in self.offers if provider is None or row.provider.lower() == provider.lower()]
+        return min(
+            offers, key=lambda row: (row.confidence is Confidence.UNVERIFIED, row.usd_per_gpu_hour), default=None
+        )
+
+
+class Gpus(Sourced):
+    """`providers/gpus.toml`."""
+
+    gpus: tuple[GPU, ...]
+
+    def find(self, name: str) -> GPU:
+        """The first row that has every word of `name` ("H100", "a100 80gb", "4090"); ConfigError where none has."""
+        wanted = _words(name)
+        exact = [gpu for gpu in self.gpus if _words(gpu.name) == wanted]
+        for gpu in exact or [gpu for gpu in self.gpus if wanted and wanted <= _words(gpu.name)]:
+            return gpu
+        names = ", ".join(gpu.name for gpu in self.gpus)
+        raise ConfigError(f"the GPU {name!r} is not known; use one of: {names}")
+
+
+def _words(name: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[a-z0-9]+", name.lower()))

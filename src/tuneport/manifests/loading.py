@@ -1,0 +1,127 @@
+"""Reads `providers/`, each file once a process. What is wrong with one is a ConfigError that names the field."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import date
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from tuneport.errors import ConfigError
+from tuneport.manifests.catalogue import Gpus, Models
+from tuneport.manifests.schema import AnyModel, Manifest
+from tuneport.manifests.sources import Confidence, Source, Sourced
+
+FACTS = ("models", "gpus")
+"""The files in `providers/` that are not a provider's."""
+ENTRY_POINTS = "tuneport.backends"
+
+F = TypeVar("F", bound=Sourced)
+
+
+@cache
+def _folder() -> Path:
+    """`tuneport/providers` in an installed wheel, `providers/` beside `src/` in a checkout."""
+    installed = Path(str(files("tuneport"))) / "providers"
+    checkout = Path(__file__).parents[3] / "providers"
+    for folder in (installed, checkout):
+        if folder.is_dir():
+            return folder
+    raise ConfigError(f"the provider facts are missing: neither {installed} nor {checkout} is a folder; reinstall")
+
+
+def manifest_names() -> list[str]:
+    """Every backend that has a manifest and is not hidden: those in `providers/`, then those of other packages."""
+    own = sorted(path.stem for path in _folder().glob("*.toml") if path.stem not in FACTS and not _own(path).hidden)
+    return own + sorted(name for name in _outside() if name not in own)
+
+
+@cache
+def load_manifest(name: str) -> Manifest:
+    """The facts of one backend. ConfigError where there is no such backend, or where its file is wrong."""
+    path = _folder() / f"{name}.toml"
+    if name not in FACTS and path in _folder().glob("*.toml"):
+        return _own(path)
+    if name not in manifest_names():
+        raise ConfigError(f"there is no backend {name!r}; the backends are: {', '.join(manifest_names())}")
+    return _from_entry_point(_outside()[name])
+
+
+@cache
+def _own(path: Path) -> Manifest:
+    manifest = read_manifest(path)
+    if manifest.name != path.stem:
+        raise ConfigError(f"{path}: name is {manifest.name!r} but the file is {path.name}; make them agree")
+    return manifest
+
+
+@cache
+def load_models() -> Models:
+    return _read(_folder() / "models.toml", Models)
+
+
+@cache
+def load_gpus() -> Gpus:
+    return _read(_folder() / "gpus.toml", Gpus)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """A manifest from any file; what `load_manifest` does for those in `providers/`."""
+    return _read(path, Manifest)
+
+
+def derive_manifest(
+    name: str, like: Manifest, *, today: date, base_url: str | None = None, api_key_env: str | None = None
+) -> Manifest:
+    """A manifest for another server that speaks `like`'s wire format.
+
+    It takes any model name, and holds none of `like`'s prices, models, dates or notices: they are not its facts.
+    """
+    source = Source(
+        url=base_url or "tuneport.toml", read=today, confidence=Confidence.UNVERIFIED, note="the project's own file"
+    )
+    return Manifest(
+        name=name,
+        title=f"{name} (speaks like {like.title})",
+        backend=like.backend,
+        base_url=base_url,
+        api_key_env=api_key_env or like.api_key_env,
+        extra=like.extra,
+        third_party=like.third_party,
+        data_format=like.data_format,
+        auto_epochs=like.auto_epochs,
+        any_model=AnyModel(any_name=True, methods=("sft", "dpo"), adapters=(), source="project"),
+        sources={"project": source},
+    )
+
+
+def _outside() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def _from_entry_point(entry: EntryPoint) -> Manifest:
+    """Such an entry point names a Manifest, or the path of its TOML file."""
+    try:
+        value = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"the backend {entry.name} ({entry.value}) cannot be imported: {error}") from error
+    manifest = value if isinstance(value, Manifest) else read_manifest(Path(value))
+    if manifest.name != entry.name:
+        raise ConfigError(f"the backend {entry.name} ({entry.value}) has a manifest named {manifest.name!r}")
+    return manifest
+
+
+def _read(path: Path, kind: type[F]) -> F:
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}; correct the file") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path}: {field + ': ' if field else ''}{first['msg']}; correct that line") from error

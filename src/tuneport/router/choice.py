@@ -1,0 +1,109 @@
+"""What ranking is told, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Literal
+
+from tuneport.estimate.duration import Duration
+from tuneport.estimate.memory import MemoryEstimate
+from tuneport.manifests import Manifest, Offer, OfferedModel
+from tuneport.types import Adapter, Quote
+
+Kind = Literal["not offered", "ended", "unsupported", "data", "extra", "key", "memory", "budget"]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    kind: Kind
+    reason: str
+    nearest: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TokenCount:
+    """Tokens of the dataset as one model counts them. `longest`: of the longest example."""
+
+    training: int | None
+    validation: int = 0
+    longest: int | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What ranking needs to know of a dataset. `tokens` counts for a model, and is asked once for each candidate."""
+
+    rows: int
+    bytes: int | None = None
+    tokens: Callable[[Manifest, OfferedModel], TokenCount] = lambda manifest, model: TokenCount(None)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a backend that is one's own machine trains. All None: nothing is known, and nothing is refused for it.
+
+    `memory_gib` is the accelerator's, or main memory where there is none. `bf16_tflops` None: the processor trains.
+    `tokens_per_second` was measured here for this model. `offer`: the machine is rented at that price.
+    """
+
+    memory_gib: float | None = None
+    bf16_tflops: float | None = None
+    tokens_per_second: float | None = None
+    offer: Offer | None = None
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What is set up: backends whose key is there, and backends whose extra is installed."""
+
+    with_key: frozenset[str] = frozenset()
+    installed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One backend's answer to a spec. `model` is the backend's own id (None: not offered).
+
+    `adapter` and `epochs` are what would run. `refusals` empty means `allowed`; `warnings` do not forbid.
+    """
+
+    backend: str
+    title: str
+    model: str | None
+    quote: Quote
+    inference: Quote | None = None
+    duration: Duration = Duration()
+    memory: MemoryEstimate | None = None
+    retires: date | None = None
+    adapter: Adapter | None = None
+    epochs: int | None = None
+    refusals: tuple[Refusal, ...] = ()
+    warnings: tuple[str, ...] = ()
+    dataset: str = ""
+    demerits: int = field(default=0, compare=False)
+
+    @property
+    def allowed(self) -> bool:
+        return not self.refusals
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is refused, then what to know about it."""
+        return [refusal.reason for refusal in self.refusals] + list(self.warnings)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "backend": self.backend,
+            "model": self.model,
+            "allowed": self.allowed,
+            "reasons": self.reasons,
+            "training": self.quote.model_dump(mode="json"),
+            "inference_per_month": self.inference.model_dump(mode="json") if self.inference else None,
+            "duration": vars(self.duration),
+            "memory_gib": vars(self.memory) if self.memory else None,
+            "retires": self.retires.isoformat() if self.retires else None,
+            "adapter": self.adapter,
+            "epochs": self.epochs,
+        }

@@ -1,0 +1,201 @@
+"""Judges every candidate, and puts the best first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+
+from tuneport.errors import ModelNotOfferedError
+from tuneport.estimate.cost import Traffic, inference_quote, training_quote
+from tuneport.estimate.duration import Duration, cpu_duration, gpu_duration, hosted_duration
+from tuneport.estimate.hyperparameters import planned_epochs, resolve
+from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory
+from tuneport.manifests import Confidence, Manifest, Models, OfferedModel, resolve_model
+from tuneport.router.choice import Choice, Dataset, Machine, Readiness, Refusal, TokenCount
+from tuneport.router.refusals import data, ended, not_ready, over_budget, too_little_memory, unsupported
+from tuneport.types import Adapter, Quote, TuneSpec
+
+NEAR_END = timedelta(days=90)
+"""A model or service that ends within this is ranked behind those that do not: a team needs about a quarter to move."""
+SLOW_SECONDS = 24 * 3600.0
+"""A run expected to take longer on one's own machine is ranked behind hosted ones, though it costs nothing."""
+
+
+def rank(
+    spec: TuneSpec,
+    candidates: Sequence[Manifest],
+    *,
+    today: date,
+    models: Models,
+    dataset: Dataset,
+    aliases: Mapping[str, str] | None = None,
+    ready: Readiness | None = None,
+    machine: Machine | None = None,
+    traffic: Traffic | None = None,
+) -> list[Choice]:
+    """Judge every candidate: allowed ones first, cheapest (training, and a month of `traffic`) first among them.
+
+    Behind stand, in this order, what ends soon or takes days, and what has no known price. `aliases` is the project's
+    table for `spec.model`. `ready` None: keys and extras are not looked at (a comparison before any account exists).
+    """
+    choices = [
+        _judge(spec, manifest, today, models, dataset, aliases, ready, machine or Machine(), traffic)
+        for manifest in candidates
+    ]
+    return sorted(choices, key=order)
+
+
+def order(choice: Choice) -> tuple[bool, int, bool, float, str, str]:
+    """The sorting key of `rank`, for callers that join several rankings into one."""
+    monthly = choice.inference.expected if choice.inference else None
+    price = (choice.quote.expected or 0.0) + (monthly or 0.0)
+    unknown = choice.quote.expected is None or (choice.inference is not None and monthly is None)
+    return not choice.allowed, choice.demerits, unknown, price, choice.backend, choice.model or ""
+
+
+def _judge(
+    spec: TuneSpec,
+    manifest: Manifest,
+    today: date,
+    models: Models,
+    dataset: Dataset,
+    aliases: Mapping[str, str] | None,
+    ready: Readiness | None,
+    machine: Machine,
+    traffic: Traffic | None,
+) -> Choice:
+    try:
+        model = manifest.offered(resolve_model(spec.model, manifest.name, manifest, models, aliases))
+    except ModelNotOfferedError as error:
+        refusal = Refusal("not offered", str(error), tuple(error.nearest))
+        return Choice(
+            backend=manifest.name,
+            title=manifest.title,
+            model=None,
+            quote=Quote.unknown(manifest.name, spec.model, "not offered"),
+            refusals=(refusal,),
+        )
+    assert model is not None  # resolve_model promises a row
+    own_machine = manifest.billing is not None and manifest.billing.unit == "machine_hours"
+    adapter = _adapter(spec, model)
+    epochs = planned_epochs(manifest, spec.hyperparameters, max(1, dataset.rows))
+    tokens = dataset.tokens(manifest, model)
+    duration, memory = hosted_duration(manifest.title), None
+    if own_machine:
+        duration, memory = _on_machine(spec, model, models, adapter, epochs, dataset, tokens, machine)
+    quote = training_quote(
+        manifest,
+        model,
+        tokens_per_epoch=tokens.training,
+        epochs=epochs,
+        validation_tokens=tokens.validation,
+        evaluations=epochs if spec.validation else 0,
+        method=spec.method,
+        adapter=adapter,
+        rows=dataset.rows,
+        duration=duration,
+        offer=machine.offer,
+    )
+    refusals = (
+        *ended(manifest, model, today),
+        *unsupported(spec, manifest, model),
+        *data(spec, manifest, model, dataset, tokens),
+        *not_ready(manifest, ready),
+        *too_little_memory(memory, machine, model),
+        *over_budget(spec, quote, manifest),
+    )
+    warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)
+    return Choice(
+        backend=manifest.name,
+        title=manifest.title,
+        model=model.id,
+        quote=quote,
+        inference=inference_quote(manifest, model, traffic, offer=machine.offer) if traffic else None,
+        duration=duration,
+        memory=memory,
+        retires=model.retires,
+        adapter=adapter if model.adapters else None,
+        epochs=epochs,
+        refusals=refusals,
+        warnings=warnings,
+        dataset=str(spec.dataset),
+        demerits=demerits,
+    )
+
+
+def _adapter(spec: TuneSpec, model: OfferedModel) -> Adapter:
+    """What `auto` means: LoRA where the model takes it."""
+    if spec.adapter != "auto":
+        return spec.adapter
+    return Adapter.LORA if not model.adapters or Adapter.LORA in model.adapters else model.adapters[0]
+
+
+def _on_machine(
+    spec: TuneSpec,
+    model: OfferedModel,
+    models: Models,
+    adapter: Adapter,
+    epochs: int,
+    dataset: Dataset,
+    tokens: TokenCount,
+    machine: Machine,
+) -> tuple[Duration, MemoryEstimate | None]:
+    weights = models.find(model.id)
+    dimensions = weights.dimensions if weights else None
+    chosen = resolve(
+        spec.hyperparameters,
+        rows=max(1, dataset.rows),
+        params_b=model.params_b,
+        adapter=adapter,
+        method=spec.method,
+        longest_tokens=tokens.longest,
+        context=model.context,
+    )
+    assert chosen.batch_size != "auto" and chosen.max_length != "auto" and chosen.lora_rank != "auto"
+    # The micro-batch can be one with accumulation, so the least that a run needs is asked of the machine.
+    run = Run(micro_batch=1, length=chosen.max_length, lora_rank=chosen.lora_rank)
+    memory = estimate_memory(adapter, params_b=model.params_b, dimensions=dimensions, run=run)
+    if tokens.training is None:
+        return Duration.unknown("the tokens of the dataset were not counted"), memory
+    if model.params_b is None:
+        return Duration.unknown(f"the size of {model.id} is not known"), memory
+    total = tokens.training * epochs
+    if machine.bf16_tflops is None or machine.tokens_per_second is not None:
+        return cpu_duration(total, params_b=model.params_b, tokens_per_second=machine.tokens_per_second), memory
+    return (
+        gpu_duration(
+            total,
+            params_b=model.params_b,
+            adapter=adapter,
+            bf16_tflops=machine.bf16_tflops,
+            micro_batch=min(4, chosen.batch_size),
+            length=chosen.max_length,
+            dimensions=dimensions,
+        ),
+        memory,
+    )
+
+
+def _warnings(
+    manifest: Manifest, model: OfferedModel, quote: Quote, duration: Duration, today: date, own_machine: bool
+) -> tuple[tuple[str, ...], int]:
+    """What to know, and how many of these put the choice behind others."""
+    told, demerits = [], 0
+    for day, what in (
+        (model.retires, f"{model.id} and all that is tuned from it stop answering on"),
+        (manifest.no_new_jobs_from, f"{manifest.title} takes no new jobs from"),
+    ):
+        if day is not None and today < day:
+            left = (day - today).days
+            told.append(f"{what} {day}" + (f", in {left} days" if left <= NEAR_END.days else ""))
+            demerits = max(demerits, 1 if day - today <= NEAR_END else 0)
+    told += [notice.text for notice in manifest.notices]
+    if manifest.sources and manifest.sources[model.source].confidence is Confidence.UNVERIFIED and not own_machine:
+        source = manifest.sources[model.source]
+        told.append(f"not verified for {model.id}: {source.note or source.url}")
+    if quote.as_of is not None and manifest.stale(quote.as_of, today):
+        told.append(f"the price is of {quote.as_of}, older than {manifest.max_age_days} days; check {quote.source}")
+    if own_machine and (duration.expected_seconds or 0) > SLOW_SECONDS:
+        told.append(f"would take about {(duration.expected_seconds or 0) / 3600:,.0f} hours on this machine")
+        demerits += 1
+    return tuple(told), demerits

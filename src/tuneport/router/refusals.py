@@ -1,0 +1,127 @@
+"""Why a backend cannot run a spec. One function a reason; each returns what it found, and an empty list allows."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from tuneport.estimate.memory import MemoryEstimate
+from tuneport.manifests import Manifest, OfferedModel
+from tuneport.router.choice import Dataset, Machine, Readiness, Refusal, TokenCount
+from tuneport.types import Quote, TuneSpec
+
+
+def ended(manifest: Manifest, model: OfferedModel, today: date) -> list[Refusal]:
+    found = []
+    if model.retired(today):
+        found.append(Refusal("ended", f"{manifest.title} retired {model.id} on {model.retires}; choose another model"))
+    if manifest.no_new_jobs_from is not None and today >= manifest.no_new_jobs_from:
+        day = manifest.no_new_jobs_from
+        found.append(Refusal("ended", f"{manifest.title} takes no new jobs since {day}; choose another backend"))
+    return found
+
+
+def unsupported(spec: TuneSpec, manifest: Manifest, model: OfferedModel) -> list[Refusal]:
+    found = []
+    if spec.method not in model.methods:
+        can = ", ".join(model.methods) or "nothing any more"
+        found.append(
+            Refusal("unsupported", f"{manifest.title} does not do {spec.method} with {model.id} (it does: {can})")
+        )
+    if spec.adapter != "auto" and spec.adapter not in model.adapters:
+        can = f"it does: {', '.join(model.adapters)}" if model.adapters else "it chooses the adapter itself: leave auto"
+        found.append(
+            Refusal("unsupported", f"{manifest.title} does not take adapter {spec.adapter} for {model.id} ({can})")
+        )
+    given, limits = spec.hyperparameters.given(), manifest.limits
+    for name in ("epochs", "batch_size", "learning_rate", "learning_rate_multiplier", "beta"):
+        allowed = getattr(limits, name)
+        if name in given and allowed is not None and not allowed.holds(given[name]):
+            found.append(
+                Refusal("unsupported", f"{manifest.title} takes {name} of {allowed}, not {given[name]:g}; change it")
+            )
+    for name, most in (("batch_size", model.batch_size_max), ("lora_rank", model.lora_rank_max)):
+        if name in given and most is not None and given[name] > most:
+            found.append(
+                Refusal(
+                    "unsupported", f"{manifest.title} takes {name} up to {most} for {model.id}, not {given[name]:g}"
+                )
+            )
+    if spec.suffix and limits.suffix_max and len(spec.suffix) > limits.suffix_max.value:
+        found.append(
+            Refusal("unsupported", f"{manifest.title} takes suffixes of up to {limits.suffix_max.value} characters")
+        )
+    return found
+
+
+def data(
+    spec: TuneSpec, manifest: Manifest, model: OfferedModel, dataset: Dataset, tokens: TokenCount
+) -> list[Refusal]:
+    found = []
+    least = manifest.limits.min_examples
+    if least is not None and dataset.rows < least.value:
+        found.append(
+            Refusal(
+                "data", f"{manifest.title} wants at least {least.value} examples and the dataset has {dataset.rows}"
+            )
+        )
+    most = manifest.limits.max_upload_bytes or manifest.limits.max_file_bytes
+    if most is not None and dataset.bytes is not None and dataset.bytes > most.value:
+        found.append(
+            Refusal(
+                "data", f"{manifest.title} takes files of up to {most.value:,} bytes, not {dataset.bytes:,}; split it"
+            )
+        )
+    context = model.context_for(spec.method)
+    if context is not None and tokens.longest is not None and tokens.longest > context:
+        found.append(
+            Refusal(
+                "data",
+                f"the longest example has {tokens.longest:,} tokens and {model.id} trains on {context:,} at "
+                f"{manifest.title}; shorten it or choose another model",
+            )
+        )
+    return found
+
+
+def not_ready(manifest: Manifest, ready: Readiness | None) -> list[Refusal]:
+    if ready is None:
+        return []
+    found = []
+    if manifest.extra is not None and manifest.name not in ready.installed:
+        found.append(Refusal("extra", f"{manifest.title} needs an extra: pip install 'tuneport[{manifest.extra}]'"))
+    if manifest.api_key_env is not None and manifest.name not in ready.with_key:
+        found.append(
+            Refusal("key", f"no key for {manifest.title}: set {manifest.api_key_env} in the environment or in .env")
+        )
+    return found
+
+
+def too_little_memory(memory: MemoryEstimate | None, machine: Machine, model: OfferedModel) -> list[Refusal]:
+    if memory is None or machine.memory_gib is None or memory.fits(machine.memory_gib):
+        return []
+    return [
+        Refusal(
+            "memory",
+            f"{model.id} needs about {memory.high_gib:.1f} GiB ({memory.explanation}) and this machine has "
+            f"{machine.memory_gib:.1f}; use adapter=qlora, a smaller model or another backend",
+        )
+    ]
+
+
+def over_budget(spec: TuneSpec, quote: Quote, manifest: Manifest) -> list[Refusal]:
+    if spec.budget is None:
+        return []
+    if quote.expected is None:
+        return [
+            Refusal("budget", f"the cost on {manifest.title} is unknown ({quote.unavailable}) and a budget is given")
+        ]
+    worst = quote.expected if quote.high is None else quote.high
+    if worst <= spec.budget:
+        return []
+    return [
+        Refusal(
+            "budget",
+            f"{manifest.title} would cost up to ${worst:.2f} ({quote.explanation}), above the budget of "
+            f"${spec.budget:.2f}; raise the budget or train on less",
+        )
+    ]

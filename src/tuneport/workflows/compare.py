@@ -1,0 +1,116 @@
+"""The same dataset on every backend and model: training cost, a month of inference, time, last day, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from tuneport.data.prepare import method_of
+from tuneport.errors import ConfigError
+from tuneport.estimate.cost import Traffic, oldest
+from tuneport.jobs.planning import dataset_facts, this_machine, visible_backends
+from tuneport.manifests import Manifest, load_manifest, load_models
+from tuneport.router import Choice, order, rank
+from tuneport.settings import Settings
+from tuneport.types import Hyperparameters, Method, TuneSpec
+
+DEFAULT_TRAFFIC = Traffic(input_tokens=10_000_000, output_tokens=2_000_000)
+"""A month of about 25,000 requests of 400 tokens in and 80 out."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`choices` best first. `priced_on` gives the day of the oldest price in a choice, by its place in the list."""
+
+    dataset: Path
+    rows: int
+    method: Method
+    traffic: Traffic
+    choices: list[Choice]
+    priced_on: list[date | None]
+    stale: list[bool]
+
+    def as_dict(self) -> dict[str, Any]:
+        rows = []
+        for choice, day, stale in zip(self.choices, self.priced_on, self.stale, strict=True):
+            rows.append(choice.as_dict() | {"priced_on": day and day.isoformat(), "stale": stale})
+        return {
+            "dataset": str(self.dataset),
+            "rows": self.rows,
+            "method": self.method.value,
+            "traffic_per_month": vars(self.traffic),
+            "choices": rows,
+        }
+
+
+def compare(
+    dataset: str | Path,
+    *,
+    models: Sequence[str] = (),
+    backends: Sequence[str] = (),
+    validation: str | Path | None = None,
+    method: str | None = None,
+    adapter: str = "auto",
+    epochs: int | None = None,
+    traffic: Traffic = DEFAULT_TRAFFIC,
+    settings: Settings | None = None,
+    today: date | None = None,
+) -> Comparison:
+    """Compare backends and models on one dataset. Needs no key and makes no network call.
+
+    `models` are aliases, weights names or providers' ids, asked of every backend; where none are given, each backend
+    shows all that it offers. `backends` limits the table. DatasetError where the dataset cannot be used.
+    """
+    settings = settings or Settings.load()
+    today = today or date.today()
+    path, held_out = Path(dataset), None if validation is None else Path(validation)
+    chosen_method = Method(method) if method else method_of(path)
+    names = list(backends) or visible_backends()
+    manifests = [load_manifest(name) for name in names]
+    facts = dataset_facts(path, held_out)
+    hyperparameters = Hyperparameters() if epochs is None else Hyperparameters(epochs=epochs)
+
+    choices: dict[tuple[str, str | None], Choice] = {}
+    for manifest in manifests:
+        for model in models or _offered(manifest, today):
+            spec = TuneSpec.model_validate(
+                {
+                    "model": model,
+                    "dataset": path,
+                    "validation": held_out,
+                    "method": chosen_method,
+                    "adapter": adapter,
+                    "hyperparameters": hyperparameters,
+                }
+            )
+            ranked = rank(
+                spec,
+                [manifest],
+                today=today,
+                models=load_models(),
+                dataset=facts,
+                aliases=settings.aliases(model),
+                machine=this_machine(),
+                traffic=traffic,
+            )
+            choices.setdefault((manifest.name, ranked[0].model or model), ranked[0])
+    # A model that one backend lacks is no row, as long as another has it.
+    rows = [choice for choice in choices.values() if choice.model is not None]
+    if not rows:
+        raise ConfigError("; ".join(reason for choice in choices.values() for reason in choice.reasons[:1]))
+    rows.sort(key=order)
+    days = [oldest(*(quote for quote in (row.quote, row.inference) if quote is not None)) for row in rows]
+    stale = [
+        day is not None and load_manifest(row.backend).stale(day, today) for row, day in zip(rows, days, strict=True)
+    ]
+    return Comparison(path, facts.rows, chosen_method, traffic, rows, days, stale)
+
+
+def _offered(manifest: Manifest, today: date) -> list[str]:
+    """What a backend shows unasked: all its models that are not gone; for open weights, those with known sizes."""
+    if manifest.models:
+        return [model.id for model in manifest.models if not model.retired(today)]
+    return [name for name, weights in load_models().weights.items() if weights.hub and weights.params_b]

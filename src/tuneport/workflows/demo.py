@@ -1,0 +1,152 @@
+"""The whole journey on the bundled data and model: check, compare, train, and measure whether it helped.
+
+Nothing here is scripted: each stage is yielded when it has been measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from tuneport.backends.base import FineTuneBackend
+from tuneport.data.checks import CheckReport, check
+from tuneport.errors import ConfigError
+from tuneport.evaluate import classification
+from tuneport.evaluate.classification import Messages
+from tuneport.evaluate.exact_match import Score
+from tuneport.jobs.handle import JobFailedError
+from tuneport.jobs.service import Workspace
+from tuneport.jobs.store import JobRow
+from tuneport.types import TuneSpec
+from tuneport.workflows.compare import Comparison, compare
+
+MODEL = "support-intents"
+"""An alias that ships in `providers/models.toml`: one model on each backend."""
+
+ANSWER_TOKENS = 12
+"""The longest label has four tokens; a model that rambles is cut off, and its answer is wrong either way."""
+
+SHOTS_PER_LABEL = 1
+"""One example of each label. Two a label made the base model no better and the prompt twice as long."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    report: CheckReport
+
+
+@dataclass(frozen=True)
+class Compared:
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class Trained:
+    row: JobRow
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One way of asking, over all held-out rows. `seconds` includes loading a model where that was the first."""
+
+    name: str
+    what: str
+    score: Score
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    row: JobRow
+    adapter: Path
+    example: str
+    seconds: float
+
+
+Stage = Checked | Compared | Trained | Evaluated | Finished
+
+
+def dataset(part: str) -> Path:
+    """The bundled `train` or `test` rows: in the installed package, else in the checkout."""
+    name = f"support_intents.{part}.jsonl"
+    installed = Path(str(files("tuneport"))) / "fixtures" / name
+    checkout = Path(__file__).parents[3] / "fixtures" / "datasets" / name
+    for path in (installed, checkout):
+        if path.is_file():
+            return path
+    raise ConfigError(f"the demo's data is missing: neither {installed} nor {checkout} is there; reinstall tuneport")
+
+
+def demo(
+    workspace: Workspace, *, seed: int, on_change: Callable[[JobRow], None] = lambda row: None
+) -> Iterator[Stage]:
+    """Run the journey on the local backend; `on_change` gets the job's row while it trains.
+
+    Raises JobFailedError where training fails; everything else that can go wrong raises before it starts.
+    """
+    started = time.monotonic()
+    train, test = dataset("train"), dataset("test")
+    yield Checked(check(train, validation=test))
+    yield Compared(compare(train, models=[MODEL], settings=workspace.settings))
+
+    begun = time.monotonic()
+    spec = TuneSpec(model=MODEL, dataset=train, suffix="demo", seed=seed)
+    row = workspace.submit(spec, backend="local")
+    row = workspace.drive(row.id, on_change=on_change, poll_seconds=0.5)
+    if row.status != "succeeded":
+        reason = row.job_error.message if row.job_error else "no reason given"
+        raise JobFailedError(f"training {row.status}: {reason}", row.job_error)
+    yield Trained(row, time.monotonic() - begun)
+
+    rows = classification.examples(test)
+    for evaluated in _evaluate(workspace.backend("local"), row, rows, classification.examples(train), seed):
+        yield evaluated
+
+    state = row.job_state
+    assert state is not None
+    adapter = next((point.path for point in workspace.backend("local").checkpoints(state.remote_id) if point.path), None)
+    folder = Path(state.details.get("adapter") or adapter or "")
+    yield Finished(row, folder, rows[0].prompt, time.monotonic() - started)
+
+
+def _evaluate(
+    backend: FineTuneBackend,
+    row: JobRow,
+    rows: Sequence[classification.Example],
+    train: Sequence[classification.Example],
+    seed: int,
+) -> Iterator[Evaluated]:
+    """Base zero-shot, base few-shot, base by likelihood, tuned: on the same rows, in one inference process."""
+    state = row.job_state
+    assert state is not None and state.tuned_model is not None
+    base, tuned = row.model, state.tuned_model
+    choices = classification.labels(train)
+    shots = classification.choose_shots(train, per_label=SHOTS_PER_LABEL, seed=seed)
+
+    def complete(model: str) -> Callable[[Sequence[Messages]], list[str]]:
+        options = {"max_tokens": ANSWER_TOKENS, "temperature": 0.0}
+        return lambda asked: [answer.text for answer in backend.complete_many(model, asked, **options)]
+
+    def timed(name: str, what: str, score: Callable[[], Score]) -> Evaluated:
+        begun = time.monotonic()
+        result = score()
+        return Evaluated(name, what, result, time.monotonic() - begun)
+
+    yield timed("base", "the prompt as it is", lambda: classification.score_zero_shot(rows, complete(base)))
+    yield timed(
+        "base, few-shot",
+        f"{len(shots)} training examples in the prompt",
+        lambda: classification.score_few_shot(rows, shots, complete(base)),
+    )
+    yield timed(
+        "base, likelihood",
+        f"the likeliest of the {len(choices)} labels",
+        lambda: classification.score_by_likelihood(
+            rows, choices, lambda asked, given: backend.score(base, asked, given)
+        ),
+    )
+    yield timed("tuned", "the prompt as it is", lambda: classification.score_zero_shot(rows, complete(tuned)))

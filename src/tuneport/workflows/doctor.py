@@ -1,0 +1,168 @@
+"""What is configured, reachable and missing; each finding with what to do about it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Any, Literal
+
+from tuneport.backends import backend_names, open_backend
+from tuneport.errors import TuneportError, UnsupportedError
+from tuneport.jobs.store import Store
+from tuneport.manifests import load_manifest
+from tuneport.settings import Settings
+
+Verdict = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    subject: str
+    verdict: Verdict
+    message: str
+    fix: str = ""
+
+
+def backends(settings: Settings, today: date) -> list[dict[str, Any]]:
+    """One row a backend, without a network call: what it is, whether it can be used, and what is known of its end."""
+    rows = []
+    for name in backend_names():
+        manifest = load_manifest(name)
+        key_variable = manifest.api_key_env
+        configured = key_variable is None or settings.secret(key_variable) is not None
+        missing = _missing_packages(manifest.extra)
+        rows.append(
+            {
+                "name": name,
+                "title": manifest.title,
+                "default": settings.backend == name,
+                "configured": configured and not missing,
+                "base_url": settings.base_url(name, manifest.base_url),
+                "api_key_env": key_variable,
+                "key_set": None if key_variable is None else configured,
+                "missing_packages": missing,
+                "install": f'pip install "tuneport[{manifest.extra}]"' if missing else None,
+                "no_new_jobs_from": manifest.no_new_jobs_from and manifest.no_new_jobs_from.isoformat(),
+                "accepts_new_jobs": manifest.no_new_jobs_from is None or today < manifest.no_new_jobs_from,
+                "models": len(manifest.models),
+                "notices": [notice.text for notice in manifest.notices],
+            }
+        )
+    return rows
+
+
+def doctor(settings: Settings, today: date) -> Iterator[Finding]:
+    """Look at this machine, the store and every backend; network calls only to backends that have a key."""
+    yield Finding("python", "ok", f"Python {platform.python_version()} on {platform.platform(terse=True)}")
+    yield from _home(settings)
+    yield _store(settings)
+    yield _device()
+    rows = backends(settings, today)
+    with ThreadPoolExecutor() as pool:
+        for findings in pool.map(lambda row: list(_backend(row, settings)), rows):
+            yield from findings
+
+
+def _home(settings: Settings) -> Iterator[Finding]:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        probe = settings.home / f".doctor-{os.getpid()}"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        yield Finding("home", "fail", f"{settings.home} cannot be written: {error.strerror}", "set TUNEPORT_HOME")
+        return
+    free_gib = shutil.disk_usage(settings.home).free / 2**30
+    verdict: Verdict = "ok" if free_gib >= 10 else "warn"
+    fix = "" if free_gib >= 10 else "checkpoints and base models need room: free some, or set TUNEPORT_HOME"
+    yield Finding("home", verdict, f"{settings.home}, {free_gib:,.0f} GiB free", fix)
+    if settings.project_path is not None:
+        yield Finding("project", "ok", f"{settings.project_path}")
+
+
+def _store(settings: Settings) -> Finding:
+    try:
+        store = Store(settings.database_url)
+        unfinished = len(store.jobs(unfinished=True))
+        store.close()
+    except TuneportError as error:
+        return Finding("store", "fail", str(error))
+    return Finding("store", "ok", f"{store.engine.dialect.name}, {unfinished} unfinished jobs")
+
+
+def _device() -> Finding:
+    """What local training would run on. Asks `nvidia-smi`, since importing torch takes seconds."""
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return Finding("device", "ok", "Apple GPU (MPS)")
+    program = shutil.which("nvidia-smi")
+    if program is not None:
+        query = ["--query-gpu=name,memory.total", "--format=csv,noheader"]
+        try:
+            done = subprocess.run([program, *query], capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return Finding("device", "warn", f"nvidia-smi does not answer: {error}", "look at the driver")
+        if done.returncode == 0 and done.stdout.strip():
+            return Finding("device", "ok", "; ".join(done.stdout.strip().splitlines()))
+        return Finding("device", "warn", f"nvidia-smi fails: {done.stderr.strip()[:200]}", "look at the driver")
+    return Finding("device", "ok", f"no GPU; {os.cpu_count()} CPU cores train models of up to about 1B parameters")
+
+
+def _backend(row: dict[str, Any], settings: Settings) -> Iterator[Finding]:
+    name = row["name"]
+    if not row["accepts_new_jobs"]:
+        yield Finding(name, "warn", f"takes no new jobs since {row['no_new_jobs_from']}", "choose another backend")
+    elif row["no_new_jobs_from"]:
+        yield Finding(name, "warn", f"takes no new jobs from {row['no_new_jobs_from']} on", "plan to leave it")
+    if row["missing_packages"]:
+        yield Finding(name, "warn", f"needs {', '.join(row['missing_packages'])}", row["install"])
+        return
+    if row["key_set"] is False:
+        yield Finding(name, "warn", f"{row['api_key_env']} is not set", f"export {row['api_key_env']}=... to use it")
+        return
+    if row["base_url"] is None:
+        yield Finding(name, "ok", "ready")
+        return
+    try:
+        backend = open_backend(name, settings)
+        try:
+            count = sum(1 for _ in backend.list_jobs())
+        finally:
+            backend.close()
+    except UnsupportedError:
+        yield Finding(name, "ok", f"configured, {row['base_url']}")
+    except TuneportError as error:
+        yield Finding(name, "fail", str(error))
+    else:
+        yield Finding(name, "ok", f"{row['base_url']} answers; {count} jobs there")
+
+
+def _missing_packages(extra: str | None) -> list[str]:
+    """The distributions of `tuneport[extra]` that are not installed, read from tuneport's own metadata."""
+    if extra is None:
+        return []
+    try:
+        wanted = requires("tuneport") or []
+    except PackageNotFoundError:  # run from a source folder that was never installed
+        return [] if importlib.util.find_spec(extra) else [extra]
+    missing = []
+    for line in wanted:
+        requirement, _, marker = line.partition(";")
+        if f'extra == "{extra}"' not in marker.replace("'", '"') or "platform_system" in marker:
+            continue
+        name = requirement.split("[")[0].strip()
+        for separator in "<>=!~ ":
+            name = name.split(separator)[0]
+        try:
+            version(name)
+        except PackageNotFoundError:
+            missing.append(name)
+    return missing

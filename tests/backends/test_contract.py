@@ -1,0 +1,83 @@
+"""The contract suite over the fake and over the hosted backends, these against the emulators of their providers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.backends.conftest import KEYS, settings_for
+from tests.contract import BackendContract, Case, prepared_chats
+from tests.emulators import OpenAIEmulator, TogetherEmulator
+from tuneport.backends import open_backend
+from tuneport.backends.fake import FakeBackend, Fault
+from tuneport.settings import Settings
+from tuneport.types import Hyperparameters, TuneSpec
+
+
+class TestFake(BackendContract):
+    @pytest.fixture
+    def case(self, settings: Settings, tmp_path: Path) -> Case:
+        backend = open_backend("fake", settings)
+        assert isinstance(backend, FakeBackend)
+        data = prepared_chats(tmp_path)
+        return Case(
+            backend=backend,
+            spec=TuneSpec(model="some-model", dataset=data.training.path, suffix="mine"),
+            data=data,
+            jobs_started=lambda: len(list(backend.list_jobs())),
+            lose_reply=lambda: backend.arm(Fault(on="submit", kind="lost_reply")),
+            refused=Hyperparameters(lora_dropout=0.1),
+        )
+
+
+class TestOpenAI(BackendContract):
+    @pytest.fixture
+    def case(self, openai: OpenAIEmulator, tmp_path: Path) -> Case:
+        data = prepared_chats(tmp_path)
+        return Case(
+            backend=open_backend("openai", settings_for("openai", openai.base_url, key=KEYS["openai"])),
+            spec=TuneSpec(model="gpt-4.1-mini-2025-04-14", dataset=data.training.path, suffix="mine"),
+            data=data,
+            jobs_started=lambda: openai.jobs_created,
+            lose_reply=lambda: openai.fail("drop_after_accept", method="POST", path="/fine_tuning/jobs") and None,
+            without_key=(open_backend("openai", settings_for("openai", openai.base_url)), "OPENAI_API_KEY"),
+            secret=KEYS["openai"],
+            unsupported=[
+                lambda backend: backend.deploy("some-model"),
+                lambda backend: backend.download("ftjob-1", tmp_path),
+            ],
+            refused=Hyperparameters(learning_rate=1e-4, lora_rank=8),
+        )
+
+
+class TestTogether(BackendContract):
+    @pytest.fixture
+    def case(self, together: TogetherEmulator, tmp_path: Path) -> Case:
+        data = prepared_chats(tmp_path)
+        return Case(
+            backend=open_backend("together", settings_for("together", together.base_url, key=KEYS["together"])),
+            spec=TuneSpec(model="Qwen/Qwen3.5-4B", dataset=data.training.path, suffix="mine"),
+            data=data,
+            jobs_started=lambda: together.jobs_created,
+            lose_reply=lambda: together.fail("drop_after_accept", method="POST", path="/fine-tunes") and None,
+            without_key=(open_backend("together", settings_for("together", together.base_url)), "TOGETHER_API_KEY"),
+            secret=KEYS["together"],
+            unsupported=[lambda backend: backend.deploy("some-model"), lambda backend: backend.pause("ft-1")],
+            refused=Hyperparameters(beta=0.1),
+            answers_tuned=False,
+        )
+
+
+class TestTogetherWithAnEndpoint(TestTogether):
+    """Where the tuned model has an endpoint, it answers."""
+
+    @pytest.fixture
+    def case(self, together: TogetherEmulator, tmp_path: Path) -> Case:
+        together.serverless_tuned = True
+        data = prepared_chats(tmp_path)
+        return Case(
+            backend=open_backend("together", settings_for("together", together.base_url, key=KEYS["together"])),
+            spec=TuneSpec(model="Qwen/Qwen3.5-4B", dataset=data.training.path),
+            data=data,
+        )

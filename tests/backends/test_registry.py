@@ -1,0 +1,103 @@
+"""Opening a backend by name: what it needs, what it must not need, and what is said where something is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuneport import backends, manifests
+from tuneport.backends import EXTRAS, backend_names, open_backend
+from tuneport.errors import ConfigError
+from tuneport.manifests import load_manifest
+from tuneport.settings import BackendSettings, ProjectFile, Settings
+
+
+def test_all_listed_backends_open_without_a_key(settings: Settings) -> None:
+    assert {"openai", "together", "local"} <= set(backend_names())
+    for name in backend_names():
+        backend = open_backend(name, settings)
+        assert backend.name == name
+        backend.close()
+
+
+def test_fake_is_opened_by_name_and_never_listed(settings: Settings) -> None:
+    assert open_backend("fake", settings).name == "fake"
+    assert "fake" not in backend_names()
+
+
+def test_unknown_name_is_told_with_the_known_ones(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="'nowhere'.*openai.*together"):
+        open_backend("nowhere", settings)
+
+
+@pytest.mark.parametrize(("name", "package"), [("openai", "openai"), ("together", "together"), ("local", "trl")])
+def test_missing_extra_is_told_with_the_command(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str, package: str
+) -> None:
+    def find_spec(wanted: str) -> Any:
+        return None if wanted == package else importlib.util.find_spec(wanted)
+
+    monkeypatch.setattr(backends, "find_spec", find_spec)
+    with pytest.raises(ConfigError) as caught:
+        open_backend(name, settings)
+    assert str(caught.value) == f'backend {name} needs the {package} package: pip install "tuneport[{name}]"'
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+
+def test_extras_are_those_of_the_package() -> None:
+    declared = importlib.metadata.metadata("tuneport").get_all("Provides-Extra") or []
+    assert set(EXTRAS) <= set(declared)
+
+
+def test_fault_in_a_backend_of_another_package_is_not_called_a_missing_extra(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_backend.py").write_text("import no_such_module_at_all\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    manifest = load_manifest("fake").model_copy(update={"name": "broken", "backend": "broken_backend:Backend"})
+    monkeypatch.setattr(backends, "load_manifest", lambda name: manifest)
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_at_all"):
+        open_backend("broken", settings)
+
+
+def test_backend_of_another_package_is_opened_by_its_entry_point(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere.py").write_text(
+        "from tuneport.backends.fake import FakeBackend\n"
+        "from tuneport.manifests import load_manifest\n"
+        "class Elsewhere(FakeBackend): pass\n"
+        "changes = {'name': 'elsewhere', 'backend': 'elsewhere:Elsewhere', 'hidden': False}\n"
+        "manifest = load_manifest('fake').model_copy(update=changes)\n"
+    )
+    folder = tmp_path / "elsewhere-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[tuneport.backends]\nelsewhere = elsewhere:manifest\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    manifests.load_manifest.cache_clear()
+    assert "elsewhere" in backend_names()
+    backend = open_backend("elsewhere", settings)
+    assert (type(backend).__name__, backend.name) == ("Elsewhere", "elsewhere")
+
+
+def test_misspelt_option_is_told_with_its_place(settings: Settings) -> None:
+    project = ProjectFile(backends={"openai": BackendSettings(options={"time_out": 3})})
+    with pytest.raises(ConfigError, match=r"backends\.openai\.options\.time_out"):
+        open_backend("openai", settings.model_copy(update={"project": project}))
+
+
+def test_opening_imports_no_sdk() -> None:
+    code = (
+        "import sys; from tuneport.backends import open_backend; from tuneport.settings import Settings\n"
+        "for name in ('openai', 'together'): open_backend(name, Settings.load())\n"
+        "print(sorted({'openai', 'together', 'torch', 'httpx2', 'litellm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

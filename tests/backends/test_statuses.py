@@ -1,0 +1,80 @@
+"""Every status word that the installed SDKs know has exactly one meaning here."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from typing import get_args
+
+import pytest
+
+from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.fake import STAGES, FakeBackend
+from tuneport.backends.openai import OpenAIBackend
+from tuneport.backends.statuses import status_of
+from tuneport.backends.together import TogetherBackend
+from tuneport.types import JobStatus
+
+
+def openai_words() -> list[str]:
+    from openai.types.fine_tuning import FineTuningJob
+
+    return list(get_args(FineTuningJob.model_fields["status"].annotation))
+
+
+def together_words() -> list[str]:
+    from together.types.fine_tuning_cancel_response import FineTuningCancelResponse
+
+    return list(get_args(FineTuningCancelResponse.model_fields["status"].annotation))
+
+
+def together_words_of_create() -> list[str]:
+    from together.lib.types.fine_tuning import FinetuneJobStatus
+
+    return [status.value for status in FinetuneJobStatus]
+
+
+@pytest.mark.parametrize(
+    ("backend", "words"),
+    [
+        (OpenAIBackend, openai_words),
+        (TogetherBackend, together_words),
+        (TogetherBackend, together_words_of_create),
+        (FakeBackend, lambda: [word for word, _ in STAGES]),
+    ],
+)
+def test_every_word_of_the_sdk_is_in_the_table(backend: type[FineTuneBackend], words: object) -> None:
+    listed = words()  # type: ignore[operator]
+    assert len(listed) >= 6
+    assert set(listed) - set(backend.statuses) == set()
+
+
+@pytest.mark.parametrize("backend", [OpenAIBackend, TogetherBackend, FakeBackend])
+def test_no_word_is_in_the_table_twice(backend: type[FineTuneBackend]) -> None:
+    """A dictionary would swallow the first of two equal keys, so the source is asked."""
+    (table,) = [
+        node.value
+        for node in ast.walk(ast.parse(inspect.getsource(inspect.getmodule(backend))))  # type: ignore[arg-type]
+        if isinstance(node, ast.AnnAssign)
+        and ast.unparse(node.target) == "statuses"
+        and isinstance(node.value, ast.Dict)
+    ]
+    written = [ast.literal_eval(key) for key in table.keys if key is not None]
+    assert sorted(written) == sorted(set(written))
+    assert all(word == word.lower() for word in written), "words are looked up in lower case"
+    assert set(written) == set(backend.statuses)
+
+
+def test_words_are_compared_whatever_their_case() -> None:
+    assert status_of("openai", OpenAIBackend.statuses, "Succeeded") is JobStatus.SUCCEEDED
+    assert status_of("openai", OpenAIBackend.statuses, "notRunning") is JobStatus.QUEUED
+
+
+def test_only_the_three_ends_are_terminal() -> None:
+    assert not OpenAIBackend.statuses["cancelling"].terminal
+    assert not TogetherBackend.statuses["cancel_requested"].terminal
+    assert {status for status in JobStatus if status.terminal} == {
+        JobStatus.SUCCEEDED,
+        JobStatus.FAILED,
+        JobStatus.CANCELLED,
+    }

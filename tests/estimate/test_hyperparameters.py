@@ -1,0 +1,111 @@
+"""The rules that fill in `auto`."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuneport.estimate.hyperparameters import (
+    openai_auto_epochs,
+    planned_epochs,
+    recommend,
+    recommended_epochs,
+    recommended_learning_rate,
+    resolve,
+)
+from tuneport.manifests import load_manifest
+from tuneport.types import Adapter, Hyperparameters, Method
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"),
+    [(25, 4), (13, 7), (103, 3), (10, 10), (4, 25), (1, 25), (33, 3), (34, 3), (8_333, 3), (8_334, 2), (30_000, 1)],
+)
+def test_openais_auto_epochs(rows: int, epochs: int) -> None:
+    assert openai_auto_epochs(rows) == epochs
+
+
+def test_no_rows_have_no_epochs() -> None:
+    with pytest.raises(ValueError, match="rows must be at least 1"):
+        openai_auto_epochs(0)
+
+
+def test_planned_epochs_are_those_that_will_run() -> None:
+    auto, two = Hyperparameters(), Hyperparameters(epochs=2)
+    assert planned_epochs(load_manifest("openai"), auto, 25) == 4
+    assert planned_epochs(load_manifest("together"), auto, 25) == 1
+    assert planned_epochs(load_manifest("local"), auto, 240) == recommended_epochs(240) == 3
+    assert {planned_epochs(load_manifest(name), two, 25) for name in ("openai", "together", "local")} == {2}
+
+
+@given(
+    rows=st.integers(1, 10**6),
+    params_b=st.one_of(st.none(), st.floats(0.01, 1000)),
+    adapter=st.sampled_from(Adapter),
+    method=st.sampled_from(Method),
+    longest=st.one_of(st.none(), st.integers(1, 200_000)),
+    context=st.one_of(st.none(), st.integers(512, 131_072)),
+)
+def test_everything_becomes_a_number_within_the_cards_ranges(
+    rows: int, params_b: float | None, adapter: Adapter, method: Method, longest: int | None, context: int | None
+) -> None:
+    chosen = resolve(
+        Hyperparameters(),
+        rows=rows,
+        params_b=params_b,
+        adapter=adapter,
+        method=method,
+        longest_tokens=longest,
+        context=context,
+    )
+    numbers = chosen.model_dump()
+    assert numbers.pop("learning_rate_multiplier") == "auto"  # the rate is absolute
+    assert "auto" not in numbers.values()
+    assert 1e-5 <= numbers["learning_rate"] <= 5e-4
+    assert 1 <= numbers["epochs"] <= 5
+    assert 4 <= numbers["batch_size"] <= 32
+    assert 0.05 <= numbers["warmup_ratio"] <= 0.1
+    assert numbers["lora_alpha"] == 2 * numbers["lora_rank"]
+    assert context is None or numbers["max_length"] <= context
+    assert longest is None or (context is not None and longest > context) or numbers["max_length"] >= longest
+
+
+def test_larger_models_and_all_weights_get_lower_rates() -> None:
+    rates = [recommended_learning_rate(size, Adapter.LORA, 16) for size in (0.135, 8, 70)]
+    assert rates == sorted(rates, reverse=True) == [5e-4, 2e-4, 1e-4]
+    for size in (0.135, 8, 70):
+        assert recommended_learning_rate(size, Adapter.FULL, 16) < recommended_learning_rate(size, Adapter.LORA, 16)
+
+
+def test_more_data_means_fewer_epochs_and_larger_batches() -> None:
+    rows = (20, 240, 5_000, 100_000)
+    assert [recommended_epochs(count) for count in rows] == [5, 3, 2, 1]
+    batches = [resolve(Hyperparameters(), rows=count).batch_size for count in rows]
+    assert batches == [4, 8, 32, 32]
+
+
+def test_what_the_user_gave_stands() -> None:
+    given = Hyperparameters(epochs=40, learning_rate=1.0, batch_size=1, lora_rank=128, max_length=64, weight_decay=0)
+    chosen = resolve(given, rows=100, batch_size_max=8, lora_rank_max=16)
+    for name, value in given.given().items():
+        assert getattr(chosen, name) == value
+    assert chosen.lora_alpha == 256  # follows the rank that was given
+    reasons = recommend(given, rows=100)
+    assert reasons["epochs"].chosen_by == "user" and reasons["lora_alpha"].chosen_by == "rule"
+
+
+def test_a_models_own_limits_bound_the_choice() -> None:
+    chosen = resolve(Hyperparameters(), rows=10_000, batch_size_max=1, lora_rank_max=8)
+    assert (chosen.batch_size, chosen.lora_rank) == (1, 8)
+
+
+def test_a_multiplier_scales_the_recommended_rate() -> None:
+    plain = recommend(Hyperparameters(), rows=1_000, params_b=8)
+    doubled = recommend(Hyperparameters(learning_rate_multiplier=2), rows=1_000, params_b=8)
+    assert doubled["learning_rate"].value == pytest.approx(2 * plain["learning_rate"].value)
+    assert doubled["learning_rate_multiplier"].value == 2
+    assert "2 times" in doubled["learning_rate"].because
+    assert resolve(Hyperparameters(learning_rate_multiplier=2), rows=1_000, params_b=8).learning_rate == pytest.approx(
+        doubled["learning_rate"].value
+    )

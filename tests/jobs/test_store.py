@@ -1,0 +1,199 @@
+"""The store's promises, on SQLite always and on a real PostgreSQL in `make test-full`."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.system_packages import postgres_programs
+from tuneport.errors import ConfigError, NotFoundError
+from tuneport.jobs.store import JobRow, LeaseLostError, Store
+from tuneport.types import JobEvent, JobStatus, RemoteFile, TuneSpec, now
+
+SPEC = TuneSpec(model="m", dataset=Path("train.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server of the test's own on a loopback port, ended with it."""
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed; `make test-full` installs it as root on Debian")
+    folder = tmp_path_factory.mktemp("postgres")
+    user: dict[str, int] = {}
+    if os.geteuid() == 0:  # the server refuses to run as root
+        entry = pwd.getpwnam("postgres")
+        user = {"user": entry.pw_uid, "group": entry.pw_gid}
+        os.chown(folder, entry.pw_uid, entry.pw_gid)
+        for parent in [folder, *folder.parents]:
+            if parent.stat().st_uid == 0 and str(parent).startswith(str(tmp_path_factory.getbasetemp().parent.parent)):
+                parent.chmod(parent.stat().st_mode | 0o055)
+    port = 20000 + os.getpid() % 20000
+    run = {"check": True, "capture_output": True, "cwd": "/", **user}
+    subprocess.run([programs / "initdb", "-D", folder / "data", "-U", "tuneport", "-A", "trust"], **run)  # type: ignore[call-overload]
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+    start = [programs / "pg_ctl", "-D", folder / "data", "-o", options, "-l", folder / "log", "-w", "start"]
+    subprocess.run(start, **run | {"capture_output": False, "stdout": subprocess.DEVNULL})  # type: ignore[call-overload]
+    try:
+        yield f"postgresql+psycopg://tuneport@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([programs / "pg_ctl", "-D", folder / "data", "-m", "immediate", "stop"], **run)  # type: ignore[call-overload]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.full)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'store.db'}"
+    else:
+        url = request.getfixturevalue("postgres")
+    opened = Store(url)
+    yield opened
+    for row in opened.jobs():
+        opened.delete_job(row.id)
+    opened.close()
+
+
+@pytest.fixture
+def row(store: Store) -> JobRow:
+    return store.add_job(SPEC, backend="fake", model="m-1", quote=None)
+
+
+def event(name: str) -> JobEvent:
+    return JobEvent(id=name, created_at=now(), message=name)
+
+
+def test_a_job_is_found_by_its_ids_and_by_their_beginning(store: Store, row: JobRow) -> None:
+    store.claim(row.id, "a")
+    store.write(row.id, "a", remote_id="ftjob-1")
+    assert store.job(row.id).id == store.job(row.id[:9]).id == store.job(row.id[4:9]).id == store.job("ftjob-1").id
+    with pytest.raises(NotFoundError, match="no job 'job-zzz' here; `tuneport jobs` lists them"):
+        store.job("job-zzz")
+    with pytest.raises(NotFoundError):
+        store.job("%")
+    store.add_job(SPEC, backend="fake", model="m-1", quote=None)
+    with pytest.raises(ConfigError, match="beginning of several jobs"):
+        store.job("job-")
+
+
+def test_times_come_back_aware_and_equal(store: Store, row: JobRow) -> None:
+    assert store.job(row.id).created_at == row.created_at
+    assert store.job(row.id).created_at.utcoffset() == timedelta(0)
+
+
+def test_a_lease_keeps_others_out_until_it_runs_out(store: Store, row: JobRow) -> None:
+    assert store.claim(row.id, "a") is not None
+    assert store.claim(row.id, "b") is None
+    assert store.claim(row.id, "a") is not None
+    store.release(row.id, "b")
+    assert store.claim(row.id, "b") is None
+    store.release(row.id, "a")
+    assert store.claim(row.id, "b", seconds=-1) is not None
+    assert store.claim(row.id, "a") is not None
+
+
+def test_nothing_is_written_without_the_lease(store: Store, row: JobRow) -> None:
+    store.claim(row.id, "a", seconds=-1)
+    store.claim(row.id, "b")
+    with pytest.raises(LeaseLostError):
+        store.write(row.id, "a", status=JobStatus.FAILED)
+    assert store.job(row.id).status == "preparing"
+
+
+def test_one_of_many_claimers_wins(store: Store, row: JobRow) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda name: store.claim(row.id, f"w{name}") is not None, range(16)))
+    assert won.count(True) == 1
+
+
+def test_events_are_stored_once_and_in_order_by_many_writers(store: Store, row: JobRow) -> None:
+    batches = [[event(str(number)) for number in range(start, start + 5)] for start in (0, 2, 4, 0)]
+    with ThreadPoolExecutor(4) as pool:
+        added = sum(pool.map(lambda batch: store.add_events(row.id, batch), batches))
+    stored = store.events(row.id)
+    assert added == 9
+    assert [position for position, _ in stored] == list(range(1, 10))
+    assert sorted(item.id for _, item in stored) == [str(number) for number in range(9)]
+    assert [item.id for _, item in store.events(row.id, after=8)] == [stored[8][1].id]
+
+
+def test_the_cursor_is_the_newest_event_of_the_backend(store: Store, row: JobRow) -> None:
+    store.add_events(row.id, [event("b1"), event("b2")])
+    store.add_events(row.id, [event("t1")], origin="tuneport")
+    assert store.last_backend_event(row.id) == "b2"
+
+
+def test_a_file_is_journalled_once_a_purpose(store: Store, row: JobRow) -> None:
+    first = RemoteFile(id="f1", purpose="training", sha256="0" * 64, filename="a.jsonl", bytes=3)
+    store.add_file(row.id, first)
+    store.add_file(row.id, first.model_copy(update={"id": "f2"}))
+    store.add_file(row.id, first.model_copy(update={"purpose": "validation"}))
+    assert [(file.id, file.purpose) for file in store.files(row.id)] == [("f2", "training"), ("f1", "validation")]
+
+
+def test_a_wish_to_cancel_is_kept_and_a_finished_job_has_none(store: Store, row: JobRow) -> None:
+    store.request_cancel(row.id)
+    asked = store.job(row.id).cancel_requested_at
+    store.request_cancel(row.id)
+    assert asked is not None and store.job(row.id).cancel_requested_at == asked
+    done = store.add_job(SPEC, backend="fake", model="m-1", quote=None)
+    store.claim(done.id, "a")
+    store.write(done.id, "a", status=JobStatus.SUCCEEDED)
+    store.request_cancel(done.id)
+    assert store.job(done.id).cancel_requested_at is None
+
+
+def test_jobs_are_listed_newest_first_and_filtered(store: Store, row: JobRow) -> None:
+    second = store.add_job(SPEC, backend="local", model="m-1", quote=None)
+    store.claim(second.id, "a")
+    store.write(second.id, "a", status=JobStatus.FAILED)
+    assert [found.id for found in store.jobs()] == [second.id, row.id]
+    assert [found.id for found in store.jobs(unfinished=True)] == [row.id]
+    assert [found.id for found in store.jobs(backend="local", limit=1)] == [second.id]
+
+
+def test_a_killed_writer_leaves_a_whole_store(tmp_path: Path) -> None:
+    """kill -9 in the middle of a stream of commits: every acknowledged job is there, and the file opens."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    script = textwrap.dedent(f"""
+        from pathlib import Path
+        from tuneport.jobs.store import Store
+        from tuneport.types import TuneSpec
+        store = Store({url!r})
+        while True:
+            row = store.add_job(TuneSpec(model="m", dataset=Path("t.jsonl")), backend="b", model="m", quote=None)
+            print(row.id, flush=True)
+    """)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    acknowledged = {process.stdout.readline().strip() for _ in range(25)}
+    process.kill()
+    acknowledged |= set(process.stdout.read().split("\n")[:-1])
+    process.wait()
+    store = Store(url)
+    assert acknowledged <= {row.id for row in store.jobs()}
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (lambda path: "nonsense", "the store named by TUNEPORT_DATABASE_URL cannot be opened"),
+        (lambda path: "postgresql+psycopg://me:secret@127.0.0.1:9/x", r"me:\*\*\*@127.0.0.1:9/x does not work"),
+        (lambda path: f"sqlite:///{path}", "does not work: unable to open database file"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_one_line(
+    tmp_path: Path, url: Callable[[Path], str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        Store(url(tmp_path))
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)

@@ -1,0 +1,45 @@
+"""Installs the system packages that the tests marked `full` need, where this can be done: `python -m tests.system_packages`.
+
+As root on a machine with apt-get it installs what is missing; elsewhere it says what the tests will skip.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGES = {"postgresql": "the store against a PostgreSQL server"}
+
+
+def postgres_programs() -> Path | None:
+    """The folder with initdb and pg_ctl, newest version first, or None."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    for folder in versions:
+        if (folder / "initdb").exists():
+            return folder
+    found = shutil.which("initdb")
+    return None if found is None else Path(found).parent
+
+
+def main() -> int:
+    if postgres_programs() is not None:
+        return 0
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        for name, purpose in PACKAGES.items():
+            print(f"{name} is not installed: tests of {purpose} will be skipped", file=sys.stderr)
+        return 0
+    print(f"Installing {', '.join(PACKAGES)} ...", file=sys.stderr)
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "-qq", "update"], ["apt-get", "-qq", "-y", "install", *PACKAGES]):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode != 0:
+            print(f"error: {' '.join(command)}: {done.stderr.strip()[-500:]}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""The house rules that a machine can check: who imports whom, and what is imported at start."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tuneport
+
+PACKAGE = Path(tuneport.__file__).parent
+
+# Each room may import those on lower levels only; rooms on one level do not know each other.
+LEVELS = [
+    ["errors"],
+    ["types"],
+    ["manifests", "settings"],
+    ["base_models", "data"],
+    ["estimate", "curves"],
+    ["router", "advisor", "backends"],
+    ["jobs", "evaluate"],
+    ["workflows"],
+    ["cli", "serve"],
+]
+# The child processes: they know little, and nobody imports them.
+CHILDREN = {room: {"errors", "types", "data", "base_models"} for room in ("train", "infer")}
+LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+HEAVY = {"torch", "transformers", "peft", "trl", "litellm", "openai", "together", "datasets", "bitsandbytes"}
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(tree: ast.AST) -> list[str]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+SOURCES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    room = room_of(path)
+    assert room in LEVEL_OF or room in CHILDREN, f"{room} is no room: add it to the picture in README.md and to LEVELS"
+    for name in imports(ast.parse(path.read_text())):
+        parts = name.split(".")
+        if parts[0] != "tuneport" or len(parts) == 1 or parts[1] in (room, "__version__"):
+            continue
+        other = parts[1]
+        assert other not in CHILDREN, f"{path.name} imports {name}: child processes are started, not imported"
+        if room in CHILDREN:
+            assert other in CHILDREN[room], f"{path.name} imports {name}: {room} may know {sorted(CHILDREN[room])} only"
+        else:
+            assert LEVEL_OF[other] < LEVEL_OF[room], f"{path.name} imports {name}, which is not below it"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_libraries_are_imported_inside_functions(path: Path) -> None:
+    if room_of(path) in CHILDREN:
+        return
+    tree = ast.parse(path.read_text())
+    top = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    for name in imports(ast.Module(top, [])):
+        assert name.split(".")[0] not in HEAVY, f"{path.name} imports {name} at module level"
+
+
+@pytest.mark.parametrize("code", ["import tuneport", "from tuneport.cli.main import main; main(['--help'])"])
+def test_nothing_heavy_is_imported_at_start(code: str) -> None:
+    heavy = sorted(HEAVY | {"fastapi", "sqlalchemy", "tiktoken", "httpx"})
+    script = f"import sys\n{code}\nprint(sorted(set({heavy!r}) & set(sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
