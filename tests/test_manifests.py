@@ -84,10 +84,14 @@ def prices(value: Any) -> list[dict[str, Any]]:
 def test_every_price_has_an_existing_source_and_a_day(name: str) -> None:
     document = tomllib.loads((PROVIDERS / f"{name}.toml").read_text())
     found = prices(document)
-    assert found or name == "local"
+    assert found or name in ("local", "fake")
     for row in found:
         assert row["source"] in document["sources"]
         assert row["as_of"] <= TODAY
+
+
+def test_a_hidden_manifest_is_opened_by_name_only() -> None:
+    assert load_manifest("fake").hidden and "fake" not in manifest_names()
 
 
 # --- mutations are refused ------------------------------------------------------------------------------------------
@@ -99,9 +103,7 @@ MUTATIONS: dict[str, tuple[Callable[[str], str], str]] = {
         "models.0.training.0.source",
     ),
     "price without day": (
-        lambda text: text.replace(
-            'usd_per_mtok = 5.00, source = "pricing", as_of = 2025-11-01', 'usd_per_mtok = 5.00, source = "pricing"'
-        ),
+        lambda text: text.replace('5.00, source = "pricing", as_of = 2025-11-01', '5.00, source = "pricing"'),
         "models.0.training.0.as_of",
     ),
     "source that does not exist": (
@@ -312,6 +314,13 @@ def test_the_bundled_models_row_agrees_with_its_file() -> None:
         ("4090", "RTX 4090"),
         ("a100 80gb", "A100-80GB SXM"),
         ("h100 pcie", "H100 PCIe"),
+        # What nvidia-smi says.
+        ("NVIDIA A100-SXM4-40GB", "A100-40GB SXM"),
+        ("NVIDIA H100 80GB HBM3", "H100 SXM"),
+        ("NVIDIA H100 PCIe", "H100 PCIe"),
+        ("Tesla T4", "T4"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA GeForce RTX 3090", "RTX 3090"),
     ],
 )
 def test_a_gpu_is_found_by_its_words(word: str, name: str) -> None:

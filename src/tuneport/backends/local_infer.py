@@ -121,9 +121,13 @@ class InferenceProcess:
             if pipe:
                 pipe.close()
 
+    def _kill(self) -> None:
+        self._child.kill()
+        self._child.wait()
+
     def _await_ready(self) -> None:
         if not self._ready.wait(timeout=max(0.0, self._startup_deadline - time.monotonic())):
-            self._child.kill()
+            self._kill()
             raise TrainingError(f"the model {self.model} was not loaded in time, so its process was stopped")
         if not self.alive:
             raise self._died()
@@ -147,7 +151,7 @@ class InferenceProcess:
             except queue.Empty:
                 if time.monotonic() - self._last_heard < self.silence_seconds:
                     continue  # it is busy with another thread's request
-                self._child.kill()
+                self._kill()
                 raise TrainingError(
                     f"the inference process for {self.model} said nothing for {self.silence_seconds:g} s and was "
                     "stopped; ask for fewer tokens or fewer prompts at a time"

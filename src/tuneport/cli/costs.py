@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
+from rich.padding import Padding
 
 from tuneport.cli import output
 from tuneport.errors import ConfigError
@@ -57,57 +59,72 @@ def compare(
 
 
 def print_comparison(comparison: Comparison, *, console: Console) -> None:
-    """The table, then what to know about its rows; both fit 80 columns."""
-    table = output.table("backend, model", "training", "month", "time", "last day", "priced", right=("training", "month"))
-    notes: dict[str, int] = {}
+    """One line a backend and model, then what to know about each backend; fits 80 columns."""
+    table = output.table(
+        "backend", "model", "training", "a month", "time", "last day", "priced", right=("training", "a month", "time")
+    )
+    table.padding = (0, 1, 0, 0)
+    remarks: dict[str, list[str]] = {}
     for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True):
-        marks = [notes.setdefault(text, len(notes) + 1) for text in _remarks(choice)]
-        mark = f" [dim]\\[{','.join(map(str, marks))}][/dim]" if marks else ""
-        style = "" if choice.allowed else "dim"
+        listed = remarks.setdefault(choice.title, [])
+        listed += [remark for remark in _remarks(choice) if remark not in listed]
         table.add_row(
-            f"{choice.backend} [bold]{_short(choice.model or '')}[/bold]{mark}",
+            choice.backend,
+            f"[bold]{_short(choice)}[/bold]",
             _price(choice.quote),
             _price(choice.inference),
             _time(choice.duration),
-            choice.retires.isoformat() if choice.retires else "none known",
-            "-" if day is None else f"{day.isoformat()}{' old' if stale else ''}",
-            style=style,
+            choice.retires.isoformat() if choice.retires else "-",
+            "-" if day is None else f"{day.isoformat()}{'!' if stale else ''}",
+            style="" if choice.allowed else "dim",
         )
     traffic = comparison.traffic
     console.print(table)
     console.print(
-        f"{comparison.rows:,} rows, {comparison.method.value}. A month: {_millions(traffic.input_tokens)} tokens in, "
-        f"{_millions(traffic.output_tokens)} out. Not to be had: -, see the note.",
+        f"{comparison.rows:,} rows, {comparison.method.value}. A month is {_millions(traffic.input_tokens)} tokens in "
+        f"and {_millions(traffic.output_tokens)} out. ! marks an old price.",
         style="dim",
     )
-    for text, number in notes.items():
-        console.print(f"[{number}] {text}", style="dim", markup=False)
+    for title, listed in remarks.items():
+        if listed:
+            console.print(f"[bold]{title}[/bold]")
+        for remark in listed:
+            console.print(Padding(f"- {escape(remark)}", (0, 0, 0, 2)), style="dim")
 
 
 def _remarks(choice: Choice) -> list[str]:
     """Refusals and warnings, then why a number is missing."""
     found = list(choice.reasons)
-    for quote in (choice.quote, choice.inference):
+    for name, quote in (("training price", choice.quote), ("monthly price", choice.inference)):
         if quote is not None and quote.expected is None and quote.unavailable:
-            found.append(f"unavailable, because {quote.unavailable}")
-        elif quote is not None and quote.explanation and quote.authority != "manifest":
+            found.append(f"{name} unavailable, because {quote.unavailable}")
+        elif quote is not None and quote.authority != "manifest" and quote.explanation:
             found.append(quote.explanation)
     if choice.duration.unavailable:
         found.append(f"time unavailable, because {choice.duration.unavailable}")
-    return list(dict.fromkeys(found))
+    return found
 
 
 def _price(quote: Quote | None) -> str:
-    return "-" if quote is None or quote.expected is None else output.money(quote.expected)
+    if quote is None or quote.expected is None:
+        return "-"
+    return f"${quote.expected:,.0f}" if quote.expected >= 1000 else output.money(quote.expected)
 
 
 def _time(duration: Duration) -> str:
-    return "-" if duration.expected_seconds is None else f"~{output.duration(duration.expected_seconds)}"
+    if duration.expected_seconds is None:
+        return "-"
+    minutes, seconds = divmod(round(duration.expected_seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"~{hours}h{minutes:02}m" if hours else f"~{minutes}m{seconds:02}s"
 
 
-def _short(model: str) -> str:
-    """A hub id without its organisation: the backend stands beside it."""
-    return model.rsplit("/", 1)[-1]
+def _short(choice: Choice) -> str:
+    """The weights' own name where they have one, else the id without its organisation."""
+    from tuneport.manifests import load_models
+
+    model = choice.model or ""
+    return load_models().name_of(choice.backend, model) or model.rsplit("/", 1)[-1]
 
 
 def _millions(count: int) -> str:

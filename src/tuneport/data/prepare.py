@@ -8,7 +8,7 @@ from pathlib import Path
 from tuneport.data.convert import LossTally, ProblemTally, write_row
 from tuneport.data.formats import load_format
 from tuneport.data.reading import read_records, scan
-from tuneport.data.records import Preference, Record
+from tuneport.data.records import Chat, Labelled, Message, Preference, Record
 from tuneport.data.tokens import TokenCounter
 from tuneport.data.writing import aside, publish
 from tuneport.errors import ConversionLossError, DatasetError, DatasetProblem
@@ -77,17 +77,26 @@ def strip(record: Record) -> list[str]:
     """Take away, in place, what no model is trained on; the names of what was there."""
     gone = list(record.metadata)
     record.metadata = {}
-    groups = (
-        (record.context, record.chosen, record.rejected)
-        if isinstance(record, Preference)
-        else (getattr(record, "messages", []),)
-    )
-    for messages in groups:
-        for message in messages:
-            if message.extra:
-                gone += [f"messages[].{key}" for key in message.extra]
-                message.extra = {}
+    for message in _messages(record):
+        refusal = {key: value for key, value in message.extra.items() if key == "refusal"}  # a part of OpenAI's format
+        gone += [f"messages[].{key}" for key in message.extra if key not in refusal]
+        message.extra = refusal
+        for call in message.tool_calls:
+            gone += [f"messages[].tool_calls[].{key}" for key in call.extra]
+            call.extra = {}
+        for part in message.content if isinstance(message.content, list) else ():
+            gone += [f"messages[].content[].{key}" for key in part.extra]
+            part.extra = {}
+    for tool in record.tools:
+        gone += [f"tools[].{key}" for key in tool.extra]
+        tool.extra = {}
     return gone
+
+
+def _messages(record: Record) -> list[Message]:
+    if isinstance(record, Preference):
+        return [*record.context, *record.chosen, *record.rejected]
+    return record.messages if isinstance(record, Chat | Labelled) else []
 
 
 def method_of(path: Path | str, format: str | None = None) -> Method:

@@ -90,7 +90,7 @@ class TokenCounts:
 
 
 class TokenCounter:
-    """Counts records in batches, each distinct text of a batch once. `lengths` are uncut, in the order of the records."""
+    """Counts records in batches, each distinct text of a batch once. `lengths` are uncut, in order."""
 
     def __init__(self, name: str = "o200k_base", *, context: int | None = None) -> None:
         self.name, self.context = name, context
@@ -224,7 +224,7 @@ def count_dataset(
 
 
 def tools_as_text(tools: Iterable[Tool]) -> str:
-    """Definitions as the TypeScript namespace that OpenAI's models see. Source: bills of chat completions with tools."""
+    """Definitions as the TypeScript namespace that OpenAI's models see, which bills of chats with tools follow."""
     lines = ["namespace functions {", ""]
     for tool in tools:
         if tool.description:

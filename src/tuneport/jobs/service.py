@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends import open_backend
+from tuneport.backends import backend_names, open_backend
 from tuneport.backends.base import FineTuneBackend
-from tuneport.data.reading import digest
 from tuneport.errors import ConfigError, ProviderError, UnsupportedError
 from tuneport.jobs.planning import Plan, plan
 from tuneport.jobs.store import JobRow, Store
 from tuneport.jobs.worker import Worker
+from tuneport.manifests import load_manifest, load_models, resolve_model
 from tuneport.settings import Settings
 from tuneport.types import Completion, JobEvent, JobState, JobStatus, MetricPoint, TuneSpec
 
@@ -69,7 +69,6 @@ class Workspace:
             update={
                 "dataset": spec.dataset.absolute(),
                 "validation": None if spec.validation is None else spec.validation.absolute(),
-                "method": planned.method,
             }
         )
         return self.store.add_job(spec, backend=choice.backend, model=choice.model, quote=choice.quote)
@@ -162,12 +161,11 @@ class Workspace:
 
 
 def _locate_base_model(model: str, settings: Settings, backend: str | None) -> tuple[str, str]:
-    from tuneport.manifests import load_manifest, resolve_model
-
-    if backend is None and "/" in model and model.split("/", 1)[0] in ("local", "openai", "together"):
-        backend, model = model.split("/", 1)
+    prefix, _, rest = model.partition("/")
+    if backend is None and rest and prefix in backend_names():
+        backend, model = prefix, rest
     name = backend or settings.backend or "local"
-    return name, resolve_model(model, load_manifest(name), aliases=settings.aliases(model))
+    return name, resolve_model(model, name, load_manifest(name), load_models(), settings.aliases(model))
 
 
 def _refuse_personal_data(spec: TuneSpec, backend: str) -> None:

@@ -117,14 +117,27 @@ class Gpus(Sourced):
     gpus: tuple[GPU, ...]
 
     def find(self, name: str) -> GPU:
-        """The first row that has every word of `name` ("H100", "a100 80gb", "4090"); ConfigError where none has."""
+        """The first row with every word of `name` ("H100", "a100 80gb", "4090"); else the one most like a driver's name
+        with the same chip ("NVIDIA A100-SXM4-40GB"). ConfigError where neither is there."""
         wanted = _words(name)
         exact = [gpu for gpu in self.gpus if _words(gpu.name) == wanted]
         for gpu in exact or [gpu for gpu in self.gpus if wanted and wanted <= _words(gpu.name)]:
             return gpu
+        alike = [gpu for gpu in self.gpus if _chip(gpu.name) in wanted]
+        if alike:
+            return max(alike, key=lambda gpu: len(_words(gpu.name) & wanted))
         names = ", ".join(gpu.name for gpu in self.gpus)
         raise ConfigError(f"the GPU {name!r} is not known; use one of: {names}")
 
 
 def _words(name: str) -> frozenset[str]:
-    return frozenset(re.findall(r"[a-z0-9]+", name.lower()))
+    return frozenset(_spelt(name))
+
+
+def _chip(name: str) -> str:
+    return next(word for word in _spelt(name) if any(letter.isdigit() for letter in word))
+
+
+def _spelt(name: str) -> list[str]:
+    """Drivers write the socket with its generation, SXM4 or SXM5."""
+    return [re.sub(r"^sxm\d$", "sxm", word) for word in re.findall(r"[a-z0-9]+", name.lower())]

@@ -1,0 +1,36 @@
+"""Is each class of a classification well represented?"""
+
+from __future__ import annotations
+
+from math import log2
+
+from tuneport.data.checks.finding import Evidence, Finding, Verdict
+from tuneport.data.checks.task import TaskGuess
+
+MIN_EVENNESS = 0.75  # entropy over its maximum
+MAX_RATIO = 10  # rows of the largest class over rows of the smallest
+MIN_ROWS = 5  # of any class
+
+
+def balance(guess: TaskGuess, task: str | None) -> Finding:
+    if (task or guess.name) != "classification":
+        return Finding("classes", Verdict.PASS, "the answers are no classes, so there is nothing to balance")
+    classes = guess.classes
+    total = sum(classes.values())
+    if len(classes) < 2:
+        message = f"every answer is the same: {next(iter(classes), '')!r}"
+        return Finding("classes", Verdict.FAIL, message, fix="add the other classes", count=total)
+    entropy = -sum(count / total * log2(count / total) for count in classes.values())
+    evenness = entropy / log2(len(classes))
+    (largest, most), (rarest, least) = next(iter(classes.items())), list(classes.items())[-1]
+    details = {"classes": classes, "entropy_bits": round(entropy, 3), "evenness": round(evenness, 3)}
+    shape = (
+        f"{len(classes)} classes, entropy {entropy:.2f} of {log2(len(classes)):.2f} bits; "
+        f"largest {largest!r} {most:,} ({most / total:.0%}), rarest {rarest!r} {least:,}"
+    )
+    if evenness >= MIN_EVENNESS and most <= MAX_RATIO * least and least >= MIN_ROWS:
+        return Finding("classes", Verdict.PASS, shape, details=details)
+    rare = [name for name, count in classes.items() if count * MAX_RATIO < most or count < MIN_ROWS]
+    evidence = tuple(Evidence((), f"{name!r}: {classes[name]}") for name in rare[:10])
+    fix = "add examples of the rare classes, or merge them; a misspelt label counts as a class"
+    return Finding("classes", Verdict.WARN, shape, evidence, fix, count=len(rare), details=details)

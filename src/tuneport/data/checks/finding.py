@@ -1,0 +1,75 @@
+"""What a check is handed and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from tuneport.data.records import Record
+
+MAX_EVIDENCE = 10
+EXCERPT = 120  # characters
+
+
+class Verdict(StrEnum):
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Lines that belong together, and what is to be seen there."""
+
+    lines: tuple[int, ...]
+    text: str
+
+    def __str__(self) -> str:
+        numbers = ", ".join(str(line) for line in self.lines)
+        return f"{'line' if len(self.lines) == 1 else 'lines'} {numbers}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the checklist. `count` is how many records are concerned; `evidence` shows the first of them."""
+
+    check: str
+    verdict: Verdict
+    message: str
+    evidence: tuple[Evidence, ...] = ()
+    fix: str = ""
+    count: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        evidence = [{"lines": list(each.lines), "text": each.text} for each in self.evidence]
+        return {**vars(self), "verdict": self.verdict.value, "evidence": evidence}
+
+
+@dataclass(slots=True)
+class Example:
+    """One record as the checks look at it. `context` has the system prompts, `question` has not; both are text."""
+
+    line: int
+    record: Record
+    context: str
+    question: str
+    answer: str
+
+
+class Check(Protocol):
+    """Takes every example once, in order, and then says what it found."""
+
+    def add(self, example: Example) -> None: ...
+
+    def finding(self) -> Finding: ...
+
+
+def excerpt(text: str, length: int = EXCERPT) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def records(count: int) -> str:
+    return f"{count:,} record{'s' if count != 1 else ''}"

@@ -1,0 +1,52 @@
+"""A record as text: what goes in, what comes out, and forms of both that make like things equal."""
+
+from __future__ import annotations
+
+import unicodedata
+from hashlib import blake2b
+
+from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record
+
+
+def split_answer(record: Record) -> tuple[list[Message], list[Message]]:
+    """The messages up to the last answer, and the last answer (of a pair: the chosen one)."""
+    match record:
+        case Preference():
+            return record.context, record.chosen
+        case PromptCompletion():
+            return [Message("user", record.prompt)], [Message("assistant", record.completion)]
+        case PlainText():
+            return [], [Message("assistant", record.text)]
+        case Chat() | Labelled():
+            messages = record.messages
+            for index in range(len(messages) - 1, -1, -1):
+                if messages[index].role == "assistant":
+                    return messages[:index], messages[index : index + 1]
+            return messages, []
+
+
+def written_out(messages: list[Message], *, system: bool = True) -> str:
+    """Text and tool calls of the messages, one a line group; without `system`, no system prompts."""
+    pieces: list[str] = []
+    for message in messages:
+        if not system and message.role in ("system", "developer"):
+            continue
+        content = message.content
+        text = content if type(content) is str else message.text
+        if text:
+            pieces.append(text)
+        pieces += [f"{call.name}({call.arguments})" for call in message.tool_calls]
+    return "\n".join(pieces)
+
+
+def normalised(text: str) -> str:
+    """Case, width, kind and amount of space do not matter."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.casefold().split())
+
+
+def key_of(*texts: str) -> int:
+    """64 bits that stand for the texts, normalised."""
+    joined = "\x1f".join([normalised(text) for text in texts])
+    return int.from_bytes(blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
