@@ -10,7 +10,8 @@ from tests.backends.conftest import KEYS, settings_for
 from tests.contract import BackendContract, Case, prepared_chats
 from tests.emulators import OpenAIEmulator, TogetherEmulator
 from tuneport.backends import open_backend
-from tuneport.backends.fake import FakeBackend, Fault
+from tuneport.backends.fake import FakeBackend
+from tuneport.backends.fake_jobs import Fault
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, TuneSpec
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.contract import QUESTIONS, prepared_chats, token
-from tuneport.backends.fake import STAGES, FakeBackend, Fault
+from tuneport.backends.fake import FakeBackend
+from tuneport.backends.fake_jobs import STAGES, Fault
 from tuneport.errors import NotFoundError, QuotaError, RateLimitError, RejectedError, UnavailableError
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings

@@ -9,7 +9,8 @@ from typing import get_args
 import pytest
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.fake import STAGES, FakeBackend
+from tuneport.backends.fake import FakeBackend
+from tuneport.backends.fake_jobs import STAGES
 from tuneport.backends.openai import OpenAIBackend
 from tuneport.backends.statuses import status_of
 from tuneport.backends.together import TogetherBackend

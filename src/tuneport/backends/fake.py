@@ -1,8 +1,8 @@
 """A provider in a folder (`home/fake`): behaves like a real one, faults included, and trains nothing.
 
 Any process can ask about any job, because all is in the folder: `jobs/ID.json`, `files/ID.jsonl` and `faults.json`.
-The rule of time: each `fetch` of a job takes it one stage further, in the order of `STAGES`; nothing else does. So a
-test that asks five times has seen the same five states wherever and whenever it runs.
+The rule of time: each `fetch` of a job takes it one stage further, in the order of `fake_jobs.STAGES`; nothing else
+does. So a test that asks five times has seen the same five states wherever and whenever it runs.
 
 A tuned model answers what its training rows answered to the most similar last user message; a base model says that it
 is none. Faults are armed in `faults.json` (see `Fault`) or with `arm`, and used up one by one.
@@ -18,13 +18,13 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.fake_jobs import STEPS, STEPS_PER_EPOCH, FakeJob, Fault
 from tuneport.backends.statuses import status_of
 from tuneport.errors import NotFoundError, QuotaError, RateLimitError, RejectedError, UnavailableError, UnsupportedError
 from tuneport.types import (
@@ -37,7 +37,6 @@ from tuneport.types import (
     JobState,
     JobStatus,
     MetricPoint,
-    Model,
     PreparedData,
     Progress,
     RemoteFile,
@@ -48,111 +47,6 @@ from tuneport.types import (
 if TYPE_CHECKING:
     from tuneport.manifests import Manifest
     from tuneport.settings import Settings
-
-STAGES = (
-    ("checking", 0),
-    ("waiting", 0),
-    ("training", 2),
-    ("training", 4),
-    ("training", 6),
-    ("packing", 6),
-    ("done", 6),
-)
-"""The provider's own word, and how many of the `STEPS` steps are done, at each fetch after the submit."""
-STEPS = 6
-STEPS_PER_EPOCH = 2
-
-
-class Fault(Model):
-    """What is to go wrong: at the next `times` calls of the method `on`.
-
-    lost_reply: the call is carried out, its answer is lost (UnavailableError). unavailable, rate_limited, no_quota,
-    rejected: the call is not carried out. unlisted (on find): an existing job is not found. fail_job, unknown_status
-    (on submit): the job will fail at its end; the job will show a word that nobody knows while it trains.
-    """
-
-    on: str
-    kind: Literal[
-        "lost_reply",
-        "unavailable",
-        "rate_limited",
-        "no_quota",
-        "rejected",
-        "unlisted",
-        "fail_job",
-        "unknown_status",
-    ]
-    times: int = Field(default=1, ge=1)
-
-
-class FakeJob(Model):
-    """What the folder holds of a job."""
-
-    id: str
-    token: str
-    spec: TuneSpec
-    training_file: str
-    created_at: datetime
-    stage: int = 0
-    paused: bool = False
-    cancelled: bool = False
-    fails: bool = False
-    training_word: str = "training"
-
-    @property
-    def raw_status(self) -> str:
-        if self.cancelled:
-            return "stopped"
-        word, _ = STAGES[self.stage]
-        if word == "done":
-            return "broken" if self.fails else "done"
-        return "on hold" if self.paused else self.training_word if word == "training" else word
-
-    @property
-    def steps(self) -> int:
-        return STAGES[self.stage][1]
-
-    @property
-    def ended(self) -> bool:
-        return self.cancelled or self.stage == len(STAGES) - 1
-
-    @property
-    def tuned_model(self) -> str | None:
-        if not self.ended or self.cancelled or self.fails:
-            return None
-        return f"fake:{self.spec.model}:{self.spec.suffix or ''}:{self.id}"
-
-    @property
-    def metrics(self) -> list[MetricPoint]:
-        """Made up: the loss falls by three tenths a step."""
-        return [
-            MetricPoint(step=step, epoch=step / STEPS_PER_EPOCH, train_loss=round(2.0 * 0.7**step, 6))
-            for step in range(1, self.steps + 1)
-        ]
-
-    @property
-    def events(self) -> list[JobEvent]:
-        """All so far, oldest first; their times follow from their order."""
-        told: list[tuple[str, str, dict[str, Any]]] = [("info", f"Created job {self.id}", {})]
-        if self.stage >= 1:
-            told.append(("info", "Files checked, waiting for a machine", {}))
-        for point in self.metrics:
-            told.append(("info", f"Step {point.step}/{STEPS}: loss {point.train_loss}", point.model_dump()))
-        if self.cancelled:
-            told.append(("warning", "Job stopped", {}))
-        elif self.ended:
-            told.append(("error", "The machine broke", {}) if self.fails else ("info", "Job done", {}))
-        return [
-            JobEvent(
-                id=f"{self.id}-{index}",
-                created_at=self.created_at + timedelta(seconds=index),
-                level=level,  # type: ignore[arg-type]
-                message=message,
-                type="metrics" if data else "message",
-                data=data,
-            )
-            for index, (level, message, data) in enumerate(told)
-        ]
 
 
 class FakeBackend(FineTuneBackend):

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 _RUN_ID = re.compile(r"run-[0-9a-f]{16}")
 _TUNED_MODEL = re.compile(r"(?:ft:.*:|run-)([0-9a-f]{16})(?::ckpt-step-(\d+))?")
+_EXIT_SECONDS = 5.0
 _BATCH = 16  # conversations a request: a batch is answered together, and the first answer waits for its batch
 
 
@@ -169,11 +171,15 @@ class LocalBackend(FineTuneBackend):
     def delete(self, remote_id: str) -> None:
         """Remove a finished run with its checkpoints and weights. RejectedError while it is at work."""
         run = self._existing(remote_id)
-        with contextlib.suppress(ProviderError):  # a damaged run can be deleted
-            if not job_state(run).status.terminal:
-                raise RejectedError(f"the local run {run.id} is not finished; cancel it first", provider=self.name)
-        if run.alive():
-            raise RejectedError(f"the local run {run.id} is at work; cancel it first", provider=self.name)
+        try:
+            over = job_state(run).status.terminal
+        except ProviderError:
+            over = True  # damaged: what is left to ask is whether somebody writes to it
+        patience = time.monotonic() + (_EXIT_SECONDS if over else 0.0)  # a child lives a moment after its last word
+        while run.alive() and time.monotonic() < patience:
+            time.sleep(0.02)
+        if not over or run.alive():
+            raise RejectedError(f"the local run {run.id} is not finished; cancel it first", provider=self.name)
         self._remove(run.folder)
 
     def list_jobs(self) -> Iterable[JobState]:
@@ -308,7 +314,7 @@ class LocalBackend(FineTuneBackend):
     # --- folders ----------------------------------------------------------------------------------------------------
 
     def _run(self, run_id: str) -> Run:
-        return Run(self.runs_folder / run_id, self._train_command, self._environment())
+        return Run(self.runs_folder / run_id, self._train_command, self._environment)
 
     def _existing(self, remote_id: str) -> Run:
         run = self._run(remote_id)

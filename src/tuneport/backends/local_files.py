@@ -31,6 +31,8 @@ class FileStore:
         target = self.folder / f"{file.sha256}.jsonl"
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (target.is_file() and target.stat().st_size == file.bytes):
+            if file.path.absolute() == target.absolute():  # prepared here, and cut short since
+                target.unlink(missing_ok=True)
             self._copy(file, target)
         kept = file.model_copy(update={"path": target})
         write_atomically(self._label(target), json.dumps({"purpose": purpose} | kept.model_dump(mode="json")))

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,7 +74,7 @@ class Run:
 
     folder: Path
     command: Sequence[str]
-    environment: Mapping[str, str]
+    environment: Callable[[], Mapping[str, str]]
 
     @property
     def id(self) -> str:
@@ -104,18 +104,24 @@ class Run:
             raise self._damaged("state.json", f"{field}: {first['msg']}") from error
 
     def alive(self) -> bool:
-        """Whether a child is at work, or about to be.
-
-        The lock is tried only where no child can be starting: trying takes it for a moment, in which a child that
-        wants it would give up.
-        """
-        spawn = self._spawn()
-        if spawn is not None and spawn.pid is None and now() - spawn.spawned_at < STARTING_GRACE:
+        """Whether a child is at work, or about to be."""
+        if self._seen_alive():
             return True
-        if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.boot_id():
-            if local_process.start_time(spawn.pid) == spawn.started:
-                return True
-        return local_process.is_locked(self.folder / "lock")
+        with local_process.locked(self.folder / "spawn.lock"):
+            return self._holds_its_lock()
+
+    def _seen_alive(self) -> bool:
+        spawn = self._spawn()
+        if spawn is None:
+            return False
+        if spawn.pid is None:
+            return now() - spawn.spawned_at < STARTING_GRACE
+        return spawn.boot_id == local_process.boot_id() and local_process.start_time(spawn.pid) == spawn.started
+
+    def _holds_its_lock(self) -> bool:
+        """`alive`, under `spawn.lock`: to try the child's lock is to hold it for a moment, in which a child that wants
+        it would give up, so nobody may be starting one meanwhile."""
+        return self._seen_alive() or local_process.is_locked(self.folder / "lock")
 
     def supervise(self) -> None:
         """Start a child that was never started, restart a dead one, end a cancelled one, give up on a hopeless one."""
@@ -125,7 +131,7 @@ class Run:
         if self._finished():
             return
         with local_process.locked(self.folder / "spawn.lock"):
-            if self.alive() or self._finished():
+            if self._holds_its_lock() or self._finished():
                 return
             spawn = self._spawn()
             if self.cancel_requested:
@@ -138,7 +144,7 @@ class Run:
     def cancel(self) -> None:
         """Ask the child to stop; `supervise` insists later. A run without a child is cancelled at once."""
         with local_process.locked(self.folder / "spawn.lock"):
-            alive = self.alive()
+            alive = self._holds_its_lock()
             if self._finished():
                 return
             if not self.cancel_requested:
@@ -198,7 +204,7 @@ class Run:
     def _start(self) -> None:
         # A model on disk needs no hub: looking there would only take time, or fail.
         on_disk = Path(str(self.request().get("model_name_or_path"))).is_dir()
-        environment = {**self.environment, "HF_HUB_OFFLINE": "1"} if on_disk else self.environment
+        environment = {**self.environment(), **({"HF_HUB_OFFLINE": "1"} if on_disk else {})}
         path = self.folder / "spawn.json"
         before = path.read_bytes() if path.exists() else None
         intent = Spawn(spawned_at=now())

@@ -100,7 +100,7 @@ class Upstream:
         facts: dict[str, Any] = {
             "provider": self.provider,
             "http_status": status,
-            "code": None if code is None else str(code),
+            "code": None if code is None else self.redact(str(code)),
             "request_id": response.headers.get("x-request-id"),
             "retry_after": _retry_after(response.headers),
         }

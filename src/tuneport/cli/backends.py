@@ -24,7 +24,7 @@ def backends(json_: output.Json = False) -> None:
     if output.as_json:
         output.document({"object": "list", "data": rows})
         return
-    table = output.table("backend", "ready", "what is missing", "last day for new jobs")
+    table = output.table("backend", "ready", "what is missing", "new jobs", cut=("what is missing",))
     for row in rows:
         name = f"[bold]{row['name']}[/bold] (default)" if row["default"] else row["name"]
         missing = row["install"] or (f"{row['api_key_env']} is not set" if row["key_set"] is False else "")
@@ -32,7 +32,7 @@ def backends(json_: output.Json = False) -> None:
             name,
             "[green]yes[/green]" if row["configured"] else "[yellow]no[/yellow]",
             missing,
-            f"before {row['no_new_jobs_from']}" if row["no_new_jobs_from"] else "",
+            f"until {row['no_new_jobs_from']}" if row["no_new_jobs_from"] else "",
         )
     output.console().print(table)
 

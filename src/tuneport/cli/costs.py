@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tuneport.types import Quote
     from tuneport.workflows.compare import Comparison
 
+REMARKS_SHOWN = 8
+
 
 def register(app: typer.Typer) -> None:
     app.command()(compare)
@@ -61,9 +63,8 @@ def compare(
 def print_comparison(comparison: Comparison, *, console: Console) -> None:
     """One line a backend and model, then what to know about each backend; fits 80 columns."""
     table = output.table(
-        "backend", "model", "training", "a month", "time", "last day", "priced", right=("training", "a month", "time")
+        "backend", "model", "train", "month", "time", "last day", "priced", right=("train", "month", "time"), cut=("model",)
     )
-    table.padding = (0, 1, 0, 0)
     remarks: dict[str, list[str]] = {}
     for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True):
         listed = remarks.setdefault(choice.title, [])
@@ -88,8 +89,10 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
     for title, listed in remarks.items():
         if listed:
             console.print(f"[bold]{title}[/bold]")
-        for remark in listed:
+        for remark in listed[:REMARKS_SHOWN]:
             console.print(Padding(f"- {escape(remark)}", (0, 0, 0, 2)), style="dim")
+        if len(listed) > REMARKS_SHOWN:
+            console.print(f"  - and {len(listed) - REMARKS_SHOWN} more: --json has them all", style="dim")
 
 
 def _remarks(choice: Choice) -> list[str]:
@@ -102,7 +105,7 @@ def _remarks(choice: Choice) -> list[str]:
             found.append(quote.explanation)
     if choice.duration.unavailable:
         found.append(f"time unavailable, because {choice.duration.unavailable}")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _price(quote: Quote | None) -> str:

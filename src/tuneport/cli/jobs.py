@@ -87,7 +87,7 @@ def jobs(
     if not rows:
         output.note("no jobs yet; `tuneport submit DATA --model M` starts one, `tuneport demo` shows a whole journey")
         return
-    table = output.table("job", "status", "backend", "model", "progress", "created")
+    table = output.table("job", "status", "backend", "model", "progress", "created", cut=("model",))
     for row in rows:
         table.add_row(row.id, _coloured(row), row.backend, row.tune_spec.model, _progress(row), output.ago(row.created_at))
     output.console().print(table)

@@ -65,13 +65,19 @@ def print_error(error: TuneportError) -> None:
     note(f"error: {error}")
 
 
-def table(*columns: str, right: Sequence[str] = (), title: str | None = None) -> Table:
+def table(*columns: str, right: Sequence[str] = (), cut: Sequence[str] = ()) -> Table:
+    """A table for 80 columns: only the columns in `cut` give way, their long words end in an ellipsis."""
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        made.add_column(
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=column not in cut,
+            overflow="ellipsis" if column in cut else "fold",
+        )
     return made
 
 

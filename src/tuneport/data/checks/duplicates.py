@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Example, Finding, Verdict, excerpt, records
 from tuneport.data.checks.sketch import SIMILAR, SketchIndex, sketch
-from tuneport.data.text import key_of
+from tuneport.data.records import Preference, Record
+from tuneport.data.text import key_of, written_out
 
 MAX_SHARE = 0.02  # of duplicates; above it, training repeats itself enough to matter
+
+
+def _rest(record: Record) -> str:
+    """What tells records apart besides the conversation: the tools at hand, and the rejected answer."""
+    names = " ".join(tool.name for tool in record.tools)
+    return f"{names}\n{written_out(record.rejected)}" if isinstance(record, Preference) else names
 
 
 class Duplicates:
@@ -21,7 +28,7 @@ class Duplicates:
 
     def add(self, example: Example) -> None:
         self._rows += 1
-        first = self._first.setdefault(key_of(example.context, example.answer), example.line)
+        first = self._first.setdefault(key_of(example.context, example.answer, _rest(example.record)), example.line)
         if first != example.line:
             self._exact_count += 1
             if len(self._exact) < MAX_EVIDENCE:

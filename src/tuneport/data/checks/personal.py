@@ -145,7 +145,10 @@ _KEY = re.compile(
     r"|-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----"
 )
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
-_CARD = re.compile(r"(?<![\d.,-])(?:\d[ -]?){12,18}\d(?![\d-]|[.,]\d)")
+_CARD = re.compile(
+    r"(?<![\w.,-])(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -])\d{6}\2\d{4,5})(?![\w-]|[.,]\d)"
+)
+_ISSUER = re.compile(r"4|5[1-5]|2[2-7]|3[47]|35|3[068]|6")  # Visa, Mastercard, American Express, JCB, Diners and others
 _IP = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
 _PHONE = re.compile(
     r"(?<![\w.+/-])(?:"
@@ -159,7 +162,7 @@ _FICTIONAL_PHONE = re.compile(r"555\D?01\d\d$")
 
 def _luhn(value: str) -> bool:
     digits = [int(each) for each in value if each.isdigit()]
-    if not 13 <= len(digits) <= 19 or len(set(digits)) < 3 or digits[0] not in (2, 3, 4, 5, 6):
+    if not 13 <= len(digits) <= 19 or len(set(digits)) < 3 or not _ISSUER.match(value):
         return False
     doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0

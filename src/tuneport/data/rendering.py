@@ -1,0 +1,303 @@
+"""From a record to what the model sees: token ids, and which of them are trained on.
+
+Training, inference and `preview` all render here, so that a prompt is the same tokens in each. The loss covers what the
+assistant writes: the text of its turns with the end-of-turn token, not the template's words around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tuneport.data.chat_template import ChatTemplate
+from tuneport.data.records import Chat, Message, PlainText, Preference, PromptCompletion, Record, Tool
+from tuneport.errors import DatasetError, DatasetProblem, UnsupportedError
+
+IGNORED = -100
+"""The label of a token that is not trained on, as transformers and TRL spell it."""
+
+MAX_PROBLEMS = 50
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """`labels` is `input_ids` where trained on, else IGNORED. `spans` are the trained characters of `text`."""
+
+    input_ids: list[int]
+    labels: list[int]
+    text: str
+    spans: list[tuple[int, int]]
+
+    @property
+    def trained_tokens(self) -> int:
+        return sum(label != IGNORED for label in self.labels)
+
+
+@dataclass(frozen=True)
+class RenderedPreference:
+    """One prompt and two answers, each ending with the end-of-turn token."""
+
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+
+
+class _Refused(Exception):
+    """What is wrong with one record: field, rule, fix."""
+
+
+class Renderer:
+    """Renders records for one tokenizer. `max_length` is in tokens; a longer record is an error, never cut.
+
+    `notes` tells what had to be written in another way than the record has it.
+    """
+
+    def __init__(self, tokenizer: Any, *, max_length: int | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+
+    @cached_property
+    def template(self) -> ChatTemplate:
+        return ChatTemplate(self.tokenizer)
+
+    @property
+    def notes(self) -> list[str]:
+        return list(self.template.notes) if "template" in self.__dict__ else []
+
+    def render(self, record: Record, *, path: str = "", line: int | None = None) -> Rendered:
+        """DatasetError, with file and line, where the record cannot be trained on; UnsupportedError for images."""
+        return self.render_all([(line, record)], path=path)[0]
+
+    def render_all(self, records: Iterable[tuple[int | None, Record]], *, path: str = "") -> list[Rendered]:
+        """All or nothing: one DatasetError names every bad line, up to MAX_PROBLEMS."""
+        rendered = self._each(records, path, self._render)
+        return [row for row in rendered if isinstance(row, Rendered)]
+
+    def render_preferences(
+        self, records: Iterable[tuple[int | None, Record]], *, path: str = ""
+    ) -> list[RenderedPreference]:
+        rendered = self._each(records, path, self._render_preference)
+        return [row for row in rendered if isinstance(row, RenderedPreference)]
+
+    def prompt_text(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+        """A conversation up to where the assistant's next answer begins."""
+        return self.template.render(messages, tools, prompt=True)
+
+    def prompt_ids(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
+        """The tokens of `prompt_text`, exactly those that `render` puts before that answer."""
+        if any(message.has_image for message in messages):
+            raise UnsupportedError("local models read text only, and a message holds an image; leave it out")
+        text = self.prompt_text(messages, tools)
+        spans = [(begin, end) for begin, end, _ in self._turns(messages, tools, text)]
+        return self._encode(_pieces(text, spans))
+
+    def answer_ids(self, text: str) -> list[int]:
+        """The tokens of an answer and its end of turn, as `render` would put them after a prompt."""
+        return self._encode([text + self.end_of_turn])
+
+    @cached_property
+    def end_of_turn(self) -> str:
+        """What the template writes after an answer, as far as it is trained on."""
+        question = [Message("user", "Hi")]
+        text = self.template.render([*question, Message("assistant", "Hello")])
+        answer = text[text.rindex("Hello") + len("Hello") :]
+        return answer[: self._end(answer, 0, len(answer))]
+
+    def _each(self, records: Iterable[tuple[int | None, Record]], path: str, render: Any) -> Iterator[Any]:
+        problems: list[DatasetProblem] = []
+        count = 0
+        for line, record in records:
+            try:
+                row = render(record)
+            except _Refused as refused:
+                count += 1
+                if len(problems) < MAX_PROBLEMS:
+                    problems.append(DatasetProblem(path, line, *refused.args))
+            except UnsupportedError as error:
+                where = f"{path}:{line}: " if line is not None else ""
+                raise UnsupportedError(f"{where}{error}") from error
+            else:
+                yield row
+        if problems:
+            raise DatasetError(problems, count=count)
+
+    def _render(self, record: Record) -> Rendered:
+        if record.weight not in (None, 1):
+            raise UnsupportedError(f"the local trainer does not weigh records, and this one weighs {record.weight:g}")
+        match record:
+            case Chat():
+                text, spans = self._chat(record.messages, record.tools)
+                pieces = _pieces(text, spans)
+                if not spans:
+                    rule = "no assistant message is trained on: all have weight 0"
+                    raise _Refused("messages", rule, "give one of them the weight 1, or remove the record")
+            case PromptCompletion():
+                text, spans, pieces = self._flat(record.prompt, record.completion)
+            case PlainText():
+                text, spans, pieces = self._flat("", record.text)
+            case _:
+                kind = type(record).__name__
+                raise UnsupportedError(f"a {kind} record cannot be used for supervised fine-tuning; choose its method")
+        input_ids, labels = self._label(text, spans, pieces)
+        self._check_length(len(input_ids))
+        return Rendered(input_ids, labels, text, spans)
+
+    def _render_preference(self, record: Record) -> RenderedPreference:
+        if not isinstance(record, Preference):
+            raise UnsupportedError(
+                f"dpo needs preference pairs, and this is a {type(record).__name__} record; choose the method sft"
+            )
+        if record.chosen == record.rejected:
+            raise _Refused("", "chosen and rejected are the same answer", "remove the record")
+        prompt = self.prompt_ids(record.context, record.tools)
+        chosen, rejected = (
+            self._continuation(record.context, answer, record.tools, prompt)
+            for answer in (record.chosen, record.rejected)
+        )
+        self._check_length(len(prompt) + max(len(chosen), len(rejected)))
+        return RenderedPreference(prompt, chosen, rejected)
+
+    def _continuation(
+        self, context: list[Message], answer: list[Message], tools: Sequence[Tool], prompt: list[int]
+    ) -> list[int]:
+        text, spans = self._chat([*context, *answer], tools)
+        begin = len(self.prompt_text(context, tools))
+        own = [(start, end) for start, end in spans if start >= begin]
+        if not own:
+            raise _Refused("", "an answer holds no assistant message", "add it")
+        pieces = _pieces(text[: own[-1][1]], spans)
+        ids = self._encode(pieces)
+        if ids[: len(prompt)] != prompt:
+            raise UnsupportedError("the model's chat template renders the prompt otherwise once an answer follows it")
+        return ids[len(prompt) :]
+
+    def _chat(self, messages: Sequence[Message], tools: Sequence[Tool]) -> tuple[str, list[tuple[int, int]]]:
+        for index, message in enumerate(messages):
+            if message.has_image:
+                raise UnsupportedError(f"messages[{index}] holds an image, and local training reads text only")
+            if message.weight not in (None, 0, 1):
+                raise UnsupportedError(f"messages[{index}].weight is {message.weight:g}; local training takes 0 or 1")
+        text = self.template.render(messages, tools)
+        turns = self._turns(messages, tools, text)
+        return text, [(begin, end) for begin, end, message in turns if message.weight != 0]
+
+    def _turns(
+        self, messages: Sequence[Message], tools: Sequence[Tool], text: str
+    ) -> Iterator[tuple[int, int, Message]]:
+        """Where each assistant turn begins and ends in `text`, by rendering the conversation up to it.
+
+        UnsupportedError where what comes later changes how the template renders what came before: then nobody could
+        say which tokens are the answer.
+        """
+        for index, message in enumerate(messages):
+            if message.role != "assistant":
+                continue
+            before = self.template.render(messages[:index], tools, prompt=True)
+            if not text.startswith(before):
+                raise UnsupportedError(
+                    f"the model's chat template renders the conversation before messages[{index}] otherwise once "
+                    "that answer follows, so its tokens cannot be told apart; use a model with another template"
+                )
+            begin = len(before)
+            if index == len(messages) - 1:
+                upto = text
+            else:
+                upto = self.template.render(messages[: index + 1], tools)
+            if text.startswith(upto):
+                yield begin, self._end(text, begin, len(upto)), message
+            else:
+                yield begin, self._end_by_token(text, begin, index), message
+
+    def _end(self, text: str, begin: int, end: int) -> int:
+        """The end of a turn without what the template puts after its last token: inference stops before that."""
+        marker = max((text.rfind(token, begin, end) + len(token), token) for token in self._end_tokens)
+        if text.rfind(marker[1], begin, end) >= 0 and not text[marker[0] : end].strip():
+            return marker[0]
+        return end
+
+    def _end_by_token(self, text: str, begin: int, index: int) -> int:
+        """For templates that drop something (old reasoning) from turns that are not the last."""
+        ends = [text.find(token, begin) + len(token) for token in self._end_tokens if text.find(token, begin) >= 0]
+        if not ends:
+            raise UnsupportedError(
+                f"the model's chat template renders messages[{index}] otherwise once another message follows, and has "
+                "no end-of-turn token, so its tokens cannot be told apart; use a model with another template"
+            )
+        return min(ends)
+
+    @cached_property
+    def _end_tokens(self) -> list[str]:
+        """The special tokens, one of which ends a turn; longest first where one begins like another."""
+        tokens = {self.tokenizer.eos_token, *getattr(self.tokenizer, "all_special_tokens", [])}
+        added = getattr(self.tokenizer, "added_tokens_decoder", {}).values()
+        tokens |= {token.content for token in added if token.special}
+        return sorted((token for token in tokens if token), key=lambda token: (-len(token), token))
+
+    def _flat(self, prompt: str, completion: str) -> tuple[str, list[tuple[int, int]], list[str]]:
+        """Text without a template: what the tokenizer puts before a text, prompt, completion, end of sequence."""
+        end = self.tokenizer.eos_token
+        if not end:
+            raise UnsupportedError("the base model's tokenizer has no end-of-sequence token; use another model")
+        start = self.tokenizer.bos_token if self._adds_bos else ""
+        completion += "" if completion.endswith(end) else end
+        text = f"{start}{prompt}{completion}"
+        begin = len(start) + len(prompt)
+        return text, [(begin, len(text))], _pieces(text, [(begin, len(text))])
+
+    @cached_property
+    def _adds_bos(self) -> bool:
+        bos = getattr(self.tokenizer, "bos_token_id", None)
+        return bos is not None and self.tokenizer("a")["input_ids"][:1] == [bos]
+
+    def _label(self, text: str, spans: list[tuple[int, int]], pieces: list[str]) -> tuple[list[int], list[int]]:
+        """Ids and labels. Each span is encoded by itself, so that a prompt's tokens do not depend on the answer.
+
+        Tokenizers for which that changes the text (those that put a space before everything) are asked for offsets.
+        """
+        ids: list[int] = []
+        labels: list[int] = []
+        if not self._concatenates:
+            encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            ids = list(encoded["input_ids"])
+            for token, (begin, end) in zip(ids, encoded["offset_mapping"], strict=True):
+                trained = end > begin and any(begin < stop and end > start for start, stop in spans)
+                labels.append(token if trained else IGNORED)
+            return ids, labels
+        position = 0
+        for piece, piece_ids in zip(pieces, self._encode_each(pieces), strict=True):
+            trained = (position, position + len(piece)) in spans
+            ids += piece_ids
+            labels += piece_ids if trained else [IGNORED] * len(piece_ids)
+            position += len(piece)
+        return ids, labels
+
+    def _encode(self, pieces: Sequence[str]) -> list[int]:
+        if not self._concatenates:
+            return list(self.tokenizer("".join(pieces), add_special_tokens=False)["input_ids"])
+        return [token for ids in self._encode_each(pieces) for token in ids]
+
+    def _encode_each(self, pieces: Sequence[str]) -> list[list[int]]:
+        return list(self.tokenizer(list(pieces), add_special_tokens=False)["input_ids"]) if pieces else []
+
+    @cached_property
+    def _concatenates(self) -> bool:
+        """Whether the tokens of two texts are the tokens of both together, as with byte-level tokenizers."""
+        one, two = "assistant\n", "Paris is"
+        both = self.tokenizer(one + two, add_special_tokens=False)["input_ids"]
+        return list(both) == [token for ids in self._encode_each([one, two]) for token in ids]
+
+    def _check_length(self, tokens: int) -> None:
+        if self.max_length is not None and tokens > self.max_length:
+            raise _Refused(
+                "",
+                f"has {tokens:,} tokens, above the limit of {self.max_length:,}",
+                "shorten or remove it, or raise max_length",
+            )
+
+
+def _pieces(text: str, spans: Iterable[tuple[int, int]]) -> list[str]:
+    """`text`, cut at both ends of each span."""
+    cuts = [0, *(edge for span in spans for edge in span), len(text)]
+    return [text[begin:end] for begin, end in zip(cuts, cuts[1:], strict=False) if end > begin]
