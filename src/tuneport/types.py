@@ -61,22 +61,22 @@ class Hyperparameters(Model):
 
     @field_validator("epochs", "batch_size", "max_length", "lora_rank")
     @classmethod
-    def _at_least_one(cls, value: int | str) -> int | str:
-        if value != "auto" and value < 1:
+    def _at_least_one(cls, value: int | Auto) -> int | Auto:
+        if not isinstance(value, str) and value < 1:
             raise ValueError("must be at least 1, or auto")
         return value
 
     @field_validator("learning_rate", "learning_rate_multiplier", "lora_alpha", "beta")
     @classmethod
-    def _above_zero(cls, value: float | str) -> float | str:
-        if value != "auto" and not value > 0:
+    def _above_zero(cls, value: float | Auto) -> float | Auto:
+        if not isinstance(value, str) and not value > 0:
             raise ValueError("must be above 0, or auto")
         return value
 
     @field_validator("warmup_ratio", "lora_dropout", "weight_decay")
     @classmethod
-    def _share(cls, value: float | str) -> float | str:
-        if value != "auto" and not 0 <= value < 1:
+    def _share(cls, value: float | Auto) -> float | Auto:
+        if not isinstance(value, str) and not 0 <= value < 1:
             raise ValueError("must be at least 0 and below 1, or auto")
         return value
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.backends.conftest import KEYS, settings_for
 from tests.contract import BackendContract, Case, prepared_chats
 from tests.emulators import OpenAIEmulator, TogetherEmulator
+from tests.emulators.conformance import specification
 from tuneport.backends import open_backend
 from tuneport.backends.fake import FakeBackend
 from tuneport.backends.fake_jobs import Fault
@@ -32,7 +34,20 @@ class TestFake(BackendContract):
         )
 
 
+def assert_conforming(emulator: OpenAIEmulator | TogetherEmulator) -> None:
+    """Each request, and each answer that was not made to go wrong, is as the vendor's published document says."""
+    document = specification(emulator.name)
+    if document is not None:  # it is not part of the project
+        exchanges = [item for item in emulator.log if item.fault is None and not item.path.startswith("/_storage")]
+        assert [complaint for item in exchanges for complaint in document.complaints(item)] == []
+
+
 class TestOpenAI(BackendContract):
+    @pytest.fixture(autouse=True)
+    def conforming(self, openai: OpenAIEmulator) -> Iterator[None]:
+        yield
+        assert_conforming(openai)
+
     @pytest.fixture
     def case(self, openai: OpenAIEmulator, tmp_path: Path) -> Case:
         data = prepared_chats(tmp_path)
@@ -53,6 +68,11 @@ class TestOpenAI(BackendContract):
 
 
 class TestTogether(BackendContract):
+    @pytest.fixture(autouse=True)
+    def conforming(self, together: TogetherEmulator) -> Iterator[None]:
+        yield
+        assert_conforming(together)
+
     @pytest.fixture
     def case(self, together: TogetherEmulator, tmp_path: Path) -> Case:
         data = prepared_chats(tmp_path)

@@ -113,7 +113,7 @@ def starts(backend: LocalBackend, run_id: str) -> list[int]:
 
 def running(backend: LocalBackend, run_id: str, count: int = 1) -> int:
     """Wait until the child was started `count` times and says that it runs; its pid."""
-    until(lambda: len(starts(backend, run_id)) >= count and backend.fetch(run_id).raw_status == "running")
+    until(lambda: backend.fetch(run_id).raw_status == "running" and len(starts(backend, run_id)) >= count)
     return starts(backend, run_id)[-1]
 
 
@@ -211,7 +211,9 @@ def test_many_who_fetch_at_once_start_one_child(open_stub, submit) -> None:
     backend = open_stub('say("running"); wait()')
     run_id = submit(backend).remote_id
     for round_number in range(2, 5):
-        os.kill(running(backend, run_id, round_number - 1), signal.SIGKILL)
+        pid = running(backend, run_id, round_number - 1)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda pid=pid: local_process.start_time(pid) is None)
         barrier = threading.Barrier(8)
 
         def fetch(_: int, barrier: threading.Barrier = barrier) -> JobState:

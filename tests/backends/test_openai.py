@@ -14,6 +14,7 @@ from tests.emulators import OpenAIEmulator
 from tuneport.backends.openai import TOKEN_KEY
 from tuneport.backends.openai_jobs import metrics_of_csv, state_of
 from tuneport.errors import ConfigError, DatasetError, NotFoundError, RejectedError, UnsupportedError
+from tuneport.manifests import Limit
 from tuneport.types import Adapter, Hyperparameters, JobStatus, Method, PreparedData, TuneSpec
 
 MODEL = "gpt-4.1-mini-2025-04-14"
@@ -192,6 +193,20 @@ def test_file_that_is_refused_at_upload_is_a_matter_of_the_dataset(
     with pytest.raises(DatasetError, match="not a JSONL file") as caught:
         list(connect(openai).prepare(spec, data))
     assert caught.value.path == str(data.training.path)
+
+
+def test_large_file_goes_up_in_parts_and_is_found_again(
+    openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
+) -> None:
+    backend = connect(openai)
+    small = Limit(value=100, source="sdk")
+    limits = backend.manifest.limits.model_copy(update={"max_file_bytes": small})
+    backend.manifest = backend.manifest.model_copy(update={"limits": limits})
+    first, second = (list(backend.prepare(spec, data)) for _ in range(2))
+    assert [file.id for file in first] == [file.id for file in second]
+    assert backend.read_file(first[0].id) == data.training.path.read_bytes()
+    assert openai.requests("POST", "/files") == []
+    assert len(openai.requests("POST", "/uploads")) == 2
 
 
 def test_pause_and_resume(

@@ -297,6 +297,7 @@ def test_states_on_the_way(
         seen.append(state.status)
         assert (state.tuned_model is None) == (state.status is not JobStatus.SUCCEEDED)
         assert (state.progress.seconds_left is None) == state.status.terminal
+        assert state.cost == (4.0 if state.status is JobStatus.SUCCEEDED else None)
         together.advance(60)
     finalizing = [JobStatus.FINALIZING] * 2
     assert seen == [JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.RUNNING, *finalizing, JobStatus.SUCCEEDED]

@@ -128,7 +128,9 @@ def test_blank_line_between_records(tmp_path: Path) -> None:
 def test_foreign_files(tmp_path: Path) -> None:
     packed = tmp_path / "a.jsonl"
     packed.write_bytes(gzip.compress(b"{}"))
-    assert str(problem_of(packed)) == f"{packed}: is gzip-compressed, not JSON text; unpack or convert it to .jsonl first"
+    assert (
+        str(problem_of(packed)) == f"{packed}: is gzip-compressed, not JSON text; unpack or convert it to .jsonl first"
+    )
     wide = tmp_path / "b.jsonl"
     wide.write_text(json.dumps(GOOD), encoding="utf-16")
     assert str(problem_of(wide)) == f"{wide}: is UTF-16, not UTF-8; save it as UTF-8"

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 from tuneport.errors import ProviderError, UnsupportedError
 from tuneport.types import (
@@ -151,7 +151,8 @@ class FineTuneBackend(ABC):
     ) -> Iterator[Completion]:
         """Answer many chats, in order, each as it is ready. Override where the backend batches."""
         with ThreadPoolExecutor(max_workers=8) as pool:
-            yield from pool.map(lambda messages: self.complete(model, messages, **options), conversations)
+            answers = pool.map(lambda messages: self.complete(model, messages, **options), conversations)
+            yield from cast("Iterator[Completion]", answers)  # without `stream` that is what `complete` gives
 
     def score(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], choices: Sequence[str]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import random
+import tempfile
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import tenacity
@@ -259,6 +261,15 @@ def headers_for(key: str) -> dict[str, str]:
 def remote_name(file: DataFile) -> str:
     """The name under which a file is uploaded: of its content alone, so that it is found again."""
     return f"tuneport-{file.sha256[:32]}.jsonl"
+
+
+@contextmanager
+def named_link(file: DataFile) -> Iterator[Path]:
+    """A path that ends in the file's remote name, for uploads that take their name from the path."""
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / remote_name(file)
+        link.symlink_to(file.path.absolute())
+        yield link
 
 
 def merge_provider_options(backend: str, request: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,10 +125,8 @@ class Run:
 
     def supervise(self) -> None:
         """Start a child that was never started, restart a dead one, end a cancelled one, give up on a hopeless one."""
-        if self.alive():
+        if self._seen_alive() or self._finished():
             self._kill_if_cancel_is_overdue()
-            return
-        if self._finished():
             return
         with local_process.locked(self.folder / "spawn.lock"):
             if self._holds_its_lock() or self._finished():

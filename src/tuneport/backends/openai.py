@@ -19,6 +19,7 @@ from tuneport.backends.hosted import (
     HostedBackend,
     headers_for,
     merge_provider_options,
+    named_link,
     refuse_hyperparameters,
     remote_name,
 )
@@ -113,6 +114,13 @@ class OpenAIBackend(HostedBackend):
         for known in self.client.files.list(purpose="fine-tune"):
             if known.filename == name and known.bytes == file.bytes and known.status != "error":
                 return str(known.id)
+        limit = self.manifest.limits.max_file_bytes
+        if limit is not None and file.bytes > limit.value:
+            with named_link(file) as link:
+                upload = self.client.uploads.upload_file_chunked(
+                    file=link, bytes=file.bytes, mime_type="text/jsonl", purpose="fine-tune"
+                )
+            return str(upload.file.id)
         with file.path.open("rb") as content:
             return str(self.client.files.create(file=(name, content), purpose="fine-tune").id)
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from tuneport.backends.hosted import (
     HostedBackend,
     headers_for,
     merge_provider_options,
+    named_link,
     parameters_of,
     refuse_hyperparameters,
     remote_name,
@@ -130,10 +130,7 @@ class TogetherBackend(HostedBackend):
         for known in self.client.files.list().data:
             if known.filename == name and known.bytes == file.bytes and known.processing_status != "FAILED":
                 return str(known.id)
-        # The SDK takes the remote name from the path, and the name has to follow from the content.
-        with tempfile.TemporaryDirectory() as folder:
-            link = Path(folder) / name
-            link.symlink_to(file.path.absolute())
+        with named_link(file) as link:
             return str(self.client.files.upload(link, purpose="fine-tune", check=False).id)
 
     def _validated(self, file_id: str, file: DataFile) -> bool:

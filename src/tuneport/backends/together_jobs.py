@@ -33,7 +33,6 @@ _DETAILS = (
     "suffix",
     "training_file",
     "validation_file",
-    "total_price",  # its unit is not documented, so it is no `cost`
     "queue_depth",
     "early_stopped",
     "adapter_object_name",
@@ -58,6 +57,7 @@ def state_of(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, An
         created_at=timestamp(job.get("created_at")),
         finished_at=timestamp(job.get("updated_at")) if status.terminal else None,
         trained_tokens=job.get("token_count"),
+        cost=_cost_of(status, job.get("total_price")),
         progress=Progress(
             step=job.get("steps_completed"),
             total_steps=job.get("total_steps"),
@@ -68,6 +68,11 @@ def state_of(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, An
         hyperparameters={name: job[name] for name in _HYPERPARAMETERS if job.get(name) is not None},
         details={name: job[name] for name in _DETAILS if job.get(name) not in (None, "")},
     )
+
+
+def _cost_of(status: JobStatus, total_price: int | None) -> float | None:
+    """The specification names no unit; the vendor's own command line (together 3.1.1) reads billionths of a dollar."""
+    return total_price / 1e9 if status.terminal and total_price is not None else None
 
 
 def _error_of(status: JobStatus, job: dict[str, Any]) -> JobError | None:

@@ -1,4 +1,4 @@
-"""check, convert: the dataset."""
+"""check, split, convert: the dataset."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tuneport.cli import output
 
 
 def register(app: typer.Typer) -> None:
-    for command in (check, convert):
+    for command in (check, split, convert):
         app.command()(command)
 
 
@@ -33,6 +33,25 @@ def check(
         print_report(report)
     if not report.ok:
         raise typer.Exit(2)
+
+
+def split(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The file to split.", show_default=False)],
+    share: Annotated[float, typer.Option(help="How much to hold out; 0.1 to 0.2 is usual.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same rows.")] = 0,
+    out: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")] = Path("."),
+    format_: Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")] = None,
+    json_: output.Json = False,
+) -> None:
+    """Hold rows out for validation: by class, with the same input on one side only."""
+    from tuneport.data.split import split as run
+
+    made = run(dataset, share, seed, folder=out, format=format_)
+    if output.as_json:
+        output.document(made.as_dict())
+        return
+    print(f"{made.train_rows:,} records to train on: {made.train}")
+    print(f"{made.validation_rows:,} records held out: {made.validation}")
 
 
 def convert(

@@ -11,6 +11,8 @@ from tuneport import __version__
 from tuneport.cli import backends, costs, data, demo, jobs, output
 from tuneport.errors import TuneportError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="tuneport",
     help="Portable fine-tuning: one dataset, one call, any backend.",
@@ -46,15 +48,15 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     output.reset()
     try:
-        return app(args=arguments, standalone_mode=False) or 0
+        code: int = app(args=arguments, standalone_mode=False) or 0
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            output.note(output.interrupted or "stopped")
+        return code
     except TuneportError as error:
         if output.debug:
             raise
         output.print_error(error)
         return error.exit_code
-    except KeyboardInterrupt:
-        output.note(output.interrupted or "stopped")
-        return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader (head, less) went away: nothing left to tell anybody
         return 0
@@ -81,3 +83,7 @@ def _click_error(error: Exception) -> int:
 def run() -> None:
     """The console script."""
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

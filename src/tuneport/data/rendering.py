@@ -212,9 +212,9 @@ class Renderer:
 
     def _end(self, text: str, begin: int, end: int) -> int:
         """The end of a turn without what the template puts after its last token: inference stops before that."""
-        marker = max((text.rfind(token, begin, end) + len(token), token) for token in self._end_tokens)
-        if text.rfind(marker[1], begin, end) >= 0 and not text[marker[0] : end].strip():
-            return marker[0]
+        found = [(at + len(token)) for token in self._end_tokens if (at := text.rfind(token, begin, end)) >= 0]
+        if found and not text[max(found) : end].strip():
+            return max(found)
         return end
 
     def _end_by_token(self, text: str, begin: int, index: int) -> int:

@@ -63,6 +63,7 @@ class Workspace:
         """
         planned = self.plan(spec, backend=backend)
         choice = planned.chosen
+        assert choice.model is not None  # `choose` gives no backend that does not offer the model
         if planned.third_party and not allow_personal_data:
             _refuse_personal_data(spec, choice.backend)
         spec = spec.model_copy(

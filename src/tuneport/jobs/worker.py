@@ -278,9 +278,13 @@ class Worker:
         return self.store.write(row.id, self.owner, **values)
 
     def _fail(self, row: JobRow, error: TuneportError) -> JobRow:
-        fault = "provider" if error.exit_code == 3 else "user"
         code = getattr(error, "code", None) or type(error).__name__
-        failure = JobError(code=code, message=str(error), fault=fault, retryable=getattr(error, "retryable", False))
+        failure = JobError(
+            code=code,
+            message=str(error),
+            fault="provider" if error.exit_code == 3 else "user",
+            retryable=getattr(error, "retryable", False),
+        )
         self._tell(row, str(error), level="error", type_="failed")
         return self._write(
             row, status=JobStatus.FAILED, error=failure.model_dump(mode="json"), finished_at=now(), note=None

@@ -1,0 +1,129 @@
+"""The base model, its tokenizer and its adapter, on the device and in the precision that this machine does best."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+
+from tuneport.errors import ConfigError
+from tuneport.types import Adapter
+
+CHECKPOINTING_FROM_PARAMETERS = 1_000_000_000
+"""Below it, activations of a usual batch fit beside the weights, and recomputing them costs a third more time."""
+
+# What a run uses where its request leaves `auto`. The parent resolves by model and data; these are for runs without.
+DEFAULTS: dict[str, int | float] = {
+    "epochs": 3,
+    "batch_size": 8,
+    "learning_rate": 2e-4,
+    "warmup_ratio": 0.05,
+    "weight_decay": 0.0,
+    "lora_rank": 16,
+    "lora_alpha": 32,
+    "lora_dropout": 0.0,
+    "beta": 0.1,
+}
+
+
+@dataclass(frozen=True)
+class Device:
+    """`precision` is bf16, fp16 or fp32: that of the matrix products; adapters are kept in fp32."""
+
+    name: str
+    precision: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[self.precision]
+
+
+def resolved(hyperparameters: dict[str, Any]) -> dict[str, Any]:
+    """Numbers only; `max_length` may stay None: then the model's own limit holds."""
+    given = {name: value for name, value in hyperparameters.items() if value not in (None, "auto")}
+    return DEFAULTS | {"max_length": None} | given
+
+
+def choose_device(precision: str | None = None) -> Device:
+    """CUDA, Apple's GPU or the CPU. `precision` overrules what is fastest there."""
+    if torch.cuda.is_available():
+        name, best = "cuda", "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    elif torch.backends.mps.is_available():
+        name, best = "mps", "fp32"
+    else:
+        name, best = "cpu", "bf16" if _cpu_is_faster_in_bf16() else "fp32"
+    return Device(name, precision or best)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder} holds no usable tokenizer: {_first_line(error)}; fetch the model again") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(folder: Path, device: Device, adapter: Adapter, *, attention: str = "sdpa") -> PreTrainedModel:
+    """Full fine-tuning loads fp32 weights, since updates are smaller than what bf16 can tell apart."""
+    arguments: dict[str, Any] = {"dtype": device.dtype, "attn_implementation": attention}
+    if adapter is Adapter.FULL:
+        arguments["dtype"] = torch.float32
+    if adapter is Adapter.QLORA:
+        compute = torch.float32 if device.precision == "fp32" else device.dtype
+        arguments["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+        )
+        arguments["device_map"] = {"": device.name}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, **arguments)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the base model in {folder} cannot be loaded: {_first_line(error)}") from error
+    return model if adapter is Adapter.QLORA else model.to(device.name)
+
+
+def lora_config(numbers: dict[str, Any], targets: str | list[str] | None = None) -> LoraConfig:
+    return LoraConfig(
+        r=int(numbers["lora_rank"]),
+        lora_alpha=numbers["lora_alpha"],
+        lora_dropout=numbers["lora_dropout"],
+        target_modules=targets or "all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def context_length(folder: Path) -> int | None:
+    """The model's limit in tokens, or None where its config names none."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder).get_text_config()
+    limit = getattr(config, "max_position_embeddings", None)
+    return int(limit) if limit else None
+
+
+def _cpu_is_faster_in_bf16() -> bool:
+    """Ask the processor by a matrix product of a small model's size: names and flags say little about speed."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        left, right = torch.ones(256, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype)
+        tries = []
+        for _ in range(8):
+            begun = time.perf_counter()
+            torch.nn.functional.linear(left, right)
+            tries.append(time.perf_counter() - begun)
+        seconds[dtype] = min(tries)
+    return seconds[torch.bfloat16] * 1.25 < seconds[torch.float32]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

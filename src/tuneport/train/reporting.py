@@ -1,0 +1,131 @@
+"""What the trainer tells while it runs: progress, metrics, events, checkpoints; and when it is to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from tuneport.train.failures import LossNotFiniteError
+from tuneport.train.run_folder import RunFolder
+from tuneport.types import JobStatus, MetricPoint, Progress, now
+
+EVENTS_PER_RUN = 60  # a step event each, at most: thousands of steps would drown the others
+STEPS_FOR_RATE = 20
+
+
+class Counter:
+    """Tokens that went through the model: of all rows, padding left out, a shared beginning counted for each row."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+
+
+class RunReporter(TrainerCallback):
+    def __init__(self, run: RunFolder, counter: Counter, stop: Callable[[], bool], learning_rate: float) -> None:
+        self.run, self.counter, self.stop, self.learning_rate = run, counter, stop, learning_rate
+        self.stopped = False
+        self._marks: list[tuple[float, int, int]] = []  # time, step, tokens
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any
+    ) -> None:
+        self.run.update(status=JobStatus.RUNNING, progress=Progress(step=state.global_step, total_steps=state.max_steps))
+        resumed = f", going on from step {state.global_step}" if state.global_step else ""
+        self.run.event(f"Fine-tuning job started{resumed}")
+        self._mark(state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
+        self._mark(state.global_step)
+        if self.stop():
+            self.stopped = True
+            control.should_training_stop = True
+            control.should_save = control.should_evaluate = False
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **rest: Any
+    ) -> None:
+        logs = logs or {}
+        if "loss" in logs:
+            self._report_step(state, logs)
+        elif "eval_loss" in logs:
+            accuracy = logs.get("eval_mean_token_accuracy")
+            point = MetricPoint(
+                step=state.global_step, epoch=state.epoch, valid_loss=logs["eval_loss"], valid_accuracy=accuracy
+            )
+            self.run.metric(point)
+            self.run.event(f"Step {state.global_step}/{state.max_steps}: validation loss={logs['eval_loss']:.2f}")
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
+        written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        folder = self.run.publish_checkpoint(written, state.global_step)
+        self.run.event(f"Checkpoint created at step {state.global_step}", path=str(folder), step=state.global_step)
+
+    def _report_step(self, state: TrainerState, logs: dict[str, Any]) -> None:
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise LossNotFiniteError(
+                f"the loss became {loss} at step {state.global_step}; lower the learning rate (now "
+                f"{self.learning_rate:g}) or look for broken rows with `tuneport check`"
+            )
+        rate, seconds_left = self._rate(state.max_steps)
+        accuracy = logs.get("mean_token_accuracy")
+        names = {"grad_norm": "gradient_norm", "rewards/accuracies": "reward_accuracy", "rewards/margins": "reward_margin"}
+        self.run.metric(
+            MetricPoint(
+                step=state.global_step,
+                epoch=state.epoch,
+                train_loss=loss,
+                train_accuracy=accuracy,
+                learning_rate=logs.get("learning_rate"),
+                tokens_per_second=rate,
+                extra={new: float(logs[old]) for old, new in names.items() if old in logs},
+            )
+        )
+        progress = Progress(
+            step=state.global_step,
+            total_steps=state.max_steps,
+            epoch=state.epoch,
+            train_loss=loss,
+            tokens_per_second=rate,
+            seconds_left=seconds_left,
+        )
+        self.run.progress(progress, self.counter.tokens)
+        every = max(1, math.ceil(state.max_steps / EVENTS_PER_RUN))
+        if state.global_step % every == 0 or state.global_step in (1, state.max_steps):
+            self.run.event(
+                f"Step {state.global_step}/{state.max_steps}: training loss={loss:.2f}",
+                type="metrics",
+                step=state.global_step,
+                train_loss=loss,
+                total_steps=state.max_steps,
+                **({} if accuracy is None else {"train_mean_token_accuracy": accuracy}),
+            )
+
+    def _mark(self, step: int) -> None:
+        self._marks = [*self._marks[-STEPS_FOR_RATE:], (time.monotonic(), step, self.counter.tokens)]
+
+    def _rate(self, total_steps: int) -> tuple[float | None, float | None]:
+        """Tokens a second over the last steps, and the seconds that the remaining ones will take at their pace."""
+        (begun, first, tokens), (ended, last, more) = self._marks[0], self._marks[-1]
+        if last <= first or ended <= begun:
+            return None, None
+        seconds = ended - begun
+        return round((more - tokens) / seconds, 1), round((total_steps - last) * seconds / (last - first), 1)
+
+
+def start_record(run: RunFolder, numbers: dict[str, Any], device: Any, model: Any) -> None:
+    """Write down what is about to be trained: resolved numbers, sizes, device."""
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    run.update(
+        started_at=run.state.get("started_at") or now().isoformat(),
+        hyperparameters=numbers,
+        trainable_parameters=trainable,
+        total_parameters=model.num_parameters() if hasattr(model, "num_parameters") else None,
+        device=device.name,
+        precision=device.precision,
+    )

@@ -1,0 +1,174 @@
+"""Supervised fine-tuning: rows rendered here, trained by TRL's SFTTrainer, the loss over answers only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+
+from tuneport.data.rendering import IGNORED, Rendered, Renderer
+from tuneport.train import packing
+from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS, Device, load_model, lora_config
+from tuneport.train.reporting import Counter
+from tuneport.types import Adapter
+
+ROWS_TO_TRY_PACKING = 4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a trainer needs beside its data. `working` is where it may write; `callbacks` report and stop it."""
+
+    folder: Path
+    device: Device
+    adapter: Adapter
+    numbers: dict[str, Any]
+    options: dict[str, Any]
+    seed: int
+    working: Path
+    note: Callable[[str], None]
+
+
+def sft_trainer(
+    recipe: Recipe, renderer: Renderer, rows: Sequence[Rendered], valid: Sequence[Rendered], counter: Counter
+) -> SFTTrainer:
+    training, validation = [_trimmed(row) for row in rows], [_trimmed(row) for row in valid]
+    batch_size = int(recipe.numbers["batch_size"])
+    # On a GPU the padding of a length-grouped batch costs less than attention over a pack.
+    per_pack = packing.rows_per_pack(training, batch_size) if recipe.device.name == "cpu" else 1
+    attention = "eager" if per_pack > 1 else "sdpa"  # SDPA with a mask is several times slower on CPUs
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, attention=attention)
+    dtype = next(model.parameters()).dtype
+    if per_pack > 1 and not _packs(model, training, dtype):
+        recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")
+        per_pack = 1
+    collator = packing.PackingCollator(dtype) if per_pack > 1 else _padding(renderer)
+    micro_batch = per_pack if per_pack > 1 else _micro_batch(recipe.device, training, batch_size)
+    trainer = AnswerTrainer(
+        model=model,
+        args=SFTConfig(
+            **training_arguments(recipe, model, micro_batch),
+            max_length=None,  # lengths are checked while rendering
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        train_dataset=Dataset.from_list(training),
+        eval_dataset=Dataset.from_list(validation) if validation else None,
+        data_collator=collator,
+        processing_class=renderer.tokenizer,
+        peft_config=None if recipe.adapter is Adapter.FULL else lora_config(recipe.numbers, _targets(recipe)),
+    )
+    trainer.counter = counter
+    return trainer
+
+
+class AnswerTrainer(SFTTrainer):
+    """SFTTrainer whose LM head computes only positions that are trained on.
+
+    Elsewhere than on Triton's devices TRL scores every position: for an answer of 3 tokens in 50 and a vocabulary of
+    49 k that is the larger part of a small model's step.
+    """
+
+    counter: Counter
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        useful_tokens = int(inputs.pop("useful_tokens"))
+        if self.model.training:
+            self.counter.tokens += useful_tokens
+        labels = inputs["labels"][:, 1:]
+        trained = labels != IGNORED
+        columns = trained.any(dim=0).nonzero().flatten()
+        if labels.device.type == "cuda" or 2 * len(columns) > labels.shape[1]:
+            if inputs["attention_mask"].dim() == 4:  # SFTTrainer counts tokens in it
+                inputs["attention_mask"] = inputs["attention_mask"]
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        outputs = model(**inputs, use_cache=False, logits_to_keep=columns)
+        chosen, targets = outputs.logits[trained[:, columns]].float(), labels[trained]
+        count = len(targets) if num_items_in_batch is None else num_items_in_batch
+        loss = F.cross_entropy(chosen, targets, reduction="sum") / max(1, int(count))
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        metrics["mean_token_accuracy"].append((chosen.argmax(-1) == targets).float().mean().item())
+        return (loss, outputs) if return_outputs else loss
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> Any:
+        with torch.no_grad():
+            return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """No card in every checkpoint."""
+
+
+def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str, Any]:
+    """What SFT and DPO have in common, as TrainingArguments."""
+    numbers, batch_size = recipe.numbers, int(recipe.numbers["batch_size"])
+    large = model.num_parameters() >= CHECKPOINTING_FROM_PARAMETERS
+    return {
+        "output_dir": str(recipe.working),
+        "num_train_epochs": numbers["epochs"],
+        "per_device_train_batch_size": micro_batch,
+        "per_device_eval_batch_size": micro_batch,
+        "gradient_accumulation_steps": batch_size // micro_batch,
+        "learning_rate": numbers["learning_rate"],
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": numbers["warmup_ratio"],  # below 1 it is a share of the steps
+        "weight_decay": numbers["weight_decay"],
+        "max_grad_norm": 1.0,
+        # Adapters stay in fp32 beside a bf16 base; PEFT casts, so that autocast (slow on CPUs) is for GPUs only.
+        "bf16": recipe.device.precision == "bf16" and recipe.device.name == "cuda",
+        "fp16": recipe.device.precision == "fp16" and recipe.device.name == "cuda",
+        "use_cpu": recipe.device.name == "cpu",
+        "gradient_checkpointing": recipe.options.get("gradient_checkpointing", large),
+        "train_sampling_strategy": "random" if recipe.device.name == "cpu" else "group_by_length",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "epoch",
+        "eval_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": recipe.device.name == "cuda",
+        "seed": recipe.seed,
+    }
+
+
+def _trimmed(row: Rendered) -> dict[str, list[int]]:
+    """Up to the last trained token: nothing after it has any effect."""
+    end = max(index for index, label in enumerate(row.labels) if label != IGNORED) + 1
+    return {"input_ids": row.input_ids[:end], "labels": row.labels[:end]}
+
+
+def _packs(model: Any, rows: Sequence[dict[str, Any]], dtype: torch.dtype) -> bool:
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        return False  # sliding windows and state-space layers look at order, not at our mask
+    model.eval()
+    agreed = packing.agrees(model, rows[:ROWS_TO_TRY_PACKING], dtype)
+    model.train()
+    return agreed
+
+
+def _padding(renderer: Renderer) -> packing.PaddingCollator:
+    return packing.PaddingCollator(renderer.tokenizer.pad_token_id)
+
+
+def _micro_batch(device: Device, rows: Sequence[dict[str, Any]], batch_size: int) -> int:
+    """On CPUs a row of packing size keeps all cores busy by itself, and needs no padding."""
+    longest = max(len(row["input_ids"]) for row in rows)
+    budget = packing.MAX_TOKENS if device.name == "cpu" else 8192
+    fitting = max(1, budget // longest)
+    return max(count for count in range(1, batch_size + 1) if batch_size % count == 0 and count <= fitting)
+
+
+def _targets(recipe: Recipe) -> str | list[str] | None:
+    return recipe.options.get("lora_target_modules")

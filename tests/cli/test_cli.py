@@ -1,0 +1,239 @@
+"""The command line as people and scripts use it: documents, exit codes, and one line for everything that is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import FIXTURES
+from tests.emulators.openai import OpenAIEmulator
+from tests.emulators.together import TogetherEmulator
+from tuneport.cli.main import main
+
+TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
+Run = Callable[..., tuple[int, Any, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process: exit code, stdout (parsed where it is to be JSON), stderr."""
+
+    def command(*arguments: str) -> tuple[int, Any, str]:
+        code = main(list(arguments))
+        out, error = capsys.readouterr()
+        return code, json.loads(out) if "--json" in arguments else out, error
+
+    return command
+
+
+@pytest.fixture
+def providers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, OpenAIEmulator | TogetherEmulator]]:
+    with OpenAIEmulator() as openai, TogetherEmulator() as together:
+        monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", openai.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", openai.key)
+        monkeypatch.setenv("TUNEPORT_TOGETHER_BASE_URL", together.base_url)
+        monkeypatch.setenv("TOGETHER_API_KEY", together.key)
+        yield {"openai": openai, "together": together}
+
+
+def test_one_command_any_backend_the_same_document(
+    run: Run, providers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = {}
+    for name in ("fake", "openai", "together"):
+        monkeypatch.setenv("TUNEPORT_BACKEND", name)
+        code, document, error = run("submit", TRAIN, "--model", "support-intents", "--wait", "--json")
+        assert code == 0, error
+        documents[name] = document
+    for name, document in documents.items():
+        assert document["backend"] == name
+        assert document["status"] == "succeeded" and document["tuned_model"]
+    shapes = {tuple(_shape(document)) for document in documents.values()}
+    assert len(shapes) == 1
+    assert providers["openai"].jobs_created == providers["together"].jobs_created == 1
+    code, listed, _ = run("jobs", "--json")
+    assert [row["backend"] for row in listed["data"]] == ["together", "openai", "fake"]
+
+
+def _shape(document: dict[str, Any]) -> list[str]:
+    fixed = ("dataset", "hyperparameters", "progress")
+    inner = [f"{key}.{name}" for key in fixed for name in sorted(document[key])]
+    return sorted(document) + inner
+
+
+def test_every_command_prints_one_document(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
+    _, job, _ = run("submit", TRAIN, "--model", "m", "--wait", "--json")
+    for arguments in (
+        ["check", TRAIN],
+        ["split", TRAIN, "-o", str(tmp_path)],
+        ["convert", TRAIN, "--to", "alpaca", "-o", str(tmp_path / "out.jsonl")],
+        ["compare", TRAIN, "--model", "support-intents"],
+        ["jobs"],
+        ["show", job["id"]],
+        ["watch", job["id"]],
+        ["logs", job["id"]],
+        ["metrics", job["id"]],
+        ["cancel", job["id"]],
+        ["chat", job["id"], "Where is my parcel?"],
+        ["backends"],
+        ["doctor"],
+    ):
+        code, document, error = run(*arguments, "--json")
+        assert code == 0, (arguments, error)
+        assert isinstance(document, dict), arguments
+
+
+def test_the_same_commands_print_for_people_in_80_columns(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run("submit", TRAIN, "--model", "m", "--wait")
+    assert code == 0
+    job = out.split()[0]
+    for arguments in (["check", TRAIN], ["compare", TRAIN], ["jobs"], ["metrics", job], ["backends"], ["logs", job]):
+        code, out, error = run(*arguments)
+        assert code == 0, (arguments, error)
+        assert out.strip() and max(map(len, out.splitlines())) <= 80, arguments
+
+
+def test_compare_has_a_row_for_each_provider_with_its_facts(run: Run) -> None:
+    _, document, _ = run("compare", TRAIN, "--model", "support-intents", "--json")
+    rows = {row["backend"]: row for row in document["choices"]}
+    assert set(rows) == {"local", "openai", "together"}
+    for name in ("openai", "together"):
+        assert rows[name]["training"]["expected"] > 0
+        assert rows[name]["inference_per_month"]["expected"] > 0
+        assert rows[name]["priced_on"] and rows[name]["training"]["source"]
+        assert rows[name]["duration"]["unavailable"]
+    assert rows["openai"]["retires"] == "2027-01-14"
+    assert rows["local"]["training"]["expected"] == 0 and rows["local"]["duration"]["expected_seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        ("", "is empty"),
+        ("directory", "is a directory"),
+        ("broken on line 7", "data.jsonl:7"),
+        ("no answer", "data.jsonl:3"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "submit"])
+def test_a_bad_dataset_is_one_line_and_starts_nothing(
+    run: Run, tmp_path: Path, command: str, content: str | None, message: str
+) -> None:
+    path = tmp_path / "data.jsonl"
+    good = Path(TRAIN).read_text().splitlines()[:20]
+    if content == "directory":
+        path.mkdir()
+    elif content is not None:
+        rows = {
+            "": [],
+            "broken on line 7": good[:6] + [good[6][:-3]] + good[7:],
+            "no answer": good[:2] + ['{"messages": [{"role": "user", "content": "Hello?"}]}'] + good[3:],
+        }[content]
+        path.write_text("".join(row + "\n" for row in rows))
+    arguments = [command, str(path)] + (["--model", "support-intents", "--backend", "fake"] if command == "submit" else [])
+    code, out, error = run(*arguments)
+    assert code == 2
+    told = error if command == "submit" or content in (None, "", "directory") else out
+    assert message in told.replace("\n", " ") or message.rpartition(":")[2] in told
+    if command == "submit":
+        assert error.count("\n") == 1 and error.startswith("error: ")
+        assert run("jobs", "--json")[1]["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["submit", TRAIN, "--model", "gpt-5-turbo", "--backend", "openai"], 2, "OpenAI does not offer gpt-5-turbo"),
+        (["submit", TRAIN, "--model", "support-intents", "--backend", "nowhere"], 2, "'nowhere'"),
+        (["submit", TRAIN, "--model", "support-intents", "--backend", "together"], 2, "TOGETHER_API_KEY"),
+        (["submit", TRAIN, "--model", "m", "-b", "fake", "--set", "epochs=0"], 2, "epochs: must be at least 1"),
+        (["submit", TRAIN, "--model", "m", "-b", "fake", "--set", "epoch=1"], 2, "there is no 'epoch'"),
+        (["submit", TRAIN, "--model", "m", "-b", "fake", "--set", "epochs"], 2, "is not NAME=VALUE"),
+        (["submit", TRAIN, "--model", "m", "-b", "fake", "--budget", "1"], 2, "budget"),
+        (["show", "job-none"], 3, "no job 'job-none' here"),
+        (["convert", TRAIN, "--to", "nonsense", "-o", "x.jsonl"], 2, "nonsense"),
+        (["compare", TRAIN, "--traffic-in", "many"], 2, "--traffic-in 'many' is no number of tokens"),
+        (["compare", TRAIN, "--model", "no-such-model"], 2, "no-such-model"),
+        (["submit", TRAIN], 2, "--model"),
+        (["frobnicate"], 2, "frobnicate"),
+    ],
+)
+def test_a_wrong_command_is_told_and_has_the_right_exit_code(
+    run: Run, arguments: list[str], code: int, message: str
+) -> None:
+    got, out, error = run(*arguments)
+    assert (got, out) == (code, "")
+    assert message in error and error.startswith("error: ") and "Traceback" not in error
+
+
+def test_an_error_is_a_document_too(run: Run) -> None:
+    code, document, error = run("show", "job-none", "--json")
+    assert code == 3 and document["error"]["type"] == "NotFoundError" and error.startswith("error: ")
+
+
+def test_a_server_that_is_down_leaves_a_job_that_tells_the_truth(
+    run: Run, monkeypatch: pytest.MonkeyPatch, isolated: Path
+) -> None:
+    (isolated / "tuneport.toml").write_text("[backends.openai.options]\ntimeout = 1.0\n")
+    monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-secret")
+    monkeypatch.setattr("tuneport.backends.hosted._TRIES", 1)
+    code, out, error = run("submit", TRAIN, "--model", "support-intents", "--backend", "openai")
+    assert code == 3 and "cannot be reached" in error and "sk-secret" not in error
+    _, listed, _ = run("jobs", "--json")
+    (job,) = listed["data"]
+    assert job["status"] == "preparing" and "cannot be reached" in job["note"]
+    with OpenAIEmulator() as emulator:
+        monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", emulator.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", emulator.key)
+        code, document, error = run("watch", job["id"], "--json")
+    assert code == 0 and document["status"] == "succeeded", error
+
+
+def test_a_wrong_key_is_told_with_the_variable(run: Run, providers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-wrong-wrong")
+    code, out, error = run("submit", TRAIN, "--model", "support-intents", "--backend", "openai")
+    assert code == 2 and "OPENAI_API_KEY" in error and "sk-wrong" not in error
+
+
+def test_ctrl_c_while_watching_keeps_the_job(isolated: Path) -> None:
+    """A real process, a real SIGINT; the next command goes on where the first one stopped."""
+    with OpenAIEmulator(pace=60) as emulator:
+        environment = os.environ | {"TUNEPORT_OPENAI_BASE_URL": emulator.base_url, "OPENAI_API_KEY": emulator.key}
+        command = [sys.executable, "-m", "tuneport.cli.main", "submit", TRAIN, "-m", "support-intents", "--wait"]
+        process = subprocess.Popen([*command, "-b", "openai"], env=environment, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        said = ""
+        while "validating" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "goes on with it" in rest and "Traceback" not in rest
+        job = said.split()[0].rstrip(":")
+        emulator.advance(600)
+        done = subprocess.run(
+            [sys.executable, "-m", "tuneport.cli.main", "watch", job, "--json"],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["status"] == "succeeded"
+        assert emulator.jobs_created == 1
