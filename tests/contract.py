@@ -5,8 +5,8 @@
         def case(self, settings, tmp_path):
             return Case(backend=..., spec=..., data=prepared_chats(tmp_path), patience=5.0)
 
-Where a job takes long, override `case`, `submitted` and `finished` with `scope="class"`: the tests that need a
-finished job then share one.
+Where a job takes long, override `case`, `submitted` and `finished` as class methods with `scope="class"`: the tests
+that need a finished job then share one.
 """
 
 from __future__ import annotations

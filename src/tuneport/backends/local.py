@@ -63,8 +63,8 @@ class LocalBackend(FineTuneBackend):
     """This machine. `train_command` and `infer_command` start the children; the first gets the run's folder appended,
     the second `--model FOLDER`.
 
-    Children inherit the environment without keys (`local_process.clean_environment`), so a gated model has to be
-    downloaded before (`hf download`) or reached by the token file of the hub's own login.
+    Children inherit the environment without keys (`local_process.clean_environment`). A base model that is not here
+    yet is fetched by `prepare`, in this process, which has the hub's token.
     """
 
     statuses = STATUSES
@@ -283,30 +283,36 @@ class LocalBackend(FineTuneBackend):
 
     def _serve(self, model: str) -> tuple[InferenceProcess, str | None]:
         """The child that holds the base of `model`, and the name under which it holds the adapter, if there is one."""
-        from tuneport.base_models import locate
         from tuneport.manifests import load_models, resolve_model
 
         match = _TUNED_MODEL.fullmatch(model)
         if match is None:
             base = resolve_model(model, self.name, self.manifest, load_models(), self.settings.aliases(model))
-            return self._children.get(str(locate(base, home=self.settings.home))), None
+            return self._holding(base), None
         run = self._existing(f"run-{match[1]}")
         weights = self._weights(run) if match[2] is None else run.folder / "checkpoints" / f"step-{match[2]}"
         if not weights.is_dir():
             raise NotFoundError(f"the local run {run.id} has no checkpoint of step {match[2]}", provider=self.name)
         if not (weights / "adapter_config.json").is_file():  # full fine-tuning: a base model by itself
-            return self._children.get(str(weights)), None
-        child = self._children.get(str(locate(run.request()["model_name_or_path"], home=self.settings.home)))
+            return self._children.get(str(weights), weights), None
+        child = self._holding(run.request()["model_name_or_path"])
         name = f"{run.id}-{weights.name}-{weights.stat().st_mtime_ns}"
         child.load_adapter(name, weights)
         return child, name
 
-    def _start_inference(self, model: str) -> InferenceProcess:
+    def _holding(self, name_or_path: str) -> InferenceProcess:
+        from tuneport.base_models import locate
+
+        base = locate(name_or_path, home=self.settings.home)
+        # A bundled model moves to another folder when it is first converted, and stays the same model.
+        name = str(base.folder) if base.source == "folder" else base.name
+        return self._children.get(name, base.folder)
+
+    def _start_inference(self, folder: Path) -> InferenceProcess:
         self.settings.home.mkdir(parents=True, exist_ok=True)
-        offline = {"HF_HUB_OFFLINE": "1"} if Path(model).exists() else {}
         return InferenceProcess(
-            [*self._infer_command, "--model", model],
-            self._environment() | offline,
+            [*self._infer_command, "--model", str(folder)],
+            self._environment() | {"HF_HUB_OFFLINE": "1"},
             self.settings.home,
             **self._seconds,
         )

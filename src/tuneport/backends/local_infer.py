@@ -204,25 +204,26 @@ class InferenceProcess:
 
 
 class InferenceProcesses:
-    """The children of one backend, by base model folder."""
+    """The children of one backend, one for each base model."""
 
-    def __init__(self, start: Callable[[str], InferenceProcess]) -> None:
+    def __init__(self, start: Callable[[Path], InferenceProcess]) -> None:
         self._start = start
         self._children: dict[str, InferenceProcess] = {}  # least recently used first
         self._lock = threading.Lock()
 
-    def get(self, model: str) -> InferenceProcess:
+    def get(self, name: str, folder: Path) -> InferenceProcess:
+        """The child that holds the model called `name`, started from `folder` unless there is one."""
         with self._lock:
-            child = self._children.pop(model, None)
+            child = self._children.pop(name, None)
             if child is not None and not child.alive:
                 child.close()
                 child = None
             if child is None:
-                idle = [name for name, other in self._children.items() if other.idle]
-                for name in idle[: max(0, len(self._children) + 1 - MAX_CHILDREN)]:
-                    self._children.pop(name).close()
-                child = self._start(model)
-            self._children[model] = child
+                idle = [other for other, process in self._children.items() if process.idle]
+                for other in idle[: max(0, len(self._children) + 1 - MAX_CHILDREN)]:
+                    self._children.pop(other).close()
+                child = self._start(folder)
+            self._children[name] = child
             return child
 
     def close(self) -> None:

@@ -129,11 +129,15 @@ class TokenCounter:
         )
 
     def _flush(self) -> None:
-        distinct = list({text: None for _, texts in self._waiting for text in texts})
-        encoded = self._encoding.encode_ordinary_batch(distinct, num_threads=min(4, os.cpu_count() or 1))
-        sizes = {text: len(tokens) for text, tokens in zip(distinct, encoded, strict=True)}
+        # Not encode_ordinary_batch: its future for each text costs more than the text, measured at 2.4 times as slow.
+        encode = self._encoding.encode_ordinary
+        sizes: dict[str, int] = {}
         for overhead, texts in self._waiting:
-            self.lengths.append(overhead + sum([sizes[text] for text in texts]))
+            for text in texts:
+                if text not in sizes:
+                    sizes[text] = len(encode(text))
+                overhead += sizes[text]
+            self.lengths.append(overhead)
         self._waiting.clear()
 
     def _pieces(self, record: Record) -> tuple[int, list[str]]:

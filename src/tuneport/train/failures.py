@@ -32,7 +32,9 @@ def job_error(error: BaseException) -> JobError:
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _no_space(text)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(part in text.lower() for part in _NO_MEMORY):
-        message = "the model and a batch do not fit in memory; lower batch_size, use the adapter qlora or a smaller model"
+        message = (
+            "the model and a batch do not fit in memory; lower batch_size, use the adapter qlora or a smaller model"
+        )
         return JobError(code="out_of_memory", message=f"{message} ({text[:200]})", fault="user")
     if any(part in text.lower() for part in _NO_SPACE):
         return _no_space(text)

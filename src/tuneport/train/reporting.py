@@ -34,7 +34,9 @@ class RunReporter(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any
     ) -> None:
-        self.run.update(status=JobStatus.RUNNING, progress=Progress(step=state.global_step, total_steps=state.max_steps))
+        self.run.update(
+            status=JobStatus.RUNNING, progress=Progress(step=state.global_step, total_steps=state.max_steps)
+        )
         resumed = f", going on from step {state.global_step}" if state.global_step else ""
         self.run.event(f"Fine-tuning job started{resumed}")
         self._mark(state.global_step)
@@ -74,7 +76,11 @@ class RunReporter(TrainerCallback):
             )
         rate, seconds_left = self._rate(state.max_steps)
         accuracy = logs.get("mean_token_accuracy")
-        names = {"grad_norm": "gradient_norm", "rewards/accuracies": "reward_accuracy", "rewards/margins": "reward_margin"}
+        names = {
+            "grad_norm": "gradient_norm",
+            "rewards/accuracies": "reward_accuracy",
+            "rewards/margins": "reward_margin",
+        }
         self.run.metric(
             MetricPoint(
                 step=state.global_step,

@@ -19,11 +19,12 @@ from tuneport.train.reporting import Counter
 from tuneport.types import Adapter
 
 ROWS_TO_TRY_PACKING = 4
+LOGIT_COLUMNS = 1024  # above it, logits take more memory than TRL's tiles, and skipping the rest saves little
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a trainer needs beside its data. `working` is where it may write; `callbacks` report and stop it."""
+    """What a trainer needs beside its data. `working` is where it may write."""
 
     folder: Path
     device: Device
@@ -31,6 +32,7 @@ class Recipe:
     numbers: dict[str, Any]
     options: dict[str, Any]
     seed: int
+    validates: bool
     working: Path
     note: Callable[[str], None]
 
@@ -85,9 +87,7 @@ class AnswerTrainer(SFTTrainer):
         labels = inputs["labels"][:, 1:]
         trained = labels != IGNORED
         columns = trained.any(dim=0).nonzero().flatten()
-        if labels.device.type == "cuda" or 2 * len(columns) > labels.shape[1]:
-            if inputs["attention_mask"].dim() == 4:  # SFTTrainer counts tokens in it
-                inputs["attention_mask"] = inputs["attention_mask"]
+        if labels.device.type == "cuda" or len(columns) > LOGIT_COLUMNS:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         inputs = {name: value for name, value in inputs.items() if name != "labels"}
         outputs = model(**inputs, use_cache=False, logits_to_keep=columns)
@@ -132,7 +132,7 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "epoch",
-        "eval_strategy": "no",
+        "eval_strategy": "epoch" if recipe.validates else "no",
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_num_workers": 0,

@@ -154,7 +154,7 @@ _PHONE = re.compile(
     r"(?<![\w.+/-])(?:"
     r"\+\d{1,3}[ .-]?(?:\(0?\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){1,4}"  # +49 30 1234567
     r"|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4}|1-\d{3}-\d{3}-\d{4}"  # North American
-    r"|0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,5}"  # national, with a trunk zero
+    r"|(?<!\d )0\d{2,4}[ /-]\d{3,4}[ -]?\d{3,5}(?! ?\d)"  # national, with a trunk zero
     r")(?![\w-]|[.,/]\d)"
 )
 _FICTIONAL_PHONE = re.compile(r"555\D?01\d\d$")
@@ -162,7 +162,7 @@ _FICTIONAL_PHONE = re.compile(r"555\D?01\d\d$")
 
 def _luhn(value: str) -> bool:
     digits = [int(each) for each in value if each.isdigit()]
-    if not 13 <= len(digits) <= 19 or len(set(digits)) < 3 or not _ISSUER.match(value):
+    if not 13 <= len(digits) <= 19 or len(set(digits)) < 2 or not _ISSUER.match(value):
         return False
     doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0

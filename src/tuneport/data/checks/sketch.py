@@ -74,11 +74,12 @@ def similarity(one: Sketch, other: Sketch) -> float:
     """The Jaccard index of the two texts' sets of word pairs."""
     if not one.smallest or not other.smallest:
         return 0.0
-    union = sorted({*one.smallest, *other.smallest})
-    if len(one.smallest) == SIZE or len(other.smallest) == SIZE:
-        union = union[:SIZE]
-    shared = set(one.smallest).intersection(other.smallest)
-    return sum(value in shared for value in union) / len(union)
+    union = {*one.smallest, *other.smallest}
+    shared = len(one.smallest) + len(other.smallest) - len(union)
+    if len(union) <= SIZE or (len(one.smallest) < SIZE and len(other.smallest) < SIZE):
+        return shared / len(union)
+    cut = sorted(union)[:SIZE]
+    return len(set(one.smallest).intersection(other.smallest).intersection(cut)) / SIZE
 
 
 class SketchIndex:

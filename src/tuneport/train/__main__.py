@@ -1,0 +1,70 @@
+"""`python -m tuneport.train RUN_FOLDER`: one fine-tuning run, from its request to its weights.
+
+The parent made the folder with `run.json` and may die; this process goes on. Started again after a crash, it continues
+from the newest checkpoint. Exit codes: 0 done or cancelled, 1 failed (state.json says why), 75 another child has the run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from tuneport.train.run_folder import ANOTHER_CHILD_LIVES, RunFolder
+from tuneport.types import JobStatus
+
+
+class Stop:
+    """Becomes true for good once the run is to stop: SIGTERM, or the file `cancel`."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run, self.signalled = run, False
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def __call__(self) -> bool:
+        return self.signalled or self.run.cancelled
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.signalled = True
+
+
+def main(folder: Path) -> int:
+    run = RunFolder(folder)
+    if not run.lock():
+        return ANOTHER_CHILD_LIVES
+    if run.finished:
+        return 0
+    stop = Stop(run)
+    run.clear_working()
+    try:
+        with run.device(stop) as taken:
+            if taken and not stop():
+                # Heavy imports come late, so that a run which waits for the device holds no memory.
+                from tuneport.train.recipe import train
+
+                train(run, stop)
+    except Exception as error:
+        traceback.print_exc()
+        from tuneport.train.failures import job_error
+
+        failure = job_error(error)
+        run.event(failure.message, level="error")
+        run.clear_working()
+        run.finish(JobStatus.FAILED, error=failure)
+        return 1
+    if not run.finished:
+        run.clear_working()
+        run.event("Fine-tuning job cancelled")
+        run.finish(JobStatus.CANCELLED)
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m tuneport.train RUN_FOLDER")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # a run uses one GPU; TRL refuses to see more from one process
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    sys.exit(main(Path(sys.argv[1])))

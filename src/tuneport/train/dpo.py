@@ -1,0 +1,66 @@
+"""Preference tuning: prompts and answer pairs rendered here, trained by TRL's DPOTrainer.
+
+The reference is the base model itself, with the adapter switched off: no second copy in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer
+
+from tuneport.data.rendering import RenderedPreference, Renderer
+from tuneport.errors import UnsupportedError
+from tuneport.train.loading import load_model, lora_config
+from tuneport.train.packing import MAX_TOKENS
+from tuneport.train.reporting import Counter
+from tuneport.train.sft import Recipe, training_arguments
+from tuneport.types import Adapter
+
+
+def dpo_trainer(
+    recipe: Recipe,
+    renderer: Renderer,
+    rows: Sequence[RenderedPreference],
+    valid: Sequence[RenderedPreference],
+    counter: Counter,
+) -> DPOTrainer:
+    if recipe.adapter is Adapter.FULL:
+        raise UnsupportedError("dpo trains an adapter here, so that the base can be its own reference; choose lora")
+    model = load_model(recipe.folder, recipe.device, recipe.adapter)
+    longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
+    batch_size = int(recipe.numbers["batch_size"])
+    fitting = max(1, (MAX_TOKENS if recipe.device.name == "cpu" else 8192) // (2 * longest))
+    micro_batch = max(count for count in range(1, batch_size + 1) if batch_size % count == 0 and count <= fitting)
+    arguments = training_arguments(recipe, model, micro_batch)
+    arguments["train_sampling_strategy"] = "random"  # pairs have no single length to group by
+    trainer = PairTrainer(
+        model=model,
+        args=DPOConfig(**arguments, max_length=None, beta=recipe.numbers["beta"]),
+        train_dataset=Dataset.from_list([asdict(row) for row in rows]),
+        eval_dataset=Dataset.from_list([asdict(row) for row in valid]) if valid else None,
+        processing_class=renderer.tokenizer,
+        peft_config=lora_config(recipe.numbers, recipe.options.get("lora_target_modules")),
+    )
+    trainer.counter = counter
+    return trainer
+
+
+class PairTrainer(DPOTrainer):
+    """DPOTrainer on rows that are tokenized already."""
+
+    counter: Counter
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        return dataset
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if self.model.training:
+            self.counter.tokens += int(inputs["attention_mask"].sum())
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """No card in every checkpoint."""

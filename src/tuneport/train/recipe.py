@@ -1,0 +1,93 @@
+"""The run from top to bottom: render the data, load the model, train, save the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tuneport.base_models import locate, materialise
+from tuneport.data.reading import read_records
+from tuneport.data.rendering import Renderer
+from tuneport.errors import DatasetError, DatasetProblem
+from tuneport.train.dpo import dpo_trainer
+from tuneport.train.loading import choose_device, context_length, load_tokenizer, resolved
+from tuneport.train.reporting import Counter, RunReporter, start_record
+from tuneport.train.run_folder import RunFolder
+from tuneport.train.sft import Recipe, sft_trainer
+from tuneport.types import Adapter, DataFile, JobStatus, Method
+
+
+def train(run: RunFolder, stop: Callable[[], bool]) -> None:
+    """Returns with the run succeeded, or stopped and still to be marked. Raises what went wrong."""
+    run.update(status=JobStatus.VALIDATING)
+    run.event(f"Validating training file: {run.training.path.name}")
+    spec, numbers = run.spec, resolved(run.hyperparameters)
+    folder = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
+    tokenizer = load_tokenizer(folder)
+    renderer = Renderer(tokenizer, max_length=_limit(numbers["max_length"], context_length(folder)))
+    rows = _rendered(renderer, run.training, spec.method)
+    valid = _rendered(renderer, run.validation, spec.method) if run.validation else []
+    for note in renderer.notes:
+        run.note(note)
+    run.event("Files validated, loading the model")
+    if stop():
+        return
+
+    recipe = Recipe(
+        folder=folder,
+        device=choose_device(spec.provider_options.get("precision")),
+        adapter=Adapter.LORA if spec.adapter == "auto" else spec.adapter,
+        numbers=numbers,
+        options=spec.provider_options,
+        seed=42 if spec.seed is None else spec.seed,
+        validates=bool(valid),
+        working=run.working,
+        note=run.note,
+    )
+    counter = Counter()
+    make: Any = dpo_trainer if spec.method is Method.DPO else sft_trainer
+    trainer = make(recipe, renderer, rows, valid, counter)
+    reporter = RunReporter(run, counter, stop, numbers["learning_rate"])
+    trainer.add_callback(reporter)
+    start_record(run, numbers, recipe.device, trainer.model)
+    if stop():
+        return
+
+    checkpoint = run.newest_checkpoint()
+    if checkpoint is not None:
+        step = int(checkpoint.name.removeprefix("step-"))
+        run.forget_after(step)
+        counter.tokens = int(run.state.get("trained_tokens") or 0)
+    else:
+        run.forget_after(0)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if reporter.stopped or stop():
+        return
+    _save(run, trainer, recipe.adapter, counter)
+
+
+def _save(run: RunFolder, trainer: Any, adapter: Adapter, counter: Counter) -> None:
+    run.update(status=JobStatus.FINALIZING, trained_tokens=counter.tokens)
+    written = run.working / "weights"
+    trainer.save_model(str(written))
+    name = "model" if adapter is Adapter.FULL else "adapter"
+    target = run.publish_weights(written, name)
+    run.clear_working()
+    run.event("New fine-tuned model created", path=str(target))
+    run.event("The job has successfully completed")
+    run.update(adapter=str(target))
+    run.finish(JobStatus.SUCCEEDED)
+
+
+def _rendered(renderer: Renderer, data: DataFile, method: Method) -> list[Any]:
+    records = read_records(data.path, data.format)
+    render: Any = renderer.render_preferences if method is Method.DPO else renderer.render_all
+    rows: list[Any] = render(records, path=str(data.path))
+    if not rows:
+        raise DatasetError(DatasetProblem(str(data.path), None, "", "holds no record", "add some"))
+    return rows
+
+
+def _limit(given: int | None, context: int | None) -> int | None:
+    limits = [limit for limit in (given, context) if limit is not None]
+    return min(limits) if limits else None

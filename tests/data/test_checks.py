@@ -1,0 +1,249 @@
+"""Every check finds a planted defect and leaves clean data alone."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import FIXTURES
+from tests.data.rows import chat, write
+from tuneport.data.checks import CheckReport, check
+from tuneport.data.checks.sketch import SketchIndex, similarity, sketch
+from tuneport.errors import ConfigError, DatasetError
+
+NOUNS = "parcel lamp kettle sofa radio camera ladder carpet mirror drill fridge heater blender desk clock shelf".split()
+VERBS = "arrived broke vanished leaked rattled stopped overheated faded cracked jammed sparked bent rusted tore".split()
+
+
+def sentence(seed: int, words: int = 14) -> str:
+    draw = random.Random(seed)
+    return " ".join(draw.choice(NOUNS if index % 2 else VERBS) + str(draw.randrange(60)) for index in range(words))
+
+
+def intents(count: int = 80, labels: str = "abcd") -> list[dict[str, Any]]:
+    return [chat(sentence(i), f"label_{labels[i % len(labels)]}", system="Label it.") for i in range(count)]
+
+
+def stories(count: int = 220) -> list[dict[str, Any]]:
+    return [chat(sentence(i), sentence(1_000 + i, 30)) for i in range(count)]
+
+
+def run(path: Path, rows: list[Any], **options: Any) -> CheckReport:
+    return check(write(path / "train.jsonl", rows), **options)
+
+
+def verdicts(report: CheckReport) -> dict[str, str]:
+    return {finding.check: finding.verdict.value for finding in report.findings}
+
+
+ALL_GOOD = {
+    "schema": "pass",
+    "enough": "pass",
+    "answers": "pass",
+    "duplicates": "pass",
+    "contradictions": "pass",
+    "hold-out": "pass",
+    "personal": "pass",
+    "classes": "pass",
+    "lengths": "pass",
+}
+
+
+def test_clean_data_passes_every_check(tmp_path: Path) -> None:
+    held_out = write(tmp_path / "held_out.jsonl", [chat(sentence(i), "label_a") for i in range(5_000, 5_012)])
+    for rows in (intents(), stories()):
+        report = run(tmp_path, rows, validation=held_out, context=4096)
+        assert verdicts(report) == ALL_GOOD
+        assert report.ok and report.rows == len(rows) == report.tokens.rows
+    assert report.classes is None and report.task == "style"
+
+
+def test_the_demo_dataset_is_clean_and_does_not_leak() -> None:
+    folder = FIXTURES / "datasets"
+    report = check(folder / "support_intents.train.jsonl", validation=folder / "support_intents.test.jsonl")
+    assert verdicts(report) == ALL_GOOD
+    assert report.task == "classification" and set((report.classes or {}).values()) == {30}
+
+
+def test_the_report_is_json(tmp_path: Path) -> None:
+    document = json.loads(json.dumps(run(tmp_path, [*intents(), {"messages": []}]).as_dict()))
+    assert document["format"]["format"] == "openai" and document["ok"] is False and document["rows"] == 81
+    assert document["findings"][0]["evidence"] == [
+        {"lines": [81], "text": "messages is empty; add the conversation's messages"}
+    ]
+
+
+def test_schema_problems_are_a_finding_and_the_rest_is_checked(tmp_path: Path) -> None:
+    rows = [*intents(60), "{broken", {"messages": [{"role": "user", "content": 1}]}, *intents(80)[60:]]
+    finding = run(tmp_path, rows).finding("schema")
+    assert (finding.verdict, finding.count) == ("fail", 2)
+    assert [each.lines for each in finding.evidence] == [(61,), (62,)]
+    assert verdicts(run(tmp_path, rows)) == {**ALL_GOOD, "schema": "fail", "hold-out": "warn"}
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="does not exist"):
+        check(tmp_path / "no.jsonl")
+    with pytest.raises(ConfigError, match="the task 'poetry' is not known; known tasks: classification, extraction"):
+        run(tmp_path, intents(), task="poetry")
+
+
+@pytest.mark.parametrize(
+    ("answer", "task", "minimum"),
+    [
+        (lambda i: ("yes", "no")[i % 2], "classification", 50),
+        (lambda i: json.dumps({"name": sentence(i), "count": i}), "extraction", 100),
+        (lambda i: f"```python\nprint({i})\n```", "code", 1_000),
+        (lambda i: sentence(i, 20), "style", 200),
+    ],
+)
+def test_enough_by_the_guessed_task(tmp_path: Path, answer: Any, task: str, minimum: int) -> None:
+    report = run(tmp_path, [chat(sentence(9_000 + i), answer(i)) for i in range(40)])
+    finding = report.finding("enough")
+    assert (report.task, finding.verdict) == (task, "fail")
+    assert f"fewer than the minimum of {minimum:,}" in finding.message
+
+
+def test_enough_for_the_given_task(tmp_path: Path) -> None:
+    message = run(tmp_path, intents(), task="domain").finding("enough").message
+    assert message == "80 records for domain expertise (given): fewer than the minimum of 500"
+
+
+def test_exact_duplicates_are_found_whatever_their_case_and_space(tmp_path: Path) -> None:
+    again = chat(sentence(3).upper().replace(" ", "  "), "LABEL_D ", system="label it.")
+    finding = run(tmp_path, [*intents(), again]).finding("duplicates")
+    assert (finding.verdict, finding.details["exact"], finding.details["near"]) == ("warn", 1, 0)
+    assert finding.evidence[0].lines == (4, 81)
+
+
+def test_near_duplicates_are_found(tmp_path: Path) -> None:
+    rows = stories(200)
+    for i in range(10):  # two words of 44 changed
+        question, answer = sentence(i), sentence(1_000 + i, 30).split()
+        answer[4], answer[20] = "otherwise", "somewhat"
+        rows.append(chat(question, " ".join(answer)))
+    finding = run(tmp_path, rows).finding("duplicates")
+    assert (finding.verdict, finding.details["exact"], finding.details["near"]) == ("warn", 0, 10)
+    assert finding.evidence[0].lines == (1, 201) and "alike" in finding.evidence[0].text
+
+
+def test_same_words_with_other_tools_or_rejections_are_no_duplicates(tmp_path: Path) -> None:
+    pair = {"conversations": [{"from": "human", "value": "Hi"}], "chosen": {"from": "gpt", "value": "Hello"}}
+    rows = [{**pair, "rejected": {"from": "gpt", "value": text}} for text in ("What?", "Who?")]
+    assert run(tmp_path, rows).finding("duplicates").details["exact"] == 0
+
+
+def test_contradictions_are_shown_side_by_side(tmp_path: Path) -> None:
+    rows = [*intents(), chat(sentence(0).title(), "label_c", system="Label it.")]
+    finding = run(tmp_path, rows).finding("contradictions")
+    assert (finding.verdict, finding.count, finding.evidence[0].lines) == ("fail", 1, (1, 81))
+    assert "'label_a' and 'label_c'" in finding.evidence[0].text
+    other_prompt = [*intents(), chat(sentence(0), "label_c", system="Label it in French.")]
+    assert run(tmp_path, other_prompt).finding("contradictions").verdict == "pass"
+    open_question = [*stories(), chat(sentence(0), "Something quite different, told at length.")]
+    assert run(tmp_path, open_question).finding("contradictions").verdict == "warn"
+
+
+def test_rare_and_single_classes(tmp_path: Path) -> None:
+    rows = [*intents(100, "ab"), *[chat(sentence(700 + i), "label_rare") for i in range(3)]]
+    report = run(tmp_path, rows)
+    finding = report.finding("classes")
+    assert finding.verdict == "warn" and finding.evidence[0].text == "'label_rare': 3"
+    assert "3 classes, entropy" in finding.message and "rarest 'label_rare' 3" in finding.message
+    assert report.classes == {"label_a": 50, "label_b": 50, "label_rare": 3}
+    assert run(tmp_path, intents(60, "a")).finding("classes").verdict == "fail"
+
+
+def test_empty_untrained_and_overlong_answers(tmp_path: Path) -> None:
+    finding = run(tmp_path, [*intents(), chat(sentence(800), " ")]).finding("answers")
+    assert (finding.verdict, finding.evidence[0].lines) == ("fail", (81,))
+    untrained = chat(sentence(800), "label_a")
+    untrained["messages"][1]["weight"] = 0
+    finding = run(tmp_path, [*intents(), untrained]).finding("answers")
+    assert (finding.verdict, finding.message) == ("fail", "1 record with nothing trained on")
+    finding = run(tmp_path, [*stories(), chat(sentence(800), sentence(801, 2_000))]).finding("answers")
+    assert (finding.verdict, finding.evidence[0].lines) == ("warn", (221,))
+
+
+def test_an_answer_of_tool_calls_is_not_empty(tmp_path: Path) -> None:
+    report = check(FIXTURES / "datasets" / "support_tools.jsonl")
+    assert report.finding("answers").verdict == "pass"
+
+
+def test_hold_out_missing_leaking_and_small(tmp_path: Path) -> None:
+    assert "`tuneport split" in run(tmp_path, intents()).finding("hold-out").fix
+    fresh = [chat(sentence(5_000 + i), "label_a") for i in range(10)]
+    near = sentence(1).split()
+    near[-1] = "otherwise"
+    leaking = [chat(sentence(0).upper(), "label_b"), chat(" ".join(near), "label_b")]
+    finding = run(tmp_path, intents(), validation=write(tmp_path / "v.jsonl", [*fresh, *leaking])).finding("hold-out")
+    assert (finding.verdict, finding.count) == ("fail", 2)
+    assert [each.lines for each in finding.evidence] == [(1,), (2,)]
+    assert "the same input is on line 11 of v.jsonl" in finding.evidence[0].text
+    finding = run(tmp_path, intents(), validation=write(tmp_path / "v.jsonl", fresh[:1])).finding("hold-out")
+    assert finding.verdict == "warn" and "which is little" in finding.message
+
+
+def test_lengths_over_the_context(tmp_path: Path) -> None:
+    report = run(tmp_path, [*intents(), chat("word " * 300, "label_a")], context=200)
+    finding = report.finding("lengths")
+    assert (finding.verdict, finding.evidence[0].lines) == ("fail", (81,))
+    assert "tokens, of which the last" in finding.evidence[0].text
+    assert report.tokens.over_context == 1 and report.tokens.longest_line == 81
+
+
+def test_personal_data_is_shown_masked(tmp_path: Path) -> None:
+    finding = run(tmp_path, [*intents(), chat("I am anna.bauer@web.de, call me", "label_a")]).finding("personal")
+    assert (finding.verdict, finding.count, finding.details["kinds"]) == ("warn", 1, {"email": 1})
+    assert str(finding.evidence[0]) == "line 81: email a***@w***.de"
+    assert "bauer" not in json.dumps(finding.as_dict())
+
+
+# --- the sketches ----------------------------------------------------------------------------------------------------
+
+
+def exact(one: str, other: str) -> float:
+    sets = [set(zip(text.split(), text.split()[1:], strict=False)) for text in (one, other)]
+    return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
+
+
+def altered(text: str, share: float, seed: int) -> str:
+    draw = random.Random(seed)
+    return " ".join(f"x{draw.randrange(10**6)}" if draw.random() < share else word for word in text.split())
+
+
+def test_similarity_is_exact_for_short_texts_and_close_for_long_ones() -> None:
+    for seed in range(40):
+        short, long = sentence(seed, 40), sentence(seed, 900)
+        other = altered(short, 0.1, seed)
+        assert similarity(sketch(short), sketch(other)) == pytest.approx(exact(short, other))
+        other = altered(long, 0.1, seed)
+        assert similarity(sketch(long), sketch(other)) == pytest.approx(exact(long, other), abs=0.15)
+
+
+def test_recall_of_near_duplicates_is_measured() -> None:
+    """Of 300 texts with a copy that is really at least 0.8 alike, 95 % are found among 1,000 strangers."""
+    index = SketchIndex()
+    for seed in range(1_000):
+        index.add(seed, sketch(sentence(seed, 60)))
+    copies = [(seed, altered(sentence(seed, 60), 0.05, seed)) for seed in range(600)]
+    alike = [(seed, text) for seed, text in copies if exact(sentence(seed, 60), text) >= 0.8][:300]
+    assert len(alike) == 300
+    found = [index.nearest(sketch(text)) for _, text in alike]
+    right = sum(each is not None and each.line == seed for each, (seed, _) in zip(found, alike, strict=True))
+    assert right >= 285
+    strangers = [index.nearest(sketch(sentence(seed, 60))) for seed in range(2_000, 2_500)]
+    assert strangers == [None] * 500
+
+
+def test_sketches_of_scripts_without_spaces_and_of_nothing() -> None:
+    text = "注文した商品がまだ届いていません。いつ頃届きますか。"
+    assert similarity(sketch(text), sketch(text.replace("いつ", "何時"))) > 0.6
+    assert similarity(sketch(text), sketch("返品の方法を教えてください。よろしくお願いします。")) < 0.2
+    index = SketchIndex()
+    index.add(1, sketch(""))
+    assert index.nearest(sketch("")) is None

@@ -1,0 +1,67 @@
+"""The file for a backend: the same dataset gives the same file, and only what is trained on is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.data.rows import chat, write
+from tuneport.data.prepare import method_of, prepare
+from tuneport.errors import ConversionLossError, DatasetError
+from tuneport.types import Method
+
+PAIR = {
+    "conversations": [{"from": "human", "value": "Hi"}],
+    "chosen": {"from": "gpt", "value": "Hello"},
+    "rejected": {"from": "gpt", "value": "What"},
+}
+
+
+def test_prepare_is_content_addressed_and_idempotent(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", [{"instruction": "a", "input": "", "output": "b"}] * 12)
+    store = tmp_path / "home" / "files"
+    first = prepare(source, "openai", store)
+    content = first.path.read_bytes()
+    assert first.path == store / f"{hashlib.sha256(content).hexdigest()}.jsonl"
+    assert (first.rows, first.bytes, first.format) == (12, len(content), "openai")
+    assert json.loads(content.splitlines()[0]) == chat("a", "b")
+    assert first.trained_tokens == 12 * 11
+    written = first.path.stat().st_mtime_ns
+    again = prepare(write(tmp_path / "b.jsonl", [chat("a", "b")] * 12), "openai", store)
+    assert again == first and again.path.stat().st_mtime_ns == written
+    assert os.listdir(store) == [first.path.name]
+
+
+def test_only_what_is_trained_on_leaves(tmp_path: Path) -> None:
+    row = chat("a", "b", customer="C-17")
+    row["messages"][1] |= {"timestamp": 5, "weight": 1}
+    prepared = prepare(write(tmp_path / "a.jsonl", [row]), "openai", tmp_path / "files")
+    assert prepared.left_out == ("customer", "messages[].timestamp")
+    kept = chat("a", "b")
+    kept["messages"][1]["weight"] = 1
+    assert json.loads(prepared.path.read_text()) == kept
+
+
+def test_all_problems_are_listed_and_nothing_is_left(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", [chat("a", "b"), {"messages": []}, chat("a", "b"), "{"])
+    with pytest.raises(DatasetError) as caught:
+        prepare(source, "openai", tmp_path / "files")
+    assert [problem.line for problem in caught.value.problems] == [2, 4]
+    assert os.listdir(tmp_path / "files") == []
+
+
+def test_losses_need_permission(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", [PAIR])
+    with pytest.raises(ConversionLossError, match="there is no place for a rejected answer"):
+        prepare(source, "openai", tmp_path / "files")
+    assert prepare(source, "openai", tmp_path / "files", allow_loss=True).rows == 1
+    assert prepare(source, "openai-preference", tmp_path / "files").trained_tokens is None  # no rule is known
+
+
+def test_method_by_data(tmp_path: Path) -> None:
+    assert method_of(write(tmp_path / "a.jsonl", [PAIR])) is Method.DPO
+    assert method_of(write(tmp_path / "b.jsonl", [chat("a", "b")])) is Method.SFT

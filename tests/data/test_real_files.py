@@ -1,0 +1,102 @@
+"""Datasets that others made, and this project's own, without special treatment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.conftest import FIXTURES
+from tuneport.data.checks import check
+from tuneport.data.convert import convert
+from tuneport.data.formats import load_format
+from tuneport.data.prepare import method_of, prepare
+from tuneport.data.reading import detect, read_records
+from tuneport.data.records import Chat
+
+CHATS = ("openai", "anthropic", "sharegpt")
+HELD = [
+    ("alpaca_en_demo.json", "alpaca", 999, (*CHATS, "alpaca", "prompt-completion")),
+    ("glaive_toolcall_en_demo.json", "sharegpt", 300, CHATS),
+    ("dpo_en_demo.json", "sharegpt", 299, ("openai-preference", "sharegpt", "alpaca")),
+    ("toy_chat_fine_tuning.jsonl", "openai", 5, CHATS),
+    ("gpt_tokens_fine-tuning-data.jsonl", "openai", 13, (*CHATS, "alpaca")),
+]
+
+
+@pytest.mark.parametrize(("name", "format", "rows", "targets"), HELD)
+def test_every_file_goes_to_every_format_that_holds_it_and_back(
+    shared_data: Path, tmp_path: Path, name: str, format: str, rows: int, targets: tuple[str, ...]
+) -> None:
+    source = shared_data / name
+    assert (detect(source).format, detect(source).confidence) == (format, 1.0)
+    records = [record for _, record in read_records(source)]
+    assert len(records) == rows
+    first = tmp_path / "first.jsonl"
+    convert(source, format, first)
+    for target in targets:
+        there, back = tmp_path / f"{target}.jsonl", tmp_path / "back.jsonl"
+        assert convert(source, target, there).losses == ()
+        assert convert(there, format, back, source_format=target).losses == ()
+        assert back.read_bytes() == first.read_bytes()
+
+
+def test_tool_calls_survive_with_their_spelling(shared_data: Path, tmp_path: Path) -> None:
+    source = json.loads((shared_data / "glaive_toolcall_en_demo.json").read_text(encoding="utf-8"))
+    path = shared_data / "glaive_toolcall_en_demo.json"
+    for target in ("openai", "anthropic"):
+        convert(path, target, tmp_path / "a.jsonl")
+        convert(tmp_path / "a.jsonl", "sharegpt", tmp_path / "b.json", source_format=target)
+        back = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
+        for before, after in zip(source, back, strict=True):
+            assert after["conversations"] == before["conversations"]
+            assert json.loads(after.get("tools", "[]")) == json.loads(before["tools"])
+
+
+def test_openai_to_anthropic_and_back_keeps_calls_and_results(tmp_path: Path) -> None:
+    source = FIXTURES / "datasets" / "support_tools.jsonl"
+    report = convert(source, "anthropic", tmp_path / "a.jsonl", allow_loss=True)
+    assert {loss.field for loss in report.losses} == {"parallel_tool_calls", "messages[].weight"}
+    convert(tmp_path / "a.jsonl", "openai", tmp_path / "b.jsonl")
+    for (_, record), (_, back) in zip(read_records(source), read_records(tmp_path / "b.jsonl"), strict=True):
+        assert isinstance(record, Chat)
+        record.parallel_tool_calls = None
+        for message in record.messages:
+            message.weight = None
+        assert back == record
+
+
+@pytest.mark.parametrize("format", ["anthropic", "alpaca", "sharegpt"])
+def test_the_forms_of_the_demo_dataset_are_the_same_records(format: str) -> None:
+    folder = FIXTURES / "datasets"
+    source = [record for _, record in read_records(folder / "support_intents.train.jsonl", "openai")]
+    copy = folder / f"support_intents.train.{format}.jsonl"
+    assert detect(copy).format == format
+    assert [record for _, record in read_records(copy)] == source
+
+
+def test_the_prompt_completion_form_has_the_system_prompt_in_the_prompt() -> None:
+    folder = FIXTURES / "datasets"
+    copy = read_records(folder / "support_intents.train.prompt-completion.jsonl")
+    for (_, record), (_, row) in zip(read_records(folder / "support_intents.train.jsonl"), copy, strict=True):
+        assert isinstance(record, Chat)
+        system, question, answer = record.messages
+        assert (row.prompt, row.completion) == (f"{system.text}\n\n{question.text}", answer.text)  # type: ignore[union-attr]
+
+
+def test_real_files_are_checked_and_prepared(shared_data: Path, tmp_path: Path) -> None:
+    for name, _, rows, _ in HELD:
+        path = shared_data / name
+        report = check(path)
+        assert report.rows == report.tokens.rows == rows
+        assert report.finding("schema").verdict == "pass" and report.method == method_of(path)
+        json.dumps(report.as_dict())
+        target = "openai-preference" if report.method == "dpo" else "openai"
+        prepared = prepare(path, target, tmp_path / "files")
+        assert prepared.rows == rows
+        read = load_format(target).read
+        for line in prepared.path.read_bytes().splitlines():
+            read(line)
+            assert msgspec.json.decode(line)

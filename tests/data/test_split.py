@@ -1,0 +1,60 @@
+"""The hold-out: its size, its classes, and nothing in both files."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.data.rows import chat, write
+from tuneport.data.reading import read_records
+from tuneport.data.split import split
+from tuneport.errors import ConfigError, DatasetError
+
+
+def test_classes_keep_their_shares_and_inputs_stay_together(tmp_path: Path) -> None:
+    rows = [chat(f"message {i} of {label}", label) for label, n in (("a", 100), ("b", 40), ("c", 10)) for i in range(n)]
+    rows += [chat(f"Message  {i} OF a", "a") for i in range(20)]  # the same inputs again, spelled otherwise
+    made = split(write(tmp_path / "d.jsonl", rows), 0.2, 7, folder=tmp_path / "out")
+    train = [json.loads(line) for line in made.train.read_text().splitlines()]
+    held_out = [json.loads(line) for line in made.validation.read_text().splitlines()]
+    assert made.stratified and (made.train_rows, made.validation_rows) == (len(train), len(held_out))
+    assert len(train) + len(held_out) == len(rows)
+    shares = Counter(row["messages"][1]["content"] for row in held_out)
+    assert (shares["b"], shares["c"]) == (8, 2) and 22 <= shares["a"] <= 25
+    inputs = [
+        {" ".join(row["messages"][0]["content"].casefold().split()) for row in side} for side in (train, held_out)
+    ]
+    assert not inputs[0] & inputs[1]
+    assert train == [row for row in rows if row in train]  # in the order of the source
+
+
+def test_the_seed_decides(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", [chat(f"question {i}", f"answer {i} " * 9) for i in range(50)])
+    texts = [
+        split(path, 0.1, seed, folder=tmp_path / name).validation.read_text()
+        for name, seed in zip("abc", (1, 1, 2), strict=True)
+    ]
+    assert texts[0] == texts[1] != texts[2]
+    assert len(texts[0].splitlines()) == 5
+
+
+def test_an_array_becomes_lines_in_its_own_format(tmp_path: Path) -> None:
+    path = tmp_path / "d.json"
+    path.write_text(
+        json.dumps([{"instruction": f"do {i}", "input": "", "output": "x " * 40} for i in range(20)], indent=1)
+    )
+    made = split(path, folder=tmp_path)
+    assert (made.train.name, made.train_rows, made.validation_rows) == ("d.train.jsonl", 18, 2)
+    assert len(list(read_records(made.train, "alpaca"))) == 18
+
+
+def test_what_cannot_be_split(tmp_path: Path) -> None:
+    same = write(tmp_path / "a.jsonl", [chat("a", "b")] * 9)
+    with pytest.raises(DatasetError, match="has too few different inputs to hold any out; add records"):
+        split(same, folder=tmp_path)
+    for share in (0, 0.6, float("nan")):
+        with pytest.raises(ConfigError, match="cannot be held out; give one above 0, at most 0.5"):
+            split(same, share, folder=tmp_path)
