@@ -19,9 +19,13 @@ from tuneport.errors import ConfigError
 
 
 class BackendSettings(BaseModel):
-    """One `[backends.NAME]` table of `tuneport.toml`."""
+    """One `[backends.NAME]` table of `tuneport.toml`.
+
+    `like` makes a new backend of that name, which speaks the wire format of the backend that it names.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    like: str | None = None
     base_url: str | None = None
     api_key_env: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)

@@ -82,7 +82,8 @@ def child_of(backend: LocalBackend, run_id: str) -> int:
 
 class TestLocal(BackendContract):
     @pytest.fixture(scope="class")
-    def case(self, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    @classmethod
+    def case(cls, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
         folder = tmp_path_factory.mktemp("contract")
         backend = opened(folder / "home")
         data = prepared_chats(folder)
@@ -109,11 +110,13 @@ class TestLocal(BackendContract):
         backend.close()
 
     @pytest.fixture(scope="class")
-    def submitted(self, case: Case) -> JobState:
+    @classmethod
+    def submitted(cls, case: Case) -> JobState:
         return case.submit()
 
     @pytest.fixture(scope="class")
-    def finished(self, case: Case, submitted: JobState) -> JobState:
+    @classmethod
+    def finished(cls, case: Case, submitted: JobState) -> JobState:
         state = case.wait(submitted.remote_id)
         assert state.status is JobStatus.SUCCEEDED, state
         return state
@@ -184,7 +187,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def long_run(folder: Path, model: Path, epochs: int = 40) -> tuple[TuneSpec, PreparedData]:
+def long_run(folder: Path, model: Path, epochs: int = 10) -> tuple[TuneSpec, PreparedData]:
     data = prepared_chats(folder)
     numbers = Hyperparameters(epochs=epochs, batch_size=4, lora_rank=2)
     return TuneSpec(model=str(model), dataset=data.training.path, seed=1, hyperparameters=numbers), data
@@ -214,7 +217,7 @@ def test_run_survives_the_death_of_its_parent_and_of_its_child(
     assert state.details["restarts"] == 1
     steps = [json.loads(line)["step"] for line in (backend.runs_folder / run_id / "metrics.jsonl").open()]
     trained = [point.step for point in backend.metrics(run_id) if point.train_loss is not None]
-    assert trained == list(range(1, 121)), "each step once, none left out"
+    assert trained == list(range(1, 31)), "each step once, none left out"
     assert len(steps) == len(set(steps)), "the resumed child wrote no step twice"
     assert any("going on from step" in event.message for event in backend.events(run_id))
     told = [event.id for event in backend.events(run_id)]
@@ -278,7 +281,7 @@ def test_model_that_is_nowhere_is_told_before_anything_starts(tmp_path: Path) ->
     assert not backend.runs_folder.exists()
 
 
-def test_row_without_an_answer_is_the_users_fault(tiny_model: Path, tmp_path: Path) -> None:
+def test_row_that_is_too_long_is_the_users_fault(tiny_model: Path, tmp_path: Path) -> None:
     backend = opened(tmp_path / "home")
     rows = [{"messages": [{"role": "user", "content": "word " * 600}, {"role": "assistant", "content": "yes"}]}] * 4
     data = PreparedData(training=written(tmp_path / "long.jsonl", rows))

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from tuneport import backends, manifests
-from tuneport.backends import EXTRAS, backend_names, open_backend
+from tuneport.backends import EXTRAS, backend_names, manifest_of, open_backend
 from tuneport.errors import ConfigError
 from tuneport.manifests import load_manifest
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 
 
 def test_all_listed_backends_open_without_a_key(settings: Settings) -> None:
-    assert {"openai", "together", "local"} <= set(backend_names())
-    for name in backend_names():
+    assert {"openai", "together", "local"} <= set(backend_names(settings))
+    for name in backend_names(settings):
         backend = open_backend(name, settings)
         assert backend.name == name
         backend.close()
@@ -28,7 +28,7 @@ def test_all_listed_backends_open_without_a_key(settings: Settings) -> None:
 
 def test_fake_is_opened_by_name_and_never_listed(settings: Settings) -> None:
     assert open_backend("fake", settings).name == "fake"
-    assert "fake" not in backend_names()
+    assert "fake" not in backend_names(settings)
 
 
 def test_unknown_name_is_told_with_the_known_ones(settings: Settings) -> None:
@@ -82,7 +82,7 @@ def test_backend_of_another_package_is_opened_by_its_entry_point(
     (folder / "entry_points.txt").write_text("[tuneport.backends]\nelsewhere = elsewhere:manifest\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     manifests.load_manifest.cache_clear()
-    assert "elsewhere" in backend_names()
+    assert "elsewhere" in backend_names(settings)
     backend = open_backend("elsewhere", settings)
     assert (type(backend).__name__, backend.name) == ("Elsewhere", "elsewhere")
 
@@ -101,3 +101,32 @@ def test_opening_imports_no_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def project_with(**tables: dict[str, Any]) -> ProjectFile:
+    return ProjectFile.model_validate({"backends": tables})
+
+
+def test_a_project_defines_a_backend_that_speaks_like_another(settings: Settings) -> None:
+    table = {"like": "openai", "base_url": "http://127.0.0.1:8321/v1", "api_key_env": "OURS_KEY"}
+    ours = settings.model_copy(update={"project": project_with(ours=table)})
+    assert "ours" in backend_names(ours) and "ours" not in backend_names(settings)
+    manifest = manifest_of("ours", ours)
+    assert (manifest.api_key_env, manifest.base_url) == ("OURS_KEY", "http://127.0.0.1:8321/v1")
+    assert manifest.offered("anything-at-all") is not None
+    assert manifest.no_new_jobs_from is None and manifest.models == ()  # OpenAI's facts are not the other server's
+    assert type(open_backend("ours", ours)).__name__ == "OpenAIBackend"
+
+
+@pytest.mark.parametrize(
+    ("tables", "name", "message"),
+    [
+        ({"ours": {"base_url": "http://127.0.0.1:1"}}, "ours", r"backends\.ours needs like"),
+        ({"openai": {"like": "together"}}, "openai", r"backends\.openai\.like: openai exists already"),
+        ({"ours": {"like": "nowhere"}}, "ours", "'nowhere'"),
+        ({"ours": {"like": "openai"}}, "ours", "base_url"),
+    ],
+)
+def test_a_wrong_table_is_told(settings: Settings, tables: dict[str, Any], name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        open_backend(name, settings.model_copy(update={"project": project_with(**tables)}))

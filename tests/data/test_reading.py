@@ -183,6 +183,13 @@ def test_all_problems_are_collected_up_to_a_cap(tmp_path: Path) -> None:
     assert error.problems[1].rule == "must be text or a list of parts, not a number"
 
 
+@pytest.mark.parametrize("tools", [5, "x", [None], {"a": 1}])
+def test_odd_values_are_problems_not_accidents(tmp_path: Path, tools: object) -> None:
+    path = write(tmp_path / "a.jsonl", [{**GOOD, "tools": tools}])
+    for format in (None, "openai", "anthropic"):
+        assert problem_of(path, format).field.startswith("tools")
+
+
 def test_scan_gives_bad_rows_too(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [GOOD, {"messages": []}, GOOD])
     assert [(row.line, row.record is None, len(row.problems)) for row in scan(path)] == [

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import importlib
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from tuneport.errors import ConfigError
-from tuneport.manifests import load_manifest, manifest_names
+from tuneport.manifests import derive_manifest, load_manifest, manifest_names
 
 if TYPE_CHECKING:
     from tuneport.backends.base import FineTuneBackend
+    from tuneport.manifests import Manifest
     from tuneport.settings import Settings
 
 EXTRAS = {"openai": ("openai",), "together": ("together",), "local": ("torch", "transformers", "peft", "trl")}
 """The packages without which a backend of that extra cannot work. Looked for, not imported: some take seconds."""
 
 
-def backend_names() -> list[str]:
-    """Those in `providers/`, then those that other packages register (entry points `tuneport.backends`)."""
-    return manifest_names()
+def backend_names(settings: Settings) -> list[str]:
+    """Those in `providers/`, those that other packages register, and those that the project's file defines."""
+    names = manifest_names()
+    return names + [name for name, table in settings.project.backends.items() if table.like and name not in names]
+
+
+def manifest_of(name: str, settings: Settings) -> Manifest:
+    """The facts of one backend; of one that the project defines (`like`), without the prices of whom it is like.
+
+    ConfigError for an unknown name.
+    """
+    table = settings.project.backends.get(name)
+    if table is None or table.like is None:
+        if name not in backend_names(settings) and name in settings.project.backends:
+            raise ConfigError(f'tuneport.toml: backends.{name} needs like = "openai" (or another backend to speak like)')
+        return load_manifest(name)
+    if name in manifest_names():
+        raise ConfigError(f"tuneport.toml: backends.{name}.like: {name} exists already; give the new one another name")
+    today = datetime.now(UTC).date()
+    return derive_manifest(
+        name, load_manifest(table.like), today=today, base_url=table.base_url, api_key_env=table.api_key_env
+    )
 
 
 def open_backend(name: str, settings: Settings) -> FineTuneBackend:
@@ -27,7 +48,7 @@ def open_backend(name: str, settings: Settings) -> FineTuneBackend:
 
     ConfigError for an unknown name, or where a package that the backend needs is not installed.
     """
-    manifest = load_manifest(name)
+    manifest = manifest_of(name, settings)
     packages = EXTRAS.get(manifest.extra or "", ())
     module_name, _, class_name = manifest.backend.partition(":")
     try:

@@ -50,7 +50,7 @@ def job_state(run: Run) -> JobState:
         trained_tokens=reported.trained_tokens,
         progress=reported.progress,
         error=reported.error,
-        hyperparameters=_numbers(reported.hyperparameters or request.get("hyperparameters") or {}),
+        hyperparameters=_numbers(reported.hyperparameters, request.get("hyperparameters") or {}),
         result_files=tuple(str(path) for path in results if path.exists()),
         details=_details(run, request, reported),
     )
@@ -64,8 +64,11 @@ def tuned_name(run: Run) -> str:
     return f"ft:{model}:{suffix}:{run.id.removeprefix('run-')}"
 
 
-def _numbers(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in hyperparameters.items() if value is not None and value != "auto"}
+def _numbers(reported: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, Any]:
+    """What the trainer used, else what it was asked to, without what does not matter to this method and adapter."""
+    idle = {name for name, value in requested.items() if value == "auto" and name != "max_length"}
+    numbers = {**requested, **reported}
+    return {name: value for name, value in numbers.items() if name not in idle and value not in (None, "auto")}
 
 
 def _details(run: Run, request: Mapping[str, Any], reported: TrainerState) -> dict[str, Any]:

@@ -10,11 +10,10 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from tuneport.backends import EXTRAS, backend_names
+from tuneport.backends import EXTRAS, backend_names, manifest_of
 from tuneport.data.tokens import count_dataset
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost import Traffic
-from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_manifest, load_models
+from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, choose, rank
 from tuneport.settings import Settings
 from tuneport.types import TuneSpec
@@ -34,11 +33,11 @@ class Plan:
 
 def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> Plan:
     """Rank all backends for `spec` and choose one. Raises what makes the chosen backend impossible."""
-    names = visible_backends()
+    names = backend_names(settings)
     wanted = backend or settings.backend
     if wanted is not None and wanted not in names:
         names.append(wanted)  # a hidden one, or one that `choose` will refuse by name
-    manifests = [load_manifest(name) for name in names]
+    manifests = [manifest_of(name, settings) for name in names]
     choices = rank(
         spec,
         manifests,
@@ -55,12 +54,7 @@ def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> P
         environment=settings.get("TUNEPORT_BACKEND"),
         project=settings.project.backend,
     )
-    return Plan(choices, chosen, third_party=load_manifest(chosen.backend).third_party)
-
-
-def visible_backends() -> list[str]:
-    """All but those that exist for tests and examples."""
-    return [name for name in backend_names() if not load_manifest(name).hidden]
+    return Plan(choices, chosen, third_party=manifest_of(chosen.backend, settings).third_party)
 
 
 def dataset_facts(path: Path, validation: Path | None) -> Dataset:
@@ -124,13 +118,3 @@ def _main_memory_gib() -> float | None:
     except (ValueError, OSError):
         return None
 
-
-__all__ = [
-    "Plan",
-    "Traffic",
-    "dataset_facts",
-    "plan",
-    "readiness",
-    "this_machine",
-    "visible_backends",
-]

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends import backend_names, open_backend
+from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import ConfigError, ProviderError, UnsupportedError
 from tuneport.jobs.planning import Plan, plan
 from tuneport.jobs.store import JobRow, Store
 from tuneport.jobs.worker import Worker
-from tuneport.manifests import load_manifest, load_models, resolve_model
+from tuneport.manifests import load_models, resolve_model
 from tuneport.settings import Settings
 from tuneport.types import Completion, JobEvent, JobState, JobStatus, MetricPoint, TuneSpec
 
@@ -163,10 +163,10 @@ class Workspace:
 
 def _locate_base_model(model: str, settings: Settings, backend: str | None) -> tuple[str, str]:
     prefix, _, rest = model.partition("/")
-    if backend is None and rest and prefix in backend_names():
+    if backend is None and rest and prefix in backend_names(settings):
         backend, model = prefix, rest
     name = backend or settings.backend or "local"
-    return name, resolve_model(model, name, load_manifest(name), load_models(), settings.aliases(model))
+    return name, resolve_model(model, name, manifest_of(name, settings), load_models(), settings.aliases(model))
 
 
 def _refuse_personal_data(spec: TuneSpec, backend: str) -> None:

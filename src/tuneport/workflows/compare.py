@@ -8,11 +8,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from tuneport.backends import backend_names, manifest_of
 from tuneport.data.prepare import method_of
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import Traffic, oldest
-from tuneport.jobs.planning import dataset_facts, this_machine, visible_backends
-from tuneport.manifests import Manifest, load_manifest, load_models
+from tuneport.jobs.planning import dataset_facts, this_machine
+from tuneport.manifests import Manifest, load_models
 from tuneport.router import Choice, order, rank
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, Method, TuneSpec
@@ -68,8 +69,8 @@ def compare(
     today = today or date.today()
     path, held_out = Path(dataset), None if validation is None else Path(validation)
     chosen_method = Method(method) if method else method_of(path)
-    names = list(backends) or visible_backends()
-    manifests = [load_manifest(name) for name in names]
+    names = list(backends) or backend_names(settings)
+    manifests = [manifest_of(name, settings) for name in names]
     facts = dataset_facts(path, held_out)
     hyperparameters = Hyperparameters() if epochs is None else Hyperparameters(epochs=epochs)
 
@@ -103,9 +104,8 @@ def compare(
         raise ConfigError("; ".join(reason for choice in choices.values() for reason in choice.reasons[:1]))
     rows.sort(key=order)
     days = [oldest(*(quote for quote in (row.quote, row.inference) if quote is not None)) for row in rows]
-    stale = [
-        day is not None and load_manifest(row.backend).stale(day, today) for row, day in zip(rows, days, strict=True)
-    ]
+    by_name = {manifest.name: manifest for manifest in manifests}
+    stale = [day is not None and by_name[row.backend].stale(day, today) for row, day in zip(rows, days, strict=True)]
     return Comparison(path, facts.rows, chosen_method, traffic, rows, days, stale)
 
 

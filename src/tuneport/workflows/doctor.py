@@ -15,10 +15,9 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any, Literal
 
-from tuneport.backends import backend_names, open_backend
+from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.jobs.store import Store
-from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -35,8 +34,8 @@ class Finding:
 def backends(settings: Settings, today: date) -> list[dict[str, Any]]:
     """One row a backend, without a network call: what it is, whether it can be used, and what is known of its end."""
     rows = []
-    for name in backend_names():
-        manifest = load_manifest(name)
+    for name in backend_names(settings):
+        manifest = manifest_of(name, settings)
         key_variable = manifest.api_key_env
         configured = key_variable is None or settings.secret(key_variable) is not None
         missing = _missing_packages(manifest.extra)

@@ -26,7 +26,7 @@ from tuneport.data.formats.contract import (
     rest_of,
 )
 from tuneport.data.formats.openai_messages import check_results
-from tuneport.data.formats.tools import has_calls, numbered, read_tool, without_numbering, write_tool
+from tuneport.data.formats.tools import has_calls, has_input_schema, numbered, read_tool, without_numbering, write_tool
 from tuneport.data.records import Chat, Message, Record
 
 NAME = "anthropic"
@@ -61,7 +61,7 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
         content = message.get("content")
         if isinstance(content, list) and any(isinstance(b, dict) and b.get("type") in _BLOCKS for b in content):
             return 1.0, "content blocks of Anthropic's types"
-    if any("input_schema" in tool for tool in row.get("tools") or [] if isinstance(tool, dict)):
+    if has_input_schema(row):
         return 1.0, "tools with an input_schema"
     return 0.6, "messages from user and assistant only"
 

@@ -13,7 +13,7 @@ import msgspec
 
 from tuneport.data.formats import openai_messages as chat
 from tuneport.data.formats.contract import Lost, Problems, Written, as_chat, decode_row, put_rest, rest_of
-from tuneport.data.formats.tools import has_calls, numbered, read_tools, without_numbering, wrap_tool
+from tuneport.data.formats.tools import has_calls, has_input_schema, numbered, read_tools, without_numbering, wrap_tool
 from tuneport.data.records import Chat, Message, Record, Tool
 
 NAME = "openai"
@@ -46,7 +46,7 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
             for block in message["content"]
         ):
             return 0.0, "there are Anthropic's content blocks"
-    if any("input_schema" in tool for tool in row.get("tools") or [] if isinstance(tool, dict)):
+    if has_input_schema(row):
         return 0.0, "the tools have Anthropic's input_schema"
     if any(m.get("role") not in ("user", "assistant") or "tool_calls" in m for m in messages):
         return 1.0, "messages with role and content, system or tool among the roles"

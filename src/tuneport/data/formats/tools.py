@@ -37,6 +37,12 @@ def read_tool(value: Any, at: str, problems: Problems, *, schema_key: str = "par
     return Tool(name, description, parameters, strict, {**wrapper, **rest_of(value, known)})
 
 
+def has_input_schema(row: Mapping[str, Any]) -> bool:
+    """Whether the row's tools are spelled as Anthropic's."""
+    tools = row.get("tools")
+    return isinstance(tools, list) and any(isinstance(tool, dict) and "input_schema" in tool for tool in tools)
+
+
 def read_tools(values: Iterable[Any], problems: Problems, at: str = "tools") -> list[Tool]:
     read = (read_tool(value, f"{at}[{index}]", problems) for index, value in enumerate(values))
     return [tool for tool in read if tool is not None]
