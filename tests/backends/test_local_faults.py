@@ -483,6 +483,17 @@ def test_run_at_work_keeps_itself_and_its_file(open_stub, submit) -> None:
     assert list(backend.runs_folder.glob("*run-*")) == []
 
 
+def test_what_a_crash_left_of_an_old_run_is_swept_away(open_stub, submit, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = open_stub(SUCCEED)
+    left = backend.runs_folder / ".run-0123456789abcdef.4711.abcd" / "checkpoints"
+    left.mkdir(parents=True)
+    submit(backend, "soon after")
+    assert left.exists(), "somebody may be at it"
+    monkeypatch.setattr("tuneport.backends.local._ABANDONED_SECONDS", -1.0)
+    submit(backend, "later")
+    assert not left.parent.exists()
+
+
 def test_full_disk_at_submit_is_one_clear_error(open_stub, submit, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = open_stub(SUCCEED)
 

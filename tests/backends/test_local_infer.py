@@ -17,9 +17,16 @@ import pytest
 from tuneport.backends import local_process
 from tuneport.backends.local import LocalBackend
 from tuneport.backends.local_infer import InferenceProcess
-from tuneport.errors import ModelNotOfferedError, NotFoundError, TrainingError, UnsupportedError
+from tuneport.errors import (
+    ConfigError,
+    ModelNotOfferedError,
+    NotFoundError,
+    RejectedError,
+    TrainingError,
+    UnsupportedError,
+)
 from tuneport.manifests import load_manifest
-from tuneport.settings import Settings
+from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.types import Completion
 
 STUB = """
@@ -56,7 +63,10 @@ for line in sys.stdin:
     if "hang" in texts:
         time.sleep(60)
     if "object" in texts:
-        say(id=number, error={"code": "bad_request", "message": "that is no chat"})
+        say(id=number, error={"code": "invalid_request", "message": "that is no chat"})
+        continue
+    if "fail" in texts:
+        say(id=number, error={"code": "out_of_memory", "message": "not enough memory"})
         continue
     if op == "score":
         for index in range(len(texts)):
@@ -97,7 +107,12 @@ def open_stub(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Loca
     def open_one(**seconds: float) -> LocalBackend:
         script = tmp_path / "infer_stub.py"
         script.write_text(STUB)
-        backend = LocalBackend(load_manifest("local"), settings, infer_command=[sys.executable, str(script)], **seconds)
+        project = ProjectFile(backends={"local": BackendSettings(options=seconds)})
+        backend = LocalBackend(
+            load_manifest("local"),
+            settings.model_copy(update={"project": project}),
+            infer_command=[sys.executable, str(script)],
+        )
         opened.append(backend)
         return backend
 
@@ -116,7 +131,7 @@ def test_one_child_serves_all_requests_in_their_order(open_stub, model: Path) ->
     assert isinstance(one, Completion)
     assert (one.text.split(":")[:3], one.model) == (["base", "hi", "4"], str(model))
     assert (one.finish_reason, one.prompt_tokens, one.completion_tokens) == ("stop", 3, 2)
-    words = [f"word {number}" for number in range(40)]
+    words = [f"word {number}" for number in range(150)]
     answers = list(backend.complete_many(str(model), [chat(word) for word in words]))
     assert [answer.text.split(":")[1] for answer in answers] == words
     assert list(backend.score(str(model), [chat("a"), chat("b")], ["no", "yes"])) == [[-2.0, -3.0], [-2.0, -3.0]]
@@ -156,8 +171,10 @@ def test_child_that_dies_is_told_with_its_last_words_and_replaced(open_stub, mod
 
 def test_what_the_child_refuses_is_told_and_it_stays(open_stub, model: Path) -> None:
     backend = open_stub()
-    with pytest.raises(TrainingError, match="that is no chat"):
+    with pytest.raises(RejectedError, match="that is no chat"):
         backend.complete(str(model), chat("object"))
+    with pytest.raises(TrainingError, match="not enough memory"):
+        backend.complete(str(model), chat("fail"))
     assert backend.complete(str(model), chat("hi")).text.startswith("base:hi")
     assert len(started(model)) == 1
 
@@ -259,3 +276,8 @@ def test_tuned_model_needs_a_run_that_succeeded(open_stub, model: Path) -> None:
     with pytest.raises(NotFoundError, match="no checkpoint of step 5"):
         backend.complete(f"{name}:ckpt-step-5", chat("hi"))
     assert len(started(model)) == 1
+
+
+def test_unknown_option_in_the_project_file_is_told(open_stub) -> None:
+    with pytest.raises(ConfigError, match="backends.local.options.patience"):
+        open_stub(patience=3.0)

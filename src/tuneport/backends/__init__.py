@@ -33,7 +33,9 @@ def manifest_of(name: str, settings: Settings) -> Manifest:
     table = settings.project.backends.get(name)
     if table is None or table.like is None:
         if name not in backend_names(settings) and name in settings.project.backends:
-            raise ConfigError(f'tuneport.toml: backends.{name} needs like = "openai" (or another backend to speak like)')
+            raise ConfigError(
+                f'tuneport.toml: backends.{name} needs like = "openai" (or another backend to speak like)'
+            )
         return load_manifest(name)
     if name in manifest_names():
         raise ConfigError(f"tuneport.toml: backends.{name}.like: {name} exists already; give the new one another name")

@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from tuneport.backends import local_process
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.local_files import FileStore
@@ -56,12 +58,21 @@ if TYPE_CHECKING:
 _RUN_ID = re.compile(r"run-[0-9a-f]{16}")
 _TUNED_MODEL = re.compile(r"(?:ft:.*:|run-)([0-9a-f]{16})(?::ckpt-step-(\d+))?")
 _EXIT_SECONDS = 5.0
-_BATCH = 16  # conversations a request: a batch is answered together, and the first answer waits for its batch
+_ABANDONED_SECONDS = 3600.0
+_BATCH = 64  # conversations a request: a batch is answered together, and the first answer waits for its batch
+
+
+class LocalOptions(BaseModel):
+    """`[backends.local.options]` in `tuneport.toml`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    startup_seconds: float = Field(default=600.0, gt=0, description="for loading a model to chat with")
+    silence_seconds: float = Field(default=600.0, gt=0, description="without a word while it is writing")
 
 
 class LocalBackend(FineTuneBackend):
     """This machine. `train_command` and `infer_command` start the children; the first gets the run's folder appended,
-    the second `--model FOLDER`.
+    the second `--home FOLDER --model FOLDER`.
 
     Children inherit the environment without keys (`local_process.clean_environment`). A base model that is not here
     yet is fetched by `prepare`, in this process, which has the hub's token.
@@ -77,15 +88,13 @@ class LocalBackend(FineTuneBackend):
         *,
         train_command: Sequence[str] = (sys.executable, "-m", "tuneport.train"),
         infer_command: Sequence[str] = (sys.executable, "-m", "tuneport.infer"),
-        startup_seconds: float = 600.0,
-        silence_seconds: float = 600.0,
     ) -> None:
         super().__init__(manifest, settings)
+        self.options = _options(settings, self.name)
         self.runs_folder = settings.home / "runs"
         self.files = FileStore(settings.home / "files")
         self._train_command = tuple(train_command)
         self._infer_command = tuple(infer_command)
-        self._seconds = {"startup_seconds": startup_seconds, "silence_seconds": silence_seconds}
         self._children = InferenceProcesses(self._start_inference)
 
     # --- the life of a run ------------------------------------------------------------------------------------------
@@ -311,10 +320,11 @@ class LocalBackend(FineTuneBackend):
     def _start_inference(self, folder: Path) -> InferenceProcess:
         self.settings.home.mkdir(parents=True, exist_ok=True)
         return InferenceProcess(
-            [*self._infer_command, "--model", str(folder)],
+            [*self._infer_command, "--home", str(self.settings.home), "--model", str(folder)],
             self._environment() | {"HF_HUB_OFFLINE": "1"},
             self.settings.home,
-            **self._seconds,
+            startup_seconds=self.options.startup_seconds,
+            silence_seconds=self.options.silence_seconds,
         )
 
     # --- folders ----------------------------------------------------------------------------------------------------
@@ -371,6 +381,7 @@ class LocalBackend(FineTuneBackend):
     def _create(self, folder: Path, request: dict[str, Any]) -> None:
         """All of the folder or nothing of it; another process that makes the same one may be first."""
         self.runs_folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
         aside = self.runs_folder / f".{folder.name}.{os.getpid()}.{os.urandom(4).hex()}"
         aside.mkdir(mode=0o700)
         try:
@@ -382,6 +393,13 @@ class LocalBackend(FineTuneBackend):
                 raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove what processes that died while creating or deleting a run left behind."""
+        for aside in self.runs_folder.glob(".run-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - aside.stat().st_ctime > _ABANDONED_SECONDS:
+                    shutil.rmtree(aside, ignore_errors=True)
 
     def _remove(self, folder: Path) -> None:
         """Out of sight at once, then gone."""
@@ -402,6 +420,17 @@ class LocalBackend(FineTuneBackend):
                 provider=self.name,
                 code="no_space" if full else "storage",
             ) from error
+
+
+def _options(settings: Settings, name: str) -> LocalOptions:
+    table = settings.project.backends.get(name)
+    try:
+        return LocalOptions.model_validate({} if table is None else table.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = f"tuneport.toml: backends.{name}.options.{field}: {first['msg']}; correct that line"
+        raise ConfigError(message) from error
 
 
 def run_id_of(token: str) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tuneport.errors import TrainingError, UnsupportedError
+from tuneport.errors import RejectedError, TrainingError, TuneportError, UnsupportedError
 from tuneport.types import Completion
 
 OPTIONS = frozenset({"max_tokens", "temperature", "top_p", "stop", "seed", "tools"})
@@ -84,7 +84,8 @@ class InferenceProcess:
             self._adapters.add(name)
 
     def request(self, op: str, **fields: Any) -> Iterator[dict[str, Any]]:
-        """Send one request and yield its answers as they come. TrainingError where the child dies, hangs or objects.
+        """Send one request and yield its answers as they come. TrainingError where the child dies, hangs or
+        fails, RejectedError and UnsupportedError where the request is to blame.
 
         An iterator that is dropped half-way leaves the child to finish that request by itself.
         """
@@ -97,12 +98,21 @@ class InferenceProcess:
             while True:
                 answer = self._next(answers)
                 if "error" in answer:
-                    raise TrainingError(f"local inference with {self.model}: {_message(answer['error'])}")
+                    raise self._refusal(answer["error"])
                 if answer.get("done"):
                     return
                 yield answer
         finally:
             self.waiting.pop(number, None)
+
+    def _refusal(self, error: Any) -> TuneportError:
+        message = f"local inference with {self.model}: {_message(error)}"
+        match error.get("code") if isinstance(error, dict) else None:
+            case "unsupported":
+                return UnsupportedError(message)
+            case "invalid_request":
+                return RejectedError(message, provider="local", code="invalid_request")
+        return TrainingError(message)
 
     def close(self) -> None:
         atexit.unregister(self.close)

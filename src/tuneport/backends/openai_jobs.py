@@ -101,7 +101,7 @@ def metric_of(values: Mapping[str, Any]) -> MetricPoint:
             point[field] = numbers[found]
             used.add(found)
     extra = {name: value for name, value in numbers.items() if name not in used}
-    return MetricPoint(step=int(numbers["step"]), extra=extra, **point)  # type: ignore[arg-type]
+    return MetricPoint(step=int(numbers["step"]), extra=extra, **point)
 
 
 def metrics_of_csv(content: bytes) -> list[MetricPoint]:

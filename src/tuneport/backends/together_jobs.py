@@ -138,7 +138,7 @@ def _metric(step: int, line: dict[str, float]) -> MetricPoint:
     point = {ours: float(line[theirs]) for theirs, ours in named.items() if line.get(theirs) is not None}
     known = {*named, "timestamp", "train/global_step", "eval/global_step", "global_step"}
     extra = {name: float(value) for name, value in line.items() if name not in known and value is not None}
-    return MetricPoint(step=step, extra=extra, **point)  # type: ignore[arg-type]
+    return MetricPoint(step=step, extra=extra, **point)
 
 
 def checkpoints_of(checkpoints: Sequence[dict[str, Any]]) -> list[Checkpoint]:

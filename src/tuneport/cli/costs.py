@@ -63,7 +63,15 @@ def compare(
 def print_comparison(comparison: Comparison, *, console: Console) -> None:
     """One line a backend and model, then what to know about each backend; fits 80 columns."""
     table = output.table(
-        "backend", "model", "train", "month", "time", "last day", "priced", right=("train", "month", "time"), cut=("model",)
+        "backend",
+        "model",
+        "train",
+        "month",
+        "time",
+        "last day",
+        "priced",
+        right=("train", "month", "time"),
+        cut=("model",),
     )
     remarks: dict[str, list[str]] = {}
     for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True):

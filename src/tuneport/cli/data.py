@@ -71,4 +71,6 @@ def convert(
         return
     for loss in report.losses:
         output.note(f"lost: {loss}")
+    for note in report.notes:
+        output.note(f"note: {note}")
     print(f"{report.rows:,} records from {report.source_format} to {report.target_format}: {out}")

@@ -89,7 +89,9 @@ def jobs(
         return
     table = output.table("job", "status", "backend", "model", "progress", "created", cut=("model",))
     for row in rows:
-        table.add_row(row.id, _coloured(row), row.backend, row.tune_spec.model, _progress(row), output.ago(row.created_at))
+        table.add_row(
+            row.id, _coloured(row), row.backend, row.tune_spec.model, _progress(row), output.ago(row.created_at)
+        )
     output.console().print(table)
 
 

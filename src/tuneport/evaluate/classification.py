@@ -41,7 +41,9 @@ def examples(path: Path) -> list[Example]:
     found = []
     for line, record in read_records(path):
         if not isinstance(record, Chat) or record.messages[-1].role != "assistant":
-            problem = DatasetProblem(str(path), line, "messages", "does not end with an answer", "add the expected answer")
+            problem = DatasetProblem(
+                str(path), line, "messages", "does not end with an answer", "add the expected answer"
+            )
             raise DatasetError(problem)
         messages = [{"role": message.role, "content": message.text} for message in record.messages]
         found.append(Example(messages[:-1], str(messages[-1]["content"])))

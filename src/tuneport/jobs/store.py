@@ -338,11 +338,7 @@ class Store:
 
     def events(self, job_id: str, *, after: int = 0) -> list[tuple[int, JobEvent]]:
         """The events from position `after` + 1 on, each with its position, in the order they were stored."""
-        query = (
-            select(EventRow)
-            .where(EventRow.job_id == job_id, EventRow.position > after)
-            .order_by(EventRow.position)
-        )
+        query = select(EventRow).where(EventRow.job_id == job_id, EventRow.position > after).order_by(EventRow.position)
         with self._transaction() as session:
             return [
                 (

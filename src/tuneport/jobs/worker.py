@@ -154,9 +154,7 @@ class Worker:
         validation = None if spec.validation is None else prepare(spec.validation, target, self.files)
         return PreparedData(training=training, validation=validation)
 
-    def _check_budget(
-        self, row: JobRow, spec: TuneSpec, backend: FineTuneBackend, files: Sequence[RemoteFile]
-    ) -> None:
+    def _check_budget(self, row: JobRow, spec: TuneSpec, backend: FineTuneBackend, files: Sequence[RemoteFile]) -> None:
         """The provider's own quote, asked for now that its copy of the file is validated, has the last word."""
         quote = backend.quote(spec, files)
         if quote is None or spec.budget is None:
@@ -212,7 +210,8 @@ class Worker:
             return self._adopt(row, backend, found.state)
         if found.answer == "unknown":
             return self._write(
-                row, note=f"nobody knows yet whether the submit arrived ({found.reason}); asking again, starting nothing"
+                row,
+                note=f"nobody knows yet whether the submit arrived ({found.reason}); asking again, starting nothing",
             )
         if row.absent_since is None:
             row = self._write(row, absent_since=now(), note="the submit seems not to have arrived; asking once more")

@@ -18,7 +18,7 @@ class LossNotFiniteError(TrainingError):
 
 
 def job_error(error: BaseException) -> JobError:
-    """`fault` is "user" where another dataset, model or number would help, "provider" where this machine is to blame."""
+    """`fault` is "user" where another dataset, model or number would help, "provider" where the machine is to blame."""
     text = " ".join(str(error).split())
     match error:
         case DatasetError():

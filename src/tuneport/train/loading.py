@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import torch
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
+from tuneport.base_models import Device
 from tuneport.errors import ConfigError
 from tuneport.types import Adapter
 
@@ -31,33 +30,10 @@ DEFAULTS: dict[str, int | float] = {
 }
 
 
-@dataclass(frozen=True)
-class Device:
-    """`precision` is bf16, fp16 or fp32: that of the matrix products; adapters are kept in fp32."""
-
-    name: str
-    precision: str
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[self.precision]
-
-
 def resolved(hyperparameters: dict[str, Any]) -> dict[str, Any]:
     """Numbers only; `max_length` may stay None: then the model's own limit holds."""
     given = {name: value for name, value in hyperparameters.items() if value not in (None, "auto")}
     return DEFAULTS | {"max_length": None} | given
-
-
-def choose_device(precision: str | None = None) -> Device:
-    """CUDA, Apple's GPU or the CPU. `precision` overrules what is fastest there."""
-    if torch.cuda.is_available():
-        name, best = "cuda", "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    elif torch.backends.mps.is_available():
-        name, best = "mps", "fp32"
-    else:
-        name, best = "cpu", "bf16" if _cpu_is_faster_in_bf16() else "fp32"
-    return Device(name, precision or best)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -72,11 +48,11 @@ def load_tokenizer(folder: Path) -> Any:
 
 def load_model(folder: Path, device: Device, adapter: Adapter, *, attention: str = "sdpa") -> PreTrainedModel:
     """Full fine-tuning loads fp32 weights, since updates are smaller than what bf16 can tell apart."""
-    arguments: dict[str, Any] = {"dtype": device.dtype, "attn_implementation": attention}
+    arguments: dict[str, Any] = {"dtype": getattr(torch, device.dtype), "attn_implementation": attention}
     if adapter is Adapter.FULL:
         arguments["dtype"] = torch.float32
     if adapter is Adapter.QLORA:
-        compute = torch.float32 if device.precision == "fp32" else device.dtype
+        compute = torch.float32 if device.precision == "fp32" else getattr(torch, device.dtype)
         arguments["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
@@ -109,20 +85,6 @@ def context_length(folder: Path) -> int | None:
     config = AutoConfig.from_pretrained(folder).get_text_config()
     limit = getattr(config, "max_position_embeddings", None)
     return int(limit) if limit else None
-
-
-def _cpu_is_faster_in_bf16() -> bool:
-    """Ask the processor by a matrix product of a small model's size: names and flags say little about speed."""
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        left, right = torch.ones(256, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype)
-        tries = []
-        for _ in range(8):
-            begun = time.perf_counter()
-            torch.nn.functional.linear(left, right)
-            tries.append(time.perf_counter() - begun)
-        seconds[dtype] = min(tries)
-    return seconds[torch.bfloat16] * 1.25 < seconds[torch.float32]
 
 
 def _first_line(error: Exception) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tuneport.base_models import locate, materialise
+from tuneport.base_models import choose_device, locate, materialise
 from tuneport.data.reading import read_records
 from tuneport.data.rendering import Renderer
 from tuneport.errors import DatasetError, DatasetProblem
 from tuneport.train.dpo import dpo_trainer
-from tuneport.train.loading import choose_device, context_length, load_tokenizer, resolved
+from tuneport.train.loading import context_length, load_tokenizer, resolved
 from tuneport.train.reporting import Counter, RunReporter, start_record
 from tuneport.train.run_folder import RunFolder
 from tuneport.train.sft import Recipe, sft_trainer

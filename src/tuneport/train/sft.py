@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from tuneport.base_models import Device
 from tuneport.data.rendering import IGNORED, Rendered, Renderer
 from tuneport.train import packing
-from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS, Device, load_model, lora_config
+from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS, load_model, lora_config
 from tuneport.train.reporting import Counter
 from tuneport.types import Adapter
 

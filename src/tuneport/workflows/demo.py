@@ -81,9 +81,7 @@ def dataset(part: str) -> Path:
     raise ConfigError(f"the demo's data is missing: neither {installed} nor {checkout} is there; reinstall tuneport")
 
 
-def demo(
-    workspace: Workspace, *, seed: int, on_change: Callable[[JobRow], None] = lambda row: None
-) -> Iterator[Stage]:
+def demo(workspace: Workspace, *, seed: int, on_change: Callable[[JobRow], None] = lambda row: None) -> Iterator[Stage]:
     """Run the journey on the local backend; `on_change` gets the job's row while it trains.
 
     Raises JobFailedError where training fails; everything else that can go wrong raises before it starts.
@@ -108,7 +106,9 @@ def demo(
 
     state = row.job_state
     assert state is not None
-    adapter = next((point.path for point in workspace.backend("local").checkpoints(state.remote_id) if point.path), None)
+    adapter = next(
+        (point.path for point in workspace.backend("local").checkpoints(state.remote_id) if point.path), None
+    )
     folder = Path(state.details.get("adapter") or adapter or "")
     yield Finished(row, folder, rows[0].prompt, time.monotonic() - started)
 

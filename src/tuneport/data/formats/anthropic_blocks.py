@@ -90,7 +90,7 @@ def _read_blocks(content: list[Any], role: Any, at: str, problems: Problems, inp
                 continue
             if last is None or last.tool_calls:
                 messages.append(last := Message(role))
-            last.content = [*(last.content or []), part]  # type: ignore[list-item]
+            last.content = [*(last.content or []), part]
     whole = len(messages) == 1 and not messages[0].tool_calls and messages[0].reasoning is None
     if not whole or messages[0].role == "tool":
         for message in messages:
