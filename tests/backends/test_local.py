@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from tests.contract import QUESTIONS, BackendContract, Case, prepared_chats, token, written
-from tuneport.backends.local import LocalBackend, run_id_of
+from tuneport.backends.local import LocalBackend
+from tuneport.backends.local_runs import run_id_of
 from tuneport.errors import ConfigError, RejectedError
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
@@ -74,7 +75,7 @@ def ended(backend: LocalBackend, run_id: str) -> JobState:
 
 
 def child_of(backend: LocalBackend, run_id: str) -> int:
-    return int(json.loads((backend.runs_folder / run_id / "spawn.json").read_text())["pid"])
+    return int(json.loads((backend.runs.folder / run_id / "spawn.json").read_text())["pid"])
 
 
 # --- the contract -------------------------------------------------------------------------------------------------
@@ -215,7 +216,7 @@ def test_run_survives_the_death_of_its_parent_and_of_its_child(
     assert state.status is JobStatus.SUCCEEDED, state
     assert child_of(backend, run_id) != first
     assert state.details["restarts"] == 1
-    steps = [json.loads(line)["step"] for line in (backend.runs_folder / run_id / "metrics.jsonl").open()]
+    steps = [json.loads(line)["step"] for line in (backend.runs.folder / run_id / "metrics.jsonl").open()]
     trained = [point.step for point in backend.metrics(run_id) if point.train_loss is not None]
     assert trained == list(range(1, 31)), "each step once, none left out"
     assert len(steps) == len(set(steps)), "the resumed child wrote no step twice"
@@ -239,14 +240,14 @@ def test_cancel_during_steps_ends_the_child(tiny_model: Path, tmp_path: Path) ->
     assert state.status is JobStatus.CANCELLED and state.finished_at is not None and state.tuned_model is None
     until(lambda: not backend._run(run_id).alive(), seconds=10)
     backend.delete(run_id)
-    assert not (backend.runs_folder / run_id).exists()
+    assert not (backend.runs.folder / run_id).exists()
 
 
 def test_cancel_in_the_queue_for_the_device(tiny_model: Path, tmp_path: Path) -> None:
     backend = opened(tmp_path / "home")
     spec, data = long_run(tmp_path, tiny_model)
-    backend.runs_folder.mkdir(parents=True)
-    with (backend.runs_folder / "device.lock").open("w") as busy:
+    backend.runs.folder.mkdir(parents=True)
+    with (backend.runs.folder / "device.lock").open("w") as busy:
         fcntl.flock(busy, fcntl.LOCK_EX)
         run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("queued")).remote_id
         until(lambda: backend.fetch(run_id).raw_status == "queued")
@@ -278,7 +279,7 @@ def test_model_that_is_nowhere_is_told_before_anything_starts(tmp_path: Path) ->
     spec, data = long_run(tmp_path, Path("nobody/has-this-model"))
     with pytest.raises(ConfigError, match="nobody/has-this-model"):
         list(backend.prepare(spec, data))
-    assert not backend.runs_folder.exists()
+    assert not backend.runs.folder.exists()
 
 
 def test_row_that_is_too_long_is_the_users_fault(tiny_model: Path, tmp_path: Path) -> None:

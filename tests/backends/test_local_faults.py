@@ -22,7 +22,8 @@ import pytest
 
 from tests.contract import prepared_chats, token
 from tuneport.backends import local_process, local_run
-from tuneport.backends.local import LocalBackend, run_id_of
+from tuneport.backends.local import LocalBackend
+from tuneport.backends.local_runs import run_id_of
 from tuneport.errors import ConfigError, DatasetError, NotFoundError, ProviderError, RejectedError, UnsupportedError
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
@@ -107,7 +108,7 @@ def wait(backend: LocalBackend, run_id: str, seconds: float = 10.0) -> JobState:
 
 
 def starts(backend: LocalBackend, run_id: str) -> list[int]:
-    path = backend.runs_folder / run_id / "starts"
+    path = backend.runs.folder / run_id / "starts"
     return [int(pid) for pid in path.read_text().split()] if path.exists() else []
 
 
@@ -166,7 +167,7 @@ def test_child_is_no_child_of_the_terminal_and_inherits_no_secret(open_stub, sub
     assert environment["HF_HUB_OFFLINE"] == "1", "the model lies in a folder"
     assert key.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
     assert os.getsid(pid) == pid
-    assert Path(f"/proc/{pid}/cwd").resolve() == (backend.runs_folder / run_id_of(token("one"))).resolve()
+    assert Path(f"/proc/{pid}/cwd").resolve() == (backend.runs.folder / run_id_of(token("one"))).resolve()
     assert Path(f"/proc/{pid}/fd/0").resolve() == Path("/dev/null")
 
 
@@ -249,7 +250,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert done.returncode == -signal.SIGKILL, done.stderr
     run_id = run_id_of("from elsewhere")
     running(backend, run_id)
-    (backend.runs_folder / run_id / "go").touch()
+    (backend.runs.folder / run_id / "go").touch()
     assert wait(backend, run_id).status is JobStatus.SUCCEEDED
     assert len(starts(backend, run_id)) == 1
     assert data.training.rows == 12
@@ -264,7 +265,7 @@ def test_another_process_with_the_same_pid_is_neither_believed_nor_signalled(ope
     os.kill(running(backend, run_id), signal.SIGKILL)
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
         try:
-            path = backend.runs_folder / run_id / "spawn.json"
+            path = backend.runs.folder / run_id / "spawn.json"
             spawn = json.loads(path.read_text())
             until(lambda: not backend._run(run_id).alive())
             path.write_text(json.dumps(spawn | {"pid": stranger.pid}))  # same pid, another start time
@@ -279,7 +280,7 @@ def test_lock_alone_shows_a_child_whose_spawn_was_never_written_down(open_stub, 
     backend = open_stub('say("running"); wait()')
     run_id = submit(backend).remote_id
     pid = running(backend, run_id)
-    spawn = backend.runs_folder / run_id / "spawn.json"
+    spawn = backend.runs.folder / run_id / "spawn.json"
     spawn.write_text(json.dumps({"spawned_at": (datetime.now(UTC) - timedelta(hours=1)).isoformat()}))
     assert backend._run(run_id).alive()
     spawn.write_text("{")
@@ -293,7 +294,7 @@ def test_child_about_to_take_its_lock_counts_as_alive(open_stub, submit) -> None
     backend = open_stub('say("running"); wait()')
     run_id = submit(backend).remote_id
     os.kill(running(backend, run_id), signal.SIGKILL)
-    spawn = backend.runs_folder / run_id / "spawn.json"
+    spawn = backend.runs.folder / run_id / "spawn.json"
     spawn.write_text(json.dumps({"spawned_at": datetime.now(UTC).isoformat()}))
     assert backend._run(run_id).alive()
 
@@ -377,7 +378,7 @@ def test_damaged_state_is_one_clear_error(open_stub, submit, content: str) -> No
     backend = open_stub(SUCCEED)
     run_id = submit(backend).remote_id
     wait(backend, run_id)
-    (backend.runs_folder / run_id / "state.json").write_text(content)
+    (backend.runs.folder / run_id / "state.json").write_text(content)
     with pytest.raises(ProviderError, match=rf"state.json of the local run {run_id} is damaged") as caught:
         backend.fetch(run_id)
     assert "\n" not in str(caught.value) and caught.value.code == "damaged_run"
@@ -393,7 +394,7 @@ def test_damaged_request_is_one_clear_error(open_stub, submit) -> None:
     backend = open_stub(SUCCEED)
     run_id = submit(backend).remote_id
     wait(backend, run_id)
-    (backend.runs_folder / run_id / "run.json").write_text("{}")
+    (backend.runs.folder / run_id / "run.json").write_text("{}")
     with pytest.raises(ProviderError, match="run.json"):
         backend.fetch(run_id)
 
@@ -402,7 +403,7 @@ def test_line_in_the_making_is_ignored_and_a_broken_one_is_not(open_stub, submit
     backend = open_stub(SUCCEED)
     run_id = submit(backend).remote_id
     wait(backend, run_id)
-    metrics = backend.runs_folder / run_id / "metrics.jsonl"
+    metrics = backend.runs.folder / run_id / "metrics.jsonl"
     metrics.write_text(
         '{"step": 2, "train_loss": 1.5}\n{"step": 1, "train_loss": 2}\n{"step": 2, "valid_loss": 3}\n{"ste'
     )
@@ -480,16 +481,16 @@ def test_run_at_work_keeps_itself_and_its_file(open_stub, submit) -> None:
     backend.delete_file(file.id)
     backend.delete(run_id)
     assert list(backend.list_files()) == [] and list(backend.list_jobs()) == []
-    assert list(backend.runs_folder.glob("*run-*")) == []
+    assert list(backend.runs.folder.glob("*run-*")) == []
 
 
 def test_what_a_crash_left_of_an_old_run_is_swept_away(open_stub, submit, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = open_stub(SUCCEED)
-    left = backend.runs_folder / ".run-0123456789abcdef.4711.abcd" / "checkpoints"
+    left = backend.runs.folder / ".run-0123456789abcdef.4711.abcd" / "checkpoints"
     left.mkdir(parents=True)
     submit(backend, "soon after")
     assert left.exists(), "somebody may be at it"
-    monkeypatch.setattr("tuneport.backends.local._ABANDONED_SECONDS", -1.0)
+    monkeypatch.setattr("tuneport.backends.local_runs.ABANDONED_SECONDS", -1.0)
     submit(backend, "later")
     assert not left.parent.exists()
 
@@ -500,12 +501,12 @@ def test_full_disk_at_submit_is_one_clear_error(open_stub, submit, monkeypatch: 
     def full(path: Path, content: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tuneport.backends.local.write_atomically", full)
+    monkeypatch.setattr("tuneport.backends.local_runs.write_atomically", full)
     with pytest.raises(ProviderError, match="No space left on device; make room there") as caught:
         submit(backend)
     assert caught.value.code == "no_space"
     assert backend.find(token("one")).answer == "absent"
-    assert list(backend.runs_folder.iterdir()) == []
+    assert list(backend.runs.folder.iterdir()) == []
 
 
 # --- what is refused before anything starts -----------------------------------------------------------------------
@@ -534,7 +535,7 @@ def test_hyperparameters_are_numbers_and_the_multiplier_shows_beside_the_rate(op
     plain = submit(backend, "plain")
     doubled = submit(backend, "doubled", hyperparameters=Hyperparameters(learning_rate_multiplier=0.5, epochs=2))
     assert doubled.hyperparameters["epochs"] == 2
-    request = json.loads((backend.runs_folder / doubled.remote_id / "run.json").read_text())
+    request = json.loads((backend.runs.folder / doubled.remote_id / "run.json").read_text())
     assert request["spec"]["adapter"] == "lora"
     rate = doubled.details["recommended_learning_rate"]
     assert doubled.details["learning_rate_multiplier"] == 0.5

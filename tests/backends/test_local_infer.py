@@ -258,7 +258,7 @@ def test_unknown_models_are_told(open_stub) -> None:
 
 def test_tuned_model_needs_a_run_that_succeeded(open_stub, model: Path) -> None:
     backend = open_stub()
-    run = backend.runs_folder / "run-0123456789abcdef"
+    run = backend.runs.folder / "run-0123456789abcdef"
     (run / "adapter").mkdir(parents=True)
     (run / "adapter" / "adapter_config.json").write_text("{}")
     request = {"model": str(model), "model_name_or_path": str(model), "spec": {"suffix": "mine"}}

@@ -8,9 +8,6 @@ any process may submit, another fetch, and a third cancel. This module never imp
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -34,7 +31,8 @@ from tuneport.backends.local_infer import (
     in_order,
 )
 from tuneport.backends.local_request import resolve_request
-from tuneport.backends.local_run import Run, sync_folder, write_atomically
+from tuneport.backends.local_run import Run
+from tuneport.backends.local_runs import RUN_ID, RunStore, run_id_of, storage_errors
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name
 from tuneport.errors import ConfigError, NotFoundError, ProviderError, RejectedError
 from tuneport.types import (
@@ -55,10 +53,8 @@ if TYPE_CHECKING:
     from tuneport.manifests import Manifest
     from tuneport.settings import Settings
 
-_RUN_ID = re.compile(r"run-[0-9a-f]{16}")
 _TUNED_MODEL = re.compile(r"(?:ft:.*:|run-)([0-9a-f]{16})(?::ckpt-step-(\d+))?")
 _EXIT_SECONDS = 5.0
-_ABANDONED_SECONDS = 3600.0
 _BATCH = 64  # conversations a request: a batch is answered together, and the first answer waits for its batch
 
 
@@ -91,7 +87,7 @@ class LocalBackend(FineTuneBackend):
     ) -> None:
         super().__init__(manifest, settings)
         self.options = _options(settings, self.name)
-        self.runs_folder = settings.home / "runs"
+        self.runs = RunStore(settings.home / "runs")
         self.files = FileStore(settings.home / "files")
         self._train_command = tuple(train_command)
         self._infer_command = tuple(infer_command)
@@ -101,7 +97,7 @@ class LocalBackend(FineTuneBackend):
 
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
         resolve_request(spec, data.training, self.manifest, self.settings)  # what cannot run is refused here already
-        with self._storage("storing the dataset"):
+        with storage_errors(self.settings.home, "storing the dataset"):
             yield self.files.add(data.training, "training")
             if data.validation is not None:
                 yield self.files.add(data.validation, "validation")
@@ -114,12 +110,12 @@ class LocalBackend(FineTuneBackend):
             if "training" not in data:
                 raise RejectedError("a local run needs a training file; prepare one first", provider=self.name)
             request = self._request(run.id, spec, data, token)
-            with self._storage("creating the run"):
-                self._create(run.folder, request)
+            with storage_errors(self.settings.home, "creating the run"):
+                self.runs.create(run.id, request)
         try:
             run.start()
         except OSError as error:
-            self._remove(run.folder)
+            self.runs.remove(run.id)
             raise ProviderError(
                 f"the trainer of the local run {run.id} cannot be started ({error}); nothing was started; "
                 "mend that and submit again",
@@ -139,14 +135,14 @@ class LocalBackend(FineTuneBackend):
     def fetch(self, remote_id: str) -> JobState:
         """The state of a run; one whose child died is started again, or given up (see `Run.supervise`)."""
         run = self._existing(remote_id)
-        with self._storage("looking after the run"):
+        with storage_errors(self.settings.home, "looking after the run"):
             run.supervise()
         return job_state(run)
 
     def cancel(self, remote_id: str) -> JobState:
         """Ask the child to stop after its step. Whoever fetches 20 seconds later kills it if it has not."""
         run = self._existing(remote_id)
-        with self._storage("cancelling the run"):
+        with storage_errors(self.settings.home, "cancelling the run"):
             run.cancel()
         return job_state(run)
 
@@ -189,14 +185,15 @@ class LocalBackend(FineTuneBackend):
             time.sleep(0.02)
         if not over or run.alive():
             raise RejectedError(f"the local run {run.id} is not finished; cancel it first", provider=self.name)
-        self._remove(run.folder)
+        with storage_errors(self.settings.home, "deleting the run"):
+            self.runs.remove(run.id)
 
     def list_jobs(self) -> Iterable[JobState]:
         """All runs as their folders tell, newest first; a damaged one is left out. Nothing is restarted."""
         states = []
-        for folder in self._run_folders():
+        for run_id in self.runs.ids():
             with contextlib.suppress(ProviderError):
-                states.append(job_state(self._run(folder.name)))
+                states.append(job_state(self._run(run_id)))
         return sorted(states, key=lambda state: state.created_at or now(), reverse=True)
 
     # --- files and weights ------------------------------------------------------------------------------------------
@@ -211,7 +208,7 @@ class LocalBackend(FineTuneBackend):
     def read_file(self, file_id: str) -> bytes:
         """A dataset, or one of a run's own files, as `JobState.result_files` names them."""
         path = Path(file_id)
-        if path.name in RESULT_FILES and path.parent.parent == self.runs_folder and _RUN_ID.fullmatch(path.parent.name):
+        if path.name in RESULT_FILES and path.parent.parent == self.runs.folder and RUN_ID.fullmatch(path.parent.name):
             try:
                 return path.read_bytes()
             except FileNotFoundError as error:
@@ -220,8 +217,8 @@ class LocalBackend(FineTuneBackend):
 
     def delete_file(self, file_id: str) -> None:
         file, _ = self.files.get(file_id)
-        for folder in self._run_folders():
-            run = self._run(folder.name)
+        for run_id in self.runs.ids():
+            run = self._run(run_id)
             with contextlib.suppress(ProviderError):
                 used = [
                     part["sha256"] for part in (run.request().get("training"), run.request().get("validation")) if part
@@ -244,7 +241,7 @@ class LocalBackend(FineTuneBackend):
             raise ConfigError(f"{folder} exists and is not an empty folder; name another one for the weights")
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
-        with self._storage("copying the weights"):
+        with storage_errors(self.settings.home, "copying the weights"):
             try:
                 shutil.copytree(source, aside)
                 os.replace(aside, folder)
@@ -330,16 +327,13 @@ class LocalBackend(FineTuneBackend):
     # --- folders ----------------------------------------------------------------------------------------------------
 
     def _run(self, run_id: str) -> Run:
-        return Run(self.runs_folder / run_id, self._train_command, self._environment)
+        return Run(self.runs.folder / run_id, self._train_command, self._environment)
 
     def _existing(self, remote_id: str) -> Run:
         run = self._run(remote_id)
-        if not _RUN_ID.fullmatch(remote_id) or not run.folder.is_dir():
-            raise NotFoundError(f"there is no local run {remote_id} in {self.runs_folder}", provider=self.name)
+        if not RUN_ID.fullmatch(remote_id) or not run.folder.is_dir():
+            raise NotFoundError(f"there is no local run {remote_id} in {self.runs.folder}", provider=self.name)
         return run
-
-    def _run_folders(self) -> list[Path]:
-        return [folder for folder in self.runs_folder.glob("run-*") if _RUN_ID.fullmatch(folder.name)]
 
     def _weights(self, run: Run) -> Path:
         reported = run.reported()
@@ -378,49 +372,6 @@ class LocalBackend(FineTuneBackend):
             "recommended": resolved.recommended,
         }
 
-    def _create(self, folder: Path, request: dict[str, Any]) -> None:
-        """All of the folder or nothing of it; another process that makes the same one may be first."""
-        self.runs_folder.mkdir(parents=True, exist_ok=True)
-        self._sweep()
-        aside = self.runs_folder / f".{folder.name}.{os.getpid()}.{os.urandom(4).hex()}"
-        aside.mkdir(mode=0o700)
-        try:
-            write_atomically(aside / "run.json", json.dumps(request, indent=1))
-            os.rename(aside, folder)
-            sync_folder(self.runs_folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-
-    def _sweep(self) -> None:
-        """Remove what processes that died while creating or deleting a run left behind."""
-        for aside in self.runs_folder.glob(".run-*"):
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - aside.stat().st_ctime > _ABANDONED_SECONDS:
-                    shutil.rmtree(aside, ignore_errors=True)
-
-    def _remove(self, folder: Path) -> None:
-        """Out of sight at once, then gone."""
-        aside = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
-        with self._storage("deleting the run"):
-            os.rename(folder, aside)
-            shutil.rmtree(aside)
-
-    @contextlib.contextmanager
-    def _storage(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            advice = "make room there" if full else "look at its permissions"
-            raise ProviderError(
-                f"{what} failed under {self.settings.home}: {error.strerror or error}; {advice} and try again",
-                provider=self.name,
-                code="no_space" if full else "storage",
-            ) from error
-
 
 def _options(settings: Settings, name: str) -> LocalOptions:
     table = settings.project.backends.get(name)
@@ -431,7 +382,3 @@ def _options(settings: Settings, name: str) -> LocalOptions:
         field = ".".join(str(part) for part in first["loc"])
         message = f"tuneport.toml: backends.{name}.options.{field}: {first['msg']}; correct that line"
         raise ConfigError(message) from error
-
-
-def run_id_of(token: str) -> str:
-    return f"run-{hashlib.sha256(token.encode('utf-8')).hexdigest()[:16]}"

@@ -59,7 +59,7 @@ def demo(
                 case workflow.Trained(row, seconds):
                     document["job"] = describe(row) | {"seconds": seconds}
                     console.print(f"{row.id} succeeded in {output.duration(seconds)}, {_trained(row)}")
-                    heading(4, "Did it help?  Exact match on 80 messages that were held out")
+                    heading(4, "Did it help?  Exact match on messages that were held out of training")
                 case workflow.Evaluated():
                     document["scores"].append(_score(stage))
                     console.print(_score_line(stage))

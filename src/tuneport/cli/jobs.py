@@ -272,7 +272,8 @@ def _finish(row: JobRow) -> None:
     if row.status == "succeeded" and state is not None:
         print(f"{row.id} succeeded: {state.tuned_model}\ntry it: tuneport chat {row.id}")
     else:
-        print(f"{row.id} is {row.status}; `tuneport watch {row.id}` follows it")
+        follows = "" if row.job_status.terminal else f"; `tuneport watch {row.id}` follows it"
+        print(f"{row.id} is {row.status}{follows}")
 
 
 def _refreshed(workspace: Workspace, job: str) -> tuple[JobRow, str | None]:
