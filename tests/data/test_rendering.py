@@ -187,7 +187,8 @@ def test_reasoning_is_written_out_where_the_template_drops_it(renderer: Renderer
 def test_a_template_without_a_system_role_gets_it_in_the_first_user_message() -> None:
     template = CHATML.replace(
         "{% for message in messages %}",
-        "{% for message in messages %}{% if message['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}",
+        "{% for message in messages %}"
+        "{% if message['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}",
         1,
     )
     renderer = Renderer(tiny_tokenizer(template))
@@ -200,7 +201,8 @@ def test_a_template_without_a_system_role_gets_it_in_the_first_user_message() ->
 def test_a_template_that_drops_old_reasoning_still_gives_the_right_mask() -> None:
     template = (
         "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
-        "{% if m.reasoning_content is defined and loop.last %}{{ '<think>' + m.reasoning_content + '</think>' }}{% endif %}"
+        "{% if m.reasoning_content is defined and loop.last %}"
+        "{{ '<think>' + m.reasoning_content + '</think>' }}{% endif %}"
         "{{ m.content + '<|im_end|>\n' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     )

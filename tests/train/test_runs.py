@@ -34,9 +34,7 @@ def logits(folder: Path, adapter: Path | None = None) -> Any:
 def test_a_run_learns_and_tells_everything(home: Path, model: Path, data: Path, tmp_path: Path) -> None:
     valid = write_rows(tmp_path / "valid.jsonl", chat_rows(4))
     numbers = {"epochs": 3, "warmup_ratio": 0.1}
-    folder = make_run(
-        home, model, data, validation=valid, hyperparameters=numbers, provider_options={"precision": "fp32"}
-    )
+    folder = make_run(home, model, data, validation=valid, hyperparameters=numbers)
 
     assert main(folder) == 0
 
@@ -74,7 +72,7 @@ def tokens_of(model: Path, data: Path) -> list[int]:
 
 
 def test_the_adapter_changes_the_model_as_trained(home: Path, model: Path, data: Path) -> None:
-    folder = make_run(home, model, data, provider_options={"precision": "fp32"})
+    folder = make_run(home, model, data)
     assert main(folder) == 0
 
     tuned, again, base = logits(model, folder / "adapter"), logits(model, folder / "adapter"), logits(model)

@@ -19,8 +19,9 @@ WITH_TOOLS = (
     "{% if tools %}{{ '<|im_start|>tools\n' }}{% for tool in tools %}{{ tool | tojson }}{% endfor %}"
     "{{ '<|im_end|>\n' }}{% endif %}"
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + (m.content or '') }}"
-    "{% for call in m.tool_calls or [] %}{{ '[' + call.function.name + '(' + (call.function.arguments | tojson) + ')]' }}"
-    "{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% for call in m.tool_calls or [] %}"
+    "{{ '[' + call.function.name + '(' + (call.function.arguments | tojson) + ')]' }}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
@@ -60,6 +61,7 @@ def tiny_model(folder: Path, *, template: str | None = CHATML, context: int = 51
         eos_token_id=0,
         pad_token_id=2,
         tie_word_embeddings=True,
+        initializer_range=0.2,  # with less, the frozen head could not tell tokens apart however it is trained
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -119,7 +121,9 @@ def make_run(
         "model": "tiny",
         "model_name_or_path": str(model),
         "home": str(home),
-        "spec": {"model": "tiny", "dataset": str(data), "adapter": "lora", "seed": 1} | spec,
+        "spec": {"model": "tiny", "dataset": str(data), "adapter": "lora", "seed": 1}
+        | {"provider_options": {"precision": "fp32"}}
+        | spec,
         "training": described(data),
         "validation": described(validation) if validation else None,
         "hyperparameters": numbers | (hyperparameters or {}),

@@ -31,6 +31,11 @@ class Rendered:
     spans: list[tuple[int, int]]
 
     @property
+    def useful_length(self) -> int:
+        """Tokens up to the last trained one: nothing after it has any effect on training."""
+        return max(index for index, label in enumerate(self.labels) if label != IGNORED) + 1
+
+    @property
     def trained_tokens(self) -> int:
         return sum(label != IGNORED for label in self.labels)
 

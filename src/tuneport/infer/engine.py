@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from tuneport.base_models import Device
@@ -26,7 +27,7 @@ class Engine:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
             self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, device.dtype))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             reason = str(error).strip().split("\n", 1)[0]
             raise ConfigError(f"the model in {folder} cannot be loaded: {reason}; fetch it again") from error
         self.model.to(device.name).eval()
@@ -54,7 +55,7 @@ class Engine:
                 self.model.load_adapter(str(folder), adapter_name=name, **options)
             else:
                 self.model = PeftModel.from_pretrained(self.model, str(folder), adapter_name=name, **options)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             reason = str(error).strip().split("\n", 1)[0]
             raise ConfigError(f"the adapter in {folder} does not fit this model: {reason}") from error
         dtype = getattr(torch, self.device.dtype)

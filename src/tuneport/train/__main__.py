@@ -35,8 +35,13 @@ def main(folder: Path) -> int:
     run = RunFolder(folder)
     if not run.lock():
         return ANOTHER_CHILD_LIVES
-    if run.finished:
-        return 0
+    try:
+        return 0 if run.finished else _run(run)
+    finally:
+        run.unlock()
+
+
+def _run(run: RunFolder) -> int:
     stop = Stop(run)
     run.clear_working()
     try:
@@ -51,8 +56,8 @@ def main(folder: Path) -> int:
         from tuneport.train.failures import job_error
 
         failure = job_error(error)
-        run.event(failure.message, level="error")
         run.clear_working()
+        run.event(failure.message, level="error")
         run.finish(JobStatus.FAILED, error=failure)
         return 1
     if not run.finished:

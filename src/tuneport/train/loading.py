@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
 from tuneport.base_models import Device
@@ -62,7 +63,7 @@ def load_model(folder: Path, device: Device, adapter: Adapter, *, attention: str
         arguments["device_map"] = {"": device.name}
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, **arguments)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(f"the base model in {folder} cannot be loaded: {_first_line(error)}") from error
     return model if adapter is Adapter.QLORA else model.to(device.name)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tuneport.base_models import choose_device, locate, materialise
 from tuneport.data.reading import read_records
-from tuneport.data.rendering import Renderer
+from tuneport.data.rendering import Rendered, Renderer
 from tuneport.errors import DatasetError, DatasetProblem
 from tuneport.train.dpo import dpo_trainer
 from tuneport.train.loading import context_length, load_tokenizer, resolved
@@ -57,13 +59,25 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     if checkpoint is not None:
         step = int(checkpoint.name.removeprefix("step-"))
         run.forget_after(step)
-        counter.tokens = int(run.state.get("trained_tokens") or 0)
+        # Checkpoints are made at the ends of epochs, and each epoch reads every row once.
+        counter.tokens = round(_epochs(checkpoint)) * _tokens(rows)
     else:
         run.forget_after(0)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if reporter.stopped or stop():
         return
     _save(run, trainer, recipe.adapter, counter)
+
+
+def _tokens(rows: list[Any]) -> int:
+    """What the trainers count for one epoch over these rows."""
+    total = 0
+    for row in rows:
+        if isinstance(row, Rendered):
+            total += row.useful_length
+        else:
+            total += 2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids)
+    return total
 
 
 def _save(run: RunFolder, trainer: Any, adapter: Adapter, counter: Counter) -> None:
@@ -86,6 +100,10 @@ def _rendered(renderer: Renderer, data: DataFile, method: Method) -> list[Any]:
     if not rows:
         raise DatasetError(DatasetProblem(str(data.path), None, "", "holds no record", "add some"))
     return rows
+
+
+def _epochs(checkpoint: Path) -> float:
+    return float(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["epoch"])
 
 
 def _limit(given: int | None, context: int | None) -> int | None:

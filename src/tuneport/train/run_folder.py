@@ -57,6 +57,11 @@ class RunFolder:
         _write_atomically(self.path / "pid", str(os.getpid()))
         return True
 
+    def unlock(self) -> None:
+        """The end of this process does it too; nothing may be written afterwards."""
+        while self._locks:
+            os.close(self._locks.pop())
+
     @contextmanager
     def device(self, stop: Callable[[], bool]) -> Iterator[bool]:
         """Have the device to ourselves; one run at a time, the others queue. Yields False where `stop` came first."""

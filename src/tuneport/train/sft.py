@@ -143,9 +143,7 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
 
 
 def _trimmed(row: Rendered) -> dict[str, list[int]]:
-    """Up to the last trained token: nothing after it has any effect."""
-    end = max(index for index, label in enumerate(row.labels) if label != IGNORED) + 1
-    return {"input_ids": row.input_ids[:end], "labels": row.labels[:end]}
+    return {"input_ids": row.input_ids[: row.useful_length], "labels": row.labels[: row.useful_length]}
 
 
 def _packs(model: Any, rows: Sequence[dict[str, Any]], dtype: torch.dtype) -> bool:
