@@ -22,7 +22,14 @@ from typing import Any
 import pytest
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.errors import AuthError, NotFoundError, UnavailableError, UnsupportedError
+from tuneport.errors import (
+    AuthError,
+    BudgetError,
+    ConfigError,
+    NotFoundError,
+    UnavailableError,
+    UnsupportedError,
+)
 from tuneport.types import (
     Completion,
     DataFile,
@@ -279,11 +286,39 @@ class BackendContract:
         if case.refused is None:
             pytest.skip("this backend takes every hyperparameter")
         spec = case.spec.model_copy(update={"hyperparameters": case.refused})
+        with pytest.raises(UnsupportedError, match=case.backend.name):
+            case.backend.check(spec)
         files, before = case.prepare(), case.jobs_started() if case.jobs_started else 0
         with pytest.raises(UnsupportedError, match=case.backend.name) as caught:
             case.backend.submit(spec, files, token=token("refused"))
         assert all(name in str(caught.value) for name in case.refused.given())
         assert case.jobs_started is None or case.jobs_started() == before
+
+    def test_check_needs_no_key_and_takes_what_can_run(self, case: Case) -> None:
+        backend = case.backend if case.without_key is None else case.without_key[0]
+        backend.check(case.spec)
+        backend.check(case.spec.model_copy(update={"budget": 5.0}))
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"wandb_key": "hunter2"},
+            {"hf_api_token": "hunter2"},
+            {"integrations": [{"type": "wandb", "wandb": {"project": "p", "key": "hunter2"}}]},
+            {"webhook": "https://me:hunter2@example.com/"},
+        ],
+    )
+    def test_secret_in_the_options_is_refused_before_there_is_a_job(self, case: Case, options: dict[str, Any]) -> None:
+        spec = case.spec.model_copy(update={"provider_options": options})
+        for call in (case.backend.check, lambda spec: list(case.backend.prepare(spec, case.data))):
+            with pytest.raises((ConfigError, UnsupportedError)) as caught:
+                call(spec)
+            assert "hunter2" not in str(caught.value)
+
+    def test_option_of_unknown_price_is_refused_where_there_is_a_budget(self, case: Case) -> None:
+        spec = case.spec.model_copy(update={"budget": 5.0, "provider_options": {"no_such_option": 1}})
+        with pytest.raises((BudgetError, ConfigError, UnsupportedError), match="no_such_option"):
+            case.backend.check(spec)
 
     def test_missing_key_is_named(self, case: Case) -> None:
         if case.without_key is None:

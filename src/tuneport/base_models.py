@@ -14,7 +14,7 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tuneport.errors import ConfigError
 
@@ -119,6 +119,11 @@ def materialise(base: BaseModel, *, home: Path) -> Path:
     except OSError as error:
         if not _is_model_folder(target):  # else another process was first: its copy is as good
             raise ConfigError(f"the base model {base.name} cannot be written to {target}: {error}") from error
+    except ConfigError:
+        raise
+    except Exception as error:  # a reader of a broken file may raise anything
+        reason = str(error).strip().split("\n", 1)[0]
+        raise ConfigError(f"{base.folder / base.gguf_file} cannot be read: {reason}; fetch it again") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target
@@ -149,7 +154,8 @@ def _cpu_is_faster_in_bf16() -> bool:
     if platform.machine().lower() in ("x86_64", "amd64"):
         checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, check, bool)() for check in checks)
-    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    mkldnn: Any = torch.backends.mkldnn
+    return bool(mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _convert_gguf(folder: Path, gguf_file: str, target: Path) -> None:

@@ -14,6 +14,7 @@ TuneportError
  │   ├─ QuotaError           no money or no quota left; never retried
  │   ├─ RejectedError        understood and refused: a bad parameter, a closed service
  │   └─ UnavailableError     down, overloaded, hanging, or not speaking JSON; retryable
+ ├─ StorageError             this machine's disk: full, read-only or missing
  └─ TrainingError            local training or inference ended badly
 
 Each message is one line that says what happened, to what, and what to do next. `exit_code` is what the command
@@ -181,6 +182,10 @@ class RejectedError(ProviderError):
 
 class UnavailableError(ProviderError):
     retryable = True
+
+
+class StorageError(TuneportError):
+    """This machine's disk refused: full, read-only, missing. Nobody's data is at fault, and it can be tried again."""
 
 
 class TrainingError(TuneportError):

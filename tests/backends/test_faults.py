@@ -15,6 +15,7 @@ import pytest
 
 from tests.contract import prepared_chats, token
 from tuneport.backends.hosted import HostedBackend
+from tuneport.backends.provider_errors import shown_url
 from tuneport.errors import (
     AuthError,
     NotFoundError,
@@ -129,6 +130,76 @@ def test_key_that_the_provider_repeats_is_in_no_text(
         whole = "".join(traceback.format_exception(caught.value)) + json.dumps(caught.value.as_dict())
         assert key not in whole
         emulator.clear_faults()
+
+
+@pytest.mark.parametrize("blemish", ["\n", " ", "\u00e9", "\x00"])
+def test_key_that_fits_no_header_is_told_by_its_variable(
+    emulator: Any, connect: Callable[..., Any], blemish: str
+) -> None:
+    backend = connect(emulator, key=f"sk-supersecret-0123{blemish}")
+    with pytest.raises(AuthError, match=f"{VARIABLES[emulator.name]}_API_KEY") as caught:
+        backend.fetch("ft-1")
+    assert "supersecret" not in "".join(traceback.format_exception(caught.value))
+    assert emulator.log == []
+
+
+@pytest.mark.parametrize("key", ["9f8e7d6c5b4a", "quo'te\\9f8e7d6c"])
+@pytest.mark.parametrize("link", ["cause", "context", "cause of the context"])
+def test_key_in_what_caused_an_error_is_in_no_traceback(
+    emulator: Any, connect: Callable[..., Any], key: str, link: str
+) -> None:
+    backend = connect(emulator, key=key)
+
+    def illegal_header() -> None:
+        try:
+            raise RuntimeError(f"Illegal header value {f'Bearer {key}'.encode()!r}")
+        except RuntimeError as error:
+            if link == "cause":
+                raise ValueError("the request failed") from error
+            if link == "context":
+                raise ValueError("the request failed")  # noqa: B904 - that is the case
+            try:
+                raise KeyError("headers") from error
+            except KeyError:
+                raise ValueError("the request failed")  # noqa: B904
+
+    with pytest.raises(UnavailableError) as caught:
+        backend._once(illegal_header)
+    whole = "".join(traceback.format_exception(caught.value))
+    assert key not in whole and repr(key)[1:-1] not in whole and "Illegal header" not in whole
+
+
+def test_what_caused_an_error_shows_where_it_holds_no_key(emulator: Any, connect: Callable[..., Any]) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        connect(emulator)._once(lambda: {}["no such field"])
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_password_in_the_address_is_in_no_text(emulator: Any, connect: Callable[..., Any]) -> None:
+    address = emulator.base_url.replace("://", "://me:hunter2@")
+    backend = connect(emulator, base_url=address)
+    emulator.fail("html", method="GET", path="**", status=502, times=None)
+    errors = []
+    for _ in range(2):  # with an answer that is none, and with nobody there
+        with pytest.raises(UnavailableError) as caught:
+            backend.fetch("ft-1")
+        errors.append(caught.value)
+        backend = connect(emulator, base_url="http://me:hunter2@127.0.0.1:9/v1")
+    for text in [repr(backend), *("".join(traceback.format_exception(error)) for error in errors)]:
+        assert "hunter2" not in text and "://***@127.0.0.1" in text
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://api.openai.com/v1", "https://api.openai.com/v1"),
+        ("https://me:p/a@s:s@host:8/v1", "https://***@host:8/v1"),
+        ("https://token@host/v1", "https://***@host/v1"),
+        ("https://host/v1?api-version=3&api-key=abc&x=1", "https://host/v1?api-version=3&api-key=***&x=1"),
+    ],
+)
+def test_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
 
 
 # --- not the provider's answer at all --------------------------------------------------------------------------------

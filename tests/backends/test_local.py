@@ -256,6 +256,26 @@ def test_cancel_in_the_queue_for_the_device(tiny_model: Path, tmp_path: Path) ->
     assert list(backend.metrics(run_id)) == []
 
 
+def test_signal_that_nobody_asked_for_does_not_cancel(tiny_model: Path, tmp_path: Path) -> None:
+    """A reboot or a batch system ends processes with SIGTERM: the run is then to go on, not to be over."""
+    backend = opened(tmp_path / "home")
+    spec, data = long_run(tmp_path, tiny_model)
+    backend.runs.folder.mkdir(parents=True)
+    with (backend.runs.folder / "device.lock").open("w") as busy:
+        fcntl.flock(busy, fcntl.LOCK_EX)
+        run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("reboot")).remote_id
+        until(lambda: backend.fetch(run_id).raw_status == "queued")
+        first = child_of(backend, run_id)
+        os.kill(first, signal.SIGTERM)
+        until(lambda: not backend._run(run_id).alive())
+        assert not next(iter(backend.list_jobs())).status.terminal
+        assert not backend.fetch(run_id).status.terminal
+        until(lambda: backend.fetch(run_id).raw_status == "queued" and child_of(backend, run_id) != first)
+        backend.cancel(run_id)
+        assert ended(backend, run_id).status is JobStatus.CANCELLED
+    assert any("goes on" in event.message for event in backend.events(run_id))
+
+
 # --- what cannot work ---------------------------------------------------------------------------------------------
 
 

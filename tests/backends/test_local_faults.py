@@ -24,7 +24,15 @@ from tests.contract import prepared_chats, token
 from tuneport.backends import local_process, local_run
 from tuneport.backends.local import LocalBackend
 from tuneport.backends.local_runs import run_id_of
-from tuneport.errors import ConfigError, DatasetError, NotFoundError, ProviderError, RejectedError, UnsupportedError
+from tuneport.errors import (
+    ConfigError,
+    DatasetError,
+    NotFoundError,
+    ProviderError,
+    RejectedError,
+    UnavailableError,
+    UnsupportedError,
+)
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
 from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, TuneSpec
@@ -147,6 +155,49 @@ def test_trainer_that_cannot_be_started_leaves_no_run(settings, submit) -> None:
         submit(backend)
     assert backend.find(token("one")).answer == "absent"
     assert list(backend.list_jobs()) == []
+
+
+def test_disk_that_fills_just_after_the_start_leaves_no_trainer(open_stub, submit, monkeypatch) -> None:
+    backend, pids, write = open_stub('say("running"); wait()'), [], local_run.write_atomically
+
+    def full(path: Path, content: str) -> None:
+        if path.name == "spawn.json" and (pid := json.loads(content)["pid"]) is not None:
+            pids.append(pid)
+            until((path.parent / "starts").exists)  # the trainer is at work
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(local_run, "write_atomically", full)
+    with pytest.raises(ProviderError, match="No space left on device.*nothing was started"):
+        submit(backend)
+    assert len(pids) == 1 and local_process.start_time(pids[0]) is None
+    assert list(backend.runs.folder.iterdir()) == []
+    monkeypatch.undo()
+    running(backend, submit(backend).remote_id)
+
+
+def test_run_with_a_living_trainer_is_never_taken_back(open_stub, submit, monkeypatch) -> None:
+    backend = open_stub('say("running"); wait()')
+    pid = running(backend, submit(backend).remote_id)
+
+    def exhausted(run: Any) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(local_run.Run, "start", exhausted)
+    with pytest.raises(UnavailableError, match="not known"):
+        submit(backend)
+    assert local_process.start_time(pid) is not None
+    assert backend.find(token("one")).answer == "found"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["GH_PAT", "MY_AUTH", "SESSION_COOKIE", "PRIVATE_PEM", "DB_PASS", "HF_TOKEN", "SENTRY_DSN", "SSH_AUTH_SOCK"],
+)
+def test_names_that_sound_like_secrets_are_kept_from_children(name: str) -> None:
+    kept = local_process.clean_environment({name: "x", "PATH": "/bin", "PWD": "/", "HOME": "/h", "CUDA_PATH": "/c"})
+    assert name not in kept
+    assert {"PATH", "PWD", "HOME", "CUDA_PATH"} <= kept.keys()
 
 
 def test_child_is_no_child_of_the_terminal_and_inherits_no_secret(open_stub, submit, monkeypatch, settings) -> None:
@@ -525,6 +576,8 @@ def test_full_disk_at_submit_is_one_clear_error(open_stub, submit, monkeypatch: 
 )
 def test_what_the_trainer_cannot_do_is_refused_at_once(open_stub, submit, changes, error, message) -> None:
     backend = open_stub(SUCCEED)
+    with pytest.raises(error, match=message):
+        backend.check(TuneSpec(model="smollm2-135m-instruct", dataset=Path("never-read.jsonl"), **changes))
     with pytest.raises(error, match=message):
         submit(backend, **changes)
     assert list(backend.list_jobs()) == [] and list(backend.list_files()) == []

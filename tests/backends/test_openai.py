@@ -11,10 +11,12 @@ import pytest
 
 from tests.contract import prepared_chats, token, written
 from tests.emulators import OpenAIEmulator
+from tuneport.backends import open_backend
 from tuneport.backends.openai import TOKEN_KEY
 from tuneport.backends.openai_jobs import metrics_of_csv, state_of
-from tuneport.errors import ConfigError, DatasetError, NotFoundError, RejectedError, UnsupportedError
+from tuneport.errors import BudgetError, ConfigError, DatasetError, NotFoundError, RejectedError, UnsupportedError
 from tuneport.manifests import Limit
+from tuneport.settings import ProjectFile, Settings
 from tuneport.types import Adapter, Hyperparameters, JobStatus, Method, PreparedData, TuneSpec
 
 MODEL = "gpt-4.1-mini-2025-04-14"
@@ -108,8 +110,10 @@ def test_preferences_go_as_dpo(openai: OpenAIEmulator, connect: Callable[..., An
 def test_what_it_cannot_take_is_refused_before_anything_is_sent(
     openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, change: Any, words: str
 ) -> None:
-    with pytest.raises(UnsupportedError, match=words):
-        list(connect(openai).prepare(spec.model_copy(update=change), data))
+    backend, changed = connect(openai), spec.model_copy(update=change)
+    for call in (lambda: backend.check(changed), lambda: list(backend.prepare(changed, data))):
+        with pytest.raises(UnsupportedError, match=words):
+            call()
     assert openai.log == []
 
 
@@ -117,7 +121,11 @@ def test_what_it_cannot_take_is_refused_before_anything_is_sent(
     ("change", "words"),
     [
         ({"provider_options": {"model": "other"}}, "provider_options.model clashes"),
+        ({"provider_options": {"hyperparameters": {"n_epochs": 50}}}, "provider_options.hyperparameters clashes"),
+        ({"provider_options": {"method": {"type": "supervised"}}}, "provider_options.method clashes"),
+        ({"provider_options": {"n_epochs": 50}}, "n_epochs clashes .* job's own epochs"),
         ({"provider_options": {"wandb_api_key": "x"}}, "secret"),
+        ({"provider_options": {"integrations": [{"wandb": {"key": "x"}}]}}, r"integrations\[0\].wandb.key .* secret"),
         ({"metadata": {TOKEN_KEY: "mine"}}, "tuneport's own"),
     ],
 )
@@ -126,9 +134,50 @@ def test_options_that_clash_are_refused(
 ) -> None:
     backend = connect(openai)
     files = list(backend.prepare(spec, data))
-    with pytest.raises(ConfigError, match=words):
-        backend.submit(spec.model_copy(update=change), files, token=token("t"))
+    changed = spec.model_copy(update=change)
+    for call in (lambda: backend.check(changed), lambda: backend.submit(changed, files, token=token("t"))):
+        with pytest.raises(ConfigError, match=words):
+            call()
     assert openai.jobs_created == 0
+
+
+def test_no_option_takes_the_place_of_what_is_sent(
+    openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
+) -> None:
+    backend = connect(openai)
+    full = spec.model_copy(update={"suffix": "mine", "seed": 1})
+    backend.submit(full, list(backend.prepare(full, data)), token=token("t"))
+    assert len(created(openai)) == 7
+    for name in created(openai):
+        with pytest.raises(ConfigError, match=f"provider_options.{name} clashes"):
+            backend.check(spec.model_copy(update={"provider_options": {name: "other"}}))
+
+
+def test_budget_takes_only_options_that_cost_nothing(connect: Callable[..., Any], spec: TuneSpec, openai: Any) -> None:
+    backend = connect(openai)
+    integrations = {"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}
+    backend.check(spec.model_copy(update={"budget": 0.2, "provider_options": integrations}))
+    with pytest.raises(BudgetError, match=r"provider_options.service_tier .*\$0.20.*integrations"):
+        backend.check(spec.model_copy(update={"budget": 0.2, "provider_options": {"service_tier": "fast"}}))
+
+
+def test_account_goes_to_openai_alone(openai: OpenAIEmulator) -> None:
+    """Another server that speaks the format gets its own key, and not the names of the user's account at OpenAI."""
+    ours = {"like": "openai", "base_url": openai.base_url, "api_key_env": "OURS_KEY"}
+    theirs = {"base_url": openai.base_url, "api_key_env": "SECOND_KEY"}
+    environment = {"OURS_KEY": openai.key, "SECOND_KEY": openai.key, "OPENAI_API_KEY": "sk-first-0123456789"}
+    environment |= {"OPENAI_ORG_ID": "org-mine", "OPENAI_PROJECT_ID": "proj-mine", "TUNEPORT_HOME": str(Path.cwd())}
+    project = ProjectFile.model_validate({"backends": {"ours": ours, "openai": theirs}})
+    settings = Settings.load(Path.cwd(), environment).model_copy(update={"project": project})
+    sent = {}
+    for name in ("ours", "openai"):
+        backend = open_backend(name, settings)
+        list(backend.list_jobs())
+        backend.close()
+        sent[name] = openai.log[-1].request_headers
+    assert "openai-organization" not in sent["ours"] and "openai-project" not in sent["ours"]
+    assert (sent["openai"]["openai-organization"], sent["openai"]["openai-project"]) == ("org-mine", "proj-mine")
+    assert sent["openai"]["authorization"] == f"Bearer {openai.key}"
 
 
 def test_address_and_account_of_the_environment_are_not_taken(

@@ -6,16 +6,21 @@ import importlib.metadata
 import importlib.util
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from tuneport import backends, manifests
 from tuneport.backends import EXTRAS, backend_names, manifest_of, open_backend
+from tuneport.backends.hosted import HostedBackend
 from tuneport.errors import ConfigError
+from tuneport.jobs.planning import readiness
 from tuneport.manifests import load_manifest
 from tuneport.settings import BackendSettings, ProjectFile, Settings
+from tuneport.workflows import doctor
 
 
 def test_all_listed_backends_open_without_a_key(settings: Settings) -> None:
@@ -125,8 +130,32 @@ def test_a_project_defines_a_backend_that_speaks_like_another(settings: Settings
         ({"openai": {"like": "together"}}, "openai", r"backends\.openai\.like: openai exists already"),
         ({"ours": {"like": "nowhere"}}, "ours", "'nowhere'"),
         ({"ours": {"like": "openai"}}, "ours", "base_url"),
+        ({"ours": {"like": "openai", "api_key_env": "OURS_KEY"}}, "ours", "base_url"),
+        ({"ours": {"like": "openai", "base_url": "http://127.0.0.1:1"}}, "ours", r"backends\.ours needs .*api_key_env"),
     ],
 )
 def test_a_wrong_table_is_told(settings: Settings, tables: dict[str, Any], name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         open_backend(name, settings.model_copy(update={"project": project_with(**tables)}))
+
+
+def test_key_and_address_of_the_table_hold_everywhere(settings: Settings) -> None:
+    """The backend, the plan and the doctor ask for one and the same variable."""
+    table = {"base_url": "https://me:hunter2@127.0.0.1:1/v1", "api_key_env": "SECOND_KEY"}
+    environment = {"SECOND_KEY": SecretStr("sk-second-0123456789")}
+    mine = settings.model_copy(update={"project": project_with(openai=table), "environment": environment})
+    manifest = manifest_of("openai", mine)
+    assert (manifest.api_key_env, manifest.base_url) == ("SECOND_KEY", table["base_url"])
+    assert manifest.models == load_manifest("openai").models and load_manifest("openai").api_key_env == "OPENAI_API_KEY"
+    assert readiness(mine, [manifest]).with_key == {"openai"}
+    row = next(row for row in doctor.backends(mine, date(2026, 11, 24)) if row["name"] == "openai")
+    assert (row["api_key_env"], row["key_set"], row["base_url"]) == ("SECOND_KEY", True, "https://***@127.0.0.1:1/v1")
+    backend = open_backend("openai", mine)
+    assert isinstance(backend, HostedBackend)
+    assert (backend.upstream.api_key_env, backend.upstream.key()) == ("SECOND_KEY", "sk-second-0123456789")
+
+
+def test_password_of_another_servers_address_is_in_no_fact(settings: Settings) -> None:
+    table = {"like": "openai", "base_url": "https://me:hunter2@127.0.0.1:1/v1", "api_key_env": "OURS_KEY"}
+    manifest = manifest_of("ours", settings.model_copy(update={"project": project_with(ours=table)}))
+    assert "hunter2" not in str(manifest.sources)

@@ -11,9 +11,11 @@ import pytest
 
 from tests.contract import prepared_chats, token, written
 from tests.emulators import TogetherEmulator
+from tuneport.backends.hosted import parameters_of
 from tuneport.backends.together import suffix_with
 from tuneport.backends.together_jobs import events_of, metrics_of, problem_of, state_of
 from tuneport.errors import (
+    BudgetError,
     ConfigError,
     DatasetError,
     NotFoundError,
@@ -129,9 +131,49 @@ def test_preferences_go_as_dpo(together: TogetherEmulator, connect: Callable[...
 def test_what_it_cannot_take_is_refused_before_anything_is_sent(
     together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, change: Any, words: str
 ) -> None:
-    with pytest.raises(UnsupportedError, match=words):
-        list(connect(together).prepare(spec.model_copy(update=change), data))
+    backend, changed = connect(together), spec.model_copy(update=change)
+    for call in (lambda: backend.check(changed), lambda: list(backend.prepare(changed, data))):
+        with pytest.raises(UnsupportedError, match=words):
+            call()
     assert together.log == []
+
+
+@pytest.mark.parametrize(
+    ("options", "budget", "kind", "words"),
+    [
+        ({"bogus": 5}, None, ConfigError, "bogus is no argument"),
+        ({"model_limits": {}}, None, ConfigError, "model_limits is no argument"),
+        ({"n_epochs": 50}, None, ConfigError, "n_epochs clashes .* job's own epochs"),
+        ({"learning_rate": 1.0}, None, ConfigError, "learning_rate clashes"),
+        ({"lora_r": 64}, None, ConfigError, "lora_r clashes .* job's own lora_rank"),
+        ({"dpo_beta": 0.5}, None, ConfigError, "dpo_beta clashes"),
+        ({"lora": False}, None, ConfigError, "lora clashes .* job's own adapter"),
+        ({"wandb_api_key": "x"}, None, ConfigError, "secret"),
+        ({"packing": False}, 4.0, BudgetError, r"packing may change what together bills.*\$4.00"),
+        ({"n_evals": 50}, 4.0, BudgetError, "n_evals may change"),
+    ],
+)
+def test_options_are_refused_before_there_is_a_job(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData,
+    options: dict[str, Any], budget: float | None, kind: type[Exception], words: str,
+) -> None:  # fmt: skip
+    backend = connect(together)
+    changed = spec.model_copy(update={"provider_options": options, "budget": budget})
+    for call in (lambda: backend.check(changed), lambda: list(backend.prepare(changed, data))):
+        with pytest.raises(kind, match=words):
+            call()
+    assert together.log == []
+
+
+def test_options_that_change_no_price_pass_with_a_budget(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec
+) -> None:
+    backend = connect(together)
+    neutral = {"lr_scheduler_type": "linear", "hf_output_repo_name": "me/mine", "wandb_project_name": "p"}
+    backend.check(spec.model_copy(update={"budget": 4.0, "provider_options": neutral}))
+    backend.check(spec.model_copy(update={"provider_options": {"packing": False, "n_evals": 2}}))
+    known = parameters_of(backend.client.fine_tuning.create)
+    assert backend.cost_neutral_options <= known
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,14 @@ from pathlib import Path
 import pytest
 
 from tests.system_packages import postgres_programs
-from tuneport.errors import ConfigError, NotFoundError
-from tuneport.jobs.store import JobRow, LeaseLostError, Store
-from tuneport.types import JobEvent, JobStatus, RemoteFile, TuneSpec, now
+from tuneport.errors import ConfigError
+from tuneport.jobs.store import LeaseLostError, Store, UnknownJobError
+from tuneport.jobs.tables import Base, JobRow
+from tuneport.types import DataFile, JobEvent, JobStatus, PreparedData, RemoteFile, TuneSpec, now
 
 SPEC = TuneSpec(model="m", dataset=Path("train.jsonl"))
+FILE = DataFile(path=Path("files/0.jsonl"), sha256="0" * 64, format="openai", rows=1, bytes=2)
+DATA = PreparedData(training=FILE)
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +60,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         url = request.getfixturevalue("postgres")
     opened = Store(url)
     yield opened
-    for row in opened.jobs():
-        opened.delete_job(row.id)
+    Base.metadata.drop_all(opened.engine)
     opened.close()
 
 
 @pytest.fixture
 def row(store: Store) -> JobRow:
-    return store.add_job(SPEC, backend="fake", model="m-1", quote=None)
+    return store.add_job(SPEC, DATA, backend="fake", model="m-1", quote=None)
 
 
 def event(name: str) -> JobEvent:
@@ -75,11 +77,11 @@ def test_a_job_is_found_by_its_ids_and_by_their_beginning(store: Store, row: Job
     store.claim(row.id, "a")
     store.write(row.id, "a", remote_id="ftjob-1")
     assert store.job(row.id).id == store.job(row.id[:9]).id == store.job(row.id[4:9]).id == store.job("ftjob-1").id
-    with pytest.raises(NotFoundError, match="no job 'job-zzz' here; `tuneport jobs` lists them"):
+    with pytest.raises(UnknownJobError, match="no job 'job-zzz' here; `tuneport jobs` lists them"):
         store.job("job-zzz")
-    with pytest.raises(NotFoundError):
+    with pytest.raises(UnknownJobError):
         store.job("%")
-    store.add_job(SPEC, backend="fake", model="m-1", quote=None)
+    store.add_job(SPEC, DATA, backend="fake", model="m-1", quote=None)
     with pytest.raises(ConfigError, match="beginning of several jobs"):
         store.job("job-")
 
@@ -92,12 +94,16 @@ def test_times_come_back_aware_and_equal(store: Store, row: JobRow) -> None:
 def test_a_lease_keeps_others_out_until_it_runs_out(store: Store, row: JobRow) -> None:
     assert store.claim(row.id, "a") is not None
     assert store.claim(row.id, "b") is None
-    assert store.claim(row.id, "a") is not None
+    assert store.claim(row.id, "a") is None  # names are used once; a holder renews
+    assert store.renew(row.id, "a") and not store.renew(row.id, "b")
     store.release(row.id, "b")
     assert store.claim(row.id, "b") is None
     store.release(row.id, "a")
     assert store.claim(row.id, "b", seconds=-1) is not None
-    assert store.claim(row.id, "a") is not None
+    assert store.claim(row.id, "c") is not None
+    assert not store.renew(row.id, "b"), "a lost lease is not taken back by renewing it"
+    assert store.claim(row.id, "d", instead_of="somebody") is None
+    assert store.claim(row.id, "d", instead_of="c") is not None
 
 
 def test_nothing_is_written_without_the_lease(store: Store, row: JobRow) -> None:
@@ -144,7 +150,7 @@ def test_a_wish_to_cancel_is_kept_and_a_finished_job_has_none(store: Store, row:
     asked = store.job(row.id).cancel_requested_at
     store.request_cancel(row.id)
     assert asked is not None and store.job(row.id).cancel_requested_at == asked
-    done = store.add_job(SPEC, backend="fake", model="m-1", quote=None)
+    done = store.add_job(SPEC, DATA, backend="fake", model="m-1", quote=None)
     store.claim(done.id, "a")
     store.write(done.id, "a", status=JobStatus.SUCCEEDED)
     store.request_cancel(done.id)
@@ -152,7 +158,7 @@ def test_a_wish_to_cancel_is_kept_and_a_finished_job_has_none(store: Store, row:
 
 
 def test_jobs_are_listed_newest_first_and_filtered(store: Store, row: JobRow) -> None:
-    second = store.add_job(SPEC, backend="local", model="m-1", quote=None)
+    second = store.add_job(SPEC, DATA, backend="local", model="m-1", quote=None)
     store.claim(second.id, "a")
     store.write(second.id, "a", status=JobStatus.FAILED)
     assert [found.id for found in store.jobs()] == [second.id, row.id]
@@ -166,13 +172,14 @@ def test_a_killed_writer_leaves_a_whole_store(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         from pathlib import Path
         from tuneport.jobs.store import Store
-        from tuneport.types import TuneSpec
+        from tests.jobs.test_store import DATA, SPEC
         store = Store({url!r})
         while True:
-            row = store.add_job(TuneSpec(model="m", dataset=Path("t.jsonl")), backend="b", model="m", quote=None)
+            row = store.add_job(SPEC, DATA, backend="b", model="m", quote=None)
             print(row.id, flush=True)
     """)
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=root)
     assert process.stdout is not None
     acknowledged = {process.stdout.readline().strip() for _ in range(25)}
     process.kill()
@@ -197,3 +204,18 @@ def test_a_store_that_cannot_be_opened_is_one_line(
     with pytest.raises(ConfigError, match=message) as caught:
         Store(url(tmp_path))
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_a_damaged_file_and_another_version_are_one_line(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(b"this is no database, whatever its name says" * 100)
+    with pytest.raises(ConfigError, match="not a database.*move a damaged file aside") as caught:
+        Store(f"sqlite:///{damaged}")
+    assert "\n" not in str(caught.value)
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    store = Store(url)
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE schema_version SET version = 99")
+    store.close()
+    with pytest.raises(ConfigError, match="tables of version 99"):
+        Store(url)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tuneport.backends.fake import FakeBackend, Fault
-from tuneport.errors import UnavailableError
+from tuneport.errors import DatasetError, UnavailableError
 from tuneport.jobs.service import Workspace, describe
-from tuneport.jobs.store import JobRow, Store
-from tuneport.types import JobStatus
+from tuneport.jobs.tables import JobRow
+from tuneport.types import JobState, JobStatus, RemoteFile
 
 Start = Callable[..., str]
 
@@ -189,20 +193,49 @@ def test_a_wish_to_cancel_survives_a_lost_reply(workspace: Workspace, fake: Fake
     assert states == [JobStatus.CANCELLED]
 
 
-def test_a_bad_record_fails_the_job_with_its_place(workspace: Workspace, start: Start, dataset: Path) -> None:
-    job_id = start()
+def test_a_bad_record_is_told_with_its_place_and_makes_no_job(
+    workspace: Workspace, start: Start, dataset: Path
+) -> None:
     lines = dataset.read_text().splitlines()
     lines[6] = '{"messages": [{"role": "user", "content": "and no answer"}]}'
     dataset.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DatasetError, match="train.jsonl:7"):
+        start()
+    assert workspace.store.jobs() == []
+
+
+def test_what_is_trained_on_is_what_was_submitted(
+    workspace: Workspace, fake: FakeBackend, start: Start, dataset: Path
+) -> None:
+    """Whatever happens to the file in between: quote, budget and personal-data check were about the one at submit."""
+    content = dataset.read_bytes()
+    job_id = start()
+    dataset.write_text('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "4111"}]}\n')
+    row = drive(workspace, job_id)
+    assert row.status == "succeeded"
+    (file,) = workspace.store.files(job_id)
+    assert fake.read_file(file.id).count(b"\n") == content.count(b"\n") == 12
+
+
+def test_a_cleaned_copy_is_made_again_unless_the_source_has_changed(
+    workspace: Workspace, fake: FakeBackend, start: Start, dataset: Path
+) -> None:
+    job_id = start()
+    workspace.job(job_id).prepared_data.training.path.unlink()
+    assert drive(workspace, job_id).status == "succeeded"
+    job_id = start()
+    workspace.job(job_id).prepared_data.training.path.unlink()
+    dataset.write_text(dataset.read_text().replace("Answer 3.", "Another."))
     row = drive(workspace, job_id)
     assert row.status == "failed" and row.job_error is not None
-    assert "train.jsonl:7" in row.job_error.message and row.job_error.fault == "user"
+    assert f"has changed since {job_id} was submitted" in row.job_error.message
 
 
 def test_another_process_at_the_job_is_waited_for(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
     job_id = start()
     workspace.store.claim(job_id, "somebody else")
-    assert workspace.worker.step(job_id).status == "preparing"
+    row = workspace.worker.step(job_id)
+    assert row.status == "preparing" and row.note == "another process is at it (somebody else)"
     workspace.store.release(job_id, "somebody else")
     assert drive(workspace, job_id).status == "succeeded"
 
@@ -242,17 +275,113 @@ def test_killed_anywhere_the_job_survives_and_is_started_once(
     assert done.returncode == -9
     rows = workspace.store.jobs()
     assert len(rows) == 1 and not rows[0].job_status.terminal
-    _expire_lease(workspace.store, rows[0])
     assert drive(workspace, rows[0].id).status == "succeeded"
     assert remote_jobs(fake) == 1
     events = [event.id for _, event in workspace.events(rows[0].id)]
     assert len(events) == len(set(events))
 
 
-def _expire_lease(store: Store, row: JobRow) -> None:
-    """As if two minutes had passed since its holder died."""
-    assert row.lease_owner is not None
-    store.claim(row.id, row.lease_owner, seconds=-1)
+def test_threads_of_one_workspace_start_a_job_once(
+    workspace: Workspace, fake: FakeBackend, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = FakeBackend.submit
+    both = threading.Barrier(2, timeout=1)
+
+    def slowly(self: FakeBackend, *arguments: Any, **options: Any) -> JobState:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait()  # a second thread that got here, too, would start the job twice
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(FakeBackend, "submit", slowly)
+    job_id = start()
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(lambda _: drive(workspace, job_id), range(4)))
+    assert {row.status for row in rows} == {"succeeded"}
+    assert remote_jobs(fake) == 1
+
+
+def test_a_driver_that_was_suspended_writes_nothing_over_its_successor(
+    workspace: Workspace, fake: FakeBackend, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A laptop sleeps in the middle of an upload; another process finishes the job; the first one wakes up."""
+    original = FakeBackend.prepare
+    asleep = [True]
+
+    def sleeps(self: FakeBackend, *arguments: Any) -> Iterator[RemoteFile]:
+        yield from original(self, *arguments)
+        if asleep.pop() if asleep else False:
+            (row,) = workspace.store.jobs()
+            assert row.lease_owner is not None
+            with Workspace(workspace.settings) as other:
+                other.store.claim(row.id, "a successor", instead_of=row.lease_owner)
+                other.store.release(row.id, "a successor")
+                assert drive(other, row.id).status == "succeeded"
+
+    monkeypatch.setattr(FakeBackend, "prepare", sleeps)
+    job_id = start()
+    assert workspace.worker.step(job_id).status == "succeeded"
+    assert drive(workspace, job_id).status == "succeeded"
+    assert remote_jobs(fake) == 1
+
+
+def test_trouble_with_events_neither_fails_nor_hides_a_job(
+    workspace: Workspace, fake: FakeBackend, start: Start
+) -> None:
+    fake.arm(Fault(on="events", kind="rejected", times=99))
+    row = drive(workspace, start())
+    assert row.status == "succeeded" and row.finished_at is not None
+    assert any("last events could not be read" in event.message for _, event in workspace.events(row.id))
+
+
+def test_an_adopted_job_that_is_over_has_its_events(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+    job_id = start()
+    fake.arm(Fault(on="submit", kind="lost_reply"))
+    row = drive(workspace, job_id, until=lambda row: row.submit_intent_at is not None)
+    (state,) = fake.list_jobs()
+    while not state.status.terminal:
+        state = fake.fetch(state.remote_id)
+    fake.arm(Fault(on="events", kind="unavailable"))
+    row = drive(workspace, job_id)
+    assert row.status == "succeeded" and row.finished_at is not None
+    stored = [event.id for _, event in workspace.events(job_id)]
+    assert set(event.id for event in fake.events(state.remote_id)) <= set(stored)
+
+
+def test_a_refused_cancel_does_not_freeze_the_job(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+    job_id = start()
+    drive(workspace, job_id, until=lambda row: row.status == "running")
+    fake.arm(Fault(on="cancel", kind="rejected", times=99))
+    assert "cannot be cancelled now" in str(workspace.cancel(job_id).note)
+    assert drive(workspace, job_id).status == "succeeded"
+
+
+def test_a_wish_to_cancel_reaches_the_backend_past_a_dead_driver(
+    workspace: Workspace, fake: FakeBackend, start: Start
+) -> None:
+    job_id = start()
+    row = drive(workspace, job_id, until=lambda row: row.status == "running")
+    workspace.store.claim(job_id, "another machine:1:x")
+    workspace.cancel(job_id)
+    assert fake.fetch(str(row.remote_id)).status in (JobStatus.CANCELLING, JobStatus.CANCELLED)
+
+
+def test_an_ended_job_does_not_un_end(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+    job_id = start()
+    running = drive(workspace, job_id, until=lambda row: row.status == "running").job_state
+    assert running is not None
+    ended = drive(workspace, job_id)
+    assert workspace.worker.record(job_id, running).finished_at == ended.finished_at
+    assert workspace.job(job_id).status == "succeeded"
+
+
+def test_a_rate_limit_costs_no_attempt_and_waits_as_told(
+    workspace: Workspace, fake: FakeBackend, start: Start
+) -> None:
+    fake.arm(Fault(on="submit", kind="rate_limited", times=5))
+    seen: list[str | None] = []
+    row = drive(workspace, start(), on_change=lambda row: seen.append(row.note))
+    assert row.status == "succeeded" and row.submit_attempts == 1
+    assert any(seen), "the reason for the wait is told"
 
 
 def test_the_document_has_the_same_keys_in_every_state(workspace: Workspace, fake: FakeBackend, start: Start) -> None:

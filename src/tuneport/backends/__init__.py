@@ -26,9 +26,9 @@ def backend_names(settings: Settings) -> list[str]:
 
 
 def manifest_of(name: str, settings: Settings) -> Manifest:
-    """The facts of one backend; of one that the project defines (`like`), without the prices of whom it is like.
+    """The facts of one backend, with the address and the key's variable of its table in `tuneport.toml`.
 
-    ConfigError for an unknown name.
+    One that the project defines (`like`) has none of the prices of whom it is like. ConfigError for an unknown name.
     """
     table = settings.project.backends.get(name)
     if table is None or table.like is None:
@@ -36,7 +36,10 @@ def manifest_of(name: str, settings: Settings) -> Manifest:
             raise ConfigError(
                 f'tuneport.toml: backends.{name} needs like = "openai" (or another backend to speak like)'
             )
-        return load_manifest(name)
+        manifest = load_manifest(name)
+        given = {} if table is None else {"base_url": table.base_url, "api_key_env": table.api_key_env}
+        changes = {field: value for field, value in given.items() if value is not None}
+        return manifest.model_copy(update=changes) if changes else manifest
     if name in manifest_names():
         raise ConfigError(f"tuneport.toml: backends.{name}.like: {name} exists already; give the new one another name")
     today = datetime.now(UTC).date()

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
+from tuneport.backends.provider_options import refuse_secrets, refuse_unpriced
 from tuneport.errors import ProviderError, UnsupportedError
 from tuneport.types import (
     Checkpoint,
@@ -41,10 +42,23 @@ class FineTuneBackend(ABC):
     settle_seconds: ClassVar[float] = 15.0
     """How long the provider's lists may lag: ABSENT counts only when it is still the answer after this time."""
 
+    cost_neutral_options: ClassVar[frozenset[str]] = frozenset()
+    """The `provider_options` that leave the price as quoted; a spec with a budget may have no others."""
+
     def __init__(self, manifest: Manifest, settings: Settings) -> None:
         self.manifest = manifest
         self.settings = settings
         self.name = manifest.name
+
+    def check(self, spec: TuneSpec) -> None:
+        """Refuse what this backend can never take, before there is a job: asks nobody, needs no key, writes nothing.
+
+        UnsupportedError, ConfigError or BudgetError. By default: secrets in `provider_options`, which would be stored
+        with the job; and, with a budget, options that may change the price. Whoever overrides it calls this one last;
+        `prepare` and `submit` refuse the same.
+        """
+        refuse_secrets(spec.provider_options)
+        refuse_unpriced(self.name, spec, self.cost_neutral_options)
 
     @abstractmethod
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:

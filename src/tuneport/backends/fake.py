@@ -152,7 +152,14 @@ class FakeBackend(FineTuneBackend):
 
     # --- starting a job ---------------------------------------------------------------------------------------------
 
+    def check(self, spec: TuneSpec) -> None:
+        super().check(spec)
+        if "lora_dropout" in spec.hyperparameters.given():
+            # A real provider does not take everything either, and tests need one thing that this one does not.
+            raise UnsupportedError(f"the backend {self.name} does not take lora_dropout; leave it at auto")
+
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
+        self.check(spec)
         yield self._place("training", data.training)
         if data.validation is not None:
             yield self._place("validation", data.validation)
@@ -167,9 +174,7 @@ class FakeBackend(FineTuneBackend):
         return RemoteFile(id=file_id, purpose=purpose, sha256=file.sha256, filename=target.name, bytes=file.bytes)
 
     def submit(self, spec: TuneSpec, files: Sequence[RemoteFile], *, token: str) -> JobState:
-        if "lora_dropout" in spec.hyperparameters.given():
-            # A real provider does not take everything either, and tests need one thing that this one does not.
-            raise UnsupportedError(f"the backend {self.name} does not take lora_dropout; leave it at auto")
+        self.check(spec)
         training = next(file.id for file in files if file.purpose == "training")
         with self._call("submit") as fault:
             number = len(list((self.folder / "jobs").glob("*fakejob-*.json"))) + 1  # the deleted ones count

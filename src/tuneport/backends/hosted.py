@@ -7,7 +7,7 @@ import random
 import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -50,7 +50,8 @@ class HostedOptions(BaseModel):
 class HostedBackend(FineTuneBackend):
     """A provider behind an SDK. A missing key shows at the first call, so that it can be listed without one.
 
-    Reads are tried up to four times within a minute, as the server wishes (`retry-after`); what spends money once.
+    Reads are tried up to four times within a minute, as the server wishes (`retry-after`), and so are chats: one whose
+    answer was lost is asked again, and the provider may bill both. The call that starts a job is sent once.
     """
 
     sdk_errors: tuple[type[Exception], ...] = ()
@@ -67,14 +68,14 @@ class HostedBackend(FineTuneBackend):
             message = f"tuneport.toml: backends.{self.name}.options.{field}: {first['msg']}; correct that line"
             raise ConfigError(message) from error
         base_url = settings.base_url(self.name, manifest.base_url)
-        key_variable = table.api_key_env or manifest.api_key_env
+        key_variable = manifest.api_key_env
         if base_url is None or key_variable is None:
             raise ConfigError(f"the manifest of {self.name} names no base_url or no api_key_env; set both there")
         self.upstream = Upstream(self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable))
         self._sleep = sleep
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r}, {self.upstream.base_url!r})"
+        return f"{type(self).__name__}({self.name!r}, {self.upstream.shown_url!r})"
 
     @abstractmethod
     def _connect(self, key: str) -> Any:
@@ -82,9 +83,7 @@ class HostedBackend(FineTuneBackend):
 
     @cached_property
     def client(self) -> Any:
-        if self.upstream.secret is None:
-            raise self.upstream.no_key()
-        return self._connect(self.upstream.secret.get_secret_value())
+        return self._connect(self.upstream.key())
 
     def close(self) -> None:
         if client := self.__dict__.pop("client", None):
@@ -108,8 +107,8 @@ class HostedBackend(FineTuneBackend):
             yield
         except expected as error:
             ours = self.upstream.translate(error)
-            # The provider's text may repeat the key; then the original must not appear in a traceback either.
-            raise ours from (error if self.upstream.redact(str(error)) == " ".join(str(error).split()) else None)
+            # The original, or what caused it, may repeat the key; then it must not appear in a traceback either.
+            raise ours from (None if self.upstream.reveals_key(error) else error)
 
     def _once(self, call: Callable[[], T]) -> T:
         with self._translating():
@@ -184,7 +183,7 @@ class HostedBackend(FineTuneBackend):
     # --- files ------------------------------------------------------------------------------------------------------
 
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
-        self._check(spec)
+        self.check(spec)
         yield self._place("training", data.training)
         if data.validation is not None:
             yield self._place("validation", data.validation)
@@ -193,10 +192,6 @@ class HostedBackend(FineTuneBackend):
         file_id = self._read(lambda: self._find_or_upload(file))
         self._await_validation(file_id, file)
         return RemoteFile(id=file_id, purpose=purpose, sha256=file.sha256, filename=remote_name(file), bytes=file.bytes)
-
-    @abstractmethod
-    def _check(self, spec: TuneSpec) -> None:
-        """Raise UnsupportedError or ConfigError for what this backend cannot take; asks nobody."""
 
     @abstractmethod
     def _find_or_upload(self, file: DataFile) -> str:
@@ -222,6 +217,7 @@ class HostedBackend(FineTuneBackend):
     def complete(
         self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
     ) -> Completion | Iterator[str]:
+        """See the base class. Tried again like a read: a chat whose answer was lost may be billed twice."""
         create = self._chat_client().chat.completions.create
         request = {"model": model, "messages": list(messages), "timeout": self.options.completion_timeout}
         if stream:
@@ -270,18 +266,6 @@ def named_link(file: DataFile) -> Iterator[Path]:
         link = Path(folder) / remote_name(file)
         link.symlink_to(file.path.absolute())
         yield link
-
-
-def merge_provider_options(backend: str, request: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The request with `provider_options` added; what tuneport sets, and keys, cannot come from there."""
-    for name in options:
-        if name in request:
-            raise ConfigError(
-                f"provider_options.{name} clashes with what tuneport sends to {backend}; set it by the job's own fields"
-            )
-        if name.endswith(("api_key", "api_token", "secret")):
-            raise ConfigError(f"provider_options.{name} would store a secret with the job; leave it out")
-    return {**request, **options}
 
 
 def refuse_hyperparameters(backend: str, given: Iterable[str], takes: Iterable[str], where: str = "") -> None:

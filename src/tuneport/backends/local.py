@@ -30,11 +30,11 @@ from tuneport.backends.local_infer import (
     completion_fields,
     in_order,
 )
-from tuneport.backends.local_request import resolve_request
+from tuneport.backends.local_request import OPTIONS, check_request, resolve_request
 from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RUN_ID, RunStore, run_id_of, storage_errors
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name
-from tuneport.errors import ConfigError, NotFoundError, ProviderError, RejectedError
+from tuneport.errors import ConfigError, NotFoundError, ProviderError, RejectedError, UnavailableError
 from tuneport.types import (
     Checkpoint,
     Completion,
@@ -76,6 +76,7 @@ class LocalBackend(FineTuneBackend):
 
     statuses = STATUSES
     settle_seconds: ClassVar[float] = 0.0
+    cost_neutral_options: ClassVar[frozenset[str]] = frozenset(OPTIONS)  # the machine is the user's own
 
     def __init__(
         self,
@@ -95,7 +96,12 @@ class LocalBackend(FineTuneBackend):
 
     # --- the life of a run ------------------------------------------------------------------------------------------
 
+    def check(self, spec: TuneSpec) -> None:
+        check_request(spec)
+        super().check(spec)
+
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
+        self.check(spec)
         resolve_request(spec, data.training, self.manifest, self.settings)  # what cannot run is refused here already
         with storage_errors(self.settings.home, "storing the dataset"):
             yield self.files.add(data.training, "training")
@@ -115,7 +121,7 @@ class LocalBackend(FineTuneBackend):
         try:
             run.start()
         except OSError as error:
-            self.runs.remove(run.id)
+            self._remove_unless_alive(run, error)
             raise ProviderError(
                 f"the trainer of the local run {run.id} cannot be started ({error}); nothing was started; "
                 "mend that and submit again",
@@ -123,6 +129,21 @@ class LocalBackend(FineTuneBackend):
                 code="cannot_start",
             ) from error
         return job_state(run)
+
+    def _remove_unless_alive(self, run: Run, error: OSError) -> None:
+        """Take back a run whose child could not be started. UnavailableError where a child may be at work in it."""
+        try:
+            alive = run.alive()
+            if not alive:
+                self.runs.remove(run.id)
+        except OSError:
+            alive = True  # nobody knows; a folder that is left can be deleted, one under a trainer cannot be had back
+        if alive:
+            raise UnavailableError(
+                f"whether the trainer of the local run {run.id} was started is not known ({error}); look at the run, "
+                f"or mend that and try again",
+                provider=self.name,
+            ) from error
 
     def find(self, token: str) -> Found:
         try:

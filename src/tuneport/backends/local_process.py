@@ -14,13 +14,18 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+# Wide on purpose: a trainer needs none of the variables that it hits by mistake (SSH_AUTH_SOCK, XAUTHORITY ...).
+_SECRET_NAME = re.compile(
+    r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH|COOKIE|PRIVATE|BEARER|JWT|WEBHOOK|(?:^|_)(?:PAT|DSN)(?:$|_)", re.IGNORECASE
+)
 _HARMLESS = frozenset({"TOKENIZERS_PARALLELISM"})
 _USER_AND_PASSWORD_IN_URL = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
+_SECONDS_TO_DIE = 5.0
 _SHORTEST_SECRET = 8  # characters; a shorter value would match by chance
 
 
@@ -98,6 +103,18 @@ def signal_group(pid: int, started: str, number: signal.Signals) -> bool:
         os.killpg(pid, number)
         return True
     return False
+
+
+def kill_group(pid: int, started: str | None) -> None:
+    """Kill a child that this process has just spawned, with all that it started, and wait until it is gone.
+
+    `started`: its start time where that could be asked. Until the wait for it ends, its pid is nobody else's.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    deadline = time.monotonic() + _SECONDS_TO_DIE
+    while started and start_time(pid) == started and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def is_locked(path: Path) -> bool:

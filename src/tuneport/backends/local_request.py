@@ -43,16 +43,14 @@ def resolve_request(spec: TuneSpec, training: DataFile, manifest: Manifest, sett
     from tuneport.base_models import locate
     from tuneport.manifests import load_models, resolve_model
 
-    adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
-    require_libraries(adapter)
-    _refuse_unsupported(spec, adapter)
+    adapter = check_request(spec)
     models = load_models()
     model = resolve_model(spec.model, manifest.name, manifest, models)
     weights = models.find(model)
     name_or_path = model if weights is None or weights.hub is None or Path(model).is_dir() else weights.hub
     located = locate(name_or_path, home=settings.home)
     offered = manifest.offered(model)
-    known = {
+    known: dict[str, Any] = {
         "rows": training.rows,
         "params_b": (offered.params_b if offered else None) or billions_of_parameters(Path(str(located))),
         "adapter": adapter,
@@ -71,6 +69,14 @@ def resolve_request(spec: TuneSpec, training: DataFile, manifest: Manifest, sett
         hyperparameters=numbers,
         recommended=_explained(given, known, numbers),
     )
+
+
+def check_request(spec: TuneSpec) -> Adapter:
+    """The adapter to train. UnsupportedError or ConfigError for what the trainer never does, whatever the model."""
+    adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
+    require_libraries(adapter)
+    _refuse_unsupported(spec, adapter)
+    return adapter
 
 
 def _explained(given: Hyperparameters, known: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:

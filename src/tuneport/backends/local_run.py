@@ -8,6 +8,7 @@ then, the parent may write the child's files.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -212,10 +213,26 @@ class Run:
                 [*self.command, str(self.folder)], self.folder, environment, self.folder / "log.txt"
             )
         except OSError:
-            path.unlink() if before is None else write_atomically(path, before.decode("utf-8"))
+            self._forget_spawn(before)
             raise
-        identity = {"pid": pid, "started": local_process.start_time(pid) or "", "boot_id": local_process.boot_id()}
-        write_atomically(path, intent.model_copy(update=identity).model_dump_json())
+        started = None
+        try:
+            started = local_process.start_time(pid) or ""
+            identity = {"pid": pid, "started": started, "boot_id": local_process.boot_id()}
+            write_atomically(path, intent.model_copy(update=identity).model_dump_json())
+        except OSError:
+            # Nobody could tell this child from another one later, and whoever is told of the error starts anew.
+            local_process.kill_group(pid, started)
+            self._forget_spawn(before)
+            raise
+
+    def _forget_spawn(self, before: bytes | None) -> None:
+        path = self.folder / "spawn.json"
+        if before is None:
+            path.unlink(missing_ok=True)
+            return
+        with contextlib.suppress(OSError):  # on a full disk the intent stays: it counts as dead after its grace
+            write_atomically(path, before.decode("utf-8"))
 
     def _restart(self) -> None:
         self.reported()  # a damaged state is for a person to look at: the run may have ended well

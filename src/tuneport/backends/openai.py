@@ -18,12 +18,12 @@ from typing import Any, ClassVar
 from tuneport.backends.hosted import (
     HostedBackend,
     headers_for,
-    merge_provider_options,
     named_link,
     refuse_hyperparameters,
     remote_name,
 )
 from tuneport.backends.openai_jobs import checkpoint_of, event_of, metric_of, metrics_of_csv, state_of
+from tuneport.backends.provider_options import refuse_job_fields
 from tuneport.errors import (
     ConfigError,
     DatasetError,
@@ -47,6 +47,12 @@ from tuneport.types import (
 )
 
 TOKEN_KEY = "tuneport_token"
+_JOB_FIELDS = {
+    "training_file": "dataset",
+    "validation_file": "validation",
+    "hyperparameters": "hyperparameters",  # the API's older place for them, still obeyed
+    "n_epochs": "epochs",
+}
 _PAGE = 100
 _MOST_PAGES = 100  # of jobs, looked through for a token where the server does not filter
 
@@ -70,6 +76,8 @@ class OpenAIBackend(HostedBackend):
         "canceled": JobStatus.CANCELLED,
     }
 
+    cost_neutral_options: ClassVar[frozenset[str]] = frozenset({"integrations"})
+
     hyperparameters: ClassVar[dict[str, str]] = {
         "epochs": "n_epochs",
         "batch_size": "batch_size",
@@ -81,7 +89,7 @@ class OpenAIBackend(HostedBackend):
 
         self.sdk_errors = (openai.OpenAIError,)
         timeout = openai.Timeout(self.options.timeout, connect=min(10.0, self.options.timeout))
-        own = self.manifest.api_key_env == "OPENAI_API_KEY"
+        own = self.manifest.name == "openai"  # another server has no business with the account's names
         client = openai.OpenAI(
             api_key=key,
             base_url=self.upstream.base_url,
@@ -98,7 +106,8 @@ class OpenAIBackend(HostedBackend):
 
     # --- starting a job ---------------------------------------------------------------------------------------------
 
-    def _check(self, spec: TuneSpec) -> None:
+    def check(self, spec: TuneSpec) -> None:
+        refuse_job_fields(self.name, spec.provider_options, _JOB_FIELDS)
         if spec.adapter != "auto":
             raise UnsupportedError(
                 f"the backend {self.name} does not take an adapter ({spec.adapter}): it does not say which weights it "
@@ -108,6 +117,7 @@ class OpenAIBackend(HostedBackend):
         refuse_hyperparameters(self.name, spec.hyperparameters.given(), takes, f" with method {spec.method}")
         if TOKEN_KEY in spec.metadata:
             raise ConfigError(f"metadata.{TOKEN_KEY} is tuneport's own; give it another name")
+        super().check(spec)
 
     def _find_or_upload(self, file: DataFile) -> str:
         name = remote_name(file)
@@ -140,7 +150,7 @@ class OpenAIBackend(HostedBackend):
         return self._start(lambda: self._state(self.client.fine_tuning.jobs.create(**request)))
 
     def _request(self, spec: TuneSpec, files: Sequence[RemoteFile], token: str) -> dict[str, Any]:
-        self._check(spec)
+        self.check(spec)
         kind = "dpo" if spec.method is Method.DPO else "supervised"
         names = {**self.hyperparameters, "beta": "beta"}
         hyperparameters = {names[name]: value for name, value in spec.hyperparameters.given().items()}
@@ -153,9 +163,7 @@ class OpenAIBackend(HostedBackend):
         }
         optional = {"validation_file": by_purpose.get("validation"), "suffix": spec.suffix, "seed": spec.seed}
         request |= {name: value for name, value in optional.items() if value is not None}
-        merged = merge_provider_options(self.name, request, spec.provider_options)
-        further = {name: value for name, value in merged.items() if name not in request}
-        return request | ({"extra_body": further} if further else {})
+        return request | ({"extra_body": spec.provider_options} if spec.provider_options else {})
 
     def find(self, token: str) -> Found:
         try:

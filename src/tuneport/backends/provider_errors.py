@@ -31,6 +31,14 @@ _LONGEST_QUOTE = 400  # characters of a provider's own words in our message
 _NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_funds")
 # What looks like a key or a part of one, even starred out by the provider: `sk-ab***yz`, `Bearer ...`.
 _KEYLIKE = re.compile(r"\b(?:sk|tgp|key)[-_][\w*.-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
+_HEADER_VALUE = re.compile(r"[!-~]+")  # printable ASCII without spaces: what a key in a header may be made of
+_USER_INFO = re.compile(r"(?<=://)\S*@")  # up to the last @: a password may hold any other sign
+_SECRET_IN_QUERY = re.compile(r"([?&][^=&\s]*(?:key|token|secret|sig|passw)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
+
+
+def shown_url(url: str) -> str:
+    """`url` as people may see it: without a user's name and password, and without keys in its query."""
+    return _SECRET_IN_QUERY.sub(r"\1***", _USER_INFO.sub("***@", url))
 
 
 class NotJsonError(Exception):
@@ -47,15 +55,48 @@ class Upstream:
     secret: SecretStr | None
 
     @property
+    def shown_url(self) -> str:
+        """The address for messages; see the function of this name."""
+        return shown_url(self.base_url)
+
+    def key(self) -> str:
+        """The key, fit for a header. AuthError, which names the variable, where there is none or it is none."""
+        if self.secret is None:
+            raise self.no_key()
+        key = self.secret.get_secret_value()
+        if not _HEADER_VALUE.fullmatch(key):
+            raise AuthError(
+                f"the value of {self.api_key_env} is no key for {self.provider}: it holds spaces, line breaks or other "
+                "signs that no key has; set it anew, without them",
+                provider=self.provider,
+            )
+        return key
+
+    @property
     def base_url_env(self) -> str:
         return f"TUNEPORT_{self.provider.upper().replace('-', '_')}_BASE_URL"
 
     def redact(self, text: str) -> str:
         """One line of `text` without the key and without anything that looks like one."""
-        if self.secret is not None:
-            text = text.replace(self.secret.get_secret_value(), "[key]")
-        text = " ".join(_KEYLIKE.sub("[key]", text).split())
+        for secret in self._secrets():
+            text = text.replace(secret, "[key]")
+        text = " ".join(_KEYLIKE.sub("[key]", shown_url(text)).split())
         return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + " ..."
+
+    def reveals_key(self, error: BaseException) -> bool:
+        """Whether a traceback of `error`, with all that caused it and all it was raised in, would show the key."""
+        for shown in _chain(error):
+            text = f"{shown} {shown!r} {getattr(shown, '__notes__', '')}"
+            if any(secret in text for secret in self._secrets()) or _KEYLIKE.search(text) or shown_url(text) != text:
+                return True
+        return False
+
+    def _secrets(self) -> list[str]:
+        """The key, plain and as `repr` writes it."""
+        if self.secret is None:
+            return []
+        key = self.secret.get_secret_value()
+        return [form for form in {key, repr(key)[1:-1], key.strip()} if form]
 
     def no_key(self) -> AuthError:
         return AuthError(
@@ -64,14 +105,14 @@ class Upstream:
 
     def not_json(self) -> UnavailableError:
         return UnavailableError(
-            f"{self.provider} at {self.base_url} did not answer in JSON, but with a web page or something else; check "
+            f"{self.provider} at {self.shown_url} did not answer in JSON, but with a web page or something else; check "
             f"{self.base_url_env} or try again later",
             provider=self.provider,
         )
 
     def unexpected(self, what: str) -> UnavailableError:
         return UnavailableError(
-            f"{self.provider} at {self.base_url} answered in a form that its API does not have ({self.redact(what)}); "
+            f"{self.provider} at {self.shown_url} answered in a form that its API does not have ({self.redact(what)}); "
             f"check {self.base_url_env} or try again later",
             provider=self.provider,
         )
@@ -87,7 +128,7 @@ class Upstream:
             return self._from_status(response, getattr(error, "body", None))
         if reason := _connection_trouble(error):
             return UnavailableError(
-                f"{self.provider} at {self.base_url} cannot be reached: {reason}; check "
+                f"{self.provider} at {self.shown_url} cannot be reached: {reason}; check "
                 f"{self.base_url_env} or try again",
                 provider=self.provider,
             )
@@ -155,6 +196,18 @@ def never_sent(error: BaseException) -> bool:
         type(cause).__name__ in ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")
         for cause in _causes(error)
     )
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """`error`, its causes and its contexts, all the way."""
+    found: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        shown = waiting.pop()
+        if shown is not None and shown not in found:
+            found.append(shown)
+            waiting += [shown.__cause__, shown.__context__]
+    return found
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

@@ -27,12 +27,12 @@ from typing import Any, ClassVar
 from tuneport.backends.hosted import (
     HostedBackend,
     headers_for,
-    merge_provider_options,
     named_link,
     parameters_of,
     refuse_hyperparameters,
     remote_name,
 )
+from tuneport.backends.provider_options import refuse_job_fields
 from tuneport.backends.together_jobs import checkpoints_of, events_of, metrics_of, problem_of, state_of
 from tuneport.errors import (
     ConfigError,
@@ -76,6 +76,14 @@ _NAMES = {
     "lora_dropout": "lora_dropout",
     "beta": "dpo_beta",
 }
+_JOB_FIELDS = {theirs: ours for ours, theirs in _NAMES.items()} | {
+    "training_file": "dataset",
+    "validation_file": "validation",
+    "training_method": "method",
+    "lora": "adapter",
+    "random_seed": "seed",
+    "train_on_inputs": "dataset (its format says what is trained on)",
+}
 _REASONS = {
     "multimodal_dataset": "it does not estimate datasets with images",
     "train_file_not_validated": "the training file is not validated yet",
@@ -98,6 +106,18 @@ class TogetherBackend(HostedBackend):
         "user_error": JobStatus.FAILED,
         "completed": JobStatus.SUCCEEDED,
     }
+
+    # Billed are the tokens of all epochs and evaluations, whatever is done with them; stopping early bills fewer.
+    # Not here: n_evals (its tokens are billed), packing (without it padding is billed) and other models to start from.
+    cost_neutral_options: ClassVar[frozenset[str]] = frozenset(
+        {
+            "n_checkpoints", "gradient_accumulation_steps", "lr_scheduler_type", "min_lr_ratio",
+            "scheduler_num_cycles", "max_grad_norm", "lora_trainable_modules", "wandb_base_url", "wandb_project_name",
+            "wandb_name", "wandb_entity", "early_stopping_enabled", "early_stopping_patience",
+            "early_stopping_min_delta", "early_stopping_warmup_evals", "dpo_normalize_logratios_by_length",
+            "rpo_alpha", "simpo_gamma", "hf_output_repo_name",
+        }
+    )  # fmt: skip
 
     def _connect(self, key: str) -> Any:
         import httpx
@@ -146,7 +166,14 @@ class TogetherBackend(HostedBackend):
 
     # --- starting a job ---------------------------------------------------------------------------------------------
 
-    def _check(self, spec: TuneSpec) -> None:
+    def check(self, spec: TuneSpec) -> None:
+        refuse_job_fields(self.name, spec.provider_options, _JOB_FIELDS)
+        if spec.provider_options:
+            from together.resources.fine_tuning import FineTuningResource
+
+            takes_options = parameters_of(FineTuningResource.create) - {"self", "model_limits", "verbose"}
+            if unknown := sorted(set(spec.provider_options) - takes_options):
+                raise ConfigError(f"provider_options.{unknown[0]} is no argument of {self.name}'s fine_tuning.create")
         given = spec.hyperparameters.given()
         takes = {*_NAMES, "learning_rate_multiplier"}
         if spec.method is not Method.DPO:
@@ -158,10 +185,11 @@ class TogetherBackend(HostedBackend):
         refuse_hyperparameters(self.name, given, takes, f" with method {spec.method} and adapter {spec.adapter}")
         if given.get("lora_alpha", 0) != int(given.get("lora_alpha", 0)):
             raise UnsupportedError(f"the backend {self.name} takes whole numbers for lora_alpha; round it yourself")
+        super().check(spec)
 
     def _arguments(self, spec: TuneSpec, files: Sequence[RemoteFile], suffix: str | None) -> dict[str, Any]:
         """The arguments of `fine_tuning.create`."""
-        self._check(spec)
+        self.check(spec)
         given = spec.hyperparameters.given()
         by_purpose = {file.purpose: file.id for file in files}
         arguments: dict[str, Any] = {
@@ -182,15 +210,11 @@ class TogetherBackend(HostedBackend):
             arguments["random_seed"] = spec.seed
         if suffix is not None:
             arguments["suffix"] = suffix
-        if "n_evals" in spec.provider_options:
-            arguments.pop("n_evals", None)
-        return merge_provider_options(self.name, arguments, spec.provider_options)
+        return arguments | spec.provider_options  # of what is set above, `check` lets only n_evals through
 
     def submit(self, spec: TuneSpec, files: Sequence[RemoteFile], *, token: str) -> JobState:
         arguments = self._arguments(spec, files, suffix_with(spec.suffix, token))
         create = self.client.fine_tuning.create
-        if unknown := sorted(set(arguments) - (parameters_of(create) - {"model_limits", "verbose"})):
-            raise ConfigError(f"provider_options.{unknown[0]} is no argument of {self.name}'s fine_tuning.create")
         self._last_sent.path = ""
         limits = self._start(
             lambda: self._read(lambda: self.client.fine_tuning.model_limits(model_name=spec.model)), sent=lambda: False

@@ -14,7 +14,7 @@ from tuneport.errors import ConfigError, TuneportError
 
 if TYPE_CHECKING:
     from tuneport.jobs.service import Workspace
-    from tuneport.jobs.store import JobRow
+    from tuneport.jobs.tables import JobRow
 
 Json = output.Json
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or the beginning of it.", show_default=False)]

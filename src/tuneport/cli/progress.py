@@ -10,7 +10,7 @@ from tuneport.cli import output
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from tuneport.jobs.store import JobRow
+    from tuneport.jobs.tables import JobRow
 
 
 class JobProgress:

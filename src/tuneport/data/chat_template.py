@@ -81,7 +81,7 @@ class ChatTemplate:
     def shows_tools(self) -> bool:
         """Whether definitions, calls and results all appear in the text."""
         call = ToolCall(f"call_{_MARK}", json.dumps({"city": f"argument_{_MARK}"}), "abcdefghi")
-        messages = [
+        messages: list[dict[str, Any]] = [
             {"role": "user", "content": "Hi"},
             {"role": "assistant", "content": "", "tool_calls": [_call(call)]},
             {"role": "tool", "content": f"result_{_MARK}", "tool_call_id": "abcdefghi", "name": call.name},

@@ -20,7 +20,10 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuneport.infer.protocol import Service
 
 
 def main() -> int:
@@ -32,7 +35,7 @@ def main() -> int:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see train/__main__.py
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train/__main__.py
     from tuneport.infer.protocol import error_of, serve
 
     try:
@@ -43,23 +46,33 @@ def main() -> int:
         return 1
     _write(answers, {"ready": True, "model": arguments.model, "device": service.engine.device.name})
     for line in sys.stdin:
-        if not line.strip():
-            continue
-        number = None
-        try:
-            request = json.loads(line)
-            number = request.get("id")
-            if request.get("op") == "shutdown":
-                _write(answers, {"id": number, "done": True})
-                return 0
-            service.handle(request, lambda fields, number=number: _write(answers, {"id": number, **fields}))
-            _write(answers, {"id": number, "done": True})
-        except BrokenPipeError:
-            return 0
-        except Exception as error:
-            traceback.print_exc()
-            _write(answers, {"id": number, "error": error_of(error)})
+        if line.strip() and not _answer(line, service, answers):
+            break
     return 0
+
+
+def _answer(line: str, service: Service, answers: IO[str]) -> bool:
+    """Handle one request; False after the last one."""
+    number = None
+
+    def write(fields: dict[str, Any]) -> None:
+        _write(answers, {"id": number, **fields})
+
+    try:
+        request = json.loads(line)
+        number = request.get("id")
+        if request.get("op") != "shutdown":
+            service.handle(request, write)
+        write({"done": True})
+        return bool(request.get("op") != "shutdown")
+    except BrokenPipeError:
+        return False
+    except Exception as error:
+        from tuneport.infer.protocol import error_of
+
+        traceback.print_exc()
+        write({"error": error_of(error)})
+        return True
 
 
 def _write(answers: IO[str], message: dict[str, Any]) -> None:

@@ -117,7 +117,8 @@ def choose(logits: torch.Tensor, options: Options, generator: torch.Generator) -
     probabilities = (logits / options.temperature).softmax(-1)
     if options.top_p < 1:
         ordered, order = probabilities.sort(descending=True)
-        beyond = ordered.cumsum(-1) - ordered >= options.top_p  # the first token is never beyond
+        beyond = ordered.cumsum(-1) - ordered >= options.top_p
+        beyond[:, 0] = False  # something must remain, also at top_p 0
         probabilities = torch.zeros_like(probabilities).scatter(1, order, ordered.masked_fill(beyond, 0.0))
     return torch.multinomial(probabilities, 1, generator=generator)[:, 0]
 

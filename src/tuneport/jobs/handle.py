@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tuneport.data.prepare import method_of
 from tuneport.errors import ConfigError, TrainingError, TuneportError
 from tuneport.jobs.service import Workspace, describe
-from tuneport.jobs.store import JobRow
+from tuneport.jobs.tables import JobRow
 from tuneport.settings import Settings
 from tuneport.types import Completion, Hyperparameters, JobError, JobEvent, JobStatus, MetricPoint, TuneSpec
 

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
+from tuneport.data.prepare import prepare
 from tuneport.errors import ConfigError, ProviderError, UnsupportedError
 from tuneport.jobs.planning import Plan, plan
-from tuneport.jobs.store import JobRow, Store
+from tuneport.jobs.store import Store, UnknownJobError
+from tuneport.jobs.tables import JobRow
 from tuneport.jobs.worker import Worker
 from tuneport.manifests import load_models, resolve_model
 from tuneport.settings import Settings
-from tuneport.types import Completion, JobEvent, JobState, JobStatus, MetricPoint, TuneSpec
+from tuneport.types import (
+    Completion,
+    JobEvent,
+    JobStatus,
+    Method,
+    MetricPoint,
+    PreparedData,
+    TuneSpec,
+)
+
+CANCELLED_OR_ENDED = (JobStatus.CANCELLING, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
 class Workspace:
@@ -56,23 +67,33 @@ class Workspace:
         return plan(spec, self.settings, backend=backend)
 
     def submit(self, spec: TuneSpec, *, backend: str | None = None, allow_personal_data: bool = False) -> JobRow:
-        """Check, choose a backend, and write the job's row. Nothing is uploaded yet: `drive` (or a worker) does that.
+        """Check, choose a backend, convert the data, and write the job's row.
 
-        Raises what makes the spec impossible: DatasetError, ModelNotOfferedError, BudgetError, UnsupportedError,
-        ConfigError (personal data on its way to a third party and not allowed).
+        Nothing is uploaded yet: `drive` (or a worker) does that, with the data as it is now, whatever becomes of the
+        file. Raises what makes the spec impossible, and then there is no row: DatasetError, ConversionLossError,
+        ModelNotOfferedError, BudgetError, UnsupportedError, AuthError (no key), ConfigError (personal data on its way
+        to a third party and not allowed, among others).
         """
         planned = self.plan(spec, backend=backend)
         choice = planned.chosen
         assert choice.model is not None  # `choose` gives no backend that does not offer the model
+        opened = self.backend(choice.backend)
+        opened.check(spec.model_copy(update={"model": choice.model}))
+        data = self._prepared(spec, opened.manifest.data_format)
         if planned.third_party and not allow_personal_data:
-            _refuse_personal_data(spec, choice.backend)
+            _refuse_personal_data(spec, data, choice.backend)
         spec = spec.model_copy(
             update={
                 "dataset": spec.dataset.absolute(),
                 "validation": None if spec.validation is None else spec.validation.absolute(),
             }
         )
-        return self.store.add_job(spec, backend=choice.backend, model=choice.model, quote=choice.quote)
+        return self.store.add_job(spec, data, backend=choice.backend, model=choice.model, quote=choice.quote)
+
+    def _prepared(self, spec: TuneSpec, data_format: str) -> PreparedData:
+        target = "openai-preference" if spec.method is Method.DPO else data_format
+        validation = None if spec.validation is None else prepare(spec.validation, target, self.worker.files)
+        return PreparedData(training=prepare(spec.dataset, target, self.worker.files), validation=validation)
 
     # --- go on ------------------------------------------------------------------------------------------------------
 
@@ -111,8 +132,11 @@ class Workspace:
                 for remote_id, answer in self.backend(name).fetch_many(list(by_remote_id)):
                     if isinstance(answer, ProviderError):
                         trouble[name] = str(answer)
-                    else:
+                        continue
+                    try:
                         self.worker.record(by_remote_id[remote_id].id, answer)
+                    except ProviderError as error:  # of this job's events; the others are still to be recorded
+                        trouble[name] = str(error)
             except (ProviderError, ConfigError, UnsupportedError) as error:
                 trouble[name] = str(error)
         return (self.store.jobs(limit=limit) if waiting else rows), trouble
@@ -123,7 +147,12 @@ class Workspace:
         if row.job_status.terminal:
             return row
         self.store.request_cancel(row.id)
-        return self.worker.step(row.id)
+        after = self.worker.step(row.id)
+        held = self.store.job(row.id).lease_owner is not None
+        if held and after.remote_id is not None and after.job_status not in CANCELLED_OR_ENDED:
+            # The process that is at the row will see the wish; asking twice does no harm, and this is sooner.
+            self.backend(after.backend).cancel(after.remote_id)
+        return after
 
     # --- look -------------------------------------------------------------------------------------------------------
 
@@ -153,7 +182,7 @@ class Workspace:
                 return row.backend, model
         try:
             row = self.store.job(model)
-        except (ProviderError, ConfigError):
+        except UnknownJobError:
             return _locate_base_model(model, self.settings, backend)
         state = row.job_state
         if state is None or state.tuned_model is None:
@@ -169,24 +198,26 @@ def _locate_base_model(model: str, settings: Settings, backend: str | None) -> t
     return name, resolve_model(model, name, manifest_of(name, settings), load_models(), settings.aliases(model))
 
 
-def _refuse_personal_data(spec: TuneSpec, backend: str) -> None:
+def _refuse_personal_data(spec: TuneSpec, data: PreparedData, backend: str) -> None:
+    """Look at the very files that would be uploaded."""
     from tuneport.data.checks.personal import scan
 
-    for path in (spec.dataset, spec.validation):
-        if path is None:
+    for source, file in ((spec.dataset, data.training), (spec.validation, data.validation)):
+        if file is None:
             continue
-        found = scan(path)
+        found = scan(file.path, file.format)
         if found.count:
             first = found.matches[0]
             raise ConfigError(
-                f"{path} holds what looks like personal data ({found.count} places; {first.kind} on line {first.line}) "
-                f"and {backend} is a third party; `tuneport check` shows them, --allow-personal-data uploads them anyway"
+                f"{source} holds what looks like personal data ({found.count} places; {first.kind} in record "
+                f"{first.line}) and {backend} is a third party; `tuneport check` shows them, --allow-personal-data "
+                "uploads them anyway"
             )
 
 
 def describe(row: JobRow) -> dict[str, Any]:
     """A job as one JSON document: the same keys for every backend and in every state."""
-    spec, state = row.tune_spec, row.job_state
+    spec, state, data = row.tune_spec, row.job_state, row.prepared_data
     progress = None if state is None else state.progress.model_dump(mode="json")
     return {
         "id": row.id,
@@ -200,7 +231,13 @@ def describe(row: JobRow) -> dict[str, Any]:
         "remote_id": row.remote_id,
         "method": spec.method.value,
         "adapter": spec.adapter,
-        "dataset": {"path": str(spec.dataset), "sha256": row.dataset_sha256},
+        "dataset": {
+            "path": str(spec.dataset),
+            "sha256": data.training.sha256,
+            "format": data.training.format,
+            "rows": data.training.rows,
+            "left_out": list(data.training.left_out),
+        },
         "validation": None if spec.validation is None else str(spec.validation),
         "hyperparameters": {
             "given": spec.hyperparameters.given(),

@@ -10,138 +10,32 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    DateTime,
-    Dialect,
-    Engine,
-    ForeignKey,
-    Index,
-    String,
-    TypeDecorator,
-    UniqueConstraint,
-    create_engine,
-    delete,
-    event,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Engine, create_engine, delete, event, func, or_, select, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.exc import DatabaseError, IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from tuneport.errors import ConfigError, NotFoundError, TuneportError
-from tuneport.types import JobError, JobEvent, JobState, JobStatus, Quote, RemoteFile, TuneSpec, now
+from tuneport.errors import ConfigError, TuneportError
+from tuneport.jobs.tables import Base, EventRow, JobRow, RemoteFileRow, SchemaRow
+from tuneport.types import JobEvent, JobStatus, PreparedData, Quote, RemoteFile, TuneSpec, now
 
+SCHEMA_VERSION = 1
 LEASE_SECONDS = 120.0
-"""Longer than the longest single remote call (60 s), so that a lease never runs out under a submit in flight."""
+"""Renewed every quarter of it while its holder works. A holder that was suspended for longer has lost it."""
 
 TERMINAL = [status.value for status in JobStatus if status.terminal]
 
 
+class UnknownJobError(ConfigError):
+    """The store has no such job."""
+
+
 class LeaseLostError(TuneportError):
     """Another process took the row over; whatever this one was doing must not be written."""
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Aware in Python, UTC in the database (SQLite forgets time zones)."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-class Base(DeclarativeBase):
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}
-
-
-class JobRow(Base):
-    """One job. Identity and intent are ours; `state` is what the backend last said."""
-
-    __tablename__ = "jobs"
-    id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    token: Mapped[str] = mapped_column(String(40), unique=True)
-    backend: Mapped[str] = mapped_column(String(80))
-    model: Mapped[str]
-    spec: Mapped[dict[str, Any]]
-    dataset_sha256: Mapped[str | None] = mapped_column(String(64))
-    quote: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    status: Mapped[str] = mapped_column(String(20), index=True)
-    remote_id: Mapped[str | None] = mapped_column(index=True)
-    state: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    note: Mapped[str | None]  # why nothing moves at present, for people
-    submit_intent_at: Mapped[datetime | None]  # set, and committed, before the call that spends money
-    submit_attempts: Mapped[int] = mapped_column(default=0)
-    absent_since: Mapped[datetime | None]  # when `find` first said ABSENT; lists lag, so it is asked twice
-    cancel_requested_at: Mapped[datetime | None]
-    created_at: Mapped[datetime]
-    updated_at: Mapped[datetime]
-    finished_at: Mapped[datetime | None]
-    polled_at: Mapped[datetime | None]
-    lease_owner: Mapped[str | None] = mapped_column(String(80))
-    lease_expires_at: Mapped[datetime | None]
-
-    @property
-    def tune_spec(self) -> TuneSpec:
-        return TuneSpec.model_validate(self.spec)
-
-    @property
-    def job_status(self) -> JobStatus:
-        return JobStatus(self.status)
-
-    @property
-    def job_state(self) -> JobState | None:
-        return None if self.state is None else JobState.model_validate(self.state)
-
-    @property
-    def job_error(self) -> JobError | None:
-        return None if self.error is None else JobError.model_validate(self.error)
-
-
-class RemoteFileRow(Base):
-    """A file that `prepare` yielded, journalled at once, so that a crash never uploads or forgets it."""
-
-    __tablename__ = "remote_files"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
-    remote_id: Mapped[str]
-    purpose: Mapped[str] = mapped_column(String(20))
-    sha256: Mapped[str] = mapped_column(String(64))
-    filename: Mapped[str]
-    bytes: Mapped[int]
-    created_at: Mapped[datetime]
-    __table_args__ = (UniqueConstraint("job_id", "purpose"),)
-
-
-class EventRow(Base):
-    """One event of a job, each stored once: `(job_id, event_id)` is unique, `position` counts from 1."""
-
-    __tablename__ = "job_events"
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    position: Mapped[int] = mapped_column(primary_key=True)
-    event_id: Mapped[str]
-    origin: Mapped[str] = mapped_column(String(20))  # "tuneport" or "backend"
-    created_at: Mapped[datetime]
-    level: Mapped[str] = mapped_column(String(10))
-    message: Mapped[str]
-    type: Mapped[str] = mapped_column(String(40))
-    data: Mapped[dict[str, Any]]
-    __table_args__ = (UniqueConstraint("job_id", "event_id"),)
-
-
-Index("jobs_by_age", JobRow.created_at.desc(), JobRow.id)
 
 
 class Store:
@@ -155,6 +49,7 @@ class Store:
         self.engine = _open(url)
         with _explained(url):
             Base.metadata.create_all(self.engine)
+        self._check_version()
 
     def close(self) -> None:
         self.engine.dispose()
@@ -164,9 +59,22 @@ class Store:
         with _explained(self.url), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def _check_version(self) -> None:
+        with self._transaction() as session:
+            version = session.scalar(select(func.max(SchemaRow.version)))
+            if version is None:
+                session.add(SchemaRow(version=SCHEMA_VERSION))
+            elif version != SCHEMA_VERSION:
+                raise ConfigError(
+                    f"the store {_masked(self.url)} has tables of version {version} and this tuneport knows "
+                    f"{SCHEMA_VERSION}; use the tuneport that made it, or name another store in TUNEPORT_DATABASE_URL"
+                )
+
     # --- jobs -------------------------------------------------------------------------------------------------------
 
-    def add_job(self, spec: TuneSpec, *, backend: str, model: str, quote: Quote | None) -> JobRow:
+    def add_job(
+        self, spec: TuneSpec, prepared: PreparedData, *, backend: str, model: str, quote: Quote | None
+    ) -> JobRow:
         moment = now()
         row = JobRow(
             id=f"job-{secrets.token_hex(6)}",
@@ -174,6 +82,7 @@ class Store:
             backend=backend,
             model=model,
             spec=spec.model_dump(mode="json"),
+            prepared=prepared.model_dump(mode="json"),
             quote=None if quote is None else quote.model_dump(mode="json"),
             status=JobStatus.PREPARING,
             created_at=moment,
@@ -198,7 +107,7 @@ class Store:
         if rows:
             listed = ", ".join(row.id for row in rows)
             raise ConfigError(f"{job_id!r} is the beginning of several jobs ({listed}); give more of the id")
-        raise NotFoundError(f"no job {job_id!r} here; `tuneport jobs` lists them", provider="tuneport")
+        raise UnknownJobError(f"no job {job_id!r} here; `tuneport jobs` lists them")
 
     def jobs(self, *, limit: int | None = None, unfinished: bool = False, backend: str | None = None) -> list[JobRow]:
         """Newest first."""
@@ -209,10 +118,6 @@ class Store:
             query = query.where(JobRow.backend == backend)
         with self._transaction() as session:
             return list(session.scalars(query))
-
-    def delete_job(self, job_id: str) -> None:
-        with self._transaction() as session:
-            session.execute(delete(JobRow).where(JobRow.id == job_id))
 
     def request_cancel(self, job_id: str) -> None:
         """Recorded before anything is asked of the backend, so that a crash does not forget the wish."""
@@ -225,14 +130,18 @@ class Store:
 
     # --- leases -----------------------------------------------------------------------------------------------------
 
-    def claim(self, job_id: str, owner: str, seconds: float = LEASE_SECONDS) -> JobRow | None:
-        """Take (or renew) the lease on a row and return the row, or None where somebody else holds it."""
+    def claim(
+        self, job_id: str, owner: str, *, seconds: float = LEASE_SECONDS, instead_of: str | None = None
+    ) -> JobRow | None:
+        """Take the lease on a row and return the row, or None where somebody holds it.
+
+        `owner` is new for each claim, so that two threads of one process keep each other out. `instead_of` names a
+        holder that is known to be dead.
+        """
         moment = now()
-        free = or_(
-            JobRow.lease_owner.is_(None),
-            JobRow.lease_owner == owner,
-            JobRow.lease_expires_at < moment,
-        )
+        free = or_(JobRow.lease_owner.is_(None), JobRow.lease_expires_at < moment)
+        if instead_of is not None:
+            free = or_(free, JobRow.lease_owner == instead_of)
         with self._transaction() as session:
             taken = session.execute(
                 update(JobRow)
@@ -240,6 +149,16 @@ class Store:
                 .values(lease_owner=owner, lease_expires_at=moment + timedelta(seconds=seconds))
             )
             return session.get(JobRow, job_id) if taken.rowcount == 1 else None  # type: ignore[attr-defined]
+
+    def renew(self, job_id: str, owner: str, seconds: float = LEASE_SECONDS) -> bool:
+        """Prolong a lease that is still held; False where it was lost. Never takes one."""
+        with self._transaction() as session:
+            renewed = session.execute(
+                update(JobRow)
+                .where(JobRow.id == job_id, JobRow.lease_owner == owner)
+                .values(lease_expires_at=now() + timedelta(seconds=seconds))
+            )
+            return renewed.rowcount == 1  # type: ignore[attr-defined, no-any-return]
 
     def release(self, job_id: str, owner: str) -> None:
         with self._transaction() as session:
@@ -401,10 +320,13 @@ def _open(url: str) -> Engine:
 def _explained(url: str) -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except IntegrityError:
+        raise  # whoever broke a constraint knows what it means
+    except DatabaseError as error:
         reason = " ".join(str(error.orig).split())
         raise ConfigError(
-            f"the store {_masked(url)} does not work: {reason}; check the disk and TUNEPORT_DATABASE_URL"
+            f"the store {_masked(url)} does not work: {reason}; check the disk and TUNEPORT_DATABASE_URL, or move a "
+            "damaged file aside"
         ) from error
 
 

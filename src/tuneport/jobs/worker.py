@@ -7,33 +7,43 @@ by `find(token)` and by nothing else.
 
 from __future__ import annotations
 
-import os
-import socket
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.prepare import prepare
-from tuneport.errors import BudgetError, ProviderError, TuneportError, UnavailableError, UnsupportedError
-from tuneport.jobs.store import LEASE_SECONDS, JobRow, LeaseLostError, Store
-from tuneport.types import JobError, JobEvent, JobState, JobStatus, PreparedData, RemoteFile, TuneSpec, now
+from tuneport.errors import (
+    BudgetError,
+    DatasetError,
+    DatasetProblem,
+    ProviderError,
+    RejectedError,
+    StorageError,
+    TuneportError,
+    UnavailableError,
+    UnsupportedError,
+)
+from tuneport.jobs.leases import Lease, claimed
+from tuneport.jobs.store import LeaseLostError, Store
+from tuneport.jobs.tables import JobRow
+from tuneport.types import DataFile, JobError, JobEvent, JobState, JobStatus, PreparedData, RemoteFile, TuneSpec, now
 
 MAX_SUBMIT_ATTEMPTS = 3
+EVENT_TRIES = 3
+LONGEST_WAIT = 60.0
 
 
 class Worker:
-    """One driver. `open_backend` gives the backend of a name; `files` is the folder for prepared files."""
+    """`open_backend` gives the backend of a name; `files` is the folder for prepared files. Threads may share one."""
 
     def __init__(self, store: Store, open_backend: Callable[[str], FineTuneBackend], files: Path) -> None:
         self.store = store
         self.open_backend = open_backend
         self.files = files
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._event_failures: dict[str, int] = {}
 
     def drive(
         self,
@@ -52,241 +62,228 @@ class Worker:
         trouble_since: float | None = None
         waits = _waits(poll_seconds)
         while True:
+            wait = 0.0
             try:
                 row = self.step(job_id)
                 trouble_since = None
             except ProviderError as error:
                 trouble_since = trouble_since or time.monotonic()
-                if not error.retryable or time.monotonic() - trouble_since >= patience:
+                patience_left = patience - (time.monotonic() - trouble_since)
+                if not error.retryable or patience_left <= 0:
                     raise
                 row = self.store.job(job_id)
-                time.sleep(error.retry_after or 0)
+                wait = min(error.retry_after or 0.0, patience_left, LONGEST_WAIT)
             on_change(row)
             if row.job_status.terminal or until(row):
                 return row
-            time.sleep(self._pause(row, waits))
-
-    def _pause(self, row: JobRow, waits: Iterator[float]) -> float:
-        if row.job_status is JobStatus.SUBMITTING and row.submit_intent_at is None:
-            return 0.0  # the next step is ours to take
-        return next(waits)
+            ours_to_go_on = row.job_status is JobStatus.SUBMITTING and row.submit_intent_at is None and row.note is None
+            time.sleep(max(wait, 0.0 if ours_to_go_on else next(waits)))
 
     def step(self, job_id: str) -> JobRow:
-        """Take one step if the lease is free, and return the row as it then is.
+        """Take one step if nobody else is at the row, and return the row as it then is.
 
         A failure that ends the job is written to the row, not raised. Errors that do not end it (the backend is down,
-        the key is wrong while polling) are noted in the row and raised.
+        the key is wrong while polling, the disk is full) are noted in the row and raised.
         """
-        row = self.store.claim(job_id, self.owner)
-        if row is None:
-            return self.store.job(job_id)
         try:
-            with self._renewing(job_id):
-                return self._advance(row)
+            with claimed(self.store, job_id) as lease:
+                if lease is not None:
+                    return self._advance(lease)
         except LeaseLostError:
             return self.store.job(job_id)
-        finally:
-            self.store.release(job_id, self.owner)
+        row = self.store.job(job_id)
+        row.note = f"another process is at it ({row.lease_owner})"  # told, not stored
+        return row
 
-    @contextmanager
-    def _renewing(self, job_id: str) -> Iterator[None]:
-        """Keep the lease while a long call (an upload, a validation) runs."""
-        done = threading.Event()
-
-        def renew() -> None:
-            while not done.wait(LEASE_SECONDS / 4):
-                self.store.claim(job_id, self.owner)
-
-        thread = threading.Thread(target=renew, name=f"lease-{job_id}", daemon=True)
-        thread.start()
+    def record(self, job_id: str, state: JobState) -> JobRow:
+        """Store a state that a list call brought, unless the job has ended or another process is at it."""
         try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+            with claimed(self.store, job_id) as lease:
+                if lease is not None and not lease.row.job_status.terminal:
+                    return self._record(lease, self.open_backend(lease.row.backend), state)
+        except LeaseLostError:
+            pass  # whoever took it over knows better
+        return self.store.job(job_id)
 
-    def _advance(self, row: JobRow) -> JobRow:
-        status = row.job_status
-        if status.terminal:
+    def _advance(self, lease: Lease) -> JobRow:
+        row = lease.row
+        if row.job_status.terminal:
             return row
         if row.cancel_requested_at is not None and row.remote_id is None and row.submit_intent_at is None:
-            self._tell(row, "Cancelled before anything was started")
-            return self._write(row, status=JobStatus.CANCELLED, finished_at=now(), note=None)
+            return self._cancelled(lease)
         try:
             backend = self.open_backend(row.backend)
-            if status is JobStatus.PREPARING:
-                return self._prepare(row, backend)
-            if status is JobStatus.SUBMITTING:
-                return self._submit(row, backend)
-            return self._poll(row, backend)
+            if row.job_status is JobStatus.PREPARING:
+                return self._prepare(lease, backend)
+            if row.job_status is JobStatus.SUBMITTING:
+                return self._submit(lease, backend)
+            return self._poll(lease, backend)
         except LeaseLostError:
             raise
-        except ProviderError as error:
-            if row.remote_id is not None or error.retryable:
-                self._write(row, note=str(error))
-                raise
-            return self._fail(row, error)
         except TuneportError as error:
-            if row.remote_id is not None:
-                self._write(row, note=str(error))
-                raise
-            return self._fail(row, error)
+            passing = isinstance(error, StorageError) or (isinstance(error, ProviderError) and error.retryable)
+            if lease.row.remote_id is None and lease.row.submit_intent_at is None and not passing:
+                return self._fail(lease, error)
+            lease.write(note=str(error))
+            raise
 
     # --- the three phases -------------------------------------------------------------------------------------------
 
-    def _prepare(self, row: JobRow, backend: FineTuneBackend) -> JobRow:
-        spec = self._spec_for_backend(row)
-        data = self._prepared(spec, backend)
-        journalled = {file.sha256 for file in self.store.files(row.id)}
+    def _prepare(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
+        spec = _spec_for_backend(lease.row)
+        data = self._prepared(lease.row)
+        journalled = {file.sha256 for file in self.store.files(lease.row.id)}
         for file in backend.prepare(spec, data):
-            self.store.add_file(row.id, file)
+            self.store.add_file(lease.row.id, file)
             if file.sha256 not in journalled:
-                self._tell(row, f"The {file.purpose} file is ready: {file.id}", type_="file")
+                self._tell(lease.row, f"The {file.purpose} file is ready: {file.id}", type_="file")
         if spec.budget is not None:
-            self._check_budget(row, spec, backend, self.store.files(row.id))
-        return self._write(
-            row, status=JobStatus.SUBMITTING, dataset_sha256=data.training.sha256, submit_intent_at=None, note=None
-        )
+            self._check_budget(lease, spec, backend, self.store.files(lease.row.id))
+        return lease.write(status=JobStatus.SUBMITTING, note=None)
 
-    def _prepared(self, spec: TuneSpec, backend: FineTuneBackend) -> PreparedData:
-        target = "openai-preference" if spec.method == "dpo" else backend.manifest.data_format
-        training = prepare(spec.dataset, target, self.files)
-        validation = None if spec.validation is None else prepare(spec.validation, target, self.files)
-        return PreparedData(training=training, validation=validation)
+    def _prepared(self, row: JobRow) -> PreparedData:
+        """The files as they were at submit. One that was cleaned away is made again, if its source is still the same."""
+        data, spec = row.prepared_data, row.tune_spec
+        for file, source in ((data.training, spec.dataset), (data.validation, spec.validation)):
+            if file is None or source is None or file.path.is_file():
+                continue
+            again: DataFile = prepare(source, file.format, self.files)
+            if again.sha256 != file.sha256:
+                rule = f"has changed since {row.id} was submitted, and the copy made then is gone"
+                raise DatasetError(DatasetProblem(str(source), None, "", rule, "submit it again"))
+        return data
 
-    def _check_budget(self, row: JobRow, spec: TuneSpec, backend: FineTuneBackend, files: Sequence[RemoteFile]) -> None:
+    def _check_budget(
+        self, lease: Lease, spec: TuneSpec, backend: FineTuneBackend, files: Sequence[RemoteFile]
+    ) -> None:
         """The provider's own quote, asked for now that its copy of the file is validated, has the last word."""
         quote = backend.quote(spec, files)
         if quote is None or spec.budget is None:
             return
-        self._write(row, quote=quote.model_dump(mode="json"))
+        lease.write(quote=quote.model_dump(mode="json"))
         if quote.expected is None:
             raise BudgetError(
-                f"{row.backend} gives no price for this job ({quote.unavailable}) and there is a budget of "
+                f"{backend.name} gives no price for this job ({quote.unavailable}) and there is a budget of "
                 f"${spec.budget:.2f}; nothing was started; submit without --budget to go on"
             )
         if (quote.high or quote.expected) > spec.budget:
             raise BudgetError(
-                f"{row.backend} asks ${quote.high or quote.expected:.2f} for this job, more than the budget of "
+                f"{backend.name} asks ${quote.high or quote.expected:.2f} for this job, more than the budget of "
                 f"${spec.budget:.2f}; nothing was started; raise --budget or train on fewer tokens"
             )
 
-    def _submit(self, row: JobRow, backend: FineTuneBackend) -> JobRow:
-        if row.submit_intent_at is not None:
-            settled = self._settle(row, backend)
+    def _submit(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
+        if lease.row.submit_intent_at is not None:
+            settled = self._settle(lease, backend)
             if settled is not None:
                 return settled
-        if row.cancel_requested_at is not None:
-            return self._write(row, status=JobStatus.CANCELLED, finished_at=now(), note=None)
-        if row.submit_attempts >= MAX_SUBMIT_ATTEMPTS:
+        if lease.row.cancel_requested_at is not None:
+            return self._cancelled(lease)
+        attempts = lease.row.submit_attempts
+        if attempts >= MAX_SUBMIT_ATTEMPTS:
             return self._fail(
-                row,
+                lease,
                 UnavailableError(
-                    f"{row.backend} took none of {row.submit_attempts} submits of {row.id}; no job was started there; "
+                    f"{backend.name} took none of {attempts} submits of {lease.row.id}; no job was started there; "
                     "submit again later",
-                    provider=row.backend,
+                    provider=backend.name,
                 ),
             )
         # From this write on a crash leaves an intent, and the next step asks `find` before anything else.
-        row = self._write(
-            row, submit_intent_at=now(), absent_since=None, submit_attempts=row.submit_attempts + 1, note=None
-        )
+        lease.write(submit_intent_at=now(), absent_since=None, submit_attempts=attempts + 1, note=None)
+        spec, files = _spec_for_backend(lease.row), self.store.files(lease.row.id)
+        lease.ensure()
         try:
-            state = backend.submit(self._spec_for_backend(row), self.store.files(row.id), token=row.token)
+            state = backend.submit(spec, files, token=lease.row.token)
         except UnavailableError as error:
-            self._write(row, note=f"the answer to the submit was lost ({error}); asking whether the job started")
-            self._tell(row, f"The answer to the submit was lost: {error}", level="warning")
-            return self.store.job(row.id)
+            self._tell(lease.row, f"The answer to the submit was lost: {error}", level="warning")
+            return lease.write(note=f"the answer to the submit was lost ({error}); asking whether the job started")
         except TuneportError:
-            self._write(row, submit_intent_at=None)  # any other error means that nothing started
+            lease.write(submit_intent_at=None, submit_attempts=attempts)  # any other error: nothing started
             raise
-        return self._adopt(row, backend, state)
+        return self._adopt(lease, backend, state)
 
-    def _settle(self, row: JobRow, backend: FineTuneBackend) -> JobRow | None:
+    def _settle(self, lease: Lease, backend: FineTuneBackend) -> JobRow | None:
         """What became of the recorded intent: the row when there is something to wait for, None to submit anew."""
+        row = lease.row
         found = backend.find(row.token)
         if found.answer == "found" and found.state is not None:
             self._tell(row, f"Found the job that an interrupted submit had started: {found.state.remote_id}")
-            return self._adopt(row, backend, found.state)
+            return self._adopt(lease, backend, found.state)
         if found.answer == "unknown":
-            return self._write(
-                row,
-                note=f"nobody knows yet whether the submit arrived ({found.reason}); asking again, starting nothing",
+            return lease.write(
+                note=f"nobody knows yet whether the submit arrived ({found.reason}); asking again, starting nothing"
             )
         if row.absent_since is None:
-            row = self._write(row, absent_since=now(), note="the submit seems not to have arrived; asking once more")
+            row = lease.write(absent_since=now(), note="the submit seems not to have arrived; asking once more")
         assert row.absent_since is not None
         if now() - row.absent_since < timedelta(seconds=backend.settle_seconds):
             return row
         self._tell(row, "The interrupted submit did not arrive", level="warning")
+        lease.write(submit_intent_at=None)
         return None
 
-    def _adopt(self, row: JobRow, backend: FineTuneBackend, state: JobState) -> JobRow:
-        row = self._write(
-            row,
-            remote_id=state.remote_id,
-            status=state.status,
-            state=state.model_dump(mode="json"),
-            absent_since=None,
-            note=None,
-        )
-        self._tell(row, f"Submitted to {row.backend} as {state.remote_id}", type_="submitted")
-        # Some jobs are over at once; their end has to go the same way as everybody's.
-        return self._record(row, backend, state)
+    def _adopt(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRow:
+        """Write down whose job it is at once; its end, if it is over already, goes the way of everybody's."""
+        status = JobStatus.FINALIZING if state.status.terminal else state.status
+        lease.write(remote_id=state.remote_id, status=status, absent_since=None, note=None)
+        self._tell(lease.row, f"Submitted to {backend.name} as {state.remote_id}", type_="submitted")
+        return self._record(lease, backend, state)
 
-    def _poll(self, row: JobRow, backend: FineTuneBackend) -> JobRow:
-        assert row.remote_id is not None
-        if row.cancel_requested_at is not None and row.job_status is not JobStatus.CANCELLING:
-            return self._record(row, backend, backend.cancel(row.remote_id))
-        return self._record(row, backend, backend.fetch(row.remote_id))
+    def _poll(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
+        assert lease.row.remote_id is not None
+        if lease.row.cancel_requested_at is not None and lease.row.job_status is not JobStatus.CANCELLING:
+            try:
+                return self._record(lease, backend, backend.cancel(lease.row.remote_id))
+            except RejectedError as error:
+                row = self._record(lease, backend, backend.fetch(lease.row.remote_id))
+                return row if row.job_status.terminal else lease.write(note=f"it cannot be cancelled now: {error}")
+        return self._record(lease, backend, backend.fetch(lease.row.remote_id))
 
-    def record(self, job_id: str, state: JobState) -> JobRow:
-        """Store a state that a list call brought, unless another process is at the job just now."""
-        row = self.store.claim(job_id, self.owner)
-        if row is None:
-            return self.store.job(job_id)
-        try:
-            return self._record(row, self.open_backend(row.backend), state)
-        except LeaseLostError:
-            return self.store.job(job_id)
-        finally:
-            self.store.release(job_id, self.owner)
-
-    def _record(self, row: JobRow, backend: FineTuneBackend, state: JobState) -> JobRow:
-        """Events first: a job whose row says that it ended has all its events stored."""
-        try:
-            self.store.add_events(row.id, backend.events(state.remote_id, after=self.store.last_backend_event(row.id)))
-        except UnsupportedError:
-            pass  # a backend without events has none to lose
-        return self._write(
-            row,
+    def _record(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRow:
+        """Events first: a job whose row says that it ended has its events stored, or an event that says why not."""
+        note = self._store_events(lease.row, backend, state)
+        return lease.write(
             status=state.status,
             state=state.model_dump(mode="json"),
             error=None if state.error is None else state.error.model_dump(mode="json"),
             finished_at=(state.finished_at or now()) if state.status.terminal else None,
             polled_at=now(),
-            note=None,
+            note=note,
         )
+
+    def _store_events(self, row: JobRow, backend: FineTuneBackend, state: JobState) -> str | None:
+        """Fetch what is new. Trouble is a note; at the job's end it is raised for some tries, then told as an event."""
+        try:
+            self.store.add_events(row.id, backend.events(state.remote_id, after=self.store.last_backend_event(row.id)))
+        except UnsupportedError:
+            pass  # a backend without events has none to lose
+        except ProviderError as error:
+            if not state.status.terminal:
+                return f"its events cannot be read: {error}"
+            failures = self._event_failures[row.id] = self._event_failures.get(row.id, 0) + 1
+            if error.retryable and failures < EVENT_TRIES:
+                raise
+            self._tell(row, f"The backend's last events could not be read: {error}", level="warning")
+        return None
 
     # --- small things -----------------------------------------------------------------------------------------------
 
-    def _spec_for_backend(self, row: JobRow) -> TuneSpec:
-        return row.tune_spec.model_copy(update={"model": row.model})
+    def _cancelled(self, lease: Lease) -> JobRow:
+        self._tell(lease.row, "Cancelled before anything was started")
+        return lease.write(status=JobStatus.CANCELLED, finished_at=now(), note=None)
 
-    def _write(self, row: JobRow, **values: object) -> JobRow:
-        return self.store.write(row.id, self.owner, **values)
-
-    def _fail(self, row: JobRow, error: TuneportError) -> JobRow:
-        code = getattr(error, "code", None) or type(error).__name__
+    def _fail(self, lease: Lease, error: TuneportError) -> JobRow:
+        """End a job that was never started."""
         failure = JobError(
-            code=code,
+            code=getattr(error, "code", None) or type(error).__name__,
             message=str(error),
             fault="provider" if error.exit_code == 3 else "user",
             retryable=getattr(error, "retryable", False),
         )
-        self._tell(row, str(error), level="error", type_="failed")
-        return self._write(
-            row, status=JobStatus.FAILED, error=failure.model_dump(mode="json"), finished_at=now(), note=None
+        self._tell(lease.row, str(error), level="error", type_="failed")
+        return lease.write(
+            status=JobStatus.FAILED, error=failure.model_dump(mode="json"), finished_at=now(), note=None
         )
 
     def _tell(self, row: JobRow, message: str, *, level: str = "info", type_: str = "message") -> None:
@@ -298,6 +295,10 @@ class Worker:
             type=type_,
         )
         self.store.add_events(row.id, [event], origin="tuneport")
+
+
+def _spec_for_backend(row: JobRow) -> TuneSpec:
+    return row.tune_spec.model_copy(update={"model": row.model})
 
 
 def _waits(poll_seconds: float | None) -> Iterator[float]:

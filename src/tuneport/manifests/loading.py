@@ -80,17 +80,22 @@ def derive_manifest(
 ) -> Manifest:
     """A manifest for another server that speaks `like`'s wire format.
 
-    It takes any model name, and holds none of `like`'s prices, models, dates or notices: they are not its facts.
+    It takes any model name, and holds none of `like`'s prices, models, dates or notices: they are not its facts. Nor is
+    `like`'s key for this server: ConfigError where `like` needs one and `api_key_env` does not name another.
     """
-    source = Source(
-        url=base_url or "tuneport.toml", read=today, confidence=Confidence.UNVERIFIED, note="the project's own file"
-    )
+    if like.api_key_env is not None and api_key_env is None:
+        raise ConfigError(
+            f"tuneport.toml: backends.{name} needs base_url and api_key_env, the variable of that server's own key; "
+            f"{like.api_key_env} is for {like.title} and is not sent elsewhere unless that line names it"
+        )
+    # Not the address: it may hold a password, and sources are shown.
+    source = Source(url="tuneport.toml", read=today, confidence=Confidence.UNVERIFIED, note="the project's own file")
     return Manifest(
         name=name,
         title=f"{name} (speaks like {like.title})",
         backend=like.backend,
         base_url=base_url,
-        api_key_env=api_key_env or like.api_key_env,
+        api_key_env=api_key_env,
         extra=like.extra,
         third_party=like.third_party,
         data_format=like.data_format,

@@ -1,7 +1,8 @@
 """`python -m tuneport.train RUN_FOLDER`: one fine-tuning run, from its request to its weights.
 
 The parent made the folder with `run.json` and may die; this process goes on. Started again after a crash, it continues
-from the newest checkpoint. Exit codes: 0 done or cancelled, 1 failed (state.json says why), 75 another child has it.
+from the newest checkpoint, and so it does after a SIGTERM that nobody asked for by the file `cancel`: a reboot, say.
+Exit codes: 0 done or cancelled, 1 failed (state.json says why), 75 another child has it, 143 stopped and to go on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from types import FrameType
 
 from tuneport.train.run_folder import ANOTHER_CHILD_LIVES, RunFolder
 from tuneport.types import JobStatus
+
+STOPPED_FROM_OUTSIDE = 128 + signal.SIGTERM
 
 
 class Stop:
@@ -62,6 +65,9 @@ def _run(run: RunFolder) -> int:
         return 1
     if not run.finished:
         run.clear_working()
+        if not run.cancelled:
+            run.event("Stopped by the system; the run goes on when it is next looked at", level="warning")
+            return STOPPED_FROM_OUTSIDE
         run.event("Fine-tuning job cancelled")
         run.finish(JobStatus.CANCELLED)
     return 0
@@ -74,5 +80,5 @@ if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that wait for each other by spinning take the processor from those they wait for as soon as anything else
     # runs on it: measured ten times slower on two busy cores. Read by OpenMP when torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     sys.exit(main(Path(sys.argv[1])))

@@ -15,6 +15,7 @@ from trl import DPOConfig, DPOTrainer
 from tuneport.data.rendering import RenderedPreference, Renderer
 from tuneport.errors import UnsupportedError
 from tuneport.train.loading import load_model, lora_config
+from tuneport.train.lora_linear import fuse
 from tuneport.train.packing import MAX_TOKENS
 from tuneport.train.reporting import Counter
 from tuneport.train.sft import Recipe, training_arguments
@@ -46,6 +47,8 @@ def dpo_trainer(
         peft_config=lora_config(recipe.numbers, recipe.options.get("lora_target_modules")),
     )
     trainer.counter = counter
+    if recipe.device.name == "cpu":
+        fuse(trainer.model)
     return trainer
 
 

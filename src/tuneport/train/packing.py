@@ -111,4 +111,5 @@ def _trained_log_probabilities(model: Any, batch: dict[str, torch.Tensor]) -> to
     device = next(model.parameters()).device
     inputs = {name: value.to(device) for name, value in batch.items()}
     logits = model(**inputs, use_cache=False, logits_to_keep=keep.to(device)).logits[0].float().cpu()
-    return logits.log_softmax(-1).gather(1, labels[0, 1:][keep, None])[:, 0]
+    found: torch.Tensor = logits.log_softmax(-1).gather(1, labels[0, 1:][keep, None])[:, 0]
+    return found

@@ -16,6 +16,7 @@ from tuneport.base_models import Device
 from tuneport.data.rendering import IGNORED, Rendered, Renderer
 from tuneport.train import packing
 from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS, load_model, lora_config
+from tuneport.train.lora_linear import fuse
 from tuneport.train.reporting import Counter
 from tuneport.types import Adapter
 
@@ -67,6 +68,8 @@ def sft_trainer(
         peft_config=None if recipe.adapter is Adapter.FULL else lora_config(recipe.numbers, _targets(recipe)),
     )
     trainer.counter = counter
+    if recipe.device.name == "cpu":
+        fuse(trainer.model)
     return trainer
 
 

@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any, Literal
 
 from tuneport.backends import backend_names, manifest_of, open_backend
+from tuneport.backends.provider_errors import shown_url
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.jobs.store import Store
 from tuneport.settings import Settings
@@ -37,6 +38,7 @@ def backends(settings: Settings, today: date) -> list[dict[str, Any]]:
     for name in backend_names(settings):
         manifest = manifest_of(name, settings)
         key_variable = manifest.api_key_env
+        base_url = settings.base_url(name, manifest.base_url)
         configured = key_variable is None or settings.secret(key_variable) is not None
         missing = _missing_packages(manifest.extra)
         rows.append(
@@ -45,7 +47,7 @@ def backends(settings: Settings, today: date) -> list[dict[str, Any]]:
                 "title": manifest.title,
                 "default": settings.backend == name,
                 "configured": configured and not missing,
-                "base_url": settings.base_url(name, manifest.base_url),
+                "base_url": None if base_url is None else shown_url(base_url),
                 "api_key_env": key_variable,
                 "key_set": None if key_variable is None else configured,
                 "missing_packages": missing,

@@ -1,0 +1,120 @@
+"""The store's tables, as SQLAlchemy maps them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, String, TypeDecorator, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from tuneport.types import JobError, JobState, JobStatus, PreparedData, TuneSpec
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware in Python, UTC in the database (SQLite forgets time zones)."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}
+
+
+class SchemaRow(Base):
+    """One row: which version of tuneport's tables this database has."""
+
+    __tablename__ = "schema_version"
+    version: Mapped[int] = mapped_column(primary_key=True)
+
+
+class JobRow(Base):
+    """One job. Identity and intent are ours; `state` is what the backend last said.
+
+    `prepared` is the dataset as it was when the job was submitted: what is uploaded, whatever happens to the original.
+    """
+
+    __tablename__ = "jobs"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    token: Mapped[str] = mapped_column(String(40), unique=True)
+    backend: Mapped[str] = mapped_column(String(80))
+    model: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    prepared: Mapped[dict[str, Any]]
+    quote: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    status: Mapped[str] = mapped_column(String(20), index=True)
+    remote_id: Mapped[str | None] = mapped_column(index=True)
+    state: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    note: Mapped[str | None]  # why nothing moves at present, for people
+    submit_intent_at: Mapped[datetime | None]  # set, and committed, before the call that spends money
+    submit_attempts: Mapped[int] = mapped_column(default=0)
+    absent_since: Mapped[datetime | None]  # when `find` first said ABSENT; lists lag, so it is asked twice
+    cancel_requested_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    polled_at: Mapped[datetime | None]
+    lease_owner: Mapped[str | None] = mapped_column(String(80))
+    lease_expires_at: Mapped[datetime | None]
+
+    @property
+    def tune_spec(self) -> TuneSpec:
+        return TuneSpec.model_validate(self.spec)
+
+    @property
+    def prepared_data(self) -> PreparedData:
+        return PreparedData.model_validate(self.prepared)
+
+    @property
+    def job_status(self) -> JobStatus:
+        return JobStatus(self.status)
+
+    @property
+    def job_state(self) -> JobState | None:
+        return None if self.state is None else JobState.model_validate(self.state)
+
+    @property
+    def job_error(self) -> JobError | None:
+        return None if self.error is None else JobError.model_validate(self.error)
+
+
+class RemoteFileRow(Base):
+    """A file that `prepare` yielded, journalled at once, so that a crash never uploads or forgets it."""
+
+    __tablename__ = "remote_files"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    remote_id: Mapped[str]
+    purpose: Mapped[str] = mapped_column(String(20))
+    sha256: Mapped[str] = mapped_column(String(64))
+    filename: Mapped[str]
+    bytes: Mapped[int]
+    created_at: Mapped[datetime]
+    __table_args__ = (UniqueConstraint("job_id", "purpose"),)
+
+
+class EventRow(Base):
+    """One event of a job, each stored once: `(job_id, event_id)` is unique, `position` counts from 1."""
+
+    __tablename__ = "job_events"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    event_id: Mapped[str]
+    origin: Mapped[str] = mapped_column(String(20))  # "tuneport" or "backend"
+    created_at: Mapped[datetime]
+    level: Mapped[str] = mapped_column(String(10))
+    message: Mapped[str]
+    type: Mapped[str] = mapped_column(String(40))
+    data: Mapped[dict[str, Any]]
+    __table_args__ = (UniqueConstraint("job_id", "event_id"),)
+
+
+Index("jobs_by_age", JobRow.created_at.desc(), JobRow.id)

@@ -1,0 +1,115 @@
+"""Requests as the local backend sends them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tuneport.errors import ConfigError
+from tuneport.infer.protocol import Service, options_of, split_calls
+
+CHAT = [{"role": "user", "content": "Hello"}]
+
+
+def handle(engine: Any, **request: Any) -> list[dict[str, Any]]:
+    written: list[dict[str, Any]] = []
+    Service(engine).handle(request, written.append)
+    return written
+
+
+def test_a_child_answers_over_its_pipes(model: Path, adapter: Path, tmp_path: Path) -> None:
+    requests = [
+        {"id": "1", "op": "load_adapter", "name": "tuned", "folder": str(adapter)},
+        {"id": "2", "op": "complete", "conversations": [CHAT, CHAT], "max_tokens": 3, "temperature": 0},
+        {"id": "3", "op": "complete", "adapter": "tuned", "conversations": [CHAT], "max_tokens": 3, "stream": True},
+        {"id": "4", "op": "score", "adapter": None, "conversations": [CHAT], "choices": ["yes", "no"]},
+        {"id": "5", "op": "complete", "adapter": "other", "conversations": [CHAT]},
+        {"id": "6", "op": "shutdown"},
+    ]
+    lines = [json.dumps(request) for request in requests]
+    child = subprocess.run(
+        [sys.executable, "-m", "tuneport.infer", "--model", str(model), "--home", str(tmp_path)],
+        input="\n".join([*lines[:2], "no json", *lines[2:]]) + "\n",
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
+    answers = [json.loads(line) for line in child.stdout.splitlines()]
+
+    assert answers[0] == {"ready": True, "model": str(model), "device": "cpu"}
+    by_id: dict[Any, list[dict[str, Any]]] = {}
+    for message in answers[1:]:
+        by_id.setdefault(message.pop("id"), []).append(message)
+    assert by_id["1"] == [{"done": True}]
+    assert [row.get("index") for row in by_id["2"]] == [0, 1, None] and by_id["2"][0]["text"] == by_id["2"][1]["text"]
+    assert by_id[None][0]["error"]["code"] == "invalid_request"
+    assert by_id["3"][-2]["text"] == "".join(row.get("delta", "") for row in by_id["3"])
+    assert len(by_id["4"][0]["log_likelihoods"]) == 2 and max(by_id["4"][0]["log_likelihoods"]) < 0
+    assert "no adapter other" in by_id["5"][0]["error"]["message"]
+    assert by_id["6"] == [{"done": True}]
+
+
+def test_a_model_that_is_nowhere_is_said_before_the_first_request(tmp_path: Path) -> None:
+    child = subprocess.run(
+        [sys.executable, "-m", "tuneport.infer", "--model", str(tmp_path / "nowhere"), "--home", str(tmp_path)],
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+    )
+    assert child.returncode == 1
+    (line,) = child.stdout.splitlines()
+    assert json.loads(line)["id"] is None and "is not on this machine" in json.loads(line)["error"]["message"]
+
+
+def test_tool_calls_come_back_in_openais_shape(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = 'Let me see. <tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>'
+    rest, calls = split_calls(text)
+
+    assert rest == "Let me see."
+    assert calls == [
+        {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "<tool_call>{broken}</tool_call>", '<tool_call>{"arguments": {}}</tool_call>']
+)
+def test_what_is_no_call_stays_text(text: str) -> None:
+    assert split_calls(text) == (text, [])
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"op": "sing"}, "is no request"),
+        ({"op": "complete", "conversations": [[]]}, "at least one message"),
+        ({"op": "complete", "conversations": [[{"role": "wizard", "content": "x"}]]}, "is not a role"),
+        ({"op": "complete", "conversations": [CHAT], "temperature": 3}, "temperature"),
+        ({"op": "complete", "conversations": [CHAT], "max_tokens": 0}, "max_tokens"),
+        ({"op": "complete", "conversations": [CHAT], "tools": [{"type": "function"}]}, "name"),
+        ({"op": "score", "conversations": [CHAT], "choices": []}, "at least one"),
+    ],
+)
+def test_a_bad_request_says_what_is_wrong(engine: Any, request_: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        handle(engine, **request_)
+
+
+def test_no_conversations_are_no_answers(engine: Any) -> None:
+    assert handle(engine, op="complete", conversations=[]) == []
+
+
+def test_options_have_openais_defaults() -> None:
+    options = options_of({"stop": "###", "max_tokens": None})
+
+    assert (options.temperature, options.top_p, options.stop, options.max_tokens) == (1.0, 1.0, ("###",), 512)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from tuneport.train.lora_linear import fuse
+
+
+def network(**options: Any) -> Any:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(12, 20), nn.Tanh(), nn.Linear(20, 5, bias=False))
+    wrapped = get_peft_model(layers, LoraConfig(r=3, lora_alpha=7, target_modules=["0", "2"], **options))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    return wrapped
+
+
+def outputs_and_gradients(model: Any) -> list[torch.Tensor]:
+    torch.manual_seed(2)
+    x = torch.randn(4, 6, 12, requires_grad=True)
+    y = model(x)
+    (y**2).sum().backward()
+    assert x.grad is not None
+    return [y, x.grad, *(p.grad for p in model.parameters() if p.requires_grad)]
+
+
+def test_the_fused_layer_is_pefts_forwards_and_backwards() -> None:
+    plain, fused = network(), network()
+    assert fuse(fused) == 2
+
+    for expected, found in zip(outputs_and_gradients(plain), outputs_and_gradients(fused), strict=True):
+        assert torch.allclose(expected, found, rtol=1e-4, atol=1e-4)
+
+
+def test_the_adapter_can_still_be_switched_off() -> None:
+    plain, fused = network(), network()
+    fuse(fused)
+    x = torch.ones(2, 12)
+    with plain.disable_adapter(), fused.disable_adapter():
+        assert torch.equal(plain(x), fused(x))
+    assert not torch.allclose(fused(x), plain.get_base_model()(x) * 0)
+
+
+@pytest.mark.parametrize("options", [{"lora_dropout": 0.1}, {"use_dora": True}])
+def test_what_is_not_plain_lora_is_left_to_peft(options: dict[str, Any]) -> None:
+    assert fuse(network(**options)) == 0
