@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from tuneport.errors import ConfigError
+from tuneport.types import complaint
 
 
 class BackendSettings(BaseModel):
@@ -56,11 +57,10 @@ class Settings(BaseModel):
     def load(cls, directory: Path | None = None, environment: dict[str, str] | None = None) -> Settings:
         """Read the environment, `directory/.env` and the nearest `tuneport.toml` upwards of `directory`."""
         directory = (directory or Path.cwd()).absolute()
-        from_file = {name: value for name, value in dotenv_values(directory / ".env").items() if value is not None}
-        merged = from_file | dict(os.environ if environment is None else environment)
+        merged = _read_dotenv(directory / ".env") | dict(os.environ if environment is None else environment)
         path = _project_file(directory, merged.get("TUNEPORT_CONFIG"))
         return cls(
-            home=Path(merged.get("TUNEPORT_HOME") or Path.home() / ".tuneport").expanduser().absolute(),
+            home=_home(merged.get("TUNEPORT_HOME")),
             project=_read_project(path) if path else ProjectFile(),
             project_path=path,
             environment={name: SecretStr(value) for name, value in merged.items() if value != ""},
@@ -81,7 +81,13 @@ class Settings(BaseModel):
 
     @property
     def database_url(self) -> str:
-        return self.get("TUNEPORT_DATABASE_URL") or f"sqlite:///{self.home / 'tuneport.db'}"
+        """`TUNEPORT_DATABASE_URL`, else a SQLite file in `home`, whatever characters its path has."""
+        given = self.get("TUNEPORT_DATABASE_URL")
+        if given is not None:
+            return given
+        from sqlalchemy import URL
+
+        return URL.create("sqlite", database=str(self.home / "tuneport.db")).render_as_string(hide_password=False)
 
     def base_url(self, backend: str, default: str | None) -> str | None:
         """A backend's upstream: `TUNEPORT_NAME_BASE_URL`, its table in `tuneport.toml`, else the manifest's.
@@ -95,6 +101,20 @@ class Settings(BaseModel):
     def aliases(self, name: str) -> dict[str, str] | None:
         """The `[models.NAME]` table: backend name to that backend's model, or None where there is no such alias."""
         return self.project.models.get(name)
+
+
+def _home(given: str | None) -> Path:
+    try:
+        return Path(given or "~/.tuneport").expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigError(f"TUNEPORT_HOME {given or 'is not set'}: {error}; set it to a folder") from error
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    try:
+        return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}; correct the file, or save it as UTF-8") from error
 
 
 def _project_file(directory: Path, explicit: str | None) -> Path | None:
@@ -116,6 +136,4 @@ def _read_project(path: Path) -> ProjectFile:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}; correct the file") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {field}: {first['msg']}; correct that line") from error
+        raise ConfigError(f"{path}: {complaint(error)}; correct that line") from error

@@ -6,12 +6,15 @@ datetimes in UTC; money is US dollars; token counts are integers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tuneport.errors import ConfigError
 
 Auto = Literal["auto"]
 
@@ -24,6 +27,33 @@ class Model(BaseModel):
     """Frozen, and strict about unknown fields: a misspelt option is an error, never ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+M = TypeVar("M", bound=BaseModel)
+_UNION_MEMBERS = ("int", "float", "str", "bool", "enum")
+
+
+def validated(type_: type[M], values: Mapping[str, Any]) -> M:
+    """Build a pydantic model of what a person wrote; its first complaint is a ConfigError of one line."""
+    try:
+        return type_.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            raise ConfigError(f"{complaint(error)}; known are: {', '.join(type_.model_fields)}") from error
+        raise ConfigError(f"{complaint(error)}; got {first['input']!r}") from error
+
+
+def complaint(error: ValidationError) -> str:
+    """The field and what is wrong with it, for the first of pydantic's complaints. What was written is not in it."""
+    first = error.errors()[0]
+    # For a field of several types pydantic's location ends with the type that it tried, e.g. epochs.int.
+    places = [str(part) for part in first["loc"]]
+    field = ".".join(part for part in places if part not in _UNION_MEMBERS and "[" not in part)
+    if first["type"] == "extra_forbidden":
+        return f"there is no {field!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message
 
 
 # --- what is to be done ----------------------------------------------------------------------------------------------

@@ -162,10 +162,10 @@ def test_budget_takes_only_options_that_cost_nothing(connect: Callable[..., Any]
 
 
 def test_account_goes_to_openai_alone(openai: OpenAIEmulator) -> None:
-    """Another server that speaks the format gets its own key, and not the names of the user's account at OpenAI."""
-    ours = {"like": "openai", "base_url": openai.base_url, "api_key_env": "OURS_KEY"}
+    """Another server gets the key that its table names, and never the names of the user's account at OpenAI."""
+    ours = {"like": "openai", "base_url": openai.base_url, "api_key_env": "OPENAI_API_KEY"}
     theirs = {"base_url": openai.base_url, "api_key_env": "SECOND_KEY"}
-    environment = {"OURS_KEY": openai.key, "SECOND_KEY": openai.key, "OPENAI_API_KEY": "sk-first-0123456789"}
+    environment = {"OPENAI_API_KEY": openai.key, "SECOND_KEY": openai.key}
     environment |= {"OPENAI_ORG_ID": "org-mine", "OPENAI_PROJECT_ID": "proj-mine", "TUNEPORT_HOME": str(Path.cwd())}
     project = ProjectFile.model_validate({"backends": {"ours": ours, "openai": theirs}})
     settings = Settings.load(Path.cwd(), environment).model_copy(update={"project": project})

@@ -10,7 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from tuneport.data.rendering import IGNORED
-from tuneport.train.packing import PackingCollator, PaddingCollator, agrees, rows_per_pack, shared_length
+from tuneport.train.packing import (
+    PackingCollator,
+    PaddingCollator,
+    agrees,
+    prompt_labels,
+    rows_per_pack,
+    shared_length,
+)
 
 SYSTEM = [1, 20, 21, 22, 23]
 ROWS = [
@@ -90,3 +97,20 @@ def test_packs_are_small_and_divide_the_batch() -> None:
     assert rows_per_pack(short, 8) == 8
     assert rows_per_pack(long, 8) == 1
     assert rows_per_pack(short, 7) == 7
+
+
+def test_prompt_labels_are_the_tokens_that_are_no_answer_but_the_first() -> None:
+    assert prompt_labels([5, 6, 7, 8], [IGNORED, IGNORED, 7, 8]) == [IGNORED, 6, IGNORED, IGNORED]
+
+
+def test_packed_and_padded_batches_agree_on_which_prompt_tokens_count() -> None:
+    """But for the shared beginning, which a pack holds once and leaves out."""
+    rows = [
+        {"input_ids": [1, 2, 3, 9], "labels": [IGNORED, IGNORED, IGNORED, 9]},
+        {"input_ids": [1, 2, 4, 5, 8], "labels": [IGNORED, IGNORED, IGNORED, IGNORED, 8]},
+    ]
+    packed = PackingCollator(torch.float32)(rows)
+    assert packed["input_ids"].tolist() == [[1, 2, 3, 9, 4, 5, 8]]
+    assert packed["prompt_labels"].tolist() == [[IGNORED] * 5 + [5, IGNORED]]
+    padded = PaddingCollator(0)(rows)
+    assert padded["prompt_labels"].tolist() == [[IGNORED, 2, 3, IGNORED, IGNORED], [IGNORED, 2, 4, 5, IGNORED]]

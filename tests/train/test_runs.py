@@ -100,6 +100,27 @@ def test_qlora_trains(home: Path, model: Path, data: Path) -> None:
     assert losses(folder)[-1] < losses(folder)[0]
 
 
+def test_a_quantised_model_passes_gradients_after_an_evaluation(model: Path) -> None:
+    """bitsandbytes repacks 4-bit weights in evaluation, for a kernel that has no backward pass."""
+    pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")
+    import torch
+    from peft import get_peft_model
+
+    from tuneport.base_models import choose_device
+    from tuneport.train.loading import DEFAULTS, load_model, lora_config
+    from tuneport.types import Adapter
+
+    network = get_peft_model(load_model(model, choose_device("bf16"), Adapter.QLORA), lora_config(dict(DEFAULTS)))
+    ids = torch.arange(8)[None]
+    network.eval()
+    with torch.no_grad():
+        network(input_ids=ids)
+    network.train()
+    network(input_ids=ids, labels=ids).loss.backward()
+    first = network.base_model.model.model.layers[0].self_attn.q_proj.lora_B["default"].weight
+    assert first.grad is not None and first.grad.abs().max() > 0
+
+
 def test_full_fine_tuning_writes_a_whole_model(home: Path, model: Path, data: Path) -> None:
     folder = make_run(home, model, data, adapter="full", hyperparameters={"epochs": 3, "learning_rate": 3e-3})
 

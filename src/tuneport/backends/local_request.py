@@ -24,6 +24,7 @@ OPTIONS = {
     "lora_target_modules": "a list of module names (q_proj, v_proj ...), or all-linear",
     "gradient_checkpointing": "true or false: less memory, about a third more time",
     "precision": "bf16, fp16 or fp32",
+    "prompt_loss_weight": "a number from 0 to 1: what a prompt's token counts in the loss of sft (an answer's counts 1)",
 }
 """What `provider_options` takes on this backend."""
 
@@ -142,4 +143,6 @@ def _well_formed(name: str, value: Any) -> bool:
         )
     if name == "gradient_checkpointing":
         return isinstance(value, bool)
+    if name == "prompt_loss_weight":
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
     return value in ("bf16", "fp16", "fp32")

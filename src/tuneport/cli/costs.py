@@ -34,10 +34,10 @@ def compare(
     backend: Annotated[list[str] | None, typer.Option("--backend", "-b", help="May be repeated.")] = None,
     validation: Annotated[Path | None, typer.Option(help="A validation file; some providers bill it.")] = None,
     method: Annotated[str | None, typer.Option(help="sft or dpo. Default: what the data is made for.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Default: what each provider's auto would choose.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: what each provider's auto would choose.")] = None,
     traffic_in: Annotated[str, typer.Option(help="Tokens into the tuned model a month, e.g. 10M.")] = "10M",
     traffic_out: Annotated[str, typer.Option(help="Tokens out of it a month.")] = "2M",
-    cached: Annotated[float, typer.Option(help="Share of the input that a prompt cache answers, 0 to 1.")] = 0.0,
+    cached: Annotated[float, typer.Option(min=0, max=1, help="Share of the input that a prompt cache answers.")] = 0.0,
     json_: output.Json = False,
 ) -> None:
     """Compare what training and a month of inference would cost, everywhere. Needs no key and no network."""
@@ -91,7 +91,7 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
     console.print(table)
     console.print(
         f"{comparison.rows:,} rows, {comparison.method.value}. A month is {_millions(traffic.input_tokens)} tokens in "
-        f"and {_millions(traffic.output_tokens)} out. ! marks an old price.",
+        f"and {_millions(traffic.output_tokens)} out. ~ marks an estimate, ! an old price.",
         style="dim",
     )
     for title, listed in remarks.items():
@@ -119,7 +119,8 @@ def _remarks(choice: Choice) -> list[str]:
 def _price(quote: Quote | None) -> str:
     if quote is None or quote.expected is None:
         return "-"
-    return f"${quote.expected:,.0f}" if quote.expected >= 1000 else output.money(quote.expected)
+    about = "" if quote.low == quote.high else "~"
+    return f"{about}${quote.expected:,.0f}" if quote.expected >= 1000 else about + output.money(quote.expected)
 
 
 def _time(duration: Duration) -> str:
@@ -148,5 +149,5 @@ def _count(text: str, option: str) -> int:
         if match is None:
             raise ValueError
         return round(float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "b": 1e9}[match[2].lower()])
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ConfigError(f"{option} {text!r} is no number of tokens; write for example {option} 10M") from None

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    seed: Annotated[int, typer.Option(help="For the order of the data, new weights and the few-shot examples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="For the order of the data, new weights and the few-shot examples.")] = 0,
     json_: output.Json = False,
 ) -> None:
     """Fine-tune a real model on this machine and measure whether it helped: no key, no GPU, about three minutes."""
@@ -39,7 +39,7 @@ def demo(
         def on_change(row: Any) -> None:
             nonlocal shown
             if shown is None:
-                output.say_on_interrupt(f"stopped watching; training goes on: `tuneport watch {row.id}`")
+                output.say_on_interrupt(f"stopped watching; training goes on: `tuneport watch {row.id}`", job=row.id)
                 shown = JobProgress(row).__enter__()
             shown.update(row)
             if row.job_status.terminal:

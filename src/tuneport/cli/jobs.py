@@ -48,7 +48,7 @@ def submit(
     """Start a fine-tuning job on any backend: [bold]tuneport submit train.jsonl --model support-bot[/bold]"""
     from tuneport.data.prepare import method_of
     from tuneport.jobs.service import Workspace
-    from tuneport.types import Hyperparameters, TuneSpec
+    from tuneport.types import Hyperparameters, TuneSpec, validated
 
     values: dict[str, Any] = {
         "model": model,
@@ -56,14 +56,14 @@ def submit(
         "validation": validation,
         "method": method or method_of(dataset),
         "adapter": adapter,
-        "hyperparameters": _validated(Hyperparameters, _pairs(set_, "--set")),
+        "hyperparameters": validated(Hyperparameters, _pairs(set_, "--set")),
         "suffix": suffix,
         "seed": seed,
         "budget": budget,
         "provider_options": _pairs(option, "--option"),
     }
     with Workspace() as workspace:
-        spec = _validated(TuneSpec, values)
+        spec = validated(TuneSpec, values)
         row = workspace.submit(spec, backend=backend, allow_personal_data=allow_personal_data)
         output.note(f"{row.id}: {row.model} on {row.backend}")
         _follow(workspace, row, to_the_end=wait)
@@ -71,7 +71,7 @@ def submit(
 
 
 def jobs(
-    limit: Annotated[int, typer.Option(help="How many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, newest first.")] = 20,
     json_: Json = False,
 ) -> None:
     """List the jobs, with what their backends say of them now."""
@@ -121,7 +121,7 @@ def watch(job: JobId, json_: Json = False) -> None:
 
 def logs(
     job: JobId,
-    after: Annotated[int, typer.Option(help="Only events after this position.")] = 0,
+    after: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Only events after this position.")] = 0,
     json_: Json = False,
 ) -> None:
     """Print a job's events, oldest first."""
@@ -195,8 +195,8 @@ def chat(
     ] = None,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="For a model that is no job's.")] = None,
-    max_tokens: Annotated[int, typer.Option(help="At most so many tokens in the answer.")] = 512,
-    temperature: Annotated[float, typer.Option(help="0 always gives the likeliest answer.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="At most so many tokens in the answer.")] = 512,
+    temperature: Annotated[float, typer.Option(min=0, help="0 always gives the likeliest answer.")] = 0.0,
     json_: Json = False,
 ) -> None:
     """Talk to a tuned model, or to a base model."""
@@ -209,6 +209,8 @@ def chat(
         while True:
             said = message if message is not None else _next_line()
             if not said:
+                if output.as_json or message is not None or not sys.stdin.isatty():
+                    raise ConfigError("there is nothing to say; give a MESSAGE, or write one to standard input")
                 return
             history.append({"role": "user", "content": said})
             options = {"max_tokens": max_tokens, "temperature": temperature}
@@ -223,14 +225,17 @@ def chat(
                     sys.stdout.write(piece)
                     sys.stdout.flush()
                 print()
-            if message is not None or not sys.stdin.isatty():
+            if output.as_json or message is not None or not sys.stdin.isatty():
                 return
             history.append({"role": "assistant", "content": text})
 
 
 def _next_line() -> str:
     if not sys.stdin.isatty():
-        return sys.stdin.read().strip()
+        try:
+            return sys.stdin.read().strip()
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"standard input is not UTF-8 ({error.reason}); convert it") from error
     try:
         return input("> ").strip()
     except EOFError:
@@ -244,7 +249,7 @@ def _follow(workspace: Workspace, row: JobRow, *, to_the_end: bool) -> None:
     """Drive the job and show how it goes: a live bar on a terminal, a line for each change elsewhere."""
     from tuneport.cli.progress import JobProgress
 
-    output.say_on_interrupt(f"stopped watching; {row.id} is kept: `tuneport watch {row.id}` goes on with it")
+    output.say_on_interrupt(f"stopped watching; {row.id} is kept: `tuneport watch {row.id}` goes on with it", job=row.id)
     with JobProgress(row) as shown:
         workspace.drive(
             row.id,
@@ -256,7 +261,7 @@ def _follow(workspace: Workspace, row: JobRow, *, to_the_end: bool) -> None:
 
 
 def _finish(row: JobRow) -> None:
-    """Print the outcome, and leave with the exit code that belongs to it."""
+    """Print the outcome, and leave with the exit code that belongs to it: 0 only for a job that was not stopped."""
     from tuneport.jobs.service import describe
 
     if output.as_json:
@@ -266,6 +271,9 @@ def _finish(row: JobRow) -> None:
         if not output.as_json:
             output.note(f"error: {row.id} failed: {error.message if error else 'the backend gives no reason'}")
         raise typer.Exit(2 if error is not None and error.fault == "user" else 3)
+    if row.status == "cancelled":
+        output.note(f"{row.id} was cancelled; submit it again to start anew")
+        raise typer.Exit(2)
     if output.as_json:
         return
     state = row.job_state
@@ -350,18 +358,3 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
             pairs[name] = value
     return pairs
 
-
-def _validated(type_: Any, values: dict[str, Any]) -> Any:
-    """Build a pydantic model; its first complaint becomes one line."""
-    from pydantic import ValidationError
-
-    try:
-        return type_.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][:1]) or "the options"
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(type_.model_fields)
-            raise ConfigError(f"there is no {field!r}; known are: {known}") from error
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{field}: {message}; got {first['input']!r}") from error

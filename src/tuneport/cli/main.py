@@ -9,7 +9,7 @@ import typer
 
 from tuneport import __version__
 from tuneport.cli import backends, costs, data, demo, jobs, output
-from tuneport.errors import TuneportError
+from tuneport.errors import ConfigError, TuneportError
 
 INTERRUPTED = 130
 
@@ -46,12 +46,13 @@ for group in (demo, data, costs, jobs, backends):
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for the caller's mistakes, 3 for the provider's, 130 for Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    output.reset()
+    output.reset(arguments)
     try:
+        _refuse_what_is_no_text(arguments)
         code: int = app(args=arguments, standalone_mode=False) or 0
-        if code == INTERRUPTED:  # what typer makes of Ctrl-C
-            output.note(output.interrupted or "stopped")
-        return code
+        return _interrupted() if code == INTERRUPTED else code  # what typer makes of Ctrl-C
+    except KeyboardInterrupt:
+        return _interrupted()
     except TuneportError as error:
         if output.debug:
             raise
@@ -64,18 +65,37 @@ def main(arguments: list[str] | None = None) -> int:
         return _click_error(error)
 
 
+def _refuse_what_is_no_text(arguments: list[str]) -> None:
+    """Bytes that are not UTF-8 could be stored in no job and printed in no document."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"the argument {argument!r} is not UTF-8; correct it, or rename the file") from error
+
+
+def _interrupted() -> int:
+    output.error_document({"type": "Interrupted", "message": output.interrupted})
+    output.note(output.interrupted)
+    return INTERRUPTED
+
+
 def _click_error(error: Exception) -> int:
     """A wrong option or argument in one line; anything else is our own bug and says so."""
     format_message = getattr(error, "format_message", None)
     if format_message is None:
         if output.debug:
             raise error
-        output.note(f"error: a bug in tuneport: {type(error).__name__}: {error}; `tuneport --debug ...` shows where")
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        message = f"a bug in tuneport: {told}; `tuneport --debug ...` shows where"
+        output.error_document({"type": "InternalError", "message": message})
+        output.note(f"error: {message}")
         return 1
     context = getattr(error, "ctx", None)
     hint = f"; see `{context.command_path} --help`" if context is not None else ""
     message = str(format_message()).replace("\n", " ").rstrip(".")
     if message:
+        output.error_document({"type": "UsageError", "message": f"{message}{hint}"})
         output.note(f"error: {message}{hint}")
     return 2
 

@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 
 debug = False
 as_json = False
-interrupted: str | None = None
+interrupted = "stopped"
 """What to say on Ctrl-C: set by a command whose work goes on without it."""
+job: str | None = None
+"""The job that the command is about, once it is known: in the document of an error, too."""
+printed = False
 
 
-def reset() -> None:
-    globals().update(debug=False, as_json=False, interrupted=None)
+def reset(arguments: Sequence[str] = ()) -> None:
+    """Start anew. `arguments` say whether errors in the arguments themselves are to be JSON."""
+    options = list(arguments)[: list(arguments).index("--")] if "--" in arguments else arguments
+    globals().update(debug=False, as_json="--json" in options, interrupted="stopped", job=None, printed=False)
 
 
 def _set_json(wanted: bool) -> bool:
@@ -38,8 +43,8 @@ Json = Annotated[
 ]
 
 
-def say_on_interrupt(message: str) -> None:
-    globals()["interrupted"] = message
+def say_on_interrupt(message: str, *, job: str) -> None:
+    globals().update(interrupted=message, job=job)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -52,6 +57,7 @@ def document(value: Any) -> None:
     """The one JSON document on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
+    globals()["printed"] = True
 
 
 def note(message: str) -> None:
@@ -60,9 +66,14 @@ def note(message: str) -> None:
 
 
 def print_error(error: TuneportError) -> None:
-    if as_json:
-        document({"error": error.as_dict()})
+    error_document(error.as_dict())
     note(f"error: {error}")
+
+
+def error_document(error: dict[str, object]) -> None:
+    """The document of a command that has no other one to print: where JSON was asked for, and once."""
+    if as_json and not printed:
+        document({"error": error} | ({} if job is None else {"job": job}))
 
 
 def table(*columns: str, right: Sequence[str] = (), cut: Sequence[str] = ()) -> Table:

@@ -10,7 +10,7 @@ from tuneport.data.formats import load_format
 from tuneport.data.reading import read_records, scan
 from tuneport.data.records import Chat, Labelled, Message, Preference, Record
 from tuneport.data.tokens import TokenCounter
-from tuneport.data.writing import aside, publish
+from tuneport.data.writing import aside, make_folder, publish
 from tuneport.errors import ConversionLossError, DatasetError, DatasetProblem
 from tuneport.types import DataFile, Method
 
@@ -28,7 +28,8 @@ def prepare(
 
     The same dataset gives the same file however often it is prepared. Only what is trained on is written: columns
     and message keys that no format knows stay behind, named in `left_out`. Raises DatasetError with all that is wrong
-    with the dataset, and ConversionLossError where training would miss something, unless that is allowed.
+    with the dataset, ConversionLossError where training would miss something, unless that is allowed, and StorageError
+    where `store` cannot be written.
     """
     path, store = Path(path), Path(store)
     format = load_format(target)
@@ -36,8 +37,9 @@ def prepare(
     digest = hashlib.sha256()
     left_out: dict[str, None] = {}
     size = written = 0
-    store.mkdir(parents=True, exist_ok=True)
-    with aside(store) as (file, temporary):
+    fix = "free some space, or set TUNEPORT_HOME to a folder that can be written, and try again"
+    make_folder(store, fix=fix)
+    with aside(store, fix=fix) as (file, temporary):
         for found in scan(path, source_format):
             if not problems.accept(found.problems) or found.record is None:
                 continue

@@ -13,7 +13,7 @@ from tuneport.data.checks.task import TaskGuess
 from tuneport.data.convert import ProblemTally
 from tuneport.data.reading import scan
 from tuneport.data.text import key_of, normalised, split_answer, written_out
-from tuneport.data.writing import aside, publish
+from tuneport.data.writing import aside, make_folder, publish
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem
 
 
@@ -61,7 +61,7 @@ def split(
     if not any(sides) or all(sides):
         problem = DatasetProblem(str(path), None, "", "has too few different inputs to hold any out", "add records")
         raise DatasetError(problem)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     train, validation = folder / f"{path.stem}.train.jsonl", folder / f"{path.stem}.validation.jsonl"
     for side, output in ((False, train), (True, validation)):
         with aside(folder) as (file, temporary):

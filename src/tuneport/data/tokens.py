@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 ENCODINGS = ("o200k_base", "cl100k_base")
 LOW_DETAIL_IMAGE = 85  # tokens; OpenAI's vision fine-tuning guide. Other details depend on the image's size
+LARGEST_IMAGE = 85 + 8 * 170  # tokens of high detail by the same guide: 8 tiles at most, as 2,048 x 768 has
+_IMAGE_REASON = f"an image is counted as {LOW_DETAIL_IMAGE} tokens, which is its price in low detail"
 _BATCH = 1024
 _loading = threading.Lock()
 
@@ -64,19 +66,42 @@ def encoding(name: str) -> Encoding:
                 os.environ["TIKTOKEN_CACHE_DIR"] = before
 
 
-def encoding_name(model: str) -> str:
-    """The encoding of an OpenAI model: cl100k_base for gpt-3.5 and gpt-4, o200k_base for what came later."""
-    base = model.removeprefix("ft:")
-    older = base.startswith(("gpt-3.5", "gpt-4-", "babbage", "davinci")) or base in ("gpt-4", "gpt-35-turbo")
-    return "cl100k_base" if older else "o200k_base"
+@dataclass(frozen=True)
+class Approximation:
+    """Why a count is an estimate. What is billed lies between `low` and `high` times the count, plus `more` tokens.
+
+    The bounds are assumed, from what the reason says; no bill was found that would narrow them.
+    """
+
+    reason: str
+    low: float
+    high: float
+    more: int = 0
+
+
+PAIR = Approximation(
+    "it is not published whether both answers of a pair are billed; both are counted, each with its context", 0.5, 1.0
+)
+TOOLS = Approximation(
+    "tool definitions are counted as their rendering as TypeScript, which bills follow closely, not exactly", 0.9, 1.2
+)
+TOOL_CALL = Approximation("a tool call is counted as its name, its arguments and 3 tokens of markup", 0.9, 1.2)
+# Reasoning, and messages of weight 0, may be billed in full or not at all.
+UNSEEN = Approximation("names, reasoning and weights are in none of the known bills", 0.5, 1.1)
+NO_CHAT = Approximation("only chats are in the known bills", 0.9, 1.1)
 
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """Per epoch. `longest_line` is where the longest example is; `over_context` examples were cut to `context`."""
+    """Per epoch. `longest_line` is where the longest example is; `over_context` examples were cut to `context`.
+
+    What is billed lies between `low` and `high`; both are `total` unless the count is `approximate`.
+    """
 
     rows: int
     total: int
+    low: int
+    high: int
     longest: int
     longest_line: int
     approximate: bool
@@ -98,14 +123,17 @@ class TokenCounter:
         self.lines = array("I")
         self.reason = ""
         self._encoding = encoding(name)
-        self._waiting: list[tuple[int, list[str]]] = []
+        self._waiting: list[tuple[int, list[str], Approximation | None]] = []
+        self._below = self._above = 0.0
         self._roles: dict[str, int] = {}
 
     def add(self, line: int, record: Record) -> None:
-        self.reason = self.reason or (approximation(record) or "")
+        estimate = approximation(record)
+        if estimate is not None and not self.reason:
+            self.reason = estimate.reason
         overhead, texts = self._pieces(record)
         self.lines.append(line)
-        self._waiting.append((overhead, texts))
+        self._waiting.append((overhead, texts, estimate))
         if len(self._waiting) >= _BATCH:
             self._flush()
 
@@ -119,6 +147,8 @@ class TokenCounter:
         return TokenCounts(
             len(self.lengths),
             total,
+            max(0, round(total - self._below)),
+            round(total + self._above),
             longest,
             line,
             bool(self.reason),
@@ -132,12 +162,15 @@ class TokenCounter:
         # Not encode_ordinary_batch: its future for each text costs more than the text, measured at 2.4 times as slow.
         encode = self._encoding.encode_ordinary
         sizes: dict[str, int] = {}
-        for overhead, texts in self._waiting:
+        for length, texts, estimate in self._waiting:
             for text in texts:
                 if text not in sizes:
                     sizes[text] = len(encode(text))
-                overhead += sizes[text]
-            self.lengths.append(overhead)
+                length += sizes[text]
+            self.lengths.append(length)
+            if estimate is not None:
+                self._below += length * (1 - estimate.low)
+                self._above += length * (estimate.high - 1) + estimate.more
         self._waiting.clear()
 
     def _pieces(self, record: Record) -> tuple[int, list[str]]:
@@ -190,29 +223,29 @@ class TokenCounter:
         return self._roles[role]
 
 
-def openai_billed_tokens(record: Record, encoding_name: str = "o200k_base") -> int:
-    """The tokens of one example, uncut. `approximation` tells whether that is exact."""
-    counter = TokenCounter(encoding_name)
-    counter.add(1, record)
-    return counter.counts().total
-
-
-def approximation(record: Record) -> str | None:
-    """Why the count of this record is an estimate; None where the rule is known to be exact."""
+def approximation(record: Record) -> Approximation | None:
+    """Why the count of this record is an estimate, and how far off it may be; None where the rule is exact."""
     if isinstance(record, Preference):
-        return "it is not published whether both answers of a pair are billed; both are counted, each with its context"
-    if record.tools:
-        return "tool definitions are counted as their rendering as TypeScript, which bills follow closely, not exactly"
-    if not isinstance(record, Chat):
-        return None if isinstance(record, PromptCompletion) else "only chats are in the known bills"
-    for message in record.messages:
-        if message.tool_calls or message.role == "tool":
-            return "a tool call is counted as its name, its arguments and 3 tokens of markup"
-        if message.name is not None or message.reasoning is not None or message.weight == 0:
-            return "names, reasoning and weights are in none of the known bills"
-        if message.has_image:
-            return f"an image is counted as {LOW_DETAIL_IMAGE} tokens, which is its price in low detail"
-    return None
+        return PAIR
+    if isinstance(record, PlainText | Labelled):
+        return NO_CHAT
+    found = [TOOLS] if record.tools else []
+    if isinstance(record, Chat):
+        images = 0
+        for message in record.messages:
+            if message.tool_calls or message.role == "tool":
+                found.append(TOOL_CALL)
+            if message.name is not None or message.reasoning is not None or message.weight == 0:
+                found.append(UNSEEN)
+            if message.has_image:
+                images += sum(isinstance(part, ImagePart) for part in message.content or ())
+        if images:
+            found.append(Approximation(_IMAGE_REASON, 1.0, 1.0, images * (LARGEST_IMAGE - LOW_DETAIL_IMAGE)))
+    if len(found) < 2:
+        return found[0] if found else None
+    return Approximation(
+        found[0].reason, min(row.low for row in found), max(row.high for row in found), sum(row.more for row in found)
+    )
 
 
 def count_dataset(

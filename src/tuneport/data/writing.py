@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedWriter
 from pathlib import Path
 
-from tuneport.errors import DatasetError, DatasetProblem
+from tuneport.errors import StorageError
+
+ELSEWHERE = "free some space or name another output"
 
 
 @contextmanager
-def aside(folder: Path) -> Iterator[tuple[BufferedWriter, Path]]:
+def aside(folder: Path, *, fix: str = ELSEWHERE) -> Iterator[tuple[BufferedWriter, Path]]:
     """A file to write in `folder`, and its temporary path. `publish` it before the block ends, else it is gone.
 
-    Whatever the operating system refuses (no space, no permission) is a DatasetError with the folder's path.
+    Whatever the operating system refuses (no space, no permission) is a StorageError with the folder's path; `fix` is
+    what to do about it.
     """
     temporary: Path | None = None
     try:
@@ -26,12 +29,21 @@ def aside(folder: Path) -> Iterator[tuple[BufferedWriter, Path]]:
             yield file, temporary
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not folder.is_dir():
-            raise _refused(folder, "the folder does not exist", "create it, or name another output") from error
-        fix = "free some space or name another output"
-        raise _refused(folder, f"cannot be written: {error.strerror}", fix) from error
+            raise StorageError(f"{folder}: the folder does not exist; create it, or name another output") from error
+        raise StorageError(f"{folder} cannot be written: {error.strerror}; {fix}") from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # a disk that fails to delete has failed to write before, and that is told
+                temporary.unlink()
+
+
+def make_folder(folder: Path, *, fix: str = ELSEWHERE) -> None:
+    """Create `folder` and those above it, where they are not there yet. StorageError where that is refused."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+        raise StorageError(f"the folder {folder} cannot be created: {reason}; {fix}") from error
 
 
 def publish(file: BufferedWriter, temporary: Path, path: Path) -> None:
@@ -43,6 +55,3 @@ def publish(file: BufferedWriter, temporary: Path, path: Path) -> None:
     os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
     os.replace(temporary, path)
 
-
-def _refused(folder: Path, rule: str, fix: str) -> DatasetError:
-    return DatasetError(DatasetProblem(str(folder), None, "", rule, fix))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from math import ceil
 
+from tuneport.errors import ConfigError
 from tuneport.estimate.duration import Duration
 from tuneport.manifests import InferencePrice, Manifest, Offer, OfferedModel, TrainingPrice
 from tuneport.types import Adapter, Method, Quote
@@ -21,11 +22,21 @@ SERVING_HEADROOM = 1.2
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a tuned model is asked to do in a month. `cached_share` of the input tokens come from a prompt cache."""
+    """What a tuned model is asked to do in a month. `cached_share` of the input tokens come from a prompt cache.
+
+    ConfigError for a share that is not within 0 and 1, and for negative tokens.
+    """
 
     input_tokens: int
     output_tokens: int
     cached_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("input_tokens", "output_tokens"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; a month's traffic is 0 tokens or more")
+        if not 0 <= self.cached_share <= 1:
+            raise ConfigError(f"cached_share is {self.cached_share:g}; it is a share of the input, from 0 to 1")
 
 
 def training_quote(
@@ -39,16 +50,21 @@ def training_quote(
     method: Method = Method.SFT,
     adapter: Adapter = Adapter.LORA,
     rows: int | None = None,
+    validation_rows: int = 0,
     packing: bool = True,
     max_length: int | None = None,
+    low: float = 1.0,
+    high: float = 1.0,
+    approximate_because: str = "",
     duration: Duration | None = None,
     offer: Offer | None = None,
 ) -> Quote:
     """What training would cost.
 
     Tokens are those of the file, once. `evaluations`: how often the validation tokens are gone through.
-    `packing=False` bills `rows` x `max_length` instead, where the provider packs by default. `duration` and `offer` are
-    for a machine that is rented by the hour.
+    `packing=False` bills `rows` x `max_length` instead, where the provider packs by default. Where the tokens are
+    approximate, `approximate_because` says why, and what is billed lies between `low` and `high` times the tokens.
+    `duration` and `offer` are for a machine that is rented by the hour.
     """
     if manifest.billing is None:
         return Quote.unknown(manifest.name, model.id, f"{manifest.title}: no rule of billing is known")
@@ -59,11 +75,20 @@ def training_quote(
         return Quote.unknown(manifest.name, model.id, _why_unpriced(manifest, model, method, adapter))
     if not packing:
         if rows is None or max_length is None:
-            return Quote.unknown(manifest.name, model.id, "without packing, rows and max_length decide the price")
-        tokens_per_epoch = rows * max_length
+            reason = "without packing, rows and max_length decide the price; set max_length"
+            return Quote.unknown(manifest.name, model.id, reason)
+        # Every example is filled up to the same length, so that its own tokens do not matter.
+        tokens_per_epoch, validation_tokens = rows * max_length, validation_rows * max_length
+        low, high, approximate_because = 1.0, 1.0, ""
     if tokens_per_epoch is None:
         return Quote.unknown(manifest.name, model.id, "the tokens of the dataset were not counted")
-    return _token_quote(manifest, model, price, tokens_per_epoch, epochs, validation_tokens, evaluations)
+    quote = _token_quote(manifest, model, price, tokens_per_epoch, epochs, validation_tokens, evaluations, low, high)
+    if not approximate_because:
+        return quote
+    bounds = f"${quote.low:.2f} to ${quote.high:.2f}" if quote.low != quote.high else "which makes no difference here"
+    return quote.model_copy(
+        update={"explanation": f"{quote.explanation}; approximate, {bounds}: {approximate_because}"}
+    )
 
 
 def training_price(manifest: Manifest, model: OfferedModel, method: Method, adapter: Adapter) -> TrainingPrice | None:
@@ -84,6 +109,8 @@ def _token_quote(
     epochs: int,
     validation_tokens: int,
     evaluations: int,
+    low: float,
+    high: float,
 ) -> Quote:
     assert manifest.billing is not None and price.usd_per_mtok is not None
     billed = tokens_per_epoch * epochs
@@ -94,15 +121,15 @@ def _token_quote(
     cost = billed / 1e6 * price.usd_per_mtok
     explanation += f" at ${price.usd_per_mtok:.2f} per 1M"
     minimum = model.minimum or manifest.billing.minimum
-    if minimum is not None and cost < minimum.usd:
-        explanation += f" = ${cost:.2f}, below the minimum of ${minimum.usd:.2f} a job"
-        cost = minimum.usd
+    least = 0.0 if minimum is None else minimum.usd
+    if cost < least:
+        explanation += f" = ${cost:.2f}, below the minimum of ${least:.2f} a job"
     return Quote(
         backend=manifest.name,
         model=model.id,
-        expected=cost,
-        low=cost,
-        high=cost,
+        expected=max(cost, least),
+        low=max(cost * low, least),
+        high=max(cost * high, least),
         explanation=explanation,
         source=manifest.sources[price.source].url,
         as_of=price.as_of,

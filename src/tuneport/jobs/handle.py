@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from tuneport.data.prepare import method_of
-from tuneport.errors import ConfigError, TrainingError, TuneportError
+from tuneport.errors import TrainingError, TuneportError
 from tuneport.jobs.service import Workspace, describe
 from tuneport.jobs.tables import JobRow
 from tuneport.settings import Settings
-from tuneport.types import Completion, Hyperparameters, JobError, JobEvent, JobStatus, MetricPoint, TuneSpec
+from tuneport.types import Completion, Hyperparameters, JobError, JobEvent, JobStatus, MetricPoint, TuneSpec, validated
 
 
 class JobFailedError(TrainingError):
@@ -126,26 +124,22 @@ def submit(
     and JobFailedError where the backend refused the job. Should the backend be out of reach, ProviderError; the job's
     row stays, and `tuneport.job(ID).wait()` goes on with it.
     """
-    try:
-        spec = TuneSpec.model_validate(
-            {
-                "model": model,
-                "dataset": dataset,
-                "validation": validation,
-                "method": method or method_of(Path(dataset)),
-                "adapter": adapter,
-                "hyperparameters": Hyperparameters.model_validate(dict(hyperparameters or {})),
-                "suffix": suffix,
-                "seed": seed,
-                "budget": budget,
-                "metadata": dict(metadata or {}),
-                "provider_options": dict(provider_options or {}),
-            }
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the arguments"
-        raise ConfigError(f"{field}: {first['msg']}; got {first['input']!r}") from error
+    spec = validated(
+        TuneSpec,
+        {
+            "model": model,
+            "dataset": dataset,
+            "validation": validation,
+            "method": method or method_of(Path(dataset)),
+            "adapter": adapter,
+            "hyperparameters": validated(Hyperparameters, hyperparameters or {}),
+            "suffix": suffix,
+            "seed": seed,
+            "budget": budget,
+            "metadata": dict(metadata or {}),
+            "provider_options": dict(provider_options or {}),
+        },
+    )
     workspace = Workspace(settings)
     try:
         row = workspace.submit(spec, backend=backend, allow_personal_data=allow_personal_data)

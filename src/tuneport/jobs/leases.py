@@ -39,11 +39,11 @@ def is_gone(owner: str) -> bool:
 def _machine() -> str:
     """The host, its boot and the process namespace: a process id means the same only within all three."""
     parts = [socket.gethostname()]
-    for read in (lambda: Path("/proc/sys/kernel/random/boot_id").read_text()[:8], lambda: os.readlink("/proc/self/ns/pid")):
-        try:
-            parts.append(read().strip().removeprefix("pid:"))
-        except OSError:
-            continue  # not Linux: the host's name is all there is
+    try:
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text()[:8])
+        parts.append(os.readlink("/proc/self/ns/pid").removeprefix("pid:"))
+    except OSError:
+        pass  # not Linux: the host's name is all there is
     return "/".join(parts)
 
 

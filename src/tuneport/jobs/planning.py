@@ -19,7 +19,14 @@ from tuneport.settings import Settings
 from tuneport.types import TuneSpec
 
 DEFAULT_ENCODING = "o200k_base"
-"""Counts tokens for models whose own tokenizer is not at hand; within some percent of it for English text."""
+"""Counts tokens for models whose own tokenizer is not at hand."""
+OTHER_VOCABULARY = (0.9, 1.5)
+"""How far a model's own count may lie from that with DEFAULT_ENCODING, as factors.
+
+Measured on seven datasets (chats, tool calls, preference pairs, English): Claude's and DeepSeek's vocabularies make 1 %
+to 25 % more tokens of them, SmolLM2's small one 0 % to 40 % more. Assumed: 10 % fewer at the least, and 10 % more for
+the markup of the model's chat template.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,22 @@ def dataset_facts(path: Path, validation: Path | None) -> Dataset:
     def tokens(manifest: Manifest, model: OfferedModel) -> TokenCount:
         encoding = model.encoding or DEFAULT_ENCODING
         training = counts(path, encoding)
-        held_out = 0 if validation is None else counts(validation, encoding).total
-        return TokenCount(training.total, held_out, training.longest)
+        held_out = None if validation is None else counts(validation, encoding)
+        both = [training] if held_out is None else [training, held_out]
+        low, high = min(row.low / row.total for row in both), max(row.high / row.total for row in both)
+        reasons = [row.reason for row in both if row.approximate][:1]
+        if model.encoding is None:
+            low, high = low * OTHER_VOCABULARY[0], high * OTHER_VOCABULARY[1]
+            reasons.append(f"tokens are counted with {DEFAULT_ENCODING}, not with the model's own vocabulary")
+        return TokenCount(
+            training.total,
+            held_out.total if held_out else 0,
+            training.longest,
+            validation_rows=held_out.rows if held_out else 0,
+            low=low,
+            high=high,
+            reason="; ".join(reasons),
+        )
 
     return Dataset(rows=own.rows, bytes=path.stat().st_size, tokens=tokens)
 

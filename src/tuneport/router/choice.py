@@ -24,11 +24,22 @@ class Refusal:
 
 @dataclass(frozen=True)
 class TokenCount:
-    """Tokens of the dataset as one model counts them. `longest`: of the longest example."""
+    """Tokens of the dataset as one model counts them. `longest`: of the longest example.
+
+    Where `reason` says why they are approximate, what is billed lies between `low` and `high` times the tokens.
+    """
 
     training: int | None
     validation: int = 0
     longest: int | None = None
+    validation_rows: int = 0
+    low: float = 1.0
+    high: float = 1.0
+    reason: str = ""
+
+    @property
+    def approximate(self) -> bool:
+        return bool(self.reason)
 
 
 @dataclass(frozen=True)

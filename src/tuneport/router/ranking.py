@@ -89,10 +89,16 @@ def _judge(
         tokens_per_epoch=tokens.training,
         epochs=epochs,
         validation_tokens=tokens.validation,
-        evaluations=epochs if spec.validation else 0,
+        evaluations=_evaluations(spec, epochs),
         method=spec.method,
         adapter=adapter,
         rows=dataset.rows,
+        validation_rows=tokens.validation_rows,
+        packing=spec.provider_options.get("packing") in (None, True),
+        max_length=None if spec.hyperparameters.max_length == "auto" else spec.hyperparameters.max_length,
+        low=tokens.low,
+        high=tokens.high,
+        approximate_because=tokens.reason,
         duration=duration,
         offer=machine.offer,
     )
@@ -105,6 +111,8 @@ def _judge(
         *over_budget(spec, quote, manifest),
     )
     warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)
+    if tokens.approximate and not own_machine and quote.low != quote.high:
+        warnings += (f"the training price is approximate: {tokens.reason}",)
     return Choice(
         backend=manifest.name,
         title=manifest.title,
@@ -121,6 +129,14 @@ def _judge(
         dataset=str(spec.dataset),
         demerits=demerits,
     )
+
+
+def _evaluations(spec: TuneSpec, epochs: int) -> int:
+    """How often the validation file is gone through: once an epoch, unless Together's `n_evals` says otherwise."""
+    asked = spec.provider_options.get("n_evals")
+    if spec.validation is None:
+        return 0
+    return max(0, asked) if isinstance(asked, int) else epochs
 
 
 def _adapter(spec: TuneSpec, model: OfferedModel) -> Adapter:

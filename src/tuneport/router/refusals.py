@@ -76,7 +76,7 @@ def data(
         found.append(
             Refusal(
                 "data",
-                f"the longest example has {tokens.longest:,} tokens and {model.id} trains on {context:,} at "
+                f"the longest example has {'about ' if tokens.approximate else ''}{tokens.longest:,} tokens and {model.id} trains on {context:,} at "
                 f"{manifest.title}; shorten it or choose another model",
             )
         )

@@ -65,7 +65,24 @@ def load_model(folder: Path, device: Device, adapter: Adapter, *, attention: str
         model = AutoModelForCausalLM.from_pretrained(folder, **arguments)
     except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(f"the base model in {folder} cannot be loaded: {_first_line(error)}") from error
-    return model if adapter is Adapter.QLORA else model.to(device.name)
+    if adapter is not Adapter.QLORA:
+        return model.to(device.name)
+    if device.name == "cpu":
+        _keep_differentiable(model)
+    return model
+
+
+def _keep_differentiable(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes (0.50) from repacking 4-bit weights for inference.
+
+    On CPUs with AVX512-BF16 the first forward pass in evaluation mode repacks them for a kernel without a backward
+    pass, and stays with it: from then on no gradient gets through the layer, and training goes on without a word.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def lora_config(numbers: dict[str, Any], targets: str | list[str] | None = None) -> LoraConfig:

@@ -20,7 +20,10 @@ MAX_TOKENS = 640
 
 
 class PackingCollator:
-    """Rows with `input_ids` and `labels` to one packed batch. The mask adds to attention scores: 0, or minus a lot."""
+    """Rows with `input_ids` and `labels` to one packed batch. The mask adds to attention scores: 0, or minus a lot.
+
+    `prompt_labels` are the targets of the rows' own tokens that are no answer, for `prompt_loss_weight`.
+    """
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -29,12 +32,14 @@ class PackingCollator:
         shared = shared_length(rows)
         ids: list[int] = list(rows[0]["input_ids"][:shared])
         labels: list[int] = [IGNORED] * shared
+        prompts: list[int] = [IGNORED] * shared
         positions = list(range(shared))
         owner = [0] * shared
         for number, row in enumerate(rows, start=1):
             own = row["input_ids"][shared:]
             ids += own
             labels += row["labels"][shared:]
+            prompts += prompt_labels(own, row["labels"][shared:])
             positions += range(shared, shared + len(own))
             owner += [number] * len(own)
         rows_of = torch.tensor(owner)
@@ -46,6 +51,7 @@ class PackingCollator:
             "position_ids": torch.tensor([positions]),
             "attention_mask": mask[None, None],
             "labels": torch.tensor([labels]),
+            "prompt_labels": torch.tensor([prompts]),
             "useful_tokens": torch.tensor(sum(len(row["input_ids"]) for row in rows)),
         }
 
@@ -58,18 +64,26 @@ class PaddingCollator:
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         longest = max(len(row["input_ids"]) for row in rows)
-        ids, labels, mask = [], [], []
+        ids, labels, prompts, mask = [], [], [], []
         for row in rows:
             missing = longest - len(row["input_ids"])
             ids.append([*row["input_ids"], *[self.pad_token_id] * missing])
             labels.append([*row["labels"], *[IGNORED] * missing])
+            prompts.append([*prompt_labels(row["input_ids"], row["labels"]), *[IGNORED] * missing])
             mask.append([1] * len(row["input_ids"]) + [0] * missing)
         return {
             "input_ids": torch.tensor(ids),
             "attention_mask": torch.tensor(mask),
             "labels": torch.tensor(labels),
+            "prompt_labels": torch.tensor(prompts),
             "useful_tokens": torch.tensor(sum(len(row["input_ids"]) for row in rows)),
         }
+
+
+def prompt_labels(ids: Sequence[int], labels: Sequence[int]) -> list[int]:
+    """The tokens that are no answer, as targets; but the first, which nothing of this row comes before."""
+    targets = [token if label == IGNORED else IGNORED for token, label in zip(ids, labels, strict=True)]
+    return [IGNORED, *targets[1:]]
 
 
 def shared_length(rows: Sequence[dict[str, Any]]) -> int:
@@ -106,6 +120,7 @@ def agrees(model: Any, rows: Sequence[dict[str, Any]], dtype: torch.dtype) -> bo
 
 def _trained_log_probabilities(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     labels = batch.pop("labels")
+    batch.pop("prompt_labels")
     batch.pop("useful_tokens")
     keep = (labels[0, 1:] != IGNORED).nonzero().flatten()
     device = next(model.parameters()).device

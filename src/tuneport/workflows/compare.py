@@ -16,7 +16,7 @@ from tuneport.jobs.planning import dataset_facts, this_machine
 from tuneport.manifests import Manifest, load_models
 from tuneport.router import Choice, order, rank
 from tuneport.settings import Settings
-from tuneport.types import Hyperparameters, Method, TuneSpec
+from tuneport.types import Hyperparameters, Method, TuneSpec, validated
 
 DEFAULT_TRAFFIC = Traffic(input_tokens=10_000_000, output_tokens=2_000_000)
 """A month of about 25,000 requests of 400 tokens in and 80 out."""
@@ -63,32 +63,32 @@ def compare(
     """Compare backends and models on one dataset. Needs no key and makes no network call.
 
     `models` are aliases, weights names or providers' ids, asked of every backend; where none are given, each backend
-    shows all that it offers. `backends` limits the table. DatasetError where the dataset cannot be used.
+    shows all that it offers. `backends` limits the table. DatasetError where the dataset cannot be used, ConfigError for
+    a method, adapter or number of epochs that there is not.
     """
     settings = settings or Settings.load()
     today = today or date.today()
     path, held_out = Path(dataset), None if validation is None else Path(validation)
-    chosen_method = Method(method) if method else method_of(path)
     names = list(backends) or backend_names(settings)
     manifests = [manifest_of(name, settings) for name in names]
+    asked = validated(
+        TuneSpec,
+        {
+            "model": "",  # filled in for each row of the table
+            "dataset": path,
+            "validation": held_out,
+            "method": method or method_of(path),
+            "adapter": adapter,
+            "hyperparameters": validated(Hyperparameters, {} if epochs is None else {"epochs": epochs}),
+        },
+    )
     facts = dataset_facts(path, held_out)
-    hyperparameters = Hyperparameters() if epochs is None else Hyperparameters(epochs=epochs)
 
     choices: dict[tuple[str, str | None], Choice] = {}
     for manifest in manifests:
         for model in models or _offered(manifest, today):
-            spec = TuneSpec.model_validate(
-                {
-                    "model": model,
-                    "dataset": path,
-                    "validation": held_out,
-                    "method": chosen_method,
-                    "adapter": adapter,
-                    "hyperparameters": hyperparameters,
-                }
-            )
             ranked = rank(
-                spec,
+                asked.model_copy(update={"model": model}),
                 [manifest],
                 today=today,
                 models=load_models(),
@@ -106,7 +106,7 @@ def compare(
     days = [oldest(*(quote for quote in (row.quote, row.inference) if quote is not None)) for row in rows]
     by_name = {manifest.name: manifest for manifest in manifests}
     stale = [day is not None and by_name[row.backend].stale(day, today) for row, day in zip(rows, days, strict=True)]
-    return Comparison(path, facts.rows, chosen_method, traffic, rows, days, stale)
+    return Comparison(path, facts.rows, asked.method, traffic, rows, days, stale)
 
 
 def _offered(manifest: Manifest, today: date) -> list[str]:

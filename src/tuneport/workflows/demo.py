@@ -34,6 +34,13 @@ HYPERPARAMETERS = Hyperparameters(
 )
 """Chosen by cross-validation within the 240 training rows; the rate is above the usual range, since the model is tiny."""
 
+PROMPT_LOSS_WEIGHT = 0.1
+"""So that the prompts, ten times as many tokens as the answers, weigh about as much: see `tuneport.train.sft`.
+
+Cross-validated exact match within the training rows (160 to train on, 80 to judge by, two folds) was 84 % with it and
+78 % without.
+"""
+
 SHOTS_PER_LABEL = 1
 """One example of each label. Two a label made the base model no better and the prompt twice as long."""
 
@@ -97,7 +104,14 @@ def demo(workspace: Workspace, *, seed: int, on_change: Callable[[JobRow], None]
     yield Compared(compare(train, models=[MODEL], settings=workspace.settings))
 
     begun = time.monotonic()
-    spec = TuneSpec(model=MODEL, dataset=train, suffix="demo", seed=seed, hyperparameters=HYPERPARAMETERS)
+    spec = TuneSpec(
+        model=MODEL,
+        dataset=train,
+        suffix="demo",
+        seed=seed,
+        hyperparameters=HYPERPARAMETERS,
+        provider_options={"prompt_loss_weight": PROMPT_LOSS_WEIGHT},
+    )
     row = workspace.submit(spec, backend="local")
     row = workspace.drive(row.id, on_change=on_change, poll_seconds=0.5)
     if row.status != "succeeded":
