@@ -73,6 +73,7 @@ def plain_trl(folder: Path, data: Path, numbers: dict[str, Any], steps: int) -> 
                 learning_rate=numbers["learning_rate"],
                 lr_scheduler_type="cosine",
                 warmup_steps=numbers["warmup_ratio"],
+                use_cpu=choose_device().name == "cpu",  # the one default that refuses to run without a GPU
                 seed=SEED,
                 logging_steps=1,
                 save_strategy="no",

@@ -1,4 +1,6 @@
-"""Installs the system packages that the tests marked `full` need, where this can be done: `python -m tests.system_packages`.
+"""Installs what the tests marked `full` need of the system, where that can be done.
+
+    python -m tests.system_packages
 
 As root on a machine with apt-get it installs what is missing; elsewhere it says what the tests will skip.
 """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import FIXTURES
 from tuneport.errors import (
     AuthError,
     BudgetError,
@@ -17,9 +19,10 @@ from tuneport.errors import (
     TuneportError,
     UnsupportedError,
 )
+from tuneport.jobs.planning import OTHER_VOCABULARY, dataset_facts
 from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_manifest, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, Traffic, choose, rank
-from tuneport.types import Adapter, Hyperparameters, Method, TuneSpec
+from tuneport.types import Adapter, Hyperparameters, Method, Quote, TuneSpec
 
 TODAY = date(2026, 11, 24)
 ALL = frozenset({"openai", "together", "local"})
@@ -104,8 +107,6 @@ def test_what_was_not_verified_is_told() -> None:
 
 
 def test_a_choice_becomes_json() -> None:
-    import json
-
     for choice in ranked(traffic=Traffic(1, 1)).values():
         assert json.loads(json.dumps(choice.as_dict()))["backend"] == choice.backend
 
@@ -176,8 +177,7 @@ def test_too_little_or_too_long_data() -> None:
 
 def test_method_adapter_and_ranges() -> None:
     choices = ranked(spec(method=Method.DPO))
-    assert kinds(choices["local"]) == ["unsupported"]
-    assert choices["openai"].allowed and choices["openai"].quote.unavailable
+    assert choices["local"].allowed and choices["openai"].allowed and choices["openai"].quote.unavailable
     assert kinds(ranked(spec(adapter=Adapter.LORA))["openai"]) == ["unsupported"]
     assert kinds(ranked(spec(adapter=Adapter.QLORA))["together"]) == ["unsupported"]
     assert ranked(spec(adapter=Adapter.QLORA))["local"].allowed
@@ -194,6 +194,66 @@ def test_a_budget_refuses_what_is_dearer_or_unknown() -> None:
     assert "would cost up to $4.00" in choices["together"].reasons[0]
     uncounted = ranked(spec(budget=1.00), dataset=Dataset(rows=240))
     assert kinds(uncounted["openai"]) == ["budget"] and "is unknown" in uncounted["openai"].reasons[0]
+
+
+def test_a_budget_is_held_against_the_upper_bound_of_an_approximate_count() -> None:
+    def about(manifest: Manifest, model: OfferedModel) -> TokenCount:
+        return TokenCount(training=20_000, longest=120, low=0.5, high=4.0, reason="tokens were guessed")
+
+    dataset = Dataset(rows=240, tokens=about)
+    openai = ranked(dataset=dataset)["openai"]
+    assert (openai.quote.low, openai.quote.expected, openai.quote.high) == pytest.approx((0.15, 0.30, 1.20))
+    assert "the training price is approximate: tokens were guessed" in openai.warnings
+    assert not any("approximate" in told for told in ranked()["openai"].warnings)
+    refused = ranked(spec(budget=1.00), dataset=dataset)["openai"]
+    assert kinds(refused) == ["budget"] and "would cost up to $1.20" in refused.reasons[0]
+    together = ranked(dataset=dataset)["together"]  # the minimum, whatever the tokens
+    assert together.quote.low == together.quote.high == 4.00
+    assert not any("approximate" in told for told in together.warnings)
+
+
+def test_provider_options_that_change_the_bill_change_the_quote() -> None:
+    def quote(**fields: Any) -> Quote:
+        large = Dataset(
+            rows=100_000,
+            tokens=lambda manifest, model: TokenCount(10**7, 10**6, validation_rows=10_000),
+        )
+        return ranked(spec("qwen3-8b", **fields), dataset=large)["together"].quote
+
+    validation, length = Path("held-out.jsonl"), Hyperparameters(max_length=1024)
+    assert quote().expected == quote(provider_options={"packing": True}).expected == pytest.approx(10 * 0.48)
+    assert quote(validation=validation).expected == pytest.approx(11 * 0.48)
+    assert quote(validation=validation, provider_options={"n_evals": 10}).expected == pytest.approx(20 * 0.48)
+    assert quote(validation=validation, provider_options={"n_evals": 0}).expected == pytest.approx(10 * 0.48)
+    assert quote(provider_options={"n_evals": 10}).expected == pytest.approx(10 * 0.48)  # nothing to evaluate on
+    unpacked = {"packing": False}
+    assert "set max_length" in str(quote(provider_options=unpacked).unavailable)
+    padded = quote(provider_options=unpacked, hyperparameters=length)
+    assert padded.expected == pytest.approx(102.4 * 0.48)
+
+
+def test_counts_of_real_files_say_how_exact_they_are(tmp_path: Path) -> None:
+    openai, together = load_manifest("openai"), load_manifest("together")
+    mini, qwen = openai.offered("gpt-4.1-mini-2025-04-14"), together.offered("Qwen/Qwen3-8B")
+    assert mini is not None and qwen is not None
+    chats, tools = (FIXTURES / "datasets" / f"support_{name}.jsonl" for name in ("intents.train", "tools"))
+    exact = dataset_facts(chats, None).tokens(openai, mini)
+    assert (exact.low, exact.high, exact.approximate) == (1.0, 1.0, False)
+    called = dataset_facts(tools, None).tokens(openai, mini)
+    assert called.low < 1 < called.high and "tool definitions" in called.reason
+    held_out = dataset_facts(chats, tools).tokens(openai, mini)
+    assert (held_out.high, held_out.reason) == (called.high, called.reason) and held_out.validation_rows > 0
+    other = dataset_facts(chats, None).tokens(together, qwen)
+    assert (other.low, other.high) == OTHER_VOCABULARY and "not with the model's own vocabulary" in other.reason
+    pair = {
+        "input": {"messages": [{"role": "user", "content": "Hi"}]},
+        "preferred_output": [{"role": "assistant", "content": "Hello"}],
+        "non_preferred_output": [{"role": "assistant", "content": "What"}],
+    }
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(f"{json.dumps(pair)}\n" * 20)
+    pairs = dataset_facts(path, None).tokens(together, qwen)
+    assert pairs.low == pytest.approx(0.45) and "not published" in pairs.reason and "vocabulary" in pairs.reason
 
 
 def test_a_rented_gpu_costs_its_hours() -> None:

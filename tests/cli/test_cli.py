@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -13,10 +14,12 @@ from typing import Any
 
 import pytest
 
+import tuneport
 from tests.conftest import FIXTURES
 from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.together import TogetherEmulator
 from tuneport.cli.main import main
+from tuneport.errors import ConfigError
 
 TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
 Run = Callable[..., tuple[int, Any, str]]
@@ -144,7 +147,8 @@ def test_a_bad_dataset_is_one_line_and_starts_nothing(
             "no answer": good[:2] + ['{"messages": [{"role": "user", "content": "Hello?"}]}'] + good[3:],
         }[content]
         path.write_text("".join(row + "\n" for row in rows))
-    arguments = [command, str(path)] + (["--model", "support-intents", "--backend", "fake"] if command == "submit" else [])
+    more = ["--model", "support-intents", "--backend", "fake"] if command == "submit" else []
+    arguments = [command, str(path), *more]
     code, out, error = run(*arguments)
     assert code == 2
     told = error if command == "submit" or content in (None, "", "directory") else out
@@ -164,11 +168,22 @@ def test_a_bad_dataset_is_one_line_and_starts_nothing(
         (["submit", TRAIN, "--model", "m", "-b", "fake", "--set", "epoch=1"], 2, "there is no 'epoch'"),
         (["submit", TRAIN, "--model", "m", "-b", "fake", "--set", "epochs"], 2, "is not NAME=VALUE"),
         (["submit", TRAIN, "--model", "m", "-b", "fake", "--budget", "1"], 2, "budget"),
-        (["show", "job-none"], 3, "no job 'job-none' here"),
+        (["show", "job-none"], 2, "no job 'job-none' here"),
         (["convert", TRAIN, "--to", "nonsense", "-o", "x.jsonl"], 2, "nonsense"),
         (["compare", TRAIN, "--traffic-in", "many"], 2, "--traffic-in 'many' is no number of tokens"),
         (["compare", TRAIN, "--model", "no-such-model"], 2, "no-such-model"),
         (["submit", TRAIN], 2, "--model"),
+        (["submit", TRAIN, "--model", "m", "-b", "fake", "--method", "zzz"], 2, "method: Input should be"),
+        (["submit", TRAIN, "--model", "m", "-b", "fake", "--adapter", "zzz"], 2, "adapter: Input should be"),
+        (["submit", TRAIN, "--model", "m", "-b", "fake", "--set", "epochs=x"], 2, "epochs: Input should be"),
+        (["compare", TRAIN, "--epochs", "0"], 2, "--epochs"),
+        (["compare", TRAIN, "--method", "zzz"], 2, "method: Input should be 'sft' or 'dpo'; got 'zzz'"),
+        (["compare", TRAIN, "--cached", "7"], 2, "--cached"),
+        (["compare", TRAIN, "--cached", "nan"], 2, "--cached"),
+        (["compare", TRAIN, "--traffic-in", "9" * 400], 2, "is no number of tokens"),
+        (["jobs", "--limit", "99999999999999999999"], 2, "--limit"),
+        (["logs", "job-none", "--after", "99999999999999999999"], 2, "--after"),
+        (["show", "\udcff"], 2, r"the argument '\udcff' is not UTF-8"),
         (["frobnicate"], 2, "frobnicate"),
     ],
 )
@@ -180,9 +195,99 @@ def test_a_wrong_command_is_told_and_has_the_right_exit_code(
     assert message in error and error.startswith("error: ") and "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "--json"], "Missing argument"),
+        (["jobs", "--json", "--nonsense"], "--nonsense"),
+        (["jobs", "--limit", "abc", "--json"], "--limit"),
+        (["jobs", "--json", "--limit", "0"], "--limit"),
+        (["frobnicate", "--json"], "frobnicate"),
+    ],
+)
+def test_a_wrong_command_is_a_document_where_one_was_asked_for(run: Run, arguments: list[str], message: str) -> None:
+    code, document, error = run(*arguments)
+    assert code == 2 and document["error"]["type"] == "UsageError"
+    assert message in document["error"]["message"] and error == f"error: {document['error']['message']}\n"
+
+
+def test_an_option_that_is_no_option_asks_for_no_document(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "--", "--json", "more"]) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_a_bug_is_one_line_and_one_document(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **more: object) -> None:
+        raise RuntimeError("first\n  second")
+
+    monkeypatch.setattr("tuneport.jobs.store.Store.jobs", broken)
+    code, document, error = run("jobs", "--json")
+    assert code == 1 and document["error"]["type"] == "InternalError" and error.count("\n") == 1
+    assert document["error"]["message"].startswith("a bug in tuneport: RuntimeError: first second; ")
+
+
+def test_what_is_wrong_with_the_home_is_told(run: Run, isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (isolated / "home").mkdir()
+    (isolated / "home" / "files").write_text("")
+    monkeypatch.setenv("TUNEPORT_HOME", str(isolated / "home"))
+    code, document, _ = run("submit", TRAIN, "--model", "m", "-b", "fake", "--json")
+    assert code == 2 and document["error"]["type"] == "StorageError"
+    assert run("jobs", "--json")[1]["data"] == []
+    (isolated / ".env").write_bytes(b"A=\xff\n")
+    code, document, _ = run("jobs", "--json")
+    assert code == 2 and ".env cannot be read" in document["error"]["message"]
+
+
+@pytest.mark.parametrize("spoken", [b"", b" \n", b"\xff"])
+def test_nothing_to_say_is_told(run: Run, monkeypatch: pytest.MonkeyPatch, spoken: bytes) -> None:
+    monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
+    _, job, _ = run("submit", TRAIN, "--model", "m", "--wait", "--json")
+    for more in (["--json"], []):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(spoken), encoding="utf-8"))
+        code, document, error = run("chat", job["id"], *more)
+        assert code == 2 and ("nothing to say" in error or "is not UTF-8" in error)
+        assert not more or document["error"]["type"] == "ConfigError"
+
+
+def test_a_cancelled_job_that_was_waited_for_is_no_success(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
+    _, job, _ = run("submit", TRAIN, "--model", "m", "--json")
+    code, cancelled, _ = run("cancel", job["id"], "--json")
+    assert code == 0 and cancelled["status"] in ("cancelling", "cancelled")
+    code, document, error = run("watch", job["id"], "--json")
+    assert (code, document["status"]) == (2, "cancelled") and f"{job['id']} was cancelled" in error
+    code, out, error = run("watch", job["id"])
+    assert (code, out) == (2, "") and error.count("was cancelled") == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"hyperparameters": {"epoch": 1}}, "there is no 'epoch'; known are: epochs, "),
+        ({"hyperparameters": {"epochs": 0}}, "epochs: must be at least 1, or auto; got 0"),
+        ({"method": "zzz"}, "method: Input should be 'sft' or 'dpo'; got 'zzz'"),
+    ],
+)
+def test_python_is_told_in_the_same_words(more: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tuneport.submit(TRAIN, model="m", backend="fake", **more)
+    assert str(caught.value).startswith(message)
+    with pytest.raises(ConfigError, match="epochs: must be at least 1"):
+        tuneport.compare(TRAIN, epochs=0)
+
+
+def test_an_approximate_price_is_marked(run: Run) -> None:
+    tools = str(FIXTURES / "datasets" / "support_tools.jsonl")
+    arguments = ("compare", tools, "--model", "gpt-4.1-mini", "--backend", "openai")
+    quote = run(*arguments, "--json")[1]["choices"][0]["training"]
+    assert quote["low"] < quote["expected"] < quote["high"] and "tool definitions" in quote["explanation"]
+    code, out, _ = run(*arguments)
+    assert code == 0 and "~$" in out and "the training price is approximate" in out
+
+
 def test_an_error_is_a_document_too(run: Run) -> None:
     code, document, error = run("show", "job-none", "--json")
-    assert code == 3 and document["error"]["type"] == "NotFoundError" and error.startswith("error: ")
+    assert code == 2 and document["error"]["type"] == "UnknownJobError" and error.startswith("error: ")
 
 
 def test_a_server_that_is_down_leaves_a_job_that_tells_the_truth(
@@ -215,7 +320,13 @@ def test_ctrl_c_while_watching_keeps_the_job(isolated: Path) -> None:
     with OpenAIEmulator(pace=60) as emulator:
         environment = os.environ | {"TUNEPORT_OPENAI_BASE_URL": emulator.base_url, "OPENAI_API_KEY": emulator.key}
         command = [sys.executable, "-m", "tuneport.cli.main", "submit", TRAIN, "-m", "support-intents", "--wait"]
-        process = subprocess.Popen([*command, "-b", "openai"], env=environment, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [*command, "-b", "openai", "--json"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         assert process.stderr is not None
         said = ""
         while "validating" not in said:
@@ -223,10 +334,12 @@ def test_ctrl_c_while_watching_keeps_the_job(isolated: Path) -> None:
             assert line, said
             said += line
         process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=30)
+        out, rest = process.communicate(timeout=30)
         assert process.returncode == 130
         assert "goes on with it" in rest and "Traceback" not in rest
         job = said.split()[0].rstrip(":")
+        document = json.loads(out)
+        assert document["error"]["type"] == "Interrupted" and document["job"] == job
         emulator.advance(600)
         done = subprocess.run(
             [sys.executable, "-m", "tuneport.cli.main", "watch", job, "--json"],

@@ -11,7 +11,7 @@ import pytest
 from tests.data.rows import chat, write
 from tuneport.data.convert import convert
 from tuneport.data.reading import read_records
-from tuneport.errors import ConfigError, ConversionLoss, ConversionLossError, DatasetError
+from tuneport.errors import ConfigError, ConversionLoss, ConversionLossError, DatasetError, StorageError
 
 WEIGHTED = chat("a", "b")
 WEIGHTED["messages"][1]["weight"] = 0
@@ -85,7 +85,7 @@ def test_outputs_that_are_refused(tmp_path: Path) -> None:
         convert(source, "alpaca", tmp_path / "b.csv")
     with pytest.raises(ConfigError, match="the format 'alpacca' is not known; known formats: openai"):
         convert(source, "alpacca", tmp_path / "b.jsonl")
-    with pytest.raises(DatasetError, match="the folder does not exist; create it"):
+    with pytest.raises(StorageError, match="the folder does not exist; create it"):
         convert(source, "alpaca", tmp_path / "no" / "b.jsonl")
     assert len(list(read_records(source))) == 1
 
@@ -96,7 +96,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(os, "fsync", refuse)
     source = write(tmp_path / "a.jsonl", [chat("a", "b")])
-    with pytest.raises(DatasetError, match="cannot be written: No space left on device; free some space"):
+    with pytest.raises(StorageError, match="cannot be written: No space left on device; free some space"):
         convert(source, "alpaca", tmp_path / "b.jsonl")
     assert files(tmp_path) == ["a.jsonl"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ import pytest
 
 from tests.data.rows import chat, write
 from tuneport.data.prepare import method_of, prepare
-from tuneport.errors import ConversionLossError, DatasetError
+from tuneport.errors import ConversionLossError, DatasetError, StorageError
 from tuneport.types import Method
 
 PAIR = {
@@ -60,6 +61,26 @@ def test_losses_need_permission(tmp_path: Path) -> None:
         prepare(source, "openai", tmp_path / "files")
     assert prepare(source, "openai", tmp_path / "files", allow_loss=True).rows == 1
     assert prepare(source, "openai-preference", tmp_path / "files").trained_tokens is None  # no rule is known
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_refuses_is_not_the_datasets_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(StorageError, match=f"{os.strerror(code)}; free some space, or set TUNEPORT_HOME"):
+        prepare(write(tmp_path / "a.jsonl", [chat("a", "b")]), "openai", tmp_path / "files")
+    assert os.listdir(tmp_path / "files") == []
+
+
+@pytest.mark.parametrize("store", ["files", "files/deeper"])
+def test_a_store_that_is_a_file_is_told(tmp_path: Path, store: str) -> None:
+    (tmp_path / "files").write_text("")
+    with pytest.raises(StorageError, match="files.* cannot be created: .*set TUNEPORT_HOME"):
+        prepare(write(tmp_path / "a.jsonl", [chat("a", "b")]), "openai", tmp_path / store)
 
 
 def test_method_by_data(tmp_path: Path) -> None:

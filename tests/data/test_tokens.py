@@ -10,21 +10,30 @@ from pathlib import Path
 import pytest
 
 from tests.data.rows import chat, write
-from tuneport.data.records import Chat, Message, Preference, Tool, ToolCall
+from tuneport.data.records import Chat, ImagePart, Message, Preference, Record, TextPart, Tool, ToolCall
 from tuneport.data.tokens import (
+    LARGEST_IMAGE,
+    LOW_DETAIL_IMAGE,
+    TokenCounter,
+    TokenCounts,
     approximation,
     count_dataset,
     encoding,
-    encoding_name,
-    openai_billed_tokens,
     tools_as_text,
 )
 from tuneport.errors import ConfigError
 
 
+def counted(*records: Record) -> TokenCounts:
+    counter = TokenCounter()
+    for line, record in enumerate(records, 1):
+        counter.add(line, record)
+    return counter.counts()
+
+
 def test_the_published_bill_is_met_exactly(shared_data: Path) -> None:
     """7 epochs of this file on gpt-3.5-turbo-1106 were billed as 4,445 tokens."""
-    counts = count_dataset(shared_data / "gpt_tokens_fine-tuning-data.jsonl", encoding_name("gpt-3.5-turbo-1106"))
+    counts = count_dataset(shared_data / "gpt_tokens_fine-tuning-data.jsonl", "cl100k_base")
     assert (counts.rows, counts.total, counts.approximate) == (13, 635, False)
     assert counts.total * 7 == 4445
 
@@ -41,7 +50,8 @@ def test_the_rule_by_hand() -> None:
     words = encoding("o200k_base")
     record = Chat([Message("user", "Where is my parcel?"), Message("assistant", "On its way.")])
     expected = 1 + (3 + 1 + len(words.encode("Where is my parcel?"))) + (3 + 1 + len(words.encode("On its way.")))
-    assert openai_billed_tokens(record) == expected
+    counts = counted(record)
+    assert (counts.low, counts.total, counts.high) == (expected, expected, expected)
     assert approximation(record) is None
 
 
@@ -58,9 +68,24 @@ def test_estimates_say_why() -> None:
     assert "tool definitions" in str(approximation(Chat(plain.messages, tools=tools)))
     assert "tool call" in str(approximation(called))
     assert "both answers" in str(approximation(pair))
-    assert openai_billed_tokens(pair) == 2 * openai_billed_tokens(plain)
-    assert openai_billed_tokens(Chat(plain.messages, tools=tools)) > openai_billed_tokens(plain) + 10
+    assert counted(pair).total == 2 * counted(plain).total
+    assert counted(Chat(plain.messages, tools=tools)).total > counted(plain).total + 10
     assert "// Does f\ntype f = (_: {\na: number,\n}) => any;" in tools_as_text(tools)
+
+
+def test_an_estimate_has_bounds_and_only_its_own_records_widen_them() -> None:
+    plain = Chat([Message("user", "a"), Message("assistant", "b")])
+    pair = Preference([Message("user", "a")], [Message("assistant", "b")], [Message("assistant", "c")])
+    called = Chat([Message("user", "a"), Message("assistant", None, tool_calls=[ToolCall("f", "{}")])])
+    image = Chat([Message("user", [TextPart("a"), ImagePart(url="https://a/b.png")]), Message("assistant", "b")])
+    both = counted(pair)
+    assert (both.low, both.high) == (both.total // 2, both.total)  # one answer billed, or both
+    mixed = counted(*[plain] * 9, called)
+    assert mixed.low == mixed.total - round(counted(called).total * 0.1)
+    assert mixed.high == mixed.total + round(counted(called).total * 0.2)
+    seen = counted(image)
+    assert (seen.low, seen.high - seen.total) == (seen.total, LARGEST_IMAGE - LOW_DETAIL_IMAGE)
+    assert all(counts.approximate for counts in (both, mixed, seen)) and not counted(plain).approximate
 
 
 def test_longest_line_and_batches(tmp_path: Path) -> None:
@@ -68,9 +93,8 @@ def test_longest_line_and_batches(tmp_path: Path) -> None:
     rows[1200] = chat("a", "word " * 50)
     counts = count_dataset(write(tmp_path / "a.jsonl", rows))
     assert (counts.rows, counts.longest_line) == (1500, 1201)
-    assert counts.total == 1499 * openai_billed_tokens(Chat([Message("user", "a"), Message("assistant", "b")])) + (
-        counts.longest
-    )
+    short = counted(Chat([Message("user", "a"), Message("assistant", "b")]))
+    assert counts.total == 1499 * short.total + counts.longest
 
 
 def test_unknown_encoding() -> None:
@@ -87,17 +111,3 @@ def test_neither_litellm_nor_the_environment_is_touched() -> None:
     )
     environment = {key: value for key, value in os.environ.items() if key != "TIKTOKEN_CACHE_DIR"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
-
-
-@pytest.mark.parametrize(
-    ("model", "name"),
-    [
-        ("gpt-3.5-turbo-0125", "cl100k_base"),
-        ("gpt-4-0613", "cl100k_base"),
-        ("ft:gpt-3.5-turbo:org::abc", "cl100k_base"),
-        ("gpt-4o-mini-2024-07-18", "o200k_base"),
-        ("gpt-4.1-nano", "o200k_base"),
-    ],
-)
-def test_encoding_of_a_model(model: str, name: str) -> None:
-    assert encoding_name(model) == name

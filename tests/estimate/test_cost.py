@@ -6,6 +6,7 @@ from datetime import date
 
 import pytest
 
+from tuneport.errors import ConfigError
 from tuneport.estimate.cost import HOURS_PER_MONTH, Traffic, inference_quote, training_quote
 from tuneport.estimate.duration import Duration
 from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_manifest
@@ -71,7 +72,40 @@ def test_togethers_brackets(model_id: str, method: Method, adapter: Adapter, rat
 def test_without_packing_the_padding_is_billed() -> None:
     quote = train(TOGETHER, "Qwen/Qwen3.5-9B", 10**6, 1, rows=10_000, packing=False, max_length=2048)
     assert quote.expected == pytest.approx(10_000 * 2048 / 1e6 * 0.48)
-    assert train(TOGETHER, "Qwen/Qwen3.5-9B", 10**6, 1, packing=False).unavailable
+    assert "set max_length" in str(train(TOGETHER, "Qwen/Qwen3.5-9B", 10**6, 1, packing=False).unavailable)
+    validated = train(
+        TOGETHER,
+        "Qwen/Qwen3.5-9B",
+        10**6,
+        1,
+        rows=10_000,
+        packing=False,
+        max_length=2048,
+        validation_tokens=9,
+        validation_rows=1_000,
+        evaluations=2,
+    )
+    assert validated.expected == pytest.approx(12_000 * 2048 / 1e6 * 0.48)
+
+
+def test_an_approximate_count_gives_bounds_each_above_the_minimum() -> None:
+    about = {"low": 0.5, "high": 1.5, "approximate_because": "reasons"}
+    quote = train(TOGETHER, "Qwen/Qwen3.5-9B", 10**7, 1, **about)
+    assert (quote.low, quote.expected, quote.high) == (4.00, pytest.approx(4.80), pytest.approx(7.20))
+    assert quote.explanation.endswith("; approximate, $4.00 to $7.20: reasons")
+    small = train(TOGETHER, "Qwen/Qwen3.5-9B", 10**5, 1, **about)
+    assert (small.low, small.expected, small.high) == (4.00, 4.00, 4.00)
+    assert "which makes no difference here" in small.explanation
+    padded = train(TOGETHER, "Qwen/Qwen3.5-9B", 10**7, 1, rows=10_000, packing=False, max_length=2048, **about)
+    assert padded.low == padded.expected == padded.high  # the padded length is billed, whatever the tokens
+    openai = train(OPENAI, "gpt-4.1-mini-2025-04-14", 10**6, 1, **about)
+    assert (openai.low, openai.high) == (pytest.approx(2.5), pytest.approx(7.5))
+
+
+@pytest.mark.parametrize("traffic", [(1, 1, 7.0), (1, 1, -0.1), (1, 1, float("nan")), (-1, 1, 0.0), (1, -1, 0.0)])
+def test_traffic_that_cannot_be(traffic: tuple[int, int, float]) -> None:
+    with pytest.raises(ConfigError, match="cached_share is|tokens is"):
+        Traffic(*traffic)
 
 
 @pytest.mark.parametrize(

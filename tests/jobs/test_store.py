@@ -198,9 +198,7 @@ def test_a_killed_writer_leaves_a_whole_store(tmp_path: Path) -> None:
         (lambda path: f"sqlite:///{path}", "does not work: unable to open database file"),
     ],
 )
-def test_a_store_that_cannot_be_opened_is_one_line(
-    tmp_path: Path, url: Callable[[Path], str], message: str
-) -> None:
+def test_a_store_that_cannot_be_opened_is_one_line(tmp_path: Path, url: Callable[[Path], str], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         Store(url(tmp_path))
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)

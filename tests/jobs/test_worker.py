@@ -167,9 +167,7 @@ def test_a_job_that_fails_there_fails_here_with_its_reason(
     assert row.status == "failed" and row.job_error is not None and row.finished_at is not None
 
 
-def test_cancelling_before_anything_started_asks_nobody(
-    workspace: Workspace, fake: FakeBackend, start: Start
-) -> None:
+def test_cancelling_before_anything_started_asks_nobody(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
     row = workspace.cancel(start())
     assert (row.status, remote_jobs(fake)) == ("cancelled", 0)
 
@@ -374,9 +372,7 @@ def test_an_ended_job_does_not_un_end(workspace: Workspace, fake: FakeBackend, s
     assert workspace.job(job_id).status == "succeeded"
 
 
-def test_a_rate_limit_costs_no_attempt_and_waits_as_told(
-    workspace: Workspace, fake: FakeBackend, start: Start
-) -> None:
+def test_a_rate_limit_costs_no_attempt_and_waits_as_told(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
     fake.arm(Fault(on="submit", kind="rate_limited", times=5))
     seen: list[str | None] = []
     row = drive(workspace, start(), on_change=lambda row: seen.append(row.note))

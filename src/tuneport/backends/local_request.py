@@ -24,7 +24,7 @@ OPTIONS = {
     "lora_target_modules": "a list of module names (q_proj, v_proj ...), or all-linear",
     "gradient_checkpointing": "true or false: less memory, about a third more time",
     "precision": "bf16, fp16 or fp32",
-    "prompt_loss_weight": "a number from 0 to 1: what a prompt's token counts in the loss of sft (an answer's counts 1)",
+    "prompt_loss_weight": "a number from 0 to 1: what a prompt's token counts in the loss of sft (an answer's: 1)",
 }
 """What `provider_options` takes on this backend."""
 

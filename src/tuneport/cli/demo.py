@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="For the order of the data, new weights and the few-shot examples.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="For the order of the data, new weights and few-shot examples.")
+    ] = 0,
     json_: output.Json = False,
 ) -> None:
     """Fine-tune a real model on this machine and measure whether it helped: no key, no GPU, about three minutes."""

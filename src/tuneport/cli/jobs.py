@@ -249,7 +249,8 @@ def _follow(workspace: Workspace, row: JobRow, *, to_the_end: bool) -> None:
     """Drive the job and show how it goes: a live bar on a terminal, a line for each change elsewhere."""
     from tuneport.cli.progress import JobProgress
 
-    output.say_on_interrupt(f"stopped watching; {row.id} is kept: `tuneport watch {row.id}` goes on with it", job=row.id)
+    kept = f"stopped watching; {row.id} is kept: `tuneport watch {row.id}` goes on with it"
+    output.say_on_interrupt(kept, job=row.id)
     with JobProgress(row) as shown:
         workspace.drive(
             row.id,
@@ -357,4 +358,3 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
         except ValueError:
             pairs[name] = value
     return pairs
-

@@ -44,7 +44,7 @@ for group in (demo, data, costs, jobs, backends):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for the caller's mistakes, 3 for the provider's, 130 for Ctrl-C."""
+    """Run one command and return its exit code: 0, 2 for the caller's mistakes, 3 for the provider's, 130: Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
     output.reset(arguments)
     try:

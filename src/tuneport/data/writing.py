@@ -54,4 +54,3 @@ def publish(file: BufferedWriter, temporary: Path, path: Path) -> None:
     os.umask(mask)
     os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
     os.replace(temporary, path)
-

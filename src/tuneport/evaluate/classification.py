@@ -37,7 +37,7 @@ class Example:
 
 
 def examples(path: Path) -> list[Example]:
-    """Read a chat dataset of text whose records end with an answer. DatasetError names the first record that does not."""
+    """Read a chat dataset of text whose records end with an answer. DatasetError names the first that does not."""
     found = []
     for line, record in read_records(path):
         if not isinstance(record, Chat) or record.messages[-1].role != "assistant":

@@ -65,7 +65,7 @@ def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> P
 
 
 def dataset_facts(path: Path, validation: Path | None) -> Dataset:
-    """Read the dataset once for each encoding that a candidate counts with. DatasetError lists what is wrong with it."""
+    """Read the dataset once for each encoding that a candidate counts with. DatasetError lists what is wrong."""
     counts = cache(count_dataset)
     own = counts(path, DEFAULT_ENCODING)
 

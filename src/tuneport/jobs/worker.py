@@ -142,7 +142,7 @@ class Worker:
         return lease.write(status=JobStatus.SUBMITTING, note=None)
 
     def _prepared(self, row: JobRow) -> PreparedData:
-        """The files as they were at submit. One that was cleaned away is made again, if its source is still the same."""
+        """The files as they were at submit. One that was cleaned away is made again, if its source is the same."""
         data, spec = row.prepared_data, row.tune_spec
         for file, source in ((data.training, spec.dataset), (data.validation, spec.validation)):
             if file is None or source is None or file.path.is_file():
@@ -282,9 +282,7 @@ class Worker:
             retryable=getattr(error, "retryable", False),
         )
         self._tell(lease.row, str(error), level="error", type_="failed")
-        return lease.write(
-            status=JobStatus.FAILED, error=failure.model_dump(mode="json"), finished_at=now(), note=None
-        )
+        return lease.write(status=JobStatus.FAILED, error=failure.model_dump(mode="json"), finished_at=now(), note=None)
 
     def _tell(self, row: JobRow, message: str, *, level: str = "info", type_: str = "message") -> None:
         event = JobEvent(

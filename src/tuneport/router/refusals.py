@@ -73,10 +73,11 @@ def data(
         )
     context = model.context_for(spec.method)
     if context is not None and tokens.longest is not None and tokens.longest > context:
+        about = "about " if tokens.approximate else ""
         found.append(
             Refusal(
                 "data",
-                f"the longest example has {'about ' if tokens.approximate else ''}{tokens.longest:,} tokens and {model.id} trains on {context:,} at "
+                f"the longest example has {about}{tokens.longest:,} tokens and {model.id} trains on {context:,} at "
                 f"{manifest.title}; shorten it or choose another model",
             )
         )

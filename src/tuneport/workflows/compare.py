@@ -63,8 +63,8 @@ def compare(
     """Compare backends and models on one dataset. Needs no key and makes no network call.
 
     `models` are aliases, weights names or providers' ids, asked of every backend; where none are given, each backend
-    shows all that it offers. `backends` limits the table. DatasetError where the dataset cannot be used, ConfigError for
-    a method, adapter or number of epochs that there is not.
+    shows all that it offers. `backends` limits the table. DatasetError where the dataset cannot be used, ConfigError
+    for a method, adapter or number of epochs that there is not.
     """
     settings = settings or Settings.load()
     today = today or date.today()

@@ -32,7 +32,7 @@ ANSWER_TOKENS = 12
 HYPERPARAMETERS = Hyperparameters(
     epochs=4, batch_size=8, learning_rate=1e-3, lora_rank=16, lora_alpha=32, lora_dropout=0.0, warmup_ratio=0.06
 )
-"""Chosen by cross-validation within the 240 training rows; the rate is above the usual range, since the model is tiny."""
+"""Chosen by cross-validation within the training rows; the rate is above the usual range, for a tiny model."""
 
 PROMPT_LOSS_WEIGHT = 0.1
 """So that the prompts, ten times as many tokens as the answers, weigh about as much: see `tuneport.train.sft`.
@@ -120,8 +120,7 @@ def demo(workspace: Workspace, *, seed: int, on_change: Callable[[JobRow], None]
     yield Trained(row, time.monotonic() - begun)
 
     rows = classification.examples(test)
-    for evaluated in _evaluate(workspace.backend("local"), row, rows, classification.examples(train), seed):
-        yield evaluated
+    yield from _evaluate(workspace.backend("local"), row, rows, classification.examples(train), seed)
 
     state = row.job_state
     assert state is not None
