@@ -247,3 +247,27 @@ def _how_to_get(name: str, bundle: Bundle | None) -> str:
     ways.append("give the path of a folder that holds it")
     ways.append("or unset HF_HUB_OFFLINE and connect, if it is on the hub as OWNER/NAME")
     return f"the base model {name} is not on this machine and the hub did not give it: {', '.join(ways)}"
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m tuneport.base_models NAME`: have the base model here, from the hub if need be. Exit code 1 if not."""
+    import sys
+
+    from tuneport.manifests import load_models
+    from tuneport.settings import Settings
+
+    (name,) = arguments
+    weights = load_models().find(name)
+    try:
+        found = locate(name if weights is None or weights.hub is None else weights.hub, home=Settings.load().home)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(found.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.exit(main(sys.argv[1:]))
