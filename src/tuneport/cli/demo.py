@@ -12,6 +12,8 @@ from tuneport.cli import output
 if TYPE_CHECKING:
     from tuneport.workflows.demo import Evaluated, Finished
 
+BAR = 16  # characters, so that a score fits 80 columns with its interval and what was asked
+
 
 def register(app: typer.Typer) -> None:
     app.command()(demo)
@@ -79,8 +81,8 @@ def _score(stage: Evaluated) -> dict[str, Any]:
 
 def _score_line(stage: Evaluated) -> str:
     score = stage.score
-    filled = round(score.accuracy * 24)
-    bar = "█" * filled + "░" * (24 - filled)
+    filled = round(score.accuracy * BAR)
+    bar = "█" * filled + "░" * (BAR - filled)
     colour = "green" if stage.name == "tuned" else "cyan"
     return (
         f"  {stage.name:<17}[{colour}]{bar}[/{colour}] {score.accuracy:6.1%}"

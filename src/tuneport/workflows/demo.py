@@ -157,12 +157,12 @@ def _evaluate(
     yield timed("base", "the prompt as it is", lambda: classification.score_zero_shot(rows, complete(base)))
     yield timed(
         "base, few-shot",
-        f"{len(shots)} training examples in the prompt",
+        f"{len(shots)} examples shown",
         lambda: classification.score_few_shot(rows, shots, complete(base)),
     )
     yield timed(
         "base, likelihood",
-        f"the likeliest of the {len(choices)} labels",
+        f"{len(choices)} labels ranked",
         lambda: classification.score_by_likelihood(
             rows, choices, lambda asked, given: backend.score(base, asked, given)
         ),
