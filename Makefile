@@ -2,7 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install --constraint .ci/constraints.txt
-export TOKENIZERS_PARALLELISM := false
 
 .PHONY: demo test test-full lint benchmark clean
 
