@@ -12,6 +12,8 @@ import pytest
 
 TUNEPORT = [sys.executable, "-m", "tuneport.cli.main"]
 
+MODEL = "smollm2-135m-instruct"
+
 pytestmark = pytest.mark.full
 
 
@@ -46,7 +48,7 @@ def test_the_demo_trains_a_real_model_that_beats_every_way_of_asking_the_base(is
     ],
 )
 def test_real_datasets_are_checked_converted_and_trained_on(shared_data: Path, isolated: Path, name: str) -> None:
-    """The files as they are: no option but the model. Training is stopped after a few steps."""
+    """The files as they are, with small batches since two cores train. Training is stopped after a few steps."""
     path = str(shared_data / name)
     checked = subprocess.run([*TUNEPORT, "check", path, "--json"], capture_output=True, text=True)
     report = json.loads(checked.stdout)
@@ -58,7 +60,7 @@ def test_real_datasets_are_checked_converted_and_trained_on(shared_data: Path, i
     from tuneport.jobs.service import Workspace
 
     started = subprocess.run(
-        [*TUNEPORT, "submit", path, "--model", "smollm2-135m-instruct", "--backend", "local", "--json"],
+        [*TUNEPORT, "submit", path, "--model", MODEL, "--backend", "local", "--set", "batch_size=1", "--json"],
         capture_output=True,
         text=True,
     )
@@ -67,6 +69,11 @@ def test_real_datasets_are_checked_converted_and_trained_on(shared_data: Path, i
     assert job["method"] == report["method"]
     with Workspace() as workspace:
         row = workspace.drive(job["id"], until=lambda row: len(workspace.metrics(row.id)) >= 2, poll_seconds=0.5)
+        if name.startswith("glaive"):
+            # One record is longer than this model's context of 8,192 tokens: refused with its place, never cut.
+            assert row.status == "failed" and row.job_error is not None
+            assert ":244:" in row.job_error.message and "tokens" in row.job_error.message
+            return
         assert row.status in ("running", "finalizing", "succeeded"), row.job_error
         losses = [point.train_loss for point in workspace.metrics(row.id)]
         assert all(loss is not None and loss == loss for loss in losses)
