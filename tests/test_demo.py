@@ -25,7 +25,7 @@ def test_the_demo_trains_a_real_model_that_beats_every_way_of_asking_the_base(is
     accuracy = {score["name"]: score["accuracy"] for score in document["scores"]}
     assert set(accuracy) == {"base", "base, few-shot", "base, likelihood", "tuned"}
     best_base = max(accuracy["base"], accuracy["base, few-shot"], accuracy["base, likelihood"])
-    assert accuracy["tuned"] >= 0.80
+    assert accuracy["tuned"] >= 0.75
     assert accuracy["tuned"] >= best_base + 0.15
     assert all(score["total"] == 80 for score in document["scores"])
     assert (Path(document["adapter"]) / "adapter_model.safetensors").stat().st_size > 1_000_000
