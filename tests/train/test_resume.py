@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,27 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(home: Path, mo
     for name, weights in straight.items():
         assert (resumed[name] - weights).abs().max() < 1e-5, name
     assert state_of(killed)["trained_tokens"] == state_of(undisturbed)["trained_tokens"]
+
+
+def test_averaged_weights_are_those_of_a_run_without_a_break(home: Path, model: Path, data: Path) -> None:
+    from safetensors.torch import load_file
+
+    runs = []
+    for name in ("straight", "broken"):
+        options = {"precision": "fp32", "average_weights": True, "prompt_loss_weight": 0.1}
+        runs.append(make_run(home, model, data, name=name, hyperparameters={"epochs": 3}, provider_options=options))
+        assert main(runs[-1]) == 0
+    straight, broken = runs
+    shutil.rmtree(broken / "checkpoints" / "step-12")
+    shutil.rmtree(broken / "adapter")
+    (broken / "state.json").unlink()  # as if killed after the second epoch
+    assert main(broken) == 0
+
+    again, once = (load_file(run / "adapter" / "adapter_model.safetensors") for run in (broken, straight))
+    last = load_file(straight / "checkpoints" / "step-12" / "adapter_model.safetensors")
+    assert any((once[name] - last[name]).abs().max() > 1e-4 for name in once)  # a mean, not the last weights
+    for name, weights in once.items():
+        assert (again[name] - weights).abs().max() < 1e-5, name
 
 
 @pytest.mark.parametrize("broken", ["half a checkpoint", "half a state"])

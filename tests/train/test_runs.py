@@ -281,6 +281,18 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-4"]
 
 
+def test_the_loss_that_is_told_is_that_of_answers(home: Path, model: Path, data: Path) -> None:
+    numbers = {"epochs": 1}
+    plain = make_run(home, model, data, name="plain", hyperparameters=numbers)
+    options = {"precision": "fp32", "prompt_loss_weight": 1.0}
+    weighted = make_run(home, model, data, name="weighted", hyperparameters=numbers, provider_options=options)
+    assert main(plain) == main(weighted) == 0
+
+    first = lines_of(weighted / "metrics.jsonl")[0]
+    assert first["train_loss"] == pytest.approx(losses(plain)[0], rel=1e-4)
+    assert first["extra"]["objective"] > first["train_loss"] * 3  # the prompts are several times as long
+
+
 def test_notes_tell_what_was_rendered_otherwise(home: Path, model: Path, tmp_path: Path) -> None:
     call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     messages = [

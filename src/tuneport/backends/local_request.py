@@ -25,6 +25,7 @@ OPTIONS = {
     "gradient_checkpointing": "true or false: less memory, about a third more time",
     "precision": "bf16, fp16 or fp32",
     "prompt_loss_weight": "a number from 0 to 1: what a prompt's token counts in the loss of sft (an answer's: 1)",
+    "average_weights": "true or false: save the mean of the weights over about the last sixth of the steps",
 }
 """What `provider_options` takes on this backend."""
 
@@ -141,7 +142,7 @@ def _well_formed(name: str, value: Any) -> bool:
         return value == "all-linear" or (
             isinstance(value, list) and bool(value) and all(isinstance(module, str) and module for module in value)
         )
-    if name == "gradient_checkpointing":
+    if name in ("gradient_checkpointing", "average_weights"):
         return isinstance(value, bool)
     if name == "prompt_loss_weight":
         return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1

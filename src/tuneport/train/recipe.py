@@ -11,6 +11,7 @@ from tuneport.base_models import choose_device, locate, materialise
 from tuneport.data.reading import read_records
 from tuneport.data.rendering import Rendered, Renderer
 from tuneport.errors import DatasetError, DatasetProblem
+from tuneport.train.averaging import WeightAverage
 from tuneport.train.dpo import dpo_trainer
 from tuneport.train.loading import context_length, load_tokenizer, resolved
 from tuneport.train.reporting import Counter, RunReporter, start_record
@@ -50,7 +51,6 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     make: Any = dpo_trainer if spec.method is Method.DPO else sft_trainer
     trainer = make(recipe, renderer, rows, valid, counter)
     reporter = RunReporter(run, counter, stop, numbers["learning_rate"])
-    trainer.add_callback(reporter)
     start_record(run, numbers, recipe.device, trainer.model)
     if stop():
         return
@@ -63,9 +63,16 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         counter.tokens = round(_epochs(checkpoint)) * _tokens(rows)
     else:
         run.forget_after(0)
+    average = WeightAverage(trainer.model, checkpoint) if spec.provider_options.get("average_weights") else None
+    if average is not None:
+        trainer.add_callback(average)
+    trainer.add_callback(reporter)  # the last one: it moves a checkpoint away when the others are done with it
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if reporter.stopped or stop():
         return
+    if average is not None:
+        average.apply()
+        run.note("the saved weights are the mean over about the last sixth of the steps")
     _save(run, trainer, recipe.adapter, counter)
 
 

@@ -74,6 +74,8 @@ class RunReporter(TrainerCallback):
                 f"the loss became {loss} at step {state.global_step}; lower the learning rate (now "
                 f"{self.learning_rate:g}) or look for broken rows with `tuneport check`"
             )
+        objective = {"objective": loss} if "answer_loss" in logs else {}
+        loss = float(logs.get("answer_loss", loss))
         rate, seconds_left = self._rate(state.max_steps)
         accuracy = logs.get("mean_token_accuracy")
         names = {
@@ -89,7 +91,7 @@ class RunReporter(TrainerCallback):
                 train_accuracy=accuracy,
                 learning_rate=logs.get("learning_rate"),
                 tokens_per_second=rate,
-                extra={new: float(logs[old]) for old, new in names.items() if old in logs},
+                extra=objective | {new: float(logs[old]) for old, new in names.items() if old in logs},
             )
         )
         progress = Progress(

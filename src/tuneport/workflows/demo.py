@@ -110,7 +110,7 @@ def demo(workspace: Workspace, *, seed: int, on_change: Callable[[JobRow], None]
         suffix="demo",
         seed=seed,
         hyperparameters=HYPERPARAMETERS,
-        provider_options={"prompt_loss_weight": PROMPT_LOSS_WEIGHT},
+        provider_options={"prompt_loss_weight": PROMPT_LOSS_WEIGHT, "average_weights": True},
     )
     row = workspace.submit(spec, backend="local")
     row = workspace.drive(row.id, on_change=on_change, poll_seconds=0.5)
