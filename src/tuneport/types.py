@@ -83,7 +83,7 @@ class Hyperparameters(Model):
     learning_rate_multiplier: float | Auto = Field(default="auto")
     warmup_ratio: float | Auto = Field(default="auto", description="share of the steps, 0 to 1")
     weight_decay: float | Auto = Field(default="auto")
-    max_length: int | Auto = Field(default="auto", description="tokens per example; longer ones are an error")
+    max_length: int | Auto = Field(default="auto", description="tokens; longer examples are cut at the end, and named")
     lora_rank: int | Auto = Field(default="auto")
     lora_alpha: float | Auto = Field(default="auto")
     lora_dropout: float | Auto = Field(default="auto")

@@ -18,6 +18,7 @@ import tuneport
 from tests.conftest import FIXTURES
 from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.together import TogetherEmulator
+from tests.train.tiny import tiny_model
 from tuneport.cli.main import main
 from tuneport.errors import ConfigError
 
@@ -48,10 +49,12 @@ def providers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, OpenAIEmula
 
 
 def test_one_command_any_backend_the_same_document(
-    run: Run, providers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    run: Run, providers: dict[str, Any], isolated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model = tiny_model(tmp_path / "tiny-model", context=2048)
+    (isolated / "tuneport.toml").write_text(f'[models.support-intents]\nlocal = "{model}"\n')
     documents = {}
-    for name in ("fake", "openai", "together"):
+    for name in ("fake", "openai", "together", "local"):
         monkeypatch.setenv("TUNEPORT_BACKEND", name)
         code, document, error = run("submit", TRAIN, "--model", "support-intents", "--wait", "--json")
         assert code == 0, error
@@ -63,7 +66,7 @@ def test_one_command_any_backend_the_same_document(
     assert len(shapes) == 1
     assert providers["openai"].jobs_created == providers["together"].jobs_created == 1
     code, listed, _ = run("jobs", "--json")
-    assert [row["backend"] for row in listed["data"]] == ["together", "openai", "fake"]
+    assert [row["backend"] for row in listed["data"]] == ["local", "together", "openai", "fake"]
 
 
 def _shape(document: dict[str, Any]) -> list[str]:

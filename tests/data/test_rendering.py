@@ -241,8 +241,34 @@ def test_all_bad_lines_are_named_at_once(tokenizer: Any) -> None:
     with pytest.raises(DatasetError) as caught:
         renderer.render_all(records, path="train.jsonl")
     assert [problem.line for problem in caught.value.problems] == [2, 3]
-    assert "above the limit of 80" in str(caught.value.problems[0])
+    assert "within the limit of 80 there is nothing to train on" in str(caught.value.problems[0])
     assert "weight 0" in str(caught.value.problems[1])
+
+
+def test_a_long_record_is_cut_at_the_end_and_the_note_says_which(tokenizer: Any) -> None:
+    record = Chat([Message("user", "Q"), Message("assistant", "A" * 200)])
+    whole = Renderer(tokenizer).render(record)
+    renderer = Renderer(tokenizer, max_length=100)
+
+    [short, cut] = renderer.render_all([(1, Chat([Message("user", "Q"), Message("assistant", "A")])), (2, record)])
+    assert short.cut == 0
+    assert cut.input_ids == whole.input_ids[:100] and cut.labels == whole.labels[:100]
+    assert cut.cut == len(whole.input_ids) - 100
+    assert renderer.notes == [f"1 record is over the limit of 100 tokens and cut at the end: line 2 by {cut.cut:,}"]
+
+
+def test_both_answers_of_a_long_pair_are_cut_to_the_limit(tokenizer: Any) -> None:
+    context, chosen, rejected = Message("user", "Q"), Message("assistant", "A" * 200), Message("assistant", "B" * 9)
+    whole = Renderer(tokenizer).render_preferences([(1, Preference([context], [chosen], [rejected]))])[0]
+    limit = len(whole.prompt_ids) + 50
+    renderer = Renderer(tokenizer, max_length=limit)
+
+    [pair] = renderer.render_preferences([(1, Preference([context], [chosen], [rejected]))])
+    assert pair.chosen_ids == whole.chosen_ids[:50] and pair.rejected_ids == whole.rejected_ids
+    assert pair.cut == len(whole.chosen_ids) - 50 and "line 1 by" in renderer.notes[0]
+    alike = Preference([context], [chosen], [Message("assistant", "A" * 201)])
+    with pytest.raises(DatasetError, match="nothing to train on"):
+        renderer.render_preferences([(1, alike)])
 
 
 def test_an_image_is_refused_with_its_line(renderer: Renderer) -> None:

@@ -222,7 +222,7 @@ def test_a_finished_run_is_not_run_again(home: Path, model: Path, data: Path) ->
         ("template", "unsupported", "no chat template"),
         ("missing", "invalid_training_file", "does not exist"),
         ("json", "invalid_training_file", "train.jsonl:3"),
-        ("length", "invalid_training_file", "above the limit of 60"),
+        ("length", "invalid_training_file", "within the limit of 10"),
         ("learning rate", "loss_not_finite", "lower the learning rate"),
     ],
 )
@@ -245,7 +245,7 @@ def test_what_goes_wrong_is_one_clear_line(
             lines = data.read_text().splitlines()
             data.write_text("\n".join([*lines[:2], lines[2][:-5], *lines[3:]]))
         case "length":
-            numbers["max_length"] = 60
+            numbers["max_length"] = 10
         case "learning rate":
             numbers["learning_rate"] = 1e30
     folder = make_run(home, name, data, hyperparameters=numbers)

@@ -19,16 +19,21 @@ IGNORED = -100
 """The label of a token that is not trained on, as transformers and TRL spell it."""
 
 MAX_PROBLEMS = 50
+LINES_IN_NOTE = 5
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """`labels` is `input_ids` where trained on, else IGNORED. `spans` are the trained characters of `text`."""
+    """`labels` is `input_ids` where trained on, else IGNORED. `spans` are the trained characters of `text`.
+
+    Text and spans are of the whole record, the tokens without the `cut` ones at its end that were over the limit.
+    """
 
     input_ids: list[int]
     labels: list[int]
     text: str
     spans: list[tuple[int, int]]
+    cut: int = 0
 
     @property
     def useful_length(self) -> int:
@@ -42,11 +47,12 @@ class Rendered:
 
 @dataclass(frozen=True)
 class RenderedPreference:
-    """One prompt and two answers, each ending with the end-of-turn token."""
+    """One prompt and two answers, each ending with the end-of-turn token unless it was over the limit by `cut`."""
 
     prompt_ids: list[int]
     chosen_ids: list[int]
     rejected_ids: list[int]
+    cut: int = 0
 
 
 class _Refused(Exception):
@@ -54,14 +60,17 @@ class _Refused(Exception):
 
 
 class Renderer:
-    """Renders records for one tokenizer. `max_length` is in tokens; a longer record is an error, never cut.
+    """Renders records for one tokenizer.
 
-    `notes` tells what had to be written in another way than the record has it.
+    A record of more than `max_length` tokens is cut at the end, as OpenAI does; one that has nothing to train on
+    within that limit is an error. `notes` tells which were cut, and what had to be written in another way than the
+    record has it.
     """
 
     def __init__(self, tokenizer: Any, *, max_length: int | None = None) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self._cuts: list[tuple[int | None, int]] = []
 
     @cached_property
     def template(self) -> ChatTemplate:
@@ -69,7 +78,14 @@ class Renderer:
 
     @property
     def notes(self) -> list[str]:
-        return list(self.template.notes) if "template" in self.__dict__ else []
+        notes = list(self.template.notes) if "template" in self.__dict__ else []
+        if self._cuts:
+            first = ", ".join(f"line {line} by {tokens:,}" for line, tokens in self._cuts[:LINES_IN_NOTE])
+            more = ", ..." if len(self._cuts) > LINES_IN_NOTE else ""
+            many = "record is" if len(self._cuts) == 1 else "records are"
+            limit = f"the limit of {self.max_length:,} tokens and cut at the end"
+            notes.append(f"{len(self._cuts):,} {many} over {limit}: {first}{more}")
+        return notes
 
     def render(self, record: Record, *, path: str = "", line: int | None = None) -> Rendered:
         """DatasetError, with file and line, where the record cannot be trained on; UnsupportedError for images."""
@@ -124,6 +140,8 @@ class Renderer:
                 where = f"{path}:{line}: " if line is not None else ""
                 raise UnsupportedError(f"{where}{error}") from error
             else:
+                if row.cut:
+                    self._cuts.append((line, row.cut))
                 yield row
         if problems:
             raise DatasetError(problems, count=count)
@@ -146,8 +164,10 @@ class Renderer:
                 kind = type(record).__name__
                 raise UnsupportedError(f"a {kind} record cannot be used for supervised fine-tuning; choose its method")
         input_ids, labels = self._label(text, spans, pieces)
-        self._check_length(len(input_ids))
-        return Rendered(input_ids, labels, text, spans)
+        limit = len(input_ids) if self.max_length is None else self.max_length
+        if all(label == IGNORED for label in labels[:limit]):
+            raise self._nothing_within(limit, len(input_ids))
+        return Rendered(input_ids[:limit], labels[:limit], text, spans, cut=max(0, len(input_ids) - limit))
 
     def _render_preference(self, record: Record) -> RenderedPreference:
         if not isinstance(record, Preference):
@@ -161,8 +181,11 @@ class Renderer:
             self._continuation(record.context, answer, record.tools, prompt)
             for answer in (record.chosen, record.rejected)
         )
-        self._check_length(len(prompt) + max(len(chosen), len(rejected)))
-        return RenderedPreference(prompt, chosen, rejected)
+        length = len(prompt) + max(len(chosen), len(rejected))
+        room = (length if self.max_length is None else self.max_length) - len(prompt)
+        if room <= 0 or chosen[:room] == rejected[:room]:
+            raise self._nothing_within(room + len(prompt), length)
+        return RenderedPreference(prompt, chosen[:room], rejected[:room], cut=max(0, length - len(prompt) - room))
 
     def _continuation(
         self, context: list[Message], answer: list[Message], tools: Sequence[Tool], prompt: list[int]
@@ -293,13 +316,9 @@ class Renderer:
         both = self.tokenizer(one + two, add_special_tokens=False)["input_ids"]
         return list(both) == [token for ids in self._encode_each([one, two]) for token in ids]
 
-    def _check_length(self, tokens: int) -> None:
-        if self.max_length is not None and tokens > self.max_length:
-            raise _Refused(
-                "",
-                f"has {tokens:,} tokens, above the limit of {self.max_length:,}",
-                "shorten or remove it, or raise max_length",
-            )
+    def _nothing_within(self, limit: int, tokens: int) -> _Refused:
+        rule = f"has {tokens:,} tokens, and within the limit of {limit:,} there is nothing to train on"
+        return _Refused("", rule, "shorten the prompt, raise max_length, or use a model with a longer context")
 
 
 def _pieces(text: str, spans: Iterable[tuple[int, int]]) -> list[str]:

@@ -98,7 +98,7 @@ def recommended_learning_rate(
 def recommended_max_length(longest_tokens: int | None, context: int | None) -> int:
     """The longest example, rounded up to 64, but at least 512; 4096 where the data's lengths are not known.
 
-    Never above the model's context: an example longer than that is an error elsewhere, not a truncation.
+    Never above the model's context, to which longer examples are cut.
     """
     wanted = LENGTH_MAX if longest_tokens is None else max(LENGTH_MIN, -(-longest_tokens // 64) * 64)
     return wanted if context is None else min(wanted, context)

@@ -6,7 +6,6 @@ The reference is the base model itself, with the adapter switched off: no second
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from datasets import Dataset
@@ -41,8 +40,8 @@ def dpo_trainer(
     trainer = PairTrainer(
         model=model,
         args=DPOConfig(**arguments, max_length=None, beta=recipe.numbers["beta"]),
-        train_dataset=Dataset.from_list([asdict(row) for row in rows]),
-        eval_dataset=Dataset.from_list([asdict(row) for row in valid]) if valid else None,
+        train_dataset=_dataset(rows),
+        eval_dataset=_dataset(valid) if valid else None,
         processing_class=renderer.tokenizer,
         peft_config=lora_config(recipe.numbers, recipe.options.get("lora_target_modules")),
     )
@@ -67,3 +66,8 @@ class PairTrainer(DPOTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """No card in every checkpoint."""
+
+
+def _dataset(rows: Sequence[RenderedPreference]) -> Dataset:
+    names = ("prompt_ids", "chosen_ids", "rejected_ids")
+    return Dataset.from_list([{name: getattr(row, name) for name in names} for row in rows])

@@ -59,9 +59,18 @@ class Example:
 
 
 class Check(Protocol):
-    """Takes every example once, in order, and then says what it found."""
+    """One or more rows of the checklist.
+
+    Each worker process has its own, which is handed some of the examples, each once. Then the parent's `merge`s the
+    others' `state`, in any order, and says what it found.
+    """
 
     def add(self, example: Example) -> None: ...
+
+    def state(self) -> Any:
+        """What the parent needs: it can be pickled, and its size does not grow with the rows but by their lines."""
+
+    def merge(self, state: Any) -> None: ...
 
     def finding(self) -> Finding: ...
 

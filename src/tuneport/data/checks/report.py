@@ -11,7 +11,7 @@ from tuneport.data.checks.classes import balance
 from tuneport.data.checks.contradictions import Contradictions
 from tuneport.data.checks.duplicates import Duplicates
 from tuneport.data.checks.enough import enough
-from tuneport.data.checks.finding import Check, Example, Finding, Verdict
+from tuneport.data.checks.finding import Example, Finding, Verdict
 from tuneport.data.checks.holdout import HoldOut
 from tuneport.data.checks.lengths import lengths
 from tuneport.data.checks.personal import Personal
@@ -85,7 +85,7 @@ def check(
         found_format = Detection(load_format(format).NAME, 1.0, "as given")
     problems, guess, counter = ProblemTally(), TaskGuess(), TokenCounter(encoding, context=context)
     held_out = HoldOut(path, None if validation is None else Path(validation))
-    checks: list[Check] = [Answers(), Duplicates(), Contradictions(guess), held_out, Personal()]
+    checks: list[Any] = [Answers(), Duplicates(), Contradictions(guess), held_out, Personal()]
     rows, pairs = 0, False
     for found in scan(path, found_format.format):
         rows += 1
