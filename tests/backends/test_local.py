@@ -302,7 +302,7 @@ def test_model_that_is_nowhere_is_told_before_anything_starts(tmp_path: Path) ->
     assert not backend.runs.folder.exists()
 
 
-def test_row_that_is_too_long_is_the_users_fault(tiny_model: Path, tmp_path: Path) -> None:
+def test_row_with_nothing_to_train_on_in_its_first_tokens_is_the_users_fault(tiny_model: Path, tmp_path: Path) -> None:
     backend = opened(tmp_path / "home")
     rows = [{"messages": [{"role": "user", "content": "word " * 600}, {"role": "assistant", "content": "yes"}]}] * 4
     data = PreparedData(training=written(tmp_path / "long.jsonl", rows))
