@@ -322,6 +322,7 @@ def test_ctrl_c_while_watching_keeps_the_job(isolated: Path) -> None:
     """A real process, a real SIGINT; the next command goes on where the first one stopped."""
     with OpenAIEmulator(pace=60) as emulator:
         environment = os.environ | {"TUNEPORT_OPENAI_BASE_URL": emulator.base_url, "OPENAI_API_KEY": emulator.key}
+        environment["PYTHONFAULTHANDLER"] = "1"  # where it hangs, if it does
         command = [sys.executable, "-m", "tuneport.cli.main", "submit", TRAIN, "-m", "support-intents", "--wait"]
         process = subprocess.Popen(
             [*command, "-b", "openai", "--json"],
@@ -337,7 +338,11 @@ def test_ctrl_c_while_watching_keeps_the_job(isolated: Path) -> None:
             assert line, said
             said += line
         process.send_signal(signal.SIGINT)
-        out, rest = process.communicate(timeout=30)
+        try:
+            out, rest = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)
+            pytest.fail(process.communicate()[1])
         assert process.returncode == 130
         assert "goes on with it" in rest and "Traceback" not in rest
         job = said.split()[0].rstrip(":")
