@@ -30,7 +30,8 @@ ctrl_c = False
 def reset(arguments: Sequence[str] = ()) -> None:
     """Start anew. `arguments` say whether errors in the arguments themselves are to be JSON."""
     options = list(arguments)[: list(arguments).index("--")] if "--" in arguments else arguments
-    globals().update(
+    values = {"interrupted": "stopped", "job": None, "printed": False, "ctrl_c": False}
+    globals().update(values, debug=False, as_json="--json" in options)
         debug=False, as_json="--json" in options, interrupted="stopped", job=None, printed=False, ctrl_c=False
     )
 
