@@ -32,8 +32,6 @@ def reset(arguments: Sequence[str] = ()) -> None:
     options = list(arguments)[: list(arguments).index("--")] if "--" in arguments else arguments
     values = {"interrupted": "stopped", "job": None, "printed": False, "ctrl_c": False}
     globals().update(values, debug=False, as_json="--json" in options)
-        debug=False, as_json="--json" in options, interrupted="stopped", job=None, printed=False, ctrl_c=False
-    )
 
 
 def _set_json(wanted: bool) -> bool:
