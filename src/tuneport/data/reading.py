@@ -73,15 +73,19 @@ def scan(path: Path | str, format: str | None = None) -> Iterator[Scanned]:
     """Yield every row, the bad ones with their problems. DatasetError only where the file as a whole cannot be read."""
     path = Path(path)
     known = load_format(format if format is not None else detect(path).format)
-    read = known.read
     for line, raw in rows(path):
-        try:
-            yield Scanned(line, raw, read(raw))
-        except InvalidRecord as error:
-            problems = [DatasetProblem(str(path), line, *problem) for problem in error.problems]
-            yield Scanned(line, raw, None, (*_mixed(path, line, raw, known), *problems))
-        except _JSON_ERRORS as error:
-            yield Scanned(line, raw, None, (_broken(path, line, raw, error),))
+        yield read_row(path, line, raw, known)
+
+
+def read_row(path: Path, line: int, raw: bytes, known: Format) -> Scanned:
+    """One row of `rows`, or what is wrong with it."""
+    try:
+        return Scanned(line, raw, known.read(raw))
+    except InvalidRecord as error:
+        problems = [DatasetProblem(str(path), line, *problem) for problem in error.problems]
+        return Scanned(line, raw, None, (*_mixed(path, line, raw, known), *problems))
+    except _JSON_ERRORS as error:
+        return Scanned(line, raw, None, (_broken(path, line, raw, error),))
 
 
 def detect(path: Path | str) -> Detection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Any
 
 import msgspec
 
@@ -35,6 +36,16 @@ class TaskGuess:
             self._names.setdefault(label, output.strip())
         self._json += _is_json_object(output)
         self._code += bool(_CODE.search(output))
+
+    def state(self) -> Any:
+        return self.rows, self._labels, self._names, self._long, self._json, self._code
+
+    def merge(self, state: Any) -> None:
+        rows, labels, names, long, json, code = state
+        self.rows, self._long = self.rows + rows, self._long + long
+        self._json, self._code = self._json + json, self._code + code
+        self._labels.update(labels)
+        self._names = {**names, **self._names}
 
     @property
     def classes(self) -> dict[str, int]:

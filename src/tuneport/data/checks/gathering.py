@@ -1,0 +1,97 @@
+"""One pass over a dataset, in as many processes as pay: every check sees every record, and columns remember them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tuneport.data.checks.columns import ColumnWriter
+from tuneport.data.checks.diversity import Diversity
+from tuneport.data.checks.finding import Check, Example
+from tuneport.data.checks.schema import Schema
+from tuneport.data.checks.task import TaskGuess
+from tuneport.data.formats import load_format
+from tuneport.data.parallel import Row, over_rows
+from tuneport.data.reading import read_row, rows
+from tuneport.data.records import Preference
+from tuneport.data.tokens import TokenCounter
+
+
+def row_checks() -> dict[str, Check]:
+    """Those that judge by single records, by the name of their finding."""
+    return {}
+
+
+@dataclass
+class Gathered:
+    """What a pass has found. Of rows that are no records the schema alone knows."""
+
+    rows: int
+    pairs: bool
+    schema: Schema
+    task: TaskGuess
+    tokens: TokenCounter
+    diversity: Diversity
+    checks: dict[str, Check] = field(default_factory=row_checks)
+
+    @classmethod
+    def nothing(cls, encoding: str, context: int | None) -> Gathered:
+        return cls(0, False, Schema(), TaskGuess(), TokenCounter(encoding, context=context), Diversity())
+
+
+class GatherWork:
+    """A worker of `parallel.over_rows`. `judged` is False for a held-out file, of which only columns are needed."""
+
+    def __init__(
+        self, path: Path, format: str, encoding: str, context: int | None, folder: Path, judged: bool, worker: int
+    ) -> None:
+        self._path, self._format, self._judged = path, load_format(format), judged
+        self._found = Gathered.nothing(encoding, context)
+        self._columns = ColumnWriter(folder, worker)
+        self._checks = list(self._found.checks.values())
+
+    def add(self, rows: list[Row]) -> None:
+        found = self._found
+        for line, raw in rows:
+            found.rows += 1
+            row = read_row(self._path, line, raw, self._format)
+            if row.record is None:
+                found.schema.add(line, row.problems)
+                continue
+            example = Example.of(line, row.record)
+            self._columns.add(example)
+            if not self._judged:
+                continue
+            found.pairs = found.pairs or isinstance(row.record, Preference)
+            found.task.add(example.answer)
+            found.tokens.add(line, row.record)
+            found.diversity.add(example)
+            for check in self._checks:
+                check.add(example)
+
+    def result(self) -> Any:
+        self._columns.close()
+        found = self._found
+        checks = {name: check.state() for name, check in found.checks.items()}
+        parts = (found.schema.state(), found.task.state(), found.tokens.state(), found.diversity.state(), checks)
+        return found.rows, found.pairs, *parts
+
+
+def gather(
+    path: Path, format: str, *, encoding: str, context: int | None, folder: Path, judged: bool = True
+) -> Gathered:
+    """Pass over `path`, leaving the columns in `folder`. DatasetError for a file that cannot be read as a whole."""
+    make = f"{__name__}:{GatherWork.__name__}"
+    results = over_rows(rows(path), make, path, format, encoding, context, folder, judged)
+    found = Gathered.nothing(encoding, context)
+    for count, pairs, schema, task, tokens, diversity, checks in results:
+        found.rows += count
+        found.pairs = found.pairs or pairs
+        found.schema.merge(schema)
+        found.task.merge(task)
+        found.tokens.merge(tokens)
+        found.diversity.merge(diversity)
+        for name, state in checks.items():
+            found.checks[name].merge(state)
+    return found
