@@ -30,7 +30,7 @@ from tuneport.data.records import (
     Record,
     Tool,
 )
-from tuneport.errors import ConfigError
+from tuneport.errors import ConfigError, DatasetError, DatasetProblem
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -262,13 +262,48 @@ def approximation(record: Record) -> Approximation | None:
 def count_dataset(
     path: Path | str, encoding: str = "o200k_base", *, format: str | None = None, context: int | None = None
 ) -> TokenCounts:
-    """Count a file, streaming. With `context`, longer examples count as cut to it, as OpenAI trains on them."""
-    from tuneport.data.reading import read_records
+    """Count a file, streaming, in as many processes as pay. With `context`, longer examples count as cut to it, as
+    OpenAI trains on them. DatasetError with all that is wrong with the file."""
+    from tuneport.data.parallel import over_rows
+    from tuneport.data.reading import MAX_PROBLEMS, detect, rows
 
+    path = Path(path)
     counter = TokenCounter(encoding, context=context)
-    for line, record in read_records(path, format):
-        counter.add(line, record)
+    problems: list[DatasetProblem] = []
+    count = 0
+    make = f"{__name__}:{CountWork.__name__}"
+    for state, found, more in over_rows(rows(path), make, path, format or detect(path).format, encoding):
+        counter.merge(state)
+        problems, count = problems + found, count + more
+    if problems:
+        first = sorted(problems, key=lambda problem: problem.line or 0)[:MAX_PROBLEMS]
+        raise DatasetError(first, count=count)
     return counter.counts()
+
+
+class CountWork:
+    """A worker of `parallel.over_rows`: the state of its counter, the first problems, and how many there are."""
+
+    def __init__(self, path: Path, format: str, encoding: str, worker: int) -> None:
+        from tuneport.data.formats import load_format
+
+        self._path, self._format = path, load_format(format)
+        self._counter = TokenCounter(encoding)
+        self._problems: list[DatasetProblem] = []
+        self._count = 0
+
+    def add(self, rows: list[tuple[int, bytes]]) -> None:
+        from tuneport.data.reading import MAX_PROBLEMS, read_row
+
+        for line, raw in rows:
+            found = read_row(self._path, line, raw, self._format)
+            if found.record is not None:
+                self._counter.add(line, found.record)
+            self._count += len(found.problems)
+            self._problems += found.problems[: MAX_PROBLEMS - len(self._problems)]
+
+    def result(self) -> tuple[Any, list[DatasetProblem], int]:
+        return self._counter.state(), self._problems, self._count
 
 
 def tools_as_text(tools: Iterable[Tool]) -> str:

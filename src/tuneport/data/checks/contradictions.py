@@ -7,8 +7,8 @@ from difflib import SequenceMatcher
 
 import numpy as np
 
+from tuneport.data.checks.alike import MOST_COMPARED, Lookup, repeated
 from tuneport.data.checks.columns import Columns
-from tuneport.data.checks.duplicates import Lookup, repeated
 from tuneport.data.checks.finding import MAX_EVIDENCE, Example, Finding, Verdict, excerpt, records
 from tuneport.data.checks.hits import Hits
 from tuneport.data.checks.sketch import agreement, candidates
@@ -16,7 +16,6 @@ from tuneport.data.text import normalised
 
 ALIKE = 0.35
 """Estimated similarity of two inputs from which on they are looked at: one word of six changed, in pairs of words."""
-MOST_COMPARED = 20_000
 MOST_WORDS_CHANGED = 4
 TYPO = 0.7  # similarity of two spellings of a word, by difflib's ratio
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tuneport.data.records import Record
 from tuneport.data.text import prompt_and_input, split_answer, written_out
+
+if TYPE_CHECKING:
+    from tuneport.data.checks.hits import Hits
 
 MAX_EVIDENCE = 10
 EXCERPT = 120  # characters
@@ -75,6 +78,8 @@ class Check(Protocol):
     Each worker process has its own, which is handed some of the examples, each once. Then the parent's `merge`s the
     others' `state`, in any order, and says what it found.
     """
+
+    hits: Hits
 
     def add(self, example: Example) -> None: ...
 

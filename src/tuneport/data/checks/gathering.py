@@ -41,7 +41,7 @@ class Gathered:
 
 
 class GatherWork:
-    """A worker of `parallel.over_rows`. `judged` is False for a held-out file, of which only columns are needed."""
+    """A worker of `parallel.over_rows`. `judged` is False where columns and task are all that is wanted."""
 
     def __init__(
         self, path: Path, format: str, encoding: str, context: int | None, folder: Path, judged: bool, worker: int
@@ -61,10 +61,10 @@ class GatherWork:
                 continue
             example = Example.of(line, row.record)
             self._columns.add(example)
+            found.task.add(example.answer)
+            found.pairs = found.pairs or isinstance(row.record, Preference)
             if not self._judged:
                 continue
-            found.pairs = found.pairs or isinstance(row.record, Preference)
-            found.task.add(example.answer)
             found.tokens.add(line, row.record)
             found.diversity.add(example)
             for check in self._checks:

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from tuneport.data.checks.alike import MOST_COMPARED, WORTH_A_LOOK, Lookup
 from tuneport.data.checks.columns import Columns
-from tuneport.data.checks.duplicates import WORTH_A_LOOK, Lookup
 from tuneport.data.checks.finding import MAX_EVIDENCE, Finding, Verdict, excerpt, records
 from tuneport.data.checks.hits import Hits
 from tuneport.data.checks.sketch import SIMILAR, agreement, candidates, similarity, word_pairs
 from tuneport.data.text import normalised
 
 MIN_SHARE = 0.05  # of all rows; the reference card says to hold out 10 to 20 %
-MOST_COMPARED = 20_000
 
 
 class HoldOut:

@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tuneport.data.checks.alike import repeated
 from tuneport.data.checks.classes import balance
 from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.contradictions import Contradictions
-from tuneport.data.checks.duplicates import Duplicates, repeated
+from tuneport.data.checks.duplicates import Duplicates
 from tuneport.data.checks.enough import enough
 from tuneport.data.checks.finding import Finding, Verdict
 from tuneport.data.checks.gathering import gather
