@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from tuneport.data.checks.kinds import KINDS, named
 from tuneport.data.checks.report import CheckReport, check
 from tuneport.data.reading import rows
 from tuneport.data.writing import aside, publish
@@ -64,9 +65,9 @@ def clean(
     path, output = Path(path), Path(output)
     if output.resolve() == path.resolve():
         raise ConfigError(f"the output {output} is the input; name another, so that the original stays")
+    kinds = _kinds(drop, keep)
     report = check(path, format=format, validation=validation, task=task)
-    kinds = _kinds(drop, keep, report)
-    reasons = _reasons(report, kinds)
+    reasons = _reasons(report, kinds & set(report.flagged))
     log = output.with_name(output.name + ".log.jsonl")
     why: Counter[str] = Counter()
     written = count = 0
@@ -91,17 +92,14 @@ def clean(
     return CleanReport(path, output, log, count, written, removed, 0, dict(why.most_common()))
 
 
-def _kinds(drop: Iterable[str], keep: Iterable[str], report: CheckReport) -> set[str]:
-    drop, keep = list(drop), list(keep)
-    known = {kind for name, hits in report.hits.items() for kind in [name, *(f"{name}.{each}" for each in hits.kinds)]}
-    for kind in [*drop, *keep]:
-        if kind not in known:
-            raise ConfigError(f"the kind {kind!r} is not known; known: {', '.join(sorted(known))}")
-    return {kind for kind in report.flagged if (kind in DROPPED or _named(kind, drop)) and not _named(kind, keep)}
-
-
-def _named(kind: str, names: list[str]) -> bool:
-    return kind in names or kind.partition(".")[0] in names
+def _kinds(drop: Iterable[str], keep: Iterable[str]) -> set[str]:
+    dropped, kept = set(DROPPED), set[str]()
+    for names, kinds in ((drop, dropped), (keep, kept)):
+        for name in names:
+            if not named(name):
+                raise ConfigError(f"the kind {name!r} is not known; known: {', '.join(sorted(KINDS))}")
+            kinds |= named(name)
+    return dropped - kept
 
 
 def _reasons(report: CheckReport, kinds: set[str]) -> dict[int, list[dict[str, Any]]]:

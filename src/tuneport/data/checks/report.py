@@ -45,6 +45,7 @@ class CheckReport:
     classes: dict[str, int] | None
     tokens: TokenCounts
     flagged: Mapping[str, Sequence[int]]
+    hits: Mapping[str, Hits]
 
     @property
     def ok(self) -> bool:
@@ -138,6 +139,7 @@ def check(
             for kind, lines in each.lines.items()
             if lines
         },
+        hits=hits,
     )
 
 
