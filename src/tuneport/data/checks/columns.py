@@ -19,7 +19,7 @@ from tuneport.errors import StorageError
 
 BINS = 48
 KEYS = ("context", "question", "answer", "record")
-"""64 bits for the input with its system prompt, without it, for the answer, and for all that makes a record."""
+"""64 bits for the input with its system prompt and tools, for the input alone, for the answer, and for all of it."""
 
 _FLUSH_ROWS = 1024
 _SYSTEM_PROMPTS = 1000  # kept normalised; a dataset has few
@@ -43,11 +43,11 @@ class ColumnWriter:
             normalised(example.question),
             normalised(example.answer),
         )
-        rest = rest_of_record(example)
+        tools, rest = tools_of(example), rest_of_record(example)
         self._lines.append(example.line)
         self._keys.append(
             (
-                key_of_normalised(system, question) if question else 0,
+                key_of_normalised(system, question, tools) if question else 0,
                 key_of_normalised(question) if question else 0,
                 key_of_normalised(answer),
                 key_of_normalised(system, question, answer, rest),
@@ -124,13 +124,15 @@ class Columns:
         return np.concatenate(parts) if parts else np.empty(0, kind)
 
 
+def tools_of(example: Example) -> str:
+    """The names of the tools at hand."""
+    return normalised(" ".join(tool.name for tool in example.record.tools)) if example.record.tools else ""
+
+
 def rest_of_record(example: Example) -> str:
     """What tells records apart besides input and answer: the tools at hand, and the rejected answer."""
-    record = example.record
-    names = " ".join(tool.name for tool in record.tools)
-    if isinstance(record, Preference):
-        names = f"{names} {written_out(record.rejected)}"
-    return normalised(names) if names else ""
+    tools, record = tools_of(example), example.record
+    return f"{tools} {normalised(written_out(record.rejected))}" if isinstance(record, Preference) else tools
 
 
 def _no_space(folder: Path, error: OSError) -> StorageError:

@@ -8,15 +8,17 @@ from difflib import SequenceMatcher
 import numpy as np
 
 from tuneport.data.checks.alike import MOST_COMPARED, Lookup, repeated
-from tuneport.data.checks.columns import Columns
+from tuneport.data.checks.columns import Columns, tools_of
 from tuneport.data.checks.finding import MAX_EVIDENCE, Example, Finding, Verdict, excerpt, records
 from tuneport.data.checks.hits import Hits
-from tuneport.data.checks.sketch import agreement, candidates
+from tuneport.data.checks.sketch import agreement, candidates, similarity, word_pairs
 from tuneport.data.text import normalised
 
 ALIKE = 0.35
 """Estimated similarity of two inputs from which on they are looked at: one word of six changed, in pairs of words."""
 MOST_WORDS_CHANGED = 4
+SAME_INPUT = 0.8
+OTHER_ANSWER = 0.4  # similarity of two answers, below which they are not the same thing in other words
 TYPO = 0.7  # similarity of two spellings of a word, by difflib's ratio
 
 # Words that may come, go or change without the meaning of a request changing. No negations, no numbers.
@@ -30,12 +32,16 @@ _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 class Contradictions:
-    """Inputs are the same with case, space and their system prompt counted as the text that they are; they are nearly
-    the same if they differ by typing errors and words without weight."""
+    """Inputs are the same with case and space aside, where system prompt and tools are the same, too.
 
-    def __init__(self, columns: Columns, lookup: Lookup, task: str) -> None:
+    They are nearly the same if they differ by typing errors and words without weight alone, or if they are SAME_INPUT
+    alike, differ in no number and no name, and their answers have little in common. The latter is no sign where
+    `templated` inputs share most of their words by design.
+    """
+
+    def __init__(self, columns: Columns, lookup: Lookup, task: str, *, templated: bool) -> None:
         self.hits = Hits()
-        self._task = task
+        self._task, self._templated = task, templated
         self._inputs = 0
         if len(columns):
             self._exact(columns, lookup)
@@ -69,7 +75,9 @@ class Contradictions:
             if line in flagged or line not in shown or beside not in shown:
                 continue
             first, again = shown[beside], shown[line]
-            if first.system == again.system and same_request(first.question, again.question) and _differ(first, again):
+            if first.system != again.system or tools_of(first) != tools_of(again) or not _differ(first, again):
+                continue
+            if same_request(first.question, again.question) or (not self._templated and _reworded(first, again)):
                 flagged.add(line)
                 self.hits.add("near", line, _side_by_side(first, again), beside=(beside,))
 
@@ -105,6 +113,16 @@ def same_request(one: str, other: str) -> bool:
         if not all(_misspelt(before, after) for before, after in zip(gone, come, strict=True)):
             return False
     return True
+
+
+def _reworded(one: Example, other: Example) -> bool:
+    first, second = _WORD.findall(one.question), _WORD.findall(other.question)
+    changed = [word for word in {*first} ^ {*second} if word.casefold() not in _WEIGHTLESS]
+    if any(word[0].isupper() or any(map(str.isdigit, word)) for word in changed):
+        return False
+    if similarity(word_pairs(normalised(one.question)), word_pairs(normalised(other.question))) < SAME_INPUT:
+        return False
+    return similarity(word_pairs(normalised(one.answer)), word_pairs(normalised(other.answer))) < OTHER_ANSWER
 
 
 def _misspelt(one: str, other: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,6 +19,7 @@ SAMPLED = 5_000  # inputs that are clustered: those of the smallest hashes, so t
 CHARACTERS = 1_000  # of an input that are looked at
 MIN_DISTINCT = 0.5  # share of the inputs
 MAX_ALIKE = 0.5  # mean similarity of two inputs drawn at random
+TEMPLATED = 0.2  # from which mean similarity on inputs are made from a template
 MAX_SHARE = 0.8  # of one topic
 MIN_ROWS = 20  # fewer say nothing about topics
 MOST_TOPICS = 12
@@ -57,6 +59,12 @@ class Diversity:
         for negative, line, text in drawn:
             self._offer(-negative, line, text)
 
+    @cached_property
+    def alike(self) -> float:
+        """The mean similarity of two inputs drawn at random: high where they are made from one template."""
+        texts = [text for _, _, text in sorted(self._drawn)]
+        return _mean_similarity(texts) if len(texts) > 1 else 0.0
+
     def finding(self, distinct: float, languages: dict[str, float]) -> Finding:
         """`distinct` is the share of inputs that are there once or for the first time."""
         drawn = sorted(self._drawn, key=lambda entry: entry[1])
@@ -66,7 +74,7 @@ class Diversity:
             verdict = Verdict.FAIL if self._rows > 1 else Verdict.PASS
             fix = "vary the inputs: a model learns from what differs" if self._rows > 1 else ""
             return Finding("diversity", verdict, "every input is the same", fix=fix, count=self._rows, details=details)
-        details["alike"] = alike = round(_mean_similarity(texts), 3)
+        details["alike"] = alike = round(self.alike, 3)
         message = f"{distinct:.0%} of the inputs differ, two at random are {alike:.0%} alike"
         clusters, hint = _clusters(texts, [line for _, line, _ in drawn])
         details["clusters"] = clusters

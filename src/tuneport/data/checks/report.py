@@ -13,6 +13,7 @@ from tuneport.data.checks.alike import repeated
 from tuneport.data.checks.classes import balance
 from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.contradictions import Contradictions
+from tuneport.data.checks.diversity import TEMPLATED
 from tuneport.data.checks.duplicates import Duplicates
 from tuneport.data.checks.enough import enough
 from tuneport.data.checks.finding import Finding, Verdict
@@ -103,7 +104,8 @@ def check(
             held_out = _held_out(Path(validation), Path(temporary) / "validation", encoding)
         guess = found.task
         duplicates = Duplicates(columns, lookup)
-        contradictions = Contradictions(columns, lookup, task or guess.name)
+        templated = found.diversity.alike > TEMPLATED
+        contradictions = Contradictions(columns, lookup, task or guess.name, templated=templated)
         hold_out = HoldOut(path, columns, lookup, held_out)
         repeats = len(repeated(columns.key("question"), columns.lines)[0])
     lengths = Lengths(found.tokens)
