@@ -1,0 +1,130 @@
+"""What the checks find of planted defects, and what they flag for nothing.
+
+    python benchmarks/checks.py [--shared FOLDER] [--beds NAME ...] [--variants] [--json]
+
+Each bed is a file of about 1,500 rows with 200 defects of each of its kinds, planted by code that shares nothing with
+the checks (`tests/data/planted/`). False alarms are counted on the rows of the same file that hold no defect, and on
+files that hold none at all: the shared datasets, where they are at hand, less the lines in
+`tests/data/planted/judgements.py`, and composed ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # for tests.data.planted, which is not installed
+
+from tests.data.planted.base import CLEAN  # noqa: E402
+from tests.data.planted.beds import BEDS  # noqa: E402
+from tests.data.planted.conditions import CLEAN as CLEAN_ROWS  # noqa: E402
+from tests.data.planted.conditions import conditions  # noqa: E402
+from tests.data.planted.measuring import Tally, alarms, measure, write  # noqa: E402
+from tuneport import check  # noqa: E402
+
+SHARED = Path(os.environ.get("TUNEPORT_SHARED", ROOT / "shared")) / "data"
+
+
+def planted(names: Iterable[str], folder: Path, shared: Path | None) -> dict[str, Tally]:
+    """One tally a kind, over all beds that have it."""
+    kinds: dict[str, Tally] = {}
+    for name in names:
+        for tally in measure(BEDS[name](shared), folder, shared):
+            if tally.kind in kinds:
+                kinds[tally.kind].add(tally)
+            else:
+                kinds[tally.kind] = tally
+    return kinds
+
+
+def clean(folder: Path, shared: Path | None) -> dict[str, tuple[int, dict[str, list[int]]]]:
+    """By file: its rows, and the lines flagged by kind."""
+    paths = [shared / name for name in CLEAN] if shared else []
+    for name, make in CLEAN_ROWS.items():
+        paths.append(write(folder / f"composed {name}.jsonl", make()))
+    return {path.name: alarms(path) for path in paths}
+
+
+def verdicts(folder: Path) -> dict[str, dict[str, object]]:
+    """By condition of a whole file: the verdicts on the bad and the good file, and whether both are right."""
+    made: dict[str, dict[str, object]] = {}
+    for condition in conditions():
+        got = []
+        for rows, held_out in zip((condition.bad, condition.good), condition.validation, strict=True):
+            options = dict(condition.options)
+            if held_out is not None:
+                options["validation"] = write(folder / "validation.jsonl", held_out())
+            report = check(write(folder / "rows.jsonl", rows()), **options)
+            got.append(str(report.finding(condition.finding).verdict))
+        right = got[0] in condition.bad_verdicts and got[1] in condition.good_verdicts
+        made[condition.name] = {"check": condition.finding, "bad": got[0], "good": got[1], "right": right}
+    return made
+
+
+def print_tallies(kinds: dict[str, Tally], per_thousand: dict[str, float], variants: bool) -> None:
+    print(f"{'kind':32}{'planted':>8}{'found':>7}{'recall':>8}{'false alarms':>18}{'clean files':>14}")
+    for kind, tally in kinds.items():
+        false = f"{len(tally.false)} of {tally.untouched:,}"
+        shown = per_thousand.get("personal" if kind.startswith("personal.") else kind, 0.0)
+        line = f"{kind:32}{tally.planted:8}{tally.found:7}{tally.recall:8.1%}{false:>18}{shown:10.2f} ‰"
+        fired = [f"{name} {count}" for name, count in tally.fired.most_common(3) if name != kind]
+        print(line + (f"  as {', '.join(fired)}" if fired else ""))
+        for name, (count, found) in sorted(tally.variants.items()) if variants and len(tally.variants) > 1 else ():
+            note = "  (judgement, not counted)" if name in tally.lenient else ""
+            print(f"    {name:28}{count:8}{found:7}{found / count:8.1%}{note}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=SHARED, help="the folder of the shared datasets")
+    parser.add_argument("--beds", nargs="+", choices=list(BEDS), default=list(BEDS), help="default: all")
+    parser.add_argument("--variants", action="store_true", help="show each variant of a defect")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of the tables")
+    arguments = parser.parse_args()
+    shared = arguments.shared if arguments.shared.is_dir() else None
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="tuneport-benchmark-") as temporary:
+        folder = Path(temporary)
+        kinds = planted(arguments.beds, folder, shared)
+        files = clean(folder, shared)
+        states = verdicts(folder)
+    seconds = time.perf_counter() - started
+    rows = sum(count for count, _ in files.values())
+    flagged: dict[str, int] = {}
+    for _, found in files.values():
+        personal = {line for kind, lines in found.items() if kind.startswith("personal.") for line in lines}
+        for kind, lines in {**found, **({"personal": sorted(personal)} if personal else {})}.items():
+            flagged[kind] = flagged.get(kind, 0) + len(lines)
+    per_thousand = {kind: 1_000 * count / rows for kind, count in flagged.items()}
+    if arguments.json:
+        document = {
+            "kinds": [tally.as_dict() for tally in kinds.values()],
+            "clean_rows": rows,
+            "false_alarms_per_1000_clean_rows": per_thousand,
+            "clean_files": {name: {"rows": count, "flagged": found} for name, (count, found) in files.items()},
+            "conditions": states,
+            "seconds": round(seconds, 1),
+        }
+        print(json.dumps(document, indent=2))
+        return
+    print_tallies(kinds, per_thousand, arguments.variants)
+    print(f"\nclean files, {rows:,} rows{'' if shared else ' (no shared datasets at hand)'}")
+    for name, (count, found) in files.items():
+        lines = {line for flagged_lines in found.values() for line in flagged_lines}
+        told = ", ".join(f"{kind} {len(flagged_lines)}" for kind, flagged_lines in found.items()) or "nothing flagged"
+        print(f"  {name:44}{count:6,} rows {len(lines) / count:7.2%}  {told}")
+    print("\nconditions of a whole file: verdict where it holds, and where it does not")
+    for name, state in states.items():
+        print(f"  {name:36}{state['check']:12}{state['bad']:>6}{state['good']:>6}{'' if state['right'] else '  WRONG'}")
+    print(f"\n{seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

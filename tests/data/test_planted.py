@@ -1,0 +1,200 @@
+"""The checks against planted defects: what they find and what they leave alone. `benchmarks/checks.py` prints it all."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+import tuneport
+from tests.conftest import SHARED
+from tests.data.planted import answers, copies, identities, refusals
+from tests.data.planted.base import CLEAN, composed
+from tests.data.planted.beds import BEDS
+from tests.data.planted.conditions import CLEAN as CLEAN_ROWS
+from tests.data.planted.conditions import Condition, conditions
+from tests.data.planted.judgements import JUDGED
+from tests.data.planted.measuring import alarms, run, tallies, write
+from tests.data.planted.planting import answer
+from tuneport.data.checks.report import CheckReport
+
+RECALL, FALSE_ALARMS = 0.9, 0.01
+
+needs_lines = pytest.mark.skipif(
+    not hasattr(CheckReport, "flagged"), reason="reports do not list all flagged lines yet"
+)
+
+
+def shared() -> Path | None:
+    return SHARED / "data" if (SHARED / "data").is_dir() else None
+
+
+@needs_lines
+@pytest.mark.parametrize("name", BEDS)
+def test_planted_defects_are_found_and_clean_rows_left_alone(name: str, tmp_path: Path) -> None:
+    bed = BEDS[name](shared())
+    report = run(bed, tmp_path)
+    for tally in tallies(bed, report.flagged, shared()):
+        told = json.dumps(tally.as_dict(), indent=1)
+        assert tally.recall >= RECALL, f"missed lines {tally.missed[:10]} of {told}"
+        assert tally.false_alarms <= FALSE_ALARMS, f"flagged lines {tally.false[:10]} for nothing: {told}"
+
+
+@needs_lines
+def test_each_kind_of_personal_data_and_each_similarity_is_found(tmp_path: Path) -> None:
+    for name in ("personal", "near_duplicates"):
+        bed = BEDS[name](shared())
+        for tally in tallies(bed, run(bed, tmp_path).flagged, shared()):
+            for variant, (planted, found) in tally.variants.items():
+                assert variant in tally.lenient or found / planted >= RECALL, f"{tally.kind}, {variant}: {found}"
+
+
+@needs_lines
+@pytest.mark.parametrize("name", CLEAN)
+def test_clean_shared_files_are_left_alone(name: str, shared_data: Path) -> None:
+    rows, found = alarms(shared_data / name)
+    flagged = {line for lines in found.values() for line in lines}
+    assert len(flagged) <= FALSE_ALARMS * rows, found
+
+
+@needs_lines
+@pytest.mark.parametrize("name", CLEAN_ROWS)
+def test_clean_composed_files_are_left_alone(name: str, tmp_path: Path) -> None:
+    rows, found = alarms(write(tmp_path / "clean.jsonl", CLEAN_ROWS[name]()))
+    flagged = {line for lines in found.values() for line in lines}
+    assert len(flagged) <= FALSE_ALARMS * rows, found
+
+
+@needs_lines
+@pytest.mark.parametrize("condition", conditions(), ids=lambda condition: condition.name)
+def test_the_condition_of_a_file_changes_its_verdict(condition: Condition, tmp_path: Path) -> None:
+    sides = ((condition.bad, condition.bad_verdicts), (condition.good, condition.good_verdicts))
+    for (rows, verdicts), held_out in zip(sides, condition.validation, strict=True):
+        options = dict(condition.options)
+        if held_out is not None:
+            options["validation"] = write(tmp_path / "validation.jsonl", held_out())
+        finding = tuneport.check(write(tmp_path / "rows.jsonl", rows()), **options).finding(condition.finding)
+        assert finding.verdict in verdicts, finding.message
+
+
+def test_a_judgement_names_a_row_and_a_reason(shared_data: Path) -> None:
+    for name, kinds in JUDGED.items():
+        text = (shared_data / name).read_text(encoding="utf-8")
+        rows = len(json.loads(text)) if name.endswith(".json") else len(text.splitlines())
+        for lines in kinds.values():
+            assert all(1 <= line <= rows and reason for line, reason in lines.items())
+
+
+# The bench itself: what is planted is what it says.
+
+
+def test_beds_are_the_same_each_time_and_plant_enough() -> None:
+    planted: Counter[str] = Counter()
+    for grow in BEDS.values():
+        bed = grow(None)
+        again = grow(None)
+        assert (bed.rows, bed.plants) == (again.rows, again.plants)
+        planted.update(plant.kind.split(".")[0] if "personal" in plant.kind else plant.kind for plant in bed.plants)
+        for line, original in bed.originals.items():
+            assert bed.rows[line - 1] != original or dict(bed_variants(bed))[line] == "as it is"
+    assert min(planted.values()) >= 200 and len(planted) == 21, planted
+
+
+def bed_variants(bed) -> list[tuple[int, str]]:
+    return [(line, plant.variant) for plant in bed.plants for line in plant.lines]
+
+
+def originals(name: str, kind: str) -> list[tuple[str, dict, dict]]:
+    """Variant, clean row and planted row of each defect that was planted in place or beside."""
+    bed = BEDS[name](None)
+    found = []
+    for plant in bed.planted(kind):
+        for line in plant.lines:
+            if line in bed.originals:
+                found.append((plant.variant, bed.originals[line], bed.rows[line - 1]))
+    return found
+
+
+def test_near_copies_have_the_similarity_that_they_are_named_for() -> None:
+    counts: Counter[str] = Counter()
+    for variant, clean, planted in originals("near_duplicates", "duplicates.near"):
+        low, high = copies.BANDS[variant]
+        texts = [[message["content"] for message in row["messages"]] for row in (clean, planted)]
+        for one, other in [*zip(*texts, strict=True), ("\n".join(texts[0]), "\n".join(texts[1]))]:
+            assert low <= copies.similarity(one, other) < high
+        counts[variant] += 1
+    assert min(counts.values()) >= 100 and len(counts) == 3, counts
+
+
+def test_other_rows_are_no_near_copies() -> None:
+    """Among the rows beside the planted ones, no two whole texts are alike: a near duplicate there is a false alarm."""
+    texts = [" ".join(message["content"] for message in row["messages"]) for row in composed(400, 11)]
+    pairs = [copies.pairs(text) for text in texts]
+    alike = [len(a & b) / len(a | b) for i, a in enumerate(pairs) for b in pairs[:i]]
+    assert max(alike) < 0.7
+
+
+def test_mojibake_comes_from_a_real_round_trip() -> None:
+    repaired = Counter()
+    for variant, clean, planted in originals("characters", "answers.mojibake"):
+        text = answer(planted)
+        if variant in ("cp1252", "latin-1"):
+            assert text.encode(variant).decode("utf-8").startswith(answer(clean))
+        if variant == "twice":
+            assert text.encode("cp1252").decode("utf-8").encode("cp1252").decode("utf-8").startswith(answer(clean))
+        if variant == "replaced":
+            assert "\ufffd" in text
+        repaired[variant] += 1
+    assert len(repaired) == 6
+
+
+def test_truncated_answers_are_beginnings_within_a_sentence() -> None:
+    for _, clean, planted in originals("nothing_and_cut", "answers.truncated"):
+        text, whole = answer(planted), answer(clean)
+        assert whole.startswith(text) and len(text) < len(whole) and text[-1] not in ".!?"
+
+
+def test_refusals_have_many_wordings_in_several_languages() -> None:
+    assert len(set(refusals.wordings())) >= 40 and len(refusals.REFUSALS) >= 5
+    used = {answer(planted)[:25] for _, _, planted in originals("said_badly", "answers.refusal")}
+    assert len(used) >= 40
+
+
+def test_overlong_answers_are_far_longer_than_any_other() -> None:
+    bed = BEDS["overlong"](None)
+    usual = max(len(answer(row)) for line, row in enumerate(bed.rows, 1) if line not in bed.lines())
+    assert all(len(answer(row)) > 4 * usual for row in (bed.rows[line - 1] for line in bed.lines()))
+
+
+def test_contradictions_share_the_question_and_not_the_answer() -> None:
+    for _, clean, planted in originals("contradictions", "contradictions.exact"):
+        assert clean["messages"][:-1] == planted["messages"][:-1]
+        assert copies.similarity(answer(clean), answer(planted)) < 0.4
+    for variant, clean, planted in originals("contradictions", "contradictions.near"):
+        low, high = copies.BANDS[variant]
+        assert low <= copies.similarity(clean["messages"][0]["content"], planted["messages"][0]["content"]) < high
+        assert copies.similarity(answer(clean), answer(planted)) < 0.4
+
+
+@pytest.mark.parametrize("length", [15, 16])
+def test_cards_and_accounts_have_valid_check_digits(length: int) -> None:
+    """By the other direction of the rules: the sum with the check digit is a multiple of 10, the remainder is 1."""
+    rng = Random(length)
+    for _ in range(50):
+        digits = [int(sign) for sign in identities.card(rng) if sign.isdigit()]
+        doubled = [sum(divmod(2 * digit, 10)) if at % 2 else digit for at, digit in enumerate(reversed(digits))]
+        assert sum(doubled) % 10 == 0
+        account = identities.iban(rng).replace(" ", "")
+        assert int("".join(str(int(sign, 36)) for sign in account[4:] + account[:4])) % 97 == 1
+
+
+@pytest.mark.parametrize("spoil", [answers.truncated, answers.repeated, answers.other_language])
+def test_spoiling_never_touches_the_question(spoil: Callable) -> None:
+    for row in composed(40, 60):
+        before = json.dumps(row["messages"][:-1])
+        spoiled = spoil(row, Random(1))
+        assert spoiled is None or json.dumps(spoiled[1]["messages"][:-1]) == before
