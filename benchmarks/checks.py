@@ -73,7 +73,11 @@ def print_tallies(kinds: dict[str, Tally], per_thousand: dict[str, float], varia
     for kind, tally in kinds.items():
         false = f"{len(tally.false)} of {tally.untouched:,}"
         shown = per_thousand.get("personal" if kind.startswith("personal.") else kind, 0.0)
-        line = f"{kind:32}{tally.planted:8}{tally.found:7}{tally.recall:8.1%}{false:>18}{shown:10.2f} ‰"
+        planted, found, note = tally.planted, tally.found, ""
+        if not planted:  # every variant is a judgement: shown, and not tested
+            planted, found = (sum(counts) for counts in zip(*tally.variants.values(), strict=True))
+            note = "  (judgement, not counted)"
+        line = f"{kind:32}{planted:8}{found:7}{found / planted:8.1%}{false:>18}{shown:10.2f} ‰{note}"
         fired = [f"{name} {count}" for name, count in tally.fired.most_common(3) if name != kind]
         print(line + (f"  as {', '.join(fired)}" if fired else ""))
         for name, (count, found) in sorted(tally.variants.items()) if variants and len(tally.variants) > 1 else ():

@@ -1,10 +1,11 @@
-"""The checks against planted defects: what they find and what they leave alone. `benchmarks/checks.py` prints it all."""
+"""The checks against planted defects: what they find and leave alone. `benchmarks/checks.py` prints it all."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -17,9 +18,9 @@ from tests.data.planted.base import CLEAN, composed
 from tests.data.planted.beds import BEDS
 from tests.data.planted.conditions import CLEAN as CLEAN_ROWS
 from tests.data.planted.conditions import Condition, conditions
-from tests.data.planted.judgements import JUDGED
+from tests.data.planted.judgements import JUDGED, judged_lines
 from tests.data.planted.measuring import alarms, run, tallies, write
-from tests.data.planted.planting import answer
+from tests.data.planted.planting import Bed, answer
 from tuneport.data.checks.report import CheckReport
 
 RECALL, FALSE_ALARMS = 0.9, 0.01
@@ -81,36 +82,52 @@ def test_the_condition_of_a_file_changes_its_verdict(condition: Condition, tmp_p
         assert finding.verdict in verdicts, finding.message
 
 
-def test_a_judgement_names_a_row_and_a_reason(shared_data: Path) -> None:
+def test_a_judgement_names_rows_that_exist(shared_data: Path) -> None:
     for name, kinds in JUDGED.items():
         text = (shared_data / name).read_text(encoding="utf-8")
         rows = len(json.loads(text)) if name.endswith(".json") else len(text.splitlines())
-        for lines in kinds.values():
-            assert all(1 <= line <= rows and reason for line, reason in lines.items())
+        for kind in kinds:
+            assert judged_lines(name, kind) <= set(range(1, rows + 1))
 
 
 # The bench itself: what is planted is what it says.
 
 
-def test_beds_are_the_same_each_time_and_plant_enough() -> None:
+@cache
+def composed_bed(name: str) -> Bed:
+    """The bed without shared data. Not to be changed."""
+    return BEDS[name](None)
+
+
+def test_enough_of_each_kind_is_planted_and_every_planted_row_is_changed() -> None:
     planted: Counter[str] = Counter()
-    for grow in BEDS.values():
-        bed = grow(None)
-        again = grow(None)
-        assert (bed.rows, bed.plants) == (again.rows, again.plants)
-        planted.update(plant.kind.split(".")[0] if "personal" in plant.kind else plant.kind for plant in bed.plants)
+    for bed in map(composed_bed, BEDS):
+        planted.update("personal" if plant.kind.startswith("personal") else plant.kind for plant in bed.plants)
+        variants = {line: plant.variant for plant in bed.plants for line in plant.lines}
         for line, original in bed.originals.items():
-            assert bed.rows[line - 1] != original or dict(bed_variants(bed))[line] == "as it is"
-    assert min(planted.values()) >= 200 and len(planted) == 21, planted
+            assert bed.rows[line - 1] != original or variants[line] == "as it is"
+    assert min(planted.values()) >= 200 and len(planted) == 24, planted
 
 
-def bed_variants(bed) -> list[tuple[int, str]]:
-    return [(line, plant.variant) for plant in bed.plants for line in plant.lines]
+@pytest.mark.parametrize("name", ["json_answers", "personal", "contradictions"])
+def test_a_bed_is_the_same_each_time(name: str) -> None:
+    one, other = composed_bed(name), BEDS[name](None)
+    assert (one.rows, one.plants) == (other.rows, other.plants)
+
+
+@pytest.mark.parametrize("name", ["nothing_and_cut", "personal", "exact_duplicates"])
+def test_measuring_tells_a_perfect_report_from_a_useless_one(name: str) -> None:
+    bed = composed_bed(name)
+    perfect = {kind: [plant.lines[0] for plant in bed.planted(kind)] for kind in bed.kinds}
+    assert all((tally.recall, tally.false_alarms) == (1, 0) for tally in tallies(bed, perfect, None))
+    assert all((tally.found, tally.false_alarms) == (0, 0) for tally in tallies(bed, {}, None))
+    all_lines = {kind: range(1, len(bed.rows) + 1) for kind in bed.kinds}
+    assert all((tally.recall, tally.false_alarms) == (1, 1) for tally in tallies(bed, all_lines, None))
 
 
 def originals(name: str, kind: str) -> list[tuple[str, dict, dict]]:
     """Variant, clean row and planted row of each defect that was planted in place or beside."""
-    bed = BEDS[name](None)
+    bed = composed_bed(name)
     found = []
     for plant in bed.planted(kind):
         for line in plant.lines:
@@ -165,7 +182,7 @@ def test_refusals_have_many_wordings_in_several_languages() -> None:
 
 
 def test_overlong_answers_are_far_longer_than_any_other() -> None:
-    bed = BEDS["overlong"](None)
+    bed = composed_bed("overlong")
     usual = max(len(answer(row)) for line, row in enumerate(bed.rows, 1) if line not in bed.lines())
     assert all(len(answer(row)) > 4 * usual for row in (bed.rows[line - 1] for line in bed.lines()))
 

@@ -51,7 +51,7 @@ def near_constant(count: int) -> Rows:
     rng = Random("near constant")
     return [
         turns(
-            f"Write a friendly reply to ticket {10_000 + index} of {rng.choice(prose.PEOPLE)} about a parcel that is late.",
+            f"Write a friendly reply to ticket {10_000 + index} of {rng.choice(prose.PEOPLE)} about a late parcel.",
             prose.paragraph(rng, rng.randint(2, 5)),
         )
         for index in range(count)

@@ -11,7 +11,7 @@ from typing import Any
 
 import tuneport
 from tests.data.planted.base import QUESTIONS, real_by_line
-from tests.data.planted.judgements import JUDGED
+from tests.data.planted.judgements import JUDGED, judged_lines
 from tests.data.planted.planting import Bed, Row
 
 PERSONAL = "personal."
@@ -19,7 +19,7 @@ PERSONAL = "personal."
 
 @dataclass
 class Tally:
-    """What one kind of defect came to. `untouched` rows hold no defect of any kind; `false` are those flagged anyway."""
+    """What one kind of defect came to. `untouched` rows hold no defect of any kind; `false` are flagged anyway."""
 
     kind: str
     planted: int = 0
@@ -129,8 +129,10 @@ def judged_rows(shared: Path | None) -> dict[str, set[str]]:
     if shared is None:
         return {}
     rows = real_by_line(shared, QUESTIONS)
-    judged = JUDGED.get(QUESTIONS, {})
-    return {kind: {json.dumps(rows[line]) for line in lines if line in rows} for kind, lines in judged.items()}
+    return {
+        kind: {json.dumps(rows[line]) for line in judged_lines(QUESTIONS, kind) if line in rows}
+        for kind in JUDGED.get(QUESTIONS, {})
+    }
 
 
 def _judged(row: Row, kinds: Collection[str], judged: Mapping[str, set[str]]) -> bool:
