@@ -26,8 +26,7 @@ from tests.data.planted.base import CLEAN  # noqa: E402
 from tests.data.planted.beds import BEDS  # noqa: E402
 from tests.data.planted.conditions import CLEAN as CLEAN_ROWS  # noqa: E402
 from tests.data.planted.conditions import conditions  # noqa: E402
-from tests.data.planted.measuring import Tally, alarms, measure, write  # noqa: E402
-from tuneport import check  # noqa: E402
+from tests.data.planted.measuring import Tally, alarms, measure, verdicts, write  # noqa: E402
 
 SHARED = Path(os.environ.get("TUNEPORT_SHARED", ROOT / "shared")) / "data"
 
@@ -52,19 +51,13 @@ def clean(folder: Path, shared: Path | None) -> dict[str, tuple[int, dict[str, l
     return {path.name: alarms(path) for path in paths}
 
 
-def verdicts(folder: Path) -> dict[str, dict[str, object]]:
+def judge(folder: Path) -> dict[str, dict[str, object]]:
     """By condition of a whole file: the verdicts on the bad and the good file, and whether both are right."""
     made: dict[str, dict[str, object]] = {}
     for condition in conditions():
-        got = []
-        for rows, held_out in zip((condition.bad, condition.good), condition.validation, strict=True):
-            options = dict(condition.options)
-            if held_out is not None:
-                options["validation"] = write(folder / "validation.jsonl", held_out())
-            report = check(write(folder / "rows.jsonl", rows()), **options)
-            got.append(str(report.finding(condition.finding).verdict))
-        right = got[0] in condition.bad_verdicts and got[1] in condition.good_verdicts
-        made[condition.name] = {"check": condition.finding, "bad": got[0], "good": got[1], "right": right}
+        bad, good = verdicts(condition, folder)
+        right = bad in condition.bad_verdicts and good in condition.good_verdicts
+        made[condition.name] = {"check": condition.finding, "bad": bad, "good": good, "right": right}
     return made
 
 
@@ -98,7 +91,7 @@ def main() -> None:
         folder = Path(temporary)
         kinds = planted(arguments.beds, folder, shared)
         files = clean(folder, shared)
-        states = verdicts(folder)
+        states = judge(folder)
     seconds = time.perf_counter() - started
     rows = sum(count for count, _ in files.values())
     flagged: dict[str, int] = {}

@@ -11,7 +11,6 @@ from random import Random
 
 import pytest
 
-import tuneport
 from tests.conftest import SHARED
 from tests.data.planted import answers, copies, identities, refusals
 from tests.data.planted.base import CLEAN, composed
@@ -19,7 +18,7 @@ from tests.data.planted.beds import BEDS
 from tests.data.planted.conditions import CLEAN as CLEAN_ROWS
 from tests.data.planted.conditions import Condition, conditions
 from tests.data.planted.judgements import JUDGED, judged_lines
-from tests.data.planted.measuring import alarms, run, tallies, write
+from tests.data.planted.measuring import alarms, run, tallies, verdicts, write
 from tests.data.planted.planting import Bed, answer
 from tuneport.data.checks.report import CheckReport
 
@@ -73,13 +72,8 @@ def test_clean_composed_files_are_left_alone(name: str, tmp_path: Path) -> None:
 @needs_lines
 @pytest.mark.parametrize("condition", conditions(), ids=lambda condition: condition.name)
 def test_the_condition_of_a_file_changes_its_verdict(condition: Condition, tmp_path: Path) -> None:
-    sides = ((condition.bad, condition.bad_verdicts), (condition.good, condition.good_verdicts))
-    for (rows, verdicts), held_out in zip(sides, condition.validation, strict=True):
-        options = dict(condition.options)
-        if held_out is not None:
-            options["validation"] = write(tmp_path / "validation.jsonl", held_out())
-        finding = tuneport.check(write(tmp_path / "rows.jsonl", rows()), **options).finding(condition.finding)
-        assert finding.verdict in verdicts, finding.message
+    bad, good = verdicts(condition, tmp_path)
+    assert bad in condition.bad_verdicts and good in condition.good_verdicts, (bad, good)
 
 
 def test_a_judgement_names_rows_that_exist(shared_data: Path) -> None:

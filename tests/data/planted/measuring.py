@@ -11,6 +11,7 @@ from typing import Any
 
 import tuneport
 from tests.data.planted.base import QUESTIONS, real_by_line
+from tests.data.planted.conditions import Condition
 from tests.data.planted.judgements import JUDGED, judged_lines
 from tests.data.planted.planting import Bed, Row
 
@@ -117,11 +118,20 @@ def measure(bed: Bed, folder: Path, shared: Path | None) -> list[Tally]:
 def alarms(path: Path) -> tuple[int, dict[str, list[int]]]:
     """A clean file's number of rows and, by kind, the lines that are flagged and not judged to be right."""
     report = tuneport.check(path)
-    judged = JUDGED.get(path.name, {})
-    found = {
-        kind: [line for line in lines if line not in judged.get(kind, {})] for kind, lines in report.flagged.items()
-    }
+    found = {kind: sorted(set(lines) - judged_lines(path.name, kind)) for kind, lines in report.flagged.items()}
     return report.rows, {kind: lines for kind, lines in found.items() if lines}
+
+
+def verdicts(condition: Condition, folder: Path) -> tuple[str, str]:
+    """Of the file where the condition holds, and of the one where it does not; `none` where there is no such check."""
+    found = []
+    for rows, held_out in zip((condition.bad, condition.good), condition.validation, strict=True):
+        options = dict(condition.options)
+        if held_out is not None:
+            options["validation"] = write(folder / "validation.jsonl", held_out())
+        report = tuneport.check(write(folder / "rows.jsonl", rows()), **options)
+        found.append(next((str(each.verdict) for each in report.findings if each.check == condition.finding), "none"))
+    return found[0], found[1]
 
 
 def judged_rows(shared: Path | None) -> dict[str, set[str]]:
