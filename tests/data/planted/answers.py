@@ -34,10 +34,10 @@ def empty(row: dict[str, Any], rng: Random) -> Spoiled:
 
 def untrained(row: dict[str, Any], rng: Random) -> Spoiled:
     """No assistant message is in the loss: the record costs and teaches nothing."""
-    for message in row["messages"]:
-        if message["role"] == "assistant":
-            message["weight"] = 0
-    return f"{sum(message['role'] == 'assistant' for message in row['messages'])} answers", row
+    answers = [message for message in row["messages"] if message["role"] == "assistant"]
+    for message in answers:
+        message["weight"] = 0
+    return "one answer" if len(answers) == 1 else "several answers", row
 
 
 def truncated(row: dict[str, Any], rng: Random) -> Spoiled:

@@ -5,6 +5,7 @@ The texts are clean by construction: whole sentences, no markup, no personal dat
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 
@@ -125,7 +126,7 @@ STATEMENTS = (
 
 
 def sentence(pattern: str, rng: Random, subject: str = "", aspect: str = "") -> str:
-    """Fill one pattern; a capitalised slot starts with a capital letter."""
+    """Fill one pattern; a capitalised slot starts with a capital letter, and `a` becomes `an` where it has to."""
     chosen = {
         "subject": subject or rng.choice(SUBJECTS),
         "aspect": aspect or rng.choice(ASPECTS),
@@ -138,7 +139,7 @@ def sentence(pattern: str, rng: Random, subject: str = "", aspect: str = "") -> 
     chosen["verb"], chosen["verb2"] = rng.sample(VERBS, 2)
     chosen["adjective"], chosen["adjective2"] = rng.sample(ADJECTIVES, 2)
     chosen |= {name.capitalize(): text[0].upper() + text[1:] for name, text in chosen.items()}
-    return pattern.format(**chosen)
+    return re.sub(r"\b([Aa]) (?=[aeio]|uneven|honest)", r"\1n ", pattern.format(**chosen))
 
 
 def paragraph(rng: Random, sentences: int, subject: str = "", aspect: str = "") -> str:
