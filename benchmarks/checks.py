@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,21 +27,28 @@ from tests.data.planted.base import CLEAN  # noqa: E402
 from tests.data.planted.beds import BEDS  # noqa: E402
 from tests.data.planted.conditions import CLEAN as CLEAN_ROWS  # noqa: E402
 from tests.data.planted.conditions import conditions  # noqa: E402
-from tests.data.planted.measuring import Tally, alarms, measure, verdicts, write  # noqa: E402
+from tests.data.planted.measuring import Tally, alarms, recognisers, run, tallies, verdicts, write  # noqa: E402
 
 SHARED = Path(os.environ.get("TUNEPORT_SHARED", ROOT / "shared")) / "data"
 
 
-def planted(names: Iterable[str], folder: Path, shared: Path | None) -> dict[str, Tally]:
-    """One tally a kind, over all beds that have it."""
+def planted(
+    names: Iterable[str], folder: Path, shared: Path | None
+) -> tuple[dict[str, Tally], dict[str, Counter[str]]]:
+    """One tally a kind, over all beds that have it; and what each recogniser of personal data flags."""
     kinds: dict[str, Tally] = {}
+    recognised: dict[str, Counter[str]] = {}
     for name in names:
-        for tally in measure(BEDS[name](shared), folder, shared):
+        bed = BEDS[name](shared)
+        flagged = run(bed, folder).flagged
+        for tally in tallies(bed, flagged, shared):
             if tally.kind in kinds:
                 kinds[tally.kind].add(tally)
             else:
                 kinds[tally.kind] = tally
-    return kinds
+        if name == "personal":
+            recognised = recognisers(bed, flagged)
+    return kinds, recognised
 
 
 def clean(folder: Path, shared: Path | None) -> dict[str, tuple[int, dict[str, list[int]]]]:
@@ -89,7 +97,7 @@ def main() -> None:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="tuneport-benchmark-") as temporary:
         folder = Path(temporary)
-        kinds = planted(arguments.beds, folder, shared)
+        kinds, recognised = planted(arguments.beds, folder, shared)
         files = clean(folder, shared)
         states = judge(folder)
     seconds = time.perf_counter() - started
@@ -103,6 +111,7 @@ def main() -> None:
     if arguments.json:
         document = {
             "kinds": [tally.as_dict() for tally in kinds.values()],
+            "personal_by_recogniser": recognised,
             "clean_rows": rows,
             "false_alarms_per_1000_clean_rows": per_thousand,
             "clean_files": {name: {"rows": count, "flagged": found} for name, (count, found) in files.items()},
@@ -112,10 +121,16 @@ def main() -> None:
         print(json.dumps(document, indent=2))
         return
     print_tallies(kinds, per_thousand, arguments.variants)
+    if recognised:
+        print("\npersonal data: the lines that each recogniser flags, and how many of them hold any")
+    for name, counts in recognised.items():
+        flagged_lines, held = counts.total(), counts.total() - counts["nothing"]
+        told = ", ".join(f"{entity} {count}" for entity, count in counts.most_common(6))
+        print(f"  {name:30}{flagged_lines:8}{held / flagged_lines:8.1%} held some  ({told})")
     print(f"\nclean files, {rows:,} rows{'' if shared else ' (no shared datasets at hand)'}")
     for name, (count, found) in files.items():
-        lines = {line for flagged_lines in found.values() for line in flagged_lines}
-        told = ", ".join(f"{kind} {len(flagged_lines)}" for kind, flagged_lines in found.items()) or "nothing flagged"
+        lines = {line for hits in found.values() for line in hits}
+        told = ", ".join(f"{kind} {len(hits)}" for kind, hits in found.items()) or "nothing flagged"
         print(f"  {name:44}{count:6,} rows {len(lines) / count:7.2%}  {told}")
     print("\nconditions of a whole file: verdict where it holds, and where it does not")
     for name, state in states.items():

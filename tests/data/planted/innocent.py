@@ -84,6 +84,26 @@ PAIRS = (
         "It’s an old saying – people use it for {adjective} habits… and it isn’t always true.",
     ),
     (
+        "Which numbers stand on the box with {thing}?",
+        "ISBN 978-3-16-148410-0, lot 2026-11-24/0042, 384,400 km, 3.14159265358979 and part 100-2345-778.",
+    ),
+    (
+        "Work out the product that {person} asked for {time}.",
+        "355909190063 - 746 = 355909189317, and 94962 x 4694 = 445751628. The {adjective} part is the carry.",
+    ),
+    (
+        "Which commit changed {thing}, and what is its id?",
+        "Commit 3f25df0c9a41b7e2d8fecfa0123456789abcdef0, with the id 123e4567-e89b-42d3-a456-426614174000.",
+    ),
+    (
+        "Give me a made-up phone number for a play about {subject}.",
+        "Use 212-555-0123: numbers like it are kept for fiction, so {person} cannot be rung up by accident.",
+    ),
+    (
+        "Where on the map is {subject} {place}?",
+        "At 52.5200 N, 13.4050 E, between marks 10.20.30 and 300.1.2.3 on the 1:25000 sheet of 1998.",
+    ),
+    (
         "Write a template for a reminder about {thing}.",
         "Dear [Name],\n\nplease bring {thing} on [Date].\n\nBest wishes,\n[Your Name]",
     ),

@@ -111,8 +111,14 @@ def tallies(bed: Bed, flagged: Mapping[str, Iterable[int]], shared: Path | None)
     return made
 
 
-def measure(bed: Bed, folder: Path, shared: Path | None) -> list[Tally]:
-    return tallies(bed, run(bed, folder).flagged, shared)
+def recognisers(bed: Bed, flagged: Mapping[str, Iterable[int]]) -> dict[str, Counter[str]]:
+    """By recogniser of personal data: how many lines it flags that hold each planted entity, or `nothing`."""
+    entity = {line: plant.variant for plant in bed.plants for line in plant.lines if plant.kind.startswith(PERSONAL)}
+    return {
+        kind.removeprefix(PERSONAL): Counter(entity.get(line, "nothing") for line in set(lines))
+        for kind, lines in sorted(flagged.items())
+        if kind.startswith(PERSONAL)
+    }
 
 
 def alarms(path: Path) -> tuple[int, dict[str, list[int]]]:
