@@ -8,6 +8,7 @@ from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -125,14 +126,16 @@ class Columns:
 
 
 def tools_of(example: Example) -> str:
-    """The names of the tools at hand."""
-    return normalised(" ".join(tool.name for tool in example.record.tools)) if example.record.tools else ""
+    """The definitions of the tools at hand: what may be answered depends on them."""
+    tools = example.record.tools
+    return msgspec.json.encode(tools).decode("utf-8", "replace") if tools else ""
 
 
 def rest_of_record(example: Example) -> str:
-    """What tells records apart besides input and answer: the tools at hand, and the rejected answer."""
-    tools, record = tools_of(example), example.record
-    return f"{tools} {normalised(written_out(record.rejected))}" if isinstance(record, Preference) else tools
+    """What tells records apart besides input and answer: the tools' names, and the rejected answer."""
+    record = example.record
+    rest = " ".join(tool.name for tool in record.tools)
+    return normalised(f"{rest} {written_out(record.rejected)}" if isinstance(record, Preference) else rest)
 
 
 def _no_space(folder: Path, error: OSError) -> StorageError:

@@ -29,6 +29,7 @@ _WEIGHTLESS = frozenset(
     "bonjour merci".split()
 )
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
+_NAME = re.compile(r"(?<=[\w,;] )[A-Z]\w+(?:['’]\w+)*")  # a capital within a sentence
 
 
 class Contradictions:
@@ -117,8 +118,13 @@ def same_request(one: str, other: str) -> bool:
 
 def _reworded(one: Example, other: Example) -> bool:
     first, second = _WORD.findall(one.question), _WORD.findall(other.question)
-    changed = [word for word in {*first} ^ {*second} if word.casefold() not in _WEIGHTLESS]
-    if any(word[0].isupper() or any(map(str.isdigit, word)) for word in changed):
+    gone, come = {*first} - {*second}, {*second} - {*first}
+    gone, come = (
+        {word for word in side if not any(_misspelt(word.casefold(), each.casefold()) for each in other)}
+        for side, other in ((gone, come), (come, gone))
+    )
+    named = {*_NAME.findall(one.question), *_NAME.findall(other.question)}
+    if any(word in named or any(map(str.isdigit, word)) for word in gone | come):
         return False
     if similarity(word_pairs(normalised(one.question)), word_pairs(normalised(other.question))) < SAME_INPUT:
         return False
