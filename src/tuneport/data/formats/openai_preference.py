@@ -23,6 +23,8 @@ _INPUT = frozenset(("messages", "tools", "functions", "parallel_tool_calls"))
 
 def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     if "preferred_output" in row and "non_preferred_output" in row:
+        if "weight" in row:
+            return 0.9, "a preference pair, and a weight of the row, which is a mere column here"
         return 1.0, "an input with preferred_output and non_preferred_output"
     return 0.0, "there are no preferred and non-preferred outputs"
 
