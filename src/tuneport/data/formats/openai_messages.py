@@ -14,6 +14,8 @@ KNOWN = frozenset(
     ("role", "content", "name", "tool_calls", "tool_call_id", "weight", "reasoning_content", "function_call")
 )
 ID_PREFIX = "call_"
+_INSTEAD = {"tool_calls", "reasoning_content", "refusal"}
+"""What an assistant message may have in place of content."""
 _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 
 
@@ -184,7 +186,7 @@ def write_message(message: Message, lost: list[Lost]) -> dict[str, Any]:
     if message.extra:
         known = KNOWN if message.reasoning is not None else KNOWN | {"reasoning"}
         put_rest(row, message.extra, known, "messages[].", lost)
-    if content is None and message.role not in ("assistant", "tool"):
+    if content is None and not (message.role == "assistant" and row.keys() & _INSTEAD):
         row["content"] = ""
         lost.append(Lost("messages[].content", "must be text; an absent one becomes an empty text"))
     return row

@@ -77,13 +77,13 @@ class TrlReader:
         if not isinstance(part, dict) or part.get("type") != "image":
             return part
         rest = {key: value for key, value in part.items() if key not in ("type", *_IMAGE_KEYS)}
-        found: Any = next((part[key] for key in _IMAGE_KEYS if part.get(key) is not None), "")
+        found = next((part[key] for key in _IMAGE_KEYS if part.get(key) is not None), "")
         if not found and self._images:
             found = self._images.pop()
         if not found or not isinstance(found, str):
             self._problems.note(at, "there is no image for this part, or none as text", "add it as a URL or a data URL")
             return {"type": "text", "text": ""}
-        if part.get("base64") is found:
+        if found == part.get("base64"):
             kind = next((kind for start, kind in _SIGNATURES.items() if found.startswith(start)), None)
             if kind is None:
                 self._problems.note(at, "the base64 is of no known kind of image", "write it as a data URL under image")

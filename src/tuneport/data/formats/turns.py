@@ -1,4 +1,7 @@
-"""Turns as strict targets want them: a system prompt at the head only, users and assistants in turn. A change is a loss."""
+"""Turns as strict targets want them: a system prompt only at the head, users and assistants in turn.
+
+What has to change for that is a loss.
+"""
 
 from __future__ import annotations
 
