@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuneport.data.formats.contract import Lost, Problems, kind_of, put_rest, rest_of
-from tuneport.data.records import ImagePart, Message, Part, TextPart, ToolCall
+from tuneport.data.formats.turns import without_images
+from tuneport.data.records import ImagePart, Message, Part, Role, TextPart, ToolCall
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 KNOWN = frozenset(
@@ -159,8 +160,11 @@ def check_results(messages: Sequence[Message], at: str, problems: Problems) -> N
             problems.note(field, f"{message.tool_call_id!r} is not the id of an earlier tool call", "correct it")
 
 
-def write_messages(messages: Sequence[Message], lost: list[Lost]) -> list[dict[str, Any]]:
-    return [write_message(message, lost) for message in messages]
+def write_messages(
+    messages: Sequence[Message], lost: list[Lost], *, shown_by: tuple[Role, ...] = ("user",)
+) -> list[dict[str, Any]]:
+    """As OpenAI takes them: of all roles only a user shows images, and in a pair (`shown_by=()`) nobody."""
+    return [write_message(without_images(message, lost, shown_by=shown_by), lost) for message in messages]
 
 
 def write_message(message: Message, lost: list[Lost]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from tuneport.data.formats.contract import Lost
-from tuneport.data.records import Message, Part, TextPart
+from tuneport.data.records import Message, Part, Role, TextPart
 
 
 def without_developer(messages: Sequence[Message], lost: list[Lost]) -> list[Message]:
@@ -38,6 +38,27 @@ def alternating(messages: Sequence[Message], lost: list[Lost]) -> list[Message]:
         else:
             turns.append(message)
     return turns
+
+
+def without_images(message: Message, lost: list[Lost], *, shown_by: tuple[Role, ...]) -> Message:
+    """Images stay only where a message of the roles `shown_by` has them inline or by a URL of the web."""
+    if not isinstance(message.content, list):
+        return message
+    kept: list[Part] = []
+    for part in message.content:
+        if isinstance(part, TextPart):
+            kept.append(part)
+        elif message.role not in shown_by:
+            lost.append(
+                Lost("messages[].content[].image", "only a user shows images" if shown_by else "a pair is text only")
+            )
+        elif part.url is not None and not part.url.startswith(("http://", "https://")):
+            lost.append(Lost("messages[].content[].image", "an image is inline or on the web; a path is left out"))
+        else:
+            kept.append(part)
+    if len(kept) == len(message.content):
+        return message
+    return msgspec.structs.replace(message, content=kept or "")
 
 
 def _joined(one: Message, other: Message) -> Message:
