@@ -27,6 +27,8 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     text = row.get("text")
     if not isinstance(text, str):
         return 0.0, "there is no text"
+    if text.lstrip().startswith("<|im_start|>"):
+        return 0.5, "a text of ChatML's turns"
     if "label" in row or row.keys() & {"messages", "conversations", "contents", "prompt", "instruction", "output"}:
         return 0.1, "a text beside columns of other formats"
     return (1.0, "a text and nothing to train on beside it") if len(row) == 1 else (0.9, "a text and other columns")
