@@ -179,7 +179,6 @@ def write(record: Record) -> Written:
 
 
 def note(line: bytes) -> str:
-    row = decode_row(line)
-    if "kto_tag" not in row and ("conversations" in row or "instruction" in row):
+    if b'"kto_tag"' not in line and (b'"conversations"' in line or b'"instruction"' in line):
         return "the older forms are read as what version 1 writes as messages of typed parts"
     return ""

@@ -216,6 +216,8 @@ def _start_of_answer(messages: list[Message]) -> int:
 
 
 def note(line: bytes) -> str:
+    if not any(key in line for key in (b'"images"', b'"chosen"', b'"label"')):
+        return ""
     row = decode_row(line)
     if "images" in row:
         return "images of their own column are read as parts of the messages"
