@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -15,6 +16,7 @@ from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.contract import equivalent
 from tuneport.data.reading import detect
 from tuneport.data.records import Record
+from tuneport.errors import DatasetError
 
 USER, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
 CALL = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {}}}]}
@@ -53,6 +55,13 @@ def test_detection(tmp_path: Path, row: dict[str, Any], format: str, confidence:
     assert (detection.format, detection.confidence) == (format, confidence), detection.reason
 
 
+@pytest.mark.parametrize("row", [{"text": "a", "label": 3}, {"text": "a", "output": "b"}, {"prompt": "a"}])
+def test_half_a_record_is_no_format(tmp_path: Path, row: dict[str, Any]) -> None:
+    """A text with a label is to be classified, not learnt by heart: which column is the answer is the user's to say."""
+    with pytest.raises(DatasetError, match="no known format has such a record"):
+        detect(write(tmp_path / "a.jsonl", [row]))
+
+
 @pytest.mark.parametrize(
     ("format", "row", "named"),
     [
@@ -60,7 +69,7 @@ def test_detection(tmp_path: Path, row: dict[str, Any], format: str, confidence:
         ("trl", chat("a", "b"), "openai"),
         ("trl", {"prompt": "a", "completion": "b"}, "prompt-completion"),
         ("llamafactory", {"conversations": TURNS}, "sharegpt"),
-        ("text", {"text": "a", "prompt": "b"}, "other formats"),
+        ("text", {"text": CHATML}, "ChatML"),
     ],
 )
 def test_an_ambiguity_is_named(format: str, row: dict[str, Any], named: str) -> None:
@@ -71,8 +80,6 @@ def test_an_ambiguity_is_named(format: str, row: dict[str, Any], named: str) -> 
 @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(record=records)
 def test_what_a_format_writes_is_found_as_it_or_read_the_same(record: Record) -> None:
-    import msgspec
-
     for name in FORMATS:
         row, lost = load_format(name).write(record)
         if row is None or lost:

@@ -31,7 +31,6 @@ NAME = "chatml"
 KNOWN = frozenset(("text",))
 START, END = "<|im_start|>", "<|im_end|>"
 ROLES = ("system", "developer", "user", "assistant", "tool")
-_TURN = re.compile(r"<\|im_start\|>([^\n]*)\n(.*?)<\|im_end\|>", re.DOTALL)
 _HEAD = re.compile(r"(\w+)(?: name=(\S+))?")
 _THINK = re.compile(r"<think>\n(.*?)\n</think>\n\n", re.DOTALL)
 _CALL = re.compile(r"<tool_call>\n(.*?)\n</tool_call>", re.DOTALL)
@@ -59,29 +58,30 @@ def read(line: bytes) -> Record:
 def _read_turns(text: str, problems: Problems) -> list[Message]:
     messages: list[Message] = []
     place = 0
-    for turn in _TURN.finditer(text):
-        _refuse_between(text[place : turn.start()], place, problems)
-        place = turn.end()
-        head = _HEAD.fullmatch(turn[1].strip())
-        if head is None or head[1] not in ROLES:
-            rule = f"{turn[1]!r} at character {turn.start() + len(START)} is not a role"
+    while (start := text.find(START, place)) >= 0:
+        _refuse_between(text[place:start], place, problems)
+        end = text.find(END, start)
+        head, line_break, body = text[start + len(START) : end].partition("\n")
+        if end < 0 or not line_break or START in body:
+            rule = f"the turn at character {start} has no {END if line_break else 'line break after its role'}"
+            problems.note("text", rule, f"write each turn from {START} to {END}, its role on a line of its own")
+            return messages
+        found = _HEAD.fullmatch(head.strip())
+        if found is None or found[1] not in ROLES:
+            rule = f"{head!r} at character {start + len(START)} is not a role"
             problems.note("text", rule, f"use one of {', '.join(ROLES)}")
-        elif START in turn[2]:
-            rule = f"the turn at character {turn.start()} has no {END}"
-            problems.note("text", rule, f"close every turn with {END}")
         else:
-            messages.append(_read_message(head[1], head[2], turn[2]))
+            messages.append(_read_message(found[1], found[2], body))
+        place = end + len(END)
     _refuse_between(text[place:], place, problems)
     return messages
 
 
 def _refuse_between(text: str, place: int, problems: Problems) -> None:
-    if not text.strip():
-        return
-    place += len(text) - len(text.lstrip())
-    rule = f"the turn at character {place} has no {END}" if START in text else f"stray text at character {place}"
-    fix = f"close every turn with {END}" if START in text else f"write turns only, each from {START} to {END}"
-    problems.note("text", rule, fix)
+    if text.strip():
+        place += len(text) - len(text.lstrip())
+        rule = f"stray text at character {place}"
+        problems.note("text", rule, f"write turns only, each from {START} to {END}")
 
 
 def _read_message(role: Any, name: str | None, text: str) -> Message:
@@ -110,7 +110,8 @@ def write(record: Record) -> Written:
     row: dict[str, Any] = {"text": "".join(_write_message(message, lost) for message in chat.messages)}
     lose_settings(record, lost)
     put_rest(row, record.metadata, KNOWN, "", lost)
-    if not lost and not reads_back(read, row, record):
+    plain = row["text"].count("<") == 2 * len(chat.messages) and not any(message.name for message in chat.messages)
+    if not lost and not plain and not reads_back(read, row, record):
         lost.append(Lost("messages[].content", "the text contains what marks turns, thoughts or calls in ChatML"))
     return row, lost
 

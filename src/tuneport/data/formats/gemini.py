@@ -22,7 +22,8 @@ from tuneport.data.formats.contract import (
     put_rest,
     rest_of,
 )
-from tuneport.data.formats.gemini_contents import ContentReader, ContentWriter, names_of_calls
+from tuneport.data.formats.gemini_contents import ContentReader, names_of_calls
+from tuneport.data.formats.gemini_writer import ContentWriter
 from tuneport.data.formats.openai_messages import ID_PREFIX, check_results
 from tuneport.data.formats.tools import read_tool, without_numbering, write_tool
 from tuneport.data.records import Chat, Message, Preference, Record, Tool

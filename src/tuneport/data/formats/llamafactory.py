@@ -116,7 +116,8 @@ def _place(record: Record, images: list[Any], problems: Problems) -> None:
     """Put the images where the texts have `<image>`, in their order; before the first question where none has it."""
     messages = list(_messages(record))
     places = sum(len(_PLACE.findall(message.text)) for message in messages)
-    if places not in (0, len(images)) or not all(isinstance(image, str) for image in images):
+    ready = places == len(images) or (places == 0 and any(message.role == "user" for message in messages))
+    if not ready or not all(isinstance(image, str) for image in images):
         rule = f"{len(images)} images for {places} places <image>, or one that is no text"
         problems.append(Problem("images", rule, "give a URL, a path or a data URL for each <image>"))
         return
@@ -152,10 +153,10 @@ def write(record: Record) -> Written:
     lost: list[Lost] = []
     row: dict[str, Any]
     if isinstance(record, Labelled):
-        row = {"conversations": write_turns(record.messages, lost), "kto_tag": record.label}
-        lost += [
-            Lost("messages[].weight", "there are no weights beside a kto_tag") for m in record.messages if m.weight
-        ]
+        messages = [msgspec.structs.replace(message, weight=None) for message in record.messages]
+        if messages != record.messages:
+            lost.append(Lost("messages[].weight", "there are no weights beside a kto_tag"))
+        row = {"conversations": write_turns(messages, lost), "kto_tag": record.label}
     elif isinstance(record, Preference):
         lose_boundary(record, lost)
         messages = [*record.context, *record.chosen, *record.rejected]

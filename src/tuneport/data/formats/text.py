@@ -30,7 +30,7 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     if text.lstrip().startswith("<|im_start|>"):
         return 0.5, "a text of ChatML's turns"
     if "label" in row or row.keys() & {"messages", "conversations", "contents", "prompt", "instruction", "output"}:
-        return 0.1, "a text beside columns of other formats"
+        return 0.0, "a text beside a label, or beside columns of other formats"
     return (1.0, "a text and nothing to train on beside it") if len(row) == 1 else (0.9, "a text and other columns")
 
 

@@ -6,7 +6,8 @@
 - unpaired preference: `{"prompt", "completion", "label"}`
 
 and `tools` as a list of definitions. TRL has no weights of messages, but a prompt and completion says the same as a
-conversation with a weight of 0 on the answers in the prompt and 1 on the others, and is read and written as that.
+conversation with a weight of 0 on the answers in the prompt and 1 on the others, and is read and written as that; so
+a dataset in which only some records have weights is written with both sets of columns, which trainers do not take.
 A plain text as a prompt is read as a user's message, as an answer as the assistant's, and written conversational.
 Source: TRL 1.16, data_utils.py and the trainers; parts and calls are spelled as in trl_messages.py.
 """
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from tuneport.data.formats import openai_messages as chat
+from tuneport.data.formats import text
 from tuneport.data.formats.contract import Lost, Problems, Written, decode_row, put_rest, rest_of
 from tuneport.data.formats.openai import foreign_to_openai, write_tools
 from tuneport.data.formats.pairs import split_pair
@@ -49,8 +51,8 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
             return 1.0, "messages with parts or calls as chat templates take them"
         if not foreign:
             return 0.8, "messages with role and content, which openai has as well"
-    if isinstance(row.get("text"), str):
-        return 0.7, "a text, which the format text has as well"
+    if text.likeness(row)[0]:
+        return 0.4, "a text, which the format text has as well"
     return 0.0, "the columns are none of a dataset type's"
 
 
