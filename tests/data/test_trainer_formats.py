@@ -250,6 +250,15 @@ def test_trl_images() -> None:
     assert problems("trl", {**row, "images": [PNG, PNG]}) == ["images: there are more images than places for them"]
 
 
+def test_trl_columns_of_another_type_are_kept_or_named() -> None:
+    record = read("trl", {**chat("a", "b"), "prompt": "a", "source": "x"})  # as in ultrachat_200k
+    assert record.metadata == {"prompt": "a", "source": "x"}
+    assert write("trl", record) == (
+        {**chat("a", "b"), "source": "x"},
+        [Lost("prompt", "the key means something else in this format")],
+    )
+
+
 def test_trl_without_a_prompt_has_no_form() -> None:
     answer = [Message("assistant", "a")]
     assert write("trl", Preference([], answer, answer))[0] is None

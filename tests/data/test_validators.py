@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import msgspec
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 
 from tests.conftest import FIXTURES, SHARED
@@ -26,6 +25,8 @@ from tuneport.data.reading import detect
 from tuneport.data.records import Message, PlainText, Preference, PromptCompletion, Record
 from tuneport.errors import DatasetError
 
+jsonschema = pytest.importorskip("jsonschema", reason="the line schemas need jsonschema")
+yaml = pytest.importorskip("yaml", reason="the line schemas are YAML")
 quick = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 REAL = [
     "alpaca_en_demo.json",
@@ -50,7 +51,7 @@ def converted(source: Path, target: str, folder: Path) -> Path:
 
 
 @functools.cache
-def line_schema(name: str) -> jsonschema.Draft202012Validator:
+def line_schema(name: str) -> Any:
     path = SHARED / "specs" / "openai_dataset_line_schemas.yaml"
     if not path.is_file():
         pytest.skip(f"the line schemas are not at {path} (set TUNEPORT_SHARED)")
@@ -141,8 +142,7 @@ def test_together_rows_keep_the_stricter_rules(record: Record) -> None:
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_files_pass_together(shared_data: Path, tmp_path: Path, name: str) -> None:
-    from together.lib.utils.files import check_file
-
+    check_file = pytest.importorskip("together.lib.utils.files").check_file
     path = converted(shared_data / name, "together", tmp_path)
     report = check_file(path)
     assert report["is_check_passed"], report["message"]
@@ -187,6 +187,10 @@ def rendered(row: dict[str, Any]) -> dict[str, Any]:
     return apply_chat_template({k: row[k] for k in known if k in row}, tokenizer(), tools=row.get("tools"))
 
 
+needs_trl = pytest.mark.skipif(find_spec("trl") is None, reason="the extra `local` is not installed")
+
+
+@needs_trl
 @quick
 @given(record=records)
 def test_trl_formats_the_rows(record: Record) -> None:
@@ -208,6 +212,7 @@ def test_trl_formats_the_rows(record: Record) -> None:
         assert {"prompt"} < set(out) and not set(out) & {"messages"}
 
 
+@needs_trl
 @pytest.mark.parametrize("name", REAL)
 def test_trl_reads_and_formats_real_files(shared_data: Path, tmp_path: Path, name: str) -> None:
     """Through `load_dataset`, as a trainer gets them: no key of one row's tools appears in another's."""
@@ -224,6 +229,7 @@ def test_trl_reads_and_formats_real_files(shared_data: Path, tmp_path: Path, nam
         assert len(unpair_preference_dataset(loaded.select(range(20)))) == 40
 
 
+@needs_trl
 def test_trl_agrees_on_the_prompt_of_a_pair() -> None:
     """Its extract_prompt and `trl`'s reader split an implicit prompt at the same place."""
     from trl.data_utils import extract_prompt
@@ -244,6 +250,7 @@ def test_trl_agrees_on_the_prompt_of_a_pair() -> None:
 # --- the project's own rows ------------------------------------------------------------------------------------------
 
 
+@needs_trl
 def test_the_fixtures_pass_everywhere(tmp_path: Path) -> None:
     for source in sorted((FIXTURES / "datasets").glob("*.jsonl")):
         for line in converted(source, "together", tmp_path).read_bytes().splitlines()[:20]:

@@ -53,7 +53,7 @@ def read(line: bytes) -> Record:
     for index, content in enumerate(contents):
         messages += reader.content(content, ("contents", index))
     tools = _read_tools(row, problems)
-    rest = rest_of(row, _KNOWN)
+    rest = rest_of(row, (key, "contents", "tools", "completions"))
     if "completions" in row:
         answers = _read_completions(row, reader, problems)
         problems.end()

@@ -79,12 +79,14 @@ def read(line: bytes) -> Record:
         problems.end()
         same_weights([*chosen, *rejected])
         record = Preference(*split_pair(chosen, rejected))
+        used: tuple[str, ...] = ("chosen_messages", "rejected_messages", "tools")
     else:
         messages = read_messages(row, "messages", problems)
         problems.end()
         same_weights(messages)
         record = Chat(messages)
-    record.tools, record.metadata = tools, rest_of(row, _KNOWN)
+        used = ("messages", "tools")
+    record.tools, record.metadata = tools, rest_of(row, used)
     return record
 
 

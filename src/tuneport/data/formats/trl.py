@@ -76,32 +76,24 @@ def read(line: bytes) -> Record:
     problems = Problems()
     reader = TrlReader(line, row, problems)
     tools = read_definitions(row, problems)
-    rest = rest_of(row, _COLUMNS)
     record: Record
     if "messages" in row:
-        record = Chat(reader.messages("messages"), tools=tools)
+        used: tuple[str, ...] = ("messages",)
+        record = Chat(reader.messages("messages"))
         _require_answer(record.messages, "messages", problems)
     elif "chosen" in row or "rejected" in row:
+        used = ("prompt", "chosen", "rejected")
         record = _read_pair(row, reader, problems)
     elif "completion" in row or "prompt" in row:
+        used = ("prompt", "completion", "label")
         record = _read_completion(row, reader, problems)
     else:
+        used = ("text",)
         record = PlainText(problems.text(row, "text", "") or "")
-    known = _USED[type(record)]
-    rest |= {key: row[key] for key in _COLUMNS - known - {"tools", "images"} if key in row}
     reader.end()
     problems.end()
-    record.tools, record.metadata = tools, rest
+    record.tools, record.metadata = tools, rest_of(row, (*used, "tools", "images"))
     return record
-
-
-_USED: dict[type, frozenset[str]] = {
-    Chat: frozenset(("messages", "prompt", "completion")),
-    Preference: frozenset(("prompt", "chosen", "rejected")),
-    Labelled: frozenset(("prompt", "completion", "label")),
-    PromptCompletion: frozenset(("prompt", "completion")),
-    PlainText: frozenset(("text",)),
-}
 
 
 def _require_answer(messages: list[Message], field: str, problems: Problems) -> None:
