@@ -7,7 +7,7 @@ DOMAINS = {
         hypertension diabetes insulin antibiotic antibiotics infection tumor tumour cancer cardiac renal hepatic lesion
         surgery surgical physician prognosis pathology inflammation artery vaccine syndrome adverse contraindicated
         anemia biopsy glucose intravenous pediatric oncology fracture mri ct ecg hemoglobin""",
-    "law": """plaintiff defendant statute statutory jurisdiction court courts tribunal liability negligence tort contract
+    "law": """plaintiff defendant statute statutory jurisdiction court courts tribunal liability negligence tort
         clause breach damages appellant appeal litigation attorney counsel injunction precedent jurisprudence indemnity
         pursuant herein thereof covenant arbitration testimony prosecution felony misdemeanor constitutional gdpr
         copyright patent lessee lessor fiduciary judgment""",
@@ -28,7 +28,7 @@ DOMAINS = {
         transformer inverter solenoid flange corrosion payload fuselage avionics""",
     "insurance": """policyholder premium premiums deductible underwriter insured insurer claimant coverage indemnify
         actuarial reinsurance beneficiary copay annuity rider""",
-    "agriculture": """soil irrigation fertilizer nitrogen crop crops harvest livestock pasture pesticide herbicide seedling
+    "agriculture": """soil irrigation fertilizer nitrogen crop crops harvest livestock pasture pesticide herbicide
         yield acre hectare fungal aphids compost grazing silage""",
 }
 

@@ -61,15 +61,19 @@ def language_of(text: str) -> str | None:
             return script if script != "other" else None
     lowered = text.lower()
     words = lowered.split()
-    if len(words) < 25:  # commas and question marks matter in a short text
-        words = _WORD.findall(lowered.replace("’", "'"))
-    total = sum(map(_WORD_POINTS.get, words, repeat(0)))  # type: ignore[arg-type]
+    letters = 0
     if not lowered.isascii():
-        total += sum(map(_LETTER_POINTS.__getitem__, _LETTERS.intersection(lowered)))
+        letters = sum(map(_LETTER_POINTS.__getitem__, _LETTERS.intersection(lowered)))
+    found = _decided(sum(map(_WORD_POINTS.get, words, repeat(0))) + letters, len(words))
+    if found is not None or len(words) > 40:
+        return found
+    # In a short text the words that have a comma or a quotation mark at them matter, and so do endings.
+    words = _WORD.findall(lowered.replace("’", "'"))
+    total = sum(map(_WORD_POINTS.get, words, repeat(0))) + letters
     found = _decided(total, len(words))
-    if found is None and 3 <= len(words) < 40:
+    if found is None and len(words) >= 3:
         endings = [word[-3:] for word in words if len(word) > 4]
-        found = _decided(total + sum(map(_ENDING_POINTS.get, endings, repeat(0))), len(words))  # type: ignore[arg-type]
+        found = _decided(total + sum(map(_ENDING_POINTS.get, endings, repeat(0))), len(words))
     return found
 
 

@@ -78,8 +78,8 @@ WORDS = {
         dapat karena ada oleh sudah lebih seperti apa bagaimana tersebut telah""",
     "ca": """el la els les de que i en un una és per amb no es seu seva al del com més però ja o aquest aquesta aquests
         perquè quan molt sense sobre també fins hi on què jo tu nosaltres són pot ser té""",
-    "bg": """и в не на се да за от е са по с като че ще го му си до но или която който които това този тази те той тя ние
-        вие как какво къде защо много може има""",
+    "bg": """и в не на се да за от е са по с като че ще го му си до но или която който които това този тази те той тя
+        ние         вие как какво къде защо много може има""",
 }
 
 LETTERS = {

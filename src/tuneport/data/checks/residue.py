@@ -8,7 +8,9 @@ from tuneport.data.checks.shapes import looks_like_code
 
 # --- characters read in the wrong encoding ---------------------------------------------------------------------------
 
-_CP1252 = {ord(bytes([code]).decode("cp1252")): code for code in range(0x80, 0xA0) if code not in b"\x81\x8d\x8f\x90\x9d"}
+_CP1252 = {
+    ord(bytes([code]).decode("cp1252")): code for code in range(0x80, 0xA0) if code not in b"\x81\x8d\x8f\x90\x9d"
+}
 _BYTES = {**{code: code for code in range(0x80, 0x100)}, **_CP1252}
 _HIGH = re.compile(f"[{re.escape(''.join(map(chr, _BYTES)))}]{{2,}}")
 _CERTAIN = re.compile(
@@ -67,11 +69,13 @@ def _around(text: str, place: int) -> str:
 # --- markup, tokens and slots ----------------------------------------------------------------------------------------
 
 _TOKENS = re.compile(
-    r"<\|[\w/ -]{2,30}\|>|<｜[^｜]{2,30}｜>|\[/?INST\]|<</?SYS>>|</s>|<s>|<(?:start|end)_of_turn>|<\|?eot_id\|?>|<(?:eos|bos|pad|unk)>"
+    r"<\|[\w/ -]{2,30}\|>|<｜[^｜]{2,30}｜>|\[/?INST\]|<</?SYS>>|</s>|<s>"
+    r"|<(?:start|end)_of_turn>|<\|?eot_id\|?>|<(?:eos|bos|pad|unk)>"
     r"|###? ?(?:Response|Instruction|Input|Human|Assistant|User|System)\b ?:|\[(?:MASK|SEP|CLS|PAD|UNK|EOS|BOS)\]"
 )
 _SPEAKER = re.compile(
-    r"(?:^|\n)[ \t]*(?:Human|Assistant|USER|ASSISTANT|User|Question|AI|Bot|System)[ \t]*:(?=\s)[\s\S]*?\S|<\|?(?:user|assistant)\|?>"
+    r"(?:^|\n)[ \t]*(?:Human|Assistant|USER|ASSISTANT|User|Question|AI|Bot|System)[ \t]*:(?=\s)[\s\S]*?\S"
+    r"|<\|?(?:user|assistant)\|?>"
 )
 _TAG = re.compile(
     r"</?(?:p|br|hr|div|span|b|i|u|em|strong|ul|ol|li|h[1-6]|table|tbody|tr|td|th|font|center|blockquote|section|article)"
@@ -81,14 +85,18 @@ _TAG = re.compile(
 _ENTITY = re.compile(
     r"&(?:amp|nbsp|lt|gt|quot|apos|rsquo|lsquo|ldquo|rdquo|mdash|ndash|hellip|eacute|uuml|ouml|auml|#\d{2,5}|#x[0-9a-fA-F]{2,5});"
 )
-_SLOT = re.compile(r"\{\{\s*[\w.| ]+\s*\}\}|\{%-? .{1,60}? -?%\}|<%=? .{1,60}? %>|\$\{[A-Za-z_][\w.]*\}|\{[a-z]+(?:_[a-z]+)+\}")
+_SLOT = re.compile(
+    r"\{\{\s*[\w.| ]+\s*\}\}|\{%-? .{1,60}? -?%\}|<%=? .{1,60}? %>|\$\{[A-Za-z_][\w.]*\}|\{[a-z]+(?:_[a-z]+)+\}"
+)
 _PLACEHOLDER = re.compile(
     r"\[(?:(?!(?:INFO|WARN|WARNING|ERROR|DEBUG|NOTE|[IVXLCM]+)\])[A-Z][A-Z_]{3,30}(?: [A-Z_]{2,20}){0,3}"
     r"|(?:Your|Insert|Enter|Add|Company|Customer|Client|Recipient|Sender|User|Product)(?:'s)? ?[\w ']{0,30}"
     r"|(?:First |Last |Full )?Name|Date|Address|Phone|Email|insert [\w ]{2,30}|your [\w ]{2,30})\](?!\()"
 )
 _CODE_PARTS = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
-_DOCUMENT = re.compile(r"<(?:!DOCTYPE|html|head|body|script|style|svg|form|input|xml|\?xml|\?php|nav|button)\b", re.IGNORECASE)
+_DOCUMENT = re.compile(
+    r"<(?:!DOCTYPE|html|head|body|script|style|svg|form|input|xml|\?xml|\?php|nav|button)\b", re.IGNORECASE
+)
 _ASKS_FOR_MARKUP = re.compile(
     r"html|web ?(?:page|site)|xml|markup|\btags?\b|css|</?\w+>|&\w+;|jsx|\bsvg\b|entit|escape|wiki", re.IGNORECASE
 )
@@ -138,7 +146,7 @@ def _is_type(text: str, found: re.Match[str]) -> bool:
 
 
 def _speaker(text: str, question: str) -> str | None:
-    """Somebody else's turn, written on by the model. A first line may well be headed so; a turn after the answer not."""
+    """Somebody else's turn, written on by the model. A first line may be headed so, a turn after the answer not."""
     found = _SPEAKER.search(text, 1)
     if not found or _ASKS_FOR_A_DIALOGUE.search(question) or found[0].strip()[:8] in question:
         return None

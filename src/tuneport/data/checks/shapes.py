@@ -8,7 +8,21 @@ from typing import Any
 
 import msgspec
 
-_MARKS = ("```", "def ", "class ", "import ", "#include", "function", "SELECT ", "return ", ");", "</", "=>", "= ", "{\n")
+_MARKS = (
+    "```",
+    "def ",
+    "class ",
+    "import ",
+    "#include",
+    "function",
+    "SELECT ",
+    "return ",
+    ");",
+    "</",
+    "=>",
+    "= ",
+    "{\n",
+)
 _CODE = re.compile(
     r"```|^[ \t]*(?:(?:async )?def \w+\(|class \w+ ?[:({]|import [\w.{*]+(?: as \w+| from .*|;)?$|from [\w.]+ import "
     r"|#include\b|#!/|(?:export |async )*function\b ?\w*\(|(?:public|private|protected|static) \w+"
