@@ -103,27 +103,26 @@ class Answers:
         elif ending is Ending.OPEN:
             self._seen["open"] += 1
             found.setdefault("open", how)
-        for kind, words in (
-            ("refusal", refusal_in(text)),
-            ("mojibake", mojibake_in(text)),
-            ("markup", markup_in(text, question)),
-            ("loop", loop_in(text)),
-            ("language", self._foreign(text, question, example)),
-        ):
-            if words is not None:
-                found.setdefault(kind, words)
-
-    def _foreign(self, text: str, question: str, example: Example) -> str | None:
-        if len(text) < MIN_LANGUAGE or len(question) < MIN_LANGUAGE:
-            return None
-        asked, answered = language_of(question), language_of(text)
-        if asked is None or answered is None:
-            return None
-        self._seen["compared"] += 1
-        if asked == answered or looks_like_code(text) or _NAMES_A_LANGUAGE.search(example.context.lower()):
-            return None
-        self._seen["foreign"] += 1
-        return f"asked in {asked}, answered in {answered}: {excerpt(text, 80)}"
+        language = language_of(text)
+        refusal = refusal_in(text, language)
+        if refusal is not None:
+            found.setdefault("refusal", refusal)
+        mojibake = mojibake_in(text)
+        if mojibake is not None:
+            found.setdefault("mojibake", mojibake)
+        markup = markup_in(text, question)
+        if markup is not None:
+            found.setdefault("markup", markup)
+        loop = loop_in(text)
+        if loop is not None:
+            found.setdefault("loop", loop)
+        if language is not None and len(question) >= MIN_LANGUAGE and len(text) >= MIN_LANGUAGE:
+            asked = language_of(question)
+            if asked is not None:
+                self._seen["compared"] += 1
+                if asked != language and _is_foreign(text, example):
+                    self._seen["foreign"] += 1
+                    found.setdefault("language", f"asked in {asked}, answered in {language}: {excerpt(text, 80)}")
 
     def state(self) -> Any:
         return self.hits, self._rows, dict(self._seen), dict(self._lengths), self._long
@@ -203,3 +202,7 @@ class Answers:
             for line, length in zip(lines, lengths, strict=True)
             if length > limit
         ]
+
+
+def _is_foreign(text: str, example: Example) -> bool:
+    return not looks_like_code(text) and not _NAMES_A_LANGUAGE.search(example.context.lower())

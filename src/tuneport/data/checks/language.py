@@ -15,7 +15,7 @@ from typing import Any
 
 from tuneport.data.checks.language_words import ENDINGS, GUARDS, LETTERS, NAMED, WORDS
 
-LOOKED_AT = 240  # characters from the start; more changes no answer and costs time
+LOOKED_AT = 200  # characters from the start; more changes no answer and costs time
 MIN_SCORE = 6  # points: two words that only one language has
 MIN_LEAD = 1.4  # times the second language's points
 MIN_SHARE = 0.35  # points for each word of the text: in a list of names and numbers, chance words decide nothing

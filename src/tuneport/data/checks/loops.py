@@ -9,15 +9,14 @@ MIN_REPEATS = 4
 MIN_SHARE = 0.3  # of the words: a chorus, a table and a list of like things repeat less
 _RUN = 4  # words
 _SENTENCES = re.compile(r"(?<=[.!?。！？])\s*|\n+")
-_PROBE = 12  # characters
-_WINDOW = 160  # characters
+_PROBE = 10  # characters
+_LONG_PROBE = 24
 
 
 def loop_in(text: str) -> str | None:
     """What is repeated and how often, else None. Short words many times are a loop, too: "no no no no no no"."""
-    if len(text) < 30:
-        return None
-    if not _may_loop(text):
+    text = text.strip()
+    if len(text) < 40 or not _may_loop(text):
         return None
     words = text.split()
     if len(words) < 8:
@@ -39,17 +38,11 @@ def loop_in(text: str) -> str | None:
 
 
 def _may_loop(text: str) -> bool:
-    """Cheaply: a sentence or a line that is there again and again, or a window with few different words."""
-    for mark in (". ", "\n"):
-        pieces = text.split(mark)
-        if len(pieces) >= MIN_REPEATS and len(pieces) - len(set(pieces)) >= MIN_REPEATS - 2 + pieces.count(""):
-            return True
-    third = len(text) // 3
-    for window in (text[-_WINDOW:], text[third : third + _WINDOW]):
-        words = window.split()
-        if len(words) < 8:
-            return True
-        if len(set(words)) * 2 < len(words):
+    """Cheaply: in a loop that takes `MIN_SHARE` of the text, one of these places lies, and its letters come again."""
+    length = len(text)
+    for tenths in (10, 8, 6, 4, 2):
+        end = max(_LONG_PROBE, length * tenths // 10)
+        if text.count(text[end - _PROBE : end]) >= MIN_REPEATS - 1 and text.count(text[end - _LONG_PROBE : end]) >= 2:
             return True
     return False
 

@@ -16,6 +16,7 @@ _HIGH = re.compile(f"[{re.escape(''.join(map(chr, _BYTES)))}]{{2,}}")
 _CERTAIN = re.compile(
     "\ufffd|[\x80-\x84\x86-\x9f]|‚Ä[ôúùìî¢ôò]|√[©®±≥°§∂ºüßä†°¢Æ´]|&Atilde;|Ã\x83|ï¿½"  # also Mac Roman
 )
+_SIGNS = "ÂÃâðÐÑÎÏÅÄãåæçäèé√‚ï\ufffd\x80\x91\x92\x93\x94\x96\x97\x99"  # one of them is in any misread text
 _LOST_QUOTE = re.compile(r"\?(?:t|s|re|ll|ve|m|d)\b(?![=&/\w])")  # don?t
 
 
@@ -27,6 +28,13 @@ def mojibake_in(text: str) -> str | None:
             if found and text[found.start() - 1 : found.start()].isalpha() and "://" not in text:
                 return _around(text, found.start())
         return None
+    for sign in _SIGNS:
+        if sign in text:
+            return _misread_in(text)
+    return None
+
+
+def _misread_in(text: str) -> str | None:
     found = _CERTAIN.search(text)
     if found:
         return _around(text, found.start())
@@ -109,7 +117,7 @@ _ASKS_FOR_A_DIALOGUE = re.compile(
     r"dialog|conversation|convers|chat|script|interview|q ?& ?a|question|quiz|faq|play\b|scene|role|exchange|user|bot",
     re.IGNORECASE,
 )
-_SPEAKERS = ("Human:", "Assistant:", "USER:", "ASSISTANT:", "User:", "Question:", "AI:", "Bot:", "System:")
+_SPEAKERS = ("Human:", "ssistant:", "User:", "USER:", "ASSISTANT:", "Question:", "AI:", "Bot:", "System:")
 
 
 def markup_in(text: str, question: str) -> str | None:
