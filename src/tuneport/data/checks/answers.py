@@ -23,6 +23,7 @@ OVERLONG_CHARACTERS = 2_000  # and at least that long
 MIN_ROWS = 10  # for a median to mean something
 MAX_OPEN = 0.25  # share of prose that ends without a full stop: above it, this dataset writes so
 MAX_FOREIGN = 0.3  # share of answers in another language than their question: above it, that is the task
+MIN_FOREIGN = 0.1  # and this share of all records: where few languages are clear, a few answers are no habit
 MANY = 0.05  # share of records from which a defect is taught rather than diluted: it fails instead of warning
 MIN_LANGUAGE = 24  # characters
 
@@ -141,7 +142,7 @@ class Answers:
         cut = self._kinds_of("truncated")
         found["truncated"] = array("I", sorted({line for kind in cut for line in self.hits.lines.get(kind, ())}))
         found["overlong"] = array("I", sorted(line for line, _ in self._overlong()))
-        if self._seen["foreign"] > MAX_FOREIGN * self._seen["compared"]:
+        if self._seen["foreign"] > max(MAX_FOREIGN * self._seen["compared"], MIN_FOREIGN * self._rows):
             found.pop("language", None)
         return {kind: found[kind] for kind in KINDS if found.get(kind)}
 
