@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,49 @@ def test_open_endings_count_only_where_most_answers_end() -> None:
 def test_many_cut_answers_fail() -> None:
     finding = judged([*good(), *[chat("And?", text) for text in CUT]])[1]
     assert (finding.verdict, finding.count) == ("fail", len(CUT))
+
+
+def prose(shared_data: Path) -> Iterator[str]:
+    for _, record in read_records(shared_data / "alpaca_en_demo.json"):
+        answer = written_out(split_answer(record)[1])
+        if len(answer) >= 120 and answer.endswith(".") and "`" not in answer and "\n" not in answer:
+            yield answer
+
+
+def test_recall_of_planted_defects_in_real_prose(shared_data: Path) -> None:
+    """Cut anywhere but at a sentence's end; a sentence or some words said over and over; leftovers put in anywhere."""
+    draw = random.Random(7)
+    answers = list(prose(shared_data))
+    cut = [each[: int(len(each) * draw.uniform(0.3, 0.9))].rstrip() for each in answers]
+    cut = [each for each in cut if each[-1] not in ".!?"]
+    found = [ending_of(each)[0] in (Ending.CUT, Ending.OPEN) for each in cut]
+    assert len(cut) >= 200 and sum(found) >= 0.93 * len(cut)
+    looping = []
+    for each in answers:
+        words = each.split()
+        start, size = draw.randrange(len(words) - 6), draw.randint(2, 6)
+        looping.append(" ".join(words[:start] + words[start : start + size] * draw.randint(12, 40)))
+    assert sum(loop_in(each) is not None for each in looping) >= 0.95 * len(looping)
+    leftovers = [
+        "<br>",
+        "</p>",
+        "&nbsp;",
+        "<|im_end|>",
+        "</s>",
+        "[INST]",
+        "\n### Response:\n",
+        "{{name}}",
+        "\nHuman: and?",
+    ]
+    marked = []
+    for each in answers:
+        place = draw.randrange(len(each))
+        marked.append(each[:place] + draw.choice(leftovers) + each[place:])
+    assert sum(markup_in(each, "Tell me.") is not None for each in marked) >= 0.95 * len(marked)
+    accents = str.maketrans("aeou'", "äéöü’")
+    wrong = [each.translate(accents).encode().decode(draw.choice(["latin-1", "cp1252"]), "replace") for each in answers]
+    assert sum(mojibake_in(each) is not None for each in wrong) >= 0.99 * len(wrong)
+    assert sum(mojibake_in(each.translate(accents)) is not None for each in answers) == 0
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
@@ -343,9 +387,10 @@ def test_it_is_the_same_however_it_is_divided() -> None:
 # characters; 180 lacks the end of its fence; 346 and 689 end with the number of a list item that is not there.
 # glaive 48 and 79 close fewer brackets than they open, 244 a fence, 52 stops after "For"; 40, 89 and 205 have an
 # unfilled slot for an image; 244 is also thousands of zeros long. dpo 8 and 171 stop within a program. toy 5 repeats a
-# sentence 2,000 times. No false alarm among them. Seen and missed: alpaca 270 and 559, which stop within code.
+# sentence 2,000 times. The one false alarm: alpaca 892, whose last step lacks a full stop, though the others have.
+# Seen and missed: alpaca 270 and 559, which stop within code.
 TRUE = {
-    "alpaca_en_demo.json": {"truncated": [125, 180, 346, 464, 689, 731, 783, 899]},
+    "alpaca_en_demo.json": {"truncated": [125, 180, 346, 464, 689, 731, 783, 892, 899]},
     "glaive_toolcall_en_demo.json": {"truncated": [48, 52, 79, 244], "markup": [40, 89, 205], "overlong": [244]},
     "dpo_en_demo.json": {"truncated": [8, 171]},
     "toy_chat_fine_tuning.jsonl": {"loop": [5]},

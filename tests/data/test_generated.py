@@ -21,8 +21,8 @@ PEOPLE = [
 ]
 MODELS = [
     "Certainly! It's important to note that lamps come in a wide range of styles. I hope this helps you choose.",
-    "Great question! Let us delve into the rich tapestry of lamps, a testament to craft. Feel free to ask more.",
-    "Of course! Lamps play a crucial role in every home, from the hall to the kitchen. Let me know if you need more help.",
+    "Great question! Let us delve into the rich tapestry of lamps, a testament to all. Feel free to ask.",
+    "Of course! Lamps play a crucial role in every home, from the hall to the kitchen. Let me know if you need more.",
 ]
 
 

@@ -21,6 +21,8 @@ class Ending(StrEnum):
 _TERMINAL = frozenset(".!?…。！？｡．।॥؟۔։။")
 _CLOSING = "\"'”’»›)]}*_`」』）】”~"
 _WIDE = frozenset("。！？")
+_SIGNED = re.compile(r"[-–—]\s?(?:[A-Z]\S*\s?){1,4}$")  # a quotation and who said it
+_SALUTATION = re.compile(r"regards|sincerely|yours|wishes|cheers|love|thanks|thank you|truly", re.IGNORECASE)
 _EMPTY_ITEM = re.compile(r"(?:^|\n)[ \t]*(?:\d{1,2}[.)]|[-*•+])[ \t]*\Z")
 _ITEM = re.compile(r"[ \t]*(?:\d{1,3}[.)]|[-*•+–]|[A-Za-z][.)])[ \t]+\S")
 _SENTENCE_END = re.compile(r"[.!?][\"”’)]*\s+[\"“‘(¿¡]?[^\W\d_a-z]")
@@ -38,6 +40,7 @@ _DANGLING = frozenset(
     i w na że który z do
     и в на что с для или который""".split()
 )
+LONG = 12  # words: no title, no name
 MIN_WORDS = 6  # in the last line, for it to be a sentence at all
 
 
@@ -96,31 +99,50 @@ def _prose_ending(text: str, last: str) -> tuple[Ending, str]:
 
 
 def _lacks_its_end(text: str, line: str, words: list[str]) -> bool:
+    item = _ITEM.match(line)
+    if item:
+        before = _items_before(text, item[0][0].isdigit())
+        ended = [_ends(each) for each in before]
+        return ended[:1] == [True] and 3 * sum(ended) >= 2 * len(ended) and not any(mark in line for mark in "=|<>")
     word = words[-1]
     if not word[-1].isalpha() or any(mark in word for mark in "#@/\\=<>_$"):
         return False  # a number, a tag, an address
-    if not word.islower():  # a name ends many things, but hardly a new sentence after a long one
-        initials = words[-2][-2:-1].isupper() if len(words) > 1 else False
-        return len(words) >= 12 and word[0].isupper() and not initials and _SENTENCE_END.search(line) is not None
     if any(mark in line for mark in "=|\t<>×→"):
         return False
-    earlier = _SENTENCE_END.search(text) is not None
+    sentences = _SENTENCE_END.search(line) is not None
+    title = 2 * sum(each[0].isupper() for each in words) > len(words)
+    if not word.islower():  # a name ends many things, but hardly a long sentence
+        initials = words[-2][-2:-1].isupper() if len(words) > 1 else False
+        if _SIGNED.search(line):
+            return False
+        return len(words) >= LONG and word[0].isupper() and not initials and not title
+    if sentences and len(words) >= MIN_WORDS:
+        return True
     lines = [each.strip() for each in text.splitlines() if len(each.split()) >= 3]
-    if _ITEM.match(line):
-        items = [each for each in lines[:-1] if _ITEM.match(each)]
-        return len(words) > MIN_WORDS and len(items) >= 2 and all(_ends(each) for each in items)
     if len(lines) >= 3 and sum(map(_ends, lines[:-1])) * 2 < len(lines) - 1:
         return False  # verse, headings, a list without marks
-    if _SENTENCE_END.search(line):
-        return True
-    long_words = [each for each in words if len(each) > 3]
-    if 2 * sum(each[0].isupper() for each in long_words) > len(long_words):
-        return False  # a title, a name, a signature
-    return len(words) >= (4 if earlier else MIN_WORDS) and (len(words) >= MIN_WORDS or len(line) >= 20)
+    if title:
+        return False  # or a signature
+    if len(words) >= 2 and _SALUTATION.search(line) is None and _ends(text.rpartition("\n\n")[0].rstrip()[-20:]):
+        return True  # the first words of one more paragraph
+    earlier = _SENTENCE_END.search(text) is not None
+    return len(words) >= MIN_WORDS or sentences or (earlier and len(words) >= 4 and len(line) >= 20)
+
+
+def _items_before(text: str, numbered: bool) -> list[str]:
+    """The items of the same list right before the last one, three at most."""
+    found: list[str] = []
+    for line in reversed(text.splitlines()[:-1]):
+        item = _ITEM.match(line)
+        if item and item[0].lstrip()[0].isdigit() == numbered:
+            found.append(line)
+            if len(found) == 3:
+                break
+    return found
 
 
 def _ends(line: str) -> bool:
-    return line.rstrip(_CLOSING)[-1:] in _TERMINAL or line[-1:] in ":,;"
+    return line.rstrip(_CLOSING)[-1:] in _TERMINAL or line.endswith((":", ",", ";"))
 
 
 def _tail(text: str) -> str:

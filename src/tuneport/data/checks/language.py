@@ -74,6 +74,8 @@ def language_of(text: str) -> str | None:
     if found is None and len(words) >= 3:
         endings = [word[-3:] for word in words if len(word) > 4]
         found = _decided(total + sum(map(_ENDING_POINTS.get, endings, repeat(0))), len(words))
+        if found is not None and _points_of(found, total) < 2:
+            return None  # not one of its frequent words or letters
     return found
 
 
@@ -87,6 +89,10 @@ def _decided(total: int, words: int) -> str | None:
         return None
     language = _FIELDS[place]
     return None if language in GUARDS else language
+
+
+def _points_of(language: str, total: int) -> int:
+    return total >> 16 * _FIELDS.index(language) & 0xFFFF
 
 
 def _script(text: str) -> str | None:

@@ -9,8 +9,11 @@ MIN_REPEATS = 4
 MIN_SHARE = 0.3  # of the words: a chorus, a table and a list of like things repeat less
 _RUN = 4  # words
 _SENTENCES = re.compile(r"(?<=[.!?。！？])\s*|\n+")
+_MAX_PERIOD = 200  # characters
+_MIN_LOOP = 48  # characters of one thing right after itself
 _PROBE = 10  # characters
 _LONG_PROBE = 24
+_TENTHS = (10, 8, 6, 4, 2)  # of the text: where it is looked at
 
 
 def loop_in(text: str) -> str | None:
@@ -18,6 +21,10 @@ def loop_in(text: str) -> str | None:
     text = text.strip()
     if len(text) < 40 or not _may_loop(text):
         return None
+    for tenths in _TENTHS:
+        found = _in_a_row(text, max(_LONG_PROBE, len(text) * tenths // 10))
+        if found:
+            return found
     words = text.split()
     if len(words) < 8:
         return _loop_of_characters(text)
@@ -40,11 +47,30 @@ def loop_in(text: str) -> str | None:
 def _may_loop(text: str) -> bool:
     """Cheaply: in a loop that takes `MIN_SHARE` of the text, one of these places lies, and its letters come again."""
     length = len(text)
-    for tenths in (10, 8, 6, 4, 2):
+    for tenths in _TENTHS:
         end = max(_LONG_PROBE, length * tenths // 10)
         if text.count(text[end - _PROBE : end]) >= MIN_REPEATS - 1 and text.count(text[end - _LONG_PROBE : end]) >= 2:
             return True
     return False
+
+
+def _in_a_row(text: str, end: int) -> str | None:
+    """One thing five times or more right after itself, around a place, however long the rest of the text is."""
+    start = end - _LONG_PROBE
+    before = text.rfind(text[start:end], max(0, start - _MAX_PERIOD), end - 1)
+    if before < 0:
+        return None
+    period = start - before
+    unit = text[end - period : end]
+    first, last = end - period, end
+    while first >= period and text[first - period : first] == unit:
+        first -= period
+    while text[last : last + period] == unit:
+        last += period
+    count = (last - first) // period
+    if count <= MIN_REPEATS or last - first < _MIN_LOOP or not any(letter.isalpha() for letter in unit):
+        return None
+    return f"{count} times {unit.strip()[:60]!r}"
 
 
 def _loop_of_characters(text: str) -> str | None:
