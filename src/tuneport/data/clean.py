@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,8 @@ def _kinds(drop: Iterable[str], keep: Iterable[str]) -> set[str]:
 def _reasons(report: CheckReport, kinds: set[str]) -> dict[int, list[dict[str, Any]]]:
     found: dict[int, list[dict[str, Any]]] = {}
     for kind in sorted(kinds):
-        name, _, part = kind.partition(".")
-        hits = report.hits[name]
-        for line, beside in zip(hits.lines[part], hits.beside[part], strict=True):
+        lines = report.flagged[kind]
+        for line, beside in zip(lines, report.beside.get(kind, repeat(0)), strict=False):
             reason = {"check": kind} | ({"like_line": beside} if beside else {})
             found.setdefault(line, []).append(reason)
     return found

@@ -12,7 +12,9 @@ import numpy as np
 
 from tuneport.data.checks.columns import BINS
 from tuneport.data.checks.finding import Evidence, Example, Finding, Verdict, excerpt
+from tuneport.data.checks.language import LanguageMix
 from tuneport.data.checks.sketch import filled, minima
+from tuneport.data.checks.turns import asked_last
 from tuneport.data.text import key_of_normalised, normalised
 
 SAMPLED = 5_000  # inputs that are clustered: those of the smallest hashes, so that the file's order does not matter
@@ -34,9 +36,11 @@ class Diversity:
         self._drawn: list[tuple[int, int, str]] = []
         self._known: set[int] = set()
         self._rows = 0
+        self._languages = LanguageMix()
 
     def add(self, example: Example) -> None:
         self._rows += 1
+        self._languages.add(asked_last(example.record))
         text = example.question or example.answer
         self._offer(key_of_normalised(text[:CHARACTERS]), example.line, text[:CHARACTERS])
 
@@ -51,11 +55,12 @@ class Diversity:
             self._known.discard(-heapq.heapreplace(self._drawn, entry)[0])
 
     def state(self) -> Any:
-        return self._rows, self._drawn
+        return self._rows, self._drawn, self._languages.state()
 
     def merge(self, state: Any) -> None:
-        rows, drawn = state
+        rows, drawn, languages = state
         self._rows += rows
+        self._languages.merge(languages)
         for negative, line, text in drawn:
             self._offer(-negative, line, text)
 
@@ -65,10 +70,11 @@ class Diversity:
         texts = [text for _, _, text in sorted(self._drawn)]
         return _mean_similarity(texts) if len(texts) > 1 else 0.0
 
-    def finding(self, distinct: float, languages: dict[str, float]) -> Finding:
+    def finding(self, distinct: float) -> Finding:
         """`distinct` is the share of inputs that are there once or for the first time."""
         drawn = sorted(self._drawn, key=lambda entry: entry[1])
         texts = [text for _, _, text in drawn]
+        languages = {name: round(share, 3) for name, share in self._languages.shares.items()}
         details: dict[str, Any] = {"distinct": round(distinct, 3), "languages": languages}
         if len(texts) < 2:
             verdict = Verdict.FAIL if self._rows > 1 else Verdict.PASS

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from tuneport.data.records import Record
 from tuneport.data.text import prompt_and_input, split_answer, written_out
-
-if TYPE_CHECKING:
-    from tuneport.data.checks.hits import Hits
 
 MAX_EVIDENCE = 10
 EXCERPT = 120  # characters
@@ -79,14 +77,15 @@ class Check(Protocol):
     others' `state`, in any order, and says what it found.
     """
 
-    hits: Hits
-
     def add(self, example: Example) -> None: ...
 
     def state(self) -> Any:
         """What the parent needs: it can be pickled, and its size does not grow with the rows but by their lines."""
 
     def merge(self, state: Any) -> None: ...
+
+    def lines(self) -> Mapping[str, Sequence[int]]:
+        """All flagged lines in order, by kind."""
 
     def finding(self) -> Finding: ...
 

@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tuneport.data.checks.answers import Answers
 from tuneport.data.checks.columns import ColumnWriter
+from tuneport.data.checks.consistency import Consistency
 from tuneport.data.checks.diversity import Diversity
 from tuneport.data.checks.finding import Check, Example
+from tuneport.data.checks.generated import Generated
+from tuneport.data.checks.personal import Personal
 from tuneport.data.checks.schema import Schema
 from tuneport.data.checks.task import TaskGuess
 from tuneport.data.formats import load_format
@@ -19,8 +23,8 @@ from tuneport.data.tokens import TokenCounter
 
 
 def row_checks() -> dict[str, Check]:
-    """Those that judge by single records, by the name of their finding."""
-    return {}
+    """Those that are handed every record, by the name of their finding."""
+    return {"consistency": Consistency(), "answers": Answers(), "generated": Generated(), "personal": Personal()}
 
 
 @dataclass
@@ -61,7 +65,7 @@ class GatherWork:
                 continue
             example = Example.of(line, row.record)
             self._columns.add(example)
-            found.task.add(example.answer)
+            found.task.add(example.answer, example.context)
             found.pairs = found.pairs or isinstance(row.record, Preference)
             if not self._judged:
                 continue

@@ -114,7 +114,7 @@ class Generated:
             elif not no and (key in _FLAGS or key in _GENERATORS or (key in _ORIGINS and _MODEL.search(text))):
                 mark = mark or f"{name}: {text[:60]}"
         if mark:
-            self.hits.add("generated", example.line, mark)
+            self.hits.add("marked", example.line, mark)
             if mark in self._origins or len(self._origins) < MAX_ORIGINS:
                 self._origins[mark] += 1
         self._seen += seen
@@ -151,6 +151,9 @@ class Generated:
         self._starts.update(starts)
         self._origins.update(origins)
 
+    def lines(self) -> dict[str, list[int]]:
+        return self.hits.flagged()
+
     def signs(self) -> dict[str, float]:
         """Share of the prose answers with each sign; empty where there is too little prose."""
         if self._prose < MIN_PROSE:
@@ -160,7 +163,7 @@ class Generated:
         return {sign: counts[sign] / self._prose for sign in SIGNS}
 
     def finding(self) -> Finding:
-        marked, rows = self.hits.count("generated"), max(1, self._rows)
+        marked, rows = self.hits.count(), max(1, self._rows)
         signs = self.signs()
         shown = {sign: share for sign, share in signs.items() if share >= SIGNS[sign][0]}
         details = {

@@ -45,6 +45,10 @@ class Hits:
             self._first[kind] = heapq.nlargest(MAX_EVIDENCE, [*self._first[kind], *entries])
             heapq.heapify(self._first[kind])
 
+    def flagged(self) -> dict[str, list[int]]:
+        """All flagged lines in order, by kind."""
+        return {kind: sorted(lines) for kind, lines in self.lines.items() if lines}
+
     def count(self, *kinds: str) -> int:
         """How many records are flagged for any of the kinds; all kinds if none is named."""
         found = [self.lines[kind] for kind in kinds or list(self.lines) if kind in self.lines]

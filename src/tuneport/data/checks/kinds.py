@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from tuneport.data.checks import answers, consistency
+
 KINDS = {
-    "schema.invalid": "no record of the format",
-    "duplicates.exact": "the same as an earlier record, case and space aside",
-    "duplicates.near": "nearly the same as an earlier record",
-    "contradictions.exact": "the input of an earlier record with another answer",
-    "contradictions.near": "nearly the input of an earlier record with another answer",
-    "holdout.exact": "an input that is held out",
-    "holdout.near": "nearly an input that is held out",
+    "schema.invalid": "that are no record of the format",
+    **{f"consistency.{kind}": words for kind, (words, _) in consistency.KINDS.items()},
+    **{f"answers.{kind}": words for kind, (words, _) in answers.KINDS.items()},
+    "generated.marked": "marked as generated",
+    "duplicates.exact": "the same as an earlier one, case and space aside",
+    "duplicates.near": "nearly the same as an earlier one",
+    "contradictions.exact": "with the input of an earlier one and another answer",
+    "contradictions.near": "with nearly the input of an earlier one and another answer",
+    "holdout.exact": "with an input that is held out",
+    "holdout.near": "with nearly an input that is held out",
     "lengths.over": "longer than the context",
 }
 

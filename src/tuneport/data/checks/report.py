@@ -18,7 +18,6 @@ from tuneport.data.checks.duplicates import Duplicates
 from tuneport.data.checks.enough import enough
 from tuneport.data.checks.finding import Finding, Verdict
 from tuneport.data.checks.gathering import gather
-from tuneport.data.checks.hits import Hits
 from tuneport.data.checks.holdout import HoldOut
 from tuneport.data.checks.lengths import Lengths
 from tuneport.data.checks.lookup import examples_at
@@ -34,7 +33,8 @@ from tuneport.types import Method
 class CheckReport:
     """`rows` counts good and bad records; `classes` is None where the task is no classification.
 
-    `flagged` has the lines of all records that a check points at, by check and kind ("duplicates.exact"), in order.
+    `flagged` has the lines of all records that a check points at, by check and kind ("duplicates.exact"), in order;
+    `beside`, of duplicates and contradictions, the earlier line that each of them is like.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class CheckReport:
     classes: dict[str, int] | None
     tokens: TokenCounts
     flagged: Mapping[str, Sequence[int]]
-    hits: Mapping[str, Hits]
+    beside: Mapping[str, Sequence[int]]
 
     @property
     def ok(self) -> bool:
@@ -113,7 +113,7 @@ def check(
     findings = (
         found.schema.finding(name, found.rows),
         enough(guess, task),
-        found.diversity.finding(distinct, {}),
+        found.diversity.finding(distinct),
         *(each.finding() for each in found.checks.values()),
         duplicates.finding(),
         contradictions.finding(),
@@ -121,10 +121,13 @@ def check(
         hold_out.finding(),
         lengths.finding(),
     )
-    hits: dict[str, Hits] = {"schema": found.schema.hits}
-    hits |= {name: each.hits for name, each in found.checks.items()}
-    hits |= {"duplicates": duplicates.hits, "contradictions": contradictions.hits}
-    hits |= {"holdout": hold_out.hits, "lengths": lengths.hits}
+    lines = {"schema": found.schema.hits.flagged(), "lengths": lengths.hits.flagged()}
+    lines |= {name: each.lines() for name, each in found.checks.items()}
+    beside: dict[str, Sequence[int]] = {}
+    for name, hits in {"duplicates": duplicates.hits, "contradictions": contradictions.hits}.items():
+        lines[name] = hits.flagged()
+        beside |= {f"{name}.{kind}": hits.beside[kind] for kind in lines[name]}
+    lines["holdout"] = hold_out.hits.flagged()
     called = task or guess.name
     return CheckReport(
         path=path,
@@ -135,13 +138,8 @@ def check(
         findings=findings,
         classes=guess.classes if called == "classification" else None,
         tokens=found.tokens.counts(),
-        flagged={
-            f"{check}.{kind}": sorted(lines)
-            for check, each in hits.items()
-            for kind, lines in each.lines.items()
-            if lines
-        },
-        hits=hits,
+        flagged={f"{name}.{kind}": list(each) for name, kinds in lines.items() for kind, each in kinds.items()},
+        beside=beside,
     )
 
 

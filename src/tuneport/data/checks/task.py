@@ -108,16 +108,6 @@ class TaskGuess:
         self._domains.update(domains)
         self._terms.update(terms)
 
-    def state(self) -> Any:
-        return self.rows, self._labels, self._names, self._long, self._json, self._code
-
-    def merge(self, state: Any) -> None:
-        rows, labels, names, long, json, code = state
-        self.rows, self._long = self.rows + rows, self._long + long
-        self._json, self._code = self._json + json, self._code + code
-        self._labels.update(labels)
-        self._names = {**names, **self._names}
-
     @property
     def classes(self) -> dict[str, int]:
         ordered = sorted(self._labels.items(), key=lambda item: (-item[1], item[0]))
