@@ -98,13 +98,14 @@ ACCOUNTS: tuple[Recogniser, ...] = (
         "card",
         14,
         re.compile(
-            rf"{_EDGE}(?:\d{{15,16}}|\d{{4}}([ -])\d{{4}}\1\d{{4}}\1\d{{4}}(?:\1\d{{3}})?"
-            rf"|\d{{4}}([ -])\d{{6}}\2\d{{4,5}}){_END}"
+            rf"{_EDGE}(?<!\d )(?:\d{{15,16}}|\d{{4}}([ -])\d{{4}}\1\d{{4}}\1\d{{4}}(?:\1\d{{3}})?"
+            rf"|\d{{4}}([ -])\d{{6}}\2\d{{4,5}}){_END}",
+            re.ASCII,
         ),
         _card,
         unless_named=True,
     ),
-    Recogniser("card", 14, re.compile(rf"{_EDGE}\d{{14,19}}{_END}"), _card, _CARD_WORDS),
+    Recogniser("card", 14, re.compile(rf"{_EDGE}\d{{14,19}}{_END}", re.ASCII), _card, _CARD_WORDS),
 )
 
 _BITCOIN = re.compile(r"(?<![A-Za-z0-9])[13][1-9A-HJ-NP-Za-km-z]{25,34}(?![A-Za-z0-9])")

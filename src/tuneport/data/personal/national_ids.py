@@ -128,7 +128,7 @@ def _pl_pesel(value: str) -> bool:
     year, month, day = (int("".join(map(str, digits[at : at + 2]))) for at in (0, 2, 4))
     if not is_date(_year(year), month % 20, day):
         return False
-    return (weighted(digits, (1, 3, 7, 9) * 3) + digits[10]) % 10 == 0 and len(set(digits)) > 2
+    return (weighted(digits[:10], (1, 3, 7, 9) * 3) + digits[10]) % 10 == 0 and len(set(digits)) > 2
 
 
 def _se_personnummer(value: str) -> bool:
@@ -259,7 +259,6 @@ _ROWS: tuple[_Row, ...] = (
     ("br_cnpj", 14, r"\d{2}\.\d{3}\.\d{3}/\d{4}-\d{2}", _br_cnpj, None),
     ("se_personnummer", 10, r"(?:19|20)?\d{6}[-+]\d{4}", _se_personnummer, None),
     ("ch_ahv", 13, r"756(?:\.\d{4}\.\d{4}\.\d{2}|\d{10})", _ch_ahv, None),
-    ("fi_hetu", 9, r"[0-3]\d[01]\d{3}[-+A-FU-Y]\d{3}[0-9A-FHJ-NPR-Y]", _fi_hetu, None),
     ("be_national_number", 11, r"\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}", _be_national_number, None),
     ("sg_nric", 7, r"[STFG]\d{7}[A-Z]", _sg_nric, None),
     ("kr_rrn", 13, r"\d{6}-[1-8]\d{6}", _kr_rrn, None),
@@ -277,7 +276,7 @@ NATIONAL_IDS: tuple[Recogniser, ...] = (
     Recogniser(
         "in_aadhaar",
         12,
-        re.compile(rf"{_EDGE}[2-9]\d{{3}} \d{{4}} \d{{4}}(?![\w-]|[ .,/]\d)"),
+        re.compile(rf"{_EDGE}(?<!\d )[2-9]\d{{3}} \d{{4}} \d{{4}}(?![\w-]|[ .,/]\d)", re.ASCII),
         _in_aadhaar,
         unless_named=True,
     ),
@@ -288,17 +287,23 @@ LETTERED_IDS: tuple[Recogniser, ...] = (
     Recogniser(
         "uk_nino",
         6,
-        re.compile(r"(?<![\w-])[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]([ -]?)\d{2}\1\d{2}\1\d{2}\1?[A-D](?![\w-])"),
+        re.compile(r"(?<![\w-])[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]([ -]?)\d{2}\1\d{2}\1\d{2}\1?[A-D](?![\w-])", re.ASCII),
         _uk_nino,
     ),
     Recogniser(
         "it_codice_fiscale",
         7,
-        re.compile(r"(?i)(?<![\w-])[A-Z]{3} ?[A-Z]{3} ?\d{2}[ABCDEHLMPRST]\d{2} ?[A-Z]\d{3}[A-Z](?![\w-])"),
+        re.compile(r"(?i)(?<![\w-])[A-Z]{3} ?[A-Z]{3} ?\d{2}[ABCDEHLMPRST]\d{2} ?[A-Z]\d{3}[A-Z](?![\w-])", re.ASCII),
         _it_codice_fiscale,
     ),
     # The fourth letter says whose it is; P is a person (Income Tax Department). AAAPL1234C is the department's example.
     Recogniser(
-        "in_pan", 4, re.compile(r"(?<![\w-])[A-Z]{3}P[A-Z]\d{4}[A-Z](?![\w-])"), lambda value: value[5:9] != "1234"
+        "fi_hetu",
+        9,
+        re.compile(r"(?<![\w-])[0-3]\d[01]\d{3}[-+A-FU-Y]\d{3}[0-9A-FHJ-NPR-Y](?![\w-])", re.ASCII),
+        _fi_hetu,
+    ),
+    Recogniser(
+        "in_pan", 4, re.compile(r"(?<![\w-])[A-Z]{3}P[A-Z]\d{4}[A-Z](?![\w-])", re.ASCII), lambda value: value[5:9] != "1234"
     ),
 )  # fmt: skip

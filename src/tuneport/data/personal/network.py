@@ -38,8 +38,10 @@ def emails(text: str) -> Iterator[Span]:
 
 # --- addresses of machines -------------------------------------------------------------------------------------------
 
-_IPV4 = re.compile(r"(?<![\w.:-])(?<![^/\s]/)\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)")
-_IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}(?![\w:]|\.\d)")  # 2000::/3, all that is in use
+_IPV4 = re.compile(r"(?<![\w.:-])(?<![^/\s]/)\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)", re.ASCII)
+_IPV6 = re.compile(
+    r"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}(?![\w:]|\.\d)", re.ASCII
+)  # 2000::/3, all that is in use
 _VERSION = re.compile(r"(?:version|release|build|update|section|chapter|firmware|v)[\s.:=]{0,3}\Z", re.I)
 _RESOLVERS = frozenset("8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 208.67.222.222 208.67.220.220".split())
 _RESOLVERS_V6 = tuple(
@@ -77,7 +79,7 @@ def ipv6_addresses(text: str) -> Iterator[Span]:
             yield found.start(), found.start() + len(value)
 
 
-_MAC = re.compile(r"(?<![\w:-])[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}(?![\w:-])")
+_MAC = re.compile(r"(?<![\w:-])[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}(?![\w:-])", re.ASCII)
 _EXAMPLE_MACS = ("001122334455", "0123456789ab", "aabbccddeeff", "123456789abc", "a1b2c3d4e5f6", "1a2b3c4d5e6f")
 
 

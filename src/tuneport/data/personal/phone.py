@@ -17,7 +17,7 @@ _LENGTHS: dict[str, tuple[int, int]] = {
     "95": (7, 10), "98": (10, 10),
 }  # fmt: skip
 _THREE_DIGITS = re.compile(r"2[1234569]|3[578]|42|50|59|6[789]|8[058]|9[679]")  # first two of three-digit codes
-_THREE_LENGTHS = (7, 12)
+_THREE_LENGTHS = (7, 10)
 
 # Set aside by the regulators for film and print: NANPA, Ofcom, Bundesnetzagentur, Arcep, ACMA.
 _FICTIONAL = re.compile(
@@ -97,7 +97,7 @@ def _trunk(value: str) -> bool:
     if "." in value and not (_FRENCH.match(value) or _DOTTED_GROUPS.match(value)):
         return False
     groups = re.split(r"\D+", value.strip("("))
-    if len(groups) < 2 or (len(groups) > 4 and not _FRENCH.match(value)) or len(groups[-1]) < 2:
+    if len(groups) < 2 or len(groups[0]) > 5 or (len(groups) > 4 and not _FRENCH.match(value)) or len(groups[-1]) < 2:
         return False
     return _somebodys(digits)
 
@@ -116,7 +116,8 @@ def _named_phone(value: str) -> bool:
 
 _PHONE_WORDS = words(
     "(?:tele|smart|mobile |cell ?)?phones?(?:[ _-]?(?:number|no|nr))?", "tel", "telephones?",
-    "telefon(?:o|e|nummer|nr|szám)?s?", "téléphones?", "teléfonos?", "telefoon(?:nummer)?", "mobile?", "móvil", "movil", "handy(?:nummer)?", "rufnummer",
+    "telefon(?:o|e|nummer|nr|szám)?s?", "téléphones?", "teléfonos?", "telefoon(?:nummer)?",
+    "mobile?", "móvil", "movil", "handy(?:nummer)?", "rufnummer",
     "cell(?:ular)?", "cellulare", "celular", "portable", "fax", "whats ?app", "sms", "hotline", "contact ?number",
     "(?:call|text|ring|reach|dial|phone)(?:ing)? (?:me|us|him|her|them|back|on|at|to)", "call", "dial",
     "ruf(?:en)?", "anrufen", "erreichbar", "appele[zr]?", "appelle(?:-moi)?", "joindre", "rappele[zr]",
@@ -126,41 +127,42 @@ _PHONE_WORDS = words(
 _PHONE_SIGNS = re.compile(rf"{_PHONE_WORDS.pattern}|電話|携帯|でんわ|电话|手机|☎|📞|📱|전화", re.IGNORECASE)
 
 _EDGE = r"(?<![\w.+/-])"
+_ALONE = rf"{_EDGE}(?<!\d )"  # not the later groups of a longer number
 _END = r"(?!\w|-\d|[.,/ ]\d|-\w)"
 
 PHONES: tuple[Recogniser, ...] = (
     Recogniser(
         "phone",
         8,
-        re.compile(r"(?<![\w+])(?:\+|00 ?)[1-9](?:[ .\-/()]{0,3}\d){6,16}(?!\w)"),
+        re.compile(r"(?<![\w+])(?:\+|00 ?)[1-9](?:[ .\-/()]{0,3}\d){6,16}(?!\w)", re.ASCII),
         _international,
         cut=_cut_international,
     ),
     Recogniser(
         "phone",
         10,
-        re.compile(rf"{_EDGE}(?:1[-. ])?(?:\(\d{{3}}\) ?|\d{{3}}[.-])\d{{3}}[ .-]\d{{4}}{_END}"),
+        re.compile(rf"{_EDGE}(?:1[-. ])?(?:\(\d{{3}}\) ?|\d{{3}}[.-])\d{{3}}[ .-]\d{{4}}{_END}", re.ASCII),
         _formatted_north_american,
         unless_named=True,
     ),
     Recogniser(
         "phone",
         9,
-        re.compile(rf"{_EDGE}\(?0[1-9](?:[ \-/.()]{{0,2}}\d){{7,10}}{_END}"),
+        re.compile(rf"{_ALONE}\(?0[1-9](?:[ \-/.()]{{0,3}}\d){{7,10}}{_END}", re.ASCII),
         _trunk,
         unless_named=True,
     ),
     Recogniser(  # Brazil (11) 91234-5678; Spain 612 34 56 78
         "phone",
         9,
-        re.compile(rf"{_EDGE}(?:\([1-9]\d\) ?9?\d{{4}}-\d{{4}}|[6789]\d\d(?: \d\d){{3}}){_END}"),
+        re.compile(rf"{_ALONE}(?:\([1-9]\d\) ?9?\d{{4}}-\d{{4}}|[6789]\d\d(?: \d\d){{3}}){_END}", re.ASCII),
         _grouped,
         unless_named=True,
     ),
     Recogniser(
         "phone",
         9,
-        re.compile(rf"{_EDGE}\(?\d(?:[ .\-/()]{{0,2}}\d){{8,11}}{_END}"),
+        re.compile(rf"{_EDGE}\(?\d(?:[ .\-/()]{{0,2}}\d){{8,11}}{_END}", re.ASCII),
         _named_phone,
         _PHONE_SIGNS,
         unless_named=True,

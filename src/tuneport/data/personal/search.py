@@ -42,13 +42,24 @@ _HEXADECIMAL = _folding(("h", hexdigits), (":", ":"), ("-", "-"))
 _SEPARATORS = b" ()-./"
 _LONG_NUMBER, _LONG_TOKEN = b"0" * 7, b"x" * 18
 _PAN_SHAPE = b"xxxxx0000x"
-_LETTERED_SHAPES = (b"xx000000x", b"xxxxxx00x00x000x", _PAN_SHAPE)
+_LETTERED = tuple(
+    zip(
+        ((b"xx000000x",), (b"xxxxxx00x00x000x",), (b"000000x000", b"0000000000", b"000000000x"), (_PAN_SHAPE,)),
+        LETTERED_IDS,
+        strict=True,
+    )
+)
+_IBAN_SHAPE = b"xx00xxxx00000"  # Malta's may have no longer run of digits than this
 _IPV6_SHAPE, _MAC_SHAPES = b"hhhh:", (b"hh:hh:hh:hh", b"hh-hh-hh-hh")
 _NUMBER = re.compile(r"\d(?:[ ()./-]{0,3}\d){6,}")
 _LETTERED_BEFORE = 4  # around the digits, letters that may belong to a value
 _TO_NEXT_DIGIT = re.compile(r"\D{0,12}")
 
-_NUMBERS = tuple(enumerate((*NATIONAL_IDS, *ACCOUNTS[1:], *PHONES), start=20))
+# A number that a word names wins over one that its shape alone gives away, and that over a phone number.
+_NUMBERS = (
+    *((20 if each.context else 40, each) for each in (*NATIONAL_IDS, *ACCOUNTS[1:])),
+    *enumerate(PHONES, start=60),
+)
 _IBAN = ACCOUNTS[0]
 
 
@@ -83,12 +94,12 @@ def _search(text: str) -> Iterator[_Found]:
             yield start, 0, end, "api_key"
     if ":" in text or "-" in text:
         yield from _hexadecimal(text, raw)
+    if _LONG_TOKEN in raw.translate(_TOKEN):
+        yield from _tokens(text)
     shape = raw.translate(_SHAPE)
     number_of_digits = shape.count(b"0")
     if not number_of_digits:
         return
-    if _LONG_TOKEN in raw.translate(_TOKEN):
-        yield from _tokens(text)
     yield from _assigned(text)
     if number_of_digits < 4:
         return
@@ -96,12 +107,16 @@ def _search(text: str) -> Iterator[_Found]:
         for start, end in ipv4_addresses(text):
             yield start, 6, end, "ip_address"
     joined = raw.translate(_SHAPE, _SEPARATORS)
-    if _LONG_NUMBER in joined:
+    long_number = _LONG_NUMBER in joined
+    if long_number or _IBAN_SHAPE in joined:
+        for start, end in _IBAN.search(text, 0, len(text)):
+            yield start, 4, end, "iban"
+    if long_number:
         yield from _numbers(text)
-    for each, recogniser in zip(_LETTERED_SHAPES, LETTERED_IDS, strict=True):
-        if each in (shape if each is _PAN_SHAPE else joined):
+    for folded, recogniser in _LETTERED:
+        if any([each in (shape if each is _PAN_SHAPE else joined) for each in folded]):
             for start, end in recogniser.search(text, 0, len(text)):
-                yield start, 5, end, recogniser.kind
+                yield start, 30, end, recogniser.kind
 
 
 def _tokens(text: str) -> Iterator[_Found]:
@@ -122,8 +137,6 @@ def _assigned(text: str) -> Iterator[_Found]:
 
 
 def _numbers(text: str) -> Iterator[_Found]:
-    for start, end in _IBAN.search(text, 0, len(text)):
-        yield start, 4, end, "iban"
     for found in _NUMBER.finditer(text):
         start, end = found.span()
         count = sum(map(found[0].count, digits))
@@ -145,7 +158,7 @@ def _hexadecimal(text: str, raw: bytes) -> Iterator[_Found]:
 
 
 _SPACES_AND_DASHES = dict.fromkeys("\u00a0\u2007\u2009\u202f\u3000", " ") | dict.fromkeys(
-    "\u2010\u2011\u2012\u2013\u2212\uff0d\u30fc", "-"
+    "\u2010\u2011\u2012\u2013\u2212\uff0d", "-"
 )
 _FULL_WIDTH = {chr(0xFF10 + digit): str(digit) for digit in range(10)} | {"\uff0b": "+", "\uff08": "(", "\uff09": ")"}
 

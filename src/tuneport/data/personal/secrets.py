@@ -69,7 +69,10 @@ def api_keys(text: str) -> Iterator[Span]:
 def _is_issued(key: str) -> bool:
     if _EXAMPLE.search(key) or _EXAMPLE_JWT in key:
         return False
-    return key.startswith(("AKIA", "ASIA", "eyJ")) or _has_digit_and_letter(key[4:])
+    if key.startswith(("AKIA", "ASIA", "eyJ")) or _has_digit_and_letter(key[4:]):
+        return True
+    body = key[6:]
+    return body.isalnum() and body.upper() != body != body.lower()
 
 
 def _has_digit_and_letter(value: str) -> bool:
