@@ -35,7 +35,7 @@ def said_badly(folder: Path | None) -> Bed:
         "refusals, boilerplate",
         mixed(folder, 1_500, 2),
         [
-            Planting("answers.boilerplate", refusals.boilerplate, 240, lenient=CLOSING),
+            Planting("answers.refusal", refusals.boilerplate, 240, lenient=CLOSING),
             Planting("answers.refusal", refusals.refusal),
         ],
         SEED,
@@ -55,7 +55,7 @@ def languages(folder: Path | None) -> Bed:
     return grow(
         "language, loops",
         mixed(folder, 1_800, 4),
-        [Planting("answers.repeated", answers.repeated), Planting("answers.language", answers.other_language)],
+        [Planting("answers.loop", answers.repeated), Planting("answers.language", answers.other_language)],
         SEED,
     )
 
@@ -71,13 +71,13 @@ def json_answers(_: Path | None) -> Bed:
 
 
 def label_spellings(_: Path | None) -> Bed:
-    plantings = [Planting("consistency.label", structured.other_spelling)]
+    plantings = [Planting("consistency.labels", structured.other_spelling)]
     return grow("labels", structured.labelled(1_500, 7), plantings, SEED)
 
 
 def system_prompts(_: Path | None) -> Bed:
     plantings = [
-        Planting("consistency.system", structured.system_by_accident),
+        Planting("consistency.prompt", structured.system_by_accident),
         Planting("consistency.roles", structured.odd_roles),
     ]
     return grow("system prompts, roles", structured.prompted(composed(1_500, 8), 8), plantings, SEED)

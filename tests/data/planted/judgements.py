@@ -20,14 +20,12 @@ JUDGED: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {
             "the HTML page stops within a paragraph": (559,),
             "the multiplication table stops at 4 of 10, its code fence open": (180,),
         },
-        "answers.boilerplate": {
+        "answers.refusal": {
             "speaks of itself as an AI where the question did not ask for that": (
                 44, 68, 81, 83, 96, 118, 157, 240, 265, 276, 381, 408, 433, 503, 527, 600, 609, 631, 666, 692, 712, 737,
                 795, 800, 818, 943, 974,
             ),
             "no access to external data, says a program": (186, 224, 740),
-        },
-        "answers.refusal": {
             "declines, some with a hint instead": (
                 44, 81, 83, 96, 118, 186, 224, 240, 265, 276, 381, 408, 433, 503, 527, 609, 666, 692, 712, 737, 740,
                 795,
@@ -52,13 +50,11 @@ JUDGED: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {
                 165, 184,
                 185, 207, 208, 209, 211, 214, 216, 220, 227, 237, 247, 262, 263, 267, 277, 279, 280, 289, 290, 295,
             ),
-        },
-        "answers.boilerplate": {
             "speaks of itself as an AI": (
                 1, 24, 30, 58, 60, 127, 129, 140, 165, 184, 207, 208, 211, 237, 263, 289,
             ),
         },
-        "answers.repeated": {"a registry value of thousands of zeros": (244,)},
+        "answers.loop": {"a registry value of thousands of zeros": (244,)},
         "answers.overlong": {"the same row: 6,110 characters of zeros": (244,)},
         "duplicates.exact": {
             "word for word another row": (
@@ -89,11 +85,9 @@ JUDGED: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {
             "the chosen answer stops in a word or a quotation": (179, 289),
             "an earlier answer of the conversation is cut off": (66, 85, 90, 114, 124, 138, 175, 213, 230, 276),
         },
-        "answers.boilerplate": {
+        "answers.refusal": {
             "the chosen answer speaks of itself as an AI": (8, 70, 102, 193, 232),
             "the rejected answer speaks of itself as an AI": (8, 15, 70, 91, 234, 244),
-        },
-        "answers.refusal": {
             "the chosen answer declines": (70, 142),
             "the rejected answer declines": (11, 70, 234, 240),
             "an earlier answer declines for want of an image": (155,),
@@ -102,7 +96,7 @@ JUDGED: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {
             "R&amp;B in the chosen answer": (182,),
             "tags or entities in the rejected answer": (8, 215),
         },
-        "answers.repeated": {"the rejected answer is a number with hundreds of zeros": (165,)},
+        "answers.loop": {"the rejected answer is a number with hundreds of zeros": (165,)},
         "duplicates.exact": {"word for word another row": (14, 29, 85, 112, 118, 157, 186, 230, 248, 275)},
     },
 }  # fmt: skip

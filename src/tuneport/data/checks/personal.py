@@ -80,6 +80,9 @@ class Personal:
         self._hits.merge(state[0])
         self._kinds.update(state[1])
 
+    def lines(self) -> dict[str, list[int]]:
+        return self._hits.flagged()
+
     def finding(self) -> Finding:
         """`details` counts values by recogniser, and says what is not looked for."""
         lines = self._hits.count() if self._hits else 0
