@@ -104,8 +104,9 @@ def test_broken_array_tells_record_and_column(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('[\n  {"instruction": "a", "output": "b"},\n  {"instruction": }\n]\n')
     assert str(problem_of(path)) == f"{path}:2: is not JSON: expecting value at column 17; correct the JSON"
-    path.write_text('[\n  {"instruction": "a",\n  "output": }\n,\n{]\n')
+    path.write_text('[\n  {"instruction": "a",\n  "output": }\n,\n5]\n')
     error = problem_of(path)
+    assert [problem.line for problem in error.problems] == [1, 2]
     assert str(error.problems[0]) == (
         f"{path}:1: is not JSON: expecting value at line 2 of the record, column 13; correct the JSON"
     )

@@ -10,6 +10,9 @@ import typer
 from tuneport.cli import output
 from tuneport.errors import ConfigError
 
+DATA = "A file (.jsonl, .json, .csv, .parquet; .gz, .zst), a folder or hf://owner/name."
+OUTPUT = "The file to write: .jsonl, .json, .csv (each also .gz, .zst) or .parquet."
+
 
 def register(app: typer.Typer) -> None:
     for command in (check, split, convert):
@@ -67,9 +70,7 @@ def convert(
     format_: Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")] = None,
     map_: Annotated[
         list[str] | None,
-        typer.Option(
-            "--map", metavar="NAME=COLUMN", help="The column that stands for a name of the format; repeatable."
-        ),
+        typer.Option("--map", metavar="NAME=COLUMN", help="Which column has what the format calls NAME."),
     ] = None,
     allow_loss: Annotated[bool, typer.Option(help="Go on without what the target format cannot hold.")] = False,
     json_: output.Json = False,

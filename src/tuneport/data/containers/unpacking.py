@@ -20,7 +20,7 @@ _DAMAGED = "get an undamaged copy of the file"
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[io.BufferedReader]:
+def opened(path: Path) -> Iterator[io.BufferedReader[Any]]:
     """The unpacked bytes. DatasetError for a file that cannot be opened or read, or whose packing is damaged."""
     try:
         with io.BufferedReader(path.open("rb", buffering=0), _BUFFER) as file:
