@@ -2,10 +2,10 @@
 
     python benchmarks/data.py [--rows 200000] [--repeat 3]
 
-The data are alpaca rows of real length (about 900 bytes, made from a word list with a fixed seed), converted to OpenAI's
-chat form. Every figure is the best of its repeats, taken in turn, so that all share the machine's good and bad moments;
-each conversion runs in a process of its own, whose peak memory is printed. `datasets` gets a fresh cache each time: it
-is measured from the file to the file, as are the others.
+The data are alpaca rows of real length (about 900 bytes, made from a word list with a fixed seed), converted to
+OpenAI's chat form. Every figure is the best of its repeats, taken in turn, so that all share the machine's good and bad
+moments; each conversion runs in a process of its own, whose peak memory is printed. `datasets` gets a fresh cache each
+time: it is measured from the file to the file, as are the others.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ CONVERTERS: dict[str, Callable[[Path, Path], None]] = {
 
 
 def measure(name: str, source: Path, rows: int) -> Run:
-    """Run one converter in a process of its own; the time excludes the start of Python and the imports' first half."""
+    """Run one converter in a process of its own; the time includes the import of its library."""
     command = [sys.executable, __file__, "--only", name, "--source", str(source)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     if done.returncode:

@@ -22,7 +22,7 @@ from tuneport.data.writing import aside, publish
 from tuneport.errors import ConfigError, ConversionLoss, ConversionLossError, DatasetError, DatasetProblem
 
 FIRST_LINES = 5
-BATCH = 256
+BATCH = 64
 """Rows at a time: few enough that one odd row sends few others the slow way, many enough that the fast one pays."""
 
 
@@ -133,7 +133,8 @@ class _Conversion:
                 self._one_by_one(batch, sink)
                 continue
             self.rows += len(batch)
-            self.note = self.note or next(filter(None, (self._known.note(raw) for _, raw in batch)), "")
+            if not self.note and self._plain.noteworthy is not None:
+                self.note = self._known.note(self._plain.noteworthy)
             if not self.problems.count:
                 sink.write([line for line, _ in batch], lines)
                 self.written += len(batch)

@@ -123,30 +123,37 @@ _WRITERS: dict[str, Callable[[list[_Turn]], Any]] = {
 
 
 class PlainRows:
-    """Converts rows of one format into another, as long as they are plain."""
+    """Converts rows of one format into another, as long as they are plain.
+
+    `noteworthy` is the first row on which the source's `note` has something to say.
+    """
 
     def __init__(self, source: str, target: str) -> None:
+        self.noteworthy: bytes | None = None
+        self._kind: Any = None
         self._decode: Callable[[bytes], list[Any]] | None = None
         if source in _READERS and target in _WRITERS:
-            kind, self._read = _READERS[source]
+            self._kind, self._read = _READERS[source]
             self._write = _WRITERS[target]
-            self._decode = msgspec.json.Decoder(kind).decode_lines
+            self._decode = msgspec.json.Decoder(self._kind).decode_lines
         self._encode = msgspec.json.Encoder().encode_lines
 
     def convert(self, rows: list[bytes]) -> bytes | None:
         """Lines of JSON, one for each row; None where any of the rows is not plain, or no row at all."""
         if self._decode is None:
             return None
-        text = b"\n".join(rows)
-        # Each row is one JSON text. `decode_lines` also takes one over two lines, two in one, or none; but an object
-        # that ends a line where another begins is never within a JSON text.
-        if text.count(b"}\n{") != len(rows) - 1:
-            return None
+        # `decode_lines` also takes a text over two lines, two in one, or none; but nowhere within a JSON text does an
+        # object end right before another begins. So what follows holds for as many texts as rows only if each is one.
+        for row in rows:
+            if row[:1] != b"{" or row[-1:] != b"}":
+                return None
         read, write = self._read, self._write
         try:
-            decoded = self._decode(text)
+            decoded = self._decode(b"\n".join(rows))
             if len(decoded) != len(rows):
                 return None
+            if self.noteworthy is None and self._kind is _Alpaca:
+                self.noteworthy = next((rows[at] for at, row in enumerate(decoded) if row.input), None)
             return self._encode([write(read(row)) for row in decoded])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _NotPlain):
             return None

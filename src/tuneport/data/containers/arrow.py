@@ -37,6 +37,7 @@ def arrow_rows(path: Path, columns: Columns) -> Iterator[Row]:
     number = 0
     try:
         for batch in _batches(arrow, path):
+            batch.validate(full=True)  # a damaged one, unchecked, ends the process: no exception, but an abort in C++
             names = columns.renamed(batch.schema.names)
             if isinstance(names, BadRow):
                 raise whole(path, names.rule, names.fix)

@@ -21,7 +21,8 @@ class Columns:
         self._names: dict[str, str] = {}
         for expected, name in (mapping or {}).items():
             if name in self._names:
-                raise ConfigError(f"the column {name!r} is mapped to {self._names[name]!r} and to {expected!r}; choose")
+                both = f"{self._names[name]!r} and {expected!r}"
+                raise ConfigError(f"the column {name!r} is mapped to {both}; choose one of them")
             self._names[name] = expected
         self._missing = dict.fromkeys(self._names)
         self._seen: dict[str, None] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from io import BufferedReader
+from itertools import chain, repeat
 from pathlib import Path
 
 import msgspec
@@ -24,29 +25,31 @@ def csv_rows(path: Path, file: BufferedReader, columns: Columns) -> Iterator[Row
     if foreign:
         raise whole(path, *foreign)
     csv.field_size_limit(MAX_ROW)  # of the whole process, and only ever more lenient: the default is 128 KiB
-    text = (line.decode("utf-8-sig" if not at else "utf-8", "surrogateescape") for at, line in _numbered(path, file))
+    encodings = chain(["utf-8-sig"], repeat("utf-8"))
+    text = (line.decode(next(encodings), "surrogateescape") for line in lines_of(path, file))
     first = next(text, "")
     separator = next((mark for mark in (",", ";", "\t") if mark in first), ",")
-    table = csv.reader(_again(first, text), delimiter=separator, strict=True)
+    table = csv.reader(chain([first] if first else [], text), delimiter=separator, strict=True)
     header = _header(path, table, columns)
     blank: list[int] = []
     before = table.line_num
     while True:
+        row: bytes
         try:
             cells = next(table)
         except StopIteration:
             return
         except csv.Error as error:
-            yield before + 1, BadRow(f"is not CSV: {error}", "quote the cell, and double the quotes within it")
-            before = table.line_num
-            continue
+            row = BadRow(f"is not CSV: {error}", "quote the cell, and double the quotes within it")
+        else:
+            row = _row(header, cells) if cells else b""
         line, before = before + 1, table.line_num
-        if not cells:
-            blank.append(line)
+        if not row and not isinstance(row, BadRow):
+            blank.append(line)  # one at the end is none
             continue
         yield from ((earlier, b"") for earlier in blank)
         blank.clear()
-        yield line, _row(header, cells)
+        yield line, row
 
 
 def _row(header: list[str], cells: list[str]) -> bytes:
@@ -77,13 +80,3 @@ def _header(path: Path, table: Iterator[list[str]], columns: Columns) -> list[st
     if isinstance(renamed, BadRow):
         raise whole(path, renamed.rule, renamed.fix, 1)
     return renamed
-
-
-def _numbered(path: Path, file: BufferedReader) -> Iterator[tuple[int, bytes]]:
-    return enumerate(lines_of(path, file))
-
-
-def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
-    if first:
-        yield first
-    yield from rest

@@ -85,7 +85,7 @@ def _packed(output: Path, file: BinaryIO) -> Iterator[IO[bytes]]:
         case ".zst":
             import zstandard
 
-            with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as packed:
+            with zstandard.ZstdCompressor(write_checksum=True).stream_writer(file, closefd=False) as packed:
                 yield packed
         case _:
             yield file

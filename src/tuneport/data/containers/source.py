@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from tuneport.data.containers.arrow import SUFFIXES as ARROW
@@ -47,11 +48,17 @@ class Source:
         before = 0
         for file in self.files:
             self._starts.append(before)
-            number = 0
-            for number, raw in self._read(file):
-                yield before + number, raw
-            if not number:
+            rows = self._read(file)
+            first = next(rows, None)
+            if first is None:
                 raise whole(file, "is empty", "give a file with at least one record")
+            if file is self.files[-1] and not before:  # the usual case, without a loop of Python
+                yield first
+                yield from rows
+                break
+            number = 0
+            for number, raw in chain([first], rows):
+                yield before + number, raw
             before += number
         if self._columns.missing:
             raise self._columns.absent(self.path)
