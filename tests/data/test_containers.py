@@ -101,7 +101,7 @@ def test_arrays_are_streamed_whatever_their_layout(tmp_path: Path, monkeypatch: 
     rows[1]["deep"] = {"a": [[[[[[[[[{"b]": '}]"\\'}]]]]]]]]]}
     expected = records(write(tmp_path / "a.jsonl", rows))
     path = tmp_path / "a.json"
-    for block in (7, 100, 1 << 18):
+    for block in (7, 100, 1 << 16):
         monkeypatch.setattr(json_text, "_BLOCK", block)
         for indent, separators in ((None, (",", ":")), (4, None), (None, (" , ", " : "))):
             path.write_text(json.dumps(rows, indent=indent, separators=separators))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ from tuneport.data.writing import aside, publish
 from tuneport.errors import ConfigError, ConversionLoss, ConversionLossError, DatasetError, DatasetProblem
 
 FIRST_LINES = 5
-BATCH = 64
-"""Rows at a time: few enough that one odd row sends few others the slow way, many enough that the fast one pays."""
 
 
 @dataclass(frozen=True)
@@ -119,30 +116,29 @@ class _Conversion:
 
     def __init__(self, dataset: Source, known: Format, target: Format) -> None:
         self._dataset, self._known, self._target = dataset, known, target
-        self._plain = PlainRows(known.NAME, target.NAME)
         self.tally, self.problems = LossTally(), ProblemTally()
         self.rows = self.written = 0
         self.note = ""
         self.mixed = False
 
     def run(self, sink: Sink) -> None:
-        rows = self._dataset.rows()
-        while batch := list(islice(rows, BATCH)):
-            lines = self._plain.convert([raw for _, raw in batch])
+        plain = PlainRows(self._known.NAME, self._target.NAME)
+        for numbers, rows in self._dataset.batches():
+            lines, noteworthy = plain.convert(rows)
             if lines is None:
-                self._one_by_one(batch, sink)
+                self._one_by_one(numbers, rows, sink)
                 continue
-            self.rows += len(batch)
-            if not self.note and self._plain.noteworthy is not None:
-                self.note = self._known.note(self._plain.noteworthy)
+            self.rows += len(rows)
+            if noteworthy and not self.note:
+                self.note = next(filter(None, map(self._known.note, rows)), "")
             if not self.problems.count:
-                sink.write([line for line, _ in batch], lines)
-                self.written += len(batch)
+                sink.write(numbers, lines)
+                self.written += len(rows)
 
-    def _one_by_one(self, batch: list[tuple[int, bytes]], sink: Sink) -> None:
-        numbers: list[int] = []
+    def _one_by_one(self, numbers: Sequence[int], rows: list[bytes], sink: Sink) -> None:
         written: list[bytes] = []
-        for line, raw in batch:
+        places: list[int] = []
+        for line, raw in zip(numbers, rows, strict=True):
             found = read_row(self._known, line, raw, self._dataset.locate)
             self.mixed = self.mixed or bool(found.other)
             if not self.problems.accept(found.problems) or found.record is None:
@@ -153,11 +149,11 @@ class _Conversion:
             if lost:
                 self.tally.add(line, lost)
             if row is not None:
-                numbers.append(line)
+                places.append(line)
                 written.append(row + b"\n")
         if not self.problems.count:
-            sink.write(numbers, b"".join(written))
-            self.written += len(numbers)
+            sink.write(places, b"".join(written))
+            self.written += len(places)
 
     def refuse_losses(self, allowed: bool) -> None:
         losses = self.tally.losses()

@@ -8,7 +8,7 @@ wrong or lost. `tests/data/test_plain.py` holds both ways to the same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -122,38 +122,39 @@ _WRITERS: dict[str, Callable[[list[_Turn]], Any]] = {
 }
 
 
-class PlainRows:
-    """Converts rows of one format into another, as long as they are plain.
+class Converted(NamedTuple):
+    """Lines of JSON, one for each row, or None where not all rows are plain; and whether the source's `note` has
+    something to say on any of them."""
 
-    `noteworthy` is the first row on which the source's `note` has something to say.
-    """
+    lines: bytes | None
+    noteworthy: bool = False
+
+
+class PlainRows:
+    """Converts rows of one format into another, as long as they are plain."""
 
     def __init__(self, source: str, target: str) -> None:
-        self.noteworthy: bytes | None = None
-        self._kind: Any = None
-        self._decode: Callable[[bytes], list[Any]] | None = None
-        if source in _READERS and target in _WRITERS:
+        self.possible = source in _READERS and target in _WRITERS
+        if self.possible:
             self._kind, self._read = _READERS[source]
             self._write = _WRITERS[target]
             self._decode = msgspec.json.Decoder(self._kind).decode_lines
-        self._encode = msgspec.json.Encoder().encode_lines
+            self._encode = msgspec.json.Encoder().encode_lines
 
-    def convert(self, rows: list[bytes]) -> bytes | None:
-        """Lines of JSON, one for each row; None where any of the rows is not plain, or no row at all."""
-        if self._decode is None:
-            return None
+    def convert(self, rows: list[bytes]) -> Converted:
+        if not self.possible:
+            return Converted(None)
         # `decode_lines` also takes a text over two lines, two in one, or none; but nowhere within a JSON text does an
-        # object end right before another begins. So what follows holds for as many texts as rows only if each is one.
-        for row in rows:
-            if row[:1] != b"{" or row[-1:] != b"}":
-                return None
+        # object end right before another begins. So with these ends, as many texts as rows are one in each.
+        for raw in rows:
+            if raw[:1] != b"{" or raw[-1:] != b"}":
+                return Converted(None)
         read, write = self._read, self._write
         try:
-            decoded = self._decode(b"\n".join(rows))
+            decoded: list[Any] = self._decode(b"\n".join(rows))
             if len(decoded) != len(rows):
-                return None
-            if self.noteworthy is None and self._kind is _Alpaca:
-                self.noteworthy = next((rows[at] for at, row in enumerate(decoded) if row.input), None)
-            return self._encode([write(read(row)) for row in decoded])
+                return Converted(None)
+            noteworthy = self._kind is _Alpaca and any([row.input for row in decoded])
+            return Converted(self._encode([write(read(row)) for row in decoded]), noteworthy)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _NotPlain):
-            return None
+            return Converted(None)

@@ -14,9 +14,11 @@ from tuneport.data.containers.columns import Columns
 from tuneport.data.containers.csv_table import csv_rows
 from tuneport.data.containers.folder import container_suffix, data_files
 from tuneport.data.containers.hub import download, hub_name
-from tuneport.data.containers.json_text import Row, json_rows
+from tuneport.data.containers.json_text import Batch, Row, batched, json_batches, json_rows
 from tuneport.data.containers.unpacking import opened
+from tuneport.errors import DatasetError
 
+_TABLES = {".csv", ".tsv", *ARROW}
 _FOREIGN = {".xlsx", ".xls", ".ods", ".zip", ".tar", ".tgz", ".bz2", ".xz", ".7z"}
 
 
@@ -51,7 +53,7 @@ class Source:
             rows = self._read(file)
             first = next(rows, None)
             if first is None:
-                raise whole(file, "is empty", "give a file with at least one record")
+                raise _empty(file)
             if file is self.files[-1] and not before:  # the usual case, without a loop of Python
                 yield first
                 yield from rows
@@ -62,6 +64,20 @@ class Source:
             before += number
         if self._columns.missing:
             raise self._columns.absent(self.path)
+
+    def batches(self) -> Iterator[Batch]:
+        """The same rows, many at a time: few enough that one odd row sends few others the slow way."""
+        if len(self.files) == 1 and not self._columns and container_suffix(self.files[0]) not in _TABLES:
+            self._starts = [0]
+            with opened(self.files[0]) as unpacked:
+                found = False
+                for batch in json_batches(self.files[0], unpacked):
+                    found = True
+                    yield batch
+            if not found:
+                raise _empty(self.files[0])
+        else:
+            yield from batched(self.rows())
 
     def locate(self, number: int) -> tuple[Path, int]:
         """The file of a row that was read, and its line or record number there."""
@@ -106,3 +122,7 @@ class Source:
         if container_suffix(path) in _FOREIGN and path.is_file():
             raise whole(path, f"{path.suffix} files are not read", "convert it to .jsonl, one JSON object a line")
         return [path]
+
+
+def _empty(file: Path) -> DatasetError:
+    return whole(file, "is empty", "give a file with at least one record")
