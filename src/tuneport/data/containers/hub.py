@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from tuneport.data.containers.bad_row import whole
@@ -17,8 +18,12 @@ def hub_name(path: Path | str) -> str | None:
     return text.removeprefix("hf:").strip("/").removeprefix("datasets/")
 
 
+@cache
 def download(name: str) -> Path:
-    """The folder of the dataset's files, fetched unless they are there. DatasetError where that is impossible."""
+    """The folder of the dataset's files, fetched unless they are there; the same one as long as the process runs.
+
+    DatasetError where that is impossible.
+    """
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
