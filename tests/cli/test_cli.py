@@ -130,7 +130,7 @@ def test_compare_has_a_row_for_each_provider_with_its_facts(run: Run) -> None:
     [
         (None, "does not exist"),
         ("", "is empty"),
-        ("directory", "is a directory"),
+        ("directory", "is a folder without data files"),
         ("broken on line 7", "data.jsonl:7"),
         ("no answer", "data.jsonl:3"),
     ],
@@ -173,6 +173,8 @@ def test_a_bad_dataset_is_one_line_and_starts_nothing(
         (["submit", TRAIN, "--model", "m", "-b", "fake", "--budget", "1"], 2, "budget"),
         (["show", "job-none"], 2, "no job 'job-none' here"),
         (["convert", TRAIN, "--to", "nonsense", "-o", "x.jsonl"], 2, "nonsense"),
+        (["convert", TRAIN, "--to", "openai", "-o", "x.jsonl", "--map", "messages"], 2, "--map messages is no mapping"),
+        (["convert", TRAIN, "--to", "openai", "-o", "x.jsonl", "--map", "a=b"], 2, "no record has the column 'b'"),
         (["compare", TRAIN, "--traffic-in", "many"], 2, "--traffic-in 'many' is no number of tokens"),
         (["compare", TRAIN, "--model", "no-such-model"], 2, "no-such-model"),
         (["submit", TRAIN], 2, "--model"),
@@ -358,3 +360,13 @@ def test_ctrl_c_while_watching_keeps_the_job(isolated: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["status"] == "succeeded"
         assert emulator.jobs_created == 1
+
+
+def test_convert_maps_columns(run: Run, tmp_path: Path) -> None:
+    source = tmp_path / "faq.csv"
+    source.write_text("question,answer\nWhere is it?,On its way.\n")
+    out = tmp_path / "faq.jsonl"
+    mapped = ("--map", "instruction=question", "--map", "output=answer")
+    code, document, error = run("convert", str(source), "--to", "openai", "-o", str(out), *mapped, "--json")
+    assert (code, error, document["rows"]) == (0, "", 1)
+    assert "Where is it?" in out.read_text()

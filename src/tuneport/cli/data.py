@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 from tuneport.cli import output
+from tuneport.errors import ConfigError
+
+DATA = "A file (.jsonl, .json, .csv, .parquet; .gz, .zst), a folder or hf://owner/name."
+OUTPUT = "The file to write: .jsonl, .json, .csv (each also .gz, .zst) or .parquet."
 
 
 def register(app: typer.Typer) -> None:
@@ -55,17 +59,26 @@ def split(
 
 
 def convert(
-    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The file to read.", show_default=False)],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A file, a folder or hf://owner/name.", show_default=False)
+    ],
     to: Annotated[str, typer.Option("--to", help="The format to write.", show_default=False)],
-    out: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The file to write, .jsonl, .json, .csv or .parquet.", show_default=False),
+    ],
     format_: Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="NAME=COLUMN", help="Which column has what the format calls NAME."),
+    ] = None,
     allow_loss: Annotated[bool, typer.Option(help="Go on without what the target format cannot hold.")] = False,
     json_: output.Json = False,
 ) -> None:
     """Write a dataset in another format; what would be lost is listed, and stops the conversion."""
     from tuneport.data.convert import convert as run
 
-    report = run(dataset, to, out, source_format=format_, allow_loss=allow_loss)
+    report = run(dataset, to, out, source_format=format_, columns=columns_of(map_), allow_loss=allow_loss)
     if output.as_json:
         output.document(report.as_dict())
         return
@@ -74,3 +87,16 @@ def convert(
     for note in report.notes:
         output.note(f"note: {note}")
     print(f"{report.rows:,} records from {report.source_format} to {report.target_format}: {out}")
+
+
+def columns_of(pairs: list[str] | None) -> dict[str, str]:
+    """What `--map instruction=question` says: the format's name, then the file's."""
+    columns: dict[str, str] = {}
+    for pair in pairs or ():
+        name, equals, column = pair.partition("=")
+        if not (name and equals and column):
+            raise ConfigError(f"--map {pair} is no mapping; write --map instruction=question")
+        if name in columns:
+            raise ConfigError(f"--map gives {name} twice: {columns[name]} and {column}; choose one")
+        columns[name] = column
+    return columns

@@ -56,6 +56,7 @@ def clean(
     task: str | None = None,
     drop: Iterable[str] = (),
     keep: Iterable[str] = (),
+    columns: Mapping[str, str] | None = None,
 ) -> CleanReport:
     """Write `output` (JSON lines, in the source's format and order) and `output` + `.log.jsonl`.
 
@@ -67,13 +68,13 @@ def clean(
     if output.resolve() == path.resolve():
         raise ConfigError(f"the output {output} is the input; name another, so that the original stays")
     kinds = _kinds(drop, keep)
-    report = check(path, format=format, validation=validation, task=task)
+    report = check(path, format=format, validation=validation, task=task, columns=columns)
     reasons = _reasons(report, kinds & set(report.flagged))
     log = output.with_name(output.name + ".log.jsonl")
     why: Counter[str] = Counter()
     written = count = 0
     with aside(output.parent) as (kept, kept_path), aside(output.parent) as (told, told_path):
-        for line, raw in rows(path):
+        for line, raw in rows(path, columns):
             count += 1
             found = reasons.get(line)
             if found is None:

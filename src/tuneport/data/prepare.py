@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from tuneport.data.convert import LossTally, ProblemTally, write_row
+from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
-from tuneport.data.reading import read_records, scan
+from tuneport.data.reading import ProblemTally, read_records, scan
 from tuneport.data.records import Chat, Labelled, Message, Preference, Record
 from tuneport.data.tokens import TokenCounter
 from tuneport.data.writing import aside, make_folder, publish

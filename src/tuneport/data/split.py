@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +42,13 @@ class Split:
 
 
 def split(
-    path: Path | str, share: float = 0.1, seed: int = 0, *, folder: Path | str, format: str | None = None
+    path: Path | str,
+    share: float = 0.1,
+    seed: int = 0,
+    *,
+    folder: Path | str,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Split:
     """Write `folder/NAME.train.jsonl` and `folder/NAME.validation.jsonl`; `share` of the rows goes into the latter.
 
@@ -52,21 +59,25 @@ def split(
     path, folder = Path(path), Path(folder)
     if not 0 < share <= 0.5:
         raise ConfigError(f"a share of {share} cannot be held out; give one above 0, at most 0.5 (0.1 to 0.2 is usual)")
-    name = format or detect(path).format
+    name = format or detect(path, columns).format
     with tempfile.TemporaryDirectory(prefix="tuneport-split-") as temporary:
-        found = gather(path, name, encoding="o200k_base", context=None, folder=Path(temporary), judged=False)
+        found = gather(
+            path, name, columns=columns, encoding="o200k_base", context=None, folder=Path(temporary), judged=False
+        )
         found.schema.raise_if_any()
         stratified = found.task.name == "classification"
-        held_out = _held_out(Columns(Path(temporary)), partial(examples_at, path, name), share, seed, stratified)
+        held_out = _held_out(
+            Columns(Path(temporary)), partial(examples_at, path, name, columns), share, seed, stratified
+        )
     if not held_out or len(held_out) == found.rows:
         problem = DatasetProblem(str(path), None, "", "has too few different inputs to hold any out", "add records")
         raise DatasetError(problem)
     make_folder(folder)
-    stem = path.name.split(".")[0] or path.stem
+    stem = path.name.replace("#", "-").split(".")[0] or "data"
     train, validation = folder / f"{stem}.train.jsonl", folder / f"{stem}.validation.jsonl"
     with ExitStack() as stack:
         files = [stack.enter_context(aside(folder)) for _ in range(2)]
-        for line, raw in rows(path):
+        for line, raw in rows(path, columns):
             row = msgspec.json.format(raw, indent=-1) if b"\n" in raw else raw
             files[line in held_out][0].write(row + b"\n")
         publish(*files[0], train)

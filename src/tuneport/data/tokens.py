@@ -30,7 +30,7 @@ from tuneport.data.records import (
     Record,
     Tool,
 )
-from tuneport.errors import ConfigError, DatasetError, DatasetProblem
+from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -262,48 +262,45 @@ def approximation(record: Record) -> Approximation | None:
 def count_dataset(
     path: Path | str, encoding: str = "o200k_base", *, format: str | None = None, context: int | None = None
 ) -> TokenCounts:
-    """Count a file, streaming, in as many processes as pay. With `context`, longer examples count as cut to it, as
-    OpenAI trains on them. DatasetError with all that is wrong with the file."""
+    """Count a dataset, streaming, in as many processes as pay. With `context`, longer examples count as cut to it, as
+    OpenAI trains on them. DatasetError with all that is wrong with it."""
+    from tuneport.data.containers.source import Source
     from tuneport.data.parallel import over_rows
-    from tuneport.data.reading import MAX_PROBLEMS, detect, rows
+    from tuneport.data.reading import detect, read_records
 
-    path = Path(path)
-    counter = TokenCounter(encoding, context=context)
-    problems: list[DatasetProblem] = []
-    count = 0
-    make = f"{__name__}:{CountWork.__name__}"
-    for state, found, more in over_rows(rows(path), make, path, format or detect(path).format, encoding):
+    name, source = format or detect(path).format, Source(path)
+    counter, bad = TokenCounter(encoding, context=context), False
+    for state, found in over_rows(source.rows(), f"{__name__}:{CountWork.__name__}", name, encoding):
         counter.merge(state)
-        problems, count = problems + found, count + more
-    if problems:
-        first = sorted(problems, key=lambda problem: problem.line or 0)[:MAX_PROBLEMS]
-        raise DatasetError(first, count=count)
+        bad = bad or found
+    if bad:
+        for _ in read_records(path, name):  # which tells all that is wrong, and where
+            pass
     return counter.counts()
 
 
 class CountWork:
-    """A worker of `parallel.over_rows`: the state of its counter, the first problems, and how many there are."""
+    """A worker of `parallel.over_rows`: the state of its counter, and whether there was a bad row."""
 
-    def __init__(self, path: Path, format: str, encoding: str, worker: int) -> None:
+    def __init__(self, format: str, encoding: str, worker: int) -> None:
         from tuneport.data.formats import load_format
 
-        self._path, self._format = path, load_format(format)
+        self._format = load_format(format)
         self._counter = TokenCounter(encoding)
-        self._problems: list[DatasetProblem] = []
-        self._count = 0
+        self._bad = False
 
     def add(self, rows: list[tuple[int, bytes]]) -> None:
-        from tuneport.data.reading import MAX_PROBLEMS, read_row
+        from tuneport.data.reading import read_row
 
         for line, raw in rows:
-            found = read_row(self._path, line, raw, self._format)
+            found = read_row(self._format, line, raw, lambda number: (Path(), number))
             if found.record is not None:
                 self._counter.add(line, found.record)
-            self._count += len(found.problems)
-            self._problems += found.problems[: MAX_PROBLEMS - len(self._problems)]
+            else:
+                self._bad = True
 
-    def result(self) -> tuple[Any, list[DatasetProblem], int]:
-        return self._counter.state(), self._problems, self._count
+    def result(self) -> tuple[Any, bool]:
+        return self._counter.state(), self._bad
 
 
 def tools_as_text(tools: Iterable[Tool]) -> str:

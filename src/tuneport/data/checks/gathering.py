@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from tuneport.data.checks.generated import Generated
 from tuneport.data.checks.personal import Personal
 from tuneport.data.checks.schema import Schema
 from tuneport.data.checks.task import TaskGuess
+from tuneport.data.containers.source import Source
 from tuneport.data.formats import load_format
 from tuneport.data.parallel import Row, over_rows
-from tuneport.data.reading import read_row, rows
+from tuneport.data.reading import changes, read_row
 from tuneport.data.records import Preference
 from tuneport.data.tokens import TokenCounter
 
@@ -33,6 +35,7 @@ class Gathered:
 
     rows: int
     pairs: bool
+    mixed: bool
     schema: Schema
     task: TaskGuess
     tokens: TokenCounter
@@ -41,7 +44,7 @@ class Gathered:
 
     @classmethod
     def nothing(cls, encoding: str, context: int | None) -> Gathered:
-        return cls(0, False, Schema(), TaskGuess(), TokenCounter(encoding, context=context), Diversity())
+        return cls(0, False, False, Schema(), TaskGuess(), TokenCounter(encoding, context=context), Diversity())
 
 
 class GatherWork:
@@ -59,9 +62,10 @@ class GatherWork:
         found = self._found
         for line, raw in rows:
             found.rows += 1
-            row = read_row(self._path, line, raw, self._format)
+            row = read_row(self._format, line, raw, self._locate)
             if row.record is None:
                 found.schema.add(line, row.problems)
+                found.mixed = found.mixed or bool(row.other)
                 continue
             example = Example.of(line, row.record)
             self._columns.add(example)
@@ -74,28 +78,46 @@ class GatherWork:
             for check in self._checks:
                 check.add(example)
 
+    def _locate(self, line: int) -> tuple[Path, int]:
+        """The parent, who has read the files, knows which one a line is in."""
+        return self._path, line
+
     def result(self) -> Any:
         self._columns.close()
         found = self._found
         checks = {name: check.state() for name, check in found.checks.items()}
         parts = (found.schema.state(), found.task.state(), found.tokens.state(), found.diversity.state(), checks)
-        return found.rows, found.pairs, *parts
+        return (found.rows, found.pairs, found.mixed), *parts
 
 
 def gather(
-    path: Path, format: str, *, encoding: str, context: int | None, folder: Path, judged: bool = True
+    path: Path,
+    format: str,
+    *,
+    columns: Mapping[str, str] | None,
+    encoding: str,
+    context: int | None,
+    folder: Path,
+    judged: bool = True,
 ) -> Gathered:
-    """Pass over `path`, leaving the columns in `folder`. DatasetError for a file that cannot be read as a whole."""
+    """Pass over `path`, leaving what is remembered of each row in `folder`.
+
+    DatasetError for a dataset that cannot be read as a whole; bad rows are in `schema`.
+    """
+    source = Source(path, columns)
     make = f"{__name__}:{GatherWork.__name__}"
-    results = over_rows(rows(path), make, path, format, encoding, context, folder, judged)
+    results = over_rows(source.rows(), make, path, format, encoding, context, folder, judged)
     found = Gathered.nothing(encoding, context)
-    for count, pairs, schema, task, tokens, diversity, checks in results:
+    for (count, pairs, mixed), schema, task, tokens, diversity, checks in results:
         found.rows += count
-        found.pairs = found.pairs or pairs
+        found.pairs, found.mixed = found.pairs or pairs, found.mixed or mixed
         found.schema.merge(schema)
         found.task.merge(task)
         found.tokens.merge(tokens)
         found.diversity.merge(diversity)
         for name, state in checks.items():
             found.checks[name].merge(state)
+    found.schema.locate(source.locate)
+    if found.mixed:
+        found.schema.put_first(changes(path, columns).problems)
     return found

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.alike import repeated
+from tuneport.data.checks.alike import Lookup, repeated
 from tuneport.data.checks.classes import balance
 from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.contradictions import Contradictions
@@ -79,37 +79,39 @@ def check(
     encoding: str = "o200k_base",
     task: str | None = None,
     context: int | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> CheckReport:
     """Judge a dataset. Bad records are a finding; the other checks look at the good ones.
 
     `validation` is the held-out file, `task` one of `TASKS` where it is not to be guessed, `context` the tokens that
-    an example may have. What is remembered of each row (0.4 kB) lies in a temporary folder meanwhile. DatasetError
-    only for a file that cannot be read at all or whose format is unknown, StorageError where that folder is full.
+    an example may have, `columns` other names of columns (`--map`). What is remembered of each row (0.4 kB) lies in a
+    temporary folder meanwhile. DatasetError only for a file that cannot be read at all or whose format is unknown,
+    StorageError where that folder is full.
     """
     path = Path(path)
     if task is not None and task not in TASKS:
         raise ConfigError(f"the task {task!r} is not known; known tasks: {', '.join(TASKS)}")
     if format is None:
-        found_format = detect(path)
+        found_format = detect(path, columns)
     else:
         found_format = Detection(load_format(format).NAME, 1.0, "as given")
     name = found_format.format
     with tempfile.TemporaryDirectory(prefix="tuneport-check-") as temporary:
         folder = Path(temporary) / "training"
         folder.mkdir()
-        found = gather(path, name, encoding=encoding, context=context, folder=folder)
-        columns, lookup = Columns(folder), partial(examples_at, path, name)
+        found = gather(path, name, columns=columns, encoding=encoding, context=context, folder=folder)
+        remembered, lookup = Columns(folder), partial(examples_at, path, name, columns)
         held_out = None
         if validation is not None:
-            held_out = _held_out(Path(validation), Path(temporary) / "validation", encoding)
+            held_out = _held_out(Path(validation), columns, Path(temporary) / "validation", encoding)
         guess = found.task
-        duplicates = Duplicates(columns, lookup)
+        duplicates = Duplicates(remembered, lookup)
         templated = found.diversity.alike > TEMPLATED
-        contradictions = Contradictions(columns, lookup, task or guess.name, templated=templated)
-        hold_out = HoldOut(path, columns, lookup, held_out)
-        repeats = len(repeated(columns.key("question"), columns.lines)[0])
+        contradictions = Contradictions(remembered, lookup, task or guess.name, templated=templated)
+        hold_out = HoldOut(path, remembered, lookup, held_out)
+        repeats = len(repeated(remembered.key("question"), remembered.lines)[0])
     lengths = Lengths(found.tokens)
-    distinct = 1 - repeats / max(1, len(columns))
+    distinct = 1 - repeats / max(1, len(remembered))
     findings = (
         found.schema.finding(name, found.rows),
         enough(guess, task),
@@ -121,13 +123,16 @@ def check(
         hold_out.finding(),
         lengths.finding(),
     )
-    lines: dict[str, Mapping[str, Sequence[int]]] = {"schema": found.schema.hits.flagged(), "lengths": lengths.hits.flagged()}
+    lines: dict[str, Mapping[str, Sequence[int]]] = {
+        "schema": found.schema.hits.flagged(),
+        "lengths": lengths.hits.flagged(),
+    }
     lines |= {name: each.lines() for name, each in found.checks.items()}
     beside: dict[str, Sequence[int]] = {}
     for name, hits in {"duplicates": duplicates.hits, "contradictions": contradictions.hits}.items():
         lines[name] = hits.flagged()
         beside |= {f"{name}.{kind}": hits.beside[kind] for kind in lines[name]}
-    lines["holdout"] = hold_out.hits.flagged()
+    lines |= {"holdout": hold_out.hits.flagged(), "lengths": lengths.hits.flagged()}
     called = task or guess.name
     return CheckReport(
         path=path,
@@ -143,8 +148,11 @@ def check(
     )
 
 
-def _held_out(path: Path, folder: Path, encoding: str) -> tuple[Path, Columns, Any]:
-    name = detect(path).format
+def _held_out(
+    path: Path, columns: Mapping[str, str] | None, folder: Path, encoding: str
+) -> tuple[Path, Columns, Lookup]:
+    name = detect(path, columns).format
     folder.mkdir()
-    gather(path, name, encoding=encoding, context=None, folder=folder, judged=False).schema.raise_if_any()
-    return path, Columns(folder), partial(examples_at, path, name)
+    found = gather(path, name, columns=columns, encoding=encoding, context=None, folder=folder, judged=False)
+    found.schema.raise_if_any()
+    return path, Columns(folder), partial(examples_at, path, name, columns)

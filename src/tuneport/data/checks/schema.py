@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, Finding, Verdict
+from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Finding, Verdict
 from tuneport.data.checks.hits import Hits
 from tuneport.data.reading import MAX_PROBLEMS
 from tuneport.errors import DatasetError, DatasetProblem
@@ -17,6 +20,7 @@ class Schema:
         self.hits = Hits()
         self.problems: list[DatasetProblem] = []
         self.count = 0
+        self.changes: list[Evidence] = []
 
     def add(self, line: int, problems: tuple[DatasetProblem, ...]) -> None:
         self.count += len(problems)
@@ -32,6 +36,20 @@ class Schema:
         self.problems = sorted([*self.problems, *problems], key=lambda problem: problem.line or 0)[:MAX_PROBLEMS]
         self.count += count
 
+    def locate(self, place: Callable[[int], tuple[Path, int]]) -> None:
+        """Say in which file of a folder each problem is."""
+        for index, problem in enumerate(self.problems):
+            if problem.line is not None:
+                path, line = place(problem.line)
+                self.problems[index] = replace(problem, path=str(path), line=line)
+
+    def put_first(self, problems: Sequence[DatasetProblem]) -> None:
+        """Where the format changes comes before what follows from it."""
+        places = {(problem.path, problem.line) for problem in problems}
+        rest = [problem for problem in self.problems if (problem.path, problem.line) not in places]
+        self.problems = [*problems, *rest][:MAX_PROBLEMS]
+        self.changes = [Evidence((problem.line or 0,), _words(problem)) for problem in problems]
+
     def raise_if_any(self) -> None:
         if self.problems:
             raise DatasetError(self.problems, count=self.count)
@@ -40,7 +58,8 @@ class Schema:
         if not self.count:
             return Finding("schema", Verdict.PASS, f"all {rows:,} records are of the format {format}")
         message = f"{self.count:,} problem{'s' if self.count != 1 else ''} in records of the format {format}"
-        fix, evidence = self.problems[0].fix, self.hits.evidence(most=MAX_EVIDENCE)
+        evidence = (*self.changes, *self.hits.evidence())[:MAX_EVIDENCE]
+        fix = self.problems[0].fix
         return Finding("schema", Verdict.FAIL, message, evidence, fix, count=self.count)
 
 
