@@ -244,7 +244,7 @@ _ROWS: tuple[_Row, ...] = (
      words("person(?:nummer|nr)", "pnr", "samordningsnummer", "personal identity number", "swedish (?:personal )?id")),
     ("no_fodselsnummer", 11, r"\d{6} ?\d{5}", _no_fodselsnummer,
      words("fødselsnummer", "fodselsnummer", "personnummer", "fnr", "d-nummer", "norwegian (?:national )?id\\w*")),
-    ("dk_cpr", 10, r"\d{6}[- ]?\d{4}", _dk_cpr, words("cpr(?:-?(?:nummer|nr|number))?", "personnummer")),
+    ("dk_cpr", 10, r"\d{6}[- ]?\d{4}", _dk_cpr, words("cpr(?:-?(?:nummer|nr|number))?")),
     ("tr_kimlik", 11, r"[1-9]\d{10}", _tr_kimlik,
      words("t\\.?c\\.?(?: kimlik)?", "tckn", "kimlik(?: no| numarası| numaram)?", "turkish id\\w*")),
     ("au_tfn", 9, r"\d{3}[ -]?\d{3}[ -]?\d{3}", _au_tfn, words("tfn", "tax file(?: number)?")),

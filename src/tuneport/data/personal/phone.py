@@ -31,6 +31,9 @@ _COUNTING = ("01234567890123456789", "98765432109876543210")
 _DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-](?:19|20)\d\d|(?:19|20)\d\d[./-]?\d\d[./-]?\d\d")
 
 
+_NO_PHONE = re.compile(rf"{_DATE.pattern}|\d{{3}}-\d\d-\d{{4}}\Z")  # dates, and the shape of a US SSN
+
+
 def _bare(value: str) -> str:
     return "".join(each for each in value if "0" <= each <= "9")
 
@@ -92,7 +95,7 @@ _DOTTED_GROUPS = re.compile(r"[\d ()]+(?:\.\d{2,})+\Z")
 def _trunk(value: str) -> bool:
     """Written with the zero that starts a call within a country, in groups."""
     digits = _bare(value)
-    if not 9 <= len(digits) <= 12 or value.count("(") != value.count(")") or _DATE.match(value):
+    if not 9 <= len(digits) <= 12 or value.count("(") != value.count(")") or _NO_PHONE.match(value):
         return False
     if "." in value and not (_FRENCH.match(value) or _DOTTED_GROUPS.match(value)):
         return False
@@ -134,7 +137,7 @@ PHONES: tuple[Recogniser, ...] = (
     Recogniser(
         "phone",
         8,
-        re.compile(r"(?<![\w+])(?:\+|00 ?)[1-9](?:[ .\-/()]{0,3}\d){6,16}(?!\w)", re.ASCII),
+        re.compile(r"(?<![\w+])(?:\+|(?<!\d )00 ?)[1-9](?:[ .\-/()]{0,3}\d){6,16}(?!\w)", re.ASCII),
         _international,
         cut=_cut_international,
     ),
