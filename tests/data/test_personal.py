@@ -106,9 +106,12 @@ def test_clean_files_raise_no_false_alarm(shared_data: Path) -> None:
 
 
 HOSTILE = [
-    "a" * 64, "@", "a@", "a@a.", "1", "1 ", "12 34 ", "1.", "1-", "(0", "+1", "0" * 15 + " ", "sk-", " sk-a", "eyJa.", "-----BEGIN ",
-    "-----BEGIN PRIVATE KEY-----\n", "password: ", "password is ", "://", "://a:", ":", "a:", "2a02:", "aa:bb:", "DE02 ", "DE021203", "AB ",
-    "ABCDEF85T10A562", "0x", "3" * 40 + " ", "4539 ", "06 12 ", "\u00a0", "é", "1\n", '"\\u0040', "ghp_", "bc1", "tel 1",
+    "a" * 64, "@", "a@", "a@a.", "1", "1 ", "12 34 ", "1.", "1-", "(0", "+1", "0" * 15 + " ", "sk-", " sk-a",
+    "eyJa.", "-----BEGIN ",
+    "-----BEGIN PRIVATE KEY-----\n", "password: ", "password is ", "://", "://a:", ":", "a:", "2a02:", "aa:bb:",
+    "DE02 ", "DE021203", "AB ",
+    "ABCDEF85T10A562", "0x", "3" * 40 + " ", "4539 ", "06 12 ", "\u00a0", "é", "1\n", '"\\u0040', "ghp_", "bc1",
+    "tel 1",
 ]  # fmt: skip
 
 

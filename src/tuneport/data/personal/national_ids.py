@@ -287,7 +287,9 @@ LETTERED_IDS: tuple[Recogniser, ...] = (
     Recogniser(
         "uk_nino",
         6,
-        re.compile(r"(?<![\w-])[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]([ -]?)\d{2}\1\d{2}\1\d{2}\1?[A-D](?![\w-])", re.ASCII),
+        re.compile(
+            r"(?<![\w-])[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]([ -]?)\d{2}(?:\1\d{2}){2}\1?[A-D](?![\w-])", re.ASCII
+        ),
         _uk_nino,
     ),
     Recogniser(
@@ -304,6 +306,9 @@ LETTERED_IDS: tuple[Recogniser, ...] = (
         _fi_hetu,
     ),
     Recogniser(
-        "in_pan", 4, re.compile(r"(?<![\w-])[A-Z]{3}P[A-Z]\d{4}[A-Z](?![\w-])", re.ASCII), lambda value: value[5:9] != "1234"
+        "in_pan",
+        4,
+        re.compile(r"(?<![\w-])[A-Z]{3}P[A-Z]\d{4}[A-Z](?![\w-])", re.ASCII),
+        lambda value: value[5:9] != "1234",
     ),
 )  # fmt: skip

@@ -77,7 +77,7 @@ class Redactor:
         return spans
 
     def _redact_escaped(self, record: Record, replaced: Counter[str]) -> bool:
-        """Replace in JSON strings that spell characters as `\\u0040`, in the record itself; True if there was anything."""
+        """Replace in JSON strings that spell characters as `\\u0040`, in the record itself; True if anything was."""
         changed = False
         for place in places(record):
             if not place.json:
