@@ -200,8 +200,8 @@ def crypto_wallet(draw: Draw) -> str:
 # --- secrets ---------------------------------------------------------------------------------------------------------
 
 _KEYS = ["sk-" + "%" * 48, "sk-proj-" + "%" * 60, "sk-ant-api03-" + "%" * 80, "ghp_" + "%" * 36,
-         "github_pat_" + "%" * 60, "glpat-" + "%" * 20, "xoxb-############-############-" + "%" * 24, "AIza" + "%" * 35, "hf_" + "%" * 34,
-         "sk_live_" + "%" * 24, "npm_" + "%" * 36, "SG." + "%" * 22 + "." + "%" * 43,
+         "github_pat_" + "%" * 60, "glpat-" + "%" * 20, "xoxb-############-############-" + "%" * 24, "AIza" + "%" * 35,
+         "hf_" + "%" * 34, "sk_live_" + "%" * 24, "npm_" + "%" * 36, "SG." + "%" * 22 + "." + "%" * 43,
          "eyJ" + "%" * 30 + ".eyJ" + "%" * 60 + "." + "%" * 43]  # fmt: skip
 
 
@@ -282,7 +282,8 @@ def it_codice_fiscale(draw: Draw) -> str:
         + shaped(draw, "##")
         + draw.choice("ABCDEHLMPRST")
         + f"{draw.randrange(1, 32):02}"
-        + shaped(draw, "@###")
+        + draw.choice("ABCDEFGHILMZ")
+        + shaped(draw, "###")
     )
     odd = "BAKPLCQDREVOSFTGUHMINJWZYX"  # the letters in the order of the values they have in odd places
     total = 0
