@@ -17,7 +17,7 @@ Draw = random.Random
 
 
 def shaped(draw: Draw, shape: str) -> str:
-    """`#` a digit, `@` a capital, `*` either, `%` a letter or digit of any case; other characters stand for themselves."""
+    """`#` a digit, `@` a capital, `*` either, `%` a letter or digit of any case; all else stands for itself."""
     pools = {"#": string.digits, "@": string.ascii_uppercase, "*": string.ascii_uppercase + string.digits,
              "%": string.ascii_letters + string.digits}  # fmt: skip
     return "".join(draw.choice(pools[each]) if each in pools else each for each in shape)
@@ -63,11 +63,16 @@ def email(draw: Draw) -> str:
 
 
 _PHONES = [  # shapes that say by themselves what they are
-    "(212) 62#-####", "415-76#-####", "305.37#.####", "+1 617 49#-####", "+1-312-84#-####", "1-646-72#-####", "+1206584####",
-    "+44 20 7### ####", "020 3### ####", "07412 ######", "+44 (0)7512 ######", "0161 8## ####", "01273 ######", "+447812######",
-    "+49 30 8######", "030/8######", "0171 6######", "0160-7######", "(089) 4######", "+49 (0)89 4## ###", "0221 / 8## ## ##",
-    "+34 6## ## ## ##", "6## ## ## ##", "+3491#######", "06 1# ## ## ##", "01.4#.##.##.##", "+33 6 2# ## ## ##", "0033 1 4# ## ## ##",
-    "+39 347 #######", "02 8#######", "06-5#######", "03-5###-####", "090-4###-####", "+81 90 4### ####", "０３－５２８４－####",
+    "(212) 62#-####", "415-76#-####", "305.37#.####", "+1 617 49#-####", "+1-312-84#-####", "1-646-72#-####",
+    "+1206584####",
+    "+44 20 7### ####", "020 3### ####", "07412 ######", "+44 (0)7512 ######", "0161 8## ####", "01273 ######",
+    "+447812######",
+    "+49 30 8######", "030/8######", "0171 6######", "0160-7######", "(089) 4######", "+49 (0)89 4## ###",
+    "0221 / 8## ## ##",
+    "+34 6## ## ## ##", "6## ## ## ##", "+3491#######", "06 1# ## ## ##", "01.4#.##.##.##", "+33 6 2# ## ## ##",
+    "0033 1 4# ## ## ##",
+    "+39 347 #######", "02 8#######", "06-5#######", "03-5###-####", "090-4###-####", "+81 90 4### ####",
+    "０３－５２８４－####",
     "06-4#######", "+31 6 4#######", "(11) 9####-####", "+55 11 9####-####", "+91 98### #####", "0412 ### ###",
     "+61 4## ### ###", "+48 6## ### ###", "+41 79 ### ## ##", "070-### ## ##", "+46 70 ### ## ##", "+86 138 #### ####",
 ]  # fmt: skip
@@ -148,8 +153,10 @@ def luhn_holds(number: str) -> bool:
 
 def card(draw: Draw) -> str:
     body, sizes = draw.choice([
-        ("4##############", [4, 4, 4]), ("5[1-5]", [4, 4, 4]), ("2345###########", [4, 4, 4]), ("37############", [4, 6]),
-        ("6011###########", [4, 4, 4]), ("65#############", [4, 4, 4]), ("3540###########", [4, 4, 4]), ("36###########", [4, 6]),
+        ("4##############", [4, 4, 4]), ("5[1-5]", [4, 4, 4]), ("2345###########", [4, 4, 4]), ("37############",
+        [4, 6]),
+        ("6011###########", [4, 4, 4]), ("65#############", [4, 4, 4]), ("3540###########", [4, 4, 4]),
+        ("36###########", [4, 6]),
         ("62#############", [4, 4, 4]),
     ])  # fmt: skip
     body = shaped(draw, body.replace("5[1-5]", f"5{draw.randrange(1, 6)}#############"))
@@ -158,10 +165,13 @@ def card(draw: Draw) -> str:
     return grouped(number, sizes, separator) if separator else number
 
 
-_BBAN = {"DE": "##################", "GB": "@@@@##############", "FR": "##########***********##", "NL": "@@@@##########",
-         "ES": "####################", "IT": "@######################", "BE": "############", "PL": "########################",
+_BBAN = {"DE": "##################", "GB": "@@@@##############", "FR": "##########***********##",
+    "NL": "@@@@##########",
+         "ES": "####################", "IT": "@######################", "BE": "############",
+         "PL": "########################",
          "CH": "#################", "AT": "################", "PT": "#####################", "IE": "@@@@##############",
-         "MT": "@@@@#####******************", "NO": "###########", "DK": "##############", "SE": "####################"}  # fmt: skip
+         "MT": "@@@@#####******************", "NO": "###########", "DK": "##############",
+         "SE": "####################"}  # fmt: skip
 
 
 def iban(draw: Draw) -> str:
@@ -189,9 +199,10 @@ def crypto_wallet(draw: Draw) -> str:
 
 # --- secrets ---------------------------------------------------------------------------------------------------------
 
-_KEYS = ["sk-" + "%" * 48, "sk-proj-" + "%" * 60, "sk-ant-api03-" + "%" * 80, "ghp_" + "%" * 36, "github_pat_" + "%" * 60,
-         "glpat-" + "%" * 20, "xoxb-############-############-" + "%" * 24, "AIza" + "%" * 35, "hf_" + "%" * 34, "sk_live_" + "%" * 24,
-         "npm_" + "%" * 36, "SG." + "%" * 22 + "." + "%" * 43, "eyJ" + "%" * 30 + ".eyJ" + "%" * 60 + "." + "%" * 43]  # fmt: skip
+_KEYS = ["sk-" + "%" * 48, "sk-proj-" + "%" * 60, "sk-ant-api03-" + "%" * 80, "ghp_" + "%" * 36,
+         "github_pat_" + "%" * 60, "glpat-" + "%" * 20, "xoxb-############-############-" + "%" * 24, "AIza" + "%" * 35,
+         "hf_" + "%" * 34, "sk_live_" + "%" * 24, "npm_" + "%" * 36, "SG." + "%" * 22 + "." + "%" * 43,
+         "eyJ" + "%" * 30 + ".eyJ" + "%" * 60 + "." + "%" * 43]  # fmt: skip
 
 
 def api_key(draw: Draw) -> str:
@@ -214,8 +225,10 @@ def secret(draw: Draw) -> str:
     value = draw.choice(
         [thought_up, shaped(draw, "%%%%%%%%%%%%"), shaped(draw, "%%%#-%%%@!%%%"), draw.randbytes(16).hex()]
     )
-    form = draw.choice(["password: {}", "DB_PASSWORD={}", 'secret = "{}"', "my password is {} now", '{{"api_key": "{}"}}',
-                        "Mein Passwort lautet {}", "mot de passe : {}", "client_secret={}", "PWD={}", "contraseña: {}"])  # fmt: skip
+    form = draw.choice(["password: {}", "DB_PASSWORD={}", 'secret = "{}"', "my password is {} now",
+    '{{"api_key": "{}"}}',
+                        "Mein Passwort lautet {}", "mot de passe : {}", "client_secret={}", "PWD={}",
+                        "contraseña: {}"])  # fmt: skip
     return form.format(f"\0{value}\0")
 
 
@@ -265,11 +278,12 @@ def fr_nir(draw: Draw) -> str:
 
 def it_codice_fiscale(draw: Draw) -> str:
     body = (
-        shaped(draw, "@@@@@@")
+        "".join(draw.choice("BCDFGHJKLMNPQRSTVWXYZ") for _ in range(6))
         + shaped(draw, "##")
         + draw.choice("ABCDEHLMPRST")
         + f"{draw.randrange(1, 32):02}"
-        + shaped(draw, "@###")
+        + draw.choice("ABCDEFGHILMZ")
+        + shaped(draw, "###")
     )
     odd = "BAKPLCQDREVOSFTGUHMINJWZYX"  # the letters in the order of the values they have in odd places
     total = 0
@@ -459,18 +473,29 @@ def jp_my_number(draw: Draw) -> str:
 # --- what only looks like it -----------------------------------------------------------------------------------------
 
 _LOOK_ALIKES = [
-    "Order number ################ has shipped.", "Bestellnummer: ##########", "invoice 2024-######", "tracking no. 1Z*@##@#######" + "####",
-    "on 2024-0#-1# at 1#:2#:3#", "am 1#.0#.2023 um 1#:45 Uhr", "01-0#-2024 10:30", "timestamp 17########", "17###########",
-    "version 1#.0.##.####", "v2.##.#", "release 10.##.#.#", "3.14159265###", "0.########", "1,###,###.## dollars", "1## ### ### people",
+    "Order number ################ has shipped.", "Bestellnummer: ##########", "invoice 2024-######",
+    "tracking no. 1Z*@##@#######" + "####",
+    "on 2024-0#-1# at 1#:2#:3#", "am 1#.0#.2023 um 1#:45 Uhr", "01-0#-2024 10:30", "timestamp 17########",
+    "17###########",
+    "version 1#.0.##.####", "v2.##.#", "release 10.##.#.#", "3.14159265###", "0.########", "1,###,###.## dollars",
+    "1## ### ### people",
     "ISBN 978-#-##-######-#", "ISBN 0306######", "52.5#####, 13.4#####", "48.85####° N", "GPS -33.86####, 151.20####",
-    "4## + 3#### = #######", "#########-###", "pages 1##-1##, 2##-2##", "1 2 3 4 5 6 7 8 9", "10 20 30 40 50 60", "call the function with ## and ####",
-    "part no. AB-####-####", "SKU @@@####@", "@@##-####", "the years 19## 19## 19## 20##", "room ### floor #", "0x####", "#F#A#C",
-    "127.0.0.1:80##", "192.168.#.1##", "10.#.#.#", "555-01##", "(212) 555-01##", "123-456-7890", "1234567890", "000-00-0000",
-    "user@example.com", "@mention and a@b", "logo@2x.png", "react@18.#.#", "git@github.com:acme/repo.git", "your_email@example.org",
-    "password: required", "the token is invalid", "password = input()", "secret: your_secret_here", "api_key=YOUR_API_KEY", "token: Optional[str] = None",
-    "AKIAIOSFODNN7EXAMPLE", "sk-...", "hf_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "postgres://user:password@localhost/db", "https://acme.io/a?b=##########",
-    "4242 4242 4242 4242", "DE## #### #### #### #### #x", "std::vector<int> a::b", "10:30:45", "2001:db8::##", "00:11:22:33:44:55",
-    "0.5 0.25 0.125 ####", "[1##, 2##, 3####, ####]", "$1#,###,###.00", "chr1:########-########", "CVE-2024-#####", "RFC ####", "id=########",
+    "4## + 3#### = #######", "#########-###", "pages 1##-1##, 2##-2##", "1 2 3 4 5 6 7 8 9", "10 20 30 40 50 60",
+    "call the function with ## and ####",
+    "part no. AB-####-####", "SKU @@@####@", "@@##-####", "the years 19## 19## 19## 20##", "room ### floor #",
+    "0x####", "#F#A#C",
+    "127.0.0.1:80##", "192.168.#.1##", "10.#.#.#", "555-01##", "(212) 555-01##", "123-456-7890", "1234567890",
+    "000-00-0000",
+    "user@example.com", "@mention and a@b", "logo@2x.png", "react@18.#.#", "git@github.com:acme/repo.git",
+    "your_email@example.org",
+    "password: required", "the token is invalid", "password = input()", "secret: your_secret_here",
+    "api_key=YOUR_API_KEY", "token: Optional[str] = None",
+    "AKIAIOSFODNN7EXAMPLE", "sk-...", "hf_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "postgres://user:password@localhost/db", "https://acme.io/a?b=##########",
+    "4242 4242 4242 4242", "DE## #### #### #### #### #x", "std::vector<int> a::b", "10:30:45", "2001:db8::##",
+    "00:11:22:33:44:55",
+    "0.5 0.25 0.125 ####", "[1##, 2##, 3####, ####]", "$1#,###,###.00", "chr1:########-########", "CVE-2024-#####",
+    "RFC ####", "id=########",
 ]  # fmt: skip
 
 

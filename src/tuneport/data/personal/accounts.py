@@ -89,14 +89,14 @@ _CARD_WORDS = words(
 ACCOUNTS: tuple[Recogniser, ...] = (
     Recogniser(
         "iban",
-        7,
+        range(7, 33),
         re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}"),
         _iban,
         cut=_cut_iban,
     ),
     Recogniser(
         "card",
-        14,
+        range(14, 20),
         re.compile(
             rf"{_EDGE}(?<!\d )(?:\d{{15,16}}|\d{{4}}([ -])\d{{4}}\1\d{{4}}\1\d{{4}}(?:\1\d{{3}})?"
             rf"|\d{{4}}([ -])\d{{6}}\2\d{{4,5}}){_END}",
@@ -105,7 +105,7 @@ ACCOUNTS: tuple[Recogniser, ...] = (
         _card,
         unless_named=True,
     ),
-    Recogniser("card", 14, re.compile(rf"{_EDGE}\d{{14,19}}{_END}", re.ASCII), _card, _CARD_WORDS),
+    Recogniser("card", range(14, 20), re.compile(rf"{_EDGE}\d{{14,19}}{_END}", re.ASCII), _card, _CARD_WORDS),
 )
 
 _BITCOIN = re.compile(r"(?<![A-Za-z0-9])[13][1-9A-HJ-NP-Za-km-z]{25,34}(?![A-Za-z0-9])")

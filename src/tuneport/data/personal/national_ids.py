@@ -222,46 +222,47 @@ def _jp_my_number(value: str) -> bool:
     return len(set(digits)) > 2 and digits[11] == (0 if remainder <= 1 else 11 - remainder)
 
 
-_Row = tuple[str, int, str, Callable[[str], bool], re.Pattern[str] | None]
+_Row = tuple[str, range, str, Callable[[str], bool], re.Pattern[str] | None]
 
 _ROWS: tuple[_Row, ...] = (
     # Named, however they are spaced.
-    ("us_ssn", 9, r"\d{3}[ -]?\d{2}[ -]?\d{4}", _us_ssn,
+    ("us_ssn", range(9, 10), r"\d{3}[ -]?\d{2}[ -]?\d{4}", _us_ssn,
      words("ssn", "social security(?: (?:number|no|#))?", "soc sec")),
-    ("uk_nhs", 10, r"\d{3}[ -]?\d{3}[ -]?\d{4}", _uk_nhs, words("nhs(?: (?:number|no))?")),
-    ("de_steuer_id", 11, r"[1-9]\d ?\d{3} ?\d{3} ?\d{3}", _de_steuer_id,
+    ("uk_nhs", range(10, 11), r"\d{3}[ -]?\d{3}[ -]?\d{4}", _uk_nhs, words("nhs(?: (?:number|no))?")),
+    ("de_steuer_id", range(11, 12), r"[1-9]\d ?\d{3} ?\d{3} ?\d{3}", _de_steuer_id,
      words("steuer-?id(?:entifikationsnummer|entnummer|nr)?", "steuerliche id\\w*", "idnr", "identifikationsnummer",
            "steuernummer", "tax id(?:entification)?(?: number)?", "tin")),
-    ("in_aadhaar", 12, r"[2-9]\d{3}[ -]?\d{4}[ -]?\d{4}", _in_aadhaar, words("aadhaa?r", "uidai", "uid", "आधार")),
-    ("br_cpf", 11, r"\d{11}", _br_cpf, words("cpf")),
-    ("br_cnpj", 14, r"\d{14}", _br_cnpj, words("cnpj")),
-    ("ca_sin", 9, r"\d{3}[ -]?\d{3}[ -]?\d{3}", _ca_sin,
+    ("in_aadhaar", range(12, 13), r"[2-9]\d{3}[ -]?\d{4}[ -]?\d{4}", _in_aadhaar,
+     words("aadhaa?r", "uidai", "uid", "आधार")),
+    ("br_cpf", range(11, 12), r"\d{11}", _br_cpf, words("cpf")),
+    ("br_cnpj", range(14, 15), r"\d{14}", _br_cnpj, words("cnpj")),
+    ("ca_sin", range(9, 10), r"\d{3}[ -]?\d{3}[ -]?\d{3}", _ca_sin,
      words("sin", "social insurance(?: number)?", "nas", "assurance sociale", "numéro d'assurance sociale")),
-    ("nl_bsn", 9, r"\d{4}[. ]?\d{2}[. ]?\d{3}|\d{3}[. ]\d{3}[. ]\d{3}", _nl_bsn,
+    ("nl_bsn", range(9, 10), r"\d{4}[. ]?\d{2}[. ]?\d{3}|\d{3}[. ]\d{3}[. ]\d{3}", _nl_bsn,
      words("bsn(?:-nummer)?", "burgerservicenummer", "sofi-?nummer", "citizen service number")),
-    ("pl_pesel", 11, r"\d{11}", _pl_pesel, words("pesel\\w*")),
-    ("se_personnummer", 10, r"(?:19|20)?\d{6}[-+ ]?\d{4}", _se_personnummer,
+    ("pl_pesel", range(11, 12), r"\d{11}", _pl_pesel, words("pesel\\w*")),
+    ("se_personnummer", range(10, 13), r"(?:19|20)?\d{6}[-+ ]?\d{4}", _se_personnummer,
      words("person(?:nummer|nr)", "pnr", "samordningsnummer", "personal identity number", "swedish (?:personal )?id")),
-    ("no_fodselsnummer", 11, r"\d{6} ?\d{5}", _no_fodselsnummer,
+    ("no_fodselsnummer", range(11, 12), r"\d{6} ?\d{5}", _no_fodselsnummer,
      words("fødselsnummer", "fodselsnummer", "personnummer", "fnr", "d-nummer", "norwegian (?:national )?id\\w*")),
-    ("dk_cpr", 10, r"\d{6}[- ]?\d{4}", _dk_cpr, words("cpr(?:-?(?:nummer|nr|number))?", "personnummer")),
-    ("tr_kimlik", 11, r"[1-9]\d{10}", _tr_kimlik,
+    ("dk_cpr", range(10, 11), r"\d{6}[- ]?\d{4}", _dk_cpr, words("cpr(?:-?(?:nummer|nr|number))?")),
+    ("tr_kimlik", range(11, 12), r"[1-9]\d{10}", _tr_kimlik,
      words("t\\.?c\\.?(?: kimlik)?", "tckn", "kimlik(?: no| numarası| numaram)?", "turkish id\\w*")),
-    ("au_tfn", 9, r"\d{3}[ -]?\d{3}[ -]?\d{3}", _au_tfn, words("tfn", "tax file(?: number)?")),
-    ("jp_my_number", 12, r"\d{4}[ -]?\d{4}[ -]?\d{4}", _jp_my_number,
+    ("au_tfn", range(9, 10), r"\d{3}[ -]?\d{3}[ -]?\d{3}", _au_tfn, words("tfn", "tax file(?: number)?")),
+    ("jp_my_number", range(12, 13), r"\d{4}[ -]?\d{4}[ -]?\d{4}", _jp_my_number,
      re.compile(r"マイナンバー|個人番号|\bmy number\b", re.I)),
-    ("cn_resident_id", 17, r"[1-9]\d{5}(?:19|20)\d{2}[01]\d[0-3]\d{4}[\dXx]", _cn_resident_id, None),
+    ("cn_resident_id", range(17, 19), r"[1-9]\d{5}(?:19|20)\d{2}[01]\d[0-3]\d{4}[\dXx]", _cn_resident_id, None),
     # The way they are written, or the strength of their check, is enough.
-    ("us_ssn", 9, r"\d{3}-\d{2}-\d{4}", _us_ssn, None),
-    ("es_dni", 7, r"(?:\d{8}|\d{2}\.\d{3}\.\d{3})-?[A-Z]|[XYZ]-?\d{7}-?[A-Z]", _es_dni, None),
-    ("fr_nir", 12, r"[12] ?\d{2} ?(?:[02-9]\d|1[0-2]) ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}", _fr_nir, None),
-    ("br_cpf", 11, r"\d{3}\.\d{3}\.\d{3}-\d{2}", _br_cpf, None),
-    ("br_cnpj", 14, r"\d{2}\.\d{3}\.\d{3}/\d{4}-\d{2}", _br_cnpj, None),
-    ("se_personnummer", 10, r"(?:19|20)?\d{6}[-+]\d{4}", _se_personnummer, None),
-    ("ch_ahv", 13, r"756(?:\.\d{4}\.\d{4}\.\d{2}|\d{10})", _ch_ahv, None),
-    ("be_national_number", 11, r"\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}", _be_national_number, None),
-    ("sg_nric", 7, r"[STFG]\d{7}[A-Z]", _sg_nric, None),
-    ("kr_rrn", 13, r"\d{6}-[1-8]\d{6}", _kr_rrn, None),
+    ("us_ssn", range(9, 10), r"\d{3}-\d{2}-\d{4}", _us_ssn, None),
+    ("es_dni", range(7, 9), r"(?:\d{8}|\d{2}\.\d{3}\.\d{3})-?[A-Z]|[XYZ]-?\d{7}-?[A-Z]", _es_dni, None),
+    ("fr_nir", range(12, 16), r"[12] ?\d{2} ?(?:[02-9]\d|1[0-2]) ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}", _fr_nir, None),
+    ("br_cpf", range(11, 12), r"\d{3}\.\d{3}\.\d{3}-\d{2}", _br_cpf, None),
+    ("br_cnpj", range(14, 15), r"\d{2}\.\d{3}\.\d{3}/\d{4}-\d{2}", _br_cnpj, None),
+    ("se_personnummer", range(10, 13), r"(?:19|20)?\d{6}[-+]\d{4}", _se_personnummer, None),
+    ("ch_ahv", range(13, 14), r"756(?:\.\d{4}\.\d{4}\.\d{2}|\d{10})", _ch_ahv, None),
+    ("be_national_number", range(11, 12), r"\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}", _be_national_number, None),
+    ("sg_nric", range(7, 8), r"[STFG]\d{7}[A-Z]", _sg_nric, None),
+    ("kr_rrn", range(13, 14), r"\d{6}-[1-8]\d{6}", _kr_rrn, None),
 )  # fmt: skip
 
 _EDGE = r"(?<![\w.,/+-])"
@@ -275,7 +276,7 @@ NATIONAL_IDS: tuple[Recogniser, ...] = (
     # One number in ten passes its check: not where another name stands before it.
     Recogniser(
         "in_aadhaar",
-        12,
+        range(12, 13),
         re.compile(rf"{_EDGE}(?<!\d )[2-9]\d{{3}} \d{{4}} \d{{4}}(?![\w-]|[ .,/]\d)", re.ASCII),
         _in_aadhaar,
         unless_named=True,
@@ -286,24 +287,29 @@ NATIONAL_IDS: tuple[Recogniser, ...] = (
 LETTERED_IDS: tuple[Recogniser, ...] = (
     Recogniser(
         "uk_nino",
-        6,
-        re.compile(r"(?<![\w-])[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]([ -]?)\d{2}\1\d{2}\1\d{2}\1?[A-D](?![\w-])", re.ASCII),
+        range(6, 7),
+        re.compile(
+            r"(?<![\w-])[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]([ -]?)\d{2}(?:\1\d{2}){2}\1?[A-D](?![\w-])", re.ASCII
+        ),
         _uk_nino,
     ),
     Recogniser(
         "it_codice_fiscale",
-        7,
+        range(7, 8),
         re.compile(r"(?i)(?<![\w-])[A-Z]{3} ?[A-Z]{3} ?\d{2}[ABCDEHLMPRST]\d{2} ?[A-Z]\d{3}[A-Z](?![\w-])", re.ASCII),
         _it_codice_fiscale,
     ),
     # The fourth letter says whose it is; P is a person (Income Tax Department). AAAPL1234C is the department's example.
     Recogniser(
         "fi_hetu",
-        9,
+        range(9, 10),
         re.compile(r"(?<![\w-])[0-3]\d[01]\d{3}[-+A-FU-Y]\d{3}[0-9A-FHJ-NPR-Y](?![\w-])", re.ASCII),
         _fi_hetu,
     ),
     Recogniser(
-        "in_pan", 4, re.compile(r"(?<![\w-])[A-Z]{3}P[A-Z]\d{4}[A-Z](?![\w-])", re.ASCII), lambda value: value[5:9] != "1234"
+        "in_pan",
+        range(4, 5),
+        re.compile(r"(?<![\w-])[A-Z]{3}P[A-Z]\d{4}[A-Z](?![\w-])", re.ASCII),
+        lambda value: value[5:9] != "1234",
     ),
 )  # fmt: skip

@@ -31,6 +31,9 @@ _COUNTING = ("01234567890123456789", "98765432109876543210")
 _DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-](?:19|20)\d\d|(?:19|20)\d\d[./-]?\d\d[./-]?\d\d")
 
 
+_NO_PHONE = re.compile(rf"{_DATE.pattern}|\d{{3}}-\d\d-\d{{4}}\Z")  # dates, and the shape of a US SSN
+
+
 def _bare(value: str) -> str:
     return "".join(each for each in value if "0" <= each <= "9")
 
@@ -92,7 +95,7 @@ _DOTTED_GROUPS = re.compile(r"[\d ()]+(?:\.\d{2,})+\Z")
 def _trunk(value: str) -> bool:
     """Written with the zero that starts a call within a country, in groups."""
     digits = _bare(value)
-    if not 9 <= len(digits) <= 12 or value.count("(") != value.count(")") or _DATE.match(value):
+    if not 9 <= len(digits) <= 12 or value.count("(") != value.count(")") or _NO_PHONE.match(value):
         return False
     if "." in value and not (_FRENCH.match(value) or _DOTTED_GROUPS.match(value)):
         return False
@@ -133,35 +136,35 @@ _END = r"(?!\w|-\d|[.,/ ]\d|-\w)"
 PHONES: tuple[Recogniser, ...] = (
     Recogniser(
         "phone",
-        8,
-        re.compile(r"(?<![\w+])(?:\+|00 ?)[1-9](?:[ .\-/()]{0,3}\d){6,16}(?!\w)", re.ASCII),
+        range(8, 19),
+        re.compile(r"(?<![\w+])(?:\+|(?<!\d )00 ?)[1-9](?:[ .\-/()]{0,3}\d){6,16}(?!\w)", re.ASCII),
         _international,
         cut=_cut_international,
     ),
     Recogniser(
         "phone",
-        10,
+        range(10, 12),
         re.compile(rf"{_EDGE}(?:1[-. ])?(?:\(\d{{3}}\) ?|\d{{3}}[.-])\d{{3}}[ .-]\d{{4}}{_END}", re.ASCII),
         _formatted_north_american,
         unless_named=True,
     ),
     Recogniser(
         "phone",
-        9,
+        range(9, 13),
         re.compile(rf"{_ALONE}\(?0[1-9](?:[ \-/.()]{{0,3}}\d){{7,10}}{_END}", re.ASCII),
         _trunk,
         unless_named=True,
     ),
     Recogniser(  # Brazil (11) 91234-5678; Spain 612 34 56 78
         "phone",
-        9,
+        range(9, 12),
         re.compile(rf"{_ALONE}(?:\([1-9]\d\) ?9?\d{{4}}-\d{{4}}|[6789]\d\d(?: \d\d){{3}}){_END}", re.ASCII),
         _grouped,
         unless_named=True,
     ),
     Recogniser(
         "phone",
-        9,
+        range(9, 13),
         re.compile(rf"{_EDGE}\(?\d(?:[ .\-/()]{{0,2}}\d){{8,11}}{_END}", re.ASCII),
         _named_phone,
         _PHONE_SIGNS,

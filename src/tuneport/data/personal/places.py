@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -78,5 +79,22 @@ def _of_message(message: Message) -> Iterator[Place]:
 
 
 def joined(record: Record) -> str:
-    """The text of all places, in order, with `SEPARATOR` between them."""
-    return SEPARATOR.join([place.text for place in places(record)])
+    """The text of all places as it reads, in order, with `SEPARATOR` between them."""
+    return SEPARATOR.join([_as_read(place.text) if place.json else place.text for place in places(record)])
+
+
+_ESCAPED_CHARACTER = re.compile(r"\\u([0-9a-fA-F]{4})")
+_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
+
+
+def _as_read(text: str) -> str:
+    if "\\u" in text:
+        text = _ESCAPED_CHARACTER.sub(lambda found: chr(int(found[1], 16)), text)
+    return without_escapes(text)
+
+
+def without_escapes(text: str) -> str:
+    """JSON of the same length with blanks for its escapes, so that no letter of one (`\\n`) seems to be of a word."""
+    if "\\" not in text:
+        return text
+    return _ESCAPE.sub(lambda found: ("\n" if found[0] == r"\n" else " ").rjust(len(found[0])), text)

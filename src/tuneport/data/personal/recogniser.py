@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 CONTEXT_BEFORE = 60  # characters in which a word may say what a number is
-CONTEXT_AFTER = 25
+CONTEXT_AFTER = 40
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Match:
 class Recogniser:
     """A shape with what makes it more than a shape.
 
-    `digits` is how many digits the shortest value has. `cut` shortens what the pattern found to what belongs to it,
-    `accept` is the check. With `context`, a word must stand near (60 characters before, 25 after) that says what the
+    `digits` is how many digits a value can have. `cut` shortens what the pattern found to what belongs to it,
+    `accept` is the check. With `context`, a word must stand near (60 characters before, 40 after) that says what the
     number is; `unless_named` gives up a number which the words right before it call something else.
     """
 
     kind: str
-    digits: int
+    digits: range
     pattern: re.Pattern[str]
     accept: Callable[[str], bool]
     context: re.Pattern[str] | None = None

@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from tuneport.data.personal.places import SEPARATOR, Place, places
+from tuneport.data.personal.places import SEPARATOR, Place, places, without_escapes
 from tuneport.data.personal.search import find
 from tuneport.data.records import Record
 
@@ -46,25 +46,19 @@ class Redactor:
         stay JSON: a number in them becomes a string. Redacting the result again changes nothing.
         """
         replaced: Counter[str] = Counter()
+        if any([place.json and r"\u" in place.text for place in places(record)]):
+            copy = deepcopy(record)
+            record = copy if self._redact_escaped(copy, replaced) else record
         for _ in range(_ROUNDS):  # a shorter text can bring a word near to a number that was too far from it before
-            found = list(places(record))
-            texts = [place.text for place in found]
-            spans = self._spans(texts, replaced)
+            texts = [(place.text, place.json) for place in places(record)]
+            spans = self._spans([without_escapes(text) if is_json else text for text, is_json in texts], replaced)
             if not spans:
                 break
             record = deepcopy(record)
             for index, place in enumerate(places(record)):
                 if index in spans:
-                    _write(
-                        place, _in_json(texts[index], spans[index]) if place.json else _put(texts[index], spans[index])
-                    )
-            self._redact_escaped(record, replaced)
-        else:
-            return record, replaced
-        if any(place.json and "\\" in text for place, text in zip(found, texts, strict=True)):
-            copy = deepcopy(record)
-            if self._redact_escaped(copy, replaced):
-                record = copy
+                    put = _in_json if place.json else _put
+                    _write(place, put(texts[index][0], spans[index]))
         return record, replaced
 
     def _spans(self, texts: list[str], replaced: Counter[str]) -> dict[int, list[_Span]]:
@@ -83,15 +77,15 @@ class Redactor:
         return spans
 
     def _redact_escaped(self, record: Record, replaced: Counter[str]) -> bool:
-        """JSON strings with escapes, which hide their characters from a search of the text."""
+        """Replace in JSON strings that spell characters as `\\u0040`, in the record itself; True if anything was."""
         changed = False
         for place in places(record):
-            if not place.json or "\\" not in place.text:
+            if not place.json:
                 continue
             text = place.text
             spans = []
             for token in _TOKEN.finditer(text):
-                if "\\" not in token[0]:
+                if r"\u" not in token[0]:
                     continue
                 try:
                     value = json.loads(token[0], strict=False)

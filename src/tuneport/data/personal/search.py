@@ -139,10 +139,11 @@ def _assigned(text: str) -> Iterator[_Found]:
 def _numbers(text: str) -> Iterator[_Found]:
     for found in _NUMBER.finditer(text):
         start, end = found.span()
-        count = sum(map(found[0].count, digits))
+        run = found[0].isdigit()  # nothing but digits: then the value has all of them
+        count = end - start if run else sum(map(found[0].count, digits))
         start, end = max(0, start - _LETTERED_BEFORE), _TO_NEXT_DIGIT.match(text, end).end() + 1  # type: ignore[union-attr]
         for rank, recogniser in _NUMBERS:
-            if count >= recogniser.digits:
+            if count in recogniser.digits if run else count >= recogniser.digits.start:
                 for first, last in recogniser.search(text, start, end):
                     yield first, rank, last, recogniser.kind
 

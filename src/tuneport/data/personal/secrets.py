@@ -47,7 +47,7 @@ _EXAMPLE = re.compile(r"EXAMPLE|example|x{6}|X{6}|your[_-]|0{8}|1234567890|abcde
 _EXAMPLE_JWT = "eyJzdWIiOiIxMjM0NTY3ODkwI"  # jwt.io's: {"sub":"1234567890"
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-    r"(?:[A-Za-z0-9+/=\s\\,:-]{0,20000}?-----END [A-Z0-9 ]{0,40}-----)?"
+    r"(?:(?:[A-Za-z0-9+/=\\,: \t\r\n]++|-(?!-))*+-----END [A-Z0-9 ]{0,40}-----)?"
 )
 
 
