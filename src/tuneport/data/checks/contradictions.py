@@ -100,7 +100,7 @@ class Contradictions:
 def same_request(one: str, other: str) -> bool:
     """Whether two inputs differ by typing errors and words without weight alone."""
     first, second = _WORD.findall(normalised(one)), _WORD.findall(normalised(other))
-    if abs(len(first) - len(second)) > MOST_WORDS_CHANGED:
+    if len({*first} ^ {*second}) > 2 * MOST_WORDS_CHANGED or abs(len(first) - len(second)) > MOST_WORDS_CHANGED:
         return False
     changed = 0
     for kind, begin, end, other_begin, other_end in SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
@@ -117,22 +117,24 @@ def same_request(one: str, other: str) -> bool:
 
 
 def _reworded(one: Example, other: Example) -> bool:
-    first, second = _WORD.findall(one.question), _WORD.findall(other.question)
-    gone, come = {*first} - {*second}, {*second} - {*first}
+    if similarity(word_pairs(normalised(one.question)), word_pairs(normalised(other.question))) < SAME_INPUT:
+        return False
+    first, second = {*_WORD.findall(one.question)}, {*_WORD.findall(other.question)}
+    gone, come = first - second, second - first
     gone, come = (
-        {word for word in side if not any(_misspelt(word.casefold(), each.casefold()) for each in other)}
-        for side, other in ((gone, come), (come, gone))
+        {word for word in side if not any(_misspelt(word.casefold(), each.casefold()) for each in rest)}
+        for side, rest in ((gone, come), (come, gone))
     )
     named = {*_NAME.findall(one.question), *_NAME.findall(other.question)}
     if any(word in named or any(map(str.isdigit, word)) for word in gone | come):
-        return False
-    if similarity(word_pairs(normalised(one.question)), word_pairs(normalised(other.question))) < SAME_INPUT:
         return False
     return similarity(word_pairs(normalised(one.answer)), word_pairs(normalised(other.answer))) < OTHER_ANSWER
 
 
 def _misspelt(one: str, other: str) -> bool:
-    if any(character.isdigit() for character in one + other) or min(len(one), len(other)) < 4:
+    if min(len(one), len(other)) < 4 or abs(len(one) - len(other)) > 2:
+        return False
+    if any(character.isdigit() for character in one + other):
         return False
     return SequenceMatcher(None, one, other, autojunk=False).ratio() >= TYPO
 

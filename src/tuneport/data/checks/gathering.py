@@ -74,9 +74,9 @@ class GatherWork:
             if not self._judged:
                 continue
             found.tokens.add(line, row.record)
-            found.diversity.add(example)
             for check in self._checks:
                 check.add(example)
+            found.diversity.add(example)  # after the answers, which have found out the question's language
 
     def _locate(self, line: int) -> tuple[Path, int]:
         """The parent, who has read the files, knows which one a line is in."""
