@@ -2,7 +2,8 @@
 device it runs.
 
 `locate` is cheap and loads nothing heavy, so that the parent process may ask. `materialise` turns what `locate` found
-into a folder that transformers loads directly; only the child processes of `train` and `infer` call it.
+into a folder that transformers loads directly; the child processes of `train` and `infer` call it, and `preview`
+(through `locate_tokenizer`), which has to have the very tokenizer that trains.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from tuneport.errors import ConfigError
 
 Source = Literal["folder", "cache", "hub", "package"]
 
-HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt")
+HUB_TOKENIZER_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
+HUB_FILES = ("*.safetensors", "*.safetensors.index.json", *HUB_TOKENIZER_FILES)
 HUB_TIMEOUT_SECONDS = 5.0
 
 
@@ -129,6 +131,21 @@ def materialise(base: BaseModel, *, home: Path) -> Path:
     return target
 
 
+def locate_tokenizer(name_or_path: str, *, home: Path) -> Path:
+    """A folder with the model's tokenizer, chat template and config: those of its weights where they are here.
+
+    Else only these few files are fetched from the hub. Raises ConfigError as `locate` and `materialise` do.
+    """
+    try:
+        return materialise(locate(name_or_path, home=home, download=False), home=home)
+    except ConfigError:
+        if "/" in name_or_path and _is_name(name_or_path):
+            folder = _from_hub(name_or_path, True, HUB_TOKENIZER_FILES)
+            if folder is not None:
+                return folder
+        raise
+
+
 def choose_device(precision: str | None = None) -> Device:
     """Where models run on this machine: CUDA, Apple's GPU or the CPU. `precision` overrules what is fastest there."""
     import torch
@@ -213,7 +230,7 @@ def _package_folder(bundle: Bundle) -> Path | None:
     return folder if (folder / bundle.gguf_file).is_file() else None
 
 
-def _from_hub(hub_name: str, download: bool) -> Path | None:
+def _from_hub(hub_name: str, download: bool, files: tuple[str, ...] = HUB_FILES) -> Path | None:
     """The snapshot's folder, or None where the hub does not have it or cannot be reached quickly."""
     if importlib.util.find_spec("huggingface_hub") is None:
         return None
@@ -228,7 +245,7 @@ def _from_hub(hub_name: str, download: bool) -> Path | None:
             folder = Path(
                 snapshot_download(
                     hub_name,
-                    allow_patterns=list(HUB_FILES),
+                    allow_patterns=list(files),
                     local_files_only=local_files_only,
                     etag_timeout=HUB_TIMEOUT_SECONDS,
                 )
@@ -237,7 +254,7 @@ def _from_hub(hub_name: str, download: bool) -> Path | None:
             return None
         except (OSError, RuntimeError, ValueError):
             continue  # not cached, no such model, gated, or no network: the caller's error names the ways to get it
-        if _is_model_folder(folder):
+        if _is_model_folder(folder) or (files is not HUB_FILES and (folder / "config.json").is_file()):
             return folder
     return None
 

@@ -46,10 +46,8 @@ def resolve_request(spec: TuneSpec, training: DataFile, manifest: Manifest, sett
     from tuneport.manifests import load_models, resolve_model
 
     adapter = check_request(spec)
-    models = load_models()
-    model = resolve_model(spec.model, manifest.name, manifest, models)
-    weights = models.find(model)
-    name_or_path = model if weights is None or weights.hub is None or Path(model).is_dir() else weights.hub
+    model = resolve_model(spec.model, manifest.name, manifest, load_models())
+    name_or_path = model_name_or_path(model)
     located = locate(name_or_path, home=settings.home)
     offered = manifest.offered(model)
     known: dict[str, Any] = {
@@ -71,6 +69,14 @@ def resolve_request(spec: TuneSpec, training: DataFile, manifest: Manifest, sett
         hyperparameters=numbers,
         recommended=_explained(given, known, numbers),
     )
+
+
+def model_name_or_path(model: str) -> str:
+    """What `base_models.locate` finds the weights of this backend's model id by: a folder, or the hub's name."""
+    from tuneport.manifests import load_models
+
+    weights = load_models().find(model)
+    return model if weights is None or weights.hub is None or Path(model).is_dir() else weights.hub
 
 
 def check_request(spec: TuneSpec) -> Adapter:

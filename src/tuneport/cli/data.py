@@ -1,7 +1,8 @@
-"""check, split, convert: the dataset."""
+"""check, review, preview, split, convert: the dataset."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ OUTPUT = "The file to write: .jsonl, .json, .csv (each also .gz, .zst) or .parqu
 
 
 def register(app: typer.Typer) -> None:
-    for command in (check, split, convert):
+    for command in (check, review, preview, split, convert):
         app.command()(command)
 
 
@@ -23,12 +24,18 @@ def check(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
     validation: Annotated[Path | None, typer.Option(help="A held-out file; looked at for leaks.")] = None,
     format_: Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report, with charts.")] = None,
     json_: output.Json = False,
 ) -> None:
     """Judge a dataset before money is spent on it. Exit code 2 when something must be mended."""
     from tuneport.data.checks import check as run
 
     report = run(dataset, format=format_, validation=validation)
+    if html is not None:
+        from tuneport.data.checks.html import write_html
+
+        write_html(report, html)
+        output.note(f"the report: {html}")
     if output.as_json:
         output.document(report.as_dict())
     else:
@@ -37,6 +44,62 @@ def check(
         print_report(report)
     if not report.ok:
         raise typer.Exit(2)
+
+
+def review(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The file to look at.", show_default=False)],
+    sample: Annotated[int, typer.Option(min=1, max=10_000, help="How many records to show.")] = 50,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same records.")] = 0,
+    flagged: Annotated[
+        Path | None, typer.Option("--flagged", metavar="REPORT", help="First those in this `check --json` report.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
+    format_: Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")] = None,
+    json_: output.Json = False,
+) -> None:
+    """Accept, reject or edit a sample of records on a local page; the verdicts go into DATA.review.jsonl."""
+    from tuneport.data.review.server import ReviewServer
+    from tuneport.data.review.session import Review, read_flags
+
+    flags = {} if flagged is None else read_flags(flagged)
+    session = Review(dataset, sample=sample, seed=seed, format=format_, flags=flags)
+    with ReviewServer(session, port) as server:
+        output.note(f"open {server.address} (Ctrl-C ends the review; start it again to go on)")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever(poll_interval=0.1)
+    summary = session.summary()
+    if output.as_json:
+        output.document(summary.as_dict())
+        return
+    print(
+        f"{summary.judged} of {summary.sample} judged: {summary.accepted} accepted, {summary.rejected} rejected, "
+        f"{summary.edited} edited; the verdicts: {summary.verdicts}"
+    )
+
+
+def preview(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
+    model: Annotated[str, typer.Option("--model", "-m", help="An alias, a weights name or a provider's model id.")],
+    backend: Annotated[
+        str | None, typer.Option("--backend", "-b", help="Default: TUNEPORT_BACKEND, ..., else one that has the model.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, max=1000, help="How many records to show.")] = 3,
+    line: Annotated[int | None, typer.Option(min=1, help="Start at this line.")] = None,
+    max_length: Annotated[int | None, typer.Option(min=1, help="The hyperparameter; tokens of one record.")] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Each token by itself, with its number.")] = False,
+    format_: Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")] = None,
+    json_: output.Json = False,
+) -> None:
+    """Show exactly what is trained on: tokens and which are in the loss, or the file as it will be uploaded."""
+    from tuneport.workflows.preview import preview as run
+
+    made = run(dataset, model=model, backend=backend, rows=rows, line=line, max_length=max_length, format=format_)
+    if output.as_json:
+        output.document(made.as_dict())
+        return
+    from tuneport.cli.preview import print_preview
+
+    print_preview(made, tokens=tokens)
 
 
 def split(

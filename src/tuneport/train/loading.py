@@ -1,4 +1,4 @@
-"""The base model, its tokenizer and its adapter, on the device and in the precision that this machine does best."""
+"""The base model and its adapter, on the device and in the precision that this machine does best."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from peft import LoraConfig
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from tuneport.base_models import Device
 from tuneport.errors import ConfigError
@@ -35,16 +35,6 @@ def resolved(hyperparameters: dict[str, Any]) -> dict[str, Any]:
     """Numbers only; `max_length` may stay None: then the model's own limit holds."""
     given = {name: value for name, value in hyperparameters.items() if value not in (None, "auto")}
     return DEFAULTS | {"max_length": None} | given
-
-
-def load_tokenizer(folder: Path) -> Any:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder} holds no usable tokenizer: {_first_line(error)}; fetch the model again") from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def load_model(folder: Path, device: Device, adapter: Adapter, *, attention: str = "sdpa") -> PreTrainedModel:
@@ -94,15 +84,6 @@ def lora_config(numbers: dict[str, Any], targets: str | list[str] | None = None)
         bias="none",
         task_type="CAUSAL_LM",
     )
-
-
-def context_length(folder: Path) -> int | None:
-    """The model's limit in tokens, or None where its config names none."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder).get_text_config()
-    limit = getattr(config, "max_position_embeddings", None)
-    return int(limit) if limit else None
 
 
 def _first_line(error: Exception) -> str:

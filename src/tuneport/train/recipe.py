@@ -10,10 +10,11 @@ from typing import Any
 from tuneport.base_models import choose_device, locate, materialise
 from tuneport.data.reading import read_records
 from tuneport.data.rendering import Rendered, Renderer
+from tuneport.data.tokenizer import training_renderer
 from tuneport.errors import DatasetError, DatasetProblem
 from tuneport.train.averaging import WeightAverage
 from tuneport.train.dpo import dpo_trainer
-from tuneport.train.loading import context_length, load_tokenizer, resolved
+from tuneport.train.loading import resolved
 from tuneport.train.reporting import Counter, RunReporter, start_record
 from tuneport.train.run_folder import RunFolder
 from tuneport.train.sft import Recipe, sft_trainer
@@ -26,8 +27,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     run.event(f"Validating training file: {run.training.path.name}")
     spec, numbers = run.spec, resolved(run.hyperparameters)
     folder = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
-    tokenizer = load_tokenizer(folder)
-    renderer = Renderer(tokenizer, max_length=_limit(numbers["max_length"], context_length(folder)))
+    renderer = training_renderer(folder, numbers["max_length"])
     rows = _rendered(renderer, run.training, spec.method)
     valid = _rendered(renderer, run.validation, spec.method) if run.validation else []
     for note in renderer.notes:
@@ -112,8 +112,3 @@ def _rendered(renderer: Renderer, data: DataFile, method: Method) -> list[Any]:
 
 def _epochs(checkpoint: Path) -> float:
     return float(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["epoch"])
-
-
-def _limit(given: int | None, context: int | None) -> int | None:
-    limits = [limit for limit in (given, context) if limit is not None]
-    return min(limits) if limits else None

@@ -1,0 +1,5 @@
+"""Records judged by a person: the verdicts beside a dataset, and the local page on which they are given."""
+
+from tuneport.data.review.verdicts import Judgement, Verdict, record_hash, verdicts, verdicts_path, with_answer
+
+__all__ = ["Judgement", "Verdict", "record_hash", "verdicts", "verdicts_path", "with_answer"]

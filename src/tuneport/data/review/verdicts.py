@@ -1,0 +1,211 @@
+"""What a person said about records: a file beside the dataset that only ever grows, one JSON object a verdict.
+
+A verdict belongs to the content of a record, not to its line: it holds after rows were added, removed or sorted, for
+every exact copy of the record, and no longer once the record was changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Iterator, Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import blake2b
+from pathlib import Path
+
+import msgspec
+
+from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record, TextPart
+from tuneport.errors import DatasetError, DatasetProblem, StorageError
+
+_RECORD_BYTES = 16
+
+
+class Judgement(StrEnum):
+    ACCEPT = "accept"
+    REJECT = "reject"
+    EDIT = "edit"
+    UNDO = "undo"  # takes the record's last verdict back
+
+
+class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of the file. `line` is where the record was then; `text` is the new answer of an edit; `at` is UTC."""
+
+    line: int
+    record: str
+    verdict: Judgement
+    at: datetime
+    text: str | None = None
+
+
+def verdicts_path(dataset: Path | str) -> Path:
+    return Path(f"{dataset}.review.jsonl")
+
+
+def record_hash(record: Record) -> str:
+    """What stands for a record in the file of verdicts: 128 bits of its content, in hexadecimal."""
+    return blake2b(msgspec.json.encode(record), digest_size=_RECORD_BYTES).hexdigest()
+
+
+def verdicts(path: Path | str) -> Mapping[str, Verdict]:
+    """The verdict that stands for each judged record, by `record_hash`; empty where there is no file yet.
+
+    `path` is the file of verdicts (see `verdicts_path`). DatasetError names the line that is none; a last line that a
+    crash cut short is left out.
+    """
+    return {verdict.record: verdict for verdict in _standing(Path(path))}
+
+
+def with_answer(record: Record, text: str) -> Record:
+    """A copy of the record with the answer that `editable_answer` showed replaced by `text`; all else stays."""
+    copy = msgspec.structs.replace(record)
+    match copy:
+        case PromptCompletion():
+            copy.completion = text
+        case PlainText():
+            copy.text = text
+        case Preference():
+            copy.chosen = _with_last_answer(copy.chosen, text)
+        case Chat() | Labelled():
+            copy.messages = _with_last_answer(copy.messages, text)
+    return copy
+
+
+def editable_answer(record: Record) -> str | None:
+    """The last answer's text (of a pair: the chosen one's), or None where it is no single text that could be edited."""
+    match record:
+        case PromptCompletion():
+            return record.completion
+        case PlainText():
+            return record.text
+        case Preference():
+            return _last_answer(record.chosen)
+        case Chat() | Labelled():
+            return _last_answer(record.messages)
+
+
+class VerdictFile:
+    """Appends verdicts; each is on the disk when the call returns. StorageError where the disk refuses."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._order = _standing(path)
+        self._last = {verdict.record: verdict for verdict in self._order}
+
+    def standing(self, record: str) -> Verdict | None:
+        return self._last.get(record)
+
+    def give(self, line: int, record: str, judgement: Judgement, text: str | None = None) -> Verdict:
+        verdict = Verdict(line, record, judgement, datetime.now(UTC), text)
+        self._append(verdict)
+        self._order.append(verdict)
+        self._last[record] = verdict
+        return verdict
+
+    def undo(self, among: Container[str]) -> Verdict | None:
+        """Take the latest standing verdict on one of these records back and return it; None where there is none."""
+        last = next((verdict for verdict in reversed(self._order) if verdict.record in among), None)
+        if last is not None:
+            self._append(Verdict(last.line, last.record, Judgement.UNDO, datetime.now(UTC)))
+            _take_back(self._order, last.record)
+            self._last = {verdict.record: verdict for verdict in self._order}
+        return last
+
+    def _append(self, verdict: Verdict) -> None:
+        row = msgspec.json.encode(verdict) + b"\n"
+        try:
+            new = not self.path.exists()
+            handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                size = os.fstat(handle).st_size
+                if size and os.pread(handle, 1, size - 1) != b"\n":
+                    row = b"\n" + row  # what a crash cut short stays a line of its own
+                written = os.write(handle, row)
+                if written != len(row):
+                    raise OSError(28, "the disk is full")
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            if new:
+                _sync_folder(self.path.parent)
+        except OSError as error:
+            raise StorageError(
+                f"{self.path} cannot be written: {error.strerror}; free some space or mend its permissions"
+            ) from error
+
+
+def _standing(path: Path) -> list[Verdict]:
+    """The verdicts that were not taken back, oldest first; of several on one record the last one stands."""
+    order: list[Verdict] = []
+    for verdict in _read(path):
+        if verdict.verdict is Judgement.UNDO:
+            _take_back(order, verdict.record)
+        else:
+            order.append(verdict)
+    return order
+
+
+def _take_back(order: list[Verdict], record: str) -> None:
+    for index in range(len(order) - 1, -1, -1):
+        if order[index].record == record:
+            del order[index]
+            return
+
+
+def _read(path: Path) -> Iterator[Verdict]:
+    decode = msgspec.json.Decoder(Verdict).decode
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}; check the path and its permissions") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if not _whole_object(line):
+                continue  # cut short by a crash, so it was never confirmed to anybody
+            rule = f"is no verdict of `tuneport review`: {error}"
+            raise DatasetError(DatasetProblem(str(path), number, "", rule, "correct the line or remove it")) from error
+
+
+def _whole_object(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return not line.startswith(b'{"line":')
+    return True
+
+
+def _last_answer(messages: list[Message]) -> str | None:
+    answers = [message for message in messages if message.role == "assistant"]
+    if not answers:
+        return None
+    content = answers[-1].content
+    if isinstance(content, list):
+        only = content[0] if len(content) == 1 else None
+        return only.text if isinstance(only, TextPart) else None
+    return content or ""
+
+
+def _with_last_answer(messages: list[Message], text: str) -> list[Message]:
+    last = max(index for index, message in enumerate(messages) if message.role == "assistant")
+    content = messages[last].content
+    if isinstance(content, list):
+        part = content[0]
+        assert isinstance(part, TextPart)  # else `editable_answer` has shown none
+        changed = msgspec.structs.replace(messages[last], content=[msgspec.structs.replace(part, text=text)])
+    else:
+        changed = msgspec.structs.replace(messages[last], content=text)
+    return [*messages[:last], changed, *messages[last + 1 :]]
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,319 @@
+"""What a backend would train on: its tokens with those in the loss, or the file that would be uploaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+from tuneport.backends import backend_names, manifest_of
+from tuneport.backends.local_request import model_name_or_path, require_libraries
+from tuneport.base_models import locate_tokenizer
+from tuneport.data.convert import LossTally, ProblemTally, write_row
+from tuneport.data.formats import load_format
+from tuneport.data.formats.contract import Format, Lost
+from tuneport.data.prepare import method_of, strip
+from tuneport.data.reading import detect, scan
+from tuneport.data.records import Record
+from tuneport.data.rendering import IGNORED, Rendered, RenderedPreference, Renderer
+from tuneport.data.tokenizer import training_renderer
+from tuneport.data.tokens import TokenCounter
+from tuneport.errors import ConfigError, ConversionLoss, ModelNotOfferedError
+from tuneport.jobs.planning import DEFAULT_ENCODING, OTHER_VOCABULARY
+from tuneport.manifests import Manifest, load_models, resolve_model
+from tuneport.settings import Settings
+from tuneport.types import Method
+
+RENDERED_RECORDS = 2_000
+"""So many are rendered for a local model's totals: a second or two, and enough for a share of trained tokens."""
+
+Kind = Literal["context", "trained", "chosen", "rejected"]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Neighbouring tokens of one kind; only `context` is not in the loss. `pieces` are the tokens one by one."""
+
+    kind: Kind
+    text: str
+    ids: list[int]
+    pieces: list[str]
+
+
+@dataclass(frozen=True)
+class PreviewRow:
+    """One record. Locally it has `segments`; elsewhere `uploaded`, the line of the file, or None where it is left out.
+
+    `tokens` counts what is billed, or what the model reads; `cut` is how many were over the limit.
+    """
+
+    line: int
+    tokens: int
+    trained_tokens: int | None
+    cut: int
+    segments: tuple[Segment, ...]
+    uploaded: str | None
+    losses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """`records` were looked at: all, where it is `complete`. The totals are theirs, for one epoch.
+
+    `tokens` lies between `low` and `high`, which differ only where the count is an estimate; `notes` say why.
+    """
+
+    dataset: Path
+    backend: str
+    model: str
+    method: Method
+    source_format: str
+    target_format: str
+    rendered: bool
+    limit: int | None
+    rows: tuple[PreviewRow, ...]
+    records: int
+    complete: bool
+    tokens: int
+    low: int
+    high: int
+    trained_tokens: int | None
+    losses: tuple[ConversionLoss, ...]
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        rows = [{**vars(row), "segments": [vars(segment) for segment in row.segments]} for row in self.rows]
+        return {
+            **vars(self),
+            "dataset": str(self.dataset),
+            "method": self.method.value,
+            "rows": rows,
+            "losses": [vars(loss) for loss in self.losses],
+        }
+
+
+@dataclass(frozen=True)
+class _Converted:
+    """A record on its way: as it was read, without what is never trained on, and as the line of the prepared file."""
+
+    line: int
+    record: Record
+    row: bytes | None
+    lost: list[Lost]
+
+
+@dataclass(frozen=True)
+class _Where:
+    manifest: Manifest
+    model: str
+
+
+def preview(
+    dataset: Path | str,
+    *,
+    model: str,
+    backend: str | None = None,
+    rows: int = 3,
+    line: int | None = None,
+    max_length: int | None = None,
+    format: str | None = None,
+    settings: Settings | None = None,
+) -> Preview:
+    """Convert and render records just as `submit` and the trainer do, and show `rows` of them, from `line` on.
+
+    Nothing is uploaded and no weights are loaded. Raises what `submit` or the trainer would raise: DatasetError,
+    UnsupportedError, ModelNotOfferedError, ConfigError. Losses of the conversion are shown instead of raised.
+    """
+    settings, path = settings or Settings.load(), Path(dataset)
+    where = _where(model, backend, settings)
+    source = format or detect(path).format
+    method = method_of(path, source)
+    target = load_format("openai-preference" if method is Method.DPO else where.manifest.data_format)
+    local = where.manifest.extra == "local"
+    losses, left_out = LossTally(), dict[str, None]()
+    kept: list[_Converted] = []
+    shown: list[_Converted] = []
+    complete = True
+    counter = _counter(where, method, max_length)
+    for number, converted in enumerate(_converted(path, source, target, losses, left_out)):
+        counted = not local or number < RENDERED_RECORDS
+        if not counted and len(shown) == rows:
+            complete = False
+            break
+        wanted = len(shown) < rows and converted.line >= (line or 1)
+        if wanted:
+            shown.append(converted)
+        if not local and converted.row is not None:
+            counter.add(converted.line, converted.record)
+        elif counted or wanted:
+            kept.append(converted)
+        complete = complete and (counted or wanted)
+    if not shown:
+        raise ConfigError(f"{path} has no record on line {line} or after it; name an earlier line")
+    common: dict[str, Any] = {
+        "dataset": path,
+        "backend": where.manifest.name,
+        "model": where.model,
+        "method": method,
+        "source_format": source,
+        "target_format": target.NAME,
+        "complete": complete,
+        "losses": losses.losses(),
+        "left_out": tuple(left_out),
+    }
+    if local:
+        require_libraries()
+        folder = locate_tokenizer(model_name_or_path(where.model), home=settings.home)
+        return _rendered(training_renderer(folder, max_length), target, kept, shown, common)
+    offered = where.manifest.offered(where.model)
+    return _uploaded(counter, shown, common, own_vocabulary=offered is not None and offered.encoding is not None)
+
+
+def _rendered(
+    renderer: Renderer, target: Format, kept: list[_Converted], shown: list[_Converted], common: dict[str, Any]
+) -> Preview:
+    # Read back from the prepared line, as the trainer reads it.
+    records = [(each.line, target.read(each.row)) for each in kept if each.row is not None]
+    render: Any = renderer.render_preferences if common["method"] is Method.DPO else renderer.render_all
+    rendered = dict(zip((line for line, _ in records), render(records, path=str(common["dataset"])), strict=True))
+    rows = [_rendered_row(renderer, each, rendered.get(each.line)) for each in shown]
+    tokens = sum(_tokens(each)[0] for each in rendered.values())
+    return Preview(
+        **common,
+        rendered=True,
+        limit=renderer.max_length,
+        rows=tuple(rows),
+        records=len(kept),
+        tokens=tokens,
+        low=tokens,
+        high=tokens,
+        trained_tokens=sum(_tokens(each)[1] for each in rendered.values()),
+        notes=tuple(renderer.notes),
+    )
+
+
+def _rendered_row(
+    renderer: Renderer, converted: _Converted, rendered: Rendered | RenderedPreference | None
+) -> PreviewRow:
+    losses = tuple(_words(lost) for lost in converted.lost)
+    if rendered is None:
+        return PreviewRow(converted.line, 0, 0, 0, (), None, losses)
+    tokens, trained = _tokens(rendered)
+    segments = tuple(_segments(renderer.tokenizer, rendered))
+    return PreviewRow(converted.line, tokens, trained, rendered.cut, segments, None, losses)
+
+
+def _segments(tokenizer: Any, rendered: Rendered | RenderedPreference) -> Iterator[Segment]:
+    if isinstance(rendered, RenderedPreference):
+        prompt = rendered.prompt_ids
+        yield from _decoded(tokenizer, [("context", prompt)])
+        for kind, ids in (("chosen", rendered.chosen_ids), ("rejected", rendered.rejected_ids)):
+            yield from list(_decoded(tokenizer, [("context", prompt), (kind, ids)]))[1:]
+        return
+    pairs = zip(rendered.input_ids, rendered.labels, strict=True)
+    groups: list[tuple[Any, list[int]]] = [
+        ("context" if ignored else "trained", [token for token, _ in group])
+        for ignored, group in groupby(pairs, key=lambda pair: pair[1] == IGNORED)
+    ]
+    yield from _decoded(tokenizer, groups)
+
+
+def _decoded(tokenizer: Any, groups: list[tuple[Any, list[int]]]) -> Iterator[Segment]:
+    """The text of each group, told apart in the text of all up to it: some tokenizers drop a space that comes first."""
+    before, so_far = "", list[int]()
+    for kind, ids in groups:
+        so_far = so_far + ids
+        text = _decode(tokenizer, so_far)
+        pieces = [_decode(tokenizer, [token]) for token in ids]
+        yield Segment(kind, text[len(before) :], ids, pieces)
+        before = text
+
+
+def _decode(tokenizer: Any, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _tokens(rendered: Rendered | RenderedPreference) -> tuple[int, int]:
+    """Tokens that the model reads, and those in the loss; of a pair, the prompt is read with each answer."""
+    if isinstance(rendered, Rendered):
+        return len(rendered.input_ids), rendered.trained_tokens
+    trained = len(rendered.chosen_ids) + len(rendered.rejected_ids)
+    return 2 * len(rendered.prompt_ids) + trained, trained
+
+
+def _uploaded(
+    counter: TokenCounter, shown: list[_Converted], common: dict[str, Any], *, own_vocabulary: bool
+) -> Preview:
+    counts = counter.counts()
+    low, high = counts.low, counts.high
+    notes = [f"estimated: {counts.reason}"] if counts.approximate else []
+    if not own_vocabulary:
+        low, high = round(low * OTHER_VOCABULARY[0]), round(high * OTHER_VOCABULARY[1])
+        notes.append(f"estimated: tokens are counted with {counts.encoding}, not with the model's own vocabulary")
+    if counts.over_context:
+        many = "record is" if counts.over_context == 1 else "records are"
+        notes.append(f"{counts.over_context:,} {many} over the context of {counts.context:,} tokens and cut to it")
+    rows = []
+    for each in shown:
+        alone = TokenCounter(counter.name, context=counter.context)
+        if each.row is not None:
+            alone.add(each.line, each.record)
+        count = alone.counts()
+        uploaded = None if each.row is None else each.row.decode()
+        losses = tuple(_words(lost) for lost in each.lost)
+        rows.append(PreviewRow(each.line, count.total, None, count.longest - count.total, (), uploaded, losses))
+    return Preview(
+        **common,
+        rendered=False,
+        limit=counter.context,
+        rows=tuple(rows),
+        records=counts.rows,
+        tokens=counts.total,
+        low=low,
+        high=high,
+        trained_tokens=None,
+        notes=tuple(notes),
+    )
+
+
+def _counter(where: _Where, method: Method, max_length: int | None) -> TokenCounter:
+    offered = where.manifest.offered(where.model)
+    limits = [max_length, offered.context_for(method.value) if offered else None]
+    context = min((limit for limit in limits if limit is not None), default=None)
+    return TokenCounter((offered and offered.encoding) or DEFAULT_ENCODING, context=context)
+
+
+def _converted(
+    path: Path, source: str, target: Format, losses: LossTally, left_out: dict[str, None]
+) -> Iterator[_Converted]:
+    """Each record as `prepare` would write it. DatasetError, at the end of the file, with all that is wrong with it."""
+    problems = ProblemTally()
+    for found in scan(path, source):
+        if not problems.accept(found.problems) or found.record is None:
+            continue
+        left_out |= dict.fromkeys(strip(found.record))
+        row, lost = write_row(target, found.record)
+        if lost:
+            losses.add(found.line, lost)
+        yield _Converted(found.line, found.record, row, lost)
+    problems.end()
+
+
+def _where(model: str, backend: str | None, settings: Settings) -> _Where:
+    """The backend that was named, by whatever means; else this machine, or the first backend that has the model."""
+    named = backend or settings.backend
+    refused: ModelNotOfferedError | None = None
+    for name in [named] if named else sorted(backend_names(settings), key=lambda name: name != "local"):
+        manifest = manifest_of(name, settings)
+        try:
+            return _Where(manifest, resolve_model(model, name, manifest, load_models(), settings.aliases(model)))
+        except ModelNotOfferedError as error:
+            refused = refused or error
+    raise refused or ConfigError("there is no backend to preview for; name one with --backend")
+
+
+def _words(lost: Lost) -> str:
+    return f"{lost.field or 'record'}: {lost.reason}"
