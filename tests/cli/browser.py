@@ -34,7 +34,9 @@ class Browser:
 
     def screenshot(self, address: str, to: Path, *, width: int = 1100, height: int = 1600, dark: bool = False) -> None:
         scheme = ["--blink-settings=preferredColorScheme=0"] if dark else ["--blink-settings=preferredColorScheme=1"]
-        self._run(f"--screenshot={to}", f"--window-size={width},{height}", *scheme, "--virtual-time-budget=3000", address)
+        self._run(
+            f"--screenshot={to}", f"--window-size={width},{height}", *scheme, "--virtual-time-budget=3000", address
+        )
 
     def _run(self, *arguments: str) -> str:
         with tempfile.TemporaryDirectory() as profile:

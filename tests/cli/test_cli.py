@@ -82,6 +82,7 @@ def test_every_command_prints_one_document(run: Run, monkeypatch: pytest.MonkeyP
         ["check", TRAIN],
         ["split", TRAIN, "-o", str(tmp_path)],
         ["convert", TRAIN, "--to", "alpaca", "-o", str(tmp_path / "out.jsonl")],
+        ["clean", TRAIN, "-o", str(tmp_path / "clean.jsonl"), "--redact"],
         ["compare", TRAIN, "--model", "support-intents"],
         ["jobs"],
         ["show", job["id"]],

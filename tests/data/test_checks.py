@@ -11,8 +11,9 @@ import pytest
 
 from tests.conftest import FIXTURES
 from tests.data.rows import chat, write
-from tuneport.data.checks import CheckReport, check
+from tuneport.data.checks import CheckReport
 from tuneport.errors import ConfigError, DatasetError
+from tuneport.workflows.check import check
 
 NOUNS = "parcel lamp kettle sofa radio camera ladder carpet mirror drill fridge heater blender desk clock shelf".split()
 VERBS = "arrived broke vanished leaked rattled stopped overheated faded cracked jammed sparked bent rusted tore".split()

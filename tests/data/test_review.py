@@ -121,9 +121,16 @@ def test_only_the_one_who_has_the_address_gets_in(data: Path) -> None:
 
 def test_requests_that_are_none(data: Path) -> None:
     with client(Review(data, sample=2)) as browser:
-        for body in ({"index": 2, "verdict": "accept"}, {"index": -1, "verdict": "accept"}, {"index": 0}, [],
-                     {"index": 0, "verdict": "undo"}, {"index": 0, "verdict": "edit"},
-                     {"index": 0, "verdict": "accept", "text": "x"}, {"index": 0, "verdict": "edit", "text": 3}):
+        for body in (
+            {"index": 2, "verdict": "accept"},
+            {"index": -1, "verdict": "accept"},
+            {"index": 0},
+            [],
+            {"index": 0, "verdict": "undo"},
+            {"index": 0, "verdict": "edit"},
+            {"index": 0, "verdict": "accept", "text": "x"},
+            {"index": 0, "verdict": "edit", "text": 3},
+        ):
             assert browser.post("judge", json=body).status_code == 400, body
         assert browser.post("judge", content="index=0", headers={"Content-Type": "text/plain"}).status_code == 400
         with socket.create_connection((browser.base_url.host, browser.base_url.port or 0), timeout=5) as plain:
@@ -173,7 +180,7 @@ def test_a_crash_leaves_whole_verdicts(data: Path) -> None:
 
 
 def test_flagged_records_come_first(data: Path, tmp_path: Path) -> None:
-    rows = [chat(f"an unlike question {number ** 3}", f"reply {number}") for number in range(30)]
+    rows = [chat(f"an unlike question {number**3}", f"reply {number}") for number in range(30)]
     rows[17] = rows[4]
     data = write(tmp_path / "flagged.jsonl", rows)
     report = tmp_path / "report.json"
@@ -200,14 +207,27 @@ def test_the_sample_is_of_the_whole_file_and_repeats(tmp_path: Path) -> None:
     [
         ({"prompt": "a", "completion": "b"}, "b"),
         ({"instruction": "a", "input": "", "output": "b"}, "b"),
-        ({"input": {"messages": [{"role": "user", "content": "a"}]},
-          "preferred_output": [{"role": "assistant", "content": "b"}],
-          "non_preferred_output": [{"role": "assistant", "content": "c"}]}, "b"),
-        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": [{"type": "text", "text": "b"}]}]}, "b"),
+        (
+            {
+                "input": {"messages": [{"role": "user", "content": "a"}]},
+                "preferred_output": [{"role": "assistant", "content": "b"}],
+                "non_preferred_output": [{"role": "assistant", "content": "c"}],
+            },
+            "b",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "a"},
+                    {"role": "assistant", "content": [{"type": "text", "text": "b"}]},
+                ]
+            },
+            "b",
+        ),
     ],
 )
 def test_answers_of_every_kind_can_be_edited(tmp_path: Path, row: dict[str, Any], answer: str) -> None:
-    (_, record), = read_records(write(tmp_path / "one.jsonl", [row]))
+    ((_, record),) = read_records(write(tmp_path / "one.jsonl", [row]))
     assert editable_answer(record) == answer
     assert editable_answer(with_answer(record, "new")) == "new"
     assert editable_answer(record) == answer and record_hash(record) != record_hash(with_answer(record, "new"))
@@ -217,7 +237,10 @@ def test_answers_of_every_kind_can_be_edited(tmp_path: Path, row: dict[str, Any]
 def test_a_browser_shows_every_kind_of_record(tmp_path: Path) -> None:
     hostile = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
     calls = [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}]
-    picture = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}}]
+    picture = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}},
+    ]
     rows = [
         {
             "messages": [

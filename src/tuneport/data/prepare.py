@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from tuneport.data.convert import LossTally, write_row
@@ -101,8 +102,8 @@ def _messages(record: Record) -> list[Message]:
     return record.messages if isinstance(record, Chat | Labelled) else []
 
 
-def method_of(path: Path | str, format: str | None = None) -> Method:
+def method_of(path: Path | str, format: str | None = None, columns: Mapping[str, str] | None = None) -> Method:
     """What the dataset is made for: dpo for preference pairs, else sft. Judged by the first record."""
-    for _, record in read_records(path, format):
+    for _, record in read_records(path, format, columns):
         return Method.DPO if isinstance(record, Preference) else Method.SFT
     raise AssertionError("a dataset without records is an error of reading")

@@ -21,6 +21,7 @@ from tuneport.data.checks.gathering import gather
 from tuneport.data.checks.lookup import examples_at
 from tuneport.data.checks.sketch import candidates
 from tuneport.data.reading import detect, rows
+from tuneport.data.tokenizer import Vocabulary
 from tuneport.data.writing import aside, make_folder, publish
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem
 
@@ -61,9 +62,7 @@ def split(
         raise ConfigError(f"a share of {share} cannot be held out; give one above 0, at most 0.5 (0.1 to 0.2 is usual)")
     name = format or detect(path, columns).format
     with tempfile.TemporaryDirectory(prefix="tuneport-split-") as temporary:
-        found = gather(
-            path, name, columns=columns, encoding="o200k_base", context=None, folder=Path(temporary), judged=False
-        )
+        found = gather(path, name, columns=columns, vocabulary=Vocabulary(), folder=Path(temporary), judged=False)
         found.schema.raise_if_any()
         stratified = found.task.name == "classification"
         held_out = _held_out(

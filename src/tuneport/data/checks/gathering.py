@@ -21,7 +21,8 @@ from tuneport.data.formats import load_format
 from tuneport.data.parallel import Row, over_rows
 from tuneport.data.reading import changes, read_row
 from tuneport.data.records import Preference
-from tuneport.data.tokens import TokenCounter
+from tuneport.data.tokenizer import Vocabulary
+from tuneport.data.tokens import LengthCounter
 
 
 def row_checks() -> dict[str, Check]:
@@ -38,23 +39,23 @@ class Gathered:
     mixed: bool
     schema: Schema
     task: TaskGuess
-    tokens: TokenCounter
+    tokens: LengthCounter
     diversity: Diversity
     checks: dict[str, Check] = field(default_factory=row_checks)
 
     @classmethod
-    def nothing(cls, encoding: str, context: int | None) -> Gathered:
-        return cls(0, False, False, Schema(), TaskGuess(), TokenCounter(encoding, context=context), Diversity())
+    def nothing(cls, vocabulary: Vocabulary) -> Gathered:
+        return cls(0, False, False, Schema(), TaskGuess(), vocabulary.counter(), Diversity())
 
 
 class GatherWork:
     """A worker of `parallel.over_rows`. `judged` is False where columns and task are all that is wanted."""
 
     def __init__(
-        self, path: Path, format: str, encoding: str, context: int | None, folder: Path, judged: bool, worker: int
+        self, path: Path, format: str, vocabulary: Vocabulary, folder: Path, judged: bool, worker: int
     ) -> None:
         self._path, self._format, self._judged = path, load_format(format), judged
-        self._found = Gathered.nothing(encoding, context)
+        self._found = Gathered.nothing(vocabulary)
         self._columns = ColumnWriter(folder, worker)
         self._checks = list(self._found.checks.values())
 
@@ -95,8 +96,7 @@ def gather(
     format: str,
     *,
     columns: Mapping[str, str] | None,
-    encoding: str,
-    context: int | None,
+    vocabulary: Vocabulary,
     folder: Path,
     judged: bool = True,
 ) -> Gathered:
@@ -106,8 +106,8 @@ def gather(
     """
     source = Source(path, columns)
     make = f"{__name__}:{GatherWork.__name__}"
-    results = over_rows(source.rows(), make, path, format, encoding, context, folder, judged)
-    found = Gathered.nothing(encoding, context)
+    results = over_rows(source.rows(), make, path, format, vocabulary, folder, judged)
+    found = Gathered.nothing(vocabulary)
     for (count, pairs, mixed), schema, task, tokens, diversity, checks in results:
         found.rows += count
         found.pairs, found.mixed = found.pairs or pairs, found.mixed or mixed

@@ -8,13 +8,13 @@ import numpy as np
 
 from tuneport.data.checks.finding import Finding, Verdict, records
 from tuneport.data.checks.hits import Hits
-from tuneport.data.tokens import TokenCounter, TokenCounts
+from tuneport.data.tokens import LengthCounter, TokenCounts
 
 BARS = 24  # of the histogram, at most
 
 
 class Lengths:
-    def __init__(self, counter: TokenCounter) -> None:
+    def __init__(self, counter: LengthCounter) -> None:
         self.hits = Hits()
         self._counts = counts = counter.counts()
         self._lengths = np.frombuffer(counter.lengths, np.uintc) if counts.rows else np.empty(0, np.uintc)

@@ -24,9 +24,12 @@ from tuneport.data.checks.lookup import examples_at
 from tuneport.data.checks.task import TASKS
 from tuneport.data.formats import load_format
 from tuneport.data.reading import Detection, detect
+from tuneport.data.tokenizer import Vocabulary
 from tuneport.data.tokens import TokenCounts
 from tuneport.errors import ConfigError
 from tuneport.types import Method
+
+OPENAI = Vocabulary()
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,14 @@ def check(
     *,
     format: str | None = None,
     validation: Path | str | None = None,
-    encoding: str = "o200k_base",
+    vocabulary: Vocabulary = OPENAI,
     task: str | None = None,
-    context: int | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> CheckReport:
     """Judge a dataset. Bad records are a finding; the other checks look at the good ones.
 
-    `validation` is the held-out file, `task` one of `TASKS` where it is not to be guessed, `context` the tokens that
-    an example may have, `columns` other names of columns (`--map`). What is remembered of each row (0.4 kB) lies in a
+    `validation` is the held-out file, `task` one of `TASKS` where it is not to be guessed, `vocabulary` what tokens are
+    counted with and how many an example may have, `columns` other names of columns (`--map`). What is remembered of each row (0.4 kB) lies in a
     temporary folder meanwhile. DatasetError only for a file that cannot be read at all or whose format is unknown,
     StorageError where that folder is full.
     """
@@ -99,11 +101,11 @@ def check(
     with tempfile.TemporaryDirectory(prefix="tuneport-check-") as temporary:
         folder = Path(temporary) / "training"
         folder.mkdir()
-        found = gather(path, name, columns=columns, encoding=encoding, context=context, folder=folder)
+        found = gather(path, name, columns=columns, vocabulary=vocabulary, folder=folder)
         remembered, lookup = Columns(folder), partial(examples_at, path, name, columns)
         held_out = None
         if validation is not None:
-            held_out = _held_out(Path(validation), columns, Path(temporary) / "validation", encoding)
+            held_out = _held_out(Path(validation), columns, Path(temporary) / "validation")
         guess = found.task
         duplicates = Duplicates(remembered, lookup)
         templated = found.diversity.alike > TEMPLATED
@@ -148,11 +150,9 @@ def check(
     )
 
 
-def _held_out(
-    path: Path, columns: Mapping[str, str] | None, folder: Path, encoding: str
-) -> tuple[Path, Columns, Lookup]:
+def _held_out(path: Path, columns: Mapping[str, str] | None, folder: Path) -> tuple[Path, Columns, Lookup]:
     name = detect(path, columns).format
     folder.mkdir()
-    found = gather(path, name, columns=columns, encoding=encoding, context=None, folder=folder, judged=False)
+    found = gather(path, name, columns=columns, vocabulary=OPENAI, folder=folder, judged=False)
     found.schema.raise_if_any()
     return path, Columns(folder), partial(examples_at, path, name, columns)
