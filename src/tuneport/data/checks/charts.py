@@ -64,7 +64,9 @@ def histogram(bins: Sequence[Mapping[str, int]], marks: Mapping[str, int]) -> st
         anchor, beside = ("end", at - 4) if at > _WIDTH * 0.75 else ("start", at + 4)
         y = 10 + 12 * (row % 2)
         drawn.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{_HEIGHT}"/>')
-        drawn.append(f'<text class="mark" x="{beside:.1f}" y="{y}" text-anchor="{anchor}">{escape(name)} {tokens:,}</text>')
+        drawn.append(
+            f'<text class="mark" x="{beside:.1f}" y="{y}" text-anchor="{anchor}">{escape(name)} {tokens:,}</text>'
+        )
     return (
         f'<svg class="histogram" viewBox="0 0 {_WIDTH} {_HEIGHT + _FOOT}" role="img" '
         f'aria-label="rows by tokens; the fullest bin holds {most:,} rows">{"".join(drawn)}</svg>'
