@@ -113,7 +113,11 @@ def test_the_charts_show_the_numbers(report: CheckReport) -> None:
     assert "4,097" not in texts and "2,049 to 4,096" not in texts  # bins are half open: the title names their edges
     assert "2,048 to 4,096 tokens: 7 rows" in texts
     assert "context 20,000" in texts and "entropy 1.50 bits" in texts and "25.0%" in texts
-    bars = [attributes["width"] for tag, attributes in document.elements if tag == "rect" and "%" in (attributes["width"] or "")]
+    bars = [
+        attributes["width"]
+        for tag, attributes in document.elements
+        if tag == "rect" and "%" in (attributes["width"] or "")
+    ]
     assert "100.00%" in bars
 
 

@@ -121,9 +121,16 @@ def test_only_the_one_who_has_the_address_gets_in(data: Path) -> None:
 
 def test_requests_that_are_none(data: Path) -> None:
     with client(Review(data, sample=2)) as browser:
-        for body in ({"index": 2, "verdict": "accept"}, {"index": -1, "verdict": "accept"}, {"index": 0}, [],
-                     {"index": 0, "verdict": "undo"}, {"index": 0, "verdict": "edit"},
-                     {"index": 0, "verdict": "accept", "text": "x"}, {"index": 0, "verdict": "edit", "text": 3}):
+        for body in (
+            {"index": 2, "verdict": "accept"},
+            {"index": -1, "verdict": "accept"},
+            {"index": 0},
+            [],
+            {"index": 0, "verdict": "undo"},
+            {"index": 0, "verdict": "edit"},
+            {"index": 0, "verdict": "accept", "text": "x"},
+            {"index": 0, "verdict": "edit", "text": 3},
+        ):
             assert browser.post("judge", json=body).status_code == 400, body
         assert browser.post("judge", content="index=0", headers={"Content-Type": "text/plain"}).status_code == 400
         with socket.create_connection((browser.base_url.host, browser.base_url.port or 0), timeout=5) as plain:
@@ -173,7 +180,7 @@ def test_a_crash_leaves_whole_verdicts(data: Path) -> None:
 
 
 def test_flagged_records_come_first(data: Path, tmp_path: Path) -> None:
-    rows = [chat(f"an unlike question {number ** 3}", f"reply {number}") for number in range(30)]
+    rows = [chat(f"an unlike question {number**3}", f"reply {number}") for number in range(30)]
     rows[17] = rows[4]
     data = write(tmp_path / "flagged.jsonl", rows)
     report = tmp_path / "report.json"
@@ -200,14 +207,27 @@ def test_the_sample_is_of_the_whole_file_and_repeats(tmp_path: Path) -> None:
     [
         ({"prompt": "a", "completion": "b"}, "b"),
         ({"instruction": "a", "input": "", "output": "b"}, "b"),
-        ({"input": {"messages": [{"role": "user", "content": "a"}]},
-          "preferred_output": [{"role": "assistant", "content": "b"}],
-          "non_preferred_output": [{"role": "assistant", "content": "c"}]}, "b"),
-        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": [{"type": "text", "text": "b"}]}]}, "b"),
+        (
+            {
+                "input": {"messages": [{"role": "user", "content": "a"}]},
+                "preferred_output": [{"role": "assistant", "content": "b"}],
+                "non_preferred_output": [{"role": "assistant", "content": "c"}],
+            },
+            "b",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "a"},
+                    {"role": "assistant", "content": [{"type": "text", "text": "b"}]},
+                ]
+            },
+            "b",
+        ),
     ],
 )
 def test_answers_of_every_kind_can_be_edited(tmp_path: Path, row: dict[str, Any], answer: str) -> None:
-    (_, record), = read_records(write(tmp_path / "one.jsonl", [row]))
+    ((_, record),) = read_records(write(tmp_path / "one.jsonl", [row]))
     assert editable_answer(record) == answer
     assert editable_answer(with_answer(record, "new")) == "new"
     assert editable_answer(record) == answer and record_hash(record) != record_hash(with_answer(record, "new"))
@@ -217,7 +237,10 @@ def test_answers_of_every_kind_can_be_edited(tmp_path: Path, row: dict[str, Any]
 def test_a_browser_shows_every_kind_of_record(tmp_path: Path) -> None:
     hostile = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
     calls = [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}]
-    picture = [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}}]
+    picture = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}},
+    ]
     rows = [
         {
             "messages": [
@@ -233,3 +256,38 @@ def test_a_browser_shows_every_kind_of_record(tmp_path: Path) -> None:
     assert "<title>train.jsonl: review</title>" in shown and "owned'&lt;/script&gt;" in shown
     assert "load http://127.0.0.1:9/x.png" in shown and "<img" not in shown
     assert 'weather({\n  "city": "Oslo"\n})  # c1' in shown and "record 1 of 1, line 1" in shown
+
+
+@pytest.mark.full
+def test_a_person_reviews_with_the_keyboard_alone(data: Path, tmp_path: Path) -> None:
+    review = Review(data, sample=4)
+    place, standing = "document.getElementById('place').textContent", "document.getElementById('standing').textContent"
+
+    def at(number: int) -> str:
+        return f"record {number} of 4, line {review.shown[number - 1].line}"
+
+    with serving(review) as server, Browser().open(server.address) as tab:
+        tab.wait_for(place, at(1))
+        tab.type("a")
+        tab.wait_for(place, at(2))
+        tab.type("r")
+        tab.wait_for(place, at(3))
+        tab.type("u")
+        tab.wait_for(place, at(2))
+        assert tab.value(standing) == "not judged yet"
+        tab.type("ArrowLeft")
+        tab.wait_for(standing, "accepted")
+        tab.type("ArrowRight", "ArrowRight", "e")
+        tab.wait_for("document.activeElement.tagName", "TEXTAREA")
+        tab.type("a", "r", "u", "!")  # text now, not commands
+        tab.type("Enter", control=True)
+        tab.wait_for(place, at(4))
+        tab.type("e", "x", "Escape")
+        tab.wait_for("document.querySelectorAll('textarea').length", 0)
+        tab.type("q")
+        tab.wait_for(
+            "document.getElementById('record').textContent.slice(0, 41)", "Done: 1 accepted, 0 rejected, 1 edited, 2"
+        )
+    found = verdicts(verdicts_path(data))
+    third = review.shown[2]
+    assert found[third.hash].text == f"{editable_answer(third.record)}aru!" and len(found) == 2
