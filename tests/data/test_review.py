@@ -256,3 +256,38 @@ def test_a_browser_shows_every_kind_of_record(tmp_path: Path) -> None:
     assert "<title>train.jsonl: review</title>" in shown and "owned'&lt;/script&gt;" in shown
     assert "load http://127.0.0.1:9/x.png" in shown and "<img" not in shown
     assert 'weather({\n  "city": "Oslo"\n})  # c1' in shown and "record 1 of 1, line 1" in shown
+
+
+@pytest.mark.full
+def test_a_person_reviews_with_the_keyboard_alone(data: Path, tmp_path: Path) -> None:
+    review = Review(data, sample=4)
+    place, standing = "document.getElementById('place').textContent", "document.getElementById('standing').textContent"
+
+    def at(number: int) -> str:
+        return f"record {number} of 4, line {review.shown[number - 1].line}"
+
+    with serving(review) as server, Browser().open(server.address) as tab:
+        tab.wait_for(place, at(1))
+        tab.type("a")
+        tab.wait_for(place, at(2))
+        tab.type("r")
+        tab.wait_for(place, at(3))
+        tab.type("u")
+        tab.wait_for(place, at(2))
+        assert tab.value(standing) == "not judged yet"
+        tab.type("ArrowLeft")
+        tab.wait_for(standing, "accepted")
+        tab.type("ArrowRight", "ArrowRight", "e")
+        tab.wait_for("document.activeElement.tagName", "TEXTAREA")
+        tab.type("a", "r", "u", "!")  # text now, not commands
+        tab.type("Enter", control=True)
+        tab.wait_for(place, at(4))
+        tab.type("e", "x", "Escape")
+        tab.wait_for("document.querySelectorAll('textarea').length", 0)
+        tab.type("q")
+        tab.wait_for(
+            "document.getElementById('record').textContent.slice(0, 41)", "Done: 1 accepted, 0 rejected, 1 edited, 2"
+        )
+    found = verdicts(verdicts_path(data))
+    third = review.shown[2]
+    assert found[third.hash].text == f"{editable_answer(third.record)}aru!" and len(found) == 2

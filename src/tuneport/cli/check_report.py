@@ -2,46 +2,85 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from tuneport.cli import output
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tuneport.data.checks import CheckReport
+    from tuneport.data.checks import CheckReport, Finding
 
 EVIDENCE_SHOWN = 3
+EVIDENCE_LINES = 4  # on the screen, of each
 CLASSES_SHOWN = 12
 _COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
+_VERDICT_WIDTH = len("pass")
 
 
 def print_report(report: CheckReport, console: Console | None = None) -> None:
-    """A line a check, its evidence and what to do under those that did not pass; fits 80 columns."""
+    """A line a check, its evidence and what to do under those that did not pass; fits the terminal."""
     console = console or output.console()
     console.print(
-        f"{report.rows:,} records, {escape(report.format.format)} ({report.format.confidence:.0%} sure), "
-        f"{report.task}, {report.tokens.total:,} tokens"
+        Text(
+            f"{report.rows:,} records, {report.format.format} ({report.format.confidence:.0%} sure), "
+            f"{report.task}, {report.tokens.total:,} tokens"
+        )
     )
-    grid = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column()
+    names = max(len(finding.check) for finding in report.findings)
+    room = max(20, console.width - _VERDICT_WIDTH - names - 2)
     for finding in report.findings:
         verdict = finding.verdict.value
-        grid.add_row(f"[{_COLOURS[verdict]}]{verdict}[/]", f"[bold]{finding.check}[/bold]", escape(finding.message))
-        if verdict == "pass":
-            continue
-        for evidence in finding.evidence[:EVIDENCE_SHOWN]:
-            grid.add_row("", "", f"[dim]{escape(str(evidence))}[/dim]")
-        if len(finding.evidence) > EVIDENCE_SHOWN:
-            grid.add_row("", "", f"[dim]and {len(finding.evidence) - EVIDENCE_SHOWN} more: --json has them[/dim]")
+        head = Text.assemble(
+            (f"{verdict:<{_VERDICT_WIDTH}} ", _COLOURS[verdict]), (f"{finding.check:<{names}} ", "bold")
+        )
+        for said in _said(report, finding, room, console):
+            console.print(head + said, no_wrap=True, overflow="ignore", crop=False)
+            head = Text(" " * len(head))
+    console.print(_ending(report))
+
+
+def _said(report: CheckReport, finding: Finding, room: int, console: Console) -> Iterator[Text]:
+    """What stands in the last column, line by line."""
+    yield from _wrapped(finding.message, "", room, console)
+    if finding.verdict.value != "pass":
+        # Ten places of one e-mail address are one thing to look at.
+        places = Counter(str(evidence) for evidence in finding.evidence)
+        for text, times in list(places.items())[:EVIDENCE_SHOWN]:
+            shown = f"{text} ({times} times)" if times > 1 else text
+            yield from _wrapped(shown, "dim", room, console, most=EVIDENCE_LINES)
+        if len(places) > EVIDENCE_SHOWN:
+            more = f"and {len(places) - EVIDENCE_SHOWN} more: --json and --html have them"
+            yield from _wrapped(more, "dim", room, console)
         if finding.fix:
-            grid.add_row("", "", f"→ {escape(finding.fix)}")
-    if report.classes and len(report.classes) <= CLASSES_SHOWN:
-        counts = ", ".join(f"{name} {count}" for name, count in report.classes.items())
-        grid.add_row("", "", f"[dim]{escape(counts)}[/dim]")
-    console.print(grid)
+            yield from _wrapped(f"→ {finding.fix}", "", room, console)
+    if finding.check == "classes" and report.classes and len(report.classes) <= CLASSES_SHOWN:
+        counts = ", ".join(f"{name} {count:,}" for name, count in report.classes.items())
+        yield from _wrapped(counts, "dim", room, console)
+
+
+def _wrapped(text: str, style: str, room: int, console: Console, *, most: int | None = None) -> Iterator[Text]:
+    plain = " ".join(each if each.isprintable() else ascii(each)[1:-1] for each in text.split())
+    lines = Text(plain, style=style).wrap(console, room, tab_size=1)
+    for number, line in enumerate(lines[:most], start=1):
+        line.rstrip()
+        if number == most and len(lines) > number:
+            line.truncate(room - 1)
+            line.append("…")
+        yield line
+
+
+def _ending(report: CheckReport) -> Text:
+    verdicts = Counter(finding.verdict.value for finding in report.findings)
+    words = [(verdicts["fail"], "to mend", "red"), (verdicts["warn"], "to look at", "yellow")]
+    told = [(f"{count} {word}", colour) for count, word, colour in words if count]
+    if not told:
+        return Text("every check passed", style="green")
+    ending = Text()
+    for text, colour in told:
+        ending.append(text, style=colour).append(", ")
+    return ending.append(f"{verdicts['pass']} passed")

@@ -32,7 +32,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     valid = _rendered(renderer, run.validation, spec.method) if run.validation else []
     for note in renderer.notes:
         run.note(note)
-        run.event(note, level="warn")
+        run.event(note, level="warning")
     run.event("Files validated, loading the model")
     if stop():
         return

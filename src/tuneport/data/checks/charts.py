@@ -29,8 +29,10 @@ def bars(rows: Sequence[tuple[str, float, str]], *, label: str) -> str:
         return ""
     largest = max(size for _, size, _ in rows) or 1
     lines = [
-        f'<tr><th scope="row">{text(name, 200)}</th><td class="bar"><svg width="100%" height="14" aria-hidden="true">'
-        f'<rect width="{100 * size / largest:.2f}%" height="14" rx="2"/></svg></td><td class="number">{text(words)}</td></tr>'
+        f'<tr><th scope="row">{text(name, 200)}</th>'
+        '<td class="bar"><svg width="100%" height="14" aria-hidden="true">'
+        f'<rect width="{100 * size / largest:.2f}%" height="14" rx="2"/></svg></td>'
+        f'<td class="number">{text(words)}</td></tr>'
         for name, size, words in rows[:MAX_BARS]
     ]
     more = f'<p class="quiet">and {len(rows) - MAX_BARS:,} more</p>' if len(rows) > MAX_BARS else ""
@@ -70,7 +72,7 @@ def histogram(bins: Sequence[Mapping[str, int]], marks: Mapping[str, int]) -> st
     return (
         f'<svg class="histogram" viewBox="0 0 {_WIDTH} {_HEIGHT + _FOOT}" role="img" '
         f'aria-label="rows by tokens; the fullest bin holds {most:,} rows">{"".join(drawn)}</svg>'
-        f'<p class="quiet">Rows by tokens, each bar up to the number under its right edge; the tallest is {most:,} rows.</p>'
+        f'<p class="quiet">Rows by tokens, each bar up to the number at its right edge; the tallest: {most:,}.</p>'
     )
 
 
