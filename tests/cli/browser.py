@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.system_packages import browser_program
 
 _FLAGS = (
     "--headless",
@@ -30,7 +31,7 @@ _FLAGS = (
 
 class Browser:
     def __init__(self) -> None:
-        program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+        program = browser_program()
         if program is None:
             pytest.skip("chromium is not installed")
         self._program = program

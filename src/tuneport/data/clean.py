@@ -79,7 +79,8 @@ def clean(
     Removed are the kinds of `DROPPED` and `drop` without those of `keep`; a check's name stands for all its kinds. Of
     duplicates the first stays. `review` is a file of verdicts by people (`tuneport review`): their rejections are
     removed, their edits taken over. With `redact`, personal data becomes placeholders, the same value the same one
-    throughout, and the log leaves the records out. Records that stay as they are, are so byte for byte. Both files appear whole at the end, or not at all.
+    throughout, and the log leaves the records out. Records that stay as they are, are so byte for byte. Both files
+    appear whole at the end, or not at all.
 
     ConfigError for a kind that does not exist, DatasetError where nothing would be left, ConversionLossError where a
     changed record could not be written in its own format.

@@ -86,9 +86,9 @@ def check(
     """Judge a dataset. Bad records are a finding; the other checks look at the good ones.
 
     `validation` is the held-out file, `task` one of `TASKS` where it is not to be guessed, `vocabulary` what tokens are
-    counted with and how many an example may have, `columns` other names of columns (`--map`). What is remembered of each row (0.4 kB) lies in a
-    temporary folder meanwhile. DatasetError only for a file that cannot be read at all or whose format is unknown,
-    StorageError where that folder is full.
+    counted with and how many an example may have, `columns` other names of columns (`--map`). What is remembered of
+    each row (0.4 kB) lies in a temporary folder meanwhile. DatasetError only for a file that cannot be read at all or
+    whose format is unknown, StorageError where that folder is full.
     """
     path = Path(path)
     if task is not None and task not in TASKS:
