@@ -1,6 +1,8 @@
 """What the demo reaches: exact match on the 80 held-out rows, mean over three seeds, and where its seconds go.
 
-    python benchmarks/demo.py [--seeds 1 2 3] [--home FOLDER]
+    python benchmarks/demo.py [--seeds 1 2 3] [--test fixtures/datasets/support_intents.fresh.jsonl] [--home FOLDER]
+
+The rows of `--test` were written after the demo's settings were final: no choice was made by their scores.
 
 Runs the workflow of `tuneport demo` as it is, in a home of its own, with the real child processes. The base model is
 looked for in the usual home first, so that only training and evaluation are measured.
@@ -20,12 +22,12 @@ from tuneport.settings import Settings
 from tuneport.workflows.demo import Evaluated, Finished, Trained, demo
 
 
-def run(seed: int, home: Path) -> dict[str, dict[str, float]]:
+def run(seed: int, home: Path, test: Path | None) -> dict[str, dict[str, float]]:
     """Scores (0 to 1) and seconds of one seed, by part of the demo."""
     parts: dict[str, dict[str, float]] = {}
     settings = Settings.load().model_copy(update={"home": home})
     with Workspace(settings) as workspace:
-        for stage in demo(workspace, seed=seed):
+        for stage in demo(workspace, seed=seed, test=test):
             match stage:
                 case Trained(seconds=seconds):
                     parts["training"] = {"seconds": seconds}
@@ -39,6 +41,7 @@ def run(seed: int, home: Path) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--test", type=Path, help="other held-out rows; default: those of the demo")
     parser.add_argument("--home", type=Path, help="default: a folder that is deleted afterwards")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     arguments = parser.parse_args()
@@ -50,7 +53,7 @@ def main() -> None:
     try:
         results = {}
         for seed in arguments.seeds:
-            results[seed] = run(seed, home)
+            results[seed] = run(seed, home, arguments.test)
             if not arguments.json:
                 print(f"seed {seed}: {describe(results[seed])}", flush=True)
     finally:

@@ -173,6 +173,7 @@ def test_too_little_or_too_long_data() -> None:
     assert ranked(dataset=long)["together"].allowed
     large = Dataset(rows=100, bytes=9 * 2**30, tokens=count)
     assert kinds(ranked(dataset=large)["openai"]) == ["data"]
+    assert "data" not in kinds(ranked(dataset=long)["local"])  # which cuts such a record, and names it
 
 
 def test_method_adapter_and_ranges() -> None:

@@ -21,12 +21,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from tuneport.backends import open_backend
     from tuneport.backends.base import FineTuneBackend
-    from tuneport.data.checks import check
     from tuneport.data.convert import convert
     from tuneport.errors import TuneportError
     from tuneport.jobs.handle import Job, job, jobs, submit
     from tuneport.settings import Settings
     from tuneport.types import Hyperparameters, TuneSpec
+    from tuneport.workflows.check import check
     from tuneport.workflows.compare import compare
 
 _HOMES = {
@@ -36,7 +36,7 @@ _HOMES = {
     "Settings": "tuneport.settings",
     "TuneSpec": "tuneport.types",
     "TuneportError": "tuneport.errors",
-    "check": "tuneport.data.checks",
+    "check": "tuneport.workflows.check",
     "compare": "tuneport.workflows.compare",
     "convert": "tuneport.data.convert",
     "job": "tuneport.jobs.handle",

@@ -182,7 +182,9 @@ def _convert_gguf(folder: Path, gguf_file: str, target: Path) -> None:
         raise ConfigError("the bundled base model needs the gguf reader: pip install 'tuneport[local]'")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # three bars of a second each, amid what a command prints
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
     source = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file)
     config = source.config

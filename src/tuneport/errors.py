@@ -40,6 +40,13 @@ class ConfigError(TuneportError):
     pass
 
 
+def one_line(text: str) -> str:
+    """The text with what cannot be printed escaped: names of columns may hold line ends and lone surrogates."""
+    if text.isprintable():
+        return text
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
+
+
 @dataclass(frozen=True)
 class DatasetProblem:
     """One thing that is wrong with a dataset. `line` counts from 1 (in a JSON array: the record's number)."""
@@ -53,7 +60,7 @@ class DatasetProblem:
     def __str__(self) -> str:
         where = self.path if self.line is None else f"{self.path}:{self.line}"
         field = f" {self.field}:" if self.field else ""
-        return f"{where}:{field} {self.rule}; {self.fix}" if self.fix else f"{where}:{field} {self.rule}"
+        return one_line(f"{where}:{field} {self.rule}; {self.fix}" if self.fix else f"{where}:{field} {self.rule}")
 
 
 class DatasetError(TuneportError):
@@ -95,7 +102,7 @@ class ConversionLoss:
     def __str__(self) -> str:
         lines = ", ".join(str(line) for line in self.lines)
         records = "record" if self.count == 1 else "records"
-        return f"{self.field}: {self.reason} ({self.count} {records}, first at line {lines})"
+        return one_line(f"{self.field}: {self.reason} ({self.count} {records}, first at line {lines})")
 
 
 class ConversionLossError(TuneportError):

@@ -82,6 +82,7 @@ def test_every_command_prints_one_document(run: Run, monkeypatch: pytest.MonkeyP
         ["check", TRAIN],
         ["split", TRAIN, "-o", str(tmp_path)],
         ["convert", TRAIN, "--to", "alpaca", "-o", str(tmp_path / "out.jsonl")],
+        ["clean", TRAIN, "-o", str(tmp_path / "clean.jsonl"), "--redact"],
         ["compare", TRAIN, "--model", "support-intents"],
         ["jobs"],
         ["show", job["id"]],
@@ -130,7 +131,7 @@ def test_compare_has_a_row_for_each_provider_with_its_facts(run: Run) -> None:
     [
         (None, "does not exist"),
         ("", "is empty"),
-        ("directory", "is a directory"),
+        ("directory", "is a folder without data files"),
         ("broken on line 7", "data.jsonl:7"),
         ("no answer", "data.jsonl:3"),
     ],
@@ -173,6 +174,8 @@ def test_a_bad_dataset_is_one_line_and_starts_nothing(
         (["submit", TRAIN, "--model", "m", "-b", "fake", "--budget", "1"], 2, "budget"),
         (["show", "job-none"], 2, "no job 'job-none' here"),
         (["convert", TRAIN, "--to", "nonsense", "-o", "x.jsonl"], 2, "nonsense"),
+        (["convert", TRAIN, "--to", "openai", "-o", "x.jsonl", "--map", "messages"], 2, "--map messages is no mapping"),
+        (["convert", TRAIN, "--to", "openai", "-o", "x.jsonl", "--map", "a=b"], 2, "no record has the column 'b'"),
         (["compare", TRAIN, "--traffic-in", "many"], 2, "--traffic-in 'many' is no number of tokens"),
         (["compare", TRAIN, "--model", "no-such-model"], 2, "no-such-model"),
         (["submit", TRAIN], 2, "--model"),
@@ -322,6 +325,7 @@ def test_ctrl_c_while_watching_keeps_the_job(isolated: Path) -> None:
     """A real process, a real SIGINT; the next command goes on where the first one stopped."""
     with OpenAIEmulator(pace=60) as emulator:
         environment = os.environ | {"TUNEPORT_OPENAI_BASE_URL": emulator.base_url, "OPENAI_API_KEY": emulator.key}
+        environment["PYTHONFAULTHANDLER"] = "1"  # where it hangs, if it does
         command = [sys.executable, "-m", "tuneport.cli.main", "submit", TRAIN, "-m", "support-intents", "--wait"]
         process = subprocess.Popen(
             [*command, "-b", "openai", "--json"],
@@ -337,7 +341,11 @@ def test_ctrl_c_while_watching_keeps_the_job(isolated: Path) -> None:
             assert line, said
             said += line
         process.send_signal(signal.SIGINT)
-        out, rest = process.communicate(timeout=30)
+        try:
+            out, rest = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)
+            pytest.fail(process.communicate()[1])
         assert process.returncode == 130
         assert "goes on with it" in rest and "Traceback" not in rest
         job = said.split()[0].rstrip(":")
@@ -353,3 +361,13 @@ def test_ctrl_c_while_watching_keeps_the_job(isolated: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["status"] == "succeeded"
         assert emulator.jobs_created == 1
+
+
+def test_convert_maps_columns(run: Run, tmp_path: Path) -> None:
+    source = tmp_path / "faq.csv"
+    source.write_text("question,answer\nWhere is it?,On its way.\n")
+    out = tmp_path / "faq.jsonl"
+    mapped = ("--map", "instruction=question", "--map", "output=answer")
+    code, document, error = run("convert", str(source), "--to", "openai", "-o", str(out), *mapped, "--json")
+    assert (code, error, document["rows"]) == (0, "", 1)
+    assert "Where is it?" in out.read_text()

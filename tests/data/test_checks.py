@@ -11,9 +11,9 @@ import pytest
 
 from tests.conftest import FIXTURES
 from tests.data.rows import chat, write
-from tuneport.data.checks import CheckReport, check
-from tuneport.data.checks.sketch import SketchIndex, similarity, sketch
+from tuneport.data.checks import CheckReport
 from tuneport.errors import ConfigError, DatasetError
+from tuneport.workflows.check import check
 
 NOUNS = "parcel lamp kettle sofa radio camera ladder carpet mirror drill fridge heater blender desk clock shelf".split()
 VERBS = "arrived broke vanished leaked rattled stopped overheated faded cracked jammed sparked bent rusted tore".split()
@@ -43,12 +43,15 @@ def verdicts(report: CheckReport) -> dict[str, str]:
 ALL_GOOD = {
     "schema": "pass",
     "enough": "pass",
+    "diversity": "pass",
+    "consistency": "pass",
     "answers": "pass",
+    "generated": "pass",
+    "personal": "pass",
     "duplicates": "pass",
     "contradictions": "pass",
-    "hold-out": "pass",
-    "personal": "pass",
     "classes": "pass",
+    "hold-out": "pass",
     "lengths": "pass",
 }
 
@@ -201,49 +204,3 @@ def test_personal_data_is_shown_masked(tmp_path: Path) -> None:
     assert (finding.verdict, finding.count, finding.details["kinds"]) == ("warn", 1, {"email": 1})
     assert str(finding.evidence[0]) == "line 81: email a***@w***.de"
     assert "bauer" not in json.dumps(finding.as_dict())
-
-
-# --- the sketches ----------------------------------------------------------------------------------------------------
-
-
-def exact(one: str, other: str) -> float:
-    sets = [set(zip(text.split(), text.split()[1:], strict=False)) for text in (one, other)]
-    return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
-
-
-def altered(text: str, share: float, seed: int) -> str:
-    draw = random.Random(seed)
-    return " ".join(f"x{draw.randrange(10**6)}" if draw.random() < share else word for word in text.split())
-
-
-def test_similarity_is_exact_for_short_texts_and_close_for_long_ones() -> None:
-    for seed in range(40):
-        short, long = sentence(seed, 40), sentence(seed, 900)
-        other = altered(short, 0.1, seed)
-        assert similarity(sketch(short), sketch(other)) == pytest.approx(exact(short, other))
-        other = altered(long, 0.1, seed)
-        assert similarity(sketch(long), sketch(other)) == pytest.approx(exact(long, other), abs=0.15)
-
-
-def test_recall_of_near_duplicates_is_measured() -> None:
-    """Of 300 texts with a copy that is really at least 0.8 alike, 95 % are found among 1,000 strangers."""
-    index = SketchIndex()
-    for seed in range(1_000):
-        index.add(seed, sketch(sentence(seed, 60)))
-    copies = [(seed, altered(sentence(seed, 60), 0.05, seed)) for seed in range(600)]
-    alike = [(seed, text) for seed, text in copies if exact(sentence(seed, 60), text) >= 0.8][:300]
-    assert len(alike) == 300
-    found = [index.nearest(sketch(text)) for _, text in alike]
-    right = sum(each is not None and each.line == seed for each, (seed, _) in zip(found, alike, strict=True))
-    assert right >= 285
-    strangers = [index.nearest(sketch(sentence(seed, 60))) for seed in range(2_000, 2_500)]
-    assert strangers == [None] * 500
-
-
-def test_sketches_of_scripts_without_spaces_and_of_nothing() -> None:
-    text = "注文した商品がまだ届いていません。いつ頃届きますか。"
-    assert similarity(sketch(text), sketch(text.replace("いつ", "何時"))) > 0.6
-    assert similarity(sketch(text), sketch("返品の方法を教えてください。よろしくお願いします。")) < 0.2
-    index = SketchIndex()
-    index.add(1, sketch(""))
-    assert index.nearest(sketch("")) is None

@@ -81,8 +81,8 @@ def test_outputs_that_are_refused(tmp_path: Path) -> None:
     for output in (source, link, hard, tmp_path / "." / "a.jsonl"):
         with pytest.raises(ConfigError, match="is the input; name another"):
             convert(source, "alpaca", output)
-    with pytest.raises(ConfigError, match="must end in .jsonl or .json"):
-        convert(source, "alpaca", tmp_path / "b.csv")
+    with pytest.raises(ConfigError, match="must end in .jsonl, .json or .csv, each also packed"):
+        convert(source, "alpaca", tmp_path / "b.xlsx")
     with pytest.raises(ConfigError, match="the format 'alpacca' is not known; known formats: openai"):
         convert(source, "alpacca", tmp_path / "b.jsonl")
     with pytest.raises(StorageError, match="the folder does not exist; create it"):

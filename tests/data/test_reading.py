@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
+import bz2
 import json
 from pathlib import Path
 
 import pytest
 
 from tests.data.rows import chat, write
+from tuneport.data.convert import convert
 from tuneport.data.reading import MAX_PROBLEMS, detect, digest, read_records, scan
 from tuneport.data.records import Chat, Message, Preference
 from tuneport.errors import ConfigError, DatasetError
 
 GOOD = chat("Where is it?", "On its way.")
+ALPACA = {"instruction": "a", "input": "", "output": "b"}
 
 
 def problem_of(path: Path, format: str | None = None) -> DatasetError:
@@ -83,7 +85,9 @@ def test_missing_empty_directory_unreadable(tmp_path: Path) -> None:
     array = tmp_path / "empty.json"
     array.write_text("[]")
     assert "is empty" in str(problem_of(array))
-    assert str(problem_of(tmp_path)) == f"{tmp_path}: is a directory; name a .jsonl or .json file in it"
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    assert str(problem_of(folder)).startswith(f"{folder}: is a folder without data files; put .jsonl, ")
     loop = tmp_path / "loop.jsonl"
     loop.symlink_to(loop)
     assert str(problem_of(loop)).startswith(f"{loop}: cannot be read: Too many levels")
@@ -96,10 +100,22 @@ def test_broken_json_tells_line_and_column(tmp_path: Path) -> None:
     assert (error.line, error.count) == (7, 1)
 
 
-def test_broken_array_tells_line_and_column(tmp_path: Path) -> None:
+def test_broken_array_tells_record_and_column(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('[\n  {"instruction": "a", "output": "b"},\n  {"instruction": }\n]\n')
-    assert str(problem_of(path)) == f"{path}: is not JSON: expecting value at line 3, column 19; correct the JSON"
+    assert str(problem_of(path)) == f"{path}:2: is not JSON: expecting value at column 17; correct the JSON"
+    path.write_text('[\n  {"instruction": "a",\n  "output": }\n,\n5]\n')
+    error = problem_of(path)
+    assert [problem.line for problem in error.problems] == [1, 2]
+    assert str(error.problems[0]) == (
+        f"{path}:1: is not JSON: expecting value at line 2 of the record, column 13; correct the JSON"
+    )
+    path.write_text('[\n  {"instruction": "a", "output": "b"},\n  {"instruction": "c"')
+    assert str(problem_of(path)) == (
+        f"{path}:2: ends inside the array at line 3, after record 1; correct the JSON, or get the whole file"
+    )
+    path.write_text('[{"instruction": "a", "output": "b"}] x')
+    assert "goes on after the end of its array" in str(problem_of(path))
 
 
 @pytest.mark.parametrize(
@@ -127,16 +143,14 @@ def test_blank_line_between_records(tmp_path: Path) -> None:
 
 def test_foreign_files(tmp_path: Path) -> None:
     packed = tmp_path / "a.jsonl"
-    packed.write_bytes(gzip.compress(b"{}"))
-    assert (
-        str(problem_of(packed)) == f"{packed}: is gzip-compressed, not JSON text; unpack or convert it to .jsonl first"
-    )
+    packed.write_bytes(bz2.compress(b"{}"))
+    assert str(problem_of(packed)).startswith(f"{packed}: is bzip2-compressed, not text; ")
     wide = tmp_path / "b.jsonl"
     wide.write_text(json.dumps(GOOD), encoding="utf-16")
     assert str(problem_of(wide)) == f"{wide}: is UTF-16, not UTF-8; save it as UTF-8"
-    table = tmp_path / "c.csv"
-    table.write_text("prompt,completion\n")
-    assert ".csv files are not read; convert it to .jsonl" in str(problem_of(table))
+    table = tmp_path / "c.xlsx"
+    table.write_bytes(b"PK\x03\x04")
+    assert ".xlsx files are not read; convert it to .jsonl" in str(problem_of(table))
 
 
 def test_unknown_formats(tmp_path: Path) -> None:
@@ -146,19 +160,27 @@ def test_unknown_formats(tmp_path: Path) -> None:
         list(read_records(path, "opanai"))
 
 
-def test_a_change_of_format_is_located(tmp_path: Path) -> None:
-    alpaca = {"instruction": "a", "input": "", "output": "b"}
-    path = write(tmp_path / "a.jsonl", [GOOD] * 3 + [alpaca])
-    assert str(problem_of(path)) == (
-        f"{path}:4: looks like alpaca, while the lines up to 3 look like openai; put the formats in separate files"
-    )
-
-
-def test_a_late_change_of_format_is_located(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [GOOD] * 150 + [{"instruction": "a", "input": "", "output": "b"}])
+def test_every_change_of_format_is_located(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [GOOD] * 3 + [ALPACA] * 2 + [GOOD] * 200 + [ALPACA])
     error = problem_of(path)
-    assert error.line == 151
-    assert error.rule == "looks like alpaca, while the file is read as openai"
+    assert str(error.problems[0]) == (
+        f"{path}:4: looks like alpaca, while what is before, up to line 3, looks like openai; "
+        "put the formats in separate files"
+    )
+    assert [problem.line for problem in error.problems] == [4, 6, 206]
+
+
+def test_changes_of_format_after_the_sample_are_located(tmp_path: Path) -> None:
+    late = [GOOD] * 150 + [ALPACA] * 2 + [GOOD] * 10 + [{"messages": []}] + [ALPACA] * 100
+    path = write(tmp_path / "a.jsonl", late)
+    error = problem_of(path)
+    assert [problem.line for problem in error.problems[:5]] == [151, 153, 164, 152, 163]
+    assert error.problems[3].rule == "looks like alpaca, while the file is read as openai"
+    assert (error.count, len(error.problems)) == (104, MAX_PROBLEMS)
+    with pytest.raises(DatasetError) as caught:
+        convert(path, "alpaca", tmp_path / "b.jsonl")
+    assert caught.value.problems == error.problems
+    assert problem_of(path, "alpaca").line == 151
 
 
 def test_one_odd_row_is_a_problem_of_that_row(tmp_path: Path) -> None:

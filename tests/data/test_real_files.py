@@ -11,19 +11,35 @@ import pytest
 from tests.conftest import FIXTURES
 from tuneport.data.checks import check
 from tuneport.data.convert import convert
-from tuneport.data.formats import load_format
+from tuneport.data.formats import FORMATS, load_format
+from tuneport.data.formats.contract import equivalent
 from tuneport.data.prepare import method_of, prepare
 from tuneport.data.reading import detect, read_records
 from tuneport.data.records import Chat
+from tuneport.errors import ConversionLossError
 
-CHATS = ("openai", "anthropic", "sharegpt")
+TOOLS = ("openai", "anthropic", "sharegpt", "together", "trl", "llamafactory", "gemini")
+CHATS = (*TOOLS, "chatml")
+PAIRS = ("openai-preference", "sharegpt", "alpaca", "together", "trl", "llamafactory", "gemini")
 HELD = [
     ("alpaca_en_demo.json", "alpaca", 999, (*CHATS, "alpaca", "prompt-completion")),
-    ("glaive_toolcall_en_demo.json", "sharegpt", 300, CHATS),
-    ("dpo_en_demo.json", "sharegpt", 299, ("openai-preference", "sharegpt", "alpaca")),
+    ("glaive_toolcall_en_demo.json", "sharegpt", 300, TOOLS),
+    ("dpo_en_demo.json", "sharegpt", 299, PAIRS),
     ("toy_chat_fine_tuning.jsonl", "openai", 5, CHATS),
     ("gpt_tokens_fine-tuning-data.jsonl", "openai", 13, (*CHATS, "alpaca")),
 ]
+NO_PAIRS, NO_TEXT = {"openai-preference": {"record"}}, {"text": {"record"}}
+NO_REJECTED = dict.fromkeys(("openai", "anthropic", "chatml"), {"rejected"})
+LOST = {
+    "alpaca_en_demo.json": NO_PAIRS | NO_TEXT,
+    "glaive_toolcall_en_demo.json": NO_PAIRS
+    | NO_TEXT
+    | {"chatml": {"tools"}}
+    | dict.fromkeys(("alpaca", "prompt-completion"), {"tools", "messages[].tool_calls", "messages[]"}),
+    "dpo_en_demo.json": NO_TEXT | NO_REJECTED | {"prompt-completion": {"rejected", "messages[]"}},
+    "toy_chat_fine_tuning.jsonl": NO_PAIRS | NO_TEXT | dict.fromkeys(("alpaca", "prompt-completion"), {"messages[]"}),
+    "gpt_tokens_fine-tuning-data.jsonl": NO_PAIRS | NO_TEXT | {"prompt-completion": {"messages[]"}},
+}
 
 
 @pytest.mark.parametrize(("name", "format", "rows", "targets"), HELD)
@@ -36,11 +52,45 @@ def test_every_file_goes_to_every_format_that_holds_it_and_back(
     assert len(records) == rows
     first = tmp_path / "first.jsonl"
     convert(source, format, first)
+    assert {*targets, *LOST[name]} == {*FORMATS}
     for target in targets:
         there, back = tmp_path / f"{target}.jsonl", tmp_path / "back.jsonl"
         assert convert(source, target, there).losses == ()
         assert convert(there, format, back, source_format=target).losses == ()
         assert back.read_bytes() == first.read_bytes()
+        found = detect(there).format  # the format, or another that reads its rows the same
+        assert all(
+            equivalent(one, other)
+            for (_, one), (_, other) in zip(read_records(there, target), read_records(there, found), strict=True)
+        )
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_what_the_other_formats_cannot_hold_is_named(shared_data: Path, tmp_path: Path, name: str) -> None:
+    for target, fields in LOST[name].items():
+        with pytest.raises(ConversionLossError) as caught:
+            convert(shared_data / name, target, tmp_path / "a.jsonl")
+        assert {loss.field for loss in caught.value.losses} == fields, target
+
+
+def test_tools_go_round_through_every_format_that_holds_them(shared_data: Path, tmp_path: Path) -> None:
+    """One after the other, each from what the one before it wrote."""
+    source = shared_data / "glaive_toolcall_en_demo.json"
+    records = [record for _, record in read_records(source)]
+    last, format = source, "sharegpt"
+    for target in ("openai", "anthropic", "gemini", "llamafactory", "together", "trl", "sharegpt"):
+        path = tmp_path / f"{target}.jsonl"
+        assert convert(last, target, path, source_format=format).losses == ()
+        last, format = path, target
+    assert [record for _, record in read_records(last, format)] == records
+
+
+@pytest.mark.parametrize("target", CHATS)
+def test_converted_files_are_checked_as_the_source_is(shared_data: Path, tmp_path: Path, target: str) -> None:
+    source, path = shared_data / "toy_chat_fine_tuning.jsonl", tmp_path / "a.jsonl"
+    convert(source, target, path)
+    there, here = check(path, format=target), check(source)
+    assert (there.rows, there.tokens.total) == (here.rows, here.tokens.total)
 
 
 def test_tool_calls_survive_with_their_spelling(shared_data: Path, tmp_path: Path) -> None:

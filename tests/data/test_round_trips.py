@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tuneport.data.convert import is_plain
@@ -16,7 +16,9 @@ from tuneport.data.formats.contract import equivalent
 from tuneport.data.records import (
     Chat,
     ImagePart,
+    Labelled,
     Message,
+    PlainText,
     Preference,
     PromptCompletion,
     Record,
@@ -26,6 +28,9 @@ from tuneport.data.records import (
 )
 
 quick = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+CONVERSATIONAL = ["openai", "anthropic", "sharegpt", "chatml", "together", "trl", "llamafactory", "gemini"]
+PAIRED = ["openai-preference", "sharegpt", "alpaca", "together", "trl", "llamafactory", "gemini"]
 
 words = st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=12)
 texts = st.one_of(st.sampled_from(["", "a", "é\n", '{"a": 1}', "<think>x</think>", "\u2028"]), words)
@@ -89,6 +94,17 @@ def conversations(draw: st.DrawFn, *, plain: bool, ends_with: str = "assistant")
     return messages
 
 
+def weighted(chat: Chat) -> Chat:
+    """Only the last answer is trained on: what prompt and completion say."""
+    for message in chat.messages:
+        message.weight = 0.0 if message.role == "assistant" else None
+    chat.messages[-1].weight = 1.0 if chat.messages[-1].role == "assistant" else None
+    return chat
+
+
+calls = st.lists(st.builds(ToolCall, names, arguments), max_size=2)
+
+
 def chats(*, plain: bool) -> st.SearchStrategy[Chat]:
     if plain:
         return st.builds(Chat, conversations(plain=True))
@@ -97,17 +113,32 @@ def chats(*, plain: bool) -> st.SearchStrategy[Chat]:
         conversations(plain=False),
         tools=tools,
         parallel_tool_calls=maybe(st.booleans()),
+        weight=maybe(st.sampled_from([0.0, 0.5, 2.0])),
         metadata=st.just({}) | extras,
     )
 
 
-answers = st.builds(Message, st.just("assistant"), texts).map(lambda message: [message])
-pairs = st.builds(Preference, conversations(plain=True, ends_with="user").filter(bool), answers, answers)
+def common(strategy: st.SearchStrategy) -> dict[str, st.SearchStrategy]:
+    return {"tools": strategy, "weight": maybe(st.just(0.5)), "metadata": st.just({}) | extras}
+
+
+answers = st.one_of(
+    st.lists(st.builds(Message, st.just("assistant"), texts), min_size=1, max_size=2),
+    st.builds(Message, st.just("assistant"), texts | st.none(), reasoning=maybe(words), tool_calls=calls).map(
+        lambda message: [message]
+    ),
+)
+contexts = st.one_of(conversations(plain=True, ends_with="user"), conversations(plain=False, ends_with="user"))
+pairs = st.builds(Preference, contexts.filter(bool), answers, answers, **common(tools))
 records = st.one_of(
     chats(plain=False),
+    chats(plain=False).map(weighted),
     chats(plain=True),
     pairs,
-    st.builds(PromptCompletion, texts, texts, metadata=st.just({}) | extras),
+    st.builds(Labelled, conversations(plain=True), st.booleans(), **common(tools)),
+    st.builds(Labelled, conversations(plain=False), st.booleans()),
+    st.builds(PromptCompletion, texts, texts, **common(st.just([]))),
+    st.builds(PlainText, texts, **common(st.just([]))),
 )
 
 
@@ -134,22 +165,31 @@ def test_what_is_not_reported_lost_comes_back(format: str, record: Record) -> No
         assert back is not None and equivalent(back, record)
 
 
-@pytest.mark.parametrize("second", FORMATS)
 @pytest.mark.parametrize("first", FORMATS)
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(quick, max_examples=60)
 @given(record=records)
-def test_a_to_b_to_a_is_the_identity(first: str, second: str, record: Record) -> None:
+def test_a_to_b_to_a_is_the_identity(first: str, record: Record) -> None:
+    """For every ordered pair: the row that comes back is the row, byte for byte.
+
+    Where a format has both, a prompt with its completion may come back as the question and answer that it is.
+    """
     native, whole = through(first, record)
     if not whole or native is None:
         return
     row, _ = load_format(first).write(native)
-    other, whole = through(second, native)
-    if whole and other is not None:
-        again, lost = load_format(first).write(other)
-        assert not lost and msgspec.json.encode(again) == msgspec.json.encode(row)
+    for second in FORMATS:
+        other, whole = through(second, native)
+        if whole and other is not None:
+            again, lost = load_format(first).write(other)
+            assert not lost, second
+            line = msgspec.json.encode(again)
+            if line != msgspec.json.encode(row):
+                back = load_format(first).read(line)
+                assert equivalent(back, native), second
+                assert PromptCompletion in (type(native), type(back)), second
 
 
-@pytest.mark.parametrize("format", ["openai", "anthropic", "sharegpt", "alpaca"])
+@pytest.mark.parametrize("format", CONVERSATIONAL + ["alpaca"])
 @quick
 @given(
     pairs=st.lists(st.tuples(words.filter(bool), words), min_size=1, max_size=3),
@@ -157,6 +197,7 @@ def test_a_to_b_to_a_is_the_identity(first: str, second: str, record: Record) ->
 )
 def test_plain_chats_lose_nothing(format: str, pairs: list[tuple[str, str]], system: str | None) -> None:
     """So the tests above are not true for want of lossless cases; and `is_plain` rows need no second look."""
+    assume(format != "chatml" or "<" not in str((pairs, system)))  # its own marks are a loss, as tested above
     messages = [] if system is None else [Message("system", system)]
     for question, answer in pairs:
         messages += [Message("user", question), Message("assistant", answer)]
@@ -165,11 +206,13 @@ def test_plain_chats_lose_nothing(format: str, pairs: list[tuple[str, str]], sys
     assert through(format, record) == (record, True)
 
 
-@pytest.mark.parametrize("format", ["openai", "anthropic", "sharegpt"])
+@pytest.mark.parametrize("format", [name for name in CONVERSATIONAL if name != "chatml"])
 @quick
 @given(calls=st.lists(st.tuples(names, st.sampled_from(["{}", '{"a":  1.0}'])), min_size=1, max_size=3), tools=tools)
 def test_tool_calls_without_ids_lose_nothing(format: str, calls: list[tuple[str, str]], tools: list[Tool]) -> None:
     tools = [tool for tool in tools if tool.parameters != {"type": "object"}]
+    if format == "gemini":
+        tools = [msgspec.structs.replace(tool, strict=None) for tool in tools]
     made = [ToolCall(name, text) for name, text in calls]
     results = [Message("tool", f"result {index}") for index in range(len(made))]
     messages = [Message("user", "a"), Message("assistant", None, tool_calls=made), *results, Message("assistant", "b")]
@@ -177,7 +220,7 @@ def test_tool_calls_without_ids_lose_nothing(format: str, calls: list[tuple[str,
     assert through(format, record) == (record, True)
 
 
-@pytest.mark.parametrize("format", ["openai-preference", "sharegpt", "alpaca"])
+@pytest.mark.parametrize("format", PAIRED)
 def test_pairs_lose_nothing(format: str) -> None:
     record = Preference(
         [Message("system", "s"), Message("user", "a")], [Message("assistant", "b")], [Message("assistant", "c")]

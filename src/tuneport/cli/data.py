@@ -1,4 +1,4 @@
-"""check, review, preview, split, convert: the dataset."""
+"""check, review, clean, preview, split, convert: the dataset."""
 
 from __future__ import annotations
 
@@ -9,24 +9,55 @@ from typing import Annotated
 import typer
 
 from tuneport.cli import output
+from tuneport.errors import ConfigError
+
+DATA = "A file (.jsonl, .json, .csv, .parquet; .gz, .zst), a folder or hf://owner/name."
+OUTPUT = "The file to write: .jsonl, .json, .csv (each also .gz, .zst) or .parquet."
+
+Format = Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")]
+Map = Annotated[
+    list[str] | None, typer.Option("--map", metavar="NAME=COLUMN", help="Which column has what the format calls NAME.")
+]
+Task = Annotated[
+    str | None,
+    typer.Option("--task", help="classification, extraction, style, domain or code. Default: guessed from the data."),
+]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="Count tokens as this model does, against its context.")
+]
+Backend = Annotated[str | None, typer.Option("--backend", "-b", help="Where the model is; default: the first with it.")]
 
 
 def register(app: typer.Typer) -> None:
-    for command in (check, review, preview, split, convert):
+    for command in (check, review, clean, preview, split, convert):
         app.command()(command)
 
 
 def check(
-    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     validation: Annotated[Path | None, typer.Option(help="A held-out file; looked at for leaks.")] = None,
-    format_: Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")] = None,
+    task: Task = None,
+    model: Model = None,
+    backend: Backend = None,
+    context: Annotated[int | None, typer.Option(min=1, help="Tokens of one record; default: the model's.")] = None,
+    format_: Format = None,
+    map_: Map = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report, with charts.")] = None,
     json_: output.Json = False,
 ) -> None:
     """Judge a dataset before money is spent on it. Exit code 2 when something must be mended."""
-    from tuneport.data.checks import check as run
+    from tuneport.workflows.check import check as run
 
-    report = run(dataset, format=format_, validation=validation)
+    report = run(
+        dataset,
+        model=model,
+        backend=backend,
+        format=format_,
+        validation=validation,
+        task=task,
+        context=context,
+        columns=columns_of(map_),
+    )
     if html is not None:
         from tuneport.data.checks.html import write_html
 
@@ -50,7 +81,7 @@ def review(
         Path | None, typer.Option("--flagged", metavar="REPORT", help="First those in this `check --json` report.")
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
-    format_: Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")] = None,
+    format_: Format = None,
     json_: output.Json = False,
 ) -> None:
     """Accept, reject or edit a sample of records on a local page; the verdicts go into DATA.review.jsonl."""
@@ -73,6 +104,53 @@ def review(
     )
 
 
+def clean(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
+    out: Annotated[Path, typer.Option("--output", "-o", help="The file to write (.jsonl).", show_default=False)],
+    drop: Annotated[
+        list[str] | None, typer.Option("--drop", metavar="KIND", help="Remove these, too, as answers.refusal.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option("--keep", metavar="KIND", help="Do not remove these, as duplicates.near.")
+    ] = None,
+    redact: Annotated[bool, typer.Option("--redact", help="Replace personal data by placeholders.")] = False,
+    review: Annotated[
+        Path | None, typer.Option("--review", metavar="FILE", help="Apply the verdicts of `tuneport review`.")
+    ] = None,
+    validation: Annotated[Path | None, typer.Option(help="A held-out file; what leaks into it is removed.")] = None,
+    task: Task = None,
+    format_: Format = None,
+    map_: Map = None,
+    json_: output.Json = False,
+) -> None:
+    """Write a dataset without what teaches nothing, and a log of every record that was removed or changed and why.
+
+    Without options: records that are none, empty or untrained answers, duplicates, and leaks into the hold-out.
+    """
+    from tuneport.data.checks.kinds import KINDS
+    from tuneport.data.clean import clean as run
+
+    made = run(
+        dataset,
+        out,
+        format=format_,
+        validation=validation,
+        task=task,
+        drop=drop or (),
+        keep=keep or (),
+        redact=redact,
+        review=review,
+        columns=columns_of(map_),
+    )
+    if output.as_json:
+        output.document(made.as_dict())
+        return
+    for kind, count in made.why.items():
+        output.note(f"{count:>8,}  {kind:<22} {KINDS.get(kind, '')}".rstrip())
+    print(f"{made.written:,} of {made.rows:,} records kept, {made.changed:,} of them changed: {made.output}")
+    print(f"{made.removed:,} removed; what and why: {made.log}")
+
+
 def preview(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
     model: Annotated[str, typer.Option("--model", "-m", help="An alias, a weights name or a provider's model id.")],
@@ -83,7 +161,7 @@ def preview(
     line: Annotated[int | None, typer.Option(min=1, help="Start at this line.")] = None,
     max_length: Annotated[int | None, typer.Option(min=1, help="The hyperparameter; tokens of one record.")] = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="Each token by itself, with its number.")] = False,
-    format_: Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")] = None,
+    format_: Format = None,
     json_: output.Json = False,
 ) -> None:
     """Show exactly what is trained on: tokens and which are in the loss, or the file as it will be uploaded."""
@@ -99,17 +177,18 @@ def preview(
 
 
 def split(
-    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The file to split.", show_default=False)],
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     share: Annotated[float, typer.Option(help="How much to hold out; 0.1 to 0.2 is usual.")] = 0.1,
     seed: Annotated[int, typer.Option(help="The same seed draws the same rows.")] = 0,
     out: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")] = Path("."),
-    format_: Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")] = None,
+    format_: Format = None,
+    map_: Map = None,
     json_: output.Json = False,
 ) -> None:
-    """Hold rows out for validation: by class, with the same input on one side only."""
+    """Hold rows out for validation: by class, with the same and nearly the same input on one side only."""
     from tuneport.data.split import split as run
 
-    made = run(dataset, share, seed, folder=out, format=format_)
+    made = run(dataset, share, seed, folder=out, format=format_, columns=columns_of(map_))
     if output.as_json:
         output.document(made.as_dict())
         return
@@ -118,17 +197,18 @@ def split(
 
 
 def convert(
-    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The file to read.", show_default=False)],
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     to: Annotated[str, typer.Option("--to", help="The format to write.", show_default=False)],
-    out: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)],
-    format_: Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")] = None,
+    out: Annotated[Path, typer.Option("--output", "-o", help=OUTPUT, show_default=False)],
+    format_: Format = None,
+    map_: Map = None,
     allow_loss: Annotated[bool, typer.Option(help="Go on without what the target format cannot hold.")] = False,
     json_: output.Json = False,
 ) -> None:
     """Write a dataset in another format; what would be lost is listed, and stops the conversion."""
     from tuneport.data.convert import convert as run
 
-    report = run(dataset, to, out, source_format=format_, allow_loss=allow_loss)
+    report = run(dataset, to, out, source_format=format_, columns=columns_of(map_), allow_loss=allow_loss)
     if output.as_json:
         output.document(report.as_dict())
         return
@@ -137,3 +217,16 @@ def convert(
     for note in report.notes:
         output.note(f"note: {note}")
     print(f"{report.rows:,} records from {report.source_format} to {report.target_format}: {out}")
+
+
+def columns_of(pairs: list[str] | None) -> dict[str, str]:
+    """What `--map instruction=question` says: the format's name, then the file's."""
+    columns: dict[str, str] = {}
+    for pair in pairs or ():
+        name, equals, column = pair.partition("=")
+        if not (name and equals and column):
+            raise ConfigError(f"--map {pair} is no mapping; write --map instruction=question")
+        if name in columns:
+            raise ConfigError(f"--map gives {name} twice: {columns[name]} and {column}; choose one")
+        columns[name] = column
+    return columns

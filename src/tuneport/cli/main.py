@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from typing import Annotated
 
 import typer
@@ -47,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for the caller's mistakes, 3 for the provider's, 130: Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
     output.reset(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, output.on_ctrl_c)
     try:
         _refuse_what_is_no_text(arguments)
         code: int = app(args=arguments, standalone_mode=False) or 0

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,12 +24,14 @@ interrupted = "stopped"
 job: str | None = None
 """The job that the command is about, once it is known: in the document of an error, too."""
 printed = False
+ctrl_c = False
 
 
 def reset(arguments: Sequence[str] = ()) -> None:
     """Start anew. `arguments` say whether errors in the arguments themselves are to be JSON."""
     options = list(arguments)[: list(arguments).index("--")] if "--" in arguments else arguments
-    globals().update(debug=False, as_json="--json" in options, interrupted="stopped", job=None, printed=False)
+    values = {"interrupted": "stopped", "job": None, "printed": False, "ctrl_c": False}
+    globals().update(values, debug=False, as_json="--json" in options)
 
 
 def _set_json(wanted: bool) -> bool:
@@ -45,6 +48,17 @@ Json = Annotated[
 
 def say_on_interrupt(message: str, *, job: str) -> None:
     globals().update(interrupted=message, job=job)
+
+
+def on_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """What Python does, remembered: an interrupt that arrives within a destructor or a callback is swallowed there."""
+    globals()["ctrl_c"] = True
+    raise KeyboardInterrupt
+
+
+def stop_if_interrupted() -> None:
+    if ctrl_c:
+        raise KeyboardInterrupt
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -43,6 +43,7 @@ class JobProgress:
             self.progress.stop()
 
     def update(self, row: JobRow) -> None:
+        output.stop_if_interrupted()
         state = row.job_state
         step = None if state is None else state.progress.step
         total = None if state is None else state.progress.total_steps

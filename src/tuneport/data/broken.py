@@ -7,10 +7,13 @@ import re
 
 _OFFSET = re.compile(r"\(byte (\d+)\)")
 _MAGIC = {
-    b"\x1f\x8b": "gzip-compressed",
-    b"\x28\xb5\x2f\xfd": "zstandard-compressed",
     b"PK\x03\x04": "a zip archive",
+    b"BZh": "bzip2-compressed",
+    b"\xfd7zXZ\x00": "xz-compressed",
     b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"\x1f\x8b": "gzip-compressed twice",
+    b"\x28\xb5\x2f\xfd": "zstandard-compressed twice",
 }
 
 
@@ -18,26 +21,21 @@ def foreign_start(start: bytes) -> tuple[str, str] | None:
     """Rule and fix for a file that is no UTF-8 text by its first bytes; None if it may be."""
     for magic, name in _MAGIC.items():
         if start.startswith(magic):
-            return f"is {name}, not JSON text", "unpack or convert it to .jsonl first"
+            return f"is {name}, not text", "give it the suffix of what it is, or convert it to .jsonl"
     if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in start[:2]:
         return "is UTF-16, not UTF-8", "save it as UTF-8"
     return None
 
 
-def broken_line(raw: bytes, error: Exception) -> tuple[str, str]:
-    """Rule and fix for one line; columns count from 1."""
-    rule, offset, fix = _explain(raw, error)
-    return f"{rule} at column {_column(raw, offset)}" if offset is not None else rule, fix
-
-
-def broken_array(raw: bytes, error: Exception) -> tuple[str, str]:
-    """Rule and fix for a whole file; lines and columns count from 1."""
+def broken_row(raw: bytes, error: Exception) -> tuple[str, str]:
+    """Rule and fix for one row; lines within it and columns count from 1."""
     rule, offset, fix = _explain(raw, error)
     if offset is None:
         return rule, fix
+    start = raw.rfind(b"\n", 0, offset) + 1
     line = raw.count(b"\n", 0, offset) + 1
-    column = _column(raw[raw.rfind(b"\n", 0, offset) + 1 :], offset - raw.rfind(b"\n", 0, offset) - 1)
-    return f"{rule} at line {line}, column {column}", fix
+    where = f"column {_column(raw[start:], offset - start)}"
+    return (f"{rule} at {where}" if line == 1 else f"{rule} at line {line} of the record, {where}"), fix
 
 
 def _column(line: bytes, offset: int) -> int:

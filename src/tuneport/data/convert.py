@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from tuneport.data.containers.output import Sink, check_output, open_sink
+from tuneport.data.containers.source import Source
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Format, Lost, reads_back
-from tuneport.data.reading import MAX_PROBLEMS, detect, scan
+from tuneport.data.plain import PlainRows
+from tuneport.data.reading import ProblemTally, detect, raise_mixed, read_row
 from tuneport.data.records import Chat, Record
 from tuneport.data.writing import aside, publish
 from tuneport.errors import ConfigError, ConversionLoss, ConversionLossError, DatasetError, DatasetProblem
@@ -63,70 +67,97 @@ def convert(
     output: Path | str,
     *,
     source_format: str | None = None,
+    columns: Mapping[str, str] | None = None,
     allow_loss: bool = False,
 ) -> ConversionReport:
-    """Write `source` in another format: JSON lines, or a JSON array where `output` ends in `.json`.
+    """Write `source` in another format, into the container that the suffix of `output` names (`containers/output.py`).
 
-    The output appears whole at the end, or not at all. Raises DatasetError with all that is wrong with the source,
-    ConversionLossError with all that would be lost unless that is allowed, and ConfigError for an unknown format or
-    an output that is the input.
+    `columns` maps the names that the source's format expects to those in the source. The output appears whole at the
+    end, or not at all. Raises DatasetError with all that is wrong with the source, ConversionLossError with all that
+    would be lost unless that is allowed, and ConfigError for an unknown format or an output that is the input.
     """
     source, output = Path(source), Path(output)
     target = load_format(target_format)
-    if output.suffix.lower() not in (".jsonl", ".json"):
-        raise ConfigError(f"the output {output} must end in .jsonl or .json")
-    if output.is_dir() or output.resolve() == source.resolve() or (output.exists() and _same(output, source)):
+    check_output(output)
+    dataset = Source(source, columns)
+    if output.is_dir() or any(_same(output, file) for file in dataset.files):
         raise ConfigError(f"the output {output} is {'a directory' if output.is_dir() else 'the input'}; name another")
-    known = load_format(source_format or detect(source).format)
-    tally, problems = LossTally(), ProblemTally()
-    rows = written = 0
-    note = ""
-    before, between = (b"[\n", b",\n") if output.suffix.lower() == ".json" else (b"", b"\n")
+    known = load_format(source_format or detect(source, columns).format)
+    conversion = _Conversion(dataset, known, target)
     with aside(output.parent) as (file, temporary):
-        file.write(before)
-        for found in scan(source, known.NAME):
-            if not problems.accept(found.problems) or found.record is None:
-                continue
-            rows += 1
-            note = note or known.note(found.raw)
-            row, lost = write_row(target, found.record)
-            if lost:
-                tally.add(found.line, lost)
-            if row is None or problems.count:
-                continue
-            file.write(between + row if written and before else row)
-            if not before:
-                file.write(between)
-            written += 1
-        problems.end()
-        losses = tally.losses()
-        if losses and not allow_loss:
-            raise ConversionLossError(target_format, losses)
-        if not written:
-            rule = f"no record can be written as {target_format}: {losses[0].reason}"
-            raise DatasetError(DatasetProblem(str(source), None, "", rule, "choose another format"))
-        file.write(b"\n]\n" if before else b"")
+        with open_sink(output, file, target) as sink:
+            conversion.run(sink)
+            if conversion.mixed:
+                raise_mixed(source, conversion.problems, columns)
+            conversion.problems.end()
+            conversion.refuse_losses(allow_loss)
+            if not conversion.written:
+                rule = f"no record can be written as {target_format}: {conversion.tally.losses()[0].reason}"
+                raise DatasetError(DatasetProblem(str(source), None, "", rule, "choose another format"))
+            for line, lost in sink.end():
+                conversion.tally.add(line, lost)
+            conversion.refuse_losses(allow_loss)
         publish(file, temporary, output)
-    return ConversionReport(source, known.NAME, output, target_format, rows, written, losses, (note,) if note else ())
+    return ConversionReport(
+        source,
+        known.NAME,
+        output,
+        target_format,
+        conversion.rows,
+        conversion.written,
+        conversion.tally.losses(),
+        (conversion.note,) if conversion.note else (),
+    )
 
 
-class ProblemTally:
-    """The first `MAX_PROBLEMS` problems of a file, and how many there are."""
+class _Conversion:
+    """One pass over the rows: batches that are plain in one go, all others row by row."""
 
-    def __init__(self) -> None:
-        self.problems: list[DatasetProblem] = []
-        self.count = 0
+    def __init__(self, dataset: Source, known: Format, target: Format) -> None:
+        self._dataset, self._known, self._target = dataset, known, target
+        self.tally, self.problems = LossTally(), ProblemTally()
+        self.rows = self.written = 0
+        self.note = ""
+        self.mixed = False
 
-    def accept(self, problems: tuple[DatasetProblem, ...]) -> bool:
-        """Take them in; True as long as there are none at all."""
-        if problems:
-            self.count += len(problems)
-            self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
-        return not self.count
+    def run(self, sink: Sink) -> None:
+        plain = PlainRows(self._known.NAME, self._target.NAME)
+        for numbers, rows in self._dataset.batches():
+            lines, noteworthy = plain.convert(rows)
+            if lines is None:
+                self._one_by_one(numbers, rows, sink)
+                continue
+            self.rows += len(rows)
+            if noteworthy and not self.note:
+                self.note = next(filter(None, map(self._known.note, rows)), "")
+            if not self.problems.count:
+                sink.write(numbers, lines)
+                self.written += len(rows)
 
-    def end(self) -> None:
-        if self.problems:
-            raise DatasetError(self.problems, count=self.count)
+    def _one_by_one(self, numbers: Sequence[int], rows: list[bytes], sink: Sink) -> None:
+        written: list[bytes] = []
+        places: list[int] = []
+        for line, raw in zip(numbers, rows, strict=True):
+            found = read_row(self._known, line, raw, self._dataset.locate)
+            self.mixed = self.mixed or bool(found.other)
+            if not self.problems.accept(found.problems) or found.record is None:
+                continue
+            self.rows += 1
+            self.note = self.note or self._known.note(raw)
+            row, lost = write_row(self._target, found.record)
+            if lost:
+                self.tally.add(line, lost)
+            if row is not None:
+                places.append(line)
+                written.append(row + b"\n")
+        if not self.problems.count:
+            sink.write(places, b"".join(written))
+            self.written += len(places)
+
+    def refuse_losses(self, allowed: bool) -> None:
+        losses = self.tally.losses()
+        if losses and not allowed:
+            raise ConversionLossError(self._target.NAME, losses)
 
 
 def write_row(target: Format, record: Record) -> tuple[bytes | None, list[Lost]]:
@@ -159,4 +190,5 @@ def is_plain(record: Record) -> bool:
 
 
 def _same(one: Path, other: Path) -> bool:
-    return other.exists() and one.samefile(other)
+    """Whether both name one file, under whatever name, or would if they were there."""
+    return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from tuneport.data.convert import LossTally, ProblemTally, write_row
+from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
-from tuneport.data.reading import read_records, scan
+from tuneport.data.reading import ProblemTally, read_records, scan
 from tuneport.data.records import Chat, Labelled, Message, Preference, Record
 from tuneport.data.tokens import TokenCounter
 from tuneport.data.writing import aside, make_folder, publish
@@ -101,8 +102,8 @@ def _messages(record: Record) -> list[Message]:
     return record.messages if isinstance(record, Chat | Labelled) else []
 
 
-def method_of(path: Path | str, format: str | None = None) -> Method:
+def method_of(path: Path | str, format: str | None = None, columns: Mapping[str, str] | None = None) -> Method:
     """What the dataset is made for: dpo for preference pairs, else sft. Judged by the first record."""
-    for _, record in read_records(path, format):
+    for _, record in read_records(path, format, columns):
         return Method.DPO if isinstance(record, Preference) else Method.SFT
     raise AssertionError("a dataset without records is an error of reading")

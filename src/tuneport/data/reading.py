@@ -1,36 +1,42 @@
-"""Reads dataset files: JSON lines (streamed) and JSON arrays, in any known format.
+"""Reads datasets in any known format, from any container (`containers/`).
 
-Line numbers count from 1; in an array they are the records' numbers.
+Numbers of rows count from 1: lines in JSON lines and CSV, records in arrays, Parquet and Arrow. `columns` maps the
+names that a format expects to those in the file, as `--map instruction=question` does.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from io import BufferedReader
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tuneport.data.broken import broken_array, broken_line, foreign_start
+from tuneport.data.broken import broken_row
+from tuneport.data.containers.bad_row import BadRow, whole
+from tuneport.data.containers.source import Source
 from tuneport.data.formats import FORMATS, load_format
-from tuneport.data.formats.contract import Format, InvalidRecord, decode_row
+from tuneport.data.formats.contract import Format, InvalidRecord, Problem, decode_row
 from tuneport.data.records import Record
 from tuneport.errors import DatasetError, DatasetProblem
 
 MAX_PROBLEMS = 50
 SAMPLE_ROWS = 100
-_BOM = b"\xef\xbb\xbf"
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_OTHER_CONTAINERS = {".csv", ".tsv", ".parquet", ".arrow", ".xlsx", ".gz", ".zst", ".zip", ".bz2", ".xz"}
+_SURE = 0.9
+
+Columns = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Detection:
-    """Which format a file has, how sure that is (0 to 1), and why."""
+    """Which format a file has, how sure that is (0 to 1), and why.
+
+    The certainty is that of the most telling of the first rows, times the share of rows that look like any format.
+    """
 
     format: str
     confidence: float
@@ -42,192 +48,199 @@ class Detection:
 
 @dataclass(frozen=True)
 class Scanned:
-    """One row: the bytes of its JSON, and the record or what is wrong with it."""
+    """One row: the bytes of its JSON, and the record or what is wrong with it.
+
+    `other` is the format that a bad row looks like, where that is not the one that the file is read as.
+    """
 
     line: int
     raw: bytes
     record: Record | None
     problems: tuple[DatasetProblem, ...] = ()
+    other: str = ""
 
 
-def read_records(path: Path | str, format: str | None = None) -> Iterator[tuple[int, Record]]:
+class ProblemTally:
+    """The first `MAX_PROBLEMS` problems of a dataset, and how many there are."""
+
+    def __init__(self) -> None:
+        self.problems: list[DatasetProblem] = []
+        self.count = 0
+
+    def accept(self, problems: tuple[DatasetProblem, ...]) -> bool:
+        """Take them in; True as long as there are none at all."""
+        if problems:
+            self.count += len(problems)
+            self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
+        return not self.count
+
+    def end(self) -> None:
+        if self.problems:
+            raise DatasetError(self.problems, count=self.count)
+
+
+def read_records(
+    path: Path | str, format: str | None = None, columns: Columns | None = None
+) -> Iterator[tuple[int, Record]]:
     """Yield each record with its line, streaming.
 
     Raises DatasetError with all problems of the file, up to `MAX_PROBLEMS` and with their count. After the first one
     nothing more is yielded and the rest is only searched for further ones; so whoever needs all or nothing waits for
     the end. An unknown format is a ConfigError.
     """
-    problems: list[DatasetProblem] = []
-    count = 0
-    for row in scan(path, format):
-        if row.record is None:
-            count += len(row.problems)
-            problems += row.problems[: MAX_PROBLEMS - len(problems)]
-        elif not problems:
+    problems = ProblemTally()
+    mixed = False
+    for row in scan(path, format, columns):
+        mixed = mixed or bool(row.other)
+        if problems.accept(row.problems) and row.record is not None:
             yield row.line, row.record
-    if problems:
-        raise DatasetError(problems, count=count)
+    if mixed:
+        raise_mixed(path, problems, columns)
+    problems.end()
 
 
-def scan(path: Path | str, format: str | None = None) -> Iterator[Scanned]:
+def scan(path: Path | str, format: str | None = None, columns: Columns | None = None) -> Iterator[Scanned]:
     """Yield every row, the bad ones with their problems. DatasetError only where the file as a whole cannot be read."""
-    path = Path(path)
-    known = load_format(format if format is not None else detect(path).format)
-    read = known.read
-    for line, raw in rows(path):
-        try:
-            yield Scanned(line, raw, read(raw))
-        except InvalidRecord as error:
-            problems = [DatasetProblem(str(path), line, *problem) for problem in error.problems]
-            yield Scanned(line, raw, None, (*_mixed(path, line, raw, known), *problems))
-        except _JSON_ERRORS as error:
-            yield Scanned(line, raw, None, (_broken(path, line, raw, error),))
+    known = load_format(format if format is not None else detect(path, columns).format)
+    source = Source(path, columns)
+    for line, raw in source.rows():
+        yield read_row(known, line, raw, source.locate)
 
 
-def detect(path: Path | str) -> Detection:
-    """Judge by the first `SAMPLE_ROWS` records. DatasetError if none fits, or if the format changes on the way."""
-    path = Path(path)
+def read_row(known: Format, line: int, raw: bytes, locate: Callable[[int], tuple[Path, int]]) -> Scanned:
+    """One row of `Source.rows`, read. Problems name the place that `locate` (`Source.locate`) gives for the line."""
+    try:
+        return Scanned(line, raw, known.read(raw))
+    except InvalidRecord as error:
+        other = _other_format(raw, known)
+        problems: list[Problem] = error.problems
+        if other:
+            rule = f"looks like {other}, while the file is read as {known.NAME}"
+            problems = [Problem("", rule, f"put the formats in separate files, or read it as {other}")]
+        return Scanned(line, raw, None, _located(problems, line, locate), other)
+    except _JSON_ERRORS as error:
+        return Scanned(line, raw, None, _located([_broken(raw, error)], line, locate))
+
+
+def detect(path: Path | str, columns: Columns | None = None) -> Detection:
+    """Judge by the first `SAMPLE_ROWS` records.
+
+    DatasetError if no format fits, with every change of the format in the whole file if it changes among those.
+    """
+    source = Source(path, columns)
     sample: list[tuple[int, dict[str, Any]]] = []
-    broken: list[DatasetProblem] = []
-    for line, raw in islice(rows(path), SAMPLE_ROWS):
+    broken = ProblemTally()
+    rows = source.rows()
+    for line, raw in islice(rows, SAMPLE_ROWS):
         try:
             sample.append((line, decode_row(raw)))
         except InvalidRecord as error:
-            broken += [DatasetProblem(str(path), line, *problem) for problem in error.problems]
+            broken.accept(_located(error.problems, line, source.locate))
         except _JSON_ERRORS as error:
-            broken.append(_broken(path, line, raw, error))
+            broken.accept(_located([_broken(raw, error)], line, source.locate))
+    while source.missing:  # at their end, the rows say so themselves
+        next(rows)
     if not sample:
-        raise DatasetError(broken[:MAX_PROBLEMS], count=len(broken))
+        broken.end()
     scores = {name: [load_format(name).likeness(row) for _, row in sample] for name in FORMATS}
     known_rows = [i for i in range(len(sample)) if any(found[i][0] > 0 for found in scores.values())]
     if not known_rows:
-        raise DatasetError(_unknown(path, *sample[0]))
+        raise DatasetError(_unknown(source, *sample[0]))
     fitting = [name for name in FORMATS if all(scores[name][i][0] > 0 for i in known_rows)]
     if not fitting:
-        raise DatasetError(_change(path, sample, scores, known_rows))
+        raise_mixed(path, ProblemTally(), columns)
     best = max(fitting, key=lambda name: max(scores[name][i][0] for i in known_rows))
     confidence, reason = max(scores[best][i] for i in known_rows)
     share = len(known_rows) / len(sample)
+    if share < 1:
+        reason = f"{reason}; {len(sample) - len(known_rows)} of the first {len(sample)} records look like no format"
     return Detection(best, round(confidence * share, 2), reason)
 
 
 def digest(path: Path | str) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal. DatasetError if it cannot be read."""
-    with _open(Path(path)) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The SHA-256 of a dataset's bytes, file after file, in hexadecimal. DatasetError if they cannot be read."""
+    found = hashlib.sha256()
+    for file in Source(path).files:
+        try:
+            with file.open("rb") as opened:
+                while block := opened.read(1 << 20):
+                    found.update(block)
+        except OSError as error:
+            raise whole(file, f"cannot be read: {error.strerror}", "check the path and its permissions") from error
+    return found.hexdigest()
 
 
-def rows(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Each row's JSON, undecoded. Raises DatasetError for a file that is missing, empty, unreadable or no JSON text."""
-    if path.suffix.lower() in _OTHER_CONTAINERS and path.is_file():
-        raise _whole(path, f"{path.suffix} files are not read", "convert it to .jsonl, one JSON object a line")
-    with _open(path) as file:
-        start = file.read(4096)
-        foreign = foreign_start(start)
-        if foreign:
-            raise _whole(path, *foreign)
-        text = start.removeprefix(_BOM)
-        file.seek(len(start) - len(text))
-        found = False
-        source = _array(path, file) if text.lstrip()[:1] == b"[" else _lines(path, file)
-        for found_row in source:
-            found = True
-            yield found_row
-        if not found:
-            raise _whole(path, "is empty", "give a file with at least one record")
+def rows(path: Path | str, columns: Columns | None = None) -> Iterator[tuple[int, bytes]]:
+    """Each row's JSON, undecoded (`Source.rows`)."""
+    return Source(path, columns).rows()
 
 
-def _lines(path: Path, file: BufferedReader) -> Iterator[tuple[int, bytes]]:
-    """Blank lines are handed on as they are, except those at the end."""
-    blank: list[int] = []
-    for number, line in enumerate(_reading(path, file), start=1):
-        line = line.strip()
-        if not line:
-            blank.append(number)
+def changes(path: Path | str, columns: Columns | None = None) -> ProblemTally:
+    """Where the format changes in a dataset: every row that no format fits which fits those since the last change."""
+    source, found = Source(path, columns), ProblemTally()
+    fitting: list[str] = []
+    last: tuple[int, dict[str, Any]] | None = None
+    for line, raw in source.rows():
+        try:
+            row = decode_row(raw)
+        except (InvalidRecord, *_JSON_ERRORS):
             continue
-        for earlier in blank:
-            yield earlier, b""
-        blank.clear()
-        yield number, line
+        here = [name for name in FORMATS if load_format(name).likeness(row)[0] > 0]
+        if not here:
+            continue
+        still = [name for name in fitting if name in here]
+        if last is not None and not still:
+            file, before = source.locate(last[0])
+            place = f"line {before}" if file == source.locate(line)[0] else f"{file}:{before}"
+            rule = f"looks like {_likeliest(row)[1]}, while what is before, up to {place}, looks like {fitting[0]}"
+            found.accept(_located([Problem("", rule, "put the formats in separate files")], line, source.locate))
+        fitting, last = still or here, (line, row)
+    return found
 
 
-def _reading(path: Path, file: BufferedReader) -> Iterator[bytes]:
-    try:
-        yield from file
-    except OSError as error:
-        raise _whole(path, f"cannot be read: {error.strerror}", "check the file and its disk") from error
+def raise_mixed(path: Path | str, others: ProblemTally, columns: Columns | None = None) -> None:
+    """Raise the DatasetError of a dataset that mixes formats: every change, before whatever else is wrong."""
+    found = changes(path, columns)
+    lines = {(problem.path, problem.line) for problem in found.problems}
+    rest = [problem for problem in others.problems if (problem.path, problem.line) not in lines]
+    found.problems += rest[: MAX_PROBLEMS - len(found.problems)]
+    found.count += max(0, others.count - (len(others.problems) - len(rest)))
+    found.end()
+    others.end()
 
 
-def _array(path: Path, file: BufferedReader) -> Iterable[tuple[int, bytes]]:
-    text = b"".join(_reading(path, file))
-    try:
-        return enumerate((bytes(raw) for raw in msgspec.json.decode(text, type=list[msgspec.Raw])), start=1)
-    except _JSON_ERRORS as error:
-        raise _whole(path, *broken_array(text, error)) from error
+def _located(
+    problems: list[Problem], line: int, locate: Callable[[int], tuple[Path, int]]
+) -> tuple[DatasetProblem, ...]:
+    file, number = locate(line)
+    return tuple(DatasetProblem(str(file), number, *problem) for problem in problems)
 
 
-def _open(path: Path) -> BufferedReader:
-    try:
-        if path.is_dir():
-            raise _whole(path, "is a directory", "name a .jsonl or .json file in it")
-        return path.open("rb")
-    except FileNotFoundError as error:
-        raise _whole(path, "does not exist", "correct the path") from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise _whole(path, f"cannot be read: {reason}", "check the path and its permissions") from error
-
-
-def _whole(path: Path, rule: str, fix: str) -> DatasetError:
-    return DatasetError(DatasetProblem(str(path), None, "", rule, fix))
-
-
-def _broken(path: Path, line: int, raw: bytes, error: Exception) -> DatasetProblem:
+def _broken(raw: bytes, error: Exception) -> Problem:
+    if isinstance(raw, BadRow):
+        return Problem("", raw.rule, raw.fix)
     if not raw:
-        return DatasetProblem(str(path), line, "", "is a blank line between records", "remove it")
-    return DatasetProblem(str(path), line, "", *broken_line(raw, error))
+        return Problem("", "is a blank line between records", "remove it")
+    return Problem("", *broken_row(raw, error))
 
 
 def _likeliest(row: dict[str, Any]) -> tuple[float, str]:
     return max(((load_format(name).likeness(row)[0], name) for name in FORMATS), key=lambda pair: pair[0])
 
 
-def _mixed(path: Path, line: int, raw: bytes, known: Format) -> list[DatasetProblem]:
-    """Say so where a bad row is not of this format and looks like another."""
+def _other_format(raw: bytes, known: Format) -> str:
+    """The format that a bad row looks like, where it is surely not of this one; else ""."""
     try:
         row = decode_row(raw)
     except InvalidRecord:
-        return []
+        return ""
     score, name = _likeliest(row)
-    if known.likeness(row)[0] > 0 or score < 0.9:
-        return []
-    rule = f"looks like {name}, while the file is read as {known.NAME}"
-    return [DatasetProblem(str(path), line, "", rule, f"put the formats in separate files, or read it as {name}")]
+    return name if known.likeness(row)[0] == 0 and score >= _SURE else ""
 
 
-def _unknown(path: Path, line: int, row: dict[str, Any]) -> DatasetProblem:
+def _unknown(source: Source, line: int, row: dict[str, Any]) -> DatasetProblem:
     keys = ", ".join(list(row)[:8]) or "none"
     rule = f"no known format has such a record (its keys: {keys})"
-    return DatasetProblem(
-        str(path), line, "", rule, f"use one of {', '.join(FORMATS)}, or name it if it is one of them"
-    )
-
-
-def _change(
-    path: Path,
-    sample: list[tuple[int, dict[str, Any]]],
-    scores: dict[str, list[tuple[float, str]]],
-    known_rows: list[int],
-) -> DatasetProblem:
-    """Where the format changes: the first row that the formats of all rows before it do not fit."""
-    fitting = list(FORMATS)
-    for before, i in zip([None, *known_rows], known_rows, strict=False):
-        still = [name for name in fitting if scores[name][i][0] > 0]
-        if not still and before is not None:
-            line, first = sample[i][0], fitting[0]
-            rule = (
-                f"looks like {_likeliest(sample[i][1])[1]}, while the lines up to {sample[before][0]} look like {first}"
-            )
-            return DatasetProblem(str(path), line, "", rule, "put the formats in separate files")
-        fitting = still
-    raise AssertionError("called only where no format fits all rows")
+    fix = f"use one of {', '.join(FORMATS)}, name it if it is one of them, or map its columns (--map instruction=...)"
+    file, number = source.locate(line)
+    return DatasetProblem(str(file), number, "", rule, fix)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
-from tuneport.data.checks.task import TaskGuess
-from tuneport.data.convert import ProblemTally
-from tuneport.data.reading import scan
-from tuneport.data.text import key_of, normalised, split_answer, written_out
+from tuneport.data.checks.alike import ROWS_BESIDE, Lookup, compared, input_text
+from tuneport.data.checks.columns import Columns
+from tuneport.data.checks.gathering import gather
+from tuneport.data.checks.lookup import examples_at
+from tuneport.data.checks.sketch import candidates
+from tuneport.data.reading import detect, rows
+from tuneport.data.tokenizer import Vocabulary
 from tuneport.data.writing import aside, make_folder, publish
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem
+
+Indexes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -31,81 +42,107 @@ class Split:
         return {**vars(self), "train": str(self.train), "validation": str(self.validation)}
 
 
-@dataclass
-class _Row:
-    raw: bytes
-    group: int
-    label: str
-
-
 def split(
-    path: Path | str, share: float = 0.1, seed: int = 0, *, folder: Path | str, format: str | None = None
+    path: Path | str,
+    share: float = 0.1,
+    seed: int = 0,
+    *,
+    folder: Path | str,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Split:
     """Write `folder/NAME.train.jsonl` and `folder/NAME.validation.jsonl`; `share` of the rows goes into the latter.
 
-    Rows with the same input stay on one side, so none leaks. In a classification each class gives its share, at least
-    one row where it has two inputs. The same file, share and seed give the same split. DatasetError for a bad
-    dataset or one with fewer than two inputs, ConfigError for a share outside 0 to 0.5.
+    Rows with the same input, or nearly the same, stay on one side, so none leaks. In a classification each class gives
+    its share, at least one row where it has two inputs. The same file, share and seed give the same split. DatasetError
+    for a bad dataset or one with fewer than two inputs, ConfigError for a share outside 0 to 0.5.
     """
     path, folder = Path(path), Path(folder)
     if not 0 < share <= 0.5:
         raise ConfigError(f"a share of {share} cannot be held out; give one above 0, at most 0.5 (0.1 to 0.2 is usual)")
-    rows, stratified = _read(path, format)
-    groups: dict[str, dict[int, list[_Row]]] = {}
-    for row in rows:
-        groups.setdefault(row.label, {}).setdefault(row.group, []).append(row)
-    held_out: set[int] = set()
-    for label in sorted(groups):
-        held_out |= _draw(groups[label], share, seed)
-    sides = [row.group in held_out for row in rows]
-    if not any(sides) or all(sides):
+    name = format or detect(path, columns).format
+    with tempfile.TemporaryDirectory(prefix="tuneport-split-") as temporary:
+        found = gather(path, name, columns=columns, vocabulary=Vocabulary(), folder=Path(temporary), judged=False)
+        found.schema.raise_if_any()
+        stratified = found.task.name == "classification"
+        held_out = _held_out(
+            Columns(Path(temporary)), partial(examples_at, path, name, columns), share, seed, stratified
+        )
+    if not held_out or len(held_out) == found.rows:
         problem = DatasetProblem(str(path), None, "", "has too few different inputs to hold any out", "add records")
         raise DatasetError(problem)
     make_folder(folder)
-    train, validation = folder / f"{path.stem}.train.jsonl", folder / f"{path.stem}.validation.jsonl"
-    for side, output in ((False, train), (True, validation)):
-        with aside(folder) as (file, temporary):
-            file.writelines(row.raw + b"\n" for row, out in zip(rows, sides, strict=True) if out is side)
-            publish(file, temporary, output)
-    return Split(train, validation, sides.count(False), sides.count(True), stratified)
+    stem = path.name.replace("#", "-").split(".")[0] or "data"
+    train, validation = folder / f"{stem}.train.jsonl", folder / f"{stem}.validation.jsonl"
+    with ExitStack() as stack:
+        files = [stack.enter_context(aside(folder)) for _ in range(2)]
+        for line, raw in rows(path, columns):
+            row = msgspec.json.format(raw, indent=-1) if b"\n" in raw else raw
+            files[line in held_out][0].write(row + b"\n")
+        publish(*files[0], train)
+        publish(*files[1], validation)
+    return Split(train, validation, found.rows - len(held_out), len(held_out), stratified)
 
 
-def _read(path: Path, format: str | None) -> tuple[list[_Row], bool]:
-    rows: list[_Row] = []
-    problems, task = ProblemTally(), TaskGuess()
-    for found in scan(path, format):
-        if not problems.accept(found.problems) or found.record is None:
-            continue
-        context, answer = split_answer(found.record)
-        output = written_out(answer)
-        task.add(output)
-        raw = msgspec.json.format(found.raw, indent=-1) if b"\n" in found.raw else found.raw
-        rows.append(_Row(raw, key_of(written_out(context, system=False)), normalised(output)))
-    problems.end()
-    stratified = task.name == "classification"
-    if stratified:
-        labels: dict[int, str] = {}
-        for row in rows:  # an input with two labels counts once, so that it stays on one side
-            row.label = labels.setdefault(row.group, row.label)
-    else:
-        for row in rows:
-            row.label = ""
-    return rows, stratified
+def _held_out(columns: Columns, lookup: Lookup, share: float, seed: int, stratified: bool) -> set[int]:
+    groups = _groups(columns, lookup)
+    labels = columns.key("answer") if stratified else np.zeros(len(columns), np.uint64)
+    # A group's number is the index of its first row, whose label is the group's: it stays on one side.
+    numbers, sizes = np.unique(groups, return_counts=True)
+    names = columns.key("question")[numbers]
+    drawn: set[int] = set()
+    for label in np.unique(labels[numbers]):
+        members = labels[numbers] == label
+        drawn |= _draw(names[members].tolist(), numbers[members].tolist(), sizes[members].tolist(), share, seed)
+    chosen = np.isin(groups, np.fromiter(drawn, np.int64, len(drawn)))
+    return set(columns.lines[chosen].tolist())
 
 
-def _draw(groups: dict[int, list[_Row]], share: float, seed: int) -> set[int]:
-    """Groups of inputs, in an order that the seed decides, until their rows make up the share."""
-    if len(groups) < 2:
+def _groups(columns: Columns, lookup: Lookup) -> Indexes:
+    """For each row the index of the first row whose input is the same, or nearly, directly or through others."""
+    lines, count = columns.lines, len(columns)
+    keys = columns.key("question")
+    keys = np.where(keys == 0, columns.key("record"), keys)  # without an input, the whole record counts
+    order = np.lexsort((lines, keys))
+    starts = np.concatenate(([True], keys[order][1:] != keys[order][:-1]))
+    group = np.empty(count, np.int64)
+    group[order] = order[np.flatnonzero(starts)[np.cumsum(starts) - 1]]
+    by_line = np.argsort(lines)
+    pairs = candidates(columns.bands("input"), lines)
+    pairs = pairs[group[pairs[:, 0]] != group[pairs[:, 1]]]
+    near = [each[:2] for each in compared(pairs, "input", columns, lookup, input_text, per_row=ROWS_BESIDE)]
+    pairs = by_line[np.searchsorted(lines, np.array(near, np.int64).reshape(-1, 2), sorter=by_line)]
+    root = np.arange(count)
+
+    def find(index: int) -> int:
+        while root[index] != index:
+            root[index] = root[root[index]]
+            index = int(root[index])
+        return index
+
+    for one, other in group[pairs].tolist():
+        one, other = find(one), find(other)
+        if one != other:
+            first, second = (one, other) if lines[one] < lines[other] else (other, one)
+            root[second] = first
+    joined = np.unique(group[pairs])
+    for index in joined.tolist():
+        root[index] = find(index)
+    return root[group]
+
+
+def _draw(names: list[int], numbers: list[int], sizes: list[int], share: float, seed: int) -> set[int]:
+    """Groups, in an order that the seed and their inputs decide, until their rows make up the share."""
+    if len(numbers) < 2:
         return set()
-    wanted = max(1, round(share * sum(len(rows) for rows in groups.values())))
-    order = sorted(groups, key=lambda group: blake2b(f"{seed}:{group}".encode(), digest_size=8).digest())
+    wanted = max(1, round(share * sum(sizes)))
+    order = [blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in names]
     drawn: set[int] = set()
     taken = 0
-    for group in order:
-        size = len(groups[group])
-        if taken and taken + size > wanted or len(drawn) == len(groups) - 1:
+    for _, number, size in sorted(zip(order, numbers, sizes, strict=True)):
+        if taken and taken + size > wanted or len(drawn) == len(numbers) - 1:
             continue
-        drawn.add(group)
+        drawn.add(number)
         taken += size
         if taken >= wanted:
             break

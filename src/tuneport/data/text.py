@@ -39,6 +39,15 @@ def written_out(messages: list[Message], *, system: bool = True) -> str:
     return "\n".join(pieces)
 
 
+def prompt_and_input(messages: list[Message]) -> tuple[str, str]:
+    """The system prompts, and everything else, written out."""
+    system: list[Message] = []
+    rest: list[Message] = []
+    for message in messages:
+        (system if message.role in ("system", "developer") else rest).append(message)
+    return written_out(system), written_out(rest)
+
+
 def normalised(text: str) -> str:
     """Case, width, kind and amount of space do not matter."""
     if not text.isascii():
@@ -48,5 +57,10 @@ def normalised(text: str) -> str:
 
 def key_of(*texts: str) -> int:
     """64 bits that stand for the texts, normalised."""
-    joined = "\x1f".join([normalised(text) for text in texts])
+    return key_of_normalised(*[normalised(text) for text in texts])
+
+
+def key_of_normalised(*texts: str) -> int:
+    """The same for texts that are normalised already."""
+    joined = "\x1f".join(texts)
     return int.from_bytes(blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")

@@ -1,12 +1,57 @@
-"""A base model's tokenizer and limits, for all who render records with it: training and preview."""
+"""A base model's tokenizer and limits, for all who render records with it: training, preview and the checks."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuneport.data.records import Preference, Record
 from tuneport.data.rendering import Renderer
-from tuneport.errors import ConfigError
+from tuneport.data.tokens import LengthCounter, TokenCounter
+from tuneport.errors import ConfigError, DatasetError, UnsupportedError
+
+
+class RenderedCounter(LengthCounter):
+    """Counts what a base model is trained on, rendered as the trainer does it; of a pair, the prompt once with the
+    longer answer. A record that cannot be rendered counts as nothing, and the counts say so."""
+
+    def __init__(self, folder: Path, name: str, *, context: int | None = None) -> None:
+        super().__init__(name, context=context)
+        self._folder = folder
+        self._renderer: Renderer | None = None
+
+    def add(self, line: int, record: Record) -> None:
+        if self._renderer is None:
+            self._renderer = Renderer(load_tokenizer(self._folder))
+        length = 0
+        try:
+            if isinstance(record, Preference):
+                [pair] = self._renderer.render_preferences([(line, record)])
+                length = len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids))
+            else:
+                length = len(self._renderer.render(record).input_ids)
+        except (DatasetError, UnsupportedError) as error:
+            self.reason = self.reason or f"what cannot be rendered is not counted: {error}"
+        self.lengths.append(length)
+        self.lines.append(line)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What tokens are counted with: an encoding of OpenAI's by `name`, or the tokenizer of a base model in `folder`.
+
+    `context` is the tokens of one example that the model trains on, where that is known.
+    """
+
+    name: str = "o200k_base"
+    folder: Path | None = None
+    context: int | None = None
+
+    def counter(self) -> LengthCounter:
+        if self.folder is None:
+            return TokenCounter(self.name, context=self.context)
+        return RenderedCounter(self.folder, self.name, context=self.context)
 
 
 def training_renderer(folder: Path, max_length: int | None) -> Renderer:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
+from tuneport.data.containers.hub import hub_name
 from tuneport.data.prepare import prepare
 from tuneport.errors import ConfigError, ProviderError, UnsupportedError
 from tuneport.jobs.planning import Plan, plan
@@ -84,8 +86,8 @@ class Workspace:
             _refuse_personal_data(spec, data, choice.backend)
         spec = spec.model_copy(
             update={
-                "dataset": spec.dataset.absolute(),
-                "validation": None if spec.validation is None else spec.validation.absolute(),
+                "dataset": _absolute(spec.dataset),
+                "validation": None if spec.validation is None else _absolute(spec.validation),
             }
         )
         return self.store.add_job(spec, data, backend=choice.backend, model=choice.model, quote=choice.quote)
@@ -198,6 +200,10 @@ def _locate_base_model(model: str, settings: Settings, backend: str | None) -> t
     return name, resolve_model(model, name, manifest_of(name, settings), load_models(), settings.aliases(model))
 
 
+def _absolute(path: Path) -> Path:
+    return path if hub_name(path) is not None else path.absolute()
+
+
 def _refuse_personal_data(spec: TuneSpec, data: PreparedData, backend: str) -> None:
     """Look at the very files that would be uploaded."""
     from tuneport.data.checks.personal import scan
@@ -210,8 +216,8 @@ def _refuse_personal_data(spec: TuneSpec, data: PreparedData, backend: str) -> N
             first = found.matches[0]
             raise ConfigError(
                 f"{source} holds what looks like personal data ({found.count} places; {first.kind} in record "
-                f"{first.line}) and {backend} is a third party; `tuneport check` shows them, --allow-personal-data "
-                "uploads them anyway"
+                f"{first.line}) and {backend} is a third party; `tuneport check` shows them, `tuneport clean "
+                "--redact` replaces them, --allow-personal-data uploads them anyway"
             )
 
 

@@ -71,7 +71,8 @@ def data(
                 "data", f"{manifest.title} takes files of up to {most.value:,} bytes, not {dataset.bytes:,}; split it"
             )
         )
-    context = model.context_for(spec.method)
+    # The local trainer cuts a longer example and names it; elsewhere that would happen out of sight, for money.
+    context = model.context_for(spec.method) if manifest.third_party else None
     if context is not None and tokens.longest is not None and tokens.longest > context:
         about = "about " if tokens.approximate else ""
         found.append(

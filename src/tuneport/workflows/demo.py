@@ -93,13 +93,20 @@ def dataset(part: str) -> Path:
     raise ConfigError(f"the demo's data is missing: neither {installed} nor {checkout} is there; reinstall tuneport")
 
 
-def demo(workspace: Workspace, *, seed: int, on_change: Callable[[JobRow], None] = lambda row: None) -> Iterator[Stage]:
+def demo(
+    workspace: Workspace,
+    *,
+    seed: int,
+    test: Path | None = None,
+    on_change: Callable[[JobRow], None] = lambda row: None,
+) -> Iterator[Stage]:
     """Run the journey on the local backend; `on_change` gets the job's row while it trains.
 
+    `test` replaces the bundled held-out rows: any of the same intents, in the format of the training rows.
     Raises JobFailedError where training fails; everything else that can go wrong raises before it starts.
     """
     started = time.monotonic()
-    train, test = dataset("train"), dataset("test")
+    train, test = dataset("train"), test or dataset("test")
     yield Checked(check(train, validation=test))
     yield Compared(compare(train, models=[MODEL], settings=workspace.settings))
 

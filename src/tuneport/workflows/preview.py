@@ -8,23 +8,22 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from tuneport.backends import backend_names, manifest_of
 from tuneport.backends.local_request import model_name_or_path, require_libraries
 from tuneport.base_models import locate_tokenizer
-from tuneport.data.convert import LossTally, ProblemTally, write_row
+from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Format, Lost
 from tuneport.data.prepare import method_of, strip
-from tuneport.data.reading import detect, scan
+from tuneport.data.reading import ProblemTally, detect, scan
 from tuneport.data.records import Record
 from tuneport.data.rendering import IGNORED, Rendered, RenderedPreference, Renderer
 from tuneport.data.tokenizer import training_renderer
 from tuneport.data.tokens import TokenCounter
-from tuneport.errors import ConfigError, ConversionLoss, ModelNotOfferedError
+from tuneport.errors import ConfigError, ConversionLoss
 from tuneport.jobs.planning import DEFAULT_ENCODING, OTHER_VOCABULARY
-from tuneport.manifests import Manifest, load_models, resolve_model
 from tuneport.settings import Settings
 from tuneport.types import Method
+from tuneport.workflows.target import Target, find_target
 
 RENDERED_RECORDS = 2_000
 """So many are rendered for a local model's totals: a second or two, and enough for a share of trained tokens."""
@@ -105,12 +104,6 @@ class _Converted:
     lost: list[Lost]
 
 
-@dataclass(frozen=True)
-class _Where:
-    manifest: Manifest
-    model: str
-
-
 def preview(
     dataset: Path | str,
     *,
@@ -128,7 +121,7 @@ def preview(
     UnsupportedError, ModelNotOfferedError, ConfigError. Losses of the conversion are shown instead of raised.
     """
     settings, path = settings or Settings.load(), Path(dataset)
-    where = _where(model, backend, settings)
+    where = find_target(model, backend, settings)
     source = format or detect(path).format
     method = method_of(path, source)
     target = load_format("openai-preference" if method is Method.DPO else where.manifest.data_format)
@@ -279,7 +272,7 @@ def _uploaded(
     )
 
 
-def _counter(where: _Where, method: Method, max_length: int | None) -> TokenCounter:
+def _counter(where: Target, method: Method, max_length: int | None) -> TokenCounter:
     offered = where.manifest.offered(where.model)
     limits = [max_length, offered.context_for(method.value) if offered else None]
     context = min((limit for limit in limits if limit is not None), default=None)
@@ -300,19 +293,6 @@ def _converted(
             losses.add(found.line, lost)
         yield _Converted(found.line, found.record, row, lost)
     problems.end()
-
-
-def _where(model: str, backend: str | None, settings: Settings) -> _Where:
-    """The backend that was named, by whatever means; else this machine, or the first backend that has the model."""
-    named = backend or settings.backend
-    refused: ModelNotOfferedError | None = None
-    for name in [named] if named else sorted(backend_names(settings), key=lambda name: name != "local"):
-        manifest = manifest_of(name, settings)
-        try:
-            return _Where(manifest, resolve_model(model, name, manifest, load_models(), settings.aliases(model)))
-        except ModelNotOfferedError as error:
-            refused = refused or error
-    raise refused or ConfigError("there is no backend to preview for; name one with --backend")
 
 
 def _words(lost: Lost) -> str:

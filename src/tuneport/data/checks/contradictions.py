@@ -1,43 +1,148 @@
-"""The same input with different answers."""
+"""The same input, or nearly the same, with different answers."""
 
 from __future__ import annotations
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Example, Finding, Verdict, excerpt
-from tuneport.data.checks.task import TaskGuess
-from tuneport.data.text import key_of
+import re
+from difflib import SequenceMatcher
+
+import numpy as np
+
+from tuneport.data.checks.alike import MOST_COMPARED, Lookup, repeated
+from tuneport.data.checks.columns import Columns, tools_of
+from tuneport.data.checks.finding import MAX_EVIDENCE, Example, Finding, Verdict, excerpt, records
+from tuneport.data.checks.hits import Hits
+from tuneport.data.checks.sketch import agreement, candidates, similarity, word_pairs
+from tuneport.data.text import normalised
+
+ALIKE = 0.35
+"""Estimated similarity of two inputs from which on they are looked at: one word of six changed, in pairs of words."""
+MOST_WORDS_CHANGED = 4
+SAME_INPUT = 0.8
+OTHER_ANSWER = 0.4  # similarity of two answers, below which they are not the same thing in other words
+TYPO = 0.7  # similarity of two spellings of a word, by difflib's ratio
+
+# Words that may come, go or change without the meaning of a request changing. No negations, no numbers.
+_WEIGHTLESS = frozenset(
+    "a an the this that please kindly could can would will you me my i to for of in on at is are do does just "
+    "now so and hi hello hey thanks thank dear um well ok okay also really very actually pls plz el la los las "
+    "un una por favor hola gracias der die das ein eine bitte hallo danke mal le les une des s'il vous plaît "
+    "bonjour merci".split()
+)
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
+_NAME = re.compile(r"(?<=[\w,;] )[A-Z]\w+(?:['’]\w+)*")  # a capital within a sentence
 
 
 class Contradictions:
-    """Inputs count as the same with case and space aside, their system prompt included."""
+    """Inputs are the same with case and space aside, where system prompt and tools are the same, too.
 
-    def __init__(self, task: TaskGuess) -> None:
-        self._task = task
-        self._first: dict[int, tuple[int, int, str]] = {}
-        self._found: list[Evidence] = []
-        self._inputs: set[int] = set()
-        self._count = 0
+    They are nearly the same if they differ by typing errors and words without weight alone, or if they are SAME_INPUT
+    alike, differ in no number and no name, and their answers have little in common. The latter is no sign where
+    `templated` inputs share most of their words by design.
+    """
 
-    def add(self, example: Example) -> None:
-        if not example.question.strip():
-            return
-        key, answer = key_of(example.context), key_of(example.answer)
-        first = self._first.setdefault(key, (answer, example.line, example.answer[:400]))
-        if first[0] == answer:
-            return
-        self._count += 1
-        self._inputs.add(key)
-        if len(self._found) < MAX_EVIDENCE:
-            answers = f"{excerpt(first[2], 80)!r} and {excerpt(example.answer, 80)!r}"
-            text = f"{excerpt(example.question, 80)!r} is answered {answers}"
-            self._found.append(Evidence((first[1], example.line), text))
+    def __init__(self, columns: Columns, lookup: Lookup, task: str, *, templated: bool) -> None:
+        self.hits = Hits()
+        self._task, self._templated = task, templated
+        self._inputs = 0
+        if len(columns):
+            self._exact(columns, lookup)
+            self._near(columns, lookup)
+
+    def _exact(self, columns: Columns, lookup: Lookup) -> None:
+        context, answers, lines = columns.key("context"), columns.key("answer"), columns.lines
+        again, first = repeated(context, lines)
+        differ = answers[again] != answers[first]
+        again, first = again[differ], first[differ]
+        order = np.argsort(lines[again])
+        again, first = again[order], first[order]
+        self._inputs = len(np.unique(first))
+        wanted = np.concatenate((again[:MAX_EVIDENCE], first[:MAX_EVIDENCE]))
+        shown = {each.line: each for each in lookup(lines[wanted].tolist())}
+        for index, original in zip(again.tolist(), first.tolist(), strict=True):
+            line, beside = int(lines[index]), int(lines[original])
+            both = line in shown and beside in shown
+            self.hits.add("exact", line, _side_by_side(shown[beside], shown[line]) if both else "", beside=(beside,))
+
+    def _near(self, columns: Columns, lookup: Lookup) -> None:
+        context, answers, lines = columns.key("context"), columns.key("answer"), columns.lines
+        pairs = candidates(columns.bands("input"), lines)
+        one, other = pairs.T
+        pairs = pairs[(context[one] != context[other]) & (answers[one] != answers[other])]
+        pairs = pairs[agreement(columns.bands("input"), pairs) >= ALIKE]
+        pairs = lines[pairs[np.argsort(lines[pairs[:, 1]], kind="stable")[:MOST_COMPARED]]]
+        shown = {each.line: each for each in lookup(np.unique(pairs).tolist())}
+        flagged: set[int] = set()
+        for beside, line in pairs.tolist():
+            if line in flagged or line not in shown or beside not in shown:
+                continue
+            first, again = shown[beside], shown[line]
+            if first.system != again.system or tools_of(first) != tools_of(again) or not _differ(first, again):
+                continue
+            if same_request(first.question, again.question) or (not self._templated and _reworded(first, again)):
+                flagged.add(line)
+                self.hits.add("near", line, _side_by_side(first, again), beside=(beside,))
 
     def finding(self) -> Finding:
-        if not self._count:
+        exact, near = self.hits.count("exact"), self.hits.count("near")
+        if not exact and not near:
             return Finding("contradictions", Verdict.PASS, "no input has two different answers")
-        inputs = len(self._inputs)
-        message = f"{inputs:,} input{'s' if inputs != 1 else ''} with different answers"
+        parts = [f"{self._inputs:,} input{'s' if self._inputs != 1 else ''} with different answers"] if exact else []
+        if near:
+            parts.append(f"{records(near)} with nearly the input of another and a different answer")
         # Two good answers to an open question are variety; two labels for one text are a mistake.
-        verdict = Verdict.FAIL if self._task.name in ("classification", "extraction") else Verdict.WARN
-        return Finding(
-            "contradictions", verdict, message, tuple(self._found), "keep the right answer of each", self._count
-        )
+        verdict = Verdict.FAIL if self._task in ("classification", "extraction") else Verdict.WARN
+        evidence = (*self.hits.evidence("exact"), *self.hits.evidence("near"))[:MAX_EVIDENCE]
+        details = {"exact": exact, "near": near}
+        fix = "keep the right answer of each"
+        return Finding("contradictions", verdict, ", ".join(parts), evidence, fix, exact + near, details)
+
+
+def same_request(one: str, other: str) -> bool:
+    """Whether two inputs differ by typing errors and words without weight alone."""
+    first, second = _WORD.findall(normalised(one)), _WORD.findall(normalised(other))
+    if len({*first} ^ {*second}) > 2 * MOST_WORDS_CHANGED or abs(len(first) - len(second)) > MOST_WORDS_CHANGED:
+        return False
+    changed = 0
+    for kind, begin, end, other_begin, other_end in SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
+        if kind == "equal":
+            continue
+        gone = [word for word in first[begin:end] if word not in _WEIGHTLESS]
+        come = [word for word in second[other_begin:other_end] if word not in _WEIGHTLESS]
+        changed += max(end - begin, other_end - other_begin)
+        if changed > MOST_WORDS_CHANGED or len(gone) != len(come):
+            return False
+        if not all(_misspelt(before, after) for before, after in zip(gone, come, strict=True)):
+            return False
+    return True
+
+
+def _reworded(one: Example, other: Example) -> bool:
+    if similarity(word_pairs(normalised(one.question)), word_pairs(normalised(other.question))) < SAME_INPUT:
+        return False
+    first, second = {*_WORD.findall(one.question)}, {*_WORD.findall(other.question)}
+    gone, come = first - second, second - first
+    gone, come = (
+        {word for word in side if not any(_misspelt(word.casefold(), each.casefold()) for each in rest)}
+        for side, rest in ((gone, come), (come, gone))
+    )
+    named = {*_NAME.findall(one.question), *_NAME.findall(other.question)}
+    if any(word in named or any(map(str.isdigit, word)) for word in gone | come):
+        return False
+    return similarity(word_pairs(normalised(one.answer)), word_pairs(normalised(other.answer))) < OTHER_ANSWER
+
+
+def _misspelt(one: str, other: str) -> bool:
+    if min(len(one), len(other)) < 4 or abs(len(one) - len(other)) > 2:
+        return False
+    if any(character.isdigit() for character in one + other):
+        return False
+    return SequenceMatcher(None, one, other, autojunk=False).ratio() >= TYPO
+
+
+def _differ(one: Example, other: Example) -> bool:
+    return normalised(one.answer).strip(" .!") != normalised(other.answer).strip(" .!")
+
+
+def _side_by_side(one: Example, other: Example) -> str:
+    answers = f"{excerpt(one.answer, 80)!r} and {excerpt(other.answer, 80)!r}"
+    return f"{excerpt(one.question, 80)!r} is answered {answers}"

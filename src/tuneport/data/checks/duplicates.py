@@ -2,56 +2,62 @@
 
 from __future__ import annotations
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Example, Finding, Verdict, excerpt, records
-from tuneport.data.checks.sketch import SIMILAR, SketchIndex, sketch
-from tuneport.data.records import Preference, Record
-from tuneport.data.text import key_of, written_out
+import numpy as np
+import numpy.typing as npt
+
+from tuneport.data.checks.alike import ROWS_BESIDE, Lookup, compared, repeated, whole_text
+from tuneport.data.checks.columns import Columns
+from tuneport.data.checks.finding import MAX_EVIDENCE, Finding, Verdict, excerpt, records
+from tuneport.data.checks.hits import Hits
+from tuneport.data.checks.sketch import SIMILAR, candidates
 
 MAX_SHARE = 0.02  # of duplicates; above it, training repeats itself enough to matter
 
 
-def _rest(record: Record) -> str:
-    """What tells records apart besides the conversation: the tools at hand, and the rejected answer."""
-    names = " ".join(tool.name for tool in record.tools)
-    return f"{names}\n{written_out(record.rejected)}" if isinstance(record, Preference) else names
-
-
 class Duplicates:
-    """Exact ones with case and space aside; near ones by the share of word pairs that two records have in common."""
+    """Exact ones with case and space aside; near ones by the share of word pairs that two records have in common.
 
-    def __init__(self) -> None:
-        self._first: dict[int, int] = {}
-        self._near = SketchIndex()
-        self._exact_count = self._near_count = self._rows = 0
-        self._exact: list[Evidence] = []
-        self._alike: list[Evidence] = []
+    In a crowd of like records, all but the first in the file are flagged.
+    """
 
-    def add(self, example: Example) -> None:
-        self._rows += 1
-        first = self._first.setdefault(key_of(example.context, example.answer, _rest(example.record)), example.line)
-        if first != example.line:
-            self._exact_count += 1
-            if len(self._exact) < MAX_EVIDENCE:
-                self._exact.append(Evidence((first, example.line), f"the same: {excerpt(example.question)}"))
+    def __init__(self, columns: Columns, lookup: Lookup) -> None:
+        self.hits = Hits()
+        self._rows = len(columns)
+        if not len(columns):
             return
-        drawn = sketch(f"{example.question}\n{example.answer}")
-        other = self._near.nearest(drawn)
-        self._near.add(example.line, drawn)
-        if other is not None:
-            self._near_count += 1
-            if len(self._alike) < MAX_EVIDENCE:
-                text = f"{other.similarity:.0%} alike: {excerpt(example.question)}"
-                self._alike.append(Evidence((other.line, example.line), text))
+        exact = self._exact(columns, lookup)
+        self._near(columns, lookup, exact)
+
+    def _exact(self, columns: Columns, lookup: Lookup) -> npt.NDArray[np.bool_]:
+        again, first = repeated(columns.key("record"), columns.lines)
+        lines = columns.lines
+        order = np.argsort(lines[again])
+        again, first = again[order], first[order]
+        shown = {each.line: each for each in lookup(lines[again[:MAX_EVIDENCE]].tolist())}
+        for index, original in zip(again, first, strict=True):
+            line = int(lines[index])
+            text = f"the same: {excerpt(shown[line].question or shown[line].answer)}" if line in shown else ""
+            self.hits.add("exact", line, text, beside=(int(lines[original]),))
+        flagged = np.zeros(len(lines), bool)
+        flagged[again] = True
+        return flagged
+
+    def _near(self, columns: Columns, lookup: Lookup, exact: npt.NDArray[np.bool_]) -> None:
+        pairs = candidates(columns.bands("whole"), columns.lines)
+        pairs = pairs[~exact[pairs].any(axis=1)]
+        for line, beside, alike, example in compared(pairs, "whole", columns, lookup, whole_text, per_row=ROWS_BESIDE):
+            text = f"{alike:.0%} alike" + (f": {excerpt(example.question or example.answer)}" if example else "")
+            self.hits.add("near", line, text, beside=(beside,))
 
     def finding(self) -> Finding:
-        count = self._exact_count + self._near_count
-        details = {"exact": self._exact_count, "near": self._near_count, "similarity": SIMILAR}
-        if not count:
+        exact, near = self.hits.count("exact"), self.hits.count("near")
+        details = {"exact": exact, "near": near, "similarity": SIMILAR}
+        if not exact and not near:
             return Finding("duplicates", Verdict.PASS, "no record is there twice, or nearly", details=details)
-        message = f"{records(self._exact_count)} repeated, {self._near_count:,} nearly (at least {SIMILAR:.0%} alike)"
-        evidence = (*self._exact[: MAX_EVIDENCE // 2], *self._alike)[:MAX_EVIDENCE]
-        if not self._alike:
-            evidence = tuple(self._exact)
-        many = self._exact_count > 0 or self._near_count > MAX_SHARE * self._rows
+        message = f"{records(exact)} repeated, {near:,} nearly (at least {SIMILAR:.0%} alike)"
+        half = MAX_EVIDENCE // 2 if exact and near else MAX_EVIDENCE
+        evidence = (*self.hits.evidence("exact", most=half), *self.hits.evidence("near", most=half))
+        many = exact > 0 or near > MAX_SHARE * self._rows
         fix = "keep one of each; repeats count double in training and leak into a hold-out"
-        return Finding("duplicates", Verdict.WARN if many else Verdict.PASS, message, evidence, fix, count, details)
+        verdict = Verdict.WARN if many else Verdict.PASS
+        return Finding("duplicates", verdict, message, evidence, fix, exact + near, details)

@@ -28,7 +28,7 @@ def enough(guess: TaskGuess, task: str | None) -> Finding:
     name = task or guess.name
     minimum, good, excellent = NEEDED[name]
     reached = "minimum" if guess.rows < good else "good" if guess.rows < excellent else "excellent"
-    source = "given" if task else "guessed"
+    source = "given" if task else f"guessed, because {guess.reason}"
     details = {"task": name, "minimum": minimum, "good": good, "excellent": excellent}
     what = f"{records(guess.rows)} for {NAMES[name]} ({source})"
     if guess.rows < minimum:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
 from tuneport.data.records import Record
+from tuneport.data.text import prompt_and_input, split_answer, written_out
 
 MAX_EVIDENCE = 10
 EXCERPT = 120  # characters
@@ -49,13 +51,23 @@ class Finding:
 
 @dataclass(slots=True)
 class Example:
-    """One record as the checks look at it. `context` has the system prompts, `question` has not; both are text."""
+    """One record as the checks look at it: its system prompts, all else up to the last answer, and that, as text."""
 
     line: int
     record: Record
-    context: str
+    system: str
     question: str
     answer: str
+
+    @classmethod
+    def of(cls, line: int, record: Record) -> Example:
+        before, answer = split_answer(record)
+        system, question = prompt_and_input(before)
+        return cls(line, record, system, question, written_out(answer))
+
+    @property
+    def context(self) -> str:
+        return f"{self.system}\n{self.question}" if self.system else self.question
 
 
 class Check(Protocol):
@@ -71,6 +83,9 @@ class Check(Protocol):
         """What the parent needs: it can be pickled, and its size does not grow with the rows but by their lines."""
 
     def merge(self, state: Any) -> None: ...
+
+    def lines(self) -> Mapping[str, Sequence[int]]:
+        """All flagged lines in order, by kind."""
 
     def finding(self) -> Finding: ...
 

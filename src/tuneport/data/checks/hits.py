@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Any
 
 from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence
 
@@ -18,14 +19,17 @@ class Hits:
 
     def __init__(self) -> None:
         self.lines: dict[str, array[int]] = defaultdict(lambda: array("I"))
+        self.beside: dict[str, array[int]] = defaultdict(lambda: array("I"))
+        """Of each flagged line the first other line that belongs to it, 0 for none; as long as `lines`."""
         self._first: dict[str, list[tuple[int, tuple[int, ...], str]]] = defaultdict(list)
 
     def __bool__(self) -> bool:
         return any(self.lines.values())
 
-    def add(self, kind: str, line: int, text: str, *, beside: Iterable[int] = ()) -> None:
+    def add(self, kind: str, line: int, text: str, *, beside: Sequence[int] = ()) -> None:
         """Flag a record once for `kind`. `text` says what is to be seen, `beside` on which other lines."""
         self.lines[kind].append(line)
+        self.beside[kind].append(beside[0] if beside else 0)
         first = self._first[kind]
         entry = (-line, (*beside, line), text)
         if len(first) < MAX_EVIDENCE:
@@ -36,9 +40,14 @@ class Hits:
     def merge(self, other: Hits) -> None:
         for kind, lines in other.lines.items():
             self.lines[kind].extend(lines)
+            self.beside[kind].extend(other.beside[kind])
         for kind, entries in other._first.items():
             self._first[kind] = heapq.nlargest(MAX_EVIDENCE, [*self._first[kind], *entries])
             heapq.heapify(self._first[kind])
+
+    def flagged(self) -> dict[str, list[int]]:
+        """All flagged lines in order, by kind."""
+        return {kind: sorted(lines) for kind, lines in self.lines.items() if lines}
 
     def count(self, *kinds: str) -> int:
         """How many records are flagged for any of the kinds; all kinds if none is named."""
@@ -51,12 +60,12 @@ class Hits:
         entries.sort(key=lambda entry: (-entry[0], entry[2]))
         return tuple(Evidence(lines, text) for _, lines, text in entries[:most])
 
-    def __getstate__(self) -> tuple[dict[str, array[int]], dict[str, list[tuple[int, tuple[int, ...], str]]]]:
-        return dict(self.lines), dict(self._first)
+    def __getstate__(self) -> tuple[dict[str, Any], ...]:
+        return dict(self.lines), dict(self.beside), dict(self._first)
 
-    def __setstate__(
-        self, state: tuple[dict[str, array[int]], dict[str, list[tuple[int, tuple[int, ...], str]]]]
-    ) -> None:
+    def __setstate__(self, state: tuple[dict[str, Any], ...]) -> None:
         self.__init__()  # type: ignore[misc]
-        self.lines.update(state[0])
-        self._first.update(state[1])
+        lines, beside, first = state
+        self.lines.update(lines)
+        self.beside.update(beside)
+        self._first.update(first)

@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Finding, Verdict, records
-from tuneport.data.tokens import TokenCounter
+import math
+
+import numpy as np
+
+from tuneport.data.checks.finding import Finding, Verdict, records
+from tuneport.data.checks.hits import Hits
+from tuneport.data.tokens import LengthCounter, TokenCounts
+
+BARS = 24  # of the histogram, at most
 
 
-def lengths(counter: TokenCounter) -> Finding:
-    counts = counter.counts()
-    if not counts.rows:
-        return Finding("lengths", Verdict.PASS, "there are no records to count")
-    ordered = sorted(counter.lengths)
-    median, ninety_fifth = ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, len(ordered) * 95 // 100)]
-    about = "about " if counts.approximate else ""
-    message = (
-        f"{about}{sum(ordered):,} tokens ({counts.encoding}); median {median:,}, 95 % up to {ninety_fifth:,}, "
-        f"longest {counts.longest:,} on line {counts.longest_line}"
-    )
-    details = {"shortest": ordered[0], "median": median, "p95": ninety_fifth, **counts.as_dict()}
-    if not counts.over_context or counts.context is None:
-        return Finding("lengths", Verdict.PASS, message, details=details)
-    evidence = tuple(
-        Evidence((line,), f"{length:,} tokens, of which the last {length - counts.context:,} would be cut off")
-        for line, length in zip(counter.lines, counter.lengths, strict=True)
-        if length > counts.context
-    )
-    message += f"; {records(counts.over_context)} over the context of {counts.context:,}"
-    fix = "shorten or split them, or choose a model with a longer context"
-    return Finding("lengths", Verdict.FAIL, message, evidence[:MAX_EVIDENCE], fix, counts.over_context, details)
+class Lengths:
+    def __init__(self, counter: LengthCounter) -> None:
+        self.hits = Hits()
+        self._counts = counts = counter.counts()
+        self._lengths = np.frombuffer(counter.lengths, np.uintc) if counts.rows else np.empty(0, np.uintc)
+        if counts.context is not None and counts.over_context:
+            lines = np.frombuffer(counter.lines, np.uintc)
+            over = np.flatnonzero(self._lengths > counts.context)
+            for index in over[np.argsort(lines[over])].tolist():
+                length = int(self._lengths[index])
+                text = f"{length:,} tokens, of which the last {length - counts.context:,} would be cut off"
+                self.hits.add("over", int(lines[index]), text)
+
+    def finding(self) -> Finding:
+        counts = self._counts
+        if not counts.rows:
+            return Finding("lengths", Verdict.PASS, "there are no records to count")
+        shortest, median, ninety_fifth = (
+            np.quantile(self._lengths, (0, 0.5, 0.95), method="higher").astype(int).tolist()
+        )
+        about = "about " if counts.approximate else ""
+        message = (
+            f"{about}{int(self._lengths.sum(dtype=np.int64)):,} tokens ({counts.encoding}); median {median:,}, "
+            f"95 % up to {ninety_fifth:,}, longest {counts.longest:,} on line {counts.longest_line}"
+        )
+        details = {"shortest": shortest, "median": median, "p95": ninety_fifth, **_histogram(self._lengths, counts)}
+        if not self.hits:
+            return Finding("lengths", Verdict.PASS, message, details=details)
+        message += f"; {records(counts.over_context)} over the context of {counts.context:,}"
+        fix = "shorten or split them, or choose a model with a longer context"
+        return Finding("lengths", Verdict.FAIL, message, self.hits.evidence(), fix, counts.over_context, details)
+
+
+def _histogram(lengths: np.typing.NDArray[np.uintc], counts: TokenCounts) -> dict[str, object]:
+    """Equal bars of a round width, up to the longest example."""
+    step = max(1, counts.longest / BARS)
+    magnitude = 10 ** math.floor(math.log10(step))
+    width = int(next(size * magnitude for size in (1, 2, 5, 10) if size * magnitude >= step))
+    rows = np.bincount((np.maximum(lengths, 1) - 1) // width)
+    bars = [{"up_to": (index + 1) * width, "rows": count} for index, count in enumerate(rows.tolist())]
+    return {"histogram": bars, **counts.as_dict()}

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.answers import Answers
+from tuneport.data.checks.alike import Lookup, repeated
 from tuneport.data.checks.classes import balance
+from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.contradictions import Contradictions
+from tuneport.data.checks.diversity import TEMPLATED
 from tuneport.data.checks.duplicates import Duplicates
 from tuneport.data.checks.enough import enough
-from tuneport.data.checks.finding import Example, Finding, Verdict
+from tuneport.data.checks.finding import Finding, Verdict
+from tuneport.data.checks.gathering import gather
 from tuneport.data.checks.holdout import HoldOut
-from tuneport.data.checks.lengths import lengths
-from tuneport.data.checks.personal import Personal
-from tuneport.data.checks.schema import schema
-from tuneport.data.checks.task import TASKS, TaskGuess
-from tuneport.data.convert import ProblemTally
+from tuneport.data.checks.lengths import Lengths
+from tuneport.data.checks.lookup import examples_at
+from tuneport.data.checks.task import TASKS
 from tuneport.data.formats import load_format
-from tuneport.data.reading import Detection, detect, scan
-from tuneport.data.records import Preference
-from tuneport.data.text import split_answer, written_out
-from tuneport.data.tokens import TokenCounter, TokenCounts
+from tuneport.data.reading import Detection, detect
+from tuneport.data.tokenizer import Vocabulary
+from tuneport.data.tokens import TokenCounts
 from tuneport.errors import ConfigError
 from tuneport.types import Method
+
+OPENAI = Vocabulary()
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """`rows` counts good and bad records; `classes` is None where the task is no classification."""
+    """`rows` counts good and bad records; `classes` is None where the task is no classification.
+
+    `flagged` has the lines of all records that a check points at, by check and kind ("duplicates.exact"), in order;
+    `beside`, of duplicates and contradictions, the earlier line that each of them is like.
+    """
 
     path: Path
     format: Detection
@@ -39,6 +48,8 @@ class CheckReport:
     findings: tuple[Finding, ...]
     classes: dict[str, int] | None
     tokens: TokenCounts
+    flagged: Mapping[str, Sequence[int]]
+    beside: Mapping[str, Sequence[int]]
 
     @property
     def ok(self) -> bool:
@@ -57,6 +68,7 @@ class CheckReport:
             "task": self.task,
             "ok": self.ok,
             "findings": [finding.as_dict() for finding in self.findings],
+            "flagged": {kind: len(lines) for kind, lines in self.flagged.items()},
             "classes": self.classes,
             "tokens": self.tokens.as_dict(),
         }
@@ -67,59 +79,80 @@ def check(
     *,
     format: str | None = None,
     validation: Path | str | None = None,
-    encoding: str = "o200k_base",
+    vocabulary: Vocabulary = OPENAI,
     task: str | None = None,
-    context: int | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> CheckReport:
-    """Judge a dataset in one pass. Bad records are a finding; the other checks look at the good ones.
+    """Judge a dataset. Bad records are a finding; the other checks look at the good ones.
 
-    `validation` is the held-out file, `task` one of `TASKS` where it is not to be guessed, `context` the tokens that
-    an example may have. DatasetError only for a file that cannot be read at all or whose format is unknown.
+    `validation` is the held-out file, `task` one of `TASKS` where it is not to be guessed, `vocabulary` what tokens are
+    counted with and how many an example may have, `columns` other names of columns (`--map`). What is remembered of each row (0.4 kB) lies in a
+    temporary folder meanwhile. DatasetError only for a file that cannot be read at all or whose format is unknown,
+    StorageError where that folder is full.
     """
     path = Path(path)
     if task is not None and task not in TASKS:
         raise ConfigError(f"the task {task!r} is not known; known tasks: {', '.join(TASKS)}")
     if format is None:
-        found_format = detect(path)
+        found_format = detect(path, columns)
     else:
         found_format = Detection(load_format(format).NAME, 1.0, "as given")
-    problems, guess, counter = ProblemTally(), TaskGuess(), TokenCounter(encoding, context=context)
-    held_out = HoldOut(path, None if validation is None else Path(validation))
-    checks: list[Any] = [Answers(), Duplicates(), Contradictions(guess), held_out, Personal()]
-    rows, pairs = 0, False
-    for found in scan(path, found_format.format):
-        rows += 1
-        problems.accept(found.problems)
-        if found.record is None:
-            continue
-        pairs = pairs or isinstance(found.record, Preference)
-        context_messages, answer = split_answer(found.record)
-        example = Example(
-            found.line,
-            found.record,
-            written_out(context_messages),
-            written_out(context_messages, system=False),
-            written_out(answer),
-        )
-        guess.add(example.answer)
-        counter.add(found.line, found.record)
-        for each in checks:
-            each.add(example)
+    name = found_format.format
+    with tempfile.TemporaryDirectory(prefix="tuneport-check-") as temporary:
+        folder = Path(temporary) / "training"
+        folder.mkdir()
+        found = gather(path, name, columns=columns, vocabulary=vocabulary, folder=folder)
+        remembered, lookup = Columns(folder), partial(examples_at, path, name, columns)
+        held_out = None
+        if validation is not None:
+            held_out = _held_out(Path(validation), columns, Path(temporary) / "validation")
+        guess = found.task
+        duplicates = Duplicates(remembered, lookup)
+        templated = found.diversity.alike > TEMPLATED
+        contradictions = Contradictions(remembered, lookup, task or guess.name, templated=templated)
+        hold_out = HoldOut(path, remembered, lookup, held_out)
+        repeats = len(repeated(remembered.key("question"), remembered.lines)[0])
+    lengths = Lengths(found.tokens)
+    distinct = 1 - repeats / max(1, len(remembered))
     findings = (
-        schema(problems, found_format.format, rows),
+        found.schema.finding(name, found.rows),
         enough(guess, task),
-        *(each.finding() for each in checks),
+        found.diversity.finding(distinct),
+        *(each.finding() for each in found.checks.values()),
+        duplicates.finding(),
+        contradictions.finding(),
         balance(guess, task),
-        lengths(counter),
+        hold_out.finding(),
+        lengths.finding(),
     )
-    name = task or guess.name
+    lines: dict[str, Mapping[str, Sequence[int]]] = {
+        "schema": found.schema.hits.flagged(),
+        "lengths": lengths.hits.flagged(),
+    }
+    lines |= {name: each.lines() for name, each in found.checks.items()}
+    beside: dict[str, Sequence[int]] = {}
+    for name, hits in {"duplicates": duplicates.hits, "contradictions": contradictions.hits}.items():
+        lines[name] = hits.flagged()
+        beside |= {f"{name}.{kind}": hits.beside[kind] for kind in lines[name]}
+    lines |= {"holdout": hold_out.hits.flagged(), "lengths": lengths.hits.flagged()}
+    called = task or guess.name
     return CheckReport(
         path=path,
         format=found_format,
-        rows=rows,
-        method=Method.DPO if pairs else Method.SFT,
-        task=name,
+        rows=found.rows,
+        method=Method.DPO if found.pairs else Method.SFT,
+        task=called,
         findings=findings,
-        classes=guess.classes if name == "classification" else None,
-        tokens=counter.counts(),
+        classes=guess.classes if called == "classification" else None,
+        tokens=found.tokens.counts(),
+        flagged={f"{name}.{kind}": list(each) for name, kinds in lines.items() for kind, each in kinds.items()},
+        beside=beside,
     )
+
+
+def _held_out(path: Path, columns: Mapping[str, str] | None, folder: Path) -> tuple[Path, Columns, Lookup]:
+    name = detect(path, columns).format
+    folder.mkdir()
+    found = gather(path, name, columns=columns, vocabulary=OPENAI, folder=folder, judged=False)
+    found.schema.raise_if_any()
+    return path, Columns(folder), partial(examples_at, path, name, columns)

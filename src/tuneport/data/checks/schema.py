@@ -2,17 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Finding, Verdict
-from tuneport.data.convert import ProblemTally
-from tuneport.errors import DatasetProblem
+from tuneport.data.checks.hits import Hits
+from tuneport.data.reading import MAX_PROBLEMS
+from tuneport.errors import DatasetError, DatasetProblem
 
 
-def schema(problems: ProblemTally, format: str, rows: int) -> Finding:
-    if not problems.count:
-        return Finding("schema", Verdict.PASS, f"all {rows:,} records are of the format {format}")
-    evidence = tuple(Evidence(() if p.line is None else (p.line,), _words(p)) for p in problems.problems[:MAX_EVIDENCE])
-    message = f"{problems.count:,} problem{'s' if problems.count != 1 else ''} in records of the format {format}"
-    return Finding("schema", Verdict.FAIL, message, evidence, problems.problems[0].fix, count=problems.count)
+class Schema:
+    """Collects what is wrong with rows: the first `MAX_PROBLEMS` problems of the file, and how many there are."""
+
+    def __init__(self) -> None:
+        self.hits = Hits()
+        self.problems: list[DatasetProblem] = []
+        self.count = 0
+        self.changes: list[Evidence] = []
+
+    def add(self, line: int, problems: tuple[DatasetProblem, ...]) -> None:
+        self.count += len(problems)
+        self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
+        self.hits.add("invalid", line, "; and ".join(map(_words, problems[:2])))
+
+    def state(self) -> Any:
+        return self.hits, self.problems, self.count
+
+    def merge(self, state: Any) -> None:
+        hits, problems, count = state
+        self.hits.merge(hits)
+        self.problems = sorted([*self.problems, *problems], key=lambda problem: problem.line or 0)[:MAX_PROBLEMS]
+        self.count += count
+
+    def locate(self, place: Callable[[int], tuple[Path, int]]) -> None:
+        """Say in which file of a folder each problem is."""
+        for index, problem in enumerate(self.problems):
+            if problem.line is not None:
+                path, line = place(problem.line)
+                self.problems[index] = replace(problem, path=str(path), line=line)
+
+    def put_first(self, problems: Sequence[DatasetProblem]) -> None:
+        """Where the format changes comes before what follows from it."""
+        places = {(problem.path, problem.line) for problem in problems}
+        rest = [problem for problem in self.problems if (problem.path, problem.line) not in places]
+        self.problems = [*problems, *rest][:MAX_PROBLEMS]
+        self.changes = [Evidence((problem.line or 0,), _words(problem)) for problem in problems]
+
+    def raise_if_any(self) -> None:
+        if self.problems:
+            raise DatasetError(self.problems, count=self.count)
+
+    def finding(self, format: str, rows: int) -> Finding:
+        if not self.count:
+            return Finding("schema", Verdict.PASS, f"all {rows:,} records are of the format {format}")
+        message = f"{self.count:,} problem{'s' if self.count != 1 else ''} in records of the format {format}"
+        evidence = (*self.changes, *self.hits.evidence())[:MAX_EVIDENCE]
+        fix = self.problems[0].fix
+        return Finding("schema", Verdict.FAIL, message, evidence, fix, count=self.count)
 
 
 def _words(problem: DatasetProblem) -> str:

@@ -16,8 +16,20 @@ FORMATS = {
     "sharegpt": "tuneport.data.formats.sharegpt",
     "alpaca": "tuneport.data.formats.alpaca",
     "prompt-completion": "tuneport.data.formats.prompt_completion",
+    "text": "tuneport.data.formats.text",
+    "chatml": "tuneport.data.formats.chatml",
+    "together": "tuneport.data.formats.together",
+    "trl": "tuneport.data.formats.trl",
+    "llamafactory": "tuneport.data.formats.llamafactory",
+    "gemini": "tuneport.data.formats.gemini",
 }
-"""Name to module, in the order in which detection prefers them where a file fits several."""
+"""Name to module, in the order in which detection prefers them where a file fits several as well.
+
+Some rows are the same in several formats: plain messages in openai, together, trl and anthropic; a prompt with its
+completion in prompt-completion, together and trl; a text in text, together and trl; a pair in openai-preference and
+together; LLaMA-Factory's alpaca and sharegpt. They count as the format that is named first here, which reads them the
+same; the later ones are found by what only they have, and the reason names the other where it is told.
+"""
 
 
 @cache

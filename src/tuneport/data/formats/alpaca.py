@@ -36,6 +36,8 @@ _plain = msgspec.json.Decoder(_PlainRow)
 
 def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     if isinstance(row.get("instruction"), str):
+        if row.keys() & {"kto_tag", "images", "videos", "audios"}:
+            return 0.5, "an instruction beside columns that only LLaMA-Factory reads"
         if isinstance(row.get("output"), str):
             return 1.0, "an instruction and an output"
         if isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str):

@@ -31,7 +31,7 @@ from tuneport.data.records import Chat, Message, Record
 
 NAME = "anthropic"
 KNOWN = frozenset(("system", "messages", "tools"))
-_BLOCKS = ("tool_use", "tool_result", "thinking", "image")
+_BLOCKS = ("tool_use", "tool_result", "thinking")
 
 
 class _PlainMessage(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,8 +59,11 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
         return 1.0, "a system prompt outside the messages"
     for message in messages:
         content = message.get("content")
-        if isinstance(content, list) and any(isinstance(b, dict) and b.get("type") in _BLOCKS for b in content):
-            return 1.0, "content blocks of Anthropic's types"
+        for block in content if isinstance(content, list) else ():
+            if isinstance(block, dict) and (block.get("type") in _BLOCKS or "source" in block):
+                return 1.0, "content blocks of Anthropic's types"
+            if isinstance(block, dict) and (block.get("type") == "image" or "value" in block):
+                return 0.0, "there are content blocks of Hugging Face's or LLaMA-Factory's types"
     if has_input_schema(row):
         return 1.0, "tools with an input_schema"
     return 0.6, "messages from user and assistant only"

@@ -9,6 +9,7 @@ import msgspec
 
 from tuneport.data.formats.contract import Lost, Problems, kind_of, put_rest, rest_of
 from tuneport.data.formats.sharegpt_turns import is_json_object
+from tuneport.data.formats.turns import without_images
 from tuneport.data.records import ImagePart, Message, Part, TextPart, ToolCall
 
 ID_PREFIX = "toolu_"
@@ -181,6 +182,7 @@ class TurnWriter:
             self._lose("messages[].role", "one system prompt stands before the messages; another becomes a user's text")
         self._lose_rest(message)
         extra = dict(message.extra)
+        message = without_images(message, self._lost, shown_by=("user", "tool"))
         content = self._result(message, extra) if message.role == "tool" else self._content(message, extra)
         last = self.turns[-1] if self.turns else None
         if last is None or last["role"] != role:

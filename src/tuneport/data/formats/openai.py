@@ -41,16 +41,33 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     if isinstance(row.get("system"), (str, list)):
         return 0.0, "there is a system prompt outside the messages"
     for message in messages:
-        if isinstance(message.get("content"), list) and any(
-            isinstance(block, dict) and block.get("type") in ("tool_use", "tool_result", "thinking", "image")
-            for block in message["content"]
-        ):
-            return 0.0, "there are Anthropic's content blocks"
+        foreign = foreign_to_openai(message)
+        if foreign:
+            return 0.0, foreign
     if has_input_schema(row):
         return 0.0, "the tools have Anthropic's input_schema"
     if any(m.get("role") not in ("user", "assistant") or "tool_calls" in m for m in messages):
+        if "weight" in row:
+            return 0.9, "messages with role and content, and a weight of the row, which is a mere column here"
         return 1.0, "messages with role and content, system or tool among the roles"
     return 0.9, "messages with role and content"
+
+
+def foreign_to_openai(message: Mapping[str, Any]) -> str:
+    """What other formats with messages have in one, in words; "" if there is nothing of that."""
+    if "loss_weight" in message:
+        return "there are LLaMA-Factory's loss weights"
+    content, calls = message.get("content"), message.get("tool_calls")
+    for block in content if isinstance(content, list) else ():
+        if isinstance(block, dict) and block.get("type") in ("tool_use", "tool_result", "thinking", "image"):
+            return "there are content blocks of Anthropic's or Hugging Face's types"
+        if isinstance(block, dict) and "value" in block:
+            return "there are LLaMA-Factory's content blocks"
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("arguments"), dict):
+            return "the arguments of a call are an object, not text"
+    return ""
 
 
 def read(line: bytes) -> Record:
@@ -130,9 +147,13 @@ def write(record: Record) -> Written:
 
 def write_settings(record: Record, row: dict[str, Any], lost: list[Lost]) -> None:
     if record.tools:
-        row["tools"] = [wrap_tool(tool, lost) for tool in record.tools]
+        row["tools"] = write_tools(record.tools, lost)
     if record.parallel_tool_calls is not None:
         row["parallel_tool_calls"] = record.parallel_tool_calls
+
+
+def write_tools(tools: list[Tool], lost: list[Lost]) -> list[dict[str, Any]]:
+    return [wrap_tool(tool, lost) for tool in tools]
 
 
 def note(line: bytes) -> str:

@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuneport.data.formats.contract import Lost, Problems, kind_of, put_rest, rest_of
-from tuneport.data.records import ImagePart, Message, Part, TextPart, ToolCall
+from tuneport.data.formats.turns import without_images
+from tuneport.data.records import ImagePart, Message, Part, Role, TextPart, ToolCall
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 KNOWN = frozenset(
     ("role", "content", "name", "tool_calls", "tool_call_id", "weight", "reasoning_content", "function_call")
 )
 ID_PREFIX = "call_"
+_INSTEAD = {"tool_calls", "reasoning_content", "refusal"}
+"""What an assistant message may have in place of content."""
 _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 
 
@@ -157,8 +160,11 @@ def check_results(messages: Sequence[Message], at: str, problems: Problems) -> N
             problems.note(field, f"{message.tool_call_id!r} is not the id of an earlier tool call", "correct it")
 
 
-def write_messages(messages: Sequence[Message], lost: list[Lost]) -> list[dict[str, Any]]:
-    return [write_message(message, lost) for message in messages]
+def write_messages(
+    messages: Sequence[Message], lost: list[Lost], *, shown_by: tuple[Role, ...] = ("user",)
+) -> list[dict[str, Any]]:
+    """As OpenAI takes them: of all roles only a user shows images, and in a pair (`shown_by=()`) nobody."""
+    return [write_message(without_images(message, lost, shown_by=shown_by), lost) for message in messages]
 
 
 def write_message(message: Message, lost: list[Lost]) -> dict[str, Any]:
@@ -184,7 +190,7 @@ def write_message(message: Message, lost: list[Lost]) -> dict[str, Any]:
     if message.extra:
         known = KNOWN if message.reasoning is not None else KNOWN | {"reasoning"}
         put_rest(row, message.extra, known, "messages[].", lost)
-    if content is None and message.role not in ("assistant", "tool"):
+    if content is None and not (message.role == "assistant" and row.keys() & _INSTEAD):
         row["content"] = ""
         lost.append(Lost("messages[].content", "must be text; an absent one becomes an empty text"))
     return row

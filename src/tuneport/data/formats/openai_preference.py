@@ -1,5 +1,5 @@
 """OpenAI preference pairs: `{"input": {"messages", "tools", "parallel_tool_calls"}, "preferred_output": [message],
-"non_preferred_output": [message]}`, each output exactly one assistant message.
+"non_preferred_output": [message]}`, each output exactly one assistant message. Pairs are text only.
 
 Source: OpenAI's preference fine-tuning guide, which the API and Together follow; the published line schema's names
 (`preferred_completion`) are wrong.
@@ -23,6 +23,8 @@ _INPUT = frozenset(("messages", "tools", "functions", "parallel_tool_calls"))
 
 def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     if "preferred_output" in row and "non_preferred_output" in row:
+        if "weight" in row:
+            return 0.9, "a preference pair, and a weight of the row, which is a mere column here"
         return 1.0, "an input with preferred_output and non_preferred_output"
     return 0.0, "there are no preferred and non-preferred outputs"
 
@@ -78,10 +80,11 @@ def write(record: Record) -> Written:
         if len(answer) != 1 or answer[0].role != "assistant":
             return None, [Lost("", f"the {name} answer is not exactly one assistant message")]
     start = count_calls(record.context)
-    given: dict[str, Any] = {"messages": chat.write_messages(numbered(record.context, chat.ID_PREFIX, lost), lost)}
+    context = numbered(record.context, chat.ID_PREFIX, lost)
+    given: dict[str, Any] = {"messages": chat.write_messages(context, lost, shown_by=())}
     row: dict[str, Any] = {"input": given}
     for key, answer in (("preferred_output", record.chosen), ("non_preferred_output", record.rejected)):
-        row[key] = chat.write_messages(numbered(answer, chat.ID_PREFIX, lost, start), lost)
+        row[key] = chat.write_messages(numbered(answer, chat.ID_PREFIX, lost, start), lost, shown_by=())
     write_settings(record, given, lost)
     if record.weight is not None:
         lost.append(Lost("weight", "a record has no weight of its own"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from tuneport.data.formats.contract import Lost, Problems, Written, as_chat, decode_row, put_rest, rest_of
 from tuneport.data.formats.flat import exchange_of, lose_settings
 from tuneport.data.records import PromptCompletion, Record
@@ -15,12 +17,29 @@ KNOWN = frozenset(("prompt", "completion"))
 
 def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
+        if isinstance(row.get("label"), bool):
+            return 0.5, "a prompt and a completion, and a label that this format would not heed"
+        if "weight" in row:
+            return 0.9, "a prompt and a completion, and a weight, which is a mere column here"
         return 1.0, "a prompt and a completion"
     return 0.0, "there are no prompt and completion of text"
 
 
+class _PlainRow(msgspec.Struct, forbid_unknown_fields=True):
+    prompt: str
+    completion: str
+
+
+_plain = msgspec.json.Decoder(_PlainRow)
+
+
 def read(line: bytes) -> Record:
-    row = decode_row(line)
+    try:
+        plain = _plain.decode(line)
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        row = decode_row(line)
+    else:
+        return PromptCompletion(plain.prompt, plain.completion)
     problems = Problems()
     prompt = problems.text(row, "prompt", "")
     completion = problems.text(row, "completion", "")

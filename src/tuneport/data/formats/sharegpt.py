@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -36,6 +36,8 @@ _RESERVED = _PAIR | {"messages", "label"}
 
 
 def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
+    if row.keys() & {"kto_tag", "images", "videos", "audios"}:
+        return (0.5 if "conversations" in row else 0.0), "columns that only LLaMA-Factory reads"
     for key, score in (("conversations", 1.0), ("messages", 0.9)):
         turns = row.get(key)
         if isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns):
@@ -46,8 +48,31 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     return 0.0, "there are no conversations"
 
 
+class _PlainTurn(msgspec.Struct, forbid_unknown_fields=True):
+    speaker: Literal["human", "gpt", "system"] = msgspec.field(name="from")
+    value: str
+
+
+class _PlainRow(msgspec.Struct, forbid_unknown_fields=True):
+    conversations: list[_PlainTurn]
+
+
+_plain = msgspec.json.Decoder(_PlainRow)
+
+
 def read(line: bytes) -> Record:
-    row = decode_row(line)
+    try:
+        turns = _plain.decode(line).conversations
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        return _read_any(decode_row(line))
+    messages = [Message(ROLES[turn.speaker], turn.value) for turn in turns]
+    for message in messages:
+        if message.role == "assistant":
+            return Chat(messages)
+    return _read_any(decode_row(line))
+
+
+def _read_any(row: dict[str, Any]) -> Record:
     problems = Problems()
     key = "messages" if "conversations" not in row and "messages" in row else "conversations"
     turns = problems.items(row, key)
@@ -57,7 +82,7 @@ def read(line: bytes) -> Record:
     system = problems.text(row, "system", "", required=False)
     if system:
         messages.insert(0, Message("system", system))
-    tools = _read_definitions(row, problems)
+    tools = read_definitions(row, problems)
     if "chosen" in row and "rejected" in row:
         chosen = _read_answer(row, "chosen", problems)
         rejected = _read_answer(row, "rejected", problems)
@@ -132,7 +157,7 @@ def _read_answer(row: Mapping[str, Any], key: str, problems: Problems) -> list[M
     return messages
 
 
-def _read_definitions(row: Mapping[str, Any], problems: Problems) -> list[Tool]:
+def read_definitions(row: Mapping[str, Any], problems: Problems) -> list[Tool]:
     value = row.get("tools")
     if isinstance(value, str):
         try:
@@ -144,6 +169,10 @@ def _read_definitions(row: Mapping[str, Any], problems: Problems) -> list[Tool]:
         problems.note("tools", f"must be a list of definitions, not {kind_of(value)}", "write it as [...]")
         return []
     return read_tools(value or [], problems)
+
+
+def write_definitions(tools: list[Tool], lost: list[Lost]) -> str:
+    return json.dumps([write_tool(tool, lost) for tool in tools], ensure_ascii=False)
 
 
 def write(record: Record) -> Written:
@@ -162,7 +191,7 @@ def write(record: Record) -> Written:
             return None, lost
         row = {"conversations": write_turns(chat.messages, lost)}
     if record.tools:
-        row["tools"] = json.dumps([write_tool(tool, lost) for tool in record.tools], ensure_ascii=False)
+        row["tools"] = write_definitions(record.tools, lost)
     if record.parallel_tool_calls is not None:
         lost.append(Lost("parallel_tool_calls", "there is no such setting"))
     if record.weight is not None:

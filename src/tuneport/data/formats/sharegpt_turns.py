@@ -96,15 +96,18 @@ def _write_message(message: Message, lost: list[Lost]) -> list[dict[str, Any]]:
 
 
 def _write_calls(calls: Sequence[ToolCall], lost: list[Lost]) -> str:
-    written = []
-    for call in calls:
-        if call.id is not None:
-            lost.append(Lost("messages[].tool_calls[].id", "results belong to calls by order, without ids"))
-        for key in call.extra:
-            lost.append(Lost(f"messages[].tool_calls[].{key}", "a call has a name and arguments"))
-        arguments = call.arguments if is_json_object(call.arguments) else _text(call.arguments)
-        written.append(f'{{"name": {_text(call.name)}, "arguments": {arguments}}}')
+    written = [write_call(call, lost) for call in calls]
     return written[0] if len(written) == 1 else f"[{', '.join(written)}]"
+
+
+def write_call(call: ToolCall, lost: list[Lost]) -> str:
+    """The call as the JSON text of its name and arguments, these as they are spelled."""
+    if call.id is not None:
+        lost.append(Lost("messages[].tool_calls[].id", "results belong to calls by order, without ids"))
+    for key in call.extra:
+        lost.append(Lost(f"messages[].tool_calls[].{key}", "a call has a name and arguments"))
+    arguments = call.arguments if is_json_object(call.arguments) else _text(call.arguments)
+    return f'{{"name": {_text(call.name)}, "arguments": {arguments}}}'
 
 
 def _text(value: str) -> str:

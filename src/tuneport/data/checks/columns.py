@@ -1,0 +1,142 @@
+"""What the checks remember of every row: numbers in columns, written to disk so that memory does not grow with rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from io import BufferedWriter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from tuneport.data.checks.finding import Example
+from tuneport.data.checks.sketch import BAND_ROWS, Table, filled, minima
+from tuneport.data.records import Preference
+from tuneport.data.text import key_of_normalised, normalised, written_out
+from tuneport.errors import StorageError
+
+BINS = 48
+KEYS = ("context", "question", "answer", "record")
+"""64 bits for the input with its system prompt and tools, for the input alone, for the answer, and for all of it."""
+
+_FLUSH_ROWS = 1024
+_SYSTEM_PROMPTS = 1000  # kept normalised; a dataset has few
+
+
+class ColumnWriter:
+    """One worker's columns: line, the keys, the sketches of the input and of the whole record."""
+
+    def __init__(self, folder: Path, worker: int) -> None:
+        self._folder, self._worker = folder, worker
+        self._files: dict[str, BufferedWriter] = {}
+        self._lines: list[int] = []
+        self._keys: list[tuple[int, ...]] = []
+        self._inputs: list[str] = []
+        self._answers: list[str] = []
+        self._systems: dict[str, str] = {}
+
+    def add(self, example: Example) -> None:
+        system, question, answer = (
+            self._system(example.system),
+            normalised(example.question),
+            normalised(example.answer),
+        )
+        tools, rest = tools_of(example), rest_of_record(example)
+        self._lines.append(example.line)
+        self._keys.append(
+            (
+                key_of_normalised(system, question, tools) if question else 0,
+                key_of_normalised(question) if question else 0,
+                key_of_normalised(answer),
+                key_of_normalised(system, question, answer, rest),
+            )
+        )
+        self._inputs.append(question)
+        self._answers.append(f"{answer} {rest}" if rest else answer)
+        if len(self._lines) >= _FLUSH_ROWS:
+            self._flush()
+
+    def _system(self, text: str) -> str:
+        known = self._systems.get(text)
+        if known is None:
+            known = normalised(text)
+            if len(self._systems) < _SYSTEM_PROMPTS:
+                self._systems[text] = known
+        return known
+
+    def _flush(self) -> None:
+        if not self._lines:
+            return
+        keys = np.array(self._keys, np.uint64)
+        inputs = minima(self._inputs, BINS)
+        whole = np.minimum(inputs, minima(self._answers, BINS))
+        self._write("line", np.array(self._lines, np.uint32))
+        for name, column in zip(KEYS, keys.T, strict=True):
+            self._write(name, column)
+        for name, table in (("input", filled(inputs)), ("whole", filled(whole))):
+            for first in range(0, BINS, BAND_ROWS):
+                self._write(f"{name}-{first:02}", table[:, first : first + BAND_ROWS])
+        for waiting in (self._lines, self._keys, self._inputs, self._answers):
+            waiting.clear()
+
+    def _write(self, name: str, values: npt.NDArray[np.generic]) -> None:
+        try:
+            if name not in self._files:
+                self._files[name] = (self._folder / f"{name}.{self._worker:02}").open("wb")
+            self._files[name].write(np.ascontiguousarray(values).data)
+        except OSError as error:
+            raise _no_space(self._folder, error) from error
+
+    def close(self) -> None:
+        self._flush()
+        try:
+            for file in self._files.values():
+                file.close()
+        except OSError as error:
+            raise _no_space(self._folder, error) from error
+
+
+class Columns:
+    """All workers' columns, read when asked for; the same order in each."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @cached_property
+    def lines(self) -> npt.NDArray[np.uint32]:
+        return self._read("line", np.uint32)
+
+    def key(self, name: str) -> npt.NDArray[np.uint64]:
+        return self._read(name, np.uint64)
+
+    def bands(self, name: str) -> Iterator[Table]:
+        """The sketches of "input" or "whole", band by band."""
+        for first in range(0, BINS, BAND_ROWS):
+            yield self._read(f"{name}-{first:02}", np.uint32).reshape(-1, BAND_ROWS)
+
+    def _read(self, name: str, kind: type[Any]) -> npt.NDArray[Any]:
+        parts = [np.fromfile(path, kind) for path in sorted(self._folder.glob(f"{name}.*"))]
+        return np.concatenate(parts) if parts else np.empty(0, kind)
+
+
+def tools_of(example: Example) -> str:
+    """The definitions of the tools at hand: what may be answered depends on them."""
+    tools = example.record.tools
+    return msgspec.json.encode(tools).decode("utf-8", "replace") if tools else ""
+
+
+def rest_of_record(example: Example) -> str:
+    """What tells records apart besides input and answer: the tools' names, and the rejected answer."""
+    record = example.record
+    rest = " ".join(tool.name for tool in record.tools)
+    return normalised(f"{rest} {written_out(record.rejected)}" if isinstance(record, Preference) else rest)
+
+
+def _no_space(folder: Path, error: OSError) -> StorageError:
+    return StorageError(f"{folder} cannot be written: {error.strerror}; set TMPDIR to a folder with more space")

@@ -1,0 +1,204 @@
+"""Is the dataset of one form: system prompts, turns, prefixes, labels, and the keys of answers in JSON?"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from functools import lru_cache
+from typing import Any
+
+from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Example, Finding, Verdict, excerpt, records
+from tuneport.data.checks.json_shapes import JsonShapes
+from tuneport.data.checks.places import Places
+from tuneport.data.checks.variants import label_key, label_variants, prompt_variants
+from tuneport.data.records import Chat, Labelled, Preference
+
+MIN_ROWS = 5  # to speak of a habit
+FEW = 0.2  # share of the rows without what the others have (or with it): they are odd. More are a mixture, and meant
+PREFIXED = 0.9  # share of the rows with the same prefix
+LABELLED = 0.8  # share of the answers that are short, for them to be labels
+LABEL_LENGTH = 60  # characters
+PROMPT_LENGTH = 2000  # characters of a system prompt that are compared
+_PREFIX = re.compile(r"[^\W\d_][\w ]{0,24}:")
+_INITIALS = {"system": "s", "developer": "s", "user": "u", "assistant": "a", "tool": "t"}
+
+KINDS = {
+    "prompt": ("with a system prompt that differs by accident", "write the system prompt the same everywhere"),
+    "system": ("unlike the others in having a system prompt", "give all a system prompt, or none"),
+    "tools": ("unlike the others in having tools", "give all their tools, or none"),
+    "prefix": ("without the prefix that the others have", "write the prefix everywhere, or nowhere"),
+    "roles": ("with turns out of order", "mend the order: system, then user and assistant in turn"),
+    "json": ("with unusual JSON", "give all answers the same keys and types"),
+    "labels": ("with a label in another spelling", "spell each label in one way"),
+}
+"""Each kind in words, and what to do. All of them warn."""
+
+
+class Consistency:
+    """Memory: see `places`, which bounds how many different prompts, prefixes, labels and shapes are kept."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._prompts: Places[str] = Places()
+        self._system: Places[bool] = Places()
+        self._tools: Places[bool] = Places()
+        self._asks: Places[str] = Places()
+        self._answers: Places[str] = Places()
+        self._roles: Places[str] = Places()
+        self._labels: Places[str] = Places()
+        self._json = JsonShapes()
+
+    def _places(self) -> tuple[Any, ...]:
+        return (
+            self._prompts,
+            self._system,
+            self._tools,
+            self._asks,
+            self._answers,
+            self._roles,
+            self._labels,
+            self._json,
+        )
+
+    def add(self, example: Example) -> None:
+        self._rows += 1
+        line, record, answer = example.line, example.record, example.answer
+        if isinstance(record, Chat | Preference | Labelled):
+            self._conversation(record, line)
+        self._tools.add(record.tools != [], line)
+        self._asks.add(_prefix(example.question), line)
+        self._answers.add(_prefix(answer), line)
+        if len(answer) <= LABEL_LENGTH and "\n" not in answer.strip():
+            self._labels.add(answer, line)
+        self._json.add(line, answer)
+
+    def _conversation(self, record: Chat | Preference | Labelled, line: int) -> None:
+        messages = [*record.context, *record.chosen] if isinstance(record, Preference) else record.messages
+        roles = "".join([_INITIALS[message.role] for message in messages])
+        system = roles.startswith("s")
+        self._system.add(system, line)
+        if system:
+            prompt = messages[0].content
+            self._prompts.add((prompt if type(prompt) is str else messages[0].text)[:PROMPT_LENGTH], line)
+        problem = _out_of_order(roles)
+        if problem:
+            self._roles.add(problem, line)
+
+    def state(self) -> Any:
+        return self._rows, [each.state() for each in self._places()]
+
+    def merge(self, state: Any) -> None:
+        self._rows += state[0]
+        for mine, other in zip(self._places(), state[1], strict=True):
+            mine.merge(other)
+
+    def lines(self) -> dict[str, array[int]]:
+        """The odd lines by kind of `KINDS`; of a kind with thousands, those that `places` keeps."""
+        return {kind: array("I", sorted(odd)) for kind, odd in self._odd().items()}
+
+    def _odd(self) -> dict[str, dict[int, str]]:
+        """By kind: each odd line, and what is odd there."""
+        found = {
+            "prompt": self._odd_prompts(),
+            "system": self._minority(self._system, "a system prompt"),
+            "tools": self._minority(self._tools, "tools"),
+            "prefix": {**self._unprefixed(self._asks, "input"), **self._unprefixed(self._answers, "answer")},
+            "roles": self._odd_roles(),
+            "json": self._json.odd(),
+            "labels": self._odd_labels(),
+        }
+        return {kind: odd for kind, odd in found.items() if odd}
+
+    def _odd_prompts(self) -> dict[int, str]:
+        found = {}
+        for prompt, (_, what) in prompt_variants(self._prompts).items():
+            text = f"{what}, in {records(self._prompts.count(prompt))}: {excerpt(prompt, 60)!r}"
+            found.update(dict.fromkeys(self._prompts.lines(prompt), text))
+        return found
+
+    def _minority(self, places: Places[bool], what: str) -> dict[int, str]:
+        total = places.rows
+        for has in (True, False):
+            if total >= MIN_ROWS and 0 < places.count(has) <= FEW * total:
+                text = f"{'has' if has else 'lacks'} {what}, unlike {records(places.count(not has))}"
+                return dict.fromkeys(places.lines(has), text)
+        return {}
+
+    def _unprefixed(self, places: Places[str], what: str) -> dict[int, str]:
+        usual = next(iter(places), "")
+        if not usual or self._rows < MIN_ROWS or places.count(usual) < PREFIXED * places.rows:
+            return {}
+        lines = {line for prefix in places if prefix != usual for line in places.lines(prefix)}
+        return dict.fromkeys(lines, f"the {what} does not begin with {usual!r}")
+
+    def _odd_roles(self) -> dict[int, str]:
+        """An order that many records have is how this dataset is."""
+        few = [problem for problem in self._roles if self._roles.count(problem) <= max(1, FEW * self._rows)]
+        return {line: problem for problem in few for line in self._roles.lines(problem)}
+
+    def _odd_labels(self) -> dict[int, str]:
+        labels = self._labels
+        if labels.others or labels.rows < LABELLED * self._rows or self._rows < MIN_ROWS:
+            return {}
+        if len({label_key(label) for label in labels}) > max(2, self._rows // 4):
+            return {}
+        return {
+            line: f"{label!r}, elsewhere {usual!r}"
+            for label, usual in label_variants(labels).items()
+            for line in labels.lines(label)
+        }
+
+    def finding(self) -> Finding:
+        odd = self._odd()
+        details: dict[str, Any] = {kind: len(lines) for kind, lines in odd.items()}
+        details["system_prompts"] = len(self._prompts)
+        if self._prompts.others:
+            details["further_system_prompts_in_rows"] = self._prompts.others
+        details["with_system_prompt"] = self._share(self._system)
+        details["with_tools"] = self._share(self._tools)
+        if not odd:
+            message = "prompts, turns, prefixes, labels and JSON are of one form"
+            return Finding("consistency", Verdict.PASS, message, details=details)
+        message = ", ".join(
+            f"{records(len(odd[kind])) if index == 0 else format(len(odd[kind]), ',')} {KINDS[kind][0]}"
+            for index, kind in enumerate(odd)
+        )
+        each = max(1, MAX_EVIDENCE // len(odd))
+        evidence = [
+            Evidence((line,), f"{kind}: {text}")
+            for kind, lines in odd.items()
+            for line, text in sorted(lines.items())[:each]
+        ]
+        count = len({line for lines in odd.values() for line in lines})
+        fix = "; ".join(KINDS[kind][1] for kind in list(odd)[:3])
+        return Finding("consistency", Verdict.WARN, message, tuple(evidence[:MAX_EVIDENCE]), fix, count, details)
+
+    def _share(self, places: Places[bool]) -> float:
+        return round(places.count(True) / max(1, places.rows), 3)
+
+
+def _prefix(text: str) -> str:
+    """`Question:` of "Question: who ...", else nothing."""
+    if text.find(":", 0, 26) < 0:
+        return ""
+    found = _PREFIX.match(text)
+    return found[0] if found else ""
+
+
+@lru_cache(maxsize=4096)
+def _out_of_order(roles: str) -> str:
+    """What is odd in the order of the roles, given by their initials; empty if nothing is."""
+    turns = roles.lstrip("s")
+    if "s" in turns:
+        return "a system prompt in the middle"
+    if turns.startswith("a"):
+        return "the assistant speaks first"
+    if turns.startswith("t") or "ut" in turns:
+        return "a tool's result without a call"
+    if "uu" in turns:
+        return "two turns of the user in a row"
+    if "aa" in turns:
+        return "two turns of the assistant in a row"
+    if turns.endswith(("u", "t")):
+        return f"the last turn is the {'user' if turns.endswith('u') else 'tool'}'s"
+    return "" if turns else "no turn but the system prompt"

@@ -1,0 +1,170 @@
+"""What the inputs are about: topics with their shares, and whether there is more than one."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from tuneport.data.checks.columns import BINS
+from tuneport.data.checks.finding import Evidence, Example, Finding, Verdict, excerpt
+from tuneport.data.checks.language import LanguageMix
+from tuneport.data.checks.sketch import filled, minima
+from tuneport.data.checks.turns import asked_last
+from tuneport.data.text import key_of_normalised, normalised
+
+SAMPLED = 5_000  # inputs that are clustered: those of the smallest hashes, so that the file's order does not matter
+CHARACTERS = 1_000  # of an input that are looked at
+MIN_DISTINCT = 0.5  # share of the inputs
+MAX_ALIKE = 0.5  # mean similarity of two inputs drawn at random
+TEMPLATED = 0.2  # from which mean similarity on inputs are made from a template
+MAX_SHARE = 0.8  # of one topic
+MIN_ROWS = 20  # fewer say nothing about topics
+MOST_TOPICS = 12
+TERMS = 5
+_PAIRS = 20_000
+
+
+class Diversity:
+    """Draws inputs in each worker; the parent clusters what all have drawn."""
+
+    def __init__(self) -> None:
+        self._drawn: list[tuple[int, int, str]] = []
+        self._known: set[int] = set()
+        self._rows = 0
+        self._languages = LanguageMix()
+
+    def add(self, example: Example) -> None:
+        self._rows += 1
+        self._languages.add(asked_last(example.record))
+        text = example.question or example.answer
+        self._offer(key_of_normalised(text[:CHARACTERS]), example.line, text[:CHARACTERS])
+
+    def _offer(self, key: int, line: int, text: str) -> None:
+        if key in self._known or (len(self._drawn) >= SAMPLED and -key <= self._drawn[0][0]):
+            return
+        self._known.add(key)
+        entry = (-key, line, text)
+        if len(self._drawn) < SAMPLED:
+            heapq.heappush(self._drawn, entry)
+        else:
+            self._known.discard(-heapq.heapreplace(self._drawn, entry)[0])
+
+    def state(self) -> Any:
+        return self._rows, self._drawn, self._languages.state()
+
+    def merge(self, state: Any) -> None:
+        rows, drawn, languages = state
+        self._rows += rows
+        self._languages.merge(languages)
+        for negative, line, text in drawn:
+            self._offer(-negative, line, text)
+
+    @cached_property
+    def alike(self) -> float:
+        """The mean similarity of two inputs drawn at random: high where they are made from one template."""
+        texts = [text for _, _, text in sorted(self._drawn)]
+        return _mean_similarity(texts) if len(texts) > 1 else 0.0
+
+    def finding(self, distinct: float) -> Finding:
+        """`distinct` is the share of inputs that are there once or for the first time."""
+        drawn = sorted(self._drawn, key=lambda entry: entry[1])
+        texts = [text for _, _, text in drawn]
+        languages = {name: round(share, 3) for name, share in self._languages.shares.items()}
+        details: dict[str, Any] = {"distinct": round(distinct, 3), "languages": languages}
+        if len(texts) < 2:
+            verdict = Verdict.FAIL if self._rows > 1 else Verdict.PASS
+            fix = "vary the inputs: a model learns from what differs" if self._rows > 1 else ""
+            return Finding("diversity", verdict, "every input is the same", fix=fix, count=self._rows, details=details)
+        details["alike"] = alike = round(self.alike, 3)
+        message = f"{distinct:.0%} of the inputs differ, two at random are {alike:.0%} alike"
+        clusters, hint = _clusters(texts, [line for _, line, _ in drawn])
+        details["clusters"] = clusters
+        if clusters:
+            largest = clusters[0]
+            message += (
+                f"; {len(clusters)} topics, the largest ({', '.join(largest['terms'][:3])}) {largest['share']:.0%}"
+            )
+        main = ", ".join(f"{name} {share:.0%}" for name, share in list(languages.items())[:3])
+        message += f"; languages: {main}" if main else ""
+        evidence = tuple(
+            Evidence((each["line"],), f"{each['share']:.0%} {', '.join(each['terms'])}: {each['example']}")
+            for each in clusters
+        )
+        reasons = []
+        if distinct < MIN_DISTINCT:
+            reasons.append("most inputs are there several times")
+        if alike > MAX_ALIKE:
+            reasons.append("the inputs share most of their words")
+        if clusters and len(clusters) > 1 and clusters[0]["share"] > MAX_SHARE:
+            reasons.append("nearly all is about one topic")
+        if not reasons:
+            return Finding("diversity", Verdict.PASS, message + hint, evidence, details=details)
+        fix = f"{', and '.join(reasons)}: add inputs as varied as those the model will meet"
+        return Finding("diversity", Verdict.WARN, message + hint, evidence, fix, self._rows, details)
+
+
+def _mean_similarity(texts: list[str]) -> float:
+    """Of pairs drawn at random, estimated from their sketches."""
+    table = filled(minima([normalised(text) for text in texts], BINS))
+    draw = np.random.default_rng(0)
+    one, other = draw.integers(0, len(texts), (2, _PAIRS))
+    different = one != other
+    return float((table[one[different]] == table[other[different]]).mean())
+
+
+def _clusters(texts: list[str], lines: list[int]) -> tuple[list[dict[str, Any]], str]:
+    """Topics by k-means over TF-IDF, largest first; without scikit-learn none, and how to get it."""
+    if len(texts) < MIN_ROWS:
+        return [], ""
+    if find_spec("sklearn") is None:
+        return [], '; topics need `pip install "tuneport[checks]"`'
+    from sklearn.cluster import KMeans
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.preprocessing import normalize
+
+    words = TfidfVectorizer(
+        stop_words="english",
+        max_features=4096,
+        max_df=0.2,
+        min_df=2,
+        sublinear_tf=True,
+        token_pattern=r"(?u)\b[^\W\d_]{3,}\b",
+        dtype=np.float32,
+    )
+    try:
+        weights = words.fit_transform(texts)
+    except ValueError:  # no word is in two texts and in few enough to tell any apart
+        return [], ""
+    rank = min(50, weights.shape[1] - 1, len(texts) - 1)
+    if rank < 2:
+        return [], ""
+    points = normalize(TruncatedSVD(rank, random_state=0, n_iter=3).fit_transform(weights))
+    count = max(2, min(MOST_TOPICS, round(math.sqrt(len(texts) / 8))))
+    labels = KMeans(count, n_init=2, random_state=0, max_iter=50).fit(points)
+    names = words.get_feature_names_out()
+    overall = np.asarray(weights.mean(axis=0)).ravel()
+    found = []
+    for topic in range(count):
+        members = np.flatnonzero(labels.labels_ == topic)
+        if not len(members):
+            continue
+        # What marks a topic is what it has more of than all.
+        stands_out = np.asarray(weights[members].mean(axis=0)).ravel() - overall
+        terms = [str(names[index]) for index in np.argsort(-stands_out)[:TERMS] if stands_out[index] > 0]
+        middle = members[np.argmax(points[members] @ labels.cluster_centers_[topic])]
+        found.append(
+            {
+                "terms": terms,
+                "rows": len(members),
+                "share": round(len(members) / len(texts), 3),
+                "line": lines[middle],
+                "example": excerpt(texts[middle]),
+            }
+        )
+    return sorted(found, key=lambda each: -each["rows"]), ""

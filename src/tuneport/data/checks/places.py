@@ -1,0 +1,62 @@
+"""Counts of things and the lines where they are, in bounded memory."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Hashable, Iterator
+from typing import Any, Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+
+MAX_KEYS = 1000  # different things; rows of further ones are only counted, as `others`
+MAX_LINES = 1000  # of each thing, the first ones; the count goes on
+
+
+class Places(Generic[Key]):
+    """Merged in any order it is the same, unless there are more than `MAX_KEYS` things: then which are kept differs."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Key, int] = {}
+        self._lines: dict[Key, array[int]] = {}
+        self.others = 0
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def __iter__(self) -> Iterator[Key]:
+        """The most frequent first."""
+        return iter(sorted(self._counts, key=lambda key: (-self._counts[key], self._lines[key][0])))
+
+    def add(self, key: Key, line: int) -> None:
+        count = self._counts.get(key, 0)
+        if count == 0:
+            if len(self._counts) >= MAX_KEYS:
+                self.others += 1
+                return
+            self._lines[key] = array("I")
+        self._counts[key] = count + 1
+        if count < MAX_LINES:
+            self._lines[key].append(line)
+
+    def count(self, key: Key) -> int:
+        return self._counts.get(key, 0)
+
+    def lines(self, key: Key) -> array[int]:
+        return self._lines.get(key, array("I"))
+
+    @property
+    def rows(self) -> int:
+        return sum(self._counts.values()) + self.others
+
+    def state(self) -> Any:
+        return self._counts, self._lines, self.others
+
+    def merge(self, state: Any) -> None:
+        counts, lines, others = state
+        self.others += others
+        for key, count in counts.items():
+            if key not in self._counts and len(self._counts) >= MAX_KEYS:
+                self.others += count
+                continue
+            self._counts[key] = self._counts.get(key, 0) + count
+            self._lines[key] = array("I", sorted([*self.lines(key), *lines[key]])[:MAX_LINES])

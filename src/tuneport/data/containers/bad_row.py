@@ -1,0 +1,32 @@
+"""How a container tells that something is wrong: with one row, and with a whole file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuneport.errors import DatasetError, DatasetProblem
+
+MAX_ROW = 64 << 20
+"""Bytes of one row at most. A real record is a thousandth of that; a file without line ends would fill the memory."""
+
+
+class BadRow(bytes):
+    """Takes the place of a row's JSON where there is none: empty bytes that know what is wrong."""
+
+    rule: str
+    fix: str
+
+    def __new__(cls, rule: str = "", fix: str = "") -> BadRow:
+        row = super().__new__(cls)
+        row.rule, row.fix = rule, fix
+        return row
+
+
+def whole(path: Path | str, rule: str, fix: str, line: int | None = None) -> DatasetError:
+    """The error that ends the reading of a file."""
+    return DatasetError(DatasetProblem(str(path), line, "", rule, fix))
+
+
+def too_large(path: Path, line: int) -> DatasetError:
+    rule = f"the record is larger than {MAX_ROW >> 20} MiB"
+    return whole(path, rule, "split it, or check that the file is what it should be", line)

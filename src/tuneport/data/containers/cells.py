@@ -1,0 +1,48 @@
+"""JSON within the cells of tables: which text means a list or an object, by the names that formats give to columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+LISTS = frozenset(
+    ("messages", "conversations", "tools", "functions", "history", "preferred_output", "non_preferred_output")
+    + ("contents", "system_instruction", "systemInstruction", "images")
+)
+"""Columns that never hold text."""
+_TURNS = frozenset(("input", "prompt", "completion", "chosen", "rejected", "system"))
+"""Columns that hold text in one format and messages in another."""
+_SCALARS = frozenset(("parallel_tool_calls", "label", "weight"))
+_TURN_KEYS = frozenset(("role", "from", "messages", "type"))
+
+
+def value_of(column: str, text: str) -> Any:
+    """What a cell means; None where it is empty and its column never holds text. All else is the text itself."""
+    if column in LISTS or column in _SCALARS:
+        if not text:
+            return None
+        value = _decoded(text)
+        if column in LISTS:
+            return value if isinstance(value, list | dict) else text
+        return value if isinstance(value, bool | int | float) else text
+    if column in _TURNS and text[:1] in ("[", "{"):
+        value = _decoded(text)
+        items = value if isinstance(value, list) else [value]
+        if items and all(isinstance(item, dict) and not _TURN_KEYS.isdisjoint(item) for item in items):
+            return value
+    return text
+
+
+def cell_of(value: Any) -> str:
+    """The text of a value: itself, its JSON, or nothing where there is none."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None

@@ -1,0 +1,70 @@
+"""Which files a folder's dataset consists of: data files, a Hugging Face checkout, or what `save_to_disk` wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from tuneport.data.containers.bad_row import whole
+
+DATA = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+_NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"}
+_SPLIT = re.compile(r"(?:^|[-_./])(train|training|test|validation|valid|val|dev|eval)(?=$|[-_.\d/])", re.IGNORECASE)
+_ALIASES = {"training": "train", "valid": "validation", "val": "validation", "dev": "validation", "eval": "validation"}
+
+
+def container_suffix(path: Path) -> str:
+    """The suffix that tells the container: `.csv` for `a.csv.gz`."""
+    inner = Path(path.stem) if path.suffix.lower() in (".gz", ".zst") else path
+    return inner.suffix.lower()
+
+
+def data_files(folder: Path, split: str | None = None) -> list[Path]:
+    """The data files of a folder in the order of their paths, those of one split where it has several.
+
+    DatasetError where there is none, and where there are several splits and none was named: joined, they would leak.
+    """
+    try:
+        files = _saved(folder) or _walk(folder)
+    except OSError as error:
+        raise whole(folder, f"cannot be read: {error.strerror}", "check its permissions") from error
+    if not files:
+        raise whole(folder, "is a folder without data files", f"put {', '.join(DATA)} files into it")
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        found = _SPLIT.findall(file.relative_to(folder).as_posix())
+        name = found[-1].lower() if found else ""
+        splits.setdefault(_ALIASES.get(name, name), []).append(file)
+    named = sorted(name for name in splits if name)
+    if split is not None:
+        wanted = _ALIASES.get(split.lower(), split.lower())
+        if wanted not in splits:
+            raise whole(folder, f"has no split {split!r}", f"use one of: {', '.join(named) or 'none is named'}")
+        return splits[wanted]
+    if len(named) > 1:
+        rule = f"holds the splits {', '.join(named)}"
+        raise whole(folder, rule, f"name one of them: {folder}#{'train' if 'train' in named else named[0]}")
+    return files
+
+
+def _saved(folder: Path) -> list[Path]:
+    """The files of a dataset that was saved with `save_to_disk`, as its state lists them."""
+    state = folder / "state.json"
+    if not state.is_file():
+        return []
+    try:
+        return [folder / str(entry["filename"]) for entry in json.loads(state.read_bytes())["_data_files"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise whole(state, "is not the state of a saved dataset", "save the dataset again") from error
+
+
+def _walk(folder: Path) -> list[Path]:
+    found = []
+    for path in sorted(folder.rglob("*")):
+        inner = path.relative_to(folder)
+        if any(part.startswith((".", "_")) for part in inner.parts) or path.name in _NOT_DATA:
+            continue
+        if container_suffix(path) in DATA and path.is_file():
+            found.append(path)
+    return found

@@ -1,0 +1,37 @@
+"""Datasets of the Hugging Face hub: `hf://owner/name`, from the local cache where the hub cannot be reached."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from tuneport.data.containers.bad_row import whole
+from tuneport.data.containers.folder import DATA
+from tuneport.errors import ConfigError
+
+
+def hub_name(path: Path | str) -> str | None:
+    """`owner/name` where the path is `hf://owner/name` (a Path has made one slash of the two), else None."""
+    text = str(path)
+    if not text.startswith("hf:/"):
+        return None
+    return text.removeprefix("hf:").strip("/").removeprefix("datasets/")
+
+
+@cache
+def download(name: str) -> Path:
+    """The folder of the dataset's files, fetched unless they are there; the same one as long as the process runs.
+
+    DatasetError where that is impossible.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ConfigError("hf:// datasets need huggingface_hub: pip install 'tuneport[checks]'") from error
+    patterns = [f"*{suffix}{packing}" for suffix in DATA for packing in ("", ".gz", ".zst")]
+    try:
+        return Path(snapshot_download(name, repo_type="dataset", allow_patterns=patterns))
+    except Exception as error:  # of the hub, of its HTTP client, of the cache, of the name: a dozen kinds
+        rule = f"cannot be had from the hub or its cache ({type(error).__name__})"
+        fix = f"correct the name, or fetch it where there is a network: hf download --repo-type dataset {name}"
+        raise whole(f"hf://{name}", rule, fix) from error

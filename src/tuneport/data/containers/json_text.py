@@ -1,0 +1,184 @@
+"""JSON lines, and JSON arrays element by element."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from io import BufferedReader
+from itertools import islice
+from pathlib import Path
+
+from tuneport.data.broken import foreign_start
+from tuneport.data.containers.bad_row import MAX_ROW, too_large, whole
+
+Row = tuple[int, bytes]
+Batch = tuple[Sequence[int], list[bytes]]
+"""The numbers of rows, and the rows."""
+_BOM = b"\xef\xbb\xbf"
+_BLOCK = 1 << 16  # some 70 rows; larger ones cost page faults
+_BATCH = 64
+_SPACE = b" \t\r\n"
+
+
+def json_rows(path: Path, file: BufferedReader) -> Iterator[Row]:
+    """The rows with their numbers: lines of JSON lines, records of an array. Undecoded: a row may be no JSON."""
+    if _is_array(path, file):
+        return _array(path, file)
+    return ((number, row) for numbers, rows in _lines(path, file) for number, row in zip(numbers, rows, strict=True))
+
+
+def json_batches(path: Path, file: BufferedReader) -> Iterator[Batch]:
+    """The same in batches, which is faster for JSON lines."""
+    return batched(_array(path, file)) if _is_array(path, file) else _lines(path, file)
+
+
+def batched(rows: Iterator[Row]) -> Iterator[Batch]:
+    while batch := list(islice(rows, _BATCH)):
+        yield [number for number, _ in batch], [row for _, row in batch]
+
+
+def _is_array(path: Path, file: BufferedReader) -> bool:
+    """By the first character. DatasetError for a file that is no text; a byte order mark is taken away."""
+    start = file.peek(4096)[:4096]
+    foreign = foreign_start(start)
+    if foreign:
+        raise whole(path, *foreign)
+    if start.startswith(_BOM):
+        file.read(len(_BOM))
+        start = start.removeprefix(_BOM)
+    return start.lstrip()[:1] == b"["
+
+
+def lines_of(path: Path, file: BufferedReader) -> Iterator[bytes]:
+    """Physical lines with their ends. DatasetError for one larger than MAX_ROW."""
+    number = 0
+    read = file.readline
+    while line := read(MAX_ROW + 1):
+        number += 1
+        if len(line) > MAX_ROW:
+            raise too_large(path, number)
+        yield line
+
+
+def _lines(path: Path, file: BufferedReader) -> Iterator[Batch]:
+    """Lines without the space around them. Blank ones are handed on as they are, except those at the end."""
+    blank: list[int] = []
+    end = 0
+    for lines in _line_blocks(path, file):
+        start, end = end + 1, end + len(lines)
+        if not blank and _are_bare(lines):
+            yield range(start, end + 1), lines
+            continue
+        numbers, rows = [], []
+        for number, line in enumerate(map(bytes.strip, lines), start=start):
+            if not line:
+                blank.append(number)
+                continue
+            numbers += [*blank, number]
+            rows += [*(b"" for _ in blank), line]
+            blank.clear()
+        if rows:
+            yield numbers, rows
+
+
+def _are_bare(lines: list[bytes]) -> bool:
+    """Whether each line is an object without space around it, as far as its ends tell: the usual case."""
+    for line in lines:
+        if line[:1] != b"{" or line[-1:] != b"}":
+            return False
+    return True
+
+
+def _line_blocks(path: Path, file: BufferedReader) -> Iterator[list[bytes]]:
+    number = 0
+    pieces: list[bytes] = []  # of a line that is longer than a block
+    while block := file.read(_BLOCK):
+        before, end, rest = block.rpartition(b"\n")
+        if not end:
+            pieces.append(block)
+            if len(pieces) * _BLOCK > MAX_ROW:
+                raise too_large(path, number + 1)
+            continue
+        lines = b"".join((*pieces, before)).split(b"\n")
+        number += len(lines)
+        pieces = [rest]
+        yield lines
+    yield [b"".join(pieces)]
+
+
+def _nested(depth: int) -> bytes:
+    """A pattern for a bracket with all that it holds, down to `depth` further brackets. It never backtracks."""
+    text = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+    inner = rb'[^\[\]{}"]++|' + text
+    pattern = rb"[\[{](?:" + inner + rb")*+[\]}]"
+    for _ in range(depth):
+        pattern = rb"[\[{](?:" + inner + rb"|" + pattern + rb")*+[\]}]"
+    return rb"\s*+(" + pattern + rb"|" + text + rb'|[^\[\]{}",\s]++)\s*+([,\]])'
+
+
+_ELEMENT = re.compile(_nested(6), re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+
+
+def _array(path: Path, file: BufferedReader) -> Iterator[Row]:
+    """Elements are told apart by their brackets; whether each is JSON is for the reader of rows to find out."""
+    buffer = file.read(_BLOCK)
+    position = buffer.index(b"[") + 1
+    number, newlines, more = 0, buffer.count(b"\n", 0, position), True
+    while True:
+        found = _ELEMENT.match(buffer, position)
+        span = found.span(1) if found else None
+        end = found.end() if found else 0
+        if span is None:
+            span, end = _deep_element(buffer, position)
+        if span is not None:
+            number += 1
+            yield number, buffer[span[0] : span[1]]
+            newlines += buffer.count(b"\n", position, end)
+            position = end
+            if buffer[end - 1 : end] == b"]":
+                return _no_more(path, file, buffer[position:])
+            continue
+        rest = buffer[position:].lstrip(_SPACE)
+        if rest[:1] == b"]" and not number:
+            return _no_more(path, file, rest[1:])
+        chunk = file.read(max(_BLOCK, len(buffer) - position)) if more else b""
+        if not chunk:
+            raise _broken_off(path, buffer, position, number, newlines)
+        buffer, position = buffer[position:] + chunk, 0
+        if len(buffer) > 2 * MAX_ROW:
+            raise too_large(path, number + 1)
+
+
+def _deep_element(buffer: bytes, start: int) -> tuple[tuple[int, int] | None, int]:
+    """The same for brackets in more depth than the pattern knows: where the element lies, and the end of its comma."""
+    first = len(buffer) - len(buffer[start:].lstrip(_SPACE))
+    if buffer[first : first + 1] not in (b"{", b"["):
+        return None, 0
+    depth = 0
+    for token in _TOKEN.finditer(buffer, first):
+        bracket = token[0]
+        if bracket in b"[{":
+            depth += 1
+        elif bracket in b"]}":
+            depth -= 1
+            if not depth:
+                after = re.compile(rb"\s*([,\]])").match(buffer, token.end())
+                return ((first, token.end()), after.end()) if after else (None, 0)
+    return None, 0
+
+
+def _no_more(path: Path, file: BufferedReader, rest: bytes) -> None:
+    while rest or (rest := file.read(_BLOCK)):
+        if rest.strip(_SPACE):
+            raise whole(path, "goes on after the end of its array", "remove what is after the last ]")
+        rest = b""
+
+
+def _broken_off(path: Path, buffer: bytes, position: int, number: int, newlines: int) -> Exception:
+    rest = buffer[position:]
+    space = len(rest) - len(rest.lstrip(_SPACE))
+    line = newlines + rest.count(b"\n", 0, space) + 1
+    what = "ends inside the array" if rest[space:][:1] in (b"", b"{", b"[", b'"') else "is not JSON: expecting a record"
+    where = f"at line {line}" + (f", after record {number}" if number else "")
+    return whole(path, f"{what} {where}", "correct the JSON, or get the whole file", number + 1)

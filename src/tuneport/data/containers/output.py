@@ -1,0 +1,91 @@
+"""Where converted rows go: the container that the output's suffix names, packed if it ends in .gz or .zst."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO, Protocol
+
+from tuneport.data.containers.folder import container_suffix
+from tuneport.data.containers.tables import CsvSink, ParquetSink
+from tuneport.data.formats.contract import Format, Lost
+from tuneport.errors import ConfigError
+
+_GZIP_LEVEL = 6  # gzip's own default
+
+
+class Sink(Protocol):
+    def write(self, numbers: Sequence[int], lines: bytes) -> None:
+        """Take rows of JSON, each ended by a newline, and the numbers that they have in their source."""
+
+    def end(self) -> list[tuple[int, list[Lost]]]:
+        """Write what is still to be written; what the container cannot hold, by the rows' numbers."""
+
+
+def check_output(output: Path) -> None:
+    """ConfigError unless the suffix names a container."""
+    suffix = container_suffix(output)
+    if suffix not in _SINKS or suffix == ".parquet" and output.suffix.lower() != suffix:
+        raise ConfigError(
+            f"the output {output} must end in .jsonl, .json or .csv, each also packed (.gz, .zst), or in .parquet"
+        )
+
+
+@contextmanager
+def open_sink(output: Path, file: BinaryIO, target: Format) -> Iterator[Sink]:
+    """A sink that writes to `file`, of the container that `output` names. At the end of the block, `file` is whole."""
+    with _packed(output, file) as packed:
+        yield _SINKS[container_suffix(output)](packed, target)
+
+
+class _Lines:
+    def __init__(self, file: IO[bytes], target: Format) -> None:
+        self._file = file
+
+    def write(self, numbers: Sequence[int], lines: bytes) -> None:
+        self._file.write(lines)
+
+    def end(self) -> list[tuple[int, list[Lost]]]:
+        return []
+
+
+class _Array:
+    def __init__(self, file: IO[bytes], target: Format) -> None:
+        self._file = file
+        self._before = b"[\n"
+
+    def write(self, numbers: Sequence[int], lines: bytes) -> None:
+        if lines:
+            self._file.write(self._before + lines[:-1].replace(b"\n", b",\n"))
+            self._before = b",\n"
+
+    def end(self) -> list[tuple[int, list[Lost]]]:
+        self._file.write(b"\n]\n")
+        return []
+
+
+_SINKS: dict[str, Callable[[IO[bytes], Format], Sink]] = {
+    ".jsonl": _Lines,
+    ".json": _Array,
+    ".csv": CsvSink,
+    ".parquet": ParquetSink,
+}
+
+
+@contextmanager
+def _packed(output: Path, file: BinaryIO) -> Iterator[IO[bytes]]:
+    match output.suffix.lower():
+        case ".gz":
+            import gzip
+
+            # Without name and time, so that the same rows make the same file.
+            with gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as packed:
+                yield packed  # type: ignore[misc]
+        case ".zst":
+            import zstandard
+
+            with zstandard.ZstdCompressor(write_checksum=True).stream_writer(file, closefd=False) as packed:
+                yield packed
+        case _:
+            yield file

@@ -1,0 +1,128 @@
+"""A dataset wherever it lies: a file, a folder or the hub, as rows of JSON with their numbers."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+from tuneport.data.containers.arrow import SUFFIXES as ARROW
+from tuneport.data.containers.arrow import arrow_rows
+from tuneport.data.containers.bad_row import whole
+from tuneport.data.containers.columns import Columns
+from tuneport.data.containers.csv_table import csv_rows
+from tuneport.data.containers.folder import container_suffix, data_files
+from tuneport.data.containers.hub import download, hub_name
+from tuneport.data.containers.json_text import Batch, Row, batched, json_batches, json_rows
+from tuneport.data.containers.unpacking import opened
+from tuneport.errors import DatasetError
+
+_TABLES = {".csv", ".tsv", *ARROW}
+_FOREIGN = {".xlsx", ".xls", ".ods", ".zip", ".tar", ".tgz", ".bz2", ".xz", ".7z"}
+
+
+class Source:
+    """The rows of a dataset.
+
+    `path` is a file, a folder or `hf://owner/name`; a split of the latter two is named as in `folder#train`. `columns`
+    maps the names that a format expects to those in the files. Numbers are lines in JSON lines and CSV, records
+    elsewhere; in a folder they go on from file to file, and `locate` says which file and line a number is.
+    """
+
+    def __init__(self, path: Path | str, columns: Mapping[str, str] | None = None) -> None:
+        self.path = Path(path)
+        self._mapping = columns
+        self._columns = Columns(columns)
+        self._starts: list[int] = [0]
+        self.files = self._find()
+
+    @property
+    def missing(self) -> list[str]:
+        """The mapped columns that no row had so far."""
+        return self._columns.missing
+
+    def rows(self) -> Iterator[Row]:
+        """Each row's JSON, undecoded. DatasetError for a file that is missing, empty or unreadable, and at the end for
+        a mapped column that no row had."""
+        self._columns = Columns(self._mapping)
+        self._starts = []
+        before = 0
+        for file in self.files:
+            self._starts.append(before)
+            rows = self._read(file)
+            first = next(rows, None)
+            if first is None:
+                raise _empty(file)
+            if file is self.files[-1] and not before:  # the usual case, without a loop of Python
+                yield first
+                yield from rows
+                break
+            number = 0
+            for number, raw in chain([first], rows):
+                yield before + number, raw
+            before += number
+        if self._columns.missing:
+            raise self._columns.absent(self.path)
+
+    def batches(self) -> Iterator[Batch]:
+        """The same rows, many at a time: few enough that one odd row sends few others the slow way."""
+        if len(self.files) == 1 and not self._columns and container_suffix(self.files[0]) not in _TABLES:
+            self._starts = [0]
+            with opened(self.files[0]) as unpacked:
+                found = False
+                for batch in json_batches(self.files[0], unpacked):
+                    found = True
+                    yield batch
+            if not found:
+                raise _empty(self.files[0])
+        else:
+            yield from batched(self.rows())
+
+    def locate(self, number: int) -> tuple[Path, int]:
+        """The file of a row that was read, and its line or record number there."""
+        at = bisect_right(self._starts, number - 1) - 1
+        return self.files[at], number - self._starts[at]
+
+    def _read(self, file: Path) -> Iterator[Row]:
+        suffix = container_suffix(file)
+        if suffix in ARROW and file.suffix.lower() == suffix:
+            yield from arrow_rows(file, self._columns)
+            return
+        if suffix in ARROW:
+            raise whole(file, f"is a packed {suffix} file", "unpack it first")
+        with opened(file) as unpacked:
+            if suffix in (".csv", ".tsv"):
+                yield from csv_rows(file, unpacked, self._columns)
+            elif self._columns:
+                rename = self._columns.row
+                for number, raw in json_rows(file, unpacked):
+                    yield number, rename(raw)
+            else:
+                yield from json_rows(file, unpacked)
+
+    def _find(self) -> list[Path]:
+        path, split = self.path, None
+        name = hub_name(path)
+        if name is not None:
+            name, _, named = name.partition("#")
+            return data_files(download(name), named or None)
+        try:
+            if "#" in path.name and not path.exists():
+                stem, _, split = path.name.rpartition("#")
+                if path.with_name(stem or ".").is_dir():
+                    path = path.with_name(stem) if stem else path.parent
+                else:
+                    split = None
+            if path.is_dir():
+                return data_files(path, split)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise whole(path, f"cannot be read: {reason}", "check the path and its permissions") from error
+        if container_suffix(path) in _FOREIGN and path.is_file():
+            raise whole(path, f"{path.suffix} files are not read", "convert it to .jsonl, one JSON object a line")
+        return [path]
+
+
+def _empty(file: Path) -> DatasetError:
+    return whole(file, "is empty", "give a file with at least one record")

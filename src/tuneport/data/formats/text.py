@@ -1,0 +1,61 @@
+"""Plain text: `{"text": ...}`, as for continued pre-training. Nothing marks turns in it, so only plain text goes in;
+`chatml` is the format that writes conversations as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tuneport.data.formats.contract import Lost, Problems, Written, decode_row, put_rest, rest_of
+from tuneport.data.formats.flat import lose_settings
+from tuneport.data.records import PlainText, Record
+
+NAME = "text"
+KNOWN = frozenset(("text",))
+
+
+class _PlainRow(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+
+
+_plain = msgspec.json.Decoder(_PlainRow)
+
+
+def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
+    text = row.get("text")
+    if not isinstance(text, str):
+        return 0.0, "there is no text"
+    if text.lstrip().startswith("<|im_start|>"):
+        return 0.5, "a text of ChatML's turns"
+    if "label" in row or row.keys() & {"messages", "conversations", "contents", "prompt", "instruction", "output"}:
+        return 0.0, "a text beside a label, or beside columns of other formats"
+    return (1.0, "a text and nothing to train on beside it") if len(row) == 1 else (0.9, "a text and other columns")
+
+
+def read(line: bytes) -> Record:
+    try:
+        return PlainText(_plain.decode(line).text)
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        row = decode_row(line)
+    problems = Problems()
+    text = problems.text(row, "text", "")
+    problems.end()
+    return PlainText(text or "", metadata=rest_of(row, KNOWN))
+
+
+def write(record: Record) -> Written:
+    if not isinstance(record, PlainText):
+        return None, [
+            Lost("", "a record with an answer has no form as plain text; chatml writes conversations as text")
+        ]
+    lost: list[Lost] = []
+    row: dict[str, Any] = {"text": record.text}
+    lose_settings(record, lost)
+    put_rest(row, record.metadata, KNOWN, "", lost)
+    return row, lost
+
+
+def note(line: bytes) -> str:
+    return ""

@@ -1,0 +1,192 @@
+"""Work over the rows of a dataset in one process per core.
+
+Not `multiprocessing`: its children import the caller's main module once more, which runs a user's script twice unless
+it guards against that. These children import nothing but what does the work; rows reach them through pipes.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from itertools import chain, cycle
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from tuneport.errors import TuneportError
+
+Row = tuple[int, bytes]
+
+SMALL_BYTES = 8 << 20  # below it, starting processes costs more than they save
+BATCH_BYTES = 1 << 20
+MOST_WORKERS = 8
+_START = "from tuneport.data.parallel import work; work()"
+
+
+class RowWork(Protocol):
+    """What a worker does: it is handed batches of rows, and asked for its result (which can be pickled) at the end."""
+
+    def add(self, rows: list[Row]) -> None: ...
+
+    def result(self) -> Any: ...
+
+
+def over_rows(rows: Iterable[Row], make: str, *arguments: Any) -> list[Any]:
+    """Spread `rows` over workers made by calling `make` ("module:name") with `arguments` and the worker's number.
+
+    Returns the workers' results; a small dataset has one worker, in this process. Which worker has which rows depends
+    on the rows and the number of cores alone. What a worker raises is raised here.
+    """
+    batches = _batches(rows)
+    first, size = [], 0
+    for batch, length in batches:
+        first.append(batch)
+        size += length
+        if size >= SMALL_BYTES:
+            break
+    count = min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if size < SMALL_BYTES or count < 2:
+        worker: RowWork = _named(make)(*arguments, 0)
+        for batch in chain(first, (batch for batch, _ in batches)):
+            worker.add(batch)
+        return [worker.result()]
+    with _Crew(count, make, arguments) as crew:
+        for child, batch in zip(cycle(crew.children), chain(first, (batch for batch, _ in batches)), strict=False):
+            child.waiting.put(batch)
+            if child.failed.is_set():
+                break
+        return crew.results()
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[tuple[list[Row], int]]:
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += len(row[1]) + 64
+        if size >= BATCH_BYTES:
+            yield batch, size
+            batch, size = [], 0
+    if batch:
+        yield batch, size
+
+
+class _Child:
+    """One process, and the thread that feeds it: at most two batches wait, so memory stays bounded."""
+
+    def __init__(self, start: bytes) -> None:
+        folder = str(Path(__file__).parents[2])
+        path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
+        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **one_thread, "PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is for the parent, who ends it
+        )
+        self.waiting: queue.Queue[list[Row] | None] = queue.Queue(maxsize=2)
+        self.failed = threading.Event()
+        self.thread = threading.Thread(target=self._feed, args=(start,), daemon=True)
+        self.thread.start()
+
+    def _feed(self, start: bytes) -> None:
+        stream = self.process.stdin
+        assert stream is not None
+        try:
+            stream.write(start)
+            while True:
+                batch = self.waiting.get()
+                pickle.dump(batch, stream, protocol=5)
+                if batch is None:
+                    stream.close()
+                    return
+        except OSError:  # it has ended: its answer says why
+            self.failed.set()
+            while self.waiting.get() is not None:
+                pass
+
+    def result(self) -> Any:
+        assert self.process.stdout is not None
+        try:
+            succeeded, value = pickle.load(self.process.stdout)
+        except (EOFError, pickle.UnpicklingError) as error:
+            code = self.process.wait()
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            raise TuneportError(f"a worker process {how} (out of memory, perhaps); free some and try again") from error
+        if not succeeded:
+            raise value
+        return value
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        while self.thread.is_alive():
+            try:
+                self.waiting.put_nowait(None)
+            except queue.Full:
+                pass
+            self.thread.join(timeout=0.05)
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                _close(stream)
+
+
+class _Crew:
+    def __init__(self, count: int, make: str, arguments: tuple[Any, ...]) -> None:
+        self.children = [_Child(pickle.dumps((make, (*arguments, number)))) for number in range(count)]
+
+    def __enter__(self) -> _Crew:
+        return self
+
+    def results(self) -> list[Any]:
+        for child in self.children:
+            child.waiting.put(None)
+        return [child.result() for child in self.children]
+
+    def __exit__(self, *exception: object) -> None:
+        for child in self.children:
+            child.end()
+
+
+def _close(stream: IO[bytes]) -> None:
+    try:
+        stream.close()
+    except OSError:
+        pass  # bytes for a process that is no more
+
+
+def _named(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def work() -> None:
+    """The child: rows on stdin, one answer on stdout. Whatever else prints goes to stderr."""
+    source, answer = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        make, arguments = pickle.load(source)
+        worker: RowWork = _named(make)(*arguments)
+        while (batch := pickle.load(source)) is not None:
+            worker.add(batch)
+        told = pickle.dumps((True, worker.result()), protocol=5)
+    except EOFError:
+        return  # the parent is gone
+    except Exception as error:
+        told = pickle.dumps((False, _portable(error)))
+    with answer:
+        answer.write(told)
+
+
+def _portable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an error whose arguments are not its constructor's
+        return TuneportError(str(error))
+    return error

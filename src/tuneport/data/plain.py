@@ -1,0 +1,160 @@
+"""The fast way through a conversion: many rows at once, where all are chats of nothing but roles and text.
+
+Most datasets are. Rows are decoded into the structs below and encoded from them, without a `Record` between. What a
+struct does not fit exactly is not plain: the rows then go one by one through their formats, which alone decide what is
+wrong or lost. `tests/data/test_plain.py` holds both ways to the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+
+class _NotPlain(Exception):
+    pass
+
+
+class _Turn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class _OpenAI(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    messages: list[_Turn]
+
+
+class _Alpaca(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    instruction: str
+    output: str
+    input: str = ""
+
+
+class _PromptCompletion(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    prompt: str
+    completion: str
+
+
+class _ShareGPTTurn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    from_: Literal["system", "human", "gpt"] = msgspec.field(name="from")
+    value: str
+
+
+class _ShareGPT(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    conversations: list[_ShareGPTTurn]
+
+
+class _AlpacaOut(msgspec.Struct, omit_defaults=True, gc=False):
+    instruction: str
+    input: str
+    output: str
+    system: str | None = None
+    history: list[tuple[str, str]] = []
+
+
+_TO_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt"}
+_FROM_SHAREGPT = {speaker: role for role, speaker in _TO_SHAREGPT.items()}
+
+
+def _answered(turns: list[_Turn]) -> list[_Turn]:
+    for turn in turns:
+        if turn.role == "assistant":
+            return turns
+    raise _NotPlain
+
+
+def _read_openai(row: _OpenAI) -> list[_Turn]:
+    return _answered(row.messages)
+
+
+def _read_alpaca(row: _Alpaca) -> list[_Turn]:
+    question = row.instruction
+    if row.input:
+        question = f"{question}\n{row.input}" if question else row.input
+    return [_Turn("user", question), _Turn("assistant", row.output)]
+
+
+def _read_prompt_completion(row: _PromptCompletion) -> list[_Turn]:
+    return [_Turn("user", row.prompt), _Turn("assistant", row.completion)]
+
+
+def _read_sharegpt(row: _ShareGPT) -> list[_Turn]:
+    return _answered([_Turn(_FROM_SHAREGPT[turn.from_], turn.value) for turn in row.conversations])  # type: ignore[arg-type]
+
+
+def _write_alpaca(turns: list[_Turn]) -> _AlpacaOut:
+    system = None
+    if turns[0].role == "system":
+        system, turns = turns[0].content, turns[1:]
+    pairs = []
+    for question, answer in zip(turns[::2], turns[1::2], strict=False):
+        if question.role != "user" or answer.role != "assistant":
+            raise _NotPlain
+        pairs.append((question.content, answer.content))
+    if system == "" or not pairs or len(turns) % 2:
+        raise _NotPlain
+    return _AlpacaOut(pairs[-1][0], "", pairs[-1][1], system, pairs[:-1])
+
+
+def _write_prompt_completion(turns: list[_Turn]) -> _PromptCompletion:
+    if len(turns) != 2 or turns[0].role != "user" or turns[1].role != "assistant":
+        raise _NotPlain
+    return _PromptCompletion(turns[0].content, turns[1].content)
+
+
+def _write_sharegpt(turns: list[_Turn]) -> _ShareGPT:
+    return _ShareGPT([_ShareGPTTurn(_TO_SHAREGPT[turn.role], turn.content) for turn in turns])  # type: ignore[arg-type]
+
+
+_READERS: dict[str, tuple[Any, Callable[[Any], list[_Turn]]]] = {
+    "openai": (_OpenAI, _read_openai),
+    "alpaca": (_Alpaca, _read_alpaca),
+    "prompt-completion": (_PromptCompletion, _read_prompt_completion),
+    "sharegpt": (_ShareGPT, _read_sharegpt),
+}
+_WRITERS: dict[str, Callable[[list[_Turn]], Any]] = {
+    "openai": _OpenAI,
+    "alpaca": _write_alpaca,
+    "prompt-completion": _write_prompt_completion,
+    "sharegpt": _write_sharegpt,
+}
+
+
+class Converted(NamedTuple):
+    """Lines of JSON, one for each row, or None where not all rows are plain; and whether the source's `note` has
+    something to say on any of them."""
+
+    lines: bytes | None
+    noteworthy: bool = False
+
+
+class PlainRows:
+    """Converts rows of one format into another, as long as they are plain."""
+
+    def __init__(self, source: str, target: str) -> None:
+        self.possible = source in _READERS and target in _WRITERS
+        if self.possible:
+            self._kind, self._read = _READERS[source]
+            self._write = _WRITERS[target]
+            self._decode = msgspec.json.Decoder(self._kind).decode_lines
+            self._encode = msgspec.json.Encoder().encode_lines
+
+    def convert(self, rows: list[bytes]) -> Converted:
+        if not self.possible:
+            return Converted(None)
+        # `decode_lines` also takes a text over two lines, two in one, or none; but nowhere within a JSON text does an
+        # object end right before another begins. So with these ends, as many texts as rows are one in each.
+        for raw in rows:
+            if raw[:1] != b"{" or raw[-1:] != b"}":
+                return Converted(None)
+        read, write = self._read, self._write
+        try:
+            decoded: list[Any] = self._decode(b"\n".join(rows))
+            if len(decoded) != len(rows):
+                return Converted(None)
+            noteworthy = self._kind is _Alpaca and any([row.input for row in decoded])
+            return Converted(self._encode([write(read(row)) for row in decoded]), noteworthy)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _NotPlain):
+            return Converted(None)

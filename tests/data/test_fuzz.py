@@ -1,0 +1,86 @@
+"""No file makes the data room fall over: it is read, or refused in one line that says where.
+
+`python -m tests.data.test_fuzz [FILES] [SEED]` runs it by itself and prints what it met.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.data.mutations import Mutator
+from tuneport.data.checks import check
+from tuneport.data.convert import convert
+from tuneport.data.formats import FORMATS
+from tuneport.data.reading import detect
+from tuneport.errors import ConversionLossError, DatasetError
+
+TARGETS = list(FORMATS)
+OUTPUTS = (".jsonl", ".jsonl", ".jsonl", ".json", ".csv", ".parquet")
+
+
+def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
+    outcomes = fuzz(tmp_path, files=1_500, seed=3)
+    assert outcomes["convert: done"] > 100 and outcomes["convert: DatasetError"] > 100
+
+
+@pytest.mark.full
+def test_very_many_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
+    outcomes = fuzz(tmp_path, files=100_000, seed=4)
+    assert outcomes["convert: done"] > 10_000 and outcomes["convert: DatasetError"] > 10_000
+
+
+def fuzz(folder: Path, *, files: int, seed: int) -> Counter[str]:
+    """Hand mutated files to detection, check and convert; what became of them, by verb and outcome."""
+    mutator = Mutator(seed)
+    outcomes: Counter[str] = Counter()
+    for number in range(files):
+        suffix, content = mutator.file()
+        path = folder / f"data{suffix}"
+        path.write_bytes(content)
+        output = folder / f"out{OUTPUTS[number % len(OUTPUTS)]}"
+        target = TARGETS[number % len(TARGETS)]
+        verbs = {
+            "detect": lambda path=path: detect(path),
+            "check": lambda path=path: check(path),
+            "convert": lambda path=path, target=target, output=output: convert(path, target, output, allow_loss=True),
+        }
+        for verb, run in verbs.items():
+            try:
+                run()
+            except DatasetError as error:
+                outcomes[f"{verb}: DatasetError"] += 1
+                located(error, path)
+            except ConversionLossError:
+                outcomes[f"{verb}: ConversionLossError"] += 1
+            except BaseException as error:
+                kept = Path(tempfile.gettempdir()) / f"tuneport-fuzz-{seed}-{number}{suffix}"
+                kept.write_bytes(content)
+                raise AssertionError(f"{verb} of {kept} ({target}, {output.suffix}): {error!r}") from error
+            else:
+                outcomes[f"{verb}: done"] += 1
+        path.unlink()
+        output.unlink(missing_ok=True)
+    assert not list(folder.glob(".tuneport-*")), "an unfinished output was left behind"
+    return outcomes
+
+
+def located(error: DatasetError, path: Path) -> None:
+    assert error.count >= len(error.problems) > 0
+    assert "\n" not in str(error), str(error)
+    for problem in error.problems:
+        assert problem.path == str(path) and problem.rule and problem.fix
+        assert problem.line is None or problem.line > 0
+        if problem.field:
+            assert problem.line is not None, problem
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [int(argument) for argument in sys.argv[1:]]
+        for outcome, count in sorted(fuzz(Path(folder), files=arguments[0], seed=arguments[1]).items()):
+            print(f"{outcome:<32}{count:>8,}")
