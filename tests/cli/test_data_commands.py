@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.data.rows import chat, write
 from tests.train.tiny import tiny_model
 from tuneport.cli.check_report import print_report
 from tuneport.cli.main import main
-from tuneport.data.checks import check
+from tuneport.data.checks import Evidence, Finding, Verdict, check
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 Run = Callable[..., tuple[int, Any, str]]
@@ -52,6 +53,8 @@ def test_the_table_fits_and_says_all_of_it(tmp_path: Path, width: int) -> None:
     rows = [chat(f"same question {number % 3}", f"answer {number} " + "x" * 300) for number in range(12)]
     rows += [chat("mail me", "at eve@company-of-eve.com, " * 5), chat("steer\x1b[31m", "\x1b[2J")]
     report = check(write(tmp_path / "train.jsonl", [*rows, chat("again", "again"), chat("again", "again")]))
+    places = tuple(Evidence((5,), "email e***@c***.com") for _ in range(5))
+    report = replace(report, findings=(*report.findings, Finding("places", Verdict.WARN, "5 places", places, "look")))
     screen = Console(file=io.StringIO(), width=width, highlight=False)
     print_report(report, console=screen)
     text = screen.file.getvalue()  # type: ignore[attr-defined]
