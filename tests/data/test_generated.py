@@ -56,7 +56,7 @@ def test_marks_of_generated_data(columns: dict[str, Any]) -> None:
     check, finding = judged(rows(PEOPLE, **columns))
     assert (finding.verdict, finding.count) == ("warn", 60)
     assert finding.message == "60 records (100%) marked as generated, none as checked by people"
-    assert list(check.hits.lines["generated"]) == list(range(1, 61))
+    assert list(check.hits.lines["marked"]) == list(range(1, 61))
 
 
 @pytest.mark.parametrize(
