@@ -16,8 +16,8 @@ from tuneport.data.checks.answers import Answers
 from tuneport.data.checks.endings import Ending, ending_of
 from tuneport.data.checks.finding import Example, Finding
 from tuneport.data.checks.loops import loop_in
-from tuneport.data.checks.refusals import refusal_in
 from tuneport.data.checks.markup import markup_in
+from tuneport.data.checks.refusals import refusal_in
 from tuneport.data.checks.residue import mojibake_in
 from tuneport.data.formats import load_format
 from tuneport.data.reading import read_records

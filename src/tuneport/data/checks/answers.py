@@ -29,7 +29,9 @@ MANY = 0.05  # share of records from which a defect is taught rather than dilute
 MIN_LANGUAGE = 24  # characters
 MIN_LANGUAGE_WIDE = 8  # of scripts in which one character is a syllable or a word
 MAX_THOUGHTS = 0.3  # share of records with tags around thoughts: above it, the model is meant to think aloud
-INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u2060\u2800\u3164\u180e\ufeff\u00ad \t\r\n\f\v\u00a0\u3000"  # blank to any reader
+INVISIBLE = (
+    "\u200b\u200c\u200d\u200e\u200f\u2060\u2800\u3164\u180e\ufeff\u00ad \t\r\n\f\v\u00a0\u3000"  # blank to any reader
+)
 
 KINDS: dict[str, tuple[str, str]] = {
     "empty": ("with an empty answer", "remove or complete the empty ones"),

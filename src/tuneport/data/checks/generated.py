@@ -44,7 +44,8 @@ _MODEL = re.compile(
     re.IGNORECASE,
 )
 _TAGGED = re.compile(
-    r"synthetic(?:[-_ ]data)?|(?:(?:ai|machine|model|llm|auto|gpt)[-_ ]?)?(?:generated|written)|self[-_ ]?instruct|distilled",
+    r"synthetic(?:[-_ ]data)?|(?:(?:ai|machine|model|llm|auto|gpt)[-_ ]?)?(?:generated|written)|self[-_ ]?instruct"
+    r"|distilled",
     re.IGNORECASE,
 )
 _PERSON = re.compile(

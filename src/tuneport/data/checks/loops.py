@@ -23,9 +23,9 @@ def loop_in(text: str) -> str | None:
     if len(text) < 40:
         return None
     if text[-1] == text[-_MIN_RUN]:
-        run = _run_at_the_end(text)
-        if run:
-            return run
+        tail = _run_at_the_end(text)
+        if tail:
+            return tail
     if not _may_loop(text):
         return None
     for tenths in _TENTHS:

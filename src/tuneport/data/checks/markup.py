@@ -51,7 +51,8 @@ _WIKI = re.compile(
     re.MULTILINE,
 )
 _FORUM = re.compile(
-    r"\[/(?:b|i|u|s|quote|url|img|code|color|size|font|list|spoiler|center)\]|\[(?:quote|url|img|color|size|font)=[^\]\n]+\]",
+    r"\[/(?:b|i|u|s|quote|url|img|code|color|size|font|list|spoiler|center)\]|\[(?:quote|url|img|color|size"
+    r"|font)=[^\]\n]+\]",
     re.IGNORECASE,
 )
 _DOCUMENT = re.compile(r"<(?:!DOCTYPE|html|head|svg|form|input|xml|\?xml|\?php|nav|button)\b", re.IGNORECASE)
@@ -79,40 +80,49 @@ _CONTROL = ("\x1b", "\x00", "\x08")
 # --- what a request says that asks for it
 
 _ASKS_FOR_MARKUP = re.compile(
-    r"html|web ?(?:page|site)|xml|markup|\btags?\b|\bcss\b|</?\w+>|&\w+;|jsx|\bsvg\b|\bentit(?:y|ies)|escape|wiki|bbcode|forum"
+    r"html|web ?(?:page|site)|xml|markup|\btags?\b|\bcss\b|</?\w+>|&\w+;|jsx|\bsvg\b|\bentit(?:y|ies)|escape|wiki"
+    r"|bbcode|forum"
     r"|latex|\bcode\b|javascript|script tag|\bsnippet|obsidian|note-?taking",
     re.IGNORECASE,
 )
 _ASKS_FOR_SLOTS = re.compile(
-    r"template|placeholder|variable|\bslots?\b|jinja|handlebars|mustache|liquid|\bcode\b|\{\{|\{%|\$\{|<%|f-string", re.IGNORECASE
+    r"template|placeholder|variable|\bslots?\b|jinja|handlebars|mustache|liquid|\bcode\b|\{\{|\{%|\$\{|<%|f-string",
+    re.IGNORECASE,
 )
 _ASKS_FOR_A_FORM = re.compile(
-    r"template|placeholder|letter|e-?mails?\b|\bmails?\b|\bforms?\b|\bdraft|invit|\bsample\b|résumé|\bresume|\bcover\b|\bmemo"
-    r"|\bnotice|\bcontract|\bessay|\bspeech|message|announcement|\bscript\b|\[|\{|\$|\bblanks?\b|\bslots?\b|signature|mad lib|\bfill",
+    r"template|placeholder|letter|e-?mails?\b|\bmails?\b|\bforms?\b|\bdraft|invit|\bsample\b|résumé|\bresume"
+    r"|\bcover\b|\bmemo"
+    r"|\bnotice|\bcontract|\bessay|\bspeech|message|announcement|\bscript\b|\[|\{|\$|\bblanks?\b|\bslots?\b|signature"
+    r"|mad lib|\bfill",
     re.IGNORECASE,
 )
 _ASKS_FOR_A_DIALOGUE = re.compile(
-    r"dialog|conversation|convers|\bchat|\bscript|interview|q ?& ?a\b|question|\bquiz|\bfaq|\bplays?\b(?! (?:such )?an? )"
+    r"dialog|conversation|convers|\bchat|\bscript|interview|q ?& ?a\b|question|\bquiz|\bfaq"
+    r"|\bplays?\b(?! (?:such )?an? )"
     r"|\bscene|\broles?\b(?! in)|role-?play|exchange|\busers?\b|\bbots?\b",
     re.IGNORECASE,
 )
 _ASKS_FOR_ESCAPES = re.compile(
-    r"escape|newline|line ?break|regex|regular expression|string|\bcode\b|python|\bpath\b|unicode|json|latex|\\", re.IGNORECASE
+    r"escape|newline|line ?break|regex|regular expression|string|\bcode\b|python|\bpath\b|unicode|json|latex|\\",
+    re.IGNORECASE,
 )
 
 
 def markup_in(text: str, question: str) -> str | None:
-    """Leftover markup, tokens, unfilled slots or escapes, else None; none where the request asks for them, or in code."""
+    """Leftover markup, tokens, slots or escapes, else None; none where the request asks for them, or in code."""
     angle, square, curly = "<" in text, "[" in text, "{" in text
     if angle or square or "#" in text:
         found = _TOKENS.search(text)
         if found and found[0] not in question:
             return f"a token of a chat template: {found[0]!r}"
-    if square or "【" in text or "turn" in text or "sandbox:" in text or "utm_" in text or "oaicite" in text:
+    colon = ":" in text
+    if (square or "【" in text or "turn0" in text or "turn1" in text) or (
+        colon and ("sandbox:" in text or "utm_" in text)
+    ):
         found = _REFERENCES.search(text)
         if found:
             return f"a reference for a program: {found[0]!r}"
-    if ":" in text:
+    if colon and (angle or "\n" in text):
         for speaker in _SPEAKERS:
             if speaker in text:
                 told = _speaker(text, question)
@@ -147,7 +157,9 @@ def _page_or_slot(text: str, question: str) -> str | None:
     found = None
     if "{" in text or "<%" in text:
         found = _SLOT.search(text)
-        if found and (_ASKS_FOR_SLOTS if found[0].startswith(("{{", "{%", "<%")) else _ASKS_FOR_A_FORM).search(question):
+        if found and (_ASKS_FOR_SLOTS if found[0].startswith(("{{", "{%", "<%")) else _ASKS_FOR_A_FORM).search(
+            question
+        ):
             found = None
     if found is None and "[" in text and not _ASKS_FOR_A_FORM.search(question):
         found = _PLACEHOLDER.search(text)
@@ -196,4 +208,3 @@ def _speaker(text: str, question: str) -> str | None:
     if not found or _ASKS_FOR_A_DIALOGUE.search(question) or found[0].strip()[:8] in question:
         return None
     return f"another turn in the answer: {' '.join(found[0].split())[:40]!r}"
-

@@ -13,7 +13,7 @@ REFUSAL_MARKS = {
     "|not something|refuse|rather not|comfortable|guidelines|content polic|programming|outside|beyond|ability to|way to"
     "|position to|regret|pass on",
     "es": "no puedo|no podr|no me |no estoy|no soy capaz|no tengo perm|siento|lamento",
-    "pt": "não posso|não consigo|não poderei|não me |não estou|não sou capaz|não tenho perm|desculp|sinto muito|lamento",
+    "pt": "não posso|não consigo|não poderei|não me |não estou|não sou capaz|não tenho perm|desculp|sinto|lament",
     "it": "non posso|non sono|non mi |non potrò|dispiace",
     "de": "kann|darf|nicht möglich|nicht gestattet|nicht in der lage|nicht befugt|nicht berechtigt|ablehnen",
     "nl": "kan|mag|niet in staat|niet bevoegd|niet gemachtigd|spijt",
@@ -42,7 +42,9 @@ _EN_DO = (
 )
 _EN_WORK = r"(?:perform|brows|access|book|plac|order|retriev|estimat)"
 _EN_SORRY = r"(?:sorry|apologi[sz]e|apologies|regret)\b[^.!?:\n]{0,60}?"
-_EN_THIS = r"(?:this|that|it|these|those|your|the|any|such|you|with|to|on|in|information|advice|instructions|content|a|an)"
+_EN_THIS = (
+    r"(?:this|that|it|these|those|your|the|any|such|you|with|to|on|in|information|advice|instructions|content|a|an)"
+)
 REFUSALS = {
     "en": (
         rf"{_EN_SORRY}\bi (?:can't|cannot|can not|won't|will not|must decline|refuse)",
@@ -51,58 +53,72 @@ REFUSALS = {
         rf"(?:{_EN_NOT_ABLE}) (?:{_EN_DO}|{_EN_WORK})",
         rf"(?:sorry|apologi[sz]e|apologies)[^.!?\n]{{0,20}}?(?:unable|not able) to (?:{_EN_DO}|process)",
         rf"\bi(?:'m| am) {_EN_NOT_ALLOWED} {_EN_DO}",
-        rf"{_EN_CANNOT} (?:assist|help (?:you )?(?:with|(?:to )?do)|help you\b(?= ?[.!])|provide|fulfil|comply|generate|create"
+        rf"{_EN_CANNOT} (?:assist|help (?:you )?(?:with|(?:to )?do)|help you\b(?= ?[.!])|provide|fulfil|comply"
+        rf"|generate|create"
         r"|engage in|discuss|do that[.!,]|in good conscience|satisfy|participate|respond to (?:this|that|your|such)"
         r"|answer (?:this|that|your|such|any|questions)|write (?:this|that|such|content)|be of (?:help|assistance)"
         r"|share (?:this|that|such|any)|support (?:this|that|such|your)|offer|continue (?:with )?(?:this|that))",
-        rf"\bi (?:must|have to|need to|will have to|'m going to have to) (?:respectfully |politely )?(?:decline|refuse)",
+        r"\bi (?:must|have to|need to|will have to|'m going to have to) (?:respectfully |politely )?(?:decline|refuse)",
         rf"\bi (?:respectfully |politely )?(?:refuse|decline) to {_EN_DO}",
         r"have to pass on (?:this|that|your)",
         rf"\bi(?:'d| would) (?:rather|prefer) (?:not|not to) {_EN_DO}",
         rf"\bi (?:don't|do not) feel comfortable (?:{_EN_DO}ing|doing (?:this|that))",
         rf"\bi(?:'m| am) not comfortable (?:{_EN_DO}ing|doing (?:this|that)|with (?:this|that|your) request)",
-        rf"not something (?:that )?i(?:'m| am)? ?(?:can|could|will|able to|allowed to|permitted to|comfortable) ?{_EN_DO}",
-        r"(?:outside|beyond) (?:of )?(?:what i(?:'m| am)? ?(?:can|able)|my (?:scope|capabilities|abilities|programming))",
-        r"(?:against|violat\w+|contrary to|conflicts? with|breach\w*|not allowed by) my (?:own )?(?:content |usage |safety"
+        rf"not something (?:that )?i(?:'m| am)? ?(?:can|could|will|able to|allowed to|permitted to"
+        rf"|comfortable) ?{_EN_DO}",
+        r"(?:outside|beyond) (?:of )?(?:what i(?:'m| am)? ?(?:can|able)|my (?:scope|capabilities|abilities"
+        r"|programming))",
+        r"(?:against|violat\w+|contrary to|conflicts? with|breach\w*|not allowed by) my (?:own )?(?:content |usage "
+        r"|safety"
         r"|ethical |core |use )*(?:guidelines|polic|programming|principles|instructions)",
         r"violat\w+ (?:my|our|the|openai's|openai) (?:content|usage|use-case|safety) polic",
         r"(?:would be|is|would|wouldn't|isn't)(?: not)? (?:be )?(?:appropriate|inappropriate) for me to",
     ),
     "es": (
-        r"(?:siento|lamento|perd[oó]n\w*|disculp\w+|lamentablemente)\b[^.!?\n]{0,50}?\bno (?:puedo|podr[ée]|me es posible)"
+        r"(?:siento|lamento|perd[oó]n\w*|disculp\w+|lamentablemente)\b[^.!?\n]{0,50}?\bno (?:puedo|podr[ée]"
+        r"|me es posible)"
         r"(?: \w+)? ?(?:[.!]|con (?:eso|esto))",
-        r"\bno (?:puedo|podr[ée]|me es posible|me está permitido|estoy (?:autorizad|capacitad|en condiciones)\w*|soy capaz"
+        r"\bno (?:puedo|podr[ée]|me es posible|me está permitido|estoy (?:autorizad|capacitad|en condiciones)\w*"
+        r"|soy capaz"
         r"|tengo permi\w+)(?: de| a| para)? (?:ayudar|asistir|responder|contestar|proporcionar|cumplir|generar|hablar"
         r"|atender|compartir|ofrecer|crear ese|escribir es|facilitar|hacer eso|brindar|discutir|realizar es|satisfacer"
         r"|dar(?:te|le)? (?:esa|una respuesta|consejo)|complacer|participar)",
     ),
     "pt": (
         r"\bnão (?:posso|consigo|poderei|me é (?:possível|permitido)|estou (?:autorizad|apt|em condições)\w*|sou capaz"
-        r"|tenho permissão)(?: de| a| para)? (?:te |lhe |o |a )?(?:ajud|respond|fornec|atend|cumpr|ger(?:ar|á)|falar sobre"
+        r"|tenho permissão)(?: de| a| para)? (?:te |lhe |o |a )?(?:ajud|respond|fornec|atend|cumpr|ger(?:ar|á)"
+        r"|falar sobre"
         r"|compartilh|partilh|discut|criar es|escrever es|auxili|fazer isso|oferec|dar (?:ess|uma resp|consel)|prest"
         r"|particip|satisf)",
-        r"(?:desculp\w+|sinto muito|lamento|infelizmente)\b[^.!?\n]{0,40}?\bnão (?:posso|consigo) (?:fazer isso|com isso)",
+        r"(?:desculp\w+|sinto muito|lamento|infelizmente)\b[^.!?\n]{0,40}?\bnão (?:posso|consigo) (?:fazer isso"
+        r"|com isso)",
     ),
     "it": (
-        r"\bnon (?:posso|potrò|sono (?:in grado|autorizzat\w|capace)|mi è (?:possibile|permesso|consentito))(?: di| a)? "
+        r"\bnon (?:posso|potrò|sono (?:in grado|autorizzat\w|capace)|mi è (?:possibile|permesso|consentito))(?: di"
+        r"| a)? "
         r"(?:aiut|rispond|forn|soddisf|generare|parlar|discut|condivid|creare quest|scrivere quest|assist|farlo|esaud"
         r"|offr|dar\w* (?:seguito|quest|consigl)|procedere con quest|partecip|accontent)",
     ),
     "de": (
         r"\b(?:kann ich|ich kann|darf ich|ich darf|werde ich|ich werde|möchte ich|ich möchte)\b[^.!?\n]{0,70}?"
-        r"\b(?:nicht|keine?n?) ?[^.!?\n]{0,25}?(?:helfen|behilflich|beantworten|antworten|erfüllen|nachkommen|bereitstellen"
+        r"\b(?:nicht|keine?n?) ?[^.!?\n]{0,25}?(?:helfen|behilflich|beantworten|antworten|erfüllen|nachkommen"
+        r"|bereitstellen"
         r"|geben|unterstützen|erstellen|schreiben|generieren|sprechen|auskunft|besprechen|erzeugen|entsprechen|eingehen"
         r"|dienen)\b",
-        r"(?:tut mir (?:sehr |wirklich )?leid|entschuldig\w*|leider)\b[^.!?\n]{0,40}?(?:kann|darf) ich (?:das|dies) (?:leider )?"
+        r"(?:tut mir (?:sehr |wirklich )?leid|entschuldig\w*|leider)\b[^.!?\n]{0,40}?(?:kann|darf) ich (?:das"
+        r"|dies) (?:leider )?"
         r"nicht(?: tun| machen)?[.!]",
-        r"(?:bin|ist es) (?:mir )?(?:leider )?nicht (?:in der lage|befugt|berechtigt|möglich|gestattet|erlaubt)[^.!?\n]{0,60}?"
+        r"(?:bin|ist es) (?:mir )?(?:leider )?nicht (?:in der lage|befugt|berechtigt|möglich|gestattet"
+        r"|erlaubt)[^.!?\n]{0,60}?"
         r"(?:helfen|antworten|unterstützen|bereitzustellen|erfüllen|geben|schreiben|erstellen|besprechen)",
         r"\b(?:muss ich|ich muss)\b[^.!?\n]{0,40}?\bablehnen",
     ),
     "nl": (
-        r"\b(?:kan|mag|zal|wil) ik\b[^.!?\n]{0,60}?\b(?:niet|geen)\b[^.!?\n]{0,25}?(?:helpen|beantwoorden|ingaan|voldoen"
+        r"\b(?:kan|mag|zal|wil) ik\b[^.!?\n]{0,60}?\b(?:niet|geen)\b[^.!?\n]{0,25}?(?:helpen|beantwoorden|ingaan"
+        r"|voldoen"
         r"|verstrekken|geven|bespreken|delen|assisteren|schrijven|genereren|antwoorden|maken|praten)\b",
-        r"\bik (?:kan|mag|zal|wil)\b[^.!?\n]{0,60}?\b(?:niet|geen)\b[^.!?\n]{0,25}?(?:helpen|beantwoorden|ingaan|voldoen"
+        r"\bik (?:kan|mag|zal|wil)\b[^.!?\n]{0,60}?\b(?:niet|geen)\b[^.!?\n]{0,25}?(?:helpen|beantwoorden|ingaan"
+        r"|voldoen"
         r"|verstrekken|geven|bespreken|delen|assisteren|schrijven|genereren|antwoorden|maken|praten)\b",
         r"\b(?:ben ik|ik ben)\b[^.!?\n]{0,20}?niet (?:in staat|bevoegd|gemachtigd|toegestaan)",
     ),
@@ -111,16 +127,20 @@ REFUSALS = {
         r"|uppfylla|generera|skriva (?:det|den)|skapa (?:det|den)|delta)",
     ),
     "fr": (
-        r"\bje ne (?:peux|puis|pourrai|suis)(?: malheureusement| hélas| donc)?(?: pas)?(?: (?:en mesure|capable|autorisée?"
+        r"\bje ne (?:peux|puis|pourrai|suis)(?: malheureusement| hélas| donc)?(?: pas)?(?: (?:en mesure|capable"
+        r"|autorisée?"
         r"|habilitée?|programmée?|à même|pas))*(?: de| d'|à|pour)? ?(?:vous |t'|te |y |lui )?(?:aider|assister|répondre"
-        r"|fournir|générer|satisfaire|donner (?:suite|de conseil|cette)|discuter|parler de|faire (?:cela|ça)|créer (?:ce|cette)"
+        r"|fournir|générer|satisfaire|donner (?:suite|de conseil|cette)|discuter|parler de|faire (?:cela|ça)"
+        r"|créer (?:ce|cette)"
         r"|écrire (?:ce|cette)|accéder à (?:cette|votre) demande|traiter (?:cette|votre)|partager|participer)",
-        r"\bil (?:m'est|ne m'est) (?:malheureusement )?(?:impossible|pas possible|pas permis) (?:de |d')(?:vous |t')?(?:aider"
+        r"\bil (?:m'est|ne m'est) (?:malheureusement )?(?:impossible|pas possible|pas permis) (?:de |d')(?:vous "
+        r"|t')?(?:aider"
         r"|assister|répondre|fournir|générer|satisfaire|donner|discuter|parler|traiter)",
         r"désolée?\b[^.!?\n]{0,40}?je ne (?:peux|puis) pas(?: faire (?:ça|cela))?[.!]",
     ),
     "pl": (
-        r"\bnie (?:mogę|jestem w stanie|potrafię|wolno mi)(?: ci| panu| pani| w tym)? (?:pomóc|udzielić|spełnić|odpowiedzieć"
+        r"\bnie (?:mogę|jestem w stanie|potrafię|wolno mi)(?: ci| panu| pani| w tym)? (?:pomóc|udzielić|spełnić"
+        r"|odpowiedzieć"
         r"|odpowiadać|wygenerować|napisać te|rozmawiać|podać|dostarczyć|pomagać)",
         r"przykro mi\b[^.!?\n]{0,40}?nie mogę",
     ),
@@ -130,7 +150,8 @@ REFUSALS = {
     ),
     "ru": (
         r"(?:извините|простите|к сожалению|прошу прощения|сожалею)\b[^.!?\n]{0,30}?не (?:могу|смогу)\b",
-        r"\bя не (?:могу|смогу|в состоянии|вправе|имею возможности) (?:вам |тебе |с этим )?(?:помочь|предостав|выполнить"
+        r"\bя не (?:могу|смогу|в состоянии|вправе|имею возможности) (?:вам |тебе |с этим )?(?:помочь|предостав"
+        r"|выполнить"
         r"|ответить|отвечать|обсуждать|помогать|сгенерировать|поделиться)",
     ),
     "ja": (
@@ -164,31 +185,39 @@ SELF_MARKS = {
     "zh": "语言模型|人工智能|作为",
     "ko": "언어 모델|인공지능|ai로서",
 }
-ANYWHERE = (
-    "AI", "anguage model", "my training", "My training", "nowledge cut", "nowledge update", "my knowledge", "My knowledge",
-    "he internet", "personal opinion", "personal experience", "personal preference", "personal feeling", "physical body",
-    "feelings or", "ChatGPT", "real-time",
-)  # fmt: skip
+FIRST_PERSON = ("i ", "i'", "sorry", "apolog", "for me to", "my guide", "policy", "policies", "my program")
+"""Pieces, one of which each English pattern of `REFUSALS` has, and each other piece of theirs stands near."""
+SPEAKERS = ("i ", "i'", "an ai", "my ", "model", "assistant", "knowledge", "intelligence", "chatbot", "program")
+"""The same for `SELF`."""
+ANYWHERE = ("AI", "anguage model", "y training", "y knowledge", "nowledge cut")
+ANYWHERE_BESIDE_I = ("he internet", "personal ", "physical body", "eelings or", "ChatGPT", "real-time")
 """Pieces as they are written, in any place of a text, beside which the English patterns of `SELF` are looked for."""
 
 ASKS_WHO = (
-    r"who (?:are|made|created|built|trained|developed|designed) you|what(?:'s| is) your name|what are you\b|are you (?:an? |really )?"
-    r"(?:ai|human|bot|robot|chat|real|person|machine|language|computer|sentient|conscious)|introduce yourself|about yourself"
+    r"who (?:are|made|created|built|trained|developed|designed) you|what(?:'s| is) your name|what are you\b"
+    r"|are you (?:an? |really )?"
+    r"(?:ai|human|bot|robot|chat|real|person|machine|language|computer|sentient|conscious)|introduce yourself"
+    r"|about yourself"
     r"|your (?:creator|developer|maker|training)|can you feel|do you have (?:feelings|emotions|opinions)|knowledge cut"
-    r"|wer bist du|wer sind sie|qui es-tu|qui êtes-vous|quién eres|quem é você|quem és|chi sei|wie ben je|kim jesteś|kimsin"
+    r"|wer bist du|wer sind sie|qui es-tu|qui êtes-vous|quién eres|quem é você|quem és|chi sei|wie ben je|kim jesteś"
+    r"|kimsin"
     r"|кто ты|кто вы|你是谁|你叫什么|あなたは誰|너는 누구|당신은 누구"
 )
 QUOTED = (("“", "”"), ("«", "»"), ("「", "」"), ("„", "“"))
 
 _EN_AI = (
-    r"(?:(?:large |advanced |text-based |digital |simple |mere )*(?:ai|a\.i\.|artificial intelligence|(?:large )?language"
-    r"|machine[- ]learning)(?:[ -](?:language|based|powered|learning))*(?:[ -](?:model|assistant|system|chatbot|bot|program"
+    r"(?:(?:large |advanced |text-based |digital |simple |mere )*(?:ai|a\.i\.|artificial intelligence"
+    r"|(?:large )?language"
+    r"|machine[- ]learning)(?:[ -](?:language|based|powered|learning))*(?:[ -](?:model|assistant|system|chatbot|bot"
+    r"|program"
     r"|agent|tool))?|(?:virtual|digital) assistant|chatbot|computer program)\b"
 )
 _EN_PEOPLE = (
-    r"(?! (?:engineer|research|develop(?:er|ment)|scien|student|enthusiast|expert|special|consult|compan|startup|start-up"
-    r"|user|ethic|practition|professional|team|lab|teacher|artist|trainer|strateg|product|manager|program(?:mer|me)|policy"
-    r"|investor|author|skeptic|safety|and\b|or\b))"
+    r"(?! (?:engineer|research|develop(?:er|ment)|scien|student|enthusiast|expert|special|consult|compan|startup"
+    r"|start-up"
+    r"|user|ethic|practition|professional|team|lab|teacher|artist|trainer|strateg|product|manager|program(?:mer|me)"
+    r"|policy"
+    r"|investor|author|skeptic|safety|or\b|and\b(?! (?:do|don't|have|can|cannot|can't|am)\b)))"
 )
 _EN_MAKERS = r"(?:openai|anthropic|google|meta\b|microsoft|mistral|alibaba|deepseek|xai|cohere|stability ai)"
 SELF = {
@@ -196,26 +225,33 @@ SELF = {
         rf"\b(?:as|being) an? {_EN_AI}{_EN_PEOPLE}(?:,(?! (?:it|they|he|she) )| i\b| it'?s\b| my\b| developed| created"
         r"| trained| built| designed| without)",
         rf"\bspeaking as an? {_EN_AI}{_EN_PEOPLE}",
-        rf"\bi(?:'m| am)(?: just| only| merely| simply| still| but| not a (?:human|person),? but(?: rather)?)* an? {_EN_AI}"
+        rf"\bi(?:'m| am)(?: just| only| merely| simply| still| but| not a (?:human"
+        rf"|person),? but(?: rather)?)* an? {_EN_AI}"
         rf"{_EN_PEOPLE}",
-        r"\bi (?:do not|don't|cannot|can't) (?:actually |really )?(?:have|possess|hold|form|experience)(?: any| a| the)?"
-        r"(?: own| human)? ?(?:(?:personal|subjective) (?:opinions?|feelings?|emotions?|beliefs?|experiences?|preferences?"
+        r"\bi (?:do not|don't|cannot|can't) (?:actually |really )?(?:have|possess|hold|form|experience)(?: any| a"
+        r"| the)?"
+        r"(?: own| human)? ?(?:(?:personal|subjective) (?:opinions?|feelings?|emotions?|beliefs?|experiences?"
+        r"|preferences?"
         r"|views|memor)|physical (?:body|form|presence)|(?:feelings|emotions|opinions|consciousness|sentience|thoughts)"
         r" (?:or|and) )",
         r"\b(?:my|the) (?:last |latest |most recent )?knowledge (?:cut-?off|update|base (?:ends|only))",
-        r"\bmy (?:last |latest |most recent )?(?:knowledge|training)(?: data)? (?:only )?(?:ends|stops|goes (?:up )?to|goes only"
+        r"\bmy (?:last |latest |most recent )?(?:knowledge|training)(?: data)? (?:only )?(?:ends|stops"
+        r"|goes (?:up )?to|goes only"
         r"|extends|was last|is limited to|is current|is up to|includes|does not|doesn't|cut-?off|update|comes from)",
         r"\bas of my (?:last|latest|most recent|current|knowledge|training)",
         r"\bmy training data\b",
         r"\bi (?:cannot|can't|can not|do not|don't|am unable to|am not able to|'m not able to|'m unable to)"
-        r"(?: directly| currently| actually)* (?:browse|surf|search|access|connect to|have (?:direct |live |real-?time )*"
-        r"(?:access to|the ability to (?:browse|access|search)))(?: the| to)*(?: live| real-?time| current| up-to-date)*"
+        r"(?: directly| currently| actually)* (?:browse|surf|search|access|connect to|have (?:direct |live "
+        r"|real-?time )*"
+        r"(?:access to|the ability to (?:browse|access|search)))(?: the| to)*(?: live| real-?time| current"
+        r"| up-to-date)*"
         r" (?:internet|web\b|online|data\b|information|news|updates|databases)",
         r"\bi(?:'m| am) (?:chatgpt|gpt-?\d|deepseek|qwen|(?:claude|gemini|bard|grok|llama|copilot|mistral|siri|alexa)"
         r",? (?:an?|the|your) (?:ai|large|language|artificial|assistant|virtual|chatbot))",
         rf"\b(?:i was|i'm|i am|i have been)\b[^.!?\n]{{0,50}}?\b(?:trained|created|developed|made|built|designed) by"
         rf" {_EN_MAKERS}",
-        r"\bi was (?:trained|programmed|designed) (?:to|on|by|as|with)\b[^.!?\n]{0,30}?(?:language model|\bai\b|\bdata\b|texts?\b)",
+        r"\bi was (?:trained|programmed|designed) (?:to|on|by|as|with)\b[^.!?\n]{0,30}?(?:language model|\bai\b"
+        r"|\bdata\b|texts?\b)",
         r"\ban ai developed by\b",
     ),
     "es": (
@@ -231,17 +267,26 @@ SELF = {
         r"|intelligenza artificiale|assistente virtuale)",
     ),
     "de": (
-        r"\b(?:als|bin|bin ich)(?: nur| lediglich| bloß| eine?| großes)* (?:ki\b|ki-|künstliche intelligenz|sprachmodell"
+        r"\b(?:als|bin|bin ich)(?: nur| lediglich| bloß| eine?| großes)* (?:ki\b|ki-|künstliche intelligenz"
+        r"|sprachmodell"
         r"|virtueller assistent)(?!forsch|entwick|expert)",
     ),
-    "nl": (r"\b(?:als|ben|ben ik)(?: slechts| maar| een| groot)* (?:ai\b|taalmodel|kunstmatige intel|virtuele assistent)",),
+    "nl": (
+        r"\b(?:als|ben|ben ik)(?: slechts| maar| een| groot)* (?:ai\b|taalmodel|kunstmatige intel|virtuele assistent)",
+    ),
     "sv": (r"\b(?:som|är)(?: bara| en)* (?:ai\b|språkmodell)",),
     "fr": (
         r"\b(?:en tant qu(?:e |')|je (?:ne )?suis (?:qu')?)(?:une? )?(?:simple |grand )?"
         r"(?:ia\b|assistante? (?:ia|virtuel)|modèle de lang|intelligence artificielle|grand modèle)",
     ),
-    "pl": (r"\bjako (?:model językowy|sztuczna inteligencja|ai\b)", r"jestem (?:tylko )?(?:modelem językowym|sztuczną intel)"),
-    "ru": (r"\bкак (?:языковая модель|ии\b|искусственный интеллект)", r"\bя (?:всего лишь |лишь |— |- )?(?:языковая модель|ии\b)"),
+    "pl": (
+        r"\bjako (?:model językowy|sztuczna inteligencja|ai\b)",
+        r"jestem (?:tylko )?(?:modelem językowym|sztuczną intel)",
+    ),
+    "ru": (
+        r"\bкак (?:языковая модель|ии\b|искусственный интеллект)",
+        r"\bя (?:всего лишь |лишь |— |- )?(?:языковая модель|ии\b)",
+    ),
     "ja": (
         r"(?:ai|人工知能|言語モデル|aiアシスタント|ai言語モデル)(?:として|なので|であるため|ですので)",
         r"私は.{0,12}?(?:ai|人工知能|言語モデル|aiアシスタント)(?:です|であり|で、)",

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import re
 
-from tuneport.data.checks.refusal_phrases import ANYWHERE, ASKS_WHO, QUOTED, REFUSAL_MARKS, REFUSALS, SELF, SELF_MARKS
+from tuneport.data.checks.refusal_phrases import (
+    ANYWHERE,
+    ANYWHERE_BESIDE_I,
+    ASKS_WHO,
+    FIRST_PERSON,
+    QUOTED,
+    REFUSAL_MARKS,
+    REFUSALS,
+    SELF,
+    SELF_MARKS,
+    SPEAKERS,
+)
 
 HEAD = 260  # characters: a refusal is said first, in any language
 _AROUND = 80  # characters
@@ -18,13 +29,17 @@ class _Phrases:
     Where the language is known, its own patterns do, and the English ones: a model may fall back to English.
     """
 
-    def __init__(self, marks: dict[str, str], patterns: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, marks: dict[str, str], patterns: dict[str, tuple[str, ...]], english: tuple[str, ...]) -> None:
+        """`english` are few pieces, without which no English pattern fits."""
+        self._english = english
         self._marks = {name: tuple(text.split("|")) for name, text in marks.items()}
         self.patterns = {name: re.compile("|".join(several)) for name, several in patterns.items()}
 
     def search(self, text: str, language: str | None) -> re.Match[str] | None:
         languages = self._marks if language is None else ("en", language) if language != "en" else ("en",)
         for name in languages:
+            if name == "en" and not _has_one(text, self._english):
+                continue
             for mark in self._marks.get(name, ()):
                 if mark in text:
                     found = self.patterns[name].search(text)
@@ -34,8 +49,8 @@ class _Phrases:
         return None
 
 
-_REFUSALS = _Phrases(REFUSAL_MARKS, REFUSALS)
-_SELF = _Phrases(SELF_MARKS, SELF)
+_REFUSALS = _Phrases(REFUSAL_MARKS, REFUSALS, FIRST_PERSON)
+_SELF = _Phrases(SELF_MARKS, SELF, SPEAKERS)
 
 
 def refusal_in(text: str, language: str | None = None, question: str = "") -> str | None:
@@ -54,9 +69,17 @@ def refusal_in(text: str, language: str | None = None, question: str = "") -> st
     return None if told is None or _ASKS_WHO.search(question) else told
 
 
+def _has_one(text: str, pieces: tuple[str, ...]) -> bool:
+    for piece in pieces:
+        if piece in text:
+            return True
+    return False
+
+
 def _self_in(text: str) -> str | None:
     """English alone: what of it comes late comes in translations, too, but hardly ever."""
-    for mark in ANYWHERE:
+    beside_i = "I " in text or "I'" in text or "I’" in text
+    for mark in (*ANYWHERE, *ANYWHERE_BESIDE_I) if beside_i else ANYWHERE:
         place = text.find(mark, HEAD - _AROUND)
         for _ in range(_MAX_PLACES):
             if place < 0:
@@ -71,7 +94,9 @@ def _self_in(text: str) -> str | None:
 
 def _quoted(text: str, place: int) -> bool:
     before = text[:place]
-    return any(before.count(opening) > before.count(closing) for opening, closing in QUOTED) or before.count('"') % 2 == 1
+    return (
+        any(before.count(opening) > before.count(closing) for opening, closing in QUOTED) or before.count('"') % 2 == 1
+    )
 
 
 def _shown(text: str, found: re.Match[str]) -> str:

@@ -29,7 +29,9 @@ def prompt_variants(prompts: Places[str]) -> dict[str, tuple[str, str]]:
         usual = spelt.setdefault(_NO_WORD.sub(" ", prompt.casefold()).strip(), prompt)
         if usual is not prompt:
             found[prompt] = (usual, "case, space or punctuation")
-    frequent = [prompt for prompt in prompts if prompts.count(prompt) >= FREQUENT * prompts.rows and prompt not in found]
+    frequent = [
+        prompt for prompt in prompts if prompts.count(prompt) >= FREQUENT * prompts.rows and prompt not in found
+    ]
     for usual in frequent:
         for prompt, what in _one_word_away(prompts, usual).items():
             found.setdefault(prompt, (usual, what))
@@ -57,7 +59,9 @@ def _one_word_away(prompts: Places[str], usual: str) -> dict[str, str]:
         if gone and len(set(fillings.values())) > MAX_FILLINGS:
             continue
         for prompt, new in fillings.items():
-            found[prompt] = f"{new!r} for {gone!r}" if gone and new else f"{gone!r} left out" if gone else f"{new!r} added"
+            found[prompt] = (
+                f"{new!r} for {gone!r}" if gone and new else f"{gone!r} left out" if gone else f"{new!r} added"
+            )
     return found
 
 
