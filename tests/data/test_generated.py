@@ -49,6 +49,7 @@ def rows(answers: list[str], count: int = 60, **columns: Any) -> list[dict[str, 
         {"source": "self-instruct"},
         {"origin": "AI generated"},
         {"metadata": {"source": "synthetic"}},
+        {"tags": ["lamps", "AI-generated"]},
         {"source": "llama3"},
     ],
 )
@@ -70,6 +71,7 @@ def test_marks_of_generated_data(columns: dict[str, Any]) -> None:
         {"generator": "human"},
         {"id": "gpt-4"},
         {"model": ""},
+        {"tags": ["generated income", "reviewed"]},
     ],
 )
 def test_what_is_no_mark(columns: dict[str, Any]) -> None:
