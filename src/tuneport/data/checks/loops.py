@@ -66,7 +66,7 @@ def _may_loop(text: str) -> bool:
     length = len(text)
     for tenths in _TENTHS:
         end = max(_LONG_PROBE, length * tenths // 10)
-        if text.count(text[end - _PROBE : end]) >= MIN_REPEATS - 1 and text.count(text[end - _LONG_PROBE : end]) >= 2:
+        if text.count(text[end - _LONG_PROBE : end]) >= 2 and text.count(text[end - _PROBE : end]) >= MIN_REPEATS - 1:
             return True
     return False
 

@@ -42,9 +42,6 @@ _EN_DO = (
 )
 _EN_WORK = r"(?:perform|brows|access|book|plac|order|retriev|estimat)"
 _EN_SORRY = r"(?:sorry|apologi[sz]e|apologies|regret)\b[^.!?:\n]{0,60}?"
-_EN_THIS = (
-    r"(?:this|that|it|these|those|your|the|any|such|you|with|to|on|in|information|advice|instructions|content|a|an)"
-)
 REFUSALS = {
     "en": (
         rf"{_EN_SORRY}\bi (?:can't|cannot|can not|won't|will not|must decline|refuse)",
@@ -189,7 +186,7 @@ FIRST_PERSON = ("i ", "i'", "sorry", "apolog", "for me to", "my guide", "policy"
 """Pieces, one of which each English pattern of `REFUSALS` has, and each other piece of theirs stands near."""
 SPEAKERS = ("i ", "i'", "an ai", "my ", "model", "assistant", "knowledge", "intelligence", "chatbot", "program")
 """The same for `SELF`."""
-ANYWHERE = ("AI", "anguage model", "y training", "y knowledge", "nowledge cut")
+ANYWHERE = ("AI", "anguage model", "y training", "nowledge")
 ANYWHERE_BESIDE_I = ("he internet", "personal ", "physical body", "eelings or", "ChatGPT", "real-time")
 """Pieces as they are written, in any place of a text, beside which the English patterns of `SELF` are looked for."""
 
