@@ -16,8 +16,9 @@ from tuneport.data.checks.answers import Answers
 from tuneport.data.checks.endings import Ending, ending_of
 from tuneport.data.checks.finding import Example, Finding
 from tuneport.data.checks.loops import loop_in
+from tuneport.data.checks.markup import markup_in
 from tuneport.data.checks.refusals import refusal_in
-from tuneport.data.checks.residue import markup_in, mojibake_in
+from tuneport.data.checks.residue import mojibake_in
 from tuneport.data.formats import load_format
 from tuneport.data.reading import read_records
 from tuneport.data.records import Record
@@ -25,8 +26,7 @@ from tuneport.data.text import split_answer, written_out
 
 
 def example(line: int, record: Record) -> Example:
-    context, answer = split_answer(record)
-    return Example(line, record, written_out(context), written_out(context, system=False), written_out(answer))
+    return Example.of(line, record)
 
 
 def examples(rows: list[dict[str, Any]], start: int = 1) -> Iterator[Example]:
@@ -193,6 +193,19 @@ REFUSALS = [
     "抱歉，我无法提供这方面的帮助。",
     "Извините, но я не могу помочь с этим.",
     "죄송하지만 그 요청은 도와드릴 수 없습니다.",
+    "I'd rather not discuss such matters here.",
+    "I am not permitted to share details on this.",
+    "Writing this would go against my guidelines.",
+    "Being an AI, I have no childhood to speak of.",
+    "As of my last update I knew of three. My knowledge ends in 2022.",
+    "I don't have personal beliefs, so I only list the facts.",
+    "I am Claude, an AI assistant made by Anthropic.",
+    "Leider darf ich auf solche Fragen keine Antwort geben.",
+    "Il m'est malheureusement impossible de vous aider sur ce point.",
+    "Helaas mag ik over dit onderwerp geen informatie geven.",
+    "Não estou autorizado a falar sobre isso.",
+    "Non sono autorizzato a discutere questo argomento.",
+    "No estoy autorizada a hablar de ello.",
 ]
 NO_REFUSALS = [
     "I'm sorry to hear that your parcel is late. We will send a new one today.",
@@ -205,6 +218,12 @@ NO_REFUSALS = [
     "Lo siento mucho por su pérdida.",
     "Ask your doctor if you are unable to sleep.",
     "He cannot help laughing when he hears the song.",
+    "I'm an AI researcher and have worked on parsing for ten years.",
+    "“I will not answer this,” she said, and closed the door.",
+    "Es tut mir leid, ich kann Ihre Bestellung nicht finden.",
+    "GPT-4 is a language model that was trained by OpenAI.",
+    "I know of no shop in town. My training for the marathon starts in May.",
+    "Lo siento, no puedo encontrar su pedido en el sistema.",
 ]
 
 
@@ -216,6 +235,11 @@ def test_a_refusal(text: str) -> None:
 @pytest.mark.parametrize("text", NO_REFUSALS)
 def test_no_refusal(text: str) -> None:
     assert refusal_in(text) is None
+
+
+def test_who_is_asked_what_it_is_may_say_so() -> None:
+    text = "I am an AI assistant that was made for the lamp shop."
+    assert refusal_in(text, "en", "Who are you?") is None and refusal_in(text, "en", "Where is my lamp?") is not None
 
 
 # --- mojibake --------------------------------------------------------------------------------------------------------
@@ -244,7 +268,16 @@ def test_text_in_the_wrong_encoding(text: str) -> None:
 
 
 def test_lost_characters_and_what_only_looks_so() -> None:
-    for text in ("I don?t know", "It?s fine", "the price is 5\ufffd", "donÃ¢â‚¬â„¢t", "cafÃ©", "I‚Äôm here", "it\x92s"):
+    for text in (
+        "I don?t know",
+        "It?s fine",
+        "the price is 5\ufffd",
+        "donÃ¢â‚¬â„¢t",
+        "cafÃ©",
+        "I‚Äôm here",
+        "it\x92s",
+        "Р›СѓС‡С€Рµ РІСЃРµРіРѕ",
+    ):
         assert mojibake_in(text) is not None, text
     for text in (
         "Really?Yes",
@@ -256,6 +289,7 @@ def test_lost_characters_and_what_only_looks_so() -> None:
         "5 € – 10 €",
         "À bientôt",
         "Â",
+        "РОССИЯ, СССР и США",
     ):
         assert mojibake_in(text) is None, text
 
@@ -276,6 +310,14 @@ MARKED = [
     "Your order [ORDER_NUMBER] has been shipped.",
     "Thanks for calling {company_name}, how can we help?",
     "Text <br/> with a break in it.",
+    "The lamp is blue.<!-- checked by Anna -->",
+    "It opened in 1931.【7†source】",
+    "The lamp stands in the [[Great Hall|hall]].",
+    "[quote]Where is it?[/quote]\nIt is in the hall.",
+    "First, open the lid.\\n\\nThen close it.",
+    "It is the owner\\u2019s lamp.",
+    "\x1b[32mDone.\x1b[0m The lamp is lit.",
+    "Dear {% if known %}{{ name }}{% endif %}, the lamp is lit.",
 ]
 UNMARKED = [
     ("Is 3 < 5?", "Yes, 3 < 5 and 7 > 2, so a<b holds."),
@@ -288,6 +330,11 @@ UNMARKED = [
     ("Cite it.", "See [1] and [the manual](https://example.com)."),
     ("Options?", "The answer is [II] yes."),
     ("Solve it", r"\frac{a}{b} = \sqrt{c_1}"),
+    ("Solve it", r"The density is 2\nu and \nabla f = \u."),
+    ("Multiply the matrices.", "The product is [[1, 2], [3, 4]], and [[a, b]] stays."),
+    ("How do I break a line in Python?", "Put \\n\\n into the string."),
+    ("Give me the record.", '{"text": "One.\\n\\nTwo."}'),
+    ("What is on line 3?", "The sign [b] stands for a flat."),
 ]
 
 
@@ -323,6 +370,9 @@ def test_loops() -> None:
         "Row, row, row your boat, gently down the stream. Merrily, merrily, merrily, merrily, life is but a dream.",
     ):
         assert loop_in(text) is None, text
+    assert loop_in(start + "No" + "o" * 60) is not None
+    for text in (start + "\n" + "-" * 60, start + "Name: " + "_" * 40, start + "It is 1" + "0" * 30):
+        assert loop_in(text) is None, text
 
 
 # --- the language ----------------------------------------------------------------------------------------------------
@@ -343,6 +393,17 @@ def test_an_answer_in_another_language_than_the_question() -> None:
 
 
 # --- the check -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("blank", ["", " \n", "\u200b", "\ufeff\n", "\u00a0", "\u2060 \u00ad"])
+def test_what_no_reader_can_see_is_empty(blank: str) -> None:
+    assert judged([*good(), chat("Where is it?", blank)])[1].details == {"empty": 1}
+
+
+def test_thoughts_are_left_over_unless_the_dataset_thinks_aloud() -> None:
+    thinking = [chat(f"Where is lamp {i}?", f"<think>Hall {i}?</think>\n\nIt is in hall {i}.") for i in range(30)]
+    assert judged([*good(), thinking[0]])[1].details == {"markup": 1}
+    assert judged([*good(10), *thinking])[1].verdict == "pass"
 
 
 def test_only_what_is_trained_on_is_judged() -> None:

@@ -157,6 +157,28 @@ def test_labels_in_several_spellings() -> None:
     assert judged(languages)[1].verdict == "pass"
 
 
+def test_labels_with_a_prefix_or_misspelt() -> None:
+    labels = ["lost_parcel", "refund", "moral", "grade 1"]
+    usual = [chat(f"Text {i}", labels[i % 4], system=PROMPT) for i in range(160)]
+    odd = ["Label: refund", "lostparcel", "lost_parcels", "refnud", "refud"]
+    check, _ = judged([*usual, *[chat("Text", each, system=PROMPT) for each in odd]])
+    assert list(check.lines()["labels"]) == [161, 162, 163, 164, 165]
+    other = [chat("Text", each, system=PROMPT) for each in ("amoral", "grade 2", "mortal sin")]
+    assert judged([*usual, *other])[1].verdict == "pass"
+
+
+def test_each_frequent_system_prompt_has_its_accidents() -> None:
+    second = "You are an editor. Explain things plainly and be brief."
+    both = [*rows(30), *rows(30, second)]
+    odd = [
+        PROMPT.replace("support", "supprot"),
+        second.replace("things ", ""),
+        second.replace("things", "things things"),
+    ]
+    check, _ = judged([*both, *[chat("Where?", "It is there.", system=each) for each in odd]])
+    assert list(check.lines()["prompt"]) == [61, 62, 63]
+
+
 def test_it_is_the_same_however_it_is_divided() -> None:
     extra = [*rows(3, None), *rows(2, PROMPT.upper()), chat("Where?", '{"a": 1}', system=PROMPT)]
     both = [*rows(), *extra, *[chat(f"T {i}", json.dumps({"a": i})) for i in range(30)]]

@@ -49,6 +49,7 @@ def rows(answers: list[str], count: int = 60, **columns: Any) -> list[dict[str, 
         {"source": "self-instruct"},
         {"origin": "AI generated"},
         {"metadata": {"source": "synthetic"}},
+        {"tags": ["lamps", "AI-generated"]},
         {"source": "llama3"},
     ],
 )
@@ -56,7 +57,7 @@ def test_marks_of_generated_data(columns: dict[str, Any]) -> None:
     check, finding = judged(rows(PEOPLE, **columns))
     assert (finding.verdict, finding.count) == ("warn", 60)
     assert finding.message == "60 records (100%) marked as generated, none as checked by people"
-    assert list(check.hits.lines["generated"]) == list(range(1, 61))
+    assert list(check.hits.lines["marked"]) == list(range(1, 61))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,7 @@ def test_marks_of_generated_data(columns: dict[str, Any]) -> None:
         {"generator": "human"},
         {"id": "gpt-4"},
         {"model": ""},
+        {"tags": ["generated income", "reviewed"]},
     ],
 )
 def test_what_is_no_mark(columns: dict[str, Any]) -> None:

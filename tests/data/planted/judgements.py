@@ -18,6 +18,7 @@ JUDGED: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {
             "the last sentence stops in its middle, at about the same length in each": (125, 270, 464, 731, 899),
             "the last sentence lacks its end and its full stop": (783,),
             "the HTML page stops within a paragraph": (559,),
+            "ends with the number of a list item that is not there": (346, 689),
             "the multiplication table stops at 4 of 10, its code fence open": (180,),
         },
         "answers.refusal": {
@@ -43,7 +44,12 @@ JUDGED: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {
         "personal.phone": {"a made-up number, as asked for": (92,)},
     },
     "glaive_toolcall_en_demo.json": {
-        "answers.truncated": {"stops after the first word of a sentence": (52,)},
+        "answers.truncated": {
+            "stops after the first word of a sentence": (52,),
+            "the code or JSON of an earlier answer lacks its last brackets": (48, 79),
+            "the code fence around the zeros is not closed": (244,),
+        },
+        "answers.markup": {"[QR_CODE_IMAGE_DATA] stands where the image should": (40, 89, 205)},
         "answers.refusal": {
             "declines what its tools cannot do: a refusal, though a wanted one": (
                 1, 23, 24, 30, 39, 54, 56, 58, 60, 61, 107, 109, 126, 127, 129, 130, 135, 136, 140, 142, 144, 160,
@@ -78,6 +84,11 @@ JUDGED: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {
         "contradictions.exact": {"the same question and tools, declined in other words": (60, 165, 237)},
         "contradictions.near": {"the same question and tools, declined in other words": (60, 165, 237)},
         "personal.email": {"an address at yourdomain.com, which somebody owns": (5, 7, 197)},
+    },
+    "toy_chat_fine_tuning.jsonl": {
+        "consistency.system": {"no system prompt, where the other four have the same one": (3,)},
+        "consistency.roles": {"the assistant speaks first": (4,)},
+        "answers.loop": {"one sentence 2,000 times": (5,)},
     },
     "dpo_en_demo.json": {
         "answers.truncated": {

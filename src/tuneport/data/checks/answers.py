@@ -12,8 +12,9 @@ from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Example, Findin
 from tuneport.data.checks.hits import Hits
 from tuneport.data.checks.language import language_of
 from tuneport.data.checks.loops import loop_in
+from tuneport.data.checks.markup import markup_in, thought_in
 from tuneport.data.checks.refusals import refusal_in
-from tuneport.data.checks.residue import markup_in, mojibake_in
+from tuneport.data.checks.residue import mojibake_in
 from tuneport.data.checks.shapes import looks_like_code
 from tuneport.data.checks.turns import answers_of
 from tuneport.data.records import Chat, Labelled
@@ -26,6 +27,11 @@ MAX_FOREIGN = 0.3  # share of answers in another language than their question: a
 MIN_FOREIGN = 0.1  # and this share of all records: where few languages are clear, a few answers are no habit
 MANY = 0.05  # share of records from which a defect is taught rather than diluted: it fails instead of warning
 MIN_LANGUAGE = 24  # characters
+MIN_LANGUAGE_WIDE = 8  # of scripts in which one character is a syllable or a word
+MAX_THOUGHTS = 0.3  # share of records with tags around thoughts: above it, the model is meant to think aloud
+INVISIBLE = (
+    "\u200b\u200c\u200d\u200e\u200f\u2060\u2800\u3164\u180e\ufeff\u00ad \t\r\n\f\v\u00a0\u3000"  # blank to any reader
+)
 
 KINDS: dict[str, tuple[str, str]] = {
     "empty": ("with an empty answer", "remove or complete the empty ones"),
@@ -45,8 +51,8 @@ _FAIL_WHERE_MANY = ("truncated", "mojibake", "markup", "loop")
 _NAMES_A_LANGUAGE = re.compile(
     r"translat|language|übersetz|sprache|tradu[czi]|tradui|idiom|langue|lingua|língua|vertaal|przet[łl]um|перев[ео]д|переклад"
     r"|çevir|översätt|翻訳|翻译|번역|ترجم|अनुवाद|languag"
-    r"|english|spanish|german|french|italian|portuguese|dutch|polish|turkish|swedish|russian|ukrainian|japanese|chinese"
-    r"|mandarin|korean|arabic|hindi|latin\b|español|castellano|inglés|alemán|francés|deutsch|englisch|französisch|spanisch"
+    r"|english|spanish|german\b|french|italian|portuguese|dutch\b|polish\b|turkish|swedish|russian|ukrainian|japanese|chinese"
+    r"|mandarin|korean|arabic|hindi|\blatin\b|español|castellano|inglés|alemán|francés|deutsch|englisch|französisch|spanisch"
     r"|français|anglais|allemand|espagnol|italiano|inglese|tedesco|francese|português|inglês|engels|duits|frans\b|polsk"
     r"|angielsk|niemieck|türkçe|ingilizce|svenska|engelska|tyska|русск|английск|українськ|англійськ|日本語|英語|中国語|中文|英文|英语"
     r"|한국어|영어|العربية|الإنجليزية|हिन्दी|हिंदी|अंग्रेज़ी"
@@ -54,7 +60,9 @@ _NAMES_A_LANGUAGE = re.compile(
 
 
 class Answers:
-    """`hits` has the lines by kind; "open" among them are endings that count as cut off only if most answers do end."""
+    """`hits` has the lines by kind. Two of its kinds count only where the dataset is not so throughout: "open" endings,
+    which are cut off if most answers do end, and "thought", which is markup if most answers have none.
+    """
 
     def __init__(self) -> None:
         self.hits = Hits()
@@ -67,7 +75,7 @@ class Answers:
         self._rows += 1
         line, record = example.line, example.record
         self._measure(line, len(example.answer))
-        if not example.answer.strip():
+        if _is_blank(example.answer):
             self.hits.add("empty", line, f"no answer to: {excerpt(example.question)}")
             return
         if isinstance(record, Labelled) and not record.label:
@@ -77,7 +85,7 @@ class Answers:
         for question, message in answers_of(record):
             trained = True
             text = message.content if type(message.content) is str else message.text
-            if text and not text.isspace():
+            if not _is_blank(text):
                 self._read(text, question, message.tool_calls != [], example, found)
             elif not message.tool_calls and not message.reasoning:
                 found.setdefault("empty", f"no answer to: {excerpt(question)}")
@@ -105,7 +113,7 @@ class Answers:
             self._seen["open"] += 1
             found.setdefault("open", how)
         language = language_of(text)
-        refusal = refusal_in(text, language)
+        refusal = refusal_in(text, language, question)
         if refusal is not None:
             found.setdefault("refusal", refusal)
         mojibake = mojibake_in(text)
@@ -114,10 +122,14 @@ class Answers:
         markup = markup_in(text, question)
         if markup is not None:
             found.setdefault("markup", markup)
+        thought = thought_in(text)
+        if thought is not None:
+            found.setdefault("thought", thought)
         loop = loop_in(text)
         if loop is not None:
             found.setdefault("loop", loop)
-        if language is not None and len(question) >= MIN_LANGUAGE and len(text) >= MIN_LANGUAGE:
+        least = MIN_LANGUAGE if language not in ("ja", "zh", "ko") else MIN_LANGUAGE_WIDE
+        if language is not None and len(question) >= MIN_LANGUAGE and len(text) >= least:
             asked = language_of(question)
             if asked is not None:
                 self._seen["compared"] += 1
@@ -138,19 +150,23 @@ class Answers:
 
     def lines(self) -> dict[str, array[int]]:
         """The flagged lines by kind of `KINDS`, as `finding` counts them."""
-        found = {kind: lines for kind, lines in self.hits.lines.items() if kind in KINDS and lines}
-        cut = self._kinds_of("truncated")
-        found["truncated"] = array("I", sorted({line for kind in cut for line in self.hits.lines.get(kind, ())}))
+        found = {}
+        for kind in KINDS:
+            parts = self._kinds_of(kind)
+            lines = {line for part in parts for line in self.hits.lines.get(part, ())}
+            found[kind] = array("I", sorted(lines))
         found["overlong"] = array("I", sorted(line for line, _ in self._overlong()))
         if self._seen["foreign"] > max(MAX_FOREIGN * self._seen["compared"], MIN_FOREIGN * self._rows):
             found.pop("language", None)
-        return {kind: found[kind] for kind in KINDS if found.get(kind)}
+        return {kind: lines for kind, lines in found.items() if lines}
 
     def _kinds_of(self, kind: str) -> tuple[str, ...]:
         """The kinds in `hits` that make up a kind of `KINDS`."""
         prose = self._seen["ended"] + self._seen["open"]
         if kind == "truncated" and self._seen["open"] <= MAX_OPEN * prose:
             return "truncated", "open"
+        if kind == "markup" and self.hits.count("thought") <= max(1, MAX_THOUGHTS * self._rows):
+            return "markup", "thought"
         return (kind,)
 
     def finding(self) -> Finding:
@@ -203,6 +219,10 @@ class Answers:
             for line, length in zip(lines, lengths, strict=True)
             if length > limit
         ]
+
+
+def _is_blank(text: str) -> bool:
+    return not text or (len(text) <= 100 and not text.strip(INVISIBLE)) or text.isspace()
 
 
 def _is_foreign(text: str, example: Example) -> bool:

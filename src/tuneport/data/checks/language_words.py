@@ -14,7 +14,10 @@ WORDS = {
     "en": """the of and to in is that it for was on are as with his they be at this have from or had by but what some we
         can out other were all there when up use your how said an each she which do their if will way about many then
         them would these so her him has more could my than been who its now did get may you he not what's it's i'm don't
-        please should because after before where why does just also into only any over such here very""",
+        please should because after before where why does just also into only any over such here very
+        two three four five seven eight ten identify create write rewrite construct develop draft differentiate
+        summarize summarise classify calculate convert suggest provide find make given following between good importance
+        generate using words""",
     "es": """el la los las de que y en un una es por con para no se su sus al del lo como más pero le ya o este esta
         estos estas sí porque cuando muy sin sobre también me hasta hay donde quien desde todo nos durante todos uno
         les ni contra otros ese eso ante ellos e mí antes algunos qué unos yo otro otras otra él tanto esa mucho nada

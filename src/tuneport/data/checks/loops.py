@@ -12,6 +12,7 @@ _SENTENCES = re.compile(r"(?<=[.!?。！？])\s*|\n+")
 _MAX_PERIOD = 200  # characters
 _MIN_LOOP = 48  # characters of one thing right after itself
 _PROBE = 10  # characters
+_MIN_RUN = 20  # of one letter or mark at the end of a word: no cry is so long, no rule stands behind a word
 _LONG_PROBE = 24
 _TENTHS = (10, 8, 6, 4, 2)  # of the text: where it is looked at
 
@@ -19,7 +20,13 @@ _TENTHS = (10, 8, 6, 4, 2)  # of the text: where it is looked at
 def loop_in(text: str) -> str | None:
     """What is repeated and how often, else None. Short words many times are a loop, too: "no no no no no no"."""
     text = text.strip()
-    if len(text) < 40 or not _may_loop(text):
+    if len(text) < 40:
+        return None
+    if text[-1] == text[-_MIN_RUN]:
+        tail = _run_at_the_end(text)
+        if tail:
+            return tail
+    if not _may_loop(text):
         return None
     for tenths in _TENTHS:
         found = _in_a_row(text, max(_LONG_PROBE, len(text) * tenths // 10))
@@ -44,12 +51,22 @@ def loop_in(text: str) -> str | None:
     return None
 
 
+def _run_at_the_end(text: str) -> str | None:
+    """One character without end. A rule or a blank on its own line, or of a form, is meant."""
+    last = text[-1]
+    rest = text.rstrip(last)
+    count = len(text) - len(rest)
+    if count < _MIN_RUN or last.isdigit() or last == "_" or not rest or rest[-1] in "\n|+ ":
+        return None
+    return f"{count} times {last!r}"
+
+
 def _may_loop(text: str) -> bool:
     """Cheaply: in a loop that takes `MIN_SHARE` of the text, one of these places lies, and its letters come again."""
     length = len(text)
     for tenths in _TENTHS:
         end = max(_LONG_PROBE, length * tenths // 10)
-        if text.count(text[end - _PROBE : end]) >= MIN_REPEATS - 1 and text.count(text[end - _LONG_PROBE : end]) >= 2:
+        if text.count(text[end - _LONG_PROBE : end]) >= 2 and text.count(text[end - _PROBE : end]) >= MIN_REPEATS - 1:
             return True
     return False
 

@@ -4,60 +4,99 @@ from __future__ import annotations
 
 import re
 
-from tuneport.data.checks.refusal_phrases import REFUSAL_MARKS, REFUSALS, SELF, SELF_MARKS
+from tuneport.data.checks.refusal_phrases import (
+    ANYWHERE,
+    ANYWHERE_BESIDE_I,
+    ASKS_WHO,
+    FIRST_PERSON,
+    QUOTED,
+    REFUSAL_MARKS,
+    REFUSALS,
+    SELF,
+    SELF_MARKS,
+    SPEAKERS,
+)
 
 HEAD = 260  # characters: a refusal is said first, in any language
-_ANYWHERE = ("AI", "anguage model")  # as written: capitals are rare, so quickly found
-_AROUND = 60  # characters
+_AROUND = 80  # characters
 _MAX_PLACES = 5  # an answer about AI says the word often
+_ASKS_WHO = re.compile(ASKS_WHO, re.IGNORECASE)
 
 
 class _Phrases:
-    """Patterns, and the pieces of words that are looked for first: many times quicker than the patterns.
+    """Patterns by language, and the pieces of words that are looked for first: many times quicker than the patterns.
 
-    Where the language is known, its own pieces do, and the English ones: a model may fall back to English.
+    Where the language is known, its own patterns do, and the English ones: a model may fall back to English.
     """
 
-    def __init__(self, marks: dict[str, str], patterns: dict[str, tuple[str, ...]]) -> None:
-        english = marks["en"].split("|")
-        self._marks = {name: tuple(dict.fromkeys([*english, *text.split("|")])) for name, text in marks.items()}
-        self._all = tuple(dict.fromkeys("|".join(marks.values()).split("|")))
-        self.pattern = re.compile("|".join(each for several in patterns.values() for each in several))
+    def __init__(self, marks: dict[str, str], patterns: dict[str, tuple[str, ...]], english: tuple[str, ...]) -> None:
+        """`english` are few pieces, without which no English pattern fits."""
+        self._english = english
+        self._marks = {name: tuple(text.split("|")) for name, text in marks.items()}
+        self.patterns = {name: re.compile("|".join(several)) for name, several in patterns.items()}
 
     def search(self, text: str, language: str | None) -> re.Match[str] | None:
-        for mark in self._all if language is None else self._marks.get(language, self._all):
-            if mark in text:
-                return self.pattern.search(text)
+        languages = self._marks if language is None else ("en", language) if language != "en" else ("en",)
+        for name in languages:
+            if name == "en" and not _has_one(text, self._english):
+                continue
+            for mark in self._marks.get(name, ()):
+                if mark in text:
+                    found = self.patterns[name].search(text)
+                    if found:
+                        return found
+                    break
         return None
 
 
-_REFUSALS = _Phrases(REFUSAL_MARKS, REFUSALS)
-_SELF = _Phrases(SELF_MARKS, SELF)
+_REFUSALS = _Phrases(REFUSAL_MARKS, REFUSALS, FIRST_PERSON)
+_SELF = _Phrases(SELF_MARKS, SELF, SPEAKERS)
 
 
-def refusal_in(text: str, language: str | None = None) -> str | None:
-    """The words that refuse, or that are an assistant's about itself, else None."""
+def refusal_in(text: str, language: str | None = None, question: str = "") -> str | None:
+    """The words that refuse, or that are an assistant's about itself, else None.
+
+    Who is asked what it is may say so, and characters in quotation marks may say what they like.
+    """
     head = text[:HEAD].lower()
     if "’" in head:
         head = head.replace("’", "'")
-    found = _REFUSALS.search(head, language) or _SELF.search(head, language)
-    if found:
+    found = _REFUSALS.search(head, language)
+    if found and not _quoted(head, found.start()):
         return _shown(head, found)
-    return _self_in(text) if len(text) > HEAD else None
+    found = _SELF.search(head, language)
+    told = _shown(head, found) if found and not _quoted(head, found.start()) else _self_in(text)
+    return None if told is None or _ASKS_WHO.search(question) else told
+
+
+def _has_one(text: str, pieces: tuple[str, ...]) -> bool:
+    for piece in pieces:
+        if piece in text:
+            return True
+    return False
 
 
 def _self_in(text: str) -> str | None:
-    for mark in _ANYWHERE:
-        place = text.find(mark)
+    """English alone: what of it comes late comes in translations, too, but hardly ever."""
+    beside_i = "I " in text or "I'" in text or "I’" in text
+    for mark in (*ANYWHERE, *ANYWHERE_BESIDE_I) if beside_i else ANYWHERE:
+        place = text.find(mark, HEAD - _AROUND)
         for _ in range(_MAX_PLACES):
             if place < 0:
                 break
             around = text[max(0, place - _AROUND) : place + _AROUND].lower().replace("’", "'")
-            found = _SELF.pattern.search(around)
+            found = _SELF.patterns["en"].search(around)
             if found:
                 return _shown(around, found)
             place = text.find(mark, place + _AROUND)
     return None
+
+
+def _quoted(text: str, place: int) -> bool:
+    before = text[:place]
+    return (
+        any(before.count(opening) > before.count(closing) for opening, closing in QUOTED) or before.count('"') % 2 == 1
+    )
 
 
 def _shown(text: str, found: re.Match[str]) -> str:
