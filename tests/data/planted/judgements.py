@@ -83,7 +83,13 @@ JUDGED: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {
         },
         "contradictions.exact": {"the same question and tools, declined in other words": (60, 165, 237)},
         "contradictions.near": {"the same question and tools, declined in other words": (60, 165, 237)},
-        "personal.email": {"an address at yourdomain.com, which somebody owns": (5, 7, 197)},
+        "personal.email": {
+            "an address at yourdomain.com, which somebody owns": (5, 7, 197),
+            "an address at company.com, which somebody owns": (32, 59, 68, 167, 194, 251),
+        },
+        "personal.secret": {
+            "a password that was made for a user, told beside that word": (49, 97, 102, 168, 181, 218, 235),
+        },
     },
     "toy_chat_fine_tuning.jsonl": {
         "consistency.system": {"no system prompt, where the other four have the same one": (3,)},
