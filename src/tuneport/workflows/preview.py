@@ -8,8 +8,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from tuneport.backends.local_request import model_name_or_path, require_libraries
-from tuneport.base_models import locate_tokenizer
 from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Format, Lost
@@ -23,7 +21,7 @@ from tuneport.errors import ConfigError, ConversionLoss
 from tuneport.jobs.planning import DEFAULT_ENCODING, OTHER_VOCABULARY
 from tuneport.settings import Settings
 from tuneport.types import Method
-from tuneport.workflows.target import Target, find_target
+from tuneport.workflows.target import find_target
 
 RENDERED_RECORDS = 2_000
 """So many are rendered for a local model's totals: a second or two, and enough for a share of trained tokens."""
@@ -125,12 +123,14 @@ def preview(
     source = format or detect(path).format
     method = method_of(path, source)
     target = load_format("openai-preference" if method is Method.DPO else where.manifest.data_format)
-    local = where.manifest.extra == "local"
+    vocabulary = where.vocabulary(settings, method)
     losses, left_out = LossTally(), dict[str, None]()
     kept: list[_Converted] = []
     shown: list[_Converted] = []
     complete = True
-    counter = _counter(where, method, max_length)
+    local = vocabulary.folder is not None
+    limits = [limit for limit in (max_length, vocabulary.context) if limit is not None]
+    counter = TokenCounter(DEFAULT_ENCODING if local else vocabulary.name, context=min(limits, default=None))
     for number, converted in enumerate(_converted(path, source, target, losses, left_out)):
         counted = not local or number < RENDERED_RECORDS
         if not counted and len(shown) == rows:
@@ -157,10 +157,8 @@ def preview(
         "losses": losses.losses(),
         "left_out": tuple(left_out),
     }
-    if local:
-        require_libraries()
-        folder = locate_tokenizer(model_name_or_path(where.model), home=settings.home)
-        return _rendered(training_renderer(folder, max_length), target, kept, shown, common)
+    if vocabulary.folder is not None:
+        return _rendered(training_renderer(vocabulary.folder, max_length), target, kept, shown, common)
     offered = where.manifest.offered(where.model)
     return _uploaded(counter, shown, common, own_vocabulary=offered is not None and offered.encoding is not None)
 
@@ -270,13 +268,6 @@ def _uploaded(
         trained_tokens=None,
         notes=tuple(notes),
     )
-
-
-def _counter(where: Target, method: Method, max_length: int | None) -> TokenCounter:
-    offered = where.manifest.offered(where.model)
-    limits = [max_length, offered.context_for(method.value) if offered else None]
-    context = min((limit for limit in limits if limit is not None), default=None)
-    return TokenCounter((offered and offered.encoding) or DEFAULT_ENCODING, context=context)
 
 
 def _converted(

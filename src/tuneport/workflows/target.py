@@ -22,16 +22,12 @@ class Target:
     manifest: Manifest
     model: str
 
-    @property
-    def local(self) -> bool:
-        return self.manifest.extra == "local"
-
     def vocabulary(self, settings: Settings, method: Method = Method.SFT) -> Vocabulary:
         """The model's own tokenizer where it is at hand, else OpenAI's that comes nearest, and what it trains on.
 
         ConfigError where a local model's tokenizer is not on this machine.
         """
-        if self.local:
+        if self.manifest.extra == "local":
             require_libraries()
             folder = locate_tokenizer(model_name_or_path(self.model), home=settings.home)
             return Vocabulary(self.model, folder, context_length(folder))
