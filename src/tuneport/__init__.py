@@ -21,13 +21,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from tuneport.backends import open_backend
     from tuneport.backends.base import FineTuneBackend
+    from tuneport.data.clean import clean
     from tuneport.data.convert import convert
+    from tuneport.data.split import split
     from tuneport.errors import TuneportError
     from tuneport.jobs.handle import Job, job, jobs, submit
     from tuneport.settings import Settings
     from tuneport.types import Hyperparameters, TuneSpec
     from tuneport.workflows.check import check
     from tuneport.workflows.compare import compare
+    from tuneport.workflows.preview import preview
 
 _HOMES = {
     "FineTuneBackend": "tuneport.backends.base",
@@ -37,11 +40,14 @@ _HOMES = {
     "TuneSpec": "tuneport.types",
     "TuneportError": "tuneport.errors",
     "check": "tuneport.workflows.check",
+    "clean": "tuneport.data.clean",
     "compare": "tuneport.workflows.compare",
     "convert": "tuneport.data.convert",
     "job": "tuneport.jobs.handle",
     "jobs": "tuneport.jobs.handle",
     "open_backend": "tuneport.backends",
+    "preview": "tuneport.workflows.preview",
+    "split": "tuneport.data.split",
     "submit": "tuneport.jobs.handle",
 }
 
@@ -54,11 +60,14 @@ __all__ = [
     "TuneportError",
     "__version__",
     "check",
+    "clean",
     "compare",
     "convert",
     "job",
     "jobs",
     "open_backend",
+    "preview",
+    "split",
     "submit",
 ]
 
