@@ -9,11 +9,11 @@ demo: .venv/installed
 	@$(BIN)/tuneport demo
 
 test: .venv/installed-for-development
-	@$(BIN)/python -m pytest -m "not full" --durations=10
+	@$(BIN)/python -m pytest -m "not full" --durations=10 -rs
 
 test-full: .venv/installed-for-development
 	@$(BIN)/python -m tests.system_packages
-	@$(BIN)/python -m pytest -m full --durations=10
+	@$(BIN)/python -m pytest -m full --durations=10 -rs
 
 lint: .venv/installed-for-development
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
