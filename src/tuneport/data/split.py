@@ -67,9 +67,11 @@ def split(
         found = gather(path, name, columns=columns, vocabulary=Vocabulary(), folder=Path(temporary), judged=False)
         found.schema.raise_if_any()
         stratified = found.task.name == "classification"
-        held_out = _held_out(
-            Columns(Path(temporary)), partial(examples_at, path, name, columns), share, seed, stratified
-        )
+        remembered, lookup = Columns(Path(temporary)), partial(examples_at, path, name, columns)
+        held_out = _held_out(remembered, lookup, share, seed, stratified)
+        if not held_out and stratified:  # no class has two inputs
+            stratified = False
+            held_out = _held_out(remembered, lookup, share, seed, stratified)
     if not held_out or len(held_out) == found.rows:
         problem = DatasetProblem(str(path), None, "", "has too few different inputs to hold any out", "add records")
         raise DatasetError(problem)
