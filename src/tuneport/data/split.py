@@ -67,7 +67,7 @@ def split(
         found = gather(path, name, columns=columns, vocabulary=Vocabulary(), folder=Path(temporary), judged=False)
         found.schema.raise_if_any()
         stratified = found.task.name == "classification"
-        remembered, lookup = Columns(Path(temporary)), partial(examples_at, path, name, columns)
+        remembered, lookup = found.columns, partial(examples_at, path, name, columns)
         held_out = _held_out(remembered, lookup, share, seed, stratified)
         if not held_out and stratified:  # no class has two inputs
             stratified = False

@@ -1,8 +1,9 @@
-"""What the checks remember of every row: numbers in columns, written to disk so that memory does not grow with rows."""
+"""What the checks remember of every row: numbers in columns, on disk where they are many, so that memory does not grow
+with rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from io import BufferedWriter
 from pathlib import Path
@@ -23,8 +24,13 @@ KEYS = ("context", "question", "answer", "details", "record")
 """64 bits for the input with its system prompt and tools (0 without an input); for the input alone, or the answer
 where there is none; for the answer; for what tells records apart besides; and for all of it."""
 
+HELD_BYTES = 32 << 20  # of one worker's columns; from there on they are on disk
+
 _FLUSH_ROWS = 1024
 _SYSTEM_PROMPTS = 1000  # kept normalised; a dataset has few
+
+
+Held = Mapping[str, npt.NDArray[Any]]
 
 
 class ColumnWriter:
@@ -33,6 +39,8 @@ class ColumnWriter:
     def __init__(self, folder: Path, worker: int) -> None:
         self._folder, self._worker = folder, worker
         self._files: dict[str, BufferedWriter] = {}
+        self._held: dict[str, list[npt.NDArray[Any]]] = {}
+        self._held_bytes = 0
         self._lines: list[int] = []
         self._keys: list[tuple[int, ...]] = []
         self._inputs: list[str] = []
@@ -84,8 +92,17 @@ class ColumnWriter:
                 self._write(f"{name}-{first:02}", table[:, first : first + BAND_ROWS])
         for waiting in (self._lines, self._keys, self._inputs, self._answers):
             waiting.clear()
+        if self._held_bytes >= HELD_BYTES:
+            self._spill_all()
 
-    def _write(self, name: str, values: npt.NDArray[np.generic]) -> None:
+    def _write(self, name: str, values: npt.NDArray[Any]) -> None:
+        if not self._files:
+            self._held.setdefault(name, []).append(np.ascontiguousarray(values))
+            self._held_bytes += values.nbytes
+        else:
+            self._spill(name, values)
+
+    def _spill(self, name: str, values: npt.NDArray[Any]) -> None:
         try:
             if name not in self._files:
                 self._files[name] = (self._folder / f"{name}.{self._worker:02}").open("wb")
@@ -93,23 +110,37 @@ class ColumnWriter:
         except OSError as error:
             raise _no_space(self._folder, error) from error
 
-    def close(self) -> None:
+    def _spill_all(self) -> None:
+        for name, parts in self._held.items():
+            for part in parts:
+                self._spill(name, part)
+        self._held = {}
+        self._held_bytes = 0
+
+    def close(self) -> Held:
+        """The columns, or nothing where they are on disk."""
         self._flush()
         try:
             for file in self._files.values():
                 file.close()
         except OSError as error:
             raise _no_space(self._folder, error) from error
+        return {name: np.concatenate(parts) for name, parts in self._held.items()}
 
 
 class Columns:
-    """All workers' columns, read when asked for; the same order in each."""
+    """All workers' columns, read when asked for; the same order in each. `held` are those that are not in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, held: Sequence[Held]) -> None:
         self._folder = folder
+        self._held = [columns for columns in held if columns]
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.iterdir())
 
     @cached_property
     def lines(self) -> npt.NDArray[np.uint32]:
@@ -124,7 +155,8 @@ class Columns:
             yield self._read(f"{name}-{first:02}", np.uint32).reshape(-1, BAND_ROWS)
 
     def _read(self, name: str, kind: type[Any]) -> npt.NDArray[Any]:
-        parts = [np.fromfile(path, kind) for path in sorted(self._folder.glob(f"{name}.*"))]
+        parts = [np.fromfile(path, kind) for path in self._files if path.stem == name]
+        parts += [columns[name].reshape(-1) for columns in self._held]
         return np.concatenate(parts) if parts else np.empty(0, kind)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.checks.answers import Answers
-from tuneport.data.checks.columns import ColumnWriter
+from tuneport.data.checks.columns import Columns, ColumnWriter
 from tuneport.data.checks.consistency import Consistency
 from tuneport.data.checks.diversity import Diversity
 from tuneport.data.checks.finding import Check, Example
@@ -42,6 +42,7 @@ class Gathered:
     tokens: LengthCounter
     diversity: Diversity
     checks: dict[str, Check] = field(default_factory=row_checks)
+    columns: Columns = field(default_factory=lambda: Columns(Path(), ()))
 
     @classmethod
     def nothing(cls, vocabulary: Vocabulary) -> Gathered:
@@ -84,11 +85,10 @@ class GatherWork:
         return self._path, line
 
     def result(self) -> Any:
-        self._columns.close()
-        found = self._found
+        held, found = self._columns.close(), self._found
         checks = {name: check.state() for name, check in found.checks.items()}
         parts = (found.schema.state(), found.task.state(), found.tokens.state(), found.diversity.state(), checks)
-        return (found.rows, found.pairs, found.mixed), *parts
+        return (found.rows, found.pairs, found.mixed), held, *parts
 
 
 def gather(
@@ -100,7 +100,7 @@ def gather(
     folder: Path,
     judged: bool = True,
 ) -> Gathered:
-    """Pass over `path`, leaving what is remembered of each row in `folder`.
+    """Pass over `path`; what is remembered of each row is in `columns`, and in `folder` where it is much.
 
     DatasetError for a dataset that cannot be read as a whole; bad rows are in `schema`.
     """
@@ -108,7 +108,8 @@ def gather(
     make = f"{__name__}:{GatherWork.__name__}"
     results = over_rows(source.rows(), make, path, format, vocabulary, folder, judged)
     found = Gathered.nothing(vocabulary)
-    for (count, pairs, mixed), schema, task, tokens, diversity, checks in results:
+    found.columns = Columns(folder, [result[1] for result in results])
+    for (count, pairs, mixed), _, schema, task, tokens, diversity, checks in results:
         found.rows += count
         found.pairs, found.mixed = found.pairs or pairs, found.mixed or mixed
         found.schema.merge(schema)

@@ -87,8 +87,8 @@ def check(
 
     `validation` is the held-out file, `task` one of `TASKS` where it is not to be guessed, `vocabulary` what tokens are
     counted with and how many an example may have, `columns` other names of columns (`--map`). What is remembered of
-    each row (0.4 kB) lies in a temporary folder meanwhile. DatasetError only for a file that cannot be read at all or
-    whose format is unknown, StorageError where that folder is full.
+    each row (0.4 kB) lies in a temporary folder meanwhile, where it is much. DatasetError only for a file that cannot
+    be read at all or whose format is unknown, StorageError where that folder is full.
     """
     path = Path(path)
     if task is not None and task not in TASKS:
@@ -102,7 +102,7 @@ def check(
         folder = Path(temporary) / "training"
         folder.mkdir()
         found = gather(path, name, columns=columns, vocabulary=vocabulary, folder=folder)
-        remembered, lookup = Columns(folder), partial(examples_at, path, name, columns)
+        remembered, lookup = found.columns, partial(examples_at, path, name, columns)
         held_out = None
         if validation is not None:
             held_out = _held_out(Path(validation), columns, Path(temporary) / "validation")
@@ -161,4 +161,4 @@ def _held_out(path: Path, columns: Mapping[str, str] | None, folder: Path) -> tu
     folder.mkdir()
     found = gather(path, name, columns=columns, vocabulary=OPENAI, folder=folder, judged=False)
     found.schema.raise_if_any()
-    return path, Columns(folder), partial(examples_at, path, name, columns)
+    return path, found.columns, partial(examples_at, path, name, columns)
