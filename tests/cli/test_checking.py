@@ -47,3 +47,11 @@ def test_check_counts_with_the_models_own_vocabulary(tmp_path: Path, capsys: pyt
     assert main(["check", str(data), "--model", "gpt-4.1-mini", "--backend", "openai", "--json"]) == 2
     document = json.loads(capsys.readouterr().out)
     assert (document["tokens"]["encoding"], document["tokens"]["context"]) == ("o200k_base", 65_536)
+
+
+def test_a_report_does_not_overwrite_the_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "d.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(4)))
+    before = data.read_text()
+    assert main(["check", str(data), "--html", str(data)]) == 2
+    assert "is the input; name another" in capsys.readouterr().err and data.read_text() == before

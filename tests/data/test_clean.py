@@ -123,3 +123,20 @@ def test_no_value_is_left_in_the_file_or_its_log(tmp_path: Path) -> None:
     assert made.redacted == {"email": 2} and made.changed == 1 and made.removed == 1
     assert "[EMAIL_1]" in lines_of(made.output)[-1] and lines_of(made.output)[-1].count("[EMAIL_1]") == 2
     assert "bauer" not in (made.output.read_text() + made.log.read_text()).lower()
+
+
+def test_verdicts_that_are_about_nothing_here_are_refused(tmp_path: Path) -> None:
+    path, other = write(tmp_path / "d.jsonl", stories(12)), write(tmp_path / "e.jsonl", [chat(sentence(1), "Yes.")])
+    review = VerdictFile(verdicts_path(other))
+    emptied = next(record for _, record in read_records(other))
+    review.give(1, record_hash(emptied), Judgement.EDIT, " ")
+    with pytest.raises(ConfigError, match="about a record of"):
+        clean(path, tmp_path / "clean.jsonl", review=verdicts_path(other))
+    both = write(tmp_path / "f.jsonl", [*stories(12), chat(sentence(1), "Yes.")])
+    assert clean(both, tmp_path / "clean.jsonl", review=verdicts_path(other)).why == {"review.rejected": 1}
+
+
+def test_the_log_says_what_is_wrong_with_a_record(tmp_path: Path) -> None:
+    made = clean(write(tmp_path / "d.jsonl", [*stories(12), {"messages": []}]), tmp_path / "clean.jsonl")
+    [entry] = [json.loads(line) for line in lines_of(made.log)]
+    assert entry["why"] == [{"check": "schema.invalid", "rule": "messages is empty"}]

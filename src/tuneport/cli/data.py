@@ -48,6 +48,11 @@ def check(
     """Judge a dataset before money is spent on it. Exit code 2 when something must be mended."""
     from tuneport.workflows.check import check as run
 
+    if html is not None:
+        from tuneport.data.containers.source import Source
+        from tuneport.data.writing import refuse_overwriting
+
+        refuse_overwriting([html], [*Source(dataset).files, *([] if validation is None else Source(validation).files)])
     report = run(
         dataset,
         model=model,

@@ -17,7 +17,7 @@ from tuneport.data.containers.source import Source
 from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
 from tuneport.data.personal.redaction import Redactor
-from tuneport.data.reading import read_row
+from tuneport.data.reading import Scanned, read_row
 from tuneport.data.records import Record
 from tuneport.data.review import Judgement, Verdict, record_hash, verdicts, with_answer
 from tuneport.data.writing import aside, publish, refuse_overwriting
@@ -109,8 +109,8 @@ def clean(
     with aside(output.parent) as (kept, kept_path), aside(output.parent) as (told, told_path):
         for line, raw in source.rows():
             count += 1
-            record = read_row(known, line, raw, source.locate).record if choice.reads(line) or redactor else None
-            stays, reasons, edited = choice.of(line, record)
+            read = read_row(known, line, raw, source.locate) if choice.reads(line) or redactor is not None else None
+            stays, reasons, edited = choice.of(line, read)
             row: bytes | None = None
             if stays:
                 if redactor is not None and edited is not None:
@@ -128,6 +128,8 @@ def clean(
             if reasons:
                 why.update(reason["check"] for reason in reasons)
                 told.write(_entry(line, None if redact else raw, row, reasons))
+        if judged and not choice.used:
+            raise ConfigError(f"no verdict in {review} is about a record of {path}; name the file that was reviewed")
         if losses.losses():
             raise ConversionLossError(known.NAME, losses.losses())
         if not written:
@@ -150,18 +152,25 @@ class _Choice:
         self._gone: set[int] = set()
         self._like: dict[int, int] = {}  # of a removed duplicate, the record that stands for it
         self._stands_in: dict[int, int] = {}  # for a removed record that others are like
+        self.used = 0  # of the verdicts
 
     def reads(self, line: int) -> bool:
         """Whether the record itself has to be looked at."""
-        return bool(self._judged)
+        return bool(self._judged) or any(reason["check"] == "schema.invalid" for reason in self._reasons.get(line, ()))
 
-    def of(self, line: int, record: Record | None) -> tuple[bool, list[Reason], Record | None]:
+    def of(self, line: int, read: Scanned | None) -> tuple[bool, list[Reason], Record | None]:
         """Whether the record stays, why it is removed or changed, and the record as it is then."""
         found = self._reasons.get(line, [])
+        record = None if read is None else read.record
+        if read is not None and read.problems:
+            rules = "; ".join(f"{each.field} {each.rule}".strip() for each in read.problems)
+            found = [reason | ({"rule": rules} if reason["check"] == "schema.invalid" else {}) for reason in found]
         changes: list[Reason] = []
         verdict = self._judged.get(record_hash(record)) if record is not None and self._judged else None
         if verdict is not None:
-            if verdict.verdict is Judgement.REJECT:
+            self.used += 1
+            emptied = verdict.verdict is Judgement.EDIT and not (verdict.text or "").strip()
+            if verdict.verdict is Judgement.REJECT or emptied:
                 self._gone.add(line)
                 return False, [{"check": REJECTED}], record
             found = [reason for reason in found if reason["check"] in _BEYOND_PEOPLE]

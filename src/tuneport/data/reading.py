@@ -241,6 +241,7 @@ def _other_format(raw: bytes, known: Format) -> str:
 def _unknown(source: Source, line: int, row: dict[str, Any]) -> DatasetProblem:
     keys = ", ".join(list(row)[:8]) or "none"
     rule = f"no known format has such a record (its keys: {keys})"
-    fix = f"use one of {', '.join(FORMATS)}, name it if it is one of them, or map its columns (--map instruction=...)"
+    mapping = "map its columns (`tuneport convert --map instruction=COLUMN`)"
+    fix = f"use one of {', '.join(FORMATS)}, name it if it is one of them, or {mapping}"
     file, number = source.locate(line)
     return DatasetProblem(str(file), number, "", rule, fix)

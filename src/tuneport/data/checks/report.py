@@ -68,7 +68,7 @@ class CheckReport:
             "task": self.task,
             "ok": self.ok,
             "findings": [finding.as_dict() for finding in self.findings],
-            "flagged": {kind: len(lines) for kind, lines in self.flagged.items()},
+            "flagged": {kind: list(lines) for kind, lines in self.flagged.items()},
             "classes": self.classes,
             "tokens": self.tokens.as_dict(),
         }

@@ -135,12 +135,14 @@ def read_flags(path: Path) -> dict[int, list[str]]:
     """What the report that `tuneport check DATA --json` printed says about each line. ConfigError where it is none."""
     flags: dict[int, list[str]] = {}
     try:
-        for finding in msgspec.json.decode(path.read_bytes())["findings"]:
-            if finding["verdict"] == "pass":
-                continue
-            for evidence in finding["evidence"]:
+        report = msgspec.json.decode(path.read_bytes())
+        for finding in report["findings"]:
+            for evidence in finding["evidence"] if finding["verdict"] != "pass" else ():
                 for line in evidence["lines"]:
                     flags.setdefault(int(line), []).append(f"{finding['check']}: {evidence['text']}")
+        for kind, lines in report["flagged"].items():
+            for line in lines:
+                flags.setdefault(int(line), []).append(kind)
     except OSError as error:
         raise ConfigError(f"the report {path} cannot be read: {error.strerror}; correct the path") from error
     except (KeyError, TypeError, ValueError) as error:
