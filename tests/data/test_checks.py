@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import FIXTURES
 from tests.data.rows import chat, write
-from tuneport.data.checks import CheckReport
+from tuneport.data.checks import CheckReport, alike, contradictions, holdout
 from tuneport.errors import ConfigError, DatasetError
 from tuneport.workflows.check import check
 
@@ -189,6 +189,57 @@ def test_hold_out_missing_leaking_and_small(tmp_path: Path) -> None:
     assert "the same input is on line 11 of v.jsonl" in finding.evidence[0].text
     finding = run(tmp_path, intents(), validation=write(tmp_path / "v.jsonl", fresh[:1])).finding("hold-out")
     assert finding.verdict == "warn" and "which is little" in finding.message
+
+
+def crowd(count: int) -> tuple[str, list[str]]:
+    """A text, and others that are each nearer to it than to one another."""
+    words = sentence(7_000, 40).split()
+    return " ".join(words), [" ".join([*words[: 4 * i], "altered", *words[4 * i + 1 :]]) for i in range(count)]
+
+
+def test_every_training_row_like_a_held_out_one_is_flagged(tmp_path: Path) -> None:
+    text, variants = crowd(8)
+    rows = [*intents(), *[chat(each, "label_a") for each in variants]]
+    held_out = write(tmp_path / "v.jsonl", [chat(text, "label_a"), chat(sentence(5_000), "label_b")])
+    report = run(tmp_path, rows, validation=held_out)
+    assert report.flagged["holdout.near"] == list(range(81, 89))
+    assert report.finding("hold-out").count == 1
+    rest = run(tmp_path, intents(), validation=held_out)
+    assert "holdout.near" not in rest.flagged
+
+
+def test_beyond_the_compared_pairs_the_estimate_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nearly = write(tmp_path / "v.jsonl", [chat(f"{sentence(i, 40)} extra", "label_a") for i in range(60)])
+    rows = [chat(sentence(i, 40), sentence(1_000 + i, 30)) for i in range(60)]
+    monkeypatch.setattr(alike, "AT_ONCE", 7)
+    assert run(tmp_path, rows, validation=nearly).finding("hold-out").count == 60
+    monkeypatch.setattr(holdout, "MOST_COMPARED", 10)
+    assert run(tmp_path, rows, validation=nearly).finding("hold-out").count == 60
+    again = [*rows, *[chat(f"{sentence(i, 40)} please", sentence(2_000 + i, 30)) for i in range(60)]]
+    assert run(tmp_path, again).flagged["contradictions.near"] == list(range(61, 121))
+    monkeypatch.setattr(contradictions, "MOST_COMPARED", 10)
+    finding = run(tmp_path, again).finding("contradictions")
+    assert (finding.details["near"], finding.details["not_compared"]) == (10, 50)
+
+
+def test_answers_labelled_as_bad_contradict_nothing(tmp_path: Path) -> None:
+    def rows(labels: tuple[bool, bool, bool]) -> list[dict[str, Any]]:
+        inputs = (sentence(3), sentence(3), f"please {sentence(3)}")
+        answers = zip(inputs, labels, strict=True)
+        return [
+            {"prompt": each, "completion": sentence(20 + i), "label": good} for i, (each, good) in enumerate(answers)
+        ]
+
+    assert run(tmp_path, rows((False, True, False))).finding("contradictions").verdict == "pass"
+    assert run(tmp_path, rows((False, True, True))).flagged["contradictions.near"] == [3]
+    assert run(tmp_path, rows((True, True, False))).flagged["contradictions.exact"] == [2]
+
+
+def test_a_record_contradicts_once(tmp_path: Path) -> None:
+    rows = [chat(f"please {sentence(300)}", "north"), chat(sentence(300), "south"), chat(sentence(300), "east")]
+    report = run(tmp_path, [chat(sentence(301), "x"), *rows, *stories(40)])
+    assert (report.flagged["contradictions.near"], report.flagged["contradictions.exact"]) == ([3], [4])
+    assert report.finding("contradictions").count == 2
 
 
 def test_lengths_over_the_context(tmp_path: Path) -> None:
