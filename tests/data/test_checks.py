@@ -151,6 +151,20 @@ def test_contradictions_are_shown_side_by_side(tmp_path: Path) -> None:
     assert run(tmp_path, open_question).finding("contradictions").verdict == "warn"
 
 
+def test_inputs_of_a_long_template_differ_and_are_alike(tmp_path: Path) -> None:
+    begin = sentence(77, 200)
+    rows = [chat(f"{begin}\n\nText: {sentence(i, 9)}", f"label_{'ab'[i % 2]}") for i in range(60)]
+    finding = run(tmp_path, rows).finding("diversity")
+    assert finding.details["distinct"] == 1 and finding.details["alike"] > 0.5 and "every input" not in finding.message
+
+
+def test_the_same_input_everywhere_and_no_input_at_all(tmp_path: Path) -> None:
+    finding = run(tmp_path, [chat("Tell me a joke.", sentence(i)) for i in range(9)]).finding("diversity")
+    assert (finding.verdict, finding.message) == ("fail", "every input is the same")
+    finding = run(tmp_path, [{"messages": [{"role": "user", "content": 3}]}] * 3, format="openai").finding("diversity")
+    assert (finding.verdict, finding.message, finding.count) == ("pass", "there is no input to look at", 0)
+
+
 def test_rare_and_single_classes(tmp_path: Path) -> None:
     rows = [*intents(100, "ab"), *[chat(sentence(700 + i), "label_rare") for i in range(3)]]
     report = run(tmp_path, rows)

@@ -29,7 +29,8 @@ def whole_text(example: Example) -> str:
 
 
 def input_text(example: Example) -> str:
-    return normalised(example.question)
+    """What the sketch of the input is made of: the answer where there is no input."""
+    return normalised(example.question or example.answer)
 
 
 def repeated(

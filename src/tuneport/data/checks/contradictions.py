@@ -79,7 +79,8 @@ class Contradictions:
 
         def keep(pairs: Pairs) -> npt.NDArray[np.bool_]:
             one, other = pairs.T
-            return (context[one] != context[other]) & (answers[one] != answers[other]) & ~exact[other]
+            kept: npt.NDArray[np.bool_] = (context[one] != context[other]) & (context[one] != 0) & (context[other] != 0)
+            return kept & (answers[one] != answers[other]) & ~exact[other]
 
         def bands() -> Iterator[Table]:
             for band in columns.bands("input"):

@@ -44,7 +44,7 @@ class HoldOut:
         shown = {each.line: each for each in lookup(columns.lines[found[:MAX_EVIDENCE]].tolist())}
         for index in found.tolist():
             line, there = int(columns.lines[index]), int(lines_there[places[index]])
-            text = excerpt(shown[line].question) if line in shown else ""
+            text = excerpt(shown[line].question or shown[line].answer) if line in shown else ""
             self.hits.add("exact", line, f"the same input is on line {there} of {self._validation.name}: {text}")
         self._leaks.update(other.lines[np.isin(keys, ours[found])].tolist())
 
@@ -72,7 +72,7 @@ class HoldOut:
         shown: dict[int, str] = {}
         for example in lookup(np.unique(pairs[:, 0]).tolist()):
             sets[example.line] = word_pairs(input_text(example))
-            shown[example.line] = excerpt(example.question)
+            shown[example.line] = excerpt(example.question or example.answer)
         there = {each.line: word_pairs(input_text(each)) for each in other_lookup(np.unique(pairs[:, 1]).tolist())}
         for line, beside in pairs.tolist():
             self._judge(line, beside, similarity(sets[line], there[beside]), f": {shown[line]}")
