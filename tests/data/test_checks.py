@@ -269,3 +269,30 @@ def test_personal_data_is_shown_masked(tmp_path: Path) -> None:
     assert (finding.verdict, finding.count, finding.details["kinds"]) == ("warn", 1, {"email": 1})
     assert str(finding.evidence[0]) == "line 81: email a***@w***.de"
     assert "bauer" not in json.dumps(finding.as_dict())
+
+
+def test_the_same_words_about_another_image_or_with_another_label_are_another_record(tmp_path: Path) -> None:
+    def shown(url: str) -> dict[str, Any]:
+        parts = [{"type": "text", "text": "What is in this picture?"}, {"type": "image_url", "image_url": {"url": url}}]
+        return {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "A red kettle."}]}
+
+    report = run(tmp_path, [shown(f"https://example.com/{i}.png") for i in range(40)])
+    assert not {"duplicates.exact", "duplicates.near", "contradictions.exact"} & set(report.flagged)
+    assert report.finding("diversity").details["distinct"] == 1
+    labelled = [
+        {"prompt": sentence(i), "completion": sentence(i + 90), "label": label}
+        for i in range(20)
+        for label in (True, False)
+    ]
+    report = run(tmp_path, labelled, format="trl")
+    assert "duplicates.exact" not in report.flagged and "duplicates.near" not in report.flagged
+    thinking = chat("How many parcels came today?", "Two.")
+    thoughts = [json.loads(json.dumps(thinking)) for _ in range(2)]
+    for row, thought in zip(thoughts, ("One and one.", "Three less one."), strict=True):
+        row["messages"][1]["reasoning_content"] = thought
+    assert "duplicates.exact" not in run(tmp_path, thoughts).flagged
+
+
+def test_check_for_a_model_reports_a_bad_first_record(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", ["{broken", *intents()])
+    assert check(path, model="gpt-4.1-mini", backend="openai").finding("schema").verdict == "fail"

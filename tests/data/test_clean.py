@@ -11,6 +11,9 @@ from tests.data.rows import chat, write
 from tests.data.test_checks import sentence, stories
 from tuneport.data.checks import check
 from tuneport.data.clean import clean
+from tuneport.data.reading import read_records
+from tuneport.data.review import Judgement, record_hash, verdicts_path
+from tuneport.data.review.verdicts import VerdictFile
 from tuneport.errors import ConfigError, DatasetError
 
 
@@ -45,6 +48,11 @@ def test_kinds_are_kept_and_dropped_by_name(tmp_path: Path) -> None:
         clean(path, tmp_path / "c.jsonl", drop=["duplicates.all"])
     with pytest.raises(ConfigError, match="is the input; name another"):
         clean(path, path)
+    with pytest.raises(ConfigError, match="must end in .jsonl"):
+        clean(path, tmp_path / "c.csv")
+    log = write(tmp_path / "e.jsonl.log.jsonl", rows)
+    with pytest.raises(ConfigError, match="is the input"):
+        clean(log, tmp_path / "e.jsonl")  # whose log would be the input
 
 
 def test_leaks_into_the_hold_out_are_removed(tmp_path: Path) -> None:
@@ -59,3 +67,59 @@ def test_nothing_is_written_where_nothing_would_be_left(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="would have no record left"):
         clean(path, tmp_path / "clean.jsonl")
     assert [each for each in tmp_path.iterdir() if each.is_file()] == [path]
+
+
+def test_a_file_of_the_folder_that_is_read_is_not_overwritten(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    source = write(folder / "a.jsonl", stories(20)).read_text()
+    with pytest.raises(ConfigError, match="is the input"):
+        clean(folder, folder / "a.jsonl")
+    assert (folder / "a.jsonl").read_text() == source
+
+
+def test_of_like_records_one_stays_whatever_happens_to_the_first(tmp_path: Path) -> None:
+    rows = stories(20)
+    unweighted = json.loads(json.dumps(rows[0]))
+    unweighted["messages"][1]["content"] = " "
+    path = write(tmp_path / "d.jsonl", [unweighted, *rows[1:], rows[1], rows[1]])
+    bad = check(path)
+    assert bad.flagged["duplicates.exact"] == [21, 22]
+    made = clean(path, tmp_path / "a.jsonl")
+    assert made.written == 19 and lines_of(made.output) == [json.dumps(row) for row in rows[1:]]
+    # The first of three is rejected by a person, by its content: so are its copies, and nothing of them stays.
+    review = VerdictFile(verdicts_path(path))
+    review.give(2, record_hash(next(r for line, r in read_records(path) if line == 2)), Judgement.REJECT)
+    made = clean(path, tmp_path / "b.jsonl", review=verdicts_path(path))
+    assert made.why["review.rejected"] == 3 and made.written == 18
+
+
+def test_a_persons_word_comes_before_the_checks(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", [chat(sentence(900), " "), *stories(20)])
+    review = VerdictFile(verdicts_path(path))
+    review.give(1, record_hash(next(record for _, record in read_records(path))), Judgement.EDIT, "It was Paris.")
+    made = clean(path, tmp_path / "clean.jsonl", review=verdicts_path(path))
+    assert (made.written, made.removed, made.changed, made.why) == (21, 0, 1, {"review.edited": 1})
+    assert json.loads(lines_of(made.output)[0])["messages"][1]["content"] == "It was Paris."
+    assert json.loads(lines_of(made.log)[0])["record"] == chat(sentence(900), " ")
+
+
+def test_a_pretty_printed_array_with_a_broken_record(tmp_path: Path) -> None:
+    good = [json.dumps(row, indent=2) for row in stories(12)]
+    path = tmp_path / "d.json"
+    path.write_text("[" + ",\n".join([*good, good[0], '{"messages":\n 1}']) + "]")
+    made = clean(path, tmp_path / "clean.jsonl")
+    assert made.why == {"duplicates.exact": 1, "schema.invalid": 1}
+    assert [json.loads(line) for line in lines_of(made.output)] == stories(12)
+    assert [json.loads(line)["line"] for line in lines_of(made.log)] == [13, 14]
+    with pytest.raises(ConfigError, match="cannot be redacted either"):
+        clean(path, tmp_path / "clean.jsonl", redact=True, keep=["schema.invalid"])
+
+
+def test_no_value_is_left_in_the_file_or_its_log(tmp_path: Path) -> None:
+    mine = chat("Write to anna.bauer@web.de, please, about the parcel", "I wrote to Anna.Bauer@web.de.")
+    path = write(tmp_path / "d.jsonl", [*stories(12), mine, mine])
+    made = clean(path, tmp_path / "clean.jsonl", redact=True)
+    assert made.redacted == {"email": 2} and made.changed == 1 and made.removed == 1
+    assert "[EMAIL_1]" in lines_of(made.output)[-1] and lines_of(made.output)[-1].count("[EMAIL_1]") == 2
+    assert "bauer" not in (made.output.read_text() + made.log.read_text()).lower()

@@ -121,8 +121,8 @@ def test_prompt_and_completion_train_the_completion_and_the_end_of_sequence(rend
     assert trained(renderer, rendered) == [" because<|im_end|>"]
 
 
-def test_plain_text_is_trained_whole(renderer: Renderer) -> None:
-    assert trained(renderer, renderer.render(PlainText("all of it"))) == ["all of it<|im_end|>"]
+def test_plain_text_is_trained_whole_but_for_its_first_token(renderer: Renderer) -> None:
+    assert trained(renderer, renderer.render(PlainText("all of it"))) == ["ll of it<|im_end|>"]
 
 
 CALL = ToolCall("weather", '{"city":  "Oslo"}', "call_1")

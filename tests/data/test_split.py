@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.rows import chat, write
+from tuneport.data.checks import check
 from tuneport.data.reading import read_records
 from tuneport.data.split import split
 from tuneport.errors import ConfigError, DatasetError
@@ -58,3 +59,34 @@ def test_what_cannot_be_split(tmp_path: Path) -> None:
     for share in (0, 0.6, float("nan")):
         with pytest.raises(ConfigError, match="cannot be held out; give one above 0, at most 0.5"):
             split(same, share, folder=tmp_path)
+
+
+def test_the_input_is_not_overwritten_and_names_stay_apart(tmp_path: Path) -> None:
+    rows = [chat(f"question number {i} about {i * 7}", f"answer {i} " * 9) for i in range(30)]
+    path = write(tmp_path / "d.train.jsonl", rows)
+    before = path.read_text()
+    made = split(path, folder=tmp_path)
+    assert (made.train.name, path.read_text()) == ("d.train.train.jsonl", before)
+    again = write(tmp_path / "d.jsonl", rows)
+    (tmp_path / "d.train.jsonl").unlink()
+    (tmp_path / "d.train.jsonl").hardlink_to(again)
+    with pytest.raises(ConfigError, match="is the input"):
+        split(again, folder=tmp_path)
+
+
+def test_never_much_more_than_the_share_is_held_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.jsonl", [chat("the same question", f"answer {i} " * 9) for i in range(60)] + [
+        chat(f"another question, number {i} of five", f"answer {i} " * 9) for i in range(5)
+    ])  # fmt: skip
+    assert {split(path, 0.1, seed, folder=tmp_path / "out").validation_rows for seed in range(8)} == {5} - {0}
+    two = write(tmp_path / "e.jsonl", [chat("a question", "yes")] * 5 + [chat("some other thing", "no")] * 5)
+    made = split(two, 0.2, folder=tmp_path / "out")  # each class has one input: held out all the same
+    assert made.validation_rows == 5 and not made.stratified
+
+
+def test_plain_text_is_split_by_the_seed_and_copies_stay_together(tmp_path: Path) -> None:
+    texts = [f"{' '.join(str(i * k) for k in range(3, 40))} and so on" for i in range(40)]
+    path = write(tmp_path / "d.jsonl", [{"text": text} for text in [*texts, *texts]])
+    held = [set(split(path, 0.2, seed, folder=tmp_path / "out").validation.read_text().splitlines()) for seed in (1, 2)]
+    assert held[0] != held[1] and all(len(each) == 8 for each in held)
+    assert check(path, validation=path).finding("hold-out").verdict == "fail"

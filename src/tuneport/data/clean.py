@@ -20,7 +20,7 @@ from tuneport.data.personal.redaction import Redactor
 from tuneport.data.reading import read_row
 from tuneport.data.records import Record
 from tuneport.data.review import Judgement, Verdict, record_hash, verdicts, with_answer
-from tuneport.data.writing import aside, publish
+from tuneport.data.writing import aside, publish, refuse_overwriting
 from tuneport.errors import ConfigError, ConversionLossError, DatasetError, DatasetProblem
 
 DROPPED = (
@@ -33,6 +33,9 @@ DROPPED = (
     "holdout.near",
 )
 """What is removed unless told otherwise: records from which nothing, or nothing new, can be learnt, and leaks."""
+
+_BEYOND_PEOPLE = ("schema.invalid", "duplicates.exact", "holdout.exact", "holdout.near")
+"""What an accepted or edited record is removed for nevertheless: all but its quality."""
 
 REJECTED, EDITED = "review.rejected", "review.edited"
 
@@ -86,77 +89,116 @@ def clean(
     changed record could not be written in its own format.
     """
     path, output = Path(path), Path(output)
-    if output.resolve() == path.resolve():
-        raise ConfigError(f"the output {output} is the input; name another, so that the original stays")
+    source, log = Source(path, columns), output.with_name(output.name + ".log.jsonl")
+    if output.suffix != ".jsonl":
+        raise ConfigError(f"the output {output} must end in .jsonl; `tuneport convert` writes other files from that")
+    refuse_overwriting((output, log), source.files)
     kinds = _kinds(drop, keep)
+    if redact and "schema.invalid" not in kinds:
+        raise ConfigError("records that cannot be read cannot be redacted either; leave out --keep schema.invalid")
     judged = verdicts(review) if review is not None else {}
     if review is not None and not judged:
         raise ConfigError(f"{review} holds no verdicts; give some with `tuneport review {path}`")
     report = check(path, format=format, validation=validation, task=task, columns=columns)
-    reasons = _reasons(report, kinds & set(report.flagged))
     known, losses = load_format(report.format.format), LossTally()
-    changes = _Changes(judged, Redactor() if redact else None)
-    source = Source(path, columns)
-    log = output.with_name(output.name + ".log.jsonl")
+    choice = _Choice(_reasons(report, kinds & set(report.flagged)), judged)
+    redactor = Redactor() if redact else None
     why: Counter[str] = Counter()
+    redacted: Counter[str] = Counter()
     written = changed = count = 0
     with aside(output.parent) as (kept, kept_path), aside(output.parent) as (told, told_path):
         for line, raw in source.rows():
             count += 1
-            found = list(reasons.get(line, ()))
-            row: bytes | None = msgspec.json.format(raw, indent=-1) if b"\n" in raw else raw
-            if changes.any and not found:
-                record = read_row(known, line, raw, source.locate).record
-                if record is not None:
-                    changed_record, found = changes.of(record)
-                    if changed_record is None:
-                        row = None
-                    elif found:
-                        row, lost = write_row(known, changed_record)
-                        losses.add(line, lost)
-            elif found:
-                row = None
+            record = read_row(known, line, raw, source.locate).record if choice.reads(line) or redactor else None
+            stays, reasons, edited = choice.of(line, record)
+            row: bytes | None = None
+            if stays:
+                if redactor is not None and edited is not None:
+                    edited, replaced = redactor.redact(edited)
+                    redacted.update(replaced)
+                    reasons += [{"check": f"personal.{kind}", "values": values} for kind, values in replaced.items()]
+                row = _one_line(raw)
+                if reasons and edited is not None:
+                    row, lost = write_row(known, edited)
+                    losses.add(line, lost)
             if row is not None:
                 kept.write(row + b"\n")
                 written += 1
-                changed += bool(found)
-            if found:
-                why.update(reason["check"] for reason in found)
-                told.write(_entry(line, None if redact else raw, row, found))
+                changed += bool(reasons)
+            if reasons:
+                why.update(reason["check"] for reason in reasons)
+                told.write(_entry(line, None if redact else raw, row, reasons))
         if losses.losses():
             raise ConversionLossError(known.NAME, losses.losses())
         if not written:
             fix = f"keep some kinds with --keep; what was found: {', '.join(why)}"
             raise DatasetError(DatasetProblem(str(path), None, "", "would have no record left", fix))
-        publish(kept, kept_path, output)
         publish(told, told_path, log)
-    return CleanReport(
-        path, output, log, count, written, count - written, changed, dict(why.most_common()), dict(changes.redacted)
-    )
+        publish(kept, kept_path, output)
+    removed = count - written
+    return CleanReport(path, output, log, count, written, removed, changed, dict(why.most_common()), dict(redacted))
 
 
-class _Changes:
-    """What people and the redactor do to a record that the checks leave in."""
+class _Choice:
+    """Which records stay: what people said comes before what the checks say, and of like records one is kept.
 
-    def __init__(self, judged: Mapping[str, Verdict], redactor: Redactor | None) -> None:
-        self._judged, self._redactor = judged, redactor
-        self.any = bool(judged) or redactor is not None
-        self.redacted: Counter[str] = Counter()
+    Records are asked about in the order of the file. A person's word does not bring a leak or a second copy in.
+    """
 
-    def of(self, record: Record) -> tuple[Record | None, list[Reason]]:
-        """The record to write, None for a rejected one, and why it is not as it was."""
-        found: list[Reason] = []
-        verdict = self._judged.get(record_hash(record)) if self._judged else None
-        if verdict is not None and verdict.verdict is Judgement.REJECT:
-            return None, [{"check": REJECTED}]
-        if verdict is not None and verdict.verdict is Judgement.EDIT and verdict.text is not None:
-            record = with_answer(record, verdict.text)
-            found.append({"check": EDITED})
-        if self._redactor is not None:
-            record, replaced = self._redactor.redact(record)
-            self.redacted.update(replaced)
-            found += [{"check": f"personal.{kind}", "values": values} for kind, values in replaced.items()]
-        return record, found
+    def __init__(self, reasons: Mapping[int, list[Reason]], judged: Mapping[str, Verdict]) -> None:
+        self._reasons, self._judged = reasons, judged
+        self._gone: set[int] = set()
+        self._like: dict[int, int] = {}  # of a removed duplicate, the record that stands for it
+        self._stands_in: dict[int, int] = {}  # for a removed record that others are like
+
+    def reads(self, line: int) -> bool:
+        """Whether the record itself has to be looked at."""
+        return bool(self._judged)
+
+    def of(self, line: int, record: Record | None) -> tuple[bool, list[Reason], Record | None]:
+        """Whether the record stays, why it is removed or changed, and the record as it is then."""
+        found = self._reasons.get(line, [])
+        changes: list[Reason] = []
+        verdict = self._judged.get(record_hash(record)) if record is not None and self._judged else None
+        if verdict is not None:
+            if verdict.verdict is Judgement.REJECT:
+                self._gone.add(line)
+                return False, [{"check": REJECTED}], record
+            found = [reason for reason in found if reason["check"] in _BEYOND_PEOPLE]
+            if verdict.verdict is Judgement.EDIT and verdict.text is not None and record is not None:
+                record = with_answer(record, verdict.text)
+                changes.append({"check": EDITED})
+        alone = [
+            reason for reason in found if "like_line" not in reason or not reason["check"].startswith("duplicates.")
+        ]
+        if alone:
+            self._gone.add(line)
+            return False, found, record
+        repeats = [reason for reason in found if self._kept(reason["like_line"], line) is not None]
+        if repeats:
+            kept = self._kept(repeats[0]["like_line"], line)
+            assert kept is not None
+            self._like[line] = kept
+            return False, [{**reason, "like_line": kept} for reason in repeats], record
+        for reason in found:  # what it is like has gone: this one takes its place
+            self._stands_in.setdefault(reason["like_line"], line)
+        return True, changes, record
+
+    def _kept(self, line: int, asking: int) -> int | None:
+        """The record that stays and is like this one; None where there is none but the one that asks."""
+        line = self._like.get(line, line)
+        if line in self._gone:
+            line = self._stands_in.get(line, asking)
+        return None if line == asking else line
+
+
+def _one_line(raw: bytes) -> bytes:
+    if b"\n" not in raw:
+        return raw
+    try:
+        return msgspec.json.format(raw, indent=-1)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return raw.replace(b"\n", b" ")  # it is no JSON, and kept as it is but for that
 
 
 def _entry(line: int, raw: bytes | None, row: bytes | None, found: list[Reason]) -> bytes:
@@ -192,4 +234,4 @@ def _raw(raw: bytes) -> Any:
         msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return raw.decode("utf-8", "replace")
-    return msgspec.Raw(raw)
+    return msgspec.Raw(_one_line(raw))

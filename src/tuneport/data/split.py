@@ -20,9 +20,11 @@ from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.gathering import gather
 from tuneport.data.checks.lookup import examples_at
 from tuneport.data.checks.sketch import candidates
+from tuneport.data.containers.folder import DATA
+from tuneport.data.containers.source import Source
 from tuneport.data.reading import detect, rows
 from tuneport.data.tokenizer import Vocabulary
-from tuneport.data.writing import aside, make_folder, publish
+from tuneport.data.writing import aside, make_folder, publish, refuse_overwriting
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem
 
 Indexes = npt.NDArray[np.int64]
@@ -65,15 +67,17 @@ def split(
         found = gather(path, name, columns=columns, vocabulary=Vocabulary(), folder=Path(temporary), judged=False)
         found.schema.raise_if_any()
         stratified = found.task.name == "classification"
-        held_out = _held_out(
-            Columns(Path(temporary)), partial(examples_at, path, name, columns), share, seed, stratified
-        )
+        remembered, lookup = Columns(Path(temporary)), partial(examples_at, path, name, columns)
+        held_out = _held_out(remembered, lookup, share, seed, stratified)
+        if not held_out and stratified:  # no class has two inputs
+            stratified = False
+            held_out = _held_out(remembered, lookup, share, seed, stratified)
     if not held_out or len(held_out) == found.rows:
         problem = DatasetProblem(str(path), None, "", "has too few different inputs to hold any out", "add records")
         raise DatasetError(problem)
     make_folder(folder)
-    stem = path.name.replace("#", "-").split(".")[0] or "data"
-    train, validation = folder / f"{stem}.train.jsonl", folder / f"{stem}.validation.jsonl"
+    train, validation = (folder / f"{_stem(path)}.{side}.jsonl" for side in ("train", "validation"))
+    refuse_overwriting((train, validation), Source(path, columns).files)
     with ExitStack() as stack:
         files = [stack.enter_context(aside(folder)) for _ in range(2)]
         for line, raw in rows(path, columns):
@@ -102,7 +106,6 @@ def _groups(columns: Columns, lookup: Lookup) -> Indexes:
     """For each row the index of the first row whose input is the same, or nearly, directly or through others."""
     lines, count = columns.lines, len(columns)
     keys = columns.key("question")
-    keys = np.where(keys == 0, columns.key("record"), keys)  # without an input, the whole record counts
     order = np.lexsort((lines, keys))
     starts = np.concatenate(([True], keys[order][1:] != keys[order][:-1]))
     group = np.empty(count, np.int64)
@@ -137,13 +140,22 @@ def _draw(names: list[int], numbers: list[int], sizes: list[int], share: float, 
         return set()
     wanted = max(1, round(share * sum(sizes)))
     order = [blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in names]
+    ordered = sorted(zip(order, numbers, sizes, strict=True))
     drawn: set[int] = set()
     taken = 0
-    for _, number, size in sorted(zip(order, numbers, sizes, strict=True)):
-        if taken and taken + size > wanted or len(drawn) == len(numbers) - 1:
+    for _, number, size in ordered:
+        if taken + size > wanted or len(drawn) == len(numbers) - 1:
             continue
         drawn.add(number)
         taken += size
-        if taken >= wanted:
+        if taken == wanted:
             break
-    return drawn
+    # Where every group is larger than the share, the smallest comes nearest to it.
+    return drawn or {min(ordered, key=lambda each: each[2])[1]}
+
+
+def _stem(path: Path) -> str:
+    """The dataset's name without the suffixes of its container."""
+    name = path.name.removesuffix(".gz").removesuffix(".zst")
+    inner = Path(name)
+    return (inner.stem if inner.suffix.lower() in DATA else name).replace("#", "-") or "data"

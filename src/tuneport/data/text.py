@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from hashlib import blake2b
 
-from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record
+from tuneport.data.records import Chat, ImagePart, Labelled, Message, PlainText, Preference, PromptCompletion, Record
 
 
 def split_answer(record: Record) -> tuple[list[Message], list[Message]]:
@@ -26,7 +26,8 @@ def split_answer(record: Record) -> tuple[list[Message], list[Message]]:
 
 
 def written_out(messages: list[Message], *, system: bool = True) -> str:
-    """Text and tool calls of the messages, one a line group; without `system`, no system prompts."""
+    """Text, images (by a digest) and tool calls of the messages, each on its own line; without `system`, no system
+    prompts."""
     pieces: list[str] = []
     for message in messages:
         if not system and message.role in ("system", "developer"):
@@ -35,6 +36,8 @@ def written_out(messages: list[Message], *, system: bool = True) -> str:
         text = content if type(content) is str else message.text
         if text:
             pieces.append(text)
+        if type(content) is list:
+            pieces += [f"[image {image_digest(part)}]" for part in content if isinstance(part, ImagePart)]
         pieces += [f"{call.name}({call.arguments})" for call in message.tool_calls]
     return "\n".join(pieces)
 
@@ -46,6 +49,12 @@ def prompt_and_input(messages: list[Message]) -> tuple[str, str]:
     for message in messages:
         (system if message.role in ("system", "developer") else rest).append(message)
     return written_out(system), written_out(rest)
+
+
+def image_digest(image: ImagePart) -> str:
+    """Eight hexadecimal digits that stand for the image."""
+    shown = (image.url or image.data or "").encode("utf-8", "surrogatepass")
+    return blake2b(shown, digest_size=4).hexdigest()
 
 
 def normalised(text: str) -> str:

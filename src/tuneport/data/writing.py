@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedWriter
 from pathlib import Path
 
-from tuneport.errors import StorageError
+from tuneport.errors import ConfigError, StorageError
 
 ELSEWHERE = "free some space or name another output"
 
@@ -54,3 +54,13 @@ def publish(file: BufferedWriter, temporary: Path, path: Path) -> None:
     os.umask(mask)
     os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only their owner can read
     os.replace(temporary, path)
+
+
+def refuse_overwriting(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
+    """ConfigError where an output is a folder, or one of the files that are read."""
+    read = list(sources)
+    for output in outputs:
+        if output.is_dir():
+            raise ConfigError(f"the output {output} is a directory; name a file")
+        if any(output.exists() and source.exists() and output.samefile(source) for source in read):
+            raise ConfigError(f"the output {output} is the input; name another, so that the original stays")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from tuneport.data.checks import CheckReport
 from tuneport.data.checks import check as check_data
-from tuneport.data.prepare import method_of
-from tuneport.data.reading import detect
+from tuneport.data.reading import detect, scan
+from tuneport.data.records import Preference
 from tuneport.data.tokenizer import Vocabulary
 from tuneport.settings import Settings
+from tuneport.types import Method
 from tuneport.workflows.target import find_target
 
 
@@ -37,6 +38,12 @@ def check(
         settings = settings or Settings.load()
         known = format or detect(path, columns).format
         target = find_target(model, backend, settings)
-        found = target.vocabulary(settings, method_of(path, known, columns))
+        found = target.vocabulary(settings, _method(path, known, columns))
         vocabulary = Vocabulary(found.name, found.folder, context or found.context)
     return check_data(path, format=format, validation=validation, vocabulary=vocabulary, task=task, columns=columns)
+
+
+def _method(path: Path | str, format: str, columns: Mapping[str, str] | None) -> Method:
+    """By the first record that is one: bad ones are for the report."""
+    first = next((found.record for found in scan(path, format, columns) if found.record is not None), None)
+    return Method.DPO if isinstance(first, Preference) else Method.SFT

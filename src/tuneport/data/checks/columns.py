@@ -14,13 +14,14 @@ import numpy.typing as npt
 
 from tuneport.data.checks.finding import Example
 from tuneport.data.checks.sketch import BAND_ROWS, Table, filled, minima
-from tuneport.data.records import Preference
-from tuneport.data.text import key_of_normalised, normalised, written_out
+from tuneport.data.records import Chat, ImagePart, Labelled, Preference
+from tuneport.data.text import image_digest, key_of_normalised, normalised, written_out
 from tuneport.errors import StorageError
 
 BINS = 48
-KEYS = ("context", "question", "answer", "record")
-"""64 bits for the input with its system prompt and tools, for the input alone, for the answer, and for all of it."""
+KEYS = ("context", "question", "answer", "details", "record")
+"""64 bits for the input with its system prompt and tools (0 without an input); for the input alone, or the answer
+where there is none; for the answer; for what tells records apart besides; and for all of it."""
 
 _FLUSH_ROWS = 1024
 _SYSTEM_PROMPTS = 1000  # kept normalised; a dataset has few
@@ -44,17 +45,19 @@ class ColumnWriter:
             normalised(example.question),
             normalised(example.answer),
         )
-        tools, rest = tools_of(example), rest_of_record(example)
+        tools, details, rest = tools_of(example), details_of(example), rest_of_record(example)
+        asked = question or answer
         self._lines.append(example.line)
         self._keys.append(
             (
                 key_of_normalised(system, question, tools) if question else 0,
-                key_of_normalised(question) if question else 0,
+                key_of_normalised(asked),
                 key_of_normalised(answer),
-                key_of_normalised(system, question, answer, rest),
+                key_of_normalised(details) if details else 0,
+                key_of_normalised(system, question, answer, rest, details),
             )
         )
-        self._inputs.append(question)
+        self._inputs.append(asked)
         self._answers.append(f"{answer} {rest}" if rest else answer)
         if len(self._lines) >= _FLUSH_ROWS:
             self._flush()
@@ -129,6 +132,31 @@ def tools_of(example: Example) -> str:
     """The definitions of the tools at hand: what may be answered depends on them."""
     tools = example.record.tools
     return msgspec.json.encode(tools).decode("utf-8", "replace") if tools else ""
+
+
+def details_of(example: Example) -> str:
+    """What makes records with the same words different ones: tools, label, weights, reasoning, images, and what follows
+    the last answer."""
+    record = example.record
+    details = [tools_of(example)] if record.tools else []
+    if record.weight is not None:
+        details.append(f"weight {record.weight}")
+    messages = []
+    if isinstance(record, Chat | Labelled):
+        messages = record.messages
+        if isinstance(record, Labelled):
+            details.append(f"label {record.label}")
+        if messages[-1].role != "assistant":
+            last = max((index for index, each in enumerate(messages) if each.role == "assistant"), default=0)
+            details.append(written_out(messages[last + 1 :]))
+    elif isinstance(record, Preference):
+        messages = [*record.context, *record.chosen, *record.rejected]
+    for index, message in enumerate(messages):
+        if message.reasoning is not None or message.weight is not None:
+            details.append(f"{index} {message.weight} {message.reasoning}")
+        if type(message.content) is list:
+            details += [image_digest(part) for part in message.content if isinstance(part, ImagePart)]
+    return "\n".join(details)
 
 
 def rest_of_record(example: Example) -> str:

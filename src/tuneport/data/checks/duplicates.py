@@ -12,16 +12,19 @@ from tuneport.data.checks.hits import Hits
 from tuneport.data.checks.sketch import SIMILAR, candidates
 
 MAX_SHARE = 0.02  # of duplicates; above it, training repeats itself enough to matter
+ALIKE_IN_TEMPLATE = 0.95
 
 
 class Duplicates:
     """Exact ones with case and space aside; near ones by the share of word pairs that two records have in common.
 
-    In a crowd of like records, all but the first in the file are flagged.
+    In a crowd of like records, all but the first in the file are flagged. `templated` inputs share most of their words
+    by design, so that they have to be ALIKE_IN_TEMPLATE to count.
     """
 
-    def __init__(self, columns: Columns, lookup: Lookup) -> None:
+    def __init__(self, columns: Columns, lookup: Lookup, *, templated: bool) -> None:
         self.hits = Hits()
+        self._similar = ALIKE_IN_TEMPLATE if templated else SIMILAR
         self._rows = len(columns)
         if not len(columns):
             return
@@ -44,17 +47,20 @@ class Duplicates:
 
     def _near(self, columns: Columns, lookup: Lookup, exact: npt.NDArray[np.bool_]) -> None:
         pairs = candidates(columns.bands("whole"), columns.lines)
-        pairs = pairs[~exact[pairs].any(axis=1)]
+        details = columns.key("details")
+        pairs = pairs[~exact[pairs].any(axis=1) & (details[pairs[:, 0]] == details[pairs[:, 1]])]
         for line, beside, alike, example in compared(pairs, "whole", columns, lookup, whole_text, per_row=ROWS_BESIDE):
+            if alike < self._similar:
+                continue
             text = f"{alike:.0%} alike" + (f": {excerpt(example.question or example.answer)}" if example else "")
             self.hits.add("near", line, text, beside=(beside,))
 
     def finding(self) -> Finding:
         exact, near = self.hits.count("exact"), self.hits.count("near")
-        details = {"exact": exact, "near": near, "similarity": SIMILAR}
+        details = {"exact": exact, "near": near, "similarity": self._similar}
         if not exact and not near:
             return Finding("duplicates", Verdict.PASS, "no record is there twice, or nearly", details=details)
-        message = f"{records(exact)} repeated, {near:,} nearly (at least {SIMILAR:.0%} alike)"
+        message = f"{records(exact)} repeated, {near:,} nearly (at least {self._similar:.0%} alike)"
         half = MAX_EVIDENCE // 2 if exact and near else MAX_EVIDENCE
         evidence = (*self.hits.evidence("exact", most=half), *self.hits.evidence("near", most=half))
         many = exact > 0 or near > MAX_SHARE * self._rows

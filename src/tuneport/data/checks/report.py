@@ -26,7 +26,7 @@ from tuneport.data.formats import load_format
 from tuneport.data.reading import Detection, detect
 from tuneport.data.tokenizer import Vocabulary
 from tuneport.data.tokens import TokenCounts
-from tuneport.errors import ConfigError
+from tuneport.errors import ConfigError, DatasetError
 from tuneport.types import Method
 
 OPENAI = Vocabulary()
@@ -107,8 +107,8 @@ def check(
         if validation is not None:
             held_out = _held_out(Path(validation), columns, Path(temporary) / "validation")
         guess = found.task
-        duplicates = Duplicates(remembered, lookup)
         templated = found.diversity.alike > TEMPLATED
+        duplicates = Duplicates(remembered, lookup, templated=templated)
         contradictions = Contradictions(remembered, lookup, task or guess.name, templated=templated)
         hold_out = HoldOut(path, remembered, lookup, held_out)
         repeats = len(repeated(remembered.key("question"), remembered.lines)[0])
@@ -151,7 +151,13 @@ def check(
 
 
 def _held_out(path: Path, columns: Mapping[str, str] | None, folder: Path) -> tuple[Path, Columns, Lookup]:
-    name = detect(path, columns).format
+    try:
+        name = detect(path, columns).format
+    except DatasetError:
+        if not columns:
+            raise
+        columns = None  # as `split` has written it, in the names of the format
+        name = detect(path).format
     folder.mkdir()
     found = gather(path, name, columns=columns, vocabulary=OPENAI, folder=folder, judged=False)
     found.schema.raise_if_any()
