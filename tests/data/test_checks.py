@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ import pytest
 from tests.conftest import FIXTURES
 from tests.data.rows import chat, write
 from tuneport.data.checks import CheckReport, alike, contradictions, holdout
+from tuneport.data.checks.columns import Columns
+from tuneport.data.checks.gathering import gather
+from tuneport.data.checks.lookup import examples_at
+from tuneport.data.tokenizer import Vocabulary
 from tuneport.errors import ConfigError, DatasetError
 from tuneport.workflows.check import check
 
@@ -86,6 +91,19 @@ def test_schema_problems_are_a_finding_and_the_rest_is_checked(tmp_path: Path) -
     assert (finding.verdict, finding.count) == ("fail", 2)
     assert [each.lines for each in finding.evidence] == [(61,), (62,)]
     assert verdicts(run(tmp_path, rows)) == {**ALL_GOOD, "schema": "fail", "hold-out": "warn"}
+
+
+def test_schema_counts_records_and_numbers_them_as_all_checks_do(tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    write(tmp_path / "all" / "a.jsonl", stories(120))
+    wrong = {"messages": [{"role": "x", "content": 1}, {"role": "y", "content": 2}]}
+    alpaca = {"instruction": "a", "input": "", "output": "b"}
+    write(tmp_path / "all" / "b.jsonl", [chat(sentence(50), "b"), wrong, alpaca])
+    report = check(tmp_path / "all")
+    finding = report.finding("schema")
+    assert finding.count == 2 and finding.message.startswith("2 records not of the format openai (")
+    assert [each.lines for each in finding.evidence] == [(123,), (122,)]
+    assert report.flagged["schema.invalid"] == [122, 123]
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
@@ -175,6 +193,13 @@ def test_rare_and_single_classes(tmp_path: Path) -> None:
     assert run(tmp_path, intents(60, "a")).finding("classes").verdict == "fail"
 
 
+def test_answers_too_long_to_be_classes_are_told(tmp_path: Path) -> None:
+    finding = run(tmp_path, stories(60), task="classification").finding("classes")
+    assert (finding.verdict, finding.message) == ("fail", "no answer is short enough to be a class")
+    finding = run(tmp_path, [*intents(100, "ab"), *stories(3)], task="classification").finding("classes")
+    assert finding.message.endswith("; 3 records left out as too long to be a class")
+
+
 def test_empty_untrained_and_overlong_answers(tmp_path: Path) -> None:
     finding = run(tmp_path, [*intents(), chat(sentence(800), " ")]).finding("answers")
     assert (finding.verdict, finding.evidence[0].lines) == ("fail", (81,))
@@ -254,6 +279,20 @@ def test_a_record_contradicts_once(tmp_path: Path) -> None:
     report = run(tmp_path, [chat(sentence(301), "x"), *rows, *stories(40)])
     assert (report.flagged["contradictions.near"], report.flagged["contradictions.exact"]) == ([3], [4])
     assert report.finding("contradictions").count == 2
+
+
+@pytest.mark.parametrize(("rows", "held_out"), [(0, 2), (2, 0)])
+def test_of_nothing_no_leak_is_denied(tmp_path: Path, rows: int, held_out: int) -> None:
+    good, bad = [chat(sentence(i), "label_a") for i in range(2)], {"messages": [{"role": "user", "content": 3}]}
+    columns = []
+    for name, count in (("train", rows), ("held_out", held_out)):
+        (tmp_path / name).mkdir()
+        path = write(tmp_path / f"{name}.jsonl", good[:count] or [bad])
+        gather(path, "openai", columns=None, vocabulary=Vocabulary(), folder=tmp_path / name, judged=False)
+        columns.append((path, Columns(tmp_path / name), partial(examples_at, path, "openai", None)))
+    finding = holdout.HoldOut(*columns[0], columns[1]).finding()
+    assert finding.verdict == "warn" and "training data" not in finding.message
+    assert f"{'held_out' if rows else 'train'}.jsonl has no record to compare" in finding.fix
 
 
 def test_lengths_over_the_context(tmp_path: Path) -> None:

@@ -78,9 +78,10 @@ class Contradictions:
         exact = np.isin(lines, np.array(self.hits.lines["exact"], np.uint32))
 
         def keep(pairs: Pairs) -> npt.NDArray[np.bool_]:
-            one, other = pairs.T
+            one, other = pairs[:, 0], pairs[:, 1]
             kept: npt.NDArray[np.bool_] = (context[one] != context[other]) & (context[one] != 0) & (context[other] != 0)
-            return kept & (answers[one] != answers[other]) & ~exact[other]
+            kept &= (answers[one] != answers[other]) & ~exact[other]
+            return kept
 
         def bands() -> Iterator[Table]:
             for band in columns.bands("input"):

@@ -94,6 +94,10 @@ class HoldOut:
         share = self._held_out / max(1, self._held_out + self._rows)
         details = {"held_out": self._held_out, "share": round(share, 3), "leaks": len(self._leaks)}
         message = f"{records(self._held_out)} held out ({share:.0%})"
+        if not self._held_out or not self._rows:
+            empty = self._path if self._held_out else self._validation
+            fix = f"{empty.name} has no record to compare: mend or add its records"
+            return Finding("hold-out", Verdict.WARN, message, fix=fix, details=details)
         if self._leaks:
             message += f", {len(self._leaks):,} of them leak: they are in the training data"
             fix = "remove them from one of the files, or split again"
