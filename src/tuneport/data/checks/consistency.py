@@ -93,7 +93,7 @@ class Consistency:
             mine.merge(other)
 
     def lines(self) -> dict[str, array[int]]:
-        """The odd lines by kind of `KINDS`; of a kind with thousands, those that `places` keeps, as the finding says."""
+        """The odd lines by kind of `KINDS`; of a kind with thousands those that `places` keeps; the finding says so."""
         return {kind: array("I", sorted(odd)) for kind, odd in self._odd().items()}
 
     def _odd(self) -> dict[str, OddLines]:
