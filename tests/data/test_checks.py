@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ import pytest
 
 from tests.conftest import FIXTURES
 from tests.data.rows import chat, write
-from tuneport.data.checks import CheckReport
+from tuneport.data.checks import CheckReport, alike, contradictions, holdout
+from tuneport.data.checks.columns import Columns
+from tuneport.data.checks.gathering import gather
+from tuneport.data.checks.lookup import examples_at
+from tuneport.data.tokenizer import Vocabulary
 from tuneport.errors import ConfigError, DatasetError
 from tuneport.workflows.check import check
 
@@ -88,6 +93,19 @@ def test_schema_problems_are_a_finding_and_the_rest_is_checked(tmp_path: Path) -
     assert verdicts(run(tmp_path, rows)) == {**ALL_GOOD, "schema": "fail", "hold-out": "warn"}
 
 
+def test_schema_counts_records_and_numbers_them_as_all_checks_do(tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    write(tmp_path / "all" / "a.jsonl", stories(120))
+    wrong = {"messages": [{"role": "x", "content": 1}, {"role": "y", "content": 2}]}
+    alpaca = {"instruction": "a", "input": "", "output": "b"}
+    write(tmp_path / "all" / "b.jsonl", [chat(sentence(50), "b"), wrong, alpaca])
+    report = check(tmp_path / "all")
+    finding = report.finding("schema")
+    assert finding.count == 2 and finding.message.startswith("2 records not of the format openai (")
+    assert [each.lines for each in finding.evidence] == [(123,), (122,)]
+    assert report.flagged["schema.invalid"] == [122, 123]
+
+
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="does not exist"):
         check(tmp_path / "no.jsonl")
@@ -151,6 +169,20 @@ def test_contradictions_are_shown_side_by_side(tmp_path: Path) -> None:
     assert run(tmp_path, open_question).finding("contradictions").verdict == "warn"
 
 
+def test_inputs_of_a_long_template_differ_and_are_alike(tmp_path: Path) -> None:
+    begin = sentence(77, 200)
+    rows = [chat(f"{begin}\n\nText: {sentence(i, 9)}", f"label_{'ab'[i % 2]}") for i in range(60)]
+    finding = run(tmp_path, rows).finding("diversity")
+    assert finding.details["distinct"] == 1 and finding.details["alike"] > 0.5 and "every input" not in finding.message
+
+
+def test_the_same_input_everywhere_and_no_input_at_all(tmp_path: Path) -> None:
+    finding = run(tmp_path, [chat("Tell me a joke.", sentence(i)) for i in range(9)]).finding("diversity")
+    assert (finding.verdict, finding.message) == ("fail", "every input is the same")
+    finding = run(tmp_path, [{"messages": [{"role": "user", "content": 3}]}] * 3, format="openai").finding("diversity")
+    assert (finding.verdict, finding.message, finding.count) == ("pass", "there is no input to look at", 0)
+
+
 def test_rare_and_single_classes(tmp_path: Path) -> None:
     rows = [*intents(100, "ab"), *[chat(sentence(700 + i), "label_rare") for i in range(3)]]
     report = run(tmp_path, rows)
@@ -159,6 +191,13 @@ def test_rare_and_single_classes(tmp_path: Path) -> None:
     assert "3 classes, entropy" in finding.message and "rarest 'label_rare' 3" in finding.message
     assert report.classes == {"label_a": 50, "label_b": 50, "label_rare": 3}
     assert run(tmp_path, intents(60, "a")).finding("classes").verdict == "fail"
+
+
+def test_answers_too_long_to_be_classes_are_told(tmp_path: Path) -> None:
+    finding = run(tmp_path, stories(60), task="classification").finding("classes")
+    assert (finding.verdict, finding.message) == ("fail", "no answer is short enough to be a class")
+    finding = run(tmp_path, [*intents(100, "ab"), *stories(3)], task="classification").finding("classes")
+    assert finding.message.endswith("; 3 records left out as too long to be a class")
 
 
 def test_empty_untrained_and_overlong_answers(tmp_path: Path) -> None:
@@ -189,6 +228,71 @@ def test_hold_out_missing_leaking_and_small(tmp_path: Path) -> None:
     assert "the same input is on line 11 of v.jsonl" in finding.evidence[0].text
     finding = run(tmp_path, intents(), validation=write(tmp_path / "v.jsonl", fresh[:1])).finding("hold-out")
     assert finding.verdict == "warn" and "which is little" in finding.message
+
+
+def crowd(count: int) -> tuple[str, list[str]]:
+    """A text, and others that are each nearer to it than to one another."""
+    words = sentence(7_000, 40).split()
+    return " ".join(words), [" ".join([*words[: 4 * i], "altered", *words[4 * i + 1 :]]) for i in range(count)]
+
+
+def test_every_training_row_like_a_held_out_one_is_flagged(tmp_path: Path) -> None:
+    text, variants = crowd(8)
+    rows = [*intents(), *[chat(each, "label_a") for each in variants]]
+    held_out = write(tmp_path / "v.jsonl", [chat(text, "label_a"), chat(sentence(5_000), "label_b")])
+    report = run(tmp_path, rows, validation=held_out)
+    assert report.flagged["holdout.near"] == list(range(81, 89))
+    assert report.finding("hold-out").count == 1
+    rest = run(tmp_path, intents(), validation=held_out)
+    assert "holdout.near" not in rest.flagged
+
+
+def test_beyond_the_compared_pairs_the_estimate_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nearly = write(tmp_path / "v.jsonl", [chat(f"{sentence(i, 40)} extra", "label_a") for i in range(60)])
+    rows = [chat(sentence(i, 40), sentence(1_000 + i, 30)) for i in range(60)]
+    monkeypatch.setattr(alike, "AT_ONCE", 7)
+    assert run(tmp_path, rows, validation=nearly).finding("hold-out").count == 60
+    monkeypatch.setattr(holdout, "MOST_COMPARED", 10)
+    assert run(tmp_path, rows, validation=nearly).finding("hold-out").count == 60
+    again = [*rows, *[chat(f"{sentence(i, 40)} please", sentence(2_000 + i, 30)) for i in range(60)]]
+    assert run(tmp_path, again).flagged["contradictions.near"] == list(range(61, 121))
+    monkeypatch.setattr(contradictions, "MOST_COMPARED", 10)
+    finding = run(tmp_path, again).finding("contradictions")
+    assert (finding.details["near"], finding.details["not_compared"]) == (10, 50)
+
+
+def test_answers_labelled_as_bad_contradict_nothing(tmp_path: Path) -> None:
+    def rows(labels: tuple[bool, bool, bool]) -> list[dict[str, Any]]:
+        inputs = (sentence(3), sentence(3), f"please {sentence(3)}")
+        answers = zip(inputs, labels, strict=True)
+        return [
+            {"prompt": each, "completion": sentence(20 + i), "label": good} for i, (each, good) in enumerate(answers)
+        ]
+
+    assert run(tmp_path, rows((False, True, False))).finding("contradictions").verdict == "pass"
+    assert run(tmp_path, rows((False, True, True))).flagged["contradictions.near"] == [3]
+    assert run(tmp_path, rows((True, True, False))).flagged["contradictions.exact"] == [2]
+
+
+def test_a_record_contradicts_once(tmp_path: Path) -> None:
+    rows = [chat(f"please {sentence(300)}", "north"), chat(sentence(300), "south"), chat(sentence(300), "east")]
+    report = run(tmp_path, [chat(sentence(301), "x"), *rows, *stories(40)])
+    assert (report.flagged["contradictions.near"], report.flagged["contradictions.exact"]) == ([3], [4])
+    assert report.finding("contradictions").count == 2
+
+
+@pytest.mark.parametrize(("rows", "held_out"), [(0, 2), (2, 0)])
+def test_of_nothing_no_leak_is_denied(tmp_path: Path, rows: int, held_out: int) -> None:
+    good, bad = [chat(sentence(i), "label_a") for i in range(2)], {"messages": [{"role": "user", "content": 3}]}
+    columns = []
+    for name, count in (("train", rows), ("held_out", held_out)):
+        (tmp_path / name).mkdir()
+        path = write(tmp_path / f"{name}.jsonl", good[:count] or [bad])
+        gather(path, "openai", columns=None, vocabulary=Vocabulary(), folder=tmp_path / name, judged=False)
+        columns.append((path, Columns(tmp_path / name), partial(examples_at, path, "openai", None)))
+    finding = holdout.HoldOut(*columns[0], columns[1]).finding()
+    assert finding.verdict == "warn" and "training data" not in finding.message
+    assert f"{'held_out' if rows else 'train'}.jsonl has no record to compare" in finding.fix
 
 
 def test_lengths_over_the_context(tmp_path: Path) -> None:

@@ -201,6 +201,13 @@ def test_memory_is_bounded() -> None:
     assert places.rows == 6 * MAX_KEYS
 
 
+def test_beyond_what_is_listed_the_counts_go_on() -> None:
+    many = [row for row in rows(2_000) for _ in range(4)]
+    finding = judged([*many, *rows(1_500, None)])[1]
+    assert finding.message == "1,500 records unlike the others in having a system prompt (the first 1,000 are listed)"
+    assert (finding.count, finding.details["system"]) == (1_500, 1_500)
+
+
 # Read by eye: toy 3 has no system prompt while the other four have the same one; in toy 4 the assistant speaks first.
 TRUE = {"toy_chat_fine_tuning.jsonl": {"system": [3], "roles": [4]}}
 

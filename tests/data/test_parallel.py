@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -29,6 +31,10 @@ class Collecting:
             print("this must not spoil the answer")
         if self.word == "fail":
             raise StorageError("the disk is full; free some space")
+        if self.word == "fail at length" and self.worker == 1:
+            raise ValueError("a long story " * 100_000)
+        if self.word == "leave" and self.worker == 1:
+            os._exit(3)
         if self.word == "die" and self.worker == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         self.lines += [line for line, _ in rows]
@@ -65,6 +71,44 @@ def test_what_a_worker_raises_is_raised_here() -> None:
 def test_a_worker_that_is_killed_is_told_in_one_line() -> None:
     with pytest.raises(TuneportError, match="was killed by signal 9"):
         over_rows(ROWS, f"{HERE}:Collecting", "die")
+
+
+def test_a_long_error_neither_hangs_nor_floods() -> None:
+    """Longer than what a pipe holds, while the parent still has rows to write."""
+    rows = ((line, b"x" * 100_000) for line in range(1, 400))
+    with pytest.raises(TuneportError, match="a long story") as raised:
+        over_rows(rows, f"{HERE}:Collecting", "fail at length")
+    assert len(str(raised.value)) == parallel.MOST_MESSAGE
+
+
+def test_memory_is_blamed_for_signal_9_alone() -> None:
+    with pytest.raises(TuneportError, match=r"ended with exit code 3; try again"):
+        over_rows(ROWS, f"{HERE}:Collecting", "leave")
+
+
+def test_rows_that_cannot_be_sent_are_told() -> None:
+    class Local(bytes):
+        """Which no other process can name."""
+
+    rows = [*ROWS[:12_000], (12_001, Local(b"x")), *ROWS[12_001:]]
+    with pytest.raises((pickle.PicklingError, AttributeError), match="Local"):
+        over_rows(rows, f"{HERE}:Collecting", "")
+
+
+def test_a_crew_that_cannot_be_completed_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        if started:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        started.append(real(*arguments, **options))
+        return started[0]
+
+    real = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with pytest.raises(TuneportError, match="a worker process cannot be started: Resource temporarily unavailable; "):
+        over_rows(ROWS, f"{HERE}:Collecting", "")
+    assert started[0].poll() is not None
 
 
 def test_the_callers_main_module_is_not_run_again(tmp_path: Path) -> None:

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from tests.data.test_checks import sentence
-from tuneport.data.checks.sketch import BAND_ROWS, EMPTY, agreement, candidates, filled, minima, similarity, word_pairs
+from tuneport.data.checks.sketch import (
+    BAND_ROWS,
+    EMPTY,
+    across,
+    agreement,
+    candidates,
+    filled,
+    minima,
+    similarity,
+    word_pairs,
+)
 
 BINS = 48
 
@@ -79,3 +89,19 @@ def test_scripts_without_spaces() -> None:
     text = "注文した商品がまだ届いていません。いつ頃届きますか。"
     assert similarity(word_pairs(text), word_pairs(text.replace("いつ", "何時"))) > 0.6
     assert similarity(word_pairs(text), word_pairs("返品の方法を教えてください。よろしくお願いします。")) < 0.2
+
+
+def test_what_is_refused_takes_nobodys_place() -> None:
+    texts = bands(["one two", "one two", "one two", "three four", "three four"])
+    lines = np.arange(5)
+    assert candidates(texts, lines, most=1).tolist() == [[0, 1]]
+    assert candidates(texts, lines, most=1, keep=lambda pairs: pairs[:, 0] >= 3).tolist() == [[3, 4]]
+
+
+def test_everything_with_a_counterpart_meets_one() -> None:
+    ours, theirs = ["a b", "a b", "c d", "a b", "", "e f"], ["a b", "", "c d", "g h", "a b", "a b"]
+    pairs = across(bands(ours), np.arange(6), bands(theirs), np.array([9, 8, 7, 6, 5, 4])).tolist()
+    assert {one for one, _ in pairs} == {0, 1, 2, 3} and {other for _, other in pairs} == {0, 2, 4, 5}
+    assert all(ours[one] == theirs[other] for one, other in pairs)
+    many = bands(["a b"] * 1_000)
+    assert len(across(many, np.arange(1_000), many, np.arange(1_000))) < 4_000

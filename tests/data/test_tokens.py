@@ -88,6 +88,14 @@ def test_an_estimate_has_bounds_and_only_its_own_records_widen_them() -> None:
     assert all(counts.approximate for counts in (both, mixed, seen)) and not counted(plain).approximate
 
 
+def test_the_bounds_of_a_cut_example_are_those_of_what_is_left() -> None:
+    tools = [Tool("f", "Does f", {"type": "object", "properties": {}})]
+    counter = TokenCounter(context=100)
+    counter.add(1, Chat([Message("user", "word " * 30_000), Message("assistant", "b")], tools=tools))
+    counts = counter.counts()
+    assert (counts.low, counts.total, counts.high) == (90, 100, 120)
+
+
 def test_longest_line_and_batches(tmp_path: Path) -> None:
     rows = [chat("a", "b")] * 1500
     rows[1200] = chat("a", "word " * 50)

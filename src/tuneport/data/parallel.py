@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ Row = tuple[int, bytes]
 SMALL_BYTES = 8 << 20  # below it, starting processes costs more than they save
 BATCH_BYTES = 1 << 20
 MOST_WORKERS = 8
+MOST_MESSAGE = 2_000  # characters of what a worker raises
 _START = "from tuneport.data.parallel import work; work()"
 
 
@@ -83,15 +85,22 @@ class _Child:
         folder = str(Path(__file__).parents[2])
         path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **one_thread, "PYTHONPATH": path},
-            start_new_session=True,  # Ctrl-C is for the parent, who ends it
-        )
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, **one_thread, "PYTHONPATH": path},
+                start_new_session=True,  # Ctrl-C is for the parent, who ends it
+            )
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise TuneportError(
+                f"a worker process cannot be started: {why}; end other programs and try again"
+            ) from error
         self.waiting: queue.Queue[list[Row] | None] = queue.Queue(maxsize=2)
         self.failed = threading.Event()
+        self._unfed: Exception | None = None
         self.thread = threading.Thread(target=self._feed, args=(start,), daemon=True)
         self.thread.start()
 
@@ -106,8 +115,10 @@ class _Child:
                 if batch is None:
                     stream.close()
                     return
-        except OSError:  # it has ended: its answer says why
+        except Exception as error:  # an OSError if it has ended: then its answer says why
+            self._unfed = None if isinstance(error, OSError) else error
             self.failed.set()
+            _close(stream)
             while self.waiting.get() is not None:
                 pass
 
@@ -116,9 +127,9 @@ class _Child:
         try:
             succeeded, value = pickle.load(self.process.stdout)
         except (EOFError, pickle.UnpicklingError) as error:
-            code = self.process.wait()
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            raise TuneportError(f"a worker process {how} (out of memory, perhaps); free some and try again") from error
+            if self._unfed is not None:
+                raise self._unfed from None
+            raise TuneportError(f"a worker process {_how_it_ended(self.process.wait())}") from error
         if not succeeded:
             raise value
         return value
@@ -139,7 +150,13 @@ class _Child:
 
 class _Crew:
     def __init__(self, count: int, make: str, arguments: tuple[Any, ...]) -> None:
-        self.children = [_Child(pickle.dumps((make, (*arguments, number)))) for number in range(count)]
+        self.children: list[_Child] = []
+        try:
+            for number in range(count):
+                self.children.append(_Child(pickle.dumps((make, (*arguments, number)))))
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> _Crew:
         return self
@@ -161,6 +178,12 @@ def _close(stream: IO[bytes]) -> None:
         pass  # bytes for a process that is no more
 
 
+def _how_it_ended(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "was killed by signal 9 (out of memory, perhaps); free some and try again"
+    return f"{f'was killed by signal {-code}' if code < 0 else f'ended with exit code {code}'}; try again"
+
+
 def _named(name: str) -> Any:
     module, _, attribute = name.partition(":")
     return getattr(import_module(module), attribute)
@@ -173,20 +196,45 @@ def work() -> None:
     try:
         make, arguments = pickle.load(source)
         worker: RowWork = _named(make)(*arguments)
-        while (batch := pickle.load(source)) is not None:
+        for batch in _sent(source):
             worker.add(batch)
         told = pickle.dumps((True, worker.result()), protocol=5)
-    except EOFError:
-        return  # the parent is gone
+    except _ParentGoneError:
+        return
     except Exception as error:
         told = pickle.dumps((False, _portable(error)))
-    with answer:
-        answer.write(told)
+        # The parent may be writing rows that nobody will read, and reads no answer until that has failed.
+        os.close(0)
+    try:
+        with answer:
+            answer.write(told)
+    except BrokenPipeError:
+        pass  # the parent is gone, or has another worker's error
+
+
+class _ParentGoneError(Exception):
+    pass
+
+
+def _sent(source: IO[bytes]) -> Iterator[list[Row]]:
+    while True:
+        try:
+            batch = pickle.load(source)
+        except (EOFError, pickle.UnpicklingError) as error:
+            raise _ParentGoneError from error
+        if batch is None:
+            return
+        yield batch
 
 
 def _portable(error: Exception) -> Exception:
+    """The error as the parent can have it; in words alone where it cannot be pickled, or is long."""
     try:
-        pickle.loads(pickle.dumps(error))
+        pickled = pickle.dumps(error)
+        pickle.loads(pickled)
     except Exception:  # an error whose arguments are not its constructor's
-        return TuneportError(str(error))
-    return error
+        pickled = b""
+    if pickled and len(pickled) <= 4 * MOST_MESSAGE:
+        return error
+    said = str(error)
+    return TuneportError(said if len(said) <= MOST_MESSAGE else f"{said[: MOST_MESSAGE - 1]}…")

@@ -193,8 +193,9 @@ class TokenCounter(LengthCounter):
                 length += sizes[text]
             self.lengths.append(length)
             if estimate is not None:
-                self._below += length * (1 - estimate.low)
-                self._above += length * (estimate.high - 1) + estimate.more
+                billed = length if self.context is None else min(length, self.context)
+                self._below += billed * (1 - estimate.low)
+                self._above += billed * (estimate.high - 1) + estimate.more
         self._waiting.clear()
 
     def _pieces(self, record: Record) -> tuple[int, list[str]]:
@@ -283,7 +284,7 @@ def count_dataset(
 
     name, source = format or detect(path).format, Source(path)
     counter, bad = TokenCounter(encoding, context=context), False
-    for state, found in over_rows(source.rows(), f"{__name__}:{CountWork.__name__}", name, encoding):
+    for state, found in over_rows(source.rows(), f"{__name__}:{CountWork.__name__}", name, encoding, context):
         counter.merge(state)
         bad = bad or found
     if bad:
@@ -295,11 +296,11 @@ def count_dataset(
 class CountWork:
     """A worker of `parallel.over_rows`: the state of its counter, and whether there was a bad row."""
 
-    def __init__(self, format: str, encoding: str, worker: int) -> None:
+    def __init__(self, format: str, encoding: str, context: int | None, worker: int) -> None:
         from tuneport.data.formats import load_format
 
         self._format = load_format(format)
-        self._counter = TokenCounter(encoding)
+        self._counter = TokenCounter(encoding, context=context)
         self._bad = False
 
     def add(self, rows: list[tuple[int, bytes]]) -> None:

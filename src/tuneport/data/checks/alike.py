@@ -16,6 +16,8 @@ WORTH_A_LOOK = 0.6
 """An estimate from which on a pair is compared word by word: SIMILAR less about two and a half standard errors."""
 MOST_COMPARED = 20_000
 """Pairs that are compared word by word; of further ones the estimate decides."""
+AT_ONCE = 2_000
+"""Pairs whose texts are in memory together. For each such part the dataset is read again, up to its last line."""
 ROWS_BESIDE = 3  # that a row is compared with: those of the highest estimates
 
 Lookup = Callable[[Iterable[int]], Iterator[Example]]
@@ -27,7 +29,8 @@ def whole_text(example: Example) -> str:
 
 
 def input_text(example: Example) -> str:
-    return normalised(example.question)
+    """What the sketch of the input is made of: the answer where there is no input."""
+    return normalised(example.question or example.answer)
 
 
 def repeated(
@@ -40,6 +43,12 @@ def repeated(
     starts = np.concatenate(([0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1))
     first = starts[np.searchsorted(starts, again, side="right") - 1]
     return order[again], order[first]
+
+
+def parts(pairs: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    """The pairs, `AT_ONCE` by `AT_ONCE`."""
+    for start in range(0, len(pairs), AT_ONCE):
+        yield pairs[start : start + AT_ONCE]
 
 
 def compared(
@@ -64,17 +73,17 @@ def compared(
     pairs, alike = columns.lines[pairs[order]].astype(np.int64), alike[order]
     rank = np.arange(len(pairs)) - np.searchsorted(pairs[:, 1], pairs[:, 1])
     pairs, alike = pairs[rank < per_row], alike[rank < per_row]
-    looked_at = pairs[:MOST_COMPARED]
-    sets: dict[int, npt.NDArray[np.uint64]] = {}
     shown: dict[int, Example] = {}
-    later = set(looked_at[:, 1].tolist())
-    for example in lookup(np.unique(looked_at).tolist()):
-        sets[example.line] = word_pairs(text_of(example))
-        if example.line in later and len(shown) < 10 * MAX_EVIDENCE:
-            shown[example.line] = example
     best: dict[int, tuple[float, int]] = {}
-    for one, other in looked_at.tolist():
-        best[other] = max(best.get(other, (0.0, 0)), (similarity(sets[one], sets[other]), -one))
+    for looked_at in parts(pairs[:MOST_COMPARED]):
+        sets: dict[int, npt.NDArray[np.uint64]] = {}
+        later = set(looked_at[:, 1].tolist())
+        for example in lookup(np.unique(looked_at).tolist()):
+            sets[example.line] = word_pairs(text_of(example))
+            if example.line in later and len(shown) < 10 * MAX_EVIDENCE:
+                shown[example.line] = example
+        for one, other in looked_at.tolist():
+            best[other] = max(best.get(other, (0.0, 0)), (similarity(sets[one], sets[other]), -one))
     for (one, other), estimate in zip(pairs[MOST_COMPARED:].tolist(), alike[MOST_COMPARED:].tolist(), strict=True):
         best[other] = max(best.get(other, (0.0, 0)), (estimate, -one))
     for line in sorted(best):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import log2
 
-from tuneport.data.checks.finding import Evidence, Finding, Verdict
-from tuneport.data.checks.task import TaskGuess
+from tuneport.data.checks.finding import Evidence, Finding, Verdict, records
+from tuneport.data.checks.task import MAX_CLASSES, TaskGuess
 
 MIN_EVENNESS = 0.75  # entropy over its maximum
 MAX_RATIO = 10  # rows of the largest class over rows of the smallest
@@ -17,16 +17,29 @@ def balance(guess: TaskGuess, task: str | None) -> Finding:
         return Finding("classes", Verdict.PASS, "the answers are no classes, so there is nothing to balance")
     classes = guess.classes
     total = sum(classes.values())
+    if not classes:
+        message = "no answer is short enough to be a class"
+        fix = "let each answer be the name of its class alone, or choose another task"
+        return Finding("classes", Verdict.FAIL, message, fix=fix, count=guess.rows)
+    left_out = guess.rows - total
+    why = f"beyond the {MAX_CLASSES:,} classes that are kept, or" if len(classes) == MAX_CLASSES else "left out as"
+    without = f"; {records(left_out)} {why} too long to be a class" if left_out else ""
     if len(classes) < 2:
-        message = f"every answer is the same: {next(iter(classes), '')!r}"
+        every = "every short answer" if left_out else "every answer"
+        message = f"{every} is the same: {next(iter(classes))!r}{without}"
         return Finding("classes", Verdict.FAIL, message, fix="add the other classes", count=total)
     entropy = -sum(count / total * log2(count / total) for count in classes.values())
     evenness = entropy / log2(len(classes))
     (largest, most), (rarest, least) = next(iter(classes.items())), list(classes.items())[-1]
-    details = {"classes": classes, "entropy_bits": round(entropy, 3), "evenness": round(evenness, 3)}
+    details = {
+        "classes": classes,
+        "left_out": left_out,
+        "entropy_bits": round(entropy, 3),
+        "evenness": round(evenness, 3),
+    }
     shape = (
         f"{len(classes)} classes, entropy {entropy:.2f} of {log2(len(classes)):.2f} bits; "
-        f"largest {largest!r} {most:,} ({most / total:.0%}), rarest {rarest!r} {least:,}"
+        f"largest {largest!r} {most:,} ({most / total:.0%}), rarest {rarest!r} {least:,}{without}"
     )
     if evenness >= MIN_EVENNESS and most <= MAX_RATIO * least and least >= MIN_ROWS:
         return Finding("classes", Verdict.PASS, shape, details=details)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Example, Finding, Verdict, excerpt, records
 from tuneport.data.checks.json_shapes import JsonShapes
-from tuneport.data.checks.places import Places
+from tuneport.data.checks.places import OddLines, Places
 from tuneport.data.checks.variants import label_key, label_variants, prompt_variants
 from tuneport.data.records import Chat, Labelled, Preference
 
@@ -93,64 +93,72 @@ class Consistency:
             mine.merge(other)
 
     def lines(self) -> dict[str, array[int]]:
-        """The odd lines by kind of `KINDS`; of a kind with thousands, those that `places` keeps."""
+        """The odd lines by kind of `KINDS`; of a kind with thousands those that `places` keeps; the finding says so."""
         return {kind: array("I", sorted(odd)) for kind, odd in self._odd().items()}
 
-    def _odd(self) -> dict[str, dict[int, str]]:
+    def _odd(self) -> dict[str, OddLines]:
         """By kind: each odd line, and what is odd there."""
+        prefix, answers = self._unprefixed(self._asks, "input"), self._unprefixed(self._answers, "answer")
+        prefix.update(answers)
+        prefix.unlisted = max(prefix.unlisted, answers.unlisted)  # the same rows may lack both
         found = {
             "prompt": self._odd_prompts(),
             "system": self._minority(self._system, "a system prompt"),
             "tools": self._minority(self._tools, "tools"),
-            "prefix": {**self._unprefixed(self._asks, "input"), **self._unprefixed(self._answers, "answer")},
+            "prefix": prefix,
             "roles": self._odd_roles(),
             "json": self._json.odd(),
             "labels": self._odd_labels(),
         }
         return {kind: odd for kind, odd in found.items() if odd}
 
-    def _odd_prompts(self) -> dict[int, str]:
-        found = {}
+    def _odd_prompts(self) -> OddLines:
+        found = OddLines()
         for prompt, (_, what) in prompt_variants(self._prompts).items():
             text = f"{what}, in {records(self._prompts.count(prompt))}: {excerpt(prompt, 60)!r}"
-            found.update(dict.fromkeys(self._prompts.lines(prompt), text))
+            found.take(self._prompts, prompt, text)
         return found
 
-    def _minority(self, places: Places[bool], what: str) -> dict[int, str]:
-        total = places.rows
+    def _minority(self, places: Places[bool], what: str) -> OddLines:
+        total, found = places.rows, OddLines()
         for has in (True, False):
             if total >= MIN_ROWS and 0 < places.count(has) <= FEW * total:
                 text = f"{'has' if has else 'lacks'} {what}, unlike {records(places.count(not has))}"
-                return dict.fromkeys(places.lines(has), text)
-        return {}
+                found.take(places, has, text)
+                break
+        return found
 
-    def _unprefixed(self, places: Places[str], what: str) -> dict[int, str]:
-        usual = next(iter(places), "")
+    def _unprefixed(self, places: Places[str], what: str) -> OddLines:
+        usual, found = next(iter(places), ""), OddLines()
         if not usual or self._rows < MIN_ROWS or places.count(usual) < PREFIXED * places.rows:
-            return {}
-        lines = {line for prefix in places if prefix != usual for line in places.lines(prefix)}
-        return dict.fromkeys(lines, f"the {what} does not begin with {usual!r}")
+            return found
+        for prefix in places:
+            if prefix != usual:
+                found.take(places, prefix, f"the {what} does not begin with {usual!r}")
+        found.unlisted += places.others
+        return found
 
-    def _odd_roles(self) -> dict[int, str]:
+    def _odd_roles(self) -> OddLines:
         """An order that many records have is how this dataset is."""
-        few = [problem for problem in self._roles if self._roles.count(problem) <= max(1, FEW * self._rows)]
-        return {line: problem for problem in few for line in self._roles.lines(problem)}
+        found = OddLines()
+        for problem in self._roles:
+            if self._roles.count(problem) <= max(1, FEW * self._rows):
+                found.take(self._roles, problem, problem)
+        return found
 
-    def _odd_labels(self) -> dict[int, str]:
-        labels = self._labels
+    def _odd_labels(self) -> OddLines:
+        labels, found = self._labels, OddLines()
         if labels.others or labels.rows < LABELLED * self._rows or self._rows < MIN_ROWS:
-            return {}
+            return found
         if len({label_key(label) for label in labels}) > max(2, self._rows // 4):
-            return {}
-        return {
-            line: f"{label!r}, elsewhere {usual!r}"
-            for label, usual in label_variants(labels).items()
-            for line in labels.lines(label)
-        }
+            return found
+        for label, usual in label_variants(labels).items():
+            found.take(labels, label, f"{label!r}, elsewhere {usual!r}")
+        return found
 
     def finding(self) -> Finding:
         odd = self._odd()
-        details: dict[str, Any] = {kind: len(lines) for kind, lines in odd.items()}
+        details: dict[str, Any] = {kind: lines.count for kind, lines in odd.items()}
         details["system_prompts"] = len(self._prompts)
         if self._prompts.others:
             details["further_system_prompts_in_rows"] = self._prompts.others
@@ -160,8 +168,9 @@ class Consistency:
             message = "prompts, turns, prefixes, labels and JSON are of one form"
             return Finding("consistency", Verdict.PASS, message, details=details)
         message = ", ".join(
-            f"{records(len(odd[kind])) if index == 0 else format(len(odd[kind]), ',')} {KINDS[kind][0]}"
-            for index, kind in enumerate(odd)
+            f"{records(lines.count) if index == 0 else format(lines.count, ',')} {KINDS[kind][0]}"
+            + (f" (the first {len(lines):,} are listed)" if lines.unlisted else "")
+            for index, (kind, lines) in enumerate(odd.items())
         )
         each = max(1, MAX_EVIDENCE // len(odd))
         evidence = [
@@ -169,7 +178,8 @@ class Consistency:
             for kind, lines in odd.items()
             for line, text in sorted(lines.items())[:each]
         ]
-        count = len({line for lines in odd.values() for line in lines})
+        listed = len({line for lines in odd.values() for line in lines})
+        count = max(listed, *(lines.count for lines in odd.values()))
         fix = "; ".join(KINDS[kind][1] for kind in list(odd)[:3])
         return Finding("consistency", Verdict.WARN, message, tuple(evidence[:MAX_EVIDENCE]), fix, count, details)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from difflib import SequenceMatcher
 
 import numpy as np
+import numpy.typing as npt
 
-from tuneport.data.checks.alike import MOST_COMPARED, Lookup, repeated
+from tuneport.data.checks.alike import MOST_COMPARED, Lookup, parts, repeated
 from tuneport.data.checks.columns import Columns, tools_of
 from tuneport.data.checks.finding import MAX_EVIDENCE, Example, Finding, Verdict, excerpt, records
 from tuneport.data.checks.hits import Hits
-from tuneport.data.checks.sketch import agreement, candidates, similarity, word_pairs
+from tuneport.data.checks.sketch import EMPTY, Pairs, Table, agreement, candidates, similarity, word_pairs
+from tuneport.data.records import Labelled
 from tuneport.data.text import normalised
 
 ALIKE = 0.35
@@ -38,18 +41,23 @@ class Contradictions:
     They are nearly the same if they differ by typing errors and words without weight alone, or if they are SAME_INPUT
     alike, differ in no number and no name, and their answers have little in common. The latter is no sign where
     `templated` inputs share most of their words by design.
+
+    Answers that are labelled as bad take no part: they are to differ from the good ones. Pairs of nearly the same
+    input beyond `MOST_COMPARED` are left out, the least alike of them, and counted.
     """
 
     def __init__(self, columns: Columns, lookup: Lookup, task: str, *, templated: bool) -> None:
         self.hits = Hits()
         self._task, self._templated = task, templated
-        self._inputs = 0
+        self._inputs = self._not_compared = 0
         if len(columns):
-            self._exact(columns, lookup)
-            self._near(columns, lookup)
+            bad = _bad_answers(columns, lookup)
+            context = np.where(bad, np.uint64(0), columns.key("context"))
+            self._exact(columns, context, lookup)
+            self._near(columns, context, bad, lookup)
 
-    def _exact(self, columns: Columns, lookup: Lookup) -> None:
-        context, answers, lines = columns.key("context"), columns.key("answer"), columns.lines
+    def _exact(self, columns: Columns, context: npt.NDArray[np.uint64], lookup: Lookup) -> None:
+        answers, lines = columns.key("answer"), columns.lines
         again, first = repeated(context, lines)
         differ = answers[again] != answers[first]
         again, first = again[differ], first[differ]
@@ -63,38 +71,67 @@ class Contradictions:
             both = line in shown and beside in shown
             self.hits.add("exact", line, _side_by_side(shown[beside], shown[line]) if both else "", beside=(beside,))
 
-    def _near(self, columns: Columns, lookup: Lookup) -> None:
-        context, answers, lines = columns.key("context"), columns.key("answer"), columns.lines
-        pairs = candidates(columns.bands("input"), lines)
-        one, other = pairs.T
-        pairs = pairs[(context[one] != context[other]) & (answers[one] != answers[other])]
-        pairs = pairs[agreement(columns.bands("input"), pairs) >= ALIKE]
-        pairs = lines[pairs[np.argsort(lines[pairs[:, 1]], kind="stable")[:MOST_COMPARED]]]
-        shown = {each.line: each for each in lookup(np.unique(pairs).tolist())}
+    def _near(
+        self, columns: Columns, context: npt.NDArray[np.uint64], bad: npt.NDArray[np.bool_], lookup: Lookup
+    ) -> None:
+        answers, lines = columns.key("answer"), columns.lines
+        exact = np.isin(lines, np.array(self.hits.lines["exact"], np.uint32))
+
+        def keep(pairs: Pairs) -> npt.NDArray[np.bool_]:
+            one, other = pairs[:, 0], pairs[:, 1]
+            kept: npt.NDArray[np.bool_] = (context[one] != context[other]) & (context[one] != 0) & (context[other] != 0)
+            kept &= (answers[one] != answers[other]) & ~exact[other]
+            return kept
+
+        def bands() -> Iterator[Table]:
+            for band in columns.bands("input"):
+                yield np.where(bad[:, None], np.uint32(EMPTY), band) if bad.any() else band
+
+        pairs = candidates(bands(), lines, keep=keep)
+        alike = agreement(bands(), pairs)
+        pairs, alike = pairs[alike >= ALIKE], alike[alike >= ALIKE]
+        self._not_compared = max(0, len(pairs) - MOST_COMPARED)
+        pairs = lines[pairs[np.lexsort((lines[pairs[:, 1]], -alike))[:MOST_COMPARED]]].astype(np.int64)
         flagged: set[int] = set()
-        for beside, line in pairs.tolist():
-            if line in flagged or line not in shown or beside not in shown:
-                continue
-            first, again = shown[beside], shown[line]
-            if first.system != again.system or tools_of(first) != tools_of(again) or not _differ(first, again):
-                continue
-            if same_request(first.question, again.question) or (not self._templated and _reworded(first, again)):
-                flagged.add(line)
-                self.hits.add("near", line, _side_by_side(first, again), beside=(beside,))
+        for part in parts(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]):
+            shown = {each.line: each for each in lookup(np.unique(part).tolist())}
+            for beside, line in part.tolist():
+                if line in flagged or line not in shown or beside not in shown:
+                    continue
+                first, again = shown[beside], shown[line]
+                if self._contradict(first, again):
+                    flagged.add(line)
+                    self.hits.add("near", line, _side_by_side(first, again), beside=(beside,))
+
+    def _contradict(self, one: Example, other: Example) -> bool:
+        if one.system != other.system or tools_of(one) != tools_of(other) or not _differ(one, other):
+            return False
+        return same_request(one.question, other.question) or (not self._templated and _reworded(one, other))
 
     def finding(self) -> Finding:
         exact, near = self.hits.count("exact"), self.hits.count("near")
+        details = {"exact": exact, "near": near}
+        if self._not_compared:
+            details["not_compared"] = self._not_compared
         if not exact and not near:
-            return Finding("contradictions", Verdict.PASS, "no input has two different answers")
-        parts = [f"{self._inputs:,} input{'s' if self._inputs != 1 else ''} with different answers"] if exact else []
+            return Finding("contradictions", Verdict.PASS, "no input has two different answers", details=details)
+        said = [f"{self._inputs:,} input{'s' if self._inputs != 1 else ''} with different answers"] if exact else []
         if near:
-            parts.append(f"{records(near)} with nearly the input of another and a different answer")
+            said.append(f"{records(near)} with nearly the input of another and a different answer")
         # Two good answers to an open question are variety; two labels for one text are a mistake.
         verdict = Verdict.FAIL if self._task in ("classification", "extraction") else Verdict.WARN
         evidence = (*self.hits.evidence("exact"), *self.hits.evidence("near"))[:MAX_EVIDENCE]
-        details = {"exact": exact, "near": near}
         fix = "keep the right answer of each"
-        return Finding("contradictions", verdict, ", ".join(parts), evidence, fix, exact + near, details)
+        return Finding("contradictions", verdict, ", ".join(said), evidence, fix, self.hits.count(), details)
+
+
+def _bad_answers(columns: Columns, lookup: Lookup) -> npt.NDArray[np.bool_]:
+    """Which rows show how not to answer; where the first record has no label, none is looked for."""
+    first = next(lookup([int(columns.lines.min())]), None)
+    if first is None or not isinstance(first.record, Labelled):
+        return np.zeros(len(columns), bool)
+    bad = (each.line for each in lookup(columns.lines.tolist()) if not getattr(each.record, "label", True))
+    return np.isin(columns.lines, np.fromiter(bad, np.uint32))
 
 
 def same_request(one: str, other: str) -> bool:

@@ -18,7 +18,7 @@ from tuneport.data.checks.turns import asked_last
 from tuneport.data.text import key_of_normalised, normalised
 
 SAMPLED = 5_000  # inputs that are clustered: those of the smallest hashes, so that the file's order does not matter
-CHARACTERS = 1_000  # of an input that are looked at
+CHARACTERS = 500  # of an input's beginning, and of its end, that are looked at: a template fills but one of them
 MIN_DISTINCT = 0.5  # share of the inputs
 MAX_ALIKE = 0.5  # mean similarity of two inputs drawn at random
 TEMPLATED = 0.2  # from which mean similarity on inputs are made from a template
@@ -42,7 +42,7 @@ class Diversity:
         self._rows += 1
         self._languages.add(asked_last(example.record))
         text = example.question or example.answer
-        self._offer(key_of_normalised(text[:CHARACTERS]), example.line, text[:CHARACTERS])
+        self._offer(key_of_normalised(text), example.line, _ends(text))
 
     def _offer(self, key: int, line: int, text: str) -> None:
         if key in self._known or (len(self._drawn) >= SAMPLED and -key <= self._drawn[0][0]):
@@ -76,10 +76,14 @@ class Diversity:
         texts = [text for _, _, text in drawn]
         languages = {name: round(share, 3) for name, share in self._languages.shares.items()}
         details: dict[str, Any] = {"distinct": round(distinct, 3), "languages": languages}
+        if not texts:
+            return Finding("diversity", Verdict.PASS, "there is no input to look at")
+        if self._rows > 1 and round(distinct * self._rows) == 1:
+            fix = "vary the inputs: a model learns from what differs"
+            message = "every input is the same"
+            return Finding("diversity", Verdict.FAIL, message, fix=fix, count=self._rows, details=details)
         if len(texts) < 2:
-            verdict = Verdict.FAIL if self._rows > 1 else Verdict.PASS
-            fix = "vary the inputs: a model learns from what differs" if self._rows > 1 else ""
-            return Finding("diversity", verdict, "every input is the same", fix=fix, count=self._rows, details=details)
+            return Finding("diversity", Verdict.PASS, "there is one input only", details=details)
         details["alike"] = alike = round(self.alike, 3)
         message = f"{distinct:.0%} of the inputs differ, two at random are {alike:.0%} alike"
         clusters, hint = _clusters(texts, [line for _, line, _ in drawn])
@@ -106,6 +110,10 @@ class Diversity:
             return Finding("diversity", Verdict.PASS, message + hint, evidence, details=details)
         fix = f"{', and '.join(reasons)}: add inputs as varied as those the model will meet"
         return Finding("diversity", Verdict.WARN, message + hint, evidence, fix, self._rows, details)
+
+
+def _ends(text: str) -> str:
+    return text if len(text) <= 2 * CHARACTERS else f"{text[:CHARACTERS]}\n{text[-CHARACTERS:]}"
 
 
 def _mean_similarity(texts: list[str]) -> float:

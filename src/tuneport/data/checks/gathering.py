@@ -120,5 +120,5 @@ def gather(
             found.checks[name].merge(state)
     found.schema.locate(source.locate)
     if found.mixed:
-        found.schema.put_first(changes(path, columns).problems)
+        found.schema.put_first(changes(path, columns).problems, source.number)
     return found

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from tuneport.data.checks.alike import MOST_COMPARED, WORTH_A_LOOK, Lookup
+from tuneport.data.checks.alike import MOST_COMPARED, ROWS_BESIDE, WORTH_A_LOOK, Lookup, input_text, parts
 from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.finding import MAX_EVIDENCE, Finding, Verdict, excerpt, records
 from tuneport.data.checks.hits import Hits
-from tuneport.data.checks.sketch import SIMILAR, agreement, candidates, similarity, word_pairs
-from tuneport.data.text import normalised
+from tuneport.data.checks.sketch import SIMILAR, across, agreement, similarity, word_pairs
 
 MIN_SHARE = 0.05  # of all rows; the reference card says to hold out 10 to 20 %
 
@@ -44,38 +44,48 @@ class HoldOut:
         shown = {each.line: each for each in lookup(columns.lines[found[:MAX_EVIDENCE]].tolist())}
         for index in found.tolist():
             line, there = int(columns.lines[index]), int(lines_there[places[index]])
-            text = excerpt(shown[line].question) if line in shown else ""
+            text = excerpt(shown[line].question or shown[line].answer) if line in shown else ""
             self.hits.add("exact", line, f"the same input is on line {there} of {self._validation.name}: {text}")
         self._leaks.update(other.lines[np.isin(keys, ours[found])].tolist())
 
     def _near(self, columns: Columns, lookup: Lookup, other: Columns, other_lookup: Lookup) -> None:
-        own = len(columns)
-        # Held-out lines come after all others, so that in every crowd they meet the training rows.
-        lines = np.concatenate((columns.lines.astype(np.int64), other.lines.astype(np.int64) + (1 << 32)))
-        both = (np.concatenate(each) for each in zip(columns.bands("input"), other.bands("input"), strict=True))
-        pairs = candidates(both, lines)
-        pairs = pairs[(pairs[:, 0] < own) & (pairs[:, 1] >= own)]
-        exact = np.isin(lines, np.fromiter(self.hits.lines["exact"], np.int64))
+        exact = np.isin(columns.lines, np.array(self.hits.lines["exact"], np.uint32))
+        pairs = across(columns.bands("input"), columns.lines, other.bands("input"), other.lines)
         pairs = pairs[~exact[pairs[:, 0]]]
         both = (np.concatenate(each) for each in zip(columns.bands("input"), other.bands("input"), strict=True))
-        pairs = lines[pairs[agreement(both, pairs) >= WORTH_A_LOOK]][:MOST_COMPARED]
-        pairs[:, 1] -= 1 << 32
-        ours = {each.line: each.question for each in lookup(np.unique(pairs[:, 0]).tolist())}
-        theirs = {each.line: each.question for each in other_lookup(np.unique(pairs[:, 1]).tolist())}
-        sets = {
-            side: {line: word_pairs(normalised(text)) for line, text in texts.items()}
-            for side, texts in enumerate((ours, theirs))
-        }
-        flagged: set[int] = set()
-        for line, there in sorted(pairs.tolist()):
-            alike = similarity(sets[0][line], sets[1][there])
-            if alike < SIMILAR:
-                continue
-            self._leaks.add(there)
-            if line not in flagged:
-                flagged.add(line)
-                place = f"line {there} of {self._validation.name}"
-                self.hits.add("near", line, f"an input {alike:.0%} alike is on {place}: {excerpt(ours[line])}")
+        alike = agreement(both, pairs + (0, len(columns)))
+        likely = alike >= WORTH_A_LOOK
+        pairs, alike = pairs[likely], alike[likely]
+        pairs = np.stack((columns.lines[pairs[:, 0]], other.lines[pairs[:, 1]]), axis=1).astype(np.int64)
+        # The most similar held-out rows of each row, and the most similar row of each held-out one.
+        chosen = (_rank(pairs[:, 0], alike) < ROWS_BESIDE) | (_rank(pairs[:, 1], alike) < 1)
+        pairs, alike = pairs[chosen], alike[chosen]
+        order = np.lexsort((-alike, pairs[:, 0]))
+        pairs, alike = pairs[order], alike[order]
+        for part in parts(pairs[:MOST_COMPARED]):
+            self._compare(part, lookup, other_lookup)
+        for (line, there), estimate in zip(pairs[MOST_COMPARED:].tolist(), alike[MOST_COMPARED:].tolist(), strict=True):
+            self._judge(line, there, estimate, "")
+
+    def _compare(self, pairs: npt.NDArray[np.int64], lookup: Lookup, other_lookup: Lookup) -> None:
+        sets: dict[int, npt.NDArray[np.uint64]] = {}
+        shown: dict[int, str] = {}
+        for example in lookup(np.unique(pairs[:, 0]).tolist()):
+            sets[example.line] = word_pairs(input_text(example))
+            shown[example.line] = excerpt(example.question or example.answer)
+        there = {each.line: word_pairs(input_text(each)) for each in other_lookup(np.unique(pairs[:, 1]).tolist())}
+        for line, beside in pairs.tolist():
+            self._judge(line, beside, similarity(sets[line], there[beside]), f": {shown[line]}")
+
+    def _judge(self, line: int, there: int, alike: float, shown: str) -> None:
+        """Called by line."""
+        if alike < SIMILAR:
+            return
+        self._leaks.add(there)
+        flagged = self.hits.lines["near"]
+        if not flagged or flagged[-1] != line:
+            place = f"line {there} of {self._validation.name}"
+            self.hits.add("near", line, f"an input {alike:.0%} alike is on {place}{shown}")
 
     def finding(self) -> Finding:
         if not self._given:
@@ -84,6 +94,10 @@ class HoldOut:
         share = self._held_out / max(1, self._held_out + self._rows)
         details = {"held_out": self._held_out, "share": round(share, 3), "leaks": len(self._leaks)}
         message = f"{records(self._held_out)} held out ({share:.0%})"
+        if not self._held_out or not self._rows:
+            empty = self._path if self._held_out else self._validation
+            fix = f"{empty.name} has no record to compare: mend or add its records"
+            return Finding("hold-out", Verdict.WARN, message, fix=fix, details=details)
         if self._leaks:
             message += f", {len(self._leaks):,} of them leak: they are in the training data"
             fix = "remove them from one of the files, or split again"
@@ -92,3 +106,11 @@ class HoldOut:
             fix = "hold out 10 to 20 %"
             return Finding("hold-out", Verdict.WARN, f"{message}, which is little", fix=fix, details=details)
         return Finding("hold-out", Verdict.PASS, f"{message}, none of it in the training data", details=details)
+
+
+def _rank(groups: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """The place of each value among those of its group, the largest first."""
+    order = np.lexsort((-values, groups))
+    rank = np.empty(len(groups), np.int64)
+    rank[order] = np.arange(len(groups)) - np.searchsorted(groups[order], groups[order])
+    return rank

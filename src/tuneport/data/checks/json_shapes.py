@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
-from tuneport.data.checks.places import Places
+from tuneport.data.checks.places import OddLines, Places
 from tuneport.data.checks.shapes import json_of, within_fence
 
 MIN_ROWS = 10  # answers in JSON, to speak of a habit
@@ -49,19 +49,18 @@ class JsonShapes:
         self._shapes.merge(state[0])
         self._forms.merge(state[1])
 
-    def odd(self) -> dict[int, str]:
+    def odd(self) -> OddLines:
         """What is odd, by line."""
-        total = self._shapes.rows
+        total, found = self._shapes.rows, OddLines()
         if total < MIN_ROWS:
-            return {}
-        found: dict[int, str] = {}
+            return found
         if total >= MOSTLY * (total + self._forms.count(NO_JSON)):
-            found.update((line, "no JSON, as most answers are") for line in self._forms.lines(NO_JSON))
+            found.take(self._forms, NO_JSON, "no JSON, as most answers are")
         fenced = self._forms.count(FENCED)
         if fenced <= (1 - MOSTLY) * total:
-            found.update((line, "JSON in a code fence, unlike most") for line in self._forms.lines(FENCED))
+            found.take(self._forms, FENCED, "JSON in a code fence, unlike most")
         for shape, reason in self._odd_shapes().items():
-            found.update((line, reason) for line in self._shapes.lines(shape))
+            found.take(self._shapes, shape, reason)
         return found
 
     def _odd_shapes(self) -> dict[Shape, str]:

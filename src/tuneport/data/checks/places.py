@@ -60,3 +60,21 @@ class Places(Generic[Key]):
                 continue
             self._counts[key] = self._counts.get(key, 0) + count
             self._lines[key] = array("I", sorted([*self.lines(key), *lines[key]])[:MAX_LINES])
+
+
+class OddLines(dict[int, str]):
+    """What is odd, by line, of the lines that `Places` keeps; `unlisted` counts those that it does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unlisted = 0
+
+    @property
+    def count(self) -> int:
+        return len(self) + self.unlisted
+
+    def take(self, places: Places[Any], key: Hashable, text: str) -> None:
+        """All rows of a thing are odd, for the reason `text`."""
+        lines = places.lines(key)
+        self.update(dict.fromkeys(lines, text))
+        self.unlisted += places.count(key) - len(lines)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Finding, Verdict
+from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Finding, Verdict, records
 from tuneport.data.checks.hits import Hits
 from tuneport.data.reading import MAX_PROBLEMS
 from tuneport.errors import DatasetError, DatasetProblem
@@ -43,24 +43,32 @@ class Schema:
                 path, line = place(problem.line)
                 self.problems[index] = replace(problem, path=str(path), line=line)
 
-    def put_first(self, problems: Sequence[DatasetProblem]) -> None:
-        """Where the format changes comes before what follows from it."""
+    def put_first(self, problems: Sequence[DatasetProblem], number: Callable[[Path, int], int]) -> None:
+        """Where the format changes comes before what follows from it. `number` is the inverse of `locate`'s `place`."""
         places = {(problem.path, problem.line) for problem in problems}
         rest = [problem for problem in self.problems if (problem.path, problem.line) not in places]
         self.problems = [*problems, *rest][:MAX_PROBLEMS]
-        self.changes = [Evidence((problem.line or 0,), _words(problem)) for problem in problems]
+        self.changes = [
+            Evidence((number(Path(problem.path), problem.line),), _words(problem))
+            for problem in problems
+            if problem.line is not None
+        ]
 
     def raise_if_any(self) -> None:
         if self.problems:
             raise DatasetError(self.problems, count=self.count)
 
     def finding(self, format: str, rows: int) -> Finding:
-        if not self.count:
+        if not self.hits:
             return Finding("schema", Verdict.PASS, f"all {rows:,} records are of the format {format}")
-        message = f"{self.count:,} problem{'s' if self.count != 1 else ''} in records of the format {format}"
-        evidence = (*self.changes, *self.hits.evidence())[:MAX_EVIDENCE]
-        fix = self.problems[0].fix
-        return Finding("schema", Verdict.FAIL, message, evidence, fix, count=self.count)
+        count = self.hits.count()
+        message = f"{records(count)} not of the format {format}"
+        if self.count > count:
+            message += f" ({self.count:,} problems)"
+        changed = {line for each in self.changes for line in each.lines}
+        rest = (each for each in self.hits.evidence() if changed.isdisjoint(each.lines))
+        evidence = (*self.changes, *rest)[:MAX_EVIDENCE]
+        return Finding("schema", Verdict.FAIL, message, evidence, self.problems[0].fix, count)
 
 
 def _words(problem: DatasetProblem) -> str:

@@ -13,7 +13,7 @@ Texts are normalised ones (`data.text.normalised`): words with single spaces bet
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,13 +140,22 @@ def band_keys(band: Table) -> npt.NDArray[np.uint64]:
     return keys
 
 
+Pairs = npt.NDArray[np.int64]
+"""(n, 2) indexes of texts."""
+
+MOST_PAIRS = 1 << 24  # for memory
+
+
 def candidates(
-    bands: Iterable[Table], lines: npt.NDArray[np.integer[Any]], most: int = 1 << 24
-) -> npt.NDArray[np.int64]:
-    """Pairs (n, 2) of indexes whose bins agree in some band, each with the one that comes earlier in the file first.
+    bands: Iterable[Table],
+    lines: npt.NDArray[np.integer[Any]],
+    most: int = MOST_PAIRS,
+    keep: Callable[[Pairs], npt.NDArray[np.bool_]] | None = None,
+) -> Pairs:
+    """Pairs of indexes whose bins agree in some band, each with the one that comes earlier in the file first.
 
     In a crowd each is paired with the crowd's first and with the one before it, so that their number stays linear.
-    At most `most` of them, for memory.
+    At most `most` of them; pairs that `keep` refuses take nobody's place.
     """
     found = np.empty(0, np.uint64)
     for band in bands:
@@ -158,12 +167,50 @@ def candidates(
             continue
         starts = np.concatenate(([0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1))
         first = starts[np.searchsorted(starts, again, side="right") - 1]
-        later = order[again].astype(np.uint64) << np.uint64(32)
-        found = np.unique(
-            np.concatenate((found, later | order[first].astype(np.uint64), later | order[again - 1].astype(np.uint64)))
-        )
-        if len(found) > most:
-            found = found[:most]
+        new = np.concatenate((order[[first, again]].T, order[[again - 1, again]].T))
+        found = _joined(found, new if keep is None else new[keep(new)], most)
+    return _unpacked(found)
+
+
+def across(
+    bands: Iterable[Table],
+    lines: npt.NDArray[np.integer[Any]],
+    others: Iterable[Table],
+    other_lines: npt.NDArray[np.integer[Any]],
+    most: int = MOST_PAIRS,
+) -> Pairs:
+    """Pairs of an index here and one of the others', whose bins agree in some band; at most `most` of them.
+
+    Each text here is paired with the first and the last other one of its band, and each other one with the first and
+    the last here: whatever has a counterpart meets one, and the number of pairs stays linear.
+    """
+    found = np.empty(0, np.uint64)
+    for band, other in zip(bands, others, strict=True):
+        keys, other_keys = band_keys(band), band_keys(other)
+        new = np.concatenate((_ends(keys, other_keys, other_lines), _ends(other_keys, keys, lines)[:, ::-1]))
+        found = _joined(found, new, most)
+    return _unpacked(found)
+
+
+def _ends(
+    keys: npt.NDArray[np.uint64], others: npt.NDArray[np.uint64], other_lines: npt.NDArray[np.integer[Any]]
+) -> Pairs:
+    """Each index here with those others of the same key, which is not 0, that come first and last in their file."""
+    order = np.lexsort((other_lines, others))
+    ordered = others[order]
+    begin, end = np.searchsorted(ordered, keys, side="left"), np.searchsorted(ordered, keys, side="right")
+    here = np.flatnonzero((end > begin) & (keys != 0))
+    first, last = order[begin[here]], order[end[here] - 1]
+    return np.concatenate((np.stack((here, first), axis=1), np.stack((here, last), axis=1)))
+
+
+def _joined(found: npt.NDArray[np.uint64], new: Pairs, most: int) -> npt.NDArray[np.uint64]:
+    """Each pair once, packed as the second index and the first one in 32 bits each."""
+    packed = new[:, 1].astype(np.uint64) << np.uint64(32) | new[:, 0].astype(np.uint64)
+    return np.unique(np.concatenate((found, packed)))[:most]
+
+
+def _unpacked(found: npt.NDArray[np.uint64]) -> Pairs:
     return np.stack((found & np.uint64(EMPTY), found >> np.uint64(32)), axis=1).astype(np.int64)
 
 

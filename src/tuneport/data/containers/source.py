@@ -84,6 +84,10 @@ class Source:
         at = bisect_right(self._starts, number - 1) - 1
         return self.files[at], number - self._starts[at]
 
+    def number(self, file: Path, number: int) -> int:
+        """What `locate` is the inverse of."""
+        return self._starts[self.files.index(file)] + number
+
     def _read(self, file: Path) -> Iterator[Row]:
         suffix = container_suffix(file)
         if suffix in ARROW and file.suffix.lower() == suffix:
