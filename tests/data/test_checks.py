@@ -13,7 +13,6 @@ import pytest
 from tests.conftest import FIXTURES
 from tests.data.rows import chat, write
 from tuneport.data.checks import CheckReport, alike, contradictions, holdout
-from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.gathering import gather
 from tuneport.data.checks.lookup import examples_at
 from tuneport.data.tokenizer import Vocabulary
@@ -288,8 +287,8 @@ def test_of_nothing_no_leak_is_denied(tmp_path: Path, rows: int, held_out: int) 
     for name, count in (("train", rows), ("held_out", held_out)):
         (tmp_path / name).mkdir()
         path = write(tmp_path / f"{name}.jsonl", good[:count] or [bad])
-        gather(path, "openai", columns=None, vocabulary=Vocabulary(), folder=tmp_path / name, judged=False)
-        columns.append((path, Columns(tmp_path / name), partial(examples_at, path, "openai", None)))
+        found = gather(path, "openai", columns=None, vocabulary=Vocabulary(), folder=tmp_path / name, judged=False)
+        columns.append((path, found.columns, partial(examples_at, path, "openai", None)))
     finding = holdout.HoldOut(*columns[0], columns[1]).finding()
     assert finding.verdict == "warn" and "training data" not in finding.message
     assert f"{'held_out' if rows else 'train'}.jsonl has no record to compare" in finding.fix
