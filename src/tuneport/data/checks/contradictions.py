@@ -139,6 +139,7 @@ def same_request(one: str, other: str) -> bool:
     first, second = _WORD.findall(normalised(one)), _WORD.findall(normalised(other))
     if len({*first} ^ {*second}) > 2 * MOST_WORDS_CHANGED or abs(len(first) - len(second)) > MOST_WORDS_CHANGED:
         return False
+    first, second = _without_common_start(*_without_common_start(first, second))  # at both ends
     changed = 0
     for kind, begin, end, other_begin, other_end in SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
         if kind == "equal":
@@ -151,6 +152,13 @@ def same_request(one: str, other: str) -> bool:
         if not all(_misspelt(before, after) for before, after in zip(gone, come, strict=True)):
             return False
     return True
+
+
+def _without_common_start(first: list[str], second: list[str]) -> tuple[list[str], list[str]]:
+    """Both without the words that they begin with in common, and reversed; so little is left to align."""
+    pairs = enumerate(zip(first, second, strict=False))
+    same = next((index for index, (one, other) in pairs if one != other), min(len(first), len(second)))
+    return first[same:][::-1], second[same:][::-1]
 
 
 def _reworded(one: Example, other: Example) -> bool:
