@@ -90,3 +90,14 @@ def test_plain_text_is_split_by_the_seed_and_copies_stay_together(tmp_path: Path
     held = [set(split(path, 0.2, seed, folder=tmp_path / "out").validation.read_text().splitlines()) for seed in (1, 2)]
     assert held[0] != held[1] and all(len(each) == 8 for each in held)
     assert check(path, validation=path).finding("hold-out").verdict == "fail"
+
+
+def test_inputs_from_one_template_are_told_apart(tmp_path: Path) -> None:
+    """A long instruction before each short text, as many classification sets have it."""
+    instruction = " ".join(f"rule{i} says that a message of kind{i} is handled by team{i}." for i in range(12))
+    rows = [chat(f"{instruction} Message: parcel {i} of {i * 31} is {i * 17}", "abc"[i % 3]) for i in range(60)]
+    path = write(tmp_path / "d.jsonl", rows)
+    made = split(path, 0.2, folder=tmp_path / "out")
+    assert (made.train_rows, made.validation_rows, made.stratified) == (48, 12, True)
+    report = check(made.train, validation=made.validation)
+    assert report.finding("hold-out").verdict == "pass" and "duplicates.near" not in report.flagged

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tuneport.data.checks.alike import ROWS_BESIDE, Lookup, compared, input_text
+from tuneport.data.checks.alike import ROWS_BESIDE, Lookup, compared, input_text, least_similarity
 from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.gathering import gather
 from tuneport.data.checks.lookup import examples_at
@@ -68,10 +68,11 @@ def split(
         found.schema.raise_if_any()
         stratified = found.task.name == "classification"
         remembered, lookup = found.columns, partial(examples_at, path, name, columns)
-        held_out = _held_out(remembered, lookup, share, seed, stratified)
+        groups = _groups(remembered, lookup, least_similarity(found.templated))
+        held_out = _held_out(groups, remembered, share, seed, stratified)
         if not held_out and stratified:  # no class has two inputs
             stratified = False
-            held_out = _held_out(remembered, lookup, share, seed, stratified)
+            held_out = _held_out(groups, remembered, share, seed, stratified)
     if not held_out or len(held_out) == found.rows:
         problem = DatasetProblem(str(path), None, "", "has too few different inputs to hold any out", "add records")
         raise DatasetError(problem)
@@ -88,8 +89,7 @@ def split(
     return Split(train, validation, found.rows - len(held_out), len(held_out), stratified)
 
 
-def _held_out(columns: Columns, lookup: Lookup, share: float, seed: int, stratified: bool) -> set[int]:
-    groups = _groups(columns, lookup)
+def _held_out(groups: Indexes, columns: Columns, share: float, seed: int, stratified: bool) -> set[int]:
     labels = columns.key("answer") if stratified else np.zeros(len(columns), np.uint64)
     # A group's number is the index of its first row, whose label is the group's: it stays on one side.
     numbers, sizes = np.unique(groups, return_counts=True)
@@ -102,8 +102,8 @@ def _held_out(columns: Columns, lookup: Lookup, share: float, seed: int, stratif
     return set(columns.lines[chosen].tolist())
 
 
-def _groups(columns: Columns, lookup: Lookup) -> Indexes:
-    """For each row the index of the first row whose input is the same, or nearly, directly or through others."""
+def _groups(columns: Columns, lookup: Lookup, similar: float) -> Indexes:
+    """For each row the index of the first row whose input is the same, or `similar`, directly or through others."""
     lines, count = columns.lines, len(columns)
     keys = columns.key("question")
     order = np.lexsort((lines, keys))
@@ -113,7 +113,8 @@ def _groups(columns: Columns, lookup: Lookup) -> Indexes:
     by_line = np.argsort(lines)
     pairs = candidates(columns.bands("input"), lines)
     pairs = pairs[group[pairs[:, 0]] != group[pairs[:, 1]]]
-    near = [each[:2] for each in compared(pairs, "input", columns, lookup, input_text, per_row=ROWS_BESIDE)]
+    found = compared(pairs, "input", columns, lookup, input_text, per_row=ROWS_BESIDE)
+    near = [(line, beside) for line, beside, alike, _ in found if alike >= similar]
     pairs = by_line[np.searchsorted(lines, np.array(near, np.int64).reshape(-1, 2), sorter=by_line)]
     root = np.arange(count)
 

@@ -14,6 +14,7 @@ from tuneport.data.text import normalised
 
 WORTH_A_LOOK = 0.6
 """An estimate from which on a pair is compared word by word: SIMILAR less about two and a half standard errors."""
+ALIKE_IN_TEMPLATE = 0.95
 MOST_COMPARED = 20_000
 """Pairs that are compared word by word; of further ones the estimate decides."""
 AT_ONCE = 2_000
@@ -22,6 +23,12 @@ ROWS_BESIDE = 3  # that a row is compared with: those of the highest estimates
 
 Lookup = Callable[[Iterable[int]], Iterator[Example]]
 """The examples on some lines, in the order of the file."""
+
+
+def least_similarity(templated: bool) -> float:
+    """From which similarity on two texts count as nearly the same. Inputs that are made from one template share most of
+    their words by design, so that more is asked of them."""
+    return ALIKE_IN_TEMPLATE if templated else SIMILAR
 
 
 def whole_text(example: Example) -> str:

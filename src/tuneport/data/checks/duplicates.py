@@ -5,26 +5,25 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tuneport.data.checks.alike import ROWS_BESIDE, Lookup, compared, repeated, whole_text
+from tuneport.data.checks.alike import ROWS_BESIDE, Lookup, compared, least_similarity, repeated, whole_text
 from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.finding import MAX_EVIDENCE, Finding, Verdict, excerpt, records
 from tuneport.data.checks.hits import Hits
-from tuneport.data.checks.sketch import SIMILAR, candidates
+from tuneport.data.checks.sketch import candidates
 
 MAX_SHARE = 0.02  # of duplicates; above it, training repeats itself enough to matter
-ALIKE_IN_TEMPLATE = 0.95
 
 
 class Duplicates:
     """Exact ones with case and space aside; near ones by the share of word pairs that two records have in common.
 
-    In a crowd of like records, all but the first in the file are flagged. `templated` inputs share most of their words
-    by design, so that they have to be ALIKE_IN_TEMPLATE to count.
+    In a crowd of like records, all but the first in the file are flagged. For `templated` inputs see
+    `alike.least_similarity`.
     """
 
     def __init__(self, columns: Columns, lookup: Lookup, *, templated: bool) -> None:
         self.hits = Hits()
-        self._similar = ALIKE_IN_TEMPLATE if templated else SIMILAR
+        self._similar = least_similarity(templated)
         self._rows = len(columns)
         if not len(columns):
             return

@@ -10,7 +10,7 @@ from typing import Any
 from tuneport.data.checks.answers import Answers
 from tuneport.data.checks.columns import Columns, ColumnWriter
 from tuneport.data.checks.consistency import Consistency
-from tuneport.data.checks.diversity import Diversity
+from tuneport.data.checks.diversity import TEMPLATED, Diversity
 from tuneport.data.checks.finding import Check, Example
 from tuneport.data.checks.generated import Generated
 from tuneport.data.checks.personal import Personal
@@ -44,13 +44,17 @@ class Gathered:
     checks: dict[str, Check] = field(default_factory=row_checks)
     columns: Columns = field(default_factory=lambda: Columns(Path(), ()))
 
+    @property
+    def templated(self) -> bool:
+        return self.diversity.alike > TEMPLATED
+
     @classmethod
     def nothing(cls, vocabulary: Vocabulary) -> Gathered:
         return cls(0, False, False, Schema(), TaskGuess(), vocabulary.counter(), Diversity())
 
 
 class GatherWork:
-    """A worker of `parallel.over_rows`. `judged` is False where columns and task are all that is wanted."""
+    """A worker of `parallel.over_rows`. `judged` is False where columns, task and diversity are all that is wanted."""
 
     def __init__(
         self, path: Path, format: str, vocabulary: Vocabulary, folder: Path, judged: bool, worker: int
@@ -74,6 +78,7 @@ class GatherWork:
             found.task.add(example.answer, example.context)
             found.pairs = found.pairs or isinstance(row.record, Preference)
             if not self._judged:
+                found.diversity.add(example)
                 continue
             found.tokens.add(line, row.record)
             for check in self._checks:

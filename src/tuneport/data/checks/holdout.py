@@ -7,11 +7,19 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tuneport.data.checks.alike import MOST_COMPARED, ROWS_BESIDE, WORTH_A_LOOK, Lookup, input_text, parts
+from tuneport.data.checks.alike import (
+    MOST_COMPARED,
+    ROWS_BESIDE,
+    WORTH_A_LOOK,
+    Lookup,
+    input_text,
+    least_similarity,
+    parts,
+)
 from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.finding import MAX_EVIDENCE, Finding, Verdict, excerpt, records
 from tuneport.data.checks.hits import Hits
-from tuneport.data.checks.sketch import SIMILAR, across, agreement, similarity, word_pairs
+from tuneport.data.checks.sketch import across, agreement, similarity, word_pairs
 
 MIN_SHARE = 0.05  # of all rows; the reference card says to hold out 10 to 20 %
 
@@ -20,9 +28,16 @@ class HoldOut:
     """Looks for held-out inputs in the training data, exactly and nearly; flags the training rows that have them."""
 
     def __init__(
-        self, path: Path, columns: Columns, lookup: Lookup, held_out: tuple[Path, Columns, Lookup] | None
+        self,
+        path: Path,
+        columns: Columns,
+        lookup: Lookup,
+        held_out: tuple[Path, Columns, Lookup] | None,
+        *,
+        templated: bool = False,
     ) -> None:
         self.hits = Hits()
+        self._similar = least_similarity(templated)
         self._path, self._rows, self._given = path, len(columns), held_out is not None
         self._held_out = 0
         self._leaks: set[int] = set()
@@ -79,7 +94,7 @@ class HoldOut:
 
     def _judge(self, line: int, there: int, alike: float, shown: str) -> None:
         """Called by line."""
-        if alike < SIMILAR:
+        if alike < self._similar:
             return
         self._leaks.add(there)
         flagged = self.hits.lines["near"]

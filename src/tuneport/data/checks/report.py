@@ -13,7 +13,6 @@ from tuneport.data.checks.alike import Lookup, repeated
 from tuneport.data.checks.classes import balance
 from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.contradictions import Contradictions
-from tuneport.data.checks.diversity import TEMPLATED
 from tuneport.data.checks.duplicates import Duplicates
 from tuneport.data.checks.enough import enough
 from tuneport.data.checks.finding import Finding, Verdict
@@ -107,10 +106,10 @@ def check(
         if validation is not None:
             held_out = _held_out(Path(validation), columns, Path(temporary) / "validation")
         guess = found.task
-        templated = found.diversity.alike > TEMPLATED
+        templated = found.templated
         duplicates = Duplicates(remembered, lookup, templated=templated)
         contradictions = Contradictions(remembered, lookup, task or guess.name, templated=templated)
-        hold_out = HoldOut(path, remembered, lookup, held_out)
+        hold_out = HoldOut(path, remembered, lookup, held_out, templated=templated)
         repeats = len(repeated(remembered.key("question"), remembered.lines)[0])
     lengths = Lengths(found.tokens)
     distinct = 1 - repeats / max(1, len(remembered))
