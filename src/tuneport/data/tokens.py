@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ class TokenCounts:
         return vars(self).copy()
 
 
-class LengthCounter:
+class LengthCounter(ABC):
     """Lengths of records in tokens, and their sums. `lengths` are uncut, in the order of adding; 8 bytes a record."""
 
     def __init__(self, name: str, *, context: int | None = None) -> None:
@@ -124,8 +125,8 @@ class LengthCounter:
         self.reason = ""
         self._below = self._above = 0.0
 
-    def add(self, line: int, record: Record) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def add(self, line: int, record: Record) -> None: ...
 
     def state(self) -> tuple[array[int], array[int], str, float, float]:
         """What another counter of the same vocabulary needs to go on from here."""

@@ -14,6 +14,8 @@ BARS = 24  # of the histogram, at most
 
 
 class Lengths:
+    """Quantiles and a histogram of the counted lengths; flags the records over the context, with what would be cut."""
+
     def __init__(self, counter: LengthCounter) -> None:
         self.hits = Hits()
         self._counts = counts = counter.counts()

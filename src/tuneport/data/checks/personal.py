@@ -58,6 +58,8 @@ def find_in(record: Record) -> list[Match]:
 
 
 class Personal:
+    """Flags the records that hold personal data or secrets, by recogniser, with the first value masked."""
+
     def __init__(self) -> None:
         self._hits = Hits()
         self._kinds: Counter[str] = Counter()
