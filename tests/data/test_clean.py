@@ -118,9 +118,10 @@ def test_a_pretty_printed_array_with_a_broken_record(tmp_path: Path) -> None:
 
 def test_no_value_is_left_in_the_file_or_its_log(tmp_path: Path) -> None:
     mine = chat("Write to anna.bauer@web.de, please, about the parcel", "I wrote to Anna.Bauer@web.de.")
-    path = write(tmp_path / "d.jsonl", [*stories(12), mine, mine])
+    bad = {"messages": [{"role": "anna.bauer@web.de", "content": "Hi"}]}
+    path = write(tmp_path / "d.jsonl", [*stories(12), bad, mine, mine])
     made = clean(path, tmp_path / "clean.jsonl", redact=True)
-    assert made.redacted == {"email": 2} and made.changed == 1 and made.removed == 1
+    assert made.redacted == {"email": 2} and made.changed == 1 and made.removed == 2
     assert "[EMAIL_1]" in lines_of(made.output)[-1] and lines_of(made.output)[-1].count("[EMAIL_1]") == 2
     assert "bauer" not in (made.output.read_text() + made.log.read_text()).lower()
 

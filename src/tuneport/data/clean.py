@@ -80,10 +80,10 @@ def clean(
     """Write `output` (JSON lines, in the source's format and order) and `output` + `.log.jsonl`.
 
     Removed are the kinds of `DROPPED` and `drop` without those of `keep`; a check's name stands for all its kinds. Of
-    duplicates the first stays. `review` is a file of verdicts by people (`tuneport review`): their rejections are
-    removed, their edits taken over. With `redact`, personal data becomes placeholders, the same value the same one
-    throughout, and the log leaves the records out. Records that stay as they are, are so byte for byte. Both files
-    appear whole at the end, or not at all.
+    duplicates one stays, the first if nothing else is wrong with it. `review` is a file of verdicts by people
+    (`tuneport review`): their rejections are removed, their edits taken over. With `redact`, personal data becomes
+    placeholders, the same value the same one throughout, and the log leaves the records out. Records that stay as they
+    are, are so byte for byte. Both files appear whole at the end, or not at all.
 
     ConfigError for a kind that does not exist, DatasetError where nothing would be left, ConversionLossError where a
     changed record could not be written in its own format.
@@ -127,6 +127,8 @@ def clean(
                 changed += bool(reasons)
             if reasons:
                 why.update(reason["check"] for reason in reasons)
+                if redact:  # what is wrong with a record may quote it
+                    reasons = [{key: reason[key] for key in reason if key != "rule"} for reason in reasons]
                 told.write(_entry(line, None if redact else raw, row, reasons))
         if judged and not choice.used:
             raise ConfigError(f"no verdict in {review} is about a record of {path}; name the file that was reviewed")
@@ -177,10 +179,7 @@ class _Choice:
             if verdict.verdict is Judgement.EDIT and verdict.text is not None and record is not None:
                 record = with_answer(record, verdict.text)
                 changes.append({"check": EDITED})
-        alone = [
-            reason for reason in found if "like_line" not in reason or not reason["check"].startswith("duplicates.")
-        ]
-        if alone:
+        if any(not reason["check"].startswith("duplicates.") for reason in found):
             self._gone.add(line)
             return False, found, record
         repeats = [reason for reason in found if self._kept(reason["like_line"], line) is not None]

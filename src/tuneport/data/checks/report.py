@@ -124,10 +124,7 @@ def check(
         hold_out.finding(),
         lengths.finding(),
     )
-    lines: dict[str, Mapping[str, Sequence[int]]] = {
-        "schema": found.schema.hits.flagged(),
-        "lengths": lengths.hits.flagged(),
-    }
+    lines: dict[str, Mapping[str, Sequence[int]]] = {"schema": found.schema.hits.flagged()}
     lines |= {name: each.lines() for name, each in found.checks.items()}
     beside: dict[str, Sequence[int]] = {}
     for name, hits in {"duplicates": duplicates.hits, "contradictions": contradictions.hits}.items():
