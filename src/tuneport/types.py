@@ -62,6 +62,7 @@ def complaint(error: ValidationError) -> str:
 class Method(StrEnum):
     SFT = "sft"
     DPO = "dpo"
+    RFT = "rft"
 
 
 class Adapter(StrEnum):
@@ -88,15 +89,19 @@ class Hyperparameters(Model):
     lora_alpha: float | Auto = Field(default="auto")
     lora_dropout: float | Auto = Field(default="auto")
     beta: float | Auto = Field(default="auto", description="dpo: strength of the pull towards the reference")
+    compute_multiplier: float | Auto = Field(default="auto", description="rft: how much is explored in training")
+    eval_interval: int | Auto = Field(default="auto", description="rft: training steps between evaluations")
+    eval_samples: int | Auto = Field(default="auto", description="rft: answers graded in an evaluation, per example")
+    reasoning_effort: Literal["low", "medium", "high", "auto"] = Field(default="auto", description="rft")
 
-    @field_validator("epochs", "batch_size", "max_length", "lora_rank")
+    @field_validator("epochs", "batch_size", "max_length", "lora_rank", "eval_interval", "eval_samples")
     @classmethod
     def _at_least_one(cls, value: int | Auto) -> int | Auto:
         if not isinstance(value, str) and value < 1:
             raise ValueError("must be at least 1, or auto")
         return value
 
-    @field_validator("learning_rate", "learning_rate_multiplier", "lora_alpha", "beta")
+    @field_validator("learning_rate", "learning_rate_multiplier", "lora_alpha", "beta", "compute_multiplier")
     @classmethod
     def _above_zero(cls, value: float | Auto) -> float | Auto:
         if not isinstance(value, str) and not value > 0:
@@ -114,16 +119,26 @@ class Hyperparameters(Model):
         if self.learning_rate != "auto" and self.learning_rate_multiplier != "auto":
             raise ValueError("give learning_rate or learning_rate_multiplier, not both")
 
-    def given(self) -> dict[str, int | float]:
+    def given(self) -> dict[str, Any]:
         """Only what is not `auto`."""
         return {name: value for name, value in self.model_dump().items() if value != "auto"}
+
+
+class Wandb(Model):
+    """Where Weights & Biases shows the run. The key is given to the provider in its own settings, never here."""
+
+    project: str
+    name: str | None = None
+    entity: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 class TuneSpec(Model):
     """All that a job is to do, free of any provider.
 
     `model` is what the user wrote (an alias, a weights name or a provider's id). A backend receives a copy in which
-    it is that backend's own id.
+    it is that backend's own id. `grader` is rft's, in OpenAI's shape: what scores an answer. `from_checkpoint` is the
+    backend's id of a finished job, `:STEP` behind it for one of its checkpoints: training goes on from its weights.
     """
 
     model: str
@@ -136,7 +151,16 @@ class TuneSpec(Model):
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
     budget: float | None = Field(default=None, gt=0, description="US dollars; above it, or unknown, is refused")
     metadata: dict[str, str] = Field(default_factory=dict)
+    grader: dict[str, Any] | None = None
+    from_checkpoint: str | None = None
+    wandb: Wandb | None = None
     provider_options: dict[str, Any] = Field(default_factory=dict)
+
+    def model_post_init(self, context: Any) -> None:
+        if self.method is Method.RFT and self.grader is None:
+            raise ValueError("the method rft needs a grader")
+        if self.method is not Method.RFT and self.grader is not None:
+            raise ValueError(f"a grader belongs to the method rft, not to {self.method}")
 
 
 class DataFile(Model):
@@ -179,13 +203,40 @@ class JobStatus(StrEnum):
 
 
 class RemoteFile(Model):
-    """A file as a backend holds it. For the local backend `id` is the path in its own store."""
+    """A file as a backend holds it. For the local backend `id` is the path in its own store.
+
+    In a list of an account's files `sha256` is empty where the provider tells no hash, and `purpose` says result or
+    training: providers do not tell training from validation.
+    """
 
     id: str
-    purpose: Literal["training", "validation"]
+    purpose: Literal["training", "validation", "result"]
     sha256: str
     filename: str
     bytes: int
+    created_at: datetime | None = None
+
+
+class RemoteModel(Model):
+    """A model of an account. `shutdown_date` is the first day on which it no longer answers, where one is set."""
+
+    id: str
+    tuned: bool = Field(default=False, description="made by a fine-tuning job of this account")
+    created_at: datetime | None = None
+    owned_by: str | None = None
+    shutdown_date: date | None = None
+
+
+class Deployment(Model):
+    """An endpoint of one's own for a tuned model; it costs money while it is up, used or not."""
+
+    id: str
+    model: str
+    status: Literal["starting", "ready", "stopping", "stopped", "failed"]
+    raw_status: str
+    usd_per_hour: float | None = Field(default=None, description="for all its replicas, where known")
+    created_at: datetime | None = None
+    details: dict[str, Any] = Field(default_factory=dict)
 
 
 class JobError(Model):

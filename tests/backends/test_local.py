@@ -170,7 +170,7 @@ class TestLocal(BackendContract):
     def test_run_is_listed_and_a_finished_one_can_be_deleted(self, case: Case, finished: JobState) -> None:
         listed = list(case.backend.list_jobs())
         assert [state.created_at for state in listed] == sorted((s.created_at for s in listed), reverse=True)
-        assert finished.tuned_model in list(case.backend.list_models())
+        assert finished.tuned_model in [model.id for model in case.backend.list_models()]
         assert [file.sha256 for file in case.backend.list_files()] == [case.data.training.sha256]
 
 

@@ -268,7 +268,7 @@ def test_tuned_model_needs_a_run_that_succeeded(open_stub, model: Path) -> None:
     with pytest.raises(NotFoundError, match="no tuned weights: it is running"):
         backend.complete(name, chat("hi"))
     (run / "state.json").write_text(json.dumps({"status": "succeeded"}))
-    assert list(backend.list_models()) == [name]
+    assert [model.id for model in backend.list_models()] == [name]
     for model_name in (name, "run-0123456789abcdef"):
         answer = backend.complete(model_name, chat("hi"))
         assert answer.text.startswith("run-0123456789abcdef") and answer.model == model_name

@@ -352,9 +352,9 @@ def test_delete_deletes_the_tuned_model(
         backend.delete(remote_id)
     openai.advance(1000)
     tuned_model = backend.fetch(remote_id).tuned_model
-    assert tuned_model in backend.list_models()
+    assert tuned_model in [model.id for model in backend.list_models()]
     backend.delete(remote_id)
-    assert tuned_model not in backend.list_models()
+    assert tuned_model not in [model.id for model in backend.list_models()]
 
 
 def test_many_jobs_are_asked_for_with_one_list_call(

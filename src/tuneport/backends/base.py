@@ -13,6 +13,7 @@ from tuneport.errors import ProviderError, UnsupportedError
 from tuneport.types import (
     Checkpoint,
     Completion,
+    Deployment,
     Found,
     JobEvent,
     JobState,
@@ -21,6 +22,7 @@ from tuneport.types import (
     PreparedData,
     Quote,
     RemoteFile,
+    RemoteModel,
     TuneSpec,
 )
 
@@ -125,11 +127,18 @@ class FineTuneBackend(ABC):
     def list_files(self) -> Iterable[RemoteFile]:
         self._unsupported("listing files")
 
-    def list_models(self) -> Iterable[str]:
+    def list_models(self) -> Iterable[RemoteModel]:
         self._unsupported("listing models")
 
     def read_file(self, file_id: str) -> bytes:
         self._unsupported("reading a file back")
+
+    def save_file(self, file_id: str, target: Path) -> Path:
+        """Fetch a file of the account to `target`, whole or not at all. Override where it can be streamed."""
+        part = target.with_name(target.name + ".part")
+        part.write_bytes(self.read_file(file_id))
+        part.replace(target)
+        return target
 
     def delete_file(self, file_id: str) -> None:
         self._unsupported("deleting a file")
@@ -142,13 +151,15 @@ class FineTuneBackend(ABC):
         """The provider's own price for the job, or None where it gives none."""
         return None
 
-    def deploy(self, model: str, **options: Any) -> str:
+    def deploy(self, model: str, **options: Any) -> Deployment:
+        """Ask for an endpoint for a tuned model; it may still be starting. The same again finds the one there is."""
         self._unsupported("deploying a model")
 
-    def undeploy(self, deployment: str) -> None:
+    def undeploy(self, deployment_id: str) -> None:
+        """Stop an endpoint and see that nothing of it is billed any more. Of one that is gone: no error."""
         self._unsupported("deployments")
 
-    def deployments(self) -> Iterable[str]:
+    def deployments(self) -> Iterable[Deployment]:
         self._unsupported("deployments")
 
     def complete(

@@ -40,6 +40,7 @@ from tuneport.types import (
     PreparedData,
     Progress,
     RemoteFile,
+    RemoteModel,
     TuneSpec,
     now,
 )
@@ -266,8 +267,10 @@ class FakeBackend(FineTuneBackend):
                 for path in sorted((self.folder / "files").glob("*.jsonl"))
             ]
 
-    def list_models(self) -> Iterable[str]:
-        return [state.tuned_model for state in self.list_jobs() if state.tuned_model is not None]
+    def list_models(self) -> Iterable[RemoteModel]:
+        return [
+            RemoteModel(id=state.tuned_model, tuned=True) for state in self.list_jobs() if state.tuned_model is not None
+        ]
 
     def read_file(self, file_id: str) -> bytes:
         with self._call("read_file"):

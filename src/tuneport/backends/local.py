@@ -45,6 +45,7 @@ from tuneport.types import (
     MetricPoint,
     PreparedData,
     RemoteFile,
+    RemoteModel,
     TuneSpec,
     now,
 )
@@ -222,9 +223,13 @@ class LocalBackend(FineTuneBackend):
     def list_files(self) -> Iterable[RemoteFile]:
         return self.files.list()
 
-    def list_models(self) -> Iterable[str]:
+    def list_models(self) -> Iterable[RemoteModel]:
         """The tuned models that can be asked, newest first."""
-        return [state.tuned_model for state in self.list_jobs() if state.tuned_model is not None]
+        return [
+            RemoteModel(id=state.tuned_model, tuned=True, created_at=state.finished_at)
+            for state in self.list_jobs()
+            if state.tuned_model is not None
+        ]
 
     def read_file(self, file_id: str) -> bytes:
         """A dataset, or one of a run's own files, as `JobState.result_files` names them."""

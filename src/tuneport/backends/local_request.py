@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "datasets")
 _LORA_ONLY = ("lora_rank", "lora_alpha", "lora_dropout")
+_RFT_ONLY = ("compute_multiplier", "eval_interval", "eval_samples", "reasoning_effort")
 OPTIONS = {
     "lora_target_modules": "a list of module names (q_proj, v_proj ...), or all-linear",
     "gradient_checkpointing": "true or false: less memory, about a third more time",
@@ -61,7 +62,8 @@ def resolve_request(spec: TuneSpec, training: DataFile, manifest: Manifest, sett
     numbers = resolve(given, **known).model_dump()
     if given.max_length == "auto":
         numbers["max_length"] = "auto"  # the trainer, who tokenizes, takes the longest example
-    for name in [*(_LORA_ONLY if adapter is Adapter.FULL else ()), *(("beta",) if spec.method is Method.SFT else ())]:
+    useless = (*(_LORA_ONLY if adapter is Adapter.FULL else ()), *(("beta",) if spec.method is Method.SFT else ()))
+    for name in (*useless, *_RFT_ONLY):
         numbers[name] = "auto"
     return ResolvedRequest(
         spec=spec.model_copy(update={"adapter": adapter}),
@@ -131,6 +133,13 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
         if not _well_formed(name, value):
             raise ConfigError(f"provider_options.{name} is {value!r}; it must be {OPTIONS[name]}")
     given = spec.hyperparameters.given()
+    if spec.method is Method.RFT:
+        raise UnsupportedError("the backend local does not train with a grader; choose the method sft or dpo")
+    if foreign := sorted(given.keys() & set(_RFT_ONLY)):
+        raise UnsupportedError(f"the backend local takes no {', '.join(foreign)}: they belong to the method rft")
+    for name in ("from_checkpoint", "wandb"):
+        if getattr(spec, name) is not None:
+            raise UnsupportedError(f"the backend local does not take {name} yet; leave it out")
     if adapter is Adapter.FULL and (useless := sorted(given.keys() & set(_LORA_ONLY))):
         raise UnsupportedError(
             f"the backend local takes no {', '.join(useless)} for full fine-tuning; leave it out or choose adapter lora"

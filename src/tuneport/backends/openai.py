@@ -22,7 +22,7 @@ from tuneport.backends.hosted import (
     refuse_hyperparameters,
     remote_name,
 )
-from tuneport.backends.openai_jobs import checkpoint_of, event_of, metric_of, metrics_of_csv, state_of
+from tuneport.backends.openai_jobs import checkpoint_of, event_of, metric_of, metrics_of_csv, model_of, state_of
 from tuneport.backends.provider_options import refuse_job_fields
 from tuneport.errors import (
     ConfigError,
@@ -43,6 +43,7 @@ from tuneport.types import (
     Method,
     MetricPoint,
     RemoteFile,
+    RemoteModel,
     TuneSpec,
 )
 
@@ -258,8 +259,8 @@ class OpenAIBackend(HostedBackend):
             for file in files
         ]
 
-    def list_models(self) -> Iterable[str]:
-        return self._read(lambda: [str(model.id) for model in self.client.models.list()])
+    def list_models(self) -> Iterable[RemoteModel]:
+        return self._read(lambda: [model_of(model.to_dict(mode="json")) for model in self.client.models.list()])
 
     def read_file(self, file_id: str) -> bytes:
         return self._read(lambda: bytes(self.client.files.content(file_id).content))

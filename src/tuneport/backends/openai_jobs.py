@@ -7,11 +7,12 @@ import binascii
 import csv
 import io
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, Literal
 
 from tuneport.backends.hosted import timestamp
 from tuneport.backends.statuses import status_of
-from tuneport.types import Checkpoint, JobError, JobEvent, JobState, JobStatus, MetricPoint, Progress, now
+from tuneport.types import Checkpoint, JobError, JobEvent, JobState, JobStatus, MetricPoint, Progress, RemoteModel, now
 
 _USER_CODES = ("invalid_", "unsafe_file", "file_not_found", "model_not_available", "moderation")
 _LEVELS: dict[str, Literal["info", "warning", "error"]] = {"warn": "warning", "warning": "warning", "error": "error"}
@@ -88,6 +89,17 @@ def checkpoint_of(checkpoint: dict[str, Any]) -> Checkpoint:
         model=checkpoint.get("fine_tuned_model_checkpoint"),
         created_at=timestamp(checkpoint.get("created_at")),
         metrics={name: float(value) for name, value in metrics.items() if value is not None and name != "step"},
+    )
+
+
+def model_of(model: dict[str, Any]) -> RemoteModel:
+    shutdown = model.get("shutdown_date")
+    return RemoteModel(
+        id=model["id"],
+        tuned=model["id"].startswith("ft:"),
+        created_at=timestamp(model.get("created")),
+        owned_by=model.get("owned_by"),
+        shutdown_date=None if not shutdown else date.fromisoformat(shutdown),
     )
 
 

@@ -54,6 +54,7 @@ from tuneport.types import (
     MetricPoint,
     Quote,
     RemoteFile,
+    RemoteModel,
     TuneSpec,
 )
 
@@ -335,12 +336,13 @@ class TogetherBackend(HostedBackend):
             if file.purpose == "fine-tune"
         ]
 
-    def list_models(self) -> Iterable[str]:
+    def list_models(self) -> Iterable[RemoteModel]:
         """The models that can be tuned. The SDK has no method for this address of the API."""
         answer = self._read(lambda: self.client.get("/v1/fine-tunes/models/supported", cast_to=object))
         if not isinstance(answer, dict) or not isinstance(answer.get("models"), list):
             raise self.upstream.unexpected("a list of models was expected")
-        return [model if isinstance(model, str) else str(model.get("name")) for model in answer["models"]]
+        names = [model if isinstance(model, str) else str(model.get("name")) for model in answer["models"]]
+        return [RemoteModel(id=name) for name in names]
 
     def read_file(self, file_id: str) -> bytes:
         return self._read(lambda: bytes(self.client.files.content(file_id).read()))

@@ -63,6 +63,8 @@ class Limits(Model):
     metadata_pairs: Limit | None = None
     metadata_key_max: Limit | None = Field(default=None, description="characters")
     metadata_value_max: Limit | None = Field(default=None, description="characters")
+    concurrent_jobs: Limit | None = Field(default=None, description="unfinished jobs of one account and base model")
+    requests_per_minute: Limit | None = Field(default=None, description="what tuneport asks for at most, polling")
     epochs: Range | None = None
     batch_size: Range | None = None
     learning_rate: Range | None = None
@@ -132,6 +134,13 @@ class Billing(Model):
 
 
 class Notice(Model):
+    text: str
+    source: str
+
+
+class Term(Model):
+    """What binds whoever trains there or uses what comes out, in our words; `source` has the link to theirs."""
+
     text: str
     source: str
 
@@ -207,6 +216,7 @@ class Manifest(Sourced):
     no_new_jobs_from: date | None = None
     no_new_jobs_source: str | None = None
     notices: tuple[Notice, ...] = ()
+    terms: tuple[Term, ...] = ()
     billing: Billing | None = None
     limits: Limits = Limits()
     unpriced: dict[MethodName, str] = Field(default_factory=dict)
