@@ -342,7 +342,7 @@ def test_ctrl_c_while_watching_keeps_the_job(isolated: Path) -> None:
             said += line
         process.send_signal(signal.SIGINT)
         try:
-            out, rest = process.communicate(timeout=60)
+            out, rest = process.communicate(timeout=300)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGABRT)
             pytest.fail(process.communicate()[1])

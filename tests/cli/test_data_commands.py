@@ -77,7 +77,7 @@ def test_review_ends_with_ctrl_c_and_tells_where_the_verdicts_are(isolated: Path
             answer = httpx.post(f"{address}judge", json={"index": judged - 1, "verdict": "reject"}, trust_env=False)
             assert answer.status_code == 200
             process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=20)
+            out, _ = process.communicate(timeout=300)
         finally:
             process.kill()
         assert process.returncode == 0
