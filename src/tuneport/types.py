@@ -69,6 +69,17 @@ class Adapter(StrEnum):
     FULL = "full"
     LORA = "lora"
     QLORA = "qlora"
+    PREFIX = "prefix"
+    PROMPT = "prompt"
+
+    @property
+    def has_lora(self) -> bool:
+        return self in (Adapter.LORA, Adapter.QLORA)
+
+    @property
+    def has_virtual_tokens(self) -> bool:
+        """The base stays as it is; what is trained stands before every input, as if it were tokens."""
+        return self in (Adapter.PREFIX, Adapter.PROMPT)
 
 
 class Hyperparameters(Model):
@@ -88,13 +99,14 @@ class Hyperparameters(Model):
     lora_rank: int | Auto = Field(default="auto")
     lora_alpha: float | Auto = Field(default="auto")
     lora_dropout: float | Auto = Field(default="auto")
+    virtual_tokens: int | Auto = Field(default="auto", description="prefix, prompt: trained tokens before every input")
     beta: float | Auto = Field(default="auto", description="dpo: strength of the pull towards the reference")
     compute_multiplier: float | Auto = Field(default="auto", description="rft: how much is explored in training")
     eval_interval: int | Auto = Field(default="auto", description="rft: training steps between evaluations")
     eval_samples: int | Auto = Field(default="auto", description="rft: answers graded in an evaluation, per example")
     reasoning_effort: Literal["low", "medium", "high", "auto"] = Field(default="auto", description="rft")
 
-    @field_validator("epochs", "batch_size", "max_length", "lora_rank", "eval_interval", "eval_samples")
+    @field_validator("epochs", "batch_size", "max_length", "lora_rank", "virtual_tokens", "eval_interval", "eval_samples")
     @classmethod
     def _at_least_one(cls, value: int | Auto) -> int | Auto:
         if not isinstance(value, str) and value < 1:

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "datasets")
 _LORA_ONLY = ("lora_rank", "lora_alpha", "lora_dropout")
+_LORA_OPTIONS = ("lora_target_modules", "lora_variant")
+_VIRTUAL_ONLY = ("virtual_tokens",)
 _RFT_ONLY = ("compute_multiplier", "eval_interval", "eval_samples", "reasoning_effort")
 OPTIONS = {
     "lora_target_modules": "a list of module names (q_proj, v_proj ...), or all-linear",
+    "lora_variant": "rslora or dora",
     "gradient_checkpointing": "true or false: less memory, about a third more time",
     "precision": "bf16, fp16 or fp32",
     "prompt_loss_weight": "a number from 0 to 1: what a prompt's token counts in the loss of sft (an answer's: 1)",
@@ -62,8 +65,7 @@ def resolve_request(spec: TuneSpec, training: DataFile, manifest: Manifest, sett
     numbers = resolve(given, **known).model_dump()
     if given.max_length == "auto":
         numbers["max_length"] = "auto"  # the trainer, who tokenizes, takes the longest example
-    useless = (*(_LORA_ONLY if adapter is Adapter.FULL else ()), *(("beta",) if spec.method is Method.SFT else ()))
-    for name in (*useless, *_RFT_ONLY):
+    for name in _not_taken(adapter, spec.method):
         numbers[name] = "auto"
     return ResolvedRequest(
         spec=spec.model_copy(update={"adapter": adapter}),
@@ -140,16 +142,29 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
     for name in ("from_checkpoint", "wandb"):
         if getattr(spec, name) is not None:
             raise UnsupportedError(f"the backend local does not take {name} yet; leave it out")
-    if adapter is Adapter.FULL and (useless := sorted(given.keys() & set(_LORA_ONLY))):
-        raise UnsupportedError(
-            f"the backend local takes no {', '.join(useless)} for full fine-tuning; leave it out or choose adapter lora"
-        )
-    if adapter is Adapter.FULL and "lora_target_modules" in spec.provider_options:
-        raise UnsupportedError(
-            "the backend local takes no lora_target_modules for full fine-tuning; leave it out or choose adapter lora"
-        )
     if spec.method is Method.SFT and "beta" in given:
         raise UnsupportedError("the backend local takes no beta for sft; leave it out or choose the method dpo")
+    options = () if adapter.has_lora else _LORA_OPTIONS
+    if useless := sorted((given.keys() | spec.provider_options.keys()) & {*_not_taken(adapter, spec.method), *options}):
+        other = "prefix or prompt" if useless[0] in _VIRTUAL_ONLY else "lora or qlora"
+        raise UnsupportedError(
+            f"the backend local takes no {', '.join(useless)} for the adapter {adapter}; leave it out or choose {other}"
+        )
+    if adapter is Adapter.PREFIX and spec.provider_options.get("gradient_checkpointing"):
+        raise UnsupportedError(
+            "a prefix cannot be trained with gradient_checkpointing: what is computed again would not see it; leave it "
+            "out, or lower batch_size or max_length to save memory"
+        )
+
+
+def _not_taken(adapter: Adapter, method: Method) -> tuple[str, ...]:
+    """The hyperparameters that mean nothing to this adapter or method."""
+    return (
+        *(() if adapter.has_lora else _LORA_ONLY),
+        *(() if adapter.has_virtual_tokens else _VIRTUAL_ONLY),
+        *(("beta",) if method is Method.SFT else ()),
+        *_RFT_ONLY,
+    )
 
 
 def _well_formed(name: str, value: Any) -> bool:
@@ -161,4 +176,6 @@ def _well_formed(name: str, value: Any) -> bool:
         return isinstance(value, bool)
     if name == "prompt_loss_weight":
         return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+    if name == "lora_variant":
+        return value in ("rslora", "dora")
     return value in ("bf16", "fp16", "fp32")

@@ -13,7 +13,8 @@ from trl import DPOConfig, DPOTrainer
 
 from tuneport.data.rendering import RenderedPreference, Renderer
 from tuneport.errors import UnsupportedError
-from tuneport.train.loading import load_model, lora_config
+from tuneport.train.adapters import adapter_config, start_virtual_tokens
+from tuneport.train.loading import load_model
 from tuneport.train.lora_linear import fuse
 from tuneport.train.packing import MAX_TOKENS
 from tuneport.train.reporting import Counter
@@ -43,8 +44,10 @@ def dpo_trainer(
         train_dataset=_dataset(rows),
         eval_dataset=_dataset(valid) if valid else None,
         processing_class=renderer.tokenizer,
-        peft_config=lora_config(recipe.numbers, recipe.options.get("lora_target_modules")),
+        peft_config=adapter_config(recipe.adapter, recipe.numbers, recipe.options),
     )
+    if recipe.adapter.has_virtual_tokens:
+        start_virtual_tokens(trainer.model, [row.prompt_ids + row.chosen_ids for row in rows])
     trainer.counter = counter
     if recipe.device.name == "cpu":
         fuse(trainer.model)

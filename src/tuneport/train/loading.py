@@ -27,6 +27,7 @@ DEFAULTS: dict[str, int | float] = {
     "lora_rank": 16,
     "lora_alpha": 32,
     "lora_dropout": 0.0,
+    "virtual_tokens": 20,
     "beta": 0.1,
 }
 
@@ -75,8 +76,14 @@ def _keep_differentiable(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def lora_config(numbers: dict[str, Any], targets: str | list[str] | None = None) -> LoraConfig:
+def lora_config(
+    numbers: dict[str, Any], targets: str | list[str] | None = None, variant: str | None = None
+) -> LoraConfig:
+    """`variant` rslora scales by alpha / sqrt(rank) (Kalajdzievski 2023); dora trains magnitudes apart from directions
+    (Liu et al. 2024)."""
     return LoraConfig(
+        use_rslora=variant == "rslora",
+        use_dora=variant == "dora",
         r=int(numbers["lora_rank"]),
         lora_alpha=numbers["lora_alpha"],
         lora_dropout=numbers["lora_dropout"],

@@ -15,7 +15,8 @@ from trl import SFTConfig, SFTTrainer
 from tuneport.base_models import Device
 from tuneport.data.rendering import IGNORED, Rendered, Renderer
 from tuneport.train import packing
-from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS, load_model, lora_config
+from tuneport.train.adapters import adapter_config, start_virtual_tokens
+from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS, load_model
 from tuneport.train.lora_linear import fuse
 from tuneport.train.reporting import Counter
 from tuneport.types import Adapter
@@ -46,7 +47,8 @@ def sft_trainer(
     training, validation = [_trimmed(row) for row in rows], [_trimmed(row) for row in valid]
     batch_size = int(recipe.numbers["batch_size"])
     # On a GPU the padding of a length-grouped batch costs less than attention over a pack.
-    per_pack = packing.rows_per_pack(training, batch_size) if recipe.device.name == "cpu" else 1
+    packs = recipe.device.name == "cpu" and not recipe.adapter.has_virtual_tokens  # which each row needs before it
+    per_pack = packing.rows_per_pack(training, batch_size) if packs else 1
     attention = "eager" if per_pack > 1 else "sdpa"  # SDPA with a mask is several times slower on CPUs
     model = load_model(recipe.folder, recipe.device, recipe.adapter, attention=attention)
     dtype = next(model.parameters()).dtype
@@ -66,9 +68,13 @@ def sft_trainer(
         eval_dataset=Dataset.from_list(validation) if validation else None,
         data_collator=collator,
         processing_class=renderer.tokenizer,
-        peft_config=None if recipe.adapter is Adapter.FULL else lora_config(recipe.numbers, _targets(recipe)),
+        peft_config=adapter_config(recipe.adapter, recipe.numbers, recipe.options),
     )
+    if recipe.adapter.has_virtual_tokens:
+        start_virtual_tokens(trainer.model, [row["input_ids"] for row in training])
     trainer.counter = counter
+    # Before a trained prompt's embeddings the model answers, too; a prefix stands in the cache and adds no positions.
+    trainer.first_column = int(recipe.numbers["virtual_tokens"]) if recipe.adapter is Adapter.PROMPT else 0
     trainer.prompt_loss_weight = float(recipe.options.get("prompt_loss_weight", 0.0))
     if trainer.prompt_loss_weight:
         recipe.note(f"the loss counts prompt tokens, too, at {trainer.prompt_loss_weight:g} of an answer's token")
@@ -91,6 +97,7 @@ class AnswerTrainer(SFTTrainer):
 
     counter: Counter
     prompt_loss_weight: float
+    first_column: int
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -109,7 +116,7 @@ class AnswerTrainer(SFTTrainer):
         if not weight and (labels.device.type == "cuda" or len(columns) > LOGIT_COLUMNS):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         inputs = {name: value for name, value in inputs.items() if name != "labels"}
-        outputs = model(**inputs, use_cache=False, logits_to_keep=columns)
+        outputs = model(**inputs, use_cache=False, logits_to_keep=columns + self.first_column)
         chosen, targets = outputs.logits[trained[:, columns]].float(), labels[trained]
         count = len(targets) if num_items_in_batch is None else num_items_in_batch
         loss = F.cross_entropy(chosen, targets, reduction="sum") / max(1, int(count))
@@ -151,7 +158,9 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
         "bf16": recipe.device.precision == "bf16" and recipe.device.name == "cuda",
         "fp16": recipe.device.precision == "fp16" and recipe.device.name == "cuda",
         "use_cpu": recipe.device.name == "cpu",
-        "gradient_checkpointing": recipe.options.get("gradient_checkpointing", large),
+        "gradient_checkpointing": recipe.options.get(
+            "gradient_checkpointing", large and recipe.adapter is not Adapter.PREFIX
+        ),
         "train_sampling_strategy": "random" if recipe.device.name == "cpu" else "group_by_length",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
@@ -190,7 +199,3 @@ def _micro_batch(device: Device, rows: Sequence[dict[str, Any]], batch_size: int
     budget = packing.MAX_TOKENS if device.name == "cpu" else 8192
     fitting = max(1, budget // longest)
     return max(count for count in range(1, batch_size + 1) if batch_size % count == 0 and count <= fitting)
-
-
-def _targets(recipe: Recipe) -> str | list[str] | None:
-    return recipe.options.get("lora_target_modules")

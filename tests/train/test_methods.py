@@ -1,0 +1,80 @@
+"""Every method with every adapter that it can have: the loss falls, what is saved loads as it was, and it answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.train.tiny import lines_of, make_run, preference_rows, state_of, write_rows
+from tuneport.train.__main__ import main
+
+MATRIX = [
+    ("sft", "full"),
+    ("sft", "lora"),
+    ("sft", "qlora"),
+    ("sft", "prefix"),
+    ("sft", "prompt"),
+    ("dpo", "lora"),
+    ("dpo", "qlora"),
+    ("dpo", "prefix"),
+    ("dpo", "prompt"),
+]
+RATES = {"full": 3e-3, "prefix": 0.05, "prompt": 0.05}
+
+
+def losses(folder: Path) -> list[float]:
+    return [row["train_loss"] for row in lines_of(folder / "metrics.jsonl") if "train_loss" in row]
+
+
+def logits_of_peft(base: Path, adapter: Path, prompt: list[int]) -> Any:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), str(adapter))
+    with torch.no_grad():
+        ids = torch.tensor([prompt])
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, -1]
+
+
+@pytest.mark.parametrize(("method", "adapter"), MATRIX)
+def test_it_learns_loads_again_and_answers(
+    method: str, adapter: str, home: Path, model: Path, data: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    from tuneport.base_models import Device
+    from tuneport.infer.answering import Options, answer
+    from tuneport.infer.engine import Engine
+
+    if adapter == "qlora":
+        pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")
+    spec: dict[str, Any] = {"adapter": adapter, "method": method}
+    if method == "dpo":
+        data = write_rows(tmp_path / "pairs.jsonl", preference_rows(8))
+        spec["format"] = "openai-preference"
+    numbers = {"epochs": 4, "learning_rate": RATES.get(adapter, 0.01), "virtual_tokens": 6}
+    folder = make_run(home, model, data, hyperparameters=numbers, **spec)
+
+    assert main(folder) == 0, state_of(folder)["error"]
+
+    assert sum(losses(folder)[-2:]) < sum(losses(folder)[:2])
+    assert 0 < state_of(folder)["trainable_parameters"] <= state_of(folder)["total_parameters"]
+    engine = Engine(folder / "model" if adapter == "full" else model, Device("cpu", "fp32"))
+    prompt = engine.tokenizer("banana 3")["input_ids"]
+    name = None
+    if adapter != "full":
+        name = "tuned"
+        engine.load_adapter(name, folder / "adapter")
+        with engine.using(None):
+            base, _ = engine.prefill([prompt])
+        with engine.using(name):
+            tuned, _ = engine.prefill([prompt])
+            twice, _ = engine.prefill([prompt, prompt[:5]])
+        assert torch.allclose(tuned[0], logits_of_peft(model, folder / "adapter", prompt), atol=1e-4)
+        assert torch.allclose(tuned[0], twice[0], atol=1e-4)
+        assert (tuned - base).abs().max() > 0.01
+    with engine.using(name):
+        assert list(answer(engine, [prompt], Options(max_tokens=3)))
