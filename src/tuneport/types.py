@@ -62,7 +62,13 @@ def complaint(error: ValidationError) -> str:
 class Method(StrEnum):
     SFT = "sft"
     DPO = "dpo"
+    KTO = "kto"
+    REWARD = "reward"
     RFT = "rft"
+
+    @property
+    def trains_on_pairs(self) -> bool:
+        return self in (Method.DPO, Method.REWARD)
 
 
 class Adapter(StrEnum):
@@ -100,13 +106,15 @@ class Hyperparameters(Model):
     lora_alpha: float | Auto = Field(default="auto")
     lora_dropout: float | Auto = Field(default="auto")
     virtual_tokens: int | Auto = Field(default="auto", description="prefix, prompt: trained tokens before every input")
-    beta: float | Auto = Field(default="auto", description="dpo: strength of the pull towards the reference")
+    beta: float | Auto = Field(default="auto", description="dpo, kto: strength of the pull towards the reference")
     compute_multiplier: float | Auto = Field(default="auto", description="rft: how much is explored in training")
     eval_interval: int | Auto = Field(default="auto", description="rft: training steps between evaluations")
     eval_samples: int | Auto = Field(default="auto", description="rft: answers graded in an evaluation, per example")
     reasoning_effort: Literal["low", "medium", "high", "auto"] = Field(default="auto", description="rft")
 
-    @field_validator("epochs", "batch_size", "max_length", "lora_rank", "virtual_tokens", "eval_interval", "eval_samples")
+    @field_validator(
+        "epochs", "batch_size", "max_length", "lora_rank", "virtual_tokens", "eval_interval", "eval_samples"
+    )
     @classmethod
     def _at_least_one(cls, value: int | Auto) -> int | Auto:
         if not isinstance(value, str) and value < 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.train.tiny import lines_of, make_run, preference_rows, state_of, write_rows
+from tests.train.tiny import labelled_rows, lines_of, make_run, preference_rows, state_of, write_rows
 from tuneport.train.__main__ import main
 
 MATRIX = [
@@ -16,10 +16,16 @@ MATRIX = [
     ("sft", "qlora"),
     ("sft", "prefix"),
     ("sft", "prompt"),
+    ("dpo", "full"),
     ("dpo", "lora"),
     ("dpo", "qlora"),
     ("dpo", "prefix"),
     ("dpo", "prompt"),
+    ("kto", "full"),
+    ("kto", "lora"),
+    ("kto", "qlora"),
+    ("kto", "prefix"),
+    ("kto", "prompt"),
 ]
 RATES = {"full": 3e-3, "prefix": 0.05, "prompt": 0.05}
 
@@ -55,6 +61,9 @@ def test_it_learns_loads_again_and_answers(
     if method == "dpo":
         data = write_rows(tmp_path / "pairs.jsonl", preference_rows(8))
         spec["format"] = "openai-preference"
+    if method == "kto":
+        data = write_rows(tmp_path / "labelled.jsonl", labelled_rows(16))
+        spec["format"] = "trl"
     numbers = {"epochs": 4, "learning_rate": RATES.get(adapter, 0.01), "virtual_tokens": 6}
     folder = make_run(home, model, data, hyperparameters=numbers, **spec)
 
@@ -78,3 +87,44 @@ def test_it_learns_loads_again_and_answers(
         assert (tuned - base).abs().max() > 0.01
     with engine.using(name):
         assert list(answer(engine, [prompt], Options(max_tokens=3)))
+
+
+@pytest.mark.parametrize("adapter", ["full", "lora", "qlora"])
+def test_a_reward_model_ranks_the_better_answer_higher(adapter: str, home: Path, model: Path, tmp_path: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    if adapter == "qlora":
+        pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")
+    data = write_rows(tmp_path / "pairs.jsonl", preference_rows(8))
+    numbers = {"epochs": 6, "learning_rate": RATES.get(adapter, 0.01)}
+    spec = {"adapter": adapter, "method": "reward", "format": "openai-preference"}
+    spec |= {"provider_options": {"precision": "bf16"}}
+    folder = make_run(home, model, data, hyperparameters=numbers, **spec)
+
+    assert main(folder) == 0, state_of(folder)["error"]
+
+    assert losses(folder)[-1] < losses(folder)[0]
+    saved = folder / ("model" if adapter == "full" else "adapter")
+    ranker = AutoModelForSequenceClassification.from_pretrained(saved if adapter == "full" else model, num_labels=1)
+    if adapter != "full":
+        ranker = PeftModel.from_pretrained(ranker, str(saved))
+    tokenizer = AutoTokenizer.from_pretrained(model)
+
+    def score(answer: str) -> float:
+        turns = [{"role": "user", "content": "Say hello 3"}, {"role": "assistant", "content": answer}]
+        text = tokenizer.apply_chat_template(turns, tokenize=False).removesuffix("\n")
+        with torch.no_grad():
+            return float(ranker(**tokenizer(text, return_tensors="pt")).logits[0, 0])
+
+    assert score("Hello!") > score("Go away.")
+
+
+def test_the_rarer_kind_of_answer_weighs_more() -> None:
+    from tuneport.data.rendering import RenderedAnswer
+    from tuneport.train.kto import desirable_weights
+
+    rows = [RenderedAnswer([1], [2], label) for label in (True, False, False, False)]
+    assert desirable_weights(rows) == (3.0, 1.0)
+    assert desirable_weights(rows[:2]) == (1.0, 1.0)

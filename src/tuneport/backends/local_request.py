@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneport.errors import ConfigError, UnsupportedError
-from tuneport.estimate.hyperparameters import recommend, resolve
+from tuneport.estimate.hyperparameters import PREFERENCE_METHODS, recommend, resolve
 from tuneport.types import Adapter, DataFile, Hyperparameters, Method, TuneSpec
 
 if TYPE_CHECKING:
@@ -136,14 +136,21 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             raise ConfigError(f"provider_options.{name} is {value!r}; it must be {OPTIONS[name]}")
     given = spec.hyperparameters.given()
     if spec.method is Method.RFT:
-        raise UnsupportedError("the backend local does not train with a grader; choose the method sft or dpo")
+        raise UnsupportedError("the backend local does not train with a grader; choose the method sft, dpo or kto")
     if foreign := sorted(given.keys() & set(_RFT_ONLY)):
         raise UnsupportedError(f"the backend local takes no {', '.join(foreign)}: they belong to the method rft")
     for name in ("from_checkpoint", "wandb"):
         if getattr(spec, name) is not None:
             raise UnsupportedError(f"the backend local does not take {name} yet; leave it out")
-    if spec.method is Method.SFT and "beta" in given:
-        raise UnsupportedError("the backend local takes no beta for sft; leave it out or choose the method dpo")
+    if spec.method not in PREFERENCE_METHODS and "beta" in given:
+        raise UnsupportedError(
+            f"the backend local takes no beta for {spec.method}; leave it out or choose the method dpo or kto"
+        )
+    if spec.method is Method.REWARD and adapter.has_virtual_tokens:
+        raise UnsupportedError(
+            "a reward model reads its score at the last token, which PEFT does not find behind a trained "
+            f"{adapter}; choose lora, qlora or full"
+        )
     options = () if adapter.has_lora else _LORA_OPTIONS
     if useless := sorted((given.keys() | spec.provider_options.keys()) & {*_not_taken(adapter, spec.method), *options}):
         other = "prefix or prompt" if useless[0] in _VIRTUAL_ONLY else "lora or qlora"
@@ -162,7 +169,7 @@ def _not_taken(adapter: Adapter, method: Method) -> tuple[str, ...]:
     return (
         *(() if adapter.has_lora else _LORA_ONLY),
         *(() if adapter.has_virtual_tokens else _VIRTUAL_ONLY),
-        *(("beta",) if method is Method.SFT else ()),
+        *(() if method in PREFERENCE_METHODS else ("beta",)),
         *_RFT_ONLY,
     )
 

@@ -102,8 +102,27 @@ def _messages(record: Record) -> list[Message]:
     return record.messages if isinstance(record, Chat | Labelled) else []
 
 
+def method_for(record: Record) -> Method:
+    match record:
+        case Preference():
+            return Method.DPO
+        case Labelled():
+            return Method.KTO
+    return Method.SFT
+
+
+def file_format(method: Method, usual: str) -> str:
+    """The format in which a dataset of this method is given to a backend that usually takes `usual`."""
+    if method.trains_on_pairs:
+        return "openai-preference"
+    return "trl" if method is Method.KTO else usual
+
+
 def method_of(path: Path | str, format: str | None = None, columns: Mapping[str, str] | None = None) -> Method:
-    """What the dataset is made for: dpo for preference pairs, else sft. Judged by the first record."""
+    """What the dataset is made for: dpo for preference pairs, kto for answers marked good or bad, else sft.
+
+    Judged by the first record.
+    """
     for _, record in read_records(path, format, columns):
-        return Method.DPO if isinstance(record, Preference) else Method.SFT
+        return method_for(record)
     raise AssertionError("a dataset without records is an error of reading")

@@ -12,8 +12,9 @@ from functools import cached_property
 from typing import Any
 
 from tuneport.data.chat_template import ChatTemplate
-from tuneport.data.records import Chat, Message, PlainText, Preference, PromptCompletion, Record, Tool
+from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record, Tool
 from tuneport.errors import DatasetError, DatasetProblem, UnsupportedError
+from tuneport.types import Method
 
 IGNORED = -100
 """The label of a token that is not trained on, as transformers and TRL spell it."""
@@ -52,6 +53,16 @@ class RenderedPreference:
     prompt_ids: list[int]
     chosen_ids: list[int]
     rejected_ids: list[int]
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class RenderedAnswer:
+    """One prompt, one answer, and whether it is a good one."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    label: bool
     cut: int = 0
 
 
@@ -101,6 +112,20 @@ class Renderer:
     ) -> list[RenderedPreference]:
         rendered = self._each(records, path, self._render_preference)
         return [row for row in rendered if isinstance(row, RenderedPreference)]
+
+    def render_for(
+        self, method: Method, records: Iterable[tuple[int | None, Record]], *, path: str = ""
+    ) -> list[Rendered] | list[RenderedPreference] | list[RenderedAnswer]:
+        """What the method trains on."""
+        if method.trains_on_pairs:
+            return self.render_preferences(records, path=path)
+        if method is Method.KTO:
+            return self.render_labelled(records, path=path)
+        return self.render_all(records, path=path)
+
+    def render_labelled(self, records: Iterable[tuple[int | None, Record]], *, path: str = "") -> list[RenderedAnswer]:
+        rendered = self._each(records, path, self._render_labelled)
+        return [row for row in rendered if isinstance(row, RenderedAnswer)]
 
     def prompt_text(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """A conversation up to where the assistant's next answer begins."""
@@ -173,7 +198,8 @@ class Renderer:
     def _render_preference(self, record: Record) -> RenderedPreference:
         if not isinstance(record, Preference):
             raise UnsupportedError(
-                f"dpo needs preference pairs, and this is a {type(record).__name__} record; choose the method sft"
+                f"dpo and reward need preference pairs, and this is a {type(record).__name__} record; choose the "
+                "method of the data"
             )
         if record.chosen == record.rejected:
             raise _Refused("", "chosen and rejected are the same answer", "remove the record")
@@ -187,6 +213,22 @@ class Renderer:
         if room <= 0 or chosen[:room] == rejected[:room]:
             raise self._nothing_within(room + len(prompt), length)
         return RenderedPreference(prompt, chosen[:room], rejected[:room], cut=max(0, length - len(prompt) - room))
+
+    def _render_labelled(self, record: Record) -> RenderedAnswer:
+        if not isinstance(record, Labelled):
+            raise UnsupportedError(
+                f"kto needs answers that are marked good or bad, and this is a {type(record).__name__} record; choose "
+                "the method of the data"
+            )
+        if not record.messages or record.messages[-1].role != "assistant":
+            raise _Refused("messages", "the last message is no answer", "end with an assistant message")
+        prompt = self.prompt_ids(record.messages[:-1], record.tools)
+        answer = self._continuation(record.messages[:-1], record.messages[-1:], record.tools, prompt)
+        length = len(prompt) + len(answer)
+        room = (length if self.max_length is None else self.max_length) - len(prompt)
+        if room <= 0:
+            raise self._nothing_within(room + len(prompt), length)
+        return RenderedAnswer(prompt, answer[:room], record.label, cut=max(0, len(answer) - room))
 
     def _continuation(
         self, context: list[Message], answer: list[Message], tools: Sequence[Tool], prompt: list[int]

@@ -38,7 +38,7 @@ class Engine:
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         self.context_length: int | None = int(limit) if limit else None
         self._adapters: set[str] = set()
-        self._virtual: dict[str, DynamicCache] = {}  # adapters that are what a model remembers of tokens before all input
+        self._virtual: dict[str, DynamicCache] = {}  # adapters that stand before all input
         self._adapter: str | None = None
         self._remembered: tuple[str | None, list[int], DynamicCache] | None = None
 

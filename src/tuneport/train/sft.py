@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,11 +10,11 @@ import torch.nn.functional as F
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from tuneport.base_models import Device
 from tuneport.data.rendering import IGNORED, Rendered, Renderer
 from tuneport.train import packing
 from tuneport.train.adapters import adapter_config, start_virtual_tokens
-from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS, load_model
+from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
+from tuneport.train.loading import load_model
 from tuneport.train.lora_linear import fuse
 from tuneport.train.reporting import Counter
 from tuneport.types import Adapter
@@ -24,21 +22,6 @@ from tuneport.types import Adapter
 ROWS_TO_TRY_PACKING = 4
 SAMPLED_PROMPT_TOKENS = 1 / 3
 LOGIT_COLUMNS = 1024  # above it, logits take more memory than TRL's tiles, and skipping the rest saves little
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a trainer needs beside its data. `working` is where it may write."""
-
-    folder: Path
-    device: Device
-    adapter: Adapter
-    numbers: dict[str, Any]
-    options: dict[str, Any]
-    seed: int
-    validates: bool
-    working: Path
-    note: Callable[[str], None]
 
 
 def sft_trainer(
@@ -56,7 +39,8 @@ def sft_trainer(
         recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")
         per_pack = 1
     collator = packing.PackingCollator(dtype) if per_pack > 1 else _padding(renderer)
-    micro_batch = per_pack if per_pack > 1 else _micro_batch(recipe.device, training, batch_size)
+    longest = max(len(row["input_ids"]) for row in training)
+    micro_batch = per_pack if per_pack > 1 else micro_batch_of(recipe, longest)
     trainer = AnswerTrainer(
         model=model,
         args=SFTConfig(
@@ -139,41 +123,6 @@ class AnswerTrainer(SFTTrainer):
         """No card in every checkpoint."""
 
 
-def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str, Any]:
-    """What SFT and DPO have in common, as TrainingArguments."""
-    numbers, batch_size = recipe.numbers, int(recipe.numbers["batch_size"])
-    large = model.num_parameters() >= CHECKPOINTING_FROM_PARAMETERS
-    return {
-        "output_dir": str(recipe.working),
-        "num_train_epochs": numbers["epochs"],
-        "per_device_train_batch_size": micro_batch,
-        "per_device_eval_batch_size": micro_batch,
-        "gradient_accumulation_steps": batch_size // micro_batch,
-        "learning_rate": numbers["learning_rate"],
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": numbers["warmup_ratio"],  # below 1 it is a share of the steps
-        "weight_decay": numbers["weight_decay"],
-        "max_grad_norm": 1.0,
-        # Adapters stay in fp32 beside a bf16 base; PEFT casts, so that autocast (slow on CPUs) is for GPUs only.
-        "bf16": recipe.device.precision == "bf16" and recipe.device.name == "cuda",
-        "fp16": recipe.device.precision == "fp16" and recipe.device.name == "cuda",
-        "use_cpu": recipe.device.name == "cpu",
-        "gradient_checkpointing": recipe.options.get(
-            "gradient_checkpointing", large and recipe.adapter is not Adapter.PREFIX
-        ),
-        "train_sampling_strategy": "random" if recipe.device.name == "cpu" else "group_by_length",
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "save_strategy": "epoch",
-        "eval_strategy": "epoch" if recipe.validates else "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_num_workers": 0,
-        "dataloader_pin_memory": recipe.device.name == "cuda",
-        "seed": recipe.seed,
-    }
-
-
 def _trimmed(row: Rendered) -> dict[str, list[int]]:
     return {"input_ids": row.input_ids[: row.useful_length], "labels": row.labels[: row.useful_length]}
 
@@ -191,11 +140,3 @@ def _packs(model: Any, rows: Sequence[dict[str, Any]], dtype: torch.dtype) -> bo
 
 def _padding(renderer: Renderer) -> packing.PaddingCollator:
     return packing.PaddingCollator(renderer.tokenizer.pad_token_id)
-
-
-def _micro_batch(device: Device, rows: Sequence[dict[str, Any]], batch_size: int) -> int:
-    """On CPUs a row of packing size keeps all cores busy by itself, and needs no padding."""
-    longest = max(len(row["input_ids"]) for row in rows)
-    budget = packing.MAX_TOKENS if device.name == "cpu" else 8192
-    fitting = max(1, budget // longest)
-    return max(count for count in range(1, batch_size + 1) if batch_size % count == 0 and count <= fitting)

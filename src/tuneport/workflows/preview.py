@@ -11,10 +11,10 @@ from typing import Any, Literal
 from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Format, Lost
-from tuneport.data.prepare import method_of, strip
+from tuneport.data.prepare import file_format, method_of, strip
 from tuneport.data.reading import ProblemTally, detect, scan
 from tuneport.data.records import Record
-from tuneport.data.rendering import IGNORED, Rendered, RenderedPreference, Renderer
+from tuneport.data.rendering import IGNORED, Rendered, RenderedAnswer, RenderedPreference, Renderer
 from tuneport.data.tokenizer import training_renderer
 from tuneport.data.tokens import TokenCounter
 from tuneport.errors import ConfigError, ConversionLoss
@@ -26,6 +26,7 @@ from tuneport.workflows.target import find_target
 RENDERED_RECORDS = 2_000
 """So many are rendered for a local model's totals: a second or two, and enough for a share of trained tokens."""
 
+AnyRendered = Rendered | RenderedPreference | RenderedAnswer
 Kind = Literal["context", "trained", "chosen", "rejected"]
 
 
@@ -122,7 +123,7 @@ def preview(
     where = find_target(model, backend, settings)
     source = format or detect(path).format
     method = method_of(path, source)
-    target = load_format("openai-preference" if method is Method.DPO else where.manifest.data_format)
+    target = load_format(file_format(method, where.manifest.data_format))
     vocabulary = where.vocabulary(settings, method)
     losses, left_out = LossTally(), dict[str, None]()
     kept: list[_Converted] = []
@@ -168,8 +169,8 @@ def _rendered(
 ) -> Preview:
     # Read back from the prepared line, as the trainer reads it.
     records = [(each.line, target.read(each.row)) for each in kept if each.row is not None]
-    render: Any = renderer.render_preferences if common["method"] is Method.DPO else renderer.render_all
-    rendered = dict(zip((line for line, _ in records), render(records, path=str(common["dataset"])), strict=True))
+    made = renderer.render_for(common["method"], records, path=str(common["dataset"]))
+    rendered: dict[Any, Any] = dict(zip((line for line, _ in records), made, strict=True))
     rows = [_rendered_row(renderer, each, rendered.get(each.line)) for each in shown]
     tokens = sum(_tokens(each)[0] for each in rendered.values())
     return Preview(
@@ -186,9 +187,7 @@ def _rendered(
     )
 
 
-def _rendered_row(
-    renderer: Renderer, converted: _Converted, rendered: Rendered | RenderedPreference | None
-) -> PreviewRow:
+def _rendered_row(renderer: Renderer, converted: _Converted, rendered: AnyRendered | None) -> PreviewRow:
     losses = tuple(_words(lost) for lost in converted.lost)
     if rendered is None:
         return PreviewRow(converted.line, 0, 0, 0, (), None, losses)
@@ -197,12 +196,16 @@ def _rendered_row(
     return PreviewRow(converted.line, tokens, trained, rendered.cut, segments, None, losses)
 
 
-def _segments(tokenizer: Any, rendered: Rendered | RenderedPreference) -> Iterator[Segment]:
+def _segments(tokenizer: Any, rendered: AnyRendered) -> Iterator[Segment]:
     if isinstance(rendered, RenderedPreference):
         prompt = rendered.prompt_ids
         yield from _decoded(tokenizer, [("context", prompt)])
         for kind, ids in (("chosen", rendered.chosen_ids), ("rejected", rendered.rejected_ids)):
             yield from list(_decoded(tokenizer, [("context", prompt), (kind, ids)]))[1:]
+        return
+    if isinstance(rendered, RenderedAnswer):
+        kind = "chosen" if rendered.label else "rejected"
+        yield from _decoded(tokenizer, [("context", rendered.prompt_ids), (kind, rendered.completion_ids)])
         return
     pairs = zip(rendered.input_ids, rendered.labels, strict=True)
     groups: list[tuple[Any, list[int]]] = [
@@ -227,10 +230,12 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def _tokens(rendered: Rendered | RenderedPreference) -> tuple[int, int]:
+def _tokens(rendered: AnyRendered) -> tuple[int, int]:
     """Tokens that the model reads, and those in the loss; of a pair, the prompt is read with each answer."""
     if isinstance(rendered, Rendered):
         return len(rendered.input_ids), rendered.trained_tokens
+    if isinstance(rendered, RenderedAnswer):
+        return len(rendered.prompt_ids) + len(rendered.completion_ids), len(rendered.completion_ids)
     trained = len(rendered.chosen_ids) + len(rendered.rejected_ids)
     return 2 * len(rendered.prompt_ids) + trained, trained
 
