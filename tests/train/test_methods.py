@@ -11,6 +11,11 @@ from tests.train.tiny import labelled_rows, lines_of, make_run, preference_rows,
 from tuneport.train.__main__ import main
 
 MATRIX = [
+    ("text", "full"),
+    ("text", "lora"),
+    ("text", "qlora"),
+    ("text", "prefix"),
+    ("text", "prompt"),
     ("sft", "full"),
     ("sft", "lora"),
     ("sft", "qlora"),
@@ -57,7 +62,11 @@ def test_it_learns_loads_again_and_answers(
 
     if adapter == "qlora":
         pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")
-    spec: dict[str, Any] = {"adapter": adapter, "method": method}
+    spec: dict[str, Any] = {"adapter": adapter, "method": "sft" if method == "text" else method}
+    if method == "text":
+        rows = [{"text": f"The colour of banana {number} is yellow."} for number in range(16)]
+        data = write_rows(tmp_path / "text.jsonl", rows)
+        spec["format"] = "text"
     if method == "dpo":
         data = write_rows(tmp_path / "pairs.jsonl", preference_rows(8))
         spec["format"] = "openai-preference"

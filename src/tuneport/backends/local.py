@@ -34,7 +34,14 @@ from tuneport.backends.local_request import OPTIONS, check_request, resolve_requ
 from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RUN_ID, RunStore, run_id_of, storage_errors
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name
-from tuneport.errors import ConfigError, NotFoundError, ProviderError, RejectedError, UnavailableError
+from tuneport.errors import (
+    ConfigError,
+    NotFoundError,
+    ProviderError,
+    RejectedError,
+    UnavailableError,
+    UnsupportedError,
+)
 from tuneport.types import (
     Checkpoint,
     Completion,
@@ -42,6 +49,7 @@ from tuneport.types import (
     Found,
     JobEvent,
     JobState,
+    Method,
     MetricPoint,
     PreparedData,
     RemoteFile,
@@ -322,6 +330,8 @@ class LocalBackend(FineTuneBackend):
             base = resolve_model(model, self.name, self.manifest, load_models(), self.settings.aliases(model))
             return self._holding(base), None
         run = self._existing(f"run-{match[1]}")
+        if run.request()["spec"]["method"] == Method.REWARD:
+            raise UnsupportedError(f"{model} is a reward model: it scores answers and writes none")
         weights = self._weights(run) if match[2] is None else run.folder / "checkpoints" / f"step-{match[2]}"
         if not weights.is_dir():
             raise NotFoundError(f"the local run {run.id} has no checkpoint of step {match[2]}", provider=self.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tuneport.data.convert import LossTally, write_row
@@ -111,11 +111,16 @@ def method_for(record: Record) -> Method:
     return Method.SFT
 
 
-def file_format(method: Method, usual: str) -> str:
-    """The format in which a dataset of this method is given to a backend that usually takes `usual`."""
+def file_format(method: Method, source: str, usual: str, also: Sequence[str] = ()) -> str:
+    """The format in which a dataset is given to a backend that takes `usual`, or leaves those of `also` as they are.
+
+    `source` is the dataset's own format.
+    """
     if method.trains_on_pairs:
         return "openai-preference"
-    return "trl" if method is Method.KTO else usual
+    if method is Method.KTO:
+        return "trl"
+    return source if source in also else usual
 
 
 def method_of(path: Path | str, format: str | None = None, columns: Mapping[str, str] | None = None) -> Method:

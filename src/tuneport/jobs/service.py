@@ -11,12 +11,13 @@ from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.containers.hub import hub_name
 from tuneport.data.prepare import file_format, prepare
+from tuneport.data.reading import detect
 from tuneport.errors import ConfigError, ProviderError, UnsupportedError
 from tuneport.jobs.planning import Plan, plan
 from tuneport.jobs.store import Store, UnknownJobError
 from tuneport.jobs.tables import JobRow
 from tuneport.jobs.worker import Worker
-from tuneport.manifests import load_models, resolve_model
+from tuneport.manifests import Manifest, load_models, resolve_model
 from tuneport.settings import Settings
 from tuneport.types import (
     Completion,
@@ -80,7 +81,7 @@ class Workspace:
         assert choice.model is not None  # `choose` gives no backend that does not offer the model
         opened = self.backend(choice.backend)
         opened.check(spec.model_copy(update={"model": choice.model}))
-        data = self._prepared(spec, opened.manifest.data_format)
+        data = self._prepared(spec, opened.manifest)
         if planned.third_party and not allow_personal_data:
             _refuse_personal_data(spec, data, choice.backend)
         spec = spec.model_copy(
@@ -91,8 +92,9 @@ class Workspace:
         )
         return self.store.add_job(spec, data, backend=choice.backend, model=choice.model, quote=choice.quote)
 
-    def _prepared(self, spec: TuneSpec, data_format: str) -> PreparedData:
-        target = file_format(spec.method, data_format)
+    def _prepared(self, spec: TuneSpec, manifest: Manifest) -> PreparedData:
+        source = detect(spec.dataset).format
+        target = file_format(spec.method, source, manifest.data_format, manifest.also_takes)
         validation = None if spec.validation is None else prepare(spec.validation, target, self.worker.files)
         return PreparedData(training=prepare(spec.dataset, target, self.worker.files), validation=validation)
 

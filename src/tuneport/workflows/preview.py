@@ -123,7 +123,7 @@ def preview(
     where = find_target(model, backend, settings)
     source = format or detect(path).format
     method = method_of(path, source)
-    target = load_format(file_format(method, where.manifest.data_format))
+    target = load_format(file_format(method, source, where.manifest.data_format, where.manifest.also_takes))
     vocabulary = where.vocabulary(settings, method)
     losses, left_out = LossTally(), dict[str, None]()
     kept: list[_Converted] = []
