@@ -10,27 +10,13 @@ import pytest
 from tests.train.tiny import labelled_rows, lines_of, make_run, preference_rows, state_of, write_rows
 from tuneport.train.__main__ import main
 
+METHODS = ("sft", "text", "dpo", "kto")
+ADAPTERS = ("full", "lora", "qlora", "prefix", "prompt")
+# Each method and each adapter once in every run of the tests, the other cells with `make test-full`.
 MATRIX = [
-    ("text", "full"),
-    ("text", "lora"),
-    ("text", "qlora"),
-    ("text", "prefix"),
-    ("text", "prompt"),
-    ("sft", "full"),
-    ("sft", "lora"),
-    ("sft", "qlora"),
-    ("sft", "prefix"),
-    ("sft", "prompt"),
-    ("dpo", "full"),
-    ("dpo", "lora"),
-    ("dpo", "qlora"),
-    ("dpo", "prefix"),
-    ("dpo", "prompt"),
-    ("kto", "full"),
-    ("kto", "lora"),
-    ("kto", "qlora"),
-    ("kto", "prefix"),
-    ("kto", "prompt"),
+    pytest.param(method, adapter, marks=() if method == "sft" or adapter == "lora" else pytest.mark.full)
+    for method in METHODS
+    for adapter in ADAPTERS
 ]
 RATES = {"full": 3e-3, "prefix": 0.05, "prompt": 0.05}
 
@@ -98,7 +84,10 @@ def test_it_learns_loads_again_and_answers(
         assert list(answer(engine, [prompt], Options(max_tokens=3)))
 
 
-@pytest.mark.parametrize("adapter", ["full", "lora", "qlora"])
+@pytest.mark.parametrize(
+    "adapter",
+    ["lora", pytest.param("full", marks=pytest.mark.full), pytest.param("qlora", marks=pytest.mark.full)],
+)
 def test_a_reward_model_ranks_the_better_answer_higher(adapter: str, home: Path, model: Path, tmp_path: Path) -> None:
     import torch
     from peft import PeftModel
