@@ -7,11 +7,14 @@ by `find(token)` and by nothing else.
 
 from __future__ import annotations
 
+import contextlib
+import random
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, Protocol
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.prepare import prepare
@@ -19,14 +22,19 @@ from tuneport.errors import (
     BudgetError,
     DatasetError,
     DatasetProblem,
+    NotFoundError,
     ProviderError,
+    RateLimitError,
     RejectedError,
     StorageError,
     TuneportError,
     UnavailableError,
     UnsupportedError,
 )
+from tuneport.jobs.alternatives import Alternative, with_alternatives
 from tuneport.jobs.leases import Lease, claimed
+from tuneport.jobs.remote_files import RemoteFiles
+from tuneport.jobs.rhythm import seconds_until_next
 from tuneport.jobs.store import LeaseLostError, Store
 from tuneport.jobs.tables import JobRow
 from tuneport.types import DataFile, JobError, JobEvent, JobState, JobStatus, PreparedData, RemoteFile, TuneSpec, now
@@ -34,15 +42,31 @@ from tuneport.types import DataFile, JobError, JobEvent, JobState, JobStatus, Pr
 MAX_SUBMIT_ATTEMPTS = 3
 EVENT_TRIES = 3
 LONGEST_WAIT = 60.0
+LOOK_AGAIN_SECONDS = 10.0
+"""A job that takes a place is asked about by those who wait for it, unless somebody did so long ago."""
+ONLY_ELSEWHERE = ("training_not_available", "daily_rate_limit_exceeded")
+"""Codes of refusals that no waiting and no mending helps today: the job fails, and the other backends are ranked."""
 
 
 class Worker:
-    """`open_backend` gives the backend of a name; `files` is the folder for prepared files. Threads may share one."""
+    """`open_backend` gives the backend of a name; `files` is the folder for prepared files. Threads may share one.
 
-    def __init__(self, store: Store, open_backend: Callable[[str], FineTuneBackend], files: Path) -> None:
+    `alternatives` ranks the other backends for a job that its own one does not take.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        open_backend: Callable[[str], FineTuneBackend],
+        files: Path,
+        *,
+        alternatives: Callable[[JobRow], Sequence[Alternative]] = lambda row: (),
+    ) -> None:
         self.store = store
         self.open_backend = open_backend
         self.files = files
+        self.alternatives = alternatives
+        self.remote_files = RemoteFiles(store, open_backend)
         self._event_failures: dict[str, int] = {}
 
     def drive(
@@ -77,14 +101,23 @@ class Worker:
             if row.job_status.terminal or until(row):
                 return row
             ours_to_go_on = row.job_status is JobStatus.SUBMITTING and row.submit_intent_at is None and row.note is None
+            if not_before(row) and row.due_at is not None:
+                wait = max(wait, min((row.due_at - now()).total_seconds(), LONGEST_WAIT))
             time.sleep(max(wait, 0.0 if ours_to_go_on else next(waits)))
 
     def step(self, job_id: str) -> JobRow:
         """Take one step if nobody else is at the row, and return the row as it then is.
 
         A failure that ends the job is written to the row, not raised. Errors that do not end it (the backend is down,
-        the key is wrong while polling, the disk is full) are noted in the row and raised.
+        the key is wrong while polling, the disk is full) are noted in the row and raised. Of a job that has ended, the
+        files are deleted at the provider, if that was wished.
         """
+        row = self._step(job_id)
+        if row.job_status.terminal:
+            self.remote_files.clean(row.backend)
+        return row
+
+    def _step(self, job_id: str) -> JobRow:
         try:
             with claimed(self.store, job_id) as lease:
                 if lease is not None:
@@ -105,10 +138,20 @@ class Worker:
             pass  # whoever took it over knows better
         return self.store.job(job_id)
 
+    def collect_events(self, job_id: str) -> None:
+        """Store the events that the backend has and the store does not. ProviderError where they cannot be read."""
+        row = self.store.job(job_id)
+        if row.remote_id is not None:
+            backend = self.open_backend(row.backend)
+            with contextlib.suppress(UnsupportedError):
+                new = backend.events(row.remote_id, after=self.store.last_backend_event(row.id))
+                self.store.add_events(row.id, new)
+            self.store.events_stored(row.id)
+
     def _advance(self, lease: Lease) -> JobRow:
         row = lease.row
         if row.job_status.terminal:
-            return row
+            return self._delete(lease) if row.delete_requested_at is not None and row.deleted_at is None else row
         if row.cancel_requested_at is not None and row.remote_id is None and row.submit_intent_at is None:
             return self._cancelled(lease)
         try:
@@ -135,6 +178,8 @@ class Worker:
         journalled = {file.sha256 for file in self.store.files(lease.row.id)}
         for file in backend.prepare(spec, data):
             self.store.add_file(lease.row.id, file)
+            if self.store.is_being_deleted(backend.name, file.id):
+                return lease.write(note=f"{file.id} is being deleted at {backend.name}; it will be uploaded anew")
             if file.sha256 not in journalled:
                 self._tell(lease.row, f"The {file.purpose} file is ready: {file.id}", type_="file")
         if spec.budget is not None:
@@ -189,8 +234,12 @@ class Worker:
                     provider=backend.name,
                 ),
             )
+        if not_before(lease.row):
+            return lease.row  # the provider said when
         # From this write on a crash leaves an intent, and the next step asks `find` before anything else.
-        lease.write(submit_intent_at=now(), absent_since=None, submit_attempts=attempts + 1, note=None)
+        intent = {"submit_intent_at": now(), "absent_since": None, "submit_attempts": attempts + 1, "note": None}
+        if not self._take_place(lease, backend, intent):
+            return lease.row
         spec, files = _spec_for_backend(lease.row), self.store.files(lease.row.id)
         lease.ensure()
         try:
@@ -198,10 +247,56 @@ class Worker:
         except UnavailableError as error:
             self._tell(lease.row, f"The answer to the submit was lost: {error}", level="warning")
             return lease.write(note=f"the answer to the submit was lost ({error}); asking whether the job started")
+        except RateLimitError as error:
+            # Too many requests, or too many jobs: either passes, costs no attempt and is no failure. (Not a daily
+            # limit: that is not retryable, and whoever has a deadline wants to know today.)
+            lease.write(submit_intent_at=None, submit_attempts=attempts)
+            if not error.retryable:
+                raise
+            return self._wait_for_place(lease, f"waits until {backend.name} takes another job: {error}", error)
         except TuneportError:
             lease.write(submit_intent_at=None, submit_attempts=attempts)  # any other error: nothing started
             raise
         return self._adopt(lease, backend, state)
+
+    # --- places: how many jobs an account may have at once ----------------------------------------------------------
+
+    def _take_place(self, lease: Lease, backend: FineTuneBackend, intent: dict[str, Any]) -> bool:
+        """Write the intent, or else the reason why the job waits for others of the account to end."""
+        limit = backend.manifest.limits.concurrent_jobs
+        value = None if limit is None else limit.value
+        row, blocking = self.store.take_place(lease.row.id, lease.owner, limit=value, **intent)
+        if row is None and blocking:
+            for job_id in blocking:
+                self._look_at(job_id, backend)  # nobody else might, and one that has ended blocks no more
+            row, blocking = self.store.take_place(lease.row.id, lease.owner, limit=value, **intent)
+        if row is not None:
+            lease.row = row
+            return True
+        lease.ensure()
+        listed = ", ".join(blocking[:3]) + (f" and {len(blocking) - 3} more" if len(blocking) > 3 else "")
+        note = f"waits for one of the {len(blocking)} jobs {listed} to end (limit of the account: {value} at once)"
+        self._wait_for_place(lease, note)
+        return False
+
+    def _wait_for_place(self, lease: Lease, note: str, error: ProviderError | None = None) -> JobRow:
+        due = None if error is None or error.retry_after is None else now() + timedelta(seconds=error.retry_after)
+        if lease.row.waits_since is None:
+            self._tell(lease.row, note[0].upper() + note[1:], type_="waiting")
+        return lease.write(note=note, waits_since=lease.row.waits_since or now(), due_at=due or lease.row.due_at)
+
+    def _look_at(self, job_id: str, backend: FineTuneBackend) -> None:
+        """What has become of another job that takes a place: ask, or settle its submit, but start nothing."""
+        row = self.store.job(job_id)
+        if row.polled_at is not None and now() - row.polled_at < timedelta(seconds=LOOK_AGAIN_SECONDS):
+            return
+        with contextlib.suppress(ProviderError, LeaseLostError), claimed(self.store, job_id) as lease:
+            if lease is None or lease.row.job_status.terminal:
+                return
+            if lease.row.remote_id is not None:
+                self._poll(lease, backend)
+            elif lease.row.submit_intent_at is not None:
+                self._settle(lease, backend)
 
     def _settle(self, lease: Lease, backend: FineTuneBackend) -> JobRow | None:
         """What became of the recorded intent: the row when there is something to wait for, None to submit anew."""
@@ -231,26 +326,45 @@ class Worker:
         return self._record(lease, backend, state)
 
     def _poll(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
-        assert lease.row.remote_id is not None
-        if lease.row.cancel_requested_at is not None and lease.row.job_status is not JobStatus.CANCELLING:
-            try:
-                return self._record(lease, backend, backend.cancel(lease.row.remote_id))
-            except RejectedError as error:
-                row = self._record(lease, backend, backend.fetch(lease.row.remote_id))
-                return row if row.job_status.terminal else lease.write(note=f"it cannot be cancelled now: {error}")
-        return self._record(lease, backend, backend.fetch(lease.row.remote_id))
+        row = lease.row
+        assert row.remote_id is not None
+        if row.cancel_requested_at is not None and row.job_status is not JobStatus.CANCELLING:
+            return self._ask(lease, backend, backend.cancel, "cancelled")
+        if row.wish is not None:
+            return self._pause_or_resume(lease, backend)
+        return self._record(lease, backend, backend.fetch(row.remote_id))
+
+    def _pause_or_resume(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
+        pause = lease.row.wish == "pause"
+        row = self._ask(lease, backend, backend.pause if pause else backend.resume, "paused" if pause else "resumed")
+        return row if row.wish is None else lease.write(wish=None)
+
+    def _ask(self, lease: Lease, backend: FineTuneBackend, call: Callable[[str], JobState], done: str) -> JobRow:
+        """Ask for what was wished. A refusal is a note, since the job goes on and whoever follows it, too."""
+        remote_id = str(lease.row.remote_id)
+        try:
+            return self._record(lease, backend, call(remote_id))
+        except (RejectedError, UnsupportedError) as error:
+            row = self._record(lease, backend, backend.fetch(remote_id))
+            return row if row.job_status.terminal else lease.write(note=f"it cannot be {done} now: {error}", wish=None)
+
+    def _delete(self, lease: Lease) -> JobRow:
+        """Delete the tuned model that an ended job made. What is gone already counts as deleted."""
+        row = lease.row
+        try:
+            self.open_backend(row.backend).delete(str(row.remote_id))
+        except NotFoundError:
+            pass
+        except TuneportError as error:
+            lease.write(note=f"its model is not deleted yet: {error}")
+            raise
+        self._tell(row, f"Deleted the tuned model at {row.backend}", type_="deleted")
+        return lease.write(deleted_at=now(), note=None)
 
     def _record(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRow:
         """Events first: a job whose row says that it ended has its events stored, or an event that says why not."""
         note = self._store_events(lease.row, backend, state)
-        return lease.write(
-            status=state.status,
-            state=state.model_dump(mode="json"),
-            error=None if state.error is None else state.error.model_dump(mode="json"),
-            finished_at=(state.finished_at or now()) if state.status.terminal else None,
-            polled_at=now(),
-            note=note,
-        )
+        return lease.write(**columns_of(state, lease.row.created_at), events_due=False, note=note)
 
     def _store_events(self, row: JobRow, backend: FineTuneBackend, state: JobState) -> str | None:
         """Fetch what is new. Trouble is a note; at the job's end it is raised for some tries, then told as an event."""
@@ -274,29 +388,105 @@ class Worker:
         return lease.write(status=JobStatus.CANCELLED, finished_at=now(), note=None)
 
     def _fail(self, lease: Lease, error: TuneportError) -> JobRow:
-        """End a job that was never started."""
+        """End a job that was never started. Where only another provider can help, the reason names what it costs there.
+
+        A provider that takes no jobs any more gets its files taken away: nobody will ever train on them there.
+        """
+        code = getattr(error, "code", None) or type(error).__name__
+        elsewhere = list(self.alternatives(lease.row)) if code in ONLY_ELSEWHERE else []
+        message = with_alternatives(str(error), elsewhere)
+        details = {"alternatives": [alternative.as_dict() for alternative in elsewhere]} if elsewhere else {}
         failure = JobError(
-            code=getattr(error, "code", None) or type(error).__name__,
-            message=str(error),
+            code=code,
+            message=message,
             fault="provider" if error.exit_code == 3 else "user",
             retryable=getattr(error, "retryable", False),
+            details=details,
         )
-        self._tell(lease.row, str(error), level="error", type_="failed")
-        return lease.write(status=JobStatus.FAILED, error=failure.model_dump(mode="json"), finished_at=now(), note=None)
+        self._tell(lease.row, message, level="error", type_="failed", data=details)
+        return lease.write(
+            status=JobStatus.FAILED,
+            error=failure.model_dump(mode="json"),
+            finished_at=now(),
+            note=None,
+            delete_files=lease.row.delete_files or code == "training_not_available",
+        )
 
-    def _tell(self, row: JobRow, message: str, *, level: str = "info", type_: str = "message") -> None:
+    def _tell(
+        self,
+        row: JobRow,
+        message: str,
+        *,
+        level: str = "info",
+        type_: str = "message",
+        data: dict[str, Any] | None = None,
+    ) -> None:
         event = JobEvent(
             id=f"tuneport-{uuid.uuid4().hex[:12]}",
             created_at=now(),
             level=level,  # type: ignore[arg-type]
             message=message,
             type=type_,
+            data=data or {},
         )
         self.store.add_events(row.id, [event], origin="tuneport")
 
 
 def _spec_for_backend(row: JobRow) -> TuneSpec:
     return row.tune_spec.model_copy(update={"model": row.model})
+
+
+def columns_of(
+    state: JobState, created_at: datetime, *, moment: datetime | None = None, dice: Callable[[], float] = random.random
+) -> dict[str, Any]:
+    """What a state says of a job, as columns of its row."""
+    moment = moment or now()
+    due = None
+    if not state.status.terminal:
+        due = moment + timedelta(seconds=seconds_until_next(state, created_at, moment, random=dice))
+    return {
+        "status": state.status.value,
+        "state": state.model_dump(mode="json"),
+        "error": None if state.error is None else state.error.model_dump(mode="json"),
+        "tuned_model": state.tuned_model,
+        "finished_at": (state.finished_at or moment) if state.status.terminal else None,
+        "polled_at": moment,
+        "due_at": due,
+    }
+
+
+def record_states(
+    store: Store,
+    states: Mapping[str, JobState],
+    known: Mapping[str, Known],
+    *,
+    dice: Callable[[], float] = random.random,
+) -> list[str]:
+    """Store what many answers at once said, by job id, in one transaction; return the ids that were written.
+
+    Their events are not asked for: of a job that ended or changed, the row says that there are more (`events_due`), and
+    whoever looks at them, or has the time, fetches them. A row that somebody is at is left alone.
+    """
+    changes: dict[str, dict[str, Any]] = {}
+    for job_id, state in states.items():
+        changes[job_id] = columns_of(state, known[job_id].created_at, dice=dice) | {"note": None}
+        if state.status.value != known[job_id].status:
+            changes[job_id]["events_due"] = True
+    return store.record_many(changes)
+
+
+class Known(Protocol):
+    """What is known of a job before it is asked about; a row is one."""
+
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def status(self) -> str: ...
+
+
+def not_before(row: JobRow) -> bool:
+    """Whether a job waits for a place, and the provider said until when it is not to be asked."""
+    return row.waits_since is not None and row.due_at is not None and row.due_at > now()
 
 
 def _waits(poll_seconds: float | None) -> Iterator[float]:
