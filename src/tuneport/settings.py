@@ -36,7 +36,8 @@ class BackendSettings(BaseModel):
 class ProjectFile(BaseModel):
     """`tuneport.toml`: the default backend, backend tables, and model aliases (`[models.ALIAS] backend = "id"`).
 
-    `delete_files`: what was uploaded is deleted at the provider when its job has ended; a backend's own word goes first.
+    `delete_files`: what was uploaded is deleted at the provider when its job has ended. A backend's table goes before
+    the file's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

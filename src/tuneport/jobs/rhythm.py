@@ -12,8 +12,8 @@ SHORTEST, LONGEST = 5.0, 300.0
 OF_AGE = 0.05
 """A job is asked about again after a twentieth of its age: its end is noticed within 5 % of what it took."""
 OF_REMAINDER = 0.25
-"""Near the expected end: after a quarter of what is left, so that the last questions come ever closer together; past it,
-after a quarter of the delay, so that a job that is late is not asked about ever after."""
+"""Near the expected end: after a quarter of what is left, so that the last questions come ever closer together; past
+it, after a quarter of the delay, so that a job that is late is not asked about all the time."""
 JITTER = 0.1
 """Up to a tenth more or less, so that jobs that were started together do not ask together for ever."""
 

@@ -50,23 +50,21 @@ class Schedule(Database):
         too, and asks should this one die. From `sweep_from` jobs on, those that would be due soon are taken along
         (see `Watched.worth_taking_along`). Rows that somebody is at are left out, and so are wishes (`due_wishes`).
         """
-        query = (
-            select(JobRow.id, JobRow.remote_id, JobRow.status, JobRow.created_at, JobRow.polled_at, JobRow.due_at)
-            .where(JobRow.backend == backend, JobRow.remote_id.is_not(None), *_free_to_poll(moment))
-            .order_by(JobRow.due_at)
-        )
+        columns = (JobRow.id, JobRow.remote_id, JobRow.status, JobRow.created_at, JobRow.polled_at, JobRow.due_at)
+        open_ = (JobRow.backend == backend, JobRow.remote_id.is_not(None), *_free_to_poll(moment))
+        query = select(*columns).where(*open_).order_by(JobRow.due_at)
         if self.engine.dialect.name == "postgresql":
             query = query.with_for_update(skip_locked=True)
         with self.transaction() as session:
-            rows = [Watched(*row) for row in session.execute(query)]  # type: ignore[arg-type]
-            due = [row for row in rows if row.due_at <= moment]
+            due = [Watched(*row) for row in session.execute(query.where(JobRow.due_at <= moment))]  # type: ignore[arg-type]
             if len(due) >= sweep_from:
+                rows = [Watched(*row) for row in session.execute(query)]  # type: ignore[arg-type]
                 due = [row for row in rows if row.worth_taking_along(moment, along)]
             if due:
                 until = moment + timedelta(seconds=hold)
                 session.execute(update(JobRow), [{"id": row.id, "due_at": until} for row in due])
-        taken = {row.id for row in due}
-        return due, next((row.due_at for row in rows if row.id not in taken), None)
+            next_due = session.scalar(select(func.min(JobRow.due_at)).where(*open_, JobRow.due_at > moment))
+        return due, next_due
 
     def due_wishes(self, backend: str, moment: datetime) -> list[str]:
         """Jobs over there that somebody wishes to cancel, pause, resume or delete, and that are due."""
@@ -79,11 +77,13 @@ class Schedule(Database):
         with self.transaction() as session:
             return list(session.scalars(query.order_by(JobRow.created_at)))
 
-    def due_starts(self, backend: str, moment: datetime) -> list[str]:
-        """Jobs that the backend does not have yet and that are due, oldest first."""
-        query = select(JobRow.id).where(JobRow.backend == backend, JobRow.remote_id.is_(None), JobRow.due_at <= moment)
+    def due_starts(self, backend: str, moment: datetime) -> list[tuple[str, str]]:
+        """Jobs (id, model) that the backend does not have yet and that are due, oldest first."""
+        query = select(JobRow.id, JobRow.model).where(
+            JobRow.backend == backend, JobRow.remote_id.is_(None), JobRow.due_at <= moment
+        )
         with self.transaction() as session:
-            return list(session.scalars(query.order_by(JobRow.created_at, JobRow.id)))
+            return [(job_id, model) for job_id, model in session.execute(query.order_by(JobRow.created_at, JobRow.id))]
 
     def postpone(self, job_ids: Sequence[str], until: datetime, *, note: str | None = None) -> None:
         """Nobody asks about them before `until`, unless a person does. `note` says why."""

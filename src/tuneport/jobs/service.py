@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +16,11 @@ from tuneport.data.prepare import prepare
 from tuneport.errors import ConfigError, ProviderError, RejectedError, TuneportError, UnsupportedError
 from tuneport.jobs.alternatives import alternatives
 from tuneport.jobs.planning import Plan, plan
+from tuneport.jobs.recording import record_states
 from tuneport.jobs.store import Store, UnknownJobError
 from tuneport.jobs.tables import JobRow
 from tuneport.jobs.terms import BindingTerm, unshown_terms
-from tuneport.jobs.worker import Worker, record_states
+from tuneport.jobs.worker import Worker
 from tuneport.manifests import load_models, resolve_model
 from tuneport.settings import Settings
 from tuneport.types import (
@@ -176,10 +177,11 @@ class Workspace:
             return row
         return self.worker.step(row.id)
 
-    def refresh_all(self, *, limit: int | None = None) -> tuple[list[JobRow], dict[str, str]]:
+    def refresh_all(self, *, limit: int | None = None, patience: float = 30.0) -> tuple[list[JobRow], dict[str, str]]:
         """The jobs, newest first, unfinished ones asked about; and, for each backend in trouble, what it said.
 
-        Asks with as few calls as the backend allows, all backends at once. Events are left for whoever looks at them.
+        Asks with as few calls as each backend allows, all at once, and waits `patience` seconds for the slowest.
+        Events are left for whoever looks at them.
         """
         rows = self.store.jobs(limit=limit)
         trouble: dict[str, str] = {}
@@ -187,13 +189,21 @@ class Workspace:
         for row in rows:
             if row.remote_id is not None and not row.job_status.terminal:
                 waiting.setdefault(row.backend, {})[row.remote_id] = row
-        if not waiting:
-            return rows, trouble
-        with ThreadPoolExecutor(max_workers=len(waiting)) as pool:
-            for name, said in zip(waiting, pool.map(self._refresh_backend, waiting, waiting.values()), strict=True):
-                if said:
-                    trouble[name] = said
-        return self.store.jobs(limit=limit), trouble
+
+        def ask(name: str) -> None:
+            if said := self._refresh_backend(name, waiting[name]):
+                trouble[name] = said
+
+        # Daemons: a provider that hangs neither delays the others nor keeps the program from ending.
+        threads = {name: threading.Thread(target=ask, args=(name,), daemon=True) for name in waiting}
+        for thread in threads.values():
+            thread.start()
+        deadline = time.monotonic() + patience
+        for name, thread in threads.items():
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                trouble[name] = f"{name} has not answered within {patience:.0f} s; try again"
+        return (self.store.jobs(limit=limit) if waiting else rows), trouble.copy()
 
     def _refresh_backend(self, name: str, rows: dict[str, JobRow]) -> str | None:
         trouble = None

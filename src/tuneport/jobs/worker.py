@@ -8,13 +8,12 @@ by `find(token)` and by nothing else.
 from __future__ import annotations
 
 import contextlib
-import random
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.prepare import prepare
@@ -33,8 +32,8 @@ from tuneport.errors import (
 )
 from tuneport.jobs.alternatives import Alternative, with_alternatives
 from tuneport.jobs.leases import Lease, claimed
+from tuneport.jobs.recording import columns_of
 from tuneport.jobs.remote_files import RemoteFiles
-from tuneport.jobs.rhythm import seconds_until_next
 from tuneport.jobs.store import LeaseLostError, Store
 from tuneport.jobs.tables import JobRow
 from tuneport.types import DataFile, JobError, JobEvent, JobState, JobStatus, PreparedData, RemoteFile, TuneSpec, now
@@ -434,54 +433,6 @@ class Worker:
 
 def _spec_for_backend(row: JobRow) -> TuneSpec:
     return row.tune_spec.model_copy(update={"model": row.model})
-
-
-def columns_of(
-    state: JobState, created_at: datetime, *, moment: datetime | None = None, dice: Callable[[], float] = random.random
-) -> dict[str, Any]:
-    """What a state says of a job, as columns of its row."""
-    moment = moment or now()
-    due = None
-    if not state.status.terminal:
-        due = moment + timedelta(seconds=seconds_until_next(state, created_at, moment, random=dice))
-    return {
-        "status": state.status.value,
-        "state": state.model_dump(mode="json"),
-        "error": None if state.error is None else state.error.model_dump(mode="json"),
-        "tuned_model": state.tuned_model,
-        "finished_at": (state.finished_at or moment) if state.status.terminal else None,
-        "polled_at": moment,
-        "due_at": due,
-    }
-
-
-def record_states(
-    store: Store,
-    states: Mapping[str, JobState],
-    known: Mapping[str, Known],
-    *,
-    dice: Callable[[], float] = random.random,
-) -> list[str]:
-    """Store what many answers at once said, by job id, in one transaction; return the ids that were written.
-
-    Their events are not asked for: of a job that ended or changed, the row says that there are more (`events_due`), and
-    whoever looks at them, or has the time, fetches them. A row that somebody is at is left alone.
-    """
-    changes: dict[str, dict[str, Any]] = {}
-    for job_id, state in states.items():
-        changes[job_id] = columns_of(state, known[job_id].created_at, dice=dice) | {"note": None}
-        if state.status.value != known[job_id].status:
-            changes[job_id]["events_due"] = True
-    return store.record_many(changes)
-
-
-class Known(Protocol):
-    """What is known of a job before it is asked about; a row is one."""
-
-    @property
-    def created_at(self) -> datetime: ...
-    @property
-    def status(self) -> str: ...
 
 
 def not_before(row: JobRow) -> bool:
