@@ -115,15 +115,11 @@ class FileJournal(Database):
         with self.transaction() as session:
             return list(session.scalars(query))
 
-    def backends_with_files_to_delete(self) -> list[str]:
-        query = (
-            select(JobRow.backend)
-            .join(RemoteFileRow, JobRow.id == RemoteFileRow.job_id)
-            .where(JobRow.delete_files, JobRow.status.not_in(UNFINISHED), RemoteFileRow.deleted_at.is_(None))
-            .distinct()
-        )
+    def file_backends(self) -> list[str]:
+        """The backends at which files of this store lie, as far as it knows."""
+        query = select(JobRow.backend).join(RemoteFileRow, JobRow.id == RemoteFileRow.job_id).distinct()
         with self.transaction() as session:
-            return list(session.scalars(query))
+            return list(session.scalars(query.where(RemoteFileRow.deleted_at.is_(None))))
 
     def claim_deletion(self, backend: str, remote_id: str, filename: str = "") -> list[str]:
         """Write down that the file is being deleted, or return the unfinished jobs that use it, and write nothing.

@@ -284,11 +284,17 @@ class Poller:
         self._threads: dict[str, list[threading.Thread]] = {}
 
     def run(self, *, until_idle: bool = False) -> None:
-        """Poll until `stop`, or with `until_idle` until no unfinished job is left. May be called in a thread."""
+        """Poll until `stop`, or with `until_idle` until no unfinished job is left. May be called in a thread.
+
+        Then what was uploaded for jobs that wished it so is deleted, too, as far as the providers let us.
+        """
         try:
             while not self._stop.is_set():
                 names = self.worker.store.due_backends()
                 if until_idle and not names:
+                    self.stop()
+                    for name in self.worker.store.file_backends():
+                        self.worker.remote_files.clean(name)
                     return
                 for name in names:
                     if name not in self._threads:

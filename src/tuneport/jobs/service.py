@@ -16,7 +16,9 @@ from tuneport.data.prepare import prepare
 from tuneport.errors import ConfigError, ProviderError, RejectedError, TuneportError, UnsupportedError
 from tuneport.jobs.alternatives import alternatives
 from tuneport.jobs.planning import Plan, plan
+from tuneport.jobs.polling import Poller
 from tuneport.jobs.recording import record_states
+from tuneport.jobs.remote_files import FileEntry
 from tuneport.jobs.store import Store, UnknownJobError
 from tuneport.jobs.tables import JobRow
 from tuneport.jobs.terms import BindingTerm, unshown_terms
@@ -221,6 +223,16 @@ class Workspace:
             self.remote_files.clean(name)
         return trouble
 
+    def poll(
+        self,
+        *,
+        until_idle: bool = False,
+        on_change: Callable[[str, str, str | None], None] = lambda job_id, status, note: None,
+        on_trouble: Callable[[str, str], None] = lambda name, message: None,
+    ) -> None:
+        """Be the worker of all unfinished jobs, until interrupted or, with `until_idle`, until there are none."""
+        Poller(self.worker, on_change=on_change, on_trouble=on_trouble).run(until_idle=until_idle)
+
     # --- wishes -----------------------------------------------------------------------------------------------------
 
     def cancel(self, job_id: str) -> JobRow:
@@ -294,6 +306,17 @@ class Workspace:
             with contextlib.suppress(TuneportError):
                 self.worker.collect_events(row.id)
         return self.store.events(row.id, after=after)
+
+    def files(self, *, backend: str | None = None) -> tuple[list[FileEntry], dict[str, str]]:
+        """The files at every provider that has a key (or at one), and, for each that could not be asked, why."""
+        if backend is not None:
+            return self.remote_files.listing([backend])
+        names = set(self.store.file_backends())
+        for name in backend_names(self.settings):
+            manifest = manifest_of(name, self.settings)
+            if manifest.third_party and manifest.api_key_env and self.settings.secret(manifest.api_key_env):
+                names.add(name)
+        return self.remote_files.listing(sorted(names))
 
     def metrics(self, job_id: str) -> Sequence[MetricPoint]:
         row = self.store.job(job_id)
