@@ -18,7 +18,7 @@ import tenacity
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.pacing import before_request
+from tuneport.backends.pacing import after_response, before_request
 from tuneport.backends.provider_errors import NotJsonError, Upstream, never_sent
 from tuneport.errors import (
     AuthError,
@@ -169,6 +169,7 @@ class HostedBackend(FineTuneBackend):
 
     def _refuse_html(self, response: Any) -> None:
         """A hook of the HTTP client: the SDKs return a web page as a string where an object is promised."""
+        after_response()
         if response.status_code == 200 and response.headers.get("content-type", "").startswith("text/html"):
             raise NotJsonError(f"{response.request.method} {response.request.url.path} was answered with a web page")
 
@@ -185,18 +186,22 @@ class HostedBackend(FineTuneBackend):
     def fetch_many(self, remote_ids: Iterable[str]) -> Iterable[tuple[str, JobState | ProviderError]]:
         """List calls where there are many, then a call for each job that was not listed.
 
-        The list is left when it has cost as many calls as asking for what is still missing would: never more than twice
-        the cheapest way, however many other jobs the account has. Where the provider itself is in trouble (it limits
+        The list is left when it has had more answers without a wanted job than jobs are still missing: that is never
+        more than twice the calls that each by itself would take, however many other jobs the account has. Where the provider itself is in trouble (it limits
         us, is down, refuses the key), the rest have that error, and nobody asks 10,000 times.
         """
         missing = dict.fromkeys(remote_ids)
         if len(missing) >= _LIST_FROM:
             try:
+                fruitless, fruitful = 0, True
                 for number, state in enumerate(self.list_jobs()):
-                    page = number // self.listed_per_call if self.listed_per_call else 0
-                    if page > len(missing):
-                        break
+                    if self.listed_per_call and number % self.listed_per_call == 0:
+                        fruitless += not fruitful
+                        fruitful = False
+                        if fruitless > len(missing):
+                            break
                     if state.remote_id in missing and not (state.status.terminal and self.lists_are_partial):
+                        fruitful = True
                         del missing[state.remote_id]
                         yield state.remote_id, state
                     if not missing:

@@ -43,6 +43,7 @@ class Budget:
 
 
 _budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
+_prepaid: ContextVar[bool] = ContextVar("prepaid", default=False)
 
 
 @contextmanager
@@ -56,6 +57,16 @@ def paced(budget: Budget) -> Iterator[None]:
 
 
 def before_request() -> None:
+    """Before a read: wait for its turn, whether or not it will be answered."""
     budget = _budget.get()
     if budget is not None:
         budget.take()
+        _prepaid.set(True)
+
+
+def after_response() -> None:
+    """After each answer: further ones of the same read, such as the pages of a list, wait for theirs here."""
+    budget = _budget.get()
+    if budget is not None and not _prepaid.get():
+        budget.take()
+    _prepaid.set(False)

@@ -41,8 +41,11 @@ PLACE_SECONDS = 15.0
 log = logging.getLogger(__name__)
 
 
-class PollingStopped(Exception):
-    """The poller was told to stop while it waited for its turn."""
+class PollingStopped(BaseException):
+    """The poller was told to stop while it waited for its turn.
+
+    No Exception: it is raised within the SDKs' own calls, and they read every Exception as a lost connection.
+    """
 
 
 class ProviderPoller:
