@@ -148,7 +148,7 @@ class Schedule(Database):
                     row.waits_since = row.waits_since or moment
                     row.updated_at = moment
                     return None, blocking
-            for name, value in (intent | {"waits_since": None, "updated_at": moment}).items():
+            for name, value in (intent | {"updated_at": moment}).items():
                 setattr(row, name, value)
             return row, []
 

@@ -320,7 +320,7 @@ class Worker:
     def _adopt(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRow:
         """Write down whose job it is at once; its end, if it is over already, goes the way of everybody's."""
         status = JobStatus.FINALIZING if state.status.terminal else state.status
-        lease.write(remote_id=state.remote_id, status=status, absent_since=None, note=None)
+        lease.write(remote_id=state.remote_id, status=status, absent_since=None, waits_since=None, note=None)
         self._tell(lease.row, f"Submitted to {backend.name} as {state.remote_id}", type_="submitted")
         return self._record(lease, backend, state)
 
