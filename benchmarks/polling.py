@@ -190,8 +190,12 @@ def report(server: dict[str, str], home: Path, options: argparse.Namespace) -> N
     rate = options.per_minute or REQUESTS_PER_MINUTE
     print(f"{options.jobs:,} jobs, {len(delays):,} ended and noticed, {unfinished:,} unfinished")
     print(f"{emulated / 60:.1f} emulated minutes in {wall:.0f} s; budget {rate:g} requests a minute")
-    print(f"requests         {sum(counts.values()):,}: {', '.join(f'{value:,} {name}' for name, value in counts.items())}")
-    print(f"for a sweep      {counts['list'] / max(1, sweeps):.0f} list requests ({sweeps} sweeps); one by one {options.jobs:,}")
+    print(
+        f"requests         {sum(counts.values()):,}: {', '.join(f'{value:,} {name}' for name, value in counts.items())}"
+    )
+    print(
+        f"for a sweep      {counts['list'] / max(1, sweeps):.0f} list requests ({sweeps} sweeps); one by one {options.jobs:,}"
+    )
     if delays:
         p99 = delays[min(len(delays) - 1, int(len(delays) * 0.99))]
         print(f"noticed after    median {statistics.median(delays):.0f} s, p99 {p99:.0f} s, worst {delays[-1]:.0f} s")

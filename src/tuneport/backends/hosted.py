@@ -187,8 +187,9 @@ class HostedBackend(FineTuneBackend):
         """List calls where there are many, then a call for each job that was not listed.
 
         The list is left when it has had more answers without a wanted job than jobs are still missing: that is never
-        more than twice the calls that each by itself would take, however many other jobs the account has. Where the provider itself is in trouble (it limits
-        us, is down, refuses the key), the rest have that error, and nobody asks 10,000 times.
+        more than twice the calls that each by itself would take, however many other jobs the account has. Where the
+        provider itself is in trouble (it limits us, is down, refuses the key), the rest have that error, and nobody
+        asks 10,000 times.
         """
         missing = dict.fromkeys(remote_ids)
         if len(missing) >= _LIST_FROM:

@@ -66,6 +66,7 @@ def submit(
         "budget": budget,
         "provider_options": _pairs(option, "--option"),
     }
+    terms: list[BindingTerm] = []
     with Workspace() as workspace:
         spec = validated(TuneSpec, values)
         row = workspace.submit(
@@ -73,15 +74,17 @@ def submit(
             backend=backend,
             allow_personal_data=allow_personal_data,
             delete_files=delete_files,
-            show_terms=_show_terms,
+            show_terms=terms.extend,
         )
         output.note(f"{row.id}: {row.model} on {row.backend}")
+        _show_terms(terms)  # nothing is uploaded yet: Ctrl-C and `tuneport cancel` leave no trace over there
         follow(workspace, row, to_the_end=wait)
         finish(workspace.job(row.id))
 
 
 def _show_terms(terms: list[BindingTerm]) -> None:
-    output.note("Before the first job here, what binds you (shown once):")
+    if terms:
+        output.note("what binds you here (shown once, before the first job):")
     for term in terms:
         output.note(f"  {term}")
 
