@@ -194,11 +194,13 @@ def report(server: dict[str, str], home: Path, options: argparse.Namespace) -> N
         f"requests         {sum(counts.values()):,}: {', '.join(f'{value:,} {name}' for name, value in counts.items())}"
     )
     print(
-        f"for a sweep      {counts['list'] / max(1, sweeps):.0f} list requests ({sweeps} sweeps); one by one {options.jobs:,}"
+        f"for a sweep      {counts['list'] / max(1, sweeps):.0f} list requests ({sweeps} sweeps); "
+        f"one by one {options.jobs:,}"
     )
     if delays:
         p99 = delays[min(len(delays) - 1, int(len(delays) * 0.99))]
-        print(f"noticed after    median {statistics.median(delays):.0f} s, p99 {p99:.0f} s, worst {delays[-1]:.0f} s")
+        median, worst = statistics.median(delays), delays[-1]
+        print(f"noticed after    median {median:.0f} s, p99 {p99:.0f} s, worst {worst:.0f} s")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"processor        {cpu:.1f} s ({cpu / max(1, sweeps):.2f} s a sweep), peak memory {peak:.0f} MB")
     workspace.close()

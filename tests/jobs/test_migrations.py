@@ -10,7 +10,8 @@ import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sqlalchemy import inspect
+import pytest
+from sqlalchemy import create_engine, inspect
 
 from tuneport.jobs.database import Database
 from tuneport.jobs.migrations import SCHEMA_VERSION
@@ -107,6 +108,41 @@ def test_an_upgraded_store_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
         return shape
 
     assert tables(old_store(tmp_path / "old.db")) == tables(f"sqlite:///{tmp_path / 'new.db'}")
+
+
+@pytest.mark.full
+def test_postgresql_is_upgraded_the_same_way(postgres: str) -> None:
+    engine = create_engine(postgres)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA migration")
+        connection.exec_driver_sql("SET search_path TO migration")
+        for statement in VERSION_1.replace("DATETIME", "TIMESTAMP").split(";"):
+            if statement.strip():
+                connection.exec_driver_sql(statement)
+        file = DataFile(path=Path("f.jsonl"), sha256="a" * 64, format="openai", rows=1, bytes=2)
+        state = JobState(remote_id="r", status=JobStatus.SUCCEEDED, raw_status="x", model="m", tuned_model="ft:0")
+        connection.exec_driver_sql(
+            "INSERT INTO jobs (id, token, backend, model, spec, prepared, status, remote_id, state, submit_attempts,"
+            " created_at, updated_at) VALUES ('job-0', 't', 'fake', 'm', %s, %s, 'succeeded', 'r', %s, 1, %s, %s)",
+            (
+                TuneSpec(model="m", dataset=Path("t.jsonl")).model_dump_json(),
+                PreparedData(training=file).model_dump_json(),
+                state.model_dump_json(),
+                MOMENT,
+                MOMENT,
+            ),
+        )
+    engine.dispose()
+    url = f"{postgres}?options=-csearch_path%3Dmigration"
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(lambda _: Store(url), range(4)))
+    assert stores[0].job("job-0").tuned_model == "ft:0" and not stores[0].job("job-0").delete_files
+    stores[0].add_job(
+        TuneSpec(model="m", dataset=Path("t")), PreparedData(training=file), backend="b", model="m", quote=None
+    )
+    assert stores[0].due_backends() == ["b"]
+    for store in stores:
+        store.close()
 
 
 def test_many_processes_that_open_it_at_once_upgrade_it_once(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from tuneport.data.containers.hub import hub_name
 from tuneport.data.prepare import prepare
 from tuneport.errors import ConfigError, ProviderError, RejectedError, TuneportError, UnsupportedError
 from tuneport.jobs.alternatives import alternatives
+from tuneport.jobs.consent import refuse_personal_data
+from tuneport.jobs.document import describe
 from tuneport.jobs.planning import Plan, plan
 from tuneport.jobs.polling import Poller
 from tuneport.jobs.recording import record_states
@@ -37,6 +39,8 @@ from tuneport.types import (
     TuneSpec,
     now,
 )
+
+__all__ = ["CANCELLED_OR_ENDED", "Workspace", "describe"]
 
 CANCELLED_OR_ENDED = (JobStatus.CANCELLING, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 
@@ -110,7 +114,7 @@ class Workspace:
         opened.check(spec.model_copy(update={"model": choice.model}))
         data = self._prepared(spec, opened.manifest.data_format)
         if planned.third_party and not allow_personal_data:
-            _refuse_personal_data(spec, data, choice.backend)
+            refuse_personal_data(spec, data, choice.backend)
         spec = spec.model_copy(
             update={
                 "dataset": _absolute(spec.dataset),
@@ -358,69 +362,3 @@ def _locate_base_model(model: str, settings: Settings, backend: str | None) -> t
 
 def _absolute(path: Path) -> Path:
     return path if hub_name(path) is not None else path.absolute()
-
-
-def _refuse_personal_data(spec: TuneSpec, data: PreparedData, backend: str) -> None:
-    """Look at the very files that would be uploaded."""
-    from tuneport.data.checks.personal import scan
-
-    for source, file in ((spec.dataset, data.training), (spec.validation, data.validation)):
-        if file is None:
-            continue
-        found = scan(file.path, file.format)
-        if found.count:
-            first = found.matches[0]
-            raise ConfigError(
-                f"{source} holds what looks like personal data ({found.count} places; {first.kind} in record "
-                f"{first.line}) and {backend} is a third party; `tuneport check` shows them, `tuneport clean "
-                "--redact` replaces them, --allow-personal-data uploads them anyway"
-            )
-
-
-def describe(row: JobRow) -> dict[str, Any]:
-    """A job as one JSON document: the same keys for every backend and in every state."""
-    spec, state, data = row.tune_spec, row.job_state, row.prepared_data
-    progress = None if state is None else state.progress.model_dump(mode="json")
-    return {
-        "id": row.id,
-        "object": "tuneport.job",
-        "backend": row.backend,
-        "requested_model": spec.model,
-        "model": row.model,
-        "tuned_model": None if state is None else state.tuned_model,
-        "status": row.status,
-        "raw_status": None if state is None else state.raw_status,
-        "remote_id": row.remote_id,
-        "method": spec.method.value,
-        "adapter": spec.adapter,
-        "dataset": {
-            "path": str(spec.dataset),
-            "sha256": data.training.sha256,
-            "format": data.training.format,
-            "rows": data.training.rows,
-            "left_out": list(data.training.left_out),
-        },
-        "validation": None if spec.validation is None else str(spec.validation),
-        "hyperparameters": {
-            "given": spec.hyperparameters.given(),
-            "resolved": {} if state is None else state.hyperparameters,
-        },
-        "suffix": spec.suffix,
-        "seed": spec.seed,
-        "quote": row.quote,
-        "budget": spec.budget,
-        "cost": None if state is None else state.cost,
-        "trained_tokens": None if state is None else state.trained_tokens,
-        "progress": progress,
-        "error": row.error,
-        "note": row.note,
-        "wish": row.wish,
-        "delete_files": row.delete_files,
-        "deleted_at": None if row.deleted_at is None else row.deleted_at.isoformat(),
-        "created_at": row.created_at.isoformat(),
-        "finished_at": None if row.finished_at is None else row.finished_at.isoformat(),
-        "estimated_finish": None
-        if state is None or state.estimated_finish is None
-        else state.estimated_finish.isoformat(),
-        "details": {} if state is None else state.details,
-    }

@@ -9,18 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.data.prepare import prepare
 from tuneport.errors import (
-    BudgetError,
-    DatasetError,
-    DatasetProblem,
     NotFoundError,
     ProviderError,
     RateLimitError,
@@ -31,15 +26,16 @@ from tuneport.errors import (
     UnsupportedError,
 )
 from tuneport.jobs.alternatives import Alternative, with_alternatives
+from tuneport.jobs.event_collection import EventCollector
 from tuneport.jobs.leases import Lease, claimed
+from tuneport.jobs.preparing import as_submitted, refuse_above_budget
 from tuneport.jobs.recording import columns_of
 from tuneport.jobs.remote_files import RemoteFiles
 from tuneport.jobs.store import LeaseLostError, Store
 from tuneport.jobs.tables import JobRow
-from tuneport.types import DataFile, JobError, JobEvent, JobState, JobStatus, PreparedData, RemoteFile, TuneSpec, now
+from tuneport.types import JobError, JobState, JobStatus, TuneSpec, now
 
 MAX_SUBMIT_ATTEMPTS = 3
-EVENT_TRIES = 3
 LONGEST_WAIT = 60.0
 LOOK_AGAIN_SECONDS = 10.0
 """A job that takes a place is asked about by those who wait for it, unless somebody did so long ago."""
@@ -66,7 +62,7 @@ class Worker:
         self.files = files
         self.alternatives = alternatives
         self.remote_files = RemoteFiles(store, open_backend)
-        self._event_failures: dict[str, int] = {}
+        self.events = EventCollector(store)
 
     def drive(
         self,
@@ -141,10 +137,7 @@ class Worker:
         """Store the events that the backend has and the store does not. ProviderError where they cannot be read."""
         row = self.store.job(job_id)
         if row.remote_id is not None:
-            backend = self.open_backend(row.backend)
-            with contextlib.suppress(UnsupportedError):
-                new = backend.events(row.remote_id, after=self.store.last_backend_event(row.id))
-                self.store.add_events(row.id, new)
+            self.events.collect(row.id, self.open_backend(row.backend), row.remote_id)
             self.store.events_stored(row.id)
 
     def _advance(self, lease: Lease) -> JobRow:
@@ -173,48 +166,18 @@ class Worker:
 
     def _prepare(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
         spec = _spec_for_backend(lease.row)
-        data = self._prepared(lease.row)
+        data = as_submitted(lease.row, self.files)
         journalled = {file.sha256 for file in self.store.files(lease.row.id)}
         for file in backend.prepare(spec, data):
             self.store.add_file(lease.row.id, file)
             if self.store.is_being_deleted(backend.name, file.id):
                 return lease.write(note=f"{file.id} is being deleted at {backend.name}; it will be uploaded anew")
             if file.sha256 not in journalled:
-                self._tell(lease.row, f"The {file.purpose} file is ready: {file.id}", type_="file")
-        if spec.budget is not None:
-            self._check_budget(lease, spec, backend, self.store.files(lease.row.id))
+                self.events.tell(lease.row.id, f"The {file.purpose} file is ready: {file.id}", type_="file")
+        if spec.budget is not None and (quote := backend.quote(spec, self.store.files(lease.row.id))) is not None:
+            lease.write(quote=quote.model_dump(mode="json"))
+            refuse_above_budget(spec.budget, quote)
         return lease.write(status=JobStatus.SUBMITTING, note=None)
-
-    def _prepared(self, row: JobRow) -> PreparedData:
-        """The files as they were at submit. One that was cleaned away is made again, if its source is the same."""
-        data, spec = row.prepared_data, row.tune_spec
-        for file, source in ((data.training, spec.dataset), (data.validation, spec.validation)):
-            if file is None or source is None or file.path.is_file():
-                continue
-            again: DataFile = prepare(source, file.format, self.files)
-            if again.sha256 != file.sha256:
-                rule = f"has changed since {row.id} was submitted, and the copy made then is gone"
-                raise DatasetError(DatasetProblem(str(source), None, "", rule, "submit it again"))
-        return data
-
-    def _check_budget(
-        self, lease: Lease, spec: TuneSpec, backend: FineTuneBackend, files: Sequence[RemoteFile]
-    ) -> None:
-        """The provider's own quote, asked for now that its copy of the file is validated, has the last word."""
-        quote = backend.quote(spec, files)
-        if quote is None or spec.budget is None:
-            return
-        lease.write(quote=quote.model_dump(mode="json"))
-        if quote.expected is None:
-            raise BudgetError(
-                f"{backend.name} gives no price for this job ({quote.unavailable}) and there is a budget of "
-                f"${spec.budget:.2f}; nothing was started; submit without --budget to go on"
-            )
-        if (quote.high or quote.expected) > spec.budget:
-            raise BudgetError(
-                f"{backend.name} asks ${quote.high or quote.expected:.2f} for this job, more than the budget of "
-                f"${spec.budget:.2f}; nothing was started; raise --budget or train on fewer tokens"
-            )
 
     def _submit(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
         if lease.row.submit_intent_at is not None:
@@ -244,7 +207,7 @@ class Worker:
         try:
             state = backend.submit(spec, files, token=lease.row.token)
         except UnavailableError as error:
-            self._tell(lease.row, f"The answer to the submit was lost: {error}", level="warning")
+            self.events.tell(lease.row.id, f"The answer to the submit was lost: {error}", level="warning")
             return lease.write(note=f"the answer to the submit was lost ({error}); asking whether the job started")
         except RateLimitError as error:
             # Too many requests, or too many jobs: either passes, costs no attempt and is no failure. (Not a daily
@@ -281,7 +244,7 @@ class Worker:
     def _wait_for_place(self, lease: Lease, note: str, error: ProviderError | None = None) -> JobRow:
         due = None if error is None or error.retry_after is None else now() + timedelta(seconds=error.retry_after)
         if lease.row.waits_since is None:
-            self._tell(lease.row, note[0].upper() + note[1:], type_="waiting")
+            self.events.tell(lease.row.id, note[0].upper() + note[1:], type_="waiting")
         return lease.write(note=note, waits_since=lease.row.waits_since or now(), due_at=due or lease.row.due_at)
 
     def _look_at(self, job_id: str, backend: FineTuneBackend) -> None:
@@ -302,7 +265,7 @@ class Worker:
         row = lease.row
         found = backend.find(row.token)
         if found.answer == "found" and found.state is not None:
-            self._tell(row, f"Found the job that an interrupted submit had started: {found.state.remote_id}")
+            self.events.tell(row.id, f"Found the job that an interrupted submit had started: {found.state.remote_id}")
             return self._adopt(lease, backend, found.state)
         if found.answer == "unknown":
             return lease.write(
@@ -313,7 +276,7 @@ class Worker:
         assert row.absent_since is not None
         if now() - row.absent_since < timedelta(seconds=backend.settle_seconds):
             return row
-        self._tell(row, "The interrupted submit did not arrive", level="warning")
+        self.events.tell(row.id, "The interrupted submit did not arrive", level="warning")
         lease.write(submit_intent_at=None)
         return None
 
@@ -321,7 +284,7 @@ class Worker:
         """Write down whose job it is at once; its end, if it is over already, goes the way of everybody's."""
         status = JobStatus.FINALIZING if state.status.terminal else state.status
         lease.write(remote_id=state.remote_id, status=status, absent_since=None, waits_since=None, note=None)
-        self._tell(lease.row, f"Submitted to {backend.name} as {state.remote_id}", type_="submitted")
+        self.events.tell(lease.row.id, f"Submitted to {backend.name} as {state.remote_id}", type_="submitted")
         return self._record(lease, backend, state)
 
     def _poll(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
@@ -357,33 +320,18 @@ class Worker:
         except TuneportError as error:
             lease.write(note=f"its model is not deleted yet: {error}")
             raise
-        self._tell(row, f"Deleted the tuned model at {row.backend}", type_="deleted")
+        self.events.tell(row.id, f"Deleted the tuned model at {row.backend}", type_="deleted")
         return lease.write(deleted_at=now(), note=None)
 
     def _record(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRow:
         """Events first: a job whose row says that it ended has its events stored, or an event that says why not."""
-        note = self._store_events(lease.row, backend, state)
+        note = self.events.collect_with(lease.row.id, backend, state)
         return lease.write(**columns_of(state, lease.row.created_at), events_due=False, note=note)
-
-    def _store_events(self, row: JobRow, backend: FineTuneBackend, state: JobState) -> str | None:
-        """Fetch what is new. Trouble is a note; at the job's end it is raised for some tries, then told as an event."""
-        try:
-            self.store.add_events(row.id, backend.events(state.remote_id, after=self.store.last_backend_event(row.id)))
-        except UnsupportedError:
-            pass  # a backend without events has none to lose
-        except ProviderError as error:
-            if not state.status.terminal:
-                return f"its events cannot be read: {error}"
-            failures = self._event_failures[row.id] = self._event_failures.get(row.id, 0) + 1
-            if error.retryable and failures < EVENT_TRIES:
-                raise
-            self._tell(row, f"The backend's last events could not be read: {error}", level="warning")
-        return None
 
     # --- small things -----------------------------------------------------------------------------------------------
 
     def _cancelled(self, lease: Lease) -> JobRow:
-        self._tell(lease.row, "Cancelled before anything was started")
+        self.events.tell(lease.row.id, "Cancelled before anything was started")
         return lease.write(status=JobStatus.CANCELLED, finished_at=now(), note=None)
 
     def _fail(self, lease: Lease, error: TuneportError) -> JobRow:
@@ -402,7 +350,7 @@ class Worker:
             retryable=getattr(error, "retryable", False),
             details=details,
         )
-        self._tell(lease.row, message, level="error", type_="failed", data=details)
+        self.events.tell(lease.row.id, message, level="error", type_="failed", data=details)
         return lease.write(
             status=JobStatus.FAILED,
             error=failure.model_dump(mode="json"),
@@ -410,25 +358,6 @@ class Worker:
             note=None,
             delete_files=lease.row.delete_files or code == "training_not_available",
         )
-
-    def _tell(
-        self,
-        row: JobRow,
-        message: str,
-        *,
-        level: str = "info",
-        type_: str = "message",
-        data: dict[str, Any] | None = None,
-    ) -> None:
-        event = JobEvent(
-            id=f"tuneport-{uuid.uuid4().hex[:12]}",
-            created_at=now(),
-            level=level,  # type: ignore[arg-type]
-            message=message,
-            type=type_,
-            data=data or {},
-        )
-        self.store.add_events(row.id, [event], origin="tuneport")
 
 
 def _spec_for_backend(row: JobRow) -> TuneSpec:
