@@ -29,14 +29,20 @@ class BackendSettings(BaseModel):
     like: str | None = None
     base_url: str | None = None
     api_key_env: str | None = None
+    delete_files: bool | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
 
 class ProjectFile(BaseModel):
-    """`tuneport.toml`: the default backend, backend tables, and model aliases (`[models.ALIAS] backend = "id"`)."""
+    """`tuneport.toml`: the default backend, backend tables, and model aliases (`[models.ALIAS] backend = "id"`).
+
+    `delete_files`: what was uploaded is deleted at the provider when its job has ended. A backend's table goes before
+    the file's.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     backend: str | None = None
+    delete_files: bool = False
     backends: dict[str, BackendSettings] = Field(default_factory=dict)
     models: dict[str, dict[str, str]] = Field(default_factory=dict)
 
@@ -97,6 +103,11 @@ class Settings(BaseModel):
         variable = f"TUNEPORT_{backend.upper().replace('-', '_')}_BASE_URL"
         table = self.project.backends.get(backend, BackendSettings())
         return self.get(variable) or table.base_url or default
+
+    def delete_files(self, backend: str) -> bool:
+        """Whether files uploaded to that backend are deleted there when their job has ended."""
+        own = self.project.backends.get(backend, BackendSettings()).delete_files
+        return self.project.delete_files if own is None else own
 
     def aliases(self, name: str) -> dict[str, str] | None:
         """The `[models.NAME]` table: backend name to that backend's model, or None where there is no such alias."""

@@ -265,6 +265,7 @@ class JobError(Model):
     param: str | None = None
     fault: Literal["user", "provider"] = "provider"
     retryable: bool = False
+    details: dict[str, Any] = Field(default_factory=dict, description="such as alternatives, where there are some")
 
 
 class Progress(Model):

@@ -12,14 +12,24 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import tenacity
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.pacing import after_response, before_request
 from tuneport.backends.provider_errors import NotJsonError, Upstream, never_sent
-from tuneport.errors import ConfigError, ProviderError, RejectedError, UnavailableError, UnsupportedError
+from tuneport.errors import (
+    AuthError,
+    ConfigError,
+    ProviderError,
+    QuotaError,
+    RateLimitError,
+    RejectedError,
+    UnavailableError,
+    UnsupportedError,
+)
 from tuneport.settings import BackendSettings
 from tuneport.types import Completion, DataFile, JobState, PreparedData, RemoteFile, TuneSpec
 
@@ -34,7 +44,8 @@ HOP_HEADER = {"X-Tuneport-Hop": "1"}
 
 _TRIES = 4
 _SECONDS_FOR_RETRIES = 60.0
-_LIST_FROM = 5  # from this many jobs on, one list call is asked instead of each job
+_LIST_FROM = 5  # from this many jobs on, a list is asked for instead of each job
+_DOWN_AFTER = 3  # so many jobs in a row without an answer, and it is the provider, not the jobs
 
 
 class HostedOptions(BaseModel):
@@ -53,6 +64,12 @@ class HostedBackend(FineTuneBackend):
     Reads are tried up to four times within a minute, as the server wishes (`retry-after`), and so are chats: one whose
     answer was lost is asked again, and the provider may bill both. The call that starts a job is sent once.
     """
+
+    listed_per_call: ClassVar[int | None] = 100
+    """Jobs in one answer of the list call; None where one answer has them all."""
+
+    lists_are_partial: ClassVar[bool] = False
+    """A listed job that has ended lacks something that the job's own address has: it is asked for once more."""
 
     sdk_errors: tuple[type[Exception], ...] = ()
     """What the SDK raises; set when its client is made."""
@@ -123,8 +140,12 @@ class HostedBackend(FineTuneBackend):
             sleep=self._sleep,
             reraise=True,
         )
-        result: T = retrying(self._once, call)
+        result: T = retrying(self._paced, call)
         return result
+
+    def _paced(self, call: Callable[[], T]) -> T:
+        before_request()
+        return self._once(call)
 
     def _start(self, call: Callable[[], T], *, sent: Callable[[], bool] = lambda: True) -> T:
         """Make the one call that spends money. `sent` says whether the request that starts the job went out.
@@ -148,6 +169,7 @@ class HostedBackend(FineTuneBackend):
 
     def _refuse_html(self, response: Any) -> None:
         """A hook of the HTTP client: the SDKs return a web page as a string where an object is promised."""
+        after_response()
         if response.status_code == 200 and response.headers.get("content-type", "").startswith("text/html"):
             raise NotJsonError(f"{response.request.method} {response.request.url.path} was answered with a web page")
 
@@ -162,23 +184,47 @@ class HostedBackend(FineTuneBackend):
             raise
 
     def fetch_many(self, remote_ids: Iterable[str]) -> Iterable[tuple[str, JobState | ProviderError]]:
-        """One list call where there are many; a job that has ended, or is not listed, is fetched by itself."""
-        wanted = list(dict.fromkeys(remote_ids))
-        listed: dict[str, JobState] = {}
-        if len(wanted) >= _LIST_FROM:
+        """List calls where there are many, then a call for each job that was not listed.
+
+        The list is left when it has had more answers without a wanted job than jobs are still missing: that is never
+        more than twice the calls that each by itself would take, however many other jobs the account has. Where the
+        provider itself is in trouble (it limits us, is down, refuses the key), the rest have that error, and nobody
+        asks 10,000 times.
+        """
+        missing = dict.fromkeys(remote_ids)
+        if len(missing) >= _LIST_FROM:
             try:
-                for state in self.list_jobs():
-                    if state.remote_id in wanted:
-                        listed[state.remote_id] = state
-                    if len(listed) == len(wanted):
-                        break
+                fruitless, fruitful = 0, True
+                for number, state in enumerate(self.list_jobs()):
+                    if self.listed_per_call and number % self.listed_per_call == 0:
+                        fruitless += not fruitful
+                        fruitful = False
+                        if fruitless > len(missing):
+                            break
+                    if state.remote_id in missing and not (state.status.terminal and self.lists_are_partial):
+                        fruitful = True
+                        del missing[state.remote_id]
+                        yield state.remote_id, state
+                    if not missing:
+                        return
+            except (AuthError, QuotaError, RateLimitError) as error:
+                yield from ((remote_id, error) for remote_id in missing)
+                return
             except ProviderError:
-                pass  # then each is fetched, and says for itself what is wrong
-        for remote_id in wanted:
-            if remote_id in listed and not listed[remote_id].status.terminal:
-                yield remote_id, listed[remote_id]
-            else:
-                yield from super().fetch_many([remote_id])
+                pass  # then each is asked for, and says for itself what is wrong
+        down = 0
+        trouble: ProviderError | None = None
+        for remote_id in missing:
+            if trouble is not None:
+                yield remote_id, trouble
+                continue
+            ((_, answer),) = super().fetch_many([remote_id])
+            yield remote_id, answer
+            down = down + 1 if isinstance(answer, UnavailableError) else 0
+            if isinstance(answer, (AuthError, QuotaError, RateLimitError)) or (
+                isinstance(answer, UnavailableError) and down >= _DOWN_AFTER
+            ):
+                trouble = answer
 
     # --- files ------------------------------------------------------------------------------------------------------
 

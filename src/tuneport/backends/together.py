@@ -108,6 +108,9 @@ class TogetherBackend(HostedBackend):
         "completed": JobStatus.SUCCEEDED,
     }
 
+    listed_per_call: ClassVar[int | None] = None
+    lists_are_partial: ClassVar[bool] = True  # the SDK calls a listed job "a truncated version" of the job
+
     # Billed are the tokens of all epochs and evaluations, whatever is done with them; stopping early bills fewer.
     # Not here: n_evals (its tokens are billed), packing (without it padding is billed) and other models to start from.
     cost_neutral_options: ClassVar[frozenset[str]] = frozenset(
