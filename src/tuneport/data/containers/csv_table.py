@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from io import BufferedReader
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from tuneport.data.broken import foreign_start
 from tuneport.data.containers.bad_row import MAX_ROW, BadRow, whole
-from tuneport.data.containers.cells import value_of
+from tuneport.data.containers.cells import RepeatedKeyError, value_of
 from tuneport.data.containers.columns import Columns
 from tuneport.data.containers.json_text import Row, lines_of
+from tuneport.data.repeated_keys import FIX
 
 _encode = msgspec.json.Encoder().encode
 
@@ -56,9 +58,13 @@ def _row(header: list[str], cells: list[str]) -> bytes:
     if len(cells) != len(header):
         words = "cell" if len(cells) == 1 else "cells"
         return BadRow(f"has {len(cells)} {words}, the header {len(header)}", "quote cells that hold the separator")
-    row = {name: value_of(name, cell) for name, cell in zip(header, cells, strict=True)}
+    row: dict[str, Any] = {}
     try:
+        for name, cell in zip(header, cells, strict=True):
+            row[name] = value_of(name, cell)
         return _encode({name: value for name, value in row.items() if value is not None})
+    except RepeatedKeyError as error:
+        return BadRow(str(error), FIX)
     except UnicodeEncodeError:
         return BadRow("is not UTF-8", "save the file as UTF-8")
 

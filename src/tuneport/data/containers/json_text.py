@@ -18,6 +18,7 @@ _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 16  # some 70 rows; larger ones cost page faults
 _BATCH = 64
 _SPACE = b" \t\r\n"
+_BEGIN, _END = {ord("{")}, {ord("}")}
 
 
 def json_rows(path: Path, file: BufferedReader) -> Iterator[Row]:
@@ -66,7 +67,7 @@ def _lines(path: Path, file: BufferedReader) -> Iterator[Batch]:
     end = 0
     for lines in _line_blocks(path, file):
         start, end = end + 1, end + len(lines)
-        if not blank and _are_bare(lines):
+        if not blank and are_bare(lines):
             yield range(start, end + 1), lines
             continue
         numbers, rows = [], []
@@ -81,12 +82,9 @@ def _lines(path: Path, file: BufferedReader) -> Iterator[Batch]:
             yield numbers, rows
 
 
-def _are_bare(lines: list[bytes]) -> bool:
+def are_bare(lines: list[bytes]) -> bool:
     """Whether each line is an object without space around it, as far as its ends tell: the usual case."""
-    for line in lines:
-        if line[:1] != b"{" or line[-1:] != b"}":
-            return False
-    return True
+    return all(lines) and {line[0] for line in lines} == _BEGIN and {line[-1] for line in lines} == _END
 
 
 def _line_blocks(path: Path, file: BufferedReader) -> Iterator[list[bytes]]:
