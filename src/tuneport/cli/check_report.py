@@ -49,7 +49,7 @@ def _said(report: CheckReport, finding: Finding, room: int, console: Console) ->
     yield from _wrapped(finding.message, "", room, console)
     if finding.verdict.value != "pass":
         # Ten places of one e-mail address are one thing to look at.
-        places = Counter(str(evidence) for evidence in finding.evidence)
+        places = Counter(evidence.told(report.numbering.words) for evidence in finding.evidence)
         for text, times in list(places.items())[:EVIDENCE_SHOWN]:
             shown = f"{text} ({times} times)" if times > 1 else text
             yield from _wrapped(shown, "dim", room, console, most=EVIDENCE_LINES)

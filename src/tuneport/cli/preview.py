@@ -59,7 +59,7 @@ def _word(segment: Segment) -> str:
 
 
 def _heading(row: PreviewRow) -> str:
-    parts = [f"line {row.line}", f"{row.tokens:,} tokens"]
+    parts = [row.at, f"{row.tokens:,} tokens"]
     if row.trained_tokens is not None:
         parts.append(f"{row.trained_tokens:,} in the loss")
     if row.cut:

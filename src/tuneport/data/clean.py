@@ -13,6 +13,7 @@ import msgspec
 
 from tuneport.data.checks.kinds import KINDS, named
 from tuneport.data.checks.report import CheckReport, check
+from tuneport.data.containers.numbering import Numbering
 from tuneport.data.containers.source import Source
 from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
@@ -129,11 +130,11 @@ def clean(
                 why.update(reason["check"] for reason in reasons)
                 if redact:  # what is wrong with a record may quote it
                     reasons = [{key: reason[key] for key in reason if key != "rule"} for reason in reasons]
-                told.write(_entry(line, None if redact else raw, row, reasons))
+                told.write(_entry(line, source.numbering, None if redact else raw, row, reasons))
         if judged and not choice.used:
             raise ConfigError(f"no verdict in {review} is about a record of {path}; name the file that was reviewed")
-        if losses.losses():
-            raise ConversionLossError(known.NAME, losses.losses())
+        if lost_all := losses.losses(source.numbering):
+            raise ConversionLossError(known.NAME, lost_all)
         if not written:
             fix = f"keep some kinds with --keep; what was found: {', '.join(why)}"
             raise DatasetError(DatasetProblem(str(path), None, "", "would have no record left", fix))
@@ -209,9 +210,17 @@ def _one_line(raw: bytes) -> bytes:
         return raw.replace(b"\n", b" ")  # it is no JSON, and kept as it is but for that
 
 
-def _entry(line: int, raw: bytes | None, row: bytes | None, found: list[Reason]) -> bytes:
-    """The log keeps the record as it was, so that nothing is lost; without `raw` it does not, so that nothing leaks."""
+def _entry(line: int, numbering: Numbering, raw: bytes | None, row: bytes | None, found: list[Reason]) -> bytes:
+    """The log keeps the record as it was, so that nothing is lost; without `raw` it does not, so that nothing leaks.
+
+    In a folder, numbers of lines go on from file to file, and `at` says which file and line that is.
+    """
     entry: dict[str, Any] = {"line": line, "action": "removed" if row is None else "changed", "why": found}
+    if len(numbering.files) > 1:
+        entry["at"] = numbering.words([line])
+        for reason in found:
+            if "like_line" in reason:
+                reason["like_at"] = numbering.words([reason["like_line"]])
     if raw is not None:
         entry["record"] = _raw(raw)
     return msgspec.json.encode(entry) + b"\n"

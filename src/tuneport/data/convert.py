@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from tuneport.data.containers.numbering import Numbering
 from tuneport.data.containers.output import Sink, check_output, open_sink
 from tuneport.data.containers.source import Source
 from tuneport.data.formats import load_format
@@ -54,9 +55,9 @@ class LossTally:
             count, lines = self._found.get(loss, (0, []))
             self._found[loss] = (count + 1, lines if len(lines) >= FIRST_LINES else [*lines, line])
 
-    def losses(self) -> tuple[ConversionLoss, ...]:
+    def losses(self, numbering: Numbering) -> tuple[ConversionLoss, ...]:
         return tuple(
-            ConversionLoss(loss.field or "record", count, tuple(lines), loss.reason)
+            ConversionLoss(loss.field or "record", count, tuple(lines), loss.reason, numbering.words(lines))
             for loss, (count, lines) in sorted(self._found.items(), key=lambda item: item[1][1])
         )
 
@@ -92,7 +93,7 @@ def convert(
             conversion.problems.end()
             conversion.refuse_losses(allow_loss)
             if not conversion.written:
-                rule = f"no record can be written as {target_format}: {conversion.tally.losses()[0].reason}"
+                rule = f"no record can be written as {target_format}: {conversion.losses()[0].reason}"
                 raise DatasetError(DatasetProblem(str(source), None, "", rule, "choose another format"))
             for line, lost in sink.end():
                 conversion.tally.add(line, lost)
@@ -105,7 +106,7 @@ def convert(
         target_format,
         conversion.rows,
         conversion.written,
-        conversion.tally.losses(),
+        conversion.losses(),
         (conversion.note,) if conversion.note else (),
     )
 
@@ -154,8 +155,11 @@ class _Conversion:
             sink.write(places, b"".join(written))
             self.written += len(places)
 
+    def losses(self) -> tuple[ConversionLoss, ...]:
+        return self.tally.losses(self._dataset.numbering)
+
     def refuse_losses(self, allowed: bool) -> None:
-        losses = self.tally.losses()
+        losses = self.losses()
         if losses and not allowed:
             raise ConversionLossError(self._target.NAME, losses)
 

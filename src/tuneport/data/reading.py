@@ -17,6 +17,7 @@ import msgspec
 
 from tuneport.data.broken import broken_row
 from tuneport.data.containers.bad_row import BadRow, whole
+from tuneport.data.containers.numbering import Place
 from tuneport.data.containers.source import Source
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.contract import Format, InvalidRecord, Problem, decode_row
@@ -102,12 +103,16 @@ def read_records(
 def scan(path: Path | str, format: str | None = None, columns: Columns | None = None) -> Iterator[Scanned]:
     """Yield every row, the bad ones with their problems. DatasetError only where the file as a whole cannot be read."""
     known = load_format(format if format is not None else detect(path, columns).format)
-    source = Source(path, columns)
+    yield from scan_source(Source(path, columns), known)
+
+
+def scan_source(source: Source, known: Format) -> Iterator[Scanned]:
+    """The same for whoever has to say where rows are: `source.numbering` knows those that were yielded."""
     for line, raw in source.rows():
         yield read_row(known, line, raw, source.locate)
 
 
-def read_row(known: Format, line: int, raw: bytes, locate: Callable[[int], tuple[Path, int]]) -> Scanned:
+def read_row(known: Format, line: int, raw: bytes, locate: Callable[[int], Place]) -> Scanned:
     """One row of `Source.rows`, read. Problems name the place that `locate` (`Source.locate`) gives for the line."""
     try:
         return Scanned(line, raw, known.read(raw))
@@ -190,8 +195,10 @@ def changes(path: Path | str, columns: Columns | None = None) -> ProblemTally:
             continue
         still = [name for name in fitting if name in here]
         if last is not None and not still:
-            file, before = source.locate(last[0])
-            place = f"line {before}" if file == source.locate(line)[0] else f"{file}:{before}"
+            before = source.locate(last[0])
+            place = f"{before.unit} {before.number}"
+            if before.file != source.locate(line).file:
+                place += f" of {before.file}"
             rule = f"looks like {_likeliest(row)[1]}, while what is before, up to {place}, looks like {fitting[0]}"
             found.accept(_located([Problem("", rule, "put the formats in separate files")], line, source.locate))
         fitting, last = still or here, (line, row)
@@ -209,11 +216,9 @@ def raise_mixed(path: Path | str, others: ProblemTally, columns: Columns | None 
     others.end()
 
 
-def _located(
-    problems: list[Problem], line: int, locate: Callable[[int], tuple[Path, int]]
-) -> tuple[DatasetProblem, ...]:
-    file, number = locate(line)
-    return tuple(DatasetProblem(str(file), number, *problem) for problem in problems)
+def _located(problems: list[Problem], line: int, locate: Callable[[int], Place]) -> tuple[DatasetProblem, ...]:
+    file, number, unit = locate(line)
+    return tuple(DatasetProblem(str(file), number, *problem, unit) for problem in problems)
 
 
 def _broken(raw: bytes, error: Exception) -> Problem:
@@ -243,5 +248,5 @@ def _unknown(source: Source, line: int, row: dict[str, Any]) -> DatasetProblem:
     rule = f"no known format has such a record (its keys: {keys})"
     mapping = "map its columns (`tuneport convert --map instruction=COLUMN`)"
     fix = f"use one of {', '.join(FORMATS)}, name it if it is one of them, or {mapping}"
-    file, number = source.locate(line)
-    return DatasetProblem(str(file), number, "", rule, fix)
+    file, number, unit = source.locate(line)
+    return DatasetProblem(str(file), number, "", rule, fix, unit)

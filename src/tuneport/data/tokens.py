@@ -305,10 +305,11 @@ class CountWork:
         self._bad = False
 
     def add(self, rows: list[tuple[int, bytes]]) -> None:
+        from tuneport.data.containers.numbering import Place
         from tuneport.data.reading import read_row
 
         for line, raw in rows:
-            found = read_row(self._format, line, raw, lambda number: (Path(), number))
+            found = read_row(self._format, line, raw, lambda number: Place(Path(), number))
             if found.record is not None:
                 self._counter.add(line, found.record)
             else:

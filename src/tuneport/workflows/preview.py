@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
+from tuneport.data.containers.source import Source
 from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Format, Lost
 from tuneport.data.prepare import method_of, strip
-from tuneport.data.reading import ProblemTally, detect, scan
+from tuneport.data.reading import ProblemTally, detect, scan_source
 from tuneport.data.records import Record
 from tuneport.data.rendering import IGNORED, Rendered, RenderedPreference, Renderer
 from tuneport.data.tokenizer import training_renderer
@@ -43,10 +44,12 @@ class Segment:
 class PreviewRow:
     """One record. Locally it has `segments`; elsewhere `uploaded`, the line of the file, or None where it is left out.
 
-    `tokens` counts what is billed, or what the model reads; `cut` is how many were over the limit.
+    `at` is where it is, in words; `tokens` counts what is billed, or what the model reads; `cut` is how many were over
+    the limit.
     """
 
     line: int
+    at: str
     tokens: int
     trained_tokens: int | None
     cut: int
@@ -97,6 +100,7 @@ class _Converted:
     """A record on its way: as it was read, without what is never trained on, and as the line of the prepared file."""
 
     line: int
+    at: str
     record: Record
     row: bytes | None
     lost: list[Lost]
@@ -111,17 +115,20 @@ def preview(
     line: int | None = None,
     max_length: int | None = None,
     format: str | None = None,
+    columns: Mapping[str, str] | None = None,
     settings: Settings | None = None,
 ) -> Preview:
     """Convert and render records just as `submit` and the trainer do, and show `rows` of them, from `line` on.
 
     Nothing is uploaded and no weights are loaded. Raises what `submit` or the trainer would raise: DatasetError,
     UnsupportedError, ModelNotOfferedError, ConfigError. Losses of the conversion are shown instead of raised.
+    `columns` maps the names that the format expects to those in the file (`--map`).
     """
     settings, path = settings or Settings.load(), Path(dataset)
     where = find_target(model, backend, settings)
-    source = format or detect(path).format
-    method = method_of(path, source)
+    known = load_format(format or detect(path, columns).format)
+    source = Source(path, columns)
+    method = method_of(path, known.NAME, columns)
     target = load_format("openai-preference" if method is Method.DPO else where.manifest.data_format)
     vocabulary = where.vocabulary(settings, method)
     losses, left_out = LossTally(), dict[str, None]()
@@ -131,7 +138,7 @@ def preview(
     local = vocabulary.folder is not None
     limits = [limit for limit in (max_length, vocabulary.context) if limit is not None]
     counter = TokenCounter(DEFAULT_ENCODING if local else vocabulary.name, context=min(limits, default=None))
-    for number, converted in enumerate(_converted(path, source, target, losses, left_out)):
+    for number, converted in enumerate(_converted(source, known, target, losses, left_out)):
         counted = not local or number < RENDERED_RECORDS
         if not counted and len(shown) == rows:
             complete = False
@@ -151,10 +158,10 @@ def preview(
         "backend": where.manifest.name,
         "model": where.model,
         "method": method,
-        "source_format": source,
+        "source_format": known.NAME,
         "target_format": target.NAME,
         "complete": complete,
-        "losses": losses.losses(),
+        "losses": losses.losses(source.numbering),
         "left_out": tuple(left_out),
     }
     if vocabulary.folder is not None:
@@ -191,10 +198,10 @@ def _rendered_row(
 ) -> PreviewRow:
     losses = tuple(_words(lost) for lost in converted.lost)
     if rendered is None:
-        return PreviewRow(converted.line, 0, 0, 0, (), None, losses)
+        return PreviewRow(converted.line, converted.at, 0, 0, 0, (), None, losses)
     tokens, trained = _tokens(rendered)
     segments = tuple(_segments(renderer.tokenizer, rendered))
-    return PreviewRow(converted.line, tokens, trained, rendered.cut, segments, None, losses)
+    return PreviewRow(converted.line, converted.at, tokens, trained, rendered.cut, segments, None, losses)
 
 
 def _segments(tokenizer: Any, rendered: Rendered | RenderedPreference) -> Iterator[Segment]:
@@ -255,7 +262,9 @@ def _uploaded(
         count = alone.counts()
         uploaded = None if each.row is None else each.row.decode()
         losses = tuple(_words(lost) for lost in each.lost)
-        rows.append(PreviewRow(each.line, count.total, None, count.longest - count.total, (), uploaded, losses))
+        rows.append(
+            PreviewRow(each.line, each.at, count.total, None, count.longest - count.total, (), uploaded, losses)
+        )
     return Preview(
         **common,
         rendered=False,
@@ -271,18 +280,18 @@ def _uploaded(
 
 
 def _converted(
-    path: Path, source: str, target: Format, losses: LossTally, left_out: dict[str, None]
+    source: Source, known: Format, target: Format, losses: LossTally, left_out: dict[str, None]
 ) -> Iterator[_Converted]:
     """Each record as `prepare` would write it. DatasetError, at the end of the file, with all that is wrong with it."""
     problems = ProblemTally()
-    for found in scan(path, source):
+    for found in scan_source(source, known):
         if not problems.accept(found.problems) or found.record is None:
             continue
         left_out |= dict.fromkeys(strip(found.record))
         row, lost = write_row(target, found.record)
         if lost:
             losses.add(found.line, lost)
-        yield _Converted(found.line, found.record, row, lost)
+        yield _Converted(found.line, source.numbering.words([found.line]), found.record, row, lost)
     problems.end()
 
 

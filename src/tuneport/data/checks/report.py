@@ -9,18 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.alike import Lookup, repeated
+from tuneport.data.checks.alike import repeated
 from tuneport.data.checks.classes import balance
-from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.contradictions import Contradictions
 from tuneport.data.checks.duplicates import Duplicates
 from tuneport.data.checks.enough import enough
 from tuneport.data.checks.finding import Finding, Verdict
 from tuneport.data.checks.gathering import gather
-from tuneport.data.checks.holdout import HoldOut
+from tuneport.data.checks.holdout import HeldOut, HoldOut
 from tuneport.data.checks.lengths import Lengths
 from tuneport.data.checks.lookup import examples_at
 from tuneport.data.checks.task import TASKS
+from tuneport.data.containers.numbering import Numbering
 from tuneport.data.formats import load_format
 from tuneport.data.reading import Detection, detect
 from tuneport.data.tokenizer import Vocabulary
@@ -36,7 +36,8 @@ class CheckReport:
     """`rows` counts good and bad records; `classes` is None where the task is no classification.
 
     `flagged` has the lines of all records that a check points at, by check and kind ("duplicates.exact"), in order;
-    `beside`, of duplicates and contradictions, the earlier line that each of them is like.
+    `beside`, of duplicates and contradictions, the earlier line that each of them is like. `numbering` says in which
+    file a line is, and where lines are records.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class CheckReport:
     tokens: TokenCounts
     flagged: Mapping[str, Sequence[int]]
     beside: Mapping[str, Sequence[int]]
+    numbering: Numbering
 
     @property
     def ok(self) -> bool:
@@ -66,7 +68,8 @@ class CheckReport:
             "method": self.method.value,
             "task": self.task,
             "ok": self.ok,
-            "findings": [finding.as_dict() for finding in self.findings],
+            "files": self.numbering.as_dict(),
+            "findings": [finding.as_dict(self.numbering.words) for finding in self.findings],
             "flagged": {kind: list(lines) for kind, lines in self.flagged.items()},
             "classes": self.classes,
             "tokens": self.tokens.as_dict(),
@@ -104,14 +107,14 @@ def check(
         remembered, lookup = found.columns, partial(examples_at, path, name, columns)
         held_out = None
         if validation is not None:
-            held_out = _held_out(Path(validation), columns, Path(temporary) / "validation")
+            held_out = _held_out(validation, columns, Path(temporary) / "validation")
         guess = found.task
         templated = found.templated
         duplicates = Duplicates(remembered, lookup, templated=templated)
         contradictions = Contradictions(remembered, lookup, task or guess.name, templated=templated)
         hold_out = HoldOut(path, remembered, lookup, held_out, templated=templated)
         repeats = len(repeated(remembered.key("question"), remembered.lines)[0])
-    lengths = Lengths(found.tokens)
+    lengths = Lengths(found.tokens, found.numbering)
     distinct = 1 - repeats / max(1, len(remembered))
     findings = (
         found.schema.finding(name, found.rows),
@@ -143,10 +146,12 @@ def check(
         tokens=found.tokens.counts(),
         flagged={f"{name}.{kind}": list(each) for name, kinds in lines.items() for kind, each in kinds.items()},
         beside=beside,
+        numbering=found.numbering,
     )
 
 
-def _held_out(path: Path, columns: Mapping[str, str] | None, folder: Path) -> tuple[Path, Columns, Lookup]:
+def _held_out(path: Path | str, columns: Mapping[str, str] | None, folder: Path) -> HeldOut:
+    path = Path(path)
     try:
         name = detect(path, columns).format
     except DatasetError:
@@ -157,4 +162,4 @@ def _held_out(path: Path, columns: Mapping[str, str] | None, folder: Path) -> tu
     folder.mkdir()
     found = gather(path, name, columns=columns, vocabulary=OPENAI, folder=folder, judged=False)
     found.schema.raise_if_any()
-    return path, found.columns, partial(examples_at, path, name, columns)
+    return HeldOut(found.columns, partial(examples_at, path, name, columns), found.numbering)

@@ -14,6 +14,7 @@ from tuneport.data.containers.bad_row import BadRow, whole
 from tuneport.data.containers.cells import LISTS, RepeatedKeyError, value_of
 from tuneport.data.containers.columns import Columns
 from tuneport.data.containers.json_text import Row
+from tuneport.data.containers.numbering import RECORD
 from tuneport.data.repeated_keys import FIX
 from tuneport.errors import ConfigError, DatasetError
 
@@ -52,7 +53,9 @@ def arrow_rows(path: Path, columns: Columns) -> Iterator[Row]:
     except Exception as error:  # a damaged file makes pyarrow raise a dozen kinds, ValueError and KeyError among them
         words = " ".join(str(error).split())[:200]
         where = number + 1 if number else None
-        raise whole(path, f"cannot be read: {words}", "get an undamaged copy of the file", where) from error
+        raise whole(
+            path, f"cannot be read: {words}", "get an undamaged copy of the file", where, unit=RECORD
+        ) from error
 
 
 def without_nulls(value: Any) -> Any:
