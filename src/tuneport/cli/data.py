@@ -9,15 +9,12 @@ from typing import Annotated
 import typer
 
 from tuneport.cli import output
-from tuneport.errors import ConfigError
+from tuneport.cli.mapping import Map, columns_of
 
 DATA = "A file (.jsonl, .json, .csv, .parquet; .gz, .zst), a folder or hf://owner/name."
 OUTPUT = "The file to write: .jsonl, .json, .csv (each also .gz, .zst) or .parquet."
 
 Format = Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")]
-Map = Annotated[
-    list[str] | None, typer.Option("--map", metavar="NAME=COLUMN", help="Which column has what the format calls NAME.")
-]
 Task = Annotated[
     str | None,
     typer.Option("--task", help="classification, extraction, style, domain or code. Default: guessed from the data."),
@@ -87,6 +84,7 @@ def review(
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
     format_: Format = None,
+    map_: Map = None,
     json_: output.Json = False,
 ) -> None:
     """Accept, reject or edit a sample of records on a local page; the verdicts go into DATA.review.jsonl."""
@@ -94,7 +92,7 @@ def review(
     from tuneport.data.review.session import Review, read_flags
 
     flags = {} if flagged is None else read_flags(flagged)
-    session = Review(dataset, sample=sample, seed=seed, format=format_, flags=flags)
+    session = Review(dataset, sample=sample, seed=seed, format=format_, columns=columns_of(map_), flags=flags)
     with ReviewServer(session, port) as server:
         output.note(f"open {server.address} (Ctrl-C ends the review; start it again to go on)")
         with suppress(KeyboardInterrupt):
@@ -167,12 +165,22 @@ def preview(
     max_length: Annotated[int | None, typer.Option(min=1, help="The hyperparameter; tokens of one record.")] = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="Each token by itself, with its number.")] = False,
     format_: Format = None,
+    map_: Map = None,
     json_: output.Json = False,
 ) -> None:
     """Show exactly what is trained on: tokens and which are in the loss, or the file as it will be uploaded."""
     from tuneport.workflows.preview import preview as run
 
-    made = run(dataset, model=model, backend=backend, rows=rows, line=line, max_length=max_length, format=format_)
+    made = run(
+        dataset,
+        model=model,
+        backend=backend,
+        rows=rows,
+        line=line,
+        max_length=max_length,
+        format=format_,
+        columns=columns_of(map_),
+    )
     if output.as_json:
         output.document(made.as_dict())
         return
@@ -222,16 +230,3 @@ def convert(
     for note in report.notes:
         output.note(f"note: {note}")
     print(f"{report.rows:,} records from {report.source_format} to {report.target_format}: {out}")
-
-
-def columns_of(pairs: list[str] | None) -> dict[str, str]:
-    """What `--map instruction=question` says: the format's name, then the file's."""
-    columns: dict[str, str] = {}
-    for pair in pairs or ():
-        name, equals, column = pair.partition("=")
-        if not (name and equals and column):
-            raise ConfigError(f"--map {pair} is no mapping; write --map instruction=question")
-        if name in columns:
-            raise ConfigError(f"--map gives {name} twice: {columns[name]} and {column}; choose one")
-        columns[name] = column
-    return columns

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuneport.cli import output
+from tuneport.cli.mapping import Map, columns_of
 from tuneport.errors import ConfigError, TuneportError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def submit(
     model: Annotated[str, typer.Option("--model", "-m", help="An alias, a weights name or a provider's model id.")],
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Default: TUNEPORT_BACKEND, ...")] = None,
     validation: Annotated[Path | None, typer.Option(help="A validation file.")] = None,
+    map_: Map = None,
     method: Annotated[str | None, typer.Option(help="sft or dpo. Default: what the data is made for.")] = None,
     adapter: Annotated[str, typer.Option(help="auto, lora, qlora or full.")] = "auto",
     set_: Annotated[
@@ -50,11 +52,13 @@ def submit(
     from tuneport.jobs.service import Workspace
     from tuneport.types import Hyperparameters, TuneSpec, validated
 
+    columns = columns_of(map_)
     values: dict[str, Any] = {
         "model": model,
         "dataset": dataset,
         "validation": validation,
-        "method": method or method_of(dataset),
+        "columns": columns,
+        "method": method or method_of(dataset, columns=columns),
         "adapter": adapter,
         "hyperparameters": validated(Hyperparameters, _pairs(set_, "--set")),
         "suffix": suffix,

@@ -162,6 +162,21 @@ def detect(path: Path | str, columns: Columns | None = None) -> Detection:
     return Detection(best, round(confidence * share, 2), reason)
 
 
+def columns_there(path: Path | str, columns: Columns | None) -> Columns | None:
+    """The mapping, if a validation file is to be read with it: one that `split` has written has the format's names.
+
+    DatasetError where the file can be read neither way.
+    """
+    try:
+        detect(path, columns)
+    except DatasetError:
+        if not columns:
+            raise
+        detect(path)
+        return None
+    return columns
+
+
 def digest(path: Path | str) -> str:
     """The SHA-256 of a dataset's bytes, file after file, in hexadecimal. DatasetError if they cannot be read."""
     found = hashlib.sha256()

@@ -106,6 +106,7 @@ def submit(
     model: str,
     backend: str | None = None,
     validation: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     method: str | None = None,
     adapter: str = "auto",
     hyperparameters: Mapping[str, Any] | None = None,
@@ -120,6 +121,7 @@ def submit(
     """Start a fine-tuning job and return as soon as the backend has it; `job.wait()` follows it.
 
     `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked. `method` None: what the data is made for.
+    `columns` maps the names that a format expects to those in the files (`--map`).
     Raises DatasetError, ModelNotOfferedError, BudgetError, UnsupportedError or ConfigError before anything is sent,
     and JobFailedError where the backend refused the job. Should the backend be out of reach, ProviderError; the job's
     row stays, and `tuneport.job(ID).wait()` goes on with it.
@@ -130,7 +132,8 @@ def submit(
             "model": model,
             "dataset": dataset,
             "validation": validation,
-            "method": method or method_of(Path(dataset)),
+            "columns": dict(columns or {}),
+            "method": method or method_of(Path(dataset), columns=columns),
             "adapter": adapter,
             "hyperparameters": validated(Hyperparameters, hyperparameters or {}),
             "suffix": suffix,

@@ -11,6 +11,7 @@ from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.containers.hub import hub_name
 from tuneport.data.prepare import prepare
+from tuneport.data.reading import columns_there
 from tuneport.errors import ConfigError, ProviderError, UnsupportedError
 from tuneport.jobs.planning import Plan, plan
 from tuneport.jobs.store import Store, UnknownJobError
@@ -94,8 +95,12 @@ class Workspace:
 
     def _prepared(self, spec: TuneSpec, data_format: str) -> PreparedData:
         target = "openai-preference" if spec.method is Method.DPO else data_format
-        validation = None if spec.validation is None else prepare(spec.validation, target, self.worker.files)
-        return PreparedData(training=prepare(spec.dataset, target, self.worker.files), validation=validation)
+        training = prepare(spec.dataset, target, self.worker.files, columns=spec.columns)
+        if spec.validation is None:
+            return PreparedData(training=training)
+        columns = columns_there(spec.validation, spec.columns)
+        held_out = prepare(spec.validation, target, self.worker.files, columns=columns)
+        return PreparedData(training=training, validation=held_out)
 
     # --- go on ------------------------------------------------------------------------------------------------------
 

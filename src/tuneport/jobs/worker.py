@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.prepare import prepare
+from tuneport.data.reading import columns_there
 from tuneport.errors import (
     BudgetError,
     DatasetError,
@@ -147,7 +148,8 @@ class Worker:
         for file, source in ((data.training, spec.dataset), (data.validation, spec.validation)):
             if file is None or source is None or file.path.is_file():
                 continue
-            again: DataFile = prepare(source, file.format, self.files)
+            columns = spec.columns if source == spec.dataset else columns_there(source, spec.columns)
+            again: DataFile = prepare(source, file.format, self.files, columns=columns)
             if again.sha256 != file.sha256:
                 rule = f"has changed since {row.id} was submitted, and the copy made then is gone"
                 raise DatasetError(DatasetProblem(str(source), None, "", rule, "submit it again"))

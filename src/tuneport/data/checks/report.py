@@ -22,10 +22,10 @@ from tuneport.data.checks.lookup import examples_at
 from tuneport.data.checks.task import TASKS
 from tuneport.data.containers.numbering import Numbering
 from tuneport.data.formats import load_format
-from tuneport.data.reading import Detection, detect
+from tuneport.data.reading import Detection, columns_there, detect
 from tuneport.data.tokenizer import Vocabulary
 from tuneport.data.tokens import TokenCounts
-from tuneport.errors import ConfigError, DatasetError
+from tuneport.errors import ConfigError
 from tuneport.types import Method
 
 OPENAI = Vocabulary()
@@ -152,13 +152,8 @@ def check(
 
 def _held_out(path: Path | str, columns: Mapping[str, str] | None, folder: Path) -> HeldOut:
     path = Path(path)
-    try:
-        name = detect(path, columns).format
-    except DatasetError:
-        if not columns:
-            raise
-        columns = None  # as `split` has written it, in the names of the format
-        name = detect(path).format
+    columns = columns_there(path, columns)
+    name = detect(path, columns).format
     folder.mkdir()
     found = gather(path, name, columns=columns, vocabulary=OPENAI, folder=folder, judged=False)
     found.schema.raise_if_any()
