@@ -85,8 +85,16 @@ class DatasetError(TuneportError):
             first.rule,
             first.fix,
         )
-        more = f" (and {self.count - 1} more: `tuneport check` lists them)" if self.count > 1 else ""
+        more = f" (and {self.count - 1:,} more: `tuneport check` lists them)" if self.count > 1 else ""
         super().__init__(f"{first}{more}")
+
+    def listed(self) -> DatasetError:
+        """The same error for whoever has listed all of `problems` but the first, and needs no pointer to the list."""
+        same = DatasetError(self.problems, count=self.count)
+        more, untold = self.count - 1, self.count - len(self.problems)
+        which = f", of which the first {more - untold:,} are listed above" if untold else " above"
+        same.args = (f"{self.problems[0]} (and {more:,} more{which})" if more else str(self.problems[0]),)
+        return same
 
     def as_dict(self) -> dict[str, object]:
         rows = [vars(problem) for problem in self.problems]

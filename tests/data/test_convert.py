@@ -44,7 +44,9 @@ def test_losses_stop_and_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConversionLossError) as caught:
         convert(source, "alpaca", tmp_path / "b.jsonl")
     assert caught.value.losses == [
-        ConversionLoss("messages[].weight", 7, (2, 3, 4, 5, 6), "there are no weights of messages")
+        ConversionLoss(
+            "messages[].weight", 7, (2, 3, 4, 5, 6), "there are no weights of messages", "lines 2, 3, 4, 5, 6"
+        )
     ]
     assert files(tmp_path) == ["a.jsonl"]
     report = convert(source, "alpaca", tmp_path / "b.jsonl", allow_loss=True)

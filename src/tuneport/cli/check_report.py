@@ -27,7 +27,7 @@ def print_report(report: CheckReport, console: Console | None = None) -> None:
     console = console or output.console()
     console.print(
         Text(
-            f"{report.rows:,} records, {report.format.format} ({report.format.confidence:.0%} sure), "
+            f"{output.records(report.rows)}, {report.format.format} ({report.format.confidence:.0%} sure), "
             f"{report.task}, {report.tokens.total:,} tokens"
         )
     )

@@ -10,9 +10,10 @@ import typer
 
 from tuneport.cli import output
 from tuneport.cli.mapping import Map, columns_of
+from tuneport.errors import DatasetError
 
-DATA = "A file (.jsonl, .json, .csv, .parquet; .gz, .zst), a folder or hf://owner/name."
-OUTPUT = "The file to write: .jsonl, .json, .csv (each also .gz, .zst) or .parquet."
+DATA = "A file (.jsonl, .json, .csv, .tsv, .parquet; .gz, .zst), a folder or hf://owner/name."
+OUTPUT = "The file to write: .jsonl, .json, .csv, .tsv (each also .gz, .zst) or .parquet."
 
 Format = Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")]
 Task = Annotated[
@@ -50,16 +51,23 @@ def check(
         from tuneport.data.writing import refuse_overwriting
 
         refuse_overwriting([html], [*Source(dataset).files, *([] if validation is None else Source(validation).files)])
-    report = run(
-        dataset,
-        model=model,
-        backend=backend,
-        format=format_,
-        validation=validation,
-        task=task,
-        context=context,
-        columns=columns_of(map_),
-    )
+    try:
+        report = run(
+            dataset,
+            model=model,
+            backend=backend,
+            format=format_,
+            validation=validation,
+            task=task,
+            context=context,
+            columns=columns_of(map_),
+        )
+    except DatasetError as error:
+        for problem in error.problems[1:]:
+            output.note(str(problem))
+        raise error.listed() from error
+    for note in report.notes:
+        output.note(f"note: {note}")
     if html is not None:
         from tuneport.data.checks.html import write_html
 
@@ -148,9 +156,11 @@ def clean(
     if output.as_json:
         output.document(made.as_dict())
         return
+    for note in made.notes:
+        output.note(f"note: {note}")
     for kind, count in made.why.items():
         output.note(f"{count:>8,}  {kind:<22} {KINDS.get(kind, '')}".rstrip())
-    print(f"{made.written:,} of {made.rows:,} records kept, {made.changed:,} of them changed: {made.output}")
+    print(f"{made.written:,} of {output.records(made.rows)} kept, {made.changed:,} of them changed: {made.output}")
     print(f"{made.removed:,} removed; what and why: {made.log}")
 
 
@@ -205,8 +215,8 @@ def split(
     if output.as_json:
         output.document(made.as_dict())
         return
-    print(f"{made.train_rows:,} records to train on: {made.train}")
-    print(f"{made.validation_rows:,} records held out: {made.validation}")
+    print(f"{output.records(made.train_rows)} to train on: {made.train}")
+    print(f"{output.records(made.validation_rows)} held out: {made.validation}")
 
 
 def convert(
@@ -229,4 +239,4 @@ def convert(
         output.note(f"lost: {loss}")
     for note in report.notes:
         output.note(f"note: {note}")
-    print(f"{report.rows:,} records from {report.source_format} to {report.target_format}: {out}")
+    print(f"{output.records(report.rows)} from {report.source_format} to {report.target_format}: {out}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -47,7 +47,7 @@ Reason = dict[str, Any]
 class CleanReport:
     """`removed` and `changed` count records; `why` counts them by reason, and a record may have several.
 
-    `redacted` counts values by recogniser.
+    `redacted` counts values by recogniser. `notes` say what was done unasked, and what was not done.
     """
 
     source: Path
@@ -59,10 +59,12 @@ class CleanReport:
     changed: int
     why: Mapping[str, int]
     redacted: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         paths = {"source": str(self.source), "output": str(self.output), "log": str(self.log)}
-        return {**vars(self), **paths, "why": dict(self.why), "redacted": dict(self.redacted)}
+        counts = {"why": dict(self.why), "redacted": dict(self.redacted)}
+        return {**vars(self), **paths, **counts, "notes": list(self.notes)}
 
 
 def clean(
@@ -141,7 +143,9 @@ def clean(
         publish(told, told_path, log)
         publish(kept, kept_path, output)
     removed = count - written
-    return CleanReport(path, output, log, count, written, removed, changed, dict(why.most_common()), dict(redacted))
+    notes = (*report.notes, *_not_removed(report, kinds, output))
+    reasons_found = dict(why.most_common())
+    return CleanReport(path, output, log, count, written, removed, changed, reasons_found, dict(redacted), notes)
 
 
 class _Choice:
@@ -199,6 +203,18 @@ class _Choice:
         if line in self._gone:
             line = self._stands_in.get(line, asking)
         return None if line == asking else line
+
+
+def _not_removed(report: CheckReport, kinds: set[str], output: Path) -> Iterator[str]:
+    """Of an inconsistency the check lists the first lines and counts the others (`checks.places.MAX_LINES`)."""
+    for kind, found in report.finding("consistency").details.items():
+        name = f"consistency.{kind}"
+        listed = len(report.flagged.get(name, ()))
+        if name in kinds and isinstance(found, int) and listed < found:
+            yield (
+                f"{name}: {listed:,} of {found:,} records were removed, as a check lists no more at once; "
+                f"clean {output} again for the others"
+            )
 
 
 def _one_line(raw: bytes) -> bytes:

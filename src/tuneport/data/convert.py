@@ -21,13 +21,15 @@ from tuneport.data.writing import aside, publish
 from tuneport.errors import ConfigError, ConversionLoss, ConversionLossError, DatasetError, DatasetProblem
 
 FIRST_LINES = 5
+COLUMNS_TOLD = 8
 
 
 @dataclass(frozen=True)
 class ConversionReport:
     """`rows` were read and `written` of them written; a record without any form in the target is left out, and a loss.
 
-    `notes` tell what reading did to the spelling of the source without changing what is trained on.
+    `notes` tell what reading did to the spelling of the source without changing what is trained on, and which columns
+    that no format knows travel along.
     """
 
     source: Path
@@ -107,7 +109,7 @@ def convert(
         conversion.rows,
         conversion.written,
         conversion.losses(),
-        (conversion.note,) if conversion.note else (),
+        conversion.notes(),
     )
 
 
@@ -120,6 +122,7 @@ class _Conversion:
         self.rows = self.written = 0
         self.note = ""
         self.mixed = False
+        self._beside: dict[str, None] = {}
 
     def run(self, sink: Sink) -> None:
         plain = PlainRows(self._known.NAME, self._target.NAME)
@@ -148,12 +151,24 @@ class _Conversion:
             row, lost = write_row(self._target, found.record)
             if lost:
                 self.tally.add(line, lost)
+            if found.record.metadata:
+                gone = {loss.field for loss in lost}
+                self._beside |= dict.fromkeys(name for name in found.record.metadata if name not in gone)
             if row is not None:
                 places.append(line)
                 written.append(row + b"\n")
         if not self.problems.count:
             sink.write(places, b"".join(written))
             self.written += len(places)
+
+    def notes(self) -> tuple[str, ...]:
+        notes = [*self._dataset.notes, *([self.note] if self.note else [])]
+        if self._beside:
+            names = list(self._beside)
+            more = f" and {len(names) - COLUMNS_TOLD} more" if len(names) > COLUMNS_TOLD else ""
+            what = "column that is" if len(names) == 1 else "columns that are"
+            notes.append(f"{what} no part of the format, taken along: {', '.join(names[:COLUMNS_TOLD])}{more}")
+        return tuple(notes)
 
     def losses(self) -> tuple[ConversionLoss, ...]:
         return self.tally.losses(self._dataset.numbering)

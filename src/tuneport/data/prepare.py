@@ -43,9 +43,9 @@ def prepare(
     digest = hashlib.sha256()
     left_out: dict[str, None] = {}
     size = written = 0
-    fix = "free some space, or set TUNEPORT_HOME to a folder that can be written, and try again"
-    make_folder(store, fix=fix)
-    with aside(store, fix=fix) as (file, temporary):
+    otherwise = "set TUNEPORT_HOME to a folder that can be written, and try again"
+    make_folder(store, otherwise=otherwise)
+    with aside(store, otherwise=otherwise) as (file, temporary):
         for found in scan_source(source, known):
             if not problems.accept(found.problems) or found.record is None:
                 continue

@@ -21,6 +21,7 @@ from tuneport.data.containers.numbering import Place
 from tuneport.data.containers.source import Source
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.contract import Format, InvalidRecord, Problem, decode_row
+from tuneport.data.nearest_format import nearest_format
 from tuneport.data.records import Record
 from tuneport.errors import DatasetError, DatasetProblem
 
@@ -150,7 +151,7 @@ def detect(path: Path | str, columns: Columns | None = None) -> Detection:
     scores = {name: [load_format(name).likeness(row) for _, row in sample] for name in FORMATS}
     known_rows = [i for i in range(len(sample)) if any(found[i][0] > 0 for found in scores.values())]
     if not known_rows:
-        raise DatasetError(_unknown(source, *sample[0]))
+        raise _unknown(source, sample)
     fitting = [name for name in FORMATS if all(scores[name][i][0] > 0 for i in known_rows)]
     if not fitting:
         raise_mixed(path, ProblemTally(), columns)
@@ -258,10 +259,20 @@ def _other_format(raw: bytes, known: Format) -> str:
     return name if known.likeness(row)[0] == 0 and score >= _SURE else ""
 
 
-def _unknown(source: Source, line: int, row: dict[str, Any]) -> DatasetProblem:
+def _unknown(source: Source, sample: list[tuple[int, dict[str, Any]]]) -> DatasetError:
+    """No record of the sample fits a format. Where the first has one's keys, it is the values that are wrong."""
+    line, row = sample[0]
+    meant = nearest_format(row)
+    problems = ProblemTally()
+    if meant is not None:
+        known = load_format(meant)
+        for number, each in sample:
+            problems.accept(read_row(known, number, msgspec.json.encode(each), source.locate).problems)
+    if problems.count:
+        return DatasetError(problems.problems, count=problems.count)
     keys = ", ".join(list(row)[:8]) or "none"
     rule = f"no known format has such a record (its keys: {keys})"
     mapping = "map its columns (`tuneport convert --map instruction=COLUMN`)"
     fix = f"use one of {', '.join(FORMATS)}, name it if it is one of them, or {mapping}"
     file, number, unit = source.locate(line)
-    return DatasetProblem(str(file), number, "", rule, fix, unit)
+    return DatasetError(DatasetProblem(str(file), number, "", rule, fix, unit))

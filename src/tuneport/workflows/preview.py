@@ -27,12 +27,17 @@ from tuneport.workflows.target import find_target
 RENDERED_RECORDS = 2_000
 """So many are rendered for a local model's totals: a second or two, and enough for a share of trained tokens."""
 
+NO_CHARACTER = "\ufffd"
+"""What bytes that are no whole character are decoded to."""
+MOST_TOKENS_OF_A_CHARACTER = 4  # UTF-8 has no more bytes
+
 Kind = Literal["context", "trained", "chosen", "rejected"]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Neighbouring tokens of one kind; only `context` is not in the loss. `pieces` are the tokens one by one."""
+    """Neighbouring tokens of one kind; only `context` is not in the loss. `pieces` are the tokens one by one; where
+    several make up a character, the last has it and the others are empty."""
 
     kind: Kind
     text: str
@@ -164,14 +169,21 @@ def preview(
         "losses": losses.losses(source.numbering),
         "left_out": tuple(left_out),
     }
+    read = list(source.notes)
     if vocabulary.folder is not None:
-        return _rendered(training_renderer(vocabulary.folder, max_length), target, kept, shown, common)
+        renderer = training_renderer(vocabulary.folder, max_length)
+        return _rendered(renderer, target, kept, shown, common, read)
     offered = where.manifest.offered(where.model)
-    return _uploaded(counter, shown, common, own_vocabulary=offered is not None and offered.encoding is not None)
+    return _uploaded(counter, shown, common, read, own_vocabulary=offered is not None and offered.encoding is not None)
 
 
 def _rendered(
-    renderer: Renderer, target: Format, kept: list[_Converted], shown: list[_Converted], common: dict[str, Any]
+    renderer: Renderer,
+    target: Format,
+    kept: list[_Converted],
+    shown: list[_Converted],
+    common: dict[str, Any],
+    notes: list[str],
 ) -> Preview:
     # Read back from the prepared line, as the trainer reads it.
     records = [(each.line, target.read(each.row)) for each in kept if each.row is not None]
@@ -189,7 +201,7 @@ def _rendered(
         low=tokens,
         high=tokens,
         trained_tokens=sum(_tokens(each)[1] for each in rendered.values()),
-        notes=tuple(renderer.notes),
+        notes=(*notes, *renderer.notes),
     )
 
 
@@ -225,9 +237,24 @@ def _decoded(tokenizer: Any, groups: list[tuple[Any, list[int]]]) -> Iterator[Se
     for kind, ids in groups:
         so_far = so_far + ids
         text = _decode(tokenizer, so_far)
-        pieces = [_decode(tokenizer, [token]) for token in ids]
-        yield Segment(kind, text[len(before) :], ids, pieces)
+        yield Segment(kind, text[len(before) :], ids, _pieces(tokenizer, ids))
         before = text
+
+
+def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:
+    """The text of each token. Of a character that several make up together, the last has it and the others nothing."""
+    pieces: list[str] = []
+    waiting: list[int] = []
+    for token in ids:
+        waiting.append(token)
+        text = _decode(tokenizer, waiting)
+        if not text.endswith(NO_CHARACTER):
+            pieces += [""] * (len(waiting) - 1) + [text]
+            waiting = []
+        elif len(waiting) == MOST_TOKENS_OF_A_CHARACTER:
+            pieces += [_decode(tokenizer, [each]) for each in waiting]
+            waiting = []
+    return pieces + [_decode(tokenizer, [each]) for each in waiting]
 
 
 def _decode(tokenizer: Any, ids: list[int]) -> str:
@@ -243,11 +270,11 @@ def _tokens(rendered: Rendered | RenderedPreference) -> tuple[int, int]:
 
 
 def _uploaded(
-    counter: TokenCounter, shown: list[_Converted], common: dict[str, Any], *, own_vocabulary: bool
+    counter: TokenCounter, shown: list[_Converted], common: dict[str, Any], notes: list[str], *, own_vocabulary: bool
 ) -> Preview:
     counts = counter.counts()
     low, high = counts.low, counts.high
-    notes = [f"estimated: {counts.reason}"] if counts.approximate else []
+    notes = [*notes, *([f"estimated: {counts.reason}"] if counts.approximate else [])]
     if not own_vocabulary:
         low, high = round(low * OTHER_VOCABULARY[0]), round(high * OTHER_VOCABULARY[1])
         notes.append(f"estimated: tokens are counted with {counts.encoding}, not with the model's own vocabulary")

@@ -45,6 +45,7 @@ class Gathered:
     checks: dict[str, Check] = field(default_factory=row_checks)
     columns: Columns = field(default_factory=lambda: Columns(Path(), ()))
     numbering: Numbering = field(default_factory=lambda: Numbering(Path(), []))
+    notes: list[str] = field(default_factory=list)
 
     @property
     def templated(self) -> bool:
@@ -125,7 +126,7 @@ def gather(
         found.diversity.merge(diversity)
         for name, state in checks.items():
             found.checks[name].merge(state)
-    found.numbering = source.numbering
+    found.numbering, found.notes = source.numbering, source.notes
     found.schema.locate(source.locate)
     if found.mixed:
         found.schema.put_first(changes(path, columns).problems, source.numbering.number)

@@ -21,6 +21,7 @@ from tuneport.data.checks.lengths import Lengths
 from tuneport.data.checks.lookup import examples_at
 from tuneport.data.checks.task import TASKS
 from tuneport.data.containers.numbering import Numbering
+from tuneport.data.containers.source import held_out_beside
 from tuneport.data.formats import load_format
 from tuneport.data.reading import Detection, columns_there, detect
 from tuneport.data.tokenizer import Vocabulary
@@ -37,7 +38,8 @@ class CheckReport:
 
     `flagged` has the lines of all records that a check points at, by check and kind ("duplicates.exact"), in order;
     `beside`, of duplicates and contradictions, the earlier line that each of them is like. `numbering` says in which
-    file a line is, and where lines are records.
+    file a line is, and where lines are records. `notes` say what was done unasked: which column was left out as it
+    holds nothing, and which split of the folder was taken as the hold-out.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class CheckReport:
     flagged: Mapping[str, Sequence[int]]
     beside: Mapping[str, Sequence[int]]
     numbering: Numbering
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -64,6 +67,7 @@ class CheckReport:
         return {
             "path": str(self.path),
             "format": self.format.as_dict(),
+            "notes": list(self.notes),
             "rows": self.rows,
             "method": self.method.value,
             "task": self.task,
@@ -87,10 +91,11 @@ def check(
 ) -> CheckReport:
     """Judge a dataset. Bad records are a finding; the other checks look at the good ones.
 
-    `validation` is the held-out file, `task` one of `TASKS` where it is not to be guessed, `vocabulary` what tokens are
-    counted with and how many an example may have, `columns` other names of columns (`--map`). What is remembered of
-    each row (0.4 kB) lies in a temporary folder meanwhile, where it is much. DatasetError only for a file that cannot
-    be read at all or whose format is unknown, StorageError where that folder is full.
+    `validation` is the held-out file; without one, what the folder holds out whose split `path` is. `task` is one of
+    `TASKS` where it is not to be guessed, `vocabulary` what tokens are counted with and how many an example may have,
+    `columns` other names of columns (`--map`). What is remembered of each row (0.4 kB) lies in a temporary folder
+    meanwhile, where it is much. DatasetError only for a file that cannot be read at all or whose format is unknown,
+    StorageError where that folder is full.
     """
     path = Path(path)
     if task is not None and task not in TASKS:
@@ -100,6 +105,10 @@ def check(
     else:
         found_format = Detection(load_format(format).NAME, 1.0, "as given")
     name = found_format.format
+    own: tuple[str, ...] = ()
+    if validation is None and (beside_it := held_out_beside(path)) is not None:
+        validation = beside_it
+        own = (f"held out is {beside_it}, which the folder has; --validation names another",)
     with tempfile.TemporaryDirectory(prefix="tuneport-check-") as temporary:
         folder = Path(temporary) / "training"
         folder.mkdir()
@@ -147,6 +156,7 @@ def check(
         flagged={f"{name}.{kind}": list(each) for name, kinds in lines.items() for kind, each in kinds.items()},
         beside=beside,
         numbering=found.numbering,
+        notes=(*found.notes, *own),
     )
 
 

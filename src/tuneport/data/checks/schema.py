@@ -61,7 +61,8 @@ class Schema:
 
     def finding(self, format: str, rows: int) -> Finding:
         if not self.hits:
-            return Finding("schema", Verdict.PASS, f"all {rows:,} records are of the format {format}")
+            all_of = f"all {rows:,} records are" if rows != 1 else "the one record is"
+            return Finding("schema", Verdict.PASS, f"{all_of} of the format {format}")
         count = self.hits.count()
         message = f"{records(count)} not of the format {format}"
         if self.count > count:

@@ -14,7 +14,7 @@ from tuneport.data.containers.arrow import arrow_rows
 from tuneport.data.containers.bad_row import whole
 from tuneport.data.containers.columns import Columns
 from tuneport.data.containers.csv_table import csv_rows
-from tuneport.data.containers.folder import container_suffix, data_files
+from tuneport.data.containers.folder import container_suffix, data_files, split_name, splits_of
 from tuneport.data.containers.hub import download, hub_name
 from tuneport.data.containers.json_text import Batch, Row, batched, is_array, json_batches, json_rows
 from tuneport.data.containers.numbering import LINE, RECORD, Numbering, Place
@@ -40,6 +40,8 @@ class Source:
         self._columns = Columns(columns)
         self.files = self._find()
         self.numbering = self._unread()
+        self.notes: list[str] = []
+        """What reading has left out that holds nothing."""
 
     @property
     def missing(self) -> list[str]:
@@ -52,6 +54,7 @@ class Source:
         self._columns = Columns(self._mapping)
         self.numbering = numbering = self._unread()
         numbering.starts.clear()
+        self.notes.clear()
         before = 0
         for file in self.files:
             numbering.starts.append(before)
@@ -112,7 +115,7 @@ class Source:
         with opened(file) as unpacked:
             if suffix in (".csv", ".tsv"):
                 self.numbering.units.append(LINE)
-                yield from csv_rows(file, unpacked, self._columns)
+                yield from csv_rows(file, unpacked, self._columns, self.notes)
                 return
             rows = json_rows(file, unpacked, self._is_array(file, unpacked))
             if self._columns:
@@ -123,26 +126,41 @@ class Source:
                 yield from rows
 
     def _find(self) -> list[Path]:
-        path, split = self.path, None
-        name = hub_name(path)
-        if name is not None:
-            name, _, named = name.partition("#")
-            return data_files(download(name), named or None)
+        path = self.path
         try:
-            if "#" in path.name and not path.exists():
-                stem, _, split = path.name.rpartition("#")
-                if path.with_name(stem or ".").is_dir():
-                    path = path.with_name(stem) if stem else path.parent
-                else:
-                    split = None
-            if path.is_dir():
-                return data_files(path, split)
+            folder, split = _folder_and_split(path)
+            if folder is not None:
+                return data_files(folder, split)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise whole(path, f"cannot be read: {reason}", "check the path and its permissions") from error
         if container_suffix(path) in _FOREIGN and path.is_file():
             raise whole(path, f"{path.suffix} files are not read", "convert it to .jsonl, one JSON object a line")
         return [path]
+
+
+def _folder_and_split(path: Path) -> tuple[Path | None, str | None]:
+    """The folder that a dataset is, fetched if it is the hub's, and the split that is named; no folder for a file."""
+    name = hub_name(path)
+    if name is not None:
+        name, _, named = name.partition("#")
+        return download(name), named or None
+    if "#" in path.name and not path.exists():
+        stem, _, named = path.name.rpartition("#")
+        folder = path.with_name(stem) if stem else path.parent
+        if folder.is_dir():
+            return folder, named
+    return (path, None) if path.is_dir() else (None, None)
+
+
+def held_out_beside(path: Path) -> Path | None:
+    """The split that a folder holds out, for its split `train`; None where there is none."""
+    folder, split = _folder_and_split(path)
+    if folder is None or split is None or split_name(split) != "train":
+        return None
+    splits = splits_of(folder)
+    name = next((name for name in ("validation", "test") if name in splits), None)
+    return None if name is None else path.with_name(f"{path.name.rpartition('#')[0]}#{name}")
 
 
 def _empty(file: Path) -> DatasetError:

@@ -60,10 +60,12 @@ class _Waiting:
 
 
 class CsvSink(_Waiting):
+    delimiter = ","
+
     def end(self) -> _Losses:
         losses: _Losses = []
         text = io.TextIOWrapper(self.file, "utf-8", newline="", write_through=True)
-        table = csv.writer(text)
+        table = csv.writer(text, delimiter=self.delimiter)
         table.writerow(self.columns)
         for number, row in self.rows():
             cells = [cell_of(row.get(name)) for name in self.columns]
@@ -74,6 +76,10 @@ class CsvSink(_Waiting):
                 losses.append((number, lost))
         text.detach()
         return losses
+
+
+class TsvSink(CsvSink):
+    delimiter = "\t"
 
 
 class ParquetSink(_Waiting):
