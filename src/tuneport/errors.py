@@ -121,7 +121,7 @@ class ConversionLoss:
         )
         if self.count <= len(self.lines):
             return one_line(f"{self.field}: {self.reason} ({places})")
-        return one_line(f"{self.field}: {self.reason} ({self.count:,} records, first {places})")
+        return one_line(f"{self.field}: {self.reason} ({self.count:,} records; first: {places})")
 
 
 class ConversionLossError(TuneportError):

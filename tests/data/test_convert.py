@@ -83,7 +83,7 @@ def test_outputs_that_are_refused(tmp_path: Path) -> None:
     for output in (source, link, hard, tmp_path / "." / "a.jsonl"):
         with pytest.raises(ConfigError, match="is the input; name another"):
             convert(source, "alpaca", output)
-    with pytest.raises(ConfigError, match="must end in .jsonl, .json or .csv, each also packed"):
+    with pytest.raises(ConfigError, match="must end in .jsonl, .ndjson, .json, .csv or .tsv, each also packed"):
         convert(source, "alpaca", tmp_path / "b.xlsx")
     with pytest.raises(ConfigError, match="the format 'alpacca' is not known; known formats: openai"):
         convert(source, "alpacca", tmp_path / "b.jsonl")

@@ -54,7 +54,7 @@ def _said(report: CheckReport, finding: Finding, room: int, console: Console) ->
             shown = f"{text} ({times} times)" if times > 1 else text
             yield from _wrapped(shown, "dim", room, console, most=EVIDENCE_LINES)
         if len(places) > EVIDENCE_SHOWN:
-            more = f"and {len(places) - EVIDENCE_SHOWN} more; --json lists every line"
+            more = f"and {max(len(places), finding.count) - EVIDENCE_SHOWN:,} more; --json lists every line"
             yield from _wrapped(more, "dim", room, console)
         if finding.fix:
             yield from _wrapped(f"→ {finding.fix}", "", room, console)

@@ -21,7 +21,7 @@ from tuneport.data.containers.numbering import Place
 from tuneport.data.containers.source import Source
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.contract import Format, InvalidRecord, Problem, decode_row
-from tuneport.data.nearest_format import nearest_format
+from tuneport.data.nearest_format import nearest_format, unknown_record
 from tuneport.data.records import Record
 from tuneport.errors import DatasetError, DatasetProblem
 
@@ -137,7 +137,12 @@ def detect(path: Path | str, columns: Columns | None = None) -> Detection:
     sample: list[tuple[int, dict[str, Any]]] = []
     broken = ProblemTally()
     rows = source.rows()
+    spread: DatasetError | None = None
     for line, raw in islice(rows, SAMPLE_ROWS):
+        if not sample and not broken.count and raw[:1] == b"{" and raw[-1:] in b"{[,:" and raw[-2:] != b"},":
+            rule = "a record begins here and goes on over the next lines"
+            fix = "write each record on one line (`jq -c .` does), or all of them as a list: [..., ...]"
+            spread = DatasetError(_located([Problem("", rule, fix)], line, source.locate))
         try:
             sample.append((line, decode_row(raw)))
         except InvalidRecord as error:
@@ -147,6 +152,8 @@ def detect(path: Path | str, columns: Columns | None = None) -> Detection:
     while source.missing:  # at their end, the rows say so themselves
         next(rows)
     if not sample:
+        if spread is not None and broken.count > 1:
+            raise spread
         broken.end()
     scores = {name: [load_format(name).likeness(row) for _, row in sample] for name in FORMATS}
     known_rows = [i for i in range(len(sample)) if any(found[i][0] > 0 for found in scores.values())]
@@ -270,9 +277,5 @@ def _unknown(source: Source, sample: list[tuple[int, dict[str, Any]]]) -> Datase
             problems.accept(read_row(known, number, msgspec.json.encode(each), source.locate).problems)
     if problems.count:
         return DatasetError(problems.problems, count=problems.count)
-    keys = ", ".join(list(row)[:8]) or "none"
-    rule = f"no known format has such a record (its keys: {keys})"
-    mapping = "map its columns (`tuneport convert --map instruction=COLUMN`)"
-    fix = f"use one of {', '.join(FORMATS)}, name it if it is one of them, or {mapping}"
     file, number, unit = source.locate(line)
-    return DatasetError(DatasetProblem(str(file), number, "", rule, fix, unit))
+    return DatasetError(DatasetProblem(str(file), number, "", *unknown_record(row, file, len(sample)), unit))

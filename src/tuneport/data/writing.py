@@ -14,7 +14,7 @@ from tuneport.errors import ConfigError, StorageError
 
 ELSEWHERE = "name another output"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
 
 
 @contextmanager
