@@ -68,10 +68,9 @@ def csv_rows(path: Path, file: BufferedReader, columns: Columns, notes: list[str
         yield line, row
 
 
-def _row(header: list[str], cells: list[str]) -> bytes:
-    if len(cells) != len(header):
-        words = "cell" if len(cells) == 1 else "cells"
-        return BadRow(f"has {len(cells)} {words}, the header {len(header)}", "quote cells that hold the separator")
+def _row(header: list[str], cells: list[str] | BadRow) -> bytes:
+    if isinstance(cells, BadRow):
+        return cells
     row: dict[str, Any] = {}
     try:
         for name, cell in zip(header, cells, strict=True):
@@ -88,9 +87,15 @@ def _separator(header: str) -> str:
     return max(_SEPARATORS, key=lambda mark: counts[mark])
 
 
-def _named(path: Path, header: list[str], unnamed: list[int], cells: list[str], line: int) -> list[str]:
-    """The cells without those of columns that have no name; a row of another width as it is."""
-    if not unnamed or len(cells) != len(header) + len(unnamed):
+def _named(path: Path, header: list[str], unnamed: list[int], cells: list[str], line: int) -> list[str] | BadRow:
+    """The cells without those of columns that have no name. DatasetError where one of these holds something."""
+    width = len(header) + len(unnamed)
+    if len(cells) != width:
+        if unnamed and len(cells) == len(header) == unnamed[0]:
+            return cells  # what has no name comes last, and is not there either
+        words = "cell" if len(cells) == 1 else "cells"
+        return BadRow(f"has {len(cells)} {words}, the header {width}", "quote cells that hold the separator")
+    if not unnamed:
         return cells
     for index in unnamed:
         if cells[index].strip():
