@@ -163,6 +163,23 @@ def test_what_would_stop_the_training_stops_the_preview(tiny: Path, tmp_path: Pa
         preview(write(tmp_path / "good.jsonl", [chat("Hi", "Hello")]), model="no-such-model")
 
 
+def test_tokens_of_one_character_stand_together(tiny: Path, tmp_path: Path) -> None:
+    data = write(tmp_path / "train.jsonl", [chat("One?", "Zwei – 🙂 \ufffd!")])
+    made = preview(data, model=str(tiny), backend="local")
+    segment = made.rows[0].segments[1]
+    assert "".join(segment.pieces) == segment.text and len(segment.pieces) == len(segment.ids)
+    shown = printed(made, tokens=True)
+    assert "'🙂'" in shown and shown.count("\ufffd") == 1
+
+
+def test_columns_are_mapped_and_records_of_arrays_are_called_so(tiny: Path, tmp_path: Path) -> None:
+    data = tmp_path / "faq.json"
+    data.write_text(json.dumps([{"question": "a", "answer": "b" * 500}, {"question": "c", "answer": "d"}]))
+    made = preview(data, model=str(tiny), backend="local", columns={"prompt": "question", "completion": "answer"})
+    assert [row.at for row in made.rows] == ["record 1", "record 2"] and "record 2, " in printed(made)
+    assert "record 1 by" in made.notes[-1]
+
+
 def test_the_document(tiny: Path, tmp_path: Path) -> None:
     made = preview(write(tmp_path / "train.jsonl", [chat("Hi", "Hello")]), model=str(tiny), backend="local")
     document: dict[str, Any] = json.loads(json.dumps(made.as_dict()))

@@ -6,7 +6,7 @@ assistant writes: the text of its turns with the end-of-turn token, not the temp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -64,14 +64,16 @@ class Renderer:
 
     A record of more than `max_length` tokens is cut at the end, as OpenAI does; one that has nothing to train on
     within that limit is an error. `notes` tells which were cut, and what had to be written in another way than the
-    record has it; `file` is set to what the notes are to call the file that is rendered, where there are several.
+    record has it; `file` is what they call the file that is rendered, where there are several, and `words` how they say
+    where a record is.
     """
 
     def __init__(self, tokenizer: Any, *, max_length: int | None = None) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.file = ""
-        self._cuts: dict[str, list[tuple[int | None, int]]] = {}
+        self.words: Callable[[Sequence[int]], str] = lambda lines: f"line {lines[0]}"
+        self._cuts: dict[str, list[tuple[int, int]]] = {}
 
     @cached_property
     def template(self) -> ChatTemplate:
@@ -81,7 +83,7 @@ class Renderer:
     def notes(self) -> list[str]:
         notes = list(self.template.notes) if "template" in self.__dict__ else []
         for file, cuts in self._cuts.items():
-            first = ", ".join(f"line {line} by {tokens:,}" for line, tokens in cuts[:LINES_IN_NOTE])
+            first = ", ".join(f"{self.words([line])} by {tokens:,}" for line, tokens in cuts[:LINES_IN_NOTE])
             more = ", ..." if len(cuts) > LINES_IN_NOTE else ""
             many = f"record{'s' if len(cuts) != 1 else ''}{f' of {file}' if file else ''}"
             limit = f"the limit of {self.max_length:,} tokens and cut at the end"
@@ -141,7 +143,7 @@ class Renderer:
                 where = f"{path}:{line}: " if line is not None else ""
                 raise UnsupportedError(f"{where}{error}") from error
             else:
-                if row.cut:
+                if row.cut and line is not None:
                     self._cuts.setdefault(self.file, []).append((line, row.cut))
                 yield row
         if problems:

@@ -157,7 +157,9 @@ def preview(
             kept.append(converted)
         complete = complete and (counted or wanted)
     if not shown:
-        raise ConfigError(f"{path} has no record on line {line} or after it; name an earlier line")
+        raise ConfigError(
+            f"{path} has no record {line or 1}, counted by lines or records, or after it; name an earlier one"
+        )
     common: dict[str, Any] = {
         "dataset": path,
         "backend": where.manifest.name,
@@ -172,6 +174,7 @@ def preview(
     read = list(source.notes)
     if vocabulary.folder is not None:
         renderer = training_renderer(vocabulary.folder, max_length)
+        renderer.words = source.numbering.words
         return _rendered(renderer, target, kept, shown, common, read)
     offered = where.manifest.offered(where.model)
     return _uploaded(counter, shown, common, read, own_vocabulary=offered is not None and offered.encoding is not None)
