@@ -157,9 +157,8 @@ def preview(
             kept.append(converted)
         complete = complete and (counted or wanted)
     if not shown:
-        raise ConfigError(
-            f"{path} has no record {line or 1}, counted by lines or records, or after it; name an earlier one"
-        )
+        at = source.numbering.words([line or 1])
+        raise ConfigError(f"{path} has nothing at {at} or after it; name an earlier line")
     common: dict[str, Any] = {
         "dataset": path,
         "backend": where.manifest.name,
