@@ -164,6 +164,7 @@ class TuneSpec(Model):
     model: str
     dataset: Path
     validation: Path | None = None
+    columns: dict[str, str] = Field(default_factory=dict, description="the format's names for columns of the dataset")
     method: Method = Method.SFT
     adapter: Adapter | Auto = "auto"
     hyperparameters: Hyperparameters = Hyperparameters()

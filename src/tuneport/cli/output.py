@@ -142,3 +142,7 @@ def ago(moment: datetime) -> str:
 
 def number(value: float | int | None) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def records(count: int) -> str:
+    return f"{count:,} record{'s' if count != 1 else ''}"

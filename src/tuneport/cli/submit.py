@@ -10,6 +10,7 @@ import typer
 
 from tuneport.cli import output
 from tuneport.cli.following import finish, follow
+from tuneport.cli.mapping import Map, columns_of
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,8 +28,9 @@ def submit(
     model: Annotated[str, typer.Option("--model", "-m", help="An alias, a weights name or a provider's model id.")],
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Default: TUNEPORT_BACKEND, ...")] = None,
     validation: Annotated[Path | None, typer.Option(help="A validation file.")] = None,
-    method: Annotated[str | None, typer.Option(help="sft or dpo. Default: what the data is made for.")] = None,
-    adapter: Annotated[str, typer.Option(help="auto, lora, qlora or full.")] = "auto",
+    map_: Map = None,
+    method: Annotated[str | None, typer.Option(help="sft, dpo, kto or reward. Default: as the data is.")] = None,
+    adapter: Annotated[str, typer.Option(help="auto, lora, qlora, full, prefix or prompt.")] = "auto",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter, e.g. epochs=3.")
     ] = None,
@@ -54,11 +56,13 @@ def submit(
     from tuneport.jobs.service import Workspace
     from tuneport.types import Hyperparameters, TuneSpec, validated
 
+    columns = columns_of(map_)
     values: dict[str, Any] = {
         "model": model,
         "dataset": dataset,
         "validation": validation,
-        "method": method or method_of(dataset),
+        "columns": columns,
+        "method": method or method_of(dataset, columns=columns),
         "adapter": adapter,
         "hyperparameters": validated(Hyperparameters, _pairs(set_, "--set")),
         "suffix": suffix,

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tuneport.data.containers.source import Source
 from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
-from tuneport.data.reading import ProblemTally, read_records, scan
+from tuneport.data.reading import ProblemTally, detect, read_records, scan_source
 from tuneport.data.records import Chat, Labelled, Message, Preference, Record
 from tuneport.data.tokens import TokenCounter
 from tuneport.data.writing import aside, make_folder, publish
@@ -22,11 +23,13 @@ def prepare(
     store: Path,
     *,
     source_format: str | None = None,
+    columns: Mapping[str, str] | None = None,
     allow_loss: bool = False,
     encoding: str = "o200k_base",
 ) -> DataFile:
     """Write `path` in the format `target` as `store/<sha256>.jsonl`, whole or not at all, and describe that file.
 
+    `columns` maps the names that the source's format expects to those in the source (`--map`).
     The same dataset gives the same file however often it is prepared. Only what is trained on is written: columns
     and message keys that no format knows stay behind, named in `left_out`. Raises DatasetError with all that is wrong
     with the dataset, ConversionLossError where training would miss something, unless that is allowed, and StorageError
@@ -34,14 +37,16 @@ def prepare(
     """
     path, store = Path(path), Path(store)
     format = load_format(target)
+    known = load_format(source_format or detect(path, columns).format)
+    source = Source(path, columns)
     losses, problems, counter = LossTally(), ProblemTally(), TokenCounter(encoding)
     digest = hashlib.sha256()
     left_out: dict[str, None] = {}
     size = written = 0
-    fix = "free some space, or set TUNEPORT_HOME to a folder that can be written, and try again"
-    make_folder(store, fix=fix)
-    with aside(store, fix=fix) as (file, temporary):
-        for found in scan(path, source_format):
+    otherwise = "set TUNEPORT_HOME to a folder that can be written, and try again"
+    make_folder(store, otherwise=otherwise)
+    with aside(store, otherwise=otherwise) as (file, temporary):
+        for found in scan_source(source, known):
             if not problems.accept(found.problems) or found.record is None:
                 continue
             left_out |= dict.fromkeys(strip(found.record))
@@ -56,10 +61,11 @@ def prepare(
             digest.update(line)
             size, written = size + len(line), written + 1
         problems.end()
-        if losses.losses() and not allow_loss:
-            raise ConversionLossError(target, losses.losses())
+        lost_all = losses.losses(source.numbering)
+        if lost_all and not allow_loss:
+            raise ConversionLossError(target, lost_all)
         if not written:
-            rule = f"no record can be written as {target}: {losses.losses()[0].reason}"
+            rule = f"no record can be written as {target}: {lost_all[0].reason}"
             raise DatasetError(DatasetProblem(str(path), None, "", rule, "choose another method or dataset"))
         final = store / f"{digest.hexdigest()}.jsonl"
         if not final.exists():

@@ -6,7 +6,7 @@ assistant writes: the text of its turns with the end-of-turn token, not the temp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -75,13 +75,16 @@ class Renderer:
 
     A record of more than `max_length` tokens is cut at the end, as OpenAI does; one that has nothing to train on
     within that limit is an error. `notes` tells which were cut, and what had to be written in another way than the
-    record has it.
+    record has it; `file` is what they call the file that is rendered, where there are several, and `words` how they say
+    where a record is.
     """
 
     def __init__(self, tokenizer: Any, *, max_length: int | None = None) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self._cuts: list[tuple[int | None, int]] = []
+        self.file = ""
+        self.words: Callable[[Sequence[int]], str] = lambda lines: f"line {lines[0]}"
+        self._cuts: dict[str, list[tuple[int, int]]] = {}
 
     @cached_property
     def template(self) -> ChatTemplate:
@@ -90,12 +93,12 @@ class Renderer:
     @property
     def notes(self) -> list[str]:
         notes = list(self.template.notes) if "template" in self.__dict__ else []
-        if self._cuts:
-            first = ", ".join(f"line {line} by {tokens:,}" for line, tokens in self._cuts[:LINES_IN_NOTE])
-            more = ", ..." if len(self._cuts) > LINES_IN_NOTE else ""
-            many = "record is" if len(self._cuts) == 1 else "records are"
+        for file, cuts in self._cuts.items():
+            first = ", ".join(f"{self.words([line])} by {tokens:,}" for line, tokens in cuts[:LINES_IN_NOTE])
+            more = ", ..." if len(cuts) > LINES_IN_NOTE else ""
+            many = f"record{'s' if len(cuts) != 1 else ''}{f' of {file}' if file else ''}"
             limit = f"the limit of {self.max_length:,} tokens and cut at the end"
-            notes.append(f"{len(self._cuts):,} {many} over {limit}: {first}{more}")
+            notes.append(f"{len(cuts):,} {many} {'are' if len(cuts) != 1 else 'is'} over {limit}: {first}{more}")
         return notes
 
     def render(self, record: Record, *, path: str = "", line: int | None = None) -> Rendered:
@@ -165,8 +168,8 @@ class Renderer:
                 where = f"{path}:{line}: " if line is not None else ""
                 raise UnsupportedError(f"{where}{error}") from error
             else:
-                if row.cut:
-                    self._cuts.append((line, row.cut))
+                if row.cut and line is not None:
+                    self._cuts.setdefault(self.file, []).append((line, row.cut))
                 yield row
         if problems:
             raise DatasetError(problems, count=count)

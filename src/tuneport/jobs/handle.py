@@ -137,6 +137,7 @@ def submit(
     model: str,
     backend: str | None = None,
     validation: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     method: str | None = None,
     adapter: str = "auto",
     hyperparameters: Mapping[str, Any] | None = None,
@@ -155,6 +156,7 @@ def submit(
     says for what): `job.wait()` then waits for its place, too.
 
     `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked. `method` None: what the data is made for.
+    `columns` maps the names that a format expects to those in the files (`--map`).
     Raises DatasetError, ModelNotOfferedError, BudgetError, UnsupportedError or ConfigError before anything is sent,
     and JobFailedError where the backend refused the job. Should the backend be out of reach, ProviderError; the job's
     row stays, and `tuneport.job(ID).wait()` goes on with it.
@@ -165,7 +167,8 @@ def submit(
             "model": model,
             "dataset": dataset,
             "validation": validation,
-            "method": method or method_of(Path(dataset)),
+            "columns": dict(columns or {}),
+            "method": method or method_of(Path(dataset), columns=columns),
             "adapter": adapter,
             "hyperparameters": validated(Hyperparameters, hyperparameters or {}),
             "suffix": suffix,

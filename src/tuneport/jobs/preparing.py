@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tuneport.data.prepare import prepare
+from tuneport.data.reading import columns_there
 from tuneport.errors import BudgetError, DatasetError, DatasetProblem
 from tuneport.jobs.tables import JobRow
 from tuneport.types import DataFile, PreparedData, Quote
@@ -16,7 +17,8 @@ def as_submitted(row: JobRow, files: Path) -> PreparedData:
     for file, source in ((data.training, spec.dataset), (data.validation, spec.validation)):
         if file is None or source is None or file.path.is_file():
             continue
-        again: DataFile = prepare(source, file.format, files)
+        columns = spec.columns if source == spec.dataset else columns_there(source, spec.columns)
+        again: DataFile = prepare(source, file.format, files, columns=columns)
         if again.sha256 != file.sha256:
             rule = f"has changed since {row.id} was submitted, and the copy made then is gone"
             raise DatasetError(DatasetProblem(str(source), None, "", rule, "submit it again"))

@@ -13,7 +13,7 @@ from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.containers.hub import hub_name
 from tuneport.data.prepare import file_format, prepare
-from tuneport.data.reading import detect
+from tuneport.data.reading import columns_there, detect
 from tuneport.errors import ConfigError, ProviderError, RejectedError, TuneportError, UnsupportedError
 from tuneport.jobs.alternatives import alternatives
 from tuneport.jobs.consent import refuse_personal_data
@@ -135,10 +135,14 @@ class Workspace:
         )
 
     def _prepared(self, spec: TuneSpec, manifest: Manifest) -> PreparedData:
-        source = detect(spec.dataset).format
+        source = detect(spec.dataset, spec.columns).format
         target = file_format(spec.method, source, manifest.data_format, manifest.also_takes)
-        validation = None if spec.validation is None else prepare(spec.validation, target, self.worker.files)
-        return PreparedData(training=prepare(spec.dataset, target, self.worker.files), validation=validation)
+        training = prepare(spec.dataset, target, self.worker.files, columns=spec.columns)
+        if spec.validation is None:
+            return PreparedData(training=training)
+        columns = columns_there(spec.validation, spec.columns)
+        held_out = prepare(spec.validation, target, self.worker.files, columns=columns)
+        return PreparedData(training=training, validation=held_out)
 
     # --- go on ------------------------------------------------------------------------------------------------------
 

@@ -38,7 +38,9 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     spec, numbers = run.spec, resolved(run.hyperparameters)
     folder = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
     renderer = training_renderer(folder, numbers["max_length"])
+    renderer.file = "the training file"
     rows = _rendered(renderer, run.training, spec.method)
+    renderer.file = "the validation file"
     valid = _rendered(renderer, run.validation, spec.method) if run.validation else []
     for note in renderer.notes:
         run.note(note)

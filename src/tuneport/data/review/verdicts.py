@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record, TextPart
+from tuneport.data.writing import remedy
 from tuneport.errors import DatasetError, DatasetProblem, StorageError
 
 _RECORD_BYTES = 16
@@ -130,7 +131,7 @@ class VerdictFile:
                 _sync_folder(self.path.parent)
         except OSError as error:
             raise StorageError(
-                f"{self.path} cannot be written: {error.strerror}; free some space or mend its permissions"
+                f"{self.path} cannot be written: {error.strerror}; {remedy(error, 'copy the dataset elsewhere')}"
             ) from error
 
 
