@@ -7,13 +7,14 @@ are `SecretStr` from the start and never stored.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from tuneport.errors import ConfigError
 from tuneport.types import complaint
@@ -27,9 +28,16 @@ class BackendSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     like: str | None = None
-    base_url: str | None = None
+    base_url: str | None = Field(default=None, repr=False)  # which may hold a password
     api_key_env: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _names_a_variable(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+            raise ValueError("must be the name of a variable in capitals, such as OURS_API_KEY, not the key itself")
+        return value
 
 
 class ProjectFile(BaseModel):
@@ -52,6 +60,9 @@ class Settings(BaseModel):
     project: ProjectFile = ProjectFile()
     project_path: Path | None = None
     environment: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("settings hold keys and cannot be pickled; call Settings.load() in the other process")
 
     @classmethod
     def load(cls, directory: Path | None = None, environment: dict[str, str] | None = None) -> Settings:

@@ -18,7 +18,10 @@ import tenacity
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.provider_errors import NotJsonError, Upstream, never_sent
+from tuneport.backends.connection_errors import never_sent
+from tuneport.backends.network import Network
+from tuneport.backends.provider_errors import NotJsonError, Upstream
+from tuneport.backends.secrets import without
 from tuneport.errors import ConfigError, ProviderError, RejectedError, UnavailableError, UnsupportedError
 from tuneport.settings import BackendSettings
 from tuneport.types import Completion, DataFile, JobState, PreparedData, RemoteFile, TuneSpec
@@ -71,7 +74,9 @@ class HostedBackend(FineTuneBackend):
         key_variable = manifest.api_key_env
         if base_url is None or key_variable is None:
             raise ConfigError(f"the manifest of {self.name} names no base_url or no api_key_env; set both there")
-        self.upstream = Upstream(self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable))
+        self.upstream = Upstream(
+            self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable), Network(settings.get)
+        )
         self._sleep = sleep
 
     def __repr__(self) -> str:
@@ -84,6 +89,14 @@ class HostedBackend(FineTuneBackend):
     @cached_property
     def client(self) -> Any:
         return self._connect(self.upstream.key())
+
+    def wiring(self, library: Any, limits: Any) -> dict[str, Any]:
+        """Arguments of the SDK's HTTP client, which is `library`'s: the way through proxies, certificates."""
+        return {"transport": self.upstream.network.transport(library, limits)}
+
+    def headers(self, key: str) -> dict[str, str]:
+        """For every request. The key once more: the SDKs let a variable of custom headers override their own."""
+        return {"Authorization": self.upstream.authorization(key), **HOP_HEADER}
 
     def close(self) -> None:
         if client := self.__dict__.pop("client", None):
@@ -112,7 +125,8 @@ class HostedBackend(FineTuneBackend):
 
     def _once(self, call: Callable[[], T]) -> T:
         with self._translating():
-            return call()
+            result = call()
+        return without(result, self.upstream.secrets)  # a provider may repeat the key, in events too
 
     def _read(self, call: Callable[[], T]) -> T:
         """Call, again where that can help. For whatever may be repeated without harm."""
@@ -142,7 +156,7 @@ class HostedBackend(FineTuneBackend):
                 http_status=error.http_status,
                 code=error.code,
                 request_id=error.request_id,
-                retryable=True,
+                retryable=error.retryable,
                 retry_after=error.retry_after,
             ) from error
 
@@ -163,7 +177,7 @@ class HostedBackend(FineTuneBackend):
 
     def fetch_many(self, remote_ids: Iterable[str]) -> Iterable[tuple[str, JobState | ProviderError]]:
         """One list call where there are many; a job that has ended, or is not listed, is fetched by itself."""
-        wanted = list(dict.fromkeys(remote_ids))
+        wanted = dict.fromkeys(remote_ids)
         listed: dict[str, JobState] = {}
         if len(wanted) >= _LIST_FROM:
             try:
@@ -249,11 +263,6 @@ class HostedBackend(FineTuneBackend):
             raise
 
 
-def headers_for(key: str) -> dict[str, str]:
-    """For every request. The key once more, because the SDKs let a variable of custom headers override their own."""
-    return {"Authorization": f"Bearer {key}", **HOP_HEADER}
-
-
 def remote_name(file: DataFile) -> str:
     """The name under which a file is uploaded: of its content alone, so that it is found again."""
     return f"tuneport-{file.sha256[:32]}.jsonl"
@@ -278,12 +287,15 @@ def refuse_hyperparameters(backend: str, given: Iterable[str], takes: Iterable[s
 
 
 def timestamp(value: Any) -> datetime | None:
-    """An aware datetime from Unix seconds or an ISO string; None from what is neither."""
-    if isinstance(value, (int, float)) and value:
-        return datetime.fromtimestamp(value, UTC)
-    if isinstance(value, str) and value:
-        parsed = datetime.fromisoformat(value)
-        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    """An aware datetime from Unix seconds or an ISO string; None from what is neither, or is no date."""
+    try:
+        if isinstance(value, (int, float)) and value:
+            return datetime.fromtimestamp(value, UTC)
+        if isinstance(value, str) and value:
+            parsed = datetime.fromisoformat(value)
+            return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, OSError):
+        pass  # a date that cannot be read is no reason to lose sight of the job
     return None
 
 

@@ -34,6 +34,7 @@ from tuneport.backends.local_request import OPTIONS, check_request, resolve_requ
 from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RUN_ID, RunStore, run_id_of, storage_errors
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name
+from tuneport.backends.secrets import key_variables
 from tuneport.errors import ConfigError, NotFoundError, ProviderError, RejectedError, UnavailableError
 from tuneport.types import (
     Checkpoint,
@@ -371,14 +372,9 @@ class LocalBackend(FineTuneBackend):
 
     def _environment(self) -> dict[str, str]:
         """This process's environment and `.env`, without secrets."""
-        from tuneport.manifests import load_manifest, manifest_names
-
         own = {name: value.get_secret_value() for name, value in self.settings.environment.items()}
-        tables = [table.api_key_env for table in self.settings.project.backends.values()]
-        names = {load_manifest(name).api_key_env for name in manifest_names()} | set(tables)
-        secrets = [
-            source[name] for source in (own, os.environ) for name in names if name is not None and name in source
-        ]
+        names = key_variables(self.settings)
+        secrets = [source[name] for source in (own, os.environ) for name in names if name in source]
         return local_process.clean_environment({**os.environ, **own}, secrets)
 
     def _request(self, run_id: str, spec: TuneSpec, data: Mapping[str, DataFile], token: str) -> dict[str, Any]:

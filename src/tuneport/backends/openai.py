@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 
 from tuneport.backends.hosted import (
     HostedBackend,
-    headers_for,
     named_link,
     refuse_hyperparameters,
     remote_name,
@@ -86,6 +85,7 @@ class OpenAIBackend(HostedBackend):
     }
 
     def _connect(self, key: str) -> Any:
+        import httpx2
         import openai
 
         self.sdk_errors = (openai.OpenAIError,)
@@ -93,11 +93,15 @@ class OpenAIBackend(HostedBackend):
         own = self.manifest.name == "openai"  # another server has no business with the account's names
         client = openai.OpenAI(
             api_key=key,
-            base_url=self.upstream.base_url,
+            base_url=self.upstream.address,
             max_retries=0,
             timeout=timeout,
-            default_headers=headers_for(key),
-            http_client=openai.DefaultHttpxClient(timeout=timeout, event_hooks={"response": [self._refuse_html]}),
+            default_headers=self.headers(key),
+            http_client=openai.DefaultHttpxClient(
+                timeout=timeout,
+                event_hooks={"response": [self._refuse_html]},
+                **self.wiring(httpx2, openai.DEFAULT_CONNECTION_LIMITS),
+            ),
         )
         # The SDK takes what it is not given from the process's environment, which another account may own.
         client.organization = self.settings.get("OPENAI_ORG_ID") if own else None

@@ -26,7 +26,6 @@ from typing import Any, ClassVar
 
 from tuneport.backends.hosted import (
     HostedBackend,
-    headers_for,
     named_link,
     parameters_of,
     refuse_hyperparameters,
@@ -131,12 +130,14 @@ class TogetherBackend(HostedBackend):
         client = together.Together(
             api_key=key,
             # The SDK's own paths begin with /v1, and other clients' base URLs end with it.
-            base_url=self.upstream.base_url.removesuffix("/v1"),
+            base_url=self.upstream.address.removesuffix("/v1"),
             project_id="",
             max_retries=0,
             timeout=timeout,
-            default_headers=headers_for(key),
-            http_client=together.DefaultHttpxClient(timeout=timeout, event_hooks=hooks),
+            default_headers=self.headers(key),
+            http_client=together.DefaultHttpxClient(
+                timeout=timeout, event_hooks=hooks, **self.wiring(httpx, together.DEFAULT_CONNECTION_LIMITS)
+            ),
         )
         client.project_id = None  # given empty above, so that the environment is not asked
         return client
