@@ -20,15 +20,23 @@ from tuneport.errors import ConfigError
 from tuneport.types import complaint
 
 
-class BackendSettings(BaseModel):
+class _Configured(BaseModel):
+    """What may hold keys and passwords: no error repeats what was written, and no pickle carries it elsewhere."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("settings hold keys and cannot be pickled; call Settings.load() in the other process")
+
+
+class BackendSettings(_Configured):
     """One `[backends.NAME]` table of `tuneport.toml`.
 
     `like` makes a new backend of that name, which speaks the wire format of the backend that it names.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     like: str | None = None
-    base_url: str | None = Field(default=None, repr=False)  # which may hold a password
+    base_url: str | None = Field(default=None, repr=False, exclude=True)  # which may hold a password
     api_key_env: str | None = None
     options: dict[str, Any] = Field(default_factory=dict, repr=False)
 
@@ -40,29 +48,24 @@ class BackendSettings(BaseModel):
         return value
 
 
-class ProjectFile(BaseModel):
+class ProjectFile(_Configured):
     """`tuneport.toml`: the default backend, backend tables, and model aliases (`[models.ALIAS] backend = "id"`)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     backend: str | None = None
     backends: dict[str, BackendSettings] = Field(default_factory=dict)
     models: dict[str, dict[str, str]] = Field(default_factory=dict)
 
 
-class Settings(BaseModel):
+class Settings(_Configured):
     """Read once with `Settings.load()`; tests build their own.
 
     `home` holds the store, prepared files, base models and local runs; nothing else on the machine is written.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     home: Path
     project: ProjectFile = ProjectFile()
     project_path: Path | None = None
     environment: dict[str, SecretStr] = Field(default_factory=dict, repr=False)
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("settings hold keys and cannot be pickled; call Settings.load() in the other process")
 
     @classmethod
     def load(cls, directory: Path | None = None, environment: dict[str, str] | None = None) -> Settings:

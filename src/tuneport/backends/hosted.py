@@ -43,7 +43,7 @@ _LIST_FROM = 5  # from this many jobs on, one list call is asked instead of each
 class HostedOptions(BaseModel):
     """`[backends.NAME.options]` in `tuneport.toml`, all in seconds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     timeout: float = Field(default=60.0, gt=0, description="without a byte of an answer")
     completion_timeout: float = Field(default=300.0, gt=0, description="the same, while a model is writing")
     poll_interval: float = Field(default=2.0, gt=0, description="between questions whether a file is validated")

@@ -63,7 +63,7 @@ _BATCH = 64  # conversations a request: a batch is answered together, and the fi
 class LocalOptions(BaseModel):
     """`[backends.local.options]` in `tuneport.toml`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     startup_seconds: float = Field(default=600.0, gt=0, description="for loading a model to chat with")
     silence_seconds: float = Field(default=600.0, gt=0, description="without a word while it is writing")
 

@@ -35,8 +35,7 @@ class Proxy:
 
     @property
     def shown(self) -> str:
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        return without_user(self.url)
 
 
 class Network:
@@ -126,6 +125,12 @@ class Routes:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def without_user(url: str) -> str:
+    """`url` without the name and password of a user."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _proxied(library: Any, proxy: Proxy, context: ssl.SSLContext, limits: Any) -> Any:

@@ -28,7 +28,7 @@ from tuneport.backends.connection_errors import (
     connection_trouble,
     url_of,
 )
-from tuneport.backends.network import Network, Proxy
+from tuneport.backends.network import Network, Proxy, without_user
 from tuneport.backends.secrets import forms_of
 from tuneport.errors import (
     AuthError,
@@ -67,7 +67,7 @@ class Upstream:
     """Whom we ask, where and with which key: what a message may name (the variables) and may not (the key)."""
 
     provider: str
-    base_url: str
+    base_url: str = field(repr=False)
     api_key_env: str
     secret: SecretStr | None
     network: Network = field(default_factory=lambda: Network(lambda name: None), repr=False, compare=False)
@@ -75,8 +75,7 @@ class Upstream:
     @property
     def address(self) -> str:
         """The address to call: without a user's name and password, which HTTP libraries would write to their logs."""
-        parts = urlsplit(self.base_url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        return without_user(self.base_url)
 
     def authorization(self, key: str) -> str:
         """The header's value: the user and password of the address, where it has them, else the key."""

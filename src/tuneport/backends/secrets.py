@@ -81,7 +81,8 @@ def without(value: T, secrets: Sequence[str]) -> T:
 def _replaced(value: Any, secrets: Sequence[str]) -> Any:
     if isinstance(value, str):
         for secret in secrets:
-            value = value.replace(secret, MARK)
+            if secret in value:  # others, members of an enum among them, stay what they are
+                value = value.replace(secret, MARK)
         return value
     if isinstance(value, Model):
         return value.model_copy(update={name: _replaced(item, secrets) for name, item in value})

@@ -203,7 +203,7 @@ class Manifest(Sourced):
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     title: str
     backend: str = Field(pattern=r"^[\w.]+:\w+$")
-    base_url: str | None = Field(default=None, repr=False)  # a project's own may hold a password
+    base_url: str | None = None
     api_key_env: str | None = None
     extra: str | None = None
     third_party: bool = True
