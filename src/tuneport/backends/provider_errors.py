@@ -45,7 +45,9 @@ _LONGEST_QUOTE = 400  # characters of a provider's own words in our message
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_funds"})
 _NOT_HERE = ("unsupported_country_region_territory", "request_forbidden", "ip_not_authorized")
 # How servers and gateways say that they have no such route, which says nothing of any job or file.
-_NO_SUCH_ADDRESS = ("invalid url", "no route matched", "cannot get", "cannot post", '"not found"', "404 page not found")
+_NO_SUCH_ADDRESS = re.compile(
+    r"invalid url|no route matched|cannot (?:get|post) |\W*(?:404 )?(?:page )?not found\W*$", re.I
+)
 # What looks like a key or a part of one, even starred out by the provider: `sk-ab***yz`, `Bearer ...`.
 _KEYLIKE = re.compile(r"\b(?:sk|tgp|key)[-_][\w*.-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
 _HEADER_VALUE = re.compile(r"[!-~]+")  # printable ASCII without spaces: what a key in a header may be made of
@@ -256,7 +258,7 @@ class Upstream:
             return self.not_json(status, url)
         if status == 403:
             return self._forbidden(said, facts)
-        if status == 404 and said.casefold().startswith(_NO_SUCH_ADDRESS):
+        if status == 404 and _NO_SUCH_ADDRESS.match(said):
             return RejectedError(
                 f"{self.provider} at {self.shown_url} does not know this address: {said}; check {self.base_url_env}",
                 **facts,
