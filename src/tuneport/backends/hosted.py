@@ -75,7 +75,7 @@ class HostedBackend(FineTuneBackend):
         if base_url is None or key_variable is None:
             raise ConfigError(f"the manifest of {self.name} names no base_url or no api_key_env; set both there")
         self.upstream = Upstream(
-            self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable), Network(settings.get)
+            self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable), network=Network(settings.get)
         )
         self._sleep = sleep
 
@@ -91,12 +91,9 @@ class HostedBackend(FineTuneBackend):
         return self._connect(self.upstream.key())
 
     def wiring(self, library: Any, limits: Any) -> dict[str, Any]:
-        """Arguments of the SDK's HTTP client, which is `library`'s: the way through proxies, certificates."""
-        return {"transport": self.upstream.network.transport(library, limits)}
-
-    def headers(self, key: str) -> dict[str, str]:
-        """For every request. The key once more: the SDKs let a variable of custom headers override their own."""
-        return {"Authorization": self.upstream.authorization(key), **HOP_HEADER}
+        """Arguments of the SDK's HTTP client, which is `library`'s: the way through proxies, certificates, and the
+        user and password of the address, which HTTP libraries would write to their logs with it."""
+        return {"transport": self.upstream.network.transport(library, limits, user_of=self.upstream.base_url)}
 
     def close(self) -> None:
         if client := self.__dict__.pop("client", None):
@@ -261,6 +258,11 @@ class HostedBackend(FineTuneBackend):
             if isinstance(error, errors) or type(error).__module__.split(".")[0] == "httpx2":
                 raise self.upstream.translate(error) from None
             raise
+
+
+def headers_for(key: str) -> dict[str, str]:
+    """For every request. The key once more, because the SDKs let a variable of custom headers override their own."""
+    return {"Authorization": f"Bearer {key}", **HOP_HEADER}
 
 
 def remote_name(file: DataFile) -> str:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tuneport.errors import ConfigError
 
@@ -91,9 +92,10 @@ class Network:
                 f"{name} names {path}, which cannot be used ({reason}); name a file of certificates in PEM, or unset it"
             ) from error
 
-    def transport(self, library: Any, limits: Any) -> Routes:
+    def transport(self, library: Any, limits: Any, *, user_of: str = "") -> Routes:
         """What to hand to `library`'s Client: it sends each request the way that the variables say.
 
+        Requests to the host of the address `user_of` get its user and password, where it has them, in place of a key.
         ConfigError for a proxy or a file of certificates that cannot be used.
         """
         context = self.context(library)
@@ -102,17 +104,22 @@ class Network:
             self,
             direct=library.HTTPTransport(verify=context, limits=limits, trust_env=False),
             proxied={scheme: _proxied(library, proxy, context, limits) for scheme, proxy in proxies.items()},
+            basic=_basic(user_of),
         )
 
 
 class Routes:
     """A transport of httpx or httpx2: they ask for no more than these methods."""
 
-    def __init__(self, network: Network, *, direct: Any, proxied: Mapping[str, Any]) -> None:
-        self._network, self._direct, self._proxied = network, direct, proxied
+    def __init__(
+        self, network: Network, *, direct: Any, proxied: Mapping[str, Any], basic: tuple[str, str] | None = None
+    ) -> None:
+        self._network, self._direct, self._proxied, self._basic = network, direct, proxied, basic
 
     def handle_request(self, request: Any) -> Any:
         url = str(request.url)
+        if self._basic is not None and request.url.host == self._basic[0]:
+            request.headers["Authorization"] = self._basic[1]
         proxied = None if self._network.proxy_for(url) is None else self._proxied.get(request.url.scheme)
         return (proxied or self._direct).handle_request(request)
 
@@ -149,6 +156,17 @@ def _proxied(library: Any, proxy: Proxy, context: ssl.SSLContext, limits: Any) -
         raise ConfigError(
             f"{proxy.variable} is no address of a proxy; write http://HOST:PORT, and special signs in a password as %XX"
         ) from None
+
+
+def _basic(url: str) -> tuple[str, str] | None:
+    """The host of an address, and the header of the user and password that are in it."""
+    parts = urlsplit(url)
+    user_info, at, _ = parts.netloc.rpartition("@")
+    if not at:
+        return None
+    user, _, password = user_info.partition(":")
+    encoded = b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+    return parts.hostname or "", f"Basic {encoded}"
 
 
 def _port(url: str) -> int | None:

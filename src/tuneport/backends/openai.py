@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from tuneport.backends.hosted import (
     HostedBackend,
+    headers_for,
     named_link,
     refuse_hyperparameters,
     remote_name,
@@ -96,7 +97,7 @@ class OpenAIBackend(HostedBackend):
             base_url=self.upstream.address,
             max_retries=0,
             timeout=timeout,
-            default_headers=self.headers(key),
+            default_headers=headers_for(key),
             http_client=openai.DefaultHttpxClient(
                 timeout=timeout,
                 event_hooks={"response": [self._refuse_html]},

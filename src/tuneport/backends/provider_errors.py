@@ -10,7 +10,6 @@ import json
 import re
 import ssl
 import time
-from base64 import b64encode
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -72,20 +71,14 @@ class Upstream:
     base_url: str = field(repr=False)
     api_key_env: str
     secret: SecretStr | None
+    others: tuple[SecretStr, ...] = ()
+    """Further keys that requests carry, which no message may show either."""
     network: Network = field(default_factory=lambda: Network(lambda name: None), repr=False, compare=False)
 
     @property
     def address(self) -> str:
-        """The address to call: without a user's name and password, which HTTP libraries would write to their logs."""
+        """The address to call: without a user's name and password, which `HostedBackend.wiring` sends as a header."""
         return without_user(self.base_url)
-
-    def authorization(self, key: str) -> str:
-        """The header's value: the user and password of the address, where it has them, else the key."""
-        user_info, at, _ = urlsplit(self.base_url).netloc.rpartition("@")
-        if not at:
-            return f"Bearer {key}"
-        user, _, password = user_info.partition(":")
-        return f"Basic {b64encode(f'{unquote(user)}:{unquote(password)}'.encode()).decode()}"
 
     @property
     def shown_url(self) -> str:
@@ -126,12 +119,12 @@ class Upstream:
 
     @cached_property
     def secrets(self) -> list[str]:
-        """The key and the passwords in the addresses of provider and proxies, in all the forms that they take."""
-        key = "" if self.secret is None else self.secret.get_secret_value()
+        """The keys, and the passwords in the addresses of provider and proxies, in all the forms that they take."""
+        keys = [secret.get_secret_value() for secret in (self.secret, *self.others) if secret is not None]
         users = [urlsplit(url).netloc.rpartition("@")[0] for url in (self.base_url, *self.network.proxy_urls)]
         words = [user.partition(":")[2] for user in users]
         passwords = [word for word in (*words, *map(unquote, words)) if len(word) >= _SHORTEST_PASSWORD]
-        return [form for secret in (key, *passwords) for form in forms_of(secret)]
+        return [form for secret in (*keys, *passwords) for form in forms_of(secret)]
 
     def no_key(self) -> AuthError:
         return AuthError(
@@ -237,6 +230,8 @@ class Upstream:
         proxy = self.network.proxy_for(url or self.base_url)
         if status == 407 and proxy is not None:  # to an http:// address there is no tunnel: the proxy itself answers
             return self._refused_by(proxy, "407")
+        if status == 501:
+            return RejectedError(f"{self.provider} does not have this call (501): {said}", **facts)
         if status >= 500 or status == 408:
             way = "" if envelope else self._way(url)
             return UnavailableError(f"{self.provider}{way} answered {status}: {said}; try again later", **facts)

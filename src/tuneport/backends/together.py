@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 
 from tuneport.backends.hosted import (
     HostedBackend,
+    headers_for,
     named_link,
     parameters_of,
     refuse_hyperparameters,
@@ -134,7 +135,7 @@ class TogetherBackend(HostedBackend):
             project_id="",
             max_retries=0,
             timeout=timeout,
-            default_headers=self.headers(key),
+            default_headers=headers_for(key),
             http_client=together.DefaultHttpxClient(
                 timeout=timeout, event_hooks=hooks, **self.wiring(httpx, together.DEFAULT_CONNECTION_LIMITS)
             ),
