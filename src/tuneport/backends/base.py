@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
@@ -12,6 +12,8 @@ from tuneport.backends.provider_options import refuse_secrets, refuse_unpriced
 from tuneport.backends.secrets import known_secrets, refuse_known
 from tuneport.errors import ProviderError, UnsupportedError
 from tuneport.types import (
+    Adapter,
+    Auto,
     Checkpoint,
     Completion,
     Deployment,
@@ -19,6 +21,7 @@ from tuneport.types import (
     JobEvent,
     JobState,
     JobStatus,
+    Method,
     MetricPoint,
     PreparedData,
     Quote,
@@ -55,6 +58,14 @@ class FineTuneBackend(ABC):
         self.manifest = manifest
         self.settings = settings
         self.name = manifest.name
+
+    @classmethod
+    def words(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
+        """Our hyperparameters that it takes for such a job, each with its own word for it; `check` refuses the others.
+
+        The table in `providers/README.md` is made of these. None where it does not do that method or adapter.
+        """
+        return {}
 
     def check(self, spec: TuneSpec) -> None:
         """Refuse what this backend can never take, before there is a job: asks nobody, needs no key, writes nothing.

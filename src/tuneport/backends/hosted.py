@@ -21,8 +21,9 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.connection_errors import never_sent
 from tuneport.backends.network import Network
 from tuneport.backends.provider_errors import NotJsonError, Upstream
+from tuneport.backends.provider_options import refuse_hyperparameters as refuse_hyperparameters
 from tuneport.backends.secrets import without
-from tuneport.errors import ConfigError, ProviderError, RejectedError, UnavailableError, UnsupportedError
+from tuneport.errors import ConfigError, ProviderError, RejectedError, UnavailableError
 from tuneport.settings import BackendSettings
 from tuneport.types import Completion, DataFile, JobState, PreparedData, RemoteFile, TuneSpec
 
@@ -277,15 +278,6 @@ def named_link(file: DataFile) -> Iterator[Path]:
         link = Path(folder) / remote_name(file)
         link.symlink_to(file.path.absolute())
         yield link
-
-
-def refuse_hyperparameters(backend: str, given: Iterable[str], takes: Iterable[str], where: str = "") -> None:
-    """UnsupportedError for each hyperparameter that is set and that this backend cannot take."""
-    if unknown := sorted(set(given) - set(takes)):
-        raise UnsupportedError(
-            f"the backend {backend} does not take {', '.join(unknown)}{where}; leave it at auto "
-            f"(it takes {', '.join(sorted(takes))})"
-        )
 
 
 def timestamp(value: Any) -> datetime | None:

@@ -30,19 +30,22 @@ from tuneport.backends.local_infer import (
     completion_fields,
     in_order,
 )
-from tuneport.backends.local_request import OPTIONS, check_request, resolve_request
+from tuneport.backends.local_request import OPTIONS, check_request, resolve_request, words
 from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RUN_ID, RunStore, run_id_of, storage_errors
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name
 from tuneport.backends.secrets import key_variables
 from tuneport.errors import ConfigError, NotFoundError, ProviderError, RejectedError, UnavailableError
 from tuneport.types import (
+    Adapter,
+    Auto,
     Checkpoint,
     Completion,
     DataFile,
     Found,
     JobEvent,
     JobState,
+    Method,
     MetricPoint,
     PreparedData,
     RemoteFile,
@@ -97,6 +100,10 @@ class LocalBackend(FineTuneBackend):
         self._children = InferenceProcesses(self._start_inference)
 
     # --- the life of a run ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def words(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
+        return words(method, adapter)
 
     def check(self, spec: TuneSpec) -> None:
         check_request(spec)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.hyperparameters import recommend, resolve
-from tuneport.types import Adapter, DataFile, Hyperparameters, Method, TuneSpec
+from tuneport.types import Adapter, Auto, DataFile, Hyperparameters, Method, TuneSpec
 
 if TYPE_CHECKING:
     from tuneport.manifests import Manifest
@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "datasets")
 _LORA_ONLY = ("lora_rank", "lora_alpha", "lora_dropout")
 _RFT_ONLY = ("compute_multiplier", "eval_interval", "eval_samples", "reasoning_effort")
+_WORDS = {
+    "epochs": "num_train_epochs",
+    "batch_size": "per_device_train_batch_size x gradient_accumulation_steps",
+    "learning_rate": "learning_rate",
+    "learning_rate_multiplier": "learning_rate",
+    "warmup_ratio": "warmup_steps",
+    "weight_decay": "weight_decay",
+    "max_length": "max_length",
+    "lora_rank": "r",
+    "lora_alpha": "lora_alpha",
+    "lora_dropout": "lora_dropout",
+    "beta": "beta",
+}
 OPTIONS = {
     "lora_target_modules": "a list of module names (q_proj, v_proj ...), or all-linear",
     "gradient_checkpointing": "true or false: less memory, about a third more time",
@@ -29,6 +42,14 @@ OPTIONS = {
     "average_weights": "true or false: save the mean of the weights over about the last sixth of the steps",
 }
 """What `provider_options` takes on this backend."""
+
+
+def words(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
+    """Our hyperparameters that the trainer takes for such a run, as TRL and PEFT call them; see `FineTuneBackend`."""
+    if method is Method.RFT:
+        return {}
+    useless = (*(_LORA_ONLY if adapter is Adapter.FULL else ()), *(("beta",) if method is Method.SFT else ()))
+    return {ours: theirs for ours, theirs in _WORDS.items() if ours not in useless}
 
 
 @dataclass(frozen=True)
@@ -62,8 +83,7 @@ def resolve_request(spec: TuneSpec, training: DataFile, manifest: Manifest, sett
     numbers = resolve(given, **known).model_dump()
     if given.max_length == "auto":
         numbers["max_length"] = "auto"  # the trainer, who tokenizes, takes the longest example
-    useless = (*(_LORA_ONLY if adapter is Adapter.FULL else ()), *(("beta",) if spec.method is Method.SFT else ()))
-    for name in (*useless, *_RFT_ONLY):
+    for name in numbers.keys() - words(spec.method, adapter).keys():
         numbers[name] = "auto"
     return ResolvedRequest(
         spec=spec.model_copy(update={"adapter": adapter}),

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from tuneport.backends.hosted import (
@@ -34,6 +34,8 @@ from tuneport.errors import (
 )
 from tuneport.errors import DatasetProblem as Problem
 from tuneport.types import (
+    Adapter,
+    Auto,
     Checkpoint,
     DataFile,
     Found,
@@ -54,6 +56,12 @@ _JOB_FIELDS = {
     "hyperparameters": "hyperparameters",  # the API's older place for them, still obeyed
     "n_epochs": "epochs",
 }
+_COMMON = {
+    "epochs": "n_epochs",
+    "batch_size": "batch_size",
+    "learning_rate_multiplier": "learning_rate_multiplier",
+}
+HYPERPARAMETERS = {Method.SFT: _COMMON, Method.DPO: {**_COMMON, "beta": "beta"}}
 _PAGE = 100
 _MOST_PAGES = 100  # of jobs, looked through for a token where the server does not filter
 
@@ -78,12 +86,6 @@ class OpenAIBackend(HostedBackend):
     }
 
     cost_neutral_options: ClassVar[frozenset[str]] = frozenset({"integrations"})
-
-    hyperparameters: ClassVar[dict[str, str]] = {
-        "epochs": "n_epochs",
-        "batch_size": "batch_size",
-        "learning_rate_multiplier": "learning_rate_multiplier",
-    }
 
     def _connect(self, key: str) -> Any:
         import httpx2
@@ -112,14 +114,20 @@ class OpenAIBackend(HostedBackend):
 
     # --- starting a job ---------------------------------------------------------------------------------------------
 
+    @classmethod
+    def words(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
+        return HYPERPARAMETERS.get(method, {}) if adapter == "auto" else {}
+
     def check(self, spec: TuneSpec) -> None:
+        if spec.method not in HYPERPARAMETERS:
+            raise UnsupportedError(f"the backend {self.name} does not train with method {spec.method}")
         refuse_job_fields(self.name, spec.provider_options, _JOB_FIELDS)
         if spec.adapter != "auto":
             raise UnsupportedError(
                 f"the backend {self.name} does not take an adapter ({spec.adapter}): it does not say which weights it "
                 "trains; leave it at auto"
             )
-        takes = [*self.hyperparameters, "beta"] if spec.method is Method.DPO else [*self.hyperparameters]
+        takes = self.words(spec.method, spec.adapter)
         refuse_hyperparameters(self.name, spec.hyperparameters.given(), takes, f" with method {spec.method}")
         if TOKEN_KEY in spec.metadata:
             raise ConfigError(f"metadata.{TOKEN_KEY} is tuneport's own; give it another name")
@@ -158,7 +166,7 @@ class OpenAIBackend(HostedBackend):
     def _request(self, spec: TuneSpec, files: Sequence[RemoteFile], token: str) -> dict[str, Any]:
         self.check(spec)
         kind = "dpo" if spec.method is Method.DPO else "supervised"
-        names = {**self.hyperparameters, "beta": "beta"}
+        names = self.words(spec.method, spec.adapter)
         hyperparameters = {names[name]: value for name, value in spec.hyperparameters.given().items()}
         by_purpose = {file.purpose: file.id for file in files}
         request: dict[str, Any] = {

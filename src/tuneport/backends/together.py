@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,6 +44,7 @@ from tuneport.errors import (
 )
 from tuneport.types import (
     Adapter,
+    Auto,
     Checkpoint,
     DataFile,
     Found,
@@ -77,6 +78,7 @@ _NAMES = {
     "lora_dropout": "lora_dropout",
     "beta": "dpo_beta",
 }
+_LORA = ("lora_rank", "lora_alpha", "lora_dropout")
 _JOB_FIELDS = {theirs: ours for ours, theirs in _NAMES.items()} | {
     "training_file": "dataset",
     "validation_file": "validation",
@@ -169,7 +171,18 @@ class TogetherBackend(HostedBackend):
 
     # --- starting a job ---------------------------------------------------------------------------------------------
 
+    @classmethod
+    def words(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
+        if method not in (Method.SFT, Method.DPO) or adapter is Adapter.QLORA:
+            return {}
+        useless = {"beta"} if method is Method.SFT else set()
+        useless |= set(_LORA) if adapter is Adapter.FULL else set()
+        names = _NAMES | {"learning_rate_multiplier": "learning_rate"}
+        return {ours: theirs for ours, theirs in names.items() if ours not in useless}
+
     def check(self, spec: TuneSpec) -> None:
+        if spec.method is Method.RFT:
+            raise UnsupportedError(f"the backend {self.name} does not train with method rft; use sft or dpo")
         refuse_job_fields(self.name, spec.provider_options, _JOB_FIELDS)
         if spec.provider_options:
             from together.resources.fine_tuning import FineTuningResource
@@ -178,13 +191,9 @@ class TogetherBackend(HostedBackend):
             if unknown := sorted(set(spec.provider_options) - takes_options):
                 raise ConfigError(f"provider_options.{unknown[0]} is no argument of {self.name}'s fine_tuning.create")
         given = spec.hyperparameters.given()
-        takes = {*_NAMES, "learning_rate_multiplier"}
-        if spec.method is not Method.DPO:
-            takes.discard("beta")
         if spec.adapter is Adapter.QLORA:
             raise UnsupportedError(f"the backend {self.name} does not train qlora adapters; use lora, full or auto")
-        if spec.adapter is Adapter.FULL:
-            takes -= {"lora_rank", "lora_alpha", "lora_dropout"}
+        takes = self.words(spec.method, spec.adapter)
         refuse_hyperparameters(self.name, given, takes, f" with method {spec.method} and adapter {spec.adapter}")
         if given.get("lora_alpha", 0) != int(given.get("lora_alpha", 0)):
             raise UnsupportedError(f"the backend {self.name} takes whole numbers for lora_alpha; round it yourself")
