@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.connection_errors import never_sent
-from tuneport.backends.network import Network
-from tuneport.backends.provider_errors import NotJsonError, Upstream
+from tuneport.backends.network import Network, is_address
+from tuneport.backends.provider_errors import NotJsonError, Upstream, shown_url
 from tuneport.backends.provider_options import refuse_hyperparameters as refuse_hyperparameters
 from tuneport.backends.secrets import without
 from tuneport.errors import ConfigError, ProviderError, RejectedError, UnavailableError
@@ -75,6 +75,12 @@ class HostedBackend(FineTuneBackend):
         key_variable = manifest.api_key_env
         if base_url is None or key_variable is None:
             raise ConfigError(f"the manifest of {self.name} names no base_url or no api_key_env; set both there")
+        if not is_address(base_url):
+            raise ConfigError(
+                f"{shown_url(base_url)} is no address of {self.name}; write http(s)://HOST[:PORT]/v1 into "
+                f"TUNEPORT_{self.name.upper().replace('-', '_')}_BASE_URL, or into base_url under "
+                f"[backends.{self.name}] in tuneport.toml"
+            )
         self.upstream = Upstream(
             self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable), network=Network(settings.get)
         )

@@ -134,6 +134,15 @@ class Routes:
         self.close()
 
 
+def is_address(url: str) -> bool:
+    """Whether `url` can be called: http or https, a host, and a port that is a number if it has one."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in _PORTS and bool(parts.hostname) and (parts.port or 0) >= 0
+    except ValueError:
+        return False
+
+
 def without_user(url: str) -> str:
     """`url` without the name and password of a user."""
     parts = urlsplit(url)

@@ -28,7 +28,7 @@ from tuneport.backends.connection_errors import (
     url_of,
 )
 from tuneport.backends.network import Network, Proxy, without_user
-from tuneport.backends.secrets import forms_of
+from tuneport.backends.secrets import MARK, forms_of, pattern_of
 from tuneport.errors import (
     AuthError,
     NotFoundError,
@@ -104,27 +104,26 @@ class Upstream:
 
     def redact(self, text: str) -> str:
         """One line of `text` without the key and without anything that looks like one."""
-        for secret in self.secrets:
-            text = text.replace(secret, "[key]")
-        text = " ".join(_KEYLIKE.sub("[key]", shown_url(text)).split())
+        text = " ".join(_KEYLIKE.sub(MARK, shown_url(self.secrets.sub(MARK, text))).split())
         return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + " ..."
 
     def reveals_key(self, error: BaseException) -> bool:
         """Whether a traceback of `error`, with all that caused it and all it was raised in, would show the key."""
         for shown in chain(error):
             text = f"{shown} {shown!r} {getattr(shown, '__notes__', '')}"
-            if any(secret in text for secret in self.secrets) or _KEYLIKE.search(text) or shown_url(text) != text:
+            if self.secrets.search(text) or _KEYLIKE.search(text) or shown_url(text) != text:
                 return True
         return False
 
     @cached_property
-    def secrets(self) -> list[str]:
-        """The keys, and the passwords in the addresses of provider and proxies, in all the forms that they take."""
+    def secrets(self) -> re.Pattern[str]:
+        """What finds the keys, and the passwords in the addresses of provider and proxies, in all forms they take."""
         keys = [secret.get_secret_value() for secret in (self.secret, *self.others) if secret is not None]
         users = [urlsplit(url).netloc.rpartition("@")[0] for url in (self.base_url, *self.network.proxy_urls)]
         words = [user.partition(":")[2] for user in users]
         passwords = [word for word in (*words, *map(unquote, words)) if len(word) >= _SHORTEST_PASSWORD]
-        return [form for secret in (*keys, *passwords) for form in forms_of(secret)]
+        forms = {form for secret in (*keys, *passwords) for form in forms_of(secret)}
+        return pattern_of(sorted(forms, key=len, reverse=True))
 
     def no_key(self) -> AuthError:
         return AuthError(
@@ -237,7 +236,7 @@ class Upstream:
             return UnavailableError(f"{self.provider}{way} answered {status}: {said}; try again later", **facts)
         if status == 409:  # what the SDKs repeat, too: somebody else is at the same thing just now
             return UnavailableError(f"{self.provider} has a conflict (409): {said}; try again", **facts)
-        if status == 402 or {envelope.get("code"), envelope.get("type")} & _NO_MONEY:
+        if status == 402 or {str(envelope.get("code")), str(envelope.get("type"))} & _NO_MONEY:
             message = f"{self.provider} has no quota or credit left for this key: {said}; add credit there"
             return QuotaError(message, **facts)
         if status == 429 or code == "rate_limit":  # which Together once sent with status 400

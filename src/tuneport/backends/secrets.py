@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -45,8 +45,9 @@ def known_secrets(settings: Settings) -> list[str]:
 
 def refuse_known(spec: TuneSpec, secrets: Iterable[str]) -> None:
     """ConfigError where a field of the spec, which is stored with the job, holds one of `secrets`."""
+    pattern = pattern_of(form for secret in secrets for form in forms_of(secret))
     for name, value in spec.model_dump(mode="json").items():
-        if any(contains(value, form) for secret in secrets for form in forms_of(secret)):
+        if contains(value, pattern):
             raise ConfigError(
                 f"{name} holds one of the keys of the environment, and would be stored with the job; leave it out"
             )
@@ -59,31 +60,34 @@ def forms_of(secret: str) -> list[str]:
     return sorted((form for form in forms if form), key=len, reverse=True)
 
 
-def contains(value: Any, secret: str) -> bool:
-    """Whether a string at any depth of `value` (models, mappings, lists; keys of mappings, too) holds `secret`."""
+def pattern_of(secrets: Iterable[str]) -> re.Pattern[str]:
+    """What finds any of `secrets`, in one pass; nothing where there are none."""
+    return re.compile("|".join(map(re.escape, secrets)) or r"(?!)")
+
+
+def contains(value: Any, secrets: re.Pattern[str]) -> bool:
+    """Whether a string at any depth of `value` (models, mappings, lists; keys of mappings, too) holds a secret."""
     if isinstance(value, str):
-        return secret in value
+        return secrets.search(value) is not None
     if isinstance(value, Model):
-        return contains(dict(value), secret)
+        return contains(dict(value), secrets)
     if isinstance(value, dict):
-        return any(contains(item, secret) for pair in value.items() for item in pair)
-    return isinstance(value, (list, tuple)) and any(contains(item, secret) for item in value)
+        return any(contains(item, secrets) for pair in value.items() for item in pair)
+    return isinstance(value, (list, tuple)) and any(contains(item, secrets) for item in value)
 
 
-def without(value: T, secrets: Sequence[str]) -> T:
-    """`value` with `[key]` for each of `secrets`. What holds none is returned as it is."""
-    if not any(contains(value, secret) for secret in secrets):
+def without(value: T, secrets: re.Pattern[str]) -> T:
+    """`value` with `[key]` for each secret. What holds none is returned as it is."""
+    if not contains(value, secrets):
         return value
     cleaned: T = _replaced(value, secrets)
     return cleaned
 
 
-def _replaced(value: Any, secrets: Sequence[str]) -> Any:
+def _replaced(value: Any, secrets: re.Pattern[str]) -> Any:
     if isinstance(value, str):
-        for secret in secrets:
-            if secret in value:  # others, members of an enum among them, stay what they are
-                value = value.replace(secret, MARK)
-        return value
+        # One that holds none, a member of an enum perhaps, stays what it is.
+        return secrets.sub(MARK, value) if secrets.search(value) else value
     if isinstance(value, Model):
         return value.model_copy(update={name: _replaced(item, secrets) for name, item in value})
     if isinstance(value, dict):
