@@ -53,6 +53,8 @@ class Upstream:
     base_url: str
     api_key_env: str
     secret: SecretStr | None
+    others: tuple[SecretStr, ...] = ()
+    """Further keys that requests carry, which no message may show either."""
 
     @property
     def shown_url(self) -> str:
@@ -92,11 +94,9 @@ class Upstream:
         return False
 
     def _secrets(self) -> list[str]:
-        """The key, plain and as `repr` writes it."""
-        if self.secret is None:
-            return []
-        key = self.secret.get_secret_value()
-        return [form for form in {key, repr(key)[1:-1], key.strip()} if form]
+        """The keys, plain and as `repr` writes them."""
+        keys = [secret.get_secret_value() for secret in (self.secret, *self.others) if secret is not None]
+        return [form for key in keys for form in {key, repr(key)[1:-1], key.strip()} if form]
 
     def no_key(self) -> AuthError:
         return AuthError(
