@@ -245,8 +245,9 @@ class TogetherJob:
             created = timestamp(self.timeline.moment(self.timeline.pace * len(STATES)))
             final = [("Final", "model")] if self.full else [("Final Adapter", "adapter"), ("Final", "model")]
             for kind, selector in final:
+                label = f"{kind} (step {self.last_step})"
                 found.append({"step": self.last_step, "path": f"{path}/{selector}", "created_at": created,
-                              "checkpoint_type": f"{kind} (step {self.last_step})", "checkpoint": selector})  # fmt: skip
+                              "checkpoint_type": label, "checkpoint": selector})  # fmt: skip
         return found
 
     def metrics(self, now: float) -> list[dict[str, float]]:
