@@ -111,7 +111,7 @@ def _receive(request: Callable[[dict[str, str]], Any], part: Path, source: str) 
                 with _storage(part):
                     file.truncate()
                     journal.write(part)
-                for piece in response.iter_bytes(_BLOCK):
+                for piece in response.iter_bytes():
                     with _storage(part):
                         file.write(piece)
     except Exception as error:
