@@ -1,4 +1,4 @@
-"""The cheap route, all of it: an adapter is downloaded from the emulator, loaded with PEFT, and asked on this machine."""
+"""The cheap route, all of it: an adapter is downloaded from the emulator, loaded with PEFT, and asked here."""
 
 from __future__ import annotations
 

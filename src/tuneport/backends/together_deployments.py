@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,16 +71,16 @@ class DedicatedEndpoints:
 
     # --- look -------------------------------------------------------------------------------------------------------
 
-    def all(self, names: Mapping[str, str] | None = None) -> list[Deployment]:
-        """All dedicated endpoints. `names`: the tuned model's name for a registry id."""
+    def all(self, models: Iterable[str]) -> list[Deployment]:
+        """All dedicated endpoints. `models`: the names of tuned models, by which theirs are told from others."""
         endpoints = self._endpoints()
         types = self._instance_types() if endpoints else []
-        return [self._described(endpoint, types, names or {}) for endpoint in endpoints]
+        names = {_slug(model): model for model in models}
+        return [self._described(endpoint, types, names) for endpoint in endpoints]
 
     def serving(self, model: TunedModel) -> list[Deployment]:
         """Those of this model, the readiest first."""
-        names = dict.fromkeys(model.ids, model.name)
-        found = [self._described(each, [], names) for each in self._endpoints() if _serves(each, model)]
+        found = [self._described(each, [], {}) for each in self._endpoints() if _serves(each, model)]
         return sorted(found, key=lambda each: _LIVELIEST_FIRST.index(each.status))
 
     def _endpoints(self) -> list[dict[str, Any]]:
@@ -101,10 +101,10 @@ class DedicatedEndpoints:
         statuses: list[Status] = [STATES.get(word, "starting") for word in words]
         status: Status = next((each for each in _LIVELIEST_FIRST if each in statuses), "stopped")
         prices = [_hourly(part, types) for part in parts]
-        model = next((str(part.get("model") or "") for part in parts), "")
+        served = next((str(part.get("model") or "") for part in parts), "")
         return Deployment(
             id=endpoint["id"],
-            model=names.get(_model_id(model), model or endpoint["name"]),
+            model=names.get(endpoint["name"].rpartition("/")[2], served or endpoint["name"]),
             status=status,
             raw_status=words[statuses.index(status)] if words else "NO_DEPLOYMENT",
             usd_per_hour=None if None in prices else sum(price for price in prices if price is not None),
@@ -161,9 +161,7 @@ class DedicatedEndpoints:
             )
         self._route(endpoint, str(part["id"]))
         again = self._read(lambda: self._client.endpoints.retrieve(endpoint["id"], project_id=self.project))
-        shown = self._described(
-            again.to_dict(mode="json"), self._instance_types(), dict.fromkeys(model.ids, model.name)
-        )
+        shown = self._described(again.to_dict(mode="json"), self._instance_types(), {_slug(model.name): model.name})
         idle = {"inactive_timeout_minutes": inactive_timeout}  # of one that was there before, its own is kept
         fresh = {} if "state" in part else idle
         return shown.model_copy(update={"details": shown.details | fresh, "usd_per_hour": shown.usd_per_hour or price})

@@ -9,7 +9,14 @@ from typing import Any
 
 from tuneport.backends.hosted import HostedBackend
 from tuneport.backends.together_deployments import DedicatedEndpoints, TunedModel
-from tuneport.errors import RejectedError, TuneportError, UnsupportedError
+from tuneport.errors import (
+    NotFoundError,
+    ProviderError,
+    RejectedError,
+    TuneportError,
+    UnavailableError,
+    UnsupportedError,
+)
 from tuneport.types import Deployment
 
 _API, _CHAT = "https://api.together.ai", "https://api-inference.together.ai"
@@ -49,9 +56,9 @@ class TogetherServing(HostedBackend):
         self._endpoints().stop(deployment_id)
 
     def deployments(self) -> Iterable[Deployment]:
-        models = [TunedModel.of(job) for job in self._listed()]
-        names = {id: model.name for model in models if model is not None for id in model.ids}
-        return self._endpoints().all(names)
+        return self._endpoints().all(
+            str(job["model_output_name"]) for job in self._listed() if job.get("model_output_name")
+        )
 
     def _registered(self, model: str) -> TunedModel:
         """The weights behind a tuned model's name or a job's id. UnsupportedError where they cannot be deployed."""
@@ -75,14 +82,14 @@ class TogetherServing(HostedBackend):
         """
         try:
             return super().complete(self._served_as.get(model, model), messages, stream=stream, **options)
-        except RejectedError as error:
-            if "non-serverless" not in str(error):
+        except (RejectedError, NotFoundError, UnavailableError) as error:
+            # An endpoint that was there may have been stopped since; what is said then is not published.
+            if self._served_as.pop(model, None) is None and "non-serverless" not in str(error):
                 raise
-            self._served_as.pop(model, None)
             self._served_as[model] = self._endpoint_of(model, error)
         return super().complete(self._served_as[model], messages, stream=stream, **options)
 
-    def _endpoint_of(self, model: str, error: RejectedError) -> str:
+    def _endpoint_of(self, model: str, error: ProviderError) -> str:
         """The name of the endpoint that answers as `model`."""
         try:
             found = self._endpoints().serving(self._registered(model))[:1]
