@@ -20,7 +20,8 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.fake import FakeBackend
 from tuneport.backends.local import LocalBackend
 from tuneport.backends.openai import OpenAIBackend
-from tuneport.backends.together import DEFAULT_LEARNING_RATE, TogetherBackend
+from tuneport.backends.together import TogetherBackend
+from tuneport.backends.together_arguments import DEFAULT_LEARNING_RATE
 from tuneport.errors import UnsupportedError
 from tuneport.settings import Settings
 from tuneport.types import Adapter, Hyperparameters, Method, PreparedData, TuneSpec

@@ -8,6 +8,7 @@ any process may submit, another fetch, and a third cancel. This module never imp
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -55,6 +56,7 @@ from tuneport.types import (
 )
 
 if TYPE_CHECKING:
+    from tuneport import base_models
     from tuneport.manifests import Manifest
     from tuneport.settings import Settings
 
@@ -288,7 +290,8 @@ class LocalBackend(FineTuneBackend):
     def complete(
         self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
     ) -> Completion | Iterator[str]:
-        """Answer with a base model, a tuned model (`ft:...`), a checkpoint of one, or a run's id.
+        """Answer with a base model, a tuned model (`ft:...`), a checkpoint of one, a run's id, or a folder with either
+        kind of weights, such as `download` makes.
 
         `options`: max_tokens, temperature, top_p, stop, seed, tools; another one is an UnsupportedError.
         """
@@ -323,9 +326,13 @@ class LocalBackend(FineTuneBackend):
 
     def _serve(self, model: str) -> tuple[InferenceProcess, str | None]:
         """The child that holds the base of `model`, and the name under which it holds the adapter, if there is one."""
+        from tuneport.backends.local_adapters import base_of, is_adapter
         from tuneport.manifests import load_models, resolve_model
 
         match = _TUNED_MODEL.fullmatch(model)
+        if match is None and is_adapter(folder := Path(model).expanduser().absolute()):
+            child = self._child_of(base_of(folder, home=self.settings.home))
+            return child, _loaded(child, f"folder-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}", folder)
         if match is None:
             base = resolve_model(model, self.name, self.manifest, load_models(), self.settings.aliases(model))
             return self._holding(base), None
@@ -336,14 +343,14 @@ class LocalBackend(FineTuneBackend):
         if not (weights / "adapter_config.json").is_file():  # full fine-tuning: a base model by itself
             return self._children.get(str(weights), weights), None
         child = self._holding(run.request()["model_name_or_path"])
-        name = f"{run.id}-{weights.name}-{weights.stat().st_mtime_ns}"
-        child.load_adapter(name, weights)
-        return child, name
+        return child, _loaded(child, f"{run.id}-{weights.name}", weights)
 
     def _holding(self, name_or_path: str) -> InferenceProcess:
         from tuneport.base_models import locate
 
-        base = locate(name_or_path, home=self.settings.home)
+        return self._child_of(locate(name_or_path, home=self.settings.home))
+
+    def _child_of(self, base: base_models.BaseModel) -> InferenceProcess:
         # A bundled model moves to another folder when it is first converted, and stays the same model.
         name = str(base.folder) if base.source == "folder" else base.name
         return self._children.get(name, base.folder)
@@ -400,6 +407,13 @@ class LocalBackend(FineTuneBackend):
             "hyperparameters": resolved.hyperparameters,
             "recommended": resolved.recommended,
         }
+
+
+def _loaded(child: InferenceProcess, label: str, weights: Path) -> str:
+    """The name under which the child holds the adapter in `weights` as it is now."""
+    name = f"{label}-{weights.stat().st_mtime_ns}"
+    child.load_adapter(name, weights)
+    return name
 
 
 def _options(settings: Settings, name: str) -> LocalOptions:
