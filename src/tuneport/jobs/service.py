@@ -10,7 +10,7 @@ from typing import Any
 from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.containers.hub import hub_name
-from tuneport.data.prepare import prepare
+from tuneport.data.prepare import format_for, prepare
 from tuneport.errors import ConfigError, ProviderError, UnsupportedError
 from tuneport.jobs.planning import Plan, plan
 from tuneport.jobs.store import Store, UnknownJobError
@@ -22,7 +22,6 @@ from tuneport.types import (
     Completion,
     JobEvent,
     JobStatus,
-    Method,
     MetricPoint,
     PreparedData,
     TuneSpec,
@@ -93,7 +92,7 @@ class Workspace:
         return self.store.add_job(spec, data, backend=choice.backend, model=choice.model, quote=choice.quote)
 
     def _prepared(self, spec: TuneSpec, data_format: str) -> PreparedData:
-        target = "openai-preference" if spec.method is Method.DPO else data_format
+        target = format_for(spec.method, data_format)
         validation = None if spec.validation is None else prepare(spec.validation, target, self.worker.files)
         return PreparedData(training=prepare(spec.dataset, target, self.worker.files), validation=validation)
 
