@@ -22,13 +22,15 @@ from tuneport.types import complaint
 class BackendSettings(BaseModel):
     """One `[backends.NAME]` table of `tuneport.toml`.
 
-    `like` makes a new backend of that name, which speaks the wire format of the backend that it names.
+    `like` makes a new backend of that name, which speaks the wire format of the backend that it names. Its `models` are
+    rows as in `providers/*.toml`, prices optional; without them it takes any model name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     like: str | None = None
     base_url: str | None = None
     api_key_env: str | None = None
+    models: tuple[dict[str, Any], ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
 
 

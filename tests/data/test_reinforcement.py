@@ -38,6 +38,9 @@ graded = st.builds(
 )
 
 
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
 def question(text: str, **columns: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": text}], **columns}
 
@@ -73,7 +76,7 @@ def test_calls_and_earlier_turns_are_kept() -> None:
     ("rows", "format"),
     [
         ([question("2 + 2?", answer="4")], NAME),
-        ([{"messages": [{"role": "system", "content": "Be brief."}, *question("2 + 2?")["messages"]], "answer": 4}], NAME),
+        ([{"messages": [SYSTEM, *question("2 + 2?")["messages"]], "answer": 4}], NAME),
         # Chats, however they end and whatever columns they have.
         ([chat("a", "b", answer="4")], "openai"),
         ([chat("a", "b", source="x"), chat("a", "b", "thanks", source="x")], "openai"),

@@ -146,6 +146,8 @@ class Upstream:
             "retry_after": _retry_after(response.headers),
         }
         said = self.redact(str(envelope.get("message") or "no reason given")).rstrip(".")
+        if status == 501:
+            return RejectedError(f"{self.provider} does not have this call (501): {said}", **facts)
         if status >= 500 or status == 408:
             return UnavailableError(f"{self.provider} answered {status}: {said}; try again later", **facts)
         if status == 401:

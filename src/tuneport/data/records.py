@@ -1,8 +1,9 @@
 """The internal form of one training example. Every format reads into it and writes from it.
 
-A record is one of six kinds: `Chat`, `Preference`, `Labelled`, `Graded`, `PromptCompletion`, `PlainText`. All hold what
-no format knows in `metadata` (of a row) and `extra` (of a message, part, call or tool), so that a conversion can say what
-it would lose. A null in a file is the same as an absent key. `msgspec` structs, because a record is made for every row.
+A record is one of six kinds: `Chat`, `Preference`, `Labelled`, `Graded`, `PromptCompletion`, `PlainText`. All hold
+what no format knows in `metadata` (of a row) and `extra` (of a message, part, call or tool), so that a conversion can
+say what it would lose. A null in a file is the same as an absent key. `msgspec` structs, because a record is made for
+every row.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class Labelled(_Common, tag="labelled", tag_field="kind"):
 
 
 class Graded(_Common, tag="graded", tag_field="kind"):
-    """A question that a model answers itself in training (rft). `reference` is what a grader compares the answer with."""
+    """A question that a model answers itself in training (rft); a grader compares its answer with `reference`."""
 
     messages: list[Message]
     reference: dict[str, Any] = {}

@@ -97,7 +97,8 @@ def readiness(settings: Settings, manifests: Sequence[Manifest]) -> Readiness:
     """Which backends have a key, and which have their packages. Imports none of them."""
     with_key = {row.name for row in manifests if row.api_key_env and settings.secret(row.api_key_env)}
     installed = {row.name for row in manifests if all(find_spec(name) for name in EXTRAS.get(row.extra or "", ()))}
-    return Readiness(frozenset(with_key), frozenset(installed))
+    lost = {row.name for row in manifests if row.api_key_env and settings.base_url(row.name, row.base_url) is None}
+    return Readiness(frozenset(with_key), frozenset(installed), frozenset(lost))
 
 
 def this_machine(memory: Callable[[], float | None] | None = None) -> Machine:

@@ -11,7 +11,7 @@ from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.containers.hub import hub_name
 from tuneport.data.prepare import format_for, prepare
-from tuneport.errors import ConfigError, ProviderError, UnsupportedError
+from tuneport.errors import ConfigError, ModelNotOfferedError, ProviderError, UnsupportedError
 from tuneport.jobs.planning import Plan, plan
 from tuneport.jobs.store import Store, UnknownJobError
 from tuneport.jobs.tables import JobRow
@@ -196,7 +196,13 @@ def _locate_base_model(model: str, settings: Settings, backend: str | None) -> t
     if backend is None and rest and prefix in backend_names(settings):
         backend, model = prefix, rest
     name = backend or settings.backend or "local"
-    return name, resolve_model(model, name, manifest_of(name, settings), load_models(), settings.aliases(model))
+    manifest = manifest_of(name, settings)
+    try:
+        return name, resolve_model(model, name, manifest, load_models(), settings.aliases(model))
+    except ModelNotOfferedError:
+        if manifest.deployment is None and not model.startswith("ft:"):
+            raise
+        return name, model  # a deployment, which has a name of the user's own, or a model that was tuned elsewhere
 
 
 def _absolute(path: Path) -> Path:

@@ -29,7 +29,8 @@ class Place(NamedTuple):
 
 def places(record: Record) -> Iterator[Place]:
     """All that a model sees or a file carries along, in order: the content of messages, names, reasoning, tool
-    arguments, descriptions and schemas, prompts, completions, plain text, what a grader compares with, and the columns that no format knows.
+    arguments, descriptions and schemas, prompts, completions, plain text, what a grader compares with, and the columns
+    that no format knows.
 
     Not the names and ids of tools, which hold calls together, and not images: their data is no text, and a changed
     address would be another image.
