@@ -74,7 +74,10 @@ class HostedBackend(FineTuneBackend):
         if base_url is None:
             variable = f"TUNEPORT_{self.name.upper().replace('-', '_')}_BASE_URL"
             form = f", which looks like {manifest.base_url_form}" if manifest.base_url_form else ""
-            raise ConfigError(f"{self.name} needs your own address: set {variable}{form}")
+            raise ConfigError(
+                f"{self.name} needs your own address: set {variable}, or base_url under [backends.{self.name}] in "
+                f"tuneport.toml{form}"
+            )
         self.upstream = Upstream(self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable))
         self._sleep = sleep
 
