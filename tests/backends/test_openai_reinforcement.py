@@ -28,6 +28,9 @@ GRADER = {
 }
 
 
+PLAIN: dict[str, Any] = {"grader": None}
+
+
 def questions(count: int = 12, **columns: Any) -> list[dict[str, Any]]:
     return [
         {"messages": [{"role": "user", "content": f"{n} + 1?"}], "answer": str(n + 1), **columns} for n in range(count)
@@ -146,7 +149,7 @@ def test_column_that_the_validation_file_lacks_is_an_error_too(
     ("grader", "columns"),
     [
         (GRADER, {"answer"}),
-        ({"input": [{"role": "user", "content": "{{ item.a.b }} {{item['c d']}} {{sample.output_json.e}}"}]}, {"a", "c d"}),
+        ({"input": [{"content": "{{ item.a.b }} {{item['c d']}} {{sample.output_json.e}}"}]}, {"a", "c d"}),
         ({"type": "multi", "graders": {"x": GRADER, "y": {"reference": "{{  item.level  }}"}}}, {"answer", "level"}),
         ({"type": "python", "source": "def grade(sample, item): return '{{item.not_a_template}}'"}, set()),
         ({"reference": "item.answer, {item.answer}"}, set()),
@@ -162,8 +165,8 @@ def test_columns_are_those_of_the_templates(grader: Any, columns: set[str]) -> N
         ({"hyperparameters": Hyperparameters(beta=0.2)}, "beta with method rft"),
         ({"hyperparameters": Hyperparameters(compute_multiplier=11)}, "compute_multiplier of 1e-05 to 10, not 11"),
         ({"hyperparameters": Hyperparameters(epochs=51)}, "epochs of 1 to 50, not 51"),
-        ({"method": Method.SFT, "grader": None, "hyperparameters": Hyperparameters(eval_samples=1)}, "eval_samples with"),
-        ({"method": Method.DPO, "grader": None, "hyperparameters": Hyperparameters(reasoning_effort="low")}, "reasoning"),
+        ({**PLAIN, "method": Method.SFT, "hyperparameters": Hyperparameters(eval_samples=1)}, "eval_samples with"),
+        ({**PLAIN, "method": Method.DPO, "hyperparameters": Hyperparameters(reasoning_effort="low")}, "reasoning"),
     ],
 )  # fmt: skip
 def test_what_a_method_cannot_take_is_refused(

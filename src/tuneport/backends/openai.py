@@ -22,7 +22,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from tuneport.backends.hosted import HOP_HEADER, headers_for
+from tuneport.backends.openai_client import connect
 from tuneport.backends.openai_files import OpenAIFiles
 from tuneport.backends.openai_graders import check_columns
 from tuneport.backends.openai_jobs import (
@@ -83,24 +83,9 @@ class OpenAIBackend(OpenAIFiles):
         import openai
 
         self.sdk_errors = (openai.OpenAIError,)
-        timeout = openai.Timeout(self.options.timeout, connect=min(10.0, self.options.timeout))
-        headers: dict[str, Any] = headers_for(key)
-        if self.manifest.key_header == "api-key":
-            headers = {"api-key": key, "Authorization": openai.Omit(), **HOP_HEADER}
-        for header, variable in self.manifest.account_env.items():
-            if value := self.settings.get(variable):
-                headers[header] = value
-        client = openai.OpenAI(
-            api_key=key,
-            base_url=self.upstream.base_url,
-            max_retries=0,
-            timeout=timeout,
-            default_headers=headers,
-            http_client=openai.DefaultHttpxClient(timeout=timeout, event_hooks={"response": [self._refuse_html]}),
+        return connect(
+            self.manifest, self.settings, self.upstream.base_url, key, self.options.timeout, self._refuse_html
         )
-        # The SDK takes what it is not given from the process's environment, which another account may own.
-        client.organization = client.project = client.admin_api_key = None
-        return client
 
     # --- starting a job ---------------------------------------------------------------------------------------------
 
