@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -9,17 +10,21 @@ from typing import Any
 
 import pytest
 
+import tuneport
+from tests.backends.test_openai_reinforcement import GRADER, questions
 from tests.contract import BackendContract, Case, prepared_chats, token
+from tests.data.rows import write
 from tests.emulators.openai_azure import AzureEmulator
 from tuneport.backends import open_backend
 from tuneport.backends.openai import OpenAIBackend
+from tuneport.cli.main import main
 from tuneport.errors import AuthError, ConfigError, UnsupportedError
 from tuneport.jobs.service import Workspace
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.types import Hyperparameters, JobStatus, PreparedData, TuneSpec
 from tuneport.workflows.doctor import backends, doctor
 
-MODEL = "gpt-4.1-mini-2025-04-14"
+MODEL, REASONER = "gpt-4.1-mini-2025-04-14", "o4-mini-2025-04-16"
 
 
 @pytest.fixture
@@ -181,3 +186,48 @@ def test_key_does_not_follow_a_redirect_to_another_server(azure: AzureEmulator, 
         with pytest.raises(AuthError):
             list(backend.list_jobs())
         assert other.log and not any(azure.key in value for value in other.log[0].request_headers.values())
+
+
+def test_reinforcement_from_the_command_line_to_the_end(
+    azure: AzureEmulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    azure.models[REASONER] = None
+    monkeypatch.setenv("TUNEPORT_AZURE_BASE_URL", azure.base_url)
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", azure.key)
+    rows = write(Path("questions.jsonl"), questions())
+    Path("grader.json").write_text(json.dumps(GRADER))
+    command = [
+        "submit",
+        str(rows),
+        "--model",
+        REASONER,
+        "--backend",
+        "azure",
+        "--grader",
+        "grader.json",
+        "--wait",
+        "--json",
+    ]
+    assert main([*command, "--validation", str(rows), "--set", "reasoning_effort=low"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["status"], document["method"]) == ("succeeded", "rft")
+    assert document["dataset"]["format"] == "openai-reinforcement" and document["dataset"]["left_out"] == []
+    sent = azure.requests("POST", "/fine_tuning/jobs")[-1].request_json()["method"]
+    assert sent["reinforcement"] == {"grader": GRADER, "hyperparameters": {"reasoning_effort": "low"}}
+    Path("grader.json").write_text("{")
+    assert main(command) == 2
+    assert "--grader grader.json cannot be read as JSON" in capsys.readouterr().err
+    Path("grader.json").write_text(json.dumps({**GRADER, "reference": "{{item.nothing}}"}))
+    before = len(azure.requests("POST", "/files"))
+    assert main(command) == 2
+    assert "nothing" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert len(azure.requests("POST", "/files")) == before
+
+
+def test_reinforcement_from_python(azure: AzureEmulator) -> None:
+    azure.models[REASONER] = None
+    rows = write(Path("questions.jsonl"), questions())
+    job = tuneport.submit(
+        rows, model=REASONER, backend="azure", grader=GRADER, validation=rows, settings=settings_of(azure, azure.key)
+    )
+    assert job.wait(poll_seconds=0.02).tuned_model

@@ -17,7 +17,7 @@ import pytest
 from tests.contract import prepared_chats, written
 from tests.emulators import OpenAIEmulator
 from tuneport.backends.openai import OpenAIBackend
-from tuneport.errors import DatasetError, RejectedError, StorageError, UnavailableError
+from tuneport.errors import DatasetError, NotFoundError, RejectedError, StorageError, UnavailableError
 from tuneport.manifests import Limit
 from tuneport.types import PreparedData, TuneSpec
 
@@ -324,3 +324,23 @@ def test_saved_file_is_whole_or_not_there(openai: OpenAIEmulator, connect: Calla
 
 def test_parts_are_small_enough_for_the_api() -> None:
     assert OpenAIBackend.part_bytes <= 64 * 2**20
+
+
+def test_answer_without_an_id_is_no_file(
+    openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
+) -> None:
+    openai.fail("status", method="POST", path="/files", status=200, body={"object": "file", "id": None}, times=None)
+    with pytest.raises(UnavailableError, match="no id"):
+        list(connect(openai).prepare(spec, data))
+    openai.fail("status", method="POST", path="/uploads", status=200, body={"object": "upload"}, times=None)
+    with pytest.raises(UnavailableError, match="no id"):
+        list(in_parts(connect(openai)).prepare(spec, data))
+
+
+def test_deletion_whose_answer_is_lost_is_no_error(openai: OpenAIEmulator, connect: Callable[..., Any]) -> None:
+    file_id = openai._add_file("a.jsonl", "fine-tune", b"x")["id"]
+    openai.fail("drop_after_accept", method="DELETE", path="/files/*")
+    backend = connect(openai)
+    backend.delete_file(file_id)
+    with pytest.raises(NotFoundError):
+        backend.delete_file(file_id)

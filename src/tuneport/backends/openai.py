@@ -212,7 +212,7 @@ class OpenAIBackend(OpenAIFiles):
             raise NotFoundError(
                 f"{self.name} made no model in {remote_id}; there is nothing to delete", provider=self.name
             )
-        self._read(lambda: self.client.models.delete(tuned_model))
+        self._delete(lambda: self.client.models.delete(tuned_model))
 
     def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:
         """See the base class. Where the server no longer knows `after`, all that it has."""

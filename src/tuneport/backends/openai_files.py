@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from tuneport.backends.hosted import HostedBackend, remote_name, timestamp
-from tuneport.backends.openai_uploads import PART_BYTES, PartsUpload, Sent, UploadJournal
+from tuneport.backends.openai_uploads import PART_BYTES, PartsUpload, Sent, UploadJournal, id_of
 from tuneport.data.writing import aside, publish
 from tuneport.errors import DatasetError, NotFoundError, RejectedError
 from tuneport.errors import DatasetProblem as Problem
@@ -123,7 +123,7 @@ class OpenAIFiles(HostedBackend):
                 return found  # the try before has arrived, though its answer has not
             tried = True
             with file.path.open("rb") as content:
-                return str(self.client.files.create(file=(remote_name(file), content), purpose="fine-tune").id)
+                return id_of(self.client.files.create(file=(remote_name(file), content), purpose="fine-tune"))
 
         return self._read(attempt)
 
@@ -180,7 +180,22 @@ class OpenAIFiles(HostedBackend):
         return self._read(fetch)
 
     def delete_file(self, file_id: str) -> None:
-        self._read(lambda: self.client.files.delete(file_id))
+        self._delete(lambda: self.client.files.delete(file_id))
+
+    def _delete(self, call: Callable[[], object]) -> None:
+        """Delete. That it is gone on a second try, the first one's answer being lost, is what was wanted."""
+        tries = 0
+
+        def attempt() -> None:
+            nonlocal tries
+            tries += 1
+            call()
+
+        try:
+            self._read(attempt)
+        except NotFoundError:
+            if tries == 1:
+                raise
 
 
 def _holds(remote: Any, file: DataFile) -> bool:

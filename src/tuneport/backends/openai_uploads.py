@@ -26,6 +26,7 @@ Read = Callable[[Callable[[], T]], T]
 PART_BYTES = 16 * 2**20
 """Of one part: what a broken connection costs, and what is held in memory. The API takes up to 64 MiB."""
 _BEGINNINGS = 3
+_LIFETIME = 3600.0  # seconds, where the server names none
 _WAITS = (0.0, 1.0, 2.0, 4.0)  # seconds between looks for a file that an unanswered `complete` may have made
 _FIX = "free some space, or set TUNEPORT_HOME to a folder that can be written, and try again"
 
@@ -39,6 +40,14 @@ class Sent(Model):
     parts: tuple[str, ...] = ()
     until: float = 0.0
     """Unix seconds on this machine's clock when the server forgets the upload."""
+
+
+def id_of(answer: Any) -> str:
+    """The id of what was just made. ValueError where there is none: then nobody can tell what was made."""
+    identity = getattr(answer, "id", None)
+    if not isinstance(identity, str) or not identity:
+        raise ValueError("the answer has no id")
+    return identity
 
 
 class UploadJournal:
@@ -105,36 +114,37 @@ class PartsUpload:
         raise AssertionError("the last beginning returns or raises")
 
     def _begin(self) -> None:
-        upload = self._read(
-            lambda: self._uploads.create(
+        def begin() -> tuple[str, float]:
+            upload = self._uploads.create(
                 bytes=self._file.bytes,
                 filename=remote_name(self._file),
                 mime_type="text/jsonl",
                 purpose="fine-tune",
             )
-        )
-        lifetime = (upload.expires_at or 0) - (upload.created_at or 0)  # of the server's clock, which may differ
-        until = time.time() + (lifetime if lifetime > 0 else 3600)
-        self._journal.write(Sent(upload_id=str(upload.id), part_bytes=self._part_bytes, until=until))
+            return id_of(upload), upload.expires_at - upload.created_at  # by the server's clock, which may differ
+
+        upload_id, lifetime = self._read(begin)
+        until = time.time() + (lifetime if lifetime > 0 else _LIFETIME)
+        self._journal.write(Sent(upload_id=upload_id, part_bytes=self._part_bytes, until=until))
 
     def _send_parts(self) -> None:
         with self._file.path.open("rb") as content:
             content.seek(len(self._journal.sent.parts) * self._journal.sent.part_bytes)
             while data := content.read(self._journal.sent.part_bytes):
                 sent = self._journal.sent
-                part = self._read(self._sending(data))
-                self._journal.write(sent.model_copy(update={"parts": (*sent.parts, str(part.id))}))
+                part_id = self._read(self._sending(data))
+                self._journal.write(sent.model_copy(update={"parts": (*sent.parts, part_id)}))
 
-    def _sending(self, data: bytes) -> Callable[[], Any]:
+    def _sending(self, data: bytes) -> Callable[[], str]:
         upload_id, name = self._journal.sent.upload_id, remote_name(self._file)
-        return lambda: self._uploads.parts.create(upload_id, data=(name, data))
+        return lambda: id_of(self._uploads.parts.create(upload_id, data=(name, data)))
 
     def _complete(self) -> str:
         sent = self._journal.sent
         with self._file.path.open("rb") as content:
             digest = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        upload = self._read(lambda: self._uploads.complete(sent.upload_id, part_ids=list(sent.parts), md5=digest))
-        return str(upload.file.id)
+        complete = self._uploads.complete
+        return str(self._read(lambda: id_of(complete(sent.upload_id, part_ids=list(sent.parts), md5=digest).file)))
 
     def _found_after_all(self) -> str | None:
         """The file of a `complete` that was carried out though its answer was lost: the second one is refused."""
