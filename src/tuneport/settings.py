@@ -32,12 +32,14 @@ class _Configured(BaseModel):
 class BackendSettings(_Configured):
     """One `[backends.NAME]` table of `tuneport.toml`.
 
-    `like` makes a new backend of that name, which speaks the wire format of the backend that it names.
+    `like` makes a new backend of that name, which speaks the wire format of the backend that it names. Its `models` are
+    rows as in `providers/*.toml`, prices optional; without them it takes any model name.
     """
 
     like: str | None = None
     base_url: str | None = Field(default=None, repr=False, exclude=True)  # which may hold a password
     api_key_env: str | None = None
+    models: tuple[dict[str, Any], ...] = ()
     options: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     @field_validator("api_key_env")

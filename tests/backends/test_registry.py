@@ -24,7 +24,11 @@ from tuneport.workflows import doctor
 
 
 def test_all_listed_backends_open_without_a_key(settings: Settings) -> None:
-    assert {"openai", "together", "local"} <= set(backend_names(settings))
+    assert {"azure", "openai", "together", "local"} <= set(backend_names(settings))
+    with pytest.raises(ConfigError, match=r"set TUNEPORT_AZURE_BASE_URL.*RESOURCE.openai.azure.com"):
+        open_backend("azure", settings)  # each user has an own address there
+    address = {"TUNEPORT_AZURE_BASE_URL": SecretStr("http://127.0.0.1:9/openai/v1")}
+    settings = settings.model_copy(update={"environment": settings.environment | address})
     for name in backend_names(settings):
         backend = open_backend(name, settings)
         assert backend.name == name

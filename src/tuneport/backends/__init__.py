@@ -33,6 +33,8 @@ def manifest_of(name: str, settings: Settings) -> Manifest:
     """
     table = settings.project.backends.get(name)
     if table is None or table.like is None:
+        if table is not None and table.models:
+            raise ConfigError(f"tuneport.toml: backends.{name}.models needs like, the backend that it speaks like")
         if name not in backend_names(settings) and name in settings.project.backends:
             raise ConfigError(
                 f'tuneport.toml: backends.{name} needs like = "openai" (or another backend to speak like)'
@@ -45,7 +47,12 @@ def manifest_of(name: str, settings: Settings) -> Manifest:
         raise ConfigError(f"tuneport.toml: backends.{name}.like: {name} exists already; give the new one another name")
     today = datetime.now(UTC).date()
     return derive_manifest(
-        name, load_manifest(table.like), today=today, base_url=_public(table.base_url), api_key_env=table.api_key_env
+        name,
+        load_manifest(table.like),
+        today=today,
+        base_url=_public(table.base_url),
+        api_key_env=table.api_key_env,
+        models=table.models,
     )
 
 

@@ -73,8 +73,15 @@ class HostedBackend(FineTuneBackend):
             raise ConfigError(message) from error
         base_url = settings.base_url(self.name, manifest.base_url)
         key_variable = manifest.api_key_env
-        if base_url is None or key_variable is None:
-            raise ConfigError(f"the manifest of {self.name} names no base_url or no api_key_env; set both there")
+        if key_variable is None:
+            raise ConfigError(f"the manifest of {self.name} names no api_key_env; set it there")
+        if base_url is None:
+            variable = f"TUNEPORT_{self.name.upper().replace('-', '_')}_BASE_URL"
+            form = f", which looks like {manifest.base_url_form}" if manifest.base_url_form else ""
+            raise ConfigError(
+                f"{self.name} needs your own address: set {variable}, or base_url under [backends.{self.name}] in "
+                f"tuneport.toml{form}"
+            )
         if not is_address(base_url):
             raise ConfigError(
                 f"{shown_url(base_url)} is no address of {self.name}; write http(s)://HOST[:PORT]/v1 into "

@@ -290,7 +290,7 @@ class Upstream:
         if facts["code"] == "training_not_available":
             message = (
                 f"{self.provider} takes no new fine-tuning jobs from this organization, it is winding the service "
-                f"down: {said}; run the same job elsewhere with --backend together or --backend local"
+                f"down: {said}; run the same job elsewhere with --backend azure, together or local"
             )
             return RejectedError(message, **facts)
         if facts["code"] in _NOT_HERE:

@@ -30,7 +30,8 @@ def submit(
     model: Annotated[str, typer.Option("--model", "-m", help="An alias, a weights name or a provider's model id.")],
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Default: TUNEPORT_BACKEND, ...")] = None,
     validation: Annotated[Path | None, typer.Option(help="A validation file.")] = None,
-    method: Annotated[str | None, typer.Option(help="sft or dpo. Default: what the data is made for.")] = None,
+    method: Annotated[str | None, typer.Option(help="sft, dpo or rft. Default: what the data is made for.")] = None,
+    grader: Annotated[Path | None, typer.Option(help="rft: a JSON file with the grader, in OpenAI's shape.")] = None,
     adapter: Annotated[str, typer.Option(help="auto, lora, qlora or full.")] = "auto",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter, e.g. epochs=3.")
@@ -54,7 +55,8 @@ def submit(
         "model": model,
         "dataset": dataset,
         "validation": validation,
-        "method": method or method_of(dataset),
+        "method": method or ("rft" if grader else method_of(dataset)),
+        "grader": None if grader is None else _grader(grader),
         "adapter": adapter,
         "hyperparameters": validated(Hyperparameters, _pairs(set_, "--set")),
         "suffix": suffix,
@@ -345,6 +347,13 @@ def _coloured(row: JobRow) -> str:
 
 
 # --- reading options ------------------------------------------------------------------------------------------------
+
+
+def _grader(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--grader {path} cannot be read as JSON: {error}; correct the file") from error
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:

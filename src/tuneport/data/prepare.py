@@ -8,12 +8,18 @@ from pathlib import Path
 
 from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
+from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
 from tuneport.data.reading import ProblemTally, read_records, scan
-from tuneport.data.records import Chat, Labelled, Message, Preference, Record
+from tuneport.data.records import Chat, Graded, Labelled, Message, Preference, Record
 from tuneport.data.tokens import TokenCounter
 from tuneport.data.writing import aside, make_folder, publish
 from tuneport.errors import ConversionLossError, DatasetError, DatasetProblem
 from tuneport.types import DataFile, Method
+
+
+def format_for(method: Method, data_format: str) -> str:
+    """The format in which a backend takes the records of a method; `data_format` is its format of chats."""
+    return {Method.DPO: "openai-preference", Method.RFT: REINFORCEMENT}.get(method, data_format)
 
 
 def prepare(
@@ -33,6 +39,8 @@ def prepare(
     where `store` cannot be written.
     """
     path, store = Path(path), Path(store)
+    if source_format is None and target == REINFORCEMENT:
+        source_format = target  # nothing else can be written as it, and conversations of several turns look like chats
     format = load_format(target)
     losses, problems, counter = LossTally(), ProblemTally(), TokenCounter(encoding)
     digest = hashlib.sha256()
@@ -99,11 +107,16 @@ def strip(record: Record) -> list[str]:
 def _messages(record: Record) -> list[Message]:
     if isinstance(record, Preference):
         return [*record.context, *record.chosen, *record.rejected]
-    return record.messages if isinstance(record, Chat | Labelled) else []
+    return record.messages if isinstance(record, Chat | Labelled | Graded) else []
 
 
 def method_of(path: Path | str, format: str | None = None, columns: Mapping[str, str] | None = None) -> Method:
-    """What the dataset is made for: dpo for preference pairs, else sft. Judged by the first record."""
+    """What the dataset is made for: dpo for preference pairs, rft for questions with references, else sft.
+
+    Judged by the first record.
+    """
     for _, record in read_records(path, format, columns):
+        if isinstance(record, Graded):
+            return Method.RFT
         return Method.DPO if isinstance(record, Preference) else Method.SFT
     raise AssertionError("a dataset without records is an error of reading")

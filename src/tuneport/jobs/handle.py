@@ -107,6 +107,7 @@ def submit(
     backend: str | None = None,
     validation: str | Path | None = None,
     method: str | None = None,
+    grader: Mapping[str, Any] | None = None,
     adapter: str = "auto",
     hyperparameters: Mapping[str, Any] | None = None,
     suffix: str | None = None,
@@ -120,6 +121,7 @@ def submit(
     """Start a fine-tuning job and return as soon as the backend has it; `job.wait()` follows it.
 
     `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked. `method` None: what the data is made for.
+    `grader` is rft's, in OpenAI's shape.
     Raises DatasetError, ModelNotOfferedError, BudgetError, UnsupportedError or ConfigError before anything is sent,
     and JobFailedError where the backend refused the job. Should the backend be out of reach, ProviderError; the job's
     row stays, and `tuneport.job(ID).wait()` goes on with it.
@@ -130,7 +132,8 @@ def submit(
             "model": model,
             "dataset": dataset,
             "validation": validation,
-            "method": method or method_of(Path(dataset)),
+            "method": method or ("rft" if grader else method_of(Path(dataset))),
+            "grader": None if grader is None else dict(grader),
             "adapter": adapter,
             "hyperparameters": validated(Hyperparameters, hyperparameters or {}),
             "suffix": suffix,

@@ -10,8 +10,8 @@ from typing import Any
 from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.containers.hub import hub_name
-from tuneport.data.prepare import prepare
-from tuneport.errors import ConfigError, ProviderError, UnsupportedError
+from tuneport.data.prepare import format_for, prepare
+from tuneport.errors import ConfigError, ModelNotOfferedError, ProviderError, UnsupportedError
 from tuneport.jobs.planning import Plan, plan
 from tuneport.jobs.store import Store, UnknownJobError
 from tuneport.jobs.tables import JobRow
@@ -22,7 +22,6 @@ from tuneport.types import (
     Completion,
     JobEvent,
     JobStatus,
-    Method,
     MetricPoint,
     PreparedData,
     TuneSpec,
@@ -93,7 +92,7 @@ class Workspace:
         return self.store.add_job(spec, data, backend=choice.backend, model=choice.model, quote=choice.quote)
 
     def _prepared(self, spec: TuneSpec, data_format: str) -> PreparedData:
-        target = "openai-preference" if spec.method is Method.DPO else data_format
+        target = format_for(spec.method, data_format)
         validation = None if spec.validation is None else prepare(spec.validation, target, self.worker.files)
         return PreparedData(training=prepare(spec.dataset, target, self.worker.files), validation=validation)
 
@@ -197,7 +196,13 @@ def _locate_base_model(model: str, settings: Settings, backend: str | None) -> t
     if backend is None and rest and prefix in backend_names(settings):
         backend, model = prefix, rest
     name = backend or settings.backend or "local"
-    return name, resolve_model(model, name, manifest_of(name, settings), load_models(), settings.aliases(model))
+    manifest = manifest_of(name, settings)
+    try:
+        return name, resolve_model(model, name, manifest, load_models(), settings.aliases(model))
+    except ModelNotOfferedError:
+        if manifest.deployment is None and not model.startswith("ft:"):
+            raise
+        return name, model  # a deployment, which has a name of the user's own, or a model that was tuned elsewhere
 
 
 def _absolute(path: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Format, Lost
-from tuneport.data.prepare import method_of, strip
+from tuneport.data.prepare import format_for, method_of, strip
 from tuneport.data.reading import ProblemTally, detect, scan
 from tuneport.data.records import Record
 from tuneport.data.rendering import IGNORED, Rendered, RenderedPreference, Renderer
@@ -122,7 +122,7 @@ def preview(
     where = find_target(model, backend, settings)
     source = format or detect(path).format
     method = method_of(path, source)
-    target = load_format("openai-preference" if method is Method.DPO else where.manifest.data_format)
+    target = load_format(format_for(method, where.manifest.data_format))
     vocabulary = where.vocabulary(settings, method)
     losses, left_out = LossTally(), dict[str, None]()
     kept: list[_Converted] = []

@@ -15,7 +15,17 @@ from pathlib import Path
 
 import msgspec
 
-from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record, TextPart
+from tuneport.data.records import (
+    Chat,
+    Graded,
+    Labelled,
+    Message,
+    PlainText,
+    Preference,
+    PromptCompletion,
+    Record,
+    TextPart,
+)
 from tuneport.errors import DatasetError, DatasetProblem, StorageError
 
 _RECORD_BYTES = 16
@@ -82,6 +92,8 @@ def editable_answer(record: Record) -> str | None:
             return _last_answer(record.chosen)
         case Chat() | Labelled():
             return _last_answer(record.messages)
+        case Graded():
+            return None
 
 
 class VerdictFile:
