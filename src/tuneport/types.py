@@ -290,7 +290,7 @@ class JobState(Model):
     finished_at: datetime | None = None
     estimated_finish: datetime | None = None
     trained_tokens: int | None = None
-    cost: float | None = Field(default=None, description="US dollars billed, where the provider says so")
+    cost: float | None = Field(default=None, description="US dollars billed; `details['cost']` where it is computed")
     progress: Progress = Progress()
     error: JobError | None = None
     hyperparameters: dict[str, Any] = Field(default_factory=dict, description="as resolved by the backend")

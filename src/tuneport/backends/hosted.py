@@ -18,8 +18,12 @@ import tenacity
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.connection_errors import never_sent
+from tuneport.backends.network import Network, is_address
 from tuneport.backends.pacing import after_response, before_request
-from tuneport.backends.provider_errors import NotJsonError, Upstream, never_sent
+from tuneport.backends.provider_errors import NotJsonError, Upstream, shown_url
+from tuneport.backends.provider_options import refuse_hyperparameters as refuse_hyperparameters
+from tuneport.backends.secrets import without
 from tuneport.errors import (
     AuthError,
     ConfigError,
@@ -28,7 +32,6 @@ from tuneport.errors import (
     RateLimitError,
     RejectedError,
     UnavailableError,
-    UnsupportedError,
 )
 from tuneport.settings import BackendSettings
 from tuneport.types import Completion, DataFile, JobState, PreparedData, RemoteFile, TuneSpec
@@ -51,7 +54,7 @@ _DOWN_AFTER = 3  # so many jobs in a row without an answer, and it is the provid
 class HostedOptions(BaseModel):
     """`[backends.NAME.options]` in `tuneport.toml`, all in seconds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     timeout: float = Field(default=60.0, gt=0, description="without a byte of an answer")
     completion_timeout: float = Field(default=300.0, gt=0, description="the same, while a model is writing")
     poll_interval: float = Field(default=2.0, gt=0, description="between questions whether a file is validated")
@@ -86,9 +89,24 @@ class HostedBackend(FineTuneBackend):
             raise ConfigError(message) from error
         base_url = settings.base_url(self.name, manifest.base_url)
         key_variable = manifest.api_key_env
-        if base_url is None or key_variable is None:
-            raise ConfigError(f"the manifest of {self.name} names no base_url or no api_key_env; set both there")
-        self.upstream = Upstream(self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable))
+        if key_variable is None:
+            raise ConfigError(f"the manifest of {self.name} names no api_key_env; set it there")
+        if base_url is None:
+            variable = f"TUNEPORT_{self.name.upper().replace('-', '_')}_BASE_URL"
+            form = f", which looks like {manifest.base_url_form}" if manifest.base_url_form else ""
+            raise ConfigError(
+                f"{self.name} needs your own address: set {variable}, or base_url under [backends.{self.name}] in "
+                f"tuneport.toml{form}"
+            )
+        if not is_address(base_url):
+            raise ConfigError(
+                f"{shown_url(base_url)} is no address of {self.name}; write http(s)://HOST[:PORT]/v1 into "
+                f"TUNEPORT_{self.name.upper().replace('-', '_')}_BASE_URL, or into base_url under "
+                f"[backends.{self.name}] in tuneport.toml"
+            )
+        self.upstream = Upstream(
+            self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable), network=Network(settings.get)
+        )
         self._sleep = sleep
 
     def __repr__(self) -> str:
@@ -101,6 +119,11 @@ class HostedBackend(FineTuneBackend):
     @cached_property
     def client(self) -> Any:
         return self._connect(self.upstream.key())
+
+    def wiring(self, library: Any, limits: Any) -> dict[str, Any]:
+        """Arguments of the SDK's HTTP client, which is `library`'s: the way through proxies, certificates, and the
+        user and password of the address, which HTTP libraries would write to their logs with it."""
+        return {"transport": self.upstream.network.transport(library, limits, user_of=self.upstream.base_url)}
 
     def close(self) -> None:
         if client := self.__dict__.pop("client", None):
@@ -129,7 +152,8 @@ class HostedBackend(FineTuneBackend):
 
     def _once(self, call: Callable[[], T]) -> T:
         with self._translating():
-            return call()
+            result = call()
+        return without(result, self.upstream.secrets)  # a provider may repeat the key, in events too
 
     def _read(self, call: Callable[[], T]) -> T:
         """Call, again where that can help. For whatever may be repeated without harm."""
@@ -163,7 +187,7 @@ class HostedBackend(FineTuneBackend):
                 http_status=error.http_status,
                 code=error.code,
                 request_id=error.request_id,
-                retryable=True,
+                retryable=error.retryable,
                 retry_after=error.retry_after,
             ) from error
 
@@ -314,22 +338,16 @@ def named_link(file: DataFile) -> Iterator[Path]:
         yield link
 
 
-def refuse_hyperparameters(backend: str, given: Iterable[str], takes: Iterable[str], where: str = "") -> None:
-    """UnsupportedError for each hyperparameter that is set and that this backend cannot take."""
-    if unknown := sorted(set(given) - set(takes)):
-        raise UnsupportedError(
-            f"the backend {backend} does not take {', '.join(unknown)}{where}; leave it at auto "
-            f"(it takes {', '.join(sorted(takes))})"
-        )
-
-
 def timestamp(value: Any) -> datetime | None:
-    """An aware datetime from Unix seconds or an ISO string; None from what is neither."""
-    if isinstance(value, (int, float)) and value:
-        return datetime.fromtimestamp(value, UTC)
-    if isinstance(value, str) and value:
-        parsed = datetime.fromisoformat(value)
-        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    """An aware datetime from Unix seconds or an ISO string; None from what is neither, or is no date."""
+    try:
+        if isinstance(value, (int, float)) and value:
+            return datetime.fromtimestamp(value, UTC)
+        if isinstance(value, str) and value:
+            parsed = datetime.fromisoformat(value)
+            return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, OSError):
+        pass  # a date that cannot be read is no reason to lose sight of the job
     return None
 
 

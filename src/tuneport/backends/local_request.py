@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.hyperparameters import PREFERENCE_METHODS, recommend, resolve
-from tuneport.types import Adapter, DataFile, Hyperparameters, Method, TuneSpec
+from tuneport.types import Adapter, Auto, DataFile, Hyperparameters, Method, TuneSpec
 
 if TYPE_CHECKING:
     from tuneport.manifests import Manifest
@@ -23,6 +23,20 @@ _LORA_ONLY = ("lora_rank", "lora_alpha", "lora_dropout")
 _LORA_OPTIONS = ("lora_target_modules", "lora_variant")
 _VIRTUAL_ONLY = ("virtual_tokens",)
 _RFT_ONLY = ("compute_multiplier", "eval_interval", "eval_samples", "reasoning_effort")
+_WORDS = {
+    "epochs": "num_train_epochs",
+    "batch_size": "per_device_train_batch_size x gradient_accumulation_steps",
+    "learning_rate": "learning_rate",
+    "learning_rate_multiplier": "learning_rate",
+    "warmup_ratio": "warmup_steps",
+    "weight_decay": "weight_decay",
+    "max_length": "max_length",
+    "lora_rank": "r",
+    "lora_alpha": "lora_alpha",
+    "lora_dropout": "lora_dropout",
+    "virtual_tokens": "num_virtual_tokens",
+    "beta": "beta",
+}
 OPTIONS = {
     "lora_target_modules": "a list of module names (q_proj, v_proj ...), or all-linear",
     "lora_variant": "rslora or dora",
@@ -32,6 +46,19 @@ OPTIONS = {
     "average_weights": "true or false: save the mean of the weights over about the last sixth of the steps",
 }
 """What `provider_options` takes on this backend."""
+
+
+def words(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
+    """Our hyperparameters that the trainer takes for such a run, as TRL and PEFT call them; see `FineTuneBackend`."""
+    if method is Method.RFT:
+        return {}
+    adapter = Adapter.LORA if adapter == "auto" else adapter
+    useless = (
+        *(() if adapter.has_lora else _LORA_ONLY),
+        *(() if adapter.has_virtual_tokens else _VIRTUAL_ONLY),
+        *(() if method in PREFERENCE_METHODS else ("beta",)),
+    )
+    return {ours: theirs for ours, theirs in _WORDS.items() if ours not in useless}
 
 
 @dataclass(frozen=True)
@@ -65,7 +92,7 @@ def resolve_request(spec: TuneSpec, training: DataFile, manifest: Manifest, sett
     numbers = resolve(given, **known).model_dump()
     if given.max_length == "auto":
         numbers["max_length"] = "auto"  # the trainer, who tokenizes, takes the longest example
-    for name in _not_taken(adapter, spec.method):
+    for name in numbers.keys() - words(spec.method, adapter).keys():
         numbers[name] = "auto"
     return ResolvedRequest(
         spec=spec.model_copy(update={"adapter": adapter}),
@@ -152,7 +179,8 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             f"{adapter}; choose lora, qlora or full"
         )
     options = () if adapter.has_lora else _LORA_OPTIONS
-    if useless := sorted((given.keys() | spec.provider_options.keys()) & {*_not_taken(adapter, spec.method), *options}):
+    useless = [*given.keys() - words(spec.method, adapter).keys(), *spec.provider_options.keys() & {*options}]
+    if useless := sorted(useless):
         other = "prefix or prompt" if useless[0] in _VIRTUAL_ONLY else "lora or qlora"
         raise UnsupportedError(
             f"the backend local takes no {', '.join(useless)} for the adapter {adapter}; leave it out or choose {other}"
@@ -162,16 +190,6 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             "a prefix cannot be trained with gradient_checkpointing: what is computed again would not see it; leave it "
             "out, or lower batch_size or max_length to save memory"
         )
-
-
-def _not_taken(adapter: Adapter, method: Method) -> tuple[str, ...]:
-    """The hyperparameters that mean nothing to this adapter or method."""
-    return (
-        *(() if adapter.has_lora else _LORA_ONLY),
-        *(() if adapter.has_virtual_tokens else _VIRTUAL_ONLY),
-        *(() if method in PREFERENCE_METHODS else ("beta",)),
-        *_RFT_ONLY,
-    )
 
 
 def _well_formed(name: str, value: Any) -> bool:

@@ -29,7 +29,8 @@ def submit(
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Default: TUNEPORT_BACKEND, ...")] = None,
     validation: Annotated[Path | None, typer.Option(help="A validation file.")] = None,
     map_: Map = None,
-    method: Annotated[str | None, typer.Option(help="sft, dpo, kto or reward. Default: as the data is.")] = None,
+    method: Annotated[str | None, typer.Option(help="sft, dpo, kto, reward or rft. Default: as the data is.")] = None,
+    grader: Annotated[Path | None, typer.Option(help="rft: a JSON file with the grader, in OpenAI's shape.")] = None,
     adapter: Annotated[str, typer.Option(help="auto, lora, qlora, full, prefix or prompt.")] = "auto",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter, e.g. epochs=3.")
@@ -62,7 +63,8 @@ def submit(
         "dataset": dataset,
         "validation": validation,
         "columns": columns,
-        "method": method or method_of(dataset, columns=columns),
+        "method": method or ("rft" if grader else method_of(dataset, columns=columns)),
+        "grader": None if grader is None else _grader(grader),
         "adapter": adapter,
         "hyperparameters": validated(Hyperparameters, _pairs(set_, "--set")),
         "suffix": suffix,
@@ -91,6 +93,13 @@ def _show_terms(terms: list[BindingTerm]) -> None:
         output.note("what binds you here (shown once, before the first job):")
     for term in terms:
         output.note(f"  {term}")
+
+
+def _grader(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--grader {path} cannot be read as JSON: {error}; correct the file") from error
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from tuneport.data.containers.source import Source
 from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
+from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
 from tuneport.data.reading import ProblemTally, detect, read_records, scan_source
-from tuneport.data.records import Chat, Labelled, Message, Preference, Record
+from tuneport.data.records import Chat, Graded, Labelled, Message, Preference, Record
 from tuneport.data.tokens import TokenCounter
 from tuneport.data.writing import aside, make_folder, publish
 from tuneport.errors import ConversionLossError, DatasetError, DatasetProblem
@@ -36,6 +37,8 @@ def prepare(
     where `store` cannot be written.
     """
     path, store = Path(path), Path(store)
+    if source_format is None and target == REINFORCEMENT:
+        source_format = target  # nothing else can be written as it, and conversations of several turns look like chats
     format = load_format(target)
     known = load_format(source_format or detect(path, columns).format)
     source = Source(path, columns)
@@ -105,7 +108,7 @@ def strip(record: Record) -> list[str]:
 def _messages(record: Record) -> list[Message]:
     if isinstance(record, Preference):
         return [*record.context, *record.chosen, *record.rejected]
-    return record.messages if isinstance(record, Chat | Labelled) else []
+    return record.messages if isinstance(record, Chat | Labelled | Graded) else []
 
 
 def method_for(record: Record) -> Method:
@@ -114,6 +117,8 @@ def method_for(record: Record) -> Method:
             return Method.DPO
         case Labelled():
             return Method.KTO
+        case Graded():
+            return Method.RFT
     return Method.SFT
 
 
@@ -124,13 +129,16 @@ def file_format(method: Method, source: str, usual: str, also: Sequence[str] = (
     """
     if method.trains_on_pairs:
         return "openai-preference"
+    if method is Method.RFT:
+        return REINFORCEMENT
     if method is Method.KTO:
         return "trl"
     return source if source in also else usual
 
 
 def method_of(path: Path | str, format: str | None = None, columns: Mapping[str, str] | None = None) -> Method:
-    """What the dataset is made for: dpo for preference pairs, kto for answers marked good or bad, else sft.
+    """What the dataset is made for: dpo for preference pairs, kto for answers marked good or bad, rft for questions
+    with references, else sft.
 
     Judged by the first record.
     """

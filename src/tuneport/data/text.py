@@ -5,7 +5,17 @@ from __future__ import annotations
 import unicodedata
 from hashlib import blake2b
 
-from tuneport.data.records import Chat, ImagePart, Labelled, Message, PlainText, Preference, PromptCompletion, Record
+from tuneport.data.records import (
+    Chat,
+    Graded,
+    ImagePart,
+    Labelled,
+    Message,
+    PlainText,
+    Preference,
+    PromptCompletion,
+    Record,
+)
 
 
 def split_answer(record: Record) -> tuple[list[Message], list[Message]]:
@@ -17,6 +27,8 @@ def split_answer(record: Record) -> tuple[list[Message], list[Message]]:
             return [Message("user", record.prompt)], [Message("assistant", record.completion)]
         case PlainText():
             return [], [Message("assistant", record.text)]
+        case Graded():
+            return record.messages, []
         case Chat() | Labelled():
             messages = record.messages
             for index in range(len(messages) - 1, -1, -1):

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneport.data.records import (
     Chat,
+    Graded,
     ImagePart,
     Labelled,
     Message,
@@ -202,7 +203,7 @@ class TokenCounter(LengthCounter):
     def _pieces(self, record: Record) -> tuple[int, list[str]]:
         """What a record counts beside its texts, and its texts."""
         match record:
-            case Chat() | Labelled():
+            case Chat() | Labelled() | Graded():
                 overhead, texts = self._messages(record.messages)
                 overhead += 1
             case Preference():
@@ -253,7 +254,7 @@ def approximation(record: Record) -> Approximation | None:
     """Why the count of this record is an estimate, and how far off it may be; None where the rule is exact."""
     if isinstance(record, Preference):
         return PAIR
-    if isinstance(record, PlainText | Labelled):
+    if isinstance(record, PlainText | Labelled | Graded):
         return NO_CHAT
     found = [TOOLS] if record.tools else []
     if isinstance(record, Chat):

@@ -139,6 +139,7 @@ def submit(
     validation: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     method: str | None = None,
+    grader: Mapping[str, Any] | None = None,
     adapter: str = "auto",
     hyperparameters: Mapping[str, Any] | None = None,
     suffix: str | None = None,
@@ -156,7 +157,8 @@ def submit(
     says for what): `job.wait()` then waits for its place, too.
 
     `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked. `method` None: what the data is made for.
-    `columns` maps the names that a format expects to those in the files (`--map`).
+    `columns` maps the names that a format expects to those in the files (`--map`). `grader` is
+    rft's, in OpenAI's shape.
     Raises DatasetError, ModelNotOfferedError, BudgetError, UnsupportedError or ConfigError before anything is sent,
     and JobFailedError where the backend refused the job. Should the backend be out of reach, ProviderError; the job's
     row stays, and `tuneport.job(ID).wait()` goes on with it.
@@ -168,7 +170,8 @@ def submit(
             "dataset": dataset,
             "validation": validation,
             "columns": dict(columns or {}),
-            "method": method or method_of(Path(dataset), columns=columns),
+            "method": method or ("rft" if grader else method_of(Path(dataset), columns=columns)),
+            "grader": None if grader is None else dict(grader),
             "adapter": adapter,
             "hyperparameters": validated(Hyperparameters, hyperparameters or {}),
             "suffix": suffix,

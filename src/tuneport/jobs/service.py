@@ -14,7 +14,14 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.data.containers.hub import hub_name
 from tuneport.data.prepare import file_format, prepare
 from tuneport.data.reading import columns_there, detect
-from tuneport.errors import ConfigError, ProviderError, RejectedError, TuneportError, UnsupportedError
+from tuneport.errors import (
+    ConfigError,
+    ModelNotOfferedError,
+    ProviderError,
+    RejectedError,
+    TuneportError,
+    UnsupportedError,
+)
 from tuneport.jobs.alternatives import alternatives
 from tuneport.jobs.consent import refuse_personal_data
 from tuneport.jobs.document import describe
@@ -362,7 +369,13 @@ def _locate_base_model(model: str, settings: Settings, backend: str | None) -> t
     if backend is None and rest and prefix in backend_names(settings):
         backend, model = prefix, rest
     name = backend or settings.backend or "local"
-    return name, resolve_model(model, name, manifest_of(name, settings), load_models(), settings.aliases(model))
+    manifest = manifest_of(name, settings)
+    try:
+        return name, resolve_model(model, name, manifest, load_models(), settings.aliases(model))
+    except ModelNotOfferedError:
+        if manifest.deployment is None and not model.startswith("ft:"):
+            raise
+        return name, model  # a deployment, which has a name of the user's own, or a model that was tuned elsewhere
 
 
 def _absolute(path: Path) -> Path:

@@ -47,7 +47,7 @@ def backends(settings: Settings, today: date) -> list[dict[str, Any]]:
                 "name": name,
                 "title": manifest.title,
                 "default": settings.backend == name,
-                "configured": configured and not missing,
+                "configured": configured and not missing and (key_variable is None or base_url is not None),
                 "base_url": None if base_url is None else shown_url(base_url),
                 "api_key_env": key_variable,
                 "key_set": None if key_variable is None else configured,
@@ -130,6 +130,10 @@ def _backend(row: dict[str, Any], settings: Settings) -> Iterator[Finding]:
         return
     if row["key_set"] is False:
         yield Finding(name, "warn", f"{row['api_key_env']} is not set", f"export {row['api_key_env']}=... to use it")
+        return
+    if row["base_url"] is None and row["api_key_env"] is not None:
+        variable = f"TUNEPORT_{name.upper().replace('-', '_')}_BASE_URL"
+        yield Finding(name, "warn", "needs your own address there", f"set {variable} to use it")
         return
     if row["base_url"] is None:
         yield Finding(name, "ok", "ready")

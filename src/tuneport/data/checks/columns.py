@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tuneport.data.checks.finding import Example
 from tuneport.data.checks.sketch import BAND_ROWS, Table, filled, minima
-from tuneport.data.records import Chat, ImagePart, Labelled, Preference
+from tuneport.data.records import Chat, Graded, ImagePart, Labelled, Preference
 from tuneport.data.text import image_digest, key_of_normalised, normalised, written_out
 from tuneport.errors import StorageError
 
@@ -181,6 +181,9 @@ def details_of(example: Example) -> str:
         if messages[-1].role != "assistant":
             last = max((index for index, each in enumerate(messages) if each.role == "assistant"), default=0)
             details.append(written_out(messages[last + 1 :]))
+    elif isinstance(record, Graded):
+        messages = record.messages
+        details.append(msgspec.json.encode(record.reference, order="sorted").decode())
     elif isinstance(record, Preference):
         messages = [*record.context, *record.chosen, *record.rejected]
     for index, message in enumerate(messages):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record
+from tuneport.data.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
 from tuneport.data.repeated_keys import FIX, all_read, repeated_keys
 
 
@@ -163,6 +163,9 @@ def as_chat(record: Record, lost: list[Lost]) -> Chat | None:
             return Chat(record.messages, **common)  # type: ignore[arg-type]
         case Labelled():
             lost.append(Lost("", "the answer is marked as bad and this format would train towards it"))
+            return None
+        case Graded():
+            lost.append(Lost("", "there is no answer to train towards: such rows are for the method rft"))
             return None
         case PlainText():
             lost.append(Lost("", "plain text has no turns"))

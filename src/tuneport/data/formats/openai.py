@@ -47,6 +47,8 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
             return 0.0, foreign
     if has_input_schema(row):
         return 0.0, "the tools have Anthropic's input_schema"
+    if not any(m.get("role") == "assistant" for m in messages) and rest_of(row, KNOWN):
+        return 0.5, "messages with role and content, though without an answer to train towards"
     if any(m.get("role") not in ("user", "assistant") or "tool_calls" in m for m in messages):
         if "weight" in row:
             return 0.9, "messages with role and content, and a weight of the row, which is a mere column here"

@@ -15,7 +15,17 @@ from pathlib import Path
 
 import msgspec
 
-from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record, TextPart
+from tuneport.data.records import (
+    Chat,
+    Graded,
+    Labelled,
+    Message,
+    PlainText,
+    Preference,
+    PromptCompletion,
+    Record,
+    TextPart,
+)
 from tuneport.data.writing import remedy
 from tuneport.errors import DatasetError, DatasetProblem, StorageError
 
@@ -83,6 +93,8 @@ def editable_answer(record: Record) -> str | None:
             return _last_answer(record.chosen)
         case Chat() | Labelled():
             return _last_answer(record.messages)
+        case Graded():
+            return None
 
 
 class VerdictFile:
