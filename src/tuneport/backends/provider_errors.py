@@ -185,7 +185,7 @@ class Upstream:
         if facts["code"] == "training_not_available":
             message = (
                 f"{self.provider} takes no new fine-tuning jobs from this organization, it is winding the service "
-                f"down: {said}; run the same job elsewhere with --backend azure, together or local"
+                f"down: {said}; run the same job elsewhere with --backend together or --backend local"
             )
             return RejectedError(message, **facts)
         message = f"the key in {self.api_key_env} lacks a permission at {self.provider}: {said}; use a key that has it"
