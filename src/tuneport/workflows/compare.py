@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.backends import backend_names, manifest_of
+from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
 from tuneport.data.prepare import method_of
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import Traffic, oldest
@@ -71,18 +72,20 @@ def compare(
     path, held_out = Path(dataset), None if validation is None else Path(validation)
     names = list(backends) or backend_names(settings)
     manifests = [manifest_of(name, settings) for name in names]
+    how = method or method_of(path)
     asked = validated(
         TuneSpec,
         {
             "model": "",  # filled in for each row of the table
             "dataset": path,
             "validation": held_out,
-            "method": method or method_of(path),
+            "method": how,
+            "grader": {} if how == Method.RFT else None,  # which one makes no difference to what it costs
             "adapter": adapter,
             "hyperparameters": validated(Hyperparameters, {} if epochs is None else {"epochs": epochs}),
         },
     )
-    facts = dataset_facts(path, held_out)
+    facts = dataset_facts(path, held_out, REINFORCEMENT if how == Method.RFT else None)
 
     choices: dict[tuple[str, str | None], Choice] = {}
     for manifest in manifests:
