@@ -41,6 +41,8 @@ def validated(type_: type[M], values: Mapping[str, Any]) -> M:
         first = error.errors()[0]
         if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
             raise ConfigError(f"{complaint(error)}; known are: {', '.join(type_.model_fields)}") from error
+        if not first["loc"]:  # of several fields together: what was written would be all of them
+            raise ConfigError(complaint(error)) from error
         raise ConfigError(f"{complaint(error)}; got {first['input']!r}") from error
 
 
@@ -179,7 +181,7 @@ class TuneSpec(Model):
 
     def model_post_init(self, context: Any) -> None:
         if self.method is Method.RFT and self.grader is None:
-            raise ValueError("the method rft needs a grader")
+            raise ValueError("the method rft needs a grader: --grader FILE, or grader=")
         if self.method is not Method.RFT and self.grader is not None:
             raise ValueError(f"a grader belongs to the method rft, not to {self.method}")
 

@@ -14,15 +14,18 @@ from hypothesis import strategies as st
 from tests.data.rows import chat, write
 from tests.data.test_round_trips import maybe, parts, texts, tools, words
 from tuneport.data.checks import check
+from tuneport.data.checks.finding import Example
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.openai_reinforcement import NAME
 from tuneport.data.personal.redaction import Redactor
 from tuneport.data.prepare import file_format, method_of, prepare
 from tuneport.data.reading import detect, read_records
 from tuneport.data.records import Chat, Graded, Message, Record, ToolCall
+from tuneport.data.text import split_answer
 from tuneport.data.tokens import count_dataset
 from tuneport.errors import ConversionLossError, DatasetError
 from tuneport.types import Method
+from tuneport.workflows.compare import compare
 
 quick = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 questions = st.lists(
@@ -125,12 +128,34 @@ def test_questions_are_not_trained_on_as_chats(tmp_path: Path) -> None:
     assert load_format(NAME).write(chats[0])[0] is None and isinstance(chats[0], Chat)
 
 
-def test_check_judges_the_questions_and_misses_no_answers(tmp_path: Path) -> None:
-    rows = [question(f"What is {n} + {n * 7}?", answer=str(n * 8)) for n in range(60)]
+def test_check_judges_by_what_the_answers_are_compared_with(tmp_path: Path) -> None:
+    rows = [question(f"What is {n} + {n * 7}?", answer=str(n * 8), level=n % 3) for n in range(120)]
+    rows[7]["messages"], rows[7]["answer"] = rows[6]["messages"], "nothing"
     report = check(write(tmp_path / "rows.jsonl", rows))
     findings = {finding.check: finding for finding in report.findings}
     assert report.format.format == NAME
-    assert findings["answers"].verdict.value == "pass", findings["answers"]
+    assert {name: findings[name].verdict.value for name in ("answers", "classes", "enough")} == {
+        "answers": "pass", "classes": "pass", "enough": "pass",
+    }  # fmt: skip
+    assert findings["contradictions"].verdict.value != "pass", "one question, two references"
+
+
+@pytest.mark.parametrize(
+    ("reference", "text"),
+    [({"answer": "4"}, "4"), ({"b": 1, "a": "x"}, '{"a":"x","b":1}'), ({"answer": ""}, '{"answer":""}'), ({}, "")],
+)
+def test_reference_stands_for_the_answer(reference: dict[str, Any], text: str) -> None:
+    asked = [Message("user", "a")]
+    assert Example.of(1, Graded(asked, reference)).answer == text
+    assert split_answer(Graded(asked, reference))[0] == asked
+
+
+def test_costs_are_compared_without_a_grader(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", [question(f"What is {n}?", answer=str(n)) for n in range(20)])
+    table = compare(path, models=["o4-mini-2025-04-16"])
+    by_backend = {row.backend: row for row in table.choices}
+    assert by_backend["azure"].allowed and not by_backend["openai"].allowed, "there it is gone"
+    assert "by the hour" in (by_backend["azure"].quote.unavailable or "")
 
 
 def test_personal_data_in_a_column_is_found_and_redacted() -> None:

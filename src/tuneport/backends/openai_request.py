@@ -97,8 +97,8 @@ def request_body(spec: TuneSpec, model: str, files: Sequence[RemoteFile], token:
         "metadata": {**spec.metadata, TOKEN_KEY: token},
     }
     if spec.wandb is not None:
-        run = spec.wandb.model_dump(exclude_none=True)
-        request["integrations"] = [{"type": "wandb", "wandb": run if run["tags"] else run | {"tags": []}}]
+        run = {name: value for name, value in spec.wandb.model_dump(mode="json").items() if value}
+        request["integrations"] = [{"type": "wandb", "wandb": run}]
     optional = {"validation_file": by_purpose.get("validation"), "suffix": spec.suffix, "seed": spec.seed}
     request |= {name: value for name, value in optional.items() if value is not None}
     return request | ({"extra_body": spec.provider_options} if spec.provider_options else {})

@@ -8,6 +8,7 @@ accepted is journalled here, and an upload that it no longer takes parts of is b
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -137,7 +138,7 @@ class PartsUpload:
 
     def _sending(self, data: bytes) -> Callable[[], str]:
         upload_id, name = self._journal.sent.upload_id, remote_name(self._file)
-        return lambda: id_of(self._uploads.parts.create(upload_id, data=(name, data)))
+        return lambda: id_of(self._uploads.parts.create(upload_id, data=(name, io.BytesIO(data))))
 
     def _complete(self) -> str:
         sent = self._journal.sent

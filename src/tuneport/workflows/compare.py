@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.backends import backend_names, manifest_of
+from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
 from tuneport.data.prepare import method_of
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import Traffic, oldest
@@ -72,6 +73,7 @@ def compare(
     path, held_out = Path(dataset), None if validation is None else Path(validation)
     names = list(backends) or backend_names(settings)
     manifests = [manifest_of(name, settings) for name in names]
+    how = method or method_of(path, columns=columns)
     asked = validated(
         TuneSpec,
         {
@@ -79,12 +81,13 @@ def compare(
             "dataset": path,
             "validation": held_out,
             "columns": dict(columns or {}),
-            "method": method or method_of(path, columns=columns),
+            "method": how,
+            "grader": {} if how == Method.RFT else None,  # which one makes no difference to what it costs
             "adapter": adapter,
             "hyperparameters": validated(Hyperparameters, {} if epochs is None else {"epochs": epochs}),
         },
     )
-    facts = dataset_facts(path, held_out, columns)
+    facts = dataset_facts(path, held_out, columns, format=REINFORCEMENT if how == Method.RFT else None)
 
     choices: dict[tuple[str, str | None], Choice] = {}
     for manifest in manifests:
