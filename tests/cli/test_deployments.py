@@ -115,6 +115,20 @@ def test_weights_from_the_command_line(run: Run, together: TogetherEmulator, job
     code, _, error = run("download", job, "-o", "mine")
     assert code == 2 and "not an empty folder" in error
     assert run("download", job, "-o", "whole", "--merged")[0] == 0, "it is there already"
+    theirs = next(iter(together.jobs))
+    code, document, error = run("download", theirs, "--backend", "together", "-o", "theirs", "--json")
+    assert code == 0 and document["job"] == theirs, error
+
+
+def test_model_that_tuneport_did_not_tune_can_be_deployed(
+    run: Run, together: TogetherEmulator, job: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = next(iter(together.jobs.values())).output_name
+    monkeypatch.setenv("TUNEPORT_HOME", str(tmp_path / "another-home"))
+    code, document, error = run("deploy", model, "--backend", "together", "--json")
+    assert code == 0 and document["model"] == model, error
+    code, _, error = run("deploy", "nobody/knows", "--backend", "together")
+    assert code == 2 and "no tuned model nobody/knows" in error
 
 
 def test_job_without_weights_says_so(run: Run, together: TogetherEmulator) -> None:
