@@ -26,23 +26,30 @@ def download(
     checkpoint: Annotated[
         int | None, typer.Option(metavar="STEP", min=1, help="The weights as they were after that step.")
     ] = None,
+    backend: Annotated[
+        str | None, typer.Option("--backend", "-b", help="Then JOB is that backend's own id, of any job there.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Fetch the tuned weights into a folder. An interrupted download goes on where it stopped."""
     from tuneport.jobs.service import Workspace
 
     with Workspace() as workspace:
-        row = workspace.job(job)
-        if row.remote_id is None:
-            raise ConfigError(f"{row.id} is {row.status} and has no weights; `tuneport watch {row.id}` follows it")
-        target = folder or Path(row.id + ("-merged" if merged else "") + (f"-{checkpoint}" if checkpoint else ""))
-        remote_id = row.remote_id if checkpoint is None else f"{row.remote_id}:{checkpoint}"
-        again = f"stopped; `tuneport download {row.id} -o {target}` goes on with it"
-        output.say_on_interrupt(again, job=row.id)
-        output.note(f"fetching the weights of {row.id} from {row.backend} ...")
-        path = workspace.backend(row.backend).download(remote_id, target, merged=merged)
+        if backend is None:
+            row = workspace.job(job)
+            if row.remote_id is None:
+                raise ConfigError(f"{row.id} is {row.status} and has no weights; `tuneport watch {row.id}` follows it")
+            job, name, remote_id = row.id, row.backend, row.remote_id
+        else:
+            name, remote_id = backend, job
+        target = folder or Path(job + ("-merged" if merged else "") + (f"-{checkpoint}" if checkpoint else ""))
+        if checkpoint is not None:
+            remote_id = f"{remote_id}:{checkpoint}"
+        output.say_on_interrupt(f"stopped; the same command goes on with the download to {target}", job=job)
+        output.note(f"fetching the weights of {job} from {name} ...")
+        path = workspace.backend(name).download(remote_id, target, merged=merged)
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     if output.as_json:
-        output.document({"job": row.id, "backend": row.backend, "folder": str(path), "bytes": size, "merged": merged})
+        output.document({"job": job, "backend": name, "folder": str(path), "bytes": size, "merged": merged})
     else:
         print(f"{path} ({size / 1e6:,.1f} MB)\nask it: tuneport chat {path} --backend local")
