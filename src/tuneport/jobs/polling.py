@@ -155,13 +155,16 @@ class ProviderPoller:
             return
         known = {job.id: job for job in due if job.id in states}
         recorded = record_states(self.store, states, known, dice=self.dice, moment=self.clock(), written=self._written)
+        ended = False
         for job_id in recorded:
             state = states[job_id]
             if state.status.terminal:
-                self._clean = True
+                ended = self._clean = True
                 self._written.pop(job_id, None)
             if state.status.value != known[job_id].status:
                 self.on_change(job_id, state)
+        if ended:
+            self.store.places_freed(self.name, self.clock(), within=PLACE_SECONDS)
 
     def _put_off(self, refused: dict[str, ProviderError], *, answered: bool) -> None:
         """A job that cannot be asked about alone is asked later; trouble with the provider is a rest for all."""
