@@ -28,6 +28,8 @@ from tuneport.errors import (
 )
 
 _LONGEST_QUOTE = 400  # characters of a provider's own words in our message
+ELSEWHERE = "; run the same job elsewhere with --backend together or --backend local"
+"""What to do where nobody has ranked the other backends; see `jobs.alternatives`."""
 _NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_funds")
 # What looks like a key or a part of one, even starred out by the provider: `sk-ab***yz`, `Bearer ...`.
 _KEYLIKE = re.compile(r"\b(?:sk|tgp|key)[-_][\w*.-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
@@ -183,7 +185,7 @@ class Upstream:
         if facts["code"] == "training_not_available":
             message = (
                 f"{self.provider} takes no new fine-tuning jobs from this organization, it is winding the service "
-                f"down: {said}; run the same job on another backend"
+                f"down: {said}{ELSEWHERE}"
             )
             return RejectedError(message, **facts)
         message = f"the key in {self.api_key_env} lacks a permission at {self.provider}: {said}; use a key that has it"
