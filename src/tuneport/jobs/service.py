@@ -181,8 +181,10 @@ class Workspace:
         """
 
         def there(row: JobRow) -> bool:
-            waited = None if row.waits_since is None else (now() - row.waits_since).total_seconds()
-            return row.remote_id is not None or (waited is not None and waited >= wait_for_place)
+            if row.remote_id is not None or row.waits_since is None:
+                return row.remote_id is not None
+            next_try = max(now(), row.due_at) if row.due_at else now()
+            return (next_try - row.waits_since).total_seconds() >= wait_for_place
 
         return self.drive(job_id, until=there, on_change=on_change, patience=patience)
 
