@@ -96,6 +96,16 @@ VERBS: dict[str, list[str] | None] = {
     "chat": ["JOB", "Where is my parcel?"],
     "backends": [],
     "doctor": [],
+    "pause": ["JOB"],
+    "resume": ["JOB"],
+    "delete": ["nobody", "--yes"],
+    "checkpoints": ["JOB"],
+    "files": [],
+    "download": ["JOB"],
+    "deploy": ["JOB"],
+    "undeploy": ["nobody"],
+    "deployments": [],
+    "migrate": ["--from", "openai"],
 }
 
 
