@@ -16,26 +16,14 @@ from tuneport.data.word_counts import MOST_WORDS, WordCounts
 
 # Every kind of character that the patterns of the encodings tell apart, and every kind of space.
 PIECES = (
-    "a the Where McDonald ß é e\u0301 日本 한국 \u00aa ǅ 1 23 4567 ½ ² . ... ,\" ! / // - — _ ' 's 'LL don't I've <|endoftext|> "
-    "{} \U0001f600 \u200b \ud800 \udc00"
+    "a the Where McDonald ß é e\u0301 日本 한국 \u00aa ǅ 1 23 4567 ½ ² . ... ,\" ! / // - — _ ' 's 'LL don't I've {} "
+    "<|endoftext|> \U0001f600 \u200b \ud800 \udc00"
 ).split(" ")
-SPACES = (
-    *" " * 12,
-    *"\n" * 3,
-    "\r",
+SPACES = tuple(" " * 12 + "\n" * 3 + "\r\t\v\f\x1c\x1f\x85\u00a0\u1680\u2003\u2028\u202f\u205f\u3000\ufeff") + (
     "\r\n",
-    "\t",
-    "\v",
-    "\f",
-    "\x1c",
-    "\x1f",
-    "\x85",
-    "\u00a0",
-    "\u1680",
-    "\u2003",
-    "\u2028",
+    "",
+    "",
 )
-SPACES += ("\u202f", "\u205f", "\u3000", "\ufeff", "", "")
 
 
 def mixed(draw: Random) -> str:

@@ -124,22 +124,29 @@ class LengthCounter(ABC):
         self.lengths = array("I")
         self.lines = array("I")
         self.reason = ""
+        self._reason_line = 0  # whence it is: the first line that has one
         self._below = self._above = 0.0
 
     @abstractmethod
     def add(self, line: int, record: Record) -> None: ...
 
-    def state(self) -> tuple[array[int], array[int], str, float, float]:
+    def state(self) -> tuple[array[int], array[int], str, int, float, float]:
         """What another counter of the same vocabulary needs to go on from here."""
         self._flush()
-        return self.lengths, self.lines, self.reason, self._below, self._above
+        return self.lengths, self.lines, self.reason, self._reason_line, self._below, self._above
 
-    def merge(self, state: tuple[array[int], array[int], str, float, float]) -> None:
-        lengths, lines, reason, below, above = state
+    def merge(self, state: tuple[array[int], array[int], str, int, float, float]) -> None:
+        lengths, lines, reason, line, below, above = state
         self.lengths.extend(lengths)
         self.lines.extend(lines)
-        self.reason = self.reason or reason
+        if reason:
+            self._tell(reason, line)
         self._below, self._above = self._below + below, self._above + above
+
+    def _tell(self, reason: str, line: int) -> None:
+        """Of several reasons, keep that of the earliest line."""
+        if not self.reason or line < self._reason_line:
+            self.reason, self._reason_line = reason, line
 
     def counts(self) -> TokenCounts:
         import numpy as np
@@ -180,8 +187,8 @@ class TokenCounter(LengthCounter):
 
     def add(self, line: int, record: Record) -> None:
         estimate = approximation(record)
-        if estimate is not None and not self.reason:
-            self.reason = estimate.reason
+        if estimate is not None:
+            self._tell(estimate.reason, line)
         overhead, texts = self._pieces(record)
         self.lines.append(line)
         self._waiting.append((overhead, texts, estimate))

@@ -41,8 +41,8 @@ class Diversity:
     """Draws inputs in each worker; what all have drawn is clustered at the end."""
 
     def __init__(self) -> None:
-        self._drawn: list[tuple[int, int, str]] = []
-        self._known: set[int] = set()
+        self._drawn: list[tuple[int, str]] = []  # a heap by the negative key, so that the largest key goes first
+        self._lines: dict[int, int] = {}  # by key, the first line
         self._rows = 0
         self._languages = LanguageMix()
 
@@ -53,29 +53,29 @@ class Diversity:
         self._offer(key_of_normalised(text), example.line, _ends(text))
 
     def _offer(self, key: int, line: int, text: str) -> None:
-        if key in self._known or (len(self._drawn) >= SAMPLED and -key <= self._drawn[0][0]):
-            return
-        self._known.add(key)
-        entry = (-key, line, text)
-        if len(self._drawn) < SAMPLED:
-            heapq.heappush(self._drawn, entry)
-        else:
-            self._known.discard(-heapq.heapreplace(self._drawn, entry)[0])
+        if key in self._lines:
+            self._lines[key] = min(line, self._lines[key])
+        elif len(self._drawn) < SAMPLED:
+            self._lines[key] = line
+            heapq.heappush(self._drawn, (-key, text))
+        elif -key > self._drawn[0][0]:
+            self._lines[key] = line
+            del self._lines[-heapq.heapreplace(self._drawn, (-key, text))[0]]
 
     def state(self) -> Any:
-        return self._rows, self._drawn, self._languages.state()
+        return self._rows, self._drawn, self._lines, self._languages.state()
 
     def merge(self, state: Any) -> None:
-        rows, drawn, languages = state
+        rows, drawn, lines, languages = state
         self._rows += rows
         self._languages.merge(languages)
-        for negative, line, text in drawn:
-            self._offer(-negative, line, text)
+        for negative, text in drawn:
+            self._offer(-negative, lines[-negative], text)
 
     @cached_property
     def alike(self) -> float:
         """The mean similarity of two inputs drawn at random: high where they are made from one template."""
-        texts = [text for _, _, text in sorted(self._drawn)]
+        texts = [text for _, text in sorted(self._drawn)]
         return _mean_similarity(texts) if len(texts) > 1 else 0.0
 
     @contextmanager
@@ -94,8 +94,8 @@ class Diversity:
 
     def _texts(self) -> tuple[list[str], list[int]]:
         """What was drawn and on which lines, in the order of the file."""
-        drawn = sorted(self._drawn, key=lambda entry: entry[1])
-        return [text for _, _, text in drawn], [line for _, line, _ in drawn]
+        drawn = sorted((self._lines[-negative], text) for negative, text in self._drawn)
+        return [text for _, text in drawn], [line for line, _ in drawn]
 
     def finding(self, distinct: float) -> Finding:
         """`distinct` is the share of inputs that are there once or for the first time."""

@@ -131,11 +131,17 @@ def filled(table: Table) -> Table:
     return np.where(empty.all(axis=1, keepdims=True), np.uint32(EMPTY), borrowed)
 
 
+def combined(*columns: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArray[np.uint64]:
+    """One number for those of each row, in their order."""
+    keys = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        keys = _mixed(keys * np.uint64(_SEED) ^ column)
+    return keys
+
+
 def band_keys(band: Table) -> npt.NDArray[np.uint64]:
     """One number for a band's bins, given as its columns; 0 for texts without words."""
-    keys = np.zeros(len(band), np.uint64)
-    for column in band.T:
-        keys = _mixed(keys * np.uint64(_SEED) ^ column)
+    keys = combined(*band.T)
     keys[(band == EMPTY).all(axis=1)] = 0
     return keys
 
