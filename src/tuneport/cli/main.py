@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tuneport import __version__
-from tuneport.cli import backends, costs, data, demo, jobs, output
+from tuneport.cli import backends, costs, data, demo, jobs, migrate, output
 from tuneport.errors import ConfigError, TuneportError
 
 INTERRUPTED = 130
@@ -41,7 +41,7 @@ def _options(
     output.debug = debug
 
 
-for group in (demo, data, costs, jobs, backends):
+for group in (demo, data, costs, jobs, migrate, backends):
     group.register(app)
 
 
