@@ -146,14 +146,14 @@ def _verify(migration: Migration) -> int:
 # --- save -----------------------------------------------------------------------------------------------------------
 
 
-def _save(migration: Migration, folder: Path | None, jobs: list[str]) -> SaveReport:
+def _save(migration: Migration, folder: Path | None, jobs: list[str], *, shortly: bool = False) -> SaveReport:
     from tuneport.cli.migrate_report import SaveProgress, print_save_report
 
     output.interrupted = "stopped; what was saved stays, and the same command goes on"
     with SaveProgress() as shown:
         report = migration.save(folder, jobs=jobs, on_progress=shown.update)
     if not output.as_json:
-        print_save_report(report, output.console())
+        print_save_report(report, output.console(), shortly=shortly)
     return report
 
 
@@ -177,7 +177,7 @@ def _move(
     from tuneport.cli.migrate_report import print_plan, print_total
 
     migration.workspace.backend(to)  # a name that there is not is told before anything is downloaded
-    report = _save(migration, save, jobs) if migration.from_account else None
+    report = _save(migration, save, jobs, shortly=True) if migration.from_account else None
     console = output.console()
     plans = migration.plan(
         to,
@@ -195,10 +195,11 @@ def _move(
         print_total(plans, migration.folder, to, console)
     started: list[JobRow] = []
     comparisons: list[dict[str, Any]] = []
-    if (begun and (yes or wait)) or (ready and _confirmed(ready, to, yes)):
-        started, comparisons = _run(migration, plans, ready if yes or ready else [], allow_personal_data, wait, rows)
-    elif ready:
-        output.note("nothing was started; --yes starts it")
+    agreed = ready if ready and _confirmed(ready, to, yes) else []
+    if agreed or (begun and (yes or wait)):
+        started, comparisons = _run(migration, [*begun, *agreed], allow_personal_data, wait, rows)
+    if len(agreed) < len(ready):
+        output.note("nothing new was started; --yes starts it")
     if output.as_json:
         from tuneport.jobs.service import describe
 
@@ -227,41 +228,44 @@ def _confirmed(ready: list[JobPlan], to: str, yes: bool) -> bool:
 
 
 def _run(
-    migration: Migration, plans: list[JobPlan], ready: list[JobPlan], allow_personal_data: bool, wait: bool, rows: int
+    migration: Migration, going: list[JobPlan], allow_personal_data: bool, wait: bool, rows: int
 ) -> tuple[list[JobRow], list[dict[str, Any]]]:
+    """Start, or go on with, each; with `wait` to the end. What goes wrong with one does not stop the others."""
     from tuneport.cli.migrate_report import print_comparisons, print_started
     from tuneport.cli.progress import JobProgress
 
     output.interrupted = "stopped; the same command goes on, and starts no job twice"
-    going = [plan for plan in plans if plan.state == "started" or plan in ready]
-    started: list[JobRow] = []
-    trouble: TuneportError | None = None
-    for plan in going:
-        try:
-            (row,) = migration.start([plan], allow_personal_data=allow_personal_data, on_row=_told(plan))
-        except TuneportError as error:
-            if plan.row is None:
-                raise
-            trouble, row = error, migration.workspace.job(plan.row.id)
-            output.note(f"error: {row.id}: {error}")
-        started.append(row)
+    trouble: list[TuneportError] = []
+
+    def tell(plan: JobPlan, error: TuneportError) -> None:
+        trouble.append(error)
+        output.note(f"error: {plan.job.id}: {error}")
+
+    migration.start(
+        going,
+        allow_personal_data=allow_personal_data,
+        on_row=lambda plan, row: output.note(f"{plan.job.id} -> {row.id} on {row.backend}"),
+        on_change=lambda row: output.stop_if_interrupted(),
+        on_trouble=tell,
+    )
+    moved = [plan for plan in going if plan.row is not None]
     if wait:
-        for row in started:
-            with JobProgress(row) as shown:
-                migration.finish([row], on_change=shown.update)
-        started = [migration.workspace.job(row.id) for row in started]
+        for plan in moved:
+            assert plan.row is not None
+            with JobProgress(plan.row) as shown:
+                try:
+                    migration.finish([plan], on_change=shown.update)
+                except TuneportError as error:
+                    tell(plan, error)
+    started = [plan.row for plan in moved if plan.row is not None]
     if not output.as_json:
-        print_started(going, started, output.console())
-    comparisons = list(migration.compare(going, most=rows)) if wait else []
+        print_started(moved, started, output.console())
+    comparisons = list(migration.compare(moved, most=rows)) if wait else []
     if not output.as_json:
         print_comparisons(comparisons, output.console())
-    if trouble is not None and all(row.remote_id is None for row in started):
-        raise trouble
+    if trouble and all(row.remote_id is None for row in started):
+        raise trouble[0]
     return started, [comparison.as_dict() for comparison in comparisons]
-
-
-def _told(plan: JobPlan) -> Any:
-    return lambda row: output.note(f"{plan.job.id} -> {row.id} on {row.backend}")
 
 
 def _exit_code(plans: list[JobPlan], started: list[JobRow]) -> int:

@@ -136,10 +136,14 @@ class SaveProgress:
             output.note(f"saved {saved.done:,} of {saved.total:,}: {facts} fetched")
 
 
-def print_save_report(report: SaveReport, console: Console) -> None:
-    kept = f", {report.kept:,} were here already" if report.kept else ""
+def print_save_report(report: SaveReport, console: Console, *, shortly: bool = False) -> None:
+    """`shortly`: what could not be had is left to the plans."""
+    kept = f", {report.kept:,} were there already" if report.kept else ""
     fetched = f"{_count(report.fetched, 'file')} fetched ({_size(report.bytes)})"
-    console.print(f"[bold]{_count(report.jobs, 'job')} saved[/bold]: {fetched}{kept}. In {escape(str(report.folder))}")
+    console.print(f"[bold]{_count(report.jobs, 'job')} saved[/bold] in {escape(str(report.folder))}")
+    console.print(f"{fetched}{kept}.")
+    if shortly:
+        return
     console.print("It holds training data: it is readable by you only; keep it so.", style="dim")
     if report.missing:
         console.print(f"[red]{_count(len(report.missing), 'thing')} could not be had:[/red]")
@@ -188,10 +192,8 @@ def print_plan(plan: JobPlan, console: Console) -> None:
     job = plan.job
     console.print()
     console.print(f"[bold]{escape(job.id)}[/bold]", no_wrap=True)
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True, style="dim")
-    grid.add_column(overflow="fold")
-    grid.add_row("was", escape(job.tuned_model or job.model))
+    _print_indented(job.tuned_model or job.model, console)
+    grid = _grid()
     if plan.row is not None:
         grid.add_row("now", f"[cyan]{plan.row.id}[/cyan] on {plan.backend}, {plan.row.status}: started earlier")
         console.print(Padding(grid, (0, 0, 0, 2), expand=False))
@@ -236,7 +238,8 @@ def _price(plan: JobPlan) -> str:
     if quote.expected is None:
         return f"[yellow]unknown[/yellow] {_why(quote.unavailable or '')}"
     most = "" if quote.high in (None, quote.expected) else f", at most {output.money(quote.high)}"
-    dated = f"{quote.explanation}" + (f"; of {quote.as_of}" if quote.as_of else "")
+    explained = quote.explanation.partition("; approximate, which makes no difference")[0]
+    dated = explained + (f"; price of {quote.as_of}" if quote.as_of else "")
     return f"[bold]{output.money(quote.expected)}[/bold]{most} {_why(dated)}"
 
 
@@ -259,6 +262,9 @@ def print_total(plans: Sequence[JobPlan], folder: SavedFolder | None, to: str, c
     if counted["stopped"]:
         parts.append(f"[red]{counted['stopped']} cannot start yet[/red]")
     console.print(f"[bold]{'; '.join(parts)}[/bold]")
+    warnings = [warning for plan in plans if plan.choice is not None for warning in plan.choice.warnings]
+    for warning in dict.fromkeys(warnings):
+        console.print(Padding(f"- {escape(warning)}", (0, 0, 0, 2), expand=False), style="dim")
 
 
 def print_started(plans: Iterable[JobPlan], rows: Sequence[JobRow], console: Console) -> None:
@@ -288,9 +294,7 @@ def print_comparisons(comparisons: Sequence[Comparison], console: Console) -> No
             _print_indented(comparison.note, console)
             continue
         of = f" of {comparison.of:,}" if comparison.of != comparison.rows else ""
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        grid.add_column(no_wrap=True, style="dim")
-        grid.add_column(overflow="fold")
+        grid = _grid()
         grid.add_row("rows", f"{comparison.rows:,}{of}")
         grid.add_row("old", _scored(comparison.old_score, comparison.old.unavailable, comparison.old.model))
         grid.add_row("new", _scored(comparison.new_score, comparison.new.unavailable, comparison.new.model))
@@ -302,9 +306,7 @@ def print_comparisons(comparisons: Sequence[Comparison], console: Console) -> No
 
 
 def _print_example(example: dict[str, str], console: Console) -> None:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True, style="dim")
-    grid.add_column(overflow="fold")
+    grid = _grid()
     for name in ("prompt", "reference", "old", "new"):
         if name in example:
             text = " ".join(example[name].split())
@@ -324,6 +326,14 @@ def _share(score: Score) -> str:
 
 
 # --- small things ---------------------------------------------------------------------------------------------------
+
+
+def _grid() -> Table:
+    """Names and what they are; long values wrap within their column."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    return grid
 
 
 def _why(reason: str) -> str:

@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.errors import ConfigError, NotFoundError, ProviderError, TuneportError
+from tuneport.errors import ConfigError, NotFoundError, TuneportError
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
 from tuneport.settings import Settings
@@ -155,35 +155,47 @@ class Migration:
         plans: Sequence[JobPlan],
         *,
         allow_personal_data: bool = False,
-        on_row: Callable[[JobRow], None] = lambda row: None,
+        on_row: Callable[[JobPlan, JobRow], None] = lambda plan, row: None,
         on_change: Callable[[JobRow], None] = lambda row: None,
+        on_trouble: Callable[[JobPlan, TuneportError], None] | None = None,
     ) -> list[JobRow]:
         """Start what is ready and go on with what was started, until the backend has each job (or refused it).
 
-        A plan with problems is passed over. Whoever calls this again with plans made anew starts nothing twice.
+        A plan with problems is passed over; the others' `row` is their job from here on. Whoever calls this again,
+        with plans made anew, starts nothing twice. With `on_trouble` an error in one does not keep the others.
         """
         assert self.folder is not None
-        ready = [plan for plan in plans if plan.state != "stopped"]
-        rows = []
+        going = [plan for plan in plans if plan.state != "stopped"]
         with alone(self.workspace):
-            for to in {plan.backend for plan in ready}:
+            for to in {plan.backend for plan in going}:
                 earlier = earlier_moves(self.workspace, self.source, to)
-                for plan in ready:  # since they were planned, another process may have been here
+                for plan in going:  # since they were planned, another process may have been here
                     found = earlier.get(plan.job.id)
                     if plan.backend == to and plan.row is None and found is not None and not _over(found):
                         plan.row = found
-            for plan in ready:
-                row = start(self.workspace, self.folder, plan, allow_personal_data=allow_personal_data, on_row=on_row)
-                row = self.workspace.drive(
-                    row.id, until=lambda current: current.remote_id is not None, on_change=on_change
-                )
-                plan.row = row
-                rows.append(row)
-        return rows
+            for plan in going:
+                try:
+                    row = start(self.workspace, self.folder, plan, allow_personal_data=allow_personal_data)
+                    on_row(plan, row)
+                    plan.row = self.workspace.drive(
+                        row.id, until=lambda current: current.remote_id is not None, on_change=on_change
+                    )
+                except TuneportError as error:
+                    if plan.row is not None:
+                        plan.row = self.workspace.job(plan.row.id)
+                    if on_trouble is None:
+                        raise
+                    on_trouble(plan, error)
+        return [plan.row for plan in going if plan.row is not None]
 
-    def finish(self, rows: Iterable[JobRow], *, on_change: Callable[[JobRow], None] = lambda row: None) -> list[JobRow]:
-        """Follow the jobs to their ends."""
-        return [self.workspace.drive(row.id, on_change=on_change) for row in rows]
+    def finish(
+        self, plans: Sequence[JobPlan], *, on_change: Callable[[JobRow], None] = lambda row: None
+    ) -> list[JobRow]:
+        """Follow the jobs of started plans to their ends."""
+        for plan in plans:
+            if plan.row is not None:
+                plan.row = self.workspace.drive(plan.row.id, on_change=on_change)
+        return [plan.row for plan in plans if plan.row is not None]
 
     # --- compare ----------------------------------------------------------------------------------------------------
 
@@ -217,6 +229,3 @@ def migrate(
 ) -> Migration:
     """Leave the account on `source` (default: the configured backend), or the one that was saved in a folder."""
     return Migration(source, saved=saved, settings=settings)
-
-
-__all__ = ["Migration", "ProviderError", "TuneportError", "migrate"]

@@ -13,6 +13,7 @@ from tuneport.manifests import Confidence, Manifest, Models, load_models, resolv
 from tuneport.router import Choice, Dataset, order, rank
 from tuneport.settings import Settings
 from tuneport.types import TuneSpec
+from tuneport.workflows.compare import DEFAULT_TRAFFIC
 
 SUGGESTIONS = 3
 
@@ -71,7 +72,7 @@ def known_stand_in(old: str, source: str, target: Manifest, settings: Settings) 
 def suggest(
     spec: TuneSpec, old: str, source: str, target: Manifest, settings: Settings, dataset: Dataset, today: date
 ) -> list[Suggestion]:
-    """The target's models that can run `spec`, best first: allowed, lasting, cheap, and then large.
+    """The target's models that can run `spec`, best first: allowed, lasting, cheap to train and serve, and then large.
 
     The sizes of proprietary models are not published, so that nothing can be matched by size: where the price is the
     same, more parameters come first, as the likelier to reach the old model. On one's own machine the price is always
@@ -89,6 +90,7 @@ def suggest(
             dataset=dataset,
             ready=readiness(settings, [target]),
             machine=this_machine(),
+            traffic=DEFAULT_TRAFFIC,
         )[0]
         if choice.model is not None and all(refusal.kind == "key" for refusal in choice.refusals):
             judged.append((name, choice, _size(choice, target, weights), _verified(choice, target)))
@@ -137,6 +139,9 @@ def _reason(choice: Choice, size: float | None, verified: bool) -> str:
     parts = [f"{size:g} B parameters" if size else "of unknown size"]
     if choice.quote.expected is not None:
         parts.append("free to train" if choice.quote.expected == 0 else f"${choice.quote.expected:,.2f} to train")
+    monthly = choice.inference
+    if monthly is not None and monthly.expected:
+        parts.append(f"about ${monthly.expected:,.0f} a month to serve")
     if choice.duration.expected_seconds:
         parts.append(f"about {max(1, round(choice.duration.expected_seconds / 60)):,} min here")
     if choice.retires:

@@ -14,7 +14,7 @@ from tuneport.data.prepare import method_of, prepare
 from tuneport.data.reading import detect
 from tuneport.data.tokens import count_dataset
 from tuneport.errors import ConfigError, ConversionLoss, ConversionLossError, DatasetError, TuneportError
-from tuneport.jobs.planning import DEFAULT_ENCODING, dataset_facts, readiness, this_machine
+from tuneport.jobs.planning import dataset_facts, readiness, this_machine
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
 from tuneport.manifests import Manifest, load_models
@@ -92,6 +92,7 @@ class JobPlan:
             "training": None if self.choice is None else self.choice.quote.model_dump(mode="json"),
             "duration": None if self.choice is None else vars(self.choice.duration),
             "notes": self.notes,
+            "warnings": [] if self.choice is None else list(self.choice.warnings),
             "problems": self.problems,
         }
 
@@ -281,7 +282,6 @@ def _settle(
         machine=this_machine(),
     )[0]
     plan.problems += [refusal.reason for refusal in plan.choice.refusals]
-    plan.notes += plan.choice.warnings
     if not plan.problems:
         backend.check(plan.spec.model_copy(update={"model": plan.choice.model}))
 
@@ -370,6 +370,3 @@ def pairs(given: Sequence[str], option: str) -> dict[str, Path]:
             )
         found[name] = path
     return found
-
-
-__all__ = ["DEFAULT_ENCODING", "JobPlan", "Wishes", "earlier_moves", "pairs", "plan_job", "total_quote"]

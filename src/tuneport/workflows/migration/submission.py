@@ -7,7 +7,7 @@ again finds it there and goes on with it. From the row on, the worker keeps its 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tuneport.data.writing import make_folder
@@ -24,7 +24,6 @@ def start(
     plan: JobPlan,
     *,
     allow_personal_data: bool = False,
-    on_row: Callable[[JobRow], None] = lambda row: None,
 ) -> JobRow:
     """Write the job's row, unless an earlier run did. Nothing is sent: `Workspace.drive` does that.
 
@@ -37,7 +36,6 @@ def start(
         row = workspace.submit(plan.spec, backend=plan.backend, allow_personal_data=allow_personal_data)
         plan.row = row
     folder.add_move(Move(job=plan.job.id, backend=plan.backend, row=row.id, home=str(workspace.settings.home)))
-    on_row(row)
     return row
 
 

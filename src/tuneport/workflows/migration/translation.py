@@ -94,7 +94,7 @@ def translate(
 def _number_line(job: SourceJob, name: str, value: Any, backend: FineTuneBackend, base: TuneSpec) -> Line:
     target = backend.manifest
     if name == "batch_size" and target.name != job.backend and _packs(target):
-        why = f"{target.name} packs examples together and counts packs; its own default is taken"
+        why = f"{target.name} counts packed sequences, not examples; its own default is taken"
         return Line(name, _text(value), None, why)
     try:
         numbers = Hyperparameters.model_validate({name: value})
