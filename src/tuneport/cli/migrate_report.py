@@ -216,6 +216,8 @@ def print_plan(plan: JobPlan, console: Console) -> None:
             grid.add_row("", f"[yellow]lost:[/yellow] {escape(str(loss))}")
     if plan.choice is not None:
         grid.add_row("price", _price(plan))
+        if plan.choice.duration.expected_seconds:
+            grid.add_row("time", f"about {output.duration(plan.choice.duration.expected_seconds)} here")
     console.print(Padding(grid, (0, 0, 0, 2), expand=False))
     for note in plan.notes:
         console.print(Padding(f"- {escape(note)}", (0, 0, 0, 2), expand=False), style="dim")

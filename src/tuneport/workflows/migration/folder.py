@@ -126,7 +126,7 @@ class SavedFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """ConfigError while another process works in the folder."""
-        with _storing(self.path), (self.path / ".lock").open("w") as lock:
+        with _storing(self.path), os.fdopen(os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

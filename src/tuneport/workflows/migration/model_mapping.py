@@ -136,7 +136,7 @@ def _verified(choice: Choice, target: Manifest) -> bool:
 
 
 def _reason(choice: Choice, size: float | None, verified: bool) -> str:
-    parts = [f"{size:g} B parameters" if size else "of unknown size"]
+    parts = [f"{size:.3g} B parameters" if size else "of unknown size"]
     if choice.quote.expected is not None:
         parts.append("free to train" if choice.quote.expected == 0 else f"${choice.quote.expected:,.2f} to train")
     monthly = choice.inference
