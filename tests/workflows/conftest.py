@@ -48,9 +48,10 @@ class Account:
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Account]:
+def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, isolated: Path) -> Iterator[Account]:
     import openai as sdk
 
+    (isolated / "tuneport.toml").write_text("[backends.together.options]\npoll_interval = 0.01\n")
     with OpenAIEmulator(pace=1000) as openai, TogetherEmulator(pace=0.01, serverless_tuned=True) as together:
         client = sdk.OpenAI(api_key=openai.key, base_url=openai.base_url)
 

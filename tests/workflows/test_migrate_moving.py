@@ -43,7 +43,7 @@ def test_three_jobs_move_and_their_models_are_compared(account: Account, capsys:
     assert {job["status"] for job in document["jobs"]} == {"succeeded"} and len(by_old) == 3
     assert {job["tuned_model"] for job in document["jobs"]} == set(models.values())
     dpo = next(job for job in account.together.jobs.values() if str(job.request["suffix"]).startswith("polite"))
-    assert dpo.request["training_method"] == {"method": "dpo", "dpo_beta": 0.2}
+    assert dpo.request["training_method"].items() >= {"method": "dpo", "dpo_beta": 0.2}.items()
     assert dpo.request["n_epochs"] == 2 and dpo.request["learning_rate"] == pytest.approx(1.8e-5)
     held_out = next(job for job in account.together.jobs.values() if str(job.request["suffix"]).startswith("support"))
     assert held_out.validation is not None and len(held_out.training.rows) == 100
@@ -79,7 +79,14 @@ def test_one_job_that_cannot_move_leaves_the_others(account: Account, capsys: py
     moved(account)
 
 
-@pytest.mark.parametrize("reached", ["the first upload", "the second job, whose answer is lost", "the third price"])
+@pytest.mark.parametrize(
+    "reached",
+    [
+        "the second job, whose answer is lost",
+        pytest.param("the first upload", marks=pytest.mark.full),
+        pytest.param("the third price", marks=pytest.mark.full),  # whether that job began is asked twice, 15 s apart
+    ],
+)
 def test_killed_while_submitting_no_job_is_missing_and_none_doubled(
     account: Account, migrate: Callable[..., Any], reached: str
 ) -> None:
@@ -101,7 +108,8 @@ def test_killed_while_submitting_no_job_is_missing_and_none_doubled(
     document = json.loads(out)
     models = moved(account)
     assert {job["tuned_model"] for job in document["jobs"]} == set(models.values())
-    assert Counter(file.name for file in account.together.files.values()).most_common(1)[0][1] == 1
+    uploaded = Counter(file.content for file in account.together.files.values())
+    assert len(uploaded) == 4 and set(uploaded.values()) == {1}
     with Workspace() as workspace:
         rows = workspace.store.jobs()
         assert len(rows) == 3 and {row.job_status for row in rows} == {JobStatus.SUCCEEDED}

@@ -15,7 +15,7 @@ from rich.console import Console
 from tests.conftest import FIXTURES
 from tests.workflows.conftest import LLAMA, MINI, SMALL, Account
 from tuneport.cli.migrate_report import print_plan, print_total
-from tuneport.errors import ConfigError
+from tuneport.errors import BudgetError, ConfigError
 from tuneport.manifests import load_manifest
 from tuneport.router import Dataset, TokenCount
 from tuneport.settings import ProjectFile, Settings
@@ -23,7 +23,7 @@ from tuneport.types import Adapter, Hyperparameters, JobStatus, Method, TuneSpec
 from tuneport.workflows.migrate import Migration
 from tuneport.workflows.migration.model_mapping import known_stand_in, suggest
 from tuneport.workflows.migration.origin import SourceJob
-from tuneport.workflows.migration.planning import JobPlan, pairs, total_quote
+from tuneport.workflows.migration.planning import JobPlan, limit, pairs, total_quote
 from tuneport.workflows.migration.translation import Line, translate
 
 TODAY = date(2026, 11, 24)
@@ -117,7 +117,8 @@ def test_suggestions_can_run_the_job_and_say_why(settings: Settings) -> None:
     for suggestion in found:
         assert suggestion.choice.model and "dpo" in offered[suggestion.choice.model].methods
     long = Dataset(rows=100, tokens=lambda manifest, model: TokenCount(10_000, longest=10**7))
-    assert suggest(spec, MINI, "openai", together, settings, long, TODAY) == []
+    for suggestion in suggest(spec, MINI, "openai", together, settings, long, TODAY):
+        assert offered[suggestion.choice.model or ""].context_for("dpo") is None  # where it is known, it is too short
 
 
 def test_a_lost_training_file_stops_only_its_job(account: Account, saved: Migration) -> None:
@@ -237,6 +238,23 @@ def test_plans_fit_80_columns(account: Account, saved: Migration) -> None:
         assert f"{job_id}\n" in text
     assert "2 jobs ready for together: $8.00; 1 cannot start yet" in text
     assert text.count("https://together.ai/pricing") == 1
+
+
+def test_a_budget_holds_for_all_jobs_together(account: Account, saved: Migration) -> None:
+    plans = list(plans_of(saved, account, "together", models=[LLAMA]).values())
+    with pytest.raises(BudgetError, match=r"2 jobs would cost up to \$8.00, above the budget of \$7.00"):
+        limit(plans, 7)
+    limit(plans, 10)
+    budgets = [plan.spec.budget for plan in plans if plan.state == "ready" and plan.spec is not None]
+    assert budgets == [5, 5]
+    unknown = list(plans_of(saved, account, "openai", models=[MINI]).values())
+    with pytest.raises(BudgetError, match="unknown"):
+        limit(unknown, 100)
+
+
+def test_what_went_on_from_a_tuned_model_starts_from_a_base(saved: Migration) -> None:
+    continued = job("openai").model_copy(update={"model": f"ft:{MINI}:org:name:12345678"})
+    assert continued.base_model == MINI and job("openai").base_model == "m"
 
 
 def test_options_that_make_no_sense_are_refused(tmp_path: Path, saved: Migration, account: Account) -> None:

@@ -46,6 +46,9 @@ def migrate(
     ] = None,
     allow_loss: Annotated[bool, typer.Option(help="Go on without what the new format cannot hold.")] = False,
     allow_personal_data: Annotated[bool, typer.Option(help="Upload personal data to a third party.")] = False,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="US dollars for all jobs together; refuse what may cost more.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Start what is planned, without asking.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Also move jobs whose earlier move failed.")] = False,
     wait: Annotated[
@@ -78,6 +81,7 @@ def migrate(
                 copies,
                 allow_loss,
                 allow_personal_data,
+                budget,
                 yes,
                 again,
                 wait,
@@ -101,6 +105,7 @@ def _needs_to(given: dict[str, Any]) -> dict[str, Any]:
         "--model": "model",
         "--data": "data",
         "--allow-loss": "allow_loss",
+        "--budget": "budget",
         "--yes": "yes",
         "--again": "again",
         "--wait": "wait",
@@ -169,12 +174,14 @@ def _move(
     data: dict[str, Path],
     allow_loss: bool,
     allow_personal_data: bool,
+    budget: float | None,
     yes: bool,
     again: bool,
     wait: bool,
     rows: int,
 ) -> int:
     from tuneport.cli.migrate_report import print_plan, print_total
+    from tuneport.workflows.migration.planning import limit
 
     migration.workspace.backend(to)  # a name that there is not is told before anything is downloaded
     report = _save(migration, save, jobs, shortly=True) if migration.from_account else None
@@ -195,6 +202,8 @@ def _move(
         print_total(plans, migration.folder, to, console)
     started: list[JobRow] = []
     comparisons: list[dict[str, Any]] = []
+    if budget is not None and ready:
+        limit(plans, budget)
     agreed = ready if ready and _confirmed(ready, to, yes) else []
     if agreed or (begun and (yes or wait)):
         started, comparisons = _run(migration, [*begun, *agreed], allow_personal_data, wait, rows)

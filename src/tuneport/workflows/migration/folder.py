@@ -88,6 +88,7 @@ class SavedFolder:
         self.path, self.backend = path, backend
         self._journals = threading.Lock()
         self._files = {file.id: file for file in map(SavedFile.model_validate, _lines(path / "files" / "index.jsonl"))}
+        self._paths = {file.sha256: file.path for file in self._files.values()}
         self._verified: dict[str, Path] = {}
 
     @classmethod
@@ -163,7 +164,7 @@ class SavedFolder:
             size = content.stat().st_size
             with content.open("rb") as file:
                 os.fsync(file.fileno())
-            same = next((file.path for file in list(self._files.values()) if file.sha256 == digest), name)
+            same = self._paths.setdefault(digest, name)
             target = self.path / "files" / same
             os.replace(content, target)
             saved = SavedFile(

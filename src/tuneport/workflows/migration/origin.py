@@ -64,6 +64,11 @@ class SourceJob(Model):
     tuneport_job: str | None = Field(default=None, description="our own row of it, where tuneport started it")
 
     @property
+    def base_model(self) -> str:
+        """What the job started from; of a tuned model (`ft:BASE:...`) its own base."""
+        return self.model.split(":")[1] if self.model.startswith("ft:") and self.model.count(":") > 1 else self.model
+
+    @property
     def files(self) -> list[tuple[str, str]]:
         """Purpose and id of each file that the job has, its training file first."""
         named = [("training", self.training_file), ("validation", self.validation_file)]

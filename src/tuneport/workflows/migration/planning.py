@@ -13,7 +13,7 @@ from tuneport.data.convert import convert
 from tuneport.data.prepare import method_of, prepare
 from tuneport.data.reading import detect
 from tuneport.data.tokens import count_dataset
-from tuneport.errors import ConfigError, ConversionLoss, ConversionLossError, DatasetError, TuneportError
+from tuneport.errors import BudgetError, ConfigError, ConversionLoss, ConversionLossError, DatasetError, TuneportError
 from tuneport.jobs.planning import dataset_facts, readiness, this_machine
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
@@ -119,7 +119,7 @@ def plan_job(
     """Work out how the saved job would run at `target`. Sends nothing; what stands in the way is in `problems`."""
     job = record.job
     backend = workspace.backend(target)
-    plan = JobPlan(job, target, ModelChoice(job.model, None, ""), third_party=backend.manifest.third_party)
+    plan = JobPlan(job, target, ModelChoice(job.base_model, None, ""), third_party=backend.manifest.third_party)
     if _begun(workspace, folder, plan, wishes, earlier):
         return plan
     dataset = wishes.data.get(job.id) or (folder.have(job.training_file) if job.training_file else None)
@@ -130,8 +130,8 @@ def plan_job(
         old = read_spec(spec_path, dataset=dataset or Path("missing"), method=method and method.value)
         if job.id in wishes.data:
             old = old.model_copy(update={"dataset": wishes.data[job.id].absolute()})
-        if job.tuned_model and old.from_checkpoint is None and job.model == job.tuned_model:
-            plan.notes.append("it was itself trained from a tuned model; the new one starts from the base")
+        if job.base_model != job.model:
+            plan.notes.append(f"it went on from {job.model}; the new one starts from a base model")
         facts = _facts(plan, record, old, given=job.id in wishes.data)
         plan.model = _model(workspace, job, old, backend.manifest, wishes, facts, today)
         _settle(workspace, folder, plan, old, facts, wishes, today)
@@ -221,14 +221,15 @@ def _model(
     facts: Dataset | None,
     today: date,
 ) -> ModelChoice:
-    given = given_model(job.model, wishes.models)
+    base = job.base_model
+    given = given_model(base, wishes.models)
     if given is not None:
-        return ModelChoice(job.model, given, "as you say")
+        return ModelChoice(base, given, "as you say")
     if old.model != job.model:
-        return ModelChoice(job.model, old.model, "as spec.toml says")
-    known = known_stand_in(job.model, job.backend, target, workspace.settings)
+        return ModelChoice(base, old.model, "as spec.toml says")
+    known = known_stand_in(base, job.backend, target, workspace.settings)
     if known is not None:
-        return ModelChoice(job.model, *known)
+        return ModelChoice(base, *known)
     asked = TuneSpec(
         model=old.model,
         dataset=old.dataset,
@@ -239,8 +240,8 @@ def _model(
         if old.hyperparameters.learning_rate_multiplier == "auto"
         else old.hyperparameters.model_copy(update={"batch_size": "auto"}),
     )
-    found = [] if facts is None else suggest(asked, job.model, job.backend, target, workspace.settings, facts, today)
-    return ModelChoice(job.model, None, f"{target.title} does not have it, and nobody has said what stands in", found)
+    found = [] if facts is None else suggest(asked, base, job.backend, target, workspace.settings, facts, today)
+    return ModelChoice(base, None, f"{target.title} does not have it, and nobody has said what stands in", found)
 
 
 def _settle(
@@ -258,7 +259,12 @@ def _settle(
     if plan.model.name is None:
         names = [suggestion.name for suggestion in plan.model.suggestions]
         example = names[0] if names else "NAME"
-        plan.problems.append(f"no model is chosen; say for example --model {job.model}={example}")
+        if facts is None or names:
+            plan.problems.append(f"no model is chosen; say for example --model {job.base_model}={example}")
+        else:
+            plan.problems.append(
+                f"{target.title} lists no model that can run it ({old.method}); choose another backend"
+            )
     else:
         model_id = workspace.locate(plan.model.name, backend=plan.backend)[1]  # ModelNotOfferedError names the nearest
     rows = 1 if facts is None else facts.rows
@@ -356,6 +362,31 @@ def total_quote(plans: Sequence[JobPlan]) -> tuple[float, float, int]:
             expected += quote.expected
             high += quote.high if quote.high is not None else quote.expected
     return expected, high, unknown
+
+
+def limit(plans: Sequence[JobPlan], budget: float) -> None:
+    """Hold all that is ready to `budget` US dollars together. BudgetError where it may cost more, or nobody knows.
+
+    What the quotes leave over is shared out, so that a provider's own estimate, asked for after the upload, may be
+    higher by that much and no more.
+    """
+    ready = [plan for plan in plans if plan.state == "ready" and plan.spec is not None]
+    expected, high, unknown = total_quote(ready)
+    if unknown:
+        raise BudgetError(
+            f"the price of {unknown} of {len(ready)} jobs is unknown and a budget is given; leave it away"
+        )
+    if high > budget:
+        raise BudgetError(
+            f"{len(ready)} jobs would cost up to ${high:.2f}, above the budget of ${budget:.2f}; raise --budget or move "
+            "fewer jobs (--job)"
+        )
+    for plan in ready:
+        assert plan.spec is not None and plan.choice is not None
+        quote = plan.choice.quote
+        most = (quote.high if quote.high is not None else quote.expected or 0.0) + (budget - high) / len(ready)
+        if most > 0:
+            plan.spec = plan.spec.model_copy(update={"budget": most})
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, Path]:

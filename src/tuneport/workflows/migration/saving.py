@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.backends.openai_jobs import metrics_of_csv
-from tuneport.errors import AuthError, NotFoundError, ProviderError, TuneportError, UnavailableError, UnsupportedError
+from tuneport.errors import (
+    AuthError,
+    NotFoundError,
+    ProviderError,
+    RateLimitError,
+    TuneportError,
+    UnavailableError,
+    UnsupportedError,
+)
 from tuneport.settings import Settings
 from tuneport.types import MetricPoint, RemoteFile
 from tuneport.workflows.migration.folder import JobRecord, Missing, SavedFile, SavedFolder, hash_of
@@ -237,7 +245,7 @@ class Saver:
         """Raise what will not be better with the next file."""
         if isinstance(error, AuthError):
             raise error
-        if isinstance(error, UnavailableError):
+        if isinstance(error, (UnavailableError, RateLimitError)):
             self._outages += 1
             if self._outages >= _MOST_OUTAGES:
                 raise error
