@@ -44,8 +44,12 @@ def migrate(
     data: Annotated[
         list[str] | None, typer.Option("--data", metavar="ID=FILE", help="Your copy of a job's lost training file.")
     ] = None,
-    allow_loss: Annotated[bool, typer.Option(help="Go on without what the new format cannot hold.")] = False,
-    allow_personal_data: Annotated[bool, typer.Option(help="Upload personal data to a third party.")] = False,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Go on without what the new format cannot hold.")
+    ] = False,
+    allow_personal_data: Annotated[
+        bool, typer.Option("--allow-personal-data", help="Upload personal data to a third party.")
+    ] = False,
     budget: Annotated[
         float | None, typer.Option(min=0, help="US dollars for all jobs together; refuse what may cost more.")
     ] = None,
@@ -59,8 +63,9 @@ def migrate(
 ) -> None:
     """Leave a provider: [bold]tuneport migrate --from openai --to together[/bold]
 
-    Without --save or --to it lists what there is, until when, and what can still be had. Nothing is started before you
-    say yes, and no job twice: the same command again goes on where an earlier one was stopped.
+    Without --save or --to it lists what there is, until when, and what can still be had.
+
+    Nothing is started before you say yes, and no job twice: the same command again goes on.
     """
     from tuneport.workflows.migrate import Migration
     from tuneport.workflows.migration.planning import pairs
