@@ -23,7 +23,7 @@ from tuneport.types import Adapter, Hyperparameters, JobStatus, Method, TuneSpec
 from tuneport.workflows.migrate import Migration
 from tuneport.workflows.migration.model_mapping import known_stand_in, suggest
 from tuneport.workflows.migration.origin import SourceJob
-from tuneport.workflows.migration.planning import JobPlan, limit, pairs, total_quote
+from tuneport.workflows.migration.plan import JobPlan, limit, pairs, total_quote
 from tuneport.workflows.migration.translation import Line, translate
 
 TODAY = date(2026, 11, 24)

@@ -14,7 +14,7 @@ from tuneport.errors import ConfigError, TuneportError
 if TYPE_CHECKING:
     from tuneport.jobs.tables import JobRow
     from tuneport.workflows.migrate import Migration
-    from tuneport.workflows.migration.planning import JobPlan
+    from tuneport.workflows.migration.plan import JobPlan
     from tuneport.workflows.migration.saving import SaveReport
 
 NOT_ALL = 3
@@ -68,11 +68,21 @@ def migrate(
     Nothing is started before you say yes, and no job twice: the same command again goes on.
     """
     from tuneport.workflows.migrate import Migration
-    from tuneport.workflows.migration.planning import pairs
+    from tuneport.workflows.migration.plan import pairs
 
     if save is not None and saved is not None:
         raise ConfigError("--save downloads and --saved reads what was downloaded; give one of them")
-    if to is None and (given := [name for name, value in _needs_to(locals()).items() if value]):
+    for_moving = {
+        "--model": model,
+        "--data": data,
+        "--allow-loss": allow_loss,
+        "--allow-personal-data": allow_personal_data,
+        "--budget": budget is not None,
+        "--yes": yes,
+        "--again": again,
+        "--wait": wait,
+    }
+    if to is None and (given := [option for option, value in for_moving.items() if value]):
         raise ConfigError(f"{given[0]} is for moving jobs; say where with --to BACKEND")
     with Migration(from_, saved=saved) as migration:
         if to is not None:
@@ -103,19 +113,6 @@ def migrate(
             code = _inventory(migration)
     if code:
         raise typer.Exit(code)
-
-
-def _needs_to(given: dict[str, Any]) -> dict[str, Any]:
-    names = {
-        "--model": "model",
-        "--data": "data",
-        "--allow-loss": "allow_loss",
-        "--budget": "budget",
-        "--yes": "yes",
-        "--again": "again",
-        "--wait": "wait",
-    }
-    return {option: given[name] for option, name in names.items()}
 
 
 def _inventory(migration: Migration) -> int:
@@ -186,7 +183,7 @@ def _move(
     rows: int,
 ) -> int:
     from tuneport.cli.migrate_report import print_plan, print_total
-    from tuneport.workflows.migration.planning import limit
+    from tuneport.workflows.migration.plan import limit
 
     migration.workspace.backend(to)  # a name that there is not is told before anything is downloaded
     report = _save(migration, save, jobs, shortly=True) if migration.from_account else None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tuneport.workflows.migration.comparison import Comparison
     from tuneport.workflows.migration.folder import JobRecord, SavedFile, SavedFolder
     from tuneport.workflows.migration.inventory import Inventory, Item
-    from tuneport.workflows.migration.planning import JobPlan
+    from tuneport.workflows.migration.plan import JobPlan
     from tuneport.workflows.migration.saving import Saved, SaveReport
 
 JOBS_SHOWN = 40
@@ -246,7 +246,7 @@ def _price(plan: JobPlan) -> str:
 
 
 def print_total(plans: Sequence[JobPlan], folder: SavedFolder | None, to: str, console: Console) -> None:
-    from tuneport.workflows.migration.planning import total_quote
+    from tuneport.workflows.migration.plan import total_quote
 
     counted = {state: sum(plan.state == state for plan in plans) for state in ("ready", "started", "stopped")}
     console.print()

@@ -26,7 +26,8 @@ from tuneport.workflows.migration.comparison import DEFAULT_ROWS, Comparison, co
 from tuneport.workflows.migration.folder import SavedFolder
 from tuneport.workflows.migration.inventory import Account, Inventory, take_inventory, worth_moving
 from tuneport.workflows.migration.origin import SourceJob
-from tuneport.workflows.migration.planning import JobPlan, Wishes, earlier_moves, plan_job
+from tuneport.workflows.migration.plan import JobPlan, Wishes
+from tuneport.workflows.migration.planning import earlier_moves, plan_job
 from tuneport.workflows.migration.saving import Saved, Saver, SaveReport
 from tuneport.workflows.migration.submission import alone, start
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -97,7 +98,7 @@ def suggest(
 
     def place(row: tuple[str, Choice, float | None, bool]) -> tuple[Any, ...]:
         _, choice, size, verified = row
-        far = abs(_log(size) - _log(old_size)) if size and old_size else -(size or 0.0)
+        far = abs(math.log(size / old_size)) if size and old_size else -(size or 0.0)
         return not choice.allowed, not verified, *order(choice)[1:4], far, choice.model or ""
 
     return [
@@ -149,9 +150,3 @@ def _reason(choice: Choice, size: float | None, verified: bool) -> str:
     if not verified:
         parts.append("whether it is offered is not verified")
     return ", ".join(parts)
-
-
-def _log(size: float) -> float:
-    import math
-
-    return math.log(size)

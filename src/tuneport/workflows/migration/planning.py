@@ -2,99 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
 
-from tuneport.data.checks.personal import scan
-from tuneport.data.convert import convert
-from tuneport.data.prepare import method_of, prepare
-from tuneport.data.reading import detect
+from tuneport.data.prepare import method_of
 from tuneport.data.tokens import count_dataset
-from tuneport.errors import BudgetError, ConfigError, ConversionLoss, ConversionLossError, DatasetError, TuneportError
+from tuneport.errors import TuneportError
 from tuneport.jobs.planning import dataset_facts, readiness, this_machine
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
 from tuneport.manifests import Manifest, load_models
-from tuneport.router import Choice, Dataset, rank
-from tuneport.types import DataFile, JobStatus, Method, TuneSpec
+from tuneport.router import Dataset, rank
+from tuneport.types import JobStatus, Method, TuneSpec
+from tuneport.workflows.migration.conversion import convert_files
 from tuneport.workflows.migration.folder import JobRecord, SavedFolder
 from tuneport.workflows.migration.model_mapping import ModelChoice, given_model, known_stand_in, suggest
 from tuneport.workflows.migration.origin import SourceJob
+from tuneport.workflows.migration.plan import JobPlan, Wishes
 from tuneport.workflows.migration.spec_file import read_spec
-from tuneport.workflows.migration.translation import MIGRATED_FROM, MIGRATED_FROM_BACKEND, Line, translate
-
-PlanState = Literal["ready", "started", "stopped"]
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user said. `models` as in `given_model`; `data`: a job's id to the user's own copy of its file.
-
-    `again`: move a job once more whose first move failed, was cancelled, or is in another store.
-    """
-
-    models: Sequence[str] = ()
-    data: Mapping[str, Path] = field(default_factory=dict)
-    allow_loss: bool = False
-    allow_personal_data: bool = False
-    again: bool = False
-
-
-@dataclass
-class JobPlan:
-    """`state` started: an earlier run has begun the move, `row` is its job. `problems` empty means ready."""
-
-    job: SourceJob
-    backend: str
-    model: ModelChoice
-    third_party: bool = False
-    lines: list[Line] = field(default_factory=list)
-    spec: TuneSpec | None = None
-    choice: Choice | None = None
-    source_format: str | None = None
-    training: DataFile | None = None
-    validation_rows: int | None = None
-    losses: list[ConversionLoss] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    row: JobRow | None = None
-
-    @property
-    def state(self) -> PlanState:
-        return "started" if self.row is not None else "stopped" if self.problems else "ready"
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "job": self.job.id,
-            "backend": self.backend,
-            "state": self.state,
-            "started_as": None if self.row is None else self.row.id,
-            "old_model": self.job.model,
-            "old_tuned_model": self.job.tuned_model,
-            "model": None if self.choice is None else self.choice.model,
-            "model_name": self.model.name,
-            "model_reason": self.model.reason,
-            "suggestions": [suggestion.as_dict() for suggestion in self.model.suggestions],
-            "settings": [line.as_dict() for line in self.lines],
-            "spec": None if self.spec is None else self.spec.model_dump(mode="json"),
-            "dataset": None
-            if self.training is None
-            else {
-                "rows": self.training.rows,
-                "format": self.source_format,
-                "written_as": self.training.format,
-                "left_out": list(self.training.left_out),
-            },
-            "losses": [vars(loss) for loss in self.losses],
-            "training": None if self.choice is None else self.choice.quote.model_dump(mode="json"),
-            "duration": None if self.choice is None else vars(self.choice.duration),
-            "notes": self.notes,
-            "warnings": [] if self.choice is None else list(self.choice.warnings),
-            "problems": self.problems,
-        }
+from tuneport.workflows.migration.translation import MIGRATED_FROM, MIGRATED_FROM_BACKEND, translate
 
 
 def earlier_moves(workspace: Workspace, source: str, target: str) -> dict[str, JobRow]:
@@ -273,7 +200,7 @@ def _settle(
     spec, plan.lines = translate(job, old, backend, model_id, rows=rows, longest=longest)
     if facts is None:
         return
-    spec = _with_data(workspace, folder, plan, spec, target, wishes)
+    spec = convert_files(workspace, folder, plan, spec, target, wishes)
     if plan.model.name is None:
         return
     plan.spec = spec.model_copy(update={"model": plan.model.name})
@@ -290,114 +217,3 @@ def _settle(
     plan.problems += [refusal.reason for refusal in plan.choice.refusals]
     if not plan.problems:
         backend.check(plan.spec.model_copy(update={"model": plan.choice.model}))
-
-
-def _with_data(
-    workspace: Workspace, folder: SavedFolder, plan: JobPlan, spec: TuneSpec, target: Manifest, wishes: Wishes
-) -> TuneSpec:
-    """Convert the files as a submit would, and look at what it would refuse. The spec's paths may become new ones."""
-    wanted = "openai-preference" if spec.method is Method.DPO else target.data_format
-    plan.source_format = detect(spec.dataset).format
-    changes: dict[str, Path] = {}
-    for name, path in (("dataset", spec.dataset), ("validation", spec.validation)):
-        if path is None:
-            continue
-        try:
-            file = prepare(path, wanted, workspace.worker.files)
-        except ConversionLossError as error:
-            plan.losses += error.losses
-            if not wishes.allow_loss:
-                plan.problems.append(f"{_what(name)}: {error}")
-                continue
-            # Written beside what was saved, so that the job's dataset is what is trained on.
-            output = _converted(folder, path, wanted)
-            convert(path, wanted, output, allow_loss=True)
-            output.chmod(0o600)
-            changes[name] = output
-            file = prepare(output, wanted, workspace.worker.files)
-        except DatasetError as error:
-            plan.problems.append(f"{_what(name)}: {error}")
-            continue
-        if name == "dataset":
-            plan.training = file
-        else:
-            plan.validation_rows = file.rows
-        if target.third_party:
-            found = scan(file.path, file.format)
-            if found.count:
-                first = found.matches[0]
-                told = f"{_what(name)} holds what looks like personal data ({found.count} places; {first.kind} in "
-                told += f"record {first.line})"
-                if wishes.allow_personal_data:
-                    plan.notes.append(f"{told}, which you allow")
-                else:
-                    plan.problems.append(
-                        f"{told} and {target.title} is a third party; --allow-personal-data uploads it, "
-                        f"`tuneport clean --redact` makes a copy without, for --data {plan.job.id}=FILE"
-                    )
-    return spec.model_copy(update=changes)
-
-
-def _converted(folder: SavedFolder, path: Path, format: str) -> Path:
-    target = folder.path / "converted"
-    target.mkdir(mode=0o700, exist_ok=True)
-    return target / f"{path.name.partition('.')[0]}.{format}.jsonl"
-
-
-def _what(name: str) -> str:
-    return "the training file" if name == "dataset" else "the validation file"
-
-
-def total_quote(plans: Sequence[JobPlan]) -> tuple[float, float, int]:
-    """US dollars expected and at most for what is ready, and for how many jobs no price is known."""
-    expected = high = 0.0
-    unknown = 0
-    for plan in plans:
-        if plan.state != "ready" or plan.choice is None:
-            continue
-        quote = plan.choice.quote
-        if quote.expected is None:
-            unknown += 1
-        else:
-            expected += quote.expected
-            high += quote.high if quote.high is not None else quote.expected
-    return expected, high, unknown
-
-
-def limit(plans: Sequence[JobPlan], budget: float) -> None:
-    """Hold all that is ready to `budget` US dollars together. BudgetError where it may cost more, or nobody knows.
-
-    What the quotes leave over is shared out, so that a provider's own estimate, asked for after the upload, may be
-    higher by that much and no more.
-    """
-    ready = [plan for plan in plans if plan.state == "ready" and plan.spec is not None]
-    expected, high, unknown = total_quote(ready)
-    if unknown:
-        raise BudgetError(
-            f"the price of {unknown} of {len(ready)} jobs is unknown and a budget is given; leave it away"
-        )
-    if high > budget:
-        raise BudgetError(
-            f"{len(ready)} jobs would cost up to ${high:.2f}, above the budget of ${budget:.2f}; raise --budget or move "
-            "fewer jobs (--job)"
-        )
-    for plan in ready:
-        assert plan.spec is not None and plan.choice is not None
-        quote = plan.choice.quote
-        most = (quote.high if quote.high is not None else quote.expected or 0.0) + (budget - high) / len(ready)
-        if most > 0:
-            plan.spec = plan.spec.model_copy(update={"budget": most})
-
-
-def pairs(given: Sequence[str], option: str) -> dict[str, Path]:
-    """`ID=FILE` options. ConfigError for one that is not, or whose file is not there."""
-    found = {}
-    for text in given:
-        name, separator, file = text.partition("=")
-        path = Path(file).expanduser()
-        if not separator or not name or not path.is_file():
-            raise ConfigError(
-                f"{option} {text!r} is not ID=FILE with a file that exists; write {option} ftjob-1=a.jsonl"
-            )
-        found[name] = path
-    return found

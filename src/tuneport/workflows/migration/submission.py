@@ -15,7 +15,7 @@ from tuneport.errors import ConfigError
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
 from tuneport.workflows.migration.folder import Move, SavedFolder
-from tuneport.workflows.migration.planning import JobPlan
+from tuneport.workflows.migration.plan import JobPlan
 
 
 def start(

@@ -13,7 +13,7 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.estimate.hyperparameters import recommend
 from tuneport.manifests import Manifest, load_models
-from tuneport.types import Adapter, Hyperparameters, Method, TuneSpec
+from tuneport.types import Adapter, Hyperparameters, TuneSpec
 from tuneport.workflows.migration.origin import SourceJob
 
 MIGRATED_FROM = "migrated_from"
@@ -193,8 +193,3 @@ def _shortened(message: str, name: str) -> str:
 
 def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def methods_of(target: Manifest, model: str | None) -> tuple[str, ...]:
-    row = None if model is None else target.offered(model)
-    return row.methods if row is not None else (Method.SFT.value, Method.DPO.value)
