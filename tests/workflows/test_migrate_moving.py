@@ -39,14 +39,18 @@ def test_three_jobs_move_and_their_models_are_compared(account: Account, capsys:
     assert main(["migrate", *arguments(account, "--yes", "--wait", "--json")]) == 0
     document = json.loads(capsys.readouterr().out)
     models = moved(account)
-    by_old = {account.jobs[name]: document for name in account.jobs}
-    assert {job["status"] for job in document["jobs"]} == {"succeeded"} and len(by_old) == 3
+    assert [job["status"] for job in document["jobs"]] == ["succeeded"] * 3
     assert {job["tuned_model"] for job in document["jobs"]} == set(models.values())
     dpo = next(job for job in account.together.jobs.values() if str(job.request["suffix"]).startswith("polite"))
     assert dpo.request["training_method"].items() >= {"method": "dpo", "dpo_beta": 0.2}.items()
     assert dpo.request["n_epochs"] == 2 and dpo.request["learning_rate"] == pytest.approx(1.8e-5)
     held_out = next(job for job in account.together.jobs.values() if str(job.request["suffix"]).startswith("support"))
     assert held_out.validation is not None and len(held_out.training.rows) == 100
+
+    shown = {plan["job"]: {line["setting"]: line["new"] for line in plan["settings"]} for plan in plan_only["plans"]}
+    for name, job in (("dpo", dpo), ("held_out", held_out)):
+        told = shown[account.jobs[name]]["learning_rate_multiplier"]
+        assert told == f"learning rate {job.request['learning_rate']:.3g}"
 
     compared = {row["job"]: row for row in document["comparisons"]}
     row = compared[account.jobs["held_out"]]
@@ -116,14 +120,12 @@ def test_killed_while_submitting_no_job_is_missing_and_none_doubled(
         assert {row.tune_spec.metadata["migrated_from"] for row in rows} == set(account.jobs.values())
 
 
-def test_a_move_that_failed_is_made_again_only_when_asked(
-    account: Account, opened: Callable[..., Migration], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_move_that_failed_is_made_again_only_when_asked(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     only = ["--job", account.jobs["dpo"]]
     account.together.next_job(fails_with={"code": "broken", "message": "a GPU broke"}, status="error")
-    assert main(["migrate", *arguments(account, *only, "--yes", "--wait")][:7] + [*only, "--yes", "--wait"]) == 3
-    capsys.readouterr()
     base = ["migrate", "--from", "openai", "--to", "together", "--model", LLAMA, *only]
+    assert main([*base, "--yes", "--wait"]) == 3
+    capsys.readouterr()
     assert main([*base, "--yes"]) == 2
     assert "--again starts another job" in " ".join(capsys.readouterr().out.split())
     assert account.together.jobs_created == 1

@@ -19,6 +19,10 @@ from tuneport.workflows.migration.origin import SourceJob
 MIGRATED_FROM = "migrated_from"
 MIGRATED_FROM_BACKEND = "migrated_from_backend"
 
+TOGETHER_RATE = 1e-5
+"""What Together's backend multiplies: the rate that `fine_tuning.create` of the SDK (3.1.1) sends unless told otherwise.
+A test holds what the plan shows to what is sent."""
+
 Fate = Literal["same", "changed", "dropped"]
 
 
@@ -146,11 +150,7 @@ def _with_rate(line: Line, spec: TuneSpec, target: Manifest, model: str | None, 
 
 def _default_rate(target: Manifest) -> float | None:
     """What a multiplier multiplies at a hosted backend that takes rates."""
-    if target.backend.startswith("tuneport.backends.together:"):
-        from tuneport.backends.together import DEFAULT_LEARNING_RATE
-
-        return DEFAULT_LEARNING_RATE
-    return None
+    return TOGETHER_RATE if target.backend.startswith("tuneport.backends.together:") else None
 
 
 def _packs(target: Manifest) -> bool:
