@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from tuneport.cli import output
-from tuneport.errors import ConfigError
 
 Json = output.Json
 
@@ -35,19 +34,16 @@ def download(
     from tuneport.jobs.service import Workspace
 
     with Workspace() as workspace:
-        if backend is None:
-            row = workspace.job(job)
-            if row.remote_id is None:
-                raise ConfigError(f"{row.id} is {row.status} and has no weights; `tuneport watch {row.id}` follows it")
-            job, name, remote_id = row.id, row.backend, row.remote_id
-        else:
-            name, remote_id = backend, job
+        row = None if backend is not None else workspace.job(job)
+        job, name = (row.id, row.backend) if row is not None else (job, str(backend))
         target = folder or Path(job + ("-merged" if merged else "") + (f"-{checkpoint}" if checkpoint else ""))
-        if checkpoint is not None:
-            remote_id = f"{remote_id}:{checkpoint}"
         output.say_on_interrupt(f"stopped; the same command goes on with the download to {target}", job=job)
         output.note(f"fetching the weights of {job} from {name} ...")
-        path = workspace.backend(name).download(remote_id, target, merged=merged)
+        if row is not None:
+            path = workspace.download(row.id, target, merged=merged, checkpoint=checkpoint)
+        else:
+            remote_id = job if checkpoint is None else f"{job}:{checkpoint}"
+            path = workspace.backend(name).download(remote_id, target, merged=merged)
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     if output.as_json:
         output.document({"job": job, "backend": name, "folder": str(path), "bytes": size, "merged": merged})
