@@ -64,13 +64,30 @@ def complaint(error: ValidationError) -> str:
 class Method(StrEnum):
     SFT = "sft"
     DPO = "dpo"
+    KTO = "kto"
+    REWARD = "reward"
     RFT = "rft"
+
+    @property
+    def trains_on_pairs(self) -> bool:
+        return self in (Method.DPO, Method.REWARD)
 
 
 class Adapter(StrEnum):
     FULL = "full"
     LORA = "lora"
     QLORA = "qlora"
+    PREFIX = "prefix"
+    PROMPT = "prompt"
+
+    @property
+    def has_lora(self) -> bool:
+        return self in (Adapter.LORA, Adapter.QLORA)
+
+    @property
+    def has_virtual_tokens(self) -> bool:
+        """The base stays as it is; what is trained stands before every input, as if it were tokens."""
+        return self in (Adapter.PREFIX, Adapter.PROMPT)
 
 
 class Hyperparameters(Model):
@@ -90,13 +107,16 @@ class Hyperparameters(Model):
     lora_rank: int | Auto = Field(default="auto")
     lora_alpha: float | Auto = Field(default="auto")
     lora_dropout: float | Auto = Field(default="auto")
-    beta: float | Auto = Field(default="auto", description="dpo: strength of the pull towards the reference")
+    virtual_tokens: int | Auto = Field(default="auto", description="prefix, prompt: trained tokens before every input")
+    beta: float | Auto = Field(default="auto", description="dpo, kto: strength of the pull towards the reference")
     compute_multiplier: float | Auto = Field(default="auto", description="rft: how much is explored in training")
     eval_interval: int | Auto = Field(default="auto", description="rft: training steps between evaluations")
     eval_samples: int | Auto = Field(default="auto", description="rft: answers graded in an evaluation, per example")
     reasoning_effort: Literal["low", "medium", "high", "auto"] = Field(default="auto", description="rft")
 
-    @field_validator("epochs", "batch_size", "max_length", "lora_rank", "eval_interval", "eval_samples")
+    @field_validator(
+        "epochs", "batch_size", "max_length", "lora_rank", "virtual_tokens", "eval_interval", "eval_samples"
+    )
     @classmethod
     def _at_least_one(cls, value: int | Auto) -> int | Auto:
         if not isinstance(value, str) and value < 1:
@@ -146,6 +166,7 @@ class TuneSpec(Model):
     model: str
     dataset: Path
     validation: Path | None = None
+    columns: dict[str, str] = Field(default_factory=dict, description="the format's names for columns of the dataset")
     method: Method = Method.SFT
     adapter: Adapter | Auto = "auto"
     hyperparameters: Hyperparameters = Hyperparameters()
@@ -247,6 +268,7 @@ class JobError(Model):
     param: str | None = None
     fault: Literal["user", "provider"] = "provider"
     retryable: bool = False
+    details: dict[str, Any] = Field(default_factory=dict, description="such as alternatives, where there are some")
 
 
 class Progress(Model):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,16 @@ from tests.contract import prepared_chats, token, written
 from tests.emulators import TogetherEmulator
 from tuneport.backends.hosted import parameters_of
 from tuneport.backends.together import suffix_with
-from tuneport.backends.together_jobs import events_of, metrics_of, problem_of, state_of
+from tuneport.backends.together_files import problem_of
+from tuneport.backends.together_jobs import events_of, metrics_of, state_of
 from tuneport.errors import (
     BudgetError,
     ConfigError,
     DatasetError,
+    ModelNotOfferedError,
     NotFoundError,
     ProviderError,
     RateLimitError,
-    RejectedError,
     UnavailableError,
     UnsupportedError,
 )
@@ -142,7 +142,7 @@ def test_what_it_cannot_take_is_refused_before_anything_is_sent(
     ("options", "budget", "kind", "words"),
     [
         ({"bogus": 5}, None, ConfigError, "bogus is no argument"),
-        ({"model_limits": {}}, None, ConfigError, "model_limits is no argument"),
+        ({"model_limits": {}}, None, ConfigError, "model_limits is refused: tuneport asks"),
         ({"n_epochs": 50}, None, ConfigError, "n_epochs clashes .* job's own epochs"),
         ({"learning_rate": 1.0}, None, ConfigError, "learning_rate clashes"),
         ({"lora_r": 64}, None, ConfigError, "lora_r clashes .* job's own lora_rank"),
@@ -179,9 +179,9 @@ def test_options_that_change_no_price_pass_with_a_budget(
 @pytest.mark.parametrize(
     ("change", "kind", "words"),
     [
-        ({"hyperparameters": Hyperparameters(batch_size=512)}, UnsupportedError, "batch size of 512"),
-        ({"model": "openai/gpt-oss-20b", "adapter": Adapter.FULL}, UnsupportedError, "Full training is not supported"),
-        ({"model": "nobody/knows"}, NotFoundError, "nobody/knows"),
+        ({"hyperparameters": Hyperparameters(batch_size=512)}, UnsupportedError, "batch_size is 512, at most 8"),
+        ({"model": "openai/gpt-oss-20b", "adapter": Adapter.FULL}, UnsupportedError, "adapter full"),
+        ({"model": "nobody/knows"}, ModelNotOfferedError, "nobody/knows"),
         ({"provider_options": {"n_epochs": 3}}, ConfigError, "n_epochs clashes"),
         ({"provider_options": {"warp": 9}}, ConfigError, "warp is no argument"),
         ({"provider_options": {"wandb_api_key": "x"}}, ConfigError, "secret"),
@@ -202,7 +202,7 @@ def test_settings_that_the_sdk_or_the_service_refuses_start_nothing(
 
 
 @pytest.mark.parametrize(
-    ("path", "method", "tries"), [("/fine-tunes/models/limits", "GET", 4), ("/fine-tunes/estimate-price", "POST", 1)]
+    ("path", "method", "tries"), [("/fine-tunes/models/limits", "GET", 4), ("/fine-tunes/estimate-price", "POST", 4)]
 )
 @pytest.mark.parametrize("fault", [{"status": 500}, {"kind": "drop"}, {"kind": "html", "status": 200}, {"kind": "cut"}])
 def test_trouble_before_the_post_is_known_to_have_started_nothing(
@@ -216,7 +216,18 @@ def test_trouble_before_the_post_is_known_to_have_started_nothing(
         backend.submit(spec, files, token=token("t"))
     assert not isinstance(caught.value, UnavailableError)
     assert caught.value.retryable
-    assert len(together.requests(method, path)) == tries
+    assert len([item for item in together.requests(method, path) if item.fault]) == tries
+    assert together.requests("POST", "/fine-tunes") == []
+
+
+def test_trouble_within_the_sdks_own_create_has_started_nothing_either(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
+) -> None:
+    backend = connect(together)
+    files = list(backend.prepare(spec, data))
+    together.fail(method="POST", path="/fine-tunes/estimate-price", status=500, skip=1)  # ours, then the SDK's
+    with pytest.raises(ProviderError, match="nothing was started"):
+        backend.submit(spec, files, token=token("t"))
     assert together.requests("POST", "/fine-tunes") == []
 
 
@@ -225,7 +236,7 @@ def test_limit_before_the_post_is_a_limit(
 ) -> None:
     backend = connect(together)
     files = list(backend.prepare(spec, data))
-    together.fail(method="POST", path="/fine-tunes/estimate-price", status=429)
+    together.fail(method="POST", path="/fine-tunes/estimate-price", status=429, times=None)
     with pytest.raises(RateLimitError):
         backend.submit(spec, files, token=token("t"))
     assert together.requests("POST", "/fine-tunes") == []
@@ -390,57 +401,6 @@ def test_delete_takes_the_job_away(
         backend.fetch(remote_id)
 
 
-# --- weights ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("adapter", "merged", "which", "inside"),
-    [
-        ("auto", False, "adapter", "adapter_config.json"),
-        ("auto", True, "merged", "config.json"),
-        (Adapter.FULL, False, "model", "config.json"),
-    ],
-)
-def test_weights_are_downloaded_whole(
-    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, tmp_path: Path,
-    adapter: Any, merged: bool, which: str, inside: str,
-) -> None:  # fmt: skip
-    together.archive = "gz"
-    backend, spec = connect(together), spec.model_copy(update={"adapter": adapter})
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
-    together.fail("cut", method="GET", path="/finetune/download")
-    path = backend.download(remote_id, tmp_path / "weights", merged=merged)
-    assert path.name.endswith(f"-{which}.tar.gz")
-    assert [file.name for file in path.parent.iterdir()] == [path.name], "nothing half done is left"
-    with tarfile.open(path) as archive:
-        assert inside in archive.getnames()
-
-
-def test_archive_is_named_by_its_kind(
-    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, tmp_path: Path
-) -> None:
-    backend = connect(together)
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
-    path = backend.download(remote_id, tmp_path)
-    assert path.name.endswith("-adapter.tar.zst")
-    assert path.read_bytes()[:4] == b"\x28\xb5\x2f\xfd"
-
-
-def test_download_of_an_unfinished_job_or_into_a_file_is_refused(
-    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, tmp_path: Path
-) -> None:
-    backend = connect(together)
-    files = list(backend.prepare(spec, data))
-    done = backend.submit(spec, files, token=token("t")).remote_id
-    (tmp_path / "a-file").write_text("")
-    with pytest.raises(ConfigError, match="a-file"):
-        backend.download(done, tmp_path / "a-file")
-    together.pace = 60
-    running = backend.submit(spec, files, token=token("u")).remote_id
-    with pytest.raises(RejectedError, match="once it has succeeded"):
-        backend.download(running, tmp_path)
-
-
 # --- price and chats -------------------------------------------------------------------------------------------------
 
 
@@ -464,7 +424,12 @@ def test_quote_that_is_not_to_be_had_says_why(
     body = {"estimation_available": False, "unavailable_reason": "train_file_not_validated"}
     together.fail(method="POST", path="/fine-tunes/estimate-price", status=200, body=body)
     quote = backend.quote(spec, files)
-    assert quote.expected is None and "not validated yet" in quote.unavailable
+    assert (quote.expected, quote.authority) == (4.0, "manifest")
+    assert "not validated yet; by the published table" in quote.explanation and "minimum of $4.00" in quote.explanation
+    body = {"estimation_available": False, "unavailable_reason": "multimodal_dataset"}
+    together.fail(method="POST", path="/fine-tunes/estimate-price", status=200, body=body)
+    unknown = backend.quote(spec.model_copy(update={"model": "Qwen/Qwen3.5-4B"}), files)
+    assert unknown.expected is None and "images" in unknown.unavailable
 
 
 def test_tuned_model_without_an_endpoint_says_what_it_needs(

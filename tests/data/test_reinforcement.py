@@ -18,7 +18,7 @@ from tuneport.data.checks.finding import Example
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.openai_reinforcement import NAME
 from tuneport.data.personal.redaction import Redactor
-from tuneport.data.prepare import format_for, method_of, prepare
+from tuneport.data.prepare import file_format, method_of, prepare
 from tuneport.data.reading import detect, read_records
 from tuneport.data.records import Chat, Graded, Message, Record, ToolCall
 from tuneport.data.text import split_answer
@@ -100,7 +100,7 @@ def test_prepared_rows_keep_their_columns(tmp_path: Path) -> None:
         question("2 + 2?", answer="4", difficulty={"level": 1}),
         chat("2 + 2?", "4", "And 3 + 3?", answer="6", difficulty={"level": 1}),
     ]
-    target = format_for(Method.RFT, "openai")
+    target = file_format(Method.RFT, "openai", "openai")
     data = prepare(write(tmp_path / "rows.jsonl", rows), target, tmp_path / "files")
     assert [json.loads(line) for line in data.path.read_text().splitlines()] == rows
     assert (data.format, data.left_out, data.trained_tokens) == (NAME, (), None)

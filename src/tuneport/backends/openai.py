@@ -19,7 +19,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from tuneport.backends.openai_client import connect
@@ -34,15 +34,19 @@ from tuneport.backends.openai_jobs import (
     state_of,
     with_cost,
 )
-from tuneport.backends.openai_request import TOKEN_KEY, check_spec, request_body
+from tuneport.backends.openai_request import HYPERPARAMETERS, TOKEN_KEY, check_spec, request_body
+from tuneport.backends.secrets import without
 from tuneport.errors import ConfigError, NotFoundError, RejectedError, TuneportError, UnsupportedError
 from tuneport.types import (
+    Adapter,
+    Auto,
     Checkpoint,
     Completion,
     Found,
     JobEvent,
     JobState,
     JobStatus,
+    Method,
     MetricPoint,
     PreparedData,
     RemoteFile,
@@ -84,10 +88,20 @@ class OpenAIBackend(OpenAIFiles):
 
         self.sdk_errors = (openai.OpenAIError,)
         return connect(
-            self.manifest, self.settings, self.upstream.base_url, key, self.options.timeout, self._refuse_html
+            self.manifest,
+            self.settings,
+            self.upstream.address,
+            key,
+            self.options.timeout,
+            self._refuse_html,
+            wiring=self.wiring,
         )
 
     # --- starting a job ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def words(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
+        return HYPERPARAMETERS.get(method, {}) if adapter == "auto" else {}
 
     def check(self, spec: TuneSpec) -> None:
         check_spec(self.manifest, spec)
@@ -218,7 +232,7 @@ class OpenAIBackend(OpenAIFiles):
         """See the base class. Where the server no longer knows `after`, all that it has."""
         events = self._ask(remote_id, "events", lambda: self._raw_events(remote_id, after))
         with self._translating():
-            return [event_of(raw) for raw in events]
+            return without([event_of(raw) for raw in events], self.upstream.secrets)
 
     def _raw_events(self, remote_id: str, after: str | None) -> list[dict[str, Any]]:
         """The server lists the newest first, so the pages are turned back until `after` shows up.
@@ -266,7 +280,7 @@ class OpenAIBackend(OpenAIFiles):
         for job in self._pages(lambda: self.client.fine_tuning.jobs.list(limit=_PAGE)):
             with self._translating():
                 state = self._state(job)
-            yield state
+            yield without(state, self.upstream.secrets)
 
     def list_models(self) -> Iterable[RemoteModel]:
         return self._read(lambda: [model_of(model.to_dict(mode="json")) for model in self.client.models.list()])

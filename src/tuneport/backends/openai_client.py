@@ -20,8 +20,12 @@ def connect(
     key: str,
     seconds: float,
     look_at: Callable[[Any], None],
+    *,
+    wiring: Callable[[Any, Any], dict[str, Any]],
 ) -> Any:
-    """A client whose own retries are off. `seconds` without a byte end a call; `look_at` sees every response."""
+    """A client whose own retries are off. `seconds` without a byte end a call; `look_at` sees every response;
+    `wiring` is `HostedBackend.wiring`."""
+    import httpx2
     import openai
 
     timeout = openai.Timeout(seconds, connect=min(10.0, seconds))
@@ -38,7 +42,9 @@ def connect(
         max_retries=0,
         timeout=timeout,
         default_headers=headers,
-        http_client=openai.DefaultHttpxClient(timeout=timeout, event_hooks=hooks),
+        http_client=openai.DefaultHttpxClient(
+            timeout=timeout, event_hooks=hooks, **wiring(httpx2, openai.DEFAULT_CONNECTION_LIMITS)
+        ),
     )
     # The SDK takes what it is not given from the process's environment, which another account may own.
     client.organization = client.project = client.admin_api_key = None

@@ -21,7 +21,7 @@ _COMMON = {
 }
 _RFT_ONLY = ("compute_multiplier", "eval_interval", "eval_samples", "reasoning_effort")
 HYPERPARAMETERS = {
-    Method.SFT: _COMMON,
+    Method.SFT: dict(_COMMON),
     Method.DPO: {**_COMMON, "beta": "beta"},
     Method.RFT: {**_COMMON, **{name: name for name in _RFT_ONLY}},
 }

@@ -29,7 +29,7 @@ PART_BYTES = 16 * 2**20
 _BEGINNINGS = 3
 _LIFETIME = 3600.0  # seconds, where the server names none
 _WAITS = (0.0, 1.0, 2.0, 4.0)  # seconds between looks for a file that an unanswered `complete` may have made
-_FIX = "free some space, or set TUNEPORT_HOME to a folder that can be written, and try again"
+_OTHERWISE = "set TUNEPORT_HOME to a folder that can be written, and try again"
 
 
 class Sent(Model):
@@ -66,8 +66,8 @@ class UploadJournal:
         """On disk when this returns."""
         if sent == self.sent:
             return
-        make_folder(self.path.parent, fix=_FIX)
-        with aside(self.path.parent, fix=_FIX) as (file, temporary):
+        make_folder(self.path.parent, otherwise=_OTHERWISE)
+        with aside(self.path.parent, otherwise=_OTHERWISE) as (file, temporary):
             file.write(sent.model_dump_json().encode())
             publish(file, temporary, self.path)
         self.sent = sent

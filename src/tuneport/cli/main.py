@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from tuneport import __version__
-from tuneport.cli import backends, costs, data, demo, jobs, output
+from tuneport.cli import (
+    backends,
+    chat,
+    costs,
+    data,
+    demo,
+    deployments,
+    files,
+    jobs,
+    output,
+    submit,
+    weights,
+    wishes,
+)
 from tuneport.errors import ConfigError, TuneportError
 
 INTERRUPTED = 130
@@ -41,7 +54,7 @@ def _options(
     output.debug = debug
 
 
-for group in (demo, data, costs, jobs, backends):
+for group in (demo, data, costs, submit, jobs, wishes, chat, weights, deployments, files, backends):
     group.register(app)
 
 

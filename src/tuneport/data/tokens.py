@@ -13,7 +13,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -276,7 +276,12 @@ def approximation(record: Record) -> Approximation | None:
 
 
 def count_dataset(
-    path: Path | str, encoding: str = "o200k_base", *, format: str | None = None, context: int | None = None
+    path: Path | str,
+    encoding: str = "o200k_base",
+    *,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    context: int | None = None,
 ) -> TokenCounts:
     """Count a dataset, streaming, in as many processes as pay. With `context`, longer examples count as cut to it, as
     OpenAI trains on them. DatasetError with all that is wrong with it."""
@@ -284,13 +289,13 @@ def count_dataset(
     from tuneport.data.parallel import over_rows
     from tuneport.data.reading import detect, read_records
 
-    name, source = format or detect(path).format, Source(path)
+    name, source = format or detect(path, columns).format, Source(path, columns)
     counter, bad = TokenCounter(encoding, context=context), False
     for state, found in over_rows(source.rows(), f"{__name__}:{CountWork.__name__}", name, encoding, context):
         counter.merge(state)
         bad = bad or found
     if bad:
-        for _ in read_records(path, name):  # which tells all that is wrong, and where
+        for _ in read_records(path, name, columns):  # which tells all that is wrong, and where
             pass
     return counter.counts()
 
@@ -306,10 +311,11 @@ class CountWork:
         self._bad = False
 
     def add(self, rows: list[tuple[int, bytes]]) -> None:
+        from tuneport.data.containers.numbering import Place
         from tuneport.data.reading import read_row
 
         for line, raw in rows:
-            found = read_row(self._format, line, raw, lambda number: (Path(), number))
+            found = read_row(self._format, line, raw, lambda number: Place(Path(), number))
             if found.record is not None:
                 self._counter.add(line, found.record)
             else:

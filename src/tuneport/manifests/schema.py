@@ -17,7 +17,7 @@ from tuneport.types import Adapter, Model
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
-MethodName = Literal["sft", "dpo", "rft"]
+MethodName = Literal["sft", "dpo", "kto", "reward", "rft"]
 """What providers price. Wider than `types.Method`, which is what tuneport can run."""
 
 
@@ -223,6 +223,7 @@ class Manifest(Sourced):
     third_party: bool = True
     hidden: bool = Field(default=False, description="opened by name, but not listed and never chosen: for tests")
     data_format: str = "openai"
+    also_takes: tuple[str, ...] = Field(default=(), description="formats whose datasets are not written as data_format")
     max_age_days: int = Field(default=120, gt=0)
     auto_epochs: int | Literal["openai", "tuneport"] = Field(
         default="tuneport", description="the epochs where the user gives none: a number, or whose rule picks it"

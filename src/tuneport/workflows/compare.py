@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -54,6 +54,7 @@ def compare(
     models: Sequence[str] = (),
     backends: Sequence[str] = (),
     validation: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     method: str | None = None,
     adapter: str = "auto",
     epochs: int | None = None,
@@ -64,28 +65,29 @@ def compare(
     """Compare backends and models on one dataset. Needs no key and makes no network call.
 
     `models` are aliases, weights names or providers' ids, asked of every backend; where none are given, each backend
-    shows all that it offers. `backends` limits the table. DatasetError where the dataset cannot be used, ConfigError
-    for a method, adapter or number of epochs that there is not.
+    shows all that it offers. `backends` limits the table; `columns` maps names of columns (`--map`). DatasetError where
+    the dataset cannot be used, ConfigError for a method, adapter or number of epochs that there is not.
     """
     settings = settings or Settings.load()
     today = today or date.today()
     path, held_out = Path(dataset), None if validation is None else Path(validation)
     names = list(backends) or backend_names(settings)
     manifests = [manifest_of(name, settings) for name in names]
-    how = method or method_of(path)
+    how = method or method_of(path, columns=columns)
     asked = validated(
         TuneSpec,
         {
             "model": "",  # filled in for each row of the table
             "dataset": path,
             "validation": held_out,
+            "columns": dict(columns or {}),
             "method": how,
             "grader": {} if how == Method.RFT else None,  # which one makes no difference to what it costs
             "adapter": adapter,
             "hyperparameters": validated(Hyperparameters, {} if epochs is None else {"epochs": epochs}),
         },
     )
-    facts = dataset_facts(path, held_out, REINFORCEMENT if how == Method.RFT else None)
+    facts = dataset_facts(path, held_out, columns, format=REINFORCEMENT if how == Method.RFT else None)
 
     choices: dict[tuple[str, str | None], Choice] = {}
     for manifest in manifests:

@@ -19,6 +19,7 @@ from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.provider_errors import shown_url
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.jobs.store import Store
+from tuneport.jobs.terms import as_documents, terms_of
 from tuneport.settings import Settings
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -56,6 +57,7 @@ def backends(settings: Settings, today: date) -> list[dict[str, Any]]:
                 "accepts_new_jobs": manifest.no_new_jobs_from is None or today < manifest.no_new_jobs_from,
                 "models": len(manifest.models),
                 "notices": [notice.text for notice in manifest.notices],
+                "terms": as_documents(terms_of(manifest)),
             }
         )
     return rows
@@ -93,7 +95,7 @@ def _home(settings: Settings) -> Iterator[Finding]:
 def _store(settings: Settings) -> Finding:
     try:
         store = Store(settings.database_url)
-        unfinished = len(store.jobs(unfinished=True))
+        unfinished = store.count_unfinished()
         store.close()
     except TuneportError as error:
         return Finding("store", "fail", str(error))

@@ -15,6 +15,7 @@ from tuneport.data.formats import openai_messages as chat
 from tuneport.data.formats.contract import Lost, Problems, Written, as_chat, decode_row, put_rest, rest_of
 from tuneport.data.formats.tools import has_calls, has_input_schema, numbered, read_tools, without_numbering, wrap_tool
 from tuneport.data.records import Chat, Message, Record, Tool
+from tuneport.data.repeated_keys import all_texts_read
 
 NAME = "openai"
 KNOWN = frozenset(("messages", "tools", "functions", "parallel_tool_calls"))
@@ -78,9 +79,10 @@ def read(line: bytes) -> Record:
     except (msgspec.ValidationError, UnicodeDecodeError):
         return _read_any(decode_row(line))
     messages = [Message(message.role, message.content) for message in plain.messages]
-    for message in messages:
-        if message.role == "assistant":
-            return Chat(messages)
+    if all_texts_read(line, 2 + 8 * len(messages), [message.content for message in plain.messages]):
+        for message in messages:
+            if message.role == "assistant":
+                return Chat(messages)
     return _read_any(decode_row(line))
 
 

@@ -26,6 +26,7 @@ from tuneport.data.records import (
     Record,
     TextPart,
 )
+from tuneport.data.writing import remedy
 from tuneport.errors import DatasetError, DatasetProblem, StorageError
 
 _RECORD_BYTES = 16
@@ -142,7 +143,7 @@ class VerdictFile:
                 _sync_folder(self.path.parent)
         except OSError as error:
             raise StorageError(
-                f"{self.path} cannot be written: {error.strerror}; free some space or mend its permissions"
+                f"{self.path} cannot be written: {error.strerror}; {remedy(error, 'copy the dataset elsewhere')}"
             ) from error
 
 
