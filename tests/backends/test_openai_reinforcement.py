@@ -165,6 +165,7 @@ def test_columns_are_those_of_the_templates(grader: Any, columns: set[str]) -> N
         ({"hyperparameters": Hyperparameters(beta=0.2)}, "beta with method rft"),
         ({"hyperparameters": Hyperparameters(compute_multiplier=11)}, "compute_multiplier of 1e-05 to 10, not 11"),
         ({"hyperparameters": Hyperparameters(epochs=51)}, "epochs of 1 to 50, not 51"),
+        ({**PLAIN, "method": "another"}, "does not train with method another"),
         ({**PLAIN, "method": Method.SFT, "hyperparameters": Hyperparameters(eval_samples=1)}, "eval_samples with"),
         ({**PLAIN, "method": Method.DPO, "hyperparameters": Hyperparameters(reasoning_effort="low")}, "reasoning"),
     ],

@@ -15,6 +15,7 @@ from tuneport.types import DataFile, PreparedData, RemoteFile
 
 _RESTARTS = 2
 _CHUNK = 1 << 20
+_NOT_YET = ("uploaded", "pending", "running")  # of a file; the last two are Azure's
 
 
 class OpenAIFiles(HostedBackend):
@@ -136,7 +137,7 @@ class OpenAIFiles(HostedBackend):
                 Problem(str(file.path), None, "", f"{self.name} refuses the file: {reason}", "correct it")
             )
         # The field is deprecated: where it is missing there is nothing to wait for.
-        return status != "uploaded"
+        return status not in _NOT_YET
 
     # --- downwards --------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,8 @@ _JOB_FIELDS = {
 def check_spec(manifest: Manifest, spec: TuneSpec) -> None:
     """UnsupportedError or ConfigError for what this provider can never take, by its manifest's limits."""
     name, limits = manifest.name, manifest.limits
+    if spec.method not in METHODS:
+        raise UnsupportedError(f"the backend {name} does not train with method {spec.method}")
     refuse_job_fields(name, spec.provider_options, _JOB_FIELDS)
     _check_options(manifest, spec)
     if spec.adapter != "auto":
