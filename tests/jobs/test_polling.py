@@ -14,6 +14,7 @@ import pytest
 from tests.emulators import OpenAIEmulator
 from tests.jobs.conftest import write_chats
 from tuneport.backends.fake import FakeBackend, Fault
+from tuneport.backends.pacing import Budget
 from tuneport.jobs.polling import HOLD_SECONDS, Poller, PollingStopped, ProviderPoller, ProviderStarter
 from tuneport.jobs.rhythm import LONGEST
 from tuneport.jobs.service import Workspace
@@ -299,3 +300,32 @@ def test_all_jobs_of_two_providers_end_though_one_hangs_at_first(
     slow.arm(Fault(on="submit", kind="unlisted"))
     Poller(workspace.worker, on_change=on_change).run(until_idle=True)
     assert set(ended[:3]) == set(quick) and ended[3:] == [late]
+
+
+def test_events_that_wait_hold_up_no_question(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+) -> None:
+    """Ten thousand ended jobs may take an hour to fetch: after five seconds the poller looks up."""
+    adopt(6)
+    openai.advance(3600)
+    hosted.refresh_all()
+    time = Time(openai)
+    polling = poller(hosted, time)
+    polling.budget = Budget(10, clock=lambda: time.now().timestamp(), sleep=time.sleep)
+    waits = [polling.turn()]
+    assert waits == [0.0] and 0 < len(hosted.store.events_due("openai")) < 6 and time.slept < 20
+    while hosted.store.events_due("openai"):
+        waits.append(polling.turn())
+    assert len(waits) > 2
+
+
+def test_events_that_nobody_can_read_are_given_up_with_a_word(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+) -> None:
+    ids = adopt(6)
+    openai.advance(3600)
+    hosted.refresh_all()
+    openai.fail("status", status=403, path="/fine_tuning/jobs/*/events", times=None)
+    poller(hosted, Time(openai)).turn()
+    assert hosted.store.events_due("openai") == []
+    assert any("could not be read" in event.message for _, event in hosted.events(ids[0]))

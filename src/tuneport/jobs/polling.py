@@ -94,7 +94,9 @@ class ProviderPoller:
                 if self._clean:
                     self.worker.remote_files.clean(self.name)
                     self._clean = False
-                self._read_events(until=next_due)
+                ends = self.clock() + timedelta(seconds=TURN_SECONDS)
+                if self._read_events(until=ends if next_due is None else min(next_due, ends)):
+                    return 0.0
         except TuneportError as error:
             return self._rest(error)
         wait = TURN_SECONDS if next_due is None else (next_due - self.clock()).total_seconds()
@@ -179,23 +181,24 @@ class ProviderPoller:
             alike = [job_id for job_id, error in refused.items() if type(error) is type(general)]
             self.store.postpone(alike, self.clock() + timedelta(seconds=seconds), note=str(general))
 
-    def _read_events(self, *, until: datetime | None) -> None:
-        """With the time that is left, fetch the events of jobs that ended; nobody waits for them (see `logs`)."""
-        while until is None or self.clock() < until:
-            if self._rests_until is not None and self.clock() < self._rests_until:
-                return
-            waiting = self.store.events_due(self.name, limit=20)
+    def _read_events(self, *, until: datetime) -> bool:
+        """With the time that is left, fetch the events of jobs that ended; nobody waits for them (see `logs`).
+
+        Returns whether there are more.
+        """
+        if self._rests_until is not None and self.clock() < self._rests_until:
+            return False
+        while waiting := self.store.events_due(self.name, limit=20):
             for job_id, _ in waiting:
+                if self.clock() >= until:
+                    return True
                 try:
                     self.worker.collect_events(job_id)
                 except ProviderError as error:
                     if error.retryable:
                         raise
                     self._give_up_events(job_id, error)
-                if until is not None and self.clock() >= until:
-                    return
-            if not waiting:
-                return
+        return False
 
     def _give_up_events(self, job_id: str, error: ProviderError) -> None:
         message = f"The backend's last events could not be read: {error}"
