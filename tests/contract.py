@@ -95,7 +95,7 @@ class Case:
     backend: FineTuneBackend
     spec: TuneSpec
     data: PreparedData
-    patience: float = 10.0
+    patience: float = 90.0
     poll_seconds: float = 0.02
     jobs_started: Callable[[], int] | None = None
     lose_reply: Callable[[], None] | None = None

@@ -215,7 +215,7 @@ def test_openai_job_by_the_real_clock():
     with OpenAIEmulator(pace=0.05) as emulator, openai.OpenAI(base_url=emulator.base_url, api_key="sk-test") as client:
         file, seen, began = upload(client), [], time.monotonic()
         job = client.fine_tuning.jobs.create(model="gpt-4.1", training_file=file)
-        while job.status != "succeeded" and time.monotonic() < began + 10:
+        while job.status != "succeeded" and time.monotonic() < began + 90:
             seen += [job.status] if seen[-1:] != [job.status] else []
             time.sleep(0.005)
             job = client.fine_tuning.jobs.retrieve(job.id)
@@ -543,7 +543,7 @@ def test_stopping_does_not_wait_for_hanging_requests_and_ends_open_connections()
                 time.sleep(0.005)
             started = time.monotonic()
             emulator.stop()
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 50
             with pytest.raises(httpx.TransportError):
                 waiting.result()
         with pytest.raises(httpx.TransportError):

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tuneport.errors import ConfigError, ModelNotOfferedError
+from tuneport.estimate.cost import training_quote
 from tuneport.manifests import (
     Confidence,
     Manifest,
@@ -145,7 +146,9 @@ def test_a_wrong_manifest_is_refused_with_the_field(mutation: str, tmp_path: Pat
 
 
 def test_an_unknown_backend_lists_those_that_exist() -> None:
-    with pytest.raises(ConfigError, match="there is no backend 'opnai'; the backends are: local, openai, together"):
+    with pytest.raises(
+        ConfigError, match="there is no backend 'opnai'; the backends are: azure, local, openai, together"
+    ):
         load_manifest("opnai")
 
 
@@ -170,11 +173,45 @@ def test_a_fact_goes_stale_past_its_age() -> None:
 
 def test_a_derived_manifest_takes_any_model_and_none_of_the_facts() -> None:
     mine = derive_manifest(
-        "azure", load_manifest("openai"), today=TODAY, base_url="https://x.example/openai/v1", api_key_env="AZURE_KEY"
+        "mine", load_manifest("openai"), today=TODAY, base_url="https://x.example/v1", api_key_env="MY_KEY"
     )
-    assert (mine.backend, mine.api_key_env) == ("tuneport.backends.openai:OpenAIBackend", "AZURE_KEY")
+    assert (mine.backend, mine.api_key_env) == ("tuneport.backends.openai:OpenAIBackend", "MY_KEY")
     assert mine.no_new_jobs_from is None and mine.billing is None and not mine.models
-    assert resolve_model("gpt-4.1-mini", "azure", mine, load_models()) == "gpt-4.1-mini"
+    assert resolve_model("gpt-4.1-mini", "mine", mine, load_models()) == "gpt-4.1-mini"
+    assert mine.any_model is not None and mine.any_model.methods == ("sft", "dpo", "rft")
+    assert mine.account_env == {} and mine.key_header == "authorization"
+
+
+def test_a_derived_manifest_has_the_models_that_the_project_names_with_or_without_prices() -> None:
+    rows = [
+        {"id": "plain"},
+        {
+            "id": "priced", "methods": ["sft"], "context": 8192,
+            "training": [{"method": "sft", "usd_per_mtok": 2.0}],
+            "inference": {"usd_per_mtok_input": 0.1, "usd_per_mtok_output": 0.2},
+        },
+    ]  # fmt: skip
+    given = {"today": TODAY, "base_url": "https://x.example/v1", "api_key_env": "MY_KEY"}
+    mine = derive_manifest("mine", load_manifest("openai"), **given, models=rows)  # type: ignore[arg-type]
+    plain, priced = mine.offered("plain"), mine.offered("priced")
+    assert plain is not None and (plain.methods, plain.training) == (("sft",), ())
+    assert priced is not None and priced.training[0].usd_per_mtok == 2.0 and priced.training[0].as_of == TODAY
+    assert mine.offered("another") is None
+    quote = training_quote(mine, priced, tokens_per_epoch=1_000_000, epochs=3)
+    assert (quote.expected, quote.source) == (6.0, "tuneport.toml")
+    assert training_quote(mine, plain, tokens_per_epoch=1_000_000, epochs=3).expected is None
+    with pytest.raises(ConfigError, match=r"tuneport.toml: backends.mine.models: there is no 'prise'"):
+        derive_manifest("mine", load_manifest("openai"), **given, models=[{"id": "x", "prise": 1}])  # type: ignore[arg-type]
+
+
+def test_azure_outlives_openai_at_an_address_of_ones_own() -> None:
+    azure, openai = load_manifest("azure"), load_manifest("openai")
+    assert (azure.backend, azure.base_url, azure.key_header) == (openai.backend, None, "api-key")
+    for name in ("gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini"):
+        model_id = resolve_model(name, "azure", azure, load_models())
+        there, here = azure.offered(model_id), openai.offered(model_id)
+        assert there is not None and here is not None and there.retires > here.retires  # type: ignore[operator]
+    assert azure.no_new_jobs_from is None and azure.deployment is not None
 
 
 def test_a_package_outside_registers_a_backend(tmp_path: Path) -> None:

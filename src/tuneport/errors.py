@@ -49,16 +49,19 @@ def one_line(text: str) -> str:
 
 @dataclass(frozen=True)
 class DatasetProblem:
-    """One thing that is wrong with a dataset. `line` counts from 1 (in a JSON array: the record's number)."""
+    """One thing that is wrong with a dataset. `line` counts from 1: lines, or records where `unit` says so."""
 
     path: str
     line: int | None
     field: str
     rule: str
     fix: str
+    unit: str = "line"
 
     def __str__(self) -> str:
-        where = self.path if self.line is None else f"{self.path}:{self.line}"
+        where = self.path
+        if self.line is not None:
+            where += f":{self.line}" if self.unit == "line" else f", {self.unit} {self.line}"
         field = f" {self.field}:" if self.field else ""
         return one_line(f"{where}:{field} {self.rule}; {self.fix}" if self.fix else f"{where}:{field} {self.rule}")
 
@@ -82,12 +85,23 @@ class DatasetError(TuneportError):
             first.rule,
             first.fix,
         )
-        more = f" (and {self.count - 1} more: `tuneport check` lists them)" if self.count > 1 else ""
+        more = f" (and {self.count - 1:,} more: `tuneport check` lists them)" if self.count > 1 else ""
         super().__init__(f"{first}{more}")
+
+    def listed(self) -> DatasetError:
+        """The same error for whoever has listed all of `problems` but the first, and needs no pointer to the list."""
+        same = DatasetError(self.problems, count=self.count)
+        more, untold = self.count - 1, self.count - len(self.problems)
+        which = f", of which the first {more - untold:,} are listed above" if untold else " above"
+        same.args = (f"{self.problems[0]} (and {more:,} more{which})" if more else str(self.problems[0]),)
+        return same
 
     def as_dict(self) -> dict[str, object]:
         rows = [vars(problem) for problem in self.problems]
         return super().as_dict() | {"count": self.count, "problems": rows}
+
+
+LOSSES_TOLD = 3  # in one line
 
 
 @dataclass(frozen=True)
@@ -98,18 +112,25 @@ class ConversionLoss:
     count: int
     lines: tuple[int, ...]
     reason: str
+    places: str = ""
+    """`lines` in words, where they are not simply the lines of one file."""
 
     def __str__(self) -> str:
-        lines = ", ".join(str(line) for line in self.lines)
-        records = "record" if self.count == 1 else "records"
-        return one_line(f"{self.field}: {self.reason} ({self.count} {records}, first at line {lines})")
+        places = (
+            self.places or f"line{'s' if len(self.lines) > 1 else ''} {', '.join(str(line) for line in self.lines)}"
+        )
+        if self.count <= len(self.lines):
+            return one_line(f"{self.field}: {self.reason} ({places})")
+        return one_line(f"{self.field}: {self.reason} ({self.count:,} records; first: {places})")
 
 
 class ConversionLossError(TuneportError):
     def __init__(self, target: str, losses: Sequence[ConversionLoss]) -> None:
         self.target = target
         self.losses = list(losses)
-        listed = "; ".join(str(loss) for loss in self.losses)
+        listed = "; ".join(str(loss) for loss in self.losses[:LOSSES_TOLD])
+        if len(self.losses) > LOSSES_TOLD:
+            listed += f"; and {len(self.losses) - LOSSES_TOLD} more, which --json lists"
         super().__init__(f"the format {target} cannot hold everything: {listed}; pass --allow-loss to go on without it")
 
     def as_dict(self) -> dict[str, object]:

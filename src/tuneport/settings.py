@@ -7,47 +7,69 @@ are `SecretStr` from the start and never stored.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from tuneport.errors import ConfigError
 from tuneport.types import complaint
 
 
-class BackendSettings(BaseModel):
+class _Configured(BaseModel):
+    """What may hold keys and passwords: no error repeats what was written, and no pickle carries it elsewhere."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("settings hold keys and cannot be pickled; call Settings.load() in the other process")
+
+
+class BackendSettings(_Configured):
     """One `[backends.NAME]` table of `tuneport.toml`.
 
-    `like` makes a new backend of that name, which speaks the wire format of the backend that it names.
+    `like` makes a new backend of that name, which speaks the wire format of the backend that it names. Its `models` are
+    rows as in `providers/*.toml`, prices optional; without them it takes any model name.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     like: str | None = None
-    base_url: str | None = None
+    base_url: str | None = Field(default=None, repr=False, exclude=True)  # which may hold a password
     api_key_env: str | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    delete_files: bool | None = None
+    models: tuple[dict[str, Any], ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _names_a_variable(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+            raise ValueError("must be the name of a variable in capitals, such as OURS_API_KEY, not the key itself")
+        return value
 
 
-class ProjectFile(BaseModel):
-    """`tuneport.toml`: the default backend, backend tables, and model aliases (`[models.ALIAS] backend = "id"`)."""
+class ProjectFile(_Configured):
+    """`tuneport.toml`: the default backend, backend tables, and model aliases (`[models.ALIAS] backend = "id"`).
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    `delete_files`: what was uploaded is deleted at the provider when its job has ended. A backend's table goes before
+    the file's.
+    """
+
     backend: str | None = None
+    delete_files: bool = False
     backends: dict[str, BackendSettings] = Field(default_factory=dict)
     models: dict[str, dict[str, str]] = Field(default_factory=dict)
 
 
-class Settings(BaseModel):
+class Settings(_Configured):
     """Read once with `Settings.load()`; tests build their own.
 
     `home` holds the store, prepared files, base models and local runs; nothing else on the machine is written.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     home: Path
     project: ProjectFile = ProjectFile()
     project_path: Path | None = None
@@ -97,6 +119,11 @@ class Settings(BaseModel):
         variable = f"TUNEPORT_{backend.upper().replace('-', '_')}_BASE_URL"
         table = self.project.backends.get(backend, BackendSettings())
         return self.get(variable) or table.base_url or default
+
+    def delete_files(self, backend: str) -> bool:
+        """Whether files uploaded to that backend are deleted there when their job has ended."""
+        own = self.project.backends.get(backend, BackendSettings()).delete_files
+        return self.project.delete_files if own is None else own
 
     def aliases(self, name: str) -> dict[str, str] | None:
         """The `[models.NAME]` table: backend name to that backend's model, or None where there is no such alias."""

@@ -41,6 +41,8 @@ def validated(type_: type[M], values: Mapping[str, Any]) -> M:
         first = error.errors()[0]
         if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
             raise ConfigError(f"{complaint(error)}; known are: {', '.join(type_.model_fields)}") from error
+        if not first["loc"]:  # of several fields together: what was written would be all of them
+            raise ConfigError(complaint(error)) from error
         raise ConfigError(f"{complaint(error)}; got {first['input']!r}") from error
 
 
@@ -62,13 +64,30 @@ def complaint(error: ValidationError) -> str:
 class Method(StrEnum):
     SFT = "sft"
     DPO = "dpo"
+    KTO = "kto"
+    REWARD = "reward"
     RFT = "rft"
+
+    @property
+    def trains_on_pairs(self) -> bool:
+        return self in (Method.DPO, Method.REWARD)
 
 
 class Adapter(StrEnum):
     FULL = "full"
     LORA = "lora"
     QLORA = "qlora"
+    PREFIX = "prefix"
+    PROMPT = "prompt"
+
+    @property
+    def has_lora(self) -> bool:
+        return self in (Adapter.LORA, Adapter.QLORA)
+
+    @property
+    def has_virtual_tokens(self) -> bool:
+        """The base stays as it is; what is trained stands before every input, as if it were tokens."""
+        return self in (Adapter.PREFIX, Adapter.PROMPT)
 
 
 class Hyperparameters(Model):
@@ -88,13 +107,16 @@ class Hyperparameters(Model):
     lora_rank: int | Auto = Field(default="auto")
     lora_alpha: float | Auto = Field(default="auto")
     lora_dropout: float | Auto = Field(default="auto")
-    beta: float | Auto = Field(default="auto", description="dpo: strength of the pull towards the reference")
+    virtual_tokens: int | Auto = Field(default="auto", description="prefix, prompt: trained tokens before every input")
+    beta: float | Auto = Field(default="auto", description="dpo, kto: strength of the pull towards the reference")
     compute_multiplier: float | Auto = Field(default="auto", description="rft: how much is explored in training")
     eval_interval: int | Auto = Field(default="auto", description="rft: training steps between evaluations")
     eval_samples: int | Auto = Field(default="auto", description="rft: answers graded in an evaluation, per example")
     reasoning_effort: Literal["low", "medium", "high", "auto"] = Field(default="auto", description="rft")
 
-    @field_validator("epochs", "batch_size", "max_length", "lora_rank", "eval_interval", "eval_samples")
+    @field_validator(
+        "epochs", "batch_size", "max_length", "lora_rank", "virtual_tokens", "eval_interval", "eval_samples"
+    )
     @classmethod
     def _at_least_one(cls, value: int | Auto) -> int | Auto:
         if not isinstance(value, str) and value < 1:
@@ -144,6 +166,7 @@ class TuneSpec(Model):
     model: str
     dataset: Path
     validation: Path | None = None
+    columns: dict[str, str] = Field(default_factory=dict, description="the format's names for columns of the dataset")
     method: Method = Method.SFT
     adapter: Adapter | Auto = "auto"
     hyperparameters: Hyperparameters = Hyperparameters()
@@ -158,7 +181,7 @@ class TuneSpec(Model):
 
     def model_post_init(self, context: Any) -> None:
         if self.method is Method.RFT and self.grader is None:
-            raise ValueError("the method rft needs a grader")
+            raise ValueError("the method rft needs a grader: --grader FILE, or grader=")
         if self.method is not Method.RFT and self.grader is not None:
             raise ValueError(f"a grader belongs to the method rft, not to {self.method}")
 
@@ -245,6 +268,7 @@ class JobError(Model):
     param: str | None = None
     fault: Literal["user", "provider"] = "provider"
     retryable: bool = False
+    details: dict[str, Any] = Field(default_factory=dict, description="such as alternatives, where there are some")
 
 
 class Progress(Model):
@@ -268,7 +292,7 @@ class JobState(Model):
     finished_at: datetime | None = None
     estimated_finish: datetime | None = None
     trained_tokens: int | None = None
-    cost: float | None = Field(default=None, description="US dollars billed, where the provider says so")
+    cost: float | None = Field(default=None, description="US dollars billed; `details['cost']` where it is computed")
     progress: Progress = Progress()
     error: JobError | None = None
     hyperparameters: dict[str, Any] = Field(default_factory=dict, description="as resolved by the backend")

@@ -287,7 +287,7 @@ def test_doubtful_submit_is_never_sent_twice(
     emulator.fail(method="POST", path=JOBS[emulator.name], times=None, **fault)
     with pytest.raises(UnavailableError):
         backend.submit(spec, files, token=token("doubt"))
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while posts(emulator) < 1 and time.monotonic() < deadline:  # a slow exchange is logged when it is over
         time.sleep(0.01)
     assert (posts(emulator), backend.waits) == (1, [])

@@ -238,7 +238,7 @@ def test_cancel_during_steps_ends_the_child(tiny_model: Path, tmp_path: Path) ->
     assert backend.cancel(run_id).status in (JobStatus.CANCELLING, JobStatus.CANCELLED)
     state = ended(backend, run_id)
     assert state.status is JobStatus.CANCELLED and state.finished_at is not None and state.tuned_model is None
-    until(lambda: not backend._run(run_id).alive(), seconds=10)
+    until(lambda: not backend._run(run_id).alive())
     backend.delete(run_id)
     assert not (backend.runs.folder / run_id).exists()
 
@@ -325,6 +325,6 @@ def test_no_disk_space_for_a_checkpoint_fails_with_one_line(tiny_model: Path, tm
         assert state.status is JobStatus.FAILED and state.error is not None
         assert state.error.code == "no_disk_space" and state.error.retryable
         assert "\n" not in state.error.message and "space" in state.error.message
-        until(lambda: not backend._run(state.remote_id).alive(), seconds=10)
+        until(lambda: not backend._run(state.remote_id).alive())
     finally:
         subprocess.run(["umount", "--lazy", home], check=True)

@@ -102,7 +102,7 @@ def submit(model: Path, tmp_path: Path) -> Callable[..., JobState]:
     return submit_one
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 90.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, f"still not so after {seconds} s"
@@ -110,7 +110,7 @@ def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
     return result
 
 
-def wait(backend: LocalBackend, run_id: str, seconds: float = 10.0) -> JobState:
+def wait(backend: LocalBackend, run_id: str, seconds: float = 90.0) -> JobState:
     state: JobState = until(lambda: (s := backend.fetch(run_id)).status.terminal and s, seconds)
     return state
 

@@ -180,9 +180,9 @@ def test_what_the_child_refuses_is_told_and_it_stays(open_stub, model: Path) -> 
 
 
 def test_child_that_hangs_is_killed_in_time(open_stub, model: Path) -> None:
-    backend = open_stub(silence_seconds=0.3)
+    backend = open_stub(silence_seconds=3)
     backend.complete(str(model), chat("hi"))
-    with pytest.raises(TrainingError, match="said nothing for 0.3 s"):
+    with pytest.raises(TrainingError, match="said nothing for 3 s"):
         backend.complete(str(model), chat("hang"))
     assert local_process.start_time(started(model)[0]) is None
 
@@ -218,13 +218,13 @@ import os, signal
 from pathlib import Path
 from tuneport.backends.local_infer import InferenceProcess
 child = InferenceProcess([{sys.executable!r}, {str(script)!r}, "--model", {str(model)!r}], os.environ,
-                         Path({str(tmp_path)!r}), startup_seconds=20, silence_seconds=20)
+                         Path({str(tmp_path)!r}), startup_seconds=120, silence_seconds=120)
 child.load_adapter("x", Path("/"))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 90
     while local_process.start_time(started(model)[0]) is not None:
         assert time.monotonic() < deadline
         time.sleep(0.01)

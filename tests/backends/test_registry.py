@@ -24,7 +24,11 @@ from tuneport.workflows import doctor
 
 
 def test_all_listed_backends_open_without_a_key(settings: Settings) -> None:
-    assert {"openai", "together", "local"} <= set(backend_names(settings))
+    assert {"azure", "openai", "together", "local"} <= set(backend_names(settings))
+    with pytest.raises(ConfigError, match=r"set TUNEPORT_AZURE_BASE_URL.*RESOURCE.openai.azure.com"):
+        open_backend("azure", settings)  # each user has an own address there
+    address = {"TUNEPORT_AZURE_BASE_URL": SecretStr("http://127.0.0.1:9/openai/v1")}
+    settings = settings.model_copy(update={"environment": settings.environment | address})
     for name in backend_names(settings):
         backend = open_backend(name, settings)
         assert backend.name == name
@@ -145,7 +149,8 @@ def test_key_and_address_of_the_table_hold_everywhere(settings: Settings) -> Non
     environment = {"SECOND_KEY": SecretStr("sk-second-0123456789")}
     mine = settings.model_copy(update={"project": project_with(openai=table), "environment": environment})
     manifest = manifest_of("openai", mine)
-    assert (manifest.api_key_env, manifest.base_url) == ("SECOND_KEY", table["base_url"])
+    assert (manifest.api_key_env, manifest.base_url) == ("SECOND_KEY", "https://127.0.0.1:1/v1")
+    assert mine.base_url("openai", manifest.base_url) == table["base_url"]
     assert manifest.models == load_manifest("openai").models and load_manifest("openai").api_key_env == "OPENAI_API_KEY"
     assert readiness(mine, [manifest]).with_key == {"openai"}
     row = next(row for row in doctor.backends(mine, date(2026, 11, 24)) if row["name"] == "openai")

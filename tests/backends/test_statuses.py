@@ -11,6 +11,7 @@ import pytest
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.fake import FakeBackend
 from tuneport.backends.fake_jobs import STAGES
+from tuneport.backends.local import LocalBackend
 from tuneport.backends.openai import OpenAIBackend
 from tuneport.backends.statuses import status_of
 from tuneport.backends.together import TogetherBackend
@@ -64,6 +65,56 @@ def test_no_word_is_in_the_table_twice(backend: type[FineTuneBackend]) -> None:
     assert sorted(written) == sorted(set(written))
     assert all(word == word.lower() for word in written), "words are looked up in lower case"
     assert set(written) == set(backend.statuses)
+
+
+# Which of a provider's words means what, by its own pages (Azure's words are from users' reports).
+MEANINGS = {
+    OpenAIBackend: {
+        JobStatus.VALIDATING: {"validating_files", "created"},
+        JobStatus.QUEUED: {"queued", "pending", "notrunning", "resuming"},
+        JobStatus.RUNNING: {"running"},
+        JobStatus.PAUSING: {"pausing"},
+        JobStatus.PAUSED: {"paused"},
+        JobStatus.CANCELLING: {"cancelling"},
+        JobStatus.SUCCEEDED: {"succeeded"},
+        JobStatus.FAILED: {"failed"},
+        JobStatus.CANCELLED: {"cancelled", "canceled"},
+    },
+    TogetherBackend: {
+        JobStatus.QUEUED: {"pending", "queued"},
+        JobStatus.RUNNING: {"running"},
+        JobStatus.FINALIZING: {"compressing", "uploading"},
+        JobStatus.CANCELLING: {"cancel_requested"},
+        JobStatus.SUCCEEDED: {"completed"},
+        JobStatus.FAILED: {"error", "user_error"},
+        JobStatus.CANCELLED: {"cancelled"},
+    },
+}
+
+
+@pytest.mark.parametrize("backend", MEANINGS)
+def test_each_word_means_what_the_provider_says(backend: type[FineTuneBackend]) -> None:
+    """A word that is new in a table needs its meaning here, too: a table may be complete and wrong."""
+    by_meaning: dict[JobStatus, set[str]] = {}
+    for word, status in backend.statuses.items():
+        by_meaning.setdefault(status, set()).add(word)
+    assert by_meaning == MEANINGS[backend]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("backend", [OpenAIBackend, TogetherBackend, FakeBackend, LocalBackend])
+def test_every_backend_can_tell_each_end(backend: type[FineTuneBackend]) -> None:
+    assert {status for status in backend.statuses.values() if status.terminal} == {
+        JobStatus.SUCCEEDED,
+        JobStatus.FAILED,
+        JobStatus.CANCELLED,
+    }
+
+
+@pytest.mark.parametrize("word", ["expired", "stopping", "EXPIRED", "", " running", "succeeded ", "unknown"])
+@pytest.mark.parametrize("backend", [OpenAIBackend, TogetherBackend, FakeBackend, LocalBackend])
+def test_word_that_nobody_knows_is_neither_queued_nor_an_end(backend: type[FineTuneBackend], word: str) -> None:
+    """litellm 1.110.2 reads EXPIRED as queued, Portkey 669825c Bedrock's Stopping as cancelled."""
+    assert status_of("somebody", backend.statuses, word) is JobStatus.RUNNING
 
 
 def test_words_are_compared_whatever_their_case() -> None:

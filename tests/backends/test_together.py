@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,16 @@ from tests.contract import prepared_chats, token, written
 from tests.emulators import TogetherEmulator
 from tuneport.backends.hosted import parameters_of
 from tuneport.backends.together import suffix_with
-from tuneport.backends.together_jobs import events_of, metrics_of, problem_of, state_of
+from tuneport.backends.together_files import problem_of
+from tuneport.backends.together_jobs import events_of, metrics_of, state_of
 from tuneport.errors import (
     BudgetError,
     ConfigError,
     DatasetError,
+    ModelNotOfferedError,
     NotFoundError,
     ProviderError,
     RateLimitError,
-    RejectedError,
     UnavailableError,
     UnsupportedError,
 )
@@ -142,7 +142,7 @@ def test_what_it_cannot_take_is_refused_before_anything_is_sent(
     ("options", "budget", "kind", "words"),
     [
         ({"bogus": 5}, None, ConfigError, "bogus is no argument"),
-        ({"model_limits": {}}, None, ConfigError, "model_limits is no argument"),
+        ({"model_limits": {}}, None, ConfigError, "model_limits is refused: tuneport asks"),
         ({"n_epochs": 50}, None, ConfigError, "n_epochs clashes .* job's own epochs"),
         ({"learning_rate": 1.0}, None, ConfigError, "learning_rate clashes"),
         ({"lora_r": 64}, None, ConfigError, "lora_r clashes .* job's own lora_rank"),
@@ -179,9 +179,9 @@ def test_options_that_change_no_price_pass_with_a_budget(
 @pytest.mark.parametrize(
     ("change", "kind", "words"),
     [
-        ({"hyperparameters": Hyperparameters(batch_size=512)}, UnsupportedError, "batch size of 512"),
-        ({"model": "openai/gpt-oss-20b", "adapter": Adapter.FULL}, UnsupportedError, "Full training is not supported"),
-        ({"model": "nobody/knows"}, NotFoundError, "nobody/knows"),
+        ({"hyperparameters": Hyperparameters(batch_size=512)}, UnsupportedError, "batch_size is 512, at most 8"),
+        ({"model": "openai/gpt-oss-20b", "adapter": Adapter.FULL}, UnsupportedError, "adapter full"),
+        ({"model": "nobody/knows"}, ModelNotOfferedError, "nobody/knows"),
         ({"provider_options": {"n_epochs": 3}}, ConfigError, "n_epochs clashes"),
         ({"provider_options": {"warp": 9}}, ConfigError, "warp is no argument"),
         ({"provider_options": {"wandb_api_key": "x"}}, ConfigError, "secret"),
@@ -202,7 +202,7 @@ def test_settings_that_the_sdk_or_the_service_refuses_start_nothing(
 
 
 @pytest.mark.parametrize(
-    ("path", "method", "tries"), [("/fine-tunes/models/limits", "GET", 4), ("/fine-tunes/estimate-price", "POST", 1)]
+    ("path", "method", "tries"), [("/fine-tunes/models/limits", "GET", 4), ("/fine-tunes/estimate-price", "POST", 4)]
 )
 @pytest.mark.parametrize("fault", [{"status": 500}, {"kind": "drop"}, {"kind": "html", "status": 200}, {"kind": "cut"}])
 def test_trouble_before_the_post_is_known_to_have_started_nothing(
@@ -216,7 +216,18 @@ def test_trouble_before_the_post_is_known_to_have_started_nothing(
         backend.submit(spec, files, token=token("t"))
     assert not isinstance(caught.value, UnavailableError)
     assert caught.value.retryable
-    assert len(together.requests(method, path)) == tries
+    assert len([item for item in together.requests(method, path) if item.fault]) == tries
+    assert together.requests("POST", "/fine-tunes") == []
+
+
+def test_trouble_within_the_sdks_own_create_has_started_nothing_either(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
+) -> None:
+    backend = connect(together)
+    files = list(backend.prepare(spec, data))
+    together.fail(method="POST", path="/fine-tunes/estimate-price", status=500, skip=1)  # ours, then the SDK's
+    with pytest.raises(ProviderError, match="nothing was started"):
+        backend.submit(spec, files, token=token("t"))
     assert together.requests("POST", "/fine-tunes") == []
 
 
@@ -225,7 +236,7 @@ def test_limit_before_the_post_is_a_limit(
 ) -> None:
     backend = connect(together)
     files = list(backend.prepare(spec, data))
-    together.fail(method="POST", path="/fine-tunes/estimate-price", status=429)
+    together.fail(method="POST", path="/fine-tunes/estimate-price", status=429, times=None)
     with pytest.raises(RateLimitError):
         backend.submit(spec, files, token=token("t"))
     assert together.requests("POST", "/fine-tunes") == []
@@ -356,6 +367,88 @@ def test_events_without_ids_get_stable_ones() -> None:
     assert (later[2].type, later[2].data) == ("job_error", {"step": 3})
 
 
+def test_event_that_comes_late_is_told_late_and_not_lost() -> None:
+    """Told by the order of the list: by its time it would stand before what has been told already."""
+    first, second = ({"created_at": f"2026-01-01T00:00:0{second}Z", "type": "x", "message": "m"} for second in (1, 5))
+    late = {**first, "created_at": "2026-01-01T00:00:03Z"}
+    told = events_of([first, second])
+    assert [item.id for item in events_of([first, second, late])[:2]] == [item.id for item in told]
+    assert [item.id for item in events_of([second, first])] == [item.id for item in told], "the newest first"
+
+
+def test_metrics_can_be_asked_for_in_part(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
+) -> None:
+    backend = connect(together)
+    spec = spec.model_copy(update={"hyperparameters": Hyperparameters(epochs=6, batch_size=2)})
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    together.advance(600)
+    everything = backend.metrics(remote_id)
+    assert len(everything) == 36
+    steps = [point.step for point in backend.metrics(remote_id, global_step_from=5, global_step_to=9)]
+    assert steps == [5, 6, 7, 8, 9]
+    assert len(backend.metrics(remote_id, resolution=6)) == 6
+
+
+def test_preview_is_the_services_own_tokens(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
+) -> None:
+    backend = connect(together)
+    (file,) = backend.prepare(spec, data)
+    shown = backend.preview(MODEL, file.id, rows=3)
+    assert (shown["dataset_format"], shown["limit"], len(shown["rows"])) == ("conversation", 131_072, 3)
+    for row in shown["rows"]:
+        assert row["num_tokens"] == len(row["ids"]) == len(row["tokens"]) == len(row["labels"])
+        assert 0 < row["trained"] < row["num_tokens"]
+
+
+def test_models_of_the_account_come_first(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
+) -> None:
+    backend = connect(together)
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    together.advance(600)
+    tuned, *others = backend.list_models()
+    assert (tuned.id, tuned.tuned) == (backend.fetch(remote_id).tuned_model, True)
+    assert tuned.created_at is not None
+    assert MODEL in [model.id for model in others] and not any(model.tuned for model in others)
+
+
+def test_file_is_saved_whole_or_not_at_all(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, tmp_path: Path
+) -> None:
+    backend = connect(together)
+    (file,) = backend.prepare(spec, data)
+    (listed,) = backend.list_files()
+    assert listed.id == file.id and listed.created_at is not None
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    together.fail("cut", method="GET", path="/files/*/content")
+    assert backend.save_file(file.id, folder / "train.jsonl").read_bytes() == data.training.path.read_bytes()
+    together.fail("cut", method="GET", path="/files/*/content", times=None)
+    with pytest.raises(UnavailableError):
+        backend.save_file(file.id, folder / "other.jsonl")
+    assert [path.name for path in folder.iterdir()] == ["train.jsonl"]
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_upload_that_broke_off_before_its_last_step_is_finished(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, by_name: bool
+) -> None:
+    """The bytes are there and validation was never begun: without a further word the file would wait for ever."""
+    backend = connect(together, validation_timeout=1.0)
+    together.fail("drop", method="POST", path="/files/*/preprocess", times=4)
+    with pytest.raises(UnavailableError):
+        list(backend.prepare(spec, data))
+    (file,) = together.files.values()
+    assert file.timeline is None
+    if not by_name:
+        file.filename = "by-hand.jsonl"
+    together.pace = 0
+    assert [found.id for found in backend.prepare(spec, data)] == [file.id]
+    assert len([item for item in together.log if item.method == "PUT"]) == 1
+
+
 def test_lines_of_training_and_evaluation_make_one_point() -> None:
     lines = [
         {"timestamp": 1.0, "train/global_step": 2.0, "train/loss": 0.5, "train/grad_norm": 1.25},
@@ -390,57 +483,6 @@ def test_delete_takes_the_job_away(
         backend.fetch(remote_id)
 
 
-# --- weights ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("adapter", "merged", "which", "inside"),
-    [
-        ("auto", False, "adapter", "adapter_config.json"),
-        ("auto", True, "merged", "config.json"),
-        (Adapter.FULL, False, "model", "config.json"),
-    ],
-)
-def test_weights_are_downloaded_whole(
-    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, tmp_path: Path,
-    adapter: Any, merged: bool, which: str, inside: str,
-) -> None:  # fmt: skip
-    together.archive = "gz"
-    backend, spec = connect(together), spec.model_copy(update={"adapter": adapter})
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
-    together.fail("cut", method="GET", path="/finetune/download")
-    path = backend.download(remote_id, tmp_path / "weights", merged=merged)
-    assert path.name.endswith(f"-{which}.tar.gz")
-    assert [file.name for file in path.parent.iterdir()] == [path.name], "nothing half done is left"
-    with tarfile.open(path) as archive:
-        assert inside in archive.getnames()
-
-
-def test_archive_is_named_by_its_kind(
-    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, tmp_path: Path
-) -> None:
-    backend = connect(together)
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
-    path = backend.download(remote_id, tmp_path)
-    assert path.name.endswith("-adapter.tar.zst")
-    assert path.read_bytes()[:4] == b"\x28\xb5\x2f\xfd"
-
-
-def test_download_of_an_unfinished_job_or_into_a_file_is_refused(
-    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, tmp_path: Path
-) -> None:
-    backend = connect(together)
-    files = list(backend.prepare(spec, data))
-    done = backend.submit(spec, files, token=token("t")).remote_id
-    (tmp_path / "a-file").write_text("")
-    with pytest.raises(ConfigError, match="a-file"):
-        backend.download(done, tmp_path / "a-file")
-    together.pace = 60
-    running = backend.submit(spec, files, token=token("u")).remote_id
-    with pytest.raises(RejectedError, match="once it has succeeded"):
-        backend.download(running, tmp_path)
-
-
 # --- price and chats -------------------------------------------------------------------------------------------------
 
 
@@ -464,7 +506,12 @@ def test_quote_that_is_not_to_be_had_says_why(
     body = {"estimation_available": False, "unavailable_reason": "train_file_not_validated"}
     together.fail(method="POST", path="/fine-tunes/estimate-price", status=200, body=body)
     quote = backend.quote(spec, files)
-    assert quote.expected is None and "not validated yet" in quote.unavailable
+    assert (quote.expected, quote.authority) == (4.0, "manifest")
+    assert "not validated yet; by the published table" in quote.explanation and "minimum of $4.00" in quote.explanation
+    body = {"estimation_available": False, "unavailable_reason": "multimodal_dataset"}
+    together.fail(method="POST", path="/fine-tunes/estimate-price", status=200, body=body)
+    unknown = backend.quote(spec.model_copy(update={"model": "Qwen/Qwen3.5-4B"}), files)
+    assert unknown.expected is None and "images" in unknown.unavailable
 
 
 def test_tuned_model_without_an_endpoint_says_what_it_needs(

@@ -64,7 +64,7 @@ class Browser:
                     tab = Tab(commands, answers, address)
                     yield tab
                     tab.close()
-                    process.wait(10)
+                    process.wait(60)
             finally:
                 process.kill()
                 process.wait()
@@ -72,7 +72,7 @@ class Browser:
     def _run(self, *arguments: str) -> str:
         with tempfile.TemporaryDirectory() as profile:
             command = [self._program, *_FLAGS, f"--user-data-dir={profile}", *arguments]
-            return subprocess.run(command, capture_output=True, text=True, timeout=90, check=True).stdout
+            return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
 
 
 class Tab:
@@ -94,7 +94,7 @@ class Tab:
     def value(self, script: str) -> Any:
         return self._ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
-    def wait_for(self, script: str, expected: Any, *, seconds: float = 10) -> None:
+    def wait_for(self, script: str, expected: Any, *, seconds: float = 90) -> None:
         """Until the script's value is the expected one; an AssertionError with the last one if it never is."""
         end = time.monotonic() + seconds
         while (found := self.value(script)) != expected:

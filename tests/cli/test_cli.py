@@ -183,7 +183,7 @@ def test_a_bad_dataset_is_one_line_and_starts_nothing(
         (["submit", TRAIN, "--model", "m", "-b", "fake", "--adapter", "zzz"], 2, "adapter: Input should be"),
         (["submit", TRAIN, "--model", "m", "-b", "fake", "--set", "epochs=x"], 2, "epochs: Input should be"),
         (["compare", TRAIN, "--epochs", "0"], 2, "--epochs"),
-        (["compare", TRAIN, "--method", "zzz"], 2, "method: Input should be 'sft' or 'dpo'; got 'zzz'"),
+        (["compare", TRAIN, "--method", "zzz"], 2, "method: Input should be 'sft', 'dpo'"),
         (["compare", TRAIN, "--cached", "7"], 2, "--cached"),
         (["compare", TRAIN, "--cached", "nan"], 2, "--cached"),
         (["compare", TRAIN, "--traffic-in", "9" * 400], 2, "is no number of tokens"),
@@ -271,7 +271,7 @@ def test_a_cancelled_job_that_was_waited_for_is_no_success(run: Run, monkeypatch
     [
         ({"hyperparameters": {"epoch": 1}}, "there is no 'epoch'; known are: epochs, "),
         ({"hyperparameters": {"epochs": 0}}, "epochs: must be at least 1, or auto; got 0"),
-        ({"method": "zzz"}, "method: Input should be 'sft' or 'dpo'; got 'zzz'"),
+        ({"method": "zzz"}, "method: Input should be 'sft', 'dpo'"),
     ],
 )
 def test_python_is_told_in_the_same_words(more: dict[str, Any], message: str) -> None:
@@ -342,7 +342,7 @@ def test_ctrl_c_while_watching_keeps_the_job(isolated: Path) -> None:
             said += line
         process.send_signal(signal.SIGINT)
         try:
-            out, rest = process.communicate(timeout=60)
+            out, rest = process.communicate(timeout=300)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGABRT)
             pytest.fail(process.communicate()[1])

@@ -77,7 +77,7 @@ def test_review_ends_with_ctrl_c_and_tells_where_the_verdicts_are(isolated: Path
             answer = httpx.post(f"{address}judge", json={"index": judged - 1, "verdict": "reject"}, trust_env=False)
             assert answer.status_code == 200
             process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=20)
+            out, _ = process.communicate(timeout=300)
         finally:
             process.kill()
         assert process.returncode == 0
@@ -125,3 +125,40 @@ def _address(process: Any) -> str:
     found = re.search(r"http://127\.0\.0\.1:\d+/\S+/", line)
     assert found, line + process.stderr.read()
     return found[0]
+
+
+def test_check_lists_what_is_wrong_and_does_not_point_to_itself(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", ["{,}", "[", '{"a": }'])
+    code, _, error = run("check", str(path))
+    lines = error.splitlines()
+    assert code == 2 and [line.split(": ")[0] for line in lines] == [f"{path}:2", f"{path}:3", "error"]
+    assert lines[2].startswith(f"error: {path}:1: is not JSON") and lines[2].endswith("(and 2 more above)")
+    code, _, error = run("convert", str(path), "--to", "openai", "-o", str(tmp_path / "b.jsonl"))
+    assert error.endswith("(and 2 more: `tuneport check` lists them)\n")
+    path = write(tmp_path / "b.jsonl", ["{,}"] * 90)
+    _, _, error = run("check", str(path))
+    assert error.endswith("(and 89 more, of which the first 49 are listed above)\n")
+
+
+def test_one_record_is_one(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [chat("a", "b")])
+    _, shown, _ = run("check", str(path))
+    assert shown.startswith("1 record, ") and "1 records" not in shown
+    _, shown, _ = run("convert", str(path), "--to", "alpaca", "-o", str(tmp_path / "b.jsonl"))
+    assert shown.startswith("1 record from openai")
+
+
+def test_commands_map_columns(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "faq.csv"
+    path.write_text("question,answer\n" + "".join(f"ask {number},reply {number}\n" for number in range(12)))
+    mapped = ("--map", "instruction=question", "--map", "output=answer")
+    code, document, error = run("preview", str(path), "--model", "m", "--backend", "openai", *mapped, "--json")
+    assert code == 2 and "no_such" not in error  # an unknown model, not an unknown column
+    code, document, error = run(
+        "preview", str(path), "--model", "gpt-4.1-mini", "--backend", "openai", *mapped, "--json"
+    )
+    assert code == 0 and "ask 0" in document["rows"][0]["uploaded"] and document["rows"][0]["at"] == "line 2"
+    code, document, error = run("compare", str(path), "--model", "gpt-4.1-mini", *mapped, "--json")
+    assert (code, document["rows"]) == (0, 12)
+    code, document, error = run("submit", str(path), "--model", "m", "--backend", "fake", *mapped, "--wait", "--json")
+    assert (code, document["status"]) == (0, "succeeded"), error

@@ -80,7 +80,7 @@ def test_the_report_is_json(tmp_path: Path) -> None:
     document = json.loads(json.dumps(run(tmp_path, [*intents(), {"messages": []}]).as_dict()))
     assert document["format"]["format"] == "openai" and document["ok"] is False and document["rows"] == 81
     assert document["findings"][0]["evidence"] == [
-        {"lines": [81], "text": "messages is empty; add the conversation's messages"}
+        {"lines": [81], "at": "line 81", "text": "messages is empty; add the conversation's messages"}
     ]
 
 
@@ -288,8 +288,10 @@ def test_of_nothing_no_leak_is_denied(tmp_path: Path, rows: int, held_out: int) 
         (tmp_path / name).mkdir()
         path = write(tmp_path / f"{name}.jsonl", good[:count] or [bad])
         found = gather(path, "openai", columns=None, vocabulary=Vocabulary(), folder=tmp_path / name, judged=False)
-        columns.append((path, found.columns, partial(examples_at, path, "openai", None)))
-    finding = holdout.HoldOut(*columns[0], columns[1]).finding()
+        lookup = partial(examples_at, path, "openai", None)
+        columns.append((path, holdout.HeldOut(found.columns, lookup, found.numbering)))
+    path, (ours, lookup, _) = columns[0]
+    finding = holdout.HoldOut(path, ours, lookup, columns[1][1]).finding()
     assert finding.verdict == "warn" and "training data" not in finding.message
     assert f"{'held_out' if rows else 'train'}.jsonl has no record to compare" in finding.fix
 
@@ -303,10 +305,11 @@ def test_lengths_over_the_context(tmp_path: Path) -> None:
 
 
 def test_personal_data_is_shown_masked(tmp_path: Path) -> None:
-    finding = run(tmp_path, [*intents(), chat("I am anna.bauer@web.de, call me", "label_a")]).finding("personal")
+    report = run(tmp_path, [*intents(), chat("I am anna.bauer@web.de, call me", "label_a")])
+    finding = report.finding("personal")
     assert (finding.verdict, finding.count, finding.details["kinds"]) == ("warn", 1, {"email": 1})
-    assert str(finding.evidence[0]) == "line 81: email a***@w***.de"
-    assert "bauer" not in json.dumps(finding.as_dict())
+    assert finding.evidence[0].told(report.numbering.words) == "line 81: email a***@w***.de"
+    assert "bauer" not in json.dumps(report.as_dict())
 
 
 def test_the_same_words_about_another_image_or_with_another_label_are_another_record(tmp_path: Path) -> None:

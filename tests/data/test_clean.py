@@ -141,3 +141,20 @@ def test_the_log_says_what_is_wrong_with_a_record(tmp_path: Path) -> None:
     made = clean(write(tmp_path / "d.jsonl", [*stories(12), {"messages": []}]), tmp_path / "clean.jsonl")
     [entry] = [json.loads(line) for line in lines_of(made.log)]
     assert entry["why"] == [{"check": "schema.invalid", "rule": "messages is empty"}]
+
+
+def test_more_odd_records_than_a_check_lists_are_named_and_go_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuneport.data.checks.places.MAX_LINES", 5)
+    rows = [chat(sentence(number), f"story {number} ends here.", system="Tell.") for number in range(80)]
+    rows += [chat(sentence(number), f"tale {number} ends here.") for number in range(80, 88)]
+    source = write(tmp_path / "a.jsonl", rows)
+    made = clean(source, tmp_path / "b.jsonl", drop=["consistency.system"])
+    assert made.why["consistency.system"] == 5
+    assert made.notes == (
+        "consistency.system: 5 of 8 records were removed, as a check lists no more at once; "
+        f"clean {tmp_path / 'b.jsonl'} again for the others",
+    )
+    again = clean(tmp_path / "b.jsonl", tmp_path / "c.jsonl", drop=["consistency.system"])
+    assert (again.why["consistency.system"], again.notes) == (3, ())

@@ -93,7 +93,7 @@ def test_a_bomb_is_refused_before_it_fills_the_memory(tmp_path: Path) -> None:
     assert str(refusal(path)).startswith(f"{path}:1: the record is larger than 64 MiB; ")
     frames = tmp_path / "b.json.zst"
     frames.write_bytes(zstandard.compress(b'["' + b"a" * 3 * MAX_ROW))
-    assert str(refusal(frames)).startswith(f"{frames}:1: the record is larger than 64 MiB; ")
+    assert str(refusal(frames)).startswith(f"{frames}, record 1: the record is larger than 64 MiB; ")
 
 
 def test_arrays_are_streamed_whatever_their_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +212,10 @@ def test_a_folder_is_one_dataset_and_problems_name_the_file(tmp_path: Path) -> N
     inner.write_text(json.dumps(chat("e", "f")) + "\n")
     assert [line for line, _ in read_records(folder)] == [1, 2, 3, 4, 5, 6]
     source = Source(folder)
-    assert [source.locate(line) for line, _ in source.rows()][-2:] == [(folder / "b.json", 2), (inner, 1)]
+    assert [source.locate(line) for line, _ in source.rows()][-2:] == [
+        (folder / "b.json", 2, "record"),
+        (inner, 1, "line"),
+    ]
     assert detect(folder).format == "openai" and check(folder).rows == 6 and len(digest(folder)) == 64
     assert convert(folder, "alpaca", tmp_path / "out.jsonl").rows == 6
     with pytest.raises(ConfigError, match="is the input"):

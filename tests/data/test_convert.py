@@ -44,7 +44,9 @@ def test_losses_stop_and_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConversionLossError) as caught:
         convert(source, "alpaca", tmp_path / "b.jsonl")
     assert caught.value.losses == [
-        ConversionLoss("messages[].weight", 7, (2, 3, 4, 5, 6), "there are no weights of messages")
+        ConversionLoss(
+            "messages[].weight", 7, (2, 3, 4, 5, 6), "there are no weights of messages", "lines 2, 3, 4, 5, 6"
+        )
     ]
     assert files(tmp_path) == ["a.jsonl"]
     report = convert(source, "alpaca", tmp_path / "b.jsonl", allow_loss=True)
@@ -81,7 +83,7 @@ def test_outputs_that_are_refused(tmp_path: Path) -> None:
     for output in (source, link, hard, tmp_path / "." / "a.jsonl"):
         with pytest.raises(ConfigError, match="is the input; name another"):
             convert(source, "alpaca", output)
-    with pytest.raises(ConfigError, match="must end in .jsonl, .json or .csv, each also packed"):
+    with pytest.raises(ConfigError, match="must end in .jsonl, .ndjson, .json, .csv or .tsv, each also packed"):
         convert(source, "alpaca", tmp_path / "b.xlsx")
     with pytest.raises(ConfigError, match="the format 'alpacca' is not known; known formats: openai"):
         convert(source, "alpacca", tmp_path / "b.jsonl")

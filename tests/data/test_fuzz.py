@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -30,12 +33,22 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_very_many_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
-    outcomes = fuzz(tmp_path, files=100_000, seed=4)
+    outcomes: Counter[str] = Counter()
+    processes = min(4, os.cpu_count() or 1)
+    folders = [tmp_path / str(number) for number in range(processes)]
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        shares = [
+            pool.submit(fuzz, folder, files=100_000 // processes, seed=4 + number)
+            for number, folder in enumerate(folders)
+        ]
+        for share in shares:
+            outcomes += share.result()
     assert outcomes["convert: done"] > 10_000 and outcomes["convert: DatasetError"] > 10_000
 
 
 def fuzz(folder: Path, *, files: int, seed: int) -> Counter[str]:
     """Hand mutated files to detection, check and convert; what became of them, by verb and outcome."""
+    folder.mkdir(exist_ok=True)
     mutator = Mutator(seed)
     outcomes: Counter[str] = Counter()
     for number in range(files):

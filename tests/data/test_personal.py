@@ -151,7 +151,7 @@ def test_the_check_is_the_same_in_one_process_or_in_two() -> None:
     assert second.finding() == one.finding()
     finding = one.finding()
     assert (finding.verdict, finding.count, finding.details["kinds"]) == ("warn", 3, {"email": 3, "phone": 1})
-    assert [str(each) for each in finding.evidence][0] == "line 2: email a***@w***.de"
+    assert (finding.evidence[0].lines, finding.evidence[0].text) == ((2,), "email a***@w***.de")
     assert "names of persons" in finding.message and "names of persons" in Personal().finding().message
 
 

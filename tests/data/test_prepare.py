@@ -63,15 +63,23 @@ def test_losses_need_permission(tmp_path: Path) -> None:
     assert prepare(source, "openai-preference", tmp_path / "files").trained_tokens is None  # no rule is known
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize(
+    ("code", "first"),
+    [
+        (errno.ENOSPC, "free some space, or "),
+        (errno.EDQUOT, "free some space, or "),
+        (errno.EACCES, "mend its permissions, or "),
+        (errno.EROFS, ""),
+    ],
+)
 def test_a_disk_that_refuses_is_not_the_datasets_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, first: str
 ) -> None:
     def refuse(descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr("os.fsync", refuse)
-    with pytest.raises(StorageError, match=f"{os.strerror(code)}; free some space, or set TUNEPORT_HOME"):
+    with pytest.raises(StorageError, match=f"{os.strerror(code)}; {first}set TUNEPORT_HOME"):
         prepare(write(tmp_path / "a.jsonl", [chat("a", "b")]), "openai", tmp_path / "files")
     assert os.listdir(tmp_path / "files") == []
 

@@ -110,7 +110,7 @@ def test_totals_of_a_long_file_are_those_of_its_beginning(
     assert not made.complete and made.records == 5 and [row.line for row in made.rows] == [1, 2]
     later = preview(data, model=str(tiny), backend="local", rows=2, line=29)
     assert [row.line for row in later.rows] == [29, 30] and "the 7 records looked at" in printed(later)
-    with pytest.raises(ConfigError, match="no record on line 31"):
+    with pytest.raises(ConfigError, match="has nothing at line 31 or after it"):
         preview(data, model=str(tiny), backend="local", line=31)
 
 
@@ -161,6 +161,23 @@ def test_what_would_stop_the_training_stops_the_preview(tiny: Path, tmp_path: Pa
         preview(write(tmp_path / "pictures.jsonl", [picture]), model=str(tiny), backend="local")
     with pytest.raises(ModelNotOfferedError):
         preview(write(tmp_path / "good.jsonl", [chat("Hi", "Hello")]), model="no-such-model")
+
+
+def test_tokens_of_one_character_stand_together(tiny: Path, tmp_path: Path) -> None:
+    data = write(tmp_path / "train.jsonl", [chat("One?", "Zwei – 🙂 \ufffd!")])
+    made = preview(data, model=str(tiny), backend="local")
+    segment = made.rows[0].segments[1]
+    assert "".join(segment.pieces) == segment.text and len(segment.pieces) == len(segment.ids)
+    shown = printed(made, tokens=True)
+    assert "'🙂'" in shown and shown.count("\ufffd") == 1
+
+
+def test_columns_are_mapped_and_records_of_arrays_are_called_so(tiny: Path, tmp_path: Path) -> None:
+    data = tmp_path / "faq.json"
+    data.write_text(json.dumps([{"question": "a", "answer": "b" * 500}, {"question": "c", "answer": "d"}]))
+    made = preview(data, model=str(tiny), backend="local", columns={"prompt": "question", "completion": "answer"})
+    assert [row.at for row in made.rows] == ["record 1", "record 2"] and "record 2, " in printed(made)
+    assert "record 1 by" in made.notes[-1]
 
 
 def test_the_document(tiny: Path, tmp_path: Path) -> None:

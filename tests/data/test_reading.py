@@ -103,16 +103,16 @@ def test_broken_json_tells_line_and_column(tmp_path: Path) -> None:
 def test_broken_array_tells_record_and_column(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('[\n  {"instruction": "a", "output": "b"},\n  {"instruction": }\n]\n')
-    assert str(problem_of(path)) == f"{path}:2: is not JSON: expecting value at column 17; correct the JSON"
+    assert str(problem_of(path)) == f"{path}, record 2: is not JSON: expecting value at column 17; correct the JSON"
     path.write_text('[\n  {"instruction": "a",\n  "output": }\n,\n5]\n')
     error = problem_of(path)
     assert [problem.line for problem in error.problems] == [1, 2]
     assert str(error.problems[0]) == (
-        f"{path}:1: is not JSON: expecting value at line 2 of the record, column 13; correct the JSON"
+        f"{path}, record 1: is not JSON: expecting value at line 2 of the record, column 13; correct the JSON"
     )
     path.write_text('[\n  {"instruction": "a", "output": "b"},\n  {"instruction": "c"')
     assert str(problem_of(path)) == (
-        f"{path}:2: ends inside the array at line 3, after record 1; correct the JSON, or get the whole file"
+        f"{path}, record 2: ends inside the array at line 3, after record 1; correct the JSON, or get the whole file"
     )
     path.write_text('[{"instruction": "a", "output": "b"}] x')
     assert "goes on after the end of its array" in str(problem_of(path))

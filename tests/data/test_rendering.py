@@ -257,6 +257,20 @@ def test_a_long_record_is_cut_at_the_end_and_the_note_says_which(tokenizer: Any)
     assert renderer.notes == [f"1 record is over the limit of 100 tokens and cut at the end: line 2 by {cut.cut:,}"]
 
 
+def test_notes_tell_training_and_validation_apart(tokenizer: Any) -> None:
+    record = Chat([Message("user", "Q"), Message("assistant", "A" * 200)])
+    renderer = Renderer(tokenizer, max_length=100)
+    renderer.file = "the training file"
+    [cut, _] = renderer.render_all([(1, record), (4, record)])
+    renderer.file = "the validation file"
+    renderer.render_all([(2, record)])
+    over = "over the limit of 100 tokens and cut at the end"
+    assert renderer.notes == [
+        f"2 records of the training file are {over}: line 1 by {cut.cut:,}, line 4 by {cut.cut:,}",
+        f"1 record of the validation file is {over}: line 2 by {cut.cut:,}",
+    ]
+
+
 def test_both_answers_of_a_long_pair_are_cut_to_the_limit(tokenizer: Any) -> None:
     context, chosen, rejected = Message("user", "Q"), Message("assistant", "A" * 200), Message("assistant", "B" * 9)
     whole = Renderer(tokenizer).render_preferences([(1, Preference([context], [chosen], [rejected]))])[0]

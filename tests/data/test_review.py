@@ -291,3 +291,13 @@ def test_a_person_reviews_with_the_keyboard_alone(data: Path, tmp_path: Path) ->
     found = verdicts(verdicts_path(data))
     third = review.shown[2]
     assert found[third.hash].text == f"{editable_answer(third.record)}aru!" and len(found) == 2
+
+
+def test_columns_are_mapped(tmp_path: Path) -> None:
+    data = tmp_path / "faq.csv"
+    data.write_text("question,answer\na,b\nc,d\n")
+    review = Review(data, columns={"prompt": "question", "completion": "answer"})
+    assert [(shown.at, shown.record.completion) for shown in review.shown] == [  # type: ignore[union-attr]
+        ("line 2", "b"),
+        ("line 3", "d"),
+    ]

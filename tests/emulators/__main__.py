@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 import threading
 
-from . import OpenAIEmulator, TogetherEmulator
+from . import AzureEmulator, OpenAIEmulator, TogetherEmulator
 
-EMULATORS = {emulator.name: emulator for emulator in (OpenAIEmulator, TogetherEmulator)}
+EMULATORS = {emulator.name: emulator for emulator in (AzureEmulator, OpenAIEmulator, TogetherEmulator)}
+KEYS = {"azure": "AZURE_OPENAI_API_KEY"}
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
         print(f"# {options.provider} emulator at {emulator.base_url}; Ctrl-C ends it")
         print(f"# faults and switches: {emulator.origin}/_emulator")
         print(f"export TUNEPORT_{name}_BASE_URL={emulator.base_url}")
-        print(f"export {name}_API_KEY={emulator.key}", flush=True)
+        print(f"export {KEYS.get(options.provider, name + '_API_KEY')}={emulator.key}", flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:

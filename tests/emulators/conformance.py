@@ -23,7 +23,8 @@ import yaml
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from .server import Exchange
+from .server import LOGGED_BODY_BYTES, Exchange
+from .wire import Request
 
 DOCUMENTS = {"openai": "openai.yaml", "together": "together.sdk-3.1.1.yaml"}
 
@@ -113,6 +114,7 @@ class Specification:
             if "application/json" in operation.get("requestBody", {}).get("content", {}):
                 schema = self.validator(*pointer, "requestBody", "content", "application/json", "schema")
                 complaints += self._errors(schema, exchange.request_json(), f"{place} request")
+        complaints += self._form_complaints(exchange, operation, pointer, place)
         status = str(exchange.status)
         kind = exchange.response_headers.get("content-type", "")
         place = f"{place} {status}"
@@ -132,6 +134,30 @@ class Specification:
             else:
                 complaints.append(f"{place}: no such answer in the document")
         return complaints
+
+    def _form_complaints(
+        self, exchange: Exchange, operation: dict[str, Any], pointer: tuple[str, ...], place: str
+    ) -> list[str]:
+        """About a multipart request, its parts taken as texts. A body that the log has cut short is not judged."""
+        content = operation.get("requestBody", {}).get("content", {})
+        given = exchange.request_headers.get("content-type", "").startswith("multipart/form-data")
+        if not given:
+            return [f"{place} request: must be a form"] if "multipart/form-data" in content else []
+        if "multipart/form-data" not in content:
+            return [f"{place} request: a form, which the document does not have"]
+        if len(exchange.request_body) >= LOGGED_BODY_BYTES:
+            return []
+        form = Request(exchange.method, exchange.path, {}, exchange.request_headers, exchange.request_body).form()
+        values: dict[str, Any] = {}
+        for name, part in form.items():
+            outer, _, inner = name.partition("[")
+            value = part if isinstance(part, str) else part.content.decode("utf-8", "replace")
+            if inner:
+                values.setdefault(outer, {})[inner.rstrip("]")] = int(value) if value.isdecimal() else value
+            else:
+                values[name] = value
+        schema = self.validator(*pointer, "requestBody", "content", "multipart/form-data", "schema")
+        return self._errors(schema, values, f"{place} request")
 
     def _component(self, *names: str) -> jsonschema.Draft202012Validator:
         """The first of the named schemas that this vendor's document has."""

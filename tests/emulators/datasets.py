@@ -66,6 +66,8 @@ def check_openai(rows: Rows, method: str) -> None:
             roles = _openai_messages(row.get("messages"), place)
             if method == "supervised" and "assistant" not in roles:
                 raise InvalidDataError(f"{place}: there must be at least one message from the assistant.")
+            if method == "reinforcement" and roles[-1] != "user":
+                raise InvalidDataError(f"{place}: the last message must be from the user.")
 
 
 def _openai_messages(messages: Any, place: str) -> list[str]:

@@ -7,19 +7,20 @@ exact vocabularies where they are installed and a deterministic approximation el
 
 Switches: `error_on_success` (True: an all-null `error` on jobs that did not fail, as the service sends; {}: an empty
 one, as it also does; False: null), `refuse` (a key of REFUSALS: every creation of a job is turned down with it),
-`base64_results`, `paused_status`, `exact_tokens`.
+`base64_results`, `paused_status`, `exact_tokens`, and those of `OpenAIFiles`.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 from . import inference
 from .jobs import Timeline
 from .openai_files import OpenAIFiles
 from .openai_jobs import STATES, OpenAIJob
-from .server import Emulator, route
+from .server import route
 from .wire import Request, Response, stream
 
 WIND_DOWN = (
@@ -48,11 +49,30 @@ ALIASES = {
     "gpt-4.1": "gpt-4.1-2025-04-14", "gpt-4.1-mini": "gpt-4.1-mini-2025-04-14", "gpt-4o": "gpt-4o-2024-08-06",
     "gpt-4o-mini": "gpt-4o-mini-2024-07-18", "gpt-3.5-turbo": "gpt-3.5-turbo-0125",
 }  # fmt: skip
-RANGES = {"n_epochs": (1, 50), "batch_size": (1, 256), "learning_rate_multiplier": (1e-9, 1e9), "beta": (1e-9, 2)}
+RANGES = {
+    "n_epochs": (1, 50), "batch_size": (1, 256), "learning_rate_multiplier": (1e-9, 1e9), "beta": (1e-9, 2),
+    "compute_multiplier": (1.0001e-5, 10), "eval_interval": (1, 1e9), "eval_samples": (1, 1e9),
+}  # fmt: skip
+COMMON = ("n_epochs", "batch_size", "learning_rate_multiplier")
+
+
+GRADERS = {
+    "string_check": ("name", "input", "reference", "operation"),
+    "text_similarity": ("name", "input", "reference", "evaluation_metric"),
+    "python": ("name", "source"),
+    "score_model": ("name", "input", "model"),
+    "multi": ("name", "graders", "calculate_output"),
+}
+
+
+def _inner(grader: dict[str, Any]) -> list[Any]:
+    """The graders of a multi-grader: one, as the published document has it, or by name, as its guide does."""
+    given = grader.get("graders") or {}
+    return [given] if "type" in given else list(given.values())
 
 
 class OpenAIEmulator(OpenAIFiles):
-    switches = (*Emulator.switches, "error_on_success", "refuse", "base64_results", "paused_status", "exact_tokens")
+    switches = (*OpenAIFiles.switches, "error_on_success", "refuse", "base64_results", "paused_status", "exact_tokens")
 
     def __init__(self, *, error_on_success: bool | dict = True, refuse: str | None = None, base64_results: bool = False,
                  paused_status: str = "paused", exact_tokens: bool = True, organization: str = "emulated-org",
@@ -87,7 +107,8 @@ class OpenAIEmulator(OpenAIFiles):
             raise self.error(status, message.format(model=base), code=self.refuse, type=type)
         plan = self.take_plan()
         job = OpenAIJob(
-            id=self.new_id("ftjob-"), base=base, method=method["type"], options=method.get(method["type"]) or {},
+            id=self.new_id("ftjob-"), base=base, start=given["model"] if given["model"] in self._tuned() else base,
+            method=method["type"], options=method.get(method["type"]) or {},
             organization=self.organization, plan=plan,
             hyperparameters=self._hyperparameters(given, method), training_file=given["training_file"],
             training_content=files[0] or b"", validation_file=given.get("validation_file"), validation_content=files[1],
@@ -104,8 +125,8 @@ class OpenAIEmulator(OpenAIFiles):
     def _tunable(self, model: str | None) -> str:
         if not model:
             raise self.missing("model")
-        tuned = [job for job in self.jobs.values() if job.fine_tuned_model == model]
-        base = tuned[0].base if tuned else ALIASES.get(model, model)
+        tuned = self._tuned()
+        base = tuned[model].base if model in tuned else ALIASES.get(model, model)
         if base not in self.models:
             raise self.error(400, f"Model {model} is not available for fine-tuning or does not exist.",
                              param="model", code="model_not_available")  # fmt: skip
@@ -128,8 +149,14 @@ class OpenAIEmulator(OpenAIFiles):
     def _check_options(self, given: dict[str, Any], method: dict[str, Any]) -> None:
         if method["type"] not in ("supervised", "dpo", "reinforcement"):
             raise self.error(400, f"Invalid value: '{method['type']}'.", param="method.type", code="invalid_value")
+        if method["type"] == "reinforcement":
+            self._check_grader((method.get("reinforcement") or {}).get("grader"), "method.reinforcement.grader")
+        elif (method.get(method["type"]) or {}).get("grader"):
+            raise self.error(400, f"A grader has no place in the method {method['type']}.", param="method")
         for name, value in self._hyperparameters(given, method).items():
             low, high = RANGES.get(name, (0, float("inf")))
+            if name not in RANGES and name != "reasoning_effort":
+                raise self.error(400, f"Unknown parameter: 'hyperparameters.{name}'.", code="unknown_parameter")
             if name in RANGES and value != "auto" and not low <= value <= high:
                 message = f"{value} is not between {low} and {high} - '{name}'"
                 raise self.error(400, message, param=f"hyperparameters.{name}")
@@ -139,6 +166,33 @@ class OpenAIEmulator(OpenAIFiles):
         if len(metadata) > 16 or any(len(key) > 64 or len(value) > 512 for key, value in metadata.items()):
             message = "Invalid 'metadata': at most 16 pairs, keys to 64, values to 512 characters."
             raise self.error(400, message, param="metadata")
+
+    # Graders
+
+    def _check_grader(self, grader: Any, param: str) -> None:
+        """What the service can see of a grader without rows: its type, its fields, its templates' namespaces."""
+        if not isinstance(grader, dict):
+            raise self.missing(param)
+        needed = GRADERS.get(grader.get("type", ""))
+        if needed is None:
+            raise self.error(400, f"Invalid grader type: {grader.get('type')!r}.", param=param, code="invalid_grader")
+        for name in needed:
+            if not grader.get(name):
+                raise self.error(400, f"Invalid grader: '{name}' is required.", param=f"{param}.{name}",
+                                 code="invalid_grader")  # fmt: skip
+        for inner in _inner(grader):
+            self._check_grader(inner, f"{param}.graders")
+        for text in (value for name, value in grader.items() if isinstance(value, str) and name != "source"):
+            for namespace in re.findall(r"\{\{\s*(\w+)", text):
+                if namespace not in ("item", "sample"):
+                    raise self.error(400, f"Invalid template variable: {namespace}.", param=param,
+                                     code="invalid_grader")  # fmt: skip
+
+    @route("POST", "/fine_tuning/alpha/graders/validate")
+    def validate_grader(self, request: Request) -> dict[str, Any]:
+        grader = request.json().get("grader")
+        self._check_grader(grader, "grader")
+        return {"grader": grader}
 
     def _job(self, id: str) -> OpenAIJob:
         return self._find(self.jobs, id, f"Could not find fine tune: {id}", "fine_tune_id", "fine_tune_not_found")
@@ -152,9 +206,9 @@ class OpenAIEmulator(OpenAIFiles):
         error = job.error(now) or harmless
         end = timeline.age(now) if job.cancelled else timeline.pace * (1 if job.problem else len(STATES))
         hyperparameters = job.shown_hyperparameters(now)
-        common = {name: value for name, value in hyperparameters.items() if name in RANGES and name != "beta"}
+        common = {name: value for name, value in hyperparameters.items() if name in COMMON}
         return {
-            "object": "fine_tuning.job", "id": job.id, "model": job.base, "created_at": int(timeline.created),
+            "object": "fine_tuning.job", "id": job.id, "model": job.start, "created_at": int(timeline.created),
             "finished_at": int(timeline.moment(end)) if done else None, "fine_tuned_model": job.fine_tuned_model,
             "organization_id": f"org-{self.organization}", "result_files": [job.result_file] if job.result_file else [],
             "status": status, "validation_file": job.validation_file, "training_file": job.training_file,

@@ -1,6 +1,9 @@
 """The files and uploads half of the OpenAI emulator, and what both halves need: its 401, cursor pages, 404s.
 
 Bad files are accepted here, as at the service: the job that uses one fails later.
+
+Switches: `file_lag` (seconds until a new file shows up in lists), `files_page` (files on a page at the most),
+`upload_lifetime` (seconds until an upload that is not completed expires).
 """
 
 from __future__ import annotations
@@ -11,15 +14,22 @@ from typing import Any
 from .server import Emulator, route
 from .wire import ApiError, FormFile, Request, Response
 
+MOST_PART_BYTES = 64 * 2**20
+
 
 class OpenAIFiles(Emulator):
     name, default_key, base_path = "openai", "sk-test", "/v1"
+    switches = (*Emulator.switches, "file_lag", "files_page", "upload_lifetime")
 
-    def __init__(self, **options: Any):
+    def __init__(
+        self, *, file_lag: float = 0.0, files_page: int = 10_000, upload_lifetime: float = 3600, **options: Any
+    ):
         super().__init__(**options)
+        self.file_lag, self.files_page, self.upload_lifetime = file_lag, files_page, upload_lifetime
         self.files: dict[str, dict[str, Any]] = {}
         self.contents: dict[str, bytes] = {}
         self.uploads: dict[str, dict[str, Any]] = {}
+        self.file_times: dict[str, float] = {}
 
     def refuse_key(self, given: str | None) -> ApiError:
         if not given:
@@ -40,6 +50,7 @@ class OpenAIFiles(Emulator):
         if lifetime:
             file["expires_at"] = created + lifetime
         self.files[file["id"]], self.contents[file["id"]] = file, content
+        self.file_times[file["id"]] = self.now()
         return file
 
     def _find(self, things: dict[str, Any], id: str, message: str, param: str = "id", code: str | None = None) -> Any:
@@ -47,8 +58,10 @@ class OpenAIFiles(Emulator):
             raise self.error(404, message, param=param, code=code)
         return things[id]
 
-    def _page(self, request: Request, things: list[dict[str, Any]], limit: int = 20) -> dict[str, Any]:
-        after, limit = request.query.get("after"), int(request.query.get("limit", limit))
+    def _page(
+        self, request: Request, things: list[dict[str, Any]], limit: int = 20, most: int = 10_000
+    ) -> dict[str, Any]:
+        after, limit = request.query.get("after"), min(most, int(request.query.get("limit", limit)))
         ids = [thing["id"] for thing in things]
         if after and after not in ids:
             raise self.error(400, f"Invalid value for 'after': {after}", param="after")
@@ -71,7 +84,9 @@ class OpenAIFiles(Emulator):
     def list_files(self, request: Request) -> dict[str, Any]:
         purpose = request.query.get("purpose")
         files = [file for file in self.files.values() if purpose in (None, file["purpose"])]
-        page = self._page(request, files if request.query.get("order") == "asc" else files[::-1], limit=10_000)
+        files = [file for file in files if self.now() - self.file_times[file["id"]] >= self.file_lag]
+        files = files if request.query.get("order") == "asc" else files[::-1]
+        page = self._page(request, files, limit=10_000, most=self.files_page)
         ids = [file["id"] for file in page["data"]] or [""]
         return {**page, "first_id": ids[0], "last_id": ids[-1]}
 
@@ -98,13 +113,16 @@ class OpenAIFiles(Emulator):
         created = int(self.now())
         upload = {"id": self.new_id("upload_"), "object": "upload", "bytes": given["bytes"], "created_at": created,
                   "filename": given["filename"], "purpose": given["purpose"], "status": "pending",
-                  "expires_at": created + 3600, "file": None}  # fmt: skip
+                  "expires_at": created + int(self.upload_lifetime), "file": None}  # fmt: skip
         lifetime = (given.get("expires_after") or {}).get("seconds")
-        self.uploads[upload["id"]] = {"upload": upload, "parts": {}, "lifetime": lifetime}
+        until = self.now() + self.upload_lifetime
+        self.uploads[upload["id"]] = {"upload": upload, "parts": {}, "lifetime": lifetime, "until": until}
         return upload
 
     def _pending(self, id: str) -> dict[str, Any]:
         state = self._find(self.uploads, id, f"No such Upload object: {id}")
+        if state["upload"]["status"] == "pending" and self.now() >= state["until"]:
+            state["upload"]["status"] = "expired"
         if state["upload"]["status"] != "pending":
             raise self.error(400, f"Upload {id} is {state['upload']['status']}.")
         return state
@@ -114,6 +132,8 @@ class OpenAIFiles(Emulator):
         state, data = self._pending(id), request.form().get("data")
         if not isinstance(data, FormFile):
             raise self.missing("data")
+        if len(data.content) > MOST_PART_BYTES:
+            raise self.error(400, f"A part has at most {MOST_PART_BYTES} bytes, not {len(data.content)}.", param="data")
         part = {"id": self.new_id("part_"), "object": "upload.part", "created_at": int(self.now()), "upload_id": id}
         state["parts"][part["id"]] = data.content
         return part

@@ -34,6 +34,7 @@ LISTED_STEPS = 100  # the real service lists every step; so many are enough to p
 class OpenAIJob:
     id: str
     base: str
+    start: str  # what training began with: the base, or a model that was tuned from it
     method: str
     options: dict[str, Any]  # of the method, as given
     hyperparameters: dict[str, Any]
@@ -138,6 +139,7 @@ class OpenAIJob:
         if self.problem is None and self.timeline.state(now) != "validating_files":
             chosen = {"n_epochs": self.epochs, "batch_size": self.batch_size}
             chosen |= {"learning_rate_multiplier": 1.8, "beta": 0.1}
+            chosen |= {"compute_multiplier": 1.0, "eval_interval": 5, "eval_samples": 1}
             shown = {name: chosen.get(name, value) if value == "auto" else value for name, value in shown.items()}
         return shown
 

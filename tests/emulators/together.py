@@ -7,14 +7,12 @@ approximation, the same in the preview, the estimate and the bill. What the serv
 unvalidated file, or to the cancelling of an ended job, is not published: both are answered with 400 here.
 
 Switches: `serverless_tuned` (False: a tuned model answers only that it needs an endpoint), `user_limit` (USD; jobs
-beyond it are not `allowed_to_proceed`), `archive` ("zst", as the service sends, or "gz").
+beyond it are not `allowed_to_proceed`), and those of the weights (`together_weights`).
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import re
 from datetime import datetime
 from typing import Any
 
@@ -22,8 +20,10 @@ from . import inference
 from .datasets import row_texts
 from .jobs import JobPlan, Timeline
 from .server import Emulator, route
+from .together_deployments import TogetherDeployments
 from .together_files import TogetherFiles, preview_pieces
-from .together_jobs import MODELS, STATES, TogetherJob, limits, zstandard
+from .together_jobs import MODELS, STATES, TogetherJob, limits
+from .together_weights import TogetherWeights
 from .wire import ApiError, Request, Response, stream
 
 DEFAULTS = {
@@ -35,13 +35,12 @@ DEFAULTS = {
 SUFFIX_LENGTH = 40
 
 
-class TogetherEmulator(TogetherFiles):
-    switches = (*Emulator.switches, "serverless_tuned", "user_limit", "archive")
+class TogetherEmulator(TogetherFiles, TogetherDeployments, TogetherWeights):
+    switches = (*Emulator.switches, "serverless_tuned", "user_limit", "archive", "ranges", "etags", "checksums")
 
-    def __init__(self, *, serverless_tuned: bool = False, user_limit: float = 100.0, archive: str = "zst",
-                 **options: Any):  # fmt: skip
+    def __init__(self, *, serverless_tuned: bool = False, user_limit: float = 100.0, **options: Any):
         super().__init__(**options)
-        self.serverless_tuned, self.user_limit, self.archive = serverless_tuned, user_limit, archive
+        self.serverless_tuned, self.user_limit = serverless_tuned, user_limit
         self.models = dict(MODELS)
         self.jobs: dict[str, TogetherJob] = {}
 
@@ -113,8 +112,13 @@ class TogetherEmulator(TogetherFiles):
     def _draft(self, given: dict[str, Any]) -> TogetherJob:
         """A job from a request, not yet one of ours. Raises 400 for what the service would not take."""
         settings = {**DEFAULTS, **{name: value for name, value in given.items() if value not in (None, "")}}
-        parent = self.jobs.get(str(given.get("from_checkpoint") or "").partition(":")[0])
+        start = str(given.get("from_checkpoint") or "").partition(":")[0]
+        parent = next((job for job in self.jobs.values() if start and start in (job.id, job.output_name)), None)
+        if start and parent is None:
+            raise self.error(400, f"Checkpoint not found: {start}", param="from_checkpoint")
         name = parent.request["model"] if parent else settings.get("model")
+        if parent and not given.get("training_type"):
+            settings["training_type"] = parent.request["training_type"]  # inherited
         if name not in self.models:
             message = f"Model {name} is not available for fine-tuning"
             raise self.error(400, message, param="model", code="model_not_available")
@@ -210,29 +214,6 @@ class TogetherEmulator(TogetherFiles):
             lines = [line for line in lines if line in kept or "train/loss" not in line]
         return {"metrics": lines}
 
-    @route("GET", "/finetune/download")
-    def download(self, request: Request) -> Response:
-        job, query = self._job(request.query.get("ft_id")), request.query
-        if "checkpoint_step" in query:
-            kind, known = "model_output_path", [str(point["step"]) for point in job.checkpoints(self.now())]
-            found = query["checkpoint_step"] in known
-        else:
-            kind = query.get("checkpoint", "model_output_path")
-            found = kind in job.archives and job.status(self.now()) == "completed"
-        if not found:
-            raise self.error(400, f"No such checkpoint of {job.id} to download", param="checkpoint")
-        content = gzip.compress(job.archives[kind], mtime=0) if self.archive == "gz" else zstandard(job.archives[kind])
-        headers = {"content-type": "application/x-tar" if self.archive == "gz" else "application/octet-stream",
-                   "accept-ranges": "bytes"}  # fmt: skip
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
-        if not wanted:
-            return Response(content, headers=headers)
-        start, end = int(wanted[1]), min(int(wanted[2] or len(content) - 1), len(content) - 1)
-        if start > end:
-            return Response(status=416, headers={"content-range": f"bytes */{len(content)}"})
-        headers["content-range"] = f"bytes {start}-{end}/{len(content)}"
-        return Response(content[start : end + 1], 206, headers)
-
     # Chat
 
     # litellm adds only /chat/completions to the address it is given, which may be with or without /v1.
@@ -246,9 +227,11 @@ class TogetherEmulator(TogetherFiles):
             message = f"Unable to access non-serverless model {model}. Please visit "
             message += f"https://api.together.ai/models/{model} to create and start a new dedicated endpoint "
             raise self.error(400, message + "for the model.", code="model_not_available")
-        if model not in tuned and model not in self.models:
+        served = None if model in tuned else self.serving(model)
+        if served is None and model not in tuned and model not in self.models:
             raise self.error(404, f"Unable to access model {model}.", param="model", code="model_not_found")
-        said = inference.answer(tuned[model].training.rows if model in tuned else None, messages)
+        job = served or tuned.get(model)
+        said = inference.answer(job.training.rows if job else None, messages)
         calls = [{"index": index, **call} for index, call in enumerate(said.get("tool_calls", []))]
         said = {**said, "tool_calls": calls}
         head = {"id": self.new_id("chat-"), "created": int(self.now()), "model": model}

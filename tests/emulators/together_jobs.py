@@ -103,7 +103,30 @@ class TogetherJob:
         return max(1, math.ceil(len(self.training.rows) / batch)) * self.request["n_epochs"]
 
     def steps(self, now: float) -> int:
-        return int(self.timeline.progress(now, "running") * self.total_steps)
+        return min(self.last_step, int(self.timeline.progress(now, "running") * self.total_steps))
+
+    @property
+    def last_step(self) -> int:
+        return self.early_stop[0] if self.early_stop else self.total_steps
+
+    @functools.cached_property
+    def early_stop(self) -> tuple[int, int, float] | None:
+        """The step at which it stops, the best step and its loss, by the rule that the SDK documents."""
+        if not self.request.get("early_stopping_enabled"):
+            return None
+        patience, warmup = (
+            self.request.get("early_stopping_patience", 2),
+            self.request.get("early_stopping_warmup_evals", 1),
+        )
+        best_step, best, bad = 0, math.inf, 0
+        for number, step in enumerate(self.eval_steps()):
+            value = loss(step, self.total_steps, validation=True)
+            improved = best - value > self.request.get("early_stopping_min_delta", 0.0)
+            best_step, best = (step, value) if improved else (best_step, best)
+            bad = 0 if improved or number < warmup else bad + 1
+            if bad >= patience:
+                return step, best_step, best
+        return None
 
     def epoch_step(self, epoch: int) -> int:
         return self.total_steps * epoch // self.request["n_epochs"]
@@ -115,7 +138,7 @@ class TogetherJob:
     def tokens(self) -> tuple[int, int]:
         """Billed: epochs x training tokens, and evaluations x validation tokens."""
         evals = self.validation.tokens * self.request["n_evals"] if self.validation else 0
-        return self.training.tokens * self.request["n_epochs"], evals
+        return self.training.tokens * self.request["n_epochs"] * self.last_step // self.total_steps, evals
 
     def price(self) -> float:
         dpo = self.request["training_method"]["method"] == "dpo"
@@ -145,7 +168,15 @@ class TogetherJob:
                 "trainingfile_size": len(self.training.content or b""),
                 "model_output_path": f"s3://emulated/{self.id}", "model_object_name": self.output_name,
                 "adapter_object_name": None if self.full else f"{self.output_name}-adapter",
+                "model_object_id": f"ml_{self.id}" if status == "completed" else None,
+                "adapter_object_id": f"ml_{self.id}_adapter" if status == "completed" and not self.full else None,
+                "early_stopped": self.early_stop is not None and self.steps(now) >= self.early_stop[0],
             }  # fmt: skip
+            if shown["early_stopped"] and self.early_stop:
+                shown |= {
+                    "early_stopping_best_step": self.early_stop[1],
+                    "early_stopping_best_metric": self.early_stop[2],
+                }
         elif shown["batch_size"] == "max":
             shown["batch_size"] = self.model.max_batch  # the short form has a number here
         return shown
@@ -161,21 +192,26 @@ class TogetherJob:
             (starts("running"), "training_data_download_complete", f"Training data downloaded for {model}", 0),
             (starts("running"), "training_start", f"Training started for model {model}", 0),
             *((starts("running") + pace * self.epoch_step(epoch) / self.total_steps, "epoch_complete",
-               f"Epoch completed, at step {self.epoch_step(epoch)}", self.epoch_step(epoch)) for epoch in steps),
+               f"Epoch completed, at step {self.epoch_step(epoch)}", self.epoch_step(epoch))
+              for epoch in steps if self.epoch_step(epoch) <= self.last_step),
         ]  # fmt: skip
+        if self.early_stop:
+            told = f"Training stopped early at step {self.last_step}"
+            written.append((starts("running") + pace * self.last_step / self.total_steps, "early_stopped", told,
+                            self.last_step))  # fmt: skip
         if self.plan.fails:
             kind = "job_error"
             message = (self.plan.fails_with or {}).get("message", "The job failed due to an internal error.")
-            written.append((starts("compressing"), kind, message, self.total_steps))
-            written.append((starts("compressing"), "refund", "The price of the job was refunded", self.total_steps))
+            written.append((starts("compressing"), kind, message, self.last_step))
+            written.append((starts("compressing"), "refund", "The price of the job was refunded", self.last_step))
         else:
             written += [
-                (starts("compressing"), "training_complete", f"Training completed for model {model}", self.total_steps),
-                (starts("compressing"), "model_compressing", "Compressing output model", self.total_steps),
-                (starts("uploading"), "model_compression_complete", "Model compression complete", self.total_steps),
-                (starts("uploading"), "model_uploading", "Uploading output model", self.total_steps),
-                (pace * len(STATES), "model_upload_complete", "Model upload complete", self.total_steps),
-                (pace * len(STATES), "job_complete", "Job finished", self.total_steps),
+                (starts("compressing"), "training_complete", f"Training completed for model {model}", self.last_step),
+                (starts("compressing"), "model_compressing", "Compressing output model", self.last_step),
+                (starts("uploading"), "model_compression_complete", "Model compression complete", self.last_step),
+                (starts("uploading"), "model_uploading", "Uploading output model", self.last_step),
+                (pace * len(STATES), "model_upload_complete", "Model upload complete", self.last_step),
+                (pace * len(STATES), "job_complete", "Job finished", self.last_step),
             ]
         shown = [self._event(*entry) for entry in written if entry[0] <= self.timeline.age(now)]
         if self.cancelled_at is not None:
@@ -209,8 +245,9 @@ class TogetherJob:
             created = timestamp(self.timeline.moment(self.timeline.pace * len(STATES)))
             final = [("Final", "model")] if self.full else [("Final Adapter", "adapter"), ("Final", "model")]
             for kind, selector in final:
-                found.append({"step": total, "path": f"{path}/{selector}", "created_at": created,
-                              "checkpoint_type": f"{kind} (step {total})", "checkpoint": selector})  # fmt: skip
+                label = f"{kind} (step {self.last_step})"
+                found.append({"step": self.last_step, "path": f"{path}/{selector}", "created_at": created,
+                              "checkpoint_type": label, "checkpoint": selector})  # fmt: skip
         return found
 
     def metrics(self, now: float) -> list[dict[str, float]]:
@@ -233,14 +270,14 @@ class TogetherJob:
         config = {"base_model_name_or_path": self.request["model"], "peft_type": "LORA", "r": 16}
         weights = (2).to_bytes(8, "little") + b"{}"  # a safetensors file without tensors
         merged = {"config.json": json.dumps({"model_type": "llama"}).encode(), "model.safetensors": weights}
-        found = {"model_output_path": _tar(merged), "merged": _tar(merged)}
+        found = {"model_output_path": tar(merged), "merged": tar(merged)}
         if not self.full:
             adapter = {"adapter_config.json": json.dumps(config).encode(), "adapter_model.safetensors": weights}
-            found |= {"adapter": _tar(adapter), "model_output_path": _tar(adapter)}
+            found |= {"adapter": tar(adapter), "model_output_path": tar(adapter)}
         return found
 
 
-def _tar(files: dict[str, bytes]) -> bytes:
+def tar(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.system_packages import postgres_programs
 from tuneport.backends.fake import FakeBackend
 from tuneport.jobs.service import Workspace
 from tuneport.settings import Settings
@@ -22,6 +26,33 @@ def write_chats(path: Path, rows: int = 12) -> Path:
             ]
             file.write(json.dumps({"messages": messages}) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL server of the test's own on a loopback port, ended with it."""
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed; `make test-full` installs it as root on Debian")
+    folder = tmp_path_factory.mktemp("postgres")
+    user: dict[str, int] = {}
+    if os.geteuid() == 0:  # the server refuses to run as root
+        entry = pwd.getpwnam("postgres")
+        user = {"user": entry.pw_uid, "group": entry.pw_gid}
+        os.chown(folder, entry.pw_uid, entry.pw_gid)
+        for parent in [folder, *folder.parents]:
+            if parent.stat().st_uid == 0 and str(parent).startswith(str(tmp_path_factory.getbasetemp().parent.parent)):
+                parent.chmod(parent.stat().st_mode | 0o055)
+    port = 20000 + os.getpid() % 20000
+    run = {"check": True, "capture_output": True, "cwd": "/", **user}
+    subprocess.run([programs / "initdb", "-D", folder / "data", "-U", "tuneport", "-A", "trust"], **run)  # type: ignore[call-overload]
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+    start = [programs / "pg_ctl", "-D", folder / "data", "-o", options, "-l", folder / "log", "-w", "start"]
+    subprocess.run(start, **run | {"capture_output": False, "stdout": subprocess.DEVNULL})  # type: ignore[call-overload]
+    try:
+        yield f"postgresql+psycopg://tuneport@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([programs / "pg_ctl", "-D", folder / "data", "-m", "immediate", "stop"], **run)  # type: ignore[call-overload]
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import subprocess
 import sys
 import textwrap
@@ -14,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.system_packages import postgres_programs
 from tuneport.errors import ConfigError
 from tuneport.jobs.store import LeaseLostError, Store, UnknownJobError
 from tuneport.jobs.tables import Base, JobRow
@@ -23,33 +20,6 @@ from tuneport.types import DataFile, JobEvent, JobStatus, PreparedData, RemoteFi
 SPEC = TuneSpec(model="m", dataset=Path("train.jsonl"))
 FILE = DataFile(path=Path("files/0.jsonl"), sha256="0" * 64, format="openai", rows=1, bytes=2)
 DATA = PreparedData(training=FILE)
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of the test's own on a loopback port, ended with it."""
-    programs = postgres_programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed; `make test-full` installs it as root on Debian")
-    folder = tmp_path_factory.mktemp("postgres")
-    user: dict[str, int] = {}
-    if os.geteuid() == 0:  # the server refuses to run as root
-        entry = pwd.getpwnam("postgres")
-        user = {"user": entry.pw_uid, "group": entry.pw_gid}
-        os.chown(folder, entry.pw_uid, entry.pw_gid)
-        for parent in [folder, *folder.parents]:
-            if parent.stat().st_uid == 0 and str(parent).startswith(str(tmp_path_factory.getbasetemp().parent.parent)):
-                parent.chmod(parent.stat().st_mode | 0o055)
-    port = 20000 + os.getpid() % 20000
-    run = {"check": True, "capture_output": True, "cwd": "/", **user}
-    subprocess.run([programs / "initdb", "-D", folder / "data", "-U", "tuneport", "-A", "trust"], **run)  # type: ignore[call-overload]
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    start = [programs / "pg_ctl", "-D", folder / "data", "-o", options, "-l", folder / "log", "-w", "start"]
-    subprocess.run(start, **run | {"capture_output": False, "stdout": subprocess.DEVNULL})  # type: ignore[call-overload]
-    try:
-        yield f"postgresql+psycopg://tuneport@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([programs / "pg_ctl", "-D", folder / "data", "-m", "immediate", "stop"], **run)  # type: ignore[call-overload]
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.full)])
@@ -164,6 +134,77 @@ def test_jobs_are_listed_newest_first_and_filtered(store: Store, row: JobRow) ->
     assert [found.id for found in store.jobs()] == [second.id, row.id]
     assert [found.id for found in store.jobs(unfinished=True)] == [row.id]
     assert [found.id for found in store.jobs(backend="local", limit=1)] == [second.id]
+
+
+def over_there(store: Store, remote_id: str, **values: object) -> JobRow:
+    row = store.add_job(SPEC, DATA, backend="fake", model="m-1", quote=None)
+    assert store.record_many({row.id: {"remote_id": remote_id, "status": "running", **values}}) == [row.id]
+    return store.job(row.id)
+
+
+def test_what_is_due_is_taken_once_and_what_is_soon_due_comes_along(store: Store) -> None:
+    moment = now()
+    polled = {"polled_at": moment - timedelta(seconds=90)}
+    due = [over_there(store, f"due{number}", due_at=moment, **polled).id for number in range(5)]
+    soon = over_there(store, "soon", due_at=moment + timedelta(seconds=10), **polled).id
+    late = over_there(store, "late", due_at=moment + timedelta(seconds=900), **polled)
+    taken, _ = store.take_due("fake", moment, hold=60, sweep_from=6, along=0.5)
+    assert sorted(job.id for job in taken) == sorted(due), "too few for a list: nothing comes along"
+    store.postpone(due, moment)
+    taken, next_due = store.take_due("fake", moment, hold=60, sweep_from=5, along=0.5)
+    assert sorted(job.id for job in taken) == sorted([*due, soon])
+    assert next_due is not None and moment < next_due <= late.due_at  # type: ignore[operator]
+    assert store.take_due("fake", moment, hold=60, sweep_from=5, along=0.5)[0] == []
+    assert store.take_due("other", moment + timedelta(days=1), hold=60, sweep_from=5, along=0.5)[0] == []
+
+
+def test_many_changes_are_one_write_and_ended_rows_keep_theirs(store: Store) -> None:
+    rows = [over_there(store, f"r{number}", due_at=now()) for number in range(3)]
+    store.claim(rows[0].id, "somebody")
+    store.record_many({rows[1].id: {"status": "succeeded", "tuned_model": "ft:1", "due_at": None}})
+    assert store.record_many({row.id: {"status": "failed"} for row in rows}) == [rows[2].id]
+    assert [store.job(row.id).status for row in rows] == ["running", "succeeded", "failed"]
+    assert store.job_of_model("ft:1").id == rows[1].id  # type: ignore[union-attr]
+    assert store.due_backends() == ["fake"] and store.count_unfinished() == 1
+
+
+def test_places_are_counted_in_one_transaction(store: Store) -> None:
+    ids = [store.add_job(SPEC, DATA, backend="fake", model="m-1", quote=None).id for _ in range(8)]
+
+    def take(job_id: str) -> bool:
+        store.claim(job_id, job_id)
+        return store.take_place(job_id, job_id, limit=3, submit_intent_at=now())[0] is not None
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(take, ids)) == 3
+    assert store.take_place(ids[0], "not the holder", limit=3) == (None, [])
+
+
+def test_a_file_is_claimed_for_deletion_only_when_no_unfinished_job_means_to_use_it(store: Store, row: JobRow) -> None:
+    store.add_file(row.id, RemoteFile(id="f1", purpose="training", sha256="0" * 64, filename="a.jsonl", bytes=3))
+    assert store.claim_deletion("fake", "f1") == [row.id]
+    other = store.add_job(SPEC, DATA, backend="fake", model="m-1", quote=None, delete_files=True)  # of the same content
+    store.claim(row.id, "a")
+    store.write(row.id, "a", status=JobStatus.SUCCEEDED, delete_files=True)
+    assert store.files_to_delete("fake") == ["f1"]
+    assert store.claim_deletion("fake", "f1") == [other.id]
+    assert store.claim_deletion("fake", "unknown", f"tuneport-{'0' * 32}.jsonl") == [other.id]
+    store.claim(other.id, "a")
+    store.write(other.id, "a", status=JobStatus.SUCCEEDED)
+    assert store.claim_deletion("fake", "f1") == [] and store.is_being_deleted("fake", "f1")
+    store.deletion_failed("fake", "f1")
+    assert store.files_to_delete("fake") == ["f1"] and not store.is_being_deleted("fake", "f1")
+    store.deletion_done("fake", "f1")
+    assert store.files_to_delete("fake") == [] and store.all_files()[0].deleted_at is not None
+
+
+def test_terms_are_shown_anew_only_when_they_change(store: Store) -> None:
+    assert [store.first_showing("b", texts) for texts in (["x"], ["x"], ["x", "y"], ["x", "y"])] == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_killed_writer_leaves_a_whole_store(tmp_path: Path) -> None:

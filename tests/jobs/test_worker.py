@@ -269,7 +269,7 @@ SUBMIT_SLOWLY = textwrap.dedent("""
 def test_killed_anywhere_the_job_survives_and_is_started_once(
     workspace: Workspace, fake: FakeBackend, dataset: Path, where: str
 ) -> None:
-    done = subprocess.run([sys.executable, "-c", SUBMIT_SLOWLY, str(dataset), where], timeout=60)
+    done = subprocess.run([sys.executable, "-c", SUBMIT_SLOWLY, str(dataset), where], timeout=300)
     assert done.returncode == -9
     rows = workspace.store.jobs()
     assert len(rows) == 1 and not rows[0].job_status.terminal

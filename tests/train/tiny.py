@@ -89,6 +89,18 @@ def preference_rows(count: int) -> list[dict[str, Any]]:
     ]
 
 
+def labelled_rows(count: int) -> list[dict[str, Any]]:
+    """In TRL's unpaired form: every second answer is a bad one."""
+    return [
+        {
+            "prompt": [{"role": "user", "content": f"Say hello {number}"}],
+            "completion": [{"role": "assistant", "content": "Hello!" if number % 2 else "Go away."}],
+            "label": bool(number % 2),
+        }
+        for number in range(count)
+    ]
+
+
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from tuneport.backends.network import without_user
 from tuneport.errors import ConfigError
 from tuneport.manifests import derive_manifest, load_manifest, manifest_names
 
@@ -32,20 +33,32 @@ def manifest_of(name: str, settings: Settings) -> Manifest:
     """
     table = settings.project.backends.get(name)
     if table is None or table.like is None:
+        if table is not None and table.models:
+            raise ConfigError(f"tuneport.toml: backends.{name}.models needs like, the backend that it speaks like")
         if name not in backend_names(settings) and name in settings.project.backends:
             raise ConfigError(
                 f'tuneport.toml: backends.{name} needs like = "openai" (or another backend to speak like)'
             )
         manifest = load_manifest(name)
-        given = {} if table is None else {"base_url": table.base_url, "api_key_env": table.api_key_env}
+        given = {} if table is None else {"base_url": _public(table.base_url), "api_key_env": table.api_key_env}
         changes = {field: value for field, value in given.items() if value is not None}
         return manifest.model_copy(update=changes) if changes else manifest
     if name in manifest_names():
         raise ConfigError(f"tuneport.toml: backends.{name}.like: {name} exists already; give the new one another name")
     today = datetime.now(UTC).date()
     return derive_manifest(
-        name, load_manifest(table.like), today=today, base_url=table.base_url, api_key_env=table.api_key_env
+        name,
+        load_manifest(table.like),
+        today=today,
+        base_url=_public(table.base_url),
+        api_key_env=table.api_key_env,
+        models=table.models,
     )
+
+
+def _public(url: str | None) -> str | None:
+    """A manifest may be shown to anybody. Backends ask the settings for the address, in which a password may be."""
+    return None if url is None else without_user(url)
 
 
 def open_backend(name: str, settings: Settings) -> FineTuneBackend:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 from tuneport.backends.provider_options import refuse_secrets, refuse_unpriced
+from tuneport.backends.secrets import known_secrets, refuse_known
 from tuneport.errors import ProviderError, UnsupportedError
 from tuneport.types import (
+    Adapter,
+    Auto,
     Checkpoint,
     Completion,
     Deployment,
@@ -18,6 +21,7 @@ from tuneport.types import (
     JobEvent,
     JobState,
     JobStatus,
+    Method,
     MetricPoint,
     PreparedData,
     Quote,
@@ -47,19 +51,31 @@ class FineTuneBackend(ABC):
     cost_neutral_options: ClassVar[frozenset[str]] = frozenset()
     """The `provider_options` that leave the price as quoted; a spec with a budget may have no others."""
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a backend holds keys and cannot be pickled; open {self.name} anew in the other process")
+
     def __init__(self, manifest: Manifest, settings: Settings) -> None:
         self.manifest = manifest
         self.settings = settings
         self.name = manifest.name
 
+    @classmethod
+    def words(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
+        """Our hyperparameters that it takes for such a job, each with its own word for it; `check` refuses the others.
+
+        The table in `providers/README.md` is made of these. None where it does not do that method or adapter.
+        """
+        return {}
+
     def check(self, spec: TuneSpec) -> None:
         """Refuse what this backend can never take, before there is a job: asks nobody, needs no key, writes nothing.
 
-        UnsupportedError, ConfigError or BudgetError. By default: secrets in `provider_options`, which would be stored
-        with the job; and, with a budget, options that may change the price. Whoever overrides it calls this one last;
-        `prepare` and `submit` refuse the same.
+        UnsupportedError, ConfigError or BudgetError. By default: what would be stored with the job and is secret, which
+        are `provider_options` that sound like it and keys of the environment anywhere; and, with a budget, options that
+        may change the price. Whoever overrides it calls this one last; `prepare` and `submit` refuse the same.
         """
         refuse_secrets(spec.provider_options)
+        refuse_known(spec, known_secrets(self.settings))
         refuse_unpriced(self.name, spec, self.cost_neutral_options)
 
     @abstractmethod

@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -25,17 +25,22 @@ from pydantic import TypeAdapter
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.fake_jobs import STEPS, STEPS_PER_EPOCH, FakeJob, Fault
+from tuneport.backends.provider_options import refuse_hyperparameters
 from tuneport.backends.statuses import status_of
-from tuneport.errors import NotFoundError, QuotaError, RateLimitError, RejectedError, UnavailableError, UnsupportedError
+from tuneport.errors import NotFoundError, QuotaError, RateLimitError, RejectedError, UnavailableError
 from tuneport.types import (
+    Adapter,
+    Auto,
     Checkpoint,
     Completion,
     DataFile,
     Found,
+    Hyperparameters,
     JobError,
     JobEvent,
     JobState,
     JobStatus,
+    Method,
     MetricPoint,
     PreparedData,
     Progress,
@@ -153,11 +158,14 @@ class FakeBackend(FineTuneBackend):
 
     # --- starting a job ---------------------------------------------------------------------------------------------
 
+    @classmethod
+    def words(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
+        # A real provider does not take everything either, and tests need one thing that this one does not.
+        return {name: name for name in Hyperparameters.model_fields if name != "lora_dropout"}
+
     def check(self, spec: TuneSpec) -> None:
+        refuse_hyperparameters(self.name, spec.hyperparameters.given(), self.words(spec.method, spec.adapter))
         super().check(spec)
-        if "lora_dropout" in spec.hyperparameters.given():
-            # A real provider does not take everything either, and tests need one thing that this one does not.
-            raise UnsupportedError(f"the backend {self.name} does not take lora_dropout; leave it at auto")
 
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
         self.check(spec)

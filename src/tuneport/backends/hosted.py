@@ -12,14 +12,27 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import tenacity
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.provider_errors import NotJsonError, Upstream, never_sent
-from tuneport.errors import ConfigError, ProviderError, RejectedError, UnavailableError, UnsupportedError
+from tuneport.backends.connection_errors import never_sent
+from tuneport.backends.network import Network, is_address
+from tuneport.backends.pacing import after_response, before_request
+from tuneport.backends.provider_errors import NotJsonError, Upstream, shown_url
+from tuneport.backends.provider_options import refuse_hyperparameters as refuse_hyperparameters
+from tuneport.backends.secrets import without
+from tuneport.errors import (
+    AuthError,
+    ConfigError,
+    ProviderError,
+    QuotaError,
+    RateLimitError,
+    RejectedError,
+    UnavailableError,
+)
 from tuneport.settings import BackendSettings
 from tuneport.types import Completion, DataFile, JobState, PreparedData, RemoteFile, TuneSpec
 
@@ -34,13 +47,14 @@ HOP_HEADER = {"X-Tuneport-Hop": "1"}
 
 _TRIES = 4
 _SECONDS_FOR_RETRIES = 60.0
-_LIST_FROM = 5  # from this many jobs on, one list call is asked instead of each job
+_LIST_FROM = 5  # from this many jobs on, a list is asked for instead of each job
+_DOWN_AFTER = 3  # so many jobs in a row without an answer, and it is the provider, not the jobs
 
 
 class HostedOptions(BaseModel):
     """`[backends.NAME.options]` in `tuneport.toml`, all in seconds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     timeout: float = Field(default=60.0, gt=0, description="without a byte of an answer")
     completion_timeout: float = Field(default=300.0, gt=0, description="the same, while a model is writing")
     poll_interval: float = Field(default=2.0, gt=0, description="between questions whether a file is validated")
@@ -53,6 +67,12 @@ class HostedBackend(FineTuneBackend):
     Reads are tried up to four times within a minute, as the server wishes (`retry-after`), and so are chats: one whose
     answer was lost is asked again, and the provider may bill both. The call that starts a job is sent once.
     """
+
+    listed_per_call: ClassVar[int | None] = 100
+    """Jobs in one answer of the list call; None where one answer has them all."""
+
+    lists_are_partial: ClassVar[bool] = False
+    """A listed job that has ended lacks something that the job's own address has: it is asked for once more."""
 
     sdk_errors: tuple[type[Exception], ...] = ()
     """What the SDK raises; set when its client is made."""
@@ -69,9 +89,24 @@ class HostedBackend(FineTuneBackend):
             raise ConfigError(message) from error
         base_url = settings.base_url(self.name, manifest.base_url)
         key_variable = manifest.api_key_env
-        if base_url is None or key_variable is None:
-            raise ConfigError(f"the manifest of {self.name} names no base_url or no api_key_env; set both there")
-        self.upstream = Upstream(self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable))
+        if key_variable is None:
+            raise ConfigError(f"the manifest of {self.name} names no api_key_env; set it there")
+        if base_url is None:
+            variable = f"TUNEPORT_{self.name.upper().replace('-', '_')}_BASE_URL"
+            form = f", which looks like {manifest.base_url_form}" if manifest.base_url_form else ""
+            raise ConfigError(
+                f"{self.name} needs your own address: set {variable}, or base_url under [backends.{self.name}] in "
+                f"tuneport.toml{form}"
+            )
+        if not is_address(base_url):
+            raise ConfigError(
+                f"{shown_url(base_url)} is no address of {self.name}; write http(s)://HOST[:PORT]/v1 into "
+                f"TUNEPORT_{self.name.upper().replace('-', '_')}_BASE_URL, or into base_url under "
+                f"[backends.{self.name}] in tuneport.toml"
+            )
+        self.upstream = Upstream(
+            self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable), network=Network(settings.get)
+        )
         self._sleep = sleep
 
     def __repr__(self) -> str:
@@ -84,6 +119,11 @@ class HostedBackend(FineTuneBackend):
     @cached_property
     def client(self) -> Any:
         return self._connect(self.upstream.key())
+
+    def wiring(self, library: Any, limits: Any) -> dict[str, Any]:
+        """Arguments of the SDK's HTTP client, which is `library`'s: the way through proxies, certificates, and the
+        user and password of the address, which HTTP libraries would write to their logs with it."""
+        return {"transport": self.upstream.network.transport(library, limits, user_of=self.upstream.base_url)}
 
     def close(self) -> None:
         if client := self.__dict__.pop("client", None):
@@ -112,7 +152,8 @@ class HostedBackend(FineTuneBackend):
 
     def _once(self, call: Callable[[], T]) -> T:
         with self._translating():
-            return call()
+            result = call()
+        return without(result, self.upstream.secrets)  # a provider may repeat the key, in events too
 
     def _read(self, call: Callable[[], T]) -> T:
         """Call, again where that can help. For whatever may be repeated without harm."""
@@ -123,8 +164,12 @@ class HostedBackend(FineTuneBackend):
             sleep=self._sleep,
             reraise=True,
         )
-        result: T = retrying(self._once, call)
+        result: T = retrying(self._paced, call)
         return result
+
+    def _paced(self, call: Callable[[], T]) -> T:
+        before_request()
+        return self._once(call)
 
     def _start(self, call: Callable[[], T], *, sent: Callable[[], bool] = lambda: True) -> T:
         """Make the one call that spends money. `sent` says whether the request that starts the job went out.
@@ -142,12 +187,13 @@ class HostedBackend(FineTuneBackend):
                 http_status=error.http_status,
                 code=error.code,
                 request_id=error.request_id,
-                retryable=True,
+                retryable=error.retryable,
                 retry_after=error.retry_after,
             ) from error
 
     def _refuse_html(self, response: Any) -> None:
         """A hook of the HTTP client: the SDKs return a web page as a string where an object is promised."""
+        after_response()
         if response.status_code == 200 and response.headers.get("content-type", "").startswith("text/html"):
             raise NotJsonError(f"{response.request.method} {response.request.url.path} was answered with a web page")
 
@@ -162,23 +208,47 @@ class HostedBackend(FineTuneBackend):
             raise
 
     def fetch_many(self, remote_ids: Iterable[str]) -> Iterable[tuple[str, JobState | ProviderError]]:
-        """One list call where there are many; a job that has ended, or is not listed, is fetched by itself."""
-        wanted = list(dict.fromkeys(remote_ids))
-        listed: dict[str, JobState] = {}
-        if len(wanted) >= _LIST_FROM:
+        """List calls where there are many, then a call for each job that was not listed.
+
+        The list is left when it has had more answers without a wanted job than jobs are still missing: that is never
+        more than twice the calls that each by itself would take, however many other jobs the account has. Where the
+        provider itself is in trouble (it limits us, is down, refuses the key), the rest have that error, and nobody
+        asks 10,000 times.
+        """
+        missing = dict.fromkeys(remote_ids)
+        if len(missing) >= _LIST_FROM:
             try:
-                for state in self.list_jobs():
-                    if state.remote_id in wanted:
-                        listed[state.remote_id] = state
-                    if len(listed) == len(wanted):
-                        break
+                fruitless, fruitful = 0, True
+                for number, state in enumerate(self.list_jobs()):
+                    if self.listed_per_call and number % self.listed_per_call == 0:
+                        fruitless += not fruitful
+                        fruitful = False
+                        if fruitless > len(missing):
+                            break
+                    if state.remote_id in missing and not (state.status.terminal and self.lists_are_partial):
+                        fruitful = True
+                        del missing[state.remote_id]
+                        yield state.remote_id, state
+                    if not missing:
+                        return
+            except (AuthError, QuotaError, RateLimitError) as error:
+                yield from ((remote_id, error) for remote_id in missing)
+                return
             except ProviderError:
-                pass  # then each is fetched, and says for itself what is wrong
-        for remote_id in wanted:
-            if remote_id in listed and not listed[remote_id].status.terminal:
-                yield remote_id, listed[remote_id]
-            else:
-                yield from super().fetch_many([remote_id])
+                pass  # then each is asked for, and says for itself what is wrong
+        down = 0
+        trouble: ProviderError | None = None
+        for remote_id in missing:
+            if trouble is not None:
+                yield remote_id, trouble
+                continue
+            ((_, answer),) = super().fetch_many([remote_id])
+            yield remote_id, answer
+            down = down + 1 if isinstance(answer, UnavailableError) else 0
+            if isinstance(answer, (AuthError, QuotaError, RateLimitError)) or (
+                isinstance(answer, UnavailableError) and down >= _DOWN_AFTER
+            ):
+                trouble = answer
 
     # --- files ------------------------------------------------------------------------------------------------------
 
@@ -268,22 +338,16 @@ def named_link(file: DataFile) -> Iterator[Path]:
         yield link
 
 
-def refuse_hyperparameters(backend: str, given: Iterable[str], takes: Iterable[str], where: str = "") -> None:
-    """UnsupportedError for each hyperparameter that is set and that this backend cannot take."""
-    if unknown := sorted(set(given) - set(takes)):
-        raise UnsupportedError(
-            f"the backend {backend} does not take {', '.join(unknown)}{where}; leave it at auto "
-            f"(it takes {', '.join(sorted(takes))})"
-        )
-
-
 def timestamp(value: Any) -> datetime | None:
-    """An aware datetime from Unix seconds or an ISO string; None from what is neither."""
-    if isinstance(value, (int, float)) and value:
-        return datetime.fromtimestamp(value, UTC)
-    if isinstance(value, str) and value:
-        parsed = datetime.fromisoformat(value)
-        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    """An aware datetime from Unix seconds or an ISO string; None from what is neither, or is no date."""
+    try:
+        if isinstance(value, (int, float)) and value:
+            return datetime.fromtimestamp(value, UTC)
+        if isinstance(value, str) and value:
+            parsed = datetime.fromisoformat(value)
+            return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError, OSError):
+        pass  # a date that cannot be read is no reason to lose sight of the job
     return None
 
 

@@ -8,6 +8,7 @@ any process may submit, another fetch, and a third cancel. This module never imp
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -30,18 +31,29 @@ from tuneport.backends.local_infer import (
     completion_fields,
     in_order,
 )
-from tuneport.backends.local_request import OPTIONS, check_request, resolve_request
+from tuneport.backends.local_request import OPTIONS, check_request, resolve_request, words
 from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RUN_ID, RunStore, run_id_of, storage_errors
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name
-from tuneport.errors import ConfigError, NotFoundError, ProviderError, RejectedError, UnavailableError
+from tuneport.backends.secrets import key_variables
+from tuneport.errors import (
+    ConfigError,
+    NotFoundError,
+    ProviderError,
+    RejectedError,
+    UnavailableError,
+    UnsupportedError,
+)
 from tuneport.types import (
+    Adapter,
+    Auto,
     Checkpoint,
     Completion,
     DataFile,
     Found,
     JobEvent,
     JobState,
+    Method,
     MetricPoint,
     PreparedData,
     RemoteFile,
@@ -51,6 +63,7 @@ from tuneport.types import (
 )
 
 if TYPE_CHECKING:
+    from tuneport import base_models
     from tuneport.manifests import Manifest
     from tuneport.settings import Settings
 
@@ -62,7 +75,7 @@ _BATCH = 64  # conversations a request: a batch is answered together, and the fi
 class LocalOptions(BaseModel):
     """`[backends.local.options]` in `tuneport.toml`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     startup_seconds: float = Field(default=600.0, gt=0, description="for loading a model to chat with")
     silence_seconds: float = Field(default=600.0, gt=0, description="without a word while it is writing")
 
@@ -96,6 +109,10 @@ class LocalBackend(FineTuneBackend):
         self._children = InferenceProcesses(self._start_inference)
 
     # --- the life of a run ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def words(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
+        return words(method, adapter)
 
     def check(self, spec: TuneSpec) -> None:
         check_request(spec)
@@ -280,7 +297,8 @@ class LocalBackend(FineTuneBackend):
     def complete(
         self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
     ) -> Completion | Iterator[str]:
-        """Answer with a base model, a tuned model (`ft:...`), a checkpoint of one, or a run's id.
+        """Answer with a base model, a tuned model (`ft:...`), a checkpoint of one, a run's id, or a folder with either
+        kind of weights, such as `download` makes.
 
         `options`: max_tokens, temperature, top_p, stop, seed, tools; another one is an UnsupportedError.
         """
@@ -315,27 +333,33 @@ class LocalBackend(FineTuneBackend):
 
     def _serve(self, model: str) -> tuple[InferenceProcess, str | None]:
         """The child that holds the base of `model`, and the name under which it holds the adapter, if there is one."""
+        from tuneport.backends.local_adapters import base_of, is_adapter
         from tuneport.manifests import load_models, resolve_model
 
         match = _TUNED_MODEL.fullmatch(model)
+        if match is None and is_adapter(folder := Path(model).expanduser().absolute()):
+            child = self._child_of(base_of(folder, home=self.settings.home))
+            return child, _loaded(child, f"folder-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}", folder)
         if match is None:
             base = resolve_model(model, self.name, self.manifest, load_models(), self.settings.aliases(model))
             return self._holding(base), None
         run = self._existing(f"run-{match[1]}")
+        if run.request()["spec"]["method"] == Method.REWARD:
+            raise UnsupportedError(f"{model} is a reward model: it scores answers and writes none")
         weights = self._weights(run) if match[2] is None else run.folder / "checkpoints" / f"step-{match[2]}"
         if not weights.is_dir():
             raise NotFoundError(f"the local run {run.id} has no checkpoint of step {match[2]}", provider=self.name)
         if not (weights / "adapter_config.json").is_file():  # full fine-tuning: a base model by itself
             return self._children.get(str(weights), weights), None
         child = self._holding(run.request()["model_name_or_path"])
-        name = f"{run.id}-{weights.name}-{weights.stat().st_mtime_ns}"
-        child.load_adapter(name, weights)
-        return child, name
+        return child, _loaded(child, f"{run.id}-{weights.name}", weights)
 
     def _holding(self, name_or_path: str) -> InferenceProcess:
         from tuneport.base_models import locate
 
-        base = locate(name_or_path, home=self.settings.home)
+        return self._child_of(locate(name_or_path, home=self.settings.home))
+
+    def _child_of(self, base: base_models.BaseModel) -> InferenceProcess:
         # A bundled model moves to another folder when it is first converted, and stays the same model.
         name = str(base.folder) if base.source == "folder" else base.name
         return self._children.get(name, base.folder)
@@ -371,14 +395,9 @@ class LocalBackend(FineTuneBackend):
 
     def _environment(self) -> dict[str, str]:
         """This process's environment and `.env`, without secrets."""
-        from tuneport.manifests import load_manifest, manifest_names
-
         own = {name: value.get_secret_value() for name, value in self.settings.environment.items()}
-        tables = [table.api_key_env for table in self.settings.project.backends.values()]
-        names = {load_manifest(name).api_key_env for name in manifest_names()} | set(tables)
-        secrets = [
-            source[name] for source in (own, os.environ) for name in names if name is not None and name in source
-        ]
+        names = key_variables(self.settings)
+        secrets = [source[name] for source in (own, os.environ) for name in names if name in source]
         return local_process.clean_environment({**os.environ, **own}, secrets)
 
     def _request(self, run_id: str, spec: TuneSpec, data: Mapping[str, DataFile], token: str) -> dict[str, Any]:
@@ -397,6 +416,13 @@ class LocalBackend(FineTuneBackend):
             "hyperparameters": resolved.hyperparameters,
             "recommended": resolved.recommended,
         }
+
+
+def _loaded(child: InferenceProcess, label: str, weights: Path) -> str:
+    """The name under which the child holds the adapter in `weights` as it is now."""
+    name = f"{label}-{weights.stat().st_mtime_ns}"
+    child.load_adapter(name, weights)
+    return name
 
 
 def _options(settings: Settings, name: str) -> LocalOptions:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneport.errors import ConfigError, UnsupportedError
-from tuneport.estimate.hyperparameters import recommend, resolve
-from tuneport.types import Adapter, DataFile, Hyperparameters, Method, TuneSpec
+from tuneport.estimate.hyperparameters import PREFERENCE_METHODS, recommend, resolve
+from tuneport.types import Adapter, Auto, DataFile, Hyperparameters, Method, TuneSpec
 
 if TYPE_CHECKING:
     from tuneport.manifests import Manifest
@@ -20,15 +20,45 @@ if TYPE_CHECKING:
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "datasets")
 _LORA_ONLY = ("lora_rank", "lora_alpha", "lora_dropout")
+_LORA_OPTIONS = ("lora_target_modules", "lora_variant")
+_VIRTUAL_ONLY = ("virtual_tokens",)
 _RFT_ONLY = ("compute_multiplier", "eval_interval", "eval_samples", "reasoning_effort")
+_WORDS = {
+    "epochs": "num_train_epochs",
+    "batch_size": "per_device_train_batch_size x gradient_accumulation_steps",
+    "learning_rate": "learning_rate",
+    "learning_rate_multiplier": "learning_rate",
+    "warmup_ratio": "warmup_steps",
+    "weight_decay": "weight_decay",
+    "max_length": "max_length",
+    "lora_rank": "r",
+    "lora_alpha": "lora_alpha",
+    "lora_dropout": "lora_dropout",
+    "virtual_tokens": "num_virtual_tokens",
+    "beta": "beta",
+}
 OPTIONS = {
     "lora_target_modules": "a list of module names (q_proj, v_proj ...), or all-linear",
+    "lora_variant": "rslora or dora",
     "gradient_checkpointing": "true or false: less memory, about a third more time",
     "precision": "bf16, fp16 or fp32",
     "prompt_loss_weight": "a number from 0 to 1: what a prompt's token counts in the loss of sft (an answer's: 1)",
     "average_weights": "true or false: save the mean of the weights over about the last sixth of the steps",
 }
 """What `provider_options` takes on this backend."""
+
+
+def words(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
+    """Our hyperparameters that the trainer takes for such a run, as TRL and PEFT call them; see `FineTuneBackend`."""
+    if method is Method.RFT:
+        return {}
+    adapter = Adapter.LORA if adapter == "auto" else adapter
+    useless = (
+        *(() if adapter.has_lora else _LORA_ONLY),
+        *(() if adapter.has_virtual_tokens else _VIRTUAL_ONLY),
+        *(() if method in PREFERENCE_METHODS else ("beta",)),
+    )
+    return {ours: theirs for ours, theirs in _WORDS.items() if ours not in useless}
 
 
 @dataclass(frozen=True)
@@ -62,8 +92,7 @@ def resolve_request(spec: TuneSpec, training: DataFile, manifest: Manifest, sett
     numbers = resolve(given, **known).model_dump()
     if given.max_length == "auto":
         numbers["max_length"] = "auto"  # the trainer, who tokenizes, takes the longest example
-    useless = (*(_LORA_ONLY if adapter is Adapter.FULL else ()), *(("beta",) if spec.method is Method.SFT else ()))
-    for name in (*useless, *_RFT_ONLY):
+    for name in numbers.keys() - words(spec.method, adapter).keys():
         numbers[name] = "auto"
     return ResolvedRequest(
         spec=spec.model_copy(update={"adapter": adapter}),
@@ -134,22 +163,33 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             raise ConfigError(f"provider_options.{name} is {value!r}; it must be {OPTIONS[name]}")
     given = spec.hyperparameters.given()
     if spec.method is Method.RFT:
-        raise UnsupportedError("the backend local does not train with a grader; choose the method sft or dpo")
+        raise UnsupportedError("the backend local does not train with a grader; choose the method sft, dpo or kto")
     if foreign := sorted(given.keys() & set(_RFT_ONLY)):
         raise UnsupportedError(f"the backend local takes no {', '.join(foreign)}: they belong to the method rft")
     for name in ("from_checkpoint", "wandb"):
         if getattr(spec, name) is not None:
             raise UnsupportedError(f"the backend local does not take {name} yet; leave it out")
-    if adapter is Adapter.FULL and (useless := sorted(given.keys() & set(_LORA_ONLY))):
+    if spec.method not in PREFERENCE_METHODS and "beta" in given:
         raise UnsupportedError(
-            f"the backend local takes no {', '.join(useless)} for full fine-tuning; leave it out or choose adapter lora"
+            f"the backend local takes no beta for {spec.method}; leave it out or choose the method dpo or kto"
         )
-    if adapter is Adapter.FULL and "lora_target_modules" in spec.provider_options:
+    if spec.method is Method.REWARD and adapter.has_virtual_tokens:
         raise UnsupportedError(
-            "the backend local takes no lora_target_modules for full fine-tuning; leave it out or choose adapter lora"
+            "a reward model reads its score at the last token, which PEFT does not find behind a trained "
+            f"{adapter}; choose lora, qlora or full"
         )
-    if spec.method is Method.SFT and "beta" in given:
-        raise UnsupportedError("the backend local takes no beta for sft; leave it out or choose the method dpo")
+    options = () if adapter.has_lora else _LORA_OPTIONS
+    useless = [*given.keys() - words(spec.method, adapter).keys(), *spec.provider_options.keys() & {*options}]
+    if useless := sorted(useless):
+        other = "prefix or prompt" if useless[0] in _VIRTUAL_ONLY else "lora or qlora"
+        raise UnsupportedError(
+            f"the backend local takes no {', '.join(useless)} for the adapter {adapter}; leave it out or choose {other}"
+        )
+    if adapter is Adapter.PREFIX and spec.provider_options.get("gradient_checkpointing"):
+        raise UnsupportedError(
+            "a prefix cannot be trained with gradient_checkpointing: what is computed again would not see it; leave it "
+            "out, or lower batch_size or max_length to save memory"
+        )
 
 
 def _well_formed(name: str, value: Any) -> bool:
@@ -161,4 +201,6 @@ def _well_formed(name: str, value: Any) -> bool:
         return isinstance(value, bool)
     if name == "prompt_loss_weight":
         return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+    if name == "lora_variant":
+        return value in ("rslora", "dora")
     return value in ("bf16", "fp16", "fp32")

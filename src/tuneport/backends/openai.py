@@ -1,64 +1,68 @@
-"""OpenAI's fine-tuning API through the official SDK; also Azure's and whatever else speaks it, by base URL.
+"""OpenAI's fine-tuning API through the official SDK; also Azure's and whatever else speaks it, by manifest and address.
 
 | ours | OpenAI's |
 | --- | --- |
-| method sft, dpo | method.type supervised, dpo |
-| epochs, batch_size, learning_rate_multiplier, beta (dpo) | n_epochs, batch_size, learning_rate_multiplier, beta |
-| learning_rate, warmup_ratio, weight_decay, max_length, lora_* | refused unless auto: the API has no word for them |
+| method sft, dpo, rft | method.type supervised, dpo, reinforcement |
+| epochs, batch_size, learning_rate_multiplier | n_epochs, batch_size, learning_rate_multiplier |
+| beta (dpo) | beta |
+| compute_multiplier, eval_interval, eval_samples, reasoning_effort (rft) | the same |
+| a hyperparameter that is auto | left out, which is the API's own auto (for reasoning_effort, its default) |
+| learning_rate, warmup_ratio, weight_decay, max_length, lora_* | refused unless auto: the API has no word for it |
 | adapter | refused unless auto: which weights move is OpenAI's secret |
+| grader (rft) | method.reinforcement.grader as it is; `alpha/graders/validate` sees it before anything is uploaded |
+| from_checkpoint | model: a tuned model's or checkpoint's name, or what `ftjob-...` or `ftjob-...:STEP` has made |
 | suffix, seed, metadata | the same; the token travels as metadata.tuneport_token |
-| provider_options | further fields of the request, such as integrations |
+| wandb | integrations |
+| provider_options | further fields of the request |
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
-from tuneport.backends.hosted import (
-    HostedBackend,
-    headers_for,
-    named_link,
-    refuse_hyperparameters,
-    remote_name,
+from tuneport.backends.openai_client import connect
+from tuneport.backends.openai_files import OpenAIFiles
+from tuneport.backends.openai_graders import check_columns
+from tuneport.backends.openai_jobs import (
+    checkpoint_of,
+    event_of,
+    metrics_of_csv,
+    metrics_of_events,
+    model_of,
+    state_of,
+    with_cost,
 )
-from tuneport.backends.openai_jobs import checkpoint_of, event_of, metric_of, metrics_of_csv, model_of, state_of
-from tuneport.backends.provider_options import refuse_job_fields
-from tuneport.errors import (
-    ConfigError,
-    DatasetError,
-    NotFoundError,
-    RejectedError,
-    TuneportError,
-    UnsupportedError,
-)
-from tuneport.errors import DatasetProblem as Problem
+from tuneport.backends.openai_request import HYPERPARAMETERS, TOKEN_KEY, check_spec, request_body
+from tuneport.backends.secrets import without
+from tuneport.errors import ConfigError, NotFoundError, RejectedError, TuneportError, UnsupportedError
 from tuneport.types import (
+    Adapter,
+    Auto,
     Checkpoint,
-    DataFile,
+    Completion,
     Found,
     JobEvent,
     JobState,
     JobStatus,
     Method,
     MetricPoint,
+    PreparedData,
     RemoteFile,
     RemoteModel,
     TuneSpec,
 )
 
-TOKEN_KEY = "tuneport_token"
-_JOB_FIELDS = {
-    "training_file": "dataset",
-    "validation_file": "validation",
-    "hyperparameters": "hyperparameters",  # the API's older place for them, still obeyed
-    "n_epochs": "epochs",
-}
+T = TypeVar("T")
+
 _PAGE = 100
-_MOST_PAGES = 100  # of jobs, looked through for a token where the server does not filter
+_MOST_JOBS = 10_000  # looked through for a token where the server does not filter
+_NO_SUCH_CALL = (404, 405, 501)
+_TRIES = 3
 
 
-class OpenAIBackend(HostedBackend):
+class OpenAIBackend(OpenAIFiles):
     statuses: ClassVar[dict[str, JobStatus]] = {
         "validating_files": JobStatus.VALIDATING,
         "queued": JobStatus.QUEUED,
@@ -79,115 +83,111 @@ class OpenAIBackend(HostedBackend):
 
     cost_neutral_options: ClassVar[frozenset[str]] = frozenset({"integrations"})
 
-    hyperparameters: ClassVar[dict[str, str]] = {
-        "epochs": "n_epochs",
-        "batch_size": "batch_size",
-        "learning_rate_multiplier": "learning_rate_multiplier",
-    }
-
     def _connect(self, key: str) -> Any:
         import openai
 
         self.sdk_errors = (openai.OpenAIError,)
-        timeout = openai.Timeout(self.options.timeout, connect=min(10.0, self.options.timeout))
-        own = self.manifest.name == "openai"  # another server has no business with the account's names
-        client = openai.OpenAI(
-            api_key=key,
-            base_url=self.upstream.base_url,
-            max_retries=0,
-            timeout=timeout,
-            default_headers=headers_for(key),
-            http_client=openai.DefaultHttpxClient(timeout=timeout, event_hooks={"response": [self._refuse_html]}),
+        return connect(
+            self.manifest,
+            self.settings,
+            self.upstream.address,
+            key,
+            self.options.timeout,
+            self._refuse_html,
+            wiring=self.wiring,
         )
-        # The SDK takes what it is not given from the process's environment, which another account may own.
-        client.organization = self.settings.get("OPENAI_ORG_ID") if own else None
-        client.project = self.settings.get("OPENAI_PROJECT_ID") if own else None
-        client.admin_api_key = None
-        return client
 
     # --- starting a job ---------------------------------------------------------------------------------------------
 
+    @classmethod
+    def words(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
+        return HYPERPARAMETERS.get(method, {}) if adapter == "auto" else {}
+
     def check(self, spec: TuneSpec) -> None:
-        refuse_job_fields(self.name, spec.provider_options, _JOB_FIELDS)
-        if spec.adapter != "auto":
-            raise UnsupportedError(
-                f"the backend {self.name} does not take an adapter ({spec.adapter}): it does not say which weights it "
-                "trains; leave it at auto"
-            )
-        takes = [*self.hyperparameters, "beta"] if spec.method is Method.DPO else [*self.hyperparameters]
-        refuse_hyperparameters(self.name, spec.hyperparameters.given(), takes, f" with method {spec.method}")
-        if TOKEN_KEY in spec.metadata:
-            raise ConfigError(f"metadata.{TOKEN_KEY} is tuneport's own; give it another name")
+        check_spec(self.manifest, spec)
         super().check(spec)
 
-    def _find_or_upload(self, file: DataFile) -> str:
-        name = remote_name(file)
-        for known in self.client.files.list(purpose="fine-tune"):
-            if known.filename == name and known.bytes == file.bytes and known.status != "error":
-                return str(known.id)
-        limit = self.manifest.limits.max_file_bytes
-        if limit is not None and file.bytes > limit.value:
-            with named_link(file) as link:
-                upload = self.client.uploads.upload_file_chunked(
-                    file=link, bytes=file.bytes, mime_type="text/jsonl", purpose="fine-tune"
-                )
-            return str(upload.file.id)
-        with file.path.open("rb") as content:
-            return str(self.client.files.create(file=(name, content), purpose="fine-tune").id)
+    def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
+        self.check(spec)
+        shown = {"training": spec.dataset, "validation": spec.validation}
+        self._refuse_too_large(data, shown)
+        if spec.grader is not None:
+            for file, source in ((data.training, spec.dataset), (data.validation, spec.validation)):
+                if file is not None:
+                    check_columns(spec.grader, file, source or file.path)
+            self._validate_grader(spec.grader)
+        self._model(spec)  # refused now where it cannot be, not after an upload
+        yield from super().prepare(spec, data)
 
-    def _validated(self, file_id: str, file: DataFile) -> bool:
-        remote = self.client.files.retrieve(file_id)
-        if remote.status == "error":
-            reason = self.upstream.redact(getattr(remote, "status_details", None) or "no reason given")
-            raise DatasetError(
-                Problem(str(file.path), None, "", f"{self.name} refuses the file: {reason}", "correct it")
-            )
-        return bool(
-            remote.status != "uploaded"
-        )  # the field is deprecated: where it is missing there is nothing to wait for
+    def _validate_grader(self, grader: dict[str, Any]) -> None:
+        try:
+            self._read(lambda: self.client.fine_tuning.alpha.graders.validate(grader=grader))
+        except (NotFoundError, RejectedError) as error:
+            if error.http_status not in _NO_SUCH_CALL:  # a server without the call judges it when the job is created
+                raise ConfigError(f"the grader is not valid: {error}; correct it") from error
+
+    def _model(self, spec: TuneSpec) -> str:
+        """The name of what is trained on: the base model, or what `from_checkpoint` stands for."""
+        start = spec.from_checkpoint
+        if start is None:
+            return spec.model
+        if start.startswith("ft:"):
+            return start
+        job, _, step = start.rpartition(":") if re.fullmatch(r".+:\d+", start) else (start, "", "")
+        try:
+            state = self.fetch(job)
+        except (NotFoundError, RejectedError):
+            if job.startswith("ftjob-"):
+                raise
+            return start  # no job: a model's name, as other servers have them
+        if not step:
+            if state.tuned_model is None:
+                raise ConfigError(f"{self.name} has made no model in {job} yet ({state.raw_status}); wait for its end")
+            return state.tuned_model
+        named = {point.step: point.model for point in self.checkpoints(job) if point.model}
+        if int(step) not in named:
+            known = ", ".join(str(number) for number in named) or "none"
+            raise ConfigError(f"{job} has no checkpoint of step {step} at {self.name}; those it has: {known}")
+        return named[int(step)]
 
     def submit(self, spec: TuneSpec, files: Sequence[RemoteFile], *, token: str) -> JobState:
-        request = self._request(spec, files, token)
-        return self._start(lambda: self._state(self.client.fine_tuning.jobs.create(**request)))
-
-    def _request(self, spec: TuneSpec, files: Sequence[RemoteFile], token: str) -> dict[str, Any]:
         self.check(spec)
-        kind = "dpo" if spec.method is Method.DPO else "supervised"
-        names = {**self.hyperparameters, "beta": "beta"}
-        hyperparameters = {names[name]: value for name, value in spec.hyperparameters.given().items()}
-        by_purpose = {file.purpose: file.id for file in files}
-        request: dict[str, Any] = {
-            "model": spec.model,
-            "training_file": by_purpose["training"],
-            "method": {"type": kind, kind: {"hyperparameters": hyperparameters}},
-            "metadata": {**spec.metadata, TOKEN_KEY: token},
-        }
-        optional = {"validation_file": by_purpose.get("validation"), "suffix": spec.suffix, "seed": spec.seed}
-        request |= {name: value for name, value in optional.items() if value is not None}
-        return request | ({"extra_body": spec.provider_options} if spec.provider_options else {})
+        sent = False
+
+        def start() -> JobState:
+            nonlocal sent
+            request = request_body(spec, self._model(spec), files, token)
+            sent = True
+            return self._state(self.client.fine_tuning.jobs.create(**request))
+
+        return self._start(start, sent=lambda: sent)
 
     def find(self, token: str) -> Found:
         try:
-            return self._read(lambda: self._find(token))
+            return self._find(token)
         except TuneportError as error:
             return Found.unknown(str(error))
 
     def _find(self, token: str) -> Found:
-        page = self.client.fine_tuning.jobs.list(metadata={TOKEN_KEY: token}, limit=_PAGE)
-        # Compared here too: a server that only resembles OpenAI's may ignore the filter.
-        for _ in range(_MOST_PAGES):
-            for job in page.data:
-                if (job.metadata or {}).get(TOKEN_KEY) == token:
+        """Compared here too: a server that only resembles OpenAI's may ignore the filter, or keep no metadata."""
+        jobs = self.client.fine_tuning.jobs
+        others = told = 0
+        for job in self._pages(lambda: jobs.list(metadata={TOKEN_KEY: token}, limit=_PAGE)):
+            metadata = getattr(job, "metadata", None) or {}
+            if metadata.get(TOKEN_KEY) == token:
+                with self._translating():
                     return Found.found(self._state(job))
-            if not page.has_next_page():
-                return Found.absent()
-            page = page.get_next_page()
-        return Found.unknown(f"{self.name} lists more than {_PAGE * _MOST_PAGES} jobs and does not filter by metadata")
+            others, told = others + 1, told + bool(metadata)
+            if others >= _MOST_JOBS:
+                return Found.unknown(f"{self.name} lists more than {others} jobs and does not filter by metadata")
+        if others and not told:
+            return Found.unknown(f"{self.name} lists {others} jobs without any metadata, so this one may be among them")
+        return Found.absent()
 
     # --- a job's life -----------------------------------------------------------------------------------------------
 
     def _state(self, job: Any) -> JobState:
-        return state_of(self.name, self.statuses, job.to_dict(mode="json"))
+        return with_cost(state_of(self.name, self.statuses, job.to_dict(mode="json")), self.manifest)
 
     def fetch(self, remote_id: str) -> JobState:
         return self._read(lambda: self._state(self.client.fine_tuning.jobs.retrieve(remote_id)))
@@ -198,10 +198,26 @@ class OpenAIBackend(HostedBackend):
         return self._cancel(remote_id, lambda: self._state(jobs.cancel(remote_id, extra_body={})))
 
     def pause(self, remote_id: str) -> JobState:
-        return self._read(lambda: self._state(self.client.fine_tuning.jobs.pause(remote_id, extra_body={})))
+        jobs = self.client.fine_tuning.jobs
+        return self._ask(
+            remote_id, "pausing a job", lambda: self._read(lambda: self._state(jobs.pause(remote_id, extra_body={})))
+        )
 
     def resume(self, remote_id: str) -> JobState:
-        return self._read(lambda: self._state(self.client.fine_tuning.jobs.resume(remote_id, extra_body={})))
+        jobs = self.client.fine_tuning.jobs
+        return self._ask(
+            remote_id, "resuming a job", lambda: self._read(lambda: self._state(jobs.resume(remote_id, extra_body={})))
+        )
+
+    def _ask(self, remote_id: str, capability: str, call: Callable[[], T]) -> T:
+        """UnsupportedError where the server knows the job and not the call: others have less of this API."""
+        try:
+            return call()
+        except (NotFoundError, RejectedError) as error:
+            if error.http_status not in _NO_SUCH_CALL:
+                raise
+            self.fetch(remote_id)  # NotFoundError where it is the job that is not there
+            raise UnsupportedError(f"the backend {self.name} does not support {capability}") from error
 
     def delete(self, remote_id: str) -> None:
         """Delete the tuned model. The job itself cannot be deleted at OpenAI."""
@@ -210,60 +226,73 @@ class OpenAIBackend(HostedBackend):
             raise NotFoundError(
                 f"{self.name} made no model in {remote_id}; there is nothing to delete", provider=self.name
             )
-        self._read(lambda: self.client.models.delete(tuned_model))
+        self._delete(lambda: self.client.models.delete(tuned_model))
 
     def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:
-        """The server lists the newest first, so the pages are turned back until `after` shows up."""
-        return [event_of(raw) for raw in self._read(lambda: self._raw_events(remote_id, after))]
+        """See the base class. Where the server no longer knows `after`, all that it has."""
+        events = self._ask(remote_id, "events", lambda: self._raw_events(remote_id, after))
+        with self._translating():
+            return without([event_of(raw) for raw in events], self.upstream.secrets)
 
     def _raw_events(self, remote_id: str, after: str | None) -> list[dict[str, Any]]:
-        newest_first: list[dict[str, Any]] = []
-        for event in self.client.fine_tuning.jobs.list_events(remote_id, limit=_PAGE):
-            if event.id == after:
-                break
-            newest_first.append(event.to_dict(mode="json"))
-        return newest_first[::-1]
+        """The server lists the newest first, so the pages are turned back until `after` shows up.
+
+        New events come before the first page, where the cursor does not reach: they are left for the next call. A
+        cursor that the server has forgotten begins the list anew, here, because the order would be lost in `_pages`.
+        """
+        jobs = self.client.fine_tuning.jobs
+        for attempt in range(_TRIES):
+            newest_first: list[dict[str, Any]] = []
+            try:
+                for event in self._pages(lambda: jobs.list_events(remote_id, limit=_PAGE), restarts=0):
+                    if event.id == after:
+                        break
+                    newest_first.append(event.to_dict(mode="json"))
+            except RejectedError as error:
+                if error.http_status in _NO_SUCH_CALL or not newest_first or attempt + 1 == _TRIES:
+                    raise
+                continue
+            return newest_first[::-1]
+        raise AssertionError("the last attempt returns or raises")
 
     def metrics(self, remote_id: str) -> Sequence[MetricPoint]:
         """From the result file, once there is one; until then from the events, which may leave steps out."""
         for file_id in self.fetch(remote_id).result_files:
             try:
                 return metrics_of_csv(self.read_file(file_id))
-            except (NotFoundError, RejectedError):
-                continue  # deleted, or not ours to download: the events still tell
-        events = self._read(lambda: self._raw_events(remote_id, None))
-        by_step = {event["data"]["step"]: event["data"] for event in events if (event.get("data") or {}).get("step")}
-        return [metric_of(by_step[step]) for step in sorted(by_step)]
+            except (NotFoundError, RejectedError, ValueError):
+                continue  # deleted, not ours to download, or no table: the events still tell
+        return metrics_of_events(self._ask(remote_id, "metrics", lambda: self._raw_events(remote_id, None)))
 
     def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
-        listed = self._read(lambda: list(self.client.fine_tuning.jobs.checkpoints.list(remote_id, limit=_PAGE)))
-        return sorted((checkpoint_of(item.to_dict(mode="json")) for item in listed), key=lambda item: item.step)
+        listed = self.client.fine_tuning.jobs.checkpoints
+        points = self._ask(
+            remote_id,
+            "checkpoints",
+            lambda: list(self._pages(lambda: listed.list(remote_id, limit=_PAGE))),
+        )
+        with self._translating():
+            return sorted((checkpoint_of(item.to_dict(mode="json")) for item in points), key=lambda item: item.step)
 
     # --- the account ------------------------------------------------------------------------------------------------
 
     def list_jobs(self) -> Iterator[JobState]:
-        page = self._read(lambda: self.client.fine_tuning.jobs.list(limit=_PAGE))
-        while True:
+        for job in self._pages(lambda: self.client.fine_tuning.jobs.list(limit=_PAGE)):
             with self._translating():
-                states = [self._state(job) for job in page.data]
-            yield from states
-            if not page.has_next_page():
-                return
-            page = self._read(page.get_next_page)
-
-    def list_files(self) -> Iterable[RemoteFile]:
-        """The account's fine-tuning files. The list has no hash: `sha256` is empty, and `purpose` always training."""
-        files = self._read(lambda: list(self.client.files.list(purpose="fine-tune")))
-        return [
-            RemoteFile(id=file.id, purpose="training", sha256="", filename=file.filename, bytes=file.bytes)
-            for file in files
-        ]
+                state = self._state(job)
+            yield without(state, self.upstream.secrets)
 
     def list_models(self) -> Iterable[RemoteModel]:
         return self._read(lambda: [model_of(model.to_dict(mode="json")) for model in self.client.models.list()])
 
-    def read_file(self, file_id: str) -> bytes:
-        return self._read(lambda: bytes(self.client.files.content(file_id).content))
-
-    def delete_file(self, file_id: str) -> None:
-        self._read(lambda: self.client.files.delete(file_id))
+    def complete(
+        self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
+    ) -> Completion | Iterator[str]:
+        try:
+            return super().complete(model, messages, stream=stream, **options)
+        except NotFoundError as error:
+            if self.manifest.deployment is None:
+                raise
+            raise UnsupportedError(
+                f"{self.name} has no deployment named {model}: {self.manifest.deployment.text}"
+            ) from error

@@ -1,4 +1,7 @@
-"""OpenAI's job, event, checkpoint and result file, read into our types. Fields that are missing are tolerated."""
+"""OpenAI's job, event, checkpoint and result file, read into our types.
+
+Fields that are missing and words that are unknown are tolerated.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,29 @@ import base64
 import binascii
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tuneport.backends.hosted import timestamp
+from tuneport.backends.openai_request import METHODS
 from tuneport.backends.statuses import status_of
-from tuneport.types import Checkpoint, JobError, JobEvent, JobState, JobStatus, MetricPoint, Progress, RemoteModel, now
+from tuneport.estimate.cost import training_price
+from tuneport.types import (
+    Adapter,
+    Checkpoint,
+    JobError,
+    JobEvent,
+    JobState,
+    JobStatus,
+    MetricPoint,
+    Progress,
+    RemoteModel,
+    now,
+)
+
+if TYPE_CHECKING:
+    from tuneport.manifests import Manifest
 
 _USER_CODES = ("invalid_", "unsafe_file", "file_not_found", "model_not_available", "moderation")
 _LEVELS: dict[str, Literal["info", "warning", "error"]] = {"warn": "warning", "warning": "warning", "error": "error"}
@@ -22,7 +41,12 @@ _COLUMNS = {
     "train_loss": ("train_loss", "training_loss"),
     "train_accuracy": ("train_mean_token_accuracy", "train_accuracy", "training_token_accuracy"),
     "valid_loss": ("full_valid_loss", "valid_loss", "validation_loss"),
-    "valid_accuracy": ("full_valid_mean_token_accuracy", "valid_mean_token_accuracy", "valid_accuracy"),
+    "valid_accuracy": (
+        "full_valid_mean_token_accuracy",
+        "valid_mean_token_accuracy",
+        "validation_mean_token_accuracy",  # Azure's page names this one
+        "valid_accuracy",
+    ),
     "learning_rate": ("learning_rate",),
 }
 
@@ -34,7 +58,16 @@ def state_of(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, An
     hyperparameters = (
         (method.get(method.get("type", "")) or {}).get("hyperparameters") or job.get("hyperparameters") or {}
     )
-    known = ("training_file", "validation_file", "seed", "method", "metadata", "user_provided_suffix", "integrations")
+    known = (
+        "training_file",
+        "validation_file",
+        "seed",
+        "method",
+        "metadata",
+        "user_provided_suffix",
+        "integrations",
+        "trainingType",
+    )
     return JobState(
         remote_id=job["id"],
         status=status,
@@ -93,14 +126,62 @@ def checkpoint_of(checkpoint: dict[str, Any]) -> Checkpoint:
 
 
 def model_of(model: dict[str, Any]) -> RemoteModel:
-    shutdown = model.get("shutdown_date")
     return RemoteModel(
         id=model["id"],
-        tuned=model["id"].startswith("ft:"),
+        tuned=base_of(model["id"]) != model["id"],
         created_at=timestamp(model.get("created")),
         owned_by=model.get("owned_by"),
-        shutdown_date=None if not shutdown else date.fromisoformat(shutdown),
+        shutdown_date=_day(model.get("shutdown_date")),
     )
+
+
+def base_of(model: str) -> str:
+    """What a model was tuned from, by its name: `ft:BASE:ORGANISATION:...` at OpenAI, `BASE.ft-JOB` at Azure."""
+    if model.startswith("ft:"):
+        return model.split(":")[1]
+    return model.partition(".ft-")[0]
+
+
+def with_cost(state: JobState, manifest: Manifest) -> JobState:
+    """The state with what the job cost, where the manifest knows the price of its trained tokens.
+
+    The API names no sum. By `billing`: trained_tokens (all epochs; validation is free) x the rate. Not for rft, which
+    is billed by the hour, nor for a job that did not succeed, whose bill is not known.
+    """
+    kind = (state.details.get("method") or {}).get("type") or "supervised"
+    method = next((method for method, word in METHODS.items() if word == kind), None)
+    model = manifest.offered(base_of(state.model))
+    if state.status is not JobStatus.SUCCEEDED or state.trained_tokens is None or method is None or model is None:
+        return state
+    if method.value in manifest.unpriced or manifest.billing is None or manifest.billing.unit != "tokens":
+        return state
+    price = training_price(manifest, model, method, Adapter.LORA)  # no row of such a provider is of one adapter only
+    if price is None or price.usd_per_mtok is None:
+        return state
+    computed = {
+        "computed": f"{state.trained_tokens:,} trained tokens at ${price.usd_per_mtok:.2f} per 1M",
+        "source": manifest.sources[price.source].url,
+        "as_of": price.as_of.isoformat(),
+    }
+    cost = state.trained_tokens / 1e6 * price.usd_per_mtok
+    return state.model_copy(update={"cost": cost, "details": {**state.details, "cost": computed}})
+
+
+def _day(value: Any) -> date | None:
+    try:
+        return date.fromisoformat(value[:10]) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def metrics_of_events(events: Iterable[dict[str, Any]]) -> list[MetricPoint]:
+    """The steps that the events tell of, in order. A step that is told again counts as told last."""
+    by_step = {}
+    for event in events:
+        data = event.get("data")
+        if isinstance(data, dict) and _number(data.get("step")) is not None:
+            by_step[data["step"]] = data
+    return sorted((metric_of(data) for data in by_step.values()), key=lambda point: point.step)
 
 
 def metric_of(values: Mapping[str, Any]) -> MetricPoint:

@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
+from tuneport.backends.connection_errors import (
+    BROKEN_OFF,
+    SILENT,
+    UNKNOWN_AUTHORITY,
+    causes,
+    chain,
+    connection_trouble,
+    url_of,
+)
+from tuneport.backends.network import Network, Proxy, without_user
+from tuneport.backends.secrets import MARK, forms_of, pattern_of
 from tuneport.errors import (
     AuthError,
     NotFoundError,
@@ -27,8 +39,16 @@ from tuneport.errors import (
     UnavailableError,
 )
 
+_SHORTEST_PASSWORD = 4  # characters; a shorter one would be found in any text
 _LONGEST_QUOTE = 400  # characters of a provider's own words in our message
-_NO_MONEY = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_funds")
+_NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_funds"})
+_NOT_HERE = ("unsupported_country_region_territory", "request_forbidden", "ip_not_authorized")
+# How servers and gateways say that they have no such route, which says nothing of any job or file.
+_NO_SUCH_ADDRESS = re.compile(
+    r"invalid url|no route matched|cannot (?:get|post) |\W*(?:404 )?(?:page )?not found\W*$", re.I
+)
+ELSEWHERE = "; run the same job elsewhere with --backend together or --backend local"
+"""What to do where nobody has ranked the other backends; see `jobs.alternatives`."""
 # What looks like a key or a part of one, even starred out by the provider: `sk-ab***yz`, `Bearer ...`.
 _KEYLIKE = re.compile(r"\b(?:sk|tgp|key)[-_][\w*.-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
 _HEADER_VALUE = re.compile(r"[!-~]+")  # printable ASCII without spaces: what a key in a header may be made of
@@ -50,9 +70,17 @@ class Upstream:
     """Whom we ask, where and with which key: what a message may name (the variables) and may not (the key)."""
 
     provider: str
-    base_url: str
+    base_url: str = field(repr=False)
     api_key_env: str
     secret: SecretStr | None
+    others: tuple[SecretStr, ...] = ()
+    """Further keys that requests carry, which no message may show either."""
+    network: Network = field(default_factory=lambda: Network(lambda name: None), repr=False, compare=False)
+
+    @property
+    def address(self) -> str:
+        """The address to call: without a user's name and password, which `HostedBackend.wiring` sends as a header."""
+        return without_user(self.base_url)
 
     @property
     def shown_url(self) -> str:
@@ -78,36 +106,39 @@ class Upstream:
 
     def redact(self, text: str) -> str:
         """One line of `text` without the key and without anything that looks like one."""
-        for secret in self._secrets():
-            text = text.replace(secret, "[key]")
-        text = " ".join(_KEYLIKE.sub("[key]", shown_url(text)).split())
+        text = " ".join(_KEYLIKE.sub(MARK, shown_url(self.secrets.sub(MARK, text))).split())
         return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + " ..."
 
     def reveals_key(self, error: BaseException) -> bool:
         """Whether a traceback of `error`, with all that caused it and all it was raised in, would show the key."""
-        for shown in _chain(error):
+        for shown in chain(error):
             text = f"{shown} {shown!r} {getattr(shown, '__notes__', '')}"
-            if any(secret in text for secret in self._secrets()) or _KEYLIKE.search(text) or shown_url(text) != text:
+            if self.secrets.search(text) or _KEYLIKE.search(text) or shown_url(text) != text:
                 return True
         return False
 
-    def _secrets(self) -> list[str]:
-        """The key, plain and as `repr` writes it."""
-        if self.secret is None:
-            return []
-        key = self.secret.get_secret_value()
-        return [form for form in {key, repr(key)[1:-1], key.strip()} if form]
+    @cached_property
+    def secrets(self) -> re.Pattern[str]:
+        """What finds the keys, and the passwords in the addresses of provider and proxies, in all forms they take."""
+        keys = [secret.get_secret_value() for secret in (self.secret, *self.others) if secret is not None]
+        users = [urlsplit(url).netloc.rpartition("@")[0] for url in (self.base_url, *self.network.proxy_urls)]
+        words = [user.partition(":")[2] for user in users]
+        passwords = [word for word in (*words, *map(unquote, words)) if len(word) >= _SHORTEST_PASSWORD]
+        forms = {form for secret in (*keys, *passwords) for form in forms_of(secret)}
+        return pattern_of(sorted(forms, key=len, reverse=True))
 
     def no_key(self) -> AuthError:
         return AuthError(
             f"{self.provider} needs a key: set {self.api_key_env} in the environment or in .env", provider=self.provider
         )
 
-    def not_json(self) -> UnavailableError:
+    def not_json(self, status: int | None = None, url: str | None = None) -> UnavailableError:
+        told = "" if status is None else f" ({status})"
         return UnavailableError(
-            f"{self.provider} at {self.shown_url} did not answer in JSON, but with a web page or something else; check "
-            f"{self.base_url_env} or try again later",
+            f"{self.provider} at {self.shown_url}{self._way(url)} did not answer in JSON, but with a web page or "
+            f"something else{told}; check {self.base_url_env} or try again later",
             provider=self.provider,
+            http_status=status,
         )
 
     def unexpected(self, what: str) -> UnavailableError:
@@ -117,25 +148,76 @@ class Upstream:
             provider=self.provider,
         )
 
+    def _way(self, url: str | None) -> str:
+        """That there is a proxy on the way: what went wrong may be its doing."""
+        proxy = self.network.proxy_for(url or self.base_url)
+        return "" if proxy is None else f" (by way of the proxy {proxy.shown} of {proxy.variable})"
+
     def translate(self, error: Exception) -> ProviderError:
         """The error to raise in place of an SDK's (or its HTTP library's) exception."""
         if isinstance(error, ProviderError):
             return error
-        if any(isinstance(cause, (NotJsonError, json.JSONDecodeError)) for cause in _causes(error)):
-            return self.not_json()
+        url = url_of(error)
+        if any(isinstance(cause, (NotJsonError, json.JSONDecodeError)) for cause in causes(error)):
+            return self.not_json(url=url)
         response = getattr(error, "response", None)
         if response is not None and getattr(error, "status_code", 200) >= 300:
             return self._from_status(response, getattr(error, "body", None))
-        if reason := _connection_trouble(error):
-            return UnavailableError(
-                f"{self.provider} at {self.shown_url} cannot be reached: {reason}; check "
-                f"{self.base_url_env} or try again",
+        trouble = connection_trouble(error)
+        if trouble is None:
+            return self.unexpected(f"{type(error).__name__}: {error}")
+        return self._unreachable(error, trouble, url)
+
+    def _unreachable(self, error: Exception, trouble: str, url: str | None) -> ProviderError:
+        proxy = self.network.proxy_for(url or self.base_url)
+        behind = causes(error)
+        refusal = next((str(cause) for cause in behind if type(cause).__name__ == "ProxyError"), None)
+        if proxy is not None and refusal is not None:
+            return self._refused_by(proxy, self.redact(refusal))
+        if untrusted := next((cause for cause in behind if isinstance(cause, ssl.SSLCertVerificationError)), None):
+            return UnavailableError(self._untrusted(untrusted, url), provider=self.provider, retryable=False)
+        whom = f"{self.provider} at {self.shown_url}{self._way(url)}"
+        if trouble in (SILENT, BROKEN_OFF):
+            return UnavailableError(f"{whom} {trouble}; try again later", provider=self.provider)
+        check = self.base_url_env if proxy is None else f"{proxy.variable} and {self.base_url_env}"
+        return UnavailableError(
+            f"{whom} cannot be reached: {trouble}; check {check} or try again", provider=self.provider
+        )
+
+    def _refused_by(self, proxy: Proxy, refusal: str) -> ProviderError:
+        """What a proxy says of itself: 407 where it wants to know us, else that it does not connect to the provider."""
+        if refusal.startswith("407"):
+            return AuthError(
+                f"the proxy {proxy.shown} does not let us through to {self.provider} ({refusal}): set {proxy.variable} "
+                "to http://USER:PASSWORD@HOST:PORT with a user and password that it knows",
                 provider=self.provider,
+                http_status=407,
             )
-        return self.unexpected(f"{type(error).__name__}: {error}")
+        return UnavailableError(
+            f"the proxy {proxy.shown} does not connect to {self.provider} ({refusal}); check {proxy.variable}, or list "
+            f"{urlsplit(self.base_url).hostname} in NO_PROXY if it is reached directly",
+            provider=self.provider,
+            retryable=not refusal.startswith("4"),
+        )
+
+    def _untrusted(self, error: ssl.SSLCertVerificationError, url: str | None) -> str:
+        whom = f"the certificate of {self.provider} at {self.shown_url}{self._way(url)}"
+        if error.verify_code not in UNKNOWN_AUTHORITY:
+            return f"{whom} is not valid ({error.verify_message}); check {self.base_url_env} and this machine's clock"
+        given = self.network.certificates()
+        if given is not None:
+            return (
+                f"{whom} is not from an authority in {given[1]}, which {given[0]} names ({error.verify_message}); add "
+                "that authority's certificate to it"
+            )
+        return (
+            f"{whom} is from an authority that is not known here ({error.verify_message}); if it is your own server's "
+            "or proxy's, set SSL_CERT_FILE to a file with that authority's certificate"
+        )
 
     def _from_status(self, response: Any, body: object) -> ProviderError:
         status: int = response.status_code
+        url = url_of(response)
         envelope = _envelope(body)
         code = envelope.get("code") or envelope.get("type")
         facts: dict[str, Any] = {
@@ -146,32 +228,59 @@ class Upstream:
             "retry_after": _retry_after(response.headers),
         }
         said = self.redact(str(envelope.get("message") or "no reason given")).rstrip(".")
+        proxy = self.network.proxy_for(url or self.base_url)
+        if status == 407 and proxy is not None:  # to an http:// address there is no tunnel: the proxy itself answers
+            return self._refused_by(proxy, "407")
+        if status == 501:
+            return RejectedError(f"{self.provider} does not have this call (501): {said}", **facts)
         if status >= 500 or status == 408:
-            return UnavailableError(f"{self.provider} answered {status}: {said}; try again later", **facts)
-        if status == 401:
-            message = (
-                f"{self.provider} refuses the key in {self.api_key_env}: {said}; set {self.api_key_env} to a valid key"
-            )
-            return AuthError(message, **facts)
-        if status == 402 or (status == 429 and {envelope.get("code"), envelope.get("type")} & set(_NO_MONEY)):
+            way = "" if envelope else self._way(url)
+            return UnavailableError(f"{self.provider}{way} answered {status}: {said}; try again later", **facts)
+        if status == 409:  # what the SDKs repeat, too: somebody else is at the same thing just now
+            return UnavailableError(f"{self.provider} has a conflict (409): {said}; try again", **facts)
+        if status == 402 or {str(envelope.get("code")), str(envelope.get("type"))} & _NO_MONEY:
             message = f"{self.provider} has no quota or credit left for this key: {said}; add credit there"
             return QuotaError(message, **facts)
-        if status == 429:
+        if status == 429 or code == "rate_limit":  # which Together once sent with status 400
             return self._rate_limit(said, facts)
+        if status == 413:
+            return RejectedError(
+                f"{self.provider} takes no request of this size (413): {said}; send a smaller file", **facts
+            )
+        if status == 401:
+            return self._unauthorized(said, bool(envelope), facts)
         if not envelope:
             # A proxy or a wrong address, not the provider: no word about the job or the key can be taken from it.
-            return self.not_json()
+            return self.not_json(status, url)
         if status == 403:
             return self._forbidden(said, facts)
-        if status == 404 and said.startswith("Invalid URL"):
+        if status == 404 and _NO_SUCH_ADDRESS.match(said):
             return RejectedError(
-                f"{self.provider} does not know this address: {said}; check {self.base_url_env}", **facts
+                f"{self.provider} at {self.shown_url} does not know this address: {said}; check {self.base_url_env}",
+                **facts,
             )
         if status == 404:
             return NotFoundError(
                 f"{self.provider} does not know it: {said}; check the id and the key's project", **facts
             )
         return RejectedError(f"{self.provider} refuses the request ({status}): {said}", **facts)
+
+    def _unauthorized(self, said: str, in_json: bool, facts: dict[str, Any]) -> AuthError:
+        key = self.api_key_env
+        if not in_json:
+            # Whoever stands before the provider may have said it: then another key does not help.
+            return AuthError(
+                f"{self.provider} at {self.shown_url} answered 401 without a reason; check {key} and "
+                f"{self.base_url_env}",
+                **facts,
+            )
+        if str(facts["code"]).endswith(("_organization", "_project")):
+            return AuthError(
+                f"{self.provider} does not take the key in {key} for this organization or project: {said}; check the "
+                "variables with their ids",
+                **facts,
+            )
+        return AuthError(f"{self.provider} refuses the key in {key}: {said}; set {key} to a valid key", **facts)
 
     def _rate_limit(self, said: str, facts: dict[str, Any]) -> RateLimitError:
         if facts["code"] == "daily_rate_limit_exceeded":
@@ -183,63 +292,16 @@ class Upstream:
         if facts["code"] == "training_not_available":
             message = (
                 f"{self.provider} takes no new fine-tuning jobs from this organization, it is winding the service "
-                f"down: {said}; run the same job elsewhere with --backend together or --backend local"
+                f"down: {said}{ELSEWHERE}"
             )
             return RejectedError(message, **facts)
+        if facts["code"] in _NOT_HERE:
+            return RejectedError(
+                f"{self.provider} does not serve this country, region or address: {said}; run the job elsewhere",
+                **facts,
+            )
         message = f"the key in {self.api_key_env} lacks a permission at {self.provider}: {said}; use a key that has it"
         return AuthError(message, **facts)
-
-
-def never_sent(error: BaseException) -> bool:
-    """Whether the connection failed before the request could leave this machine."""
-    return any(
-        type(cause).__name__ in ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")
-        for cause in _causes(error)
-    )
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """`error`, its causes and its contexts, all the way."""
-    found: list[BaseException] = []
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        shown = waiting.pop()
-        if shown is not None and shown not in found:
-            found.append(shown)
-            waiting += [shown.__cause__, shown.__context__]
-    return found
-
-
-def _causes(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
-        # The HTTP libraries cut the chain of their own errors ("from None"); elsewhere the context may be an error that
-        # is being handled further out and has nothing to do with this one.
-        own = type(error).__module__.startswith("httpcore")
-        error = error.__cause__ or (error.__context__ if own else None)
-    return found
-
-
-def _connection_trouble(error: Exception) -> str | None:
-    """Why there was no answer, in words; None where there was one. Both HTTP libraries name their errors alike."""
-    causes = _causes(error)
-    names = {type(cause).__name__ for cause in causes}
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return "connection refused"
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return "the name does not resolve"
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return "the TLS connection failed"
-    if "ConnectTimeout" in names:
-        return "no connection within the time limit"
-    if names & {"APITimeoutError", "ReadTimeout", "WriteTimeout", "PoolTimeout"}:
-        return "no answer within the time limit"
-    if names & {"RemoteProtocolError", "ReadError", "WriteError", "CloseError"}:
-        return "the connection was closed before the answer was complete"
-    if names & {"APIConnectionError", "RequestError", "TransportError", "ConnectError"}:
-        return "the connection failed"
-    return None
 
 
 def _envelope(body: object) -> dict[str, Any]:

@@ -4,10 +4,10 @@ there is a budget, what may change the price."""
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from tuneport.errors import BudgetError, ConfigError
+from tuneport.errors import BudgetError, ConfigError, UnsupportedError
 from tuneport.types import Hyperparameters, TuneSpec
 
 # Wide on purpose: a name that is refused for nothing can be given to the provider elsewhere, a stored key cannot be
@@ -35,6 +35,15 @@ def refuse_job_fields(backend: str, options: Mapping[str, Any], theirs: Mapping[
             raise ConfigError(
                 f"provider_options.{name} clashes with what tuneport sends to {backend}; set the job's own {field}"
             )
+
+
+def refuse_hyperparameters(backend: str, given: Iterable[str], takes: Iterable[str], where: str = "") -> None:
+    """UnsupportedError for each hyperparameter that is set and that this backend cannot take."""
+    if unknown := sorted(set(given) - set(takes)):
+        raise UnsupportedError(
+            f"the backend {backend} does not take {', '.join(unknown)}{where}; leave it at auto "
+            f"(it takes {', '.join(sorted(takes))})"
+        )
 
 
 def refuse_unpriced(backend: str, spec: TuneSpec, cost_neutral: Collection[str]) -> None:

@@ -3,47 +3,57 @@
 | ours | Together's |
 | --- | --- |
 | method sft, dpo | training_method (inputs are masked as the data's format asks: train_on_inputs auto) |
-| adapter lora (also for auto), full | lora true, false; qlora is refused |
+| adapter lora (also for auto), full | lora true, false; qlora is refused; auto with from_checkpoint: what that was |
 | epochs, batch_size, learning_rate, warmup_ratio, weight_decay | n_epochs, the same names; auto: Together's default |
 | learning_rate_multiplier | learning_rate, times Together's default of 1e-5; the state's details show both |
 | max_length, beta (dpo) | max_seq_length, dpo_beta |
 | lora_rank, lora_alpha (whole numbers), lora_dropout | lora_r, lora_alpha, lora_dropout |
 | suffix | cut to 27 characters, because the token travels behind it |
 | seed | random_seed |
-| validation | one evaluation an epoch (n_evals); Together bills its tokens |
+| validation | one evaluation an epoch (n_evals), with early stopping as many as it needs; its tokens are billed |
+| from_checkpoint | from_checkpoint, instead of the model; `JOB:STEP` |
+| wandb | wandb_project_name, wandb_name, wandb_entity, and WANDB_API_KEY of the environment |
 | metadata | stays in tuneport's store: Together has none |
-| provider_options | further arguments of the SDK's fine_tuning.create |
+| provider_options | every further argument of fine_tuning.create, by its own name and type: early_stopping_*, |
+| | rpo_alpha, simpo_gamma (above 0: reference-free), dpo_normalize_logratios_by_length, n_checkpoints, packing, |
+| | from_hf_model with hf_model_revision (HF_TOKEN of the environment), train_vision ... |
 """
 
 from __future__ import annotations
 
-import os
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tuneport.backends.hosted import (
-    HostedBackend,
-    headers_for,
-    named_link,
-    parameters_of,
-    refuse_hyperparameters,
-    remote_name,
+from tuneport.backends import together_arguments as arguments_
+from tuneport.backends import together_files as files_
+from tuneport.backends.hosted import headers_for
+from tuneport.backends.together_jobs import checkpoints_of, events_of, metrics_of, preview_of, state_of
+from tuneport.backends.together_limits import check_features, check_limits
+from tuneport.backends.together_quote import (
+    estimate_request,
+    quote_of,
+    refusal,
+    table_quote,
+    unavailable_reason,
 )
-from tuneport.backends.provider_options import refuse_job_fields
-from tuneport.backends.together_jobs import checkpoints_of, events_of, metrics_of, problem_of, state_of
+from tuneport.backends.together_serving import TogetherServing
+from tuneport.backends.together_weights import download
 from tuneport.errors import (
-    ConfigError,
     DatasetError,
+    ModelNotOfferedError,
+    NotFoundError,
     ProviderError,
-    RejectedError,
+    QuotaError,
     TuneportError,
-    UnsupportedError,
 )
 from tuneport.types import (
     Adapter,
+    Auto,
     Checkpoint,
     DataFile,
     Found,
@@ -52,49 +62,18 @@ from tuneport.types import (
     JobStatus,
     Method,
     MetricPoint,
+    PreparedData,
     Quote,
     RemoteFile,
     RemoteModel,
     TuneSpec,
 )
 
-DEFAULT_LEARNING_RATE = 1e-5
-"""What `fine_tuning.create` of the SDK (3.1.1) sends unless told otherwise, whatever the model."""
-
 _SUFFIX_LENGTH = 40
 _MARK_LENGTH = 10  # characters of the token in the suffix
-_API, _CHAT = "https://api.together.ai", "https://api-inference.together.ai"
-
-_NAMES = {
-    "epochs": "n_epochs",
-    "batch_size": "batch_size",
-    "learning_rate": "learning_rate",
-    "warmup_ratio": "warmup_ratio",
-    "weight_decay": "weight_decay",
-    "max_length": "max_seq_length",
-    "lora_rank": "lora_r",
-    "lora_alpha": "lora_alpha",
-    "lora_dropout": "lora_dropout",
-    "beta": "dpo_beta",
-}
-_JOB_FIELDS = {theirs: ours for ours, theirs in _NAMES.items()} | {
-    "training_file": "dataset",
-    "validation_file": "validation",
-    "training_method": "method",
-    "lora": "adapter",
-    "random_seed": "seed",
-    "train_on_inputs": "dataset (its format says what is trained on)",
-}
-_REASONS = {
-    "multimodal_dataset": "it does not estimate datasets with images",
-    "train_file_not_validated": "the training file is not validated yet",
-    "eval_file_not_validated": "the validation file is not validated yet",
-    "train_file_invalid": "the training file is invalid",
-    "eval_file_invalid": "the validation file is invalid",
-}
 
 
-class TogetherBackend(HostedBackend):
+class TogetherBackend(TogetherServing):
     statuses: ClassVar[dict[str, JobStatus]] = {
         "pending": JobStatus.QUEUED,
         "queued": JobStatus.QUEUED,
@@ -108,6 +87,9 @@ class TogetherBackend(HostedBackend):
         "completed": JobStatus.SUCCEEDED,
     }
 
+    listed_per_call: ClassVar[int | None] = None
+    lists_are_partial: ClassVar[bool] = True  # the SDK calls a listed job "a truncated version" of the job
+
     # Billed are the tokens of all epochs and evaluations, whatever is done with them; stopping early bills fewer.
     # Not here: n_evals (its tokens are billed), packing (without it padding is billed) and other models to start from.
     cost_neutral_options: ClassVar[frozenset[str]] = frozenset(
@@ -116,7 +98,7 @@ class TogetherBackend(HostedBackend):
             "scheduler_num_cycles", "max_grad_norm", "lora_trainable_modules", "wandb_base_url", "wandb_project_name",
             "wandb_name", "wandb_entity", "early_stopping_enabled", "early_stopping_patience",
             "early_stopping_min_delta", "early_stopping_warmup_evals", "dpo_normalize_logratios_by_length",
-            "rpo_alpha", "simpo_gamma", "hf_output_repo_name",
+            "rpo_alpha", "simpo_gamma", "hf_output_repo_name", "train_on_inputs",
         }
     )  # fmt: skip
 
@@ -125,18 +107,22 @@ class TogetherBackend(HostedBackend):
         import together
 
         self.sdk_errors = (together.TogetherError, httpx.HTTPError)
+        others = [self.settings.secret(variable) for variable in arguments_.SECRETS.values()]
+        self.upstream = replace(self.upstream, others=tuple(secret for secret in others if secret is not None))
         self._last_sent = threading.local()
         timeout = together.Timeout(self.options.timeout, connect=min(10.0, self.options.timeout))
         hooks: dict[str, list[Any]] = {"request": [self._note_request], "response": [self._refuse_html]}
         client = together.Together(
             api_key=key,
             # The SDK's own paths begin with /v1, and other clients' base URLs end with it.
-            base_url=self.upstream.base_url.removesuffix("/v1"),
+            base_url=self.upstream.address.removesuffix("/v1"),
             project_id="",
             max_retries=0,
             timeout=timeout,
             default_headers=headers_for(key),
-            http_client=together.DefaultHttpxClient(timeout=timeout, event_hooks=hooks),
+            http_client=together.DefaultHttpxClient(
+                timeout=timeout, event_hooks=hooks, **self.wiring(httpx, together.DEFAULT_CONNECTION_LIMITS)
+            ),
         )
         client.project_id = None  # given empty above, so that the environment is not asked
         return client
@@ -146,88 +132,79 @@ class TogetherBackend(HostedBackend):
 
     # --- files ------------------------------------------------------------------------------------------------------
 
+    def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
+        """See the base class. What the model's limits rule out is refused before a file is sent."""
+        self.check(spec)
+        sources = [("training", spec.dataset, data.training)]
+        if data.validation is not None:
+            sources.append(("validation", spec.validation or data.validation.path, data.validation))
+        unsent = [
+            RemoteFile(id="file-unsent", purpose=purpose, sha256="", filename="", bytes=0)  # type: ignore[arg-type]
+            for purpose, _, _ in sources
+        ]
+        limits, arguments = self._checked(spec, unsent, None)
+        arguments_.secrets_for(self.name, arguments, self.settings)
+        for _, _, file in sources:
+            check_features(self.name, spec.model, limits, file)
+        for purpose, dataset, file in sources:
+            try:
+                placed = self._place(purpose, file)  # type: ignore[arg-type]
+            except DatasetError as error:
+                raise files_.in_the_users_file(error, dataset, file, spec.columns) from error
+            yield placed
+
     def _find_or_upload(self, file: DataFile) -> str:
-        name = remote_name(file)
-        for known in self.client.files.list().data:
-            if known.filename == name and known.bytes == file.bytes and known.processing_status != "FAILED":
-                return str(known.id)
-        with named_link(file) as link:
-            return str(self.client.files.upload(link, purpose="fine-tune", check=False).id)
+        return files_.find_or_upload(self.client, file, lambda: str(self._last_sent.path))
 
     def _validated(self, file_id: str, file: DataFile) -> bool:
-        remote = self.client.files.retrieve(file_id).to_dict(mode="json")
-        status = (remote.get("processing_status") or "COMPLETED").upper()
-        reason = self.upstream.redact((remote.get("validation_report") or {}).get("error") or "no reason given")
-        if status == "INVALID_FORMAT":
-            raise DatasetError(problem_of(str(file.path), self.name, reason))
-        if status == "FAILED":
-            message = f"{self.name} could not validate {file_id} ({file.path}): {reason}; submit again"
-            raise ProviderError(message, provider=self.name, code="validation_failed")
-        return status == "COMPLETED"
+        return files_.is_valid(self.client, self.upstream, file_id, file)
 
     # --- starting a job ---------------------------------------------------------------------------------------------
 
-    def check(self, spec: TuneSpec) -> None:
-        refuse_job_fields(self.name, spec.provider_options, _JOB_FIELDS)
-        if spec.provider_options:
-            from together.resources.fine_tuning import FineTuningResource
+    @classmethod
+    def words(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
+        return arguments_.words(method, adapter)
 
-            takes_options = parameters_of(FineTuningResource.create) - {"self", "model_limits", "verbose"}
-            if unknown := sorted(set(spec.provider_options) - takes_options):
-                raise ConfigError(f"provider_options.{unknown[0]} is no argument of {self.name}'s fine_tuning.create")
-        given = spec.hyperparameters.given()
-        takes = {*_NAMES, "learning_rate_multiplier"}
-        if spec.method is not Method.DPO:
-            takes.discard("beta")
-        if spec.adapter is Adapter.QLORA:
-            raise UnsupportedError(f"the backend {self.name} does not train qlora adapters; use lora, full or auto")
-        if spec.adapter is Adapter.FULL:
-            takes -= {"lora_rank", "lora_alpha", "lora_dropout"}
-        refuse_hyperparameters(self.name, given, takes, f" with method {spec.method} and adapter {spec.adapter}")
-        if given.get("lora_alpha", 0) != int(given.get("lora_alpha", 0)):
-            raise UnsupportedError(f"the backend {self.name} takes whole numbers for lora_alpha; round it yourself")
+    def check(self, spec: TuneSpec) -> None:
+        arguments_.check_spec(self.name, spec)
         super().check(spec)
 
-    def _arguments(self, spec: TuneSpec, files: Sequence[RemoteFile], suffix: str | None) -> dict[str, Any]:
-        """The arguments of `fine_tuning.create`."""
-        self.check(spec)
-        given = spec.hyperparameters.given()
-        by_purpose = {file.purpose: file.id for file in files}
-        arguments: dict[str, Any] = {
-            "training_file": by_purpose["training"],
-            "model": spec.model,
-            "training_method": spec.method.value,
-            "lora": spec.adapter is not Adapter.FULL,
-            "n_epochs": 1,
-            **{_NAMES[name]: value for name, value in given.items() if name in _NAMES},
-        }
-        if "learning_rate_multiplier" in given:
-            arguments["learning_rate"] = given["learning_rate_multiplier"] * DEFAULT_LEARNING_RATE
-        if spec.method is Method.SFT:
-            arguments["train_on_inputs"] = "auto"
-        if "validation" in by_purpose:
-            arguments |= {"validation_file": by_purpose["validation"], "n_evals": arguments["n_epochs"]}
-        if spec.seed is not None:
-            arguments["random_seed"] = spec.seed
-        if suffix is not None:
-            arguments["suffix"] = suffix
-        return arguments | spec.provider_options  # of what is set above, `check` lets only n_evals through
+    def _checked(self, spec: TuneSpec, files: Sequence[RemoteFile], suffix: str | None) -> tuple[Any, dict[str, Any]]:
+        """The model's limits, and the arguments of `create`, which keep to them."""
+        arguments = arguments_.arguments_of(spec, files, suffix)
+        name = spec.model if spec.from_checkpoint is None else spec.from_checkpoint.partition(":")[0]
+        try:
+            limits = self._read(lambda: self.client.fine_tuning.model_limits(model_name=name))
+        except NotFoundError as error:
+            if spec.from_checkpoint is not None:
+                raise
+            raise self._not_offered(name) from error
+        check_limits(self.name, arguments, limits)
+        arguments_.request_of(self.name, arguments, limits)
+        return limits, arguments
+
+    def _not_offered(self, name: str) -> ModelNotOfferedError:
+        try:
+            offered = [model.id for model in self._tunable()]
+        except ProviderError:
+            offered = [row.id for row in self.manifest.models]
+        nearest = get_close_matches(name, offered, n=3, cutoff=0.3)
+        message = f"{self.name} does not fine-tune {name}; nearest: {', '.join(nearest) or ', '.join(offered[:3])}"
+        return ModelNotOfferedError(message, model=name, backend=self.name, nearest=nearest)
 
     def submit(self, spec: TuneSpec, files: Sequence[RemoteFile], *, token: str) -> JobState:
-        arguments = self._arguments(spec, files, suffix_with(spec.suffix, token))
-        create = self.client.fine_tuning.create
+        self.check(spec)
+        suffix = suffix_with(spec.suffix, token)
+        limits, arguments = self._start(lambda: self._checked(spec, files, suffix), sent=lambda: False)
+        keys = arguments_.secrets_for(self.name, arguments, self.settings)
+        estimate = self._start(lambda: self._estimate(arguments, limits), sent=lambda: False)
+        if (barred := refusal(self.name, estimate)) is not None:
+            raise QuotaError(barred, provider=self.name, code="not_allowed_to_proceed")
         self._last_sent.path = ""
-        limits = self._start(
-            lambda: self._read(lambda: self.client.fine_tuning.model_limits(model_name=spec.model)), sent=lambda: False
-        )
 
         def start() -> JobState:
-            try:
-                return self._state(create(**arguments, model_limits=limits))
-            except ValueError as error:
-                if self._last_sent.path.endswith("/models/limits"):  # the SDK's own check; nothing went out
-                    raise UnsupportedError(f"{self.name} cannot run this job: {error}; change that setting") from error
-                raise
+            with arguments_.without_remarks(arguments):
+                return self._state(self.client.fine_tuning.create(**arguments, **keys, model_limits=limits))
 
         # `create` asks for a price before it posts the job; what goes wrong there has started nothing.
         state = self._start(start, sent=lambda: self._last_sent.path.endswith("/v1/fine-tunes"))
@@ -259,8 +236,15 @@ class TogetherBackend(HostedBackend):
     def _list(self) -> list[dict[str, Any]]:
         return [job.to_dict(mode="json") for job in self.client.fine_tuning.list().data]
 
+    def _listed(self) -> list[dict[str, Any]]:
+        return self._read(self._list)
+
+    def _retrieved(self, remote_id: str) -> dict[str, Any]:
+        job: dict[str, Any] = self.client.fine_tuning.retrieve(remote_id).to_dict(mode="json")
+        return job
+
     def fetch(self, remote_id: str) -> JobState:
-        return self._read(lambda: self._state(self.client.fine_tuning.retrieve(remote_id)))
+        return self._read(lambda: self._state_of(self._retrieved(remote_id)))
 
     def cancel(self, remote_id: str) -> JobState:
         return self._cancel(remote_id, lambda: self._state(self.client.fine_tuning.cancel(remote_id)))
@@ -276,8 +260,10 @@ class TogetherBackend(HostedBackend):
         position = next((index for index, event in enumerate(events) if event.id == after), -1)
         return events[position + 1 :]
 
-    def metrics(self, remote_id: str) -> Sequence[MetricPoint]:
-        return self._read(lambda: metrics_of(self.client.fine_tuning.list_metrics(remote_id).metrics or []))
+    def metrics(self, remote_id: str, **wanted: Any) -> Sequence[MetricPoint]:
+        """All, or those that `wanted` names in the SDK's words: global_step_from, global_step_to, logged_at_from,
+        logged_at_to (times), and resolution, the number of training steps that are picked evenly."""
+        return self._read(lambda: metrics_of(self.client.fine_tuning.list_metrics(remote_id, **wanted).metrics or []))
 
     def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
         return self._read(
@@ -286,40 +272,28 @@ class TogetherBackend(HostedBackend):
             )
         )
 
-    def download(self, remote_id: str, folder: Path, *, merged: bool = False) -> Path:
-        """The archive (tar.zst, or tar.gz) with the adapter, or with the whole model: `merged`, or a full fine-tune."""
-        state = self.fetch(remote_id)
-        if state.status is not JobStatus.SUCCEEDED or state.tuned_model is None:
-            raise RejectedError(
-                f"{remote_id} at {self.name} is {state.status}; its weights can be downloaded once it has succeeded",
-                provider=self.name,
-            )
-        full = (state.hyperparameters.get("training_type") or {}).get("type") == "Full"
-        which = "model_output_path" if full else "merged" if merged else "adapter"
-        stem = f"{state.tuned_model.replace('/', '--')}-{'model' if full else which}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            return self._read(lambda: self._download(remote_id, which, folder, stem))
-        except OSError as error:
-            raise ConfigError(
-                f"{folder} cannot be written: {error.strerror}; free space or take another folder"
-            ) from error
+    def preview(self, model: str, file_id: str, *, rows: int = 10, train_on_inputs: bool = False) -> dict[str, Any]:
+        """The first rows of an uploaded training file as the service tokenizes them for `model` (sft only).
 
-    def _download(self, remote_id: str, which: str, folder: Path, stem: str) -> Path:
-        content = self.client.fine_tuning.with_streaming_response.content
-        with content(ft_id=remote_id, checkpoint=which) as response:
-            packed = "gz" if "gzip" in response.headers.get("content-type", "").lower() else "zst"
-            if "x-tar" in response.headers.get("content-type", "").lower():
-                packed = "gz"
-            target = folder / f"{stem}.tar.{packed}"
-            # Aside first: a file under its final name is whole.
-            part = target.with_name(target.name + ".part")
-            try:
-                response.stream_to_file(part)
-                os.replace(part, target)
-            finally:
-                part.unlink(missing_ok=True)
-        return target
+        An oracle for token counts: {dataset_format, limit, rows: [{tokens, ids, labels, num_tokens, trained, cut}]}.
+        """
+        ask = self.client.fine_tuning.preview
+        wanted = {"model": model, "training_file": file_id, "top_k": rows, "train_on_inputs": train_on_inputs}
+        return self._read(lambda: preview_of(ask(**wanted, training_method="sft").to_dict(mode="json")))
+
+    def download(self, remote_id: str, folder: Path, *, merged: bool = False) -> Path:
+        """The adapter, or the whole model (`merged`, or a full fine-tune), unpacked in `folder`, fit for PEFT and
+        transformers. `remote_id` may name a checkpoint, `JOB:STEP`. What was begun is gone on with."""
+        return download(
+            remote_id,
+            folder,
+            merged=merged,
+            backend=self.name,
+            fetch_job=self.fetch,
+            once=self._once,
+            sleep=self._sleep,
+            content=self.client.fine_tuning.with_streaming_response.content,
+        )
 
     # --- the account ------------------------------------------------------------------------------------------------
 
@@ -329,15 +303,19 @@ class TogetherBackend(HostedBackend):
 
     def list_files(self) -> Iterable[RemoteFile]:
         """The account's fine-tuning files. The list has no hash: `sha256` is empty, and `purpose` always training."""
-        files = self._read(lambda: list(self.client.files.list().data))
-        return [
-            RemoteFile(id=file.id, purpose="training", sha256="", filename=file.filename, bytes=file.bytes)
-            for file in files
-            if file.purpose == "fine-tune"
-        ]
+        return self._read(lambda: files_.remote_files(self.client))
 
     def list_models(self) -> Iterable[RemoteModel]:
-        """The models that can be tuned. The SDK has no method for this address of the API."""
+        """The account's tuned models, newest first, then the models that can be tuned."""
+        tuned = [
+            RemoteModel(id=job.tuned_model, tuned=True, created_at=job.finished_at)
+            for job in self.list_jobs()
+            if job.tuned_model is not None
+        ]
+        return [*tuned, *self._tunable()]
+
+    def _tunable(self) -> list[RemoteModel]:
+        """The SDK has no method for this address of the API."""
         answer = self._read(lambda: self.client.get("/v1/fine-tunes/models/supported", cast_to=object))
         if not isinstance(answer, dict) or not isinstance(answer.get("models"), list):
             raise self.upstream.unexpected("a list of models was expected")
@@ -347,61 +325,35 @@ class TogetherBackend(HostedBackend):
     def read_file(self, file_id: str) -> bytes:
         return self._read(lambda: bytes(self.client.files.content(file_id).read()))
 
+    def save_file(self, file_id: str, target: Path) -> Path:
+        return self._read(lambda: files_.save(self.client, file_id, target))
+
     def delete_file(self, file_id: str) -> None:
         self._read(lambda: self.client.files.delete(file_id))
 
+    def _estimate(self, arguments: dict[str, Any], limits: Any) -> dict[str, Any]:
+        _, kind, method = arguments_.request_of(self.name, arguments, limits)
+        request = estimate_request(arguments, kind, method)
+        ask = self.client.fine_tuning.estimate_price
+        estimate: dict[str, Any] = self._read(lambda: ask(**request).to_dict(mode="json"))
+        return estimate
+
     def quote(self, spec: TuneSpec, files: Sequence[RemoteFile]) -> Quote | None:
-        """Together's own estimate, in which validation tokens and the minimum of a job are counted."""
+        """Together's own estimate; by its published table, with the reason, where it gives none."""
         if not files:
             return None
-        arguments = self._arguments(spec, files, None)
-        request: dict[str, Any] = {
-            name: arguments[name]
-            for name in ("training_file", "validation_file", "model", "n_epochs", "n_evals")
-            if name in arguments
-        }
-        method: dict[str, Any] = (
-            {"method": "dpo"} if spec.method is Method.DPO else {"method": "sft", "train_on_inputs": "auto"}
-        )
-        if spec.adapter is Adapter.FULL:
-            request["training_type"] = {"type": "Full"}
-        answer = self._read(
-            lambda: self.client.fine_tuning.estimate_price(**request, training_method=method).to_dict(mode="json")
-        )
-        price = answer.get("estimated_total_price")
-        if not answer.get("estimation_available") or price is None:
-            reason = str(answer.get("unavailable_reason") or "it does not say why")
-            return Quote.unknown(
-                self.name, spec.model, f"{self.name} gives no estimate: {_REASONS.get(reason, reason)}"
-            )
-        tokens = int(answer.get("estimated_train_token_count") or 0)
-        warning = (
-            "" if answer.get("allowed_to_proceed", True) else "; more than this account's limit, it may be stopped"
-        )
-        return Quote(
-            backend=self.name,
-            model=spec.model,
-            expected=price,
-            authority="provider",
-            explanation=f"{self.name}'s own estimate for {tokens} training tokens, all epochs together{warning}",
-        )
-
-    # --- chats ------------------------------------------------------------------------------------------------------
-
-    def _chat_client(self) -> Any:
-        # Chats live at another host than jobs, unless somebody set an address.
-        return self.client.with_options(base_url=_CHAT) if self.upstream.base_url == _API else self.client
-
-    def complete(self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any) -> Any:
-        try:
-            return super().complete(model, messages, stream=stream, **options)
-        except RejectedError as error:
-            if "non-serverless" not in str(error):
-                raise
-            raise UnsupportedError(
-                f"{self.name} answers as {model} only from a dedicated endpoint (billed by the minute): start one "
-                "there, or download the weights and run them locally"
-            ) from error
+        self.check(spec)
+        limits, arguments = self._checked(spec, files, None)
+        if arguments.get("packing") is False:
+            longest = limits.max_seq_length_dpo if arguments["training_method"] == "dpo" else limits.max_seq_length_sft
+            because = f"{self.name}'s estimate does not know that there is no packing"
+            padded_to = arguments.get("max_seq_length") or longest
+            return table_quote(self.manifest, spec, arguments, because, padded_to=padded_to)
+        estimate = self._estimate(arguments, limits)
+        if (unavailable := unavailable_reason(self.name, estimate)) is not None:
+            images = estimate.get("unavailable_reason") == "multimodal_dataset"
+            return table_quote(self.manifest, spec, arguments, unavailable, images=images)
+        return quote_of(self.manifest, spec.model, estimate)
 
 
 def suffix_with(suffix: str | None, token: str) -> str:

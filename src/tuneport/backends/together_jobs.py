@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tuneport.backends.hosted import timestamp
 from tuneport.backends.statuses import status_of
-from tuneport.errors import DatasetProblem
 from tuneport.types import Checkpoint, JobError, JobEvent, JobState, JobStatus, MetricPoint, Progress, now
 
 _HYPERPARAMETERS = (
@@ -35,9 +33,15 @@ _DETAILS = (
     "validation_file",
     "queue_depth",
     "early_stopped",
+    "early_stopping_best_step",
+    "early_stopping_best_metric",
+    "adapter_object_id",
     "adapter_object_name",
+    "model_object_id",
     "model_object_name",
     "from_checkpoint",
+    "from_hf_model",
+    "hf_model_revision",
     "wandb_url",
 )
 
@@ -66,8 +70,18 @@ def state_of(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, An
         ),
         error=_error_of(status, job),
         hyperparameters={name: job[name] for name in _HYPERPARAMETERS if job.get(name) is not None},
-        details={name: job[name] for name in _DETAILS if job.get(name) not in (None, "")},
+        details={name: job[name] for name in _DETAILS if job.get(name) not in (None, "")} | _early_stop(job),
     )
+
+
+def _early_stop(job: dict[str, Any]) -> dict[str, Any]:
+    """At which step training stopped before its end; the model is that of `early_stopping_best_step`."""
+    if not job.get("early_stopped"):
+        return {}
+    events = [event for event in job.get("events") or () if isinstance(event, dict)]
+    told = [event.get("step") for event in events if str(event.get("type", "")).lower() == "early_stopped"]
+    step = told[-1] if told else job.get("steps_completed")
+    return {} if step is None else {"early_stopped_at_step": step}
 
 
 def _cost_of(status: JobStatus, total_price: int | None) -> float | None:
@@ -90,8 +104,13 @@ def _error_of(status: JobStatus, job: dict[str, Any]) -> JobError | None:
 
 
 def events_of(events: Sequence[dict[str, Any]]) -> list[JobEvent]:
-    """Oldest first. Together's events have no id, so it is made of the content, and of a count among equal ones."""
-    ordered = sorted(events, key=lambda event: str(event.get("created_at") or ""))
+    """Oldest first. Together's events have no id, so it is made of the content, and of a count among equal ones.
+
+    The order is the service's own, turned round where it has the newest first, not that of the times: an event that
+    comes late with an earlier time would else be put before ones already told, and never be told itself.
+    """
+    times = [str(event.get("created_at") or "") for event in events]
+    ordered = list(reversed(events)) if times and times[0] > times[-1] else list(events)
     seen: Counter[str] = Counter()
     found = []
     for event in ordered:
@@ -154,16 +173,17 @@ def checkpoints_of(checkpoints: Sequence[dict[str, Any]]) -> list[Checkpoint]:
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
-def problem_of(path: str, provider: str, reason: str) -> DatasetProblem:
-    """From Together's words, such as "Line 7: `messages[1]` must contain a `role` field". Lines are the file's own."""
-    line = re.match(r"Line (\d+)\s*:\s*", reason)
-    rest = reason[line.end() :] if line else reason
-    field = re.match(r"`([^`]+)`\s+", rest)
-    rule = rest[field.end() :] if field else rest
-    return DatasetProblem(
-        path=path,
-        line=int(line[1]) if line else None,
-        field=field[1] if field else "",
-        rule=rule.rstrip("."),
-        fix=f"{provider} refuses the file; correct that record and submit again",
-    )
+def preview_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """The service's own tokens of the first rows: an oracle for what `tuneport preview` reckons."""
+    rows = [
+        {
+            "tokens": row["tokens"],
+            "ids": row["input_ids"],
+            "labels": row["labels"],
+            "num_tokens": row["num_tokens"],
+            "trained": row["num_trained_tokens"],
+            "cut": row["truncated"],
+        }
+        for row in answer["rows"]
+    ]
+    return {"dataset_format": answer["dataset_format"], "limit": answer["max_seq_length"], "rows": rows}

@@ -27,7 +27,7 @@ def print_report(report: CheckReport, console: Console | None = None) -> None:
     console = console or output.console()
     console.print(
         Text(
-            f"{report.rows:,} records, {report.format.format} ({report.format.confidence:.0%} sure), "
+            f"{output.records(report.rows)}, {report.format.format} ({report.format.confidence:.0%} sure), "
             f"{report.task}, {report.tokens.total:,} tokens"
         )
     )
@@ -49,12 +49,12 @@ def _said(report: CheckReport, finding: Finding, room: int, console: Console) ->
     yield from _wrapped(finding.message, "", room, console)
     if finding.verdict.value != "pass":
         # Ten places of one e-mail address are one thing to look at.
-        places = Counter(str(evidence) for evidence in finding.evidence)
+        places = Counter(evidence.told(report.numbering.words) for evidence in finding.evidence)
         for text, times in list(places.items())[:EVIDENCE_SHOWN]:
             shown = f"{text} ({times} times)" if times > 1 else text
             yield from _wrapped(shown, "dim", room, console, most=EVIDENCE_LINES)
         if len(places) > EVIDENCE_SHOWN:
-            more = f"and {len(places) - EVIDENCE_SHOWN} more; --json lists every line"
+            more = f"and {max(len(places), finding.count) - EVIDENCE_SHOWN:,} more; --json lists every line"
             yield from _wrapped(more, "dim", room, console)
         if finding.fix:
             yield from _wrapped(f"→ {finding.fix}", "", room, console)

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from tuneport.cli import output
+from tuneport.cli.mapping import Map, columns_of
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def compare(
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="May be repeated. Default: all.")] = None,
     backend: Annotated[list[str] | None, typer.Option("--backend", "-b", help="May be repeated.")] = None,
     validation: Annotated[Path | None, typer.Option(help="A validation file; some providers bill it.")] = None,
+    map_: Map = None,
     method: Annotated[str | None, typer.Option(help="sft or dpo. Default: what the data is made for.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Default: what each provider's auto would choose.")] = None,
     traffic_in: Annotated[str, typer.Option(help="Tokens into the tuned model a month, e.g. 10M.")] = "10M",
@@ -50,6 +52,7 @@ def compare(
         models=model or (),
         backends=backend or (),
         validation=validation,
+        columns=columns_of(map_),
         method=method,
         epochs=epochs,
         traffic=traffic,

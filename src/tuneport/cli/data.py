@@ -9,15 +9,13 @@ from typing import Annotated
 import typer
 
 from tuneport.cli import output
-from tuneport.errors import ConfigError
+from tuneport.cli.mapping import Map, columns_of
+from tuneport.errors import DatasetError
 
-DATA = "A file (.jsonl, .json, .csv, .parquet; .gz, .zst), a folder or hf://owner/name."
-OUTPUT = "The file to write: .jsonl, .json, .csv (each also .gz, .zst) or .parquet."
+DATA = "A file (.jsonl, .json, .csv, .tsv, .parquet; .gz, .zst), a folder or hf://owner/name."
+OUTPUT = "The file to write: .jsonl, .json, .csv, .tsv (each also .gz, .zst) or .parquet."
 
 Format = Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")]
-Map = Annotated[
-    list[str] | None, typer.Option("--map", metavar="NAME=COLUMN", help="Which column has what the format calls NAME.")
-]
 Task = Annotated[
     str | None,
     typer.Option("--task", help="classification, extraction, style, domain or code. Default: guessed from the data."),
@@ -53,16 +51,23 @@ def check(
         from tuneport.data.writing import refuse_overwriting
 
         refuse_overwriting([html], [*Source(dataset).files, *([] if validation is None else Source(validation).files)])
-    report = run(
-        dataset,
-        model=model,
-        backend=backend,
-        format=format_,
-        validation=validation,
-        task=task,
-        context=context,
-        columns=columns_of(map_),
-    )
+    try:
+        report = run(
+            dataset,
+            model=model,
+            backend=backend,
+            format=format_,
+            validation=validation,
+            task=task,
+            context=context,
+            columns=columns_of(map_),
+        )
+    except DatasetError as error:
+        for problem in error.problems[1:]:
+            output.note(str(problem))
+        raise error.listed() from error
+    for note in report.notes:
+        output.note(f"note: {note}")
     if html is not None:
         from tuneport.data.checks.html import write_html
 
@@ -87,6 +92,7 @@ def review(
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
     format_: Format = None,
+    map_: Map = None,
     json_: output.Json = False,
 ) -> None:
     """Accept, reject or edit a sample of records on a local page; the verdicts go into DATA.review.jsonl."""
@@ -94,7 +100,7 @@ def review(
     from tuneport.data.review.session import Review, read_flags
 
     flags = {} if flagged is None else read_flags(flagged)
-    session = Review(dataset, sample=sample, seed=seed, format=format_, flags=flags)
+    session = Review(dataset, sample=sample, seed=seed, format=format_, columns=columns_of(map_), flags=flags)
     with ReviewServer(session, port) as server:
         output.note(f"open {server.address} (Ctrl-C ends the review; start it again to go on)")
         with suppress(KeyboardInterrupt):
@@ -150,9 +156,11 @@ def clean(
     if output.as_json:
         output.document(made.as_dict())
         return
+    for note in made.notes:
+        output.note(f"note: {note}")
     for kind, count in made.why.items():
         output.note(f"{count:>8,}  {kind:<22} {KINDS.get(kind, '')}".rstrip())
-    print(f"{made.written:,} of {made.rows:,} records kept, {made.changed:,} of them changed: {made.output}")
+    print(f"{made.written:,} of {output.records(made.rows)} kept, {made.changed:,} of them changed: {made.output}")
     print(f"{made.removed:,} removed; what and why: {made.log}")
 
 
@@ -167,12 +175,22 @@ def preview(
     max_length: Annotated[int | None, typer.Option(min=1, help="The hyperparameter; tokens of one record.")] = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="Each token by itself, with its number.")] = False,
     format_: Format = None,
+    map_: Map = None,
     json_: output.Json = False,
 ) -> None:
     """Show exactly what is trained on: tokens and which are in the loss, or the file as it will be uploaded."""
     from tuneport.workflows.preview import preview as run
 
-    made = run(dataset, model=model, backend=backend, rows=rows, line=line, max_length=max_length, format=format_)
+    made = run(
+        dataset,
+        model=model,
+        backend=backend,
+        rows=rows,
+        line=line,
+        max_length=max_length,
+        format=format_,
+        columns=columns_of(map_),
+    )
     if output.as_json:
         output.document(made.as_dict())
         return
@@ -197,8 +215,8 @@ def split(
     if output.as_json:
         output.document(made.as_dict())
         return
-    print(f"{made.train_rows:,} records to train on: {made.train}")
-    print(f"{made.validation_rows:,} records held out: {made.validation}")
+    print(f"{output.records(made.train_rows)} to train on: {made.train}")
+    print(f"{output.records(made.validation_rows)} held out: {made.validation}")
 
 
 def convert(
@@ -221,17 +239,4 @@ def convert(
         output.note(f"lost: {loss}")
     for note in report.notes:
         output.note(f"note: {note}")
-    print(f"{report.rows:,} records from {report.source_format} to {report.target_format}: {out}")
-
-
-def columns_of(pairs: list[str] | None) -> dict[str, str]:
-    """What `--map instruction=question` says: the format's name, then the file's."""
-    columns: dict[str, str] = {}
-    for pair in pairs or ():
-        name, equals, column = pair.partition("=")
-        if not (name and equals and column):
-            raise ConfigError(f"--map {pair} is no mapping; write --map instruction=question")
-        if name in columns:
-            raise ConfigError(f"--map gives {name} twice: {columns[name]} and {column}; choose one")
-        columns[name] = column
-    return columns
+    print(f"{output.records(report.rows)} from {report.source_format} to {report.target_format}: {out}")

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from tuneport import __version__
-from tuneport.cli import backends, costs, data, demo, jobs, migrate, output
+from tuneport.cli import (
+    backends,
+    chat,
+    costs,
+    data,
+    demo,
+    deployments,
+    files,
+    jobs,
+    migrate,
+    output,
+    submit,
+    weights,
+    wishes,
+)
 from tuneport.errors import ConfigError, TuneportError
 
 INTERRUPTED = 130
@@ -41,7 +55,7 @@ def _options(
     output.debug = debug
 
 
-for group in (demo, data, costs, jobs, migrate, backends):
+for group in (demo, data, costs, submit, jobs, wishes, chat, weights, deployments, files, migrate, backends):
     group.register(app)
 
 

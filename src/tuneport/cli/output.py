@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuneport.errors import TuneportError
+from tuneport.errors import ConfigError, TuneportError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,6 +79,17 @@ def note(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before what cannot be taken back; ConfigError where the answer is no, or where nobody can be asked."""
+    if yes:
+        return
+    if as_json or not sys.stdin.isatty():
+        raise ConfigError(f"{question} Say so with --yes")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ConfigError("nothing was deleted")
+
+
 def print_error(error: TuneportError) -> None:
     error_document(error.as_dict())
     note(f"error: {error}")
@@ -131,3 +142,7 @@ def ago(moment: datetime) -> str:
 
 def number(value: float | int | None) -> str:
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def records(count: int) -> str:
+    return f"{count:,} record{'s' if count != 1 else ''}"

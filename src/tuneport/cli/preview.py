@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -50,16 +51,25 @@ def _print_text(row: PreviewRow, console: Console) -> None:
 
 def _print_tokens(row: PreviewRow, console: Console) -> None:
     for segment in row.segments:
-        for token, piece in zip(segment.ids, segment.pieces, strict=True):
-            console.print(Text(f"{token:>8} {_word(segment)}  {piece!r}", style=_STYLES[segment.kind]), soft_wrap=True)
+        for ids, piece in _characters(segment):
+            line = f"{ids:>8} {segment.kind:<8}  {piece!r}"
+            console.print(Text(line, style=_STYLES[segment.kind]), soft_wrap=True)
 
 
-def _word(segment: Segment) -> str:
-    return f"{segment.kind:<8}"
+def _characters(segment: Segment) -> Iterator[tuple[str, str]]:
+    """Numbers and text of each token; of those that make up one character, together."""
+    together: list[str] = []
+    for token, piece in zip(segment.ids, segment.pieces, strict=True):
+        together.append(str(token))
+        if piece:
+            yield " ".join(together), piece
+            together = []
+    if together:
+        yield " ".join(together), ""
 
 
 def _heading(row: PreviewRow) -> str:
-    parts = [f"line {row.line}", f"{row.tokens:,} tokens"]
+    parts = [row.at, f"{row.tokens:,} tokens"]
     if row.trained_tokens is not None:
         parts.append(f"{row.trained_tokens:,} in the loss")
     if row.cut:

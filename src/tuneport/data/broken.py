@@ -48,10 +48,13 @@ def _explain(raw: bytes, error: Exception) -> tuple[str, int | None, str]:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as bad:
         return "is not UTF-8", bad.start, "save the file as UTF-8"
+    if "\0" in text:
+        return "holds NUL bytes", raw.index(b"\0"), "remove them: the file was not written to its end, or is no text"
     try:
         json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as bad:
-        return f"is not JSON: {bad.msg.lower()}", len(text[: bad.pos].encode("utf-8", "replace")), "correct the JSON"
+        rule, place, fix = _cause(text, bad)
+        return rule, len(text[:place].encode("utf-8", "replace")), fix
     except _NotANumberError as bad:
         found = re.search(r'(?<![\w"])' + re.escape(str(bad)) + r"(?![\w\"])", text)
         offset = len(text[: found.start()].encode()) if found else None
@@ -68,6 +71,21 @@ def _explain(raw: bytes, error: Exception) -> tuple[str, int | None, str]:
         int(known[1]) if known else None,
         "correct the value",
     )
+
+
+def _cause(text: str, bad: json.JSONDecodeError) -> tuple[str, int, str]:
+    """Rule, place and fix: the usual mistakes by name, all others in the parser's words."""
+    before, after = text[: bad.pos].rstrip(), text[bad.pos :].lstrip()
+    if before.endswith(",") and after[:1] in ("}", "]"):
+        return f"is not JSON: a comma before the closing {after[0]}", len(before) - 1, "remove the comma"
+    if bad.msg == "Extra data" and after.strip() == ",":
+        return "is not JSON: a comma after the record", bad.pos, "remove the comma, or make the file a list: [..., ...]"
+    if after.startswith("'") and before.endswith(("{", "[", ",", ":")):
+        return "is not JSON but Python: single quotes", bad.pos, "write the records with json.dumps"
+    if after.startswith(("True", "False", "None")):
+        word = re.match(r"\w+", after)
+        return f"is not JSON but Python: {word and word[0]}", bad.pos, "write the records with json.dumps"
+    return f"is not JSON: {bad.msg.lower().removesuffix(' at')}", bad.pos, "correct the JSON"
 
 
 class _NotANumberError(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -13,6 +13,7 @@ import msgspec
 
 from tuneport.data.checks.kinds import KINDS, named
 from tuneport.data.checks.report import CheckReport, check
+from tuneport.data.containers.numbering import Numbering
 from tuneport.data.containers.source import Source
 from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
@@ -46,7 +47,7 @@ Reason = dict[str, Any]
 class CleanReport:
     """`removed` and `changed` count records; `why` counts them by reason, and a record may have several.
 
-    `redacted` counts values by recogniser.
+    `redacted` counts values by recogniser. `notes` say what was done unasked, and what was not done.
     """
 
     source: Path
@@ -58,10 +59,12 @@ class CleanReport:
     changed: int
     why: Mapping[str, int]
     redacted: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         paths = {"source": str(self.source), "output": str(self.output), "log": str(self.log)}
-        return {**vars(self), **paths, "why": dict(self.why), "redacted": dict(self.redacted)}
+        counts = {"why": dict(self.why), "redacted": dict(self.redacted)}
+        return {**vars(self), **paths, **counts, "notes": list(self.notes)}
 
 
 def clean(
@@ -129,18 +132,20 @@ def clean(
                 why.update(reason["check"] for reason in reasons)
                 if redact:  # what is wrong with a record may quote it
                     reasons = [{key: reason[key] for key in reason if key != "rule"} for reason in reasons]
-                told.write(_entry(line, None if redact else raw, row, reasons))
+                told.write(_entry(line, source.numbering, None if redact else raw, row, reasons))
         if judged and not choice.used:
             raise ConfigError(f"no verdict in {review} is about a record of {path}; name the file that was reviewed")
-        if losses.losses():
-            raise ConversionLossError(known.NAME, losses.losses())
+        if lost_all := losses.losses(source.numbering):
+            raise ConversionLossError(known.NAME, lost_all)
         if not written:
             fix = f"keep some kinds with --keep; what was found: {', '.join(why)}"
             raise DatasetError(DatasetProblem(str(path), None, "", "would have no record left", fix))
         publish(told, told_path, log)
         publish(kept, kept_path, output)
     removed = count - written
-    return CleanReport(path, output, log, count, written, removed, changed, dict(why.most_common()), dict(redacted))
+    notes = (*report.notes, *_not_removed(report, kinds, output))
+    reasons_found = dict(why.most_common())
+    return CleanReport(path, output, log, count, written, removed, changed, reasons_found, dict(redacted), notes)
 
 
 class _Choice:
@@ -200,6 +205,18 @@ class _Choice:
         return None if line == asking else line
 
 
+def _not_removed(report: CheckReport, kinds: set[str], output: Path) -> Iterator[str]:
+    """Of an inconsistency the check lists the first lines and counts the others (`checks.places.MAX_LINES`)."""
+    for kind, found in report.finding("consistency").details.items():
+        name = f"consistency.{kind}"
+        listed = len(report.flagged.get(name, ()))
+        if name in kinds and isinstance(found, int) and listed < found:
+            yield (
+                f"{name}: {listed:,} of {found:,} records were removed, as a check lists no more at once; "
+                f"clean {output} again for the others"
+            )
+
+
 def _one_line(raw: bytes) -> bytes:
     if b"\n" not in raw:
         return raw
@@ -209,9 +226,17 @@ def _one_line(raw: bytes) -> bytes:
         return raw.replace(b"\n", b" ")  # it is no JSON, and kept as it is but for that
 
 
-def _entry(line: int, raw: bytes | None, row: bytes | None, found: list[Reason]) -> bytes:
-    """The log keeps the record as it was, so that nothing is lost; without `raw` it does not, so that nothing leaks."""
+def _entry(line: int, numbering: Numbering, raw: bytes | None, row: bytes | None, found: list[Reason]) -> bytes:
+    """The log keeps the record as it was, so that nothing is lost; without `raw` it does not, so that nothing leaks.
+
+    In a folder, numbers of lines go on from file to file, and `at` says which file and line that is.
+    """
     entry: dict[str, Any] = {"line": line, "action": "removed" if row is None else "changed", "why": found}
+    if len(numbering.files) > 1:
+        entry["at"] = numbering.words([line])
+        for reason in found:
+            if "like_line" in reason:
+                reason["like_at"] = numbering.words([reason["like_line"]])
     if raw is not None:
         entry["record"] = _raw(raw)
     return msgspec.json.encode(entry) + b"\n"

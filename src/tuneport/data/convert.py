@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from tuneport.data.containers.numbering import Numbering
 from tuneport.data.containers.output import Sink, check_output, open_sink
 from tuneport.data.containers.source import Source
 from tuneport.data.formats import load_format
@@ -20,13 +21,15 @@ from tuneport.data.writing import aside, publish
 from tuneport.errors import ConfigError, ConversionLoss, ConversionLossError, DatasetError, DatasetProblem
 
 FIRST_LINES = 5
+COLUMNS_TOLD = 8
 
 
 @dataclass(frozen=True)
 class ConversionReport:
     """`rows` were read and `written` of them written; a record without any form in the target is left out, and a loss.
 
-    `notes` tell what reading did to the spelling of the source without changing what is trained on.
+    `notes` tell what reading did to the spelling of the source without changing what is trained on, and which columns
+    that no format knows travel along.
     """
 
     source: Path
@@ -54,9 +57,9 @@ class LossTally:
             count, lines = self._found.get(loss, (0, []))
             self._found[loss] = (count + 1, lines if len(lines) >= FIRST_LINES else [*lines, line])
 
-    def losses(self) -> tuple[ConversionLoss, ...]:
+    def losses(self, numbering: Numbering) -> tuple[ConversionLoss, ...]:
         return tuple(
-            ConversionLoss(loss.field or "record", count, tuple(lines), loss.reason)
+            ConversionLoss(loss.field or "record", count, tuple(lines), loss.reason, numbering.words(lines))
             for loss, (count, lines) in sorted(self._found.items(), key=lambda item: item[1][1])
         )
 
@@ -92,7 +95,7 @@ def convert(
             conversion.problems.end()
             conversion.refuse_losses(allow_loss)
             if not conversion.written:
-                rule = f"no record can be written as {target_format}: {conversion.tally.losses()[0].reason}"
+                rule = f"no record can be written as {target_format}: {conversion.losses()[0].reason}"
                 raise DatasetError(DatasetProblem(str(source), None, "", rule, "choose another format"))
             for line, lost in sink.end():
                 conversion.tally.add(line, lost)
@@ -105,8 +108,8 @@ def convert(
         target_format,
         conversion.rows,
         conversion.written,
-        conversion.tally.losses(),
-        (conversion.note,) if conversion.note else (),
+        conversion.losses(),
+        conversion.notes(),
     )
 
 
@@ -119,6 +122,7 @@ class _Conversion:
         self.rows = self.written = 0
         self.note = ""
         self.mixed = False
+        self._beside: dict[str, None] = {}
 
     def run(self, sink: Sink) -> None:
         plain = PlainRows(self._known.NAME, self._target.NAME)
@@ -147,6 +151,9 @@ class _Conversion:
             row, lost = write_row(self._target, found.record)
             if lost:
                 self.tally.add(line, lost)
+            if found.record.metadata:
+                gone = {loss.field for loss in lost}
+                self._beside |= dict.fromkeys(name for name in found.record.metadata if name not in gone)
             if row is not None:
                 places.append(line)
                 written.append(row + b"\n")
@@ -154,8 +161,20 @@ class _Conversion:
             sink.write(places, b"".join(written))
             self.written += len(places)
 
+    def notes(self) -> tuple[str, ...]:
+        notes = [*self._dataset.notes, *([self.note] if self.note else [])]
+        if self._beside:
+            names = list(self._beside)
+            more = f" and {len(names) - COLUMNS_TOLD} more" if len(names) > COLUMNS_TOLD else ""
+            what = "column that is" if len(names) == 1 else "columns that are"
+            notes.append(f"{what} no part of the format, taken along: {', '.join(names[:COLUMNS_TOLD])}{more}")
+        return tuple(notes)
+
+    def losses(self) -> tuple[ConversionLoss, ...]:
+        return self.tally.losses(self._dataset.numbering)
+
     def refuse_losses(self, allowed: bool) -> None:
-        losses = self.tally.losses()
+        losses = self.losses()
         if losses and not allowed:
             raise ConversionLossError(self._target.NAME, losses)
 

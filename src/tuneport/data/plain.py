@@ -12,6 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from tuneport.data.containers.json_text import are_bare
+from tuneport.data.repeated_keys import hidden_quote
+
 
 class _NotPlain(Exception):
     pass
@@ -29,7 +32,7 @@ class _OpenAI(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 class _Alpaca(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     instruction: str
     output: str
-    input: str = ""
+    input: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class _PromptCompletion(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -122,6 +125,28 @@ _WRITERS: dict[str, Callable[[list[_Turn]], Any]] = {
 }
 
 
+def _around_turns(rows: list[Any]) -> int:
+    return sum([2 + 8 * len(row.messages if type(row) is _OpenAI else row.conversations) for row in rows])
+
+
+def _around_alpaca(rows: list[Any]) -> int:
+    return sum([8 if row.input is msgspec.UNSET else 12 for row in rows])
+
+
+def _around_alpaca_out(rows: list[Any]) -> int:
+    return sum([12 + 4 * (row.system is not None) + (2 + 4 * len(row.history) if row.history else 0) for row in rows])
+
+
+_AROUND: dict[type, Callable[[list[Any]], int]] = {
+    _OpenAI: _around_turns,
+    _ShareGPT: _around_turns,
+    _PromptCompletion: lambda rows: 8 * len(rows),
+    _Alpaca: _around_alpaca,
+    _AlpacaOut: _around_alpaca_out,
+}
+"""How many quotes stand around the keys and texts of rows."""
+
+
 class Converted(NamedTuple):
     """Lines of JSON, one for each row, or None where not all rows are plain; and whether the source's `note` has
     something to say on any of them."""
@@ -146,15 +171,27 @@ class PlainRows:
             return Converted(None)
         # `decode_lines` also takes a text over two lines, two in one, or none; but nowhere within a JSON text does an
         # object end right before another begins. So with these ends, as many texts as rows are one in each.
-        for raw in rows:
-            if raw[:1] != b"{" or raw[-1:] != b"}":
-                return Converted(None)
+        if not are_bare(rows):
+            return Converted(None)
         read, write = self._read, self._write
         try:
-            decoded: list[Any] = self._decode(b"\n".join(rows))
+            joined = b"\n".join(rows)
+            decoded: list[Any] = self._decode(joined)
             if len(decoded) != len(rows):
                 return Converted(None)
-            noteworthy = self._kind is _Alpaca and any([row.input for row in decoded])
-            return Converted(self._encode([write(read(row)) for row in decoded]), noteworthy)
+            written = [write(read(row)) for row in decoded]
+            lines = self._encode(written)
+            if not _all_written(joined, decoded, lines, written):
+                return Converted(None)
+            return Converted(lines, self._kind is _Alpaca and any([row.input for row in decoded]))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _NotPlain):
             return Converted(None)
+
+
+def _all_written(joined: bytes, decoded: list[Any], lines: bytes, written: list[Any]) -> bool:
+    """Whether no key stands twice in an object, of which the decoder dropped one (see `repeated_keys`): the quotes
+    within texts must be as many on both sides."""
+    within = joined.count(b'"') - _AROUND[type(decoded[0])](decoded)
+    if not within:
+        return True
+    return not hidden_quote(joined) and within == lines.count(b'"') - _AROUND[type(written[0])](written)

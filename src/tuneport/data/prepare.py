@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tuneport.data.containers.source import Source
 from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
-from tuneport.data.reading import ProblemTally, read_records, scan
-from tuneport.data.records import Chat, Labelled, Message, Preference, Record
+from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
+from tuneport.data.reading import ProblemTally, detect, read_records, scan_source
+from tuneport.data.records import Chat, Graded, Labelled, Message, Preference, Record
 from tuneport.data.tokens import TokenCounter
 from tuneport.data.writing import aside, make_folder, publish
 from tuneport.errors import ConversionLossError, DatasetError, DatasetProblem
@@ -22,26 +24,32 @@ def prepare(
     store: Path,
     *,
     source_format: str | None = None,
+    columns: Mapping[str, str] | None = None,
     allow_loss: bool = False,
     encoding: str = "o200k_base",
 ) -> DataFile:
     """Write `path` in the format `target` as `store/<sha256>.jsonl`, whole or not at all, and describe that file.
 
+    `columns` maps the names that the source's format expects to those in the source (`--map`).
     The same dataset gives the same file however often it is prepared. Only what is trained on is written: columns
     and message keys that no format knows stay behind, named in `left_out`. Raises DatasetError with all that is wrong
     with the dataset, ConversionLossError where training would miss something, unless that is allowed, and StorageError
     where `store` cannot be written.
     """
     path, store = Path(path), Path(store)
+    if source_format is None and target == REINFORCEMENT:
+        source_format = target  # nothing else can be written as it, and conversations of several turns look like chats
     format = load_format(target)
+    known = load_format(source_format or detect(path, columns).format)
+    source = Source(path, columns)
     losses, problems, counter = LossTally(), ProblemTally(), TokenCounter(encoding)
     digest = hashlib.sha256()
     left_out: dict[str, None] = {}
     size = written = 0
-    fix = "free some space, or set TUNEPORT_HOME to a folder that can be written, and try again"
-    make_folder(store, fix=fix)
-    with aside(store, fix=fix) as (file, temporary):
-        for found in scan(path, source_format):
+    otherwise = "set TUNEPORT_HOME to a folder that can be written, and try again"
+    make_folder(store, otherwise=otherwise)
+    with aside(store, otherwise=otherwise) as (file, temporary):
+        for found in scan_source(source, known):
             if not problems.accept(found.problems) or found.record is None:
                 continue
             left_out |= dict.fromkeys(strip(found.record))
@@ -56,10 +64,11 @@ def prepare(
             digest.update(line)
             size, written = size + len(line), written + 1
         problems.end()
-        if losses.losses() and not allow_loss:
-            raise ConversionLossError(target, losses.losses())
+        lost_all = losses.losses(source.numbering)
+        if lost_all and not allow_loss:
+            raise ConversionLossError(target, lost_all)
         if not written:
-            rule = f"no record can be written as {target}: {losses.losses()[0].reason}"
+            rule = f"no record can be written as {target}: {lost_all[0].reason}"
             raise DatasetError(DatasetProblem(str(path), None, "", rule, "choose another method or dataset"))
         final = store / f"{digest.hexdigest()}.jsonl"
         if not final.exists():
@@ -99,11 +108,40 @@ def strip(record: Record) -> list[str]:
 def _messages(record: Record) -> list[Message]:
     if isinstance(record, Preference):
         return [*record.context, *record.chosen, *record.rejected]
-    return record.messages if isinstance(record, Chat | Labelled) else []
+    return record.messages if isinstance(record, Chat | Labelled | Graded) else []
+
+
+def method_for(record: Record) -> Method:
+    match record:
+        case Preference():
+            return Method.DPO
+        case Labelled():
+            return Method.KTO
+        case Graded():
+            return Method.RFT
+    return Method.SFT
+
+
+def file_format(method: Method, source: str, usual: str, also: Sequence[str] = ()) -> str:
+    """The format in which a dataset is given to a backend that takes `usual`, or leaves those of `also` as they are.
+
+    `source` is the dataset's own format.
+    """
+    if method.trains_on_pairs:
+        return "openai-preference"
+    if method is Method.RFT:
+        return REINFORCEMENT
+    if method is Method.KTO:
+        return "trl"
+    return source if source in also else usual
 
 
 def method_of(path: Path | str, format: str | None = None, columns: Mapping[str, str] | None = None) -> Method:
-    """What the dataset is made for: dpo for preference pairs, else sft. Judged by the first record."""
+    """What the dataset is made for: dpo for preference pairs, kto for answers marked good or bad, rft for questions
+    with references, else sft.
+
+    Judged by the first record.
+    """
     for _, record in read_records(path, format, columns):
-        return Method.DPO if isinstance(record, Preference) else Method.SFT
+        return method_for(record)
     raise AssertionError("a dataset without records is an error of reading")

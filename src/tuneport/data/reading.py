@@ -17,9 +17,11 @@ import msgspec
 
 from tuneport.data.broken import broken_row
 from tuneport.data.containers.bad_row import BadRow, whole
+from tuneport.data.containers.numbering import Place
 from tuneport.data.containers.source import Source
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.contract import Format, InvalidRecord, Problem, decode_row
+from tuneport.data.nearest_format import nearest_format, unknown_record
 from tuneport.data.records import Record
 from tuneport.errors import DatasetError, DatasetProblem
 
@@ -102,12 +104,16 @@ def read_records(
 def scan(path: Path | str, format: str | None = None, columns: Columns | None = None) -> Iterator[Scanned]:
     """Yield every row, the bad ones with their problems. DatasetError only where the file as a whole cannot be read."""
     known = load_format(format if format is not None else detect(path, columns).format)
-    source = Source(path, columns)
+    yield from scan_source(Source(path, columns), known)
+
+
+def scan_source(source: Source, known: Format) -> Iterator[Scanned]:
+    """The same for whoever has to say where rows are: `source.numbering` knows those that were yielded."""
     for line, raw in source.rows():
         yield read_row(known, line, raw, source.locate)
 
 
-def read_row(known: Format, line: int, raw: bytes, locate: Callable[[int], tuple[Path, int]]) -> Scanned:
+def read_row(known: Format, line: int, raw: bytes, locate: Callable[[int], Place]) -> Scanned:
     """One row of `Source.rows`, read. Problems name the place that `locate` (`Source.locate`) gives for the line."""
     try:
         return Scanned(line, raw, known.read(raw))
@@ -131,7 +137,12 @@ def detect(path: Path | str, columns: Columns | None = None) -> Detection:
     sample: list[tuple[int, dict[str, Any]]] = []
     broken = ProblemTally()
     rows = source.rows()
+    spread: DatasetError | None = None
     for line, raw in islice(rows, SAMPLE_ROWS):
+        if not sample and not broken.count and raw[:1] == b"{" and raw[-1:] in b"{[,:" and raw[-2:] != b"},":
+            rule = "a record begins here and goes on over the next lines"
+            fix = "write each record on one line (`jq -c .` does), or all of them as a list: [..., ...]"
+            spread = DatasetError(_located([Problem("", rule, fix)], line, source.locate))
         try:
             sample.append((line, decode_row(raw)))
         except InvalidRecord as error:
@@ -141,11 +152,13 @@ def detect(path: Path | str, columns: Columns | None = None) -> Detection:
     while source.missing:  # at their end, the rows say so themselves
         next(rows)
     if not sample:
+        if spread is not None and broken.count > 1:
+            raise spread
         broken.end()
     scores = {name: [load_format(name).likeness(row) for _, row in sample] for name in FORMATS}
     known_rows = [i for i in range(len(sample)) if any(found[i][0] > 0 for found in scores.values())]
     if not known_rows:
-        raise DatasetError(_unknown(source, *sample[0]))
+        raise _unknown(source, sample)
     fitting = [name for name in FORMATS if all(scores[name][i][0] > 0 for i in known_rows)]
     if not fitting:
         raise_mixed(path, ProblemTally(), columns)
@@ -155,6 +168,21 @@ def detect(path: Path | str, columns: Columns | None = None) -> Detection:
     if share < 1:
         reason = f"{reason}; {len(sample) - len(known_rows)} of the first {len(sample)} records look like no format"
     return Detection(best, round(confidence * share, 2), reason)
+
+
+def columns_there(path: Path | str, columns: Columns | None) -> Columns | None:
+    """The mapping, if a validation file is to be read with it: one that `split` has written has the format's names.
+
+    DatasetError where the file can be read neither way.
+    """
+    try:
+        detect(path, columns)
+    except DatasetError:
+        if not columns:
+            raise
+        detect(path)
+        return None
+    return columns
 
 
 def digest(path: Path | str) -> str:
@@ -190,8 +218,10 @@ def changes(path: Path | str, columns: Columns | None = None) -> ProblemTally:
             continue
         still = [name for name in fitting if name in here]
         if last is not None and not still:
-            file, before = source.locate(last[0])
-            place = f"line {before}" if file == source.locate(line)[0] else f"{file}:{before}"
+            before = source.locate(last[0])
+            place = f"{before.unit} {before.number}"
+            if before.file != source.locate(line).file:
+                place += f" of {before.file}"
             rule = f"looks like {_likeliest(row)[1]}, while what is before, up to {place}, looks like {fitting[0]}"
             found.accept(_located([Problem("", rule, "put the formats in separate files")], line, source.locate))
         fitting, last = still or here, (line, row)
@@ -209,11 +239,9 @@ def raise_mixed(path: Path | str, others: ProblemTally, columns: Columns | None 
     others.end()
 
 
-def _located(
-    problems: list[Problem], line: int, locate: Callable[[int], tuple[Path, int]]
-) -> tuple[DatasetProblem, ...]:
-    file, number = locate(line)
-    return tuple(DatasetProblem(str(file), number, *problem) for problem in problems)
+def _located(problems: list[Problem], line: int, locate: Callable[[int], Place]) -> tuple[DatasetProblem, ...]:
+    file, number, unit = locate(line)
+    return tuple(DatasetProblem(str(file), number, *problem, unit) for problem in problems)
 
 
 def _broken(raw: bytes, error: Exception) -> Problem:
@@ -238,10 +266,16 @@ def _other_format(raw: bytes, known: Format) -> str:
     return name if known.likeness(row)[0] == 0 and score >= _SURE else ""
 
 
-def _unknown(source: Source, line: int, row: dict[str, Any]) -> DatasetProblem:
-    keys = ", ".join(list(row)[:8]) or "none"
-    rule = f"no known format has such a record (its keys: {keys})"
-    mapping = "map its columns (`tuneport convert --map instruction=COLUMN`)"
-    fix = f"use one of {', '.join(FORMATS)}, name it if it is one of them, or {mapping}"
-    file, number = source.locate(line)
-    return DatasetProblem(str(file), number, "", rule, fix)
+def _unknown(source: Source, sample: list[tuple[int, dict[str, Any]]]) -> DatasetError:
+    """No record of the sample fits a format. Where the first has one's keys, it is the values that are wrong."""
+    line, row = sample[0]
+    meant = nearest_format(row)
+    problems = ProblemTally()
+    if meant is not None:
+        known = load_format(meant)
+        for number, each in sample:
+            problems.accept(read_row(known, number, msgspec.json.encode(each), source.locate).problems)
+    if problems.count:
+        return DatasetError(problems.problems, count=problems.count)
+    file, number, unit = source.locate(line)
+    return DatasetError(DatasetProblem(str(file), number, "", *unknown_record(row, file, len(sample)), unit))

@@ -1,8 +1,9 @@
 """The internal form of one training example. Every format reads into it and writes from it.
 
-A record is one of five kinds: `Chat`, `Preference`, `Labelled`, `PromptCompletion`, `PlainText`. All hold what no
-format knows in `metadata` (of a row) and `extra` (of a message, part, call or tool), so that a conversion can say what
-it would lose. A null in a file is the same as an absent key. `msgspec` structs, because a record is made for every row.
+A record is one of six kinds: `Chat`, `Preference`, `Labelled`, `Graded`, `PromptCompletion`, `PlainText`. All hold
+what no format knows in `metadata` (of a row) and `extra` (of a message, part, call or tool), so that a conversion can
+say what it would lose. A null in a file is the same as an absent key. `msgspec` structs, because a record is made for
+every row.
 """
 
 from __future__ import annotations
@@ -105,6 +106,13 @@ class Labelled(_Common, tag="labelled", tag_field="kind"):
     label: bool
 
 
+class Graded(_Common, tag="graded", tag_field="kind"):
+    """A question that a model answers itself in training (rft); a grader compares its answer with `reference`."""
+
+    messages: list[Message]
+    reference: dict[str, Any] = {}
+
+
 class PromptCompletion(_Common, tag="prompt_completion", tag_field="kind"):
     prompt: str
     completion: str
@@ -114,4 +122,4 @@ class PlainText(_Common, tag="text", tag_field="kind"):
     text: str
 
 
-Record = Chat | Preference | Labelled | PromptCompletion | PlainText
+Record = Chat | Preference | Labelled | Graded | PromptCompletion | PlainText

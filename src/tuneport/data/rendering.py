@@ -6,14 +6,15 @@ assistant writes: the text of its turns with the end-of-turn token, not the temp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from tuneport.data.chat_template import ChatTemplate
-from tuneport.data.records import Chat, Message, PlainText, Preference, PromptCompletion, Record, Tool
+from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record, Tool
 from tuneport.errors import DatasetError, DatasetProblem, UnsupportedError
+from tuneport.types import Method
 
 IGNORED = -100
 """The label of a token that is not trained on, as transformers and TRL spell it."""
@@ -55,6 +56,16 @@ class RenderedPreference:
     cut: int = 0
 
 
+@dataclass(frozen=True)
+class RenderedAnswer:
+    """One prompt, one answer, and whether it is a good one."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    label: bool
+    cut: int = 0
+
+
 class _Refused(Exception):
     """What is wrong with one record: field, rule, fix."""
 
@@ -64,13 +75,16 @@ class Renderer:
 
     A record of more than `max_length` tokens is cut at the end, as OpenAI does; one that has nothing to train on
     within that limit is an error. `notes` tells which were cut, and what had to be written in another way than the
-    record has it.
+    record has it; `file` is what they call the file that is rendered, where there are several, and `words` how they say
+    where a record is.
     """
 
     def __init__(self, tokenizer: Any, *, max_length: int | None = None) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self._cuts: list[tuple[int | None, int]] = []
+        self.file = ""
+        self.words: Callable[[Sequence[int]], str] = lambda lines: f"line {lines[0]}"
+        self._cuts: dict[str, list[tuple[int, int]]] = {}
 
     @cached_property
     def template(self) -> ChatTemplate:
@@ -79,12 +93,12 @@ class Renderer:
     @property
     def notes(self) -> list[str]:
         notes = list(self.template.notes) if "template" in self.__dict__ else []
-        if self._cuts:
-            first = ", ".join(f"line {line} by {tokens:,}" for line, tokens in self._cuts[:LINES_IN_NOTE])
-            more = ", ..." if len(self._cuts) > LINES_IN_NOTE else ""
-            many = "record is" if len(self._cuts) == 1 else "records are"
+        for file, cuts in self._cuts.items():
+            first = ", ".join(f"{self.words([line])} by {tokens:,}" for line, tokens in cuts[:LINES_IN_NOTE])
+            more = ", ..." if len(cuts) > LINES_IN_NOTE else ""
+            many = f"record{'s' if len(cuts) != 1 else ''}{f' of {file}' if file else ''}"
             limit = f"the limit of {self.max_length:,} tokens and cut at the end"
-            notes.append(f"{len(self._cuts):,} {many} over {limit}: {first}{more}")
+            notes.append(f"{len(cuts):,} {many} {'are' if len(cuts) != 1 else 'is'} over {limit}: {first}{more}")
         return notes
 
     def render(self, record: Record, *, path: str = "", line: int | None = None) -> Rendered:
@@ -101,6 +115,20 @@ class Renderer:
     ) -> list[RenderedPreference]:
         rendered = self._each(records, path, self._render_preference)
         return [row for row in rendered if isinstance(row, RenderedPreference)]
+
+    def render_for(
+        self, method: Method, records: Iterable[tuple[int | None, Record]], *, path: str = ""
+    ) -> list[Rendered] | list[RenderedPreference] | list[RenderedAnswer]:
+        """What the method trains on."""
+        if method.trains_on_pairs:
+            return self.render_preferences(records, path=path)
+        if method is Method.KTO:
+            return self.render_labelled(records, path=path)
+        return self.render_all(records, path=path)
+
+    def render_labelled(self, records: Iterable[tuple[int | None, Record]], *, path: str = "") -> list[RenderedAnswer]:
+        rendered = self._each(records, path, self._render_labelled)
+        return [row for row in rendered if isinstance(row, RenderedAnswer)]
 
     def prompt_text(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """A conversation up to where the assistant's next answer begins."""
@@ -140,8 +168,8 @@ class Renderer:
                 where = f"{path}:{line}: " if line is not None else ""
                 raise UnsupportedError(f"{where}{error}") from error
             else:
-                if row.cut:
-                    self._cuts.append((line, row.cut))
+                if row.cut and line is not None:
+                    self._cuts.setdefault(self.file, []).append((line, row.cut))
                 yield row
         if problems:
             raise DatasetError(problems, count=count)
@@ -173,7 +201,8 @@ class Renderer:
     def _render_preference(self, record: Record) -> RenderedPreference:
         if not isinstance(record, Preference):
             raise UnsupportedError(
-                f"dpo needs preference pairs, and this is a {type(record).__name__} record; choose the method sft"
+                f"dpo and reward need preference pairs, and this is a {type(record).__name__} record; choose the "
+                "method of the data"
             )
         if record.chosen == record.rejected:
             raise _Refused("", "chosen and rejected are the same answer", "remove the record")
@@ -187,6 +216,22 @@ class Renderer:
         if room <= 0 or chosen[:room] == rejected[:room]:
             raise self._nothing_within(room + len(prompt), length)
         return RenderedPreference(prompt, chosen[:room], rejected[:room], cut=max(0, length - len(prompt) - room))
+
+    def _render_labelled(self, record: Record) -> RenderedAnswer:
+        if not isinstance(record, Labelled):
+            raise UnsupportedError(
+                f"kto needs answers that are marked good or bad, and this is a {type(record).__name__} record; choose "
+                "the method of the data"
+            )
+        if not record.messages or record.messages[-1].role != "assistant":
+            raise _Refused("messages", "the last message is no answer", "end with an assistant message")
+        prompt = self.prompt_ids(record.messages[:-1], record.tools)
+        answer = self._continuation(record.messages[:-1], record.messages[-1:], record.tools, prompt)
+        length = len(prompt) + len(answer)
+        room = (length if self.max_length is None else self.max_length) - len(prompt)
+        if room <= 0:
+            raise self._nothing_within(room + len(prompt), length)
+        return RenderedAnswer(prompt, answer[:room], record.label, cut=max(0, len(answer) - room))
 
     def _continuation(
         self, context: list[Message], answer: list[Message], tools: Sequence[Tool], prompt: list[int]

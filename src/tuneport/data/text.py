@@ -5,11 +5,24 @@ from __future__ import annotations
 import unicodedata
 from hashlib import blake2b
 
-from tuneport.data.records import Chat, ImagePart, Labelled, Message, PlainText, Preference, PromptCompletion, Record
+import msgspec
+
+from tuneport.data.records import (
+    Chat,
+    Graded,
+    ImagePart,
+    Labelled,
+    Message,
+    PlainText,
+    Preference,
+    PromptCompletion,
+    Record,
+)
 
 
 def split_answer(record: Record) -> tuple[list[Message], list[Message]]:
-    """The messages up to the last answer, and the last answer (of a pair: the chosen one)."""
+    """The messages up to the last answer, and the last answer (of a pair: the chosen one; of a question to be graded:
+    what its answer is compared with)."""
     match record:
         case Preference():
             return record.context, record.chosen
@@ -17,12 +30,23 @@ def split_answer(record: Record) -> tuple[list[Message], list[Message]]:
             return [Message("user", record.prompt)], [Message("assistant", record.completion)]
         case PlainText():
             return [], [Message("assistant", record.text)]
+        case Graded():
+            return record.messages, reference_as_answer(record)
         case Chat() | Labelled():
             messages = record.messages
             for index in range(len(messages) - 1, -1, -1):
                 if messages[index].role == "assistant":
                     return messages[:index], messages[index : index + 1]
             return messages, []
+
+
+def reference_as_answer(record: Graded) -> list[Message]:
+    """What a grader compares with, as a message: the text where it is one, else all of it as JSON; none where none."""
+    values = list(record.reference.values())
+    if not values:
+        return []
+    single = values[0] if len(values) == 1 and isinstance(values[0], str) else None
+    return [Message("assistant", single or msgspec.json.encode(record.reference, order="sorted").decode())]
 
 
 def written_out(messages: list[Message], *, system: bool = True) -> str:

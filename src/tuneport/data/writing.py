@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -11,15 +12,17 @@ from pathlib import Path
 
 from tuneport.errors import ConfigError, StorageError
 
-ELSEWHERE = "free some space or name another output"
+ELSEWHERE = "name another output"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
 
 
 @contextmanager
-def aside(folder: Path, *, fix: str = ELSEWHERE) -> Iterator[tuple[BufferedWriter, Path]]:
+def aside(folder: Path, *, otherwise: str = ELSEWHERE) -> Iterator[tuple[BufferedWriter, Path]]:
     """A file to write in `folder`, and its temporary path. `publish` it before the block ends, else it is gone.
 
-    Whatever the operating system refuses (no space, no permission) is a StorageError with the folder's path; `fix` is
-    what to do about it.
+    Whatever the operating system refuses (no space, no permission) is a StorageError with the folder's path and what to
+    do about it, or `otherwise`.
     """
     temporary: Path | None = None
     try:
@@ -30,20 +33,28 @@ def aside(folder: Path, *, fix: str = ELSEWHERE) -> Iterator[tuple[BufferedWrite
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not folder.is_dir():
             raise StorageError(f"{folder}: the folder does not exist; create it, or name another output") from error
-        raise StorageError(f"{folder} cannot be written: {error.strerror}; {fix}") from error
+        raise StorageError(f"{folder} cannot be written: {error.strerror}; {remedy(error, otherwise)}") from error
     finally:
         if temporary is not None:
             with suppress(OSError):  # a disk that fails to delete has failed to write before, and that is told
                 temporary.unlink()
 
 
-def make_folder(folder: Path, *, fix: str = ELSEWHERE) -> None:
+def make_folder(folder: Path, *, otherwise: str = ELSEWHERE) -> None:
     """Create `folder` and those above it, where they are not there yet. StorageError where that is refused."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
-        raise StorageError(f"the folder {folder} cannot be created: {reason}; {fix}") from error
+        what_to_do = remedy(error, otherwise)
+        raise StorageError(f"the folder {folder} cannot be created: {reason}; {what_to_do}") from error
+
+
+def remedy(error: OSError, otherwise: str) -> str:
+    """What to do where the operating system refuses to write."""
+    if error.errno in _FULL:
+        return f"free some space, or {otherwise}"
+    return f"mend its permissions, or {otherwise}" if error.errno in _FORBIDDEN else otherwise
 
 
 def publish(file: BufferedWriter, temporary: Path, path: Path) -> None:

@@ -24,6 +24,7 @@ _UTILISATION = ((256, 0.04, 0.15), (1024, 0.20, 0.30), (2048, 0.31, 0.40), (8192
 # Seconds that a micro-step takes for each layer however short it is: kernel launches, not arithmetic (A100, LoRA with
 # checkpointing 0.125 s for 24 layers; quantised 0.012 s a layer).
 FLOOR_SECONDS_PER_LAYER = {Adapter.FULL: 0.005, Adapter.LORA: 0.005, Adapter.QLORA: 0.012}
+FLOOR_SECONDS_PER_LAYER[Adapter.PREFIX] = FLOOR_SECONDS_PER_LAYER[Adapter.PROMPT] = 0.005  # as LoRA, not measured
 LOADING_SECONDS = 30.0
 GPU_SPREAD = 1.5
 """Of 52 published single-GPU throughputs (A100, L40S; LoRA, QLoRA and full), 45 lie within the bounds widened by this,

@@ -37,6 +37,8 @@ _THUMB: dict[Adapter, tuple[tuple[float, float], ...]] = {
     Adapter.LORA: ((1, 5), (7, 18), (13, 32), (70, 160)),
     Adapter.QLORA: ((1, 3), (7, 8), (13, 14), (70, 48)),
 }
+# The card has no row for trained prefixes and prompts ("very low", "minimal"): the base in 16 bits stays, so as LoRA.
+_THUMB[Adapter.PREFIX] = _THUMB[Adapter.PROMPT] = _THUMB[Adapter.LORA]
 THUMB_SPREAD = 0.35
 """The table says nothing about length, batch or vocabulary, which move the need by about a third at usual settings."""
 
@@ -72,6 +74,7 @@ class Run:
     fused_loss: bool = True
     lora_rank: int = 16
     lora_targets: tuple[str, ...] = ALL_LINEAR
+    virtual_tokens: int = 20
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     full_weights: Literal["bf16", "fp32"] = "bf16"
     autocast: bool = True
@@ -139,7 +142,8 @@ def _shapes(dimensions: Dimensions, targets: tuple[str, ...]) -> list[tuple[int,
 
 
 def _by_formula(adapter: Adapter, dimensions: Dimensions, run: Run) -> MemoryEstimate:
-    tokens = run.micro_batch * run.length
+    # The tokens of a trained prompt go through every layer like others; a prefix is keys and values only.
+    tokens = run.micro_batch * (run.length + (run.virtual_tokens if adapter is Adapter.PROMPT else 0))
     quantised_fp32 = adapter is Adapter.QLORA and run.kbit_fp32
     stream = 4 if quantised_fp32 else 2
     saved = _saved_per_layer_token(adapter, dimensions, run, stream) * tokens
@@ -195,7 +199,12 @@ def _static(adapter: Adapter, dimensions: Dimensions, run: Run) -> dict[str, flo
         weights = per_linear * linear + (4 if run.kbit_fp32 else 2) * embeddings
     else:
         weights = 2.0 * (linear + embeddings)
-    trained = adapter_parameters(dimensions, run.lora_rank, run.lora_targets)
+    if adapter is Adapter.PREFIX:
+        trained = 2 * dimensions.layers * dimensions.key_width * run.virtual_tokens
+    elif adapter is Adapter.PROMPT:
+        trained = dimensions.hidden_size * run.virtual_tokens
+    else:
+        trained = adapter_parameters(dimensions, run.lora_rank, run.lora_targets)
     # PEFT keeps adapters in fp32: 4 bytes the weight, 4 the gradient, and the moments.
     return {"weights": weights, "adapter and optimizer": (8 + states) * trained}
 
@@ -213,5 +222,5 @@ def _saved_per_layer_token(adapter: Adapter, dimensions: Dimensions, run: Run, s
         return 16 * h + 4 * q + 4 * k + 8 * f + 4 * a
     frozen = 8 * h + 2 * stream * q + 2 * stream * k + 3 * stream * f + 4 * a
     width = 2 if run.autocast and adapter is not Adapter.QLORA else 4
-    shapes = _shapes(dimensions, run.lora_targets)
+    shapes = _shapes(dimensions, run.lora_targets) if adapter.has_lora else []
     return frozen + sum(width * (inputs + run.lora_rank) for inputs, _ in shapes)

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from tuneport.base_models import Device
 from tuneport.data.rendering import Renderer
 from tuneport.errors import ConfigError
+from tuneport.infer.virtual_tokens import has_virtual_tokens, remembered
 
 SHARED_TOKENS = 8  # a common beginning shorter than this is not worth a pass of its own
 
@@ -37,15 +38,20 @@ class Engine:
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         self.context_length: int | None = int(limit) if limit else None
         self._adapters: set[str] = set()
+        self._virtual: dict[str, DynamicCache] = {}  # adapters that stand before all input
         self._adapter: str | None = None
         self._remembered: tuple[str | None, list[int], DynamicCache] | None = None
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """ConfigError where the folder holds no adapter of this model. Loading a name again replaces nothing."""
-        if name in self._adapters:
+        if name in self._adapters or name in self._virtual:
             return
         if not (folder / "adapter_config.json").is_file():
             raise ConfigError(f"{folder} holds no adapter (adapter_config.json is missing); train it again")
+        if has_virtual_tokens(folder):
+            with self.using(None):
+                self._virtual[name] = remembered(folder, self.model)
+            return
         from peft import PeftModel
 
         # In the precision of the base: the casts around fp32 adapters cost more than their rounding is worth.
@@ -68,11 +74,11 @@ class Engine:
     @contextmanager
     def using(self, adapter: str | None) -> Iterator[None]:
         """Answer with this adapter; None is the base model itself."""
-        if adapter is not None and adapter not in self._adapters:
+        if adapter is not None and adapter not in self._adapters and adapter not in self._virtual:
             raise ConfigError(f"no adapter {adapter} is loaded; send load_adapter first")
-        if adapter is not None:
+        if adapter in self._adapters:
             self.model.set_adapter(adapter)
-        plain = self.model.disable_adapter() if adapter is None and self._adapters else nullcontext()
+        plain = self.model.disable_adapter() if adapter not in self._adapters and self._adapters else nullcontext()
         self._adapter = adapter
         with torch.inference_mode(), plain:
             yield
@@ -82,20 +88,25 @@ class Engine:
 
         What all of them begin with is computed once, and remembered for the next call.
         """
-        prefix, cache = self._shared_prefix(prompts)
-        own = [prompt[prefix:] for prompt in prompts]
+        shared, cache = self._shared_prefix(prompts)
+        own = [prompt[shared:] for prompt in prompts]
+        before = cache.get_seq_length()
         longest = max(len(ids) for ids in own)
         ids = torch.tensor([[self.pad_token] * (longest - len(row)) + row for row in own])
-        mask = torch.tensor([[1] * prefix + [0] * (longest - len(row)) + [1] * len(row) for row in own])
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, prefix:]
-        if cache is None:
-            cache = DynamicCache(config=self.model.config)
-        elif len(prompts) > 1:
+        mask = torch.tensor([[1] * before + [0] * (longest - len(row)) + [1] * len(row) for row in own])
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, before:]
+        if before and len(prompts) > 1:
             cache.batch_repeat_interleave(len(prompts))
-        batch = Batch(self, cache, mask.to(self.device.name), torch.tensor([len(prompt) for prompt in prompts]))
+        batch = Batch(self, cache, mask.to(self.device.name), mask.sum(-1))
         return batch.forward(ids, positions, last_only=True)[:, -1], batch
 
-    def _shared_prefix(self, prompts: Sequence[list[int]]) -> tuple[int, DynamicCache | None]:
+    def _beginning(self) -> DynamicCache:
+        """The cache before the first token: empty, or what the adapter puts there."""
+        virtual = self._virtual.get(self._adapter or "")
+        return DynamicCache(config=self.model.config) if virtual is None else copy.deepcopy(virtual)
+
+    def _shared_prefix(self, prompts: Sequence[list[int]]) -> tuple[int, DynamicCache]:
+        """How many tokens of each prompt are computed already, and the cache that holds them."""
         shared = common_prefix(prompts)
         if self._remembered is not None and self._remembered[0] == self._adapter:
             _, ids, cache = self._remembered
@@ -103,8 +114,8 @@ class Engine:
             if fits and (len(prompts) == 1 or len(ids) >= shared - SHARED_TOKENS):
                 return len(ids), copy.deepcopy(cache)
         if len(prompts) == 1 or shared < SHARED_TOKENS:
-            return 0, None
-        cache = DynamicCache(config=self.model.config)
+            return 0, self._beginning()
+        cache = self._beginning()
         ids = prompts[0][:shared]
         self.model(
             input_ids=torch.tensor([ids], device=self.device.name),

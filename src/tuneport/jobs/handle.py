@@ -12,7 +12,17 @@ from tuneport.errors import TrainingError, TuneportError
 from tuneport.jobs.service import Workspace, describe
 from tuneport.jobs.tables import JobRow
 from tuneport.settings import Settings
-from tuneport.types import Completion, Hyperparameters, JobError, JobEvent, JobStatus, MetricPoint, TuneSpec, validated
+from tuneport.types import (
+    Checkpoint,
+    Completion,
+    Hyperparameters,
+    JobError,
+    JobEvent,
+    JobStatus,
+    MetricPoint,
+    TuneSpec,
+    validated,
+)
 
 
 class JobFailedError(TrainingError):
@@ -55,6 +65,11 @@ class Job:
     def error(self) -> JobError | None:
         return self._row.job_error
 
+    @property
+    def note(self) -> str | None:
+        """Why nothing moves at present, for people."""
+        return self._row.note
+
     def as_dict(self) -> dict[str, Any]:
         """The same document that `tuneport show JOB --json` prints."""
         return describe(self._row)
@@ -85,6 +100,22 @@ class Job:
         self._row = self._workspace.cancel(self.id)
         return self
 
+    def pause(self) -> Job:
+        self._row = self._workspace.pause(self.id)
+        return self
+
+    def resume(self) -> Job:
+        self._row = self._workspace.resume(self.id)
+        return self
+
+    def delete(self) -> Job:
+        """Delete the tuned model at the backend, for good; the job's record stays."""
+        self._row = self._workspace.delete(self.id)
+        return self
+
+    def checkpoints(self) -> Sequence[Checkpoint]:
+        return self._workspace.checkpoints(self.id)
+
     def events(self) -> list[JobEvent]:
         """All events stored so far, oldest first."""
         return [event for _, event in self._workspace.events(self.id)]
@@ -106,7 +137,9 @@ def submit(
     model: str,
     backend: str | None = None,
     validation: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     method: str | None = None,
+    grader: Mapping[str, Any] | None = None,
     adapter: str = "auto",
     hyperparameters: Mapping[str, Any] | None = None,
     suffix: str | None = None,
@@ -115,11 +148,17 @@ def submit(
     metadata: Mapping[str, str] | None = None,
     provider_options: Mapping[str, Any] | None = None,
     allow_personal_data: bool = False,
+    delete_files: bool | None = None,
     settings: Settings | None = None,
 ) -> Job:
     """Start a fine-tuning job and return as soon as the backend has it; `job.wait()` follows it.
 
+    Where the account has as many jobs under way as it may, the job is returned as it waits (`submitting`, its `note`
+    says for what): `job.wait()` then waits for its place, too.
+
     `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked. `method` None: what the data is made for.
+    `columns` maps the names that a format expects to those in the files (`--map`). `grader` is
+    rft's, in OpenAI's shape.
     Raises DatasetError, ModelNotOfferedError, BudgetError, UnsupportedError or ConfigError before anything is sent,
     and JobFailedError where the backend refused the job. Should the backend be out of reach, ProviderError; the job's
     row stays, and `tuneport.job(ID).wait()` goes on with it.
@@ -130,7 +169,9 @@ def submit(
             "model": model,
             "dataset": dataset,
             "validation": validation,
-            "method": method or method_of(Path(dataset)),
+            "columns": dict(columns or {}),
+            "method": method or ("rft" if grader else method_of(Path(dataset), columns=columns)),
+            "grader": None if grader is None else dict(grader),
             "adapter": adapter,
             "hyperparameters": validated(Hyperparameters, hyperparameters or {}),
             "suffix": suffix,
@@ -142,8 +183,10 @@ def submit(
     )
     workspace = Workspace(settings)
     try:
-        row = workspace.submit(spec, backend=backend, allow_personal_data=allow_personal_data)
-        row = workspace.drive(row.id, until=lambda current: current.remote_id is not None, patience=0.0)
+        row = workspace.submit(
+            spec, backend=backend, allow_personal_data=allow_personal_data, delete_files=delete_files
+        )
+        row = workspace.start(row.id)
     except TuneportError:
         workspace.close()
         raise

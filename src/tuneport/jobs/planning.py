@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -11,12 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tuneport.backends import EXTRAS, backend_names, manifest_of
-from tuneport.data.tokens import count_dataset
+from tuneport.data.containers.source import Source
+from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
+from tuneport.data.reading import columns_there
+from tuneport.data.tokens import TokenCounts, count_dataset
 from tuneport.errors import ConfigError
 from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, choose, rank
 from tuneport.settings import Settings
-from tuneport.types import TuneSpec
+from tuneport.types import Method, TuneSpec
 
 DEFAULT_ENCODING = "o200k_base"
 """Counts tokens for models whose own tokenizer is not at hand."""
@@ -50,7 +53,12 @@ def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> P
         manifests,
         today=date.today(),
         models=load_models(),
-        dataset=dataset_facts(spec.dataset, spec.validation),
+        dataset=dataset_facts(
+            spec.dataset,
+            spec.validation,
+            spec.columns,
+            format=REINFORCEMENT if spec.method is Method.RFT else None,
+        ),
         aliases=settings.aliases(spec.model),
         ready=readiness(settings, manifests),
         machine=this_machine(),
@@ -64,9 +72,18 @@ def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> P
     return Plan(choices, chosen, third_party=manifest_of(chosen.backend, settings).third_party)
 
 
-def dataset_facts(path: Path, validation: Path | None) -> Dataset:
+def dataset_facts(
+    path: Path, validation: Path | None, columns: Mapping[str, str] | None = None, *, format: str | None = None
+) -> Dataset:
     """Read the dataset once for each encoding that a candidate counts with. DatasetError lists what is wrong."""
-    counts = cache(count_dataset)
+    names = {path: columns}
+    if validation is not None:
+        names.setdefault(validation, columns_there(validation, columns))
+
+    @cache
+    def counts(file: Path, encoding: str) -> TokenCounts:
+        return count_dataset(file, encoding, format=format, columns=names[file])
+
     own = counts(path, DEFAULT_ENCODING)
 
     def tokens(manifest: Manifest, model: OfferedModel) -> TokenCount:
@@ -89,14 +106,15 @@ def dataset_facts(path: Path, validation: Path | None) -> Dataset:
             reason="; ".join(reasons),
         )
 
-    return Dataset(rows=own.rows, bytes=path.stat().st_size, tokens=tokens)
+    return Dataset(rows=own.rows, bytes=sum(file.stat().st_size for file in Source(path).files), tokens=tokens)
 
 
 def readiness(settings: Settings, manifests: Sequence[Manifest]) -> Readiness:
     """Which backends have a key, and which have their packages. Imports none of them."""
     with_key = {row.name for row in manifests if row.api_key_env and settings.secret(row.api_key_env)}
     installed = {row.name for row in manifests if all(find_spec(name) for name in EXTRAS.get(row.extra or "", ()))}
-    return Readiness(frozenset(with_key), frozenset(installed))
+    lost = {row.name for row in manifests if row.api_key_env and settings.base_url(row.name, row.base_url) is None}
+    return Readiness(frozenset(with_key), frozenset(installed), frozenset(lost))
 
 
 def this_machine(memory: Callable[[], float | None] | None = None) -> Machine:

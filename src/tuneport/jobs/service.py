@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.containers.hub import hub_name
-from tuneport.data.prepare import prepare
-from tuneport.errors import ConfigError, ProviderError, UnsupportedError
+from tuneport.data.prepare import file_format, prepare
+from tuneport.data.reading import columns_there, detect
+from tuneport.errors import (
+    ConfigError,
+    ModelNotOfferedError,
+    ProviderError,
+    RejectedError,
+    TuneportError,
+    UnsupportedError,
+)
+from tuneport.jobs.alternatives import alternatives
+from tuneport.jobs.consent import refuse_personal_data
+from tuneport.jobs.document import describe
 from tuneport.jobs.planning import Plan, plan
+from tuneport.jobs.polling import Poller
+from tuneport.jobs.recording import record_states
+from tuneport.jobs.remote_files import FileEntry
 from tuneport.jobs.store import Store, UnknownJobError
 from tuneport.jobs.tables import JobRow
+from tuneport.jobs.terms import BindingTerm, unshown_terms
 from tuneport.jobs.worker import Worker
-from tuneport.manifests import load_models, resolve_model
+from tuneport.manifests import Manifest, load_models, resolve_model
 from tuneport.settings import Settings
 from tuneport.types import (
+    Checkpoint,
     Completion,
     JobEvent,
+    JobState,
     JobStatus,
-    Method,
     MetricPoint,
     PreparedData,
     TuneSpec,
+    now,
 )
+
+__all__ = ["CANCELLED_OR_ENDED", "Workspace", "describe"]
 
 CANCELLED_OR_ENDED = (JobStatus.CANCELLING, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 
@@ -40,7 +61,13 @@ class Workspace:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.load()
         self.store = Store(self.settings.database_url)
-        self.worker = Worker(self.store, self.backend, self.settings.home / "files")
+        self.worker = Worker(
+            self.store,
+            self.backend,
+            self.settings.home / "files",
+            alternatives=lambda row: alternatives(row, self.settings),
+        )
+        self.remote_files = self.worker.remote_files
         self._backends: dict[str, FineTuneBackend] = {}
         self._opening = threading.Lock()
 
@@ -68,8 +95,19 @@ class Workspace:
         """Where the spec would run and what it would cost there, without starting anything."""
         return plan(spec, self.settings, backend=backend)
 
-    def submit(self, spec: TuneSpec, *, backend: str | None = None, allow_personal_data: bool = False) -> JobRow:
+    def submit(
+        self,
+        spec: TuneSpec,
+        *,
+        backend: str | None = None,
+        allow_personal_data: bool = False,
+        delete_files: bool | None = None,
+        show_terms: Callable[[list[BindingTerm]], None] | None = None,
+    ) -> JobRow:
         """Check, choose a backend, convert the data, and write the job's row.
+
+        `delete_files`: when the job has ended, what was uploaded for it is deleted at the provider (None: as
+        `tuneport.toml` says, else no). `show_terms` is told what binds whoever trains there, if it never was before.
 
         Nothing is uploaded yet: `drive` (or a worker) does that, with the data as it is now, whatever becomes of the
         file. Raises what makes the spec impossible, and then there is no row: DatasetError, ConversionLossError,
@@ -81,21 +119,37 @@ class Workspace:
         assert choice.model is not None  # `choose` gives no backend that does not offer the model
         opened = self.backend(choice.backend)
         opened.check(spec.model_copy(update={"model": choice.model}))
-        data = self._prepared(spec, opened.manifest.data_format)
+        data = self._prepared(spec, opened.manifest)
         if planned.third_party and not allow_personal_data:
-            _refuse_personal_data(spec, data, choice.backend)
+            refuse_personal_data(spec, data, choice.backend)
         spec = spec.model_copy(
             update={
                 "dataset": _absolute(spec.dataset),
                 "validation": None if spec.validation is None else _absolute(spec.validation),
             }
         )
-        return self.store.add_job(spec, data, backend=choice.backend, model=choice.model, quote=choice.quote)
+        if show_terms is not None and (terms := unshown_terms(self.store, opened.manifest, choice.model)):
+            show_terms(terms)
+        if delete_files is None:
+            delete_files = self.settings.delete_files(choice.backend)
+        return self.store.add_job(
+            spec,
+            data,
+            backend=choice.backend,
+            model=choice.model,
+            quote=choice.quote,
+            delete_files=delete_files,
+        )
 
-    def _prepared(self, spec: TuneSpec, data_format: str) -> PreparedData:
-        target = "openai-preference" if spec.method is Method.DPO else data_format
-        validation = None if spec.validation is None else prepare(spec.validation, target, self.worker.files)
-        return PreparedData(training=prepare(spec.dataset, target, self.worker.files), validation=validation)
+    def _prepared(self, spec: TuneSpec, manifest: Manifest) -> PreparedData:
+        source = detect(spec.dataset, spec.columns).format
+        target = file_format(spec.method, source, manifest.data_format, manifest.also_takes)
+        training = prepare(spec.dataset, target, self.worker.files, columns=spec.columns)
+        if spec.validation is None:
+            return PreparedData(training=training)
+        columns = columns_there(spec.validation, spec.columns)
+        held_out = prepare(spec.validation, target, self.worker.files, columns=columns)
+        return PreparedData(training=training, validation=held_out)
 
     # --- go on ------------------------------------------------------------------------------------------------------
 
@@ -113,35 +167,91 @@ class Workspace:
             self.store.job(job_id).id, until=until, on_change=on_change, patience=patience, poll_seconds=poll_seconds
         )
 
+    def start(
+        self,
+        job_id: str,
+        *,
+        on_change: Callable[[JobRow], None] = lambda row: None,
+        patience: float = 0.0,
+        wait_for_place: float = 5.0,
+    ) -> JobRow:
+        """Drive a job until the backend has it, or until it has waited so many seconds for a place there.
+
+        Then it is `submitting` and its note says what for; whoever drives it next (`drive`, a poller) goes on waiting.
+        """
+
+        def there(row: JobRow) -> bool:
+            if row.remote_id is not None or row.waits_since is None:
+                return row.remote_id is not None
+            next_try = max(now(), row.due_at) if row.due_at else now()
+            return (next_try - row.waits_since).total_seconds() >= wait_for_place
+
+        return self.drive(job_id, until=there, on_change=on_change, patience=patience)
+
     def refresh(self, job_id: str) -> JobRow:
         """Ask once. A job that waits for a worker (preparing, submitting) is left as it is."""
         row = self.store.job(job_id)
+        if row.job_status.terminal and row.events_due:
+            self.worker.collect_events(row.id)
         if row.job_status.terminal or row.remote_id is None:
             return row
         return self.worker.step(row.id)
 
-    def refresh_all(self, *, limit: int | None = None) -> tuple[list[JobRow], dict[str, str]]:
-        """The jobs, newest first, unfinished ones asked about; and, for each backend in trouble, what it said."""
+    def refresh_all(self, *, limit: int | None = None, patience: float = 30.0) -> tuple[list[JobRow], dict[str, str]]:
+        """The jobs, newest first, unfinished ones asked about; and, for each backend in trouble, what it said.
+
+        Asks with as few calls as each backend allows, all at once, and waits `patience` seconds for the slowest.
+        Events are left for whoever looks at them.
+        """
         rows = self.store.jobs(limit=limit)
         trouble: dict[str, str] = {}
-        waiting: dict[str, list[JobRow]] = {}
+        waiting: dict[str, dict[str, JobRow]] = {}
         for row in rows:
             if row.remote_id is not None and not row.job_status.terminal:
-                waiting.setdefault(row.backend, []).append(row)
-        for name, group in waiting.items():
-            by_remote_id = {str(row.remote_id): row for row in group}
-            try:
-                for remote_id, answer in self.backend(name).fetch_many(list(by_remote_id)):
-                    if isinstance(answer, ProviderError):
-                        trouble[name] = str(answer)
-                        continue
-                    try:
-                        self.worker.record(by_remote_id[remote_id].id, answer)
-                    except ProviderError as error:  # of this job's events; the others are still to be recorded
-                        trouble[name] = str(error)
-            except (ProviderError, ConfigError, UnsupportedError) as error:
-                trouble[name] = str(error)
-        return (self.store.jobs(limit=limit) if waiting else rows), trouble
+                waiting.setdefault(row.backend, {})[row.remote_id] = row
+
+        def ask(name: str) -> None:
+            if said := self._refresh_backend(name, waiting[name]):
+                trouble[name] = said
+
+        # Daemons: a provider that hangs neither delays the others nor keeps the program from ending.
+        threads = {name: threading.Thread(target=ask, args=(name,), daemon=True) for name in waiting}
+        for thread in threads.values():
+            thread.start()
+        deadline = time.monotonic() + patience
+        for name, thread in threads.items():
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                trouble[name] = f"{name} has not answered within {patience:.0f} s; try again"
+        return (self.store.jobs(limit=limit) if waiting else rows), trouble.copy()
+
+    def _refresh_backend(self, name: str, rows: dict[str, JobRow]) -> str | None:
+        trouble = None
+        states: dict[str, JobState] = {}
+        try:
+            for remote_id, answer in self.backend(name).fetch_many(list(rows)):
+                if isinstance(answer, ProviderError):
+                    trouble = str(answer)
+                else:
+                    states[rows[remote_id].id] = answer
+        except (ProviderError, ConfigError, UnsupportedError) as error:
+            trouble = str(error)
+        record_states(self.store, states, {row.id: row for row in rows.values()})
+        if any(state.status.terminal for state in states.values()):
+            self.remote_files.clean(name)
+        return trouble
+
+    def poll(
+        self,
+        *,
+        until_idle: bool = False,
+        on_change: Callable[[str, str, str | None], None] = lambda job_id, status, note: None,
+        on_trouble: Callable[[str, str], None] = lambda name, message: None,
+    ) -> None:
+        """Be the worker of all unfinished jobs, until interrupted or, with `until_idle`, until there are none."""
+        Poller(self.worker, on_change=on_change, on_trouble=on_trouble).run(until_idle=until_idle)
+
+    # --- wishes -----------------------------------------------------------------------------------------------------
 
     def cancel(self, job_id: str) -> JobRow:
         """Write the wish down, then ask. Of a finished job: no change, no error."""
@@ -156,18 +266,84 @@ class Workspace:
             self.backend(after.backend).cancel(after.remote_id)
         return after
 
+    def pause(self, job_id: str) -> JobRow:
+        """Write the wish down, then ask. A paused job stays as it is; ConfigError where there is nothing to pause."""
+        return self._wish(job_id, "pause", (JobStatus.PAUSING, JobStatus.PAUSED))
+
+    def resume(self, job_id: str) -> JobRow:
+        """Let a paused job go on. One that is not paused stays as it is."""
+        running = tuple(status for status in JobStatus if status not in (JobStatus.PAUSING, JobStatus.PAUSED))
+        return self._wish(job_id, "resume", running)
+
+    def _wish(self, job_id: str, wish: Literal["pause", "resume"], fulfilled: Sequence[JobStatus]) -> JobRow:
+        row = self.store.job(job_id)
+        if row.job_status.terminal:
+            raise ConfigError(f"{row.id} has ended ({row.status}); there is nothing to {wish}")
+        if row.remote_id is None:
+            raise ConfigError(f"{row.backend} does not have {row.id} yet ({row.status}); to stop it, cancel it")
+        backend = self.backend(row.backend)
+        if getattr(type(backend), wish) is getattr(FineTuneBackend, wish):
+            raise UnsupportedError(
+                f"the backend {row.backend} does not support {wish[:-1]}ing a job; cancel it instead"
+            )
+        if row.job_status in fulfilled and row.wish is None:
+            return self.refresh(row.id)
+        self.store.request_wish(row.id, wish)
+        after = self.worker.step(row.id)
+        if self.store.job(row.id).lease_owner is not None and after.job_status not in fulfilled:
+            getattr(backend, wish)(after.remote_id)  # as in `cancel`
+        elif after.wish is None and after.job_status not in fulfilled and not after.job_status.terminal and after.note:
+            raise RejectedError(f"{row.id} on {row.backend}: {after.note}", provider=row.backend)
+        return after
+
+    def delete(self, job_id: str) -> JobRow:
+        """Delete the tuned model at the backend (at some, all that the job produced). The row stays, and says so.
+
+        ConfigError while the job runs, or where it made nothing. Of a deleted one: no change, no error.
+        """
+        row = self.store.job(job_id)
+        if not row.job_status.terminal:
+            raise ConfigError(f"{row.id} is {row.status}; `tuneport cancel {row.id}` stops it, then delete it")
+        if row.remote_id is None or row.tuned_model is None:
+            raise ConfigError(f"{row.id} made no model ({row.status}); there is nothing to delete")
+        self.store.request_deletion(row.id)
+        return self.worker.step(row.id)
+
     # --- look -------------------------------------------------------------------------------------------------------
 
     def job(self, job_id: str) -> JobRow:
         return self.store.job(job_id)
 
     def events(self, job_id: str, *, after: int = 0) -> list[tuple[int, JobEvent]]:
-        """All stored events, oldest first, each with its position; `after` is the last position already seen."""
-        return self.store.events(self.store.job(job_id).id, after=after)
+        """All events, oldest first, each with its position; `after` is the last position already seen.
+
+        Of a job whose end many answers at once brought, they are fetched now, if the backend can be reached.
+        """
+        row = self.store.job(job_id)
+        if row.events_due:
+            with contextlib.suppress(TuneportError):
+                self.worker.collect_events(row.id)
+        return self.store.events(row.id, after=after)
+
+    def files(self, *, backend: str | None = None) -> tuple[list[FileEntry], dict[str, str]]:
+        """The files at every provider that has a key (or at one), and, for each that could not be asked, why."""
+        if backend is not None:
+            return self.remote_files.listing([backend])
+        names = set(self.store.file_backends())
+        for name in backend_names(self.settings):
+            manifest = manifest_of(name, self.settings)
+            if manifest.third_party and manifest.api_key_env and self.settings.secret(manifest.api_key_env):
+                names.add(name)
+        return self.remote_files.listing(sorted(names))
 
     def metrics(self, job_id: str) -> Sequence[MetricPoint]:
         row = self.store.job(job_id)
         return [] if row.remote_id is None else self.backend(row.backend).metrics(row.remote_id)
+
+    def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
+        """The checkpoints that the backend keeps of a job, by step. UnsupportedError where it has none to show."""
+        row = self.store.job(job_id)
+        return [] if row.remote_id is None else self.backend(row.backend).checkpoints(row.remote_id)
 
     def complete(
         self, model: str, messages: Sequence[dict[str, Any]], *, backend: str | None = None, **options: Any
@@ -178,18 +354,16 @@ class Workspace:
 
     def locate(self, model: str, *, backend: str | None = None) -> tuple[str, str]:
         """The backend and its model id behind a job id, a tuned model's name, an alias or a plain model name."""
-        for row in self.store.jobs():
-            state = row.job_state
-            if state is not None and state.tuned_model == model:
-                return row.backend, model
+        row = self.store.job_of_model(model)
         try:
-            row = self.store.job(model)
+            row = row or self.store.job(model)
         except UnknownJobError:
             return _locate_base_model(model, self.settings, backend)
-        state = row.job_state
-        if state is None or state.tuned_model is None:
+        if row.tuned_model is None:
             raise ConfigError(f"{row.id} is {row.status} and has no model yet; `tuneport watch {row.id}` follows it")
-        return row.backend, state.tuned_model
+        if row.deleted_at is not None:
+            raise ConfigError(f"the model of {row.id} was deleted at {row.backend} on {row.deleted_at:%Y-%m-%d}")
+        return row.backend, row.tuned_model
 
 
 def _locate_base_model(model: str, settings: Settings, backend: str | None) -> tuple[str, str]:
@@ -197,71 +371,14 @@ def _locate_base_model(model: str, settings: Settings, backend: str | None) -> t
     if backend is None and rest and prefix in backend_names(settings):
         backend, model = prefix, rest
     name = backend or settings.backend or "local"
-    return name, resolve_model(model, name, manifest_of(name, settings), load_models(), settings.aliases(model))
+    manifest = manifest_of(name, settings)
+    try:
+        return name, resolve_model(model, name, manifest, load_models(), settings.aliases(model))
+    except ModelNotOfferedError:
+        if manifest.deployment is None and not model.startswith("ft:"):
+            raise
+        return name, model  # a deployment, which has a name of the user's own, or a model that was tuned elsewhere
 
 
 def _absolute(path: Path) -> Path:
     return path if hub_name(path) is not None else path.absolute()
-
-
-def _refuse_personal_data(spec: TuneSpec, data: PreparedData, backend: str) -> None:
-    """Look at the very files that would be uploaded."""
-    from tuneport.data.checks.personal import scan
-
-    for source, file in ((spec.dataset, data.training), (spec.validation, data.validation)):
-        if file is None:
-            continue
-        found = scan(file.path, file.format)
-        if found.count:
-            first = found.matches[0]
-            raise ConfigError(
-                f"{source} holds what looks like personal data ({found.count} places; {first.kind} in record "
-                f"{first.line}) and {backend} is a third party; `tuneport check` shows them, `tuneport clean "
-                "--redact` replaces them, --allow-personal-data uploads them anyway"
-            )
-
-
-def describe(row: JobRow) -> dict[str, Any]:
-    """A job as one JSON document: the same keys for every backend and in every state."""
-    spec, state, data = row.tune_spec, row.job_state, row.prepared_data
-    progress = None if state is None else state.progress.model_dump(mode="json")
-    return {
-        "id": row.id,
-        "object": "tuneport.job",
-        "backend": row.backend,
-        "requested_model": spec.model,
-        "model": row.model,
-        "tuned_model": None if state is None else state.tuned_model,
-        "status": row.status,
-        "raw_status": None if state is None else state.raw_status,
-        "remote_id": row.remote_id,
-        "method": spec.method.value,
-        "adapter": spec.adapter,
-        "dataset": {
-            "path": str(spec.dataset),
-            "sha256": data.training.sha256,
-            "format": data.training.format,
-            "rows": data.training.rows,
-            "left_out": list(data.training.left_out),
-        },
-        "validation": None if spec.validation is None else str(spec.validation),
-        "hyperparameters": {
-            "given": spec.hyperparameters.given(),
-            "resolved": {} if state is None else state.hyperparameters,
-        },
-        "suffix": spec.suffix,
-        "seed": spec.seed,
-        "quote": row.quote,
-        "budget": spec.budget,
-        "cost": None if state is None else state.cost,
-        "trained_tokens": None if state is None else state.trained_tokens,
-        "progress": progress,
-        "error": row.error,
-        "note": row.note,
-        "created_at": row.created_at.isoformat(),
-        "finished_at": None if row.finished_at is None else row.finished_at.isoformat(),
-        "estimated_finish": None
-        if state is None or state.estimated_finish is None
-        else state.estimated_finish.isoformat(),
-        "details": {} if state is None else state.details,
-    }

@@ -7,27 +7,26 @@ default; any SQLAlchemy URL by `TUNEPORT_DATABASE_URL`.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, delete, event, func, or_, select, update
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DatabaseError, IntegrityError, SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy import func, or_, select, update
 
 from tuneport.errors import ConfigError, TuneportError
-from tuneport.jobs.tables import Base, EventRow, JobRow, RemoteFileRow, SchemaRow
-from tuneport.types import JobEvent, JobStatus, PreparedData, Quote, RemoteFile, TuneSpec, now
+from tuneport.jobs.event_log import EventLog
+from tuneport.jobs.file_journal import UNFINISHED, FileJournal
+from tuneport.jobs.migrations import SCHEMA_VERSION
+from tuneport.jobs.schedule import Schedule
+from tuneport.jobs.tables import JobRow, ShownTermsRow
+from tuneport.types import JobStatus, PreparedData, Quote, TuneSpec, now
 
-SCHEMA_VERSION = 1
+__all__ = ["LEASE_SECONDS", "SCHEMA_VERSION", "LeaseLostError", "Store", "UnknownJobError"]
+
 LEASE_SECONDS = 120.0
 """Renewed every quarter of it while its holder works. A holder that was suspended for longer has lost it."""
-
-TERMINAL = [status.value for status in JobStatus if status.terminal]
 
 
 class UnknownJobError(ConfigError):
@@ -38,42 +37,23 @@ class LeaseLostError(TuneportError):
     """Another process took the row over; whatever this one was doing must not be written."""
 
 
-class Store:
+class Store(Schedule, EventLog, FileJournal):
     """All reads and writes. Each method is one short transaction; no network call happens inside any of them.
 
     Raises ConfigError where the database cannot be opened or written.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.engine = _open(url)
-        with _explained(url):
-            Base.metadata.create_all(self.engine)
-        self._check_version()
-
-    def close(self) -> None:
-        self.engine.dispose()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Session]:
-        with _explained(self.url), Session(self.engine, expire_on_commit=False) as session, session.begin():
-            yield session
-
-    def _check_version(self) -> None:
-        with self._transaction() as session:
-            version = session.scalar(select(func.max(SchemaRow.version)))
-            if version is None:
-                session.add(SchemaRow(version=SCHEMA_VERSION))
-            elif version != SCHEMA_VERSION:
-                raise ConfigError(
-                    f"the store {_masked(self.url)} has tables of version {version} and this tuneport knows "
-                    f"{SCHEMA_VERSION}; use the tuneport that made it, or name another store in TUNEPORT_DATABASE_URL"
-                )
-
     # --- jobs -------------------------------------------------------------------------------------------------------
 
     def add_job(
-        self, spec: TuneSpec, prepared: PreparedData, *, backend: str, model: str, quote: Quote | None
+        self,
+        spec: TuneSpec,
+        prepared: PreparedData,
+        *,
+        backend: str,
+        model: str,
+        quote: Quote | None,
+        delete_files: bool = False,
     ) -> JobRow:
         moment = now()
         row = JobRow(
@@ -87,14 +67,16 @@ class Store:
             status=JobStatus.PREPARING,
             created_at=moment,
             updated_at=moment,
+            due_at=moment,
+            delete_files=delete_files,
         )
-        with self._transaction() as session:
+        with self.transaction() as session:
             session.add(row)
         return row
 
     def job(self, job_id: str) -> JobRow:
         """The job with that id, or the one whose id (ours or the backend's) begins so, if it is the only one."""
-        with self._transaction() as session:
+        with self.transaction() as session:
             exact = session.scalars(select(JobRow).where(or_(JobRow.id == job_id, JobRow.remote_id == job_id))).first()
             if exact is not None:
                 return exact
@@ -113,19 +95,54 @@ class Store:
         """Newest first."""
         query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id).limit(limit)
         if unfinished:
-            query = query.where(JobRow.status.not_in(TERMINAL))
+            query = query.where(JobRow.status.in_(UNFINISHED))
         if backend is not None:
             query = query.where(JobRow.backend == backend)
-        with self._transaction() as session:
+        with self.transaction() as session:
             return list(session.scalars(query))
+
+    def count_unfinished(self) -> int:
+        with self.transaction() as session:
+            return session.scalar(select(func.count()).where(JobRow.status.in_(UNFINISHED))) or 0
+
+    def job_of_model(self, tuned_model: str) -> JobRow | None:
+        """The newest job that made the tuned model of that name."""
+        query = select(JobRow).where(JobRow.tuned_model == tuned_model).order_by(JobRow.created_at.desc()).limit(1)
+        with self.transaction() as session:
+            return session.scalars(query).first()
+
+    def job_behind(self, backend: str, remote_id: str) -> JobRow | None:
+        """The job that the backend knows under that id."""
+        with self.transaction() as session:
+            return session.scalars(
+                select(JobRow).where(JobRow.remote_id == remote_id, JobRow.backend == backend)
+            ).first()
 
     def request_cancel(self, job_id: str) -> None:
         """Recorded before anything is asked of the backend, so that a crash does not forget the wish."""
-        with self._transaction() as session:
+        with self.transaction() as session:
             session.execute(
                 update(JobRow)
-                .where(JobRow.id == job_id, JobRow.cancel_requested_at.is_(None), JobRow.status.not_in(TERMINAL))
+                .where(JobRow.id == job_id, JobRow.cancel_requested_at.is_(None), JobRow.status.in_(UNFINISHED))
                 .values(cancel_requested_at=now(), updated_at=now())
+            )
+
+    def request_wish(self, job_id: str, wish: str) -> None:
+        """`pause` or `resume`, recorded before it is asked; the newer wish replaces the older one."""
+        with self.transaction() as session:
+            session.execute(
+                update(JobRow)
+                .where(JobRow.id == job_id, JobRow.status.in_(UNFINISHED))
+                .values(wish=wish, due_at=now(), updated_at=now())
+            )
+
+    def request_deletion(self, job_id: str) -> None:
+        """The wish to delete the tuned model, recorded before it is asked."""
+        with self.transaction() as session:
+            session.execute(
+                update(JobRow)
+                .where(JobRow.id == job_id, JobRow.delete_requested_at.is_(None))
+                .values(delete_requested_at=now(), updated_at=now())
             )
 
     # --- leases -----------------------------------------------------------------------------------------------------
@@ -142,7 +159,7 @@ class Store:
         free = or_(JobRow.lease_owner.is_(None), JobRow.lease_expires_at < moment)
         if instead_of is not None:
             free = or_(free, JobRow.lease_owner == instead_of)
-        with self._transaction() as session:
+        with self.transaction() as session:
             taken = session.execute(
                 update(JobRow)
                 .where(JobRow.id == job_id, free)
@@ -152,7 +169,7 @@ class Store:
 
     def renew(self, job_id: str, owner: str, seconds: float = LEASE_SECONDS) -> bool:
         """Prolong a lease that is still held; False where it was lost. Never takes one."""
-        with self._transaction() as session:
+        with self.transaction() as session:
             renewed = session.execute(
                 update(JobRow)
                 .where(JobRow.id == job_id, JobRow.lease_owner == owner)
@@ -161,7 +178,7 @@ class Store:
             return renewed.rowcount == 1  # type: ignore[attr-defined, no-any-return]
 
     def release(self, job_id: str, owner: str) -> None:
-        with self._transaction() as session:
+        with self.transaction() as session:
             session.execute(
                 update(JobRow)
                 .where(JobRow.id == job_id, JobRow.lease_owner == owner)
@@ -170,7 +187,9 @@ class Store:
 
     def write(self, job_id: str, owner: str, **values: Any) -> JobRow:
         """Change a row under its lease. LeaseLostError, and no change, where the lease is another's by now."""
-        with self._transaction() as session:
+        if "status" in values and JobStatus(values["status"]).terminal:
+            values.update(due_at=None, waits_since=None, wish=None)
+        with self.transaction() as session:
             changed = session.execute(
                 update(JobRow)
                 .where(JobRow.id == job_id, JobRow.lease_owner == owner)
@@ -182,159 +201,17 @@ class Store:
             assert row is not None
             return row
 
-    # --- files and events -------------------------------------------------------------------------------------------
+    # --- terms ------------------------------------------------------------------------------------------------------
 
-    def add_file(self, job_id: str, file: RemoteFile) -> None:
-        """Journal a file; the same purpose again (after a crash) replaces the row."""
-        with self._transaction() as session:
-            session.execute(
-                delete(RemoteFileRow).where(RemoteFileRow.job_id == job_id, RemoteFileRow.purpose == file.purpose)
-            )
-            session.add(
-                RemoteFileRow(
-                    job_id=job_id,
-                    remote_id=file.id,
-                    purpose=file.purpose,
-                    sha256=file.sha256,
-                    filename=file.filename,
-                    bytes=file.bytes,
-                    created_at=now(),
-                )
-            )
-
-    def files(self, job_id: str) -> list[RemoteFile]:
-        query = select(RemoteFileRow).where(RemoteFileRow.job_id == job_id).order_by(RemoteFileRow.id)
-        with self._transaction() as session:
-            return [
-                RemoteFile.model_validate(
-                    {
-                        "id": row.remote_id,
-                        "purpose": row.purpose,
-                        "sha256": row.sha256,
-                        "filename": row.filename,
-                        "bytes": row.bytes,
-                    }
-                )
-                for row in session.scalars(query)
-            ]
-
-    def add_events(self, job_id: str, events: Iterable[JobEvent], *, origin: str = "backend") -> int:
-        """Append those that are not there yet, in the order given; return how many were new."""
-        wanted = list(events)
-        if not wanted:
-            return 0
-        for _ in range(5):
-            try:
-                return self._append_events(job_id, wanted, origin)
-            except IntegrityError:  # another process appended in between: count again from what is there now
-                continue
-        raise ConfigError(f"the events of {job_id} could not be stored: too many writers at once; try again")
-
-    def _append_events(self, job_id: str, events: list[JobEvent], origin: str) -> int:
-        with _explained(self.url), Session(self.engine) as session, session.begin():
-            known = set(session.scalars(select(EventRow.event_id).where(EventRow.job_id == job_id)))
-            position = session.scalar(select(func.max(EventRow.position)).where(EventRow.job_id == job_id)) or 0
-            added = 0
-            for item in events:
-                if item.id in known:
-                    continue
-                known.add(item.id)
-                added += 1
-                session.add(
-                    EventRow(
-                        job_id=job_id,
-                        position=position + added,
-                        event_id=item.id,
-                        origin=origin,
-                        created_at=item.created_at,
-                        level=item.level,
-                        message=item.message,
-                        type=item.type,
-                        data=item.data,
-                    )
-                )
-            return added
-
-    def events(self, job_id: str, *, after: int = 0) -> list[tuple[int, JobEvent]]:
-        """The events from position `after` + 1 on, each with its position, in the order they were stored."""
-        query = select(EventRow).where(EventRow.job_id == job_id, EventRow.position > after).order_by(EventRow.position)
-        with self._transaction() as session:
-            return [
-                (
-                    row.position,
-                    JobEvent(
-                        id=row.event_id,
-                        created_at=row.created_at,
-                        level=row.level,  # type: ignore[arg-type]
-                        message=row.message,
-                        type=row.type,
-                        data=row.data,
-                    ),
-                )
-                for row in session.scalars(query)
-            ]
-
-    def last_backend_event(self, job_id: str) -> str | None:
-        """The id of the newest event that came from the backend: the cursor for the next call of `events`."""
-        query = (
-            select(EventRow.event_id)
-            .where(EventRow.job_id == job_id, EventRow.origin == "backend")
-            .order_by(EventRow.position.desc())
-            .limit(1)
-        )
-        with self._transaction() as session:
-            return session.scalar(query)
-
-
-def _open(url: str) -> Engine:
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed)
-    except (SQLAlchemyError, OSError, ModuleNotFoundError) as error:
-        raise ConfigError(f"the store {_masked(url)} cannot be opened: {error}; see TUNEPORT_DATABASE_URL") from error
-    if engine.dialect.name == "sqlite":
-
-        @event.listens_for(engine, "connect")
-        def _pragmas(connection: Any, record: Any) -> None:
-            # WAL: readers never wait for the writer, and a kill -9 leaves a whole database.
-            cursor = connection.cursor()
-            cursor.execute("PRAGMA journal_mode=WAL")
-            cursor.execute("PRAGMA synchronous=FULL")
-            cursor.execute("PRAGMA busy_timeout=15000")
-            cursor.execute("PRAGMA foreign_keys=ON")
-            cursor.close()
-            # The driver's own transaction handling would begin late, after the first read.
-            connection.isolation_level = None
-
-        @event.listens_for(engine, "begin")
-        def _begin(connection: Any) -> None:
-            # IMMEDIATE: two processes that read, then write, queue up instead of failing with "database is locked".
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-@contextmanager
-def _explained(url: str) -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError:
-        raise  # whoever broke a constraint knows what it means
-    except DatabaseError as error:
-        reason = " ".join(str(error.orig).split())
-        raise ConfigError(
-            f"the store {_masked(url)} does not work: {reason}; check the disk and TUNEPORT_DATABASE_URL, or move a "
-            "damaged file aside"
-        ) from error
-
-
-def _masked(url: str) -> str:
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return "named by TUNEPORT_DATABASE_URL"
+    def first_showing(self, subject: str, texts: Sequence[str]) -> bool:
+        """Whether these terms of `subject` have not been shown before; from now on they have."""
+        digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+        with self.transaction() as session:
+            row = session.get(ShownTermsRow, subject)
+            if row is not None and row.digest == digest:
+                return False
+            session.merge(ShownTermsRow(subject=subject, digest=digest, shown_at=now()))
+            return True
 
 
 def _escaped(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, String, TypeDecorator, UniqueConstraint
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, String, TypeDecorator, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tuneport.types import JobError, JobState, JobStatus, PreparedData, TuneSpec
@@ -64,6 +64,15 @@ class JobRow(Base):
     polled_at: Mapped[datetime | None]
     lease_owner: Mapped[str | None] = mapped_column(String(80))
     lease_expires_at: Mapped[datetime | None]
+    # Since version 2. `due_at`: when somebody should look at it next; None for ever once it has ended.
+    due_at: Mapped[datetime | None] = mapped_column(index=True)
+    waits_since: Mapped[datetime | None]  # for a place among the jobs that the account may have at once
+    tuned_model: Mapped[str | None] = mapped_column(index=True)
+    wish: Mapped[str | None] = mapped_column(String(10))  # "pause" or "resume", written down before it is asked
+    delete_files: Mapped[bool] = mapped_column(default=False, server_default=false())  # at the provider, once it ended
+    delete_requested_at: Mapped[datetime | None]  # the wish to delete the tuned model
+    deleted_at: Mapped[datetime | None]  # when the tuned model was deleted
+    events_due: Mapped[bool] = mapped_column(default=False, server_default=false())  # there are more over there
 
     @property
     def tune_spec(self) -> TuneSpec:
@@ -98,6 +107,9 @@ class RemoteFileRow(Base):
     filename: Mapped[str]
     bytes: Mapped[int]
     created_at: Mapped[datetime]
+    # Since version 2. A deletion is written down before it is asked for; see `FileJournal.claim_deletion`.
+    deleting_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
     __table_args__ = (UniqueConstraint("job_id", "purpose"),)
 
 
@@ -117,4 +129,14 @@ class EventRow(Base):
     __table_args__ = (UniqueConstraint("job_id", "event_id"),)
 
 
+class ShownTermsRow(Base):
+    """That terms were shown: `subject` says whose, `digest` is of their text, so that changed ones are shown again."""
+
+    __tablename__ = "shown_terms"
+    subject: Mapped[str] = mapped_column(String(200), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    shown_at: Mapped[datetime]
+
+
+Index("remote_files_by_id", RemoteFileRow.remote_id)
 Index("jobs_by_age", JobRow.created_at.desc(), JobRow.id)

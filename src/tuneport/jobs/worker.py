@@ -7,43 +7,62 @@ by `find(token)` and by nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.data.prepare import prepare
 from tuneport.errors import (
-    BudgetError,
-    DatasetError,
-    DatasetProblem,
+    NotFoundError,
     ProviderError,
+    RateLimitError,
     RejectedError,
     StorageError,
     TuneportError,
     UnavailableError,
     UnsupportedError,
 )
+from tuneport.jobs.alternatives import Alternative, with_alternatives
+from tuneport.jobs.event_collection import EventCollector
 from tuneport.jobs.leases import Lease, claimed
+from tuneport.jobs.preparing import as_submitted, refuse_above_budget
+from tuneport.jobs.recording import columns_of
+from tuneport.jobs.remote_files import RemoteFiles
 from tuneport.jobs.store import LeaseLostError, Store
 from tuneport.jobs.tables import JobRow
-from tuneport.types import DataFile, JobError, JobEvent, JobState, JobStatus, PreparedData, RemoteFile, TuneSpec, now
+from tuneport.types import JobError, JobState, JobStatus, TuneSpec, now
 
 MAX_SUBMIT_ATTEMPTS = 3
-EVENT_TRIES = 3
 LONGEST_WAIT = 60.0
+LOOK_AGAIN_SECONDS = 10.0
+"""A job that takes a place is asked about by those who wait for it, unless somebody did so long ago."""
+ONLY_ELSEWHERE = ("training_not_available", "daily_rate_limit_exceeded")
+"""Codes of refusals that no waiting and no mending helps today: the job fails, and the other backends are ranked."""
 
 
 class Worker:
-    """`open_backend` gives the backend of a name; `files` is the folder for prepared files. Threads may share one."""
+    """`open_backend` gives the backend of a name; `files` is the folder for prepared files. Threads may share one.
 
-    def __init__(self, store: Store, open_backend: Callable[[str], FineTuneBackend], files: Path) -> None:
+    `alternatives` ranks the other backends for a job that its own one does not take.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        open_backend: Callable[[str], FineTuneBackend],
+        files: Path,
+        *,
+        alternatives: Callable[[JobRow], Sequence[Alternative]] = lambda row: (),
+    ) -> None:
         self.store = store
         self.open_backend = open_backend
         self.files = files
-        self._event_failures: dict[str, int] = {}
+        self.alternatives = alternatives
+        self.remote_files = RemoteFiles(store, open_backend)
+        self.events = EventCollector(store)
 
     def drive(
         self,
@@ -77,14 +96,23 @@ class Worker:
             if row.job_status.terminal or until(row):
                 return row
             ours_to_go_on = row.job_status is JobStatus.SUBMITTING and row.submit_intent_at is None and row.note is None
+            if not_before(row) and row.due_at is not None:
+                wait = max(wait, min((row.due_at - now()).total_seconds(), LONGEST_WAIT))
             time.sleep(max(wait, 0.0 if ours_to_go_on else next(waits)))
 
     def step(self, job_id: str) -> JobRow:
         """Take one step if nobody else is at the row, and return the row as it then is.
 
         A failure that ends the job is written to the row, not raised. Errors that do not end it (the backend is down,
-        the key is wrong while polling, the disk is full) are noted in the row and raised.
+        the key is wrong while polling, the disk is full) are noted in the row and raised. Of a job that has ended, the
+        files are deleted at the provider, if that was wished.
         """
+        row = self._step(job_id)
+        if row.job_status.terminal:
+            self.remote_files.clean(row.backend)
+        return row
+
+    def _step(self, job_id: str) -> JobRow:
         try:
             with claimed(self.store, job_id) as lease:
                 if lease is not None:
@@ -105,10 +133,17 @@ class Worker:
             pass  # whoever took it over knows better
         return self.store.job(job_id)
 
+    def collect_events(self, job_id: str) -> None:
+        """Store the events that the backend has and the store does not. ProviderError where they cannot be read."""
+        row = self.store.job(job_id)
+        if row.remote_id is not None:
+            self.events.collect(row.id, self.open_backend(row.backend), row.remote_id)
+            self.store.events_stored(row.id)
+
     def _advance(self, lease: Lease) -> JobRow:
         row = lease.row
         if row.job_status.terminal:
-            return row
+            return self._delete(lease) if row.delete_requested_at is not None and row.deleted_at is None else row
         if row.cancel_requested_at is not None and row.remote_id is None and row.submit_intent_at is None:
             return self._cancelled(lease)
         try:
@@ -131,46 +166,18 @@ class Worker:
 
     def _prepare(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
         spec = _spec_for_backend(lease.row)
-        data = self._prepared(lease.row)
+        data = as_submitted(lease.row, self.files)
         journalled = {file.sha256 for file in self.store.files(lease.row.id)}
         for file in backend.prepare(spec, data):
             self.store.add_file(lease.row.id, file)
+            if self.store.is_being_deleted(backend.name, file.id):
+                return lease.write(note=f"{file.id} is being deleted at {backend.name}; it will be uploaded anew")
             if file.sha256 not in journalled:
-                self._tell(lease.row, f"The {file.purpose} file is ready: {file.id}", type_="file")
-        if spec.budget is not None:
-            self._check_budget(lease, spec, backend, self.store.files(lease.row.id))
+                self.events.tell(lease.row.id, f"The {file.purpose} file is ready: {file.id}", type_="file")
+        if spec.budget is not None and (quote := backend.quote(spec, self.store.files(lease.row.id))) is not None:
+            lease.write(quote=quote.model_dump(mode="json"))
+            refuse_above_budget(spec.budget, quote)
         return lease.write(status=JobStatus.SUBMITTING, note=None)
-
-    def _prepared(self, row: JobRow) -> PreparedData:
-        """The files as they were at submit. One that was cleaned away is made again, if its source is the same."""
-        data, spec = row.prepared_data, row.tune_spec
-        for file, source in ((data.training, spec.dataset), (data.validation, spec.validation)):
-            if file is None or source is None or file.path.is_file():
-                continue
-            again: DataFile = prepare(source, file.format, self.files)
-            if again.sha256 != file.sha256:
-                rule = f"has changed since {row.id} was submitted, and the copy made then is gone"
-                raise DatasetError(DatasetProblem(str(source), None, "", rule, "submit it again"))
-        return data
-
-    def _check_budget(
-        self, lease: Lease, spec: TuneSpec, backend: FineTuneBackend, files: Sequence[RemoteFile]
-    ) -> None:
-        """The provider's own quote, asked for now that its copy of the file is validated, has the last word."""
-        quote = backend.quote(spec, files)
-        if quote is None or spec.budget is None:
-            return
-        lease.write(quote=quote.model_dump(mode="json"))
-        if quote.expected is None:
-            raise BudgetError(
-                f"{backend.name} gives no price for this job ({quote.unavailable}) and there is a budget of "
-                f"${spec.budget:.2f}; nothing was started; submit without --budget to go on"
-            )
-        if (quote.high or quote.expected) > spec.budget:
-            raise BudgetError(
-                f"{backend.name} asks ${quote.high or quote.expected:.2f} for this job, more than the budget of "
-                f"${spec.budget:.2f}; nothing was started; raise --budget or train on fewer tokens"
-            )
 
     def _submit(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
         if lease.row.submit_intent_at is not None:
@@ -189,26 +196,76 @@ class Worker:
                     provider=backend.name,
                 ),
             )
+        if not_before(lease.row):
+            return lease.row  # the provider said when
         # From this write on a crash leaves an intent, and the next step asks `find` before anything else.
-        lease.write(submit_intent_at=now(), absent_since=None, submit_attempts=attempts + 1, note=None)
+        intent = {"submit_intent_at": now(), "absent_since": None, "submit_attempts": attempts + 1, "note": None}
+        if not self._take_place(lease, backend, intent):
+            return lease.row
         spec, files = _spec_for_backend(lease.row), self.store.files(lease.row.id)
         lease.ensure()
         try:
             state = backend.submit(spec, files, token=lease.row.token)
         except UnavailableError as error:
-            self._tell(lease.row, f"The answer to the submit was lost: {error}", level="warning")
+            self.events.tell(lease.row.id, f"The answer to the submit was lost: {error}", level="warning")
             return lease.write(note=f"the answer to the submit was lost ({error}); asking whether the job started")
+        except RateLimitError as error:
+            # Too many requests, or too many jobs: either passes, costs no attempt and is no failure. (Not a daily
+            # limit: that is not retryable, and whoever has a deadline wants to know today.)
+            lease.write(submit_intent_at=None, submit_attempts=attempts)
+            if not error.retryable:
+                raise
+            return self._wait_for_place(lease, f"waits until {backend.name} takes another job: {error}", error)
         except TuneportError:
             lease.write(submit_intent_at=None, submit_attempts=attempts)  # any other error: nothing started
             raise
         return self._adopt(lease, backend, state)
+
+    # --- places: how many jobs an account may have at once ----------------------------------------------------------
+
+    def _take_place(self, lease: Lease, backend: FineTuneBackend, intent: dict[str, Any]) -> bool:
+        """Write the intent, or else the reason why the job waits for others of the account to end."""
+        limit = backend.manifest.limits.concurrent_jobs
+        value = None if limit is None else limit.value
+        row, blocking = self.store.take_place(lease.row.id, lease.owner, limit=value, **intent)
+        if row is None and blocking:
+            for job_id in blocking:
+                self._look_at(job_id, backend)  # nobody else might, and one that has ended blocks no more
+            row, blocking = self.store.take_place(lease.row.id, lease.owner, limit=value, **intent)
+        if row is not None:
+            lease.row = row
+            return True
+        lease.ensure()
+        listed = ", ".join(blocking[:3]) + (f" and {len(blocking) - 3} more" if len(blocking) > 3 else "")
+        note = f"waits for one of the {len(blocking)} jobs {listed} to end (limit of the account: {value} at once)"
+        self._wait_for_place(lease, note)
+        return False
+
+    def _wait_for_place(self, lease: Lease, note: str, error: ProviderError | None = None) -> JobRow:
+        due = None if error is None or error.retry_after is None else now() + timedelta(seconds=error.retry_after)
+        if lease.row.waits_since is None:
+            self.events.tell(lease.row.id, note[0].upper() + note[1:], type_="waiting")
+        return lease.write(note=note, waits_since=lease.row.waits_since or now(), due_at=due or lease.row.due_at)
+
+    def _look_at(self, job_id: str, backend: FineTuneBackend) -> None:
+        """What has become of another job that takes a place: ask, or settle its submit, but start nothing."""
+        row = self.store.job(job_id)
+        if row.polled_at is not None and now() - row.polled_at < timedelta(seconds=LOOK_AGAIN_SECONDS):
+            return
+        with contextlib.suppress(ProviderError, LeaseLostError), claimed(self.store, job_id) as lease:
+            if lease is None or lease.row.job_status.terminal:
+                return
+            if lease.row.remote_id is not None:
+                self._poll(lease, backend)
+            elif lease.row.submit_intent_at is not None:
+                self._settle(lease, backend)
 
     def _settle(self, lease: Lease, backend: FineTuneBackend) -> JobRow | None:
         """What became of the recorded intent: the row when there is something to wait for, None to submit anew."""
         row = lease.row
         found = backend.find(row.token)
         if found.answer == "found" and found.state is not None:
-            self._tell(row, f"Found the job that an interrupted submit had started: {found.state.remote_id}")
+            self.events.tell(row.id, f"Found the job that an interrupted submit had started: {found.state.remote_id}")
             return self._adopt(lease, backend, found.state)
         if found.answer == "unknown":
             return lease.write(
@@ -219,84 +276,97 @@ class Worker:
         assert row.absent_since is not None
         if now() - row.absent_since < timedelta(seconds=backend.settle_seconds):
             return row
-        self._tell(row, "The interrupted submit did not arrive", level="warning")
+        self.events.tell(row.id, "The interrupted submit did not arrive", level="warning")
         lease.write(submit_intent_at=None)
         return None
 
     def _adopt(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRow:
         """Write down whose job it is at once; its end, if it is over already, goes the way of everybody's."""
         status = JobStatus.FINALIZING if state.status.terminal else state.status
-        lease.write(remote_id=state.remote_id, status=status, absent_since=None, note=None)
-        self._tell(lease.row, f"Submitted to {backend.name} as {state.remote_id}", type_="submitted")
+        lease.write(remote_id=state.remote_id, status=status, absent_since=None, waits_since=None, note=None)
+        self.events.tell(lease.row.id, f"Submitted to {backend.name} as {state.remote_id}", type_="submitted")
         return self._record(lease, backend, state)
 
     def _poll(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
-        assert lease.row.remote_id is not None
-        if lease.row.cancel_requested_at is not None and lease.row.job_status is not JobStatus.CANCELLING:
-            try:
-                return self._record(lease, backend, backend.cancel(lease.row.remote_id))
-            except RejectedError as error:
-                row = self._record(lease, backend, backend.fetch(lease.row.remote_id))
-                return row if row.job_status.terminal else lease.write(note=f"it cannot be cancelled now: {error}")
-        return self._record(lease, backend, backend.fetch(lease.row.remote_id))
+        row = lease.row
+        assert row.remote_id is not None
+        if row.cancel_requested_at is not None and row.job_status is not JobStatus.CANCELLING:
+            return self._ask(lease, backend, backend.cancel, "cancelled")
+        if row.wish is not None:
+            return self._pause_or_resume(lease, backend)
+        return self._record(lease, backend, backend.fetch(row.remote_id))
+
+    def _pause_or_resume(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
+        pause = lease.row.wish == "pause"
+        row = self._ask(lease, backend, backend.pause if pause else backend.resume, "paused" if pause else "resumed")
+        return row if row.wish is None else lease.write(wish=None)
+
+    def _ask(self, lease: Lease, backend: FineTuneBackend, call: Callable[[str], JobState], done: str) -> JobRow:
+        """Ask for what was wished. A refusal is a note, since the job goes on and whoever follows it, too."""
+        remote_id = str(lease.row.remote_id)
+        try:
+            return self._record(lease, backend, call(remote_id))
+        except (RejectedError, UnsupportedError) as error:
+            row = self._record(lease, backend, backend.fetch(remote_id))
+            return row if row.job_status.terminal else lease.write(note=f"it cannot be {done} now: {error}", wish=None)
+
+    def _delete(self, lease: Lease) -> JobRow:
+        """Delete the tuned model that an ended job made. What is gone already counts as deleted."""
+        row = lease.row
+        try:
+            self.open_backend(row.backend).delete(str(row.remote_id))
+        except NotFoundError:
+            pass
+        except TuneportError as error:
+            lease.write(note=f"its model is not deleted yet: {error}")
+            raise
+        self.events.tell(row.id, f"Deleted the tuned model at {row.backend}", type_="deleted")
+        return lease.write(deleted_at=now(), note=None)
 
     def _record(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRow:
         """Events first: a job whose row says that it ended has its events stored, or an event that says why not."""
-        note = self._store_events(lease.row, backend, state)
-        return lease.write(
-            status=state.status,
-            state=state.model_dump(mode="json"),
-            error=None if state.error is None else state.error.model_dump(mode="json"),
-            finished_at=(state.finished_at or now()) if state.status.terminal else None,
-            polled_at=now(),
-            note=note,
-        )
-
-    def _store_events(self, row: JobRow, backend: FineTuneBackend, state: JobState) -> str | None:
-        """Fetch what is new. Trouble is a note; at the job's end it is raised for some tries, then told as an event."""
-        try:
-            self.store.add_events(row.id, backend.events(state.remote_id, after=self.store.last_backend_event(row.id)))
-        except UnsupportedError:
-            pass  # a backend without events has none to lose
-        except ProviderError as error:
-            if not state.status.terminal:
-                return f"its events cannot be read: {error}"
-            failures = self._event_failures[row.id] = self._event_failures.get(row.id, 0) + 1
-            if error.retryable and failures < EVENT_TRIES:
-                raise
-            self._tell(row, f"The backend's last events could not be read: {error}", level="warning")
-        return None
+        note = self.events.collect_with(lease.row.id, backend, state)
+        return lease.write(**columns_of(state, lease.row.created_at), events_due=False, note=note)
 
     # --- small things -----------------------------------------------------------------------------------------------
 
     def _cancelled(self, lease: Lease) -> JobRow:
-        self._tell(lease.row, "Cancelled before anything was started")
+        self.events.tell(lease.row.id, "Cancelled before anything was started")
         return lease.write(status=JobStatus.CANCELLED, finished_at=now(), note=None)
 
     def _fail(self, lease: Lease, error: TuneportError) -> JobRow:
-        """End a job that was never started."""
+        """End a job that was never started. Where only another provider can help, the reason names what it costs there.
+
+        A provider that takes no jobs any more gets its files taken away: nobody will ever train on them there.
+        """
+        code = getattr(error, "code", None) or type(error).__name__
+        elsewhere = list(self.alternatives(lease.row)) if code in ONLY_ELSEWHERE else []
+        message = with_alternatives(str(error), elsewhere)
+        details = {"alternatives": [alternative.as_dict() for alternative in elsewhere]} if elsewhere else {}
         failure = JobError(
-            code=getattr(error, "code", None) or type(error).__name__,
-            message=str(error),
+            code=code,
+            message=message,
             fault="provider" if error.exit_code == 3 else "user",
             retryable=getattr(error, "retryable", False),
+            details=details,
         )
-        self._tell(lease.row, str(error), level="error", type_="failed")
-        return lease.write(status=JobStatus.FAILED, error=failure.model_dump(mode="json"), finished_at=now(), note=None)
-
-    def _tell(self, row: JobRow, message: str, *, level: str = "info", type_: str = "message") -> None:
-        event = JobEvent(
-            id=f"tuneport-{uuid.uuid4().hex[:12]}",
-            created_at=now(),
-            level=level,  # type: ignore[arg-type]
-            message=message,
-            type=type_,
+        self.events.tell(lease.row.id, message, level="error", type_="failed", data=details)
+        return lease.write(
+            status=JobStatus.FAILED,
+            error=failure.model_dump(mode="json"),
+            finished_at=now(),
+            note=None,
+            delete_files=lease.row.delete_files or code == "training_not_available",
         )
-        self.store.add_events(row.id, [event], origin="tuneport")
 
 
 def _spec_for_backend(row: JobRow) -> TuneSpec:
     return row.tune_spec.model_copy(update={"model": row.model})
+
+
+def not_before(row: JobRow) -> bool:
+    """Whether a job waits for a place, and the provider said until when it is not to be asked."""
+    return row.waits_since is not None and row.due_at is not None and row.due_at > now()
 
 
 def _waits(poll_seconds: float | None) -> Iterator[float]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from tuneport.errors import ConfigError
 from tuneport.manifests.catalogue import Gpus, Models
-from tuneport.manifests.schema import AnyModel, Manifest
+from tuneport.manifests.schema import AnyModel, Billing, Manifest, MethodName, OfferedModel
 from tuneport.manifests.sources import Confidence, Source, Sourced
+from tuneport.types import complaint
 
 FACTS = ("models", "gpus")
 """The files in `providers/` that are not a provider's."""
 ENTRY_POINTS = "tuneport.backends"
+METHOD_NAMES: tuple[MethodName, ...] = get_args(MethodName)
 
 F = TypeVar("F", bound=Sourced)
 
@@ -76,12 +79,20 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def derive_manifest(
-    name: str, like: Manifest, *, today: date, base_url: str | None = None, api_key_env: str | None = None
+    name: str,
+    like: Manifest,
+    *,
+    today: date,
+    base_url: str | None = None,
+    api_key_env: str | None = None,
+    models: Sequence[Mapping[str, Any]] = (),
 ) -> Manifest:
     """A manifest for another server that speaks `like`'s wire format.
 
-    It takes any model name, and holds none of `like`'s prices, models, dates or notices: they are not its facts. Nor is
-    `like`'s key for this server: ConfigError where `like` needs one and `api_key_env` does not name another.
+    It holds none of `like`'s prices, models, limits, dates or notices: they are not its facts. Nor is `like`'s key for
+    this server: ConfigError where `like` needs one and `api_key_env` does not name another. `models` are the rows of
+    those that it tunes (`OfferedModel`; the project's file is the source of what names none), and with a training price
+    it bills by tokens; without any, it takes every model name.
     """
     if like.api_key_env is not None and api_key_env is None:
         raise ConfigError(
@@ -90,6 +101,10 @@ def derive_manifest(
         )
     # Not the address: it may hold a password, and sources are shown.
     source = Source(url="tuneport.toml", read=today, confidence=Confidence.UNVERIFIED, note="the project's own file")
+    rows = tuple(_own_model(name, row, today) for row in models)
+    methods = tuple(word for word in METHOD_NAMES if any(word in row.methods for row in like.models))
+    any_model = AnyModel(any_name=True, methods=methods or ("sft", "dpo"), adapters=(), source="project")
+    priced = any(row.training for row in rows)
     return Manifest(
         name=name,
         title=f"{name} (speaks like {like.title})",
@@ -100,9 +115,29 @@ def derive_manifest(
         third_party=like.third_party,
         data_format=like.data_format,
         auto_epochs=like.auto_epochs,
-        any_model=AnyModel(any_name=True, methods=("sft", "dpo"), adapters=(), source="project"),
+        key_header=like.key_header,
+        billing=Billing(unit="tokens", source="project") if priced else None,
+        any_model=None if rows else any_model,
+        models=rows,
         sources={"project": source},
     )
+
+
+def _own_model(backend: str, row: Mapping[str, Any], today: date) -> OfferedModel:
+    """A row of the project's file. Its prices are as old as the file, which is read now."""
+
+    def sourced(value: Any) -> Any:
+        return {"source": "project", "as_of": today, **value} if isinstance(value, Mapping) else value
+
+    filled = {"source": "project", **row}
+    if isinstance(row.get("training"), list):
+        filled["training"] = [sourced(price) for price in row["training"]]
+    if "inference" in row:
+        filled["inference"] = sourced(row["inference"])
+    try:
+        return OfferedModel.model_validate(filled)
+    except ValidationError as error:
+        raise ConfigError(f"tuneport.toml: backends.{backend}.models: {complaint(error)}; correct that line") from error
 
 
 def _outside() -> dict[str, EntryPoint]:

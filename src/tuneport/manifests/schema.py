@@ -17,7 +17,7 @@ from tuneport.types import Adapter, Model
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
-MethodName = Literal["sft", "dpo", "rft"]
+MethodName = Literal["sft", "dpo", "kto", "reward", "rft"]
 """What providers price. Wider than `types.Method`, which is what tuneport can run."""
 
 
@@ -70,6 +70,7 @@ class Limits(Model):
     learning_rate: Range | None = None
     learning_rate_multiplier: Range | None = None
     beta: Range | None = None
+    compute_multiplier: Range | None = None
 
 
 class TrainingPrice(Model):
@@ -145,6 +146,14 @@ class Term(Model):
     source: str
 
 
+class Option(Model):
+    """One of the `provider_options` that this provider has, and the values that it takes, whatever their case."""
+
+    values: tuple[str, ...]
+    source: str
+    note: str = ""
+
+
 class OfferedModel(Model):
     """One model that a backend tunes (or used to: see `retires`).
 
@@ -197,18 +206,24 @@ class Manifest(Sourced):
     """`providers/NAME.toml`: the facts of one provider, no code.
 
     `backend` is "package.module:Class". `third_party`: an upload leaves the user's machines. `no_new_jobs_from` is the
-    first day on which no job can be created any more. `unpriced` says why a method has no price here.
+    first day on which no job can be created any more. `unpriced` says why a method has no price here. Without a
+    `base_url` each user has an own one, of `base_url_form`. `account_env` is header = variable, for what else says
+    whose account it is. `deployment`: tuned models answer only once they are deployed, and how that is done.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     title: str
     backend: str = Field(pattern=r"^[\w.]+:\w+$")
     base_url: str | None = None
+    base_url_form: str | None = Field(default=None, description="an example, where each user has an address")
     api_key_env: str | None = None
+    key_header: Literal["authorization", "api-key"] = "authorization"
+    account_env: dict[str, str] = Field(default_factory=dict)
     extra: str | None = None
     third_party: bool = True
     hidden: bool = Field(default=False, description="opened by name, but not listed and never chosen: for tests")
     data_format: str = "openai"
+    also_takes: tuple[str, ...] = Field(default=(), description="formats whose datasets are not written as data_format")
     max_age_days: int = Field(default=120, gt=0)
     auto_epochs: int | Literal["openai", "tuneport"] = Field(
         default="tuneport", description="the epochs where the user gives none: a number, or whose rule picks it"
@@ -216,6 +231,8 @@ class Manifest(Sourced):
     no_new_jobs_from: date | None = None
     no_new_jobs_source: str | None = None
     notices: tuple[Notice, ...] = ()
+    deployment: Notice | None = None
+    options: dict[str, Option] = Field(default_factory=dict)
     terms: tuple[Term, ...] = ()
     billing: Billing | None = None
     limits: Limits = Limits()

@@ -12,7 +12,7 @@ from tuneport.estimate.memory import MemoryEstimate
 from tuneport.manifests import Manifest, Offer, OfferedModel
 from tuneport.types import Adapter, Quote
 
-Kind = Literal["not offered", "ended", "unsupported", "data", "extra", "key", "memory", "budget"]
+Kind = Literal["not offered", "ended", "unsupported", "data", "extra", "key", "address", "memory", "budget"]
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,11 @@ class Machine:
 
 @dataclass(frozen=True)
 class Readiness:
-    """What is set up: backends whose key is there, and backends whose extra is installed."""
+    """What is set up: backends whose key is there, whose extra is installed, and which need the user's own address."""
 
     with_key: frozenset[str] = frozenset()
     installed: frozenset[str] = frozenset()
+    without_address: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

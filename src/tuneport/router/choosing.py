@@ -60,7 +60,7 @@ def refusal_error(choice: Choice) -> TuneportError:
         return AuthError(text, provider=choice.backend)
     if first.kind == "budget":
         return BudgetError(text)
-    if first.kind == "extra":
+    if first.kind in ("extra", "address"):
         return ConfigError(text)
     if first.kind == "data":
         return DatasetError(DatasetProblem(path=choice.dataset, line=None, field="", rule=text, fix=""))

@@ -33,7 +33,7 @@ def unsupported(spec: TuneSpec, manifest: Manifest, model: OfferedModel) -> list
             Refusal("unsupported", f"{manifest.title} does not take adapter {spec.adapter} for {model.id} ({can})")
         )
     given, limits = spec.hyperparameters.given(), manifest.limits
-    for name in ("epochs", "batch_size", "learning_rate", "learning_rate_multiplier", "beta"):
+    for name in ("epochs", "batch_size", "learning_rate", "learning_rate_multiplier", "beta", "compute_multiplier"):
         allowed = getattr(limits, name)
         if name in given and allowed is not None and not allowed.holds(given[name]):
             found.append(
@@ -95,6 +95,10 @@ def not_ready(manifest: Manifest, ready: Readiness | None) -> list[Refusal]:
         found.append(
             Refusal("key", f"no key for {manifest.title}: set {manifest.api_key_env} in the environment or in .env")
         )
+    if manifest.name in ready.without_address:
+        variable = f"TUNEPORT_{manifest.name.upper().replace('-', '_')}_BASE_URL"
+        form = f", which looks like {manifest.base_url_form}" if manifest.base_url_form else ""
+        found.append(Refusal("address", f"no address of yours at {manifest.title}: set {variable}{form}"))
     return found
 
 

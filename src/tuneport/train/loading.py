@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from peft import LoraConfig
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig, PreTrainedModel
 
 from tuneport.base_models import Device
 from tuneport.errors import ConfigError
@@ -27,6 +27,7 @@ DEFAULTS: dict[str, int | float] = {
     "lora_rank": 16,
     "lora_alpha": 32,
     "lora_dropout": 0.0,
+    "virtual_tokens": 20,
     "beta": 0.1,
 }
 
@@ -37,8 +38,14 @@ def resolved(hyperparameters: dict[str, Any]) -> dict[str, Any]:
     return DEFAULTS | {"max_length": None} | given
 
 
-def load_model(folder: Path, device: Device, adapter: Adapter, *, attention: str = "sdpa") -> PreTrainedModel:
-    """Full fine-tuning loads fp32 weights, since updates are smaller than what bf16 can tell apart."""
+def load_model(
+    folder: Path, device: Device, adapter: Adapter, *, attention: str = "sdpa", scores: bool = False
+) -> PreTrainedModel:
+    """Full fine-tuning loads fp32 weights, since updates are smaller than what bf16 can tell apart.
+
+    `scores`: with a new head of one number instead of the one that writes.
+    """
+    kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
     arguments: dict[str, Any] = {"dtype": getattr(torch, device.dtype), "attn_implementation": attention}
     if adapter is Adapter.FULL:
         arguments["dtype"] = torch.float32
@@ -49,10 +56,11 @@ def load_model(folder: Path, device: Device, adapter: Adapter, *, attention: str
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=compute,
+            llm_int8_skip_modules=["score"] if scores else None,  # None: the head that writes, whatever its name
         )
         arguments["device_map"] = {"": device.name}
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, **arguments)
+        model = kind.from_pretrained(folder, **arguments, **({"num_labels": 1} if scores else {}))
     except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(f"the base model in {folder} cannot be loaded: {_first_line(error)}") from error
     if adapter is not Adapter.QLORA:
@@ -75,8 +83,14 @@ def _keep_differentiable(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def lora_config(numbers: dict[str, Any], targets: str | list[str] | None = None) -> LoraConfig:
+def lora_config(
+    numbers: dict[str, Any], targets: str | list[str] | None = None, variant: str | None = None
+) -> LoraConfig:
+    """`variant` rslora scales by alpha / sqrt(rank) (Kalajdzievski 2023); dora trains magnitudes apart from directions
+    (Liu et al. 2024)."""
     return LoraConfig(
+        use_rslora=variant == "rslora",
+        use_dora=variant == "dora",
         r=int(numbers["lora_rank"]),
         lora_alpha=numbers["lora_alpha"],
         lora_dropout=numbers["lora_dropout"],

@@ -9,16 +9,26 @@ from typing import Any
 
 from tuneport.base_models import choose_device, locate, materialise
 from tuneport.data.reading import read_records
-from tuneport.data.rendering import Rendered, Renderer
+from tuneport.data.rendering import Rendered, RenderedAnswer, Renderer
 from tuneport.data.tokenizer import training_renderer
 from tuneport.errors import DatasetError, DatasetProblem
+from tuneport.train.arguments import Recipe
 from tuneport.train.averaging import WeightAverage
 from tuneport.train.dpo import dpo_trainer
+from tuneport.train.kto import kto_trainer
 from tuneport.train.loading import resolved
 from tuneport.train.reporting import Counter, RunReporter, start_record
+from tuneport.train.reward import reward_trainer
 from tuneport.train.run_folder import RunFolder
-from tuneport.train.sft import Recipe, sft_trainer
+from tuneport.train.sft import sft_trainer
 from tuneport.types import Adapter, DataFile, JobStatus, Method
+
+TRAINERS: dict[Method, Callable[..., Any]] = {
+    Method.SFT: sft_trainer,
+    Method.DPO: dpo_trainer,
+    Method.KTO: kto_trainer,
+    Method.REWARD: reward_trainer,
+}
 
 
 def train(run: RunFolder, stop: Callable[[], bool]) -> None:
@@ -28,7 +38,9 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     spec, numbers = run.spec, resolved(run.hyperparameters)
     folder = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
     renderer = training_renderer(folder, numbers["max_length"])
+    renderer.file = "the training file"
     rows = _rendered(renderer, run.training, spec.method)
+    renderer.file = "the validation file"
     valid = _rendered(renderer, run.validation, spec.method) if run.validation else []
     for note in renderer.notes:
         run.note(note)
@@ -49,8 +61,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         note=run.note,
     )
     counter = Counter()
-    make: Any = dpo_trainer if spec.method is Method.DPO else sft_trainer
-    trainer = make(recipe, renderer, rows, valid, counter)
+    trainer = TRAINERS[spec.method](recipe, renderer, rows, valid, counter)
     reporter = RunReporter(run, counter, stop, numbers["learning_rate"])
     start_record(run, numbers, recipe.device, trainer.model)
     if stop():
@@ -83,6 +94,8 @@ def _tokens(rows: list[Any]) -> int:
     for row in rows:
         if isinstance(row, Rendered):
             total += row.useful_length
+        elif isinstance(row, RenderedAnswer):
+            total += len(row.prompt_ids) + len(row.completion_ids)
         else:
             total += 2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids)
     return total
@@ -103,8 +116,7 @@ def _save(run: RunFolder, trainer: Any, adapter: Adapter, counter: Counter) -> N
 
 def _rendered(renderer: Renderer, data: DataFile, method: Method) -> list[Any]:
     records = read_records(data.path, data.format)
-    render: Any = renderer.render_preferences if method is Method.DPO else renderer.render_all
-    rows: list[Any] = render(records, path=str(data.path))
+    rows: list[Any] = list(renderer.render_for(method, records, path=str(data.path)))
     if not rows:
         raise DatasetError(DatasetProblem(str(data.path), None, "", "holds no record", "add some"))
     return rows

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,10 +10,11 @@ import torch.nn.functional as F
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from tuneport.base_models import Device
 from tuneport.data.rendering import IGNORED, Rendered, Renderer
 from tuneport.train import packing
-from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS, load_model, lora_config
+from tuneport.train.adapters import adapter_config, start_virtual_tokens
+from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
+from tuneport.train.loading import load_model
 from tuneport.train.lora_linear import fuse
 from tuneport.train.reporting import Counter
 from tuneport.types import Adapter
@@ -25,28 +24,14 @@ SAMPLED_PROMPT_TOKENS = 1 / 3
 LOGIT_COLUMNS = 1024  # above it, logits take more memory than TRL's tiles, and skipping the rest saves little
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What a trainer needs beside its data. `working` is where it may write."""
-
-    folder: Path
-    device: Device
-    adapter: Adapter
-    numbers: dict[str, Any]
-    options: dict[str, Any]
-    seed: int
-    validates: bool
-    working: Path
-    note: Callable[[str], None]
-
-
 def sft_trainer(
     recipe: Recipe, renderer: Renderer, rows: Sequence[Rendered], valid: Sequence[Rendered], counter: Counter
 ) -> SFTTrainer:
     training, validation = [_trimmed(row) for row in rows], [_trimmed(row) for row in valid]
     batch_size = int(recipe.numbers["batch_size"])
     # On a GPU the padding of a length-grouped batch costs less than attention over a pack.
-    per_pack = packing.rows_per_pack(training, batch_size) if recipe.device.name == "cpu" else 1
+    packs = recipe.device.name == "cpu" and not recipe.adapter.has_virtual_tokens  # which each row needs before it
+    per_pack = packing.rows_per_pack(training, batch_size) if packs else 1
     attention = "eager" if per_pack > 1 else "sdpa"  # SDPA with a mask is several times slower on CPUs
     model = load_model(recipe.folder, recipe.device, recipe.adapter, attention=attention)
     dtype = next(model.parameters()).dtype
@@ -54,7 +39,8 @@ def sft_trainer(
         recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")
         per_pack = 1
     collator = packing.PackingCollator(dtype) if per_pack > 1 else _padding(renderer)
-    micro_batch = per_pack if per_pack > 1 else _micro_batch(recipe.device, training, batch_size)
+    longest = max(len(row["input_ids"]) for row in training)
+    micro_batch = per_pack if per_pack > 1 else micro_batch_of(recipe, longest)
     trainer = AnswerTrainer(
         model=model,
         args=SFTConfig(
@@ -66,9 +52,13 @@ def sft_trainer(
         eval_dataset=Dataset.from_list(validation) if validation else None,
         data_collator=collator,
         processing_class=renderer.tokenizer,
-        peft_config=None if recipe.adapter is Adapter.FULL else lora_config(recipe.numbers, _targets(recipe)),
+        peft_config=adapter_config(recipe.adapter, recipe.numbers, recipe.options),
     )
+    if recipe.adapter.has_virtual_tokens:
+        start_virtual_tokens(trainer.model, [row["input_ids"] for row in training])
     trainer.counter = counter
+    # Before a trained prompt's embeddings the model answers, too; a prefix stands in the cache and adds no positions.
+    trainer.first_column = int(recipe.numbers["virtual_tokens"]) if recipe.adapter is Adapter.PROMPT else 0
     trainer.prompt_loss_weight = float(recipe.options.get("prompt_loss_weight", 0.0))
     if trainer.prompt_loss_weight:
         recipe.note(f"the loss counts prompt tokens, too, at {trainer.prompt_loss_weight:g} of an answer's token")
@@ -91,6 +81,7 @@ class AnswerTrainer(SFTTrainer):
 
     counter: Counter
     prompt_loss_weight: float
+    first_column: int
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -109,7 +100,7 @@ class AnswerTrainer(SFTTrainer):
         if not weight and (labels.device.type == "cuda" or len(columns) > LOGIT_COLUMNS):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         inputs = {name: value for name, value in inputs.items() if name != "labels"}
-        outputs = model(**inputs, use_cache=False, logits_to_keep=columns)
+        outputs = model(**inputs, use_cache=False, logits_to_keep=columns + self.first_column)
         chosen, targets = outputs.logits[trained[:, columns]].float(), labels[trained]
         count = len(targets) if num_items_in_batch is None else num_items_in_batch
         loss = F.cross_entropy(chosen, targets, reduction="sum") / max(1, int(count))
@@ -132,39 +123,6 @@ class AnswerTrainer(SFTTrainer):
         """No card in every checkpoint."""
 
 
-def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str, Any]:
-    """What SFT and DPO have in common, as TrainingArguments."""
-    numbers, batch_size = recipe.numbers, int(recipe.numbers["batch_size"])
-    large = model.num_parameters() >= CHECKPOINTING_FROM_PARAMETERS
-    return {
-        "output_dir": str(recipe.working),
-        "num_train_epochs": numbers["epochs"],
-        "per_device_train_batch_size": micro_batch,
-        "per_device_eval_batch_size": micro_batch,
-        "gradient_accumulation_steps": batch_size // micro_batch,
-        "learning_rate": numbers["learning_rate"],
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": numbers["warmup_ratio"],  # below 1 it is a share of the steps
-        "weight_decay": numbers["weight_decay"],
-        "max_grad_norm": 1.0,
-        # Adapters stay in fp32 beside a bf16 base; PEFT casts, so that autocast (slow on CPUs) is for GPUs only.
-        "bf16": recipe.device.precision == "bf16" and recipe.device.name == "cuda",
-        "fp16": recipe.device.precision == "fp16" and recipe.device.name == "cuda",
-        "use_cpu": recipe.device.name == "cpu",
-        "gradient_checkpointing": recipe.options.get("gradient_checkpointing", large),
-        "train_sampling_strategy": "random" if recipe.device.name == "cpu" else "group_by_length",
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "save_strategy": "epoch",
-        "eval_strategy": "epoch" if recipe.validates else "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_num_workers": 0,
-        "dataloader_pin_memory": recipe.device.name == "cuda",
-        "seed": recipe.seed,
-    }
-
-
 def _trimmed(row: Rendered) -> dict[str, list[int]]:
     return {"input_ids": row.input_ids[: row.useful_length], "labels": row.labels[: row.useful_length]}
 
@@ -182,15 +140,3 @@ def _packs(model: Any, rows: Sequence[dict[str, Any]], dtype: torch.dtype) -> bo
 
 def _padding(renderer: Renderer) -> packing.PaddingCollator:
     return packing.PaddingCollator(renderer.tokenizer.pad_token_id)
-
-
-def _micro_batch(device: Device, rows: Sequence[dict[str, Any]], batch_size: int) -> int:
-    """On CPUs a row of packing size keeps all cores busy by itself, and needs no padding."""
-    longest = max(len(row["input_ids"]) for row in rows)
-    budget = packing.MAX_TOKENS if device.name == "cpu" else 8192
-    fitting = max(1, budget // longest)
-    return max(count for count in range(1, batch_size + 1) if batch_size % count == 0 and count <= fitting)
-
-
-def _targets(recipe: Recipe) -> str | list[str] | None:
-    return recipe.options.get("lora_target_modules")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tuneport.data.checks import CheckReport
 from tuneport.data.checks import check as check_data
+from tuneport.data.prepare import method_for
 from tuneport.data.reading import detect, scan
-from tuneport.data.records import Preference
 from tuneport.data.tokenizer import Vocabulary
 from tuneport.settings import Settings
 from tuneport.types import Method
@@ -46,4 +46,4 @@ def check(
 def _method(path: Path | str, format: str, columns: Mapping[str, str] | None) -> Method:
     """By the first record that is one: bad ones are for the report."""
     first = next((found.record for found in scan(path, format, columns) if found.record is not None), None)
-    return Method.DPO if isinstance(first, Preference) else Method.SFT
+    return Method.SFT if first is None else method_for(first)

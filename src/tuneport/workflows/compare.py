@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from tuneport.backends import backend_names, manifest_of
+from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
 from tuneport.data.prepare import method_of
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import Traffic, oldest
@@ -53,6 +54,7 @@ def compare(
     models: Sequence[str] = (),
     backends: Sequence[str] = (),
     validation: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     method: str | None = None,
     adapter: str = "auto",
     epochs: int | None = None,
@@ -63,26 +65,29 @@ def compare(
     """Compare backends and models on one dataset. Needs no key and makes no network call.
 
     `models` are aliases, weights names or providers' ids, asked of every backend; where none are given, each backend
-    shows all that it offers. `backends` limits the table. DatasetError where the dataset cannot be used, ConfigError
-    for a method, adapter or number of epochs that there is not.
+    shows all that it offers. `backends` limits the table; `columns` maps names of columns (`--map`). DatasetError where
+    the dataset cannot be used, ConfigError for a method, adapter or number of epochs that there is not.
     """
     settings = settings or Settings.load()
     today = today or date.today()
     path, held_out = Path(dataset), None if validation is None else Path(validation)
     names = list(backends) or backend_names(settings)
     manifests = [manifest_of(name, settings) for name in names]
+    how = method or method_of(path, columns=columns)
     asked = validated(
         TuneSpec,
         {
             "model": "",  # filled in for each row of the table
             "dataset": path,
             "validation": held_out,
-            "method": method or method_of(path),
+            "columns": dict(columns or {}),
+            "method": how,
+            "grader": {} if how == Method.RFT else None,  # which one makes no difference to what it costs
             "adapter": adapter,
             "hyperparameters": validated(Hyperparameters, {} if epochs is None else {"epochs": epochs}),
         },
     )
-    facts = dataset_facts(path, held_out)
+    facts = dataset_facts(path, held_out, columns, format=REINFORCEMENT if how == Method.RFT else None)
 
     choices: dict[tuple[str, str | None], Choice] = {}
     for manifest in manifests:

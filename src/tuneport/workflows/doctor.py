@@ -19,6 +19,7 @@ from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.provider_errors import shown_url
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.jobs.store import Store
+from tuneport.jobs.terms import as_documents, terms_of
 from tuneport.settings import Settings
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -46,7 +47,7 @@ def backends(settings: Settings, today: date) -> list[dict[str, Any]]:
                 "name": name,
                 "title": manifest.title,
                 "default": settings.backend == name,
-                "configured": configured and not missing,
+                "configured": configured and not missing and (key_variable is None or base_url is not None),
                 "base_url": None if base_url is None else shown_url(base_url),
                 "api_key_env": key_variable,
                 "key_set": None if key_variable is None else configured,
@@ -56,6 +57,7 @@ def backends(settings: Settings, today: date) -> list[dict[str, Any]]:
                 "accepts_new_jobs": manifest.no_new_jobs_from is None or today < manifest.no_new_jobs_from,
                 "models": len(manifest.models),
                 "notices": [notice.text for notice in manifest.notices],
+                "terms": as_documents(terms_of(manifest)),
             }
         )
     return rows
@@ -93,7 +95,7 @@ def _home(settings: Settings) -> Iterator[Finding]:
 def _store(settings: Settings) -> Finding:
     try:
         store = Store(settings.database_url)
-        unfinished = len(store.jobs(unfinished=True))
+        unfinished = store.count_unfinished()
         store.close()
     except TuneportError as error:
         return Finding("store", "fail", str(error))
@@ -128,6 +130,10 @@ def _backend(row: dict[str, Any], settings: Settings) -> Iterator[Finding]:
         return
     if row["key_set"] is False:
         yield Finding(name, "warn", f"{row['api_key_env']} is not set", f"export {row['api_key_env']}=... to use it")
+        return
+    if row["base_url"] is None and row["api_key_env"] is not None:
+        variable = f"TUNEPORT_{name.upper().replace('-', '_')}_BASE_URL"
+        yield Finding(name, "warn", "needs your own address there", f"set {variable} to use it")
         return
     if row["base_url"] is None:
         yield Finding(name, "ok", "ready")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
+from tuneport.data.containers.source import Source
 from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Format, Lost
-from tuneport.data.prepare import method_of, strip
-from tuneport.data.reading import ProblemTally, detect, scan
+from tuneport.data.prepare import file_format, method_of, strip
+from tuneport.data.reading import ProblemTally, detect, scan_source
 from tuneport.data.records import Record
-from tuneport.data.rendering import IGNORED, Rendered, RenderedPreference, Renderer
+from tuneport.data.rendering import IGNORED, Rendered, RenderedAnswer, RenderedPreference, Renderer
 from tuneport.data.tokenizer import training_renderer
 from tuneport.data.tokens import TokenCounter
 from tuneport.errors import ConfigError, ConversionLoss
@@ -26,12 +27,18 @@ from tuneport.workflows.target import find_target
 RENDERED_RECORDS = 2_000
 """So many are rendered for a local model's totals: a second or two, and enough for a share of trained tokens."""
 
+AnyRendered = Rendered | RenderedPreference | RenderedAnswer
+NO_CHARACTER = "\ufffd"
+"""What bytes that are no whole character are decoded to."""
+MOST_TOKENS_OF_A_CHARACTER = 4  # UTF-8 has no more bytes
+
 Kind = Literal["context", "trained", "chosen", "rejected"]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Neighbouring tokens of one kind; only `context` is not in the loss. `pieces` are the tokens one by one."""
+    """Neighbouring tokens of one kind; only `context` is not in the loss. `pieces` are the tokens one by one; where
+    several make up a character, the last has it and the others are empty."""
 
     kind: Kind
     text: str
@@ -43,10 +50,12 @@ class Segment:
 class PreviewRow:
     """One record. Locally it has `segments`; elsewhere `uploaded`, the line of the file, or None where it is left out.
 
-    `tokens` counts what is billed, or what the model reads; `cut` is how many were over the limit.
+    `at` is where it is, in words; `tokens` counts what is billed, or what the model reads; `cut` is how many were over
+    the limit.
     """
 
     line: int
+    at: str
     tokens: int
     trained_tokens: int | None
     cut: int
@@ -97,6 +106,7 @@ class _Converted:
     """A record on its way: as it was read, without what is never trained on, and as the line of the prepared file."""
 
     line: int
+    at: str
     record: Record
     row: bytes | None
     lost: list[Lost]
@@ -111,18 +121,21 @@ def preview(
     line: int | None = None,
     max_length: int | None = None,
     format: str | None = None,
+    columns: Mapping[str, str] | None = None,
     settings: Settings | None = None,
 ) -> Preview:
     """Convert and render records just as `submit` and the trainer do, and show `rows` of them, from `line` on.
 
     Nothing is uploaded and no weights are loaded. Raises what `submit` or the trainer would raise: DatasetError,
     UnsupportedError, ModelNotOfferedError, ConfigError. Losses of the conversion are shown instead of raised.
+    `columns` maps the names that the format expects to those in the file (`--map`).
     """
     settings, path = settings or Settings.load(), Path(dataset)
     where = find_target(model, backend, settings)
-    source = format or detect(path).format
-    method = method_of(path, source)
-    target = load_format("openai-preference" if method is Method.DPO else where.manifest.data_format)
+    known = load_format(format or detect(path, columns).format)
+    source = Source(path, columns)
+    method = method_of(path, known.NAME, columns)
+    target = load_format(file_format(method, known.NAME, where.manifest.data_format, where.manifest.also_takes))
     vocabulary = where.vocabulary(settings, method)
     losses, left_out = LossTally(), dict[str, None]()
     kept: list[_Converted] = []
@@ -131,7 +144,7 @@ def preview(
     local = vocabulary.folder is not None
     limits = [limit for limit in (max_length, vocabulary.context) if limit is not None]
     counter = TokenCounter(DEFAULT_ENCODING if local else vocabulary.name, context=min(limits, default=None))
-    for number, converted in enumerate(_converted(path, source, target, losses, left_out)):
+    for number, converted in enumerate(_converted(source, known, target, losses, left_out)):
         counted = not local or number < RENDERED_RECORDS
         if not counted and len(shown) == rows:
             complete = False
@@ -145,31 +158,40 @@ def preview(
             kept.append(converted)
         complete = complete and (counted or wanted)
     if not shown:
-        raise ConfigError(f"{path} has no record on line {line} or after it; name an earlier line")
+        at = source.numbering.words([line or 1])
+        raise ConfigError(f"{path} has nothing at {at} or after it; name an earlier line")
     common: dict[str, Any] = {
         "dataset": path,
         "backend": where.manifest.name,
         "model": where.model,
         "method": method,
-        "source_format": source,
+        "source_format": known.NAME,
         "target_format": target.NAME,
         "complete": complete,
-        "losses": losses.losses(),
+        "losses": losses.losses(source.numbering),
         "left_out": tuple(left_out),
     }
+    read = list(source.notes)
     if vocabulary.folder is not None:
-        return _rendered(training_renderer(vocabulary.folder, max_length), target, kept, shown, common)
+        renderer = training_renderer(vocabulary.folder, max_length)
+        renderer.words = source.numbering.words
+        return _rendered(renderer, target, kept, shown, common, read)
     offered = where.manifest.offered(where.model)
-    return _uploaded(counter, shown, common, own_vocabulary=offered is not None and offered.encoding is not None)
+    return _uploaded(counter, shown, common, read, own_vocabulary=offered is not None and offered.encoding is not None)
 
 
 def _rendered(
-    renderer: Renderer, target: Format, kept: list[_Converted], shown: list[_Converted], common: dict[str, Any]
+    renderer: Renderer,
+    target: Format,
+    kept: list[_Converted],
+    shown: list[_Converted],
+    common: dict[str, Any],
+    notes: list[str],
 ) -> Preview:
     # Read back from the prepared line, as the trainer reads it.
     records = [(each.line, target.read(each.row)) for each in kept if each.row is not None]
-    render: Any = renderer.render_preferences if common["method"] is Method.DPO else renderer.render_all
-    rendered = dict(zip((line for line, _ in records), render(records, path=str(common["dataset"])), strict=True))
+    made = renderer.render_for(common["method"], records, path=str(common["dataset"]))
+    rendered: dict[Any, Any] = dict(zip((line for line, _ in records), made, strict=True))
     rows = [_rendered_row(renderer, each, rendered.get(each.line)) for each in shown]
     tokens = sum(_tokens(each)[0] for each in rendered.values())
     return Preview(
@@ -182,27 +204,29 @@ def _rendered(
         low=tokens,
         high=tokens,
         trained_tokens=sum(_tokens(each)[1] for each in rendered.values()),
-        notes=tuple(renderer.notes),
+        notes=(*notes, *renderer.notes),
     )
 
 
-def _rendered_row(
-    renderer: Renderer, converted: _Converted, rendered: Rendered | RenderedPreference | None
-) -> PreviewRow:
+def _rendered_row(renderer: Renderer, converted: _Converted, rendered: AnyRendered | None) -> PreviewRow:
     losses = tuple(_words(lost) for lost in converted.lost)
     if rendered is None:
-        return PreviewRow(converted.line, 0, 0, 0, (), None, losses)
+        return PreviewRow(converted.line, converted.at, 0, 0, 0, (), None, losses)
     tokens, trained = _tokens(rendered)
     segments = tuple(_segments(renderer.tokenizer, rendered))
-    return PreviewRow(converted.line, tokens, trained, rendered.cut, segments, None, losses)
+    return PreviewRow(converted.line, converted.at, tokens, trained, rendered.cut, segments, None, losses)
 
 
-def _segments(tokenizer: Any, rendered: Rendered | RenderedPreference) -> Iterator[Segment]:
+def _segments(tokenizer: Any, rendered: AnyRendered) -> Iterator[Segment]:
     if isinstance(rendered, RenderedPreference):
         prompt = rendered.prompt_ids
         yield from _decoded(tokenizer, [("context", prompt)])
         for kind, ids in (("chosen", rendered.chosen_ids), ("rejected", rendered.rejected_ids)):
             yield from list(_decoded(tokenizer, [("context", prompt), (kind, ids)]))[1:]
+        return
+    if isinstance(rendered, RenderedAnswer):
+        kind = "chosen" if rendered.label else "rejected"
+        yield from _decoded(tokenizer, [("context", rendered.prompt_ids), (kind, rendered.completion_ids)])
         return
     pairs = zip(rendered.input_ids, rendered.labels, strict=True)
     groups: list[tuple[Any, list[int]]] = [
@@ -218,29 +242,46 @@ def _decoded(tokenizer: Any, groups: list[tuple[Any, list[int]]]) -> Iterator[Se
     for kind, ids in groups:
         so_far = so_far + ids
         text = _decode(tokenizer, so_far)
-        pieces = [_decode(tokenizer, [token]) for token in ids]
-        yield Segment(kind, text[len(before) :], ids, pieces)
+        yield Segment(kind, text[len(before) :], ids, _pieces(tokenizer, ids))
         before = text
+
+
+def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:
+    """The text of each token. Of a character that several make up together, the last has it and the others nothing."""
+    pieces: list[str] = []
+    waiting: list[int] = []
+    for token in ids:
+        waiting.append(token)
+        text = _decode(tokenizer, waiting)
+        if not text.endswith(NO_CHARACTER):
+            pieces += [""] * (len(waiting) - 1) + [text]
+            waiting = []
+        elif len(waiting) == MOST_TOKENS_OF_A_CHARACTER:
+            pieces += [_decode(tokenizer, [each]) for each in waiting]
+            waiting = []
+    return pieces + [_decode(tokenizer, [each]) for each in waiting]
 
 
 def _decode(tokenizer: Any, ids: list[int]) -> str:
     return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def _tokens(rendered: Rendered | RenderedPreference) -> tuple[int, int]:
+def _tokens(rendered: AnyRendered) -> tuple[int, int]:
     """Tokens that the model reads, and those in the loss; of a pair, the prompt is read with each answer."""
     if isinstance(rendered, Rendered):
         return len(rendered.input_ids), rendered.trained_tokens
+    if isinstance(rendered, RenderedAnswer):
+        return len(rendered.prompt_ids) + len(rendered.completion_ids), len(rendered.completion_ids)
     trained = len(rendered.chosen_ids) + len(rendered.rejected_ids)
     return 2 * len(rendered.prompt_ids) + trained, trained
 
 
 def _uploaded(
-    counter: TokenCounter, shown: list[_Converted], common: dict[str, Any], *, own_vocabulary: bool
+    counter: TokenCounter, shown: list[_Converted], common: dict[str, Any], notes: list[str], *, own_vocabulary: bool
 ) -> Preview:
     counts = counter.counts()
     low, high = counts.low, counts.high
-    notes = [f"estimated: {counts.reason}"] if counts.approximate else []
+    notes = [*notes, *([f"estimated: {counts.reason}"] if counts.approximate else [])]
     if not own_vocabulary:
         low, high = round(low * OTHER_VOCABULARY[0]), round(high * OTHER_VOCABULARY[1])
         notes.append(f"estimated: tokens are counted with {counts.encoding}, not with the model's own vocabulary")
@@ -255,7 +296,9 @@ def _uploaded(
         count = alone.counts()
         uploaded = None if each.row is None else each.row.decode()
         losses = tuple(_words(lost) for lost in each.lost)
-        rows.append(PreviewRow(each.line, count.total, None, count.longest - count.total, (), uploaded, losses))
+        rows.append(
+            PreviewRow(each.line, each.at, count.total, None, count.longest - count.total, (), uploaded, losses)
+        )
     return Preview(
         **common,
         rendered=False,
@@ -271,18 +314,18 @@ def _uploaded(
 
 
 def _converted(
-    path: Path, source: str, target: Format, losses: LossTally, left_out: dict[str, None]
+    source: Source, known: Format, target: Format, losses: LossTally, left_out: dict[str, None]
 ) -> Iterator[_Converted]:
     """Each record as `prepare` would write it. DatasetError, at the end of the file, with all that is wrong with it."""
     problems = ProblemTally()
-    for found in scan(path, source):
+    for found in scan_source(source, known):
         if not problems.accept(found.problems) or found.record is None:
             continue
         left_out |= dict.fromkeys(strip(found.record))
         row, lost = write_row(target, found.record)
         if lost:
             losses.add(found.line, lost)
-        yield _Converted(found.line, found.record, row, lost)
+        yield _Converted(found.line, source.numbering.words([found.line]), found.record, row, lost)
     problems.end()
 
 

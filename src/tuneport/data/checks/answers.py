@@ -17,7 +17,7 @@ from tuneport.data.checks.refusals import refusal_in
 from tuneport.data.checks.residue import mojibake_in
 from tuneport.data.checks.shapes import looks_like_code
 from tuneport.data.checks.turns import answers_of
-from tuneport.data.records import Chat, Labelled
+from tuneport.data.records import Chat, Graded, Labelled
 
 OVERLONG_FACTOR = 20  # times the median
 OVERLONG_CHARACTERS = 2_000  # and at least that long
@@ -74,6 +74,8 @@ class Answers:
     def add(self, example: Example) -> None:
         self._rows += 1
         line, record = example.line, example.record
+        if isinstance(record, Graded):
+            return  # the model gives its own answers
         self._measure(line, len(example.answer))
         if _is_blank(example.answer):
             self.hits.add("empty", line, f"no answer to: {excerpt(example.question)}")

@@ -11,7 +11,7 @@ from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Example, Findin
 from tuneport.data.checks.json_shapes import JsonShapes
 from tuneport.data.checks.places import OddLines, Places
 from tuneport.data.checks.variants import label_key, label_variants, prompt_variants
-from tuneport.data.records import Chat, Labelled, Preference
+from tuneport.data.records import Chat, Graded, Labelled, Preference
 
 MIN_ROWS = 5  # to speak of a habit
 FEW = 0.2  # share of the rows without what the others have (or with it): they are odd. More are a mixture, and meant
@@ -63,7 +63,7 @@ class Consistency:
     def add(self, example: Example) -> None:
         self._rows += 1
         line, record, answer = example.line, example.record, example.answer
-        if isinstance(record, Chat | Preference | Labelled):
+        if isinstance(record, Chat | Preference | Labelled | Graded):
             self._conversation(record, line)
         self._tools.add(record.tools != [], line)
         self._asks.add(_prefix(example.question), line)
@@ -72,7 +72,7 @@ class Consistency:
             self._labels.add(answer, line)
         self._json.add(line, answer)
 
-    def _conversation(self, record: Chat | Preference | Labelled, line: int) -> None:
+    def _conversation(self, record: Chat | Preference | Labelled | Graded, line: int) -> None:
         messages = [*record.context, *record.chosen] if isinstance(record, Preference) else record.messages
         roles = "".join([_INITIALS[message.role] for message in messages])
         system = roles.startswith("s")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tuneport.data.checks.alike import MOST_COMPARED, Lookup, parts, repeated
 from tuneport.data.checks.columns import Columns, tools_of
-from tuneport.data.checks.finding import MAX_EVIDENCE, Example, Finding, Verdict, excerpt, records
+from tuneport.data.checks.finding import MAX_EVIDENCE, Example, Finding, Verdict, excerpt, excerpts, records
 from tuneport.data.checks.hits import Hits
 from tuneport.data.checks.sketch import EMPTY, Pairs, Table, agreement, candidates, similarity, word_pairs
 from tuneport.data.records import Labelled
@@ -189,5 +189,5 @@ def _differ(one: Example, other: Example) -> bool:
 
 
 def _side_by_side(one: Example, other: Example) -> str:
-    answers = f"{excerpt(one.answer, 80)!r} and {excerpt(other.answer, 80)!r}"
-    return f"{excerpt(one.question, 80)!r} is answered {answers}"
+    first, second = excerpts(one.answer, other.answer, 80)
+    return f"{excerpt(one.question, 80)!r} is answered {first!r} and {second!r}"

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from tuneport.data.checks.alike import ROWS_BESIDE, Lookup, compared, least_similarity, repeated, whole_text
 from tuneport.data.checks.columns import Columns
-from tuneport.data.checks.finding import MAX_EVIDENCE, Finding, Verdict, excerpt, records
+from tuneport.data.checks.finding import MAX_EVIDENCE, Example, Finding, Verdict, excerpt, excerpts, records
 from tuneport.data.checks.hits import Hits
 from tuneport.data.checks.sketch import candidates
 
@@ -48,10 +48,18 @@ class Duplicates:
         pairs = candidates(columns.bands("whole"), columns.lines)
         details = columns.key("details")
         pairs = pairs[~exact[pairs].any(axis=1) & (details[pairs[:, 0]] == details[pairs[:, 1]])]
+        near: list[tuple[int, int, str]] = []
+        found: dict[int, tuple[int, Example]] = {}
         for line, beside, alike, example in compared(pairs, "whole", columns, lookup, whole_text, per_row=ROWS_BESIDE):
             if alike < self._similar:
                 continue
-            text = f"{alike:.0%} alike" + (f": {excerpt(example.question or example.answer)}" if example else "")
+            if example is not None and len(found) < MAX_EVIDENCE:
+                found[line] = (beside, example)
+            near.append((line, beside, f"{alike:.0%} alike"))
+        others = {each.line: each for each in lookup({beside for beside, _ in found.values()})}
+        for line, beside, text in near:
+            if line in found and beside in others:
+                text += f": {_both(others[beside], found[line][1])}"
             self.hits.add("near", line, text, beside=(beside,))
 
     def finding(self) -> Finding:
@@ -66,3 +74,12 @@ class Duplicates:
         fix = "keep one of each; repeats count double in training and leak into a hold-out"
         verdict = Verdict.WARN if many else Verdict.PASS
         return Finding("duplicates", verdict, message, evidence, fix, exact + near, details)
+
+
+def _both(one: Example, other: Example) -> str:
+    """Where they differ: in the question, or else in the answer."""
+    if one.question != other.question:
+        first, second = excerpts(one.question, other.question, 80)
+    else:
+        first, second = excerpts(one.answer, other.answer, 80)
+    return f"{first!r} and {second!r}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -12,6 +12,10 @@ from tuneport.data.text import prompt_and_input, split_answer, written_out
 
 MAX_EVIDENCE = 10
 EXCERPT = 120  # characters
+
+
+Places = Callable[[Sequence[int]], str]
+"""Lines in words, such as `line 7` (`Numbering.words`)."""
 
 
 class Verdict(StrEnum):
@@ -27,9 +31,8 @@ class Evidence:
     lines: tuple[int, ...]
     text: str
 
-    def __str__(self) -> str:
-        numbers = ", ".join(str(line) for line in self.lines)
-        return f"{'line' if len(self.lines) == 1 else 'lines'} {numbers}: {self.text}"
+    def told(self, places: Places) -> str:
+        return f"{places(self.lines)}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class Finding:
     count: int = 0
     details: dict[str, Any] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        evidence = [{"lines": list(each.lines), "text": each.text} for each in self.evidence]
+    def as_dict(self, places: Places) -> dict[str, Any]:
+        evidence = [{"lines": list(each.lines), "at": places(each.lines), "text": each.text} for each in self.evidence]
         return {**vars(self), "verdict": self.verdict.value, "evidence": evidence}
 
 
@@ -93,6 +96,16 @@ class Check(Protocol):
 def excerpt(text: str, length: int = EXCERPT) -> str:
     text = " ".join(text.split())
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def excerpts(one: str, other: str, length: int = EXCERPT) -> tuple[str, str]:
+    """Of two texts the parts that show where they differ; their beginnings where these do."""
+    one, other = " ".join(one.split()), " ".join(other.split())
+    short = min(len(one), len(other))
+    same = next((index for index in range(short) if one[index] != other[index]), short)
+    start = 0 if same < length - 10 or one == other else same - length // 3
+    first, second = (f"…{text[start + 1 :]}" if start else text for text in (one, other))
+    return excerpt(first, length), excerpt(second, length)
 
 
 def records(count: int) -> str:

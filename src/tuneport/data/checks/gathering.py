@@ -16,6 +16,7 @@ from tuneport.data.checks.generated import Generated
 from tuneport.data.checks.personal import Personal
 from tuneport.data.checks.schema import Schema
 from tuneport.data.checks.task import TaskGuess
+from tuneport.data.containers.numbering import Numbering, Place
 from tuneport.data.containers.source import Source
 from tuneport.data.formats import load_format
 from tuneport.data.parallel import Row, over_rows
@@ -43,6 +44,8 @@ class Gathered:
     diversity: Diversity
     checks: dict[str, Check] = field(default_factory=row_checks)
     columns: Columns = field(default_factory=lambda: Columns(Path(), ()))
+    numbering: Numbering = field(default_factory=lambda: Numbering(Path(), []))
+    notes: list[str] = field(default_factory=list)
 
     @property
     def templated(self) -> bool:
@@ -75,7 +78,7 @@ class GatherWork:
                 continue
             example = Example.of(line, row.record)
             self._columns.add(example)
-            found.task.add(example.answer, example.context)
+            found.task.add(example.answer, example.context, line)
             found.pairs = found.pairs or isinstance(row.record, Preference)
             if not self._judged:
                 found.diversity.add(example)
@@ -85,9 +88,9 @@ class GatherWork:
                 check.add(example)
             found.diversity.add(example)  # after the answers, which have found out the question's language
 
-    def _locate(self, line: int) -> tuple[Path, int]:
+    def _locate(self, line: int) -> Place:
         """The parent, who has read the files, knows which one a line is in."""
-        return self._path, line
+        return Place(self._path, line)
 
     def result(self) -> Any:
         held, found = self._columns.close(), self._found
@@ -123,7 +126,8 @@ def gather(
         found.diversity.merge(diversity)
         for name, state in checks.items():
             found.checks[name].merge(state)
+    found.numbering, found.notes = source.numbering, source.notes
     found.schema.locate(source.locate)
     if found.mixed:
-        found.schema.put_first(changes(path, columns).problems, source.number)
+        found.schema.put_first(changes(path, columns).problems, source.numbering.number)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,15 @@ from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.finding import MAX_EVIDENCE, Finding, Verdict, excerpt, records
 from tuneport.data.checks.hits import Hits
 from tuneport.data.checks.sketch import across, agreement, similarity, word_pairs
+from tuneport.data.containers.numbering import Numbering
 
 MIN_SHARE = 0.05  # of all rows; the reference card says to hold out 10 to 20 %
+
+
+class HeldOut(NamedTuple):
+    columns: Columns
+    lookup: Lookup
+    numbering: Numbering
 
 
 class HoldOut:
@@ -32,7 +40,7 @@ class HoldOut:
         path: Path,
         columns: Columns,
         lookup: Lookup,
-        held_out: tuple[Path, Columns, Lookup] | None,
+        held_out: HeldOut | None,
         *,
         templated: bool = False,
     ) -> None:
@@ -42,7 +50,7 @@ class HoldOut:
         self._held_out = 0
         self._leaks: set[int] = set()
         if held_out is not None:
-            self._validation, other, other_lookup = held_out
+            other, other_lookup, self._validation = held_out
             self._held_out = len(other)
             if len(columns) and len(other):
                 self._exact(columns, lookup, other)
@@ -60,7 +68,7 @@ class HoldOut:
         for index in found.tolist():
             line, there = int(columns.lines[index]), int(lines_there[places[index]])
             text = excerpt(shown[line].question or shown[line].answer) if line in shown else ""
-            self.hits.add("exact", line, f"the same input is on line {there} of {self._validation.name}: {text}")
+            self.hits.add("exact", line, f"the same input is on {self._validation.words_of_file(there)}: {text}")
         self._leaks.update(other.lines[np.isin(keys, ours[found])].tolist())
 
     def _near(self, columns: Columns, lookup: Lookup, other: Columns, other_lookup: Lookup) -> None:
@@ -99,7 +107,7 @@ class HoldOut:
         self._leaks.add(there)
         flagged = self.hits.lines["near"]
         if not flagged or flagged[-1] != line:
-            place = f"line {there} of {self._validation.name}"
+            place = self._validation.words_of_file(there)
             self.hits.add("near", line, f"an input {alike:.0%} alike is on {place}{shown}")
 
     def finding(self) -> Finding:
@@ -110,7 +118,7 @@ class HoldOut:
         details = {"held_out": self._held_out, "share": round(share, 3), "leaks": len(self._leaks)}
         message = f"{records(self._held_out)} held out ({share:.0%})"
         if not self._held_out or not self._rows:
-            empty = self._path if self._held_out else self._validation
+            empty = self._path if self._held_out else self._validation.files[0]
             fix = f"{empty.name} has no record to compare: mend or add its records"
             return Finding("hold-out", Verdict.WARN, message, fix=fix, details=details)
         if self._leaks:

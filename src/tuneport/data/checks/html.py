@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneport.data.checks.charts import bars, clean, histogram, text
+from tuneport.data.checks.finding import Places
 from tuneport.data.writing import aside, publish
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def render(report: CheckReport) -> str:
         "path": text(document["path"]),
         "facts": "".join(f"<div><dt>{name}</dt><dd>{text(value)}</dd></div>" for name, value in facts),
         "rows": "".join(_finding(finding) for finding in findings),
-        "charts": _charts(details, document.get("classes")),
+        "charts": _charts(details, document.get("classes"), report.numbering.words),
     }
     page = _PAGE.read_text(encoding="utf-8")
     # One pass over the page's own pieces, so that a dataset which holds such a mark is not filled in.
@@ -63,7 +64,7 @@ def render(report: CheckReport) -> str:
 
 def _finding(finding: Mapping[str, Any]) -> str:
     verdict = finding["verdict"]
-    evidence = [f"<li>{_lines(each['lines'])}{text(each['text'])}</li>" for each in finding["evidence"]]
+    evidence = [f"<li>{_place(each['at'])}{text(each['text'])}</li>" for each in finding["evidence"]]
     body = f"<p>{text(finding['message'])}</p>"
     if finding.get("fix") and verdict != "pass":
         body += f'<p class="fix">{text(finding["fix"])}</p>'
@@ -80,13 +81,11 @@ def _finding(finding: Mapping[str, Any]) -> str:
     )
 
 
-def _lines(lines: list[int]) -> str:
-    if not lines:
-        return ""
-    return f'<b class="line">{"line" if len(lines) == 1 else "lines"} {", ".join(str(line) for line in lines)}</b> '
+def _place(at: str) -> str:
+    return f'<b class="line">{text(at)}</b> ' if at else ""
 
 
-def _charts(details: Mapping[str, Mapping[str, Any]], classes: Mapping[str, int] | None) -> str:
+def _charts(details: Mapping[str, Mapping[str, Any]], classes: Mapping[str, int] | None, words: Places) -> str:
     """Those for which the findings have numbers."""
     none: dict[str, Any] = {}
     lengths, diversity = details.get("lengths", none), details.get("diversity", none)
@@ -95,7 +94,7 @@ def _charts(details: Mapping[str, Mapping[str, Any]], classes: Mapping[str, int]
     counts = balance.get("classes") or classes or {}
     parts = [
         _chart("Lengths", histogram(lengths.get("histogram") or (), _pointed_at(marks)), _length_words(marks)),
-        _chart("Topics", _clusters(diversity.get("clusters") or ())),
+        _chart("Topics", _clusters(diversity.get("clusters") or (), words)),
         _chart("Classes", _counts(counts, "classes"), _balance_words(balance)),
         _chart("Languages", _shares(diversity.get("languages") or {}, "languages")),
         _chart("Personal data by kind", _counts(details.get("personal", none).get("kinds") or {}, "personal data")),
@@ -126,10 +125,10 @@ def _balance_words(balance: Mapping[str, Any]) -> str:
     return f"entropy {balance['entropy_bits']:.2f} bits, evenness {balance.get('evenness', 0):.2f} (1 is all alike)"
 
 
-def _clusters(clusters: Any) -> str:
+def _clusters(clusters: Any, words: Places) -> str:
     rows = "".join(
         f"<li><b>{text(', '.join(str(term) for term in cluster.get('terms', ())), 300)}</b> "
-        f'<span class="quiet">{_lines([cluster["line"]] if cluster.get("line") else [])}'
+        f'<span class="quiet">{_place(words([cluster["line"]]) if cluster.get("line") else "")}'
         f"{text(cluster.get('example', ''), 300)}</span></li>"
         for cluster in clusters
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from tuneport.data.checks.finding import Finding, Verdict, records
 from tuneport.data.checks.hits import Hits
+from tuneport.data.containers.numbering import Numbering
 from tuneport.data.tokens import LengthCounter, TokenCounts
 
 BARS = 24  # of the histogram, at most
@@ -16,7 +17,8 @@ BARS = 24  # of the histogram, at most
 class Lengths:
     """Quantiles and a histogram of the counted lengths; flags the records over the context, with what would be cut."""
 
-    def __init__(self, counter: LengthCounter) -> None:
+    def __init__(self, counter: LengthCounter, numbering: Numbering) -> None:
+        self._numbering = numbering
         self.hits = Hits()
         self._counts = counts = counter.counts()
         self._lengths = np.frombuffer(counter.lengths, np.uintc) if counts.rows else np.empty(0, np.uintc)
@@ -36,11 +38,14 @@ class Lengths:
             np.quantile(self._lengths, (0, 0.5, 0.95), method="higher").astype(int).tolist()
         )
         about = "about " if counts.approximate else ""
+        longest = self._numbering.words([counts.longest_line])
         message = (
             f"{about}{int(self._lengths.sum(dtype=np.int64)):,} tokens ({counts.encoding}); median {median:,}, "
-            f"95 % up to {ninety_fifth:,}, longest {counts.longest:,} on line {counts.longest_line}"
+            f"95 % up to {ninety_fifth:,}, longest {counts.longest:,} ({longest})"
         )
         details = {"shortest": shortest, "median": median, "p95": ninety_fifth, **_histogram(self._lengths, counts)}
+        if counts.context is None:
+            message += "; whether they fit a model is not known: name it with --model, or --context"
         if not self.hits:
             return Finding("lengths", Verdict.PASS, message, details=details)
         message += f"; {records(counts.over_context)} over the context of {counts.context:,}"

@@ -9,23 +9,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.alike import Lookup, repeated
+from tuneport.data.checks.alike import repeated
 from tuneport.data.checks.classes import balance
-from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.contradictions import Contradictions
 from tuneport.data.checks.duplicates import Duplicates
 from tuneport.data.checks.enough import enough
 from tuneport.data.checks.finding import Finding, Verdict
 from tuneport.data.checks.gathering import gather
-from tuneport.data.checks.holdout import HoldOut
+from tuneport.data.checks.holdout import HeldOut, HoldOut
 from tuneport.data.checks.lengths import Lengths
 from tuneport.data.checks.lookup import examples_at
 from tuneport.data.checks.task import TASKS
+from tuneport.data.containers.numbering import Numbering
+from tuneport.data.containers.source import held_out_beside
 from tuneport.data.formats import load_format
-from tuneport.data.reading import Detection, detect
+from tuneport.data.reading import Detection, columns_there, detect
 from tuneport.data.tokenizer import Vocabulary
 from tuneport.data.tokens import TokenCounts
-from tuneport.errors import ConfigError, DatasetError
+from tuneport.errors import ConfigError
 from tuneport.types import Method
 
 OPENAI = Vocabulary()
@@ -36,7 +37,9 @@ class CheckReport:
     """`rows` counts good and bad records; `classes` is None where the task is no classification.
 
     `flagged` has the lines of all records that a check points at, by check and kind ("duplicates.exact"), in order;
-    `beside`, of duplicates and contradictions, the earlier line that each of them is like.
+    `beside`, of duplicates and contradictions, the earlier line that each of them is like. `numbering` says in which
+    file a line is, and where lines are records. `notes` say what was done unasked: which column was left out as it
+    holds nothing, and which split of the folder was taken as the hold-out.
     """
 
     path: Path
@@ -49,6 +52,8 @@ class CheckReport:
     tokens: TokenCounts
     flagged: Mapping[str, Sequence[int]]
     beside: Mapping[str, Sequence[int]]
+    numbering: Numbering
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -62,11 +67,13 @@ class CheckReport:
         return {
             "path": str(self.path),
             "format": self.format.as_dict(),
+            "notes": list(self.notes),
             "rows": self.rows,
             "method": self.method.value,
             "task": self.task,
             "ok": self.ok,
-            "findings": [finding.as_dict() for finding in self.findings],
+            "files": self.numbering.as_dict(),
+            "findings": [finding.as_dict(self.numbering.words) for finding in self.findings],
             "flagged": {kind: list(lines) for kind, lines in self.flagged.items()},
             "classes": self.classes,
             "tokens": self.tokens.as_dict(),
@@ -84,10 +91,11 @@ def check(
 ) -> CheckReport:
     """Judge a dataset. Bad records are a finding; the other checks look at the good ones.
 
-    `validation` is the held-out file, `task` one of `TASKS` where it is not to be guessed, `vocabulary` what tokens are
-    counted with and how many an example may have, `columns` other names of columns (`--map`). What is remembered of
-    each row (0.4 kB) lies in a temporary folder meanwhile, where it is much. DatasetError only for a file that cannot
-    be read at all or whose format is unknown, StorageError where that folder is full.
+    `validation` is the held-out file; without one, what the folder holds out whose split `path` is. `task` is one of
+    `TASKS` where it is not to be guessed, `vocabulary` what tokens are counted with and how many an example may have,
+    `columns` other names of columns (`--map`). What is remembered of each row (0.4 kB) lies in a temporary folder
+    meanwhile, where it is much. DatasetError only for a file that cannot be read at all or whose format is unknown,
+    StorageError where that folder is full.
     """
     path = Path(path)
     if task is not None and task not in TASKS:
@@ -97,6 +105,10 @@ def check(
     else:
         found_format = Detection(load_format(format).NAME, 1.0, "as given")
     name = found_format.format
+    own: tuple[str, ...] = ()
+    if validation is None and (beside_it := held_out_beside(path)) is not None:
+        validation = beside_it
+        own = (f"held out is {beside_it}, which the folder has; --validation names another",)
     with tempfile.TemporaryDirectory(prefix="tuneport-check-") as temporary:
         folder = Path(temporary) / "training"
         folder.mkdir()
@@ -104,14 +116,15 @@ def check(
         remembered, lookup = found.columns, partial(examples_at, path, name, columns)
         held_out = None
         if validation is not None:
-            held_out = _held_out(Path(validation), columns, Path(temporary) / "validation")
+            held_out = _held_out(validation, columns, Path(temporary) / "validation")
         guess = found.task
         templated = found.templated
-        duplicates = Duplicates(remembered, lookup, templated=templated)
-        contradictions = Contradictions(remembered, lookup, task or guess.name, templated=templated)
-        hold_out = HoldOut(path, remembered, lookup, held_out, templated=templated)
-        repeats = len(repeated(remembered.key("question"), remembered.lines)[0])
-    lengths = Lengths(found.tokens)
+        with found.diversity.clustering():
+            duplicates = Duplicates(remembered, lookup, templated=templated)
+            contradictions = Contradictions(remembered, lookup, task or guess.name, templated=templated)
+            hold_out = HoldOut(path, remembered, lookup, held_out, templated=templated)
+            repeats = len(repeated(remembered.key("question"), remembered.lines)[0])
+    lengths = Lengths(found.tokens, found.numbering)
     distinct = 1 - repeats / max(1, len(remembered))
     findings = (
         found.schema.finding(name, found.rows),
@@ -143,18 +156,16 @@ def check(
         tokens=found.tokens.counts(),
         flagged={f"{name}.{kind}": list(each) for name, kinds in lines.items() for kind, each in kinds.items()},
         beside=beside,
+        numbering=found.numbering,
+        notes=(*found.notes, *own),
     )
 
 
-def _held_out(path: Path, columns: Mapping[str, str] | None, folder: Path) -> tuple[Path, Columns, Lookup]:
-    try:
-        name = detect(path, columns).format
-    except DatasetError:
-        if not columns:
-            raise
-        columns = None  # as `split` has written it, in the names of the format
-        name = detect(path).format
+def _held_out(path: Path | str, columns: Mapping[str, str] | None, folder: Path) -> HeldOut:
+    path = Path(path)
+    columns = columns_there(path, columns)
+    name = detect(path, columns).format
     folder.mkdir()
     found = gather(path, name, columns=columns, vocabulary=OPENAI, folder=folder, judged=False)
     found.schema.raise_if_any()
-    return path, found.columns, partial(examples_at, path, name, columns)
+    return HeldOut(found.columns, partial(examples_at, path, name, columns), found.numbering)

@@ -9,6 +9,7 @@ from typing import Any
 
 from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Finding, Verdict, records
 from tuneport.data.checks.hits import Hits
+from tuneport.data.containers.numbering import Place
 from tuneport.data.reading import MAX_PROBLEMS
 from tuneport.errors import DatasetError, DatasetProblem
 
@@ -36,12 +37,12 @@ class Schema:
         self.problems = sorted([*self.problems, *problems], key=lambda problem: problem.line or 0)[:MAX_PROBLEMS]
         self.count += count
 
-    def locate(self, place: Callable[[int], tuple[Path, int]]) -> None:
+    def locate(self, place: Callable[[int], Place]) -> None:
         """Say in which file of a folder each problem is."""
         for index, problem in enumerate(self.problems):
             if problem.line is not None:
-                path, line = place(problem.line)
-                self.problems[index] = replace(problem, path=str(path), line=line)
+                path, line, unit = place(problem.line)
+                self.problems[index] = replace(problem, path=str(path), line=line, unit=unit)
 
     def put_first(self, problems: Sequence[DatasetProblem], number: Callable[[Path, int], int]) -> None:
         """Where the format changes comes before what follows from it. `number` is the inverse of `locate`'s `place`."""
@@ -60,7 +61,8 @@ class Schema:
 
     def finding(self, format: str, rows: int) -> Finding:
         if not self.hits:
-            return Finding("schema", Verdict.PASS, f"all {rows:,} records are of the format {format}")
+            all_of = f"all {rows:,} records are" if rows != 1 else "the one record is"
+            return Finding("schema", Verdict.PASS, f"{all_of} of the format {format}")
         count = self.hits.count()
         message = f"{records(count)} not of the format {format}"
         if self.count > count:

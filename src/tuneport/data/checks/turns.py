@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record
+from tuneport.data.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
 
 
 def answers_of(record: Record) -> Iterator[tuple[str, Message]]:
@@ -23,6 +23,8 @@ def answers_of(record: Record) -> Iterator[tuple[str, Message]]:
             messages, start = [*record.context, *record.chosen], len(record.context)
         case Labelled():
             messages, start = (record.messages if record.label else []), 0
+        case Graded():
+            return  # it has no answer: the model gives its own
         case Chat():
             messages, start = record.messages, 0
     question = ""
@@ -42,7 +44,7 @@ def asked_last(record: Record) -> str:
             return ""
         case Preference():
             messages = record.context
-        case Chat() | Labelled():
+        case Chat() | Labelled() | Graded():
             messages = record.messages
     for message in reversed(messages):
         if message.role == "user":

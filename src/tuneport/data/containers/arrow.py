@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 
 from tuneport.data.containers.bad_row import BadRow, whole
-from tuneport.data.containers.cells import LISTS, value_of
+from tuneport.data.containers.cells import LISTS, RepeatedKeyError, value_of
 from tuneport.data.containers.columns import Columns
 from tuneport.data.containers.json_text import Row
+from tuneport.data.containers.numbering import RECORD
+from tuneport.data.repeated_keys import FIX
 from tuneport.errors import ConfigError, DatasetError
 
 ROWS = 1000  # in memory at once
@@ -51,7 +53,9 @@ def arrow_rows(path: Path, columns: Columns) -> Iterator[Row]:
     except Exception as error:  # a damaged file makes pyarrow raise a dozen kinds, ValueError and KeyError among them
         words = " ".join(str(error).split())[:200]
         where = number + 1 if number else None
-        raise whole(path, f"cannot be read: {words}", "get an undamaged copy of the file", where) from error
+        raise whole(
+            path, f"cannot be read: {words}", "get an undamaged copy of the file", where, unit=RECORD
+        ) from error
 
 
 def without_nulls(value: Any) -> Any:
@@ -76,10 +80,12 @@ def _batches(arrow: Any, path: Path) -> Iterator[Any]:
 
 
 def _raw(row: dict[str, Any]) -> bytes:
-    for name, value in row.items():
-        if isinstance(value, str) and name in LISTS:
-            row[name] = value_of(name, value)
     try:
+        for name, value in row.items():
+            if isinstance(value, str) and name in LISTS:
+                row[name] = value_of(name, value)
         return msgspec.json.encode(without_nulls(row))
+    except RepeatedKeyError as error:
+        return BadRow(str(error), FIX)
     except (TypeError, UnicodeEncodeError, OverflowError, RecursionError) as error:
         return BadRow(f"holds a value that JSON has not: {error}", "store it as text")

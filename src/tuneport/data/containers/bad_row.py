@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tuneport.data.containers.numbering import LINE
 from tuneport.errors import DatasetError, DatasetProblem
 
 MAX_ROW = 64 << 20
@@ -22,11 +23,11 @@ class BadRow(bytes):
         return row
 
 
-def whole(path: Path | str, rule: str, fix: str, line: int | None = None) -> DatasetError:
+def whole(path: Path | str, rule: str, fix: str, line: int | None = None, *, unit: str = LINE) -> DatasetError:
     """The error that ends the reading of a file."""
-    return DatasetError(DatasetProblem(str(path), line, "", rule, fix))
+    return DatasetError(DatasetProblem(str(path), line, "", rule, fix, unit))
 
 
-def too_large(path: Path, line: int) -> DatasetError:
+def too_large(path: Path, line: int, *, unit: str = LINE) -> DatasetError:
     rule = f"the record is larger than {MAX_ROW >> 20} MiB"
-    return whole(path, rule, "split it, or check that the file is what it should be", line)
+    return whole(path, rule, "split it, or check that the file is what it should be", line, unit=unit)

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from tuneport.data.repeated_keys import all_read, repeated_keys
+
 LISTS = frozenset(
     ("messages", "conversations", "tools", "functions", "history", "preferred_output", "non_preferred_output")
     + ("contents", "system_instruction", "systemInstruction", "images")
@@ -17,20 +19,27 @@ _SCALARS = frozenset(("parallel_tool_calls", "label", "weight"))
 _TURN_KEYS = frozenset(("role", "from", "messages", "type"))
 
 
+class RepeatedKeyError(Exception):
+    """An object in the JSON of a cell has a key twice; the message says where."""
+
+
 def value_of(column: str, text: str) -> Any:
-    """What a cell means; None where it is empty and its column never holds text. All else is the text itself."""
+    """What a cell means; None where it is empty and its column never holds text. All else is the text itself.
+
+    RepeatedKeyError where reading the cell's JSON would drop something.
+    """
     if column in LISTS or column in _SCALARS:
         if not text:
             return None
         value = _decoded(text)
         if column in LISTS:
-            return value if isinstance(value, list | dict) else text
+            return _all_of(column, text, value) if isinstance(value, list | dict) else text
         return value if isinstance(value, bool | int | float) else text
     if column in _TURNS and text[:1] in ("[", "{"):
         value = _decoded(text)
         items = value if isinstance(value, list) else [value]
         if items and all(isinstance(item, dict) and not _TURN_KEYS.isdisjoint(item) for item in items):
-            return value
+            return _all_of(column, text, value)
     return text
 
 
@@ -46,3 +55,11 @@ def _decoded(text: str) -> Any:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return None
+
+
+def _all_of(column: str, text: str, value: Any) -> Any:
+    if not all_read(text.encode(), value):
+        for at, key in repeated_keys(text):
+            field = f"{column}.{at}" if at and not at.startswith("[") else f"{column}{at}"
+            raise RepeatedKeyError(f"{field} has the key {key!r} twice")
+    return value

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from tuneport.data.containers.bad_row import BadRow, whole
+from tuneport.data.repeated_keys import all_read, repeated_keys
 from tuneport.errors import ConfigError, DatasetError
 
 _SHOWN = 20
@@ -55,6 +56,8 @@ class Columns:
             row = _decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return raw
+        if not all_read(raw, row) and any(not at for at, _ in repeated_keys(raw)):
+            return raw  # it has a column twice; whoever reads it says so
         names = self.renamed(list(row))
         if isinstance(names, BadRow):
             return names

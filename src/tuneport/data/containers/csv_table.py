@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections import Counter
 from collections.abc import Iterator
 from io import BufferedReader
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from tuneport.data.broken import foreign_start
 from tuneport.data.containers.bad_row import MAX_ROW, BadRow, whole
-from tuneport.data.containers.cells import value_of
+from tuneport.data.containers.cells import RepeatedKeyError, value_of
 from tuneport.data.containers.columns import Columns
+from tuneport.data.containers.folder import container_suffix
 from tuneport.data.containers.json_text import Row, lines_of
+from tuneport.data.repeated_keys import FIX
 
+_SEPARATORS = (",", ";", "\t")
+_QUOTED = re.compile(r'"[^"]*"')
 _encode = msgspec.json.Encoder().encode
 
 
-def csv_rows(path: Path, file: BufferedReader, columns: Columns) -> Iterator[Row]:
-    """The records with the number of their first line. The separator is a comma unless the header has only others."""
+def csv_rows(path: Path, file: BufferedReader, columns: Columns, notes: list[str]) -> Iterator[Row]:
+    """The records with the number of their first line. `.tsv` files are separated by tabs, others by what their header
+    has most of: commas, semicolons or tabs.
+
+    A column without a name is left out where it is empty, which is added to `notes`.
+    """
     foreign = foreign_start(file.peek(4096)[:4096])
     if foreign:
         raise whole(path, *foreign)
@@ -28,9 +39,14 @@ def csv_rows(path: Path, file: BufferedReader, columns: Columns) -> Iterator[Row
     encodings = chain(["utf-8-sig"], repeat("utf-8"))
     text = (line.decode(next(encodings), "surrogateescape") for line in lines_of(path, file))
     first = next(text, "")
-    separator = next((mark for mark in (",", ";", "\t") if mark in first), ",")
+    separator = "\t" if container_suffix(path) == ".tsv" else _separator(first)
     table = csv.reader(chain([first] if first else [], text), delimiter=separator, strict=True)
-    header = _header(path, table, columns)
+    header, unnamed = _header(path, table, columns)
+    if unnamed:
+        places = ", ".join(str(index + 1) for index in unnamed)
+        notes.append(
+            f"{path.name}: column{'s' if len(unnamed) > 1 else ''} {places} without a name, empty and left out"
+        )
     blank: list[int] = []
     before = table.line_num
     while True:
@@ -42,7 +58,7 @@ def csv_rows(path: Path, file: BufferedReader, columns: Columns) -> Iterator[Row
         except csv.Error as error:
             row = BadRow(f"is not CSV: {error}", "quote the cell, and double the quotes within it")
         else:
-            row = _row(header, cells) if cells else b""
+            row = _row(header, _named(path, header, unnamed, cells, before + 1)) if cells else b""
         line, before = before + 1, table.line_num
         if not row and not isinstance(row, BadRow):
             blank.append(line)  # one at the end is none
@@ -52,31 +68,58 @@ def csv_rows(path: Path, file: BufferedReader, columns: Columns) -> Iterator[Row
         yield line, row
 
 
-def _row(header: list[str], cells: list[str]) -> bytes:
-    if len(cells) != len(header):
-        words = "cell" if len(cells) == 1 else "cells"
-        return BadRow(f"has {len(cells)} {words}, the header {len(header)}", "quote cells that hold the separator")
-    row = {name: value_of(name, cell) for name, cell in zip(header, cells, strict=True)}
+def _row(header: list[str], cells: list[str] | BadRow) -> bytes:
+    if isinstance(cells, BadRow):
+        return cells
+    row: dict[str, Any] = {}
     try:
+        for name, cell in zip(header, cells, strict=True):
+            row[name] = value_of(name, cell)
         return _encode({name: value for name, value in row.items() if value is not None})
+    except RepeatedKeyError as error:
+        return BadRow(str(error), FIX)
     except UnicodeEncodeError:
         return BadRow("is not UTF-8", "save the file as UTF-8")
 
 
-def _header(path: Path, table: Iterator[list[str]], columns: Columns) -> list[str]:
+def _separator(header: str) -> str:
+    counts = Counter(_QUOTED.sub("", header))
+    return max(_SEPARATORS, key=lambda mark: counts[mark])
+
+
+def _named(path: Path, header: list[str], unnamed: list[int], cells: list[str], line: int) -> list[str] | BadRow:
+    """The cells without those of columns that have no name. DatasetError where one of these holds something."""
+    width = len(header) + len(unnamed)
+    if len(cells) != width:
+        if unnamed and len(cells) == len(header) == unnamed[0]:
+            return cells  # what has no name comes last, and is not there either
+        words = "cell" if len(cells) == 1 else "cells"
+        return BadRow(f"has {len(cells)} {words}, the header {width}", "quote cells that hold the separator")
+    if not unnamed:
+        return cells
+    for index in unnamed:
+        if cells[index].strip():
+            rule = f"the column {index + 1} has no name in the header, and holds {cells[index][:40]!r} here"
+            raise whole(path, rule, "name it in the header, or remove it", line)
+    return [cell for index, cell in enumerate(cells) if index not in unnamed]
+
+
+def _header(path: Path, table: Iterator[list[str]], columns: Columns) -> tuple[list[str], list[int]]:
+    """The names, and the places of columns that have none."""
     try:
         names = [name.strip() for name in next(table, [])]
     except csv.Error as error:
         raise whole(path, f"is not CSV: {error}", "correct the header", 1) from error
+    unnamed = [index for index, name in enumerate(names) if not name]
+    names = [name for name in names if name]
     if not names:
-        raise whole(path, "is empty", "give a file with a header and at least one record")
-    bad = next((name for name in names if not name or names.count(name) > 1), None)
+        raise whole(path, "is empty" if not unnamed else "has no header", "give a file with a header and records")
+    bad = next((name for name in names if names.count(name) > 1), None)
     if bad is not None:
-        rule = f"the header has the column {bad!r} twice" if bad else "the header has a column without a name"
-        raise whole(path, rule, "give each column a name of its own", 1)
+        raise whole(path, f"the header has the column {bad!r} twice", "give each column a name of its own", 1)
     if not all(name.isprintable() for name in names):
         raise whole(path, "the header is no text", "save the file as CSV in UTF-8", 1)
     renamed = columns.renamed(names)
     if isinstance(renamed, BadRow):
         raise whole(path, renamed.rule, renamed.fix, 1)
-    return renamed
+    return renamed, unnamed

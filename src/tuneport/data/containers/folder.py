@@ -25,6 +25,31 @@ def data_files(folder: Path, split: str | None = None) -> list[Path]:
 
     DatasetError where there is none, and where there are several splits and none was named: joined, they would leak.
     """
+    files, splits = _splits(folder)
+    named = sorted(name for name in splits if name)
+    if split is not None:
+        wanted = split_name(split)
+        if wanted not in splits:
+            raise whole(folder, f"has no split {split!r}", f"use one of: {', '.join(named) or 'none is named'}")
+        return splits[wanted]
+    if len(named) > 1:
+        rule = f"holds the splits {', '.join(named)}"
+        raise whole(folder, rule, f"name one of them: {folder}#{'train' if 'train' in named else named[0]}")
+    return files
+
+
+def split_name(name: str) -> str:
+    """The usual name of a split: `validation` for `dev`."""
+    return _ALIASES.get(name.lower(), name.lower())
+
+
+def splits_of(folder: Path) -> set[str]:
+    """The names of a folder's splits; DatasetError where it has no data files."""
+    return {name for name in _splits(folder)[1] if name}
+
+
+def _splits(folder: Path) -> tuple[list[Path], dict[str, list[Path]]]:
+    """All data files, and those of each split by its usual name; under "" those that name none."""
     try:
         files = _saved(folder) or _walk(folder)
     except OSError as error:
@@ -34,18 +59,8 @@ def data_files(folder: Path, split: str | None = None) -> list[Path]:
     splits: dict[str, list[Path]] = {}
     for file in files:
         found = _SPLIT.findall(file.relative_to(folder).as_posix())
-        name = found[-1].lower() if found else ""
-        splits.setdefault(_ALIASES.get(name, name), []).append(file)
-    named = sorted(name for name in splits if name)
-    if split is not None:
-        wanted = _ALIASES.get(split.lower(), split.lower())
-        if wanted not in splits:
-            raise whole(folder, f"has no split {split!r}", f"use one of: {', '.join(named) or 'none is named'}")
-        return splits[wanted]
-    if len(named) > 1:
-        rule = f"holds the splits {', '.join(named)}"
-        raise whole(folder, rule, f"name one of them: {folder}#{'train' if 'train' in named else named[0]}")
-    return files
+        splits.setdefault(split_name(found[-1]) if found else "", []).append(file)
+    return files, splits
 
 
 def _saved(folder: Path) -> list[Path]:

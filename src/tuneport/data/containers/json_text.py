@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tuneport.data.broken import foreign_start
 from tuneport.data.containers.bad_row import MAX_ROW, too_large, whole
+from tuneport.data.containers.numbering import RECORD
 
 Row = tuple[int, bytes]
 Batch = tuple[Sequence[int], list[bytes]]
@@ -18,18 +19,19 @@ _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 16  # some 70 rows; larger ones cost page faults
 _BATCH = 64
 _SPACE = b" \t\r\n"
+_BEGIN, _END = {ord("{")}, {ord("}")}
 
 
-def json_rows(path: Path, file: BufferedReader) -> Iterator[Row]:
-    """The rows with their numbers: lines of JSON lines, records of an array. Undecoded: a row may be no JSON."""
-    if _is_array(path, file):
+def json_rows(path: Path, file: BufferedReader, array: bool) -> Iterator[Row]:
+    """The rows with their numbers: lines of JSON lines, records of an `array`. Undecoded: a row may be no JSON."""
+    if array:
         return _array(path, file)
     return ((number, row) for numbers, rows in _lines(path, file) for number, row in zip(numbers, rows, strict=True))
 
 
-def json_batches(path: Path, file: BufferedReader) -> Iterator[Batch]:
+def json_batches(path: Path, file: BufferedReader, array: bool) -> Iterator[Batch]:
     """The same in batches, which is faster for JSON lines."""
-    return batched(_array(path, file)) if _is_array(path, file) else _lines(path, file)
+    return batched(_array(path, file)) if array else _lines(path, file)
 
 
 def batched(rows: Iterator[Row]) -> Iterator[Batch]:
@@ -37,7 +39,7 @@ def batched(rows: Iterator[Row]) -> Iterator[Batch]:
         yield [number for number, _ in batch], [row for _, row in batch]
 
 
-def _is_array(path: Path, file: BufferedReader) -> bool:
+def is_array(path: Path, file: BufferedReader) -> bool:
     """By the first character. DatasetError for a file that is no text; a byte order mark is taken away."""
     start = file.peek(4096)[:4096]
     foreign = foreign_start(start)
@@ -66,7 +68,7 @@ def _lines(path: Path, file: BufferedReader) -> Iterator[Batch]:
     end = 0
     for lines in _line_blocks(path, file):
         start, end = end + 1, end + len(lines)
-        if not blank and _are_bare(lines):
+        if not blank and are_bare(lines):
             yield range(start, end + 1), lines
             continue
         numbers, rows = [], []
@@ -81,12 +83,9 @@ def _lines(path: Path, file: BufferedReader) -> Iterator[Batch]:
             yield numbers, rows
 
 
-def _are_bare(lines: list[bytes]) -> bool:
+def are_bare(lines: list[bytes]) -> bool:
     """Whether each line is an object without space around it, as far as its ends tell: the usual case."""
-    for line in lines:
-        if line[:1] != b"{" or line[-1:] != b"}":
-            return False
-    return True
+    return all(lines) and {line[0] for line in lines} == _BEGIN and {line[-1] for line in lines} == _END
 
 
 def _line_blocks(path: Path, file: BufferedReader) -> Iterator[list[bytes]]:
@@ -147,7 +146,7 @@ def _array(path: Path, file: BufferedReader) -> Iterator[Row]:
             raise _broken_off(path, buffer, position, number, newlines)
         buffer, position = buffer[position:] + chunk, 0
         if len(buffer) > 2 * MAX_ROW:
-            raise too_large(path, number + 1)
+            raise too_large(path, number + 1, unit=RECORD)
 
 
 def _deep_element(buffer: bytes, start: int) -> tuple[tuple[int, int] | None, int]:
@@ -181,4 +180,4 @@ def _broken_off(path: Path, buffer: bytes, position: int, number: int, newlines:
     line = newlines + rest.count(b"\n", 0, space) + 1
     what = "ends inside the array" if rest[space:][:1] in (b"", b"{", b"[", b'"') else "is not JSON: expecting a record"
     where = f"at line {line}" + (f", after record {number}" if number else "")
-    return whole(path, f"{what} {where}", "correct the JSON, or get the whole file", number + 1)
+    return whole(path, f"{what} {where}", "correct the JSON, or get the whole file", number + 1, unit=RECORD)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, Protocol
 
 from tuneport.data.containers.folder import container_suffix
-from tuneport.data.containers.tables import CsvSink, ParquetSink
+from tuneport.data.containers.tables import CsvSink, ParquetSink, TsvSink
 from tuneport.data.formats.contract import Format, Lost
 from tuneport.errors import ConfigError
 
@@ -28,7 +28,8 @@ def check_output(output: Path) -> None:
     suffix = container_suffix(output)
     if suffix not in _SINKS or suffix == ".parquet" and output.suffix.lower() != suffix:
         raise ConfigError(
-            f"the output {output} must end in .jsonl, .json or .csv, each also packed (.gz, .zst), or in .parquet"
+            f"the output {output} must end in .jsonl, .ndjson, .json, .csv or .tsv, each also packed (.gz, .zst), or "
+            "in .parquet"
         )
 
 
@@ -67,8 +68,10 @@ class _Array:
 
 _SINKS: dict[str, Callable[[IO[bytes], Format], Sink]] = {
     ".jsonl": _Lines,
+    ".ndjson": _Lines,
     ".json": _Array,
     ".csv": CsvSink,
+    ".tsv": TsvSink,
     ".parquet": ParquetSink,
 }
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import os
 from collections.abc import Iterator, Mapping
+from io import BufferedReader
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from tuneport.data.containers.arrow import SUFFIXES as ARROW
 from tuneport.data.containers.arrow import arrow_rows
 from tuneport.data.containers.bad_row import whole
 from tuneport.data.containers.columns import Columns
 from tuneport.data.containers.csv_table import csv_rows
-from tuneport.data.containers.folder import container_suffix, data_files
+from tuneport.data.containers.folder import container_suffix, data_files, split_name, splits_of
 from tuneport.data.containers.hub import download, hub_name
-from tuneport.data.containers.json_text import Batch, Row, batched, json_batches, json_rows
+from tuneport.data.containers.json_text import Batch, Row, batched, is_array, json_batches, json_rows
+from tuneport.data.containers.numbering import LINE, RECORD, Numbering, Place
 from tuneport.data.containers.unpacking import opened
 from tuneport.errors import DatasetError
 
@@ -27,15 +30,18 @@ class Source:
 
     `path` is a file, a folder or `hf://owner/name`; a split of the latter two is named as in `folder#train`. `columns`
     maps the names that a format expects to those in the files. Numbers are lines in JSON lines and CSV, records
-    elsewhere; in a folder they go on from file to file, and `locate` says which file and line a number is.
+    elsewhere; in a folder they go on from file to file, and `numbering` says which file and line a number is, once it
+    was read.
     """
 
     def __init__(self, path: Path | str, columns: Mapping[str, str] | None = None) -> None:
         self.path = Path(path)
         self._mapping = columns
         self._columns = Columns(columns)
-        self._starts: list[int] = [0]
         self.files = self._find()
+        self.numbering = self._unread()
+        self.notes: list[str] = []
+        """What reading has left out that holds nothing."""
 
     @property
     def missing(self) -> list[str]:
@@ -46,10 +52,12 @@ class Source:
         """Each row's JSON, undecoded. DatasetError for a file that is missing, empty or unreadable, and at the end for
         a mapped column that no row had."""
         self._columns = Columns(self._mapping)
-        self._starts = []
+        self.numbering = numbering = self._unread()
+        numbering.starts.clear()
+        self.notes.clear()
         before = 0
         for file in self.files:
-            self._starts.append(before)
+            numbering.starts.append(before)
             rows = self._read(file)
             first = next(rows, None)
             if first is None:
@@ -68,64 +76,91 @@ class Source:
     def batches(self) -> Iterator[Batch]:
         """The same rows, many at a time: few enough that one odd row sends few others the slow way."""
         if len(self.files) == 1 and not self._columns and container_suffix(self.files[0]) not in _TABLES:
-            self._starts = [0]
-            with opened(self.files[0]) as unpacked:
+            file = self.files[0]
+            self.numbering = self._unread()
+            with opened(file) as unpacked:
                 found = False
-                for batch in json_batches(self.files[0], unpacked):
+                for batch in json_batches(file, unpacked, self._is_array(file, unpacked)):
                     found = True
                     yield batch
             if not found:
-                raise _empty(self.files[0])
+                raise _empty(file)
         else:
             yield from batched(self.rows())
 
-    def locate(self, number: int) -> tuple[Path, int]:
+    def locate(self, number: int) -> Place:
         """The file of a row that was read, and its line or record number there."""
-        at = bisect_right(self._starts, number - 1) - 1
-        return self.files[at], number - self._starts[at]
+        return self.numbering.place(number)
 
-    def number(self, file: Path, number: int) -> int:
-        """What `locate` is the inverse of."""
-        return self._starts[self.files.index(file)] + number
+    def _unread(self) -> Numbering:
+        return Numbering(self.path.parent if self.files == [self.path] else self._folder(), self.files)
+
+    def _folder(self) -> Path:
+        """That all the files are in."""
+        return Path(os.path.commonpath([file.parent for file in self.files]))
+
+    def _is_array(self, file: Path, unpacked: BufferedReader[Any]) -> bool:
+        array = is_array(file, unpacked)
+        self.numbering.units.append(RECORD if array else LINE)
+        return array
 
     def _read(self, file: Path) -> Iterator[Row]:
         suffix = container_suffix(file)
         if suffix in ARROW and file.suffix.lower() == suffix:
+            self.numbering.units.append(RECORD)
             yield from arrow_rows(file, self._columns)
             return
         if suffix in ARROW:
             raise whole(file, f"is a packed {suffix} file", "unpack it first")
         with opened(file) as unpacked:
             if suffix in (".csv", ".tsv"):
-                yield from csv_rows(file, unpacked, self._columns)
-            elif self._columns:
+                self.numbering.units.append(LINE)
+                yield from csv_rows(file, unpacked, self._columns, self.notes)
+                return
+            rows = json_rows(file, unpacked, self._is_array(file, unpacked))
+            if self._columns:
                 rename = self._columns.row
-                for number, raw in json_rows(file, unpacked):
+                for number, raw in rows:
                     yield number, rename(raw)
             else:
-                yield from json_rows(file, unpacked)
+                yield from rows
 
     def _find(self) -> list[Path]:
-        path, split = self.path, None
-        name = hub_name(path)
-        if name is not None:
-            name, _, named = name.partition("#")
-            return data_files(download(name), named or None)
+        path = self.path
         try:
-            if "#" in path.name and not path.exists():
-                stem, _, split = path.name.rpartition("#")
-                if path.with_name(stem or ".").is_dir():
-                    path = path.with_name(stem) if stem else path.parent
-                else:
-                    split = None
-            if path.is_dir():
-                return data_files(path, split)
+            folder, split = _folder_and_split(path)
+            if folder is not None:
+                return data_files(folder, split)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise whole(path, f"cannot be read: {reason}", "check the path and its permissions") from error
         if container_suffix(path) in _FOREIGN and path.is_file():
             raise whole(path, f"{path.suffix} files are not read", "convert it to .jsonl, one JSON object a line")
         return [path]
+
+
+def _folder_and_split(path: Path) -> tuple[Path | None, str | None]:
+    """The folder that a dataset is, fetched if it is the hub's, and the split that is named; no folder for a file."""
+    name = hub_name(path)
+    if name is not None:
+        name, _, named = name.partition("#")
+        return download(name), named or None
+    if "#" in path.name and not path.exists():
+        stem, _, named = path.name.rpartition("#")
+        folder = path.with_name(stem) if stem else path.parent
+        if folder.is_dir():
+            return folder, named
+    return (path, None) if path.is_dir() else (None, None)
+
+
+def held_out_beside(path: Path) -> Path | None:
+    """The split that a folder holds out, for its split `train`; None where there is none."""
+    folder, split = _folder_and_split(path)
+    if folder is None or split is None or split_name(split) != "train":
+        return None
+    splits = splits_of(folder)
+    name = next((name for name in ("validation", "test") if name in splits), None)
+    return None if name is None else path.with_name(f"{path.name.rpartition('#')[0]}#{name}")
 
 
 def _empty(file: Path) -> DatasetError:

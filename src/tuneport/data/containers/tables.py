@@ -13,7 +13,7 @@ from typing import IO, Any
 import msgspec
 
 from tuneport.data.containers.arrow import ROWS, pyarrow, without_nulls
-from tuneport.data.containers.cells import LISTS, cell_of, value_of
+from tuneport.data.containers.cells import LISTS, RepeatedKeyError, cell_of, value_of
 from tuneport.data.formats.contract import Format, InvalidRecord, Lost, equivalent
 
 _Losses = list[tuple[int, list[Lost]]]
@@ -60,20 +60,26 @@ class _Waiting:
 
 
 class CsvSink(_Waiting):
+    delimiter = ","
+
     def end(self) -> _Losses:
         losses: _Losses = []
         text = io.TextIOWrapper(self.file, "utf-8", newline="", write_through=True)
-        table = csv.writer(text)
+        table = csv.writer(text, delimiter=self.delimiter)
         table.writerow(self.columns)
         for number, row in self.rows():
             cells = [cell_of(row.get(name)) for name in self.columns]
             table.writerow(cells)
-            values = {name: value_of(name, cell) for name, cell in zip(self.columns, cells, strict=True)}
+            values = {name: _read_back(name, cell) for name, cell in zip(self.columns, cells, strict=True)}
             lost = self.lost(row, {name: value for name, value in values.items() if value is not None})
             if lost:
                 losses.append((number, lost))
         text.detach()
         return losses
+
+
+class TsvSink(CsvSink):
+    delimiter = "\t"
 
 
 class ParquetSink(_Waiting):
@@ -111,7 +117,14 @@ def _cell(value: Any, kind: Any) -> Any:
 def _back(name: str, value: Any, kind: Any) -> Any:
     if kind is not None:
         return value
-    return value_of(name, cell_of(value)) if name in LISTS else cell_of(value)
+    return _read_back(name, cell_of(value)) if name in LISTS else cell_of(value)
+
+
+def _read_back(name: str, cell: str) -> Any:
+    try:
+        return value_of(name, cell)
+    except RepeatedKeyError:
+        return None  # not readable, so lost
 
 
 def _joined(arrow: Any, known: Any, values: list[Any]) -> Any:

@@ -12,6 +12,7 @@ from tuneport.errors import ConfigError
 FORMATS = {
     "openai": "tuneport.data.formats.openai",
     "openai-preference": "tuneport.data.formats.openai_preference",
+    "openai-reinforcement": "tuneport.data.formats.openai_reinforcement",
     "anthropic": "tuneport.data.formats.anthropic",
     "sharegpt": "tuneport.data.formats.sharegpt",
     "alpaca": "tuneport.data.formats.alpaca",

@@ -16,6 +16,7 @@ import msgspec
 from tuneport.data.formats.contract import Lost, Problems, Written, as_chat, decode_row, kind_of, put_rest, rest_of
 from tuneport.data.formats.flat import exchange_of, lose_settings, plain_text, text_messages
 from tuneport.data.records import Chat, Message, Preference, Record
+from tuneport.data.repeated_keys import all_texts_read
 
 NAME = "alpaca"
 KNOWN = frozenset(("instruction", "input", "output", "system", "history"))
@@ -28,7 +29,7 @@ _INPUT = re.compile(rb'"input"\s*:\s*"[^"]')
 class _PlainRow(msgspec.Struct, forbid_unknown_fields=True):
     instruction: str
     output: str
-    input: str = ""
+    input: str | msgspec.UnsetType = msgspec.UNSET
 
 
 _plain = msgspec.json.Decoder(_PlainRow)
@@ -50,7 +51,11 @@ def read(line: bytes) -> Record:
         plain = _plain.decode(line)
     except (msgspec.ValidationError, UnicodeDecodeError):
         return _read_any(decode_row(line))
-    return Chat([Message("user", _question(plain.instruction, plain.input)), Message("assistant", plain.output)])
+    added = plain.input or ""
+    quotes = 8 if plain.input is msgspec.UNSET else 12
+    if not all_texts_read(line, quotes, (plain.instruction, added, plain.output)):
+        return _read_any(decode_row(line))
+    return Chat([Message("user", _question(plain.instruction, added)), Message("assistant", plain.output)])
 
 
 def _question(instruction: str, text: str) -> str:

@@ -28,6 +28,7 @@ from tuneport.data.formats.contract import (
 from tuneport.data.formats.openai_messages import check_results
 from tuneport.data.formats.tools import has_calls, has_input_schema, numbered, read_tool, without_numbering, write_tool
 from tuneport.data.records import Chat, Message, Record
+from tuneport.data.repeated_keys import all_texts_read
 
 NAME = "anthropic"
 KNOWN = frozenset(("system", "messages", "tools"))
@@ -41,7 +42,7 @@ class _PlainMessage(msgspec.Struct, forbid_unknown_fields=True):
 
 class _PlainRow(msgspec.Struct, forbid_unknown_fields=True):
     messages: list[_PlainMessage]
-    system: str | None = None
+    system: str | None | msgspec.UnsetType = msgspec.UNSET
 
 
 _plain = msgspec.json.Decoder(_PlainRow)
@@ -74,11 +75,15 @@ def read(line: bytes) -> Record:
         plain = _plain.decode(line)
     except (msgspec.ValidationError, UnicodeDecodeError):
         return _read_any(line)
-    messages = [] if not plain.system else [Message("system", plain.system)]
+    system = plain.system or ""
+    messages = [] if not system else [Message("system", system)]
     messages += [Message(message.role, message.content) for message in plain.messages]
-    for message in messages:
-        if message.role == "assistant":
-            return Chat(messages)
+    around = 0 if plain.system is msgspec.UNSET else 2 if plain.system is None else 4
+    texts = [system, *[message.content for message in plain.messages]]
+    if all_texts_read(line, around + 2 + 8 * len(plain.messages), texts):
+        for message in messages:
+            if message.role == "assistant":
+                return Chat(messages)
     return _read_any(line)
 
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record
+from tuneport.data.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
+from tuneport.data.repeated_keys import FIX, all_read, repeated_keys
 
 
 class Problem(NamedTuple):
@@ -57,12 +58,19 @@ class Format(Protocol):
 
 
 def decode_row(line: bytes) -> dict[str, Any]:
-    """The row without its top-level nulls: in a file, a null is the same as an absent key."""
+    """The row without its top-level nulls: in a file, a null is the same as an absent key.
+
+    InvalidRecord for what is no object, and where an object has a key twice.
+    """
     row = msgspec.json.decode(line)
     if not isinstance(row, dict):
         raise InvalidRecord(
             Problem("", f"a record must be a JSON object, not {kind_of(row)}", "write {...} on each line")
         )
+    if not all_read(line, row):
+        twice = repeated_keys(line)
+        if twice:
+            raise InvalidRecord(*(Problem(at, f"has the key {key!r} twice", FIX) for at, key in twice))
     return {key: value for key, value in row.items() if value is not None}
 
 
@@ -155,6 +163,9 @@ def as_chat(record: Record, lost: list[Lost]) -> Chat | None:
             return Chat(record.messages, **common)  # type: ignore[arg-type]
         case Labelled():
             lost.append(Lost("", "the answer is marked as bad and this format would train towards it"))
+            return None
+        case Graded():
+            lost.append(Lost("", "there is no answer to train towards: such rows are for the method rft"))
             return None
         case PlainText():
             lost.append(Lost("", "plain text has no turns"))

@@ -15,6 +15,7 @@ from tuneport.data.formats import openai_messages as chat
 from tuneport.data.formats.contract import Lost, Problems, Written, as_chat, decode_row, put_rest, rest_of
 from tuneport.data.formats.tools import has_calls, has_input_schema, numbered, read_tools, without_numbering, wrap_tool
 from tuneport.data.records import Chat, Message, Record, Tool
+from tuneport.data.repeated_keys import all_texts_read
 
 NAME = "openai"
 KNOWN = frozenset(("messages", "tools", "functions", "parallel_tool_calls"))
@@ -46,6 +47,8 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
             return 0.0, foreign
     if has_input_schema(row):
         return 0.0, "the tools have Anthropic's input_schema"
+    if not any(m.get("role") == "assistant" for m in messages) and rest_of(row, KNOWN):
+        return 0.5, "messages with role and content, though without an answer to train towards"
     if any(m.get("role") not in ("user", "assistant") or "tool_calls" in m for m in messages):
         if "weight" in row:
             return 0.9, "messages with role and content, and a weight of the row, which is a mere column here"
@@ -76,9 +79,10 @@ def read(line: bytes) -> Record:
     except (msgspec.ValidationError, UnicodeDecodeError):
         return _read_any(decode_row(line))
     messages = [Message(message.role, message.content) for message in plain.messages]
-    for message in messages:
-        if message.role == "assistant":
-            return Chat(messages)
+    if all_texts_read(line, 2 + 8 * len(messages), [message.content for message in plain.messages]):
+        for message in messages:
+            if message.role == "assistant":
+                return Chat(messages)
     return _read_any(decode_row(line))
 
 

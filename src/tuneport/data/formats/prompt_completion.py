@@ -10,6 +10,7 @@ import msgspec
 from tuneport.data.formats.contract import Lost, Problems, Written, as_chat, decode_row, put_rest, rest_of
 from tuneport.data.formats.flat import exchange_of, lose_settings
 from tuneport.data.records import PromptCompletion, Record
+from tuneport.data.repeated_keys import all_texts_read
 
 NAME = "prompt-completion"
 KNOWN = frozenset(("prompt", "completion"))
@@ -37,9 +38,11 @@ def read(line: bytes) -> Record:
     try:
         plain = _plain.decode(line)
     except (msgspec.ValidationError, UnicodeDecodeError):
-        row = decode_row(line)
+        pass
     else:
-        return PromptCompletion(plain.prompt, plain.completion)
+        if all_texts_read(line, 8, (plain.prompt, plain.completion)):
+            return PromptCompletion(plain.prompt, plain.completion)
+    row = decode_row(line)
     problems = Problems()
     prompt = problems.text(row, "prompt", "")
     completion = problems.text(row, "completion", "")

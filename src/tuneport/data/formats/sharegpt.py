@@ -28,6 +28,7 @@ from tuneport.data.formats.contract import (
 from tuneport.data.formats.sharegpt_turns import KNOWN_TURN, ROLES, read_calls, write_turns
 from tuneport.data.formats.tools import has_calls, read_tools, without_numbering, write_tool
 from tuneport.data.records import Chat, Labelled, Message, Preference, Record, Tool
+from tuneport.data.repeated_keys import FIX, all_texts_read, repeated_keys
 
 NAME = "sharegpt"
 KNOWN = frozenset(("conversations", "system", "tools"))
@@ -66,9 +67,10 @@ def read(line: bytes) -> Record:
     except (msgspec.ValidationError, UnicodeDecodeError):
         return _read_any(decode_row(line))
     messages = [Message(ROLES[turn.speaker], turn.value) for turn in turns]
-    for message in messages:
-        if message.role == "assistant":
-            return Chat(messages)
+    if all_texts_read(line, 2 + 8 * len(turns), [turn.value for turn in turns]):
+        for message in messages:
+            if message.role == "assistant":
+                return Chat(messages)
     return _read_any(decode_row(line))
 
 
@@ -165,6 +167,8 @@ def read_definitions(row: Mapping[str, Any], problems: Problems) -> list[Tool]:
         except msgspec.DecodeError as error:
             problems.note("tools", f"is not JSON: {error}", "write a JSON list of definitions")
             return []
+        for at, key in repeated_keys(row["tools"]):
+            problems.note(f"tools{at}", f"has the key {key!r} twice", FIX)
     if value is not None and not isinstance(value, list):
         problems.note("tools", f"must be a list of definitions, not {kind_of(value)}", "write it as [...]")
         return []

@@ -9,6 +9,7 @@ import msgspec
 
 from tuneport.data.formats.contract import Lost, Problems, put_rest
 from tuneport.data.records import ImagePart, Message, Role, ToolCall
+from tuneport.data.repeated_keys import FIX, all_read, repeated_keys
 
 ROLES: dict[str, Role] = {
     "human": "user",
@@ -39,6 +40,9 @@ def read_calls(text: str, at: str, problems: Problems) -> list[ToolCall]:
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         problems.note(at, f"is not the JSON of a function call: {error}", fix)
         return []
+    if not all_read(text.encode(), rows):  # the arguments are kept as they are spelled, whatever is in them
+        for key in [key for path, key in repeated_keys(text) if path in ("", f"[{path[1:-1]}]")]:
+            problems.note(at, f"has the key {key!r} twice in a call", FIX)
     calls = []
     for row in rows if isinstance(rows, list) else [rows]:
         name = msgspec.json.decode(row["name"]) if "name" in row else None
@@ -115,10 +119,12 @@ def _text(value: str) -> str:
 
 
 def is_json_object(text: str) -> bool:
-    """Whether the text is a JSON object without space around it, so that it can stand inside other JSON as it is."""
+    """Whether the text is a JSON object without space around it, so that it can stand inside other JSON as it is; one
+    with a key twice cannot."""
     if not text.startswith("{") or not text.endswith("}"):
         return False
     try:
-        return isinstance(msgspec.json.decode(text), dict)
+        value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return False
+    return isinstance(value, dict) and (all_read(text.encode(), value) or not repeated_keys(text))

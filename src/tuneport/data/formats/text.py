@@ -11,6 +11,7 @@ import msgspec
 from tuneport.data.formats.contract import Lost, Problems, Written, decode_row, put_rest, rest_of
 from tuneport.data.formats.flat import lose_settings
 from tuneport.data.records import PlainText, Record
+from tuneport.data.repeated_keys import all_texts_read
 
 NAME = "text"
 KNOWN = frozenset(("text",))
@@ -36,9 +37,12 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
 
 def read(line: bytes) -> Record:
     try:
-        return PlainText(_plain.decode(line).text)
+        plain = _plain.decode(line).text
+        if all_texts_read(line, 4, (plain,)):
+            return PlainText(plain)
     except (msgspec.ValidationError, UnicodeDecodeError):
-        row = decode_row(line)
+        pass
+    row = decode_row(line)
     problems = Problems()
     text = problems.text(row, "text", "")
     problems.end()

@@ -19,13 +19,13 @@ from typing import Any, TypeGuard
 
 from tuneport.data.formats import openai_messages as chat
 from tuneport.data.formats import text
-from tuneport.data.formats.contract import Lost, Problems, Written, decode_row, put_rest, rest_of
+from tuneport.data.formats.contract import Lost, Problems, Written, as_chat, decode_row, put_rest, rest_of
 from tuneport.data.formats.openai import foreign_to_openai, write_tools
 from tuneport.data.formats.pairs import split_pair
 from tuneport.data.formats.sharegpt import read_definitions
 from tuneport.data.formats.tools import without_numbering
 from tuneport.data.formats.trl_messages import TrlReader, write_messages
-from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record
+from tuneport.data.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
 
 NAME = "trl"
 _COLUMNS = frozenset(("messages", "text", "prompt", "completion", "chosen", "rejected", "label", "tools", "images"))
@@ -169,6 +169,9 @@ def write(record: Record) -> Written:
             cut = _start_of_answer(record.messages)
             _write_sides(row, {"prompt": record.messages[:cut], "completion": record.messages[cut:]}, lost)
             row["label"] = record.label
+        case Graded():
+            as_chat(record, lost)
+            return None, lost
         case Chat():
             _write_chat(row, record, lost)
     if row.get("prompt") == [] or row.get("completion") == []:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tuneport.data.records import Message, PlainText, Preference, PromptCompletion, Record, TextPart
+from tuneport.data.records import Graded, Message, PlainText, Preference, PromptCompletion, Record, TextPart
 
 SEPARATOR = "\n\x1e"  # between two places: no value goes across it, and a word beside it is still context
 _encode = msgspec.json.Encoder().encode
@@ -29,7 +29,8 @@ class Place(NamedTuple):
 
 def places(record: Record) -> Iterator[Place]:
     """All that a model sees or a file carries along, in order: the content of messages, names, reasoning, tool
-    arguments, descriptions and schemas, prompts, completions, plain text, and the columns that no format knows.
+    arguments, descriptions and schemas, prompts, completions, plain text, what a grader compares with, and the columns
+    that no format knows.
 
     Not the names and ids of tools, which hold calls together, and not images: their data is no text, and a changed
     address would be another image.
@@ -46,6 +47,8 @@ def places(record: Record) -> Iterator[Place]:
     else:
         for message in record.messages:
             yield from _of_message(message)
+    if isinstance(record, Graded) and record.reference:
+        yield Place(record, "reference", True)
     for tool in record.tools:
         if tool.description:
             yield Place(tool, "description")

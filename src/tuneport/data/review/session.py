@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.reading import detect, scan
+from tuneport.data.containers.source import Source
+from tuneport.data.formats import load_format
+from tuneport.data.reading import detect, scan_source
 from tuneport.data.records import Record
 from tuneport.data.review.verdicts import Judgement, VerdictFile, editable_answer, record_hash, verdicts_path
 from tuneport.errors import ConfigError
@@ -19,9 +21,10 @@ from tuneport.errors import ConfigError
 
 @dataclass(frozen=True)
 class Shown:
-    """`flags` is what the checks said about the record."""
+    """`at` is the line in words, `flags` what the checks said about the record."""
 
     line: int
+    at: str
     record: Record
     hash: str
     flags: tuple[str, ...] = ()
@@ -61,10 +64,11 @@ class Review:
         sample: int = 50,
         seed: int = 0,
         format: str | None = None,
+        columns: Mapping[str, str] | None = None,
         flags: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
         self.dataset = Path(dataset)
-        self.rows, self.shown = _sample(self.dataset, sample, seed, format, flags or {})
+        self.rows, self.shown = _sample(self.dataset, sample, seed, format, columns, flags or {})
         if not self.shown:
             raise ConfigError(f"{self.dataset} holds no good record to look at; `tuneport check` says what is wrong")
         self._file = VerdictFile(verdicts_path(self.dataset))
@@ -123,6 +127,7 @@ class Review:
         standing = self._file.standing(shown.hash)
         return {
             "line": shown.line,
+            "at": shown.at,
             "record": msgspec.to_builtins(shown.record),
             "flags": list(shown.flags),
             "answer": editable_answer(shown.record),
@@ -151,7 +156,12 @@ def read_flags(path: Path) -> dict[int, list[str]]:
 
 
 def _sample(
-    path: Path, size: int, seed: int, format: str | None, flags: Mapping[int, Sequence[str]]
+    path: Path,
+    size: int,
+    seed: int,
+    format: str | None,
+    columns: Mapping[str, str] | None,
+    flags: Mapping[int, Sequence[str]],
 ) -> tuple[int, list[Shown]]:
     """Good records: those with flags first, then drawn ones, each part in the order of the file.
 
@@ -161,7 +171,8 @@ def _sample(
     flagged: list[tuple[int, Record]] = []
     drawn: list[tuple[int, Record]] = []
     rows = others = 0
-    for found in scan(path, format or detect(path).format):
+    source = Source(path, columns)
+    for found in scan_source(source, load_format(format or detect(path, columns).format)):
         rows += 1
         if found.record is None:
             continue
@@ -176,4 +187,7 @@ def _sample(
     if len(flagged) + len(drawn) > size:
         drawn = draw.sample(drawn, size - len(flagged))
     chosen = [*flagged, *sorted(drawn, key=lambda pair: pair[0])]
-    return rows, [Shown(line, record, record_hash(record), tuple(flags.get(line, ()))) for line, record in chosen]
+    return rows, [
+        Shown(line, source.numbering.words([line]), record, record_hash(record), tuple(flags.get(line, ())))
+        for line, record in chosen
+    ]

@@ -15,7 +15,18 @@ from pathlib import Path
 
 import msgspec
 
-from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record, TextPart
+from tuneport.data.records import (
+    Chat,
+    Graded,
+    Labelled,
+    Message,
+    PlainText,
+    Preference,
+    PromptCompletion,
+    Record,
+    TextPart,
+)
+from tuneport.data.writing import remedy
 from tuneport.errors import DatasetError, DatasetProblem, StorageError
 
 _RECORD_BYTES = 16
@@ -82,6 +93,8 @@ def editable_answer(record: Record) -> str | None:
             return _last_answer(record.chosen)
         case Chat() | Labelled():
             return _last_answer(record.messages)
+        case Graded():
+            return None
 
 
 class VerdictFile:
@@ -130,7 +143,7 @@ class VerdictFile:
                 _sync_folder(self.path.parent)
         except OSError as error:
             raise StorageError(
-                f"{self.path} cannot be written: {error.strerror}; free some space or mend its permissions"
+                f"{self.path} cannot be written: {error.strerror}; {remedy(error, 'copy the dataset elsewhere')}"
             ) from error
 
 

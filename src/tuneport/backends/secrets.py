@@ -1,0 +1,97 @@
+"""What must not get out: the forms that a secret takes, where it is found, and how it is taken out of an answer."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+from tuneport.errors import ConfigError
+from tuneport.manifests import load_manifest, manifest_names
+from tuneport.types import Model, TuneSpec
+
+if TYPE_CHECKING:
+    from tuneport.settings import Settings
+
+T = TypeVar("T")
+
+SHORTEST = 8  # characters; a shorter value would be found everywhere
+MARK = "[key]"
+_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
+
+
+def key_variables(settings: Settings) -> set[str]:
+    """The variables that hold the keys of backends: those of the manifests, and of the project's own tables."""
+    tables = [table.api_key_env for table in settings.project.backends.values()]
+    names = {load_manifest(name).api_key_env for name in manifest_names()} | set(tables)
+    return {name for name in names if name is not None}
+
+
+def known_secrets(settings: Settings) -> list[str]:
+    """The values of all variables that hold a backend's key, or whose names end like W&B's and the hub's do.
+
+    A path is none: the name may be that of a file with a key in it.
+    """
+    keys = key_variables(settings)
+    values = [
+        value.get_secret_value()
+        for name, value in settings.environment.items()
+        if name in keys or (_NAME.search(name) and "/" not in value.get_secret_value())
+    ]
+    return [value for value in dict.fromkeys(values) if len(value) >= SHORTEST]
+
+
+def refuse_known(spec: TuneSpec, secrets: Iterable[str]) -> None:
+    """ConfigError where a field of the spec, which is stored with the job, holds one of `secrets`."""
+    pattern = pattern_of(form for secret in secrets for form in forms_of(secret))
+    for name, value in spec.model_dump(mode="json").items():
+        if contains(value, pattern):
+            raise ConfigError(
+                f"{name} holds one of the keys of the environment, and would be stored with the job; leave it out"
+            )
+
+
+def forms_of(secret: str) -> list[str]:
+    """The secret as it is, as `repr` and URLs write it, without blanks around it, and in base64; longest first."""
+    encoded = base64.b64encode(secret.encode()).decode().rstrip("=")
+    forms = {secret, repr(secret)[1:-1], secret.strip(), quote(secret, safe=""), encoded}
+    return sorted((form for form in forms if form), key=len, reverse=True)
+
+
+def pattern_of(secrets: Iterable[str]) -> re.Pattern[str]:
+    """What finds any of `secrets`, in one pass; nothing where there are none."""
+    return re.compile("|".join(map(re.escape, secrets)) or r"(?!)")
+
+
+def contains(value: Any, secrets: re.Pattern[str]) -> bool:
+    """Whether a string at any depth of `value` (models, mappings, lists; keys of mappings, too) holds a secret."""
+    if isinstance(value, str):
+        return secrets.search(value) is not None
+    if isinstance(value, Model):
+        return contains(dict(value), secrets)
+    if isinstance(value, dict):
+        return any(contains(item, secrets) for pair in value.items() for item in pair)
+    return isinstance(value, (list, tuple)) and any(contains(item, secrets) for item in value)
+
+
+def without(value: T, secrets: re.Pattern[str]) -> T:
+    """`value` with `[key]` for each secret. What holds none is returned as it is."""
+    if not contains(value, secrets):
+        return value
+    cleaned: T = _replaced(value, secrets)
+    return cleaned
+
+
+def _replaced(value: Any, secrets: re.Pattern[str]) -> Any:
+    if isinstance(value, str):
+        # One that holds none, a member of an enum perhaps, stays what it is.
+        return secrets.sub(MARK, value) if secrets.search(value) else value
+    if isinstance(value, Model):
+        return value.model_copy(update={name: _replaced(item, secrets) for name, item in value})
+    if isinstance(value, dict):
+        return {_replaced(name, secrets): _replaced(item, secrets) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_replaced(item, secrets) for item in value)
+    return value

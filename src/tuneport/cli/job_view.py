@@ -1,0 +1,61 @@
+"""A job as people see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tuneport.cli import output
+
+if TYPE_CHECKING:
+    from tuneport.jobs.tables import JobRow
+
+
+def print_job(row: JobRow) -> None:
+    from tuneport.jobs.service import describe
+
+    facts = describe(row)
+    quote = facts["quote"] or {}
+    resolved = facts["hyperparameters"]["resolved"] or facts["hyperparameters"]["given"]
+    lines = {
+        "status": row.status + (f" ({facts['raw_status']})" if facts["raw_status"] not in (None, row.status) else ""),
+        "backend": f"{row.backend}, as {row.remote_id}" if row.remote_id else row.backend,
+        "model": row.model if row.model == facts["requested_model"] else f"{row.model} ({facts['requested_model']})",
+        "tuned model": facts["tuned_model"],
+        "method": f"{facts['method']}, adapter {facts['adapter']}",
+        "dataset": facts["dataset"]["path"],
+        "settings": ", ".join(f"{name} {value}" for name, value in resolved.items() if value is not None),
+        "progress": progress_of(row),
+        "quote": output.money(quote["expected"]) if quote.get("expected") is not None else quote.get("unavailable"),
+        "cost": None if facts["cost"] is None else output.money(facts["cost"]),
+        "trained": None if facts["trained_tokens"] is None else f"{facts['trained_tokens']:,} tokens",
+        "created": f"{row.created_at.astimezone():%Y-%m-%d %H:%M:%S}",
+        "finished": None if row.finished_at is None else f"{row.finished_at.astimezone():%Y-%m-%d %H:%M:%S}",
+        "model deleted": None if row.deleted_at is None else f"{row.deleted_at.astimezone():%Y-%m-%d %H:%M:%S}",
+        "error": None if row.job_error is None or row.status != "failed" else row.job_error.message,
+        "note": row.note or _waiting_note(row),
+    }
+    print(row.id)
+    for name, value in lines.items():
+        if value not in (None, "", "-"):
+            print(f"  {name:<13} {value}")
+
+
+def _waiting_note(row: JobRow) -> str | None:
+    if row.status in ("preparing", "submitting"):
+        return f"waits for a worker: `tuneport watch {row.id}` goes on with it"
+    return None
+
+
+def progress_of(row: JobRow) -> str:
+    state = row.job_state
+    if state is None or state.progress.step is None:
+        return "-"
+    progress = state.progress
+    of = f"/{progress.total_steps}" if progress.total_steps else ""
+    loss = f", loss {progress.train_loss:.3f}" if progress.train_loss is not None else ""
+    return f"step {progress.step}{of}{loss}"
+
+
+def coloured(row: JobRow) -> str:
+    colour = {"succeeded": "green", "failed": "red", "cancelled": "yellow"}.get(row.status, "cyan")
+    return f"[{colour}]{row.status}[/{colour}]"

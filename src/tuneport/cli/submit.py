@@ -1,0 +1,115 @@
+"""submit: one call, any backend."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuneport.cli import output
+from tuneport.cli.following import finish, follow
+from tuneport.cli.mapping import Map, columns_of
+from tuneport.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tuneport.jobs.terms import BindingTerm
+
+Json = output.Json
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(submit)
+
+
+def submit(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
+    model: Annotated[str, typer.Option("--model", "-m", help="An alias, a weights name or a provider's model id.")],
+    backend: Annotated[str | None, typer.Option("--backend", "-b", help="Default: TUNEPORT_BACKEND, ...")] = None,
+    validation: Annotated[Path | None, typer.Option(help="A validation file.")] = None,
+    map_: Map = None,
+    method: Annotated[str | None, typer.Option(help="sft, dpo, kto, reward or rft. Default: as the data is.")] = None,
+    grader: Annotated[Path | None, typer.Option(help="rft: a JSON file with the grader, in OpenAI's shape.")] = None,
+    adapter: Annotated[str, typer.Option(help="auto, lora, qlora, full, prefix or prompt.")] = "auto",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter, e.g. epochs=3.")
+    ] = None,
+    suffix: Annotated[str | None, typer.Option(help="Goes into the tuned model's name.")] = None,
+    seed: Annotated[int | None, typer.Option(help="For the order of the data and new weights.")] = None,
+    budget: Annotated[float | None, typer.Option(help="US dollars; refuse a job that may cost more.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Passed on to the backend as it is.")
+    ] = None,
+    delete_files: Annotated[
+        bool | None,
+        typer.Option(
+            "--delete-files/--keep-files",
+            help="When the job has ended, delete at the provider what was uploaded for it. Default: tuneport.toml, no.",
+        ),
+    ] = None,
+    allow_personal_data: Annotated[bool, typer.Option(help="Upload personal data to a third party.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
+    json_: Json = False,
+) -> None:
+    """Start a fine-tuning job on any backend: [bold]tuneport submit train.jsonl --model support-bot[/bold]"""
+    from tuneport.data.prepare import method_of
+    from tuneport.jobs.service import Workspace
+    from tuneport.types import Hyperparameters, TuneSpec, validated
+
+    columns = columns_of(map_)
+    values: dict[str, Any] = {
+        "model": model,
+        "dataset": dataset,
+        "validation": validation,
+        "columns": columns,
+        "method": method or ("rft" if grader else method_of(dataset, columns=columns)),
+        "grader": None if grader is None else _grader(grader),
+        "adapter": adapter,
+        "hyperparameters": validated(Hyperparameters, _pairs(set_, "--set")),
+        "suffix": suffix,
+        "seed": seed,
+        "budget": budget,
+        "provider_options": _pairs(option, "--option"),
+    }
+    terms: list[BindingTerm] = []
+    with Workspace() as workspace:
+        spec = validated(TuneSpec, values)
+        row = workspace.submit(
+            spec,
+            backend=backend,
+            allow_personal_data=allow_personal_data,
+            delete_files=delete_files,
+            show_terms=terms.extend,
+        )
+        output.note(f"{row.id}: {row.model} on {row.backend}")
+        _show_terms(terms)  # nothing is uploaded yet: Ctrl-C and `tuneport cancel` leave no trace over there
+        follow(workspace, row, to_the_end=wait)
+        finish(workspace.job(row.id))
+
+
+def _show_terms(terms: list[BindingTerm]) -> None:
+    if terms:
+        output.note("what binds you here (shown once, before the first job):")
+    for term in terms:
+        output.note(f"  {term}")
+
+
+def _grader(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--grader {path} cannot be read as JSON: {error}; correct the file") from error
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    for item in given or []:
+        name, separator, value = item.partition("=")
+        if not separator or not name:
+            raise ConfigError(f"{option} {item!r} is not NAME=VALUE; write for example {option} epochs=3")
+        try:
+            pairs[name] = json.loads(value)
+        except ValueError:
+            pairs[name] = value
+    return pairs

@@ -1,0 +1,54 @@
+"""What is said of a record that fits no format: which one it is meant to be of, or how to bring it into one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tuneport.data.containers.folder import container_suffix
+from tuneport.data.formats import FORMATS
+
+_KEYS = (
+    ("openai-preference", ("preferred_output", "non_preferred_output")),
+    ("trl", ("chosen", "rejected")),
+    ("alpaca", ("instruction", "output")),
+    ("prompt-completion", ("prompt", "completion")),
+    ("openai", ("messages",)),
+    ("sharegpt", ("conversations",)),
+    ("gemini", ("contents",)),
+    ("text", ("text",)),
+)
+"""By what tells most."""
+
+_PROMPTS = ("prompt", "question", "query", "instruction", "input", "user", "problem", "request", "q")
+_COMPLETIONS = ("completion", "answer", "response", "output", "assistant", "solution", "reply", "target", "label", "a")
+"""Names that columns have, the likeliest first."""
+
+_KEYS_SHOWN = 8
+_KEY_SHOWN = 30  # characters
+
+
+def nearest_format(row: Mapping[str, Any]) -> str | None:
+    """The format whose keys the record has, so that what is wrong with their values can be said; None for none."""
+    return next((name for name, keys in _KEYS if all(key in row for key in keys)), None)
+
+
+def unknown_record(row: Mapping[str, Any], file: Path, records: int) -> tuple[str, str]:
+    """Rule and fix for the first record of a file, of which no record fits any format."""
+    lists = [key for key, value in row.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    if records == 1 and len(lists) == 1:
+        rule = f"is one object, which seems to hold the records as {lists[0]!r}"
+        return rule, f"give the list alone, as `jq .{lists[0]} {file.name}` prints it"
+    keys = [key if len(key) <= _KEY_SHOWN else f"{key[:_KEY_SHOWN]}…" for key in list(row)[:_KEYS_SHOWN]]
+    rule = f"no known format has such a record (its keys: {', '.join(keys) or 'none'})"
+    header = "name the columns in its first line; or " if container_suffix(file) in (".csv", ".tsv") else ""
+    return rule, f"{header}map its columns, as in {_mapping(row)}; known formats: {', '.join(FORMATS)}"
+
+
+def _mapping(row: Mapping[str, Any]) -> str:
+    names = {key.casefold(): key for key in row}
+    asked = next((names[name] for name in _PROMPTS if name in names), "COLUMN")
+    answered = next((names[name] for name in _COMPLETIONS if name in names), "COLUMN")
+    pairs = (("prompt", asked), ("completion", answered))
+    return " ".join(f"--map {name}={column}" for name, column in pairs if name != column)

@@ -1,0 +1,108 @@
+"""The database behind the store: how it is opened, what one transaction is, and errors in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, func, inspect, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError, IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from tuneport.errors import ConfigError
+from tuneport.jobs.migrations import SCHEMA_VERSION, upgrade
+from tuneport.jobs.tables import Base, SchemaRow
+
+_LOCK = 0x74756E65
+"""For PostgreSQL's advisory lock: any number that nobody else uses in this database."""
+
+
+class Database:
+    """Opens the tables, making or upgrading them. ConfigError where that cannot be done."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = _open(url)
+        with explained(url):
+            self._make_or_upgrade()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        with explained(self.url), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def _make_or_upgrade(self) -> None:
+        """New tables are made as they now are; older ones are altered, all or nothing, whoever comes first."""
+        with self.transaction() as session:
+            connection = session.connection()
+            if self.engine.dialect.name == "postgresql":  # SQLite's transactions queue up by themselves
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            if not inspect(connection).has_table(SchemaRow.__tablename__):
+                Base.metadata.create_all(connection)
+            version = session.scalar(select(func.max(SchemaRow.version)))
+            if version is None:
+                session.add(SchemaRow(version=SCHEMA_VERSION))
+            elif version < SCHEMA_VERSION:
+                upgrade(session, version)
+            elif version > SCHEMA_VERSION:
+                raise ConfigError(
+                    f"the store {masked(self.url)} has tables of version {version} and this tuneport knows "
+                    f"{SCHEMA_VERSION}; use the tuneport that made it, or name another store in TUNEPORT_DATABASE_URL"
+                )
+
+
+def _open(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed)
+    except (SQLAlchemyError, OSError, ModuleNotFoundError) as error:
+        raise ConfigError(f"the store {masked(url)} cannot be opened: {error}; see TUNEPORT_DATABASE_URL") from error
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _pragmas(connection: Any, record: Any) -> None:
+            # WAL: readers never wait for the writer, and a kill -9 leaves a whole database.
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute("PRAGMA busy_timeout=15000")
+            cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.close()
+            # The driver's own transaction handling would begin late, after the first read.
+            connection.isolation_level = None
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Any) -> None:
+            # IMMEDIATE: two processes that read, then write, queue up instead of failing with "database is locked".
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def explained(url: str) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise  # whoever broke a constraint knows what it means
+    except DatabaseError as error:
+        reason = " ".join(str(error.orig).split())
+        raise ConfigError(
+            f"the store {masked(url)} does not work: {reason}; check the disk and TUNEPORT_DATABASE_URL, or move a "
+            "damaged file aside"
+        ) from error
+
+
+def masked(url: str) -> str:
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return "named by TUNEPORT_DATABASE_URL"

@@ -1,0 +1,100 @@
+"""The events of each job in the store: each once, in the order in which they came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tuneport.errors import ConfigError
+from tuneport.jobs.database import Database, explained
+from tuneport.jobs.tables import EventRow, JobRow
+from tuneport.types import JobEvent
+
+_ASKED_AT_ONCE = 500  # ids in one question; SQLite takes 999 in its oldest builds
+
+
+class EventLog(Database):
+    def add_events(self, job_id: str, events: Iterable[JobEvent], *, origin: str = "backend") -> int:
+        """Append those that are not there yet, in the order given; return how many were new."""
+        wanted = list({item.id: item for item in events}.values())
+        if not wanted:
+            return 0
+        for _ in range(5):
+            try:
+                return self._append_events(job_id, wanted, origin)
+            except IntegrityError:  # another process appended in between: count again from what is there now
+                continue
+        raise ConfigError(f"the events of {job_id} could not be stored: too many writers at once; try again")
+
+    def _append_events(self, job_id: str, events: list[JobEvent], origin: str) -> int:
+        with explained(self.url), Session(self.engine) as session, session.begin():
+            known: set[str] = set()
+            for start in range(0, len(events), _ASKED_AT_ONCE):
+                ids = [item.id for item in events[start : start + _ASKED_AT_ONCE]]
+                query = select(EventRow.event_id).where(EventRow.job_id == job_id, EventRow.event_id.in_(ids))
+                known.update(session.scalars(query))
+            position = session.scalar(select(func.max(EventRow.position)).where(EventRow.job_id == job_id)) or 0
+            new = [item for item in events if item.id not in known]
+            for number, item in enumerate(new, start=position + 1):
+                session.add(
+                    EventRow(
+                        job_id=job_id,
+                        position=number,
+                        event_id=item.id,
+                        origin=origin,
+                        created_at=item.created_at,
+                        level=item.level,
+                        message=item.message,
+                        type=item.type,
+                        data=item.data,
+                    )
+                )
+            return len(new)
+
+    def events(self, job_id: str, *, after: int = 0) -> list[tuple[int, JobEvent]]:
+        """The events from position `after` + 1 on, each with its position, in the order they were stored."""
+        query = select(EventRow).where(EventRow.job_id == job_id, EventRow.position > after).order_by(EventRow.position)
+        with self.transaction() as session:
+            return [
+                (
+                    row.position,
+                    JobEvent(
+                        id=row.event_id,
+                        created_at=row.created_at,
+                        level=row.level,  # type: ignore[arg-type]
+                        message=row.message,
+                        type=row.type,
+                        data=row.data,
+                    ),
+                )
+                for row in session.scalars(query)
+            ]
+
+    def last_backend_event(self, job_id: str) -> str | None:
+        """The id of the newest event that came from the backend: the cursor for the next call of `events`."""
+        query = (
+            select(EventRow.event_id)
+            .where(EventRow.job_id == job_id, EventRow.origin == "backend")
+            .order_by(EventRow.position.desc())
+            .limit(1)
+        )
+        with self.transaction() as session:
+            return session.scalar(query)
+
+    def events_due(self, backend: str, *, limit: int = 100) -> list[tuple[str, str]]:
+        """Jobs (id, remote id) of which the backend has events that are not stored yet, latest ended first."""
+        query = (
+            select(JobRow.id, JobRow.remote_id)
+            .where(JobRow.events_due, JobRow.backend == backend, JobRow.remote_id.is_not(None))
+            .order_by(JobRow.updated_at.desc())
+            .limit(limit)
+        )
+        with self.transaction() as session:
+            return [(job_id, str(remote_id)) for job_id, remote_id in session.execute(query)]
+
+    def events_stored(self, job_id: str) -> None:
+        with self.transaction() as session:
+            session.execute(update(JobRow).where(JobRow.id == job_id).values(events_due=False))

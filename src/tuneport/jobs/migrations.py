@@ -1,0 +1,61 @@
+"""From older tables to these, in place: for each version, what turns the one before it into it.
+
+Each step runs within the transaction that writes the new version, so a store is of one version or the other, never
+between. Statements are plain SQL that SQLite and PostgreSQL both take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from tuneport.jobs.tables import JobRow, SchemaRow, ShownTermsRow
+from tuneport.types import JobStatus
+
+SCHEMA_VERSION = 2
+
+_TO_2 = (
+    "ALTER TABLE jobs ADD COLUMN due_at TIMESTAMP",
+    "ALTER TABLE jobs ADD COLUMN waits_since TIMESTAMP",
+    "ALTER TABLE jobs ADD COLUMN tuned_model VARCHAR",
+    "ALTER TABLE jobs ADD COLUMN wish VARCHAR(10)",
+    "ALTER TABLE jobs ADD COLUMN delete_files BOOLEAN DEFAULT false NOT NULL",
+    "ALTER TABLE jobs ADD COLUMN delete_requested_at TIMESTAMP",
+    "ALTER TABLE jobs ADD COLUMN deleted_at TIMESTAMP",
+    "ALTER TABLE jobs ADD COLUMN events_due BOOLEAN DEFAULT false NOT NULL",
+    "ALTER TABLE remote_files ADD COLUMN deleting_at TIMESTAMP",
+    "ALTER TABLE remote_files ADD COLUMN deleted_at TIMESTAMP",
+    "CREATE INDEX ix_jobs_due_at ON jobs (due_at)",
+    "CREATE INDEX ix_jobs_tuned_model ON jobs (tuned_model)",
+    "CREATE INDEX remote_files_by_id ON remote_files (remote_id)",
+)
+
+
+def _to_2(session: Session) -> None:
+    """When a job is due, whose tuned model a name is, wishes, files to delete and terms shown."""
+    connection = session.connection()
+    for statement in _TO_2:
+        connection.exec_driver_sql(statement)
+    ShownTermsRow.__table__.create(connection)  # type: ignore[attr-defined]
+    unfinished = [status.value for status in JobStatus if not status.terminal]
+    session.execute(update(JobRow).where(JobRow.status.in_(unfinished)).values(due_at=JobRow.created_at))
+    states = session.execute(select(JobRow.id, JobRow.state).where(JobRow.status == JobStatus.SUCCEEDED.value)).all()
+    named = [
+        {"id": job_id, "tuned_model": state["tuned_model"]}
+        for job_id, state in states
+        if state and state.get("tuned_model")
+    ]
+    if named:
+        session.execute(update(JobRow), named)
+
+
+STEPS: dict[int, Callable[[Session], None]] = {2: _to_2}
+
+
+def upgrade(session: Session, version: int) -> None:
+    """From `version` to SCHEMA_VERSION, within the session's transaction."""
+    for number in range(version + 1, SCHEMA_VERSION + 1):
+        STEPS[number](session)
+    session.execute(update(SchemaRow).values(version=SCHEMA_VERSION))

@@ -1,0 +1,210 @@
+"""Which jobs are due to be asked about, what many answers at once change, and who may go when there are few places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
+
+from tuneport.jobs.database import Database
+from tuneport.jobs.file_journal import UNFINISHED
+from tuneport.jobs.tables import JobRow
+from tuneport.types import JobStatus, now
+
+WAITING_SECONDS = 150.0
+"""A job that waits for a place and was not tried for so long has nobody who drives it, and is no reason to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What polling needs to know of an unfinished job that the backend has."""
+
+    id: str
+    remote_id: str
+    status: str
+    created_at: datetime
+    polled_at: datetime | None
+    due_at: datetime
+
+    def worth_taking_along(self, moment: datetime, share: float) -> bool:
+        """Whether less than `share` of its interval is left: then one more answer of the same call costs nothing."""
+        since = self.polled_at or self.created_at
+        return self.due_at - moment <= (self.due_at - since) * share
+
+
+class Schedule(Database):
+    def due_backends(self) -> list[str]:
+        """The backends that have unfinished jobs."""
+        with self.transaction() as session:
+            return sorted(session.scalars(select(JobRow.backend).where(JobRow.due_at.is_not(None)).distinct()))
+
+    def take_due(
+        self, backend: str, moment: datetime, *, hold: float, sweep_from: int, along: float
+    ) -> tuple[list[Watched], datetime | None]:
+        """The jobs of `backend` that are due, and when the next one is.
+
+        They are put off by `hold` seconds in the same transaction, so that another process does not ask about them,
+        too, and asks should this one die. From `sweep_from` jobs on, those that would be due soon are taken along
+        (see `Watched.worth_taking_along`). Rows that somebody is at are left out, and so are wishes (`due_wishes`).
+        """
+        columns = (JobRow.id, JobRow.remote_id, JobRow.status, JobRow.created_at, JobRow.polled_at, JobRow.due_at)
+        open_ = (JobRow.backend == backend, JobRow.remote_id.is_not(None), *_free_to_poll(moment))
+        query = select(*columns).where(*open_).order_by(JobRow.due_at)
+        if self.engine.dialect.name == "postgresql":
+            query = query.with_for_update(skip_locked=True)
+        with self.transaction() as session:
+            due = [Watched(*row) for row in session.execute(query.where(JobRow.due_at <= moment))]  # type: ignore[arg-type]
+            if len(due) >= sweep_from:
+                rows = [Watched(*row) for row in session.execute(query)]  # type: ignore[arg-type]
+                due = [row for row in rows if row.worth_taking_along(moment, along)]
+            if due:
+                until = moment + timedelta(seconds=hold)
+                session.execute(update(JobRow), [{"id": row.id, "due_at": until} for row in due])
+            next_due = session.scalar(select(func.min(JobRow.due_at)).where(*open_, JobRow.due_at > moment))
+        return due, next_due
+
+    def due_wishes(self, backend: str, moment: datetime) -> list[str]:
+        """Jobs over there that somebody wishes to cancel, pause, resume or delete, and that are due."""
+        asked = or_(
+            and_(JobRow.due_at <= moment, JobRow.cancel_requested_at.is_not(None), JobRow.status != "cancelling"),
+            and_(JobRow.due_at <= moment, JobRow.wish.is_not(None)),
+            and_(JobRow.delete_requested_at.is_not(None), JobRow.deleted_at.is_(None)),
+        )
+        query = select(JobRow.id).where(JobRow.backend == backend, JobRow.remote_id.is_not(None), asked)
+        with self.transaction() as session:
+            return list(session.scalars(query.order_by(JobRow.created_at)))
+
+    def due_starts(self, backend: str, moment: datetime) -> list[tuple[str, str]]:
+        """Jobs (id, model) that the backend does not have yet and that are due, oldest first."""
+        query = select(JobRow.id, JobRow.model).where(
+            JobRow.backend == backend, JobRow.remote_id.is_(None), JobRow.due_at <= moment
+        )
+        with self.transaction() as session:
+            return [(job_id, model) for job_id, model in session.execute(query.order_by(JobRow.created_at, JobRow.id))]
+
+    def postpone(self, job_ids: Sequence[str], until: datetime, *, note: str | None = None) -> None:
+        """Nobody asks about them before `until`, unless a person does. `note` says why."""
+        values: dict[str, Any] = {"due_at": until} | ({} if note is None else {"note": note})
+        with self.transaction() as session:
+            for start in range(0, len(job_ids), 500):
+                some = job_ids[start : start + 500]
+                session.execute(
+                    update(JobRow).where(JobRow.id.in_(some), JobRow.status.in_(UNFINISHED)).values(**values)
+                )
+
+    def record_many(self, changes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Change many unfinished rows at once, in one transaction; return the ids of those that were changed.
+
+        A row under somebody's lease, or one that has ended, is left as it is: whoever is at it knows better. The
+        change is claim, write and release in one, since nothing slow happens in between.
+        """
+        moment = now()
+        with self.transaction() as session:
+            free: set[str] = set()
+            ids = list(changes)
+            for start in range(0, len(ids), 500):
+                query = select(JobRow.id).where(
+                    JobRow.id.in_(ids[start : start + 500]),
+                    JobRow.status.in_(UNFINISHED),
+                    or_(JobRow.lease_owner.is_(None), JobRow.lease_expires_at < moment),
+                )
+                if self.engine.dialect.name == "postgresql":
+                    query = query.with_for_update()
+                free.update(session.scalars(query))
+            by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+            for job_id in ids:
+                if job_id in free:
+                    values = {"id": job_id, "updated_at": moment, **changes[job_id]}
+                    by_columns.setdefault(tuple(values), []).append(values)
+            for rows in by_columns.values():
+                session.execute(update(JobRow), rows)
+        return [job_id for job_id in ids if job_id in free]
+
+    # --- places -----------------------------------------------------------------------------------------------------
+
+    def take_place(
+        self, job_id: str, owner: str, *, limit: int | None, **intent: Any
+    ) -> tuple[JobRow | None, list[str]]:
+        """Write the intent to submit, if the account has fewer than `limit` jobs of that backend and model under way.
+
+        Returns the row; or None and the ids of the jobs for which this one waits, when nothing was written but since
+        when it waits. Counting and writing are one transaction, so that no two processes take the last place. Those
+        who wait longer go first, as long as somebody drives them. (None, []): the lease is another's by now.
+        """
+        with self.transaction() as session:
+            row = session.get(JobRow, job_id, with_for_update=True)
+            if row is None or row.lease_owner != owner:
+                return None, []
+            moment = now()
+            if limit is not None:
+                if self.engine.dialect.name == "postgresql":
+                    place = {"place": f"tuneport place {row.backend} {row.model}"}
+                    session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:place))"), place)
+                blocking = _blocking(session.execute(_others(row)).all(), row, limit, moment)
+                if blocking:
+                    row.waits_since = row.waits_since or moment
+                    row.updated_at = moment
+                    return None, blocking
+            for name, value in (intent | {"updated_at": moment}).items():
+                setattr(row, name, value)
+            return row, []
+
+    def places_freed(self, backend: str, moment: datetime, *, within: float) -> None:
+        """A job has ended: those that wait for a place are due now. Whom the provider told to come later, comes later.
+
+        `within`: what is put off for longer than so many seconds is so because the provider said it.
+        """
+        with self.transaction() as session:
+            session.execute(
+                update(JobRow)
+                .where(
+                    JobRow.backend == backend,
+                    JobRow.remote_id.is_(None),
+                    JobRow.waits_since.is_not(None),
+                    JobRow.due_at <= moment + timedelta(seconds=within),
+                )
+                .values(due_at=moment)
+            )
+
+
+def _free_to_poll(moment: datetime) -> list[ColumnElement[bool]]:
+    return [
+        JobRow.due_at.is_not(None),
+        JobRow.wish.is_(None),
+        or_(JobRow.cancel_requested_at.is_(None), JobRow.status == JobStatus.CANCELLING.value),
+        or_(JobRow.lease_owner.is_(None), JobRow.lease_expires_at < moment),
+    ]
+
+
+def _others(row: JobRow):  # type: ignore[no-untyped-def]
+    """The other jobs of the account and model that are, or may be, over there, and those that wait to go there."""
+    under_way = or_(JobRow.remote_id.is_not(None), JobRow.submit_intent_at.is_not(None))
+    return (
+        select(JobRow.id, under_way, JobRow.waits_since, JobRow.updated_at)
+        .where(
+            JobRow.backend == row.backend,
+            JobRow.model == row.model,
+            JobRow.id != row.id,
+            JobRow.status.in_(UNFINISHED),
+            # Whether a paused job takes a place nobody says; should it, the provider refuses, and we wait for that.
+            JobRow.status != JobStatus.PAUSED.value,
+            or_(under_way, JobRow.waits_since.is_not(None)),
+        )
+        .order_by(func.coalesce(JobRow.waits_since, JobRow.created_at), JobRow.id)
+    )
+
+
+def _blocking(others: Sequence[Any], row: JobRow, limit: int, moment: datetime) -> list[str]:
+    """The jobs under way, if with those that wait in front of `row` they fill the account; else none."""
+    under_way = [other.id for other in others if other[1]]
+    in_front = [
+        other.id
+        for other in others
+        if not other[1]
+        and moment - other.updated_at < timedelta(seconds=WAITING_SECONDS)
+        and (other.waits_since, other.id) < (row.waits_since or moment, row.id)
+    ]
+    return under_way + in_front if len(under_way) + len(in_front) >= limit else []

@@ -1,0 +1,60 @@
+"""What binds whoever trains at a provider, or uses what comes out: said once, before the first job there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tuneport.jobs.store import Store
+from tuneport.manifests import Manifest, load_models
+
+
+@dataclass(frozen=True)
+class BindingTerm:
+    """One term in our words, with the page that has theirs. `confidence` is how sure we are of our words."""
+
+    subject: str
+    text: str
+    url: str
+    confidence: str
+
+    def __str__(self) -> str:
+        checked = "" if self.confidence == "primary" else f" ({self.confidence}: read the page)"
+        return f"{self.subject}: {self.text} {self.url}{checked}"
+
+
+def terms_of(manifest: Manifest) -> list[BindingTerm]:
+    found = []
+    for term in manifest.terms:
+        source = manifest.sources[term.source]
+        found.append(BindingTerm(manifest.title, term.text, source.url, source.confidence.value))
+    return found
+
+
+def licence_of(manifest: Manifest, model: str) -> BindingTerm | None:
+    """The licence of the weights behind a backend's model; None of closed ones, which the provider's terms cover."""
+    models = load_models()
+    name = models.name_of(manifest.name, model)
+    weights = None if name is None else models.weights[name]
+    if weights is None or weights.licence == "proprietary":
+        return None
+    source = models.sources[weights.source]
+    url = source.url if weights.hub is None else f"https://huggingface.co/{weights.hub}"
+    text = f"its licence ({weights.licence}) binds what is tuned from it, too."
+    return BindingTerm(weights.title, text, url, source.confidence.value)
+
+
+def unshown_terms(store: Store, manifest: Manifest, model: str) -> list[BindingTerm]:
+    """The provider's terms and the base model's licence, each only the first time; from now on they count as shown."""
+    found = []
+    terms = terms_of(manifest)
+    if terms and store.first_showing(f"backend {manifest.name}", [str(term) for term in terms]):
+        found += terms
+    licence = licence_of(manifest, model)
+    if licence is not None and store.first_showing(f"weights {licence.subject}"[:200], [str(licence)]):
+        found.append(licence)
+    return found
+
+
+def as_documents(terms: list[BindingTerm]) -> list[dict[str, Any]]:
+    return [vars(term).copy() for term in terms]

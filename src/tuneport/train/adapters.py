@@ -1,0 +1,52 @@
+"""What PEFT is to train beside the frozen base, and what a trained prefix or prompt begins as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftType, PrefixTuningConfig, PromptTuningConfig
+from transformers import DynamicCache
+
+from tuneport.train.loading import lora_config
+from tuneport.types import Adapter
+
+
+def adapter_config(adapter: Adapter, numbers: dict[str, Any], options: dict[str, Any]) -> PeftConfig | None:
+    """None for full fine-tuning."""
+    match adapter:
+        case Adapter.FULL:
+            return None
+        case Adapter.PREFIX:
+            return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=int(numbers["virtual_tokens"]))
+        case Adapter.PROMPT:
+            return PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=int(numbers["virtual_tokens"]))
+    return lora_config(numbers, options.get("lora_target_modules"), options.get("lora_variant"))
+
+
+@torch.no_grad()
+def start_virtual_tokens(model: Any, rows: Sequence[list[int]]) -> None:
+    """Begin with real tokens, the first ones of the data: their embeddings, or for a prefix their keys and values.
+
+    Random ones begin far from anything that the model has seen, and small models do not find back (Li and Liang 2021,
+    section 7.4; Lester et al. 2021, figure 3b).
+    """
+    encoder = model.prompt_encoder["default"]
+    count = encoder.embedding.num_embeddings
+    tokens = [token for row in rows for token in row][:count]
+    tokens = (tokens * (count // len(tokens) + 1))[:count]
+    ids = torch.tensor([tokens], device=encoder.embedding.weight.device)
+    base = model.get_base_model()
+    if model.active_peft_config.peft_type == PeftType.PROMPT_TUNING:
+        encoder.embedding.weight.copy_(base.get_input_embeddings()(ids)[0])
+        return
+    cache = DynamicCache(config=base.config)
+    training = base.training
+    base.eval()
+    base(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    base.train(training)
+    # PEFT's order: of each token, layer by layer, the keys of all heads and then the values.
+    pairs = [(layer.keys[0], layer.values[0]) for layer in cache.layers]
+    flat = torch.stack([part for pair in pairs for part in pair])  # 2 x layers, heads, tokens, width
+    encoder.embedding.weight.copy_(flat.permute(2, 0, 1, 3).reshape(count, -1))

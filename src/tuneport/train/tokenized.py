@@ -1,0 +1,25 @@
+"""What TRL's trainers of rows with several answers need where the rows are tokenized already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tuneport.train.reporting import Counter
+
+
+class TokenizedRows:
+    """Mixed in before a trainer: takes its rows as they are, counts the tokens that it trains on."""
+
+    counter: Counter
+    model: Any
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        return dataset
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if self.model.training:
+            self.counter.tokens += int(inputs["attention_mask"].sum())
+        return super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """No card in every checkpoint."""

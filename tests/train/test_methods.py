@@ -1,0 +1,128 @@
+"""Every method with every adapter that it can have: the loss falls, what is saved loads as it was, and it answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.train.tiny import labelled_rows, lines_of, make_run, preference_rows, state_of, write_rows
+from tuneport.train.__main__ import main
+
+METHODS = ("sft", "text", "dpo", "kto")
+ADAPTERS = ("full", "lora", "qlora", "prefix", "prompt")
+# Each method and each adapter once in every run of the tests, the other cells with `make test-full`.
+MATRIX = [
+    pytest.param(method, adapter, marks=() if method == "sft" or adapter == "lora" else pytest.mark.full)
+    for method in METHODS
+    for adapter in ADAPTERS
+]
+RATES = {"full": 3e-3, "prefix": 0.05, "prompt": 0.05}
+
+
+def losses(folder: Path) -> list[float]:
+    return [row["train_loss"] for row in lines_of(folder / "metrics.jsonl") if "train_loss" in row]
+
+
+def logits_of_peft(base: Path, adapter: Path, prompt: list[int]) -> Any:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), str(adapter))
+    with torch.no_grad():
+        ids = torch.tensor([prompt])
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, -1]
+
+
+@pytest.mark.parametrize(("method", "adapter"), MATRIX)
+def test_it_learns_loads_again_and_answers(
+    method: str, adapter: str, home: Path, model: Path, data: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    from tuneport.base_models import Device
+    from tuneport.infer.answering import Options, answer
+    from tuneport.infer.engine import Engine
+
+    if adapter == "qlora":
+        pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")
+    spec: dict[str, Any] = {"adapter": adapter, "method": "sft" if method == "text" else method}
+    if method == "text":
+        rows = [{"text": f"The colour of banana {number} is yellow."} for number in range(16)]
+        data = write_rows(tmp_path / "text.jsonl", rows)
+        spec["format"] = "text"
+    if method == "dpo":
+        data = write_rows(tmp_path / "pairs.jsonl", preference_rows(8))
+        spec["format"] = "openai-preference"
+    if method == "kto":
+        data = write_rows(tmp_path / "labelled.jsonl", labelled_rows(16))
+        spec["format"] = "trl"
+    numbers = {"epochs": 4, "learning_rate": RATES.get(adapter, 0.01), "virtual_tokens": 6}
+    folder = make_run(home, model, data, hyperparameters=numbers, **spec)
+
+    assert main(folder) == 0, state_of(folder)["error"]
+
+    assert sum(losses(folder)[-2:]) < sum(losses(folder)[:2])
+    assert 0 < state_of(folder)["trainable_parameters"] <= state_of(folder)["total_parameters"]
+    engine = Engine(folder / "model" if adapter == "full" else model, Device("cpu", "fp32"))
+    prompt = engine.tokenizer("banana 3")["input_ids"]
+    name = None
+    if adapter != "full":
+        name = "tuned"
+        engine.load_adapter(name, folder / "adapter")
+        with engine.using(None):
+            base, _ = engine.prefill([prompt])
+        with engine.using(name):
+            tuned, _ = engine.prefill([prompt])
+            twice, _ = engine.prefill([prompt, prompt[:5]])
+        assert torch.allclose(tuned[0], logits_of_peft(model, folder / "adapter", prompt), atol=1e-4)
+        assert torch.allclose(tuned[0], twice[0], atol=1e-4)
+        assert (tuned - base).abs().max() > 0.01
+    with engine.using(name):
+        assert list(answer(engine, [prompt], Options(max_tokens=3)))
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    ["lora", pytest.param("full", marks=pytest.mark.full), pytest.param("qlora", marks=pytest.mark.full)],
+)
+def test_a_reward_model_ranks_the_better_answer_higher(adapter: str, home: Path, model: Path, tmp_path: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    if adapter == "qlora":
+        pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")
+    data = write_rows(tmp_path / "pairs.jsonl", preference_rows(8))
+    numbers = {"epochs": 6, "learning_rate": RATES.get(adapter, 0.01)}
+    spec = {"adapter": adapter, "method": "reward", "format": "openai-preference"}
+    spec |= {"provider_options": {"precision": "bf16"}}
+    folder = make_run(home, model, data, hyperparameters=numbers, **spec)
+
+    assert main(folder) == 0, state_of(folder)["error"]
+
+    assert losses(folder)[-1] < losses(folder)[0]
+    saved = folder / ("model" if adapter == "full" else "adapter")
+    ranker = AutoModelForSequenceClassification.from_pretrained(saved if adapter == "full" else model, num_labels=1)
+    if adapter != "full":
+        ranker = PeftModel.from_pretrained(ranker, str(saved))
+    tokenizer = AutoTokenizer.from_pretrained(model)
+
+    def score(answer: str) -> float:
+        turns = [{"role": "user", "content": "Say hello 3"}, {"role": "assistant", "content": answer}]
+        text = tokenizer.apply_chat_template(turns, tokenize=False).removesuffix("\n")
+        with torch.no_grad():
+            return float(ranker(**tokenizer(text, return_tensors="pt")).logits[0, 0])
+
+    assert score("Hello!") > score("Go away.")
+
+
+def test_the_rarer_kind_of_answer_weighs_more() -> None:
+    from tuneport.data.rendering import RenderedAnswer
+    from tuneport.train.kto import desirable_weights
+
+    rows = [RenderedAnswer([1], [2], label) for label in (True, False, False, False)]
+    assert desirable_weights(rows) == (3.0, 1.0)
+    assert desirable_weights(rows[:2]) == (1.0, 1.0)
