@@ -83,6 +83,7 @@ def test_only_the_owner_can_read_it_and_no_key_is_in_it(
     account: Account, opened: Callable[..., Migration], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-0123456789")
+    monkeypatch.setenv("OTHER_ACCESS_TOKEN", "other-secret-0123456789")
     account.openai.key = "sk-secret-0123456789"
     job = account.openai.jobs[account.jobs["dpo"]]
     job.plan.events.append(
@@ -91,7 +92,7 @@ def test_only_the_owner_can_read_it_and_no_key_is_in_it(
             "id": "ftevent-leak",
             "created_at": 1,
             "level": "warn",
-            "message": "called with sk-secret-0123456789",
+            "message": "called with sk-secret-0123456789 for other-secret-0123456789",
             "type": "message",
         }
     )
@@ -102,8 +103,8 @@ def test_only_the_owner_can_read_it_and_no_key_is_in_it(
     for path in [folder, *paths]:
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode == (0o700 if path.is_dir() else 0o600), path
-        assert path.is_dir() or b"sk-secret" not in path.read_bytes(), path
-    assert "called with [removed]" in (folder / "jobs" / account.jobs["dpo"] / "events.jsonl").read_text()
+        assert path.is_dir() or b"-secret-" not in path.read_bytes(), path
+    assert "for [removed]" in (folder / "jobs" / account.jobs["dpo"] / "events.jsonl").read_text()
 
 
 @pytest.mark.parametrize("harm", ["cut", "changed", "removed"])

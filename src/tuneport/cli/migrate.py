@@ -244,6 +244,7 @@ def _run(
     """Start, or go on with, each; with `wait` to the end. What goes wrong with one does not stop the others."""
     from tuneport.cli.migrate_report import print_comparisons, print_started
     from tuneport.cli.progress import JobProgress
+    from tuneport.cli.submit import show_terms
 
     output.interrupted = "stopped; the same command goes on, and starts no job twice"
     trouble: list[TuneportError] = []
@@ -258,6 +259,7 @@ def _run(
         on_row=lambda plan, row: output.note(f"{plan.job.id} -> {row.id} on {row.backend}"),
         on_change=lambda row: output.stop_if_interrupted(),
         on_trouble=tell,
+        show_terms=show_terms,
     )
     moved = [plan for plan in going if plan.row is not None]
     if wait:

@@ -89,12 +89,12 @@ def submit(
             show_terms=terms.extend,
         )
         output.note(f"{row.id}: {row.model} on {row.backend}")
-        _show_terms(terms)  # nothing is uploaded yet: Ctrl-C and `tuneport cancel` leave no trace over there
+        show_terms(terms)  # nothing is uploaded yet: Ctrl-C and `tuneport cancel` leave no trace over there
         follow(workspace, row, to_the_end=wait)
         finish(workspace.job(row.id))
 
 
-def _show_terms(terms: list[BindingTerm]) -> None:
+def show_terms(terms: list[BindingTerm]) -> None:
     if terms:
         output.note("what binds you here (shown once, before the first job):")
     for term in terms:

@@ -20,6 +20,7 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import ConfigError, NotFoundError, TuneportError
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
+from tuneport.jobs.terms import BindingTerm
 from tuneport.settings import Settings
 from tuneport.types import JobStatus
 from tuneport.workflows.migration.comparison import DEFAULT_ROWS, Comparison, compare
@@ -159,11 +160,13 @@ class Migration:
         on_row: Callable[[JobPlan, JobRow], None] = lambda plan, row: None,
         on_change: Callable[[JobRow], None] = lambda row: None,
         on_trouble: Callable[[JobPlan, TuneportError], None] | None = None,
+        show_terms: Callable[[list[BindingTerm]], None] | None = None,
     ) -> list[JobRow]:
         """Start what is ready and go on with what was started, until the backend has each job (or refused it).
 
         A plan with problems is passed over; the others' `row` is their job from here on. Whoever calls this again,
         with plans made anew, starts nothing twice. With `on_trouble` an error in one does not keep the others.
+        `show_terms` as in `Workspace.submit`.
         """
         assert self.folder is not None
         going = [plan for plan in plans if plan.state != "stopped"]
@@ -176,7 +179,13 @@ class Migration:
                         plan.row = found
             for plan in going:
                 try:
-                    row = start(self.workspace, self.folder, plan, allow_personal_data=allow_personal_data)
+                    row = start(
+                        self.workspace,
+                        self.folder,
+                        plan,
+                        allow_personal_data=allow_personal_data,
+                        show_terms=show_terms,
+                    )
                     on_row(plan, row)
                     plan.row = self.workspace.drive(
                         row.id, until=lambda current: current.remote_id is not None, on_change=on_change

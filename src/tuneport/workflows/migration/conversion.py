@@ -6,12 +6,12 @@ from pathlib import Path
 
 from tuneport.data.checks.personal import scan
 from tuneport.data.convert import convert
-from tuneport.data.prepare import prepare
+from tuneport.data.prepare import file_format, prepare
 from tuneport.data.reading import detect
 from tuneport.errors import ConversionLossError, DatasetError
 from tuneport.jobs.service import Workspace
 from tuneport.manifests import Manifest
-from tuneport.types import DataFile, Method, TuneSpec
+from tuneport.types import DataFile, TuneSpec
 from tuneport.workflows.migration.folder import SavedFolder
 from tuneport.workflows.migration.plan import JobPlan, Wishes
 
@@ -23,8 +23,8 @@ def convert_files(
 
     Where something is lost and that is allowed, the spec returned names converted files in the saved folder.
     """
-    wanted = "openai-preference" if spec.method is Method.DPO else target.data_format
     plan.source_format = detect(spec.dataset).format
+    wanted = file_format(spec.method, plan.source_format, target.data_format, target.also_takes)
     changes: dict[str, Path] = {}
     for name, what, path in (
         ("dataset", "the training file", spec.dataset),

@@ -125,7 +125,13 @@ def _compared_with_the_bill(job: SourceJob, dataset: Path) -> str:
 
     row = load_manifest(job.backend).offered(job.model) if job.backend in manifest_names() else None
     epochs = job.hyperparameters.get("epochs")
-    if row is None or row.encoding is None or not job.trained_tokens or not epochs or job.method is Method.DPO:
+    if (
+        row is None
+        or row.encoding is None
+        or not job.trained_tokens
+        or not epochs
+        or job.method not in (None, Method.SFT)
+    ):
         return "the training file is your own copy; nothing tells whether it is the one that was used"
     counted = count_dataset(dataset, row.encoding)
     if counted.approximate:

@@ -7,13 +7,14 @@ again finds it there and goes on with it. From the row on, the worker keeps its 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tuneport.data.writing import make_folder
 from tuneport.errors import ConfigError
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
+from tuneport.jobs.terms import BindingTerm
 from tuneport.workflows.migration.folder import Move, SavedFolder
 from tuneport.workflows.migration.plan import JobPlan
 
@@ -24,6 +25,7 @@ def start(
     plan: JobPlan,
     *,
     allow_personal_data: bool = False,
+    show_terms: Callable[[list[BindingTerm]], None] | None = None,
 ) -> JobRow:
     """Write the job's row, unless an earlier run did. Nothing is sent: `Workspace.drive` does that.
 
@@ -33,7 +35,9 @@ def start(
     if row is None:
         if plan.spec is None or plan.problems:
             raise ConfigError(f"{plan.job.id} cannot be moved: {'; '.join(plan.problems) or 'it has no plan'}")
-        row = workspace.submit(plan.spec, backend=plan.backend, allow_personal_data=allow_personal_data)
+        row = workspace.submit(
+            plan.spec, backend=plan.backend, allow_personal_data=allow_personal_data, show_terms=show_terms
+        )
         plan.row = row
     folder.add_move(Move(job=plan.job.id, backend=plan.backend, row=row.id, home=str(workspace.settings.home)))
     return row

@@ -20,8 +20,9 @@ MIGRATED_FROM = "migrated_from"
 MIGRATED_FROM_BACKEND = "migrated_from_backend"
 
 TOGETHER_RATE = 1e-5
-"""What Together's backend multiplies: the rate that `fine_tuning.create` of the SDK (3.1.1) sends unless told
-otherwise. A test holds what the plan shows to what is sent."""
+"""What Together's backend multiplies: what `fine_tuning.create` of the SDK (3.1.1) sends unless told otherwise.
+
+A test holds what the plan shows to what is sent."""
 
 Fate = Literal["same", "changed", "dropped"]
 
