@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from tuneport.data.containers.folder import container_suffix
@@ -51,4 +52,4 @@ def _mapping(row: Mapping[str, Any]) -> str:
     asked = next((names[name] for name in _PROMPTS if name in names), "COLUMN")
     answered = next((names[name] for name in _COMPLETIONS if name in names), "COLUMN")
     pairs = (("prompt", asked), ("completion", answered))
-    return " ".join(f"--map {name}={column}" for name, column in pairs if name != column)
+    return " ".join(f"--map {quote(f'{name}={column}')}" for name, column in pairs if name != column)

@@ -155,7 +155,10 @@ def _folder_and_split(path: Path) -> tuple[Path | None, str | None]:
 
 def held_out_beside(path: Path) -> Path | None:
     """The split that a folder holds out, for its split `train`; None where there is none."""
-    folder, split = _folder_and_split(path)
+    try:
+        folder, split = _folder_and_split(path)
+    except (OSError, ValueError):
+        return None  # whoever reads it says so
     if folder is None or split is None or split_name(split) != "train":
         return None
     splits = splits_of(folder)
