@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tuneport.types import Hyperparameters, TuneSpec
     from tuneport.workflows.check import check
     from tuneport.workflows.compare import compare
+    from tuneport.workflows.migrate import migrate
     from tuneport.workflows.preview import preview
 
 _HOMES = {
@@ -45,6 +46,7 @@ _HOMES = {
     "convert": "tuneport.data.convert",
     "job": "tuneport.jobs.handle",
     "jobs": "tuneport.jobs.handle",
+    "migrate": "tuneport.workflows.migrate",
     "open_backend": "tuneport.backends",
     "preview": "tuneport.workflows.preview",
     "split": "tuneport.data.split",
@@ -65,6 +67,7 @@ __all__ = [
     "convert",
     "job",
     "jobs",
+    "migrate",
     "open_backend",
     "preview",
     "split",

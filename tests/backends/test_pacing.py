@@ -45,6 +45,7 @@ def test_only_what_is_paced_takes_from_the_budget(
     spec = TuneSpec(model="gpt-4.1-mini-2025-04-14", dataset=data.training.path)
     state = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t"))
     assert budget.spent == 0
+    openai.advance(3600)  # ended, with more events than a page holds
     before = len(openai.log)
     with paced(budget):
         backend.fetch(state.remote_id)

@@ -367,6 +367,88 @@ def test_events_without_ids_get_stable_ones() -> None:
     assert (later[2].type, later[2].data) == ("job_error", {"step": 3})
 
 
+def test_event_that_comes_late_is_told_late_and_not_lost() -> None:
+    """Told by the order of the list: by its time it would stand before what has been told already."""
+    first, second = ({"created_at": f"2026-01-01T00:00:0{second}Z", "type": "x", "message": "m"} for second in (1, 5))
+    late = {**first, "created_at": "2026-01-01T00:00:03Z"}
+    told = events_of([first, second])
+    assert [item.id for item in events_of([first, second, late])[:2]] == [item.id for item in told]
+    assert [item.id for item in events_of([second, first])] == [item.id for item in told], "the newest first"
+
+
+def test_metrics_can_be_asked_for_in_part(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
+) -> None:
+    backend = connect(together)
+    spec = spec.model_copy(update={"hyperparameters": Hyperparameters(epochs=6, batch_size=2)})
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    together.advance(600)
+    everything = backend.metrics(remote_id)
+    assert len(everything) == 36
+    steps = [point.step for point in backend.metrics(remote_id, global_step_from=5, global_step_to=9)]
+    assert steps == [5, 6, 7, 8, 9]
+    assert len(backend.metrics(remote_id, resolution=6)) == 6
+
+
+def test_preview_is_the_services_own_tokens(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
+) -> None:
+    backend = connect(together)
+    (file,) = backend.prepare(spec, data)
+    shown = backend.preview(MODEL, file.id, rows=3)
+    assert (shown["dataset_format"], shown["limit"], len(shown["rows"])) == ("conversation", 131_072, 3)
+    for row in shown["rows"]:
+        assert row["num_tokens"] == len(row["ids"]) == len(row["tokens"]) == len(row["labels"])
+        assert 0 < row["trained"] < row["num_tokens"]
+
+
+def test_models_of_the_account_come_first(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
+) -> None:
+    backend = connect(together)
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    together.advance(600)
+    tuned, *others = backend.list_models()
+    assert (tuned.id, tuned.tuned) == (backend.fetch(remote_id).tuned_model, True)
+    assert tuned.created_at is not None
+    assert MODEL in [model.id for model in others] and not any(model.tuned for model in others)
+
+
+def test_file_is_saved_whole_or_not_at_all(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, tmp_path: Path
+) -> None:
+    backend = connect(together)
+    (file,) = backend.prepare(spec, data)
+    (listed,) = backend.list_files()
+    assert listed.id == file.id and listed.created_at is not None
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    together.fail("cut", method="GET", path="/files/*/content")
+    assert backend.save_file(file.id, folder / "train.jsonl").read_bytes() == data.training.path.read_bytes()
+    together.fail("cut", method="GET", path="/files/*/content", times=None)
+    with pytest.raises(UnavailableError):
+        backend.save_file(file.id, folder / "other.jsonl")
+    assert [path.name for path in folder.iterdir()] == ["train.jsonl"]
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_upload_that_broke_off_before_its_last_step_is_finished(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, by_name: bool
+) -> None:
+    """The bytes are there and validation was never begun: without a further word the file would wait for ever."""
+    backend = connect(together, validation_timeout=1.0)
+    together.fail("drop", method="POST", path="/files/*/preprocess", times=4)
+    with pytest.raises(UnavailableError):
+        list(backend.prepare(spec, data))
+    (file,) = together.files.values()
+    assert file.timeline is None
+    if not by_name:
+        file.filename = "by-hand.jsonl"
+    together.pace = 0
+    assert [found.id for found in backend.prepare(spec, data)] == [file.id]
+    assert len([item for item in together.log if item.method == "PUT"]) == 1
+
+
 def test_lines_of_training_and_evaluation_make_one_point() -> None:
     lines = [
         {"timestamp": 1.0, "train/global_step": 2.0, "train/loss": 0.5, "train/grad_norm": 1.25},

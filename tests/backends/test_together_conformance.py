@@ -40,6 +40,7 @@ ONLY_IN_THE_SDK: dict[str, tuple[Any, Any]] = {
         deployment_create_params.DeploymentCreateParams,
         EndpointDeployment,
     ),
+    f"GET {PROJECTS}/endpoints/{{}}/deployments/{{}}": (None, EndpointDeployment),
     f"PATCH {PROJECTS}/endpoints/{{}}/deployments/{{}}": (
         deployment_update_params.DeploymentUpdateParams,
         EndpointDeployment,

@@ -10,7 +10,7 @@ import pytest
 
 from tests.contract import prepared_chats, token
 from tests.emulators import TogetherEmulator
-from tuneport.backends.together_deployments import STATES
+from tuneport.backends.together_endpoints import STATES
 from tuneport.errors import BudgetError, ConfigError, RejectedError, UnavailableError, UnsupportedError
 from tuneport.types import TuneSpec
 
@@ -62,6 +62,24 @@ def test_deploy_again_finds_the_one_there_is(together: TogetherEmulator, tuned: 
     first, again, by_job = backend.deploy(model), backend.deploy(model), backend.deploy(job)
     assert first.id == again.id == by_job.id
     assert together.deployments_created == 1
+
+
+def test_deploy_again_changes_what_is_asked_for_and_nothing_else(
+    together: TogetherEmulator, tuned: tuple[Any, str]
+) -> None:
+    backend, model = tuned
+    backend.deploy(model, replicas=2, inactive_timeout=60)
+    (part,) = together.running()
+    again = backend.deploy(model)
+    assert (part.replicas, part.idle_minutes) == (2, 60)
+    assert (again.usd_per_hour, again.details["inactive_timeout_minutes"]) == (7.98, 60)
+    with pytest.raises(BudgetError, match=r"\$11.97"):
+        backend.deploy(model, replicas=3, max_usd_per_hour=8)
+    with pytest.raises(UnsupportedError, match="runs on 1xnvidia-h100-80gb, not on b200; `tuneport undeploy"):
+        backend.deploy(model, hardware="b200")
+    assert (part.replicas, together.deployments_created) == (2, 1)
+    assert backend.deploy(model, replicas=1, inactive_timeout=0).usd_per_hour == 3.99
+    assert (part.replicas, part.idle_minutes) == (1, 0)
 
 
 def test_idle_endpoint_stops_by_itself_and_starts_again(together: TogetherEmulator, tuned: tuple[Any, str]) -> None:

@@ -145,8 +145,8 @@ def test_a_job_that_failed_is_in_the_exit_code_of_watch(run: Run, openai: OpenAI
     run(*OPENAI)
     run(*OPENAI)
     openai.advance(3600)
-    code, out, _ = run("watch")
-    assert (code, out) == (3, "1 failed, 1 succeeded\n")
+    code, out, error = run("watch")
+    assert (code, out) == (3, "1 failed, 1 succeeded\n") and "failed: It broke." in error
 
 
 def test_the_closed_service_names_the_way_out(run: Run, openai: OpenAIEmulator) -> None:

@@ -186,10 +186,15 @@ class TogetherDeployments(Emulator):
         self.deployments_created += 1
         return self._shown_whole(endpoint, part)
 
+    @route("GET", "/projects/{project}/endpoints/{id}/deployments/{part}", prefix="/v2")
+    def retrieve_deployment(self, request: Request, project: str, id: str, part: str) -> dict[str, Any]:
+        return self._shown_whole(self._endpoint(id), self._deployment(id, part))
+
     @route("PATCH", "/projects/{project}/endpoints/{id}/deployments/{part}", prefix="/v2")
     def update_deployment(self, request: Request, project: str, id: str, part: str) -> dict[str, Any]:
         endpoint, deployment = self._endpoint(id), self._deployment(id, part)
         scaling = request.json().get("autoscaling") or {}
+        deployment.idle_minutes = request.json().get("inactiveTimeout", deployment.idle_minutes)
         if "minReplicas" in scaling:
             deployment.replicas = scaling["minReplicas"]
             deployment.started = deployment.asked = self.now()

@@ -253,6 +253,16 @@ def test_the_starter_brings_jobs_there_and_waits_with_those_that_have_no_place(
     assert [bool(hosted.job(job_id).remote_id) for job_id in ids] == [True, True, True, False, False]
     assert "limit of the account" in str(hosted.job(ids[3]).note)
     assert hosted.job(ids[4]).status == "preparing", "it would wait, too; nothing is uploaded for it yet"
+    waiting = hosted.job(ids[3])
+    assert waiting.due_at is not None and waiting.due_at > time.now(), "tried again after a while"
+    time.sleep(3600)
+    with hosted.store.transaction() as session:  # the provider's word, an hour from now, holds
+        session.get(JobRow, ids[4]).waits_since = time.now()  # type: ignore[union-attr]
+        session.get(JobRow, ids[4]).due_at = later = time.now() + timedelta(hours=1)  # type: ignore[union-attr]
+    poller(hosted, time).turn()
+    due = hosted.job(ids[3]).due_at
+    assert due is not None and due <= time.now(), "a job has ended: there is a place now"
+    assert hosted.job(ids[4]).due_at == later
     assert (ids[3], "submitting") in [(job_id, status) for job_id, status, _ in seen]
 
 

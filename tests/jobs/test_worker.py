@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from tuneport.backends.fake import FakeBackend, Fault
-from tuneport.errors import DatasetError, UnavailableError
+from tuneport.errors import ConfigError, DatasetError, UnavailableError
 from tuneport.jobs.service import Workspace, describe
 from tuneport.jobs.tables import JobRow
-from tuneport.types import JobState, JobStatus, RemoteFile
+from tuneport.types import JobState, JobStatus, RemoteFile, TuneSpec
 
 Start = Callable[..., str]
 
@@ -386,3 +386,18 @@ def test_the_document_has_the_same_keys_in_every_state(workspace: Workspace, fak
     drive(workspace, job_id, on_change=lambda row: documents.append(describe(row)))
     assert len({tuple(sorted(document)) for document in documents}) == 1
     assert json.loads(json.dumps(documents[-1])) == documents[-1]
+
+
+def test_a_job_goes_on_from_the_weights_of_another(workspace: Workspace, dataset: Path) -> None:
+    first = workspace.submit(TuneSpec(model="m", dataset=dataset), backend="fake")
+
+    def submit(start: str, backend: str = "fake") -> TuneSpec:
+        spec = TuneSpec(model="m", dataset=dataset, from_checkpoint=start)
+        return workspace.submit(spec, backend=backend).tune_spec
+
+    with pytest.raises(ConfigError, match=f"{first.id} is preparing and has no weights to go on from"):
+        submit(first.id)
+    done = drive(workspace, first.id)
+    assert submit(done.id).from_checkpoint == done.remote_id
+    assert submit(f"{done.id}:4").from_checkpoint == f"{done.remote_id}:4"
+    assert submit("ft:made-elsewhere").from_checkpoint == "ft:made-elsewhere"

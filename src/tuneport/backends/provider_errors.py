@@ -47,6 +47,8 @@ _NOT_HERE = ("unsupported_country_region_territory", "request_forbidden", "ip_no
 _NO_SUCH_ADDRESS = re.compile(
     r"invalid url|no route matched|cannot (?:get|post) |\W*(?:404 )?(?:page )?not found\W*$", re.I
 )
+ELSEWHERE = "; run the same job elsewhere with --backend together or --backend local"
+"""What to do where nobody has ranked the other backends; see `jobs.alternatives`."""
 # What looks like a key or a part of one, even starred out by the provider: `sk-ab***yz`, `Bearer ...`.
 _KEYLIKE = re.compile(r"\b(?:sk|tgp|key)[-_][\w*.-]{6,}|\bBearer\s+\S+", re.IGNORECASE)
 _HEADER_VALUE = re.compile(r"[!-~]+")  # printable ASCII without spaces: what a key in a header may be made of
@@ -290,7 +292,7 @@ class Upstream:
         if facts["code"] == "training_not_available":
             message = (
                 f"{self.provider} takes no new fine-tuning jobs from this organization, it is winding the service "
-                f"down: {said}; run the same job on another backend"
+                f"down: {said}{ELSEWHERE}"
             )
             return RejectedError(message, **facts)
         if facts["code"] in _NOT_HERE:

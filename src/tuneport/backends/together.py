@@ -308,7 +308,7 @@ class TogetherBackend(TogetherServing):
     def list_models(self) -> Iterable[RemoteModel]:
         """The account's tuned models, newest first, then the models that can be tuned."""
         tuned = [
-            RemoteModel(id=job.tuned_model, tuned=True, created_at=job.finished_at, owned_by=self.name)
+            RemoteModel(id=job.tuned_model, tuned=True, created_at=job.finished_at)
             for job in self.list_jobs()
             if job.tuned_model is not None
         ]

@@ -8,47 +8,26 @@ an hour without a request, unless told otherwise.
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+from tuneport.backends.together_endpoints import LIVELIEST_FIRST, STATES, TunedModel, described, serves, slug_of
 from tuneport.backends.together_hardware import Choice, choose, instance_types, price_of
-from tuneport.errors import BudgetError, ConfigError, NotFoundError, ProviderError, RejectedError, UnavailableError
+from tuneport.errors import (
+    BudgetError,
+    ConfigError,
+    NotFoundError,
+    ProviderError,
+    RejectedError,
+    UnavailableError,
+    UnsupportedError,
+)
 from tuneport.types import Deployment
 
 Call = Callable[[Callable[[], Any]], Any]
 
 IDLE_MINUTES = 30
 """Until a deployment without requests stops: the shortest time that the API takes (30 to 1440, 0 for never)."""
-
-Status = Literal["starting", "ready", "stopping", "stopped", "failed"]
-STATES: dict[str, Status] = {
-    "DEPLOYMENT_STATE_PROVISIONING": "starting",
-    "DEPLOYMENT_STATE_SCALING": "starting",
-    "DEPLOYMENT_STATE_READY": "ready",
-    "DEPLOYMENT_STATE_DEGRADED": "ready",
-    "DEPLOYMENT_STATE_STOPPING": "stopping",
-    "DEPLOYMENT_STATE_STOPPED": "stopped",
-    "DEPLOYMENT_STATE_FAILED": "failed",
-}
-_LIVELIEST_FIRST: tuple[Status, ...] = ("ready", "starting", "stopping", "failed", "stopped")
-
-
-@dataclass(frozen=True)
-class TunedModel:
-    """A job's weights as the model registry has them. `name` is the tuned model's; `ids` all that may be served."""
-
-    name: str
-    ids: tuple[str, ...]
-
-    @classmethod
-    def of(cls, job: Mapping[str, Any]) -> TunedModel | None:
-        """The whole model where there is one; an adapter is merged into its base by the API when it is deployed."""
-        ids = [job.get("model_object_id"), job.get("adapter_object_id")]
-        name = job.get("model_output_name")
-        return cls(name, tuple(id for id in ids if id)) if name and any(ids) else None
 
 
 class DedicatedEndpoints:
@@ -75,13 +54,13 @@ class DedicatedEndpoints:
         """All dedicated endpoints. `models`: the names of tuned models, by which theirs are told from others."""
         endpoints = self._endpoints()
         types = self._instance_types() if endpoints else []
-        names = {_slug(model): model for model in models}
-        return [self._described(endpoint, types, names) for endpoint in endpoints]
+        names = {slug_of(model): model for model in models}
+        return [described(endpoint, types, names) for endpoint in endpoints]
 
     def serving(self, model: TunedModel) -> list[Deployment]:
         """Those of this model, the readiest first."""
-        found = [self._described(each, [], {}) for each in self._endpoints() if _serves(each, model)]
-        return sorted(found, key=lambda each: _LIVELIEST_FIRST.index(each.status))
+        found = [described(each, [], {}) for each in self._endpoints() if serves(each, model)]
+        return sorted(found, key=lambda each: LIVELIEST_FIRST.index(each.status))
 
     def _endpoints(self) -> list[dict[str, Any]]:
         pages = self._read(lambda: list(self._client.endpoints.list(project_id=self.project, limit=500)))
@@ -92,32 +71,6 @@ class DedicatedEndpoints:
         found: list[dict[str, Any]] = self._read(lambda: instance_types(self._client))
         return found
 
-    def _described(
-        self, endpoint: Mapping[str, Any], types: Sequence[Mapping[str, Any]], names: Mapping[str, str]
-    ) -> Deployment:
-        parts = endpoint.get("deployments") or []
-        words = [str(part.get("state") or "") for part in parts]
-        # A word that nobody knows may cost money, so it counts as starting.
-        statuses: list[Status] = [STATES.get(word, "starting") for word in words]
-        status: Status = next((each for each in _LIVELIEST_FIRST if each in statuses), "stopped")
-        prices = [_hourly(part, types) for part in parts]
-        served = next((str(part.get("model") or "") for part in parts), "")
-        return Deployment(
-            id=endpoint["id"],
-            model=names.get(endpoint["name"].rpartition("/")[2], served or endpoint["name"]),
-            status=status,
-            raw_status=words[statuses.index(status)] if words else "NO_DEPLOYMENT",
-            usd_per_hour=None if None in prices else sum(price for price in prices if price is not None),
-            created_at=endpoint.get("createdAt"),
-            details={
-                "name": endpoint["name"],
-                "hardware": [part.get("hardware") for part in parts],
-                "replicas": [part.get("desiredReplicas") for part in parts],
-                "deployments": [part["id"] for part in parts],
-                "started_at": min((str(part["createdAt"]) for part in parts), default=None),
-            },
-        )
-
     # --- start ------------------------------------------------------------------------------------------------------
 
     def start(
@@ -125,46 +78,75 @@ class DedicatedEndpoints:
         model: TunedModel,
         *,
         hardware: str | None = None,
-        replicas: int = 1,
-        inactive_timeout: int = IDLE_MINUTES,
+        replicas: int | None = None,
+        inactive_timeout: int | None = None,
         max_usd_per_hour: float | None = None,
     ) -> Deployment:
         """The endpoint of the model; made, or started again, where it is not up.
 
-        `hardware`: a part of an instance type's name, else the cheapest that can. `inactive_timeout` in minutes, 0 for
-        never. BudgetError before anything is made where it costs more than `max_usd_per_hour`.
+        `hardware`: a part of an instance type's name, else the cheapest that can. `replicas`: 1 of a new one.
+        `inactive_timeout` in minutes, 0 for never: `IDLE_MINUTES` of a new one. What is not given of one that is there
+        is left as it is. BudgetError before anything is changed where it would cost more than `max_usd_per_hour`.
         """
-        if inactive_timeout != 0 and not 30 <= inactive_timeout <= 1440:
+        if inactive_timeout and not 30 <= inactive_timeout <= 1440:
             raise ConfigError(f"inactive_timeout is {inactive_timeout}; it is 30 to 1440 minutes, or 0 for never")
-        if replicas < 1:
+        if replicas is not None and replicas < 1:
             raise ConfigError(f"replicas is {replicas}; it is 1 or more (`tuneport undeploy` stops an endpoint)")
-        choice = self._choose(model, hardware)
-        price = None if choice.usd_per_hour is None else choice.usd_per_hour * replicas
-        if max_usd_per_hour is not None and (price is None or price > max_usd_per_hour):
-            asked = "an unknown price" if price is None else f"${price:.2f}"
-            raise BudgetError(
-                f"an endpoint for {model.name} on {choice.hardware} costs {asked} an hour, more than "
-                f"${max_usd_per_hour:.2f}; nothing was started; raise the limit or name other hardware"
-            )
-        endpoint = self._endpoint(_slug(model.name))
-        scaling = {"min_replicas": replicas, "max_replicas": replicas}
-        part = next(iter(endpoint.get("deployments") or []), None)
-        if part is None:
-            part = self._create(endpoint, choice, scaling, inactive_timeout)
-        elif STATES.get(str(part.get("state"))) in ("stopped", "stopping"):
-            self._update(endpoint["id"], part["id"], "autoscaling", autoscaling=scaling)
-        elif STATES.get(str(part.get("state"))) == "failed":
+        endpoint = self._named(slug_of(model.name))
+        part = next(iter((endpoint or {}).get("deployments") or []), None)
+        price: float | None = None
+        if endpoint is not None and part is not None:
+            idle = self._again(endpoint, part, model, hardware, replicas, inactive_timeout, max_usd_per_hour)
+        else:
+            choice, count = self._choose(model, hardware), replicas or 1
+            _within(max_usd_per_hour, model, choice.hardware, choice.usd_per_hour, count)
+            price = None if choice.usd_per_hour is None else choice.usd_per_hour * count
+            idle = IDLE_MINUTES if inactive_timeout is None else inactive_timeout
+            endpoint = endpoint or self._endpoint(slug_of(model.name))
+            part = self._create(endpoint, choice, {"min_replicas": count, "max_replicas": count}, idle)
+        self._route(endpoint, str(part["id"]))
+        again = self._read(lambda: self._client.endpoints.retrieve(endpoint["id"], project_id=self.project))
+        shown = described(again.to_dict(mode="json"), self._instance_types(), {slug_of(model.name): model.name})
+        told = {} if idle is None else {"inactive_timeout_minutes": idle}
+        price = price if shown.usd_per_hour is None else shown.usd_per_hour
+        return shown.model_copy(update={"details": shown.details | told, "usd_per_hour": price})
+
+    def _again(
+        self,
+        endpoint: Mapping[str, Any],
+        part: Mapping[str, Any],
+        model: TunedModel,
+        hardware: str | None,
+        replicas: int | None,
+        inactive_timeout: int | None,
+        max_usd_per_hour: float | None,
+    ) -> int | None:
+        """Make a deployment that is there what is asked for; its inactive timeout."""
+        status, runs_on = STATES.get(str(part.get("state"))), str(part.get("hardware") or "")
+        if status == "failed":
             raise RejectedError(
                 f"the endpoint {endpoint['id']} of {model.name} has failed over there; `tuneport undeploy "
                 f"{endpoint['id']}` removes it, then deploy again",
                 provider=self.provider,
             )
-        self._route(endpoint, str(part["id"]))
-        again = self._read(lambda: self._client.endpoints.retrieve(endpoint["id"], project_id=self.project))
-        shown = self._described(again.to_dict(mode="json"), self._instance_types(), {_slug(model.name): model.name})
-        idle = {"inactive_timeout_minutes": inactive_timeout}  # of one that was there before, its own is kept
-        fresh = {} if "state" in part else idle
-        return shown.model_copy(update={"details": shown.details | fresh, "usd_per_hour": shown.usd_per_hour or price})
+        if hardware is not None and hardware.lower() not in runs_on.lower():
+            raise UnsupportedError(
+                f"the endpoint {endpoint['id']} of {model.name} runs on {runs_on}, not on {hardware}; `tuneport "
+                f"undeploy {endpoint['id']}` first"
+            )
+        count = replicas or part.get("desiredReplicas") or 1
+        _within(max_usd_per_hour, model, runs_on, price_of(runs_on, self._instance_types()), count)
+        changes: dict[str, Any] = {}
+        if status in ("stopped", "stopping") or (replicas is not None and replicas != part.get("desiredReplicas")):
+            changes["autoscaling"] = {"min_replicas": count, "max_replicas": count}
+        if inactive_timeout is not None:
+            changes["inactive_timeout"] = inactive_timeout
+        if changes:
+            masks = {"autoscaling": "autoscaling", "inactive_timeout": "inactiveTimeout"}
+            self._update(endpoint["id"], part["id"], ",".join(masks[name] for name in changes), **changes)
+        get = self._client.endpoints.deployments.retrieve
+        whole = self._read(lambda: get(part["id"], endpoint_id=endpoint["id"], project_id=self.project))
+        return int(whole.inactive_timeout or 0)
 
     def _choose(self, model: TunedModel, hardware: str | None) -> Choice:
         models = self._client.models
@@ -293,24 +275,10 @@ class DedicatedEndpoints:
 _NONE = {"min_replicas": 0, "max_replicas": 0}
 
 
-def _serves(endpoint: Mapping[str, Any], model: TunedModel) -> bool:
-    return any(_model_id(str(part.get("model") or "")) in model.ids for part in endpoint.get("deployments") or [])
-
-
-def _model_id(path: str) -> str:
-    match = re.match(r"projects/[^/]+/models/([^/]+)", path)
-    return match[1] if match else path
-
-
-def _hourly(part: Mapping[str, Any], types: Sequence[Mapping[str, Any]]) -> float | None:
-    if STATES.get(str(part.get("state"))) == "stopped":
-        return 0.0
-    each = price_of(str(part.get("hardware") or ""), types)
-    replicas = max(part.get("desiredReplicas") or 0, part.get("readyReplicas") or 0) or 1
-    return None if each is None else each * replicas
-
-
-def _slug(model: str) -> str:
-    """A name for the endpoint of a model: always the same, and of letters that any such name may have."""
-    plain = re.sub(r"[^a-z0-9]+", "-", model.rpartition("/")[2].lower()).strip("-")[:40].rstrip("-")
-    return f"tuneport-{plain}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+def _within(most: float | None, model: TunedModel, hardware: str, each: float | None, replicas: int) -> None:
+    if most is not None and (each is None or each * replicas > most):
+        asked = "an unknown price" if each is None else f"${each * replicas:.2f}"
+        raise BudgetError(
+            f"an endpoint for {model.name} on {hardware} costs {asked} an hour, more than ${most:.2f}; nothing was "
+            "started; raise the limit or name other hardware"
+        )

@@ -104,8 +104,8 @@ def table_quote(
         validation_rows=held_out.rows if held_out else 0,
         packing=padded_to is None,
         max_length=padded_to,
-        low=min(count.low / count.total for count in counts if count.total) * _OTHER_VOCABULARY[0],
-        high=max(count.high / count.total for count in counts if count.total) * _OTHER_VOCABULARY[1],
+        low=min(count.low / max(1, count.total) for count in counts) * _OTHER_VOCABULARY[0],
+        high=max(count.high / max(1, count.total) for count in counts) * _OTHER_VOCABULARY[1],
         approximate_because=f"tokens are counted with {training.encoding}, not with the model's own vocabulary",
     )
     if quote.expected is None:

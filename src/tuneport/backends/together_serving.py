@@ -8,7 +8,8 @@ from functools import cached_property, partial
 from typing import Any
 
 from tuneport.backends.hosted import HostedBackend
-from tuneport.backends.together_deployments import DedicatedEndpoints, TunedModel
+from tuneport.backends.together_deployments import DedicatedEndpoints
+from tuneport.backends.together_endpoints import TunedModel
 from tuneport.errors import (
     NotFoundError,
     ProviderError,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuneport.cli import output
-from tuneport.errors import ConfigError, ProviderError, TuneportError, UnsupportedError
+from tuneport.errors import ConfigError, ModelNotOfferedError, ProviderError, TuneportError, UnsupportedError
 
 if TYPE_CHECKING:
     from tuneport.backends.base import FineTuneBackend
@@ -32,7 +32,7 @@ def deploy(
     hardware: Annotated[str | None, typer.Option(help="A part of its name. Default: the cheapest that can.")] = None,
     replicas: Annotated[int | None, typer.Option(min=1, help="Each costs the price of one. Default: 1.")] = None,
     inactive_timeout: Annotated[
-        int | None, typer.Option(metavar="MINUTES", min=0, help="Idle until it stops; 0 for never. Default: short.")
+        int | None, typer.Option(metavar="MINUTES", min=0, help="Idle until it stops; 0 for never. Default: 30.")
     ] = None,
     max_usd_per_hour: Annotated[float | None, typer.Option(min=0, help="Refuse an endpoint that costs more.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until it answers.")] = False,
@@ -42,7 +42,7 @@ def deploy(
     from tuneport.jobs.service import Workspace
 
     with Workspace() as workspace:
-        name, model_id = workspace.locate(model, backend=backend)
+        name, model_id = _located(workspace, model, backend)
         opened = workspace.backend(name)
         asked = {
             "hardware": hardware,
@@ -119,6 +119,16 @@ def deployments(
         )
     output.console().print(table)
     print("stop one: tuneport undeploy ID")
+
+
+def _located(workspace: Workspace, model: str, backend: str | None) -> tuple[str, str]:
+    """The backend and what it calls the model, which need not have been tuned by tuneport."""
+    try:
+        return workspace.locate(model, backend=backend)
+    except ModelNotOfferedError:
+        if backend is None:
+            raise
+        return backend, model
 
 
 def _listed(workspace: Workspace, backend: str | None) -> tuple[list[tuple[str, Deployment]], dict[str, str]]:

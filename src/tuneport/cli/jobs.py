@@ -99,6 +99,10 @@ def _watch_all() -> None:
             on_trouble=lambda name, message: output.note(f"{name}: {message}"),
         )
         rows = [workspace.job(job_id) for job_id in watched]
+    for row in rows:
+        if row.status == "failed":
+            reason = row.job_error.message if row.job_error else "the backend gives no reason"
+            output.note(f"error: {row.id} failed: {reason}")
     if output.as_json:
         output.document({"object": "list", "data": [describe(row) for row in rows]})
     else:

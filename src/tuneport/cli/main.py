@@ -19,6 +19,7 @@ from tuneport.cli import (
     deployments,
     files,
     jobs,
+    migrate,
     output,
     submit,
     weights,
@@ -54,7 +55,7 @@ def _options(
     output.debug = debug
 
 
-for group in (demo, data, costs, submit, jobs, wishes, chat, weights, deployments, files, backends):
+for group in (demo, data, costs, submit, jobs, wishes, chat, weights, deployments, files, migrate, backends):
     group.register(app)
 
 

@@ -37,6 +37,10 @@ def submit(
     ] = None,
     suffix: Annotated[str | None, typer.Option(help="Goes into the tuned model's name.")] = None,
     seed: Annotated[int | None, typer.Option(help="For the order of the data and new weights.")] = None,
+    from_checkpoint: Annotated[
+        str | None, typer.Option(metavar="JOB[:STEP]", help="Go on from the weights of a finished job, or of its step.")
+    ] = None,
+    wandb: Annotated[str | None, typer.Option(metavar="PROJECT", help="Show the run in this W&B project.")] = None,
     budget: Annotated[float | None, typer.Option(help="US dollars; refuse a job that may cost more.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Passed on to the backend as it is.")
@@ -69,6 +73,8 @@ def submit(
         "hyperparameters": validated(Hyperparameters, _pairs(set_, "--set")),
         "suffix": suffix,
         "seed": seed,
+        "from_checkpoint": from_checkpoint,
+        "wandb": None if wandb is None else {"project": wandb},
         "budget": budget,
         "provider_options": _pairs(option, "--option"),
     }

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from tuneport.cli import output
-from tuneport.errors import ConfigError
 
 Json = output.Json
 
@@ -26,23 +25,27 @@ def download(
     checkpoint: Annotated[
         int | None, typer.Option(metavar="STEP", min=1, help="The weights as they were after that step.")
     ] = None,
+    backend: Annotated[
+        str | None, typer.Option("--backend", "-b", help="Then JOB is that backend's own id, of any job there.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Fetch the tuned weights into a folder. An interrupted download goes on where it stopped."""
     from tuneport.jobs.service import Workspace
 
     with Workspace() as workspace:
-        row = workspace.job(job)
-        if row.remote_id is None:
-            raise ConfigError(f"{row.id} is {row.status} and has no weights; `tuneport watch {row.id}` follows it")
-        target = folder or Path(row.id + ("-merged" if merged else "") + (f"-{checkpoint}" if checkpoint else ""))
-        remote_id = row.remote_id if checkpoint is None else f"{row.remote_id}:{checkpoint}"
-        again = f"stopped; `tuneport download {row.id} -o {target}` goes on with it"
-        output.say_on_interrupt(again, job=row.id)
-        output.note(f"fetching the weights of {row.id} from {row.backend} ...")
-        path = workspace.backend(row.backend).download(remote_id, target, merged=merged)
+        row = None if backend is not None else workspace.job(job)
+        job, name = (row.id, row.backend) if row is not None else (job, str(backend))
+        target = folder or Path(job + ("-merged" if merged else "") + (f"-{checkpoint}" if checkpoint else ""))
+        output.say_on_interrupt(f"stopped; the same command goes on with the download to {target}", job=job)
+        output.note(f"fetching the weights of {job} from {name} ...")
+        if row is not None:
+            path = workspace.download(row.id, target, merged=merged, checkpoint=checkpoint)
+        else:
+            remote_id = job if checkpoint is None else f"{job}:{checkpoint}"
+            path = workspace.backend(name).download(remote_id, target, merged=merged)
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     if output.as_json:
-        output.document({"job": row.id, "backend": row.backend, "folder": str(path), "bytes": size, "merged": merged})
+        output.document({"job": job, "backend": name, "folder": str(path), "bytes": size, "merged": merged})
     else:
         print(f"{path} ({size / 1e6:,.1f} MB)\nask it: tuneport chat {path} --backend local")

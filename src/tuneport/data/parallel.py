@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from itertools import chain, cycle
 from pathlib import Path
@@ -63,6 +64,16 @@ def over_rows(rows: Iterable[Row], make: str, *arguments: Any) -> list[Any]:
             if child.failed.is_set():
                 break
         return crew.results()
+
+
+@contextmanager
+def beside(make: str, *arguments: Any) -> Iterator[Callable[[], Any]]:
+    """Meanwhile, a worker made so (see `over_rows`) works out its result in another process, without any row.
+
+    What is handed out waits for that result; what the worker raises is raised there. The process ends with the block.
+    """
+    with _Crew(1, make, arguments) as crew:
+        yield lambda: crew.results()[0]
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[tuple[list[Row], int]]:

@@ -32,7 +32,7 @@ class RenderedCounter(LengthCounter):
             else:
                 length = len(self._renderer.render(record).input_ids)
         except (DatasetError, UnsupportedError) as error:
-            self.reason = self.reason or f"what cannot be rendered is not counted: {error}"
+            self._tell(f"what cannot be rendered is not counted: {error}", line)
         self.lengths.append(length)
         self.lines.append(line)
 

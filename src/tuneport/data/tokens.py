@@ -32,6 +32,7 @@ from tuneport.data.records import (
     Record,
     Tool,
 )
+from tuneport.data.word_counts import WordCounts
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -124,32 +125,42 @@ class LengthCounter(ABC):
         self.lengths = array("I")
         self.lines = array("I")
         self.reason = ""
+        self._reason_line = 0  # whence it is: the first line that has one
         self._below = self._above = 0.0
 
     @abstractmethod
     def add(self, line: int, record: Record) -> None: ...
 
-    def state(self) -> tuple[array[int], array[int], str, float, float]:
+    def state(self) -> tuple[array[int], array[int], str, int, float, float]:
         """What another counter of the same vocabulary needs to go on from here."""
         self._flush()
-        return self.lengths, self.lines, self.reason, self._below, self._above
+        return self.lengths, self.lines, self.reason, self._reason_line, self._below, self._above
 
-    def merge(self, state: tuple[array[int], array[int], str, float, float]) -> None:
-        lengths, lines, reason, below, above = state
+    def merge(self, state: tuple[array[int], array[int], str, int, float, float]) -> None:
+        lengths, lines, reason, line, below, above = state
         self.lengths.extend(lengths)
         self.lines.extend(lines)
-        self.reason = self.reason or reason
+        if reason:
+            self._tell(reason, line)
         self._below, self._above = self._below + below, self._above + above
 
+    def _tell(self, reason: str, line: int) -> None:
+        """Of several reasons, keep that of the earliest line."""
+        if not self.reason or line < self._reason_line:
+            self.reason, self._reason_line = reason, line
+
     def counts(self) -> TokenCounts:
+        import numpy as np
+
         self._flush()
-        longest = max(self.lengths, default=0)
-        line = min((self.lines[i] for i, length in enumerate(self.lengths) if length == longest), default=0)
+        lengths, lines = (np.array(each, np.int64) for each in (self.lengths, self.lines))
+        longest = int(lengths.max(initial=0))
+        line = int(lines[lengths == longest].min()) if len(lines) else 0
         limit = self.context or longest
-        over = sum(length > limit for length in self.lengths)
-        total = sum(min(length, limit) for length in self.lengths)
+        over = int((lengths > limit).sum())
+        total = int(np.minimum(lengths, limit).sum())
         return TokenCounts(
-            len(self.lengths),
+            len(lengths),
             total,
             max(0, round(total - self._below)),
             round(total + self._above),
@@ -173,11 +184,12 @@ class TokenCounter(LengthCounter):
         super().__init__(name, context=context)
         self._waiting: list[tuple[int, list[str], Approximation | None]] = []
         self._roles: dict[str, int] = {}
+        self._words: WordCounts | None = None
 
     def add(self, line: int, record: Record) -> None:
         estimate = approximation(record)
-        if estimate is not None and not self.reason:
-            self.reason = estimate.reason
+        if estimate is not None:
+            self._tell(estimate.reason, line)
         overhead, texts = self._pieces(record)
         self.lines.append(line)
         self._waiting.append((overhead, texts, estimate))
@@ -185,13 +197,17 @@ class TokenCounter(LengthCounter):
             self._flush()
 
     def _flush(self) -> None:
-        # Not encode_ordinary_batch: its future for each text costs more than the text, measured at 2.4 times as slow.
-        encode = encoding(self.name).encode_ordinary
+        if not self._waiting:
+            return  # the parent of counting processes needs no vocabulary
+        if self._words is None:
+            # Not encode_ordinary_batch: its future for each text costs more than the text, at 2.4 times the time.
+            self._words = WordCounts(encoding(self.name).encode_ordinary)
+        count = self._words.count
         sizes: dict[str, int] = {}
         for length, texts, estimate in self._waiting:
             for text in texts:
                 if text not in sizes:
-                    sizes[text] = len(encode(text))
+                    sizes[text] = count(text)
                 length += sizes[text]
             self.lengths.append(length)
             if estimate is not None:

@@ -10,6 +10,7 @@ from datetime import date
 from typing import Any
 
 from tuneport.backends import backend_names, manifest_of
+from tuneport.backends.provider_errors import ELSEWHERE
 from tuneport.errors import TuneportError
 from tuneport.jobs.planning import dataset_facts, readiness, this_machine
 from tuneport.jobs.tables import JobRow
@@ -54,7 +55,7 @@ def with_alternatives(message: str, alternatives: Sequence[Alternative]) -> str:
     if not alternatives:
         return message
     listed = "; ".join(str(alternative) for alternative in alternatives)
-    return f"{message}. The same job elsewhere: {listed}"
+    return f"{message.removesuffix(ELSEWHERE)}. The same job elsewhere: {listed}"
 
 
 def alternatives(row: JobRow, settings: Settings) -> list[Alternative]:

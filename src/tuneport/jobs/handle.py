@@ -116,6 +116,10 @@ class Job:
     def checkpoints(self) -> Sequence[Checkpoint]:
         return self._workspace.checkpoints(self.id)
 
+    def download(self, folder: str | Path, *, merged: bool = False) -> Path:
+        """Fetch the tuned weights into a new or empty folder; an interrupted download goes on where it stopped."""
+        return self._workspace.download(self.id, Path(folder), merged=merged)
+
     def events(self) -> list[JobEvent]:
         """All events stored so far, oldest first."""
         return [event for _, event in self._workspace.events(self.id)]
@@ -144,6 +148,8 @@ def submit(
     hyperparameters: Mapping[str, Any] | None = None,
     suffix: str | None = None,
     seed: int | None = None,
+    from_checkpoint: str | None = None,
+    wandb: Mapping[str, Any] | None = None,
     budget: float | None = None,
     metadata: Mapping[str, str] | None = None,
     provider_options: Mapping[str, Any] | None = None,
@@ -158,7 +164,8 @@ def submit(
 
     `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked. `method` None: what the data is made for.
     `columns` maps the names that a format expects to those in the files (`--map`). `grader` is
-    rft's, in OpenAI's shape.
+    rft's, in OpenAI's shape. `from_checkpoint` is a finished job (ours or the backend's id), `:STEP` behind it for one
+    of its checkpoints; `wandb` has project, and name, entity and tags if wanted.
     Raises DatasetError, ModelNotOfferedError, BudgetError, UnsupportedError or ConfigError before anything is sent,
     and JobFailedError where the backend refused the job. Should the backend be out of reach, ProviderError; the job's
     row stays, and `tuneport.job(ID).wait()` goes on with it.
@@ -176,6 +183,8 @@ def submit(
             "hyperparameters": validated(Hyperparameters, hyperparameters or {}),
             "suffix": suffix,
             "seed": seed,
+            "from_checkpoint": from_checkpoint,
+            "wandb": None if wandb is None else dict(wandb),
             "budget": budget,
             "metadata": dict(metadata or {}),
             "provider_options": dict(provider_options or {}),

@@ -75,6 +75,7 @@ class ProviderPoller:
         self._told = ""
         self._not_before: dict[str, datetime] = {}  # wishes that failed
         self._clean = True  # something may have to be deleted
+        self._written: dict[str, int] = {}
 
     def turn(self) -> float:
         """Do what is due and return in how many seconds to come again. Raises PollingStopped, and nothing else."""
@@ -153,12 +154,17 @@ class ProviderPoller:
         if not states:
             return
         known = {job.id: job for job in due if job.id in states}
-        for job_id in record_states(self.store, states, known, dice=self.dice, moment=self.clock()):
+        recorded = record_states(self.store, states, known, dice=self.dice, moment=self.clock(), written=self._written)
+        ended = False
+        for job_id in recorded:
             state = states[job_id]
             if state.status.terminal:
-                self._clean = True
+                ended = self._clean = True
+                self._written.pop(job_id, None)
             if state.status.value != known[job_id].status:
                 self.on_change(job_id, state)
+        if ended:
+            self.store.places_freed(self.name, self.clock(), within=PLACE_SECONDS)
 
     def _put_off(self, refused: dict[str, ProviderError], *, answered: bool) -> None:
         """A job that cannot be asked about alone is asked later; trouble with the provider is a rest for all."""
@@ -342,6 +348,8 @@ class Poller:
             except PollingStopped:
                 return
             except Exception as error:  # a fault of ours must not leave a provider's jobs unwatched for ever
+                if self._stop.is_set():
+                    return  # the clients were closed under a call that took too long
                 log.exception("polling %s", name)
                 self._trouble(name, f"a bug in tuneport: {type(error).__name__}: {error}")
                 wait = REST_SECONDS[1]

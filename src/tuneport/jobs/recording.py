@@ -47,18 +47,29 @@ def record_states(
     *,
     moment: datetime | None = None,
     dice: Callable[[], float] = random.random,
+    written: dict[str, int] | None = None,
 ) -> list[str]:
     """Store what many answers at once said, by job id, in one transaction; return the ids that were written.
 
     Their events are not asked for: of a job that ended or changed, the row says that there are more (`events_due`), and
-    whoever looks at them, or has the time, fetches them. A row that somebody is at is left alone.
+    whoever looks at them, or has the time, fetches them. A row that somebody is at is left alone. `written` is the
+    caller's memory of what it wrote last: of a state that is still the same, only the times are written.
     """
     changes: dict[str, dict[str, Any]] = {}
+    marks: dict[str, int] = {}
     for job_id, state in states.items():
         columns = columns_of(state, known[job_id].created_at, moment=moment, dice=dice)
+        marks[job_id] = hash(state.model_dump_json())
+        if written is not None and written.get(job_id) == marks[job_id] and columns["status"] == known[job_id].status:
+            columns = {"polled_at": columns["polled_at"], "due_at": columns["due_at"]}
+            changes[job_id] = columns | {"note": None}
+            continue
         changes[job_id] = columns | {"note": None}
         if columns["status"] != known[job_id].status:
             changes[job_id]["events_due"] = True
         if state.status.terminal:
             changes[job_id]["wish"] = None
-    return store.record_many(changes)
+    recorded = store.record_many(changes)
+    if written is not None:
+        written.update((job_id, marks[job_id]) for job_id in recorded)
+    return recorded

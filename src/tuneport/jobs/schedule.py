@@ -152,6 +152,23 @@ class Schedule(Database):
                 setattr(row, name, value)
             return row, []
 
+    def places_freed(self, backend: str, moment: datetime, *, within: float) -> None:
+        """A job has ended: those that wait for a place are due now. Whom the provider told to come later, comes later.
+
+        `within`: what is put off for longer than so many seconds is so because the provider said it.
+        """
+        with self.transaction() as session:
+            session.execute(
+                update(JobRow)
+                .where(
+                    JobRow.backend == backend,
+                    JobRow.remote_id.is_(None),
+                    JobRow.waits_since.is_not(None),
+                    JobRow.due_at <= moment + timedelta(seconds=within),
+                )
+                .values(due_at=moment)
+            )
+
 
 def _free_to_poll(moment: datetime) -> list[ColumnElement[bool]]:
     return [

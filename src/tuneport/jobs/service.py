@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -118,6 +119,10 @@ class Workspace:
         choice = planned.chosen
         assert choice.model is not None  # `choose` gives no backend that does not offer the model
         opened = self.backend(choice.backend)
+        if spec.from_checkpoint is not None:
+            spec = spec.model_copy(
+                update={"from_checkpoint": self._remote_checkpoint(spec.from_checkpoint, choice.backend)}
+            )
         opened.check(spec.model_copy(update={"model": choice.model}))
         data = self._prepared(spec, opened.manifest)
         if planned.third_party and not allow_personal_data:
@@ -140,6 +145,24 @@ class Workspace:
             quote=choice.quote,
             delete_files=delete_files,
         )
+
+    def _remote_checkpoint(self, wanted: str, backend: str) -> str:
+        """The backend's own words for `JOB[:STEP]`, where JOB is one of ours; else as it is."""
+        job_id, colon, step = wanted.rpartition(":") if re.fullmatch(r".+:\d+", wanted) else (wanted, "", "")
+        try:
+            row = self.store.job(job_id)
+        except UnknownJobError:
+            return wanted
+        if row.backend != backend:
+            raise ConfigError(
+                f"{row.id} ran on {row.backend}, and its weights are there; submit with --backend {row.backend} to "
+                f"go on from them, or without from_checkpoint on {backend}"
+            )
+        if row.job_status is not JobStatus.SUCCEEDED and not step:
+            raise ConfigError(
+                f"{row.id} is {row.status} and has no weights to go on from; give JOB:STEP or another job"
+            )
+        return f"{row.remote_id}{colon}{step}"
 
     def _prepared(self, spec: TuneSpec, manifest: Manifest) -> PreparedData:
         source = detect(spec.dataset, spec.columns).format
@@ -181,8 +204,10 @@ class Workspace:
         """
 
         def there(row: JobRow) -> bool:
-            waited = None if row.waits_since is None else (now() - row.waits_since).total_seconds()
-            return row.remote_id is not None or (waited is not None and waited >= wait_for_place)
+            if row.remote_id is not None or row.waits_since is None:
+                return row.remote_id is not None
+            next_try = max(now(), row.due_at) if row.due_at else now()
+            return (next_try - row.waits_since).total_seconds() >= wait_for_place
 
         return self.drive(job_id, until=there, on_change=on_change, patience=patience)
 
@@ -342,6 +367,14 @@ class Workspace:
         """The checkpoints that the backend keeps of a job, by step. UnsupportedError where it has none to show."""
         row = self.store.job(job_id)
         return [] if row.remote_id is None else self.backend(row.backend).checkpoints(row.remote_id)
+
+    def download(self, job_id: str, folder: Path, *, merged: bool = False, checkpoint: int | None = None) -> Path:
+        """Fetch a job's tuned weights, or those after the step `checkpoint`; see `FineTuneBackend.download`."""
+        row = self.store.job(job_id)
+        if row.remote_id is None:
+            raise ConfigError(f"{row.id} is {row.status} and has no weights; `tuneport watch {row.id}` follows it")
+        remote_id = row.remote_id if checkpoint is None else f"{row.remote_id}:{checkpoint}"
+        return self.backend(row.backend).download(remote_id, folder, merged=merged)
 
     def complete(
         self, model: str, messages: Sequence[dict[str, Any]], *, backend: str | None = None, **options: Any

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuneport.data.checks.finding import Example
-from tuneport.data.checks.sketch import BAND_ROWS, Table, filled, minima
+from tuneport.data.checks.sketch import BAND_ROWS, Table, combined, filled, minima
 from tuneport.data.records import Chat, Graded, ImagePart, Labelled, Preference
 from tuneport.data.text import image_digest, key_of_normalised, normalised, written_out
 from tuneport.errors import StorageError
@@ -22,12 +22,13 @@ from tuneport.errors import StorageError
 BINS = 48
 KEYS = ("context", "question", "answer", "details", "record")
 """64 bits for the input with its system prompt and tools (0 without an input); for the input alone, or the answer
-where there is none; for the answer; for what tells records apart besides; and for all of it."""
+where there is none; for the answer; for what tells records apart besides (0 where nothing does); and for all of it."""
+_EMPTY = key_of_normalised("")
 
 HELD_BYTES = 32 << 20  # of one worker's columns; from there on they are on disk
 
 _FLUSH_ROWS = 1024
-_SYSTEM_PROMPTS = 1000  # kept normalised; a dataset has few
+_SYSTEM_PROMPTS = 1000  # whose parts of keys are kept; a dataset has few
 
 
 Held = Mapping[str, npt.NDArray[Any]]
@@ -42,38 +43,34 @@ class ColumnWriter:
         self._held: dict[str, list[npt.NDArray[Any]]] = {}
         self._held_bytes = 0
         self._lines: list[int] = []
-        self._keys: list[tuple[int, ...]] = []
+        self._parts: list[tuple[int, ...]] = []
         self._inputs: list[str] = []
         self._answers: list[str] = []
-        self._systems: dict[str, str] = {}
+        self._systems: dict[str, int] = {}
 
     def add(self, example: Example) -> None:
-        system, question, answer = (
-            self._system(example.system),
-            normalised(example.question),
-            normalised(example.answer),
-        )
+        question, answer = normalised(example.question), normalised(example.answer)
         tools, details, rest = tools_of(example), details_of(example), rest_of_record(example)
-        asked = question or answer
         self._lines.append(example.line)
-        self._keys.append(
+        self._parts.append(
             (
-                key_of_normalised(system, question, tools) if question else 0,
-                key_of_normalised(asked),
+                self._system(example.system),
+                key_of_normalised(question),
                 key_of_normalised(answer),
+                key_of_normalised(tools) if tools else 0,
                 key_of_normalised(details) if details else 0,
-                key_of_normalised(system, question, answer, rest, details),
+                key_of_normalised(rest) if rest else 0,
             )
         )
-        self._inputs.append(asked)
+        self._inputs.append(question or answer)
         self._answers.append(f"{answer} {rest}" if rest else answer)
         if len(self._lines) >= _FLUSH_ROWS:
             self._flush()
 
-    def _system(self, text: str) -> str:
+    def _system(self, text: str) -> int:
         known = self._systems.get(text)
         if known is None:
-            known = normalised(text)
+            known = key_of_normalised(normalised(text))
             if len(self._systems) < _SYSTEM_PROMPTS:
                 self._systems[text] = known
         return known
@@ -81,16 +78,24 @@ class ColumnWriter:
     def _flush(self) -> None:
         if not self._lines:
             return
-        keys = np.array(self._keys, np.uint64)
+        system, question, answer, tools, details, rest = np.array(self._parts, np.uint64).T
+        asked = question != np.uint64(_EMPTY)
+        keys = (
+            np.where(asked, combined(system, question, tools), np.uint64(0)),
+            np.where(asked, question, answer),
+            answer,
+            details,
+            combined(system, question, answer, rest, details),
+        )
         inputs = minima(self._inputs, BINS)
         whole = np.minimum(inputs, minima(self._answers, BINS))
         self._write("line", np.array(self._lines, np.uint32))
-        for name, column in zip(KEYS, keys.T, strict=True):
+        for name, column in zip(KEYS, keys, strict=True):
             self._write(name, column)
         for name, table in (("input", filled(inputs)), ("whole", filled(whole))):
             for first in range(0, BINS, BAND_ROWS):
                 self._write(f"{name}-{first:02}", table[:, first : first + BAND_ROWS])
-        for waiting in (self._lines, self._keys, self._inputs, self._answers):
+        for waiting in (self._lines, self._parts, self._inputs, self._answers):
             waiting.clear()
         if self._held_bytes >= HELD_BYTES:
             self._spill_all()

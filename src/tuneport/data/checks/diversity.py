@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
@@ -15,6 +17,7 @@ from tuneport.data.checks.finding import Evidence, Example, Finding, Verdict, ex
 from tuneport.data.checks.language import LanguageMix
 from tuneport.data.checks.sketch import filled, minima
 from tuneport.data.checks.turns import asked_last
+from tuneport.data.parallel import Row, beside
 from tuneport.data.text import key_of_normalised, normalised
 
 SAMPLED = 5_000  # inputs that are clustered: those of the smallest hashes, so that the file's order does not matter
@@ -26,15 +29,20 @@ MAX_SHARE = 0.8  # of one topic
 MIN_ROWS = 20  # fewer say nothing about topics
 MOST_TOPICS = 12
 TERMS = 5
+MANY = 50_000  # rows, from which on there is enough else to do while topics are looked for
 _PAIRS = 20_000
 
 
+Topics = tuple[list[dict[str, Any]], str]
+"""Topics, largest first, and how to have some where there are none."""
+
+
 class Diversity:
-    """Draws inputs in each worker; the parent clusters what all have drawn."""
+    """Draws inputs in each worker; what all have drawn is clustered at the end."""
 
     def __init__(self) -> None:
-        self._drawn: list[tuple[int, int, str]] = []
-        self._known: set[int] = set()
+        self._drawn: list[tuple[int, str]] = []  # a heap by the negative key, so that the largest key goes first
+        self._lines: dict[int, int] = {}  # by key, the first line
         self._rows = 0
         self._languages = LanguageMix()
 
@@ -45,35 +53,53 @@ class Diversity:
         self._offer(key_of_normalised(text), example.line, _ends(text))
 
     def _offer(self, key: int, line: int, text: str) -> None:
-        if key in self._known or (len(self._drawn) >= SAMPLED and -key <= self._drawn[0][0]):
-            return
-        self._known.add(key)
-        entry = (-key, line, text)
-        if len(self._drawn) < SAMPLED:
-            heapq.heappush(self._drawn, entry)
-        else:
-            self._known.discard(-heapq.heapreplace(self._drawn, entry)[0])
+        if key in self._lines:
+            self._lines[key] = min(line, self._lines[key])
+        elif len(self._drawn) < SAMPLED:
+            self._lines[key] = line
+            heapq.heappush(self._drawn, (-key, text))
+        elif -key > self._drawn[0][0]:
+            self._lines[key] = line
+            del self._lines[-heapq.heapreplace(self._drawn, (-key, text))[0]]
 
     def state(self) -> Any:
-        return self._rows, self._drawn, self._languages.state()
+        return self._rows, self._drawn, self._lines, self._languages.state()
 
     def merge(self, state: Any) -> None:
-        rows, drawn, languages = state
+        rows, drawn, lines, languages = state
         self._rows += rows
         self._languages.merge(languages)
-        for negative, line, text in drawn:
-            self._offer(-negative, line, text)
+        for negative, text in drawn:
+            self._offer(-negative, lines[-negative], text)
 
     @cached_property
     def alike(self) -> float:
         """The mean similarity of two inputs drawn at random: high where they are made from one template."""
-        texts = [text for _, _, text in sorted(self._drawn)]
+        texts = [text for _, text in sorted(self._drawn)]
         return _mean_similarity(texts) if len(texts) > 1 else 0.0
+
+    @contextmanager
+    def clustering(self) -> Iterator[None]:
+        """Of many rows the topics are looked for meanwhile, in another process."""
+        if self._rows < MANY:
+            yield
+            return
+        with beside(f"{__name__}:{TopicWork.__name__}", *self._texts()) as result:
+            yield
+            self._topics = result()
+
+    @cached_property
+    def _topics(self) -> Topics:
+        return _clusters(*self._texts())
+
+    def _texts(self) -> tuple[list[str], list[int]]:
+        """What was drawn and on which lines, in the order of the file."""
+        drawn = sorted((self._lines[-negative], text) for negative, text in self._drawn)
+        return [text for _, text in drawn], [line for line, _ in drawn]
 
     def finding(self, distinct: float) -> Finding:
         """`distinct` is the share of inputs that are there once or for the first time."""
-        drawn = sorted(self._drawn, key=lambda entry: entry[1])
-        texts = [text for _, _, text in drawn]
+        texts, _ = self._texts()
         languages = {name: round(share, 3) for name, share in self._languages.shares.items()}
         details: dict[str, Any] = {"distinct": round(distinct, 3), "languages": languages}
         if not texts:
@@ -86,7 +112,7 @@ class Diversity:
             return Finding("diversity", Verdict.PASS, "there is one input only", details=details)
         details["alike"] = alike = round(self.alike, 3)
         message = f"{distinct:.0%} of the inputs differ, two at random are {alike:.0%} alike"
-        clusters, hint = _clusters(texts, [line for _, line, _ in drawn])
+        clusters, hint = self._topics
         details["clusters"] = clusters
         if clusters:
             largest = clusters[0]
@@ -125,8 +151,21 @@ def _mean_similarity(texts: list[str]) -> float:
     return float((table[one[different]] == table[other[different]]).mean())
 
 
-def _clusters(texts: list[str], lines: list[int]) -> tuple[list[dict[str, Any]], str]:
-    """Topics by k-means over TF-IDF, largest first; without scikit-learn none, and how to get it."""
+class TopicWork:
+    """A worker of `parallel.beside`."""
+
+    def __init__(self, texts: list[str], lines: list[int], worker: int) -> None:
+        self._texts, self._lines = texts, lines
+
+    def add(self, rows: list[Row]) -> None:
+        """There are none."""
+
+    def result(self) -> Topics:
+        return _clusters(self._texts, self._lines)
+
+
+def _clusters(texts: list[str], lines: list[int]) -> Topics:
+    """By k-means over TF-IDF; without scikit-learn none. In one thread, for sums to be the same on any machine."""
     if len(texts) < MIN_ROWS:
         return [], ""
     if find_spec("sklearn") is None:
@@ -135,6 +174,7 @@ def _clusters(texts: list[str], lines: list[int]) -> tuple[list[dict[str, Any]],
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
+    from threadpoolctl import threadpool_limits  # which scikit-learn needs, too
 
     words = TfidfVectorizer(
         stop_words="english",
@@ -152,9 +192,10 @@ def _clusters(texts: list[str], lines: list[int]) -> tuple[list[dict[str, Any]],
     rank = min(50, weights.shape[1] - 1, len(texts) - 1)
     if rank < 2:
         return [], ""
-    points = normalize(TruncatedSVD(rank, random_state=0, n_iter=3).fit_transform(weights))
     count = max(2, min(MOST_TOPICS, round(math.sqrt(len(texts) / 8))))
-    labels = KMeans(count, n_init=2, random_state=0, max_iter=50).fit(points)
+    with threadpool_limits(1):
+        points = normalize(TruncatedSVD(rank, random_state=0, n_iter=3).fit_transform(weights))
+        labels = KMeans(count, n_init=2, random_state=0, max_iter=50).fit(points)
     names = words.get_feature_names_out()
     overall = np.asarray(weights.mean(axis=0)).ravel()
     found = []

@@ -78,7 +78,7 @@ class GatherWork:
                 continue
             example = Example.of(line, row.record)
             self._columns.add(example)
-            found.task.add(example.answer, example.context)
+            found.task.add(example.answer, example.context, line)
             found.pairs = found.pairs or isinstance(row.record, Preference)
             if not self._judged:
                 found.diversity.add(example)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tuneport.data.checks.finding import Example, Finding, Verdict, records
 from tuneport.data.checks.hits import Hits
-from tuneport.data.checks.task import READ_ALL, READ_EVERY
+from tuneport.data.checks.task import is_read
 
 MOSTLY = 0.5  # share marked as generated, from which a model's habits are most of what is learned: the reference card
 # calls "generated data only" a pitfall
@@ -97,7 +97,7 @@ class Generated:
         if example.record.metadata:
             self._marks(example)
         answer = example.answer
-        if len(answer) >= PROSE and (self._rows <= READ_ALL or self._rows % READ_EVERY == 0):
+        if len(answer) >= PROSE and is_read(example.line):
             self._look_at(answer)
 
     def _marks(self, example: Example) -> None:
@@ -181,7 +181,7 @@ class Generated:
             "marked": marked,
             "marked_share": round(marked / rows, 3),
             "seen_by_people": self._seen,
-            "origins": dict(self._origins.most_common(10)),
+            "origins": dict(sorted(self._origins.items(), key=lambda each: (-each[1], each[0]))[:10]),
             "signs": {sign: round(share, 3) for sign, share in signs.items()},
             "score": round(len(shown) / len(SIGNS), 2),
         }

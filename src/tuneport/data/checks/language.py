@@ -10,7 +10,6 @@ import struct
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import repeat
 from typing import Any
 
 from tuneport.data.checks.language_words import ENDINGS, GUARDS, LETTERS, NAMED, WORDS
@@ -46,6 +45,7 @@ _WORD_POINTS = _points({name: words.split() for name, words in WORDS.items()}, 4
 _LETTER_POINTS = _points({name: set(letters) for name, letters in LETTERS.items()}, 4, 2)
 _ENDING_POINTS = _points(dict(ENDINGS), 2, 1)
 _LETTERS = frozenset(_LETTER_POINTS)
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 @lru_cache(maxsize=32)  # several checks ask about the same text
@@ -63,29 +63,36 @@ def language_of(text: str) -> str | None:
     words = lowered.split()
     letters = 0
     if not lowered.isascii():
-        letters = sum(map(_LETTER_POINTS.__getitem__, _LETTERS.intersection(lowered)))
-    found = _decided(sum(map(_WORD_POINTS.get, words, repeat(0))) + letters, len(words))
+        letters = sum(map(_LETTER_POINTS.__getitem__, _LETTERS.intersection(_BEYOND_ASCII.findall(lowered))))
+    found = _decided(_sum(_WORD_POINTS, words) + letters, len(words))
     if found is not None or len(words) > 40:
         return found
     # In a short text the words that have a comma or a quotation mark at them matter, and so do endings.
     words = _WORD.findall(lowered.replace("’", "'"))
-    total = sum(map(_WORD_POINTS.get, words, repeat(0))) + letters
+    total = _sum(_WORD_POINTS, words) + letters
     found = _decided(total, len(words))
     if found is None and len(words) >= 3:
         endings = [word[-3:] for word in words if len(word) > 4]
-        found = _decided(total + sum(map(_ENDING_POINTS.get, endings, repeat(0))), len(words))
+        found = _decided(total + _sum(_ENDING_POINTS, endings), len(words))
         if found is not None and _points_of(found, total) < 2:
             return None  # not one of its frequent words or letters
     return found
 
 
+def _sum(points: dict[str, int], words: list[str]) -> int:
+    return sum(filter(None, map(points.get, words)))  # numbers of this size are not added for nothing
+
+
 def _decided(total: int, words: int) -> str | None:
-    points = _UNPACK(total.to_bytes(_SIZE, "little"))
+    if not total:
+        return None
+    points = list(_UNPACK(total.to_bytes(_SIZE, "little")))
     best = max(points)
     if best < MIN_SCORE or best < MIN_SHARE * words:
         return None
     place = points.index(best)
-    if best < MIN_LEAD * max(*points[:place], *points[place + 1 :]):
+    points[place] = 0
+    if best < MIN_LEAD * max(points):
         return None
     language = _FIELDS[place]
     return None if language in GUARDS else language

@@ -87,17 +87,18 @@ class Personal:
 
     def finding(self) -> Finding:
         """`details` counts values by recogniser, and says what is not looked for."""
+        counts = sorted(self._kinds.items(), key=lambda each: (-each[1], each[0]))
         lines = self._hits.count() if self._hits else 0
         details: dict[str, Any] = {
             "count": self._kinds.total(),
             "lines": lines,
-            "kinds": dict(self._kinds.most_common()),
+            "kinds": dict(counts),
             "not_looked_for": UNSEEN,
         }
         if not self._hits:
             message = f"no address, number, account, key or secret that is somebody's; {UNSEEN}"
             return Finding("personal", Verdict.PASS, message, details=details)
-        kinds = ", ".join(f"{kind} {count:,}" for kind, count in self._kinds.most_common())
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts)
         message = f"{records(lines)} with what looks like personal data: {kinds}; {UNSEEN}"
         fix = "`tuneport clean --redact` replaces it; until then no upload to a third party unless you allow it"
         return Finding("personal", Verdict.WARN, message, self._hits.evidence(), fix, lines, details)

@@ -33,14 +33,17 @@ class _Phrases:
         """`english` are few pieces, without which no English pattern fits."""
         self._english = english
         self._marks = {name: tuple(text.split("|")) for name, text in marks.items()}
+        ascii_marks = {name: tuple(filter(str.isascii, several)) for name, several in self._marks.items()}
+        self._ascii_marks = {name: several for name, several in ascii_marks.items() if several}
         self.patterns = {name: re.compile("|".join(several)) for name, several in patterns.items()}
 
     def search(self, text: str, language: str | None) -> re.Match[str] | None:
-        languages = self._marks if language is None else ("en", language) if language != "en" else ("en",)
+        marks = self._ascii_marks if text.isascii() else self._marks
+        languages = marks if language is None else ("en", language) if language != "en" else ("en",)
         for name in languages:
             if name == "en" and not _has_one(text, self._english):
                 continue
-            for mark in self._marks.get(name, ()):
+            for mark in marks.get(name, ()):
                 if mark in text:
                     found = self.patterns[name].search(text)
                     if found:
@@ -78,6 +81,8 @@ def _has_one(text: str, pieces: tuple[str, ...]) -> bool:
 
 def _self_in(text: str) -> str | None:
     """English alone: what of it comes late comes in translations, too, but hardly ever."""
+    if len(text) <= HEAD - _AROUND:
+        return None
     beside_i = "I " in text or "I'" in text or "I’" in text
     for mark in (*ANYWHERE, *ANYWHERE_BESIDE_I) if beside_i else ANYWHERE:
         place = text.find(mark, HEAD - _AROUND)

@@ -119,10 +119,11 @@ def check(
             held_out = _held_out(validation, columns, Path(temporary) / "validation")
         guess = found.task
         templated = found.templated
-        duplicates = Duplicates(remembered, lookup, templated=templated)
-        contradictions = Contradictions(remembered, lookup, task or guess.name, templated=templated)
-        hold_out = HoldOut(path, remembered, lookup, held_out, templated=templated)
-        repeats = len(repeated(remembered.key("question"), remembered.lines)[0])
+        with found.diversity.clustering():
+            duplicates = Duplicates(remembered, lookup, templated=templated)
+            contradictions = Contradictions(remembered, lookup, task or guess.name, templated=templated)
+            hold_out = HoldOut(path, remembered, lookup, held_out, templated=templated)
+            repeats = len(repeated(remembered.key("question"), remembered.lines)[0])
     lengths = Lengths(found.tokens, found.numbering)
     distinct = 1 - repeats / max(1, len(remembered))
     findings = (

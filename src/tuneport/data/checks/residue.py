@@ -9,9 +9,13 @@ _CP1252 = {
 }
 _BYTES = {**{code: code for code in range(0x80, 0x100)}, **_CP1252}
 _HIGH = re.compile(f"[{re.escape(''.join(map(chr, _BYTES)))}]{{2,}}")
-_CERTAIN = re.compile(
-    "\ufffd|[\x80-\x84\x86-\x9f]|‚Ä[ôúùìî¢ôò]|√[©®±≥°§∂ºüßä†°¢Æ´]|&Atilde;|Ã\x83|ï¿½"  # also Mac Roman
+_CERTAIN = re.compile(  # begins with a set, which is quickly searched for
+    "[\ufffd\x80-\x84\x86-\x9f‚√&Ãï]"
+    "(?:(?<=[\ufffd\x80-\x84\x86-\x9f])|(?<=‚)Ä[ôúùìî¢ôò]|(?<=√)[©®±≥°§∂ºüßä†°¢Æ´]"  # also Mac Roman
+    "|(?<=&)Atilde;|(?<=Ã)\x83|(?<=ï)¿½)"
 )
+_CONTINUATION = bytes(range(0x80, 0xC0))  # what is not the first byte of a character in UTF-8
+_FIRST_BYTES = b"_" * 0x80 + b"x" * 0x80
 _CONTINUED = "".join(bytes([code]).decode("cp1251", "ignore") for code in range(0x80, 0xC0))
 _CYRILLIC = re.compile(f"вЂ[{re.escape(_CONTINUED)}]|(?:[РС][{re.escape(_CONTINUED)}]){{3}}|Г[©ЁјЎ±і¤¶џ]")  # in CP1251
 _CYRILLIC_SIGNS = ("вЂ", "Рё", "Рѕ", "Рµ", "Р°", "Г")
@@ -42,6 +46,11 @@ def _misread_cyrillic(text: str) -> str | None:
 
 
 def _misread_in(text: str) -> str | None:
+    raw = text.encode("utf-8", "surrogatepass")
+    if b"xx" not in raw.translate(_FIRST_BYTES, _CONTINUATION):
+        # No two characters beyond ASCII stand together, as in most languages: only these are a sign when alone.
+        if b"\xc2" not in raw and "\ufffd" not in text and "&Atilde;" not in text:
+            return None
     found = _CERTAIN.search(text)
     if found:
         return _around(text, found.start())

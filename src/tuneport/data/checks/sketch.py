@@ -131,11 +131,17 @@ def filled(table: Table) -> Table:
     return np.where(empty.all(axis=1, keepdims=True), np.uint32(EMPTY), borrowed)
 
 
+def combined(*columns: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArray[np.uint64]:
+    """One number for those of each row, in their order."""
+    keys = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        keys = _mixed(keys * np.uint64(_SEED) ^ column)
+    return keys
+
+
 def band_keys(band: Table) -> npt.NDArray[np.uint64]:
     """One number for a band's bins, given as its columns; 0 for texts without words."""
-    keys = np.zeros(len(band), np.uint64)
-    for column in band.T:
-        keys = _mixed(keys * np.uint64(_SEED) ^ column)
+    keys = combined(*band.T)
     keys[(band == EMPTY).all(axis=1)] = 0
     return keys
 
@@ -159,17 +165,27 @@ def candidates(
     """
     found = np.empty(0, np.uint64)
     for band in bands:
-        keys = band_keys(band)
-        order = np.lexsort((lines, keys))
-        ordered = keys[order]
-        again = np.flatnonzero((ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)) + 1
-        if not len(again):
-            continue
-        starts = np.concatenate(([0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1))
-        first = starts[np.searchsorted(starts, again, side="right") - 1]
-        new = np.concatenate((order[[first, again]].T, order[[again - 1, again]].T))
+        first, before, again = _again(band_keys(band), lines)
+        new = np.concatenate((np.stack((first, again), axis=1), np.stack((before, again), axis=1)))
         found = _joined(found, new if keep is None else new[keep(new)], most)
     return _unpacked(found)
+
+
+def _again(
+    keys: npt.NDArray[np.uint64], lines: npt.NDArray[np.integer[Any]]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Three indexes each: the first by line of those with a key that is not 0, the one before the third, and that."""
+    order = np.argsort(keys)
+    ordered = keys[order]
+    same = (ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)
+    several = np.concatenate((same, [False])) | np.concatenate(([False], same))
+    # Only keys that come again, which are few, have to be in the order of the lines.
+    order, ordered = order[several], ordered[several]
+    order = order[np.lexsort((lines[order], ordered))]
+    new = np.concatenate(([True], ordered[1:] != ordered[:-1]))[: len(ordered)]
+    again = np.flatnonzero(~new)
+    first = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))[again]
+    return order[first], order[again - 1], order[again]
 
 
 def across(
@@ -207,7 +223,8 @@ def _ends(
 def _joined(found: npt.NDArray[np.uint64], new: Pairs, most: int) -> npt.NDArray[np.uint64]:
     """Each pair once, packed as the second index and the first one in 32 bits each."""
     packed = new[:, 1].astype(np.uint64) << np.uint64(32) | new[:, 0].astype(np.uint64)
-    return np.unique(np.concatenate((found, packed)))[:most]
+    ordered = np.sort(np.concatenate((found, packed)))  # quicker than np.unique, which hashes
+    return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))[: len(ordered)]][:most]
 
 
 def _unpacked(found: npt.NDArray[np.uint64]) -> Pairs:
@@ -221,7 +238,9 @@ def agreement(bands: Iterable[Table], pairs: npt.NDArray[np.int64]) -> npt.NDArr
         bins += band.shape[1]
         for start in range(0, len(pairs), 1 << 20):
             part = pairs[start : start + (1 << 20)]
-            equal[start : start + (1 << 20)] += (band[part[:, 0]] == band[part[:, 1]]).sum(axis=1)
+            same = np.take(band, part[:, 0], axis=0) == np.take(band, part[:, 1], axis=0)
+            for column in same.T:
+                equal[start : start + (1 << 20)] += column
     return equal / max(1, bins)
 
 

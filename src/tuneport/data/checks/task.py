@@ -13,7 +13,7 @@ from tuneport.data.text import normalised
 TASKS = ("classification", "extraction", "style", "domain", "code")
 
 MAX_CLASSES = 1000
-READ_ALL = 1000  # rows of a process that are looked at closely;
+READ_ALL = 1000  # first rows, which are looked at closely;
 READ_EVERY = 8  # of those after them, one in so many, which tells shares as well and costs little
 MIN_ROWS = 4  # below it nothing is called a classification
 MAX_UNLIKE = 0.1  # of the rows may be no class, or the class of one row only: defects must not hide what the data is
@@ -48,8 +48,9 @@ class TaskGuess:
         self._domains: Counter[str] = Counter()
         self._terms: Counter[str] = Counter()
 
-    def add(self, output: str, question: str = "") -> None:
-        """`question` may have the system prompt in it: a persona speaks for a task of style."""
+    def add(self, output: str, question: str = "", line: int | None = None) -> None:
+        """`question` may have the system prompt in it: a persona speaks for a task of style. By its `line` a row is
+        looked at closely or not; without, by how many have come."""
         self.rows += 1
         if len(output) > _LABEL_LENGTH or "\n" in output:
             self._long += 1
@@ -57,7 +58,7 @@ class TaskGuess:
             label = normalised(output)
             self._name(label, output.strip())
             self._count(label, 1)
-        if self.rows <= READ_ALL or self.rows % READ_EVERY == 0:
+        if is_read(self.rows if line is None else line):
             self._look_at(output, question)
 
     def _look_at(self, output: str, question: str) -> None:
@@ -151,8 +152,13 @@ class TaskGuess:
         return len(self._labels) <= most and (unlike <= max(2, MAX_UNLIKE * self.rows) or len(self._labels) <= 2)
 
     def _examples(self, domain: str) -> str:
-        terms = [term for term, _ in self._terms.most_common() if domain in _TERMS[term]]
-        return ", ".join(terms[:3])
+        terms = [term for term in self._terms if domain in _TERMS[term]]
+        return ", ".join(sorted(terms, key=lambda term: (-self._terms[term], term))[:3])
+
+
+def is_read(line: int) -> bool:
+    """Whether a row is among those that are looked at closely: the same ones in however many processes."""
+    return line <= READ_ALL or line % READ_EVERY == 0
 
 
 def _structure(output: str) -> str | None:

@@ -42,13 +42,16 @@ _HEXADECIMAL = _folding(("h", hexdigits), (":", ":"), ("-", "-"))
 _SEPARATORS = b" ()-./"
 _LONG_NUMBER, _LONG_TOKEN = b"0" * 7, b"x" * 18
 _PAN_SHAPE = b"xxxxx0000x"
+*_BY_SHAPE, _PAN = LETTERED_IDS
 _LETTERED = tuple(
     zip(
-        ((b"xx000000x",), (b"xxxxxx00x00x000x",), (b"000000x000", b"0000000000", b"000000000x"), (_PAN_SHAPE,)),
-        LETTERED_IDS,
+        ((b"xx000000x",), (b"xxxxxx00x00x000x",), (b"000000x000", b"0000000000", b"000000000x")),
+        _BY_SHAPE,
         strict=True,
     )
 )
+_FEWEST_DIGITS = 4  # in an IPv4 address, and in a PAN
+_FEWEST_IN_SHAPES = 6  # of all that is looked for without separators
 _IBAN_SHAPE = b"xx00xxxx00000"  # Malta's may have no longer run of digits than this
 _IPV6_SHAPE, _MAC_SHAPES = b"hhhh:", (b"hh:hh:hh:hh", b"hh-hh-hh-hh")
 _NUMBER = re.compile(r"\d(?:[ ()./-]{0,3}\d){6,}")
@@ -65,9 +68,12 @@ _IBAN = ACCOUNTS[0]
 
 def find(text: str) -> list[Match]:
     """Every match, in order, none overlapping another."""
+    raw = text.encode("utf-8", "surrogatepass")
     if not text.isascii():
-        text = _plain(text)
-    found = list(_search(text))
+        plain = _plain(text, raw)
+        if plain is not text:
+            text, raw = plain, plain.encode("utf-8", "surrogatepass")
+    found = list(_search(text, raw))
     if not found:
         return []
     found.sort()
@@ -81,8 +87,7 @@ def find(text: str) -> list[Match]:
     return [Match(kind, mask(kind, text[start:end]), start, end) for start, _, end, kind in kept]
 
 
-def _search(text: str) -> Iterator[_Found]:
-    raw = text.encode("utf-8", "surrogatepass")
+def _search(text: str, raw: bytes) -> Iterator[_Found]:
     if "@" in text:
         if "://" in text:
             for start, end in url_credentials(text):
@@ -101,11 +106,16 @@ def _search(text: str) -> Iterator[_Found]:
     if not number_of_digits:
         return
     yield from _assigned(text)
-    if number_of_digits < 4:
+    if number_of_digits < _FEWEST_DIGITS:
         return
     if shape.count(b"0.0") >= 2:
         for start, end in ipv4_addresses(text):
             yield start, 6, end, "ip_address"
+    if _PAN_SHAPE in shape:
+        for start, end in _PAN.search(text, 0, len(text)):
+            yield start, 30, end, _PAN.kind
+    if number_of_digits < _FEWEST_IN_SHAPES:
+        return
     joined = raw.translate(_SHAPE, _SEPARATORS)
     long_number = _LONG_NUMBER in joined
     if long_number or _IBAN_SHAPE in joined:
@@ -114,9 +124,11 @@ def _search(text: str) -> Iterator[_Found]:
     if long_number:
         yield from _numbers(text)
     for folded, recogniser in _LETTERED:
-        if any([each in (shape if each is _PAN_SHAPE else joined) for each in folded]):
-            for start, end in recogniser.search(text, 0, len(text)):
-                yield start, 30, end, recogniser.kind
+        for each in folded:
+            if each in joined:
+                for start, end in recogniser.search(text, 0, len(text)):
+                    yield start, 30, end, recogniser.kind
+                break
 
 
 def _tokens(text: str) -> Iterator[_Found]:
@@ -128,11 +140,12 @@ def _tokens(text: str) -> Iterator[_Found]:
 
 def _assigned(text: str) -> Iterator[_Found]:
     lowered = text.lower()
-    if not any([stem in lowered for stem in STEMS]):
+    stems = [stem for stem in STEMS if stem in lowered]
+    if not stems:
         return
     if len(lowered) != len(text):  # some capitals become two characters
         lowered = "".join(each.lower() if len(each.lower()) == 1 else each for each in text)
-    for start, end in assigned_secrets(text, lowered):
+    for start, end in assigned_secrets(text, lowered, stems):
         yield start, 2, end, "secret"
 
 
@@ -153,7 +166,7 @@ def _hexadecimal(text: str, raw: bytes) -> Iterator[_Found]:
     if _IPV6_SHAPE in shape:
         for start, end in ipv6_addresses(text):
             yield start, 6, end, "ip_address"
-    if any(each in shape for each in _MAC_SHAPES):
+    if _MAC_SHAPES[0] in shape or _MAC_SHAPES[1] in shape:
         for start, end in mac_addresses(text):
             yield start, 7, end, "mac_address"
 
@@ -162,14 +175,22 @@ _SPACES_AND_DASHES = dict.fromkeys("\u00a0\u2007\u2009\u202f\u3000", " ") | dict
     "\u2010\u2011\u2012\u2013\u2212\uff0d", "-"
 )
 _FULL_WIDTH = {chr(0xFF10 + digit): str(digit) for digit in range(10)} | {"\uff0b": "+", "\uff08": "(", "\uff09": ")"}
+_FULL_WIDTH_BEGINS = b"\xef\xbc"
 
 
-def _plain(text: str) -> str:
-    """The same length, with typographic spaces and dashes and full-width digits as in ASCII."""
-    for special, plain in _SPACES_AND_DASHES.items():
-        if special in text:
-            text = text.replace(special, plain)
-    if any(special in text for special in _FULL_WIDTH):
+_FIRST_BYTES = {each.encode()[:1] for each in _SPACES_AND_DASHES}
+_FULL_WIDTH_BEGINS = b"\xef"
+
+
+def _plain(text: str, raw: bytes) -> str:
+    """The same length, with typographic spaces and dashes and full-width digits as in ASCII; `raw` is it in UTF-8."""
+    for first in _FIRST_BYTES:  # a single byte is quickly found
+        if first in raw:
+            for special, plain in _SPACES_AND_DASHES.items():
+                if special in text:
+                    text = text.replace(special, plain)
+            break
+    if _FULL_WIDTH_BEGINS in raw:
         for special, plain in _FULL_WIDTH.items():
             text = text.replace(special, plain)
     return text

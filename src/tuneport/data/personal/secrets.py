@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import log2
 
 Span = tuple[int, int]
@@ -96,6 +96,7 @@ _NAMES = ("passw", "pwd", "passphrase", "secret", "token", "apikey", "api_key", 
           "mot de passe", "senha", "wachtwoord", "hasło")  # fmt: skip
 STEMS = ("pass", "pwd", "secret", "token", "key", "wort", "contrase", "senha", "woord", "has\u0142o")
 """One of them is in every name: what a text is searched for first."""
+_NAMES_BY_STEM = {stem: tuple(name for name in _NAMES if stem in name) for stem in STEMS}
 _ASSIGNED = re.compile(
     r"(?:passw(?:or[dt])?|passwd|pwd|passphrase|secret(?:[_ -]?(?:access[_ -]?)?key)?|token|api[_ -]?key|"
     r"access[_ -]key|auth_key|account_?key|private_key|kennwort|contraseña|mot de passe|senha|wachtwoord|hasło)"
@@ -111,13 +112,14 @@ _PLACEHOLDER = re.compile(
 _MIN_BITS = 2.75  # a character of it, by Shannon; eight different characters have 3, "aaaa1111" has 1
 
 
-def assigned_secrets(text: str, lowered: str) -> Iterator[Span]:
+def assigned_secrets(text: str, lowered: str, stems: Iterable[str]) -> Iterator[Span]:
     """Values of `password = ...` and the like that look drawn or thought up, not written for a manual.
 
-    `lowered` is the text in lower case, of the same length. A value has a digit and a letter, at least 8 characters
-    and 2.75 bits a character, no word that stands for a secret, and is no path, number or code.
+    `lowered` is the text in lower case, of the same length; `stems` are those of `STEMS` in it. A value has a digit and
+    a letter, at least 8 characters and 2.75 bits a character, no word that stands for a secret, and is no path, number
+    or code.
     """
-    for name in _NAMES:
+    for name in {name for stem in stems for name in _NAMES_BY_STEM[stem]}:
         at = lowered.find(name)
         while at >= 0:
             found = _ASSIGNED.match(text, at)

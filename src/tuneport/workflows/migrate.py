@@ -1,0 +1,232 @@
+"""Leave a provider: see what there is and until when, save it, run the same jobs elsewhere, compare the models.
+
+with tuneport.migrate("openai") as migration:
+    print(migration.inventory().summary)
+    migration.save("openai-backup")
+    plans = migration.plan("together", models=["llama-3.1-8b-instruct"])
+    rows = migration.start(plans)
+    migration.finish(rows)
+    for comparison in migration.compare(plans):
+        print(comparison.as_dict())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+from tuneport.backends.base import FineTuneBackend
+from tuneport.errors import ConfigError, NotFoundError, TuneportError
+from tuneport.jobs.service import Workspace
+from tuneport.jobs.tables import JobRow
+from tuneport.settings import Settings
+from tuneport.types import JobStatus
+from tuneport.workflows.migration.comparison import DEFAULT_ROWS, Comparison, compare
+from tuneport.workflows.migration.folder import SavedFolder
+from tuneport.workflows.migration.inventory import Account, Inventory, take_inventory, worth_moving
+from tuneport.workflows.migration.origin import SourceJob
+from tuneport.workflows.migration.plan import JobPlan, Wishes
+from tuneport.workflows.migration.planning import earlier_moves, plan_job
+from tuneport.workflows.migration.saving import Saved, Saver, SaveReport
+from tuneport.workflows.migration.submission import alone, start
+
+
+class Migration:
+    """From one account (`source`), or from a folder that was saved of one (`saved`), to any backend.
+
+    Opening asks nobody. Close it, or use it with `with`.
+    """
+
+    def __init__(
+        self,
+        source: str | None = None,
+        *,
+        saved: str | Path | None = None,
+        settings: Settings | None = None,
+        workspace: Workspace | None = None,
+    ) -> None:
+        self.workspace = workspace or Workspace(settings)
+        self._own = workspace is None
+        self.folder = None if saved is None else SavedFolder.load(Path(saved))
+        self.from_account = saved is None
+        name = source or (self.folder.backend if self.folder else self.workspace.settings.backend)
+        if name is None:
+            raise ConfigError("which account is to be left? say for example --from openai, or set TUNEPORT_BACKEND")
+        if self.folder is not None and source is not None and source != self.folder.backend:
+            raise ConfigError(f"{self.folder.path} was saved from {self.folder.backend}, not {source}")
+        self.source = name
+        self._account: Account | None = None
+
+    def __enter__(self) -> Migration:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._own:
+            self.workspace.close()
+
+    @property
+    def account(self) -> Account:
+        """The account's lists, read on first use. ProviderError where it cannot be asked."""
+        if self._account is None:
+            if not self.from_account:
+                raise ConfigError("the account is not asked where a saved folder is given; leave --saved away")
+            self._account = Account.read(self.workspace.backend(self.source), self.workspace.store)
+        return self._account
+
+    def inventory(self, today: date | None = None) -> Inventory:
+        return take_inventory(self.account, today or date.today())
+
+    # --- save -------------------------------------------------------------------------------------------------------
+
+    def save(
+        self,
+        folder: str | Path | None = None,
+        *,
+        jobs: Sequence[str] = (),
+        on_progress: Callable[[Saved], None] = lambda saved: None,
+    ) -> SaveReport:
+        """Download what the account has, or these jobs only. Default folder: `migrations/NAME` under the home.
+
+        What could not be had is in the report's `missing`; it is no error.
+        """
+        account = self.account
+        path = self.workspace.settings.home / "migrations" / self.source if folder is None else Path(folder)
+        wanted = [self._asked(job_id) for job_id in jobs] if jobs else list(account.jobs())
+        used = {file_id for job in wanted for _, file_id in job.files}
+        loose = [] if jobs else [file for file in account.files.values() if file.id not in used]
+        saved = SavedFolder.create(path, self.source)
+        with saved.locked():
+            report = Saver(account, saved, self.workspace.settings, self.workspace.worker.files).run(
+                wanted, loose, on_progress
+            )
+        self.folder = saved
+        return report
+
+    def _asked(self, job_id: str) -> SourceJob:
+        try:
+            return self.account.job(job_id)
+        except NotFoundError as error:
+            raise ConfigError(f"{self.source} has no job {job_id}; `tuneport migrate` lists them") from error
+
+    # --- plan and start ---------------------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        to: str,
+        *,
+        jobs: Sequence[str] = (),
+        models: Sequence[str] = (),
+        data: Mapping[str, Path] | None = None,
+        allow_loss: bool = False,
+        allow_personal_data: bool = False,
+        again: bool = False,
+        today: date | None = None,
+        on_plan: Callable[[JobPlan], None] = lambda plan: None,
+    ) -> list[JobPlan]:
+        """A plan for each of the saved jobs that made a model, or for these ones. `save` first, or open a saved folder.
+
+        `models`: `NEW`, or `OLD=NEW` for one of several old models. `data`: the user's copy of a file that is gone.
+        """
+        if self.folder is None:
+            raise ConfigError("nothing is saved yet; save the account first")
+        self.workspace.backend(to)  # ConfigError for one that there is not
+        records = list(self.folder.records())
+        known = {record.job.id for record in records}
+        for job_id in [*jobs, *(data or {})]:
+            if job_id not in known:
+                raise ConfigError(
+                    f"{job_id} is not in {self.folder.path}; saved are: {', '.join(sorted(known)) or '-'}"
+                )
+        wishes = Wishes(models, data or {}, allow_loss, allow_personal_data, again)
+        earlier = earlier_moves(self.workspace, self.source, to)
+        plans = []
+        for record in records:
+            if record.job.id in jobs or not jobs and worth_moving(record.job):
+                plan = plan_job(self.workspace, self.folder, record, to, wishes, earlier, today or date.today())
+                plans.append(plan)
+                on_plan(plan)
+        return plans
+
+    def start(
+        self,
+        plans: Sequence[JobPlan],
+        *,
+        allow_personal_data: bool = False,
+        on_row: Callable[[JobPlan, JobRow], None] = lambda plan, row: None,
+        on_change: Callable[[JobRow], None] = lambda row: None,
+        on_trouble: Callable[[JobPlan, TuneportError], None] | None = None,
+    ) -> list[JobRow]:
+        """Start what is ready and go on with what was started, until the backend has each job (or refused it).
+
+        A plan with problems is passed over; the others' `row` is their job from here on. Whoever calls this again,
+        with plans made anew, starts nothing twice. With `on_trouble` an error in one does not keep the others.
+        """
+        assert self.folder is not None
+        going = [plan for plan in plans if plan.state != "stopped"]
+        with alone(self.workspace):
+            for to in {plan.backend for plan in going}:
+                earlier = earlier_moves(self.workspace, self.source, to)
+                for plan in going:  # since they were planned, another process may have been here
+                    found = earlier.get(plan.job.id)
+                    if plan.backend == to and plan.row is None and found is not None and not _over(found):
+                        plan.row = found
+            for plan in going:
+                try:
+                    row = start(self.workspace, self.folder, plan, allow_personal_data=allow_personal_data)
+                    on_row(plan, row)
+                    plan.row = self.workspace.drive(
+                        row.id, until=lambda current: current.remote_id is not None, on_change=on_change
+                    )
+                except TuneportError as error:
+                    if plan.row is not None:
+                        plan.row = self.workspace.job(plan.row.id)
+                    if on_trouble is None:
+                        raise
+                    on_trouble(plan, error)
+        return [plan.row for plan in going if plan.row is not None]
+
+    def finish(
+        self, plans: Sequence[JobPlan], *, on_change: Callable[[JobRow], None] = lambda row: None
+    ) -> list[JobRow]:
+        """Follow the jobs of started plans to their ends."""
+        for plan in plans:
+            if plan.row is not None:
+                plan.row = self.workspace.drive(plan.row.id, on_change=on_change)
+        return [plan.row for plan in plans if plan.row is not None]
+
+    # --- compare ----------------------------------------------------------------------------------------------------
+
+    def compare(self, plans: Iterable[JobPlan], *, most: int = DEFAULT_ROWS) -> Iterable[Comparison]:
+        """The old and the new model of each move that has succeeded, on `most` rows of the job's validation file."""
+        assert self.folder is not None
+        old_backend: FineTuneBackend | None = None
+        if self.from_account:
+            old_backend = self.workspace.backend(self.source)
+        for plan in plans:
+            row = None if plan.row is None else self.workspace.job(plan.row.id)
+            state = None if row is None else row.job_state
+            if row is None or row.job_status is not JobStatus.SUCCEEDED or state is None or state.tuned_model is None:
+                continue
+            yield compare(
+                plan.job.id,
+                row.id,
+                row.tune_spec.validation,
+                (old_backend, plan.job.tuned_model),
+                (self.workspace.backend(row.backend), state.tuned_model),
+                most=most,
+            )
+
+
+def _over(row: JobRow) -> bool:
+    return row.job_status in (JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+def migrate(
+    source: str | None = None, *, saved: str | Path | None = None, settings: Settings | None = None
+) -> Migration:
+    """Leave the account on `source` (default: the configured backend), or the one that was saved in a folder."""
+    return Migration(source, saved=saved, settings=settings)

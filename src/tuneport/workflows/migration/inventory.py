@@ -1,0 +1,237 @@
+"""What an account has, until when, and what of it can still be had. Asks for lists only, and downloads nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Literal
+
+from tuneport.backends.base import FineTuneBackend
+from tuneport.errors import ProviderError, UnsupportedError
+from tuneport.jobs.store import Store
+from tuneport.jobs.tables import JobRow
+from tuneport.manifests import Manifest
+from tuneport.types import JobStatus, RemoteFile, RemoteModel
+from tuneport.workflows.migration.origin import SourceJob, read_job
+
+FileState = Literal["there", "gone", "not listed"]
+ModelState = Literal["answers", "gone", "ended", "not listed"]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """When it is over. Both days are the first without; None: no such day is known."""
+
+    no_new_jobs_from: date | None
+    stops_answering_on: date | None
+    said_by: str | None = None
+
+
+@dataclass
+class Account:
+    """The account's lists, each read once. `trouble` says which could not be read, and why."""
+
+    backend: FineTuneBackend
+    rows: Mapping[str, JobRow]
+    store: Store
+    files: dict[str, RemoteFile] = field(default_factory=dict)
+    models: dict[str, RemoteModel] = field(default_factory=dict)
+    trouble: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.backend.name
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.backend.manifest
+
+    @classmethod
+    def read(cls, backend: FineTuneBackend, store: Store) -> Account:
+        """ProviderError where the account cannot be asked at all (no key, a wrong one, out of reach)."""
+        rows = {str(row.remote_id): row for row in store.jobs(backend=backend.name) if row.remote_id is not None}
+        account = cls(backend, rows, store)
+        try:
+            account.files = {file.id: file for file in backend.list_files()}
+        except UnsupportedError as error:
+            account.trouble["files"] = str(error)
+        try:
+            account.models = {model.id: model for model in backend.list_models()}
+        except UnsupportedError as error:
+            account.trouble["models"] = str(error)
+        except ProviderError as error:
+            if error.exit_code != 3:
+                raise
+            account.trouble["models"] = str(error)
+        return account
+
+    def jobs(self) -> Iterator[SourceJob]:
+        """The account's jobs as the backend lists them, newest first, page by page."""
+        for state in self.backend.list_jobs():
+            row = self.rows.get(state.remote_id)
+            uploads = {} if row is None else {file.purpose: file.id for file in self.store.files(row.id)}
+            yield read_job(self.name, state, row, {str(purpose): file_id for purpose, file_id in uploads.items()})
+
+    def job(self, job_id: str) -> SourceJob:
+        """NotFoundError where the account has no such job."""
+        state = self.backend.fetch(job_id)
+        row = self.rows.get(job_id)
+        uploads = {} if row is None else {str(file.purpose): file.id for file in self.store.files(row.id)}
+        return read_job(self.name, state, row, uploads)
+
+    # --- what of it is still there ----------------------------------------------------------------------------------
+
+    def file_state(self, purpose: str, file_id: str) -> FileState:
+        """`gone`: the backend lists such files, and not this one. Only a download proves that one is there."""
+        if file_id in self.files:
+            return "there"
+        if (
+            "files" in self.trouble
+            or purpose == "result"
+            and not any(file.purpose == "result" for file in self.files.values())
+        ):
+            return "not listed"
+        return "gone"
+
+    def ends(self, job: SourceJob) -> Ends:
+        """The provider's word on the tuned model before the manifest's on its base."""
+        told = self.models.get(job.tuned_model or "")
+        if told is not None and told.shutdown_date is not None:
+            return Ends(self.manifest.no_new_jobs_from, told.shutdown_date, self.name)
+        offered = next((model for model in self.manifest.models if model.id == job.model), None)
+        day = None if offered is None else offered.retires
+        source = None if offered is None or day is None else offered.retires_source
+        return Ends(self.manifest.no_new_jobs_from, day, source)
+
+    def model_state(self, job: SourceJob, today: date) -> ModelState | None:
+        """None: the job made no model. `gone`: the backend lists tuned models, and not this one."""
+        if job.tuned_model is None:
+            return None
+        day = self.ends(job).stops_answering_on
+        if day is not None and today >= day:
+            return "ended"
+        if job.tuned_model in self.models:
+            return "answers"
+        return "gone" if any(model.tuned for model in self.models.values()) else "not listed"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One job of the inventory."""
+
+    job: SourceJob
+    ends: Ends
+    model_state: ModelState | None
+    files: dict[str, FileState]
+
+    @property
+    def gone(self) -> list[str]:
+        """Purposes of the files that are gone."""
+        return [purpose for purpose, file_id in self.job.files if self.files[file_id] == "gone"]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """`loose_files` belong to none of the jobs."""
+
+    backend: str
+    title: str
+    today: date
+    no_new_jobs_from: date | None
+    items: list[Item]
+    files: list[RemoteFile]
+    loose_files: list[RemoteFile]
+    models: list[RemoteModel]
+    trouble: dict[str, str]
+
+    @property
+    def ends_first(self) -> date | None:
+        """The first day on which a tuned model that answers now no longer does."""
+        days = [
+            item.ends.stops_answering_on
+            for item in self.items
+            if item.model_state in ("answers", "not listed") and item.ends.stops_answering_on is not None
+        ]
+        return min(days, default=None)
+
+    @property
+    def summary(self) -> str:
+        """One line: how much there is, and until when."""
+        alive = [item for item in self.items if item.model_state in ("answers", "not listed")]
+        counted = Counter(item.job.status for item in self.items)
+        parts = [_count(len(self.items), "job")]
+        if unfinished := sum(count for status, count in counted.items() if not status.terminal):
+            parts[0] += f" ({unfinished} unfinished)"
+        until = self.ends_first
+        if not alive:
+            parts.append("no tuned model that answers")
+        elif until is None:
+            parts.append(_count(len(alive), "tuned model"))
+        else:
+            verb = "answers" if len(alive) == 1 else "answer"
+            same = all(item.ends.stops_answering_on == until for item in alive)
+            left = (until - self.today).days
+            first = "" if same else ", the first of them"
+            parts.append(f"{_count(len(alive), 'model')} {verb} until {until}{first} ({_count(left, 'day')})")
+        return ", ".join(parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "object": "tuneport.inventory",
+            "backend": self.backend,
+            "title": self.title,
+            "as_of": self.today.isoformat(),
+            "summary": self.summary,
+            "no_new_jobs_from": self.no_new_jobs_from and self.no_new_jobs_from.isoformat(),
+            "stops_answering_on": self.ends_first and self.ends_first.isoformat(),
+            "jobs": [
+                item.job.model_dump(mode="json")
+                | {
+                    "no_new_jobs_from": item.ends.no_new_jobs_from and item.ends.no_new_jobs_from.isoformat(),
+                    "stops_answering_on": item.ends.stops_answering_on and item.ends.stops_answering_on.isoformat(),
+                    "said_by": item.ends.said_by,
+                    "model_state": item.model_state,
+                    "files": [
+                        {"purpose": purpose, "id": file_id, "state": item.files[file_id]}
+                        for purpose, file_id in item.job.files
+                    ],
+                }
+                for item in self.items
+            ],
+            "files": [file.model_dump(mode="json") for file in self.files],
+            "files_of_no_job": [file.id for file in self.loose_files],
+            "models": [model.model_dump(mode="json") for model in self.models],
+            "trouble": self.trouble,
+        }
+
+
+def take_inventory(account: Account, today: date) -> Inventory:
+    items = []
+    used: set[str] = set()
+    for job in account.jobs():
+        states = {file_id: account.file_state(purpose, file_id) for purpose, file_id in job.files}
+        used.update(states)
+        items.append(Item(job, account.ends(job), account.model_state(job, today), states))
+    listed = list(account.files.values())
+    return Inventory(
+        backend=account.name,
+        title=account.manifest.title,
+        today=today,
+        no_new_jobs_from=account.manifest.no_new_jobs_from,
+        items=items,
+        files=listed,
+        loose_files=[file for file in listed if file.id not in used],
+        models=[model for model in account.models.values() if model.tuned],
+        trouble=account.trouble,
+    )
+
+
+def worth_moving(job: SourceJob) -> bool:
+    """A job that made a model: what there is to replace."""
+    return job.status is JobStatus.SUCCEEDED
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

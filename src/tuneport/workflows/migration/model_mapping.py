@@ -1,0 +1,152 @@
+"""Which model of the new backend stands in for an old one: what somebody said; else proposals, never our choice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from tuneport.errors import ModelNotOfferedError
+from tuneport.jobs.planning import readiness, this_machine
+from tuneport.manifests import Confidence, Manifest, Models, load_models, resolve_model
+from tuneport.router import Choice, Dataset, order, rank
+from tuneport.settings import Settings
+from tuneport.types import TuneSpec
+from tuneport.workflows.compare import DEFAULT_TRAFFIC
+
+SUGGESTIONS = 3
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """`name` is what to write; `reason` is why it stands where it does."""
+
+    name: str
+    choice: Choice
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"model": self.name, "reason": self.reason, "training": self.choice.quote.model_dump(mode="json")}
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """`name` None: nobody has said which, and `suggestions` are the best that there are."""
+
+    old: str
+    name: str | None
+    reason: str
+    suggestions: list[Suggestion] = field(default_factory=list)
+
+
+def given_model(old: str, models: Sequence[str]) -> str | None:
+    """What `--model NEW` or `--model OLD=NEW` says of `old`, the more particular first."""
+    for text in models:
+        name, separator, new = text.partition("=")
+        if separator and name == old:
+            return new
+    return next((text for text in models if "=" not in text), None)
+
+
+def known_stand_in(old: str, source: str, target: Manifest, settings: Settings) -> tuple[str, str] | None:
+    """A name and the reason: the project's own word, or that the weights are the same. None where there is neither."""
+    weights = load_models()
+    names = [old, weights.name_of(source, old)]
+    for name in filter(None, names):
+        alias = (settings.aliases(name) or {}).get(target.name)
+        if alias is not None:
+            return alias, f'tuneport.toml: [models."{name}"] {target.name} = "{alias}"'
+    found: dict[str, str] = {}
+    for alias, table in settings.project.models.items():
+        if table.get(source) in names and target.name in table:
+            found.setdefault(table[target.name], alias)
+    if len(found) == 1:
+        ((new, alias),) = found.items()
+        return new, f'tuneport.toml: [models.{alias}] says that {source}\'s "{old}" is {target.name}\'s "{new}"'
+    if names[1] and _offered(names[1], target, weights):
+        return names[1], "the same weights"
+    return None
+
+
+def suggest(
+    spec: TuneSpec, old: str, source: str, target: Manifest, settings: Settings, dataset: Dataset, today: date
+) -> list[Suggestion]:
+    """The target's models that can run `spec`, best first: allowed, lasting, cheap to train and serve, and then large.
+
+    The sizes of proprietary models are not published, so that nothing can be matched by size: where the price is the
+    same, more parameters come first, as the likelier to reach the old model. On one's own machine the price is always
+    the same, and the size that it trains within a day counts.
+    """
+    weights = load_models()
+    old_size = next((row.params_b for row in weights.weights.values() if row.ids.get(source) == old), None)
+    judged = []
+    for name in _candidates(target, weights):
+        choice = rank(
+            spec.model_copy(update={"model": name}),
+            [target],
+            today=today,
+            models=weights,
+            dataset=dataset,
+            ready=readiness(settings, [target]),
+            machine=this_machine(),
+            traffic=DEFAULT_TRAFFIC,
+        )[0]
+        if choice.model is not None and all(refusal.kind == "key" for refusal in choice.refusals):
+            judged.append((name, choice, _size(choice, target, weights), _verified(choice, target)))
+
+    def place(row: tuple[str, Choice, float | None, bool]) -> tuple[Any, ...]:
+        _, choice, size, verified = row
+        far = abs(math.log(size / old_size)) if size and old_size else -(size or 0.0)
+        return not choice.allowed, not verified, *order(choice)[1:4], far, choice.model or ""
+
+    return [
+        Suggestion(name, choice, _reason(choice, size, verified))
+        for name, choice, size, verified in sorted(judged, key=place)[:SUGGESTIONS]
+    ]
+
+
+def _candidates(target: Manifest, weights: Models) -> list[str]:
+    """The names to try: of what the backend lists, else of the open weights that are known."""
+    if target.models:
+        return [weights.name_of(target.name, model.id) or model.id for model in target.models]
+    return [name for name, row in weights.weights.items() if row.hub and row.params_b]
+
+
+def _offered(name: str, target: Manifest, weights: Models) -> bool:
+    try:
+        resolve_model(name, target.name, target, weights)
+    except ModelNotOfferedError:
+        return False
+    return True
+
+
+def _size(choice: Choice, target: Manifest, weights: Models) -> float | None:
+    row = target.offered(choice.model or "")
+    if row is not None and row.params_b is not None:
+        return row.params_b
+    known = weights.weights.get(weights.name_of(target.name, choice.model or "") or "")
+    return None if known is None else known.params_b
+
+
+def _verified(choice: Choice, target: Manifest) -> bool:
+    row = target.offered(choice.model or "")
+    source = None if row is None else target.sources.get(row.source)
+    return source is None or source.confidence is not Confidence.UNVERIFIED
+
+
+def _reason(choice: Choice, size: float | None, verified: bool) -> str:
+    parts = [f"{size:.3g} B parameters" if size else "of unknown size"]
+    if choice.quote.expected is not None:
+        parts.append("free to train" if choice.quote.expected == 0 else f"${choice.quote.expected:,.2f} to train")
+    monthly = choice.inference
+    if monthly is not None and monthly.expected:
+        parts.append(f"about ${monthly.expected:,.0f} a month to serve")
+    if choice.duration.expected_seconds:
+        parts.append(f"about {max(1, round(choice.duration.expected_seconds / 60)):,} min here")
+    if choice.retires:
+        parts.append(f"ends {choice.retires}")
+    if not verified:
+        parts.append("whether it is offered is not verified")
+    return ", ".join(parts)

@@ -1,0 +1,153 @@
+"""A job of the account that is left, read from its provider's words into ours.
+
+Read are the names that OpenAI's, Together's and tuneport's own backends use; what has none of them is kept in
+`other`, so that a plan can say that it was not carried over. Where tuneport started the job itself, its own row knows
+better than the provider what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from tuneport.jobs.tables import JobRow
+from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, Model, Wandb
+
+TOKEN_KEY = "tuneport_token"  # what tuneport's OpenAI backend puts into a job's metadata; of no meaning elsewhere
+_METHODS = {
+    "supervised": Method.SFT,
+    "sft": Method.SFT,
+    "dpo": Method.DPO,
+    "reinforcement": Method.RFT,
+    "rft": Method.RFT,
+}
+_NAMES = {
+    "n_epochs": "epochs",
+    "max_seq_length": "max_length",
+    "lora_r": "lora_rank",
+    "dpo_beta": "beta",
+} | {name: name for name in Hyperparameters.model_fields}
+_ADAPTERS = {"Lora": Adapter.LORA, "Full": Adapter.FULL}
+
+
+class SourceJob(Model):
+    """One job as it was run. `hyperparameters` has our names and the numbers that were used.
+
+    `method` None: the provider does not say, and the training file tells. `files_known` False: the backend does not
+    name a job's files.
+    """
+
+    backend: str
+    id: str
+    status: JobStatus
+    raw_status: str
+    model: str
+    tuned_model: str | None = None
+    method: Method | None = None
+    adapter: Adapter | None = None
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+    trained_tokens: int | None = None
+    training_file: str | None = None
+    validation_file: str | None = None
+    result_files: tuple[str, ...] = ()
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    other: dict[str, Any] = Field(default_factory=dict)
+    suffix: str | None = None
+    seed: int | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+    wandb: Wandb | None = None
+    grader: dict[str, Any] | None = None
+    tuneport_job: str | None = Field(default=None, description="our own row of it, where tuneport started it")
+
+    @property
+    def base_model(self) -> str:
+        """What the job started from; of a tuned model (`ft:BASE:...`) its own base."""
+        return self.model.split(":")[1] if self.model.startswith("ft:") and self.model.count(":") > 1 else self.model
+
+    @property
+    def files(self) -> list[tuple[str, str]]:
+        """Purpose and id of each file that the job has, its training file first."""
+        named = [("training", self.training_file), ("validation", self.validation_file)]
+        return [(purpose, file_id) for purpose, file_id in named if file_id] + [
+            ("result", file_id) for file_id in self.result_files
+        ]
+
+
+def read_job(
+    backend: str, state: JobState, row: JobRow | None = None, files: Mapping[str, str] | None = None
+) -> SourceJob:
+    """`row` is our own of that job, if there is one, and `files` its uploads: purpose to id."""
+    details, given = dict(state.details), dict(state.hyperparameters)
+    way = details.pop("method", None) or {}
+    their_method = given.pop("training_method", None) or {}
+    their_type = given.pop("training_type", None) or {}
+    options = way.get(way.get("type", "")) or {}
+    numbers = {**given, **their_method, **their_type}
+    hyperparameters, other = _numbers({name: numbers[name] for name in numbers if name not in ("method", "type")})
+    spec = None if row is None else row.tune_spec
+    metadata = {str(name): str(value) for name, value in (details.get("metadata") or {}).items() if name != TOKEN_KEY}
+    if spec is not None:
+        metadata = metadata or spec.metadata
+    seed = details.get("seed", other.pop("random_seed", None))
+    suffix = details.get("user_provided_suffix") or details.get("suffix")
+    method = _METHODS.get(way.get("type") or their_method.get("method") or "")
+    return SourceJob(
+        backend=backend,
+        id=state.remote_id,
+        status=state.status,
+        raw_status=state.raw_status,
+        model=state.model,
+        tuned_model=state.tuned_model,
+        method=spec.method if spec else method,
+        adapter=_adapter(spec.adapter if spec else _ADAPTERS.get(their_type.get("type", ""))),
+        created_at=state.created_at,
+        finished_at=state.finished_at,
+        trained_tokens=state.trained_tokens,
+        training_file=details.get("training_file") or (files or {}).get("training"),
+        validation_file=details.get("validation_file") or (files or {}).get("validation"),
+        result_files=state.result_files,
+        hyperparameters=hyperparameters,
+        other=other,
+        suffix=spec.suffix if spec else suffix or None,
+        seed=spec.seed if spec else seed if isinstance(seed, int) else None,
+        metadata=metadata,
+        wandb=spec.wandb if spec else _wandb(details.get("integrations")),
+        grader=spec.grader if spec else options.get("grader"),
+        tuneport_job=None if row is None else row.id,
+    )
+
+
+def _numbers(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What has a name of ours and a value that ours may have; and the rest, `auto` and empty left out."""
+    ours: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for name, value in given.items():
+        if value in (None, "", "auto", "max", {}):
+            continue
+        try:
+            ours |= Hyperparameters.model_validate({_NAMES[name]: value}).given()
+        except (KeyError, ValidationError):
+            rest[name] = value
+    if "learning_rate" in ours:
+        ours.pop("learning_rate_multiplier", None)  # a backend that shows both has already multiplied
+    return ours, rest
+
+
+def _adapter(adapter: Adapter | str | None) -> Adapter | None:
+    return None if adapter in (None, "auto") else Adapter(adapter)
+
+
+def _wandb(integrations: Any) -> Wandb | None:
+    for integration in integrations if isinstance(integrations, list) else ():
+        settings = integration.get("wandb") if isinstance(integration, dict) else None
+        if isinstance(settings, dict) and settings.get("project"):
+            known = {name: settings[name] for name in Wandb.model_fields if settings.get(name) is not None}
+            try:
+                return Wandb.model_validate(known)
+            except ValidationError:
+                return None
+    return None

@@ -1,0 +1,141 @@
+"""The plan of one move, what the user wished for it, and what all plans cost together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tuneport.errors import BudgetError, ConfigError, ConversionLoss
+from tuneport.jobs.tables import JobRow
+from tuneport.router import Choice
+from tuneport.types import DataFile, TuneSpec
+from tuneport.workflows.migration.model_mapping import ModelChoice
+from tuneport.workflows.migration.origin import SourceJob
+from tuneport.workflows.migration.translation import Line
+
+PlanState = Literal["ready", "started", "stopped"]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user said. `models` as in `given_model`; `data`: a job's id to the user's own copy of its file.
+
+    `again`: move a job once more whose first move failed, was cancelled, or is in another store.
+    """
+
+    models: Sequence[str] = ()
+    data: Mapping[str, Path] = field(default_factory=dict)
+    allow_loss: bool = False
+    allow_personal_data: bool = False
+    again: bool = False
+
+
+@dataclass
+class JobPlan:
+    """`state` started: an earlier run has begun the move, `row` is its job. `problems` empty means ready."""
+
+    job: SourceJob
+    backend: str
+    model: ModelChoice
+    third_party: bool = False
+    lines: list[Line] = field(default_factory=list)
+    spec: TuneSpec | None = None
+    choice: Choice | None = None
+    source_format: str | None = None
+    training: DataFile | None = None
+    validation_rows: int | None = None
+    losses: list[ConversionLoss] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    row: JobRow | None = None
+
+    @property
+    def state(self) -> PlanState:
+        return "started" if self.row is not None else "stopped" if self.problems else "ready"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "job": self.job.id,
+            "backend": self.backend,
+            "state": self.state,
+            "started_as": None if self.row is None else self.row.id,
+            "old_model": self.job.model,
+            "old_tuned_model": self.job.tuned_model,
+            "model": None if self.choice is None else self.choice.model,
+            "model_name": self.model.name,
+            "model_reason": self.model.reason,
+            "suggestions": [suggestion.as_dict() for suggestion in self.model.suggestions],
+            "settings": [line.as_dict() for line in self.lines],
+            "spec": None if self.spec is None else self.spec.model_dump(mode="json"),
+            "dataset": None
+            if self.training is None
+            else {
+                "rows": self.training.rows,
+                "format": self.source_format,
+                "written_as": self.training.format,
+                "left_out": list(self.training.left_out),
+            },
+            "losses": [vars(loss) for loss in self.losses],
+            "training": None if self.choice is None else self.choice.quote.model_dump(mode="json"),
+            "duration": None if self.choice is None else vars(self.choice.duration),
+            "notes": self.notes,
+            "warnings": [] if self.choice is None else list(self.choice.warnings),
+            "problems": self.problems,
+        }
+
+
+def total_quote(plans: Sequence[JobPlan]) -> tuple[float, float, int]:
+    """US dollars expected and at most for what is ready, and for how many jobs no price is known."""
+    expected = high = 0.0
+    unknown = 0
+    for plan in plans:
+        if plan.state != "ready" or plan.choice is None:
+            continue
+        quote = plan.choice.quote
+        if quote.expected is None:
+            unknown += 1
+        else:
+            expected += quote.expected
+            high += quote.high if quote.high is not None else quote.expected
+    return expected, high, unknown
+
+
+def limit(plans: Sequence[JobPlan], budget: float) -> None:
+    """Hold all that is ready to `budget` US dollars together. BudgetError where it may cost more, or nobody knows.
+
+    What the quotes leave over is shared out, so that a provider's own estimate, asked for after the upload, may be
+    higher by that much and no more.
+    """
+    ready = [plan for plan in plans if plan.state == "ready" and plan.spec is not None]
+    expected, high, unknown = total_quote(ready)
+    if unknown:
+        raise BudgetError(
+            f"the price of {unknown} of {len(ready)} jobs is unknown and a budget is given; leave it away"
+        )
+    if high > budget:
+        raise BudgetError(
+            f"{len(ready)} jobs would cost up to ${high:.2f}, above the budget of ${budget:.2f}; raise --budget or "
+            "move fewer jobs (--job)"
+        )
+    for plan in ready:
+        assert plan.spec is not None and plan.choice is not None
+        quote = plan.choice.quote
+        most = (quote.high if quote.high is not None else quote.expected or 0.0) + (budget - high) / len(ready)
+        if most > 0:
+            plan.spec = plan.spec.model_copy(update={"budget": most})
+
+
+def pairs(given: Sequence[str], option: str) -> dict[str, Path]:
+    """`ID=FILE` options. ConfigError for one that is not, or whose file is not there."""
+    found = {}
+    for text in given:
+        name, separator, file = text.partition("=")
+        path = Path(file).expanduser()
+        if not separator or not name or not path.is_file():
+            raise ConfigError(
+                f"{option} {text!r} is not ID=FILE with a file that exists; write {option} ftjob-1=a.jsonl"
+            )
+        found[name] = path
+    return found

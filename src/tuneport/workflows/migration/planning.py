@@ -1,0 +1,219 @@
+"""One plan a job: which model, which settings, what of the data, at what price, and what stands in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+
+from tuneport.data.prepare import method_of
+from tuneport.data.tokens import count_dataset
+from tuneport.errors import TuneportError
+from tuneport.jobs.planning import dataset_facts, readiness, this_machine
+from tuneport.jobs.service import Workspace
+from tuneport.jobs.tables import JobRow
+from tuneport.manifests import Manifest, load_models
+from tuneport.router import Dataset, rank
+from tuneport.types import JobStatus, Method, TuneSpec
+from tuneport.workflows.migration.conversion import convert_files
+from tuneport.workflows.migration.folder import JobRecord, SavedFolder
+from tuneport.workflows.migration.model_mapping import ModelChoice, given_model, known_stand_in, suggest
+from tuneport.workflows.migration.origin import SourceJob
+from tuneport.workflows.migration.plan import JobPlan, Wishes
+from tuneport.workflows.migration.spec_file import read_spec
+from tuneport.workflows.migration.translation import MIGRATED_FROM, MIGRATED_FROM_BACKEND, translate
+
+
+def earlier_moves(workspace: Workspace, source: str, target: str) -> dict[str, JobRow]:
+    """By the old job's id, the newest of our rows that was started to replace it."""
+    found: dict[str, JobRow] = {}
+    for row in workspace.store.jobs(backend=target):
+        metadata = row.spec.get("metadata") or {}
+        if metadata.get(MIGRATED_FROM_BACKEND) == source:
+            found.setdefault(metadata[MIGRATED_FROM], row)
+    return found
+
+
+def plan_job(
+    workspace: Workspace,
+    folder: SavedFolder,
+    record: JobRecord,
+    target: str,
+    wishes: Wishes,
+    earlier: Mapping[str, JobRow],
+    today: date,
+) -> JobPlan:
+    """Work out how the saved job would run at `target`. Sends nothing; what stands in the way is in `problems`."""
+    job = record.job
+    backend = workspace.backend(target)
+    plan = JobPlan(job, target, ModelChoice(job.base_model, None, ""), third_party=backend.manifest.third_party)
+    if _begun(workspace, folder, plan, wishes, earlier):
+        return plan
+    dataset = wishes.data.get(job.id) or (folder.have(job.training_file) if job.training_file else None)
+    try:
+        method = job.method or (method_of(dataset) if dataset is not None else None)
+        spec_path = folder.job_folder(job.id) / "spec.toml"
+        # Without a file the rest of the plan is still worth reading.
+        old = read_spec(spec_path, dataset=dataset or Path("missing"), method=method and method.value)
+        if job.id in wishes.data:
+            old = old.model_copy(update={"dataset": wishes.data[job.id].absolute()})
+        if job.base_model != job.model:
+            plan.notes.append(f"it went on from {job.model}; the new one starts from a base model")
+        facts = _facts(plan, record, old, given=job.id in wishes.data)
+        plan.model = _model(workspace, job, old, backend.manifest, wishes, facts, today)
+        _settle(workspace, folder, plan, old, facts, wishes, today)
+    except TuneportError as error:
+        plan.problems.append(str(error))
+    return plan
+
+
+def _begun(
+    workspace: Workspace, folder: SavedFolder, plan: JobPlan, wishes: Wishes, earlier: Mapping[str, JobRow]
+) -> bool:
+    """Whether an earlier run has started this move; one that never reached the provider is none."""
+    row = earlier.get(plan.job.id)
+    if row is not None and row.job_status in (JobStatus.FAILED, JobStatus.CANCELLED):
+        reason = row.job_error.message if row.job_error else row.status
+        if row.remote_id is None:
+            plan.notes.append(f"{row.id} was not started: {reason}")
+            row = None
+        elif wishes.again:
+            plan.notes.append(f"once more: {row.id} {row.status}")
+            row = None
+        else:
+            plan.problems.append(f"it was moved as {row.id}, which {row.status}: {reason}; --again starts another job")
+            return True
+    plan.row = row
+    if row is not None:
+        plan.model = ModelChoice(plan.job.model, row.tune_spec.model, "as it was started")
+        return True
+    known = {other.id for other in earlier.values()}
+    home = str(workspace.settings.home)
+    for move in folder.moves():
+        if (move.job, move.backend) == (plan.job.id, plan.backend) and move.row not in known and move.home != home:
+            if not wishes.again:
+                plan.problems.append(
+                    f"it was moved to {plan.backend} as {move.row} from another store; set TUNEPORT_HOME={move.home} "
+                    "to go on with it, or --again starts another job"
+                )
+                return True
+    return False
+
+
+def _facts(plan: JobPlan, record: JobRecord, old: TuneSpec, *, given: bool) -> Dataset | None:
+    """What ranking needs of the data; None, and a problem, where there is none."""
+    for lost in record.missing:
+        if lost.what == "training file" and not old.dataset.is_file():
+            plan.problems.append(f"no training file: {lost.reason}; give your own copy with --data {plan.job.id}=FILE")
+            return None
+        if lost.what == "validation file" and old.validation is None:
+            plan.notes.append(f"without validation file: {lost.reason}")
+    if not old.dataset.exists():
+        plan.problems.append(
+            f"no training file: {plan.job.backend} names none that could be saved; --data {plan.job.id}=FILE gives one"
+        )
+        return None
+    facts = dataset_facts(old.dataset, old.validation)
+    if given:
+        plan.notes.append(_compared_with_the_bill(plan.job, old.dataset))
+    return facts
+
+
+def _compared_with_the_bill(job: SourceJob, dataset: Path) -> str:
+    """Whether the user's copy can be the file that was trained on: OpenAI bills a known number of tokens a file."""
+    from tuneport.manifests import load_manifest, manifest_names
+
+    row = load_manifest(job.backend).offered(job.model) if job.backend in manifest_names() else None
+    epochs = job.hyperparameters.get("epochs")
+    if row is None or row.encoding is None or not job.trained_tokens or not epochs or job.method is Method.DPO:
+        return "the training file is your own copy; nothing tells whether it is the one that was used"
+    counted = count_dataset(dataset, row.encoding)
+    if counted.approximate:
+        return "the training file is your own copy; its tokens cannot be counted exactly"
+    total = counted.total * int(epochs)
+    if total == job.trained_tokens:
+        return f"your copy is the file that was used: {counted.total:,} tokens x {epochs} epochs, exactly as billed"
+    return (
+        f"your copy may not be the file that was used: it has {counted.total:,} tokens x {epochs} epochs, and "
+        f"{job.trained_tokens:,} were billed"
+    )
+
+
+def _model(
+    workspace: Workspace,
+    job: SourceJob,
+    old: TuneSpec,
+    target: Manifest,
+    wishes: Wishes,
+    facts: Dataset | None,
+    today: date,
+) -> ModelChoice:
+    base = job.base_model
+    given = given_model(base, wishes.models)
+    if given is not None:
+        return ModelChoice(base, given, "as you say")
+    if old.model != job.model:
+        return ModelChoice(base, old.model, "as spec.toml says")
+    known = known_stand_in(base, job.backend, target, workspace.settings)
+    if known is not None:
+        return ModelChoice(base, *known)
+    asked = TuneSpec(
+        model=old.model,
+        dataset=old.dataset,
+        validation=old.validation,
+        method=old.method,
+        grader=old.grader,
+        hyperparameters=old.hyperparameters.model_copy(update={"batch_size": "auto", "learning_rate": "auto"})
+        if old.hyperparameters.learning_rate_multiplier == "auto"
+        else old.hyperparameters.model_copy(update={"batch_size": "auto"}),
+    )
+    found = [] if facts is None else suggest(asked, base, job.backend, target, workspace.settings, facts, today)
+    return ModelChoice(base, None, f"{target.title} does not have it, and nobody has said what stands in", found)
+
+
+def _settle(
+    workspace: Workspace,
+    folder: SavedFolder,
+    plan: JobPlan,
+    old: TuneSpec,
+    facts: Dataset | None,
+    wishes: Wishes,
+    today: date,
+) -> None:
+    job, backend = plan.job, workspace.backend(plan.backend)
+    target = backend.manifest
+    model_id = None
+    if plan.model.name is None:
+        names = [suggestion.name for suggestion in plan.model.suggestions]
+        example = names[0] if names else "NAME"
+        if facts is None or names:
+            plan.problems.append(f"no model is chosen; say for example --model {job.base_model}={example}")
+        else:
+            plan.problems.append(
+                f"{target.title} lists no model that can run it ({old.method}); choose another backend"
+            )
+    else:
+        model_id = workspace.locate(plan.model.name, backend=plan.backend)[1]  # ModelNotOfferedError names the nearest
+    rows = 1 if facts is None else facts.rows
+    offered = None if model_id is None else target.offered(model_id)
+    longest = None if facts is None or offered is None else facts.tokens(target, offered).longest
+    spec, plan.lines = translate(job, old, backend, model_id, rows=rows, longest=longest)
+    if facts is None:
+        return
+    spec = convert_files(workspace, folder, plan, spec, target, wishes)
+    if plan.model.name is None:
+        return
+    plan.spec = spec.model_copy(update={"model": plan.model.name})
+    plan.choice = rank(
+        plan.spec,
+        [target],
+        today=today,
+        models=load_models(),
+        dataset=facts,
+        aliases=workspace.settings.aliases(plan.model.name),
+        ready=readiness(workspace.settings, [target]),
+        machine=this_machine(),
+    )[0]
+    plan.problems += [refusal.reason for refusal in plan.choice.refusals]
+    if not plan.problems:
+        backend.check(plan.spec.model_copy(update={"model": plan.choice.model}))

@@ -1,0 +1,319 @@
+"""Downloads what an account has, before it can no longer be had. A second run fetches only what is not there yet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tuneport.backends.openai_jobs import metrics_of_csv
+from tuneport.errors import (
+    AuthError,
+    NotFoundError,
+    ProviderError,
+    RateLimitError,
+    TuneportError,
+    UnavailableError,
+    UnsupportedError,
+)
+from tuneport.settings import Settings
+from tuneport.types import MetricPoint, RemoteFile
+from tuneport.workflows.migration.folder import JobRecord, Missing, SavedFile, SavedFolder, hash_of
+from tuneport.workflows.migration.inventory import Account
+from tuneport.workflows.migration.origin import SourceJob
+from tuneport.workflows.migration.spec_file import write_spec
+
+_THREADS = 4
+_MOST_OUTAGES = 5
+"""Questions in a row to which there is no answer, after which the provider counts as down."""
+_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)S?$")
+_SHORTEST_SECRET = 8
+
+
+@dataclass
+class SaveReport:
+    """`fetched` and `kept` count files, `bytes` those that were fetched."""
+
+    folder: Path
+    jobs: int = 0
+    fetched: int = 0
+    bytes: int = 0
+    kept: int = 0
+    missing: list[tuple[str, Missing]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "object": "tuneport.saved",
+            "folder": str(self.folder),
+            "jobs": self.jobs,
+            "files_fetched": self.fetched,
+            "bytes_fetched": self.bytes,
+            "files_kept": self.kept,
+            "missing": [{"job": job_id or None} | missing.model_dump(mode="json") for job_id, missing in self.missing],
+        }
+
+
+@dataclass(frozen=True)
+class Saved:
+    """How far saving is: `done` of `total` jobs and loose files."""
+
+    done: int
+    total: int
+    what: str
+    report: SaveReport
+
+
+class Saver:
+    """One run of saving. Jobs are worked on by a few threads; a file that several jobs use is fetched once."""
+
+    def __init__(self, account: Account, folder: SavedFolder, settings: Settings, own_files: Path) -> None:
+        self._account, self._folder, self._own_files = account, folder, own_files
+        self._secrets = _secrets(settings)
+        self.report = SaveReport(folder.path)
+        self._counting = threading.Lock()
+        self._per_file: dict[str, threading.Lock] = {}
+        self._told: set[str] = set()
+        self._outages = 0
+
+    def run(
+        self, jobs: Sequence[SourceJob], loose: Sequence[RemoteFile], on_progress: Callable[[Saved], None]
+    ) -> SaveReport:
+        """Save `jobs`, and `loose` files that belong to none. Raises only what makes it useless to go on: a refused
+        key, a full disk, a provider that is down; what was saved by then stays, and the next run goes on."""
+        work: list[tuple[str, Callable[[], None]]] = []
+        for job in jobs:
+            work.append((job.id, _bound(self._save_job, job)))
+        for file in loose:
+            work.append((file.id, _bound(self._save_loose, file)))
+        for done, what in enumerate(_in_threads(work), start=1):
+            on_progress(Saved(done, len(work), what, self.report))
+        self._folder.clear_waiting_room()
+        self.report.jobs = len(jobs)
+        return self.report
+
+    # --- a job ------------------------------------------------------------------------------------------------------
+
+    def _save_job(self, job: SourceJob) -> None:
+        missing = [lost for purpose, file_id in job.files if (lost := self._save_file(purpose, file_id, job))]
+        before = self._folder.record(job.id)
+        documents: dict[str, str] = {}
+        told = job.status.terminal
+        if before is None or not before.complete or before.job != job:
+            for name, read in (("events.jsonl", self._events), ("metrics.jsonl", self._metrics)):
+                try:
+                    documents[name] = self._clean(read(job))
+                except UnsupportedError:
+                    continue
+                except ProviderError as error:
+                    self._judge(error)
+                    told = False
+                    missing.append(Missing(what=name.partition(".")[0], id=job.id, reason=str(error)))
+            try:
+                points = [point.model_dump(mode="json") for point in self._account.backend.checkpoints(job.id)]
+                documents["checkpoints.json"] = self._clean(json.dumps(points, indent=1, default=str) + "\n")
+            except UnsupportedError:
+                pass
+            except ProviderError as error:
+                self._judge(error)
+                told = False
+                missing.append(Missing(what="checkpoints", id=job.id, reason=str(error)))
+        spec_path = self._folder.job_folder(job.id) / "spec.toml"
+        spec = self._clean(_spec_of(job, self._folder, missing))
+        as_written = before.spec_sha256 if before is not None else None
+        if not spec_path.is_file() or as_written is not None and hash_of(spec_path) == as_written:
+            documents["spec.toml"] = spec
+            as_written = hashlib.sha256(spec.encode()).hexdigest()
+        ends = self._account.ends(job)
+        record = JobRecord(
+            job=job,
+            title=self._account.manifest.title,
+            no_new_jobs_from=ends.no_new_jobs_from,
+            stops_answering_on=ends.stops_answering_on,
+            missing=tuple(missing),
+            complete=told,
+            spec_sha256=as_written,
+        )
+        if record != before or documents.keys() - {"spec.toml"}:
+            self._folder.write_job(JobRecord.model_validate_json(self._clean(record.model_dump_json())), documents)
+        with self._counting:
+            self.report.missing += [(job.id, lost) for lost in missing]
+
+    def _events(self, job: SourceJob) -> str:
+        return _json_lines(event.model_dump(mode="json") for event in self._account.backend.events(job.id))
+
+    def _metrics(self, job: SourceJob) -> str:
+        """From the result file that was just saved, where there is one: asking the backend would fetch it again."""
+        points: Sequence[MetricPoint] = []
+        for file_id in job.result_files:
+            path = self._folder.have(file_id)
+            if path is not None:
+                try:
+                    points = metrics_of_csv(path.read_bytes())
+                    break
+                except ValueError:
+                    continue  # not OpenAI's kind of result file
+        return _json_lines(
+            point.model_dump(mode="json", exclude_none=True)
+            for point in points or self._account.backend.metrics(job.id)
+        )
+
+    # --- a file -----------------------------------------------------------------------------------------------------
+
+    def _save_loose(self, file: RemoteFile) -> None:
+        lost = self._save_file(file.purpose, file.id, None)
+        if lost:
+            with self._counting:
+                self.report.missing.append(("", lost))
+
+    def _save_file(self, purpose: str, file_id: str, job: SourceJob | None) -> Missing | None:
+        with self._counting:
+            lock = self._per_file.setdefault(file_id, threading.Lock())
+        with lock:
+            if self._folder.have(file_id) is not None:
+                self._count(file_id, kept=1)
+                return None
+            own = self._own_copy(purpose, file_id, job)
+            try:
+                saved = self._fetch(purpose, file_id, own)
+            except NotFoundError:
+                taken = own and self._take(own, purpose, file_id)
+                if taken:
+                    self._count(file_id, fetched=1, size=taken.bytes)
+                    return None
+                reason = f"{self._account.name} has it no more: it was deleted there"
+                return Missing(what=f"{purpose} file", id=file_id, reason=reason, gone=True)
+            except (ProviderError, UnsupportedError) as error:
+                self._judge(error)
+                return Missing(what=f"{purpose} file", id=file_id, reason=str(error))
+            if isinstance(saved, Missing):
+                return saved
+            self._outages = 0
+            self._count(file_id, fetched=1, size=saved.bytes)
+            return None
+
+    def _fetch(self, purpose: str, file_id: str, own: RemoteFile | None) -> SavedFile | Missing:
+        listed = self._account.files.get(file_id)
+        wanted_hash = (listed.sha256 if listed else "") or (own.sha256 if own else "")
+        target = self._folder.waiting_room(file_id)
+        size = 0
+        for _ in range(2):
+            self._account.backend.save_file(file_id, target)
+            size = target.stat().st_size
+            right_size = listed is None or listed.bytes == size
+            if right_size and (not wanted_hash or hash_of(target) == wanted_hash):
+                name = listed.filename if listed else own.filename if own else Path(file_id).name
+                return self._folder.add(file_id, target, purpose=purpose, filename=name, source=self._account.name)
+            target.unlink()
+        said = "another content than was uploaded" if listed is None or listed.bytes == size else ""
+        said = said or f"{size:,} bytes where it lists {listed.bytes if listed else 0:,}"
+        return Missing(what=f"{purpose} file", id=file_id, reason=f"{self._account.name} sends {said}; run it again")
+
+    def _own_copy(self, purpose: str, file_id: str, job: SourceJob | None) -> RemoteFile | None:
+        """Our journal's line of the upload, where tuneport made it."""
+        if job is None or job.tuneport_job is None:
+            return None
+        uploads = self._account.store.files(job.tuneport_job)
+        return next((file for file in uploads if file.id == file_id and file.purpose == purpose), None)
+
+    def _take(self, own: RemoteFile, purpose: str, file_id: str) -> SavedFile | None:
+        """What tuneport had uploaded, from its own folder; None where that copy is gone, too, or damaged."""
+        copy = self._own_files / f"{own.sha256}.jsonl"
+        if not copy.is_file() or hash_of(copy) != own.sha256:
+            return None
+        target = self._folder.waiting_room(file_id)
+        shutil.copyfile(copy, target)
+        return self._folder.add(file_id, target, purpose=purpose, filename=own.filename, source="tuneport")
+
+    # --- small things -----------------------------------------------------------------------------------------------
+
+    def _count(self, file_id: str, *, fetched: int = 0, kept: int = 0, size: int = 0) -> None:
+        with self._counting:
+            if file_id not in self._told:
+                self._told.add(file_id)
+                self.report.fetched, self.report.kept = self.report.fetched + fetched, self.report.kept + kept
+                self.report.bytes += size
+
+    def _judge(self, error: TuneportError) -> None:
+        """Raise what will not be better with the next file."""
+        if isinstance(error, AuthError):
+            raise error
+        if isinstance(error, (UnavailableError, RateLimitError)):
+            self._outages += 1
+            if self._outages >= _MOST_OUTAGES:
+                raise error
+
+    def _clean(self, text: str) -> str:
+        """No key of this machine's environment goes to the disk, should a provider repeat one."""
+        for secret in self._secrets:
+            text = text.replace(secret, "[removed]")
+        return text
+
+
+def _spec_of(job: SourceJob, folder: SavedFolder, missing: Iterable[Missing]) -> str:
+    """The job's spec file. What is not here is a comment in it."""
+    comments = [f"{job.id} of {job.backend}, as it was run; `tuneport migrate --saved` reads this file, edit it freely"]
+    comments += [
+        f"not here: the {lost.what} {lost.id}: {lost.reason}" for lost in missing if lost.what.endswith("file")
+    ]
+    values: dict[str, Any] = {"model": job.model}
+    for name, file_id in (("dataset", job.training_file), ("validation", job.validation_file)):
+        path = folder.have(file_id) if file_id else None
+        if path is not None:
+            values[name] = os.path.relpath(path, folder.job_folder(job.id))
+    if "dataset" not in values:
+        comments.append('put it back with: dataset = "/path/of/your/copy.jsonl"')
+    if job.other:
+        comments.append(f"{job.backend}'s own settings: {json.dumps(job.other, ensure_ascii=True, default=str)}")
+    values |= {
+        "method": job.method.value if job.method else None,
+        "adapter": job.adapter.value if job.adapter else None,
+        "suffix": job.suffix,
+        "seed": job.seed,
+        "hyperparameters": job.hyperparameters,
+        "metadata": job.metadata,
+        "wandb": None if job.wandb is None else job.wandb.model_dump(mode="json", exclude_defaults=True),
+        "grader": job.grader,
+    }
+    return write_spec(values, comments)
+
+
+def _secrets(settings: Settings) -> list[str]:
+    values = [
+        value.get_secret_value() for name, value in settings.environment.items() if _SECRET_NAME.search(name.upper())
+    ]
+    return [value for value in values if len(value) >= _SHORTEST_SECRET]
+
+
+def _json_lines(rows: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+
+
+def _bound(function: Callable[[Any], None], argument: Any) -> Callable[[], None]:
+    return lambda: function(argument)
+
+
+def _in_threads(work: Sequence[tuple[str, Callable[[], None]]]) -> Iterator[str]:
+    """The names of what is done, as it is done. Few at a time, so that an error stops the rest before it begins."""
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        running: dict[Future[None], str] = {}
+        left = iter(work)
+        while True:
+            for name, call in left:
+                running[pool.submit(call)] = name
+                if len(running) >= _THREADS:
+                    break
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                name = running.pop(future)
+                future.result()
+                yield name
