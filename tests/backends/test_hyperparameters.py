@@ -47,6 +47,7 @@ VALUES: dict[str, Any] = {
     "lora_rank": 8,
     "lora_alpha": 16,
     "lora_dropout": 0.05,
+    "virtual_tokens": 20,
     "beta": 0.2,
     "compute_multiplier": 1.5,
     "eval_interval": 5,

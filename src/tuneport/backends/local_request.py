@@ -50,9 +50,9 @@ OPTIONS = {
 
 def words(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
     """Our hyperparameters that the trainer takes for such a run, as TRL and PEFT call them; see `FineTuneBackend`."""
-    if method is Method.RFT:
-        return {}
     adapter = Adapter.LORA if adapter == "auto" else adapter
+    if method is Method.RFT or (method is Method.REWARD and adapter.has_virtual_tokens):
+        return {}
     useless = (
         *(() if adapter.has_lora else _LORA_ONLY),
         *(() if adapter.has_virtual_tokens else _VIRTUAL_ONLY),

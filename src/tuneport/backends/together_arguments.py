@@ -62,6 +62,8 @@ REFUSED = {
 
 # SDK 3.1.1, `validate_early_stopping`: a baseline, the warm-up, then as many evaluations as patience has.
 _PATIENCE, _WARMUP_EVALS = 2, 1
+METHODS = (Method.SFT, Method.DPO)
+ADAPTERS = ("auto", Adapter.LORA, Adapter.FULL)
 _LORA = ("lora_rank", "lora_alpha", "lora_dropout")
 
 
@@ -79,7 +81,7 @@ def options() -> dict[str, Any]:
 
 def words(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
     """Our hyperparameters that a job of this kind takes, and theirs; see `FineTuneBackend.words`."""
-    if method not in (Method.SFT, Method.DPO) or adapter is Adapter.QLORA:
+    if method not in METHODS or adapter not in ADAPTERS:
         return {}
     useless = (*(_LORA if adapter is Adapter.FULL else ()), *(("beta",) if method is Method.SFT else ()))
     names = NAMES | {"learning_rate_multiplier": "learning_rate"}
@@ -88,10 +90,10 @@ def words(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
 
 def check_spec(backend: str, spec: TuneSpec) -> None:
     """UnsupportedError or ConfigError for what `create` can never take. Asks nobody."""
-    if spec.method is Method.RFT:
-        raise UnsupportedError(f"the backend {backend} does not train with method rft; use sft or dpo")
-    if spec.adapter is Adapter.QLORA:
-        raise UnsupportedError(f"the backend {backend} does not train qlora adapters; use lora, full or auto")
+    if spec.method not in METHODS:
+        raise UnsupportedError(f"the backend {backend} does not train with method {spec.method}; use sft or dpo")
+    if spec.adapter not in ADAPTERS:
+        raise UnsupportedError(f"the backend {backend} does not train {spec.adapter} adapters; use lora, full or auto")
     _check_options(backend, spec)
     if spec.wandb is not None and spec.wandb.tags:
         raise UnsupportedError(f"the backend {backend} passes no tags on to Weights & Biases; leave wandb.tags out")
