@@ -155,7 +155,8 @@ def test_foreign_files(tmp_path: Path) -> None:
 
 def test_unknown_formats(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"question": "a", "answer": "b"}])
-    assert "no known format has such a record (its keys: question, answer); use one of openai," in str(problem_of(path))
+    said = "no known format has such a record (its keys: question, answer); map its columns, as in --map prompt="
+    assert said in str(problem_of(path))
     with pytest.raises(ConfigError, match="the format 'opanai' is not known; known formats: openai, openai-preference"):
         list(read_records(path, "opanai"))
 
