@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from tuneport.backends.base import FineTuneBackend
@@ -37,10 +37,23 @@ LONGEST_WAIT = 60.0
 
 
 class Worker:
-    """`open_backend` gives the backend of a name; `files` is the folder for prepared files. Threads may share one."""
+    """`open_backend` gives the backend of a name; `files` is the folder for prepared files. Threads may share one.
 
-    def __init__(self, store: Store, open_backend: Callable[[str], FineTuneBackend], files: Path) -> None:
+    `sleep`, `monotonic` and `clock` are time itself, for whoever wants another.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        open_backend: Callable[[str], FineTuneBackend],
+        files: Path,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], datetime] = now,
+    ) -> None:
         self.store = store
+        self._sleep, self._monotonic, self._now = sleep, monotonic, clock
         self.open_backend = open_backend
         self.files = files
         self._event_failures: dict[str, int] = {}
@@ -67,8 +80,8 @@ class Worker:
                 row = self.step(job_id)
                 trouble_since = None
             except ProviderError as error:
-                trouble_since = trouble_since or time.monotonic()
-                patience_left = patience - (time.monotonic() - trouble_since)
+                trouble_since = self._monotonic() if trouble_since is None else trouble_since
+                patience_left = patience - (self._monotonic() - trouble_since)
                 if not error.retryable or patience_left <= 0:
                     raise
                 row = self.store.job(job_id)
@@ -77,7 +90,7 @@ class Worker:
             if row.job_status.terminal or until(row):
                 return row
             ours_to_go_on = row.job_status is JobStatus.SUBMITTING and row.submit_intent_at is None and row.note is None
-            time.sleep(max(wait, 0.0 if ours_to_go_on else next(waits)))
+            self._sleep(max(wait, 0.0 if ours_to_go_on else next(waits)))
 
     def step(self, job_id: str) -> JobRow:
         """Take one step if nobody else is at the row, and return the row as it then is.
@@ -215,9 +228,9 @@ class Worker:
                 note=f"nobody knows yet whether the submit arrived ({found.reason}); asking again, starting nothing"
             )
         if row.absent_since is None:
-            row = lease.write(absent_since=now(), note="the submit seems not to have arrived; asking once more")
+            row = lease.write(absent_since=self._now(), note="the submit seems not to have arrived; asking once more")
         assert row.absent_since is not None
-        if now() - row.absent_since < timedelta(seconds=backend.settle_seconds):
+        if self._now() - row.absent_since < timedelta(seconds=backend.settle_seconds):
             return row
         self._tell(row, "The interrupted submit did not arrive", level="warning")
         lease.write(submit_intent_at=None)
