@@ -178,18 +178,23 @@ class Emulator:
             response = self._dispatch(request)
         else:
             response = self._faulty(fault, request, stopping)
-        self._record(request, response, fault.kind if fault else None, arrived)
+        if fault is None or fault.kind not in ("hang", "slow"):
+            self._record(request, response, fault.kind if fault else None, arrived)
         return response
 
     def _faulty(self, fault: Fault, request: Request, stopping: threading.Event) -> Response | None:
         kind = fault.kind
         if kind in ("hang", "drop", "reset"):
+            if kind == "hang":
+                self._record(request, None, kind, self.now())
             fault.reached.set()
             if kind == "hang":
                 self._wait(fault, stopping)
             return Response(reset=True) if kind == "reset" else None
         if kind not in ("status", "html") or fault.acts:
             response = self._dispatch(request)
+        if kind == "slow":
+            self._record(request, response, kind, self.now())
         fault.reached.set()
         if kind in ("status", "html"):
             return fault.answer(self._default_body(fault.status or 500), time.time())

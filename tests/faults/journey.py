@@ -68,7 +68,7 @@ class BenchWorkspace(Workspace):
             clock=clock.now,
         )
         self._backends[name] = make(
-            manifest_of(name, settings), settings, sleep=clock.sleeper("backend")
+            manifest_of(name, settings), settings, sleep=clock.sleeper("backend"), monotonic=clock.monotonic
         )
 
     def plan(self, spec: TuneSpec, *, backend: str | None = None) -> Plan:

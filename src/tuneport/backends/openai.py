@@ -18,6 +18,8 @@ from typing import Any, ClassVar
 from tuneport.backends.hosted import (
     HostedBackend,
     headers_for,
+    id_of,
+    items_of,
     named_link,
     refuse_hyperparameters,
     remote_name,
@@ -122,7 +124,7 @@ class OpenAIBackend(HostedBackend):
 
     def _find_or_upload(self, file: DataFile) -> str:
         name = remote_name(file)
-        for known in self.client.files.list(purpose="fine-tune"):
+        for known in items_of(self.client.files.list(purpose="fine-tune")):
             if known.filename == name and known.bytes == file.bytes and known.status != "error":
                 return str(known.id)
         limit = self.manifest.limits.max_file_bytes
@@ -131,12 +133,13 @@ class OpenAIBackend(HostedBackend):
                 upload = self.client.uploads.upload_file_chunked(
                     file=link, bytes=file.bytes, mime_type="text/jsonl", purpose="fine-tune"
                 )
-            return str(upload.file.id)
+            return id_of(upload.file)
         with file.path.open("rb") as content:
-            return str(self.client.files.create(file=(name, content), purpose="fine-tune").id)
+            return id_of(self.client.files.create(file=(name, content), purpose="fine-tune"))
 
     def _validated(self, file_id: str, file: DataFile) -> bool:
         remote = self.client.files.retrieve(file_id)
+        id_of(remote)
         if remote.status == "error":
             reason = self.upstream.redact(getattr(remote, "status_details", None) or "no reason given")
             raise DatasetError(
@@ -210,7 +213,7 @@ class OpenAIBackend(HostedBackend):
             raise NotFoundError(
                 f"{self.name} made no model in {remote_id}; there is nothing to delete", provider=self.name
             )
-        self._read(lambda: self.client.models.delete(tuned_model))
+        self._delete(lambda: self.client.models.delete(tuned_model))
 
     def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:
         """The server lists the newest first, so the pages are turned back until `after` shows up."""
@@ -218,7 +221,7 @@ class OpenAIBackend(HostedBackend):
 
     def _raw_events(self, remote_id: str, after: str | None) -> list[dict[str, Any]]:
         newest_first: list[dict[str, Any]] = []
-        for event in self.client.fine_tuning.jobs.list_events(remote_id, limit=_PAGE):
+        for event in items_of(self.client.fine_tuning.jobs.list_events(remote_id, limit=_PAGE)):
             if event.id == after:
                 break
             newest_first.append(event.to_dict(mode="json"))
@@ -236,7 +239,7 @@ class OpenAIBackend(HostedBackend):
         return [metric_of(by_step[step]) for step in sorted(by_step)]
 
     def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
-        listed = self._read(lambda: list(self.client.fine_tuning.jobs.checkpoints.list(remote_id, limit=_PAGE)))
+        listed = self._read(lambda: list(items_of(self.client.fine_tuning.jobs.checkpoints.list(remote_id, limit=_PAGE))))
         return sorted((checkpoint_of(item.to_dict(mode="json")) for item in listed), key=lambda item: item.step)
 
     # --- the account ------------------------------------------------------------------------------------------------
@@ -253,7 +256,7 @@ class OpenAIBackend(HostedBackend):
 
     def list_files(self) -> Iterable[RemoteFile]:
         """The account's fine-tuning files. The list has no hash: `sha256` is empty, and `purpose` always training."""
-        files = self._read(lambda: list(self.client.files.list(purpose="fine-tune")))
+        files = self._read(lambda: list(items_of(self.client.files.list(purpose="fine-tune"))))
         return [
             RemoteFile(id=file.id, purpose="training", sha256="", filename=file.filename, bytes=file.bytes)
             for file in files
@@ -266,4 +269,4 @@ class OpenAIBackend(HostedBackend):
         return self._read(lambda: bytes(self.client.files.content(file_id).content))
 
     def delete_file(self, file_id: str) -> None:
-        self._read(lambda: self.client.files.delete(file_id))
+        self._delete(lambda: self.client.files.delete(file_id))

@@ -146,8 +146,10 @@ class Upstream:
             "retry_after": _retry_after(response.headers),
         }
         said = self.redact(str(envelope.get("message") or "no reason given")).rstrip(".")
-        if status >= 500 or status == 408:
+        if status >= 500 or status in (408, 409):  # 409: in conflict with what another request is doing just now
             return UnavailableError(f"{self.provider} answered {status}: {said}; try again later", **facts)
+        if status < 400:
+            return self.unexpected(f"a redirect ({status}) where there is none")
         if status == 401:
             message = (
                 f"{self.provider} refuses the key in {self.api_key_env}: {said}; set {self.api_key_env} to a valid key"
@@ -262,7 +264,10 @@ def _envelope(body: object) -> dict[str, Any]:
 
 
 def _retry_after(headers: Any) -> float | None:
-    """Seconds to wait, where the server says so: `retry-after-ms`, or `retry-after` in seconds or as a date."""
+    """Seconds to wait, where the server says so: `retry-after-ms`, or `retry-after` in seconds or as a date.
+
+    A date is reckoned from the answer's own, because this machine's clock may differ from the server's.
+    """
     try:
         if (milliseconds := headers.get("retry-after-ms")) is not None:
             return max(0.0, float(milliseconds) / 1000)
@@ -271,6 +276,8 @@ def _retry_after(headers: Any) -> float | None:
             return None
         if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
             return float(value)
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        sent = headers.get("date")
+        since = parsedate_to_datetime(sent).timestamp() if sent else time.time()
+        return max(0.0, parsedate_to_datetime(value).timestamp() - since)
     except ValueError:
         return None

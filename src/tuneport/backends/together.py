@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 from tuneport.backends.hosted import (
     HostedBackend,
     headers_for,
+    id_of,
     named_link,
     parameters_of,
     refuse_hyperparameters,
@@ -150,12 +151,25 @@ class TogetherBackend(HostedBackend):
         name = remote_name(file)
         for known in self.client.files.list().data:
             if known.filename == name and known.bytes == file.bytes and known.processing_status != "FAILED":
-                return str(known.id)
-        with named_link(file) as link:
-            return str(self.client.files.upload(link, purpose="fine-tune", check=False).id)
+                break
+        else:
+            with named_link(file) as link:
+                known = self.client.files.upload(link, purpose="fine-tune", check=False)
+        if (known.processing_status or "").upper() == "PENDING" and not self._last_sent.path.endswith("/preprocess"):
+            self._begin_validation(known.id)
+        return id_of(known)
+
+    def _begin_validation(self, file_id: str) -> None:
+        """The last of an upload's three requests; an upload that broke off before it stays pending for ever."""
+        try:
+            self._once(lambda: self.client.post(f"/v1/files/{file_id}/preprocess", cast_to=object))
+        except RejectedError:
+            pass  # it has begun already
 
     def _validated(self, file_id: str, file: DataFile) -> bool:
-        remote = self.client.files.retrieve(file_id).to_dict(mode="json")
+        answer = self.client.files.retrieve(file_id)
+        id_of(answer)
+        remote = answer.to_dict(mode="json")
         status = (remote.get("processing_status") or "COMPLETED").upper()
         reason = self.upstream.redact((remote.get("validation_report") or {}).get("error") or "no reason given")
         if status == "INVALID_FORMAT":
@@ -266,7 +280,7 @@ class TogetherBackend(HostedBackend):
         return self._cancel(remote_id, lambda: self._state(self.client.fine_tuning.cancel(remote_id)))
 
     def delete(self, remote_id: str) -> None:
-        self._read(lambda: self.client.fine_tuning.delete(remote_id))
+        self._delete(lambda: self.client.fine_tuning.delete(remote_id))
 
     def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:
         listed = self._read(
@@ -277,7 +291,13 @@ class TogetherBackend(HostedBackend):
         return events[position + 1 :]
 
     def metrics(self, remote_id: str) -> Sequence[MetricPoint]:
-        return self._read(lambda: metrics_of(self.client.fine_tuning.list_metrics(remote_id).metrics or []))
+        def listed() -> list[MetricPoint]:
+            metrics = self.client.fine_tuning.list_metrics(remote_id).metrics
+            if metrics is None:
+                raise ValueError("metrics were expected, and there are none")
+            return metrics_of(metrics)
+
+        return self._read(listed)
 
     def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
         return self._read(
@@ -348,7 +368,7 @@ class TogetherBackend(HostedBackend):
         return self._read(lambda: bytes(self.client.files.content(file_id).read()))
 
     def delete_file(self, file_id: str) -> None:
-        self._read(lambda: self.client.files.delete(file_id))
+        self._delete(lambda: self.client.files.delete(file_id))
 
     def quote(self, spec: TuneSpec, files: Sequence[RemoteFile]) -> Quote | None:
         """Together's own estimate, in which validation tokens and the minimum of a job are counted."""
@@ -365,9 +385,12 @@ class TogetherBackend(HostedBackend):
         )
         if spec.adapter is Adapter.FULL:
             request["training_type"] = {"type": "Full"}
-        answer = self._read(
-            lambda: self.client.fine_tuning.estimate_price(**request, training_method=method).to_dict(mode="json")
-        )
+
+        def estimate() -> dict[str, Any]:
+            said = self.client.fine_tuning.estimate_price(**request, training_method=method).to_dict(mode="json")
+            return {"estimation_available": said["estimation_available"], **said}  # KeyError: it is no estimate
+
+        answer = self._read(estimate)
         price = answer.get("estimated_total_price")
         if not answer.get("estimation_available") or price is None:
             reason = str(answer.get("unavailable_reason") or "it does not say why")

@@ -256,6 +256,9 @@ class Worker:
     def _record(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRow:
         """Events first: a job whose row says that it ended has its events stored, or an event that says why not."""
         note = self._store_events(lease.row, backend, state)
+        if note is not None and state.status.terminal:  # its last events are still to be had
+            ending = JobStatus.FINALIZING
+            return lease.write(status=ending, state=state.model_dump(mode="json"), polled_at=now(), note=note)
         return lease.write(
             status=state.status,
             state=state.model_dump(mode="json"),
@@ -266,17 +269,24 @@ class Worker:
         )
 
     def _store_events(self, row: JobRow, backend: FineTuneBackend, state: JobState) -> str | None:
-        """Fetch what is new. Trouble is a note; at the job's end it is raised for some tries, then told as an event."""
+        """Fetch what is new. Trouble is a note.
+
+        At the job's end it is tried again some times, with the note or, where waiting helps, with the error; then it is
+        told as an event.
+        """
         try:
             self.store.add_events(row.id, backend.events(state.remote_id, after=self.store.last_backend_event(row.id)))
         except UnsupportedError:
             pass  # a backend without events has none to lose
         except ProviderError as error:
+            note = f"its events cannot be read: {error}"
             if not state.status.terminal:
-                return f"its events cannot be read: {error}"
+                return note
             failures = self._event_failures[row.id] = self._event_failures.get(row.id, 0) + 1
-            if error.retryable and failures < EVENT_TRIES:
-                raise
+            if failures < EVENT_TRIES:
+                if error.retryable:
+                    raise
+                return note
             self._tell(row, f"The backend's last events could not be read: {error}", level="warning")
         return None
 
