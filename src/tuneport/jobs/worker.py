@@ -239,8 +239,10 @@ class Worker:
     def _adopt(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRow:
         """Write down whose job it is at once; its end, if it is over already, goes the way of everybody's."""
         status = JobStatus.FINALIZING if state.status.terminal else state.status
+        # Told first: of a row with a remote id nobody would know any more that it was not.
+        told = f"Submitted to {backend.name} as {state.remote_id}"
+        self._tell(lease.row, told, type_="submitted", once=state.remote_id)
         lease.write(remote_id=state.remote_id, status=status, absent_since=None, note=None)
-        self._tell(lease.row, f"Submitted to {backend.name} as {state.remote_id}", type_="submitted")
         return self._record(lease, backend, state)
 
     def _poll(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
@@ -307,9 +309,12 @@ class Worker:
         self._tell(lease.row, str(error), level="error", type_="failed")
         return lease.write(status=JobStatus.FAILED, error=failure.model_dump(mode="json"), finished_at=now(), note=None)
 
-    def _tell(self, row: JobRow, message: str, *, level: str = "info", type_: str = "message") -> None:
+    def _tell(
+        self, row: JobRow, message: str, *, level: str = "info", type_: str = "message", once: str | None = None
+    ) -> None:
+        """`once` names what is told: a second time it is not."""
         event = JobEvent(
-            id=f"tuneport-{uuid.uuid4().hex[:12]}",
+            id=f"tuneport-{once or uuid.uuid4().hex[:12]}",
             created_at=now(),
             level=level,  # type: ignore[arg-type]
             message=message,
