@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.faults.bench import PROVIDERS, run
 from tests.faults.clock import Clock
 from tests.faults.journey import open_workspace, travel
 
 
 def main() -> None:
-    import openai  # noqa: F401 - in the parent, once
-    import together  # noqa: F401
-
+    for provider in PROVIDERS:
+        run(provider)  # what the SDKs and the store prepare at first use is done here, once for all children
     for line in sys.stdin:
         wanted = json.loads(line)
         process = os.fork()
