@@ -67,7 +67,10 @@ class Fault:
         """What `status` and `html` say; `default` is the body where none is given."""
         headers = dict(self.headers or {})
         if self.retry_date is not None:
-            headers |= {"date": formatdate(now, usegmt=True), "retry-after": formatdate(now + self.retry_date, usegmt=True)}
+            headers |= {
+                "date": formatdate(now, usegmt=True),
+                "retry-after": formatdate(now + self.retry_date, usegmt=True),
+            }
         if self.kind == "html":
             return Response(HTML_PAGE, self.status or 502, {"content-type": "text/html", **headers})
         return reply(default if self.body is None else self.body, self.status or 500, headers)

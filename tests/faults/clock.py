@@ -1,4 +1,4 @@
-"""Time that passes only by waiting: one clock for the emulator, the backend and the worker, and a record of the waits."""
+"""Time that passes only by waiting: one clock for emulator, backend and worker, and a record of the waits."""
 
 from __future__ import annotations
 

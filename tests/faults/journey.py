@@ -1,6 +1,6 @@
 """One whole run as a user has it: submit, follow to the end, look at everything, fetch the result, delete the files.
 
-Nothing is replaced but time: the workspace, its store, the worker, the backends and the vendors' SDKs are the real ones.
+Nothing is replaced but time: workspace, store, worker, backends and the vendors' SDKs are the real ones.
 """
 
 from __future__ import annotations
@@ -179,7 +179,9 @@ def _trouble(verb: str, error: TuneportError) -> Trouble:
 def _result(backend: HostedBackend, remote_id: str, folder: Path) -> list[str]:
     """The hashes of what there is to fetch: the weights, or else the result files."""
     try:
-        contents = [backend.download(remote_id, folder).read_bytes()]
+        weights = backend.download(remote_id, folder)
+        files = sorted(path for path in weights.rglob("*") if path.is_file()) if weights.is_dir() else [weights]
+        contents = [file.read_bytes() for file in files]
     except UnsupportedError:
         contents = [backend.read_file(file_id) for file_id in backend.fetch(remote_id).result_files]
     return [hashlib.sha256(content).hexdigest() for content in contents]

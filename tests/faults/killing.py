@@ -51,7 +51,9 @@ class Children:
         )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         assert self._server.stdin and self._server.stdout
         self._server.stdin.close()
         self._server.wait()

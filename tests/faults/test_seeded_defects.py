@@ -104,7 +104,9 @@ SEEDED: list[tuple[type[HostedBackend], str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("make", "fault", "place", "complaint"), SEEDED, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("make", "fault", "place", "complaint"), SEEDED, ids=lambda value: getattr(value, "__name__", "")
+)
 def test_a_seeded_defect_is_found(make: type[HostedBackend], fault: str, place: str, complaint: str) -> None:
     provider = "openai" if issubclass(make, OpenAIBackend) else "together"
     position = run(provider, make=make).labels.index(place)  # a defect may leave requests out

@@ -239,7 +239,9 @@ class OpenAIBackend(HostedBackend):
         return [metric_of(by_step[step]) for step in sorted(by_step)]
 
     def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
-        listed = self._read(lambda: list(items_of(self.client.fine_tuning.jobs.checkpoints.list(remote_id, limit=_PAGE))))
+        listed = self._read(
+            lambda: list(items_of(self.client.fine_tuning.jobs.checkpoints.list(remote_id, limit=_PAGE)))
+        )
         return sorted((checkpoint_of(item.to_dict(mode="json")) for item in listed), key=lambda item: item.step)
 
     # --- the account ------------------------------------------------------------------------------------------------
