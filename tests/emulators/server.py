@@ -123,11 +123,11 @@ class Emulator:
         `path` is with or without the prefix; `*` or `{id}` is one segment, `**` any. The first `skip` matches pass.
         Kinds: `status` answers `status` (500) with `body` (default: the provider's error envelope); `html` a web page
         (`status` 502); `hang` accepts and says nothing for `seconds`, then closes; `drop` closes without acting;
-        `reset` resets the connection; `drop_after_accept` and `reset_after_accept` act first: the lost reply; `slow` acts and
-        answers after `seconds`; `cut` acts, sends half of the body and closes; `truncated` acts and sends half of the
-        body as if it were all; `content_type` acts and calls its JSON text; `shape` acts and answers with the JSON
-        `body` ({}); `drip` acts and sends its answer piece by piece over `seconds`; `down_after` acts, answers, and
-        refuses connections until `start`.
+        `reset` resets the connection; `drop_after_accept` and `reset_after_accept` act first: the lost reply; `slow`
+        acts and answers after `seconds`; `cut` acts, sends half of the body and closes; `truncated` acts and sends half
+        of the body as if it were all; `content_type` acts and calls its JSON text; `shape` acts and answers with the
+        JSON `body` ({}); `drip` acts and sends its answer piece by piece over `seconds`; `down_after` acts, answers,
+        and refuses connections until `start`.
         """
         fault = Fault(kind, **options)
         with self._lock:

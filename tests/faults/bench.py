@@ -16,7 +16,7 @@ from typing import Any
 from tests.emulators import OpenAIEmulator, TogetherEmulator
 from tests.emulators.faults import Exchange
 from tests.faults.clock import Clock, StuckError, Wait
-from tests.faults.journey import KEYS, Report, open_workspace, travel
+from tests.faults.journey import BACKENDS, KEYS, Report, open_workspace, provider_of, travel
 from tests.faults.kinds import Kind
 from tuneport.backends.hosted import HostedBackend
 from tuneport.jobs.store import Store
@@ -25,6 +25,7 @@ from tuneport.types import JobEvent
 
 EMULATORS = {"openai": OpenAIEmulator, "together": TogetherEmulator}
 PROVIDERS = list(EMULATORS)
+ROUTES = list(BACKENDS)
 START = 1_795_600_000.0  # the clock's beginning, 2026-11-25
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # the store syncs after each write; here that costs nothing
 PACE = 2.0  # seconds in each state of a job
@@ -64,20 +65,21 @@ def labels(log: list[Exchange]) -> list[str]:
     return named
 
 
-def new_emulator(provider: str, **switches: Any) -> Any:
+def new_emulator(route: str, **switches: Any) -> Any:
+    provider = provider_of(route)
     options: dict[str, Any] = {"exact_tokens": False} if provider == "openai" else {}
     return EMULATORS[provider](key=KEYS[provider], pace=PACE, clock=lambda: START, **options, **switches)
 
 
 def run(
-    provider: str,
+    route: str,
     *faults: tuple[Kind, int],
     make: type[HostedBackend] | None = None,
     **switches: Any,
 ) -> Run:
     """One run with each of `faults` at its request, counted from 0 in the order in which they arrive."""
-    emulator = new_emulator(provider, **switches)
-    done = Run(provider, emulator)
+    emulator = new_emulator(route, **switches)
+    done = Run(provider_of(route), emulator)
 
     def advance(seconds: float) -> float:
         emulator.advance(seconds)
@@ -99,9 +101,9 @@ def run(
                 emulator.fail("down_after", path="**", skip=position - 1)
             else:
                 emulator.stop()
-        with open_workspace(provider, emulator.base_url, folder, clock, timeout=timeout, make=make) as workspace:
+        with open_workspace(route, emulator.base_url, folder, clock, timeout=timeout, make=make) as workspace:
             try:
-                done.report = travel(workspace, provider, folder)
+                done.report = travel(workspace, route, folder)
             except StuckError as error:
                 done.stuck = str(error)
             look(done, workspace.store)

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.faults.bench import PROVIDERS, run
+from tests.faults.bench import ROUTES, run
 from tests.faults.clock import Clock
 from tests.faults.journey import open_workspace, travel
 
 
 def main() -> None:
-    for provider in PROVIDERS:
-        run(provider)  # what the SDKs and the store prepare at first use is done here, once for all children
+    for route in ROUTES:
+        run(route)  # what the SDKs and the store prepare at first use is done here, once for all children
     for line in sys.stdin:
         wanted = json.loads(line)
         process = os.fork()
@@ -46,8 +46,8 @@ def _run(wanted: dict[str, Any]) -> None:
         os.chdir(folder)
         writes = _count_writes(die_after=wanted["writes"])
         clock = Clock(wanted["start"], _advance(wanted["base_url"]))
-        with open_workspace(wanted["provider"], wanted["base_url"], folder, clock) as workspace:
-            report = travel(workspace, wanted["provider"], folder)
+        with open_workspace(wanted["route"], wanted["base_url"], folder, clock) as workspace:
+            report = travel(workspace, wanted["route"], folder)
         (folder / "report.json").write_text(json.dumps({**asdict(report), "writes": len(writes)}))
         code = 0
     finally:

@@ -21,11 +21,30 @@ from tuneport.errors import ProviderError, TuneportError, UnsupportedError
 from tuneport.jobs.planning import Plan
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.worker import Worker
+from tuneport.manifests import Manifest
 from tuneport.router import Choice
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.types import Hyperparameters, JobStatus, Quote, TuneSpec
 
-BACKENDS: dict[str, type[HostedBackend]] = {"openai": OpenAIBackend, "together": TogetherBackend}
+
+class OpenAIInParts(OpenAIBackend):
+    """With limits so small that each file goes up in parts."""
+
+    part_bytes = 500
+
+    def __init__(self, manifest: Manifest, settings: Settings, **time: Any) -> None:
+        assert manifest.limits.max_file_bytes is not None
+        small = manifest.limits.max_file_bytes.model_copy(update={"value": 100})
+        limits = manifest.limits.model_copy(update={"max_file_bytes": small})
+        super().__init__(manifest.model_copy(update={"limits": limits}), settings, **time)
+
+
+BACKENDS: dict[str, type[HostedBackend]] = {
+    "openai": OpenAIBackend,
+    "together": TogetherBackend,
+    "openai in parts": OpenAIInParts,
+}
+"""By route: whose wire format it is, and in which way."""
 MODELS = {"openai": "gpt-4.1-mini-2025-04-14", "together": "Qwen/Qwen3.5-4B"}
 KEYS = {"openai": "sk-secret-0123456789abcdef", "together": "tgp_v1_secret-0123456789abcdef"}
 KEY_VARIABLES = {"openai": "OPENAI_API_KEY", "together": "TOGETHER_API_KEY"}
@@ -78,8 +97,12 @@ class BenchWorkspace(Workspace):
         return Plan([choice], choice, third_party=True)
 
 
+def provider_of(route: str) -> str:
+    return route.partition(" ")[0]
+
+
 def open_workspace(
-    name: str,
+    route: str,
     base_url: str,
     home: Path,
     clock: Clock,
@@ -87,6 +110,7 @@ def open_workspace(
     timeout: float = 60.0,
     make: type[HostedBackend] | None = None,
 ) -> BenchWorkspace:
+    name = provider_of(route)
     environment = {
         "TUNEPORT_HOME": str(home / "home"),
         f"TUNEPORT_{name.upper()}_BASE_URL": base_url,
@@ -95,7 +119,7 @@ def open_workspace(
     home.mkdir(parents=True, exist_ok=True)
     project = ProjectFile(backends={name: BackendSettings(options={"timeout": timeout, "poll_interval": POLL_SECONDS})})
     settings = Settings.load(home, environment).model_copy(update={"project": project})
-    return BenchWorkspace(settings, name, clock, make or BACKENDS[name])
+    return BenchWorkspace(settings, name, clock, make or BACKENDS[route])
 
 
 def write_data(folder: Path) -> tuple[Path, Path]:
@@ -127,9 +151,9 @@ def spec_of(name: str, folder: Path) -> TuneSpec:
     )
 
 
-def travel(workspace: BenchWorkspace, name: str, folder: Path) -> Report:
+def travel(workspace: BenchWorkspace, route: str, folder: Path) -> Report:
     """The whole run. What a verb raises is noted, and the verb is called again, as its user would."""
-    report = Report()
+    report, name = Report(), provider_of(route)
     pause = workspace.clock.sleeper("user")
     backend = workspace.backend(name)
 
@@ -180,7 +204,7 @@ def _result(backend: HostedBackend, remote_id: str, folder: Path) -> list[str]:
     """The hashes of what there is to fetch: the weights, or else the result files."""
     try:
         weights = backend.download(remote_id, folder)
-        files = sorted(path for path in weights.rglob("*") if path.is_file()) if weights.is_dir() else [weights]
+        files = sorted(weights.rglob("*.safetensors")) if weights.is_dir() else [weights]
         contents = [file.read_bytes() for file in files]
     except UnsupportedError:
         contents = [backend.read_file(file_id) for file_id in backend.fetch(remote_id).result_files]

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Literal
 
 from tests.faults.bench import MEMORY, START, Run, look, new_emulator
-from tests.faults.journey import Report, Trouble
+from tests.faults.journey import Report, Trouble, provider_of
 from tuneport.jobs.store import Store
 
 PATIENCE = 60.0  # real seconds for a child to get to where it is killed
@@ -59,9 +59,9 @@ class Children:
         self._server.wait()
         self._server.stdout.close()
 
-    def start(self, provider: str, base_url: str, folder: Path, start: float, writes: int | None = None) -> int:
+    def start(self, route: str, base_url: str, folder: Path, start: float, writes: int | None = None) -> int:
         """Begin a run and return its process id; `ended` must be called before the next one."""
-        wanted = {"provider": provider, "base_url": base_url, "folder": str(folder), "start": start, "writes": writes}
+        wanted = {"route": route, "base_url": base_url, "folder": str(folder), "start": start, "writes": writes}
         assert self._server.stdin
         self._server.stdin.write(json.dumps(wanted) + "\n")
         self._server.stdin.flush()
@@ -78,19 +78,19 @@ class Children:
         return int(line)
 
 
-def killed_run(children: Children, provider: str, point: KillPoint) -> Run:
+def killed_run(children: Children, route: str, point: KillPoint) -> Run:
     """A run that dies at the point and is started again, by a fresh process, until its end."""
-    emulator = new_emulator(provider)
-    done = Run(provider, emulator)
+    emulator = new_emulator(route)
+    done = Run(provider_of(route), emulator)
     folder = Path(tempfile.mkdtemp(prefix="tuneport-kills-", dir=MEMORY))
     with emulator:
         try:
-            status = _until_killed(children, done, folder, point)
+            status = _until_killed(children, route, done, folder, point)
             if status != -signal.SIGKILL:
                 done.stuck = f"the point of the kill was never reached (exit status {status})"
                 return done
             emulator.clear_faults()
-            children.start(provider, emulator.base_url, folder, emulator.now())
+            children.start(route, emulator.base_url, folder, emulator.now())
             if status := children.ended():
                 done.stuck = f"the second process ended with {status}"
                 return done
@@ -103,13 +103,13 @@ def killed_run(children: Children, provider: str, point: KillPoint) -> Run:
     return done
 
 
-def _until_killed(children: Children, done: Run, folder: Path, point: KillPoint) -> int:
+def _until_killed(children: Children, route: str, done: Run, folder: Path, point: KillPoint) -> int:
     emulator = done.emulator
     if point.when == "write":
-        children.start(done.provider, emulator.base_url, folder, START, writes=point.number)
+        children.start(route, emulator.base_url, folder, START, writes=point.number)
         return children.ended()
     held = emulator.fail("slow" if point.when == "after" else "hang", path="**", skip=point.number, seconds=600)
-    process = children.start(done.provider, emulator.base_url, folder, START)
+    process = children.start(route, emulator.base_url, folder, START)
     reached = held.reached.wait(PATIENCE)
     if reached:
         os.kill(process, signal.SIGKILL)
@@ -122,13 +122,13 @@ def _report(path: Path) -> Report:
     return Report([Trouble(**trouble) for trouble in content["troubles"]], content["results"])
 
 
-def kill_points(provider: str, children: Children, requests: int) -> list[KillPoint]:
+def kill_points(route: str, children: Children, requests: int) -> list[KillPoint]:
     """All there are: before and after each of the run's requests, and after each of its writes to the store."""
-    emulator = new_emulator(provider)
+    emulator = new_emulator(route)
     folder = Path(tempfile.mkdtemp(prefix="tuneport-kills-", dir=MEMORY))
     try:
         with emulator:
-            children.start(provider, emulator.base_url, folder, START)
+            children.start(route, emulator.base_url, folder, START)
             assert children.ended() == 0
         writes = json.loads((folder / "report.json").read_text())["writes"]
     finally:

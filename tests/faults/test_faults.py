@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.bench import PROVIDERS, judge
+from tests.faults.bench import PROVIDERS, ROUTES, judge
 from tests.faults.cases import CREATION, clean_run, positions, run_column, run_pairs
 from tests.faults.kinds import KINDS
 from tests.faults.table import TABLE
@@ -25,18 +25,18 @@ def test_a_run_without_faults_makes_every_kind_of_request(provider: str) -> None
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_sample_of_requests(provider: str, name: str) -> None:
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_sample_of_requests(route: str, name: str) -> None:
     kind = KINDS[name]
-    assert run_column(provider, kind, positions(provider, kind, sample=True), TABLE) == []
+    assert run_column(route, kind, positions(route, kind, sample=True), TABLE) == []
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("provider", PROVIDERS)
-def test_every_request(provider: str, name: str) -> None:
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_request(route: str, name: str) -> None:
     kind = KINDS[name]
-    assert run_column(provider, kind, positions(provider, kind), TABLE) == []
+    assert run_column(route, kind, positions(route, kind), TABLE) == []
 
 
 UPLOAD = {"openai": "POST /files", "together": "PUT /_storage/{id}"}

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.faults.bench import PROVIDERS
+from tests.faults.bench import PROVIDERS, ROUTES
 from tests.faults.cases import CREATION, clean_run, run_kills
 from tests.faults.killing import Children, KillPoint, kill_points
 from tests.faults.table import TABLE
@@ -25,8 +25,8 @@ def test_killed_where_it_would_hurt_most(provider: str, children: Children) -> N
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("provider", PROVIDERS)
-def test_killed_anywhere(provider: str, children: Children) -> None:
-    points = kill_points(provider, children, len(clean_run(provider).labels))
-    assert len(points) > 2 * len(clean_run(provider).labels) + 20
-    assert run_kills(children, provider, points, TABLE) == []
+@pytest.mark.parametrize("route", ROUTES)
+def test_killed_anywhere(route: str, children: Children) -> None:
+    points = kill_points(route, children, len(clean_run(route).labels))
+    assert len(points) > 2 * len(clean_run(route).labels) + 20
+    assert run_kills(children, route, points, TABLE) == []

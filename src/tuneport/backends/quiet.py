@@ -19,7 +19,7 @@ class Quiet:
         self._until: dict[Lane, float] = {}
 
     def heed(self, lane: Lane) -> None:
-        """RateLimitError, with the time that is left, where it is too early to ask. While reads wait, starts do, too."""
+        """RateLimitError with the time that is left, where it is too early. While reads wait, starts do, too."""
         lanes: tuple[Lane, ...] = ("read", "start") if lane == "start" else (lane,)
         left = max(self._until.get(name, 0.0) for name in lanes) - self._monotonic()
         if left > 0:
