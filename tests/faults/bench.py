@@ -42,7 +42,7 @@ class Run:
     rows: list[JobRow] = field(default_factory=list)
     events: list[tuple[str, JobEvent]] = field(default_factory=list)  # of the last job, each with its origin
     waits: list[Wait] = field(default_factory=list)
-    stuck: str | None = None
+    stuck: str | None = None  # why there was no end
 
     @property
     def labels(self) -> list[str]:
@@ -105,7 +105,9 @@ def run(
             try:
                 done.report = travel(workspace, route, folder)
             except StuckError as error:
-                done.stuck = str(error)
+                done.stuck = f"it went in circles: {error}"
+            except Exception as error:  # a crash is a verdict, too
+                done.stuck = f"it crashed: {type(error).__name__}: {error}"
             look(done, workspace.store)
         done.waits = clock.waits
     finally:
@@ -125,7 +127,7 @@ def look(done: Run, store: Store) -> None:
 def judge(done: Run, clean: Run | None, kind: Kind | None = None) -> list[str]:
     """What is wrong with a run, in words; nothing where it went as it must. `clean` is the run without a fault."""
     if done.stuck:
-        return [f"it went in circles: {done.stuck}"]
+        return [done.stuck]
     outcome = kind.outcome if kind else "ridden out"
     wrong = _money(done) + _user(done, outcome) + _events(done)
     if clean is not None:
