@@ -11,6 +11,7 @@ from tests.faults.kinds import KINDS, Kind
 from tests.faults.table import Table
 
 CREATION = {route: "POST /fine-tunes" if route == "together" else "POST /fine_tuning/jobs" for route in ROUTES}
+UPLOAD = {"openai": "POST /files", "together": "PUT /_storage/{id}"}
 _BINARY = ("/content", "/download", "/_storage")
 SAMPLE_STRIDE = 7
 """The quick sample takes the creation and one other request for each fault, so many requests on from fault to fault."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.bench import PROVIDERS, ROUTES, judge
-from tests.faults.cases import CREATION, clean_run, positions, run_column, run_pairs
+from tests.faults.cases import CREATION, UPLOAD, clean_run, positions, run_column, run_pairs
 from tests.faults.kinds import KINDS
 from tests.faults.table import TABLE
 
@@ -39,7 +39,6 @@ def test_every_request(route: str, name: str) -> None:
     assert run_column(route, kind, positions(route, kind), TABLE) == []
 
 
-UPLOAD = {"openai": "POST /files", "together": "PUT /_storage/{id}"}
 TELLING = ("object", "insufficient_quota")
 """Faults that a careless client takes for "there is no such thing"."""
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.faults.bench import PROVIDERS, ROUTES
-from tests.faults.cases import CREATION, clean_run, run_kills
+from tests.faults.cases import CREATION, UPLOAD, clean_run, run_kills
 from tests.faults.killing import Children, KillPoint, kill_points
 from tests.faults.table import TABLE
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the children ar
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_killed_where_it_would_hurt_most(provider: str, children: Children) -> None:
     labels = clean_run(provider).labels
-    upload = labels.index({"openai": "POST /files", "together": "PUT /_storage/{id}"}[provider])
+    upload = labels.index(UPLOAD[provider])
     creation = labels.index(CREATION[provider])
     points = [KillPoint("after", upload), KillPoint("before", creation), KillPoint("after", creation)]
     points += [KillPoint("write", number) for number in (2, 12, 13)]  # the last two: about the job's start

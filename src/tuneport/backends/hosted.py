@@ -290,12 +290,17 @@ class HostedBackend(FineTuneBackend):
             raise
 
 
+def listed(page: Any) -> Any:
+    """The page itself. ValueError for an answer without any list, which the SDKs take for an empty one."""
+    if not isinstance(getattr(page, "data", None), list):
+        raise ValueError("a list was expected, and there is none")
+    return page
+
+
 def items_of(page: Any) -> Iterator[Any]:
-    """All items of a list, page by page. The SDKs take an answer without any list for an empty one; this does not."""
+    """All items of a list, page by page."""
     while True:
-        if not isinstance(getattr(page, "data", None), list):
-            raise ValueError("a list was expected, and there is none")
-        yield from page.data
+        yield from listed(page).data
         if not page.has_next_page():
             return
         page = page.get_next_page()
