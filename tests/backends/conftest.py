@@ -43,14 +43,14 @@ def together() -> Iterator[TogetherEmulator]:
 
 @pytest.fixture
 def connect() -> Iterator[Callable[..., Any]]:
-    """Opens a backend on an emulator. Its waits between tries are not slept but noted in `.waits`."""
+    """Opens a backend on an emulator. Its waits are not slept but noted in `.waits`, and its clock goes on by them."""
     opened: list[HostedBackend] = []
 
     def open_one(emulator: Any, *, key: str | None = None, base_url: str | None = None, **options: Any) -> Any:
         name = emulator.name
         settings = settings_for(name, base_url or emulator.base_url, key=key or emulator.key, **options)
         waits: list[float] = []
-        backend = CLASSES[name](load_manifest(name), settings, sleep=waits.append)
+        backend = CLASSES[name](load_manifest(name), settings, sleep=waits.append, monotonic=lambda: sum(waits))
         backend.waits = waits  # type: ignore[attr-defined]
         opened.append(backend)
         return backend

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any, Literal, get_args
 
-from .wire import Request
+from .wire import Request, Response, reply
 
-FaultKind = Literal["status", "html", "hang", "drop", "drop_after_accept", "slow", "cut"]
+FaultKind = Literal[
+    "status", "html", "hang", "drop", "reset",  # the server did not act (`acts=True`: it did, its answer is lost)
+    "drop_after_accept", "reset_after_accept", "slow",  # it acted, and there is no answer, or a late one
+    "cut", "truncated", "content_type", "shape", "drip",  # it acted, and the answer has a defect
+    "down_after",  # this one answer is whole; then nobody listens until `Emulator.start`
+]  # fmt: skip
 HTML_PAGE = b"<!DOCTYPE html><html><head><title>Bad gateway</title></head><body><h1>Error 502</h1></body></html>"
 
 
 @dataclass
 class Fault:
-    """One armed fault; see `Emulator.fail`."""
+    """One armed fault; see `Emulator.fail`.
+
+    `reached` is set when its request is in the server's hands (`slow`, and whatever acts: when it has acted);
+    `release` ends its waiting.
+    """
 
     kind: FaultKind = "status"
     method: str | None = None
@@ -26,6 +37,10 @@ class Fault:
     body: Any = None
     headers: dict[str, str] | None = None
     seconds: float = 30.0
+    retry_date: float | None = None  # seconds from the answer's own date to a `retry-after` that is a date
+    acts: bool = False  # `status`, `html`: first carry the request out, as behind a gateway that gave up
+    reached: threading.Event = field(default_factory=threading.Event, repr=False)
+    release: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(FaultKind):
@@ -48,6 +63,37 @@ class Fault:
             self.times -= 1
         return True
 
+    def answer(self, default: Any, now: float) -> Response:
+        """What `status` and `html` say; `default` is the body where none is given."""
+        headers = dict(self.headers or {})
+        if self.retry_date is not None:
+            headers |= {
+                "date": formatdate(now, usegmt=True),
+                "retry-after": formatdate(now + self.retry_date, usegmt=True),
+            }
+        if self.kind == "html":
+            return Response(HTML_PAGE, self.status or 502, {"content-type": "text/html", **headers})
+        return reply(default if self.body is None else self.body, self.status or 500, headers)
+
+    def spoil(self, response: Response) -> Response:
+        """The server acted and meant to say this; what the client gets of it."""
+        match self.kind:
+            case "cut":
+                response.cut = True
+            case "truncated":
+                response.body = response.body[: len(response.body) // 2]
+            case "content_type":
+                response.headers = {**response.headers, "content-type": "text/plain"}
+            case "shape":
+                return reply({} if self.body is None else self.body, response.status)
+            case "drip":
+                response.drip = self.seconds / 16
+            case "reset_after_accept":
+                response.reset = True
+            case "down_after":
+                response.close = True
+        return response
+
 
 @dataclass
 class Exchange:
@@ -62,6 +108,7 @@ class Exchange:
     response_headers: dict[str, str]
     response_body: bytes
     fault: str | None
+    at: float = 0.0  # by the emulator's clock, when it arrived
 
     def request_json(self) -> Any:
         return json.loads(self.request_body)

@@ -49,6 +49,8 @@ class OpenAIFiles(Emulator):
                 "filename": filename, "purpose": purpose, "status": "processed"}  # fmt: skip
         if lifetime:
             file["expires_at"] = created + lifetime
+        if purpose == "fine-tune":
+            self.accepted_uploads.append(hashlib.sha256(content).hexdigest())
         self.files[file["id"]], self.contents[file["id"]] = file, content
         self.file_times[file["id"]] = self.now()
         return file

@@ -5,7 +5,8 @@ which needs no key:
 
 | route | body | does |
 | --- | --- | --- |
-| GET /_emulator | | jobs_created, requests, faults left, the switches |
+| GET /_emulator | | its time, jobs_created, requests, faults left, the switches |
+| GET /_emulator/page | | a web page, to redirect to |
 | POST /_emulator/faults | the arguments of `fail` | arms a fault |
 | DELETE /_emulator/faults | | disarms all |
 | POST /_emulator/next_job | the arguments of `next_job` | decides how the next job will go |
@@ -50,14 +51,17 @@ class Emulator:
     switches: ClassVar[tuple[str, ...]] = ("pace", "list_lag")
     _routes: ClassVar[list[tuple[str, re.Pattern[str], bool, str]]]
 
-    def __init__(self, *, key: str | None = None, pace: float = 0.05, list_lag: float = 0.0, port: int = 0):
+    def __init__(self, *, key: str | None = None, pace: float = 0.05, list_lag: float = 0.0, port: int = 0,
+                 clock: Callable[[], float] = time.time):  # fmt: skip
         self.key = key or self.default_key
         self.pace = pace  # seconds that a job, or a file in validation, stays in each state
         self.list_lag = list_lag  # seconds until a new job shows up in lists
         self.jobs_created = 0  # accepted creations, answered or not: what would have been billed
+        self.accepted_uploads: list[str] = []  # SHA-256 of the bytes, each time that some were stored for training
         self.log: list[Exchange] = []
         self._faults: list[Fault] = []
         self._plans: list[JobPlan] = []
+        self._clock = clock  # with one that stands still, time passes by `advance` alone
         self._offset = 0.0
         self._identities = 0
         self._lock = threading.RLock()
@@ -87,6 +91,10 @@ class Emulator:
             self._server.stop()
             self._server = None
 
+    @property
+    def listening(self) -> bool:
+        return self._server is not None
+
     def __enter__(self):
         return self.start()
 
@@ -103,7 +111,7 @@ class Emulator:
         return self.origin + self.base_path
 
     def now(self) -> float:
-        return time.time() + self._offset
+        return self._clock() + self._offset
 
     def advance(self, seconds: float) -> None:
         """Move the clock forward. With a long `pace` this makes jobs step only when told."""
@@ -115,8 +123,11 @@ class Emulator:
         `path` is with or without the prefix; `*` or `{id}` is one segment, `**` any. The first `skip` matches pass.
         Kinds: `status` answers `status` (500) with `body` (default: the provider's error envelope); `html` a web page
         (`status` 502); `hang` accepts and says nothing for `seconds`, then closes; `drop` closes without acting;
-        `drop_after_accept` acts, then closes: the lost reply; `slow` acts and answers after `seconds`; `cut` acts,
-        sends half of the body and closes.
+        `reset` resets the connection; `drop_after_accept` and `reset_after_accept` act first: the lost reply; `slow`
+        acts and answers after `seconds`; `cut` acts, sends half of the body and closes; `truncated` acts and sends half
+        of the body as if it were all; `content_type` acts and calls its JSON text; `shape` acts and answers with the
+        JSON `body` ({}); `drip` acts and sends its answer piece by piece over `seconds`; `down_after` acts, answers,
+        and refuses connections until `start`.
         """
         fault = Fault(kind, **options)
         with self._lock:
@@ -161,29 +172,53 @@ class Emulator:
             return self._administer(request)
         stopping = self._stopping
         with self._lock:
+            arrived = self.now()
             fault = next((fault for fault in self._faults if fault.takes(request, self.prefix)), None)
-        kind = fault.kind if fault else None
-        if fault and kind == "hang":
-            stopping.wait(fault.seconds)
-        response = self._fault_response(fault) if fault and kind in ("status", "html") else None
-        if kind not in ("status", "html", "hang", "drop"):
+        if fault is None:
             response = self._dispatch(request)
-        if fault and kind == "slow":
-            stopping.wait(fault.seconds)
-        if response and kind == "cut":
-            response.cut = True
-        if kind == "drop_after_accept":
-            response = None
-        self._record(request, response, kind)
+        else:
+            response = self._faulty(fault, request, stopping)
+        if fault is None or fault.kind not in ("hang", "slow"):
+            self._record(request, response, fault.kind if fault else None, arrived)
         return response
 
-    def _fault_response(self, fault: Fault) -> Response:
-        if fault.kind == "html":
-            return Response(HTML_PAGE, fault.status or 502, {"content-type": "text/html", **(fault.headers or {})})
-        status = fault.status or 500
+    def _faulty(self, fault: Fault, request: Request, stopping: threading.Event) -> Response | None:
+        kind = fault.kind
+        if kind in ("hang", "drop", "reset"):
+            if kind == "hang":
+                self._record(request, None, kind, self.now())
+            fault.reached.set()
+            if kind == "hang":
+                self._wait(fault, stopping)
+            return Response(reset=True) if kind == "reset" else None
+        if kind not in ("status", "html") or fault.acts:
+            response = self._dispatch(request)
+        if kind == "slow":
+            self._record(request, response, kind, self.now())
+        fault.reached.set()
+        if kind in ("status", "html"):
+            return fault.answer(self._default_body(fault.status or 500), time.time())
+        if kind == "slow":
+            self._wait(fault, stopping)
+        if kind == "down_after":
+            self._go_down()
+        return None if kind == "drop_after_accept" else fault.spoil(response)
+
+    def _wait(self, fault: Fault, stopping: threading.Event) -> None:
+        """For the fault's seconds, or until the test lets go or the emulator stops."""
+        deadline = time.monotonic() + fault.seconds
+        while time.monotonic() < deadline and not stopping.is_set() and not fault.release.wait(0.01):
+            pass
+
+    def _go_down(self) -> None:
+        # Nobody listens any more before the answer is sent, so that the client's next connection is refused.
+        server, self._server = self._server, None
+        if server:
+            server.stop_listening()
+
+    def _default_body(self, status: int) -> Any:
         type = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
-        default = self.error(status, f"Emulated error {status}.", type=type).payload
-        return reply(default if fault.body is None else fault.body, status, fault.headers)
+        return self.error(status, f"Emulated error {status}.", type=type).payload
 
     def _dispatch(self, request: Request) -> Response:
         with self._lock:
@@ -204,7 +239,8 @@ class Emulator:
             except ValueError as error:
                 return reply(self.error(400, f"We could not parse the body of your request: {error}").payload, 400)
 
-    def _record(self, request: Request, response: Response | None, fault: str | None) -> None:
+    def _record(self, request: Request, response: Response | None, fault: str | None, arrived: float) -> None:
+        response = None if response and response.reset else response
         body = b"".join(response.events or [response.body]) if response else b""
         exchange = Exchange(
             method=request.method,
@@ -216,12 +252,15 @@ class Emulator:
             response_headers=response.headers if response else {},
             response_body=body[:LOGGED_BODY_BYTES],
             fault=fault,
+            at=arrived,
         )
         with self._lock:
             self.log.append(exchange)
 
     def _administer(self, request: Request) -> Response:
         command = request.path.removeprefix("/_emulator").strip("/")
+        if command == "page":  # where a fault may redirect to
+            return Response(HTML_PAGE, headers={"content-type": "text/html"})
         try:
             with self._lock:
                 return reply(self._command(request.method, command, request.json()))
@@ -248,7 +287,7 @@ class Emulator:
             case _:
                 raise ValueError(f"no such command: {method} {command}")
         return {
-            "emulator": self.name, "jobs_created": self.jobs_created, "requests": len(self.log),
+            "emulator": self.name, "now": self.now(), "jobs_created": self.jobs_created, "requests": len(self.log),
             "faults": sum(fault.times != 0 for fault in self._faults),
             "switches": {name: getattr(self, name) for name in self.switches},
         }  # fmt: skip

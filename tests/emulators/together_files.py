@@ -136,6 +136,7 @@ class TogetherFiles(Emulator):
         if hashlib.sha256(request.body).hexdigest() != file.checksum:
             return Response(b"BadDigest", 400)
         file.content = request.body
+        self.accepted_uploads.append(file.checksum)
         return Response()
 
     @route("POST", "/files/{id}/preprocess")

@@ -6,10 +6,13 @@ HTTP/1.1 with keep-alive, bodies by length or chunked, answers by length or chun
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import socketserver
+import struct
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -73,6 +76,9 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     events: list[bytes] | None = None  # a stream of these instead of the body
     cut: bool = False  # announce the whole body, send half of it, close
+    reset: bool = False  # send nothing and reset the connection (RST, not FIN)
+    drip: float = 0.0  # seconds between one sixteenth of the body and the next
+    close: bool = False  # the connection, after this answer
 
 
 def reply(payload: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -98,13 +104,17 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self.stop_listening()
         # Kept-alive connections would otherwise still be answered after the stop.
         for connection in list(self._server.connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def stop_listening(self) -> None:
+        """Refuse new connections; those that are open go on. May be called while a request is being answered."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
 
 
 class _HTTPServer(ThreadingHTTPServer):
@@ -151,6 +161,9 @@ class _Handler(BaseHTTPRequestHandler):
         if response is None:
             self.close_connection = True
             return
+        if response.reset:
+            self._reset()
+            return
         try:
             self._send(response)
         except (BrokenPipeError, ConnectionResetError):
@@ -168,16 +181,29 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(chunks)
 
+    def _reset(self) -> None:
+        """Close at once with nothing lingering: the peer gets a RST and no orderly end."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())
+
     def _send(self, response: Response) -> None:
-        self.send_response(response.status)
+        if "date" in response.headers:
+            self.send_response_only(response.status)  # `send_response` would add the date of this very moment
+        else:
+            self.send_response(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value)
+        if response.close:
+            self.send_header("connection", "close")  # which also ends it on this side
         if response.events is None:
             self.send_header("content-length", str(len(response.body)))
             self.end_headers()
             if response.cut:
                 self.wfile.write(response.body[: len(response.body) // 2])
                 self.close_connection = True
+            elif response.drip:
+                self._drip(response)
             else:
                 self.wfile.write(response.body)
             return
@@ -190,6 +216,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self.wfile.write(b"0\r\n\r\n")
+
+    def _drip(self, response: Response) -> None:
+        self.wfile.flush()
+        size = max(1, len(response.body) // 16)
+        for start in range(0, len(response.body), size):
+            self.wfile.write(response.body[start : start + size])
+            self.wfile.flush()
+            time.sleep(response.drip)
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Silent: the emulator keeps its own log."""

@@ -331,6 +331,18 @@ def test_trouble_with_events_neither_fails_nor_hides_a_job(
     assert any("last events could not be read" in event.message for _, event in workspace.events(row.id))
 
 
+def test_last_events_that_were_refused_once_are_not_lost(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+    row = drive(workspace, start(), until=lambda row: row.status == "running")
+    state = fake.fetch(str(row.remote_id))
+    while not state.status.terminal:
+        state = fake.fetch(state.remote_id)
+    fake.arm(Fault(on="events", kind="rejected"))
+    row = drive(workspace, row.id)
+    assert row.status == "succeeded" and row.note is None
+    stored = [event.id for _, event in workspace.events(row.id)]
+    assert {event.id for event in fake.events(state.remote_id)} <= set(stored)
+
+
 def test_an_adopted_job_that_is_over_has_its_events(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
     job_id = start()
     fake.arm(Fault(on="submit", kind="lost_reply"))

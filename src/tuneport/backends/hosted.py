@@ -23,10 +23,12 @@ from tuneport.backends.network import Network, is_address
 from tuneport.backends.pacing import after_response, before_request
 from tuneport.backends.provider_errors import NotJsonError, Upstream, shown_url
 from tuneport.backends.provider_options import refuse_hyperparameters as refuse_hyperparameters
+from tuneport.backends.quiet import Lane, Quiet
 from tuneport.backends.secrets import without
 from tuneport.errors import (
     AuthError,
     ConfigError,
+    NotFoundError,
     ProviderError,
     QuotaError,
     RateLimitError,
@@ -65,7 +67,8 @@ class HostedBackend(FineTuneBackend):
     """A provider behind an SDK. A missing key shows at the first call, so that it can be listed without one.
 
     Reads are tried up to four times within a minute, as the server wishes (`retry-after`), and so are chats: one whose
-    answer was lost is asked again, and the provider may bill both. The call that starts a job is sent once.
+    answer was lost is asked again, and the provider may bill both. The call that starts a job is sent once. A server
+    that asks to be left alone for longer is: until then calls fail here, with the time that is left as `retry_after`.
     """
 
     listed_per_call: ClassVar[int | None] = 100
@@ -77,7 +80,14 @@ class HostedBackend(FineTuneBackend):
     sdk_errors: tuple[type[Exception], ...] = ()
     """What the SDK raises; set when its client is made."""
 
-    def __init__(self, manifest: Manifest, settings: Settings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        settings: Settings,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(manifest, settings)
         table = settings.project.backends.get(self.name, BackendSettings())
         try:
@@ -107,7 +117,8 @@ class HostedBackend(FineTuneBackend):
         self.upstream = Upstream(
             self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable), network=Network(settings.get)
         )
-        self._sleep = sleep
+        self._sleep, self._monotonic = sleep, monotonic
+        self._quiet = Quiet(self.name, monotonic)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.upstream.shown_url!r})"
@@ -150,12 +161,17 @@ class HostedBackend(FineTuneBackend):
             # The original, or what caused it, may repeat the key; then it must not appear in a traceback either.
             raise ours from (None if self.upstream.reveals_key(error) else error)
 
-    def _once(self, call: Callable[[], T]) -> T:
-        with self._translating():
-            result = call()
+    def _once(self, call: Callable[[], T], lane: Lane = "read") -> T:
+        self._quiet.heed(lane)
+        try:
+            with self._translating():
+                result = call()
+        except ProviderError as error:
+            self._quiet.note(lane, error)
+            raise
         return without(result, self.upstream.secrets)  # a provider may repeat the key, in events too
 
-    def _read(self, call: Callable[[], T]) -> T:
+    def _read(self, call: Callable[[], T], lane: Lane = "read") -> T:
         """Call, again where that can help. For whatever may be repeated without harm."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, ProviderError) and error.retryable),
@@ -164,12 +180,27 @@ class HostedBackend(FineTuneBackend):
             sleep=self._sleep,
             reraise=True,
         )
-        result: T = retrying(self._paced, call)
+        result: T = retrying(self._paced, call, lane)
         return result
 
-    def _paced(self, call: Callable[[], T]) -> T:
+    def _paced(self, call: Callable[[], T], lane: Lane) -> T:
         before_request()
-        return self._once(call)
+        return self._once(call, lane)
+
+    def _delete(self, call: Callable[[], object]) -> None:
+        """Delete. That it is gone on a second try, the first one's answer being lost, is what was wanted."""
+        tries = 0
+
+        def attempt() -> None:
+            nonlocal tries
+            tries += 1
+            call()
+
+        try:
+            self._read(attempt)
+        except NotFoundError:
+            if tries == 1:
+                raise
 
     def _start(self, call: Callable[[], T], *, sent: Callable[[], bool] = lambda: True) -> T:
         """Make the one call that spends money. `sent` says whether the request that starts the job went out.
@@ -177,7 +208,7 @@ class HostedBackend(FineTuneBackend):
         UnavailableError only where the job may have started; otherwise a ProviderError that is retryable.
         """
         try:
-            return self._once(call)
+            return self._once(call, "start")
         except UnavailableError as error:
             if sent() and not never_sent(error):
                 raise
@@ -201,7 +232,9 @@ class HostedBackend(FineTuneBackend):
         """Cancel, or return the state of a job that had already finished."""
         try:
             return self._read(call)
-        except RejectedError:
+        except ProviderError as error:
+            if not isinstance(error, RejectedError) and error.http_status != 409:
+                raise
             state = self.fetch(remote_id)
             if state.status.terminal:
                 return state
@@ -291,9 +324,11 @@ class HostedBackend(FineTuneBackend):
         create = self._chat_client().chat.completions.create
         request = {"model": model, "messages": list(messages), "timeout": self.options.completion_timeout}
         if stream:
-            answer = self._read(lambda: create(**request, stream=True, extra_body=options))
+            answer = self._read(lambda: create(**request, stream=True, extra_body=options), "chat")
             return self._pieces(answer)
-        return self._read(lambda: _completion(model, create(**request, extra_body=options).to_dict(mode="json")))
+        return self._read(
+            lambda: _completion(model, create(**request, extra_body=options).to_dict(mode="json")), "chat"
+        )
 
     def _chat_client(self) -> Any:
         return self.client
@@ -317,6 +352,20 @@ class HostedBackend(FineTuneBackend):
             if isinstance(error, errors) or type(error).__module__.split(".")[0] == "httpx2":
                 raise self.upstream.translate(error) from None
             raise
+
+
+def listed(page: Any) -> Any:
+    """The page itself. ValueError for an answer without any list, which the SDKs take for an empty one."""
+    if not isinstance(getattr(page, "data", None), list):
+        raise ValueError("a list was expected, and there is none")
+    return page
+
+
+def id_of(answer: Any) -> str:
+    """The id of what was just made. ValueError where the answer has none: then nobody can tell what was made."""
+    if not isinstance(identity := getattr(answer, "id", None), str) or not identity:
+        raise ValueError("the answer has no id")
+    return identity
 
 
 def headers_for(key: str) -> dict[str, str]:
@@ -352,11 +401,10 @@ def timestamp(value: Any) -> datetime | None:
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """As long as the server asks; else 0.5, 1, 2 s with up to half of that added."""
+    """0.5, 1, 2 s with up to half of that added; longer where the server asks for it. It may ask for no time at all."""
     error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, ProviderError) and error.retry_after is not None:
-        return error.retry_after
-    return 0.5 * 2.0 ** (state.attempt_number - 1) * random.uniform(1.0, 1.5)
+    asked = error.retry_after if isinstance(error, ProviderError) else None
+    return max(asked or 0.0, 0.5 * 2.0 ** (state.attempt_number - 1) * random.uniform(1.0, 1.5))
 
 
 def _completion(model: str, answer: dict[str, Any]) -> Completion:

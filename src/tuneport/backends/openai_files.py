@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from tuneport.backends.hosted import HostedBackend, remote_name, timestamp
-from tuneport.backends.openai_uploads import PART_BYTES, PartsUpload, Sent, UploadJournal, id_of
+from tuneport.backends.hosted import HostedBackend, id_of, listed, remote_name, timestamp
+from tuneport.backends.openai_uploads import PART_BYTES, PartsUpload, Sent, UploadJournal
 from tuneport.data.writing import aside, publish
 from tuneport.errors import DatasetError, NotFoundError, RejectedError
 from tuneport.errors import DatasetProblem as Problem
@@ -35,7 +35,7 @@ class OpenAIFiles(HostedBackend):
         """
         seen: set[str] = set()
         read = read or self._read
-        page, last = read(first), None
+        page, last = read(lambda: listed(first())), None
         while True:
             with self._translating():
                 items = list(page.data)
@@ -49,12 +49,13 @@ class OpenAIFiles(HostedBackend):
             if not page.has_next_page():
                 return
             try:
-                page, last = read(page.get_next_page), ids
+                following = page.get_next_page
+                page, last = read(lambda: listed(following())), ids  # noqa: B023 - read at once
             except RejectedError:
                 if not restarts:
                     raise
                 restarts -= 1
-                page, last = read(first), None
+                page, last = read(lambda: listed(first())), None
 
     # --- upwards ----------------------------------------------------------------------------------------------------
 
@@ -182,21 +183,6 @@ class OpenAIFiles(HostedBackend):
 
     def delete_file(self, file_id: str) -> None:
         self._delete(lambda: self.client.files.delete(file_id))
-
-    def _delete(self, call: Callable[[], object]) -> None:
-        """Delete. That it is gone on a second try, the first one's answer being lost, is what was wanted."""
-        tries = 0
-
-        def attempt() -> None:
-            nonlocal tries
-            tries += 1
-            call()
-
-        try:
-            self._read(attempt)
-        except NotFoundError:
-            if tries == 1:
-                raise
 
 
 def _holds(remote: Any, file: DataFile) -> bool:

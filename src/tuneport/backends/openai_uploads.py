@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from tuneport.backends.hosted import remote_name
+from tuneport.backends.hosted import id_of, remote_name
 from tuneport.data.writing import aside, make_folder, publish
 from tuneport.errors import NotFoundError, RejectedError, TuneportError
 from tuneport.types import DataFile, Model
@@ -41,14 +41,6 @@ class Sent(Model):
     parts: tuple[str, ...] = ()
     until: float = 0.0
     """Unix seconds on this machine's clock when the server forgets the upload."""
-
-
-def id_of(answer: Any) -> str:
-    """The id of what was just made. ValueError where there is none: then nobody can tell what was made."""
-    identity = getattr(answer, "id", None)
-    if not isinstance(identity, str) or not identity:
-        raise ValueError("the answer has no id")
-    return identity
 
 
 class UploadJournal:

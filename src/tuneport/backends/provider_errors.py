@@ -236,6 +236,8 @@ class Upstream:
         if status >= 500 or status == 408:
             way = "" if envelope else self._way(url)
             return UnavailableError(f"{self.provider}{way} answered {status}: {said}; try again later", **facts)
+        if status < 400:
+            return self.unexpected(f"a redirect ({status}) where there is none")
         if status == 409:  # what the SDKs repeat, too: somebody else is at the same thing just now
             return UnavailableError(f"{self.provider} has a conflict (409): {said}; try again", **facts)
         if status == 402 or {str(envelope.get("code")), str(envelope.get("type"))} & _NO_MONEY:
@@ -324,7 +326,10 @@ def _envelope(body: object) -> dict[str, Any]:
 
 
 def _retry_after(headers: Any) -> float | None:
-    """Seconds to wait, where the server says so: `retry-after-ms`, or `retry-after` in seconds or as a date."""
+    """Seconds to wait, where the server says so: `retry-after-ms`, or `retry-after` in seconds or as a date.
+
+    A date is reckoned from the answer's own, because this machine's clock may differ from the server's.
+    """
     try:
         if (milliseconds := headers.get("retry-after-ms")) is not None:
             return max(0.0, float(milliseconds) / 1000)
@@ -333,6 +338,8 @@ def _retry_after(headers: Any) -> float | None:
             return None
         if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
             return float(value)
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        sent = headers.get("date")
+        since = parsedate_to_datetime(sent).timestamp() if sent else time.time()
+        return max(0.0, parsedate_to_datetime(value).timestamp() - since)
     except ValueError:
         return None

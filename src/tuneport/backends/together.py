@@ -31,7 +31,7 @@ from typing import Any, ClassVar
 
 from tuneport.backends import together_arguments as arguments_
 from tuneport.backends import together_files as files_
-from tuneport.backends.hosted import headers_for
+from tuneport.backends.hosted import headers_for, listed
 from tuneport.backends.together_jobs import checkpoints_of, events_of, metrics_of, preview_of, state_of
 from tuneport.backends.together_limits import check_features, check_limits
 from tuneport.backends.together_quote import (
@@ -234,7 +234,7 @@ class TogetherBackend(TogetherServing):
         return state_of(self.name, self.statuses, raw)
 
     def _list(self) -> list[dict[str, Any]]:
-        return [job.to_dict(mode="json") for job in self.client.fine_tuning.list().data]
+        return [job.to_dict(mode="json") for job in listed(self.client.fine_tuning.list()).data]
 
     def _listed(self) -> list[dict[str, Any]]:
         return self._read(self._list)
@@ -250,27 +250,29 @@ class TogetherBackend(TogetherServing):
         return self._cancel(remote_id, lambda: self._state(self.client.fine_tuning.cancel(remote_id)))
 
     def delete(self, remote_id: str) -> None:
-        self._read(lambda: self.client.fine_tuning.delete(remote_id))
+        self._delete(lambda: self.client.fine_tuning.delete(remote_id))
 
     def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:
-        listed = self._read(
-            lambda: [event.to_dict(mode="json") for event in self.client.fine_tuning.list_events(remote_id).data]
-        )
-        events = events_of(listed)
+        ask = self.client.fine_tuning.list_events
+        events = events_of(self._read(lambda: [event.to_dict(mode="json") for event in listed(ask(remote_id)).data]))
         position = next((index for index, event in enumerate(events) if event.id == after), -1)
         return events[position + 1 :]
 
     def metrics(self, remote_id: str, **wanted: Any) -> Sequence[MetricPoint]:
         """All, or those that `wanted` names in the SDK's words: global_step_from, global_step_to, logged_at_from,
         logged_at_to (times), and resolution, the number of training steps that are picked evenly."""
-        return self._read(lambda: metrics_of(self.client.fine_tuning.list_metrics(remote_id, **wanted).metrics or []))
+
+        def read() -> list[MetricPoint]:
+            metrics = self.client.fine_tuning.list_metrics(remote_id, **wanted).metrics
+            if metrics is None:
+                raise ValueError("metrics were expected, and there are none")
+            return metrics_of(metrics)
+
+        return self._read(read)
 
     def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
-        return self._read(
-            lambda: checkpoints_of(
-                [item.to_dict(mode="json") for item in self.client.fine_tuning.list_checkpoints(remote_id).data]
-            )
-        )
+        ask = self.client.fine_tuning.list_checkpoints
+        return self._read(lambda: checkpoints_of([item.to_dict(mode="json") for item in listed(ask(remote_id)).data]))
 
     def preview(self, model: str, file_id: str, *, rows: int = 10, train_on_inputs: bool = False) -> dict[str, Any]:
         """The first rows of an uploaded training file as the service tokenizes them for `model` (sft only).
@@ -329,14 +331,18 @@ class TogetherBackend(TogetherServing):
         return self._read(lambda: files_.save(self.client, file_id, target))
 
     def delete_file(self, file_id: str) -> None:
-        self._read(lambda: self.client.files.delete(file_id))
+        self._delete(lambda: self.client.files.delete(file_id))
 
     def _estimate(self, arguments: dict[str, Any], limits: Any) -> dict[str, Any]:
         _, kind, method = arguments_.request_of(self.name, arguments, limits)
         request = estimate_request(arguments, kind, method)
         ask = self.client.fine_tuning.estimate_price
-        estimate: dict[str, Any] = self._read(lambda: ask(**request).to_dict(mode="json"))
-        return estimate
+
+        def read() -> dict[str, Any]:
+            said: dict[str, Any] = ask(**request).to_dict(mode="json")
+            return {"estimation_available": said["estimation_available"], **said}  # KeyError: it is no estimate
+
+        return self._read(read)
 
     def quote(self, spec: TuneSpec, files: Sequence[RemoteFile]) -> Quote | None:
         """Together's own estimate; by its published table, with the reason, where it gives none."""

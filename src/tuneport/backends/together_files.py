@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneport.backends.hosted import named_link, remote_name, timestamp
+from tuneport.backends.hosted import id_of, listed, named_link, remote_name, timestamp
 from tuneport.backends.provider_errors import Upstream
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem, ProviderError, TuneportError
 from tuneport.types import DataFile, RemoteFile
@@ -25,7 +25,7 @@ def find_or_upload(client: Any, file: DataFile, last_path: Callable[[], str]) ->
     file is there and waits for ever, so it is asked for again.
     """
     name = remote_name(file)
-    for known in client.files.list().data:
+    for known in listed(client.files.list()).data:
         if known.filename == name and known.bytes == file.bytes and known.processing_status != "FAILED":
             found = known
             break
@@ -33,19 +33,21 @@ def find_or_upload(client: Any, file: DataFile, last_path: Callable[[], str]) ->
         with named_link(file) as link:
             found = client.files.upload(link, purpose="fine-tune", check=False)
         if last_path().endswith("/preprocess"):
-            return str(found.id)
+            return id_of(found)
     if found.processing_status == "PENDING":
         try:
             client.post(f"/v1/files/{found.id}/preprocess", cast_to=object)
         except Exception as error:
             if getattr(getattr(error, "response", None), "status_code", None) not in (400, 409, 422):
                 raise
-    return str(found.id)
+    return id_of(found)
 
 
 def is_valid(client: Any, upstream: Upstream, file_id: str, file: DataFile) -> bool:
     """False while validation lasts. DatasetError, with the place in `file`, where the service refuses the content."""
-    remote = client.files.retrieve(file_id).to_dict(mode="json")
+    answer = client.files.retrieve(file_id)
+    id_of(answer)
+    remote = answer.to_dict(mode="json")
     status = (remote.get("processing_status") or "COMPLETED").upper()
     report = remote.get("validation_report") or {}
     reason = upstream.redact(report.get("error") or "no reason given")
@@ -130,7 +132,7 @@ def remote_files(client: Any) -> list[RemoteFile]:
             bytes=file.bytes,
             created_at=timestamp(file.created_at),
         )
-        for file in client.files.list().data
+        for file in listed(client.files.list()).data
         if file.purpose == "fine-tune"
     ]
 

@@ -26,16 +26,22 @@ class EventCollector:
             pass
 
     def collect_with(self, job_id: str, backend: FineTuneBackend, state: JobState) -> str | None:
-        """Before `state` is written. Trouble is a note to return; at the job's end it is raised for some tries, then
-        told as an event."""
+        """Before `state` is written. Trouble is a note to return.
+
+        At the job's end it is tried again some times, with the note or, where waiting helps, with the error; then it is
+        told as an event.
+        """
         try:
             self.collect(job_id, backend, state.remote_id)
         except ProviderError as error:
+            note = f"its events cannot be read: {error}"
             if not state.status.terminal:
-                return f"its events cannot be read: {error}"
+                return note
             failures = self._failures[job_id] = self._failures.get(job_id, 0) + 1
-            if error.retryable and failures < EVENT_TRIES:
-                raise
+            if failures < EVENT_TRIES:
+                if error.retryable:
+                    raise
+                return note
             self.tell(job_id, f"The backend's last events could not be read: {error}", level="warning")
         self._failures.pop(job_id, None)
         return None
@@ -48,8 +54,9 @@ class EventCollector:
         level: Literal["info", "warning", "error"] = "info",
         type_: str = "message",
         data: dict[str, Any] | None = None,
+        once: str | None = None,
     ) -> None:
-        """Add an event of tuneport's own."""
-        id_ = f"tuneport-{uuid.uuid4().hex[:12]}"
+        """Add an event of tuneport's own. `once` names what is told: a second time it is not."""
+        id_ = f"tuneport-{once or uuid.uuid4().hex[:12]}"
         event = JobEvent(id=id_, created_at=now(), level=level, message=message, type=type_, data=data or {})
         self.store.add_events(job_id, [event], origin="tuneport")

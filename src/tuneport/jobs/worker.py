@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from tuneport.jobs.leases import Lease, claimed
 from tuneport.jobs.preparing import as_submitted, refuse_above_budget
 from tuneport.jobs.recording import columns_of
 from tuneport.jobs.remote_files import RemoteFiles
+from tuneport.jobs.rhythm import SHORTEST
 from tuneport.jobs.store import LeaseLostError, Store
 from tuneport.jobs.tables import JobRow
 from tuneport.types import JobError, JobState, JobStatus, TuneSpec, now
@@ -47,6 +48,7 @@ class Worker:
     """`open_backend` gives the backend of a name; `files` is the folder for prepared files. Threads may share one.
 
     `alternatives` ranks the other backends for a job that its own one does not take.
+    `sleep`, `monotonic` and `clock` are time itself, for whoever wants another.
     """
 
     def __init__(
@@ -56,8 +58,12 @@ class Worker:
         files: Path,
         *,
         alternatives: Callable[[JobRow], Sequence[Alternative]] = lambda row: (),
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], datetime] = now,
     ) -> None:
         self.store = store
+        self._sleep, self._monotonic, self._now = sleep, monotonic, clock
         self.open_backend = open_backend
         self.files = files
         self.alternatives = alternatives
@@ -86,8 +92,8 @@ class Worker:
                 row = self.step(job_id)
                 trouble_since = None
             except ProviderError as error:
-                trouble_since = trouble_since or time.monotonic()
-                patience_left = patience - (time.monotonic() - trouble_since)
+                trouble_since = self._monotonic() if trouble_since is None else trouble_since
+                patience_left = patience - (self._monotonic() - trouble_since)
                 if not error.retryable or patience_left <= 0:
                     raise
                 row = self.store.job(job_id)
@@ -96,9 +102,9 @@ class Worker:
             if row.job_status.terminal or until(row):
                 return row
             ours_to_go_on = row.job_status is JobStatus.SUBMITTING and row.submit_intent_at is None and row.note is None
-            if not_before(row) and row.due_at is not None:
-                wait = max(wait, min((row.due_at - now()).total_seconds(), LONGEST_WAIT))
-            time.sleep(max(wait, 0.0 if ours_to_go_on else next(waits)))
+            if not_before(row, self._now()) and row.due_at is not None:
+                wait = max(wait, min((row.due_at - self._now()).total_seconds(), LONGEST_WAIT))
+            self._sleep(max(wait, 0.0 if ours_to_go_on else next(waits)))
 
     def step(self, job_id: str) -> JobRow:
         """Take one step if nobody else is at the row, and return the row as it then is.
@@ -196,7 +202,7 @@ class Worker:
                     provider=backend.name,
                 ),
             )
-        if not_before(lease.row):
+        if not_before(lease.row, self._now()):
             return lease.row  # the provider said when
         # From this write on a crash leaves an intent, and the next step asks `find` before anything else.
         intent = {"submit_intent_at": now(), "absent_since": None, "submit_attempts": attempts + 1, "note": None}
@@ -242,7 +248,7 @@ class Worker:
         return False
 
     def _wait_for_place(self, lease: Lease, note: str, error: ProviderError | None = None) -> JobRow:
-        due = None if error is None or error.retry_after is None else now() + timedelta(seconds=error.retry_after)
+        due = None if error is None or error.retry_after is None else self._now() + timedelta(seconds=error.retry_after)
         if lease.row.waits_since is None:
             self.events.tell(lease.row.id, note[0].upper() + note[1:], type_="waiting")
         return lease.write(note=note, waits_since=lease.row.waits_since or now(), due_at=due or lease.row.due_at)
@@ -250,7 +256,7 @@ class Worker:
     def _look_at(self, job_id: str, backend: FineTuneBackend) -> None:
         """What has become of another job that takes a place: ask, or settle its submit, but start nothing."""
         row = self.store.job(job_id)
-        if row.polled_at is not None and now() - row.polled_at < timedelta(seconds=LOOK_AGAIN_SECONDS):
+        if row.polled_at is not None and self._now() - row.polled_at < timedelta(seconds=LOOK_AGAIN_SECONDS):
             return
         with contextlib.suppress(ProviderError, LeaseLostError), claimed(self.store, job_id) as lease:
             if lease is None or lease.row.job_status.terminal:
@@ -272,9 +278,9 @@ class Worker:
                 note=f"nobody knows yet whether the submit arrived ({found.reason}); asking again, starting nothing"
             )
         if row.absent_since is None:
-            row = lease.write(absent_since=now(), note="the submit seems not to have arrived; asking once more")
+            row = lease.write(absent_since=self._now(), note="the submit seems not to have arrived; asking once more")
         assert row.absent_since is not None
-        if now() - row.absent_since < timedelta(seconds=backend.settle_seconds):
+        if self._now() - row.absent_since < timedelta(seconds=backend.settle_seconds):
             return row
         self.events.tell(row.id, "The interrupted submit did not arrive", level="warning")
         lease.write(submit_intent_at=None)
@@ -283,8 +289,10 @@ class Worker:
     def _adopt(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRow:
         """Write down whose job it is at once; its end, if it is over already, goes the way of everybody's."""
         status = JobStatus.FINALIZING if state.status.terminal else state.status
+        # Told first: of a row with a remote id nobody would know any more that it was not.
+        told = f"Submitted to {backend.name} as {state.remote_id}"
+        self.events.tell(lease.row.id, told, type_="submitted", once=state.remote_id)
         lease.write(remote_id=state.remote_id, status=status, absent_since=None, waits_since=None, note=None)
-        self.events.tell(lease.row.id, f"Submitted to {backend.name} as {state.remote_id}", type_="submitted")
         return self._record(lease, backend, state)
 
     def _poll(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
@@ -326,6 +334,9 @@ class Worker:
     def _record(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRow:
         """Events first: a job whose row says that it ended has its events stored, or an event that says why not."""
         note = self.events.collect_with(lease.row.id, backend, state)
+        if note is not None and state.status.terminal:  # its last events are still to be had
+            ending = {"status": JobStatus.FINALIZING, "state": state.model_dump(mode="json"), "polled_at": now()}
+            return lease.write(**ending, due_at=now() + timedelta(seconds=SHORTEST), note=note)
         return lease.write(**columns_of(state, lease.row.created_at), events_due=False, note=note)
 
     # --- small things -----------------------------------------------------------------------------------------------
@@ -364,9 +375,9 @@ def _spec_for_backend(row: JobRow) -> TuneSpec:
     return row.tune_spec.model_copy(update={"model": row.model})
 
 
-def not_before(row: JobRow) -> bool:
+def not_before(row: JobRow, moment: datetime) -> bool:
     """Whether a job waits for a place, and the provider said until when it is not to be asked."""
-    return row.waits_since is not None and row.due_at is not None and row.due_at > now()
+    return row.waits_since is not None and row.due_at is not None and row.due_at > moment
 
 
 def _waits(poll_seconds: float | None) -> Iterator[float]:

@@ -1,0 +1,131 @@
+"""A server that asks to be left alone is; and answers that a careless client would take for something else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+
+from tests.contract import prepared_chats
+from tuneport.backends.quiet import Quiet
+from tuneport.errors import NotFoundError, RateLimitError, UnavailableError
+from tuneport.types import TuneSpec
+
+MODELS = {"openai": "gpt-4.1-mini-2025-04-14", "together": "Qwen/Qwen3.5-4B"}
+
+
+@pytest.fixture(params=["openai", "together"])
+def emulator(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def refusal(asked: float, **more: Any) -> RateLimitError:
+    return RateLimitError("too many", provider="p", retry_after=asked, **more)
+
+
+def test_what_is_limited_separately_is_held_separately() -> None:
+    moment = [0.0]
+    quiet = Quiet("p", lambda: moment[0])
+    quiet.note("chat", refusal(10))
+    quiet.heed("read")
+    quiet.heed("start")
+    quiet.note("start", refusal(100))
+    quiet.heed("read")
+    quiet.note("read", refusal(20))
+    for lane, left in (("read", 20.0), ("start", 100.0), ("chat", 10.0)):
+        with pytest.raises(RateLimitError) as caught:
+            quiet.heed(lane)  # type: ignore[arg-type]
+        assert caught.value.retry_after == left and caught.value.retryable
+    moment[0] = 50.0
+    quiet.heed("read")
+    quiet.heed("chat")
+
+
+def test_an_overloaded_service_is_not_even_asked_what_became_of_a_start() -> None:
+    quiet = Quiet("p", lambda: 0.0)
+    quiet.note("start", UnavailableError("503", provider="p", retry_after=5))
+    with pytest.raises(RateLimitError):
+        quiet.heed("read")
+
+
+def test_a_limit_of_the_day_holds_nothing_else_up() -> None:
+    quiet = Quiet("p", lambda: 0.0)
+    quiet.note("start", refusal(86_400, retryable=False))
+    quiet.heed("start")
+
+
+def test_a_wait_longer_than_a_read_may_last_is_told_and_kept(emulator: Any, connect: Callable[..., Any]) -> None:
+    backend = connect(emulator)
+    emulator.fail(status=429, headers={"retry-after": "300"})
+    with pytest.raises(RateLimitError) as caught:
+        list(backend.list_files())
+    assert caught.value.retry_after == 300
+    with pytest.raises(RateLimitError, match="another 300 s"):
+        list(backend.list_jobs())
+    assert len(emulator.log) == 1 and backend.waits == []
+    backend.waits.append(300.0)
+    assert list(backend.list_jobs()) == []
+
+
+def test_a_date_is_reckoned_from_the_servers_clock(emulator: Any, connect: Callable[..., Any]) -> None:
+    backend, theirs = connect(emulator), time.time() - 7200
+    headers = {"date": formatdate(theirs, usegmt=True), "retry-after": formatdate(theirs + 30, usegmt=True)}
+    emulator.fail(status=429, headers=headers)
+    assert list(backend.list_files()) == []
+    assert backend.waits == [30.0]
+
+
+@pytest.mark.parametrize("asked", ["0", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
+def test_no_time_asked_for_is_a_pause_all_the_same(emulator: Any, connect: Callable[..., Any], asked: str) -> None:
+    backend = connect(emulator)
+    emulator.fail(status=429, times=3, headers={"retry-after": asked})
+    assert list(backend.list_files()) == []
+    assert len(backend.waits) == 3 and min(backend.waits) >= 0.5 and backend.waits == sorted(backend.waits)
+
+
+def test_a_conflict_passes(emulator: Any, connect: Callable[..., Any]) -> None:
+    backend = connect(emulator)
+    emulator.fail(status=409)
+    assert list(backend.list_files()) == [] and len(backend.waits) == 1
+
+
+def test_a_redirect_to_nowhere_is_no_verdict(emulator: Any, connect: Callable[..., Any]) -> None:
+    emulator.fail(status=300, times=None)
+    with pytest.raises(UnavailableError, match="redirect"):
+        list(connect(emulator).list_files())
+
+
+def test_deleting_what_is_gone_after_a_lost_answer_is_done(
+    emulator: Any, connect: Callable[..., Any], tmp_path: Any
+) -> None:
+    backend, data = connect(emulator), prepared_chats(tmp_path)
+    emulator.pace = 0
+    (file,) = backend.prepare(TuneSpec(model=MODELS[emulator.name], dataset=data.training.path), data)
+    emulator.fail("reset_after_accept", method="DELETE")
+    backend.delete_file(file.id)
+    with pytest.raises(NotFoundError):
+        backend.delete_file(file.id)
+
+
+def test_an_upload_that_broke_off_before_its_last_request_is_finished(
+    together: Any, connect: Callable[..., Any], tmp_path: Any
+) -> None:
+    data = prepared_chats(tmp_path)
+    spec = TuneSpec(model=MODELS["together"], dataset=data.training.path)
+    together.pace = 0
+    together.fail("drop", path="/files/*/preprocess", times=None)
+    with pytest.raises(UnavailableError):
+        list(connect(together).prepare(spec, data))
+    together.clear_faults()
+    backend = connect(together)
+    assert len(list(backend.prepare(spec, data))) == 1
+    assert len(together.accepted_uploads) == 1 and backend.waits == []
+
+
+def test_an_answer_without_a_list_is_not_an_empty_list(emulator: Any, connect: Callable[..., Any]) -> None:
+    emulator.fail("shape", times=None)
+    with pytest.raises(UnavailableError):
+        list(connect(emulator).list_files())
