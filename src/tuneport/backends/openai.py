@@ -20,7 +20,6 @@ from tuneport.backends.hosted import (
     headers_for,
     id_of,
     items_of,
-    named_link,
     refuse_hyperparameters,
     remote_name,
 )
@@ -57,6 +56,7 @@ _JOB_FIELDS = {
     "n_epochs": "epochs",
 }
 _PAGE = 100
+_PART_BYTES = 16 * 2**20
 _MOST_PAGES = 100  # of jobs, looked through for a token where the server does not filter
 
 
@@ -129,13 +129,17 @@ class OpenAIBackend(HostedBackend):
                 return str(known.id)
         limit = self.manifest.limits.max_file_bytes
         if limit is not None and file.bytes > limit.value:
-            with named_link(file) as link:
-                upload = self.client.uploads.upload_file_chunked(
-                    file=link, bytes=file.bytes, mime_type="text/jsonl", purpose="fine-tune"
-                )
-            return id_of(upload.file)
+            return self._upload_in_parts(file, name)
         with file.path.open("rb") as content:
             return id_of(self.client.files.create(file=(name, content), purpose="fine-tune"))
+
+    def _upload_in_parts(self, file: DataFile, name: str) -> str:
+        uploads = self.client.uploads
+        upload = id_of(uploads.create(bytes=file.bytes, filename=name, mime_type="text/jsonl", purpose="fine-tune"))
+        with file.path.open("rb") as content:
+            pieces = iter(lambda: content.read(_PART_BYTES), b"")
+            parts = [id_of(uploads.parts.create(upload, data=(name, piece))) for piece in pieces]
+        return id_of(uploads.complete(upload, part_ids=parts).file)
 
     def _validated(self, file_id: str, file: DataFile) -> bool:
         remote = self.client.files.retrieve(file_id)
