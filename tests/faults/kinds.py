@@ -8,7 +8,7 @@ from typing import Any, Literal
 from tests.emulators.openai import REFUSALS
 
 Outcome = Literal["ridden out", "may be told", "refused"]
-SHORT_TIMEOUT = 0.4  # of the client, real seconds; the server is silent until the client has gone
+SHORT_TIMEOUT = 1.5  # of the client, real seconds; the server is silent until the client has gone
 
 
 @dataclass(frozen=True)
