@@ -103,7 +103,7 @@ SEEDED: list[tuple[type[HostedBackend], str, str, str]] = [
     (SwallowsEvents, "insufficient_quota", "GET /fine_tuning/jobs/{id}/events #4", "lost"),
     (Impatient, "429 seconds", "GET /fine_tuning/jobs/{id}", "asked were 20 s"),
     (RetriesQuota, "insufficient_quota", "GET /files/{id}", "tried again"),
-    (GivesUp, "503", "GET /finetune/download", "the user was troubled"),
+    (GivesUp, "503", "GET /fine-tunes/{id}/metrics", "the user was troubled"),
 ]
 
 
