@@ -33,7 +33,7 @@ from tuneport.backends import together_arguments as arguments_
 from tuneport.backends import together_files as files_
 from tuneport.backends.hosted import headers_for, listed
 from tuneport.backends.together_jobs import checkpoints_of, events_of, metrics_of, preview_of, state_of
-from tuneport.backends.together_limits import check_features, check_limits
+from tuneport.backends.together_limits import check_features, check_limits, whole_limits
 from tuneport.backends.together_quote import (
     estimate_request,
     quote_of,
@@ -174,7 +174,7 @@ class TogetherBackend(TogetherServing):
         arguments = arguments_.arguments_of(spec, files, suffix)
         name = spec.model if spec.from_checkpoint is None else spec.from_checkpoint.partition(":")[0]
         try:
-            limits = self._read(lambda: self.client.fine_tuning.model_limits(model_name=name))
+            limits = self._read(lambda: whole_limits(self.client.fine_tuning.model_limits(model_name=name)))
         except NotFoundError as error:
             if spec.from_checkpoint is not None:
                 raise
