@@ -32,6 +32,7 @@ def seeds() -> list[dict[str, Any]]:
         {"instruction": "a", "input": "b", "output": "c", "kto_tag": True, "history": [["a", "b"]]},
         {"messages": [typed("user", "a"), typed("assistant", "b", loss_weight=1.0)]},
         {"prompt": [{"role": "user", "content": [{"type": "image"}]}], "completion": "b", "images": [PNG]},
+        {"messages": [{"role": "user", "content": "2 + 2?"}], "answer": "4", "difficulty": {"level": 1}},
     ]
     for record in (CALLS, PAIR, Labelled(PAIR.context + PAIR.chosen, True)):
         for name in FORMATS:
@@ -81,4 +82,4 @@ def test_no_reader_or_writer_falls_over(name: str) -> None:
         format.note(line)
         for writer in writers:
             write_row(writer, record)
-    assert reads > 100
+    assert reads > 50

@@ -28,7 +28,7 @@ HELD = [
     ("toy_chat_fine_tuning.jsonl", "openai", 5, CHATS),
     ("gpt_tokens_fine-tuning-data.jsonl", "openai", 13, (*CHATS, "alpaca")),
 ]
-NO_PAIRS, NO_TEXT = {"openai-preference": {"record"}}, {"text": {"record"}}
+NO_PAIRS, NO_TEXT = dict.fromkeys(("openai-preference", "openai-reinforcement"), {"record"}), {"text": {"record"}}
 NO_REJECTED = dict.fromkeys(("openai", "anthropic", "chatml"), {"rejected"})
 LOST = {
     "alpaca_en_demo.json": NO_PAIRS | NO_TEXT,
@@ -36,7 +36,7 @@ LOST = {
     | NO_TEXT
     | {"chatml": {"tools"}}
     | dict.fromkeys(("alpaca", "prompt-completion"), {"tools", "messages[].tool_calls", "messages[]"}),
-    "dpo_en_demo.json": NO_TEXT | NO_REJECTED | {"prompt-completion": {"rejected", "messages[]"}},
+    "dpo_en_demo.json": NO_TEXT | {"openai-reinforcement": {"record"}} | NO_REJECTED | {"prompt-completion": {"rejected", "messages[]"}},
     "toy_chat_fine_tuning.jsonl": NO_PAIRS | NO_TEXT | dict.fromkeys(("alpaca", "prompt-completion"), {"messages[]"}),
     "gpt_tokens_fine-tuning-data.jsonl": NO_PAIRS | NO_TEXT | {"prompt-completion": {"messages[]"}},
 }

@@ -37,11 +37,17 @@ class Target:
 
 
 def find_target(model: str, backend: str | None, settings: Settings) -> Target:
-    """The backend that was named, by whatever means; else this machine, or the first backend that has the model."""
+    """The backend that was named, by whatever means; else this machine, or the first backend that has the model.
+
+    Backends whose address is the user's own come last: most people have none there.
+    """
     named = backend or settings.backend
     refused: ModelNotOfferedError | None = None
-    for name in [named] if named else sorted(backend_names(settings), key=lambda name: name != "local"):
-        manifest = manifest_of(name, settings)
+    manifests = {name: manifest_of(name, settings) for name in ([named] if named else backend_names(settings))}
+    for name, manifest in sorted(
+        manifests.items(),
+        key=lambda item: (item[0] != "local", settings.base_url(item[0], item[1].base_url) is None),
+    ):
         try:
             return Target(manifest, resolve_model(model, name, manifest, load_models(), settings.aliases(model)))
         except ModelNotOfferedError as error:
