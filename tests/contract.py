@@ -85,6 +85,7 @@ class Case:
     patience:       seconds in which a job ends
     jobs_started:   how many jobs the provider has started, for the promise that no submit starts two
     lose_reply:     makes the provider carry out the next submit without answering
+    go_slow:        makes the next job last for seconds, so that it can be caught while it runs
     without_key:    the same backend with no key, and the variable that its error must name
     secret:         what must not show in any text
     unsupported:    calls of what this backend cannot do
@@ -99,6 +100,7 @@ class Case:
     poll_seconds: float = 0.02
     jobs_started: Callable[[], int] | None = None
     lose_reply: Callable[[], None] | None = None
+    go_slow: Callable[[], None] = lambda: None
     without_key: tuple[FineTuneBackend, str] | None = None
     secret: str | None = None
     unsupported: Sequence[Callable[[FineTuneBackend], object]] = field(
@@ -204,6 +206,7 @@ class BackendContract:
     # --- cancel -----------------------------------------------------------------------------------------------------
 
     def test_cancel_ends_a_running_job(self, case: Case) -> None:
+        case.go_slow()
         remote_id = case.submit("to cancel").remote_id
         answer = case.backend.cancel(remote_id)
         assert answer.status in (JobStatus.CANCELLING, JobStatus.CANCELLED)

@@ -62,6 +62,7 @@ class TestOpenAI(BackendContract):
             data=data,
             jobs_started=lambda: openai.jobs_created,
             lose_reply=lambda: openai.fail("drop_after_accept", method="POST", path="/fine_tuning/jobs") and None,
+            go_slow=lambda: openai.next_job(pace=3),
             without_key=(open_backend("openai", settings_for("openai", openai.base_url)), "OPENAI_API_KEY"),
             secret=KEYS["openai"],
             unsupported=[
@@ -87,6 +88,7 @@ class TestTogether(BackendContract):
             data=data,
             jobs_started=lambda: together.jobs_created,
             lose_reply=lambda: together.fail("drop_after_accept", method="POST", path="/fine-tunes") and None,
+            go_slow=lambda: together.next_job(pace=3),
             without_key=(open_backend("together", settings_for("together", together.base_url)), "TOGETHER_API_KEY"),
             secret=KEYS["together"],
             unsupported=[lambda backend: backend.deploy("some-model"), lambda backend: backend.pause("ft-1")],
@@ -106,4 +108,5 @@ class TestTogetherWithAnEndpoint(TestTogether):
             backend=open_backend("together", settings_for("together", together.base_url, key=KEYS["together"])),
             spec=TuneSpec(model="Qwen/Qwen3.5-4B", dataset=data.training.path),
             data=data,
+            go_slow=lambda: together.next_job(pace=3),
         )

@@ -205,7 +205,7 @@ def test_a_closed_service_leaves_no_orphan_and_names_who_takes_the_job(
     assert "together: llama-3.1-8b-instruct, a stand-in, $4.00 (needs TOGETHER_API_KEY)" in message
     assert "`tuneport submit " in message and "--backend local`" in message
     listed = row.job_error.details["alternatives"]
-    assert {entry["backend"] for entry in listed} == {"together", "local"}
+    assert {entry["backend"] for entry in listed} == {"azure", "together", "local"}
     event = next(event for _, event in hosted.events(first) if event.type == "failed")
     assert event.data["alternatives"] == listed and event.message == message
     hosted.start(second)

@@ -344,7 +344,7 @@ class LocalBackend(FineTuneBackend):
             base = resolve_model(model, self.name, self.manifest, load_models(), self.settings.aliases(model))
             return self._holding(base), None
         run = self._existing(f"run-{match[1]}")
-        if run.request()["spec"]["method"] == Method.REWARD:
+        if run.request()["spec"].get("method") == Method.REWARD:
             raise UnsupportedError(f"{model} is a reward model: it scores answers and writes none")
         weights = self._weights(run) if match[2] is None else run.folder / "checkpoints" / f"step-{match[2]}"
         if not weights.is_dir():
