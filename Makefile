@@ -9,11 +9,12 @@ demo: .venv/installed
 	@$(BIN)/tuneport demo
 
 test: .venv/installed-for-development
-	@$(BIN)/python -m pytest -m "not full" --durations=10 -rs
+	@$(BIN)/python -m pytest -m "not full" -n 2 --dist loadscope --durations=10 -rs
 
 test-full: .venv/installed-for-development
 	@$(BIN)/python -m tests.system_packages
-	@$(BIN)/python -m pytest -m full --durations=10 -rs
+	@$(BIN)/python -m pytest -m full --ignore tests/faults --durations=10 -rs
+	@$(BIN)/python -m tests.faults
 
 lint: .venv/installed-for-development
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -109,7 +109,8 @@ def test_totals_of_a_long_file_are_those_of_its_beginning(
     made = preview(data, model=str(tiny), backend="local", rows=2)
     assert not made.complete and made.records == 5 and [row.line for row in made.rows] == [1, 2]
     later = preview(data, model=str(tiny), backend="local", rows=2, line=29)
-    assert [row.line for row in later.rows] == [29, 30] and "the 7 records looked at" in printed(later)
+    assert [row.line for row in later.rows] == [29, 30]
+    assert "the 7 records looked at" in " ".join(printed(later).split())
     with pytest.raises(ConfigError, match="has nothing at line 31 or after it"):
         preview(data, model=str(tiny), backend="local", line=31)
 

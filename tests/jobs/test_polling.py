@@ -15,6 +15,7 @@ from tests.emulators import OpenAIEmulator
 from tests.jobs.conftest import write_chats
 from tuneport.backends.fake import FakeBackend, Fault
 from tuneport.backends.pacing import Budget
+from tuneport.backends.quiet import Quiet
 from tuneport.jobs.polling import HOLD_SECONDS, Poller, PollingStopped, ProviderPoller, ProviderStarter
 from tuneport.jobs.rhythm import LONGEST
 from tuneport.jobs.service import Workspace
@@ -141,6 +142,7 @@ def test_retry_after_is_obeyed_by_all(
     adopt(8)
     time, trouble = Time(openai), []
     time.offset = 60
+    hosted.backend("openai")._quiet = Quiet("openai", lambda: time.now().timestamp())  # type: ignore[attr-defined]
     headers = {"retry-after": "400"}
     openai.fail("status", status=429, method="GET", path="/fine_tuning/jobs", times=None, headers=headers)
     polling = poller(hosted, time, on_trouble=lambda name, message: trouble.append(message))
