@@ -153,7 +153,11 @@ def test_the_closed_service_names_the_way_out(run: Run, openai: OpenAIEmulator) 
     openai.refuse = "training_not_available"
     code, document, error = run(*OPENAI, "--json")
     assert code == 3
-    assert {entry["backend"] for entry in document["error"]["details"]["alternatives"]} == {"azure", "together", "local"}
+    assert {entry["backend"] for entry in document["error"]["details"]["alternatives"]} == {
+        "azure",
+        "together",
+        "local",
+    }
     assert not openai.files
     code, _, error = run(*OPENAI)
     assert code == 3 and "`tuneport submit " in error and not openai.files

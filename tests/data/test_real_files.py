@@ -36,7 +36,10 @@ LOST = {
     | NO_TEXT
     | {"chatml": {"tools"}}
     | dict.fromkeys(("alpaca", "prompt-completion"), {"tools", "messages[].tool_calls", "messages[]"}),
-    "dpo_en_demo.json": NO_TEXT | {"openai-reinforcement": {"record"}} | NO_REJECTED | {"prompt-completion": {"rejected", "messages[]"}},
+    "dpo_en_demo.json": NO_TEXT
+    | {"openai-reinforcement": {"record"}}
+    | NO_REJECTED
+    | {"prompt-completion": {"rejected", "messages[]"}},
     "toy_chat_fine_tuning.jsonl": NO_PAIRS | NO_TEXT | dict.fromkeys(("alpaca", "prompt-completion"), {"messages[]"}),
     "gpt_tokens_fine-tuning-data.jsonl": NO_PAIRS | NO_TEXT | {"prompt-completion": {"messages[]"}},
 }
