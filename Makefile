@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install --constraint .ci/constraints.txt
 
-.PHONY: demo test test-full lint benchmark clean
+.PHONY: demo test test-full lint clean
 
 demo: .venv/installed
 	@$(BIN)/tuneport demo

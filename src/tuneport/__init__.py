@@ -4,7 +4,7 @@
 
     report = tuneport.check("train.jsonl")
     table = tuneport.compare("train.jsonl")
-    job = tuneport.submit("train.jsonl", model="support-bot")  # TUNEPORT_BACKEND, or backend=, says where
+    job = tuneport.submit("train.jsonl", model="llama-3.1-8b-instruct")  # TUNEPORT_BACKEND, or backend=, says where
     job.wait()
     job.complete("Where is my parcel?")
 

@@ -163,7 +163,9 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             raise ConfigError(f"provider_options.{name} is {value!r}; it must be {OPTIONS[name]}")
     given = spec.hyperparameters.given()
     if spec.method is Method.RFT:
-        raise UnsupportedError("the backend local does not train with a grader; choose the method sft, dpo or kto")
+        raise UnsupportedError(
+            "the backend local does not train with a grader; choose the method sft, dpo, kto or reward"
+        )
     if foreign := sorted(given.keys() & set(_RFT_ONLY)):
         raise UnsupportedError(f"the backend local takes no {', '.join(foreign)}: they belong to the method rft")
     for name in ("from_checkpoint", "wandb"):

@@ -20,7 +20,8 @@ def register(app: typer.Typer) -> None:
 def chat(
     model: Annotated[str, typer.Argument(metavar="JOB|MODEL", help="A job, a tuned model or any model.")],
     message: Annotated[
-        str | None, typer.Argument(help="What to say. Left out: read from standard input, or ask on a terminal.")
+        str | None,
+        typer.Argument(metavar="MESSAGE", help="What to say. Left out: from standard input, or asked for."),
     ] = None,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="For a model that is no job's.")] = None,

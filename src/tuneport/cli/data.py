@@ -13,6 +13,10 @@ from tuneport.cli.mapping import Map, columns_of
 from tuneport.errors import DatasetError
 
 DATA = "A file (.jsonl, .json, .csv, .tsv, .parquet; .gz, .zst), a folder or hf://owner/name."
+TO = (
+    "The format to write: openai, openai-preference, openai-reinforcement, anthropic, alpaca, sharegpt, "
+    "prompt-completion, text, chatml, together, trl, llamafactory or gemini."
+)
 OUTPUT = "The file to write: .jsonl, .json, .csv, .tsv (each also .gz, .zst) or .parquet."
 
 Format = Annotated[str | None, typer.Option("--format", help="Default: found out from the data.")]
@@ -221,11 +225,13 @@ def split(
 
 def convert(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
-    to: Annotated[str, typer.Option("--to", help="The format to write.", show_default=False)],
+    to: Annotated[str, typer.Option("--to", help=TO, show_default=False)],
     out: Annotated[Path, typer.Option("--output", "-o", help=OUTPUT, show_default=False)],
     format_: Format = None,
     map_: Map = None,
-    allow_loss: Annotated[bool, typer.Option(help="Go on without what the target format cannot hold.")] = False,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Go on without what the target cannot hold.")
+    ] = False,
     json_: output.Json = False,
 ) -> None:
     """Write a dataset in another format; what would be lost is listed, and stops the conversion."""

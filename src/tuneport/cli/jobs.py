@@ -66,7 +66,7 @@ def show(job: JobId, json_: Json = False) -> None:
 def watch(
     job: Annotated[
         str | None,
-        typer.Argument(metavar="[JOB]", help="A job's id; left out: all unfinished ones.", show_default=False),
+        typer.Argument(metavar="JOB", help="A job's id; left out: all unfinished ones.", show_default=False),
     ] = None,
     json_: Json = False,
 ) -> None:

@@ -26,14 +26,22 @@ def register(app: typer.Typer) -> None:
 def submit(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
     model: Annotated[str, typer.Option("--model", "-m", help="An alias, a weights name or a provider's model id.")],
-    backend: Annotated[str | None, typer.Option("--backend", "-b", help="Default: TUNEPORT_BACKEND, ...")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option("--backend", "-b", help="Default: tuneport.toml, else the best."),
+    ] = None,
     validation: Annotated[Path | None, typer.Option(help="A validation file.")] = None,
     map_: Map = None,
     method: Annotated[str | None, typer.Option(help="sft, dpo, kto, reward or rft. Default: as the data is.")] = None,
     grader: Annotated[Path | None, typer.Option(help="rft: a JSON file with the grader, in OpenAI's shape.")] = None,
     adapter: Annotated[str, typer.Option(help="auto, lora, qlora, full, prefix or prompt.")] = "auto",
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter, e.g. epochs=3.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A hyperparameter: epochs, batch_size, learning_rate ...",
+        ),
     ] = None,
     suffix: Annotated[str | None, typer.Option(help="Goes into the tuned model's name.")] = None,
     seed: Annotated[int | None, typer.Option(help="For the order of the data and new weights.")] = None,
@@ -43,24 +51,26 @@ def submit(
     wandb: Annotated[str | None, typer.Option(metavar="PROJECT", help="Show the run in this W&B project.")] = None,
     budget: Annotated[float | None, typer.Option(help="US dollars; refuse a job that may cost more.")] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Passed on to the backend as it is.")
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="Passed on as it is, e.g. precision=bf16."),
     ] = None,
     delete_files: Annotated[
-        bool | None,
-        typer.Option(
-            "--delete-files/--keep-files",
-            help="When the job has ended, delete at the provider what was uploaded for it. Default: tuneport.toml, no.",
-        ),
-    ] = None,
-    allow_personal_data: Annotated[bool, typer.Option(help="Upload personal data to a third party.")] = False,
+        bool, typer.Option("--delete-files", help="When the job has ended, delete at the provider what was uploaded.")
+    ] = False,
+    keep_files: Annotated[bool, typer.Option("--keep-files", help="Do not, whatever tuneport.toml says.")] = False,
+    allow_personal_data: Annotated[
+        bool, typer.Option("--allow-personal-data", help="Upload personal data to a third party.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
     json_: Json = False,
 ) -> None:
-    """Start a fine-tuning job on any backend: [bold]tuneport submit train.jsonl --model support-bot[/bold]"""
+    """Start a fine-tuning job on any backend: [bold]tuneport submit train.jsonl --model llama-3.1-8b-instruct[/bold]"""
     from tuneport.data.prepare import method_of
     from tuneport.jobs.service import Workspace
     from tuneport.types import Hyperparameters, TuneSpec, validated
 
+    if delete_files and keep_files:
+        raise ConfigError("--delete-files and --keep-files say the opposite; give one of them")
     columns = columns_of(map_)
     values: dict[str, Any] = {
         "model": model,
@@ -85,7 +95,7 @@ def submit(
             spec,
             backend=backend,
             allow_personal_data=allow_personal_data,
-            delete_files=delete_files,
+            delete_files=True if delete_files else False if keep_files else None,
             show_terms=terms.extend,
         )
         output.note(f"{row.id}: {row.model} on {row.backend}")

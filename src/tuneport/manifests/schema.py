@@ -18,7 +18,7 @@ from tuneport.types import Adapter, Model
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
 MethodName = Literal["sft", "dpo", "kto", "reward", "rft"]
-"""What providers price. Wider than `types.Method`, which is what tuneport can run."""
+"""What providers price: the words of `types.Method`."""
 
 
 class Limit(Model):

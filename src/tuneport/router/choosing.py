@@ -68,4 +68,5 @@ def refusal_error(choice: Choice) -> TuneportError:
 
 
 def _first_line(choice: Choice) -> str:
-    return choice.refusals[0].reason.splitlines()[0].removesuffix(", put this into tuneport.toml:")
+    first = choice.refusals[0].reason.splitlines()[0]
+    return first.removesuffix(". To let one stand in for it, put this into tuneport.toml:")
