@@ -255,6 +255,8 @@ def test_a_budget_holds_for_all_jobs_together(account: Account, saved: Migration
 def test_what_went_on_from_a_tuned_model_starts_from_a_base(saved: Migration) -> None:
     continued = job("openai").model_copy(update={"model": f"ft:{MINI}:org:name:12345678"})
     assert continued.base_model == MINI and job("openai").base_model == "m"
+    azure = job("azure").model_copy(update={"model": f"{MINI}.ft-0123456789abcdef-name"})
+    assert azure.base_model == MINI
 
 
 def test_options_that_make_no_sense_are_refused(tmp_path: Path, saved: Migration, account: Account) -> None:

@@ -369,15 +369,16 @@ class TogetherBackend(TogetherServing):
             return None
         self.check(spec)
         limits, arguments = self._checked(spec, files, None)
+        prepared = self.settings.home / "files"
         if arguments.get("packing") is False:
             longest = limits.max_seq_length_dpo if arguments["training_method"] == "dpo" else limits.max_seq_length_sft
             because = f"{self.name}'s estimate does not know that there is no packing"
             padded_to = arguments.get("max_seq_length") or longest
-            return table_quote(self.manifest, spec, arguments, because, padded_to=padded_to)
+            return table_quote(self.manifest, spec, arguments, because, files, prepared, padded_to=padded_to)
         estimate = self._estimate(arguments, limits)
         if (unavailable := unavailable_reason(self.name, estimate)) is not None:
             images = estimate.get("unavailable_reason") == "multimodal_dataset"
-            return table_quote(self.manifest, spec, arguments, unavailable, images=images)
+            return table_quote(self.manifest, spec, arguments, unavailable, files, prepared, images=images)
         return quote_of(self.manifest, spec.model, estimate)
 
 

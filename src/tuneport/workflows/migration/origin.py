@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from tuneport.backends.openai_jobs import base_of
 from tuneport.jobs.tables import JobRow
 from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, Model, Wandb
 
@@ -65,8 +66,8 @@ class SourceJob(Model):
 
     @property
     def base_model(self) -> str:
-        """What the job started from; of a tuned model (`ft:BASE:...`) its own base."""
-        return self.model.split(":")[1] if self.model.startswith("ft:") and self.model.count(":") > 1 else self.model
+        """What the job started from; of a tuned model its own base, which its name says."""
+        return base_of(self.model)
 
     @property
     def files(self) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.together_arguments import DEFAULT_LEARNING_RATE
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.estimate.hyperparameters import recommend
 from tuneport.manifests import Manifest, load_models
@@ -18,11 +19,6 @@ from tuneport.workflows.migration.origin import SourceJob
 
 MIGRATED_FROM = "migrated_from"
 MIGRATED_FROM_BACKEND = "migrated_from_backend"
-
-TOGETHER_RATE = 1e-5
-"""What Together's backend multiplies: what `fine_tuning.create` of the SDK (3.1.1) sends unless told otherwise.
-
-A test holds what the plan shows to what is sent."""
 
 Fate = Literal["same", "changed", "dropped"]
 
@@ -151,7 +147,7 @@ def _with_rate(line: Line, spec: TuneSpec, target: Manifest, model: str | None, 
 
 def _default_rate(target: Manifest) -> float | None:
     """What a multiplier multiplies at a hosted backend that takes rates."""
-    return TOGETHER_RATE if target.backend.startswith("tuneport.backends.together:") else None
+    return DEFAULT_LEARNING_RATE if target.backend.startswith("tuneport.backends.together:") else None
 
 
 def _packs(target: Manifest) -> bool:
