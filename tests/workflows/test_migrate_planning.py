@@ -231,7 +231,7 @@ def test_a_reinforcement_dataset_is_read_as_one(account: Account, saved: Migrati
     id = account.jobs["gone"]
     path = saved.folder.job_folder(id) / "spec.toml"
     kept = [line for line in path.read_text().splitlines() if not line.startswith(("method", "dataset"))]
-    grader = '{ type = "string_check", name = "g", input = "{{sample.output_text}}", reference = "{{item.answer}}",'
+    grader = '{ type = "string_check", name = "g", input = "{{sample.output_text}}", reference = "yes",'
     path.write_text(f'method = "rft"\ngrader = {grader} operation = "eq" }}\n' + "\n".join(kept))
     rows = [
         {
@@ -240,7 +240,6 @@ def test_a_reinforcement_dataset_is_read_as_one(account: Account, saved: Migrati
                 {"role": "assistant", "content": "Which?"},
                 {"role": "user", "content": "The first."},
             ],
-            "answer": f"{number}",
         }
         for number in range(12)
     ]

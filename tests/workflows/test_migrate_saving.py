@@ -82,10 +82,17 @@ def test_what_is_saved_can_be_submitted_again(
 
 
 def test_only_the_owner_can_read_it_and_no_key_is_in_it(
-    account: Account, opened: Callable[..., Migration], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    account: Account,
+    opened: Callable[..., Migration],
+    tmp_path: Path,
+    isolated: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-0123456789")
     monkeypatch.setenv("OTHER_ACCESS_TOKEN", "other-secret-0123456789")
+    monkeypatch.setenv("MY_LOGIN", "my-secret-0123456789")
+    table = '[backends.mine]\nlike = "openai"\nbase_url = "http://127.0.0.1:9/v1"\napi_key_env = "MY_LOGIN"\n'
+    (isolated / "tuneport.toml").write_text(table)
     account.openai.key = "sk-secret-0123456789"
     job = account.openai.jobs[account.jobs["dpo"]]
     job.plan.events.append(
@@ -94,7 +101,7 @@ def test_only_the_owner_can_read_it_and_no_key_is_in_it(
             "id": "ftevent-leak",
             "created_at": 1,
             "level": "warn",
-            "message": "called with sk-secret-0123456789 for other-secret-0123456789",
+            "message": "called with sk-secret-0123456789 for other-secret-0123456789, my-secret-0123456789",
             "type": "message",
         }
     )
@@ -106,7 +113,7 @@ def test_only_the_owner_can_read_it_and_no_key_is_in_it(
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode == (0o700 if path.is_dir() else 0o600), path
         assert path.is_dir() or b"-secret-" not in path.read_bytes(), path
-    assert "for [key]" in (folder / "jobs" / account.jobs["dpo"] / "events.jsonl").read_text()
+    assert "for [key], [key]" in (folder / "jobs" / account.jobs["dpo"] / "events.jsonl").read_text()
 
 
 @pytest.mark.parametrize("harm", ["cut", "changed", "removed"])
