@@ -16,6 +16,7 @@ from tests.conftest import FIXTURES
 from tests.train.tiny import write_rows
 from tests.workflows.conftest import LLAMA, MINI, SMALL, Account
 from tuneport.cli.migrate_report import print_plan, print_total
+from tuneport.data.reading import SAMPLE_ROWS
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.manifests import load_manifest
 from tuneport.router import Dataset, TokenCount
@@ -233,20 +234,14 @@ def test_a_reinforcement_dataset_is_read_as_one(account: Account, saved: Migrati
     kept = [line for line in path.read_text().splitlines() if not line.startswith(("method", "dataset"))]
     grader = '{ type = "string_check", name = "g", input = "{{sample.output_text}}", reference = "yes",'
     path.write_text(f'method = "rft"\ngrader = {grader} operation = "eq" }}\n' + "\n".join(kept))
-    rows = [
-        {
-            "messages": [
-                {"role": "user", "content": f"Number {number}?"},
-                {"role": "assistant", "content": "Which?"},
-                {"role": "user", "content": "The first."},
-            ],
-        }
-        for number in range(12)
-    ]
+    asked = {"role": "user", "content": "Number?"}
+    several = {"messages": [asked, {"role": "assistant", "content": "Which?"}, asked], "answer": "1"}
+    # So many conversations of several turns at the beginning look like chats; the last row is none.
+    rows = [several] * SAMPLE_ROWS + [{"messages": [asked], "answer": "1"}]
     copy = write_rows(tmp_path / "graded.jsonl", rows)
     given: dict[str, Any] = {"models": ["o4-mini-2025-04-16"], "data": {id: copy}, "jobs": [id]}
     plan = plans_of(saved, account, "openai", **given)["gone"]
-    assert plan.training is not None and plan.training.rows == 12, plan.problems
+    assert plan.training is not None and plan.training.rows == len(rows), plan.problems
 
 
 def test_a_job_of_together_that_went_on_from_another_says_so(saved: Migration) -> None:

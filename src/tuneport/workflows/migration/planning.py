@@ -116,15 +116,15 @@ def _facts(plan: JobPlan, record: JobRecord, old: TuneSpec, *, given: bool) -> D
             f"no training file: {plan.job.backend} names none that could be saved; --data {plan.job.id}=FILE gives one"
         )
         return None
-    facts = dataset_facts(
-        old.dataset,
-        old.validation,
-        old.columns,
-        format=REINFORCEMENT if old.method is Method.RFT else None,
-    )
+    facts = dataset_facts(old.dataset, old.validation, old.columns, format=_format(old))
     if given:
         plan.notes.append(_compared_with_the_bill(plan.job, old))
     return facts
+
+
+def _format(old: TuneSpec) -> str | None:
+    """Of rft's datasets, which may look like chats; others tell theirs themselves."""
+    return REINFORCEMENT if old.method is Method.RFT else None
 
 
 def _compared_with_the_bill(job: SourceJob, old: TuneSpec) -> str:
@@ -141,7 +141,7 @@ def _compared_with_the_bill(job: SourceJob, old: TuneSpec) -> str:
         or job.method not in (None, Method.SFT)
     ):
         return "the training file is your own copy; nothing tells whether it is the one that was used"
-    counted = count_dataset(old.dataset, row.encoding, columns=old.columns)
+    counted = count_dataset(old.dataset, row.encoding, format=_format(old), columns=old.columns)
     if counted.approximate:
         return "the training file is your own copy; its tokens cannot be counted exactly"
     total = counted.total * int(epochs)
