@@ -180,6 +180,9 @@ def test_a_derived_manifest_takes_any_model_and_none_of_the_facts() -> None:
     assert resolve_model("gpt-4.1-mini", "mine", mine, load_models()) == "gpt-4.1-mini"
     assert mine.any_model is not None and mine.any_model.methods == ("sft", "dpo", "rft")
     assert mine.account_env == {} and mine.key_header == "authorization"
+    two = load_manifest("openai").model_copy(update={"also_takes": ("prompt-completion",)})
+    derived = derive_manifest("mine", two, today=TODAY, base_url="https://x.example/v1", api_key_env="MY_KEY")
+    assert derived.also_takes == ("prompt-completion",)
 
 
 def test_a_derived_manifest_has_the_models_that_the_project_names_with_or_without_prices() -> None:

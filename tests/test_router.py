@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import FIXTURES
+from tuneport.data.tokens import OTHER_VOCABULARY
 from tuneport.errors import (
     AuthError,
     BudgetError,
@@ -19,7 +20,7 @@ from tuneport.errors import (
     TuneportError,
     UnsupportedError,
 )
-from tuneport.jobs.planning import OTHER_VOCABULARY, dataset_facts
+from tuneport.jobs.planning import dataset_facts
 from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_manifest, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, Traffic, choose, rank
 from tuneport.types import Adapter, Hyperparameters, Method, Quote, TuneSpec

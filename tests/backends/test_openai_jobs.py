@@ -116,6 +116,55 @@ def test_what_training_cannot_go_on_from_costs_no_upload(
     assert len(openai.requests("POST", "/files")) == before
 
 
+def test_job_that_is_found_again_holds_no_key(
+    openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
+) -> None:
+    backend = connect(openai)
+    openai.jobs[started(backend, spec, data)].suffix = openai.key
+    found = backend.find(token("t"))
+    assert found.answer == "found" and openai.key not in found.model_dump_json()
+
+
+@pytest.mark.parametrize("way", ["{tuned}", "{job}", "{job}:{step}"])
+def test_training_goes_on_only_from_the_model_whose_price_was_judged(
+    openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, way: str
+) -> None:
+    backend, dear = connect(openai), spec.model_copy(update={"model": "gpt-4.1-2025-04-14"})
+    job = started(backend, dear.model_copy(update={"hyperparameters": Hyperparameters(epochs=3)}), data)
+    openai.advance(100)
+    step, before = backend.checkpoints(job)[0].step, len(openai.requests("POST", "/files"))
+    start = way.format(tuned=backend.fetch(job).tuned_model, job=job, step=step)
+    cheap = spec.model_copy(update={"from_checkpoint": start, "budget": 1.0})
+    refused = "was tuned from gpt-4.1-2025-04-14, not from gpt-4.1-mini-2025-04-14; give --model gpt-4.1-2025-04-14"
+    with pytest.raises(ConfigError, match=refused):
+        list(backend.prepare(cheap, data))
+    with pytest.raises(ConfigError, match=refused):
+        backend.submit(cheap, list(backend.prepare(dear, data)), token=token("cheap"))
+    assert openai.jobs_created == 1 and len(openai.requests("POST", "/files")) == before
+
+
+def test_name_of_another_model_is_refused_without_a_request(
+    openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec
+) -> None:
+    backend = connect(openai)
+    backend.check(spec.model_copy(update={"from_checkpoint": "ft:gpt-4.1-mini:org::abc"}))  # the name without its date
+    with pytest.raises(ConfigError, match="ft:gpt-4.1:org::abc was tuned from gpt-4.1-2025-04-14, not from"):
+        backend.check(spec.model_copy(update={"from_checkpoint": "ft:gpt-4.1:org::abc"}))
+    assert openai.log == []
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [("gpt-4.1-2025-04-14", "give --model gpt-4.1-2025-04-14"), ("somebody-s", "nothing tells .* no budget holds")],
+)
+def test_budget_holds_only_where_the_base_is_known(
+    openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, start: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        list(connect(openai).prepare(spec.model_copy(update={"from_checkpoint": start, "budget": 1.0}), data))
+    assert not openai.requests("POST", "/files")
+
+
 def test_checkpoint_that_cannot_be_asked_for_starts_nothing(
     openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
 ) -> None:

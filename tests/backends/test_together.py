@@ -514,6 +514,27 @@ def test_quote_that_is_not_to_be_had_says_why(
     assert unknown.expected is None and "images" in unknown.unavailable
 
 
+def test_table_counts_what_was_uploaded_and_columns_go_by_their_names(
+    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, tmp_path: Path
+) -> None:
+    backend = connect(together)
+    files = list(backend.prepare(spec, data))
+    changed = tmp_path / "mapped.jsonl"
+    changed.write_text("".join(f'{{"question": "Number {n}?", "reply": "{"word " * 20_000}"}}\n' for n in range(60)))
+    columns = {"prompt": "question", "completion": "reply"}
+    mapped = spec.model_copy(update={"dataset": changed, "columns": columns})
+    body = {"estimation_available": False, "unavailable_reason": "train_file_not_validated"}
+    together.fail(method="POST", path="/fine-tunes/estimate-price", status=200, body=body, times=None)
+    by_dataset = backend.quote(mapped, files)
+    assert by_dataset.expected is not None, "a prepared copy that is gone leaves the dataset, by its own names"
+    prepared = backend.settings.home / "files"
+    prepared.mkdir(parents=True)
+    (prepared / f"{files[0].sha256}.jsonl").write_bytes(data.training.path.read_bytes())
+    by_copy = backend.quote(mapped, files)
+    assert by_copy.expected == 4.0 and by_copy.explanation != by_dataset.explanation
+    assert by_copy.explanation == backend.quote(spec, files).explanation
+
+
 def test_tuned_model_without_an_endpoint_says_what_it_needs(
     together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
 ) -> None:

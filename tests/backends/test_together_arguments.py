@@ -336,6 +336,24 @@ def test_training_goes_on_from_a_checkpoint(
     assert sent(together)["training_type"]["lora_r"] == 8, "a rank that is asked for is never left out"
 
 
+@pytest.mark.parametrize("way", ["{id}", "{id}:{step}", "{name}"])
+def test_training_goes_on_only_from_a_job_of_the_same_model(
+    together: TogetherEmulator, connect: Callable[..., Any], data: PreparedData, way: str
+) -> None:
+    backend, other = connect(together), "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
+    parent = spec_of(data, model=other)
+    files = list(backend.prepare(parent, data))
+    id = backend.submit(parent, files, token=token("parent")).remote_id
+    together.advance(3600)
+    start = way.format(id=id, step=backend.checkpoints(id)[-1].step, name=backend.fetch(id).tuned_model)
+    uploads = len(together.requests("POST", "/files"))
+    spec = spec_of(data, from_checkpoint=start, budget=5.0)
+    for call in (lambda: list(backend.prepare(spec, data)), lambda: backend.submit(spec, files, token=token("child"))):
+        with pytest.raises(ConfigError, match=f"was tuned from {other}, not from {MODEL}; give --model {other}"):
+            call()
+    assert together.jobs_created == 1 and len(together.requests("POST", "/files")) == uploads
+
+
 def test_early_stop_is_told_with_its_step(
     together: TogetherEmulator, connect: Callable[..., Any], with_validation: PreparedData
 ) -> None:

@@ -11,7 +11,14 @@ import pytest
 from tests.contract import prepared_chats, token
 from tests.emulators import TogetherEmulator
 from tuneport.backends.together_endpoints import STATES
-from tuneport.errors import BudgetError, ConfigError, RejectedError, UnavailableError, UnsupportedError
+from tuneport.errors import (
+    BudgetError,
+    ConfigError,
+    ProviderError,
+    RejectedError,
+    UnavailableError,
+    UnsupportedError,
+)
 from tuneport.types import TuneSpec
 
 QUESTION = [{"role": "system", "content": "Name the intent."}, {"role": "user", "content": "Where is my parcel?"}]
@@ -176,6 +183,20 @@ def test_call_that_never_arrived_says_how_to_look(together: TogetherEmulator, tu
     assert (together.deployments_created, together.running()) == (0, [])
     assert backend.deploy(model).status in ("starting", "ready")
     assert len(together.endpoints) == 1
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_server_that_wants_to_be_left_alone_hides_nothing(
+    together: TogetherEmulator, tuned: tuple[Any, str], status: int
+) -> None:
+    backend, model = tuned
+    together.fail("status", method="POST", path=DEPLOYMENTS, status=status, headers={"retry-after": "3600"})
+    with pytest.raises(ProviderError) as caught:
+        backend.deploy(model)
+    (id,) = together.endpoints
+    unknown = f"whether the deployment started is not known: `tuneport deployments` shows it, `tuneport undeploy {id}`"
+    assert (unknown in str(caught.value)) == (status == 503), "a job that was refused for its number has not started"
+    assert caught.value.__context__ is None or "left alone" not in str(caught.value)
 
 
 def test_endpoint_that_cannot_be_routed_is_stopped(together: TogetherEmulator, tuned: tuple[Any, str]) -> None:

@@ -120,6 +120,19 @@ def test_killed_while_submitting_no_job_is_missing_and_none_doubled(
         assert {row.tune_spec.metadata["migrated_from"] for row in rows} == set(account.jobs.values())
 
 
+def test_a_job_that_waits_for_a_place_keeps_nothing_up(account: Account, migrate: Callable[..., Any]) -> None:
+    """In a process of its own, so that one that waits for hours fails the test."""
+    full: dict[str, Any] = {"status": 429, "times": None, "headers": {"retry-after": "3000"}}
+    account.together.fail("status", method="POST", path="/fine-tunes", **full)
+    code, out, error = finished(migrate(*arguments(account, "--yes")))
+    assert code == 0 and account.together.jobs_created == 0, error
+    with Workspace() as workspace:
+        rows = workspace.store.jobs()
+        assert [row.status for row in rows] == ["submitting"] * 3 and all(row.waits_since for row in rows)
+        assert "3 jobs wait for a place there; `tuneport watch " in " ".join(out.split())
+        assert any(f"`tuneport watch {row.id}`" in " ".join(out.split()) for row in rows)
+
+
 def test_a_move_that_failed_is_made_again_only_when_asked(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     only = ["--job", account.jobs["dpo"]]
     account.together.next_job(fails_with={"code": "broken", "message": "a GPU broke"}, status="error")

@@ -13,16 +13,18 @@ import pytest
 from rich.console import Console
 
 from tests.conftest import FIXTURES
+from tests.train.tiny import write_rows
 from tests.workflows.conftest import LLAMA, MINI, SMALL, Account
 from tuneport.cli.migrate_report import print_plan, print_total
+from tuneport.data.reading import SAMPLE_ROWS
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.manifests import load_manifest
 from tuneport.router import Dataset, TokenCount
 from tuneport.settings import ProjectFile, Settings
-from tuneport.types import Adapter, Hyperparameters, JobStatus, Method, TuneSpec
+from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, TuneSpec
 from tuneport.workflows.migrate import Migration
 from tuneport.workflows.migration.model_mapping import known_stand_in, suggest
-from tuneport.workflows.migration.origin import SourceJob
+from tuneport.workflows.migration.origin import SourceJob, read_job
 from tuneport.workflows.migration.plan import JobPlan, limit, pairs, total_quote
 from tuneport.workflows.migration.translation import Line, translate
 
@@ -163,6 +165,100 @@ def test_personal_data_and_losses_stop_as_in_a_submit(
     assert plans_of(saved, account, "fake", **given)["gone"].state == "ready"  # nothing leaves the machine
 
 
+def test_files_of_the_same_name_stay_apart_when_they_are_converted(
+    account: Account, saved: Migration, tmp_path: Path
+) -> None:
+    copies = {}
+    for name in ("gone", "held_out"):
+        rows = [
+            {
+                "messages": [
+                    {"role": "user", "name": "anna", "content": f"{name} {number}?"},
+                    {"role": "assistant", "content": "Done."},
+                ],
+                "parallel_tool_calls": False,
+            }
+            for number in range(12)
+        ]
+        (tmp_path / name).mkdir()
+        copies[account.jobs[name]] = write_rows(tmp_path / name / "train.jsonl", rows)
+    plans = plans_of(saved, account, "together", models=[LLAMA], data=copies, allow_loss=True)
+    for name in ("gone", "held_out"):
+        spec = plans[name].spec
+        assert spec is not None and plans[name].losses
+        assert f"{name} 11?" in spec.dataset.read_text(), "each job is trained on its own data"
+
+
+def test_budget_columns_and_the_start_of_a_spec_file_are_kept_or_told(
+    account: Account, saved: Migration, tmp_path: Path
+) -> None:
+    assert saved.folder is not None
+    id = account.jobs["held_out"]
+    path = saved.folder.job_folder(id) / "spec.toml"
+    mine = 'budget = 4.5\nfrom_checkpoint = "ftjob-0"\ncolumns = { prompt = "question", completion = "reply" }\n'
+    path.write_text(mine + path.read_text())
+    rows = [{"question": f"Number {number}?", "reply": f"Answer {number}."} for number in range(12)]
+    copy = write_rows(tmp_path / "mapped.jsonl", rows)
+    plan = plans_of(saved, account, "together", models=[LLAMA], data={id: copy}, jobs=[id])["held_out"]
+    assert plan.state == "ready" and plan.spec is not None and plan.training is not None, plan.problems
+    assert plan.training.rows == 12 and plan.validation_rows == 12
+    assert plan.spec.budget == 4.5 and plan.spec.columns == {"prompt": "question", "completion": "reply"}
+    assert plan.spec.from_checkpoint is None
+    lines = told(plan)
+    assert lines["from_checkpoint"].fate == "dropped" and "starts from a base model" in lines["from_checkpoint"].why
+    assert (lines["budget"].new, lines["columns"].fate) == ("$4.50", "same")
+    limit([plan], 100)
+    assert plan.spec.budget == 4.5, "the smaller one holds"
+    path.write_text(path.read_text().replace("budget = 4.5", "budget = 0.5"))
+    plan = plans_of(saved, account, "together", models=[LLAMA], data={id: copy}, jobs=[id])["held_out"]
+    assert plan.state == "stopped" and "budget" in plan.problems[0]
+
+
+def test_with_columns_a_loss_converts_both_files(account: Account, saved: Migration, tmp_path: Path) -> None:
+    assert saved.folder is not None
+    id = account.jobs["held_out"]
+    path = saved.folder.job_folder(id) / "spec.toml"
+    path.write_text('columns = { messages = "turns" }\n' + path.read_text())
+    turns = [{"role": "user", "name": "anna", "content": "Hi"}, {"role": "assistant", "content": "Done."}]
+    lossy = write_rows(tmp_path / "lossy.jsonl", [{"turns": turns, "parallel_tool_calls": False}] * 12)
+    given: dict[str, Any] = {"models": [LLAMA], "data": {id: lossy}, "jobs": [id], "allow_loss": True}
+    spec = plans_of(saved, account, "together", **given)["held_out"].spec
+    assert spec is not None and spec.columns == {} and spec.validation is not None
+    assert [file.parent.name for file in (spec.dataset, spec.validation)] == ["converted"] * 2
+
+
+def test_a_reinforcement_dataset_is_read_as_one(account: Account, saved: Migration, tmp_path: Path) -> None:
+    assert saved.folder is not None
+    id = account.jobs["gone"]
+    path = saved.folder.job_folder(id) / "spec.toml"
+    kept = [line for line in path.read_text().splitlines() if not line.startswith(("method", "dataset"))]
+    grader = '{ type = "string_check", name = "g", input = "{{sample.output_text}}", reference = "yes",'
+    path.write_text(f'method = "rft"\ngrader = {grader} operation = "eq" }}\n' + "\n".join(kept))
+    asked = {"role": "user", "content": "Number?"}
+    several = {"messages": [asked, {"role": "assistant", "content": "Which?"}, asked], "answer": "1"}
+    # So many conversations of several turns at the beginning look like chats; the last row is none.
+    rows = [several] * SAMPLE_ROWS + [{"messages": [asked], "answer": "1"}]
+    copy = write_rows(tmp_path / "graded.jsonl", rows)
+    given: dict[str, Any] = {"models": ["o4-mini-2025-04-16"], "data": {id: copy}, "jobs": [id]}
+    plan = plans_of(saved, account, "openai", **given)["gone"]
+    assert plan.training is not None and plan.training.rows == len(rows), plan.problems
+
+
+def test_a_job_of_together_that_went_on_from_another_says_so(saved: Migration) -> None:
+    state = JobState(
+        remote_id="ft-1",
+        status=JobStatus.SUCCEEDED,
+        raw_status="completed",
+        model="m",
+        details={"from_checkpoint": "ft-0:3"},
+    )
+    source = read_job("together", state)
+    old = TuneSpec(model="m", dataset=TRAIN)
+    _, lines = translate(source, old, saved.workspace.backend("openai"), None, rows=1, longest=None)
+    (line,) = [line for line in lines if line.name == "from_checkpoint"]
+    assert (line.old, line.fate, line.why) == ("ft-0:3", "dropped", "the new job starts from a base model")
+
+
 def job(backend: str = "together", **values: Any) -> SourceJob:
     return SourceJob(
         backend=backend, id="ft-1", status=JobStatus.SUCCEEDED, raw_status="completed", model="m", **values
@@ -255,6 +351,8 @@ def test_a_budget_holds_for_all_jobs_together(account: Account, saved: Migration
 def test_what_went_on_from_a_tuned_model_starts_from_a_base(saved: Migration) -> None:
     continued = job("openai").model_copy(update={"model": f"ft:{MINI}:org:name:12345678"})
     assert continued.base_model == MINI and job("openai").base_model == "m"
+    azure = job("azure").model_copy(update={"model": f"{MINI}.ft-0123456789abcdef-name"})
+    assert azure.base_model == MINI
 
 
 def test_options_that_make_no_sense_are_refused(tmp_path: Path, saved: Migration, account: Account) -> None:

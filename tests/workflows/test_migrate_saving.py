@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from tuneport.errors import AuthError, ConfigError, UnavailableError
 from tuneport.jobs.service import Workspace
 from tuneport.types import TuneSpec
 from tuneport.workflows.migrate import Migration
+from tuneport.workflows.migration import saving
 from tuneport.workflows.migration.folder import SavedFolder
 from tuneport.workflows.migration.spec_file import read_spec, write_spec
 
@@ -80,10 +82,17 @@ def test_what_is_saved_can_be_submitted_again(
 
 
 def test_only_the_owner_can_read_it_and_no_key_is_in_it(
-    account: Account, opened: Callable[..., Migration], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    account: Account,
+    opened: Callable[..., Migration],
+    tmp_path: Path,
+    isolated: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-0123456789")
     monkeypatch.setenv("OTHER_ACCESS_TOKEN", "other-secret-0123456789")
+    monkeypatch.setenv("MY_LOGIN", "my-secret-0123456789")
+    table = '[backends.mine]\nlike = "openai"\nbase_url = "http://127.0.0.1:9/v1"\napi_key_env = "MY_LOGIN"\n'
+    (isolated / "tuneport.toml").write_text(table)
     account.openai.key = "sk-secret-0123456789"
     job = account.openai.jobs[account.jobs["dpo"]]
     job.plan.events.append(
@@ -92,7 +101,7 @@ def test_only_the_owner_can_read_it_and_no_key_is_in_it(
             "id": "ftevent-leak",
             "created_at": 1,
             "level": "warn",
-            "message": "called with sk-secret-0123456789 for other-secret-0123456789",
+            "message": "called with sk-secret-0123456789 for other-secret-0123456789, my-secret-0123456789",
             "type": "message",
         }
     )
@@ -104,7 +113,7 @@ def test_only_the_owner_can_read_it_and_no_key_is_in_it(
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode == (0o700 if path.is_dir() else 0o600), path
         assert path.is_dir() or b"-secret-" not in path.read_bytes(), path
-    assert "for [removed]" in (folder / "jobs" / account.jobs["dpo"] / "events.jsonl").read_text()
+    assert "for [key], [key]" in (folder / "jobs" / account.jobs["dpo"] / "events.jsonl").read_text()
 
 
 @pytest.mark.parametrize("harm", ["cut", "changed", "removed"])
@@ -168,6 +177,39 @@ def test_a_refused_key_and_a_provider_that_is_down_end_it(
     account.openai.clear_faults()
     migration.save(tmp_path / "backup")
     complete(tmp_path / "backup", account)
+
+
+def test_a_provider_that_wants_a_pause_gets_it_and_is_not_down(
+    account: Account, opened: Callable[..., Migration], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migration, clock, waits = opened(), [0.0], list[float]()
+    assert migration.account
+    monkeypatch.setattr(migration.workspace.backend("openai")._quiet, "_monotonic", lambda: clock[0])  # type: ignore[attr-defined]
+    monkeypatch.setattr(saving, "_THREADS", 1)
+
+    def wait(saver: Any, seconds: float) -> bool:
+        waits.append(seconds)
+        clock[0] += seconds
+        return False
+
+    monkeypatch.setattr(saving.Saver, "_wait", wait)
+    headers = {"retry-after": "600"}
+    account.openai.fail("status", path="/files/*/content", status=429, headers=headers)
+    account.openai.fail("status", path="/fine_tuning/jobs/*/events", status=429, headers=headers)
+    report = migration.save(tmp_path / "backup")
+    assert waits == [600.0, 600.0] and [lost.gone for _, lost in report.missing] == [True]
+    complete(tmp_path / "backup", account)
+
+
+def test_an_error_ends_the_pauses_of_other_threads() -> None:
+    stopped, ended = threading.Event(), list[bool]()
+
+    def refuse() -> None:
+        raise AuthError("no", provider="openai")
+
+    with pytest.raises(AuthError):
+        list(saving._in_threads([("pause", lambda: ended.append(stopped.wait(60))), ("b", refuse)], stop=stopped.set))
+    assert ended == [True]
 
 
 def test_killed_while_saving_nothing_is_missing_and_nothing_fetched_twice(

@@ -26,11 +26,13 @@ from tuneport.backends.openai_client import connect
 from tuneport.backends.openai_files import OpenAIFiles
 from tuneport.backends.openai_graders import check_columns
 from tuneport.backends.openai_jobs import (
+    base_of,
     checkpoint_of,
     event_of,
     metrics_of_csv,
     metrics_of_events,
     model_of,
+    refuse_other_base,
     state_of,
     with_cost,
 )
@@ -105,6 +107,9 @@ class OpenAIBackend(OpenAIFiles):
 
     def check(self, spec: TuneSpec) -> None:
         check_spec(self.manifest, spec)
+        start = spec.from_checkpoint
+        if start is not None and base_of(start) != start:  # a name that says what it was tuned from
+            refuse_other_base(self.manifest, spec, start, base_of(start))
         super().check(spec)
 
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
@@ -127,28 +132,38 @@ class OpenAIBackend(OpenAIFiles):
                 raise ConfigError(f"the grader is not valid: {error}; correct it") from error
 
     def _model(self, spec: TuneSpec) -> str:
-        """The name of what is trained on: the base model, or what `from_checkpoint` stands for."""
+        """The name of what is trained on: the base model, or what `from_checkpoint` stands for.
+
+        ConfigError where that was tuned from another model than the spec's, by which price and limits are judged.
+        """
         start = spec.from_checkpoint
         if start is None:
             return spec.model
+        name, base = self._resolved(start)
+        refuse_other_base(self.manifest, spec, start, base)
+        return name
+
+    def _resolved(self, start: str) -> tuple[str, str]:
+        """The name of the model that `from_checkpoint` stands for, and what that was tuned from (or itself)."""
         if start.startswith("ft:"):
-            return start
+            return start, base_of(start)
         job, _, step = start.rpartition(":") if re.fullmatch(r".+:\d+", start) else (start, "", "")
         try:
             state = self.fetch(job)
         except (NotFoundError, RejectedError):
             if job.startswith("ftjob-"):
                 raise
-            return start  # no job: a model's name, as other servers have them
+            return start, base_of(start)  # no job: a model's name, as other servers have them
         if not step:
             if state.tuned_model is None:
                 raise ConfigError(f"{self.name} has made no model in {job} yet ({state.raw_status}); wait for its end")
-            return state.tuned_model
+            return state.tuned_model, base_of(state.model or state.tuned_model)
         named = {point.step: point.model for point in self.checkpoints(job) if point.model}
         if int(step) not in named:
             known = ", ".join(str(number) for number in named) or "none"
             raise ConfigError(f"{job} has no checkpoint of step {step} at {self.name}; those it has: {known}")
-        return named[int(step)]
+        name = named[int(step)]
+        return name, base_of(state.model or name)
 
     def submit(self, spec: TuneSpec, files: Sequence[RemoteFile], *, token: str) -> JobState:
         self.check(spec)
@@ -176,7 +191,7 @@ class OpenAIBackend(OpenAIFiles):
             metadata = getattr(job, "metadata", None) or {}
             if metadata.get(TOKEN_KEY) == token:
                 with self._translating():
-                    return Found.found(self._state(job))
+                    return Found.found(without(self._state(job), self.upstream.secrets))
             others, told = others + 1, told + bool(metadata)
             if others >= _MOST_JOBS:
                 return Found.unknown(f"{self.name} lists more than {others} jobs and does not filter by metadata")

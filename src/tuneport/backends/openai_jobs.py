@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from tuneport.backends.hosted import timestamp
 from tuneport.backends.openai_request import METHODS
 from tuneport.backends.statuses import status_of
+from tuneport.errors import ConfigError, ModelNotOfferedError
 from tuneport.estimate.cost import training_price
+from tuneport.manifests import load_models, resolve_model
 from tuneport.types import (
     Adapter,
     Checkpoint,
@@ -27,6 +29,7 @@ from tuneport.types import (
     MetricPoint,
     Progress,
     RemoteModel,
+    TuneSpec,
     now,
 )
 
@@ -140,6 +143,33 @@ def base_of(model: str) -> str:
     if model.startswith("ft:"):
         return model.split(":")[1]
     return model.partition(".ft-")[0]
+
+
+def refuse_other_base(manifest: Manifest, spec: TuneSpec, start: str, base: str) -> None:
+    """ConfigError where training that goes on from `start`, made of `base`, is none of the spec's model.
+
+    The spec's model decides the price, the context and the methods; what is billed is the checkpoint's. Of a name
+    that does not say what it is made of, as other servers have them, only a budget is refused.
+    """
+    wanted, found = (_identity(manifest, base_of(name)) for name in (spec.model, base))
+    if wanted == found:
+        return
+    if found == start and found not in {row.id for row in manifest.models}:
+        if spec.budget is not None:
+            raise ConfigError(
+                f"nothing tells which model {start} was tuned from, so its price is not known and no budget holds; "
+                "leave the budget out"
+            )
+        return
+    raise ConfigError(f"{start} was tuned from {found}, not from {wanted}; give --model {found}")
+
+
+def _identity(manifest: Manifest, name: str) -> str:
+    """The provider's own id: names of models come with their date, and without."""
+    try:
+        return resolve_model(name, manifest.name, manifest, load_models())
+    except ModelNotOfferedError:
+        return name
 
 
 def with_cost(state: JobState, manifest: Manifest) -> JobState:

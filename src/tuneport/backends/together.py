@@ -44,6 +44,7 @@ from tuneport.backends.together_quote import (
 from tuneport.backends.together_serving import TogetherServing
 from tuneport.backends.together_weights import download
 from tuneport.errors import (
+    ConfigError,
     DatasetError,
     ModelNotOfferedError,
     NotFoundError,
@@ -172,6 +173,7 @@ class TogetherBackend(TogetherServing):
     def _checked(self, spec: TuneSpec, files: Sequence[RemoteFile], suffix: str | None) -> tuple[Any, dict[str, Any]]:
         """The model's limits, and the arguments of `create`, which keep to them."""
         arguments = arguments_.arguments_of(spec, files, suffix)
+        self._refuse_other_base(spec)
         name = spec.model if spec.from_checkpoint is None else spec.from_checkpoint.partition(":")[0]
         try:
             limits = self._read(lambda: whole_limits(self.client.fine_tuning.model_limits(model_name=name)))
@@ -182,6 +184,23 @@ class TogetherBackend(TogetherServing):
         check_limits(self.name, arguments, limits)
         arguments_.request_of(self.name, arguments, limits)
         return limits, arguments
+
+    def _refuse_other_base(self, spec: TuneSpec) -> None:
+        """ConfigError where training would go on from a job of another model than that by which the price is judged.
+
+        The start is a job's id or the name of what it made, as the service takes both. One that is not in the account,
+        and one that was made of what the published table does not name, are for the service to judge.
+        """
+        if spec.from_checkpoint is None:
+            return
+        start = spec.from_checkpoint.partition(":")[0]
+        jobs = self._listed()
+        job = next((job for job in jobs if start in (job["id"], job.get("model_output_name"))), None)
+        base = None if job is None else job.get("model")
+        if base and base != spec.model and self.manifest.offered(base) is not None:
+            raise ConfigError(
+                f"{spec.from_checkpoint} was tuned from {base}, not from {spec.model}; give --model {base}"
+            )
 
     def _not_offered(self, name: str) -> ModelNotOfferedError:
         try:
@@ -350,15 +369,16 @@ class TogetherBackend(TogetherServing):
             return None
         self.check(spec)
         limits, arguments = self._checked(spec, files, None)
+        prepared = self.settings.home / "files"
         if arguments.get("packing") is False:
             longest = limits.max_seq_length_dpo if arguments["training_method"] == "dpo" else limits.max_seq_length_sft
             because = f"{self.name}'s estimate does not know that there is no packing"
             padded_to = arguments.get("max_seq_length") or longest
-            return table_quote(self.manifest, spec, arguments, because, padded_to=padded_to)
+            return table_quote(self.manifest, spec, arguments, because, files, prepared, padded_to=padded_to)
         estimate = self._estimate(arguments, limits)
         if (unavailable := unavailable_reason(self.name, estimate)) is not None:
             images = estimate.get("unavailable_reason") == "multimodal_dataset"
-            return table_quote(self.manifest, spec, arguments, unavailable, images=images)
+            return table_quote(self.manifest, spec, arguments, unavailable, files, prepared, images=images)
         return quote_of(self.manifest, spec.model, estimate)
 
 

@@ -9,6 +9,7 @@ an hour without a request, unless told otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from tuneport.backends.together_endpoints import LIVELIEST_FIRST, STATES, TunedModel, described, serves, slug_of
@@ -196,8 +197,7 @@ class DedicatedEndpoints:
             deployment: dict[str, Any] = made.to_dict(mode="json")
             return deployment
         except UnavailableError as error:
-            again = self._read(lambda: self._client.endpoints.retrieve(id, project_id=self.project))
-            parts = again.to_dict(mode="json").get("deployments") or []
+            parts = self._parts(id)
             if not parts:
                 raise UnavailableError(
                     f"{error}; whether the deployment started is not known: `tuneport deployments` shows it, "
@@ -206,8 +206,17 @@ class DedicatedEndpoints:
                 ) from error
             return {"id": parts[0]["id"]}
         except ProviderError:
-            self._read(lambda: self._client.endpoints.delete(id, project_id=self.project))
+            with suppress(ProviderError):  # without a deployment it costs nothing; why there is none matters more
+                self._read(lambda: self._client.endpoints.delete(id, project_id=self.project))
             raise
+
+    def _parts(self, id: str) -> list[dict[str, Any]]:
+        """The endpoint's deployments; none, too, where the service does not say, perhaps wishing to be left alone."""
+        try:
+            again = self._read(lambda: self._client.endpoints.retrieve(id, project_id=self.project))
+        except ProviderError:
+            return []
+        return again.to_dict(mode="json").get("deployments") or []
 
     def _route(self, endpoint: Mapping[str, Any], deployment: str) -> None:
         """Without a share of the traffic a deployment costs and answers nothing, so if that fails it is stopped."""

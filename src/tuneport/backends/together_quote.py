@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tuneport.errors import TuneportError
 from tuneport.manifests import Manifest
-from tuneport.types import Adapter, Quote, TuneSpec
+from tuneport.types import Adapter, Quote, RemoteFile, TuneSpec
+
+if TYPE_CHECKING:
+    from tuneport.data.tokens import TokenCounts
 
 _REASONS = {
     "multimodal_dataset": "it does not estimate datasets with images",
@@ -16,8 +20,6 @@ _REASONS = {
     "train_file_invalid": "the training file is invalid",
     "eval_file_invalid": "the validation file is invalid",
 }
-_OTHER_VOCABULARY = (0.9, 1.5)
-"""How far a model's own tokens may lie from those of o200k_base, as factors: measured, see `jobs/planning.py`."""
 
 
 def estimate_request(arguments: Mapping[str, Any], training_type: Any, training_method: Any) -> dict[str, Any]:
@@ -69,23 +71,26 @@ def table_quote(
     spec: TuneSpec,
     arguments: Mapping[str, Any],
     because: str,
+    files: Sequence[RemoteFile],
+    prepared: Path,
     *,
     images: bool = False,
     padded_to: int | None = None,
 ) -> Quote:
     """By the published table, with `because` in front of how it was reckoned; unknown where that cannot be done well.
 
+    Counted are the copies of `files` in the folder `prepared`: what was uploaded, whatever has become of the dataset.
     `images`: the service has found some. `padded_to`: without packing each row is billed as so many tokens.
     """
-    from tuneport.data.tokens import count_dataset
+    from tuneport.data.tokens import OTHER_VOCABULARY
     from tuneport.estimate.cost import training_quote
 
     model = manifest.offered(spec.model)
     if model is None:
         return Quote.unknown(manifest.name, spec.model, f"{because}; and the published table does not know the model")
     try:
-        training = count_dataset(spec.dataset)
-        held_out = None if spec.validation is None else count_dataset(spec.validation)
+        training = _counted("training", spec.dataset, spec, files, prepared)
+        held_out = None if spec.validation is None else _counted("validation", spec.validation, spec, files, prepared)
     except TuneportError as error:
         return Quote.unknown(manifest.name, spec.model, f"{because}; and the tokens cannot be counted here: {error}")
     counts = [training] if held_out is None else [training, held_out]
@@ -104,10 +109,22 @@ def table_quote(
         validation_rows=held_out.rows if held_out else 0,
         packing=padded_to is None,
         max_length=padded_to,
-        low=min(count.low / max(1, count.total) for count in counts) * _OTHER_VOCABULARY[0],
-        high=max(count.high / max(1, count.total) for count in counts) * _OTHER_VOCABULARY[1],
+        low=min(count.low / max(1, count.total) for count in counts) * OTHER_VOCABULARY[0],
+        high=max(count.high / max(1, count.total) for count in counts) * OTHER_VOCABULARY[1],
         approximate_because=f"tokens are counted with {training.encoding}, not with the model's own vocabulary",
     )
     if quote.expected is None:
         return Quote.unknown(manifest.name, spec.model, f"{because}; and {quote.unavailable}")
     return quote.model_copy(update={"explanation": f"{because}; by the published table: {quote.explanation}"})
+
+
+def _counted(purpose: str, dataset: Path, spec: TuneSpec, files: Sequence[RemoteFile], prepared: Path) -> TokenCounts:
+    """The tokens of the prepared copy; of the dataset itself where that copy is gone."""
+    from tuneport.data.reading import columns_there
+    from tuneport.data.tokens import count_dataset
+
+    copies = [prepared / f"{file.sha256}.jsonl" for file in files if file.purpose == purpose and file.sha256]
+    if copies and copies[0].is_file():
+        return count_dataset(copies[0])
+    columns = spec.columns if purpose == "training" else columns_there(dataset, spec.columns)
+    return count_dataset(dataset, columns=columns)

@@ -286,6 +286,6 @@ def _exit_code(plans: list[JobPlan], started: list[JobRow]) -> int:
     if ended:
         faults = [row.job_error.fault if row.job_error else "provider" for row in ended]
         return 2 if all(fault == "user" for fault in faults) else NOT_ALL
-    if any(row.remote_id is None for row in started):
+    if any(row.remote_id is None and row.waits_since is None for row in started):
         return NOT_ALL
     return 2 if any(plan.state == "stopped" for plan in plans) else 0

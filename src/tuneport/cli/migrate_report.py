@@ -278,6 +278,10 @@ def print_started(plans: Iterable[JobPlan], rows: Sequence[JobRow], console: Con
         console.print(f"{escape(plan.job.id)} → {row.id}  [{colour}]{row.status}[/{colour}]", no_wrap=True)
         reason = row.job_error.message if row.status == "failed" and row.job_error else made.removeprefix(": ")
         _print_indented(reason or row.note or "", console)
+    waiting = [row for row in rows if row.remote_id is None and row.waits_since is not None]
+    if waiting:
+        many = "1 job waits" if len(waiting) == 1 else f"{len(waiting)} jobs wait"
+        console.print(f"{many} for a place there; `tuneport watch {waiting[0].id}` goes on, and so does --wait")
     if any(not row.job_status.terminal for row in rows):
         console.print("`tuneport jobs` shows them; the same command with --wait follows and compares", style="dim")
 

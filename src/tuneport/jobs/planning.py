@@ -14,7 +14,7 @@ from tuneport.backends import EXTRAS, backend_names, manifest_of
 from tuneport.data.containers.source import Source
 from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
 from tuneport.data.reading import columns_there
-from tuneport.data.tokens import TokenCounts, count_dataset
+from tuneport.data.tokens import OTHER_VOCABULARY, TokenCounts, count_dataset
 from tuneport.errors import ConfigError
 from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, choose, rank
@@ -23,13 +23,6 @@ from tuneport.types import Method, TuneSpec
 
 DEFAULT_ENCODING = "o200k_base"
 """Counts tokens for models whose own tokenizer is not at hand."""
-OTHER_VOCABULARY = (0.9, 1.5)
-"""How far a model's own count may lie from that with DEFAULT_ENCODING, as factors.
-
-Measured on seven datasets (chats, tool calls, preference pairs, English): Claude's and DeepSeek's vocabularies make 1 %
-to 25 % more tokens of them, SmolLM2's small one 0 % to 40 % more. Assumed: 10 % fewer at the least, and 10 % more for
-the markup of the model's chat template.
-"""
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,7 @@ def derive_manifest(
         extra=like.extra,
         third_party=like.third_party,
         data_format=like.data_format,
+        also_takes=like.also_takes,
         auto_epochs=like.auto_epochs,
         key_header=like.key_header,
         billing=Billing(unit="tokens", source="project") if priced else None,

@@ -32,6 +32,9 @@ from tuneport.workflows.migration.planning import earlier_moves, plan_job
 from tuneport.workflows.migration.saving import Saved, Saver, SaveReport
 from tuneport.workflows.migration.submission import alone, start
 
+_PATIENCE = 900.0
+"""Seconds for which a backend that is down is asked again, for each job."""
+
 
 class Migration:
     """From one account (`source`), or from a folder that was saved of one (`saved`), to any backend.
@@ -164,6 +167,8 @@ class Migration:
     ) -> list[JobRow]:
         """Start what is ready and go on with what was started, until the backend has each job (or refused it).
 
+        A job for which there is no place there after some seconds is left to wait (`submitting`, with a note): those
+        behind it are started, and `finish`, or whoever else drives it, goes on with it.
         A plan with problems is passed over; the others' `row` is their job from here on. Whoever calls this again,
         with plans made anew, starts nothing twice. With `on_trouble` an error in one does not keep the others.
         `show_terms` as in `Workspace.submit`.
@@ -187,9 +192,7 @@ class Migration:
                         show_terms=show_terms,
                     )
                     on_row(plan, row)
-                    plan.row = self.workspace.drive(
-                        row.id, until=lambda current: current.remote_id is not None, on_change=on_change
-                    )
+                    plan.row = self.workspace.start(row.id, on_change=on_change, patience=_PATIENCE)
                 except TuneportError as error:
                     if plan.row is not None:
                         plan.row = self.workspace.job(plan.row.id)
@@ -226,6 +229,7 @@ class Migration:
                 row.tune_spec.validation,
                 (old_backend, plan.job.tuned_model),
                 (self.workspace.backend(row.backend), state.tuned_model),
+                columns=row.tune_spec.columns,
                 most=most,
             )
 

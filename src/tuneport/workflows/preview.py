@@ -17,9 +17,9 @@ from tuneport.data.reading import ProblemTally, detect, scan_source
 from tuneport.data.records import Record
 from tuneport.data.rendering import IGNORED, Rendered, RenderedAnswer, RenderedPreference, Renderer
 from tuneport.data.tokenizer import training_renderer
-from tuneport.data.tokens import TokenCounter
+from tuneport.data.tokens import OTHER_VOCABULARY, TokenCounter
 from tuneport.errors import ConfigError, ConversionLoss
-from tuneport.jobs.planning import DEFAULT_ENCODING, OTHER_VOCABULARY
+from tuneport.jobs.planning import DEFAULT_ENCODING
 from tuneport.settings import Settings
 from tuneport.types import Method
 from tuneport.workflows.target import find_target

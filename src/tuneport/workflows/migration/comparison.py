@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.data.reading import read_records
+from tuneport.data.reading import columns_there, read_records
 from tuneport.data.records import Chat, Message, Preference
 from tuneport.errors import NotFoundError, TuneportError
 from tuneport.evaluate.exact_match import Score, exact_match, normalised
@@ -81,13 +81,13 @@ class Comparison:
         }
 
 
-def prompts(path: Path) -> list[Prompt]:
+def prompts(path: Path, columns: Mapping[str, str] | None = None) -> list[Prompt]:
     """The rows of text that end with an answer: of a chat its last one, of a preference pair the preferred one.
 
     Rows with images, tools or calls are left out: their answers cannot be compared as text.
     """
     found = []
-    for _, record in read_records(path):
+    for _, record in read_records(path, columns=columns_there(path, columns)):
         if isinstance(record, Chat):
             *context, answer = record.messages
         elif isinstance(record, Preference):
@@ -112,6 +112,7 @@ def compare(
     old: tuple[FineTuneBackend | None, str | None],
     new: tuple[FineTuneBackend, str],
     *,
+    columns: Mapping[str, str] | None = None,
     most: int = DEFAULT_ROWS,
 ) -> Comparison:
     """Ask both models the same prompts at temperature 0. A model that does not answer is told, not raised.
@@ -124,7 +125,7 @@ def compare(
     silent = Side(new_backend.name, new_model, None)
     if validation is None:
         return Comparison(job, row, 0, 0, nobody, silent, note="no validation file: nothing to compare them on")
-    every = prompts(validation)
+    every = prompts(validation, columns)
     if not every:
         return Comparison(job, row, 0, 0, nobody, silent, note="no row of the validation file is plain text")
     asked = every if len(every) <= most else random.Random(0).sample(every, most)

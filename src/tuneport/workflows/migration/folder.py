@@ -246,13 +246,8 @@ def hash_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_private(path: Path, text: str) -> None:
-    """Whole or not at all, and for its owner's eyes."""
-    with _storing(path.parent):
-        _write(path, text)
-
-
 def _write(path: Path, text: str) -> None:
+    """Whole or not at all, and for its owner's eyes."""
     part = path.with_name(f".{path.name}.part")
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:

@@ -13,10 +13,12 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from tuneport.backends.openai_jobs import base_of
 from tuneport.jobs.tables import JobRow
 from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, Model, Wandb
 
 TOKEN_KEY = "tuneport_token"  # what tuneport's OpenAI backend puts into a job's metadata; of no meaning elsewhere
+FROM_CHECKPOINT = "from_checkpoint"
 _METHODS = {
     "supervised": Method.SFT,
     "sft": Method.SFT,
@@ -65,8 +67,8 @@ class SourceJob(Model):
 
     @property
     def base_model(self) -> str:
-        """What the job started from; of a tuned model (`ft:BASE:...`) its own base."""
-        return self.model.split(":")[1] if self.model.startswith("ft:") and self.model.count(":") > 1 else self.model
+        """What the job started from; of a tuned model its own base, which its name says."""
+        return base_of(self.model)
 
     @property
     def files(self) -> list[tuple[str, str]]:
@@ -92,6 +94,9 @@ def read_job(
     metadata = {str(name): str(value) for name, value in (details.get("metadata") or {}).items() if name != TOKEN_KEY}
     if spec is not None:
         metadata = metadata or spec.metadata
+    start = spec.from_checkpoint if spec else details.get(FROM_CHECKPOINT)
+    if start:
+        other[FROM_CHECKPOINT] = start
     seed = details.get("seed", other.pop("random_seed", None))
     suffix = details.get("user_provided_suffix") or details.get("suffix")
     method = _METHODS.get(way.get("type") or their_method.get("method") or "")

@@ -105,8 +105,8 @@ def total_quote(plans: Sequence[JobPlan]) -> tuple[float, float, int]:
 def limit(plans: Sequence[JobPlan], budget: float) -> None:
     """Hold all that is ready to `budget` US dollars together. BudgetError where it may cost more, or nobody knows.
 
-    What the quotes leave over is shared out, so that a provider's own estimate, asked for after the upload, may be
-    higher by that much and no more.
+    A spec's own budget holds where it is smaller. What the quotes leave over is shared out, so that a provider's own
+    estimate, asked for after the upload, may be higher by that much and no more.
     """
     ready = [plan for plan in plans if plan.state == "ready" and plan.spec is not None]
     expected, high, unknown = total_quote(ready)
@@ -124,7 +124,8 @@ def limit(plans: Sequence[JobPlan], budget: float) -> None:
         quote = plan.choice.quote
         most = (quote.high if quote.high is not None else quote.expected or 0.0) + (budget - high) / len(ready)
         if most > 0:
-            plan.spec = plan.spec.model_copy(update={"budget": most})
+            own = plan.spec.budget
+            plan.spec = plan.spec.model_copy(update={"budget": most if own is None else min(own, most)})
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, Path]:

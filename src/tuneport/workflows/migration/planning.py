@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
+from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
 from tuneport.data.prepare import method_of
 from tuneport.data.tokens import count_dataset
 from tuneport.errors import TuneportError
@@ -51,10 +52,12 @@ def plan_job(
         return plan
     dataset = wishes.data.get(job.id) or (folder.have(job.training_file) if job.training_file else None)
     try:
-        method = job.method or (method_of(dataset) if dataset is not None else None)
         spec_path = folder.job_folder(job.id) / "spec.toml"
         # Without a file the rest of the plan is still worth reading.
-        old = read_spec(spec_path, dataset=dataset or Path("missing"), method=method and method.value)
+        here = dataset or Path("missing")
+        old = read_spec(spec_path, dataset=here, method=job.method and job.method.value)
+        if "method" not in old.model_fields_set and dataset is not None:
+            old = read_spec(spec_path, dataset=here, method=method_of(dataset, columns=old.columns).value)
         if job.id in wishes.data:
             old = old.model_copy(update={"dataset": wishes.data[job.id].absolute()})
         if job.base_model != job.model:
@@ -113,13 +116,18 @@ def _facts(plan: JobPlan, record: JobRecord, old: TuneSpec, *, given: bool) -> D
             f"no training file: {plan.job.backend} names none that could be saved; --data {plan.job.id}=FILE gives one"
         )
         return None
-    facts = dataset_facts(old.dataset, old.validation)
+    facts = dataset_facts(old.dataset, old.validation, old.columns, format=_format(old))
     if given:
-        plan.notes.append(_compared_with_the_bill(plan.job, old.dataset))
+        plan.notes.append(_compared_with_the_bill(plan.job, old))
     return facts
 
 
-def _compared_with_the_bill(job: SourceJob, dataset: Path) -> str:
+def _format(old: TuneSpec) -> str | None:
+    """Of rft's datasets, which may look like chats; others tell theirs themselves."""
+    return REINFORCEMENT if old.method is Method.RFT else None
+
+
+def _compared_with_the_bill(job: SourceJob, old: TuneSpec) -> str:
     """Whether the user's copy can be the file that was trained on: OpenAI bills a known number of tokens a file."""
     from tuneport.manifests import load_manifest, manifest_names
 
@@ -133,7 +141,7 @@ def _compared_with_the_bill(job: SourceJob, dataset: Path) -> str:
         or job.method not in (None, Method.SFT)
     ):
         return "the training file is your own copy; nothing tells whether it is the one that was used"
-    counted = count_dataset(dataset, row.encoding)
+    counted = count_dataset(old.dataset, row.encoding, format=_format(old), columns=old.columns)
     if counted.approximate:
         return "the training file is your own copy; its tokens cannot be counted exactly"
     total = counted.total * int(epochs)

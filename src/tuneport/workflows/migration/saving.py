@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-import re
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tuneport.backends.openai_jobs import metrics_of_csv
+from tuneport.backends.secrets import forms_of, known_secrets, pattern_of, without
 from tuneport.errors import (
     AuthError,
     NotFoundError,
@@ -31,11 +32,14 @@ from tuneport.workflows.migration.inventory import Account
 from tuneport.workflows.migration.origin import SourceJob
 from tuneport.workflows.migration.spec_file import write_spec
 
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 _THREADS = 4
 _MOST_OUTAGES = 5
 """Questions in a row to which there is no answer, after which the provider counts as down."""
-_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)S?$")
-_SHORTEST_SECRET = 8
+_LONGEST_WAIT = 3600.0
+"""Seconds; a provider that wants to be left alone for longer counts as down."""
 
 
 @dataclass
@@ -76,12 +80,13 @@ class Saver:
 
     def __init__(self, account: Account, folder: SavedFolder, settings: Settings, own_files: Path) -> None:
         self._account, self._folder, self._own_files = account, folder, own_files
-        self._secrets = _secrets(settings)
+        self._secrets = pattern_of(form for secret in known_secrets(settings) for form in forms_of(secret))
         self.report = SaveReport(folder.path)
         self._counting = threading.Lock()
         self._per_file: dict[str, threading.Lock] = {}
         self._told: set[str] = set()
         self._outages = 0
+        self._stopped = threading.Event()
 
     def run(
         self, jobs: Sequence[SourceJob], loose: Sequence[RemoteFile], on_progress: Callable[[Saved], None]
@@ -93,8 +98,11 @@ class Saver:
             work.append((job.id, _bound(self._save_job, job)))
         for file in loose:
             work.append((file.id, _bound(self._save_loose, file)))
-        for done, what in enumerate(_in_threads(work), start=1):
-            on_progress(Saved(done, len(work), what, self.report))
+        try:
+            for done, what in enumerate(_in_threads(work, stop=self._stopped.set), start=1):
+                on_progress(Saved(done, len(work), what, self.report))
+        finally:
+            self._stopped.set()
         self._folder.clear_waiting_room()
         self.report.jobs = len(jobs)
         return self.report
@@ -109,7 +117,7 @@ class Saver:
         if before is None or not before.complete or before.job != job:
             for name, read in (("events.jsonl", self._events), ("metrics.jsonl", self._metrics)):
                 try:
-                    documents[name] = self._clean(read(job))
+                    documents[name] = self._clean(self._asked(lambda read=read: read(job)))  # type: ignore[misc]
                 except UnsupportedError:
                     continue
                 except ProviderError as error:
@@ -117,7 +125,8 @@ class Saver:
                     told = False
                     missing.append(Missing(what=name.partition(".")[0], id=job.id, reason=str(error)))
             try:
-                points = [point.model_dump(mode="json") for point in self._account.backend.checkpoints(job.id)]
+                listed = self._asked(lambda: self._account.backend.checkpoints(job.id))
+                points = [point.model_dump(mode="json") for point in listed]
                 documents["checkpoints.json"] = self._clean(json.dumps(points, indent=1, default=str) + "\n")
             except UnsupportedError:
                 pass
@@ -182,7 +191,7 @@ class Saver:
                 return None
             own = self._own_copy(purpose, file_id, job)
             try:
-                saved = self._fetch(purpose, file_id, own)
+                saved = self._asked(lambda: self._fetch(purpose, file_id, own))
             except NotFoundError:
                 taken = own and self._take(own, purpose, file_id)
                 if taken:
@@ -241,6 +250,25 @@ class Saver:
                 self.report.fetched, self.report.kept = self.report.fetched + fetched, self.report.kept + kept
                 self.report.bytes += size
 
+    def _asked(self, question: Callable[[], T]) -> T:
+        """The answer; where the provider wants to be left alone for a while, asked once more when that is over.
+
+        Until then every question would fail here at once, which says nothing of the provider.
+        """
+        try:
+            return question()
+        except RateLimitError as error:
+            if error.retry_after is None or not error.retryable or error.retry_after > _LONGEST_WAIT:
+                raise
+            _log.warning("%s asks to be left alone for %.0f s; waiting", self._account.name, error.retry_after)
+            if self._wait(error.retry_after):
+                raise
+        return question()
+
+    def _wait(self, seconds: float) -> bool:
+        """Whether it is over before the time is: stopped by the user, or by what another thread ran into."""
+        return self._stopped.wait(seconds)
+
     def _judge(self, error: TuneportError) -> None:
         """Raise what will not be better with the next file."""
         if isinstance(error, AuthError):
@@ -252,9 +280,7 @@ class Saver:
 
     def _clean(self, text: str) -> str:
         """No key of this machine's environment goes to the disk, should a provider repeat one."""
-        for secret in self._secrets:
-            text = text.replace(secret, "[removed]")
-        return text
+        return without(text, self._secrets)
 
 
 def _spec_of(job: SourceJob, folder: SavedFolder, missing: Iterable[Missing]) -> str:
@@ -285,13 +311,6 @@ def _spec_of(job: SourceJob, folder: SavedFolder, missing: Iterable[Missing]) ->
     return write_spec(values, comments)
 
 
-def _secrets(settings: Settings) -> list[str]:
-    values = [
-        value.get_secret_value() for name, value in settings.environment.items() if _SECRET_NAME.search(name.upper())
-    ]
-    return [value for value in values if len(value) >= _SHORTEST_SECRET]
-
-
 def _json_lines(rows: Iterable[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
 
@@ -300,8 +319,11 @@ def _bound(function: Callable[[Any], None], argument: Any) -> Callable[[], None]
     return lambda: function(argument)
 
 
-def _in_threads(work: Sequence[tuple[str, Callable[[], None]]]) -> Iterator[str]:
-    """The names of what is done, as it is done. Few at a time, so that an error stops the rest before it begins."""
+def _in_threads(work: Sequence[tuple[str, Callable[[], None]]], *, stop: Callable[[], None]) -> Iterator[str]:
+    """The names of what is done, as it is done. Few at a time, so that an error stops the rest before it begins.
+
+    `stop` ends the waits of what runs: it is called before an error, or Ctrl-C, waits for that.
+    """
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         running: dict[Future[None], str] = {}
         left = iter(work)
@@ -312,8 +334,12 @@ def _in_threads(work: Sequence[tuple[str, Callable[[], None]]]) -> Iterator[str]
                     break
             if not running:
                 return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            try:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+            except BaseException:
+                stop()
+                raise
             for future in done:
-                name = running.pop(future)
-                future.result()
-                yield name
+                yield running.pop(future)

@@ -10,19 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.together_arguments import DEFAULT_LEARNING_RATE
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.estimate.hyperparameters import recommend
 from tuneport.manifests import Manifest, load_models
 from tuneport.types import Adapter, Hyperparameters, TuneSpec
-from tuneport.workflows.migration.origin import SourceJob
+from tuneport.workflows.migration.origin import FROM_CHECKPOINT, SourceJob
 
 MIGRATED_FROM = "migrated_from"
 MIGRATED_FROM_BACKEND = "migrated_from_backend"
-
-TOGETHER_RATE = 1e-5
-"""What Together's backend multiplies: what `fine_tuning.create` of the SDK (3.1.1) sends unless told otherwise.
-
-A test holds what the plan shows to what is sent."""
 
 Fate = Literal["same", "changed", "dropped"]
 
@@ -88,7 +84,19 @@ def translate(
             lines.append(Line(name, text, None if refused else text, refused))
             if not refused:
                 changes[name] = value
+    if old.budget is not None:
+        lines.append(Line("budget", f"${old.budget:.2f}", f"${old.budget:.2f}"))
+        changes["budget"] = old.budget
+    if old.columns:
+        names = ", ".join(f"{ours}={theirs}" for ours, theirs in old.columns.items())
+        lines.append(Line("columns", names, names))
+        changes["columns"] = old.columns
+    start = old.from_checkpoint or job.other.get(FROM_CHECKPOINT)
+    if start is not None:
+        lines.append(Line(FROM_CHECKPOINT, str(start), None, "the new job starts from a base model"))
     for name, value in job.other.items():
+        if name == FROM_CHECKPOINT:
+            continue
         lines.append(Line(name, _text(value), None, f"{job.backend}'s own setting"))
     for name in old.provider_options:
         lines.append(Line(name, _text(old.provider_options[name]), None, f"{job.backend}'s own option"))
@@ -151,7 +159,7 @@ def _with_rate(line: Line, spec: TuneSpec, target: Manifest, model: str | None, 
 
 def _default_rate(target: Manifest) -> float | None:
     """What a multiplier multiplies at a hosted backend that takes rates."""
-    return TOGETHER_RATE if target.backend.startswith("tuneport.backends.together:") else None
+    return DEFAULT_LEARNING_RATE if target.backend.startswith("tuneport.backends.together:") else None
 
 
 def _packs(target: Manifest) -> bool:
