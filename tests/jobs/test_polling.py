@@ -225,6 +225,54 @@ def test_a_wish_is_granted_by_whoever_polls(
     assert [hosted.job(job_id).status for job_id in ids[:2]] == ["cancelled", "paused"]
 
 
+@pytest.mark.parametrize("wish", ["cancel", "pause"])
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_wish_that_is_refused_hides_no_job(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], wish: str, status: int
+) -> None:
+    """A key may read and not cancel; a provider may fail at cancelling alone: the job's end is noticed all the same."""
+    (job_id,), time = adopt(1), Time(openai)
+    openai.fail("status", status=status, method="POST", path=f"/fine_tuning/jobs/*/{wish}", times=None)
+    hosted.store.request_cancel(job_id) if wish == "cancel" else hosted.store.request_wish(job_id, "pause")
+    time.offset = 60
+    polling = poller(hosted, time)
+    polling.turn()
+    row = hosted.job(job_id)
+    assert row.polled_at is not None and not row.job_status.terminal
+    assert (row.wish is None) == (wish == "cancel" or status != 500), "what passes is asked again"
+    if wish == "cancel" and status != 500:
+        assert "it cannot be cancelled now" in str(row.note)
+    time.sleep(3600)
+    polling.turn()
+    assert hosted.job(job_id).status == "succeeded"
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_whoever_watches_a_job_that_cannot_be_cancelled_sees_its_end(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], status: int
+) -> None:
+    (job_id,) = adopt(1)
+    openai.fail("status", status=status, method="POST", path="/fine_tuning/jobs/*/cancel", times=None)
+    hosted.store.request_cancel(job_id)
+    openai.advance(3600)
+    assert hosted.drive(job_id, poll_seconds=0.01, patience=0.0).status == "succeeded"
+
+
+def test_a_cancel_is_due_at_once_and_again_when_it_is_repeated(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+) -> None:
+    (job_id,) = adopt(1)
+    first = None
+    for _ in range(2):
+        hosted.store.postpone([job_id], now() + timedelta(hours=1))
+        assert hosted.store.due_wishes("openai", now()) == []
+        hosted.store.request_cancel(job_id)
+        assert hosted.store.due_wishes("openai", now()) == [job_id]
+        wished = hosted.job(job_id).cancel_requested_at
+        assert wished is not None and wished.utcoffset() == timedelta(0) and wished == (first or wished)
+        first = wished
+
+
 def test_told_to_stop_it_stops_within_a_list(
     hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
