@@ -14,6 +14,7 @@ import pytest
 from tests.emulators import OpenAIEmulator
 from tests.jobs.conftest import write_chats
 from tuneport.backends.fake import FakeBackend, Fault
+from tuneport.backends.openai import OpenAIBackend
 from tuneport.backends.pacing import Budget
 from tuneport.backends.quiet import Quiet
 from tuneport.jobs.polling import HOLD_SECONDS, Poller, PollingStopped, ProviderPoller, ProviderStarter
@@ -245,6 +246,22 @@ def test_a_wish_that_is_refused_hides_no_job(
     time.sleep(3600)
     polling.turn()
     assert hosted.job(job_id).status == "succeeded"
+
+
+def test_a_wish_that_a_backend_cannot_grant_stops_no_polling(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store may bring a wish from a version whose backend could."""
+    done, other = adopt(2)
+    openai.advance(3600)
+    assert hosted.drive(done, poll_seconds=0.01).status == "succeeded"
+    monkeypatch.delattr(OpenAIBackend, "delete")
+    hosted.store.request_deletion(done)
+    time, trouble = Time(openai), []
+    time.offset = 60
+    poller(hosted, time, on_trouble=lambda name, message: trouble.append(message)).turn()
+    assert hosted.job(other).status == "succeeded" and trouble == []
+    assert "not deleted yet" in str(hosted.job(done).note)
 
 
 @pytest.mark.parametrize("status", [403, 500])

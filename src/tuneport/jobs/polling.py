@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from tuneport.backends.pacing import Budget, paced
-from tuneport.errors import AuthError, ProviderError, QuotaError, RateLimitError, TuneportError
+from tuneport.errors import AuthError, ProviderError, QuotaError, RateLimitError, TuneportError, UnsupportedError
 from tuneport.jobs.recording import record_states
 from tuneport.jobs.rhythm import JITTER, LONGEST, SHORTEST
 from tuneport.jobs.schedule import Watched
@@ -35,6 +35,8 @@ RECORDED_AT_ONCE = 200
 TURN_SECONDS = 5.0
 REST_SECONDS = (5.0, 300.0)
 """After trouble with a provider: five seconds, doubled each time, up to five minutes; or as long as it says."""
+WISH_SECONDS = 60.0
+"""What was wished and did not work is asked for again after so long."""
 PLACE_SECONDS = 15.0
 """A job that waits for a place, or whose provider is in trouble, is tried again after so long."""
 
@@ -112,9 +114,10 @@ class ProviderPoller:
                 continue
             try:
                 row = self.worker.step(job_id)
-            except ProviderError as error:
-                self._not_before[job_id] = moment + timedelta(seconds=max(error.retry_after or 0.0, LONGEST / 5))
-                if error.retryable:
+            except (ProviderError, UnsupportedError) as error:  # its row says why
+                asked = isinstance(error, ProviderError) and error.retry_after or 0.0
+                self._not_before[job_id] = moment + timedelta(seconds=max(asked, WISH_SECONDS))
+                if isinstance(error, ProviderError) and error.retryable:
                     raise
                 continue
             self._not_before.pop(job_id, None)
