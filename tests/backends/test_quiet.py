@@ -81,7 +81,9 @@ def test_what_was_asked_for_earlier_is_waited_for_and_costs_no_try(emulator: Any
         {"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"},
     ],
 )
-def test_no_server_asks_for_more_than_a_day(emulator: Any, connect: Callable[..., Any], headers: dict[str, str]) -> None:
+def test_no_server_asks_for_more_than_a_day(
+    emulator: Any, connect: Callable[..., Any], headers: dict[str, str]
+) -> None:
     emulator.fail(status=429, headers=headers)
     with pytest.raises(RateLimitError) as caught:
         list(connect(emulator).list_files())

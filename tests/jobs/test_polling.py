@@ -17,7 +17,9 @@ from tuneport.backends.fake import FakeBackend, Fault
 from tuneport.backends.openai import OpenAIBackend
 from tuneport.backends.pacing import Budget
 from tuneport.backends.quiet import Quiet
-from tuneport.jobs.polling import HOLD_SECONDS, Poller, PollingStopped, ProviderPoller, ProviderStarter
+from tuneport.jobs.event_collection import EVENT_TRIES
+from tuneport.jobs.event_reading import AGAIN_SECONDS, LEFT_SECONDS
+from tuneport.jobs.polling import HOLD_SECONDS, TURN_SECONDS, Poller, PollingStopped, ProviderPoller, ProviderStarter
 from tuneport.jobs.rhythm import LONGEST
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
@@ -392,7 +394,69 @@ def test_events_that_nobody_can_read_are_given_up_with_a_word(
     ids = adopt(6)
     openai.advance(3600)
     hosted.refresh_all()
-    openai.fail("status", status=403, path="/fine_tuning/jobs/*/events", times=None)
+    openai.fail("status", status=400, path="/fine_tuning/jobs/*/events", times=None)
     poller(hosted, Time(openai)).turn()
     assert hosted.store.events_due("openai") == []
     assert any("could not be read" in event.message for _, event in hosted.events(ids[0]))
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_events_that_the_key_may_not_read_wait_for_a_better_one(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], status: int
+) -> None:
+    adopt(6)
+    openai.advance(3600)
+    hosted.refresh_all()
+    openai.fail("status", status=status, path="/fine_tuning/jobs/*/events", times=None)
+    time, trouble, before = Time(openai), [], len(openai.log)
+    polling = poller(hosted, time, on_trouble=lambda name, message: trouble.append(message))
+    for _ in range(3):
+        assert 0 < polling.turn() <= TURN_SECONDS, "and the jobs are asked about as ever"
+    assert len(hosted.store.events_due("openai")) == 6 and len(trouble) == 1
+    assert len([exchange for exchange in openai.log[before:] if exchange.path.endswith("/events")]) == 1
+    openai.clear_faults()
+    time.sleep(LEFT_SECONDS)
+    while polling.turn() == 0.0:
+        pass
+    assert hosted.store.events_due("openai") == []
+
+
+def test_a_job_whose_events_always_fail_holds_up_no_other(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+) -> None:
+    adopt(6)
+    openai.advance(3600)
+    hosted.refresh_all()
+    bad, remote_id = hosted.store.events_due("openai")[0]
+    openai.fail("status", status=500, path=f"/fine_tuning/jobs/{remote_id}/events", times=None)
+    time = Time(openai)
+    polling = poller(hosted, time)
+    while polling.turn() == 0.0:
+        pass
+    assert [job_id for job_id, _ in hosted.store.events_due("openai")] == [bad]
+    for _ in range(EVENT_TRIES - 1):
+        assert hosted.store.events_due("openai") != []
+        time.sleep(AGAIN_SECONDS)
+        assert polling.turn() > 0.0
+    assert hosted.store.events_due("openai") == []
+    assert any("could not be read" in event.message for _, event in hosted.events(bad))
+
+
+def test_a_provider_that_is_down_costs_no_events(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+) -> None:
+    adopt(6)
+    openai.advance(3600)
+    hosted.refresh_all()
+    openai.fail("status", status=503, times=None)
+    time = Time(openai)
+    polling = poller(hosted, time)
+    for _ in range(20):
+        asked = len(openai.log)
+        time.sleep(max(AGAIN_SECONDS, polling.turn()))
+        assert len(openai.log) - asked <= 4 * 4, "after three jobs it is the provider"
+    assert len(hosted.store.events_due("openai")) == 6
+    openai.clear_faults()
+    for _ in range(6):
+        time.sleep(max(AGAIN_SECONDS, polling.turn()))
+    assert hosted.store.events_due("openai") == []
