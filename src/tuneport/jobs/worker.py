@@ -361,7 +361,8 @@ class Worker:
         """
         code = getattr(error, "code", None) or type(error).__name__
         elsewhere = list(self.alternatives(lease.row)) if code in ONLY_ELSEWHERE else []
-        message = with_alternatives(str(error), elsewhere)
+        bound = code in ONLY_ELSEWHERE and lease.row.tune_spec.from_checkpoint is not None
+        message = with_alternatives(str(error), elsewhere, bound_to=lease.row.backend if bound else None)
         details = {"alternatives": [alternative.as_dict() for alternative in elsewhere]} if elsewhere else {}
         failure = JobError(
             code=code,
