@@ -57,6 +57,39 @@ def test_a_limit_of_the_day_holds_nothing_else_up() -> None:
     quiet.heed("start")
 
 
+def test_a_later_answer_does_not_shorten_what_an_earlier_one_asked_for() -> None:
+    quiet = Quiet("p", lambda: 0.0)
+    quiet.note("read", refusal(300))
+    quiet.note("read", UnavailableError("503", provider="p", retry_after=1))
+    assert quiet.left("read") == 300.0
+
+
+def test_what_was_asked_for_earlier_is_waited_for_and_costs_no_try(emulator: Any, connect: Callable[..., Any]) -> None:
+    backend = connect(emulator)
+    backend._quiet.note("read", refusal(20))  # what another thread was told
+    emulator.fail(status=503, times=3)
+    assert list(backend.list_jobs()) == []
+    assert backend.waits[0] == 20.0 and len(emulator.log) == 4
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry-after": "1" + "0" * 20},
+        {"retry-after": "9" * 400},
+        {"retry-after-ms": "1e30"},
+        {"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"},
+    ],
+)
+def test_no_server_asks_for_more_than_a_day(
+    emulator: Any, connect: Callable[..., Any], headers: dict[str, str]
+) -> None:
+    emulator.fail(status=429, headers=headers)
+    with pytest.raises(RateLimitError) as caught:
+        list(connect(emulator).list_files())
+    assert caught.value.retry_after == 86_400
+
+
 def test_a_wait_longer_than_a_read_may_last_is_told_and_kept(emulator: Any, connect: Callable[..., Any]) -> None:
     backend = connect(emulator)
     emulator.fail(status=429, headers={"retry-after": "300"})

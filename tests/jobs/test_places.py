@@ -64,6 +64,23 @@ def test_the_fourth_job_waits_and_takes_the_first_place_that_is_free(
     assert {hosted.job(job_id).status for job_id in first} == {"succeeded"}
 
 
+def test_a_job_that_only_waits_is_left_to_whoever_drives_it(
+    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        hosted.start(submit())
+    waiting, late = submit(), submit()
+    for job_id in (waiting, late):
+        assert hosted.start(job_id, wait_for_place=0.0).waits_since is not None
+    claimed: list[str] = []
+    claim = hosted.store.claim
+    monkeypatch.setattr(
+        hosted.store, "claim", lambda job_id, *given, **more: (claimed.append(job_id), claim(job_id, *given, **more))[1]
+    )
+    assert "waits for one of the 4 jobs" in str(hosted.worker.step(late).note)
+    assert late in claimed and waiting not in claimed
+
+
 def test_another_model_has_places_of_its_own(
     hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str]
 ) -> None:

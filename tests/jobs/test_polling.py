@@ -14,9 +14,12 @@ import pytest
 from tests.emulators import OpenAIEmulator
 from tests.jobs.conftest import write_chats
 from tuneport.backends.fake import FakeBackend, Fault
+from tuneport.backends.openai import OpenAIBackend
 from tuneport.backends.pacing import Budget
 from tuneport.backends.quiet import Quiet
-from tuneport.jobs.polling import HOLD_SECONDS, Poller, PollingStopped, ProviderPoller, ProviderStarter
+from tuneport.jobs.event_collection import EVENT_TRIES
+from tuneport.jobs.event_reading import AGAIN_SECONDS, LEFT_SECONDS
+from tuneport.jobs.polling import HOLD_SECONDS, TURN_SECONDS, Poller, PollingStopped, ProviderPoller, ProviderStarter
 from tuneport.jobs.rhythm import LONGEST
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
@@ -225,6 +228,70 @@ def test_a_wish_is_granted_by_whoever_polls(
     assert [hosted.job(job_id).status for job_id in ids[:2]] == ["cancelled", "paused"]
 
 
+@pytest.mark.parametrize("wish", ["cancel", "pause"])
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_wish_that_is_refused_hides_no_job(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], wish: str, status: int
+) -> None:
+    """A key may read and not cancel; a provider may fail at cancelling alone: the job's end is noticed all the same."""
+    (job_id,), time = adopt(1), Time(openai)
+    openai.fail("status", status=status, method="POST", path=f"/fine_tuning/jobs/*/{wish}", times=None)
+    hosted.store.request_cancel(job_id) if wish == "cancel" else hosted.store.request_wish(job_id, "pause")
+    time.offset = 60
+    polling = poller(hosted, time)
+    polling.turn()
+    row = hosted.job(job_id)
+    assert row.polled_at is not None and not row.job_status.terminal
+    assert (row.wish is None) == (wish == "cancel" or status != 500), "what passes is asked again"
+    if wish == "cancel" and status != 500:
+        assert "it cannot be cancelled now" in str(row.note)
+    time.sleep(3600)
+    polling.turn()
+    assert hosted.job(job_id).status == "succeeded"
+
+
+def test_a_wish_that_a_backend_cannot_grant_stops_no_polling(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store may bring a wish from a version whose backend could."""
+    done, other = adopt(2)
+    openai.advance(3600)
+    assert hosted.drive(done, poll_seconds=0.01).status == "succeeded"
+    monkeypatch.delattr(OpenAIBackend, "delete")
+    hosted.store.request_deletion(done)
+    time, trouble = Time(openai), []
+    time.offset = 60
+    poller(hosted, time, on_trouble=lambda name, message: trouble.append(message)).turn()
+    assert hosted.job(other).status == "succeeded" and trouble == []
+    assert "not deleted yet" in str(hosted.job(done).note)
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_whoever_watches_a_job_that_cannot_be_cancelled_sees_its_end(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], status: int
+) -> None:
+    (job_id,) = adopt(1)
+    openai.fail("status", status=status, method="POST", path="/fine_tuning/jobs/*/cancel", times=None)
+    hosted.store.request_cancel(job_id)
+    openai.advance(3600)
+    assert hosted.drive(job_id, poll_seconds=0.01, patience=0.0).status == "succeeded"
+
+
+def test_a_cancel_is_due_at_once_and_again_when_it_is_repeated(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+) -> None:
+    (job_id,) = adopt(1)
+    first = None
+    for _ in range(2):
+        hosted.store.postpone([job_id], now() + timedelta(hours=1))
+        assert hosted.store.due_wishes("openai", now()) == []
+        hosted.store.request_cancel(job_id)
+        assert hosted.store.due_wishes("openai", now()) == [job_id]
+        wished = hosted.job(job_id).cancel_requested_at
+        assert wished is not None and wished.utcoffset() == timedelta(0) and wished == (first or wished)
+        first = wished
+
+
 def test_told_to_stop_it_stops_within_a_list(
     hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
@@ -327,7 +394,69 @@ def test_events_that_nobody_can_read_are_given_up_with_a_word(
     ids = adopt(6)
     openai.advance(3600)
     hosted.refresh_all()
-    openai.fail("status", status=403, path="/fine_tuning/jobs/*/events", times=None)
+    openai.fail("status", status=400, path="/fine_tuning/jobs/*/events", times=None)
     poller(hosted, Time(openai)).turn()
     assert hosted.store.events_due("openai") == []
     assert any("could not be read" in event.message for _, event in hosted.events(ids[0]))
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+def test_events_that_the_key_may_not_read_wait_for_a_better_one(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], status: int
+) -> None:
+    adopt(6)
+    openai.advance(3600)
+    hosted.refresh_all()
+    openai.fail("status", status=status, path="/fine_tuning/jobs/*/events", times=None)
+    time, trouble, before = Time(openai), [], len(openai.log)
+    polling = poller(hosted, time, on_trouble=lambda name, message: trouble.append(message))
+    for _ in range(3):
+        assert 0 < polling.turn() <= TURN_SECONDS, "and the jobs are asked about as ever"
+    assert len(hosted.store.events_due("openai")) == 6 and len(trouble) == 1
+    assert len([exchange for exchange in openai.log[before:] if exchange.path.endswith("/events")]) == 1
+    openai.clear_faults()
+    time.sleep(LEFT_SECONDS)
+    while polling.turn() == 0.0:
+        pass
+    assert hosted.store.events_due("openai") == []
+
+
+def test_a_job_whose_events_always_fail_holds_up_no_other(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+) -> None:
+    adopt(6)
+    openai.advance(3600)
+    hosted.refresh_all()
+    bad, remote_id = hosted.store.events_due("openai")[0]
+    openai.fail("status", status=500, path=f"/fine_tuning/jobs/{remote_id}/events", times=None)
+    time = Time(openai)
+    polling = poller(hosted, time)
+    while polling.turn() == 0.0:
+        pass
+    assert [job_id for job_id, _ in hosted.store.events_due("openai")] == [bad]
+    for _ in range(EVENT_TRIES - 1):
+        assert hosted.store.events_due("openai") != []
+        time.sleep(AGAIN_SECONDS)
+        assert polling.turn() > 0.0
+    assert hosted.store.events_due("openai") == []
+    assert any("could not be read" in event.message for _, event in hosted.events(bad))
+
+
+def test_a_provider_that_is_down_costs_no_events(
+    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+) -> None:
+    adopt(6)
+    openai.advance(3600)
+    hosted.refresh_all()
+    openai.fail("status", status=503, times=None)
+    time = Time(openai)
+    polling = poller(hosted, time)
+    for _ in range(20):
+        asked = len(openai.log)
+        time.sleep(max(AGAIN_SECONDS, polling.turn()))
+        assert len(openai.log) - asked <= 4 * 4, "after three jobs it is the provider"
+    assert len(hosted.store.events_due("openai")) == 6
+    openai.clear_faults()
+    for _ in range(6):
+        time.sleep(max(AGAIN_SECONDS, polling.turn()))
+    assert hosted.store.events_due("openai") == []

@@ -14,6 +14,7 @@ import pytest
 
 from tests.emulators import OpenAIEmulator, TogetherEmulator
 from tests.jobs.conftest import write_chats
+from tuneport.backends.local import LocalBackend
 from tuneport.errors import ConfigError
 from tuneport.jobs.service import Workspace
 from tuneport.settings import ProjectFile, Settings
@@ -102,6 +103,32 @@ def test_a_file_that_a_job_of_another_store_needs_stays(
     hosted.backend("openai").cancel(other.id)
     hosted.remote_files.clean("openai")
     assert uploads(openai) == []
+
+
+def test_the_copy_on_this_machine_stays_while_a_job_elsewhere_is_still_to_upload_it(
+    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str]
+) -> None:
+    """The local backend's file and the prepared one are the same file."""
+    elsewhere = submit(delete_files=False)
+    row = hosted.job(elsewhere)
+    local = hosted.backend("local")
+    assert isinstance(local, LocalBackend)
+    ended = hosted.store.add_job(
+        row.tune_spec, row.prepared_data, backend="local", model=MODEL, quote=None, delete_files=True
+    )
+    file = local.files.add(row.prepared_data.training, "training")
+    hosted.store.add_file(ended.id, file)
+    hosted.store.record_many({ended.id: {"status": "succeeded", "due_at": None}})
+    for remove in (lambda: hosted.remote_files.clean("local"), lambda: _delete(hosted, file.id, file.filename)):
+        remove()
+        assert row.prepared_data.training.path.is_file()
+    hosted.start(elsewhere)
+    assert hosted.remote_files.clean("local") == [file.id] and not row.prepared_data.training.path.exists()
+
+
+def _delete(workspace: Workspace, file_id: str, filename: str) -> None:
+    with pytest.raises(ConfigError, match="has not ended"):
+        workspace.remote_files.delete("local", file_id, filename)
 
 
 @pytest.mark.parametrize("kind", ["drop", "drop_after_accept"])

@@ -90,6 +90,16 @@ def test_a_model_is_deleted_once_and_its_record_says_so(workspace: Workspace, fa
     assert workspace.job(job_id).status == "succeeded"
 
 
+def test_a_model_that_its_backend_cannot_delete_is_no_wish(
+    workspace: Workspace, running: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(workspace, running)
+    monkeypatch.delattr(FakeBackend, "delete")
+    with pytest.raises(UnsupportedError, match="does not support deleting a model"):
+        workspace.delete(running)
+    assert workspace.job(running).delete_requested_at is None
+
+
 def test_what_made_no_model_has_none_to_delete(workspace: Workspace, start: Start) -> None:
     row = workspace.cancel(start())
     with pytest.raises(ConfigError, match="there is nothing to delete"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import random
 import tempfile
 import time
@@ -185,6 +184,9 @@ class HostedBackend(FineTuneBackend):
         return result
 
     def _paced(self, call: Callable[[], T], lane: Lane) -> T:
+        """What the server asked for earlier is waited for first: a try that sends nothing would be none."""
+        if 0 < (left := self._quiet.left(lane)) <= _SECONDS_FOR_RETRIES:
+            self._sleep(left)
         before_request()
         return self._once(call, lane)
 
@@ -420,7 +422,3 @@ def _completion(model: str, answer: dict[str, Any]) -> Completion:
         completion_tokens=usage.get("completion_tokens"),
         tool_calls=message.get("tool_calls") or [],
     )
-
-
-def parameters_of(function: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)

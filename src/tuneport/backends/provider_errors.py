@@ -40,6 +40,7 @@ from tuneport.errors import (
 )
 
 _SHORTEST_PASSWORD = 4  # characters; a shorter one would be found in any text
+_LONGEST_WAIT = 86_400.0  # seconds
 _LONGEST_QUOTE = 400  # characters of a provider's own words in our message
 _NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_funds"})
 _NOT_HERE = ("unsupported_country_region_territory", "request_forbidden", "ip_not_authorized")
@@ -328,18 +329,20 @@ def _envelope(body: object) -> dict[str, Any]:
 def _retry_after(headers: Any) -> float | None:
     """Seconds to wait, where the server says so: `retry-after-ms`, or `retry-after` in seconds or as a date.
 
-    A date is reckoned from the answer's own, because this machine's clock may differ from the server's.
+    A date is reckoned from the answer's own, because this machine's clock may differ from the server's. Never more
+    than a day: a server that says more means "not for long", and no date of ours reaches so far as some numbers do.
     """
     try:
         if (milliseconds := headers.get("retry-after-ms")) is not None:
-            return max(0.0, float(milliseconds) / 1000)
-        value = headers.get("retry-after")
-        if value is None:
+            seconds = float(milliseconds) / 1000
+        elif (value := headers.get("retry-after")) is None:
             return None
-        if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
-            return float(value)
-        sent = headers.get("date")
-        since = parsedate_to_datetime(sent).timestamp() if sent else time.time()
-        return max(0.0, parsedate_to_datetime(value).timestamp() - since)
-    except ValueError:
+        elif re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
+            seconds = float(value)
+        else:
+            sent = headers.get("date")
+            since = parsedate_to_datetime(sent).timestamp() if sent else time.time()
+            seconds = parsedate_to_datetime(value).timestamp() - since
+    except (ValueError, OverflowError):
         return None
+    return min(max(0.0, seconds), _LONGEST_WAIT)

@@ -88,12 +88,7 @@ def normalised(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def key_of(*texts: str) -> int:
-    """64 bits that stand for the texts, normalised."""
-    return key_of_normalised(*[normalised(text) for text in texts])
-
-
 def key_of_normalised(*texts: str) -> int:
-    """The same for texts that are normalised already."""
+    """64 bits that stand for the texts, which are normalised already."""
     joined = "\x1f".join(texts)
     return int.from_bytes(blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from collections.abc import Sequence
@@ -30,7 +31,9 @@ their place, and that both one rented GPU and Together's lowest price bracket (u
 @dataclass(frozen=True)
 class Alternative:
     """One backend that could run the job. `same_name`: it offers what the user asked for, by name or alias; otherwise
-    `model` is a stand-in. `missing` says what it still needs; `usd` None is an unknown price (`unpriced` says why)."""
+    `model` is a stand-in. `missing` says what it still needs; `usd` None is an unknown price (`unpriced` says why).
+    `dropped` names what `command` leaves out of the spec: what was meant for the job's own backend, what this one does
+    not take, and what no option of the command line says."""
 
     backend: str
     model: str
@@ -39,19 +42,31 @@ class Alternative:
     same_name: bool
     missing: str | None
     command: str
+    dropped: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        return vars(self).copy()
+        return vars(self) | {"dropped": list(self.dropped)}
 
     def __str__(self) -> str:
         price = "price unknown" if self.usd is None else f"${self.usd:,.2f}" if self.usd else "$0"
         stand_in = "" if self.same_name else ", a stand-in"
-        missing = f" ({self.missing})" if self.missing else ""
-        return f"{self.backend}: {self.model}{stand_in}, {price}{missing}: `{self.command}`"
+        notes = [self.missing] if self.missing else []
+        if self.dropped:
+            notes.append(f"without {', '.join(self.dropped)}")
+        told = f" ({'; '.join(notes)})" if notes else ""
+        return f"{self.backend}: {self.model}{stand_in}, {price}{told}: `{self.command}`"
 
 
-def with_alternatives(message: str, alternatives: Sequence[Alternative]) -> str:
-    """One line: what happened, then where else, cheapest first, each with the command to type."""
+def with_alternatives(message: str, alternatives: Sequence[Alternative], *, bound_to: str | None = None) -> str:
+    """One line: what happened, then where else, cheapest first, each with the command to type.
+
+    `bound_to`: the backend at which the weights are that the job goes on from, so that it can run nowhere else.
+    """
+    if bound_to is not None:
+        return (
+            f"{message.removesuffix(ELSEWHERE)}. No other backend can run this job: the weights that it goes on from "
+            f"are at {bound_to}; elsewhere, start from a base model, without --from-checkpoint"
+        )
     if not alternatives:
         return message
     listed = "; ".join(str(alternative) for alternative in alternatives)
@@ -59,7 +74,12 @@ def with_alternatives(message: str, alternatives: Sequence[Alternative]) -> str:
 
 
 def alternatives(row: JobRow, settings: Settings) -> list[Alternative]:
-    """The other backends that could run this job, best first. Empty where that cannot be told: it is advice."""
+    """The other backends that could run this job, best first. Empty where that cannot be told: it is advice.
+
+    None has the weights of the job's own backend, which a job with `from_checkpoint` goes on from.
+    """
+    if row.tune_spec.from_checkpoint is not None:
+        return []
     try:
         return _ranked(row, settings)
     except (TuneportError, OSError):
@@ -80,6 +100,7 @@ def _ranked(row: JobRow, settings: Settings) -> list[Alternative]:
         if choice is None or choice.model is None:
             continue
         model = spec.model if same_name else _name(manifest, choice.model)
+        sayable, dropped = _for_another(spec, manifest)
         found.append(
             (
                 choice,
@@ -90,7 +111,8 @@ def _ranked(row: JobRow, settings: Settings) -> list[Alternative]:
                     unpriced=choice.quote.unavailable,
                     same_name=same_name,
                     missing=_missing(manifest, ready),
-                    command=command(spec, model, manifest.name),
+                    command=command(sayable, model, manifest.name, delete_files=row.delete_files),
+                    dropped=dropped,
                 ),
             )
         )
@@ -141,20 +163,40 @@ def _missing(manifest: Manifest, ready: Readiness) -> str | None:
     return None
 
 
-def command(spec: TuneSpec, model: str, backend: str | None) -> str:
-    """What to type to submit the spec with that model on that backend."""
+def _for_another(spec: TuneSpec, manifest: Manifest) -> tuple[TuneSpec, tuple[str, ...]]:
+    """The spec as a command for that backend can say it, and the names of what it cannot (see `Alternative`)."""
+    dropped = [f"provider_options.{name}" for name in spec.provider_options]
+    if spec.metadata:
+        dropped.append("metadata")
+    if spec.wandb is not None and not manifest.third_party:  # what trains on this machine shows its runs nowhere
+        return spec.model_copy(update={"wandb": None}), (*dropped, "wandb")
+    if spec.wandb is not None:
+        dropped += [f"wandb.{name}" for name, value in spec.wandb.model_dump(exclude={"project"}).items() if value]
+    return spec, tuple(dropped)
+
+
+def command(spec: TuneSpec, model: str, backend: str | None, *, delete_files: bool = False) -> str:
+    """What to type to submit the spec with that model on that backend. A grader is to be put into GRADER.json."""
     words = ["tuneport", "submit", str(spec.dataset), "--model", model]
     if backend is not None:
         words += ["--backend", backend]
     if spec.validation is not None:
         words += ["--validation", str(spec.validation)]
+    for name, column in spec.columns.items():
+        words += ["--map", f"{name}={column}"]
     if spec.method.value != "sft":
         words += ["--method", spec.method.value]
+    if spec.grader is not None:
+        words += ["--grader", "GRADER.json"]
     if spec.adapter != "auto":
         words += ["--adapter", str(spec.adapter)]
     for name, value in spec.hyperparameters.given().items():
-        words += ["--set", f"{name}={value}"]
+        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     for option, given in (("--suffix", spec.suffix), ("--seed", spec.seed), ("--budget", spec.budget)):
         if given is not None:
             words += [option, str(given)]
+    if spec.wandb is not None:
+        words += ["--wandb", spec.wandb.project]
+    if delete_files:
+        words.append("--delete-files")
     return shlex.join(words)

@@ -15,6 +15,8 @@ from tuneport.types import JobStatus, RemoteFile, now
 UNFINISHED = [status.value for status in JobStatus if not status.terminal]
 OWN_NAME = re.compile(r"tuneport-([0-9a-f]{32})\.jsonl")
 """How tuneport names what it uploads: by the beginning of the content's SHA-256. Other names are not ours."""
+LOCAL_NAME = re.compile(r"([0-9a-f]{64})\.jsonl")
+"""How prepared files are named on this machine."""
 DELETION_SECONDS = 120.0
 """For so long whoever said that it deletes a file is believed to be at it; then it has crashed."""
 
@@ -121,14 +123,17 @@ class FileJournal(Database):
         with self.transaction() as session:
             return list(session.scalars(query.where(RemoteFileRow.deleted_at.is_(None))))
 
-    def claim_deletion(self, backend: str, remote_id: str, filename: str = "") -> list[str]:
+    def claim_deletion(
+        self, backend: str, remote_id: str, filename: str = "", *, on_this_machine: bool = False
+    ) -> list[str]:
         """Write down that the file is being deleted, or return the unfinished jobs that use it, and write nothing.
 
         A job uses a file from its row on: by the content that it will upload, and by the journal afterwards. What is
         prepared after this write finds it (`is_being_deleted`) and uploads anew. `filename` tells the content of a
-        file that this store knows nothing of.
+        file that this store knows nothing of. `on_this_machine`: it may be the very copy that jobs of other backends
+        are still to upload.
         """
-        named = OWN_NAME.fullmatch(filename)
+        named = OWN_NAME.fullmatch(filename) or (on_this_machine and LOCAL_NAME.fullmatch(filename))
         with self.transaction() as session:
             rows = session.execute(
                 select(RemoteFileRow.sha256, RemoteFileRow.job_id)
@@ -140,9 +145,10 @@ class FileJournal(Database):
             uses = [JobRow.id.in_([job_id for _, job_id in rows]), *(held.in_(hashes) for held in contents)]
             if named:
                 uses += [held.startswith(named[1]) for held in contents]
-            users = session.scalars(
-                select(JobRow.id).where(JobRow.backend == backend, JobRow.status.in_(UNFINISHED), or_(*uses))
-            ).all()
+            whose = JobRow.backend == backend
+            if on_this_machine:
+                whose = or_(whose, JobRow.remote_id.is_(None))
+            users = session.scalars(select(JobRow.id).where(whose, JobRow.status.in_(UNFINISHED), or_(*uses))).all()
             if not users:
                 session.execute(self._of(backend, remote_id).values(deleting_at=now()))
             return list(users)

@@ -15,12 +15,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from tuneport.backends.pacing import Budget, paced
-from tuneport.errors import AuthError, ProviderError, QuotaError, RateLimitError, TuneportError
+from tuneport.errors import AuthError, ProviderError, QuotaError, RateLimitError, TuneportError, UnsupportedError
+from tuneport.jobs.event_reading import EventReader
 from tuneport.jobs.recording import record_states
 from tuneport.jobs.rhythm import JITTER, LONGEST, SHORTEST
 from tuneport.jobs.schedule import Watched
 from tuneport.jobs.worker import Worker
-from tuneport.types import JobEvent, JobState, JobStatus, now
+from tuneport.types import JobState, JobStatus, now
 
 REQUESTS_PER_MINUTE = 120.0
 """For a provider whose manifest gives none. No provider publishes a limit for reading jobs; two requests a second are
@@ -35,6 +36,8 @@ RECORDED_AT_ONCE = 200
 TURN_SECONDS = 5.0
 REST_SECONDS = (5.0, 300.0)
 """After trouble with a provider: five seconds, doubled each time, up to five minutes; or as long as it says."""
+WISH_SECONDS = 60.0
+"""What was wished and did not work is asked for again after so long."""
 PLACE_SECONDS = 15.0
 """A job that waits for a place, or whose provider is in trouble, is tried again after so long."""
 
@@ -76,6 +79,7 @@ class ProviderPoller:
         self._not_before: dict[str, datetime] = {}  # wishes that failed
         self._clean = True  # something may have to be deleted
         self._written: dict[str, int] = {}
+        self.events = EventReader(worker, name, clock=clock, on_trouble=on_trouble)
 
     def turn(self) -> float:
         """Do what is due and return in how many seconds to come again. Raises PollingStopped, and nothing else."""
@@ -112,9 +116,10 @@ class ProviderPoller:
                 continue
             try:
                 row = self.worker.step(job_id)
-            except ProviderError as error:
-                self._not_before[job_id] = moment + timedelta(seconds=max(error.retry_after or 0.0, LONGEST / 5))
-                if error.retryable:
+            except (ProviderError, UnsupportedError) as error:  # its row says why
+                asked = isinstance(error, ProviderError) and error.retry_after or 0.0
+                self._not_before[job_id] = moment + timedelta(seconds=max(asked, WISH_SECONDS))
+                if isinstance(error, ProviderError) and error.retryable:
                     raise
                 continue
             self._not_before.pop(job_id, None)
@@ -188,23 +193,7 @@ class ProviderPoller:
         """
         if self._rests_until is not None and self.clock() < self._rests_until:
             return False
-        while waiting := self.store.events_due(self.name, limit=20):
-            for job_id, _ in waiting:
-                if self.clock() >= until:
-                    return True
-                try:
-                    self.worker.collect_events(job_id)
-                except ProviderError as error:
-                    if error.retryable:
-                        raise
-                    self._give_up_events(job_id, error)
-        return False
-
-    def _give_up_events(self, job_id: str, error: ProviderError) -> None:
-        message = f"The backend's last events could not be read: {error}"
-        event = JobEvent(id="tuneport-no-events", created_at=now(), level="warning", message=message)
-        self.store.add_events(job_id, [event], origin="tuneport")
-        self.store.events_stored(job_id)
+        return self.events.read(until=until)
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 

@@ -146,8 +146,8 @@ class RemoteFiles:
             rows = journal[remote_id]
             if remote_id in in_use:
                 continue
-            if self.store.claim_deletion(backend, remote_id, rows[0].filename):
-                continue  # an unfinished job uses it; its end will bring us here again
+            if self._claim(opened, remote_id, rows[0].filename):
+                continue  # an unfinished job uses it; its end, or that of the next one, will bring us here again
             try:
                 self._delete(opened, remote_id)
             except TuneportError as error:
@@ -160,15 +160,18 @@ class RemoteFiles:
     def delete(self, backend: str, file_id: str, filename: str = "") -> None:
         """Delete one file. ConfigError, and it stays, where an unfinished job uses it, of this store or not."""
         opened = self.open_backend(backend)
-        users = self._used_over_there(opened, [file_id]).get(file_id) or self.store.claim_deletion(
-            backend, file_id, filename
-        )
+        users = self._used_over_there(opened, [file_id]).get(file_id) or self._claim(opened, file_id, filename)
         if users:
             told = ", ".join(users[:3])
             raise ConfigError(
                 f"{file_id} at {backend} is used by {told}, which has not ended; wait, or cancel it first"
             )
         self._delete(opened, file_id)
+
+    def _claim(self, backend: FineTuneBackend, file_id: str, filename: str) -> list[str]:
+        """See `FileJournal.claim_deletion`. What lies at no third party lies on this machine, where others read it."""
+        here = not backend.manifest.third_party
+        return self.store.claim_deletion(backend.name, file_id, filename, on_this_machine=here)
 
     def _delete(self, backend: FineTuneBackend, file_id: str) -> None:
         try:

@@ -305,7 +305,7 @@ class Workspace:
         if row.remote_id is None:
             raise ConfigError(f"{row.backend} does not have {row.id} yet ({row.status}); to stop it, cancel it")
         backend = self.backend(row.backend)
-        if getattr(type(backend), wish) is getattr(FineTuneBackend, wish):
+        if not _offers(backend, wish):
             raise UnsupportedError(
                 f"the backend {row.backend} does not support {wish[:-1]}ing a job; cancel it instead"
             )
@@ -322,13 +322,16 @@ class Workspace:
     def delete(self, job_id: str) -> JobRow:
         """Delete the tuned model at the backend (at some, all that the job produced). The row stays, and says so.
 
-        ConfigError while the job runs, or where it made nothing. Of a deleted one: no change, no error.
+        ConfigError while the job runs, or where it made nothing; UnsupportedError where the backend deletes none. Of a
+        deleted one: no change, no error.
         """
         row = self.store.job(job_id)
         if not row.job_status.terminal:
             raise ConfigError(f"{row.id} is {row.status}; `tuneport cancel {row.id}` stops it, then delete it")
         if row.remote_id is None or row.tuned_model is None:
             raise ConfigError(f"{row.id} made no model ({row.status}); there is nothing to delete")
+        if not _offers(self.backend(row.backend), "delete"):
+            raise UnsupportedError(f"the backend {row.backend} does not support deleting a model; delete it there")
         self.store.request_deletion(row.id)
         return self.worker.step(row.id)
 
@@ -409,6 +412,11 @@ def _locate_base_model(model: str, settings: Settings, backend: str | None) -> t
         if manifest.deployment is None and not model.startswith("ft:"):
             raise
         return name, model  # a deployment, which has a name of the user's own, or a model that was tuned elsewhere
+
+
+def _offers(backend: FineTuneBackend, verb: str) -> bool:
+    """Whether the backend has a way of its own for it, not only the base class's refusal."""
+    return getattr(type(backend), verb) is not getattr(FineTuneBackend, verb)
 
 
 def _absolute(path: Path) -> Path:

@@ -20,7 +20,7 @@ from tuneport.jobs.event_log import EventLog
 from tuneport.jobs.file_journal import UNFINISHED, FileJournal
 from tuneport.jobs.migrations import SCHEMA_VERSION
 from tuneport.jobs.schedule import Schedule
-from tuneport.jobs.tables import JobRow, ShownTermsRow
+from tuneport.jobs.tables import JobRow, ShownTermsRow, UtcDateTime
 from tuneport.types import JobStatus, PreparedData, Quote, TuneSpec, now
 
 __all__ = ["LEASE_SECONDS", "SCHEMA_VERSION", "LeaseLostError", "Store", "UnknownJobError"]
@@ -119,12 +119,20 @@ class Store(Schedule, EventLog, FileJournal):
             ).first()
 
     def request_cancel(self, job_id: str) -> None:
-        """Recorded before anything is asked of the backend, so that a crash does not forget the wish."""
+        """Recorded before anything is asked of the backend, so that a crash does not forget the wish.
+
+        The job is due at once, at every repetition, too; the time of the wish stays that of the first.
+        """
+        moment = now()
         with self.transaction() as session:
             session.execute(
                 update(JobRow)
-                .where(JobRow.id == job_id, JobRow.cancel_requested_at.is_(None), JobRow.status.in_(UNFINISHED))
-                .values(cancel_requested_at=now(), updated_at=now())
+                .where(JobRow.id == job_id, JobRow.status.in_(UNFINISHED))
+                .values(
+                    cancel_requested_at=func.coalesce(JobRow.cancel_requested_at, moment, type_=UtcDateTime()),
+                    due_at=moment,
+                    updated_at=moment,
+                )
             )
 
     def request_wish(self, job_id: str, wish: str) -> None:

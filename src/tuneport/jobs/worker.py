@@ -19,7 +19,6 @@ from tuneport.errors import (
     NotFoundError,
     ProviderError,
     RateLimitError,
-    RejectedError,
     StorageError,
     TuneportError,
     UnavailableError,
@@ -256,6 +255,8 @@ class Worker:
     def _look_at(self, job_id: str, backend: FineTuneBackend) -> None:
         """What has become of another job that takes a place: ask, or settle its submit, but start nothing."""
         row = self.store.job(job_id)
+        if row.remote_id is None and row.submit_intent_at is None:
+            return  # it only waits, as we do: to take its lease would keep its driver from it
         if row.polled_at is not None and self._now() - row.polled_at < timedelta(seconds=LOOK_AGAIN_SECONDS):
             return
         with contextlib.suppress(ProviderError, LeaseLostError), claimed(self.store, job_id) as lease:
@@ -310,13 +311,21 @@ class Worker:
         return row if row.wish is None else lease.write(wish=None)
 
     def _ask(self, lease: Lease, backend: FineTuneBackend, call: Callable[[str], JobState], done: str) -> JobRow:
-        """Ask for what was wished. A refusal is a note, since the job goes on and whoever follows it, too."""
+        """Ask for what was wished, and where that fails, how the job stands: it goes on, and whoever follows it, too.
+
+        A refusal is a note, whatever its kind (a key may read and not cancel); an error that passes is raised.
+        """
         remote_id = str(lease.row.remote_id)
         try:
-            return self._record(lease, backend, call(remote_id))
-        except (RejectedError, UnsupportedError) as error:
+            state = call(remote_id)
+        except (ProviderError, UnsupportedError) as error:
             row = self._record(lease, backend, backend.fetch(remote_id))
-            return row if row.job_status.terminal else lease.write(note=f"it cannot be {done} now: {error}", wish=None)
+            if row.job_status.terminal:
+                return row
+            if isinstance(error, ProviderError) and error.retryable:
+                raise
+            return lease.write(note=f"it cannot be {done} now: {error}", wish=None)
+        return self._record(lease, backend, state)
 
     def _delete(self, lease: Lease) -> JobRow:
         """Delete the tuned model that an ended job made. What is gone already counts as deleted."""
@@ -352,7 +361,8 @@ class Worker:
         """
         code = getattr(error, "code", None) or type(error).__name__
         elsewhere = list(self.alternatives(lease.row)) if code in ONLY_ELSEWHERE else []
-        message = with_alternatives(str(error), elsewhere)
+        bound = code in ONLY_ELSEWHERE and lease.row.tune_spec.from_checkpoint is not None
+        message = with_alternatives(str(error), elsewhere, bound_to=lease.row.backend if bound else None)
         details = {"alternatives": [alternative.as_dict() for alternative in elsewhere]} if elsewhere else {}
         failure = JobError(
             code=code,

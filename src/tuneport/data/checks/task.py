@@ -17,7 +17,7 @@ READ_ALL = 1000  # first rows, which are looked at closely;
 READ_EVERY = 8  # of those after them, one in so many, which tells shares as well and costs little
 MIN_ROWS = 4  # below it nothing is called a classification
 MAX_UNLIKE = 0.1  # of the rows may be no class, or the class of one row only: defects must not hide what the data is
-STRUCTURED = CALLS = 0.8  # share of the answers
+STRUCTURED = 0.8  # share of the answers
 CODE = 0.5
 DOMAIN = 0.5
 DOMAIN_LEAD = 0.6  # share of one domain among all rows with words of any: else it is general knowledge

@@ -175,9 +175,6 @@ _SPACES_AND_DASHES = dict.fromkeys("\u00a0\u2007\u2009\u202f\u3000", " ") | dict
     "\u2010\u2011\u2012\u2013\u2212\uff0d", "-"
 )
 _FULL_WIDTH = {chr(0xFF10 + digit): str(digit) for digit in range(10)} | {"\uff0b": "+", "\uff08": "(", "\uff09": ")"}
-_FULL_WIDTH_BEGINS = b"\xef\xbc"
-
-
 _FIRST_BYTES = {each.encode()[:1] for each in _SPACES_AND_DASHES}
 _FULL_WIDTH_BEGINS = b"\xef"
 
