@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from tuneport.jobs.tables import Base, SchemaRow
 
 _LOCK = 0x74756E65
 """For PostgreSQL's advisory lock: any number that nobody else uses in this database."""
+_BUSY_SECONDS = 15  # for others who write to an SQLite file
 
 
 class Database:
@@ -57,6 +60,22 @@ class Database:
                 )
 
 
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """WAL: readers never wait for the writer, and a kill -9 leaves a whole database.
+
+    Where several change a new database to it at once, SQLite refuses some without heeding `busy_timeout`.
+    """
+    patience = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > patience:
+                raise
+            time.sleep(0.02)
+
+
 def _open(url: str) -> Engine:
     try:
         parsed = make_url(url)
@@ -69,11 +88,10 @@ def _open(url: str) -> Engine:
 
         @event.listens_for(engine, "connect")
         def _pragmas(connection: Any, record: Any) -> None:
-            # WAL: readers never wait for the writer, and a kill -9 leaves a whole database.
             cursor = connection.cursor()
-            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
+            _write_ahead(cursor)
             cursor.execute("PRAGMA synchronous=FULL")
-            cursor.execute("PRAGMA busy_timeout=15000")
             cursor.execute("PRAGMA foreign_keys=ON")
             cursor.close()
             # The driver's own transaction handling would begin late, after the first read.
