@@ -78,7 +78,8 @@ def fetch(
             failures = 1 if kept else failures + 1
             if not error.retryable or failures >= TRIES:
                 raise
-            sleep(error.retry_after if error.retry_after is not None else min(30.0, 0.5 * 2.0 ** (failures - 1)))
+            # At least a growing pause: a server may ask for no time at all, or name a date that is past.
+            sleep(max(error.retry_after or 0.0, min(30.0, 0.5 * 2.0 ** (failures - 1))))
 
 
 def discard(part: Path) -> None:
