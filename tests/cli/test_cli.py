@@ -8,13 +8,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tuneport
+from tests.cli.conftest import Run
 from tests.conftest import FIXTURES
 from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.together import TogetherEmulator
@@ -23,19 +24,6 @@ from tuneport.cli.main import main
 from tuneport.errors import ConfigError
 
 TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
-Run = Callable[..., tuple[int, Any, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in this process: exit code, stdout (parsed where it is to be JSON), stderr."""
-
-    def command(*arguments: str) -> tuple[int, Any, str]:
-        code = main(list(arguments))
-        out, error = capsys.readouterr()
-        return code, json.loads(out) if "--json" in arguments else out, error
-
-    return command
 
 
 @pytest.fixture

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Run
 from tests.conftest import FIXTURES
 from tests.emulators import TogetherEmulator
 from tuneport.cli import deployments
-from tuneport.cli.main import main
 
 TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
-Run = Callable[..., tuple[int, Any, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def command(*arguments: str) -> tuple[int, Any, str]:
-        code = main(list(arguments))
-        out, error = capsys.readouterr()
-        return code, json.loads(out) if "--json" in arguments else out, error
-
-    return command
 
 
 @pytest.fixture

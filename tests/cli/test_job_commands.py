@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Run
 from tests.conftest import FIXTURES
 from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.together import TogetherEmulator
-from tuneport.cli.main import main
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
 
 TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
 OPENAI = ("submit", TRAIN, "--model", "gpt-4.1-mini", "--backend", "openai")
-Run = Callable[..., tuple[int, Any, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def command(*arguments: str) -> tuple[int, Any, str]:
-        code = main(list(arguments))
-        out, error = capsys.readouterr()
-        return code, json.loads(out) if "--json" in arguments else out, error
-
-    return command
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from tuneport.backends.connection_errors import never_sent
 from tuneport.backends.network import Network, is_address
 from tuneport.backends.pacing import after_response, before_request
 from tuneport.backends.provider_errors import NotJsonError, Upstream, shown_url
-from tuneport.backends.provider_options import refuse_hyperparameters as refuse_hyperparameters
 from tuneport.backends.quiet import Lane, Quiet
 from tuneport.backends.secrets import without
 from tuneport.errors import (

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tuneport.backends.hosted import refuse_hyperparameters
-from tuneport.backends.provider_options import refuse_job_fields
+from tuneport.backends.provider_options import refuse_hyperparameters, refuse_job_fields
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.manifests import Limit, Manifest
 from tuneport.types import Method, RemoteFile, TuneSpec

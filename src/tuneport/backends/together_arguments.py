@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from tuneport.backends.hosted import refuse_hyperparameters
-from tuneport.backends.provider_options import refuse_job_fields
+from tuneport.backends.provider_options import refuse_hyperparameters, refuse_job_fields
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.types import Adapter, Auto, Method, RemoteFile, TuneSpec
 
