@@ -30,6 +30,7 @@ from tuneport.data.reading import read_records  # noqa: E402
 from tuneport.data.rendering import IGNORED, Rendered, Renderer  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
 from tuneport.train.loading import load_tokenizer, lora_config, resolved  # noqa: E402
+from tuneport.training_options import TrainingOptions  # noqa: E402
 from tuneport.types import Adapter  # noqa: E402
 
 DATA = Path(__file__).parent.parent / "fixtures" / "datasets" / "support_intents.train.jsonl"
@@ -96,7 +97,7 @@ def tuneport(folder: Path, rows: list[Rendered], numbers: dict[str, Any], steps:
             device=choose_device(),
             adapter=Adapter.LORA,
             numbers=numbers,
-            options={},
+            options=TrainingOptions(),
             seed=SEED,
             validates=False,
             working=Path(output),

@@ -17,7 +17,7 @@ PACKAGE = Path(tuneport.__file__).parent
 LEVELS = [
     ["errors"],
     ["types"],
-    ["manifests", "settings"],
+    ["manifests", "settings", "training_options"],
     ["base_models", "data"],
     ["estimate", "curves"],
     ["router", "advisor", "backends"],
@@ -26,7 +26,7 @@ LEVELS = [
     ["cli", "serve"],
 ]
 # The child processes: they know little, and nobody imports them.
-CHILDREN = {room: {"errors", "types", "data", "base_models"} for room in ("train", "infer")}
+CHILDREN = {room: {"errors", "types", "training_options", "data", "base_models"} for room in ("train", "infer")}
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 HEAVY = {"torch", "transformers", "peft", "trl", "litellm", "openai", "together", "datasets", "bitsandbytes"}
 

@@ -31,7 +31,7 @@ from tuneport.backends.local_infer import (
     completion_fields,
     in_order,
 )
-from tuneport.backends.local_request import OPTIONS, check_request, resolve_request, words
+from tuneport.backends.local_request import check_request, resolve_request, words
 from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RUN_ID, RunStore, run_id_of, storage_errors
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name
@@ -44,6 +44,7 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from tuneport.training_options import TrainingOptions
 from tuneport.types import (
     Adapter,
     Auto,
@@ -90,7 +91,9 @@ class LocalBackend(FineTuneBackend):
 
     statuses = STATUSES
     settle_seconds: ClassVar[float] = 0.0
-    cost_neutral_options: ClassVar[frozenset[str]] = frozenset(OPTIONS)  # the machine is the user's own
+    cost_neutral_options: ClassVar[frozenset[str]] = frozenset(
+        TrainingOptions.model_fields
+    )  # the machine is the user's own
 
     def __init__(
         self,

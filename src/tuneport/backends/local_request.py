@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.hyperparameters import PREFERENCE_METHODS, recommend, resolve
+from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, Auto, DataFile, Hyperparameters, Method, TuneSpec
 
 if TYPE_CHECKING:
@@ -37,15 +38,6 @@ _WORDS = {
     "virtual_tokens": "num_virtual_tokens",
     "beta": "beta",
 }
-OPTIONS = {
-    "lora_target_modules": "a list of module names (q_proj, v_proj ...), or all-linear",
-    "lora_variant": "rslora or dora",
-    "gradient_checkpointing": "true or false: less memory, about a third more time",
-    "precision": "bf16, fp16 or fp32",
-    "prompt_loss_weight": "a number from 0 to 1: what a prompt's token counts in the loss of sft (an answer's: 1)",
-    "average_weights": "true or false: save the mean of the weights over about the last sixth of the steps",
-}
-"""What `provider_options` takes on this backend."""
 
 
 def words(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
@@ -155,12 +147,7 @@ def billions_of_parameters(folder: Path) -> float | None:
 
 
 def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
-    if unknown := sorted(spec.provider_options.keys() - OPTIONS.keys()):
-        known = "; ".join(f"{name}: {meaning}" for name, meaning in OPTIONS.items())
-        raise UnsupportedError(f"the backend local does not take the option {', '.join(unknown)}; it takes {known}")
-    for name, value in spec.provider_options.items():
-        if not _well_formed(name, value):
-            raise ConfigError(f"provider_options.{name} is {value!r}; it must be {OPTIONS[name]}")
+    options = TrainingOptions.of(spec.provider_options)
     given = spec.hyperparameters.given()
     if spec.method is Method.RFT:
         raise UnsupportedError(
@@ -180,29 +167,15 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             "a reward model reads its score at the last token, which PEFT does not find behind a trained "
             f"{adapter}; choose lora, qlora or full"
         )
-    options = () if adapter.has_lora else _LORA_OPTIONS
-    useless = [*given.keys() - words(spec.method, adapter).keys(), *spec.provider_options.keys() & {*options}]
+    foreign_options = set() if adapter.has_lora else spec.provider_options.keys() & {*_LORA_OPTIONS}
+    useless = [*given.keys() - words(spec.method, adapter).keys(), *foreign_options]
     if useless := sorted(useless):
         other = "prefix or prompt" if useless[0] in _VIRTUAL_ONLY else "lora or qlora"
         raise UnsupportedError(
             f"the backend local takes no {', '.join(useless)} for the adapter {adapter}; leave it out or choose {other}"
         )
-    if adapter is Adapter.PREFIX and spec.provider_options.get("gradient_checkpointing"):
+    if adapter is Adapter.PREFIX and options.gradient_checkpointing:
         raise UnsupportedError(
             "a prefix cannot be trained with gradient_checkpointing: what is computed again would not see it; leave it "
             "out, or lower batch_size or max_length to save memory"
         )
-
-
-def _well_formed(name: str, value: Any) -> bool:
-    if name == "lora_target_modules":
-        return value == "all-linear" or (
-            isinstance(value, list) and bool(value) and all(isinstance(module, str) and module for module in value)
-        )
-    if name in ("gradient_checkpointing", "average_weights"):
-        return isinstance(value, bool)
-    if name == "prompt_loss_weight":
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
-    if name == "lora_variant":
-        return value in ("rslora", "dora")
-    return value in ("bf16", "fp16", "fp32")

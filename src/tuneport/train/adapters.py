@@ -10,10 +10,11 @@ from peft import PeftConfig, PeftType, PrefixTuningConfig, PromptTuningConfig
 from transformers import DynamicCache
 
 from tuneport.train.loading import lora_config
+from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
 
 
-def adapter_config(adapter: Adapter, numbers: dict[str, Any], options: dict[str, Any]) -> PeftConfig | None:
+def adapter_config(adapter: Adapter, numbers: dict[str, Any], options: TrainingOptions) -> PeftConfig | None:
     """None for full fine-tuning."""
     match adapter:
         case Adapter.FULL:
@@ -22,7 +23,7 @@ def adapter_config(adapter: Adapter, numbers: dict[str, Any], options: dict[str,
             return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=int(numbers["virtual_tokens"]))
         case Adapter.PROMPT:
             return PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=int(numbers["virtual_tokens"]))
-    return lora_config(numbers, options.get("lora_target_modules"), options.get("lora_variant"))
+    return lora_config(numbers, options.lora_target_modules, options.lora_variant)
 
 
 @torch.no_grad()

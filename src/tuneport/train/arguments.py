@@ -10,6 +10,7 @@ from typing import Any
 from tuneport.base_models import Device
 from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS
 from tuneport.train.packing import MAX_TOKENS
+from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
 
 GPU_TOKENS = 8192
@@ -24,7 +25,7 @@ class Recipe:
     device: Device
     adapter: Adapter
     numbers: dict[str, Any]
-    options: dict[str, Any]
+    options: TrainingOptions
     seed: int
     validates: bool
     working: Path
@@ -50,9 +51,7 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
         "bf16": recipe.device.precision == "bf16" and recipe.device.name == "cuda",
         "fp16": recipe.device.precision == "fp16" and recipe.device.name == "cuda",
         "use_cpu": recipe.device.name == "cpu",
-        "gradient_checkpointing": recipe.options.get(
-            "gradient_checkpointing", large and recipe.adapter is not Adapter.PREFIX
-        ),
+        "gradient_checkpointing": _checkpoints_activations(recipe, large),
         "train_sampling_strategy": "random" if recipe.device.name == "cpu" else "group_by_length",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
@@ -64,6 +63,11 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
         "dataloader_pin_memory": recipe.device.name == "cuda",
         "seed": recipe.seed,
     }
+
+
+def _checkpoints_activations(recipe: Recipe, large: bool) -> bool:
+    chosen = recipe.options.gradient_checkpointing
+    return (large and recipe.adapter is not Adapter.PREFIX) if chosen is None else chosen
 
 
 def micro_batch_of(recipe: Recipe, longest: int, *, at_least: int = 1) -> int:

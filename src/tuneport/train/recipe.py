@@ -21,6 +21,7 @@ from tuneport.train.reporting import Counter, RunReporter, start_record
 from tuneport.train.reward import reward_trainer
 from tuneport.train.run_folder import RunFolder
 from tuneport.train.sft import sft_trainer
+from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, DataFile, JobStatus, Method
 
 TRAINERS: dict[Method, Callable[..., Any]] = {
@@ -36,6 +37,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     run.update(status=JobStatus.VALIDATING)
     run.event(f"Validating training file: {run.training.path.name}")
     spec, numbers = run.spec, resolved(run.hyperparameters)
+    options = TrainingOptions.of(spec.provider_options)
     folder = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
     renderer = training_renderer(folder, numbers["max_length"])
     renderer.file = "the training file"
@@ -51,10 +53,10 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
 
     recipe = Recipe(
         folder=folder,
-        device=choose_device(spec.provider_options.get("precision")),
+        device=choose_device(options.precision),
         adapter=Adapter.LORA if spec.adapter == "auto" else spec.adapter,
         numbers=numbers,
-        options=spec.provider_options,
+        options=options,
         seed=42 if spec.seed is None else spec.seed,
         validates=bool(valid),
         working=run.working,
@@ -75,7 +77,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         counter.tokens = round(_epochs(checkpoint)) * _tokens(rows)
     else:
         run.forget_after(0)
-    average = WeightAverage(trainer.model, checkpoint) if spec.provider_options.get("average_weights") else None
+    average = WeightAverage(trainer.model, checkpoint) if options.average_weights else None
     if average is not None:
         trainer.add_callback(average)
     trainer.add_callback(reporter)  # the last one: it moves a checkpoint away when the others are done with it

@@ -59,7 +59,7 @@ def sft_trainer(
     trainer.counter = counter
     # Before a trained prompt's embeddings the model answers, too; a prefix stands in the cache and adds no positions.
     trainer.first_column = int(recipe.numbers["virtual_tokens"]) if recipe.adapter is Adapter.PROMPT else 0
-    trainer.prompt_loss_weight = float(recipe.options.get("prompt_loss_weight", 0.0))
+    trainer.prompt_loss_weight = recipe.options.prompt_loss_weight
     if trainer.prompt_loss_weight:
         recipe.note(f"the loss counts prompt tokens, too, at {trainer.prompt_loss_weight:g} of an answer's token")
     if recipe.device.name == "cpu":
