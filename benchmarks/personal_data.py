@@ -20,11 +20,14 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
 
 from benchmarks import planted_values as planted
 from tuneport.data.checks.personal import find_in

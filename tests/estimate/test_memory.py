@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from benchmarks.measured_rows import UnusableRowError, parse, read_rows
+from benchmarks.memory import score
 from tests.conftest import SHARED
 from tuneport.estimate.memory import (
-    ALL_LINEAR,
-    CONTEXT_GIB,
     MemoryEstimate,
     Run,
     adapter_parameters,
@@ -19,15 +21,9 @@ from tuneport.estimate.memory import (
     linear_parameters,
     rule_of_thumb,
 )
-from tuneport.manifests import Dimensions, load_models
+from tuneport.estimate.memory.sizing import cheapest, fits, largest_batch, largest_length
+from tuneport.manifests import Dimensions, load_gpus, load_models
 from tuneport.types import Adapter
-
-NAMES = {
-    "Llama-3.2-3B": "llama-3.2-3b-instruct",
-    "Qwen2.5-0.5B": "qwen2.5-0.5b-instruct",
-    "Qwen2.5-1.5B": "qwen2.5-1.5b-instruct",
-}
-TARGETS = {"q_proj+v_proj": ("q", "v"), "q+k+v+o": ("q", "k", "v", "o"), "": ALL_LINEAR}
 
 
 def dimensions(name: str) -> Dimensions:
@@ -56,62 +52,26 @@ def test_trained_parameters_of_an_adapter() -> None:
     assert adapter_parameters(dimensions("llama-3.2-3b-instruct"), 64, ("q", "v")) == 18_350_080
 
 
-def measured_rows() -> list[dict[str, str]]:
-    path = Path(SHARED) / "facts" / "memory_measured.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [
-            row
-            for row in csv.DictReader(file)
-            if "[tier A]" in row["notes"] and row["model"] in NAMES and row["method"] in ("full", "lora", "qlora")
-        ]
+MEASURED = Path(SHARED) / "facts" / "memory_measured.csv"
 
 
-ROWS = measured_rows()
-
-
-@pytest.mark.skipif(not ROWS, reason="the measured rows are not in the shared folder")
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["id"])
-def test_against_measured_peaks(row: dict[str, str]) -> None:
-    run = Run(
-        micro_batch=int(row["micro_batch"]),
-        length=int(row["seq_len"]),
-        checkpointing=row["grad_ckpt"] == "on",
-        fused_loss=False,
-        lora_rank=int(row["rank"] or 16),
-        lora_targets=TARGETS[row["targets"]],
-        optimizer="adamw_8bit" if "8bit" in row["optimizer"] else "adamw",
-        autocast="no AMP" not in row["weights_dtype"],
-    )
-    estimate = formula(Adapter(row["method"]), NAMES[row["model"]], run)
-    peak = float(row["peak_gb"])
-    # "max reserved" is what the allocator took, "max allocated" what the tensors needed.
-    predicted = estimate.expected_gib - CONTEXT_GIB if "reserved (" in row["peak_kind"] else estimate.low_gib
-    assert predicted == pytest.approx(peak, rel=0.15)
-    assert peak <= estimate.high_gib
-
-
-@pytest.mark.skipif(not ROWS, reason="the measured rows are not in the shared folder")
-def test_the_mean_error_over_the_measured_rows() -> None:
-    """Without the two rows that say "reserved", which measure something else, the formula is within 3 % on average."""
-    errors = []
-    for row in ROWS:
-        if "allocated" not in row["peak_kind"]:
-            continue
-        run = Run(
-            micro_batch=int(row["micro_batch"]),
-            length=int(row["seq_len"]),
-            checkpointing=row["grad_ckpt"] == "on",
-            fused_loss=False,
-            lora_rank=int(row["rank"]),
-            lora_targets=TARGETS[row["targets"]],
-            optimizer="adamw_8bit",
-        )
-        estimate = formula(Adapter(row["method"]), NAMES[row["model"]], run)
-        errors.append(abs(estimate.low_gib / float(row["peak_gb"]) - 1))
-    assert len(errors) >= 5
-    assert sum(errors) / len(errors) < 0.03
+@pytest.mark.skipif(not MEASURED.is_file(), reason="the measured rows are not in the shared folder")
+def test_the_measured_rows_of_current_libraries() -> None:
+    """The issue's bounds: 8 % on average, and the safe figure too low in fewer than 5 % of the rows."""
+    rows, left_out = [], 0
+    for raw in read_rows(MEASURED):
+        try:
+            rows.append(parse(raw))
+        except UnusableRowError:
+            left_out += 1
+    current = [score(row) for row in rows if row.current and row.single_gpu and row.peak_gib is not None]
+    assert len(current) >= 10 and {found.row.adapter for found in current} >= {Adapter.FULL, Adapter.PREFIX}
+    assert sum(abs(found.error) for found in current) / len(current) < 0.04
+    assert max(abs(found.error) for found in current) < 0.12
+    assert not any(found.under_predicted for found in current)
+    older = [score(row) for row in rows if not row.current and row.single_gpu and row.tier == "B" and row.peak_gib]
+    assert len(older) > 100 and sum(abs(found.error) for found in older) / len(older) < 0.20
+    assert left_out < 90
 
 
 @pytest.mark.parametrize(
@@ -155,3 +115,72 @@ def test_it_fits_only_where_the_high_estimate_does() -> None:
     estimate = formula(Adapter.LORA, "llama-3.1-8b-instruct")
     assert estimate.fits(24) and not estimate.fits(16)
     assert not estimate.fits(estimate.expected_gib)
+
+
+RUNS = st.builds(
+    Run,
+    micro_batch=st.integers(1, 16),
+    length=st.integers(16, 8192),
+    examples=st.sampled_from(["single", "pairs", "labelled", "scored", "rollouts"]),
+    checkpointing=st.booleans(),
+    fused_loss=st.booleans(),
+    attention=st.sampled_from(["fused", "eager"]),
+    lora_rank=st.integers(1, 128),
+    dora=st.booleans(),
+    lora_dropout=st.sampled_from([0.0, 0.05]),
+    optimizer=st.sampled_from(["adamw", "adamw_fused", "adamw_8bit", "adamw_paged"]),
+    full_weights=st.sampled_from(["bf16", "fp32"]),
+    autocast=st.booleans(),
+)
+SOME = st.sampled_from(["smollm2-135m-instruct", "qwen2.5-7b-instruct", "llama-3.3-70b-instruct"])
+
+
+@given(st.sampled_from(list(Adapter)), SOME, RUNS)
+def test_parts_add_up_and_none_is_negative(adapter: Adapter, name: str, run: Run) -> None:
+    estimate = formula(adapter, name, run)
+    assert sum(estimate.components_gib.values()) == pytest.approx(estimate.low_gib)
+    assert min(estimate.components_gib.values()) >= 0
+    assert 0 < estimate.low_gib < estimate.reserved_gib < estimate.expected_gib < estimate.high_gib
+
+
+@given(st.sampled_from(list(Adapter)), SOME, RUNS)
+def test_more_of_anything_never_needs_less(adapter: Adapter, name: str, run: Run) -> None:
+    estimate = formula(adapter, name, run).high_gib
+    more = [replace(run, micro_batch=run.micro_batch + 1), replace(run, length=run.length * 2)]
+    more += [replace(run, lora_rank=run.lora_rank * 2), replace(run, virtual_tokens=run.virtual_tokens * 2)]
+    for larger in more:
+        assert formula(adapter, name, larger).high_gib >= estimate
+
+
+def test_the_largest_that_fits_fits_and_one_more_does_not() -> None:
+    shape, run = dimensions("llama-3.1-8b-instruct"), Run(length=2048, micro_batch=1)
+    batch = largest_batch(Adapter.LORA, shape, run, 48)
+    assert batch > 1
+    assert formula(Adapter.LORA, "llama-3.1-8b-instruct", replace(run, micro_batch=batch)).fits(48)
+    assert not formula(Adapter.LORA, "llama-3.1-8b-instruct", replace(run, micro_batch=batch + 1)).fits(48)
+    length = largest_length(Adapter.LORA, shape, run, 24)
+    assert length % 64 == 0 and formula(Adapter.LORA, "llama-3.1-8b-instruct", replace(run, length=length)).fits(24)
+    assert not formula(Adapter.LORA, "llama-3.1-8b-instruct", replace(run, length=length + 64)).fits(24)
+    assert largest_length(Adapter.LORA, shape, run, 80, context=4096) == 4096
+    assert largest_batch(Adapter.FULL, shape, run, 24) == 0
+
+
+def test_every_gpu_has_a_verdict_and_the_cheapest_one_holds_the_run() -> None:
+    shape = dimensions("llama-3.1-8b-instruct")
+    found = fits(Adapter.LORA, shape, Run(micro_batch=1), load_gpus().gpus)
+    verdicts = {fit.gpu: fit.verdict for fit in found}
+    assert verdicts["T4"] == "no" and verdicts["L40S"] == "yes"
+    best = cheapest(found)
+    assert best is not None and best.verdict == "yes" and best.offer is not None
+    assert all(
+        best.offer.usd_per_gpu_hour <= fit.offer.usd_per_gpu_hour for fit in found if fit.verdict == "yes" and fit.offer
+    )
+    assert cheapest(fits(Adapter.FULL, dimensions("llama-3.3-70b-instruct"), Run(), load_gpus().gpus)) is None
+
+
+def test_sharding_needs_several_gpus_and_divides_what_is_static() -> None:
+    with pytest.raises(ValueError, match="more than one GPU"):
+        Run(sharding="fsdp")
+    one = formula(Adapter.FULL, "llama-3.1-8b-instruct")
+    eight = formula(Adapter.FULL, "llama-3.1-8b-instruct", Run(gpus=8, sharding="fsdp"))
+    assert one.low_gib / 8 < eight.low_gib < one.low_gib / 3

@@ -1,0 +1,154 @@
+"""How far the memory estimates are from measured peaks, beside other estimators, on the same rows.
+
+    python benchmarks/memory.py --rows memory_measured.csv [--each] [--without-peers]
+
+A measured peak is compared with the estimate of its own kind: what PyTorch allocated, what it reserved, or what the
+process held (also where the source does not say). "Current" rows ran with torch 2.5 or later or are of the
+survey's tier A; for those the constants are meant. The allocator's constants were fitted on one half of the rows that
+tell both figures (`FITTED_ON`), and are reported on the others. Peers are used where they are installed:
+`pip install fitcheck-llm canifinetune ftuneai`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
+
+from benchmarks.measured_rows import MeasuredRow, UnusableRowError, parse, read_rows
+from benchmarks.memory_peers import installed_peers
+from tuneport.estimate.memory import MemoryEstimate, estimate_memory, high_reserved_gib
+
+FITTED_ON = ("canifinetune",)
+"""Sources whose rows set the allocator's constants."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """`expected` and `high` GiB beside the measured peak."""
+
+    row: MeasuredRow
+    expected: float
+    high: float
+
+    @property
+    def error(self) -> float:
+        assert self.row.peak_gib is not None
+        return self.expected / self.row.peak_gib - 1
+
+    @property
+    def under_predicted(self) -> bool:
+        assert self.row.peak_gib is not None
+        return self.high < self.row.peak_gib
+
+
+def of_kind(estimate: MemoryEstimate, kind: str) -> tuple[float, float]:
+    """Expected and high, of what was measured."""
+    match kind:
+        case "allocated":
+            return estimate.low_gib, high_reserved_gib(estimate.low_gib)
+        case "reserved":
+            return estimate.reserved_gib, high_reserved_gib(estimate.low_gib)
+    return estimate.expected_gib, estimate.high_gib
+
+
+def score(row: MeasuredRow) -> Score:
+    estimate = estimate_memory(row.adapter, params_b=row.params_b, dimensions=row.dimensions, run=row.run)
+    assert estimate is not None
+    return Score(row, *of_kind(estimate, row.kind))
+
+
+def summary(title: str, scores: Sequence[Score]) -> str:
+    if not scores:
+        return f"{title:<44} no rows"
+    errors = [found.error for found in scores]
+    mean = sum(map(abs, errors)) / len(errors)
+    under = sum(found.under_predicted for found in scores)
+    return (
+        f"{title:<44} {len(scores):>4} {mean:>7.1%} {median(errors):>+7.1%} {min(errors):>+7.1%} {max(errors):>+7.1%}"
+        f" {under:>4} ({under / len(scores):.0%})"
+    )
+
+
+HEADER = f"{'':<44} rows    mean  median   least    most  p90 too low"
+
+
+def groups() -> list[tuple[str, Callable[[MeasuredRow], bool]]]:
+    fitted = lambda row: any(name in row.source for name in FITTED_ON)  # noqa: E731
+    return [
+        ("current libraries, one GPU", lambda row: row.current and row.single_gpu),
+        ("  fitted on", lambda row: row.current and row.single_gpu and fitted(row)),
+        ("  not fitted on", lambda row: row.current and row.single_gpu and not fitted(row)),
+        ("older libraries, one GPU", lambda row: not row.current and row.single_gpu and row.tier != "C"),
+        ("older libraries, several GPUs", lambda row: not row.current and not row.single_gpu and row.tier != "C"),
+        ("tier C: partial or read off charts", lambda row: row.tier == "C"),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=Path, required=True, help="a CSV with the columns of memory_measured.csv")
+    parser.add_argument("--each", action="store_true", help="print every row, too")
+    parser.add_argument("--without-peers", action="store_true")
+    arguments = parser.parse_args()
+    scores, left_out = [], []
+    for raw in read_rows(arguments.rows):
+        try:
+            row = parse(raw)
+            if row.peak_gib is None:
+                raise UnusableRowError("no peak was measured")
+            scores.append(score(row))
+        except UnusableRowError as error:
+            left_out.append((raw["id"], str(error)))
+
+    if arguments.each:
+        for found in scores:
+            row = found.row
+            print(
+                f"{row.id:<12} {row.adapter:<7} {row.run.micro_batch:>3} x {row.run.length:<6} {row.kind:<9} "
+                f"measured {row.peak_gib:>6.2f}  expected {found.expected:>6.2f} {found.error:>+7.1%}"
+                f"  high {found.high:>6.2f}{'  TOO LOW' if found.under_predicted else ''}"
+            )
+    print(HEADER)
+    for title, belongs in groups():
+        print(summary(title, [found for found in scores if belongs(found.row)]))
+    print_reasons(left_out)
+    if not arguments.without_peers:
+        print_peers([found for found in scores if found.row.current and found.row.single_gpu])
+
+
+def print_reasons(left_out: Sequence[tuple[str, str]]) -> None:
+    print(f"\n{len(left_out)} rows not taken:")
+    for reason, count in Counter(reason for _, reason in left_out).most_common():
+        ids = [name for name, why in left_out if why == reason]
+        shown = ", ".join(ids[:8]) + (" ..." if count > 8 else "")
+        print(f"  {count:>3}  {reason}: {shown}")
+
+
+def print_peers(scores: Sequence[Score]) -> None:
+    """Every estimator on the rows that it can take, and tuneport on exactly those."""
+    print("\nbeside other estimators, current rows (mean absolute error on the rows that each can take)")
+    for peer in installed_peers():
+        theirs, ours = [], []
+        for found in scores:
+            gib = peer.estimate(found.row)
+            if gib is not None and found.row.peak_gib:
+                theirs.append(abs(gib / found.row.peak_gib - 1))
+                ours.append(abs(found.error))
+        if theirs:
+            print(
+                f"  {peer.name:<22} {len(theirs):>3} of {len(scores)} rows: {sum(theirs) / len(theirs):>6.1%}"
+                f"   tuneport on them: {sum(ours) / len(ours):>6.1%}"
+            )
+        else:
+            print(f"  {peer.name:<22} takes none of them")
+
+
+if __name__ == "__main__":
+    main()

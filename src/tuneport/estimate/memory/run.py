@@ -1,0 +1,57 @@
+"""How a training loop is set up, as far as memory goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ALL_LINEAR = ("q", "k", "v", "o", "gate", "up", "down")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The defaults are those of tuneport's own recipe on one GPU.
+
+    `micro_batch` examples of `length` tokens go through each GPU at once. An example is one text for `single`, a better
+    and a worse answer for `pairs` (dpo) and `scored` (reward: no logits), a text beside a mismatched one for `labelled`
+    (kto), and for `rollouts` (grpo, rloo) a prompt with `completion_tokens` of the `length` generated.
+
+    `fused_loss` False is the plain transformers loss. `kbit_fp32`: the embeddings, norms and residual stream are fp32,
+    which `prepare_model_for_kbit_training` makes of a quantised model. `autocast` False with fp32 adapters keeps an
+    fp32 copy of each adapter's input. `full_weights` fp32 is the mixed precision of the recipe: bf16 copies beside.
+    `libraries`: of 2025, transformers 4 and bitsandbytes before 0.46 kept more of a quantised layer; of 2024,
+    transformers up to 4.44 copied the logits once more (see `tensors`).
+    """
+
+    micro_batch: int = 4
+    length: int = 1024
+    examples: Literal["single", "pairs", "labelled", "scored", "rollouts"] = "single"
+    completion_tokens: int = 256
+    checkpointing: bool = True
+    fused_loss: bool = True
+    attention: Literal["fused", "eager"] = "fused"
+    lora_rank: int = 16
+    lora_targets: tuple[str, ...] = ALL_LINEAR
+    lora_dropout: float = 0.0
+    dora: bool = False
+    virtual_tokens: int = 20
+    optimizer: Literal["adamw", "adamw_fused", "adamw_8bit", "adamw_paged"] = "adamw"
+    full_weights: Literal["bf16", "fp32"] = "fp32"
+    autocast: bool = True
+    kbit_fp32: bool = True
+    double_quantisation: bool = True
+    gpus: int = 1
+    sharding: Literal["none", "fsdp"] = "none"
+    libraries: Literal["current", "2025", "2024"] = "current"
+
+    def __post_init__(self) -> None:
+        for name in ("micro_batch", "length", "lora_rank", "virtual_tokens", "gpus"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.sharding != "none" and self.gpus < 2:
+            raise ValueError("sharding needs more than one GPU; set gpus")
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of `length` tokens that go through the model at once with gradients."""
+        return self.micro_batch * (2 if self.examples in ("pairs", "scored") else 1)

@@ -1,0 +1,174 @@
+"""The tensors that PyTorch keeps while it trains, in bytes, part by part.
+
+The coefficients were read off transformers 5, peft 0.21 and torch 2.13 with saved-tensor hooks, by which
+`tests/estimate/test_memory_traced.py` checks them again, on models whose dimensions tell the terms apart. Symbols: V
+vocabulary, h hidden size, f intermediate size, L layers, a heads, q and k the widths of queries and of keys, n tokens
+of a micro-step, s bytes of a number in the residual stream.
+"""
+
+from __future__ import annotations
+
+from tuneport.estimate.memory.run import ALL_LINEAR, Run
+from tuneport.manifests import Dimensions
+from tuneport.types import Adapter
+
+# Bytes per logit (one per token and vocabulary entry) at the loss.
+LOGITS_FUSED = 0.5  # a fused or chunked loss: TRL 1.16 (tiles of 4,096 tokens), Liger, cut cross-entropy
+LOGITS_HF = 14.0  # the plain transformers loss over bf16 logits, outputs held (traced)
+LOGITS_KBIT = 16.0  # the same over fp32 logits, after prepare_model_for_kbit_training
+LOGITS_2024 = 22.0  # transformers up to 4.44 with autocast, which copied the shifted logits once more (inferred)
+
+NF4_BYTES = 0.5 + 4 / 64  # 4 bits and an fp32 scale for each block of 64
+NF4_DOUBLE_BYTES = 0.5159  # with the scales quantised again
+
+EAGER_SCORES = 2.9  # attention scores kept by eager attention, in units of 2 a n T bytes ...
+EAGER_SCORES_RECOMPUTED = 8.0  # ... and at the peak of recomputing a layer (fits of fitcheck, 7.4 to 9)
+
+_INPUTS = {
+    **dict.fromkeys(("q", "k", "v"), "attention input"),
+    **dict.fromkeys(("gate", "up"), "mlp input"),
+    "down": "gated product",
+}
+Parts = dict[str, float]
+
+
+def adapter_parameters(dimensions: Dimensions, rank: int, targets: tuple[str, ...] = ALL_LINEAR) -> int:
+    """Trained numbers of a LoRA: r x (in + out) for each target of each layer."""
+    return dimensions.layers * rank * sum(a + b for a, b in _shapes(dimensions, targets))
+
+
+def linear_parameters(dimensions: Dimensions) -> int:
+    """The weights that quantisation reaches: every linear layer but the head."""
+    return dimensions.layers * sum(a * b for a, b in _shapes(dimensions, ALL_LINEAR))
+
+
+def embedding_parameters(dimensions: Dimensions) -> int:
+    """V x h, and twice where the head has its own."""
+    return dimensions.vocab_size * dimensions.hidden_size * (1 if dimensions.tied_embeddings else 2)
+
+
+def trained_parameters(adapter: Adapter, dimensions: Dimensions, run: Run) -> int:
+    """Numbers that the optimizer moves, as PEFT counts them; norms and biases of full fine-tuning left out."""
+    match adapter:
+        case Adapter.FULL:
+            return linear_parameters(dimensions) + embedding_parameters(dimensions)
+        case Adapter.PREFIX:
+            return 2 * dimensions.layers * dimensions.key_width * run.virtual_tokens
+        case Adapter.PROMPT:
+            return dimensions.hidden_size * run.virtual_tokens
+    magnitudes = sum(out for _, out in _shapes(dimensions, run.lora_targets)) * dimensions.layers if run.dora else 0
+    return adapter_parameters(dimensions, run.lora_rank, run.lora_targets) + magnitudes
+
+
+def static(adapter: Adapter, dimensions: Dimensions, run: Run) -> Parts:
+    """What is there from the first step to the last: weights, trained numbers, their gradients and moments."""
+    linear, embeddings = linear_parameters(dimensions), embedding_parameters(dimensions)
+    trained = trained_parameters(adapter, dimensions, run)
+    if adapter is Adapter.FULL:
+        width = 2 if run.full_weights == "bf16" else 4
+        parts = {
+            "weights": width * trained,
+            "optimizer": _moments(run, width) * trained,
+            "gradients": width * trained,
+            # torch's foreach AdamW holds one more copy for a moment; the fused and 8-bit ones do not.
+            "optimizer temporaries": width * trained if run.optimizer == "adamw" else 0.0,
+        }
+        if run.examples in ("pairs", "labelled", "rollouts"):
+            parts["reference model"] = width * trained
+        return parts
+    if adapter is Adapter.QLORA:
+        per_linear = NF4_DOUBLE_BYTES if run.double_quantisation else NF4_BYTES
+        weights = per_linear * linear + (4 if run.kbit_fp32 else 2) * embeddings
+    else:
+        weights = 2.0 * (linear + embeddings)
+    # PEFT keeps adapters in fp32: 4 bytes the number, 4 its gradient, and the moments.
+    return {"weights": weights, "adapter and optimizer": (8 + _moments(run, 4)) * trained}
+
+
+def _moments(run: Run, width: int) -> float:
+    """Bytes of AdamW's two moments per trained number; paged ones leave the GPU when it is full."""
+    return {"adamw": 2.0 * width, "adamw_fused": 2.0 * width, "adamw_8bit": 2.0, "adamw_paged": 2.0}[run.optimizer]
+
+
+def activations(adapter: Adapter, dimensions: Dimensions, run: Run) -> Parts:
+    """What the backward pass needs at its largest moment: the layers' tensors, and the logits at the loss."""
+    # The tokens of a trained prompt go through every layer like others; a prefix is keys and values only.
+    width = run.length + (run.virtual_tokens if adapter is Adapter.PROMPT else 0)
+    tokens = run.sequences * width
+    stream = _stream_bytes(adapter, run)
+    layer = saved_per_layer_token(adapter, dimensions, run) * tokens
+    scores = 2.0 * dimensions.heads * tokens * width if run.attention == "eager" else 0.0
+    logits = _logits_per_entry(adapter, run) * tokens * dimensions.vocab_size
+    if not run.checkpointing:
+        return {"activations": dimensions.layers * (layer + EAGER_SCORES * scores), "logits": logits}
+    # One layer at a time is recomputed, after the loss has been let go of.
+    stored = dimensions.layers * stream * dimensions.hidden_size * tokens
+    recomputed = layer + EAGER_SCORES_RECOMPUTED * scores
+    if logits >= recomputed:
+        return {"activations": stored, "logits": logits}
+    return {"activations": stored + recomputed, "logits": 0.0}
+
+
+def generation(dimensions: Dimensions, run: Run) -> float:
+    """Keys and values of all that is being written, in 16 bits: 2 x 2 bytes x k x L a token."""
+    return 4.0 * dimensions.key_width * dimensions.layers * run.micro_batch * run.length
+
+
+def saved_per_layer_token(adapter: Adapter, dimensions: Dimensions, run: Run) -> float:
+    """Bytes that one layer keeps of one token for its backward pass, with fused attention."""
+    h, f, a = dimensions.hidden_size, dimensions.intermediate_size, dimensions.heads
+    q, k = dimensions.query_width, dimensions.key_width
+    if adapter is Adapter.FULL:
+        mixed = 10 * h if run.full_weights == "fp32" else 0  # fp32 residuals and norms beside bf16 products
+        return 16 * h + mixed + 4 * q + 4 * k + 8 * f + 4 * a
+    stream = _stream_bytes(adapter, run)
+    frozen = 8 * h + 2 * stream * q + 2 * stream * k + 3 * stream * f + 4 * a
+    kept = frozen + _kept_for_adapters(dimensions, run, stream) if adapter.has_lora else frozen
+    old = run.libraries != "current"
+    return kept + (_kept_before_2026(dimensions, stream) if old and adapter is Adapter.QLORA else 0)
+
+
+def _kept_for_adapters(dimensions: Dimensions, run: Run, stream: int) -> float:
+    shapes = _shapes(dimensions, run.lora_targets)
+    ranks = run.lora_rank * len(shapes)
+    if run.autocast:
+        kept = 2.0 * sum(inputs for inputs, _ in shapes) + 2 * ranks
+    elif stream == 2 or run.libraries != "current":
+        kept = 4.0 * sum(inputs for inputs, _ in shapes) + 4 * ranks  # each target its own fp32 copy
+    else:
+        # An fp32 stream needs no copies: targets share their input, and that of `o` is kept for attention anyway.
+        widths = {"attention input": dimensions.hidden_size, "mlp input": dimensions.hidden_size}
+        widths["gated product"] = dimensions.intermediate_size
+        kept = 4.0 * sum(widths[name] for name in {_INPUTS[t] for t in run.lora_targets if t in _INPUTS}) + 4 * ranks
+    if run.dora:
+        kept += (4 if run.autocast else 6) * sum(outputs for _, outputs in shapes)
+    if run.lora_dropout:
+        kept += sum(inputs for inputs, _ in shapes)  # a mask of one byte a number
+    return kept
+
+
+def _kept_before_2026(dimensions: Dimensions, stream: int) -> float:
+    """bitsandbytes kept a 16-bit copy of each layer's input, and SDPA got keys and values repeated for every head."""
+    h, f, q, k = dimensions.hidden_size, dimensions.intermediate_size, dimensions.query_width, dimensions.key_width
+    return 2 * (5 * h + q + f) + 2 * stream * (q - k)
+
+
+def _stream_bytes(adapter: Adapter, run: Run) -> int:
+    return 4 if adapter is Adapter.QLORA and run.kbit_fp32 else 2
+
+
+def _logits_per_entry(adapter: Adapter, run: Run) -> float:
+    if run.examples == "scored":
+        return 0.0  # a head of one number
+    if run.fused_loss:
+        return LOGITS_FUSED
+    if adapter is Adapter.QLORA and run.kbit_fp32:
+        return LOGITS_KBIT
+    return LOGITS_2024 if run.libraries == "2024" and run.autocast else LOGITS_HF
+
+
+def _shapes(dimensions: Dimensions, targets: tuple[str, ...]) -> list[tuple[int, int]]:
+    """In and out of each target in a layer."""
+    h, f, q, k = dimensions.hidden_size, dimensions.intermediate_size, dimensions.query_width, dimensions.key_width
+    shapes = {"q": (h, q), "k": (h, k), "v": (h, k), "o": (q, h), "gate": (h, f), "up": (h, f), "down": (f, h)}
+    return [shapes[target] for target in targets]
