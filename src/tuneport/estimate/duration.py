@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log2
 
 from tuneport.manifests import Dimensions
 from tuneport.types import Adapter
@@ -18,17 +17,26 @@ by a factor of two either way, which is the spread that `local_duration` gives.
 MEASURED_CPU_PARAMS_B = 0.1345
 CPU_SPREAD = 2.0
 
-# Share of the peak that is reached, by tokens of a micro-step: (tokens, low, high), A100 and its like.
-_UTILISATION = ((256, 0.04, 0.15), (1024, 0.20, 0.30), (2048, 0.31, 0.40), (8192, 0.44, 0.67))
-
-# Seconds that a micro-step takes for each layer however short it is: kernel launches, not arithmetic (A100, LoRA with
-# checkpointing 0.125 s for 24 layers; quantised 0.012 s a layer).
-FLOOR_SECONDS_PER_LAYER = {Adapter.FULL: 0.005, Adapter.LORA: 0.005, Adapter.QLORA: 0.012}
-FLOOR_SECONDS_PER_LAYER[Adapter.PREFIX] = FLOOR_SECONDS_PER_LAYER[Adapter.PROMPT] = 0.005  # as LoRA, not measured
+UTILISATION_MOST, UTILISATION_HALF = 0.70, 1200
+"""Share of a card's peak that long micro-steps reach: 0.70 h / (h + 1200) for a hidden size of h, since narrow matrices
+keep fewer of its units busy. Measured on an A100: 0.44 at 2,048, 0.53 at 4,096, 0.57 at 5,120, 0.62 at 8,192 (Qwen's
+table, LoRA with checkpointing, 4,096 tokens and more)."""
+SHARE_OF_UTILISATION = {"H100": 0.75, "H200": 0.75, "B200": 0.7}
+"""Cards whose peak outgrew their memory reach less of it: an H100 31 to 50 % where an A100 reaches 45 to 75 (MPT's
+tables). The B200's is a guess from that."""
+FLOOR_SECONDS_PER_LAYER = {Adapter.FULL: 0.006, Adapter.LORA: 0.005, Adapter.QLORA: 0.012}
+FLOOR_SECONDS_PER_LAYER[Adapter.PREFIX] = FLOOR_SECONDS_PER_LAYER[Adapter.PROMPT] = 0.0045
+"""What a micro-step takes for each layer however short it is: kernel launches, not arithmetic. Qwen-1.8B, 7B and 14B
+plateau at 0.125, 0.15 and 0.20 s (LoRA, checkpointing, A100); NF4 at 0.012 s a layer (RTX 4080); a prefix at 0.004
+(L40S)."""
+WITHOUT_CHECKPOINTING = 0.75  # of the floor: three passes instead of four
+OPTIMIZER_BYTES = {"bf16": 32, "fp32": 56}
+"""Memory traffic of AdamW per trained number (torch's foreach form: weights, gradients and two moments, several times
+over); it counts where all weights are trained and a step is short."""
+DEFAULT_BANDWIDTH_GBPS = 1000.0
 LOADING_SECONDS = 30.0
 GPU_SPREAD = 1.5
-"""Of 52 published single-GPU throughputs (A100, L40S; LoRA, QLoRA and full), 45 lie within the bounds widened by this,
-27 within the bare ones; half of the expected values are within 20 %. Short steps of 7 B models are faster than told."""
+"""`benchmarks/duration.py`: nine of ten published throughputs lie within the expected value times or over this."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +70,36 @@ def flops_per_token(
     return total
 
 
-def utilisation(tokens_per_micro_step: int) -> tuple[float, float]:
-    """Low and high share of the peak, between the table's points by the logarithm of the tokens."""
-    first, last = _UTILISATION[0], _UTILISATION[-1]
-    if tokens_per_micro_step <= first[0]:
-        return first[1] * tokens_per_micro_step / first[0], first[2] * tokens_per_micro_step / first[0]
-    for (n0, low0, high0), (n1, low1, high1) in zip(_UTILISATION, _UTILISATION[1:], strict=False):
-        if tokens_per_micro_step <= n1:
-            share = log2(tokens_per_micro_step / n0) / log2(n1 / n0)
-            return low0 + share * (low1 - low0), high0 + share * (high1 - high0)
-    return last[1], last[2]
+def utilisation(hidden_size: int, gpu: str = "") -> float:
+    """Share of the peak that a micro-step of many tokens reaches."""
+    share = next((share for name, share in SHARE_OF_UTILISATION.items() if name in gpu), 1.0)
+    return share * UTILISATION_MOST * hidden_size / (hidden_size + UTILISATION_HALF)
+
+
+def micro_step_seconds(
+    *,
+    params_b: float,
+    adapter: Adapter,
+    bf16_tflops: float,
+    micro_batch: int,
+    length: int,
+    checkpointing: bool = True,
+    dimensions: Dimensions | None = None,
+    gpu: str = "",
+) -> float:
+    """Forward and backward of `micro_batch` x `length` tokens: arithmetic and the layers' floor, whichever is more,
+    joined smoothly (the root of the sum of squares). Without dimensions those usual for the size."""
+    layers, hidden = (dimensions.layers, dimensions.hidden_size) if dimensions else usual_shape(params_b)
+    flops = flops_per_token(params_b, adapter, length=length, checkpointing=checkpointing, dimensions=dimensions)
+    arithmetic = flops * micro_batch * length / (bf16_tflops * 1e12 * utilisation(hidden, gpu))
+    floor = FLOOR_SECONDS_PER_LAYER[adapter] * layers * (1.0 if checkpointing else WITHOUT_CHECKPOINTING)
+    return float((arithmetic**2 + floor**2) ** 0.5)
+
+
+def usual_shape(params_b: float) -> tuple[int, int]:
+    """Layers and hidden size of a decoder of that many billions of parameters: 32 and 4,096 at 7, by its cube root."""
+    scale = (params_b / 7) ** (1 / 3)
+    return max(1, round(32 * scale)), max(64, round(4096 * scale))
 
 
 def gpu_duration(
@@ -82,25 +110,36 @@ def gpu_duration(
     bf16_tflops: float,
     micro_batch: int = 4,
     length: int = 1024,
+    accumulation: int = 1,
     checkpointing: bool = True,
     dimensions: Dimensions | None = None,
+    gpu: str = "",
+    bandwidth_gbps: float | None = None,
 ) -> Duration:
-    """`tokens` in all (per epoch x epochs, padding included) on one GPU: arithmetic / (peak x utilisation), floored."""
+    """`tokens` in all (per epoch x epochs, padding included) on one GPU: micro-steps, and the optimizer's steps where
+    all weights are trained. `length` is the mean of what is trained on, not the longest."""
     per_step = micro_batch * length
-    flops = flops_per_token(params_b, adapter, length=length, checkpointing=checkpointing, dimensions=dimensions)
-    floor = FLOOR_SECONDS_PER_LAYER[adapter] * (dimensions.layers if dimensions else 32)
-    low_share, high_share = utilisation(per_step)
-    steps = tokens / per_step
-    slow, fast = (
-        steps * max(floor, flops * per_step / (bf16_tflops * 1e12 * share)) for share in (low_share, high_share)
+    each = micro_step_seconds(
+        params_b=params_b,
+        adapter=adapter,
+        bf16_tflops=bf16_tflops,
+        micro_batch=micro_batch,
+        length=length,
+        checkpointing=checkpointing,
+        dimensions=dimensions,
+        gpu=gpu,
     )
+    update = 0.0
+    if adapter is Adapter.FULL:
+        update = params_b * OPTIMIZER_BYTES["fp32"] / (bandwidth_gbps or DEFAULT_BANDWIDTH_GBPS) / accumulation
+    seconds = tokens / per_step * (each + update)
     return Duration(
-        expected_seconds=LOADING_SECONDS + (slow * fast) ** 0.5,
-        low_seconds=LOADING_SECONDS + fast / GPU_SPREAD,
-        high_seconds=LOADING_SECONDS + slow * GPU_SPREAD,
+        expected_seconds=LOADING_SECONDS + seconds,
+        low_seconds=LOADING_SECONDS + seconds / GPU_SPREAD,
+        high_seconds=LOADING_SECONDS + seconds * GPU_SPREAD,
         explanation=(
-            f"{tokens:,} tokens at {flops / 1e9:.1f} GFLOP each, {low_share:.0%} to {high_share:.0%} of "
-            f"{bf16_tflops:g} TFLOP/s at {per_step:,} tokens a step"
+            f"{tokens:,} tokens, {per_step:,} a micro-step of {1000 * (each + update):,.0f} ms at "
+            f"{bf16_tflops:g} TFLOP/s"
         ),
     )
 

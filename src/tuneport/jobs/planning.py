@@ -116,10 +116,12 @@ def this_machine(memory: Callable[[], float | None] | None = None) -> Machine:
     if gpu is not None:
         name, memory_gib = gpu
         try:
-            tflops = load_gpus().find(name).bf16_tflops
+            card = load_gpus().find(name)
         except ConfigError:
-            tflops = None
-        return Machine(memory_gib=memory_gib, bf16_tflops=tflops)
+            return Machine(memory_gib=memory_gib)
+        return Machine(
+            memory_gib=memory_gib, bf16_tflops=card.bf16_tflops, gpu=card.name, bandwidth_gbps=card.bandwidth_gbps
+        )
     return Machine(memory_gib=_main_memory_gib() if memory is None else memory())
 
 

@@ -89,12 +89,14 @@ class Offer(Model):
 
 
 class GPU(Model):
-    """`bf16_tflops`: peak dense TFLOP/s in bf16 (fp16 where the card has no bf16); None where not known."""
+    """`bf16_tflops`: peak dense TFLOP/s in bf16 (fp16 where the card has no bf16); `bandwidth_gbps`: of its memory,
+    in GB/s; None where not known."""
 
     name: str
     vram_gib: float
     bf16_tflops: float | None = None
     bf16_tflops_source: str | None = None
+    bandwidth_gbps: float | None = None
     offers: tuple[Offer, ...] = ()
 
     @model_validator(mode="after")

@@ -61,6 +61,8 @@ class Machine:
 
     memory_gib: float | None = None
     bf16_tflops: float | None = None
+    gpu: str = ""
+    bandwidth_gbps: float | None = None
     tokens_per_second: float | None = None
     offer: Offer | None = None
 

@@ -17,6 +17,8 @@ from tuneport.types import Adapter, Quote, TuneSpec
 
 NEAR_END = timedelta(days=90)
 """A model or service that ends within this is ranked behind those that do not: a team needs about a quarter to move."""
+MICRO_BATCH = 4
+"""Examples that go through a GPU at once, where durations are estimated; the batch is made of several such steps."""
 SLOW_SECONDS = 24 * 3600.0
 """A run expected to take longer on one's own machine is ranked behind hosted ones, though it costs nothing."""
 
@@ -184,9 +186,12 @@ def _on_machine(
             params_b=model.params_b,
             adapter=adapter,
             bf16_tflops=machine.bf16_tflops,
-            micro_batch=min(4, chosen.batch_size),
-            length=chosen.max_length,
+            micro_batch=min(MICRO_BATCH, chosen.batch_size),
+            length=max(1, tokens.training // max(1, dataset.rows)),
+            accumulation=max(1, chosen.batch_size // MICRO_BATCH),
             dimensions=dimensions,
+            gpu=machine.gpu,
+            bandwidth_gbps=machine.bandwidth_gbps,
         ),
         memory,
     )
