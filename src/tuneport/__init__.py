@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tuneport.workflows.check import check
     from tuneport.workflows.compare import compare
     from tuneport.workflows.migrate import migrate
+    from tuneport.workflows.plan import plan
     from tuneport.workflows.preview import preview
 
 _HOMES = {
@@ -48,6 +49,7 @@ _HOMES = {
     "jobs": "tuneport.jobs.handle",
     "migrate": "tuneport.workflows.migrate",
     "open_backend": "tuneport.backends",
+    "plan": "tuneport.workflows.plan",
     "preview": "tuneport.workflows.preview",
     "split": "tuneport.data.split",
     "submit": "tuneport.jobs.handle",
@@ -69,6 +71,7 @@ __all__ = [
     "jobs",
     "migrate",
     "open_backend",
+    "plan",
     "preview",
     "split",
     "submit",

@@ -146,6 +146,21 @@ def locate_tokenizer(name_or_path: str, *, home: Path) -> Path:
         raise
 
 
+def locate_config(name_or_path: str, *, home: Path) -> Path:
+    """The model's `config.json`, of a folder, our cache, or the hub, from which only that small file is fetched.
+
+    ConfigError where it is nowhere; a GGUF file keeps its shape inside, so it has none.
+    """
+    folder = Path(name_or_path).expanduser()
+    cached = home / "models" / (_bundle_key(name_or_path) or name_or_path.lower().replace("/", "--"))
+    for place in (folder, cached):
+        if (place / "config.json").is_file():
+            return place / "config.json"
+    if "/" in name_or_path and _is_name(name_or_path) and (found := _from_hub(name_or_path, True, ("config.json",))):
+        return found / "config.json"
+    raise ConfigError(_how_to_get(name_or_path, None))
+
+
 def choose_device(precision: str | None = None) -> Device:
     """Where models run on this machine: CUDA, Apple's GPU or the CPU. `precision` overrules what is fastest there."""
     import torch

@@ -21,6 +21,7 @@ from tuneport.cli import (
     jobs,
     migrate,
     output,
+    plan,
     submit,
     weights,
     wishes,
@@ -55,7 +56,7 @@ def _options(
     output.debug = debug
 
 
-for group in (demo, data, costs, submit, jobs, wishes, chat, weights, deployments, files, migrate, backends):
+for group in (demo, data, costs, plan, submit, jobs, wishes, chat, weights, deployments, files, migrate, backends):
     group.register(app)
 
 

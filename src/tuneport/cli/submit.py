@@ -80,13 +80,13 @@ def submit(
         "method": method or ("rft" if grader else method_of(dataset, columns=columns)),
         "grader": None if grader is None else _grader(grader),
         "adapter": adapter,
-        "hyperparameters": validated(Hyperparameters, _pairs(set_, "--set")),
+        "hyperparameters": validated(Hyperparameters, pairs(set_, "--set")),
         "suffix": suffix,
         "seed": seed,
         "from_checkpoint": from_checkpoint,
         "wandb": None if wandb is None else {"project": wandb},
         "budget": budget,
-        "provider_options": _pairs(option, "--option"),
+        "provider_options": pairs(option, "--option"),
     }
     terms: list[BindingTerm] = []
     with Workspace() as workspace:
@@ -118,7 +118,7 @@ def _grader(path: Path) -> Any:
         raise ConfigError(f"--grader {path} cannot be read as JSON: {error}; correct the file") from error
 
 
-def _pairs(given: list[str] | None, option: str) -> dict[str, Any]:
+def pairs(given: list[str] | None, option: str) -> dict[str, Any]:
     pairs: dict[str, Any] = {}
     for item in given or []:
         name, separator, value = item.partition("=")

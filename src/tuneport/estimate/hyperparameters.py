@@ -140,7 +140,7 @@ def recommend(
     batch = recommended_batch_size(rows, epochs, at_most=batch_size_max)
     batch = int(choose("batch_size", batch, f"4 to 32 (card), so that about {RECOMMENDED_STEPS} steps remain"))
     rate = recommended_learning_rate(params_b, adapter, batch, method)
-    size = "an unknown size" if params_b is None else f"{params_b:g} B parameters"
+    size = "an unknown size" if params_b is None else f"{params_b:.3g} B parameters"
     why = f"{adapter} of {size} at batch {batch}, 1e-5 to 5e-4 (card)"
     if given.learning_rate_multiplier != "auto":
         factor = given.learning_rate_multiplier

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -23,6 +25,32 @@ class Dimensions(Model):
     intermediate_size: int
     vocab_size: int
     tied_embeddings: bool
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Dimensions:
+        """Of a model's `config.json` (its text part, where it has several).
+
+        ConfigError for one that tells too little, and for mixtures of experts, whose layers are of another kind.
+        """
+        text = config.get("text_config") or config
+        if experts := text.get("num_local_experts") or text.get("num_experts") or text.get("n_routed_experts"):
+            raise ConfigError(f"a mixture of {experts} experts has other layers than the estimate knows; give its size")
+        names = {
+            "hidden_size": "hidden_size",
+            "num_hidden_layers": "layers",
+            "num_attention_heads": "heads",
+            "intermediate_size": "intermediate_size",
+            "vocab_size": "vocab_size",
+        }
+        if missing := [name for name in names if not isinstance(text.get(name), int)]:
+            raise ConfigError(f"config.json does not tell {', '.join(missing)}; name the model's size another way")
+        known = {ours: text[theirs] for theirs, ours in names.items()}
+        return cls(
+            **known,
+            kv_heads=text.get("num_key_value_heads") or known["heads"],
+            head_dim=text.get("head_dim"),
+            tied_embeddings=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", True))),
+        )
 
     @property
     def query_width(self) -> int:
