@@ -139,7 +139,7 @@ class Advice:
 
 
 def advise(situation: Situation) -> Advice:
-    """Which way to go. The tree is the card's: prompts, then retrieval, then tuning, a smaller model, the prompt again."""
+    """Which way to go, by the card's tree: prompts, then retrieval, then tuning, a smaller model, the prompt again."""
     approach, reason = _choose(situation)
     return Advice(
         approach=approach,
@@ -202,8 +202,8 @@ def _choose(s: Situation) -> tuple[Approach, str]:
         return Approach.FEW_SHOT, _too_few(s)
     if (s.inconsistent or 0) > MOST_INCONSISTENT:
         return Approach.FEW_SHOT, (
-            f"{s.inconsistent:.0%} of the data contradicts itself or its own format: a model learns that, too. Mend the "
-            "data first"
+            f"{s.inconsistent:.0%} of the data contradicts itself or its own format: a model learns that, too. Mend "
+            "the data first"
         )
     return Approach.FINE_TUNE, f"prompts were tried and do not do it, and {main} is what tuning changes best"
 
@@ -241,7 +241,7 @@ def _to_save(s: Situation, need: Need, solved: Approach | None) -> tuple[Approac
 def _new_ground(s: Situation, main: Need) -> tuple[Approach, str]:
     if _has_text(s):
         return Approach.CONTINUED_PRETRAINING, (
-            f"{s.text_tokens or 0:,} tokens of text: the base model has to learn the {main} itself before any task in it"
+            f"{s.text_tokens or 0:,} tokens of text: the base model has to learn the {main} before any task in it"
         )
     if s.prompt is Tried.NO:
         return Approach.PROMPT, "see first how much of it the base model knows: newer ones know most languages"
