@@ -239,13 +239,13 @@ def test_counts_of_real_files_say_how_exact_they_are(tmp_path: Path) -> None:
     mini, qwen = openai.offered("gpt-4.1-mini-2025-04-14"), together.offered("Qwen/Qwen3-8B")
     assert mini is not None and qwen is not None
     chats, tools = (FIXTURES / "datasets" / f"support_{name}.jsonl" for name in ("intents.train", "tools"))
-    exact = dataset_facts(chats, None).tokens(openai, mini)
+    exact = dataset_facts(chats, None, home=tmp_path).tokens(openai, mini)
     assert (exact.low, exact.high, exact.approximate) == (1.0, 1.0, False)
-    called = dataset_facts(tools, None).tokens(openai, mini)
+    called = dataset_facts(tools, None, home=tmp_path).tokens(openai, mini)
     assert called.low < 1 < called.high and "tool definitions" in called.reason
-    held_out = dataset_facts(chats, tools).tokens(openai, mini)
+    held_out = dataset_facts(chats, tools, home=tmp_path).tokens(openai, mini)
     assert (held_out.high, held_out.reason) == (called.high, called.reason) and held_out.validation_rows > 0
-    other = dataset_facts(chats, None).tokens(together, qwen)
+    other = dataset_facts(chats, None, home=tmp_path).tokens(together, qwen)
     assert (other.low, other.high) == OTHER_VOCABULARY and "not with the model's own vocabulary" in other.reason
     pair = {
         "input": {"messages": [{"role": "user", "content": "Hi"}]},
@@ -254,7 +254,7 @@ def test_counts_of_real_files_say_how_exact_they_are(tmp_path: Path) -> None:
     }
     path = tmp_path / "pairs.jsonl"
     path.write_text(f"{json.dumps(pair)}\n" * 20)
-    pairs = dataset_facts(path, None).tokens(together, qwen)
+    pairs = dataset_facts(path, None, home=tmp_path).tokens(together, qwen)
     assert pairs.low == pytest.approx(0.45) and "not published" in pairs.reason and "vocabulary" in pairs.reason
 
 

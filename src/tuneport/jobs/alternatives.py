@@ -90,7 +90,7 @@ def _ranked(row: JobRow, settings: Settings) -> list[Alternative]:
     data, spec = row.prepared_data, row.tune_spec
     # The copy made at submit: the user's own file may have changed or gone.
     validation = data.validation.path if data.validation else None
-    facts = dataset_facts(data.training.path, validation, format=data.training.format)
+    facts = dataset_facts(data.training.path, validation, home=settings.home, format=data.training.format)
     manifests = [manifest_of(name, settings) for name in backend_names(settings) if name != row.backend]
     manifests = [manifest for manifest in manifests if not manifest.hidden]
     ready = readiness(settings, manifests)

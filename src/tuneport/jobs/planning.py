@@ -14,7 +14,8 @@ from tuneport.backends import EXTRAS, backend_names, manifest_of
 from tuneport.data.containers.source import Source
 from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
 from tuneport.data.reading import columns_there
-from tuneport.data.tokens import OTHER_VOCABULARY, TokenCounts, count_dataset
+from tuneport.data.token_cache import TokenCache
+from tuneport.data.tokens import OTHER_VOCABULARY, TokenCounts
 from tuneport.errors import ConfigError
 from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, choose, rank
@@ -50,6 +51,7 @@ def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> P
             spec.dataset,
             spec.validation,
             spec.columns,
+            home=settings.home,
             format=REINFORCEMENT if spec.method is Method.RFT else None,
         ),
         aliases=settings.aliases(spec.model),
@@ -66,22 +68,31 @@ def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> P
 
 
 def dataset_facts(
-    path: Path, validation: Path | None, columns: Mapping[str, str] | None = None, *, format: str | None = None
+    path: Path,
+    validation: Path | None,
+    columns: Mapping[str, str] | None = None,
+    *,
+    home: Path,
+    format: str | None = None,
 ) -> Dataset:
-    """Read the dataset once for each encoding that a candidate counts with. DatasetError lists what is wrong."""
+    """Read the dataset once for each encoding that a candidate counts with, and each context that cuts examples; counts
+    are kept under `home`. DatasetError lists what is wrong."""
+    kept = TokenCache(home / "cache" / "tokens")
     names = {path: columns}
     if validation is not None:
         names.setdefault(validation, columns_there(validation, columns))
 
     @cache
-    def counts(file: Path, encoding: str) -> TokenCounts:
-        return count_dataset(file, encoding, format=format, columns=names[file])
+    def counts(file: Path, encoding: str, context: int | None = None) -> TokenCounts:
+        return kept.counts(file, encoding, format=format, columns=names[file], context=context)
 
     own = counts(path, DEFAULT_ENCODING)
 
     def tokens(manifest: Manifest, model: OfferedModel) -> TokenCount:
         encoding = model.encoding or DEFAULT_ENCODING
         training = counts(path, encoding)
+        if model.encoding is not None and model.context is not None and training.longest > model.context:
+            training = counts(path, encoding, model.context)  # longer examples are cut before they are billed
         held_out = None if validation is None else counts(validation, encoding)
         both = [training] if held_out is None else [training, held_out]
         low, high = min(row.low / row.total for row in both), max(row.high / row.total for row in both)

@@ -87,7 +87,9 @@ def compare(
             "hyperparameters": validated(Hyperparameters, {} if epochs is None else {"epochs": epochs}),
         },
     )
-    facts = dataset_facts(path, held_out, columns, format=REINFORCEMENT if how == Method.RFT else None)
+    facts = dataset_facts(
+        path, held_out, columns, home=settings.home, format=REINFORCEMENT if how == Method.RFT else None
+    )
 
     choices: dict[tuple[str, str | None], Choice] = {}
     for manifest in manifests:

@@ -163,7 +163,7 @@ def plan(
     weights = load_models().find(name)
     dimensions, params_b, shape_from = shape_of(name, weights, settings)
 
-    facts = dataset_facts(path, None, columns)
+    facts = dataset_facts(path, None, columns, home=settings.home)
     offered = manifest.offered(name)
     assert offered is not None  # the backend local takes every name
     counted = facts.tokens(manifest, offered)

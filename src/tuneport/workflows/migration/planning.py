@@ -62,7 +62,7 @@ def plan_job(
             old = old.model_copy(update={"dataset": wishes.data[job.id].absolute()})
         if job.base_model != job.model:
             plan.notes.append(f"it went on from {job.model}; the new one starts from a base model")
-        facts = _facts(plan, record, old, given=job.id in wishes.data)
+        facts = _facts(plan, record, old, workspace.settings.home, given=job.id in wishes.data)
         plan.model = _model(workspace, job, old, backend.manifest, wishes, facts, today)
         _settle(workspace, folder, plan, old, facts, wishes, today)
     except TuneportError as error:
@@ -103,7 +103,7 @@ def _begun(
     return False
 
 
-def _facts(plan: JobPlan, record: JobRecord, old: TuneSpec, *, given: bool) -> Dataset | None:
+def _facts(plan: JobPlan, record: JobRecord, old: TuneSpec, home: Path, *, given: bool) -> Dataset | None:
     """What ranking needs of the data; None, and a problem, where there is none."""
     for lost in record.missing:
         if lost.what == "training file" and not old.dataset.is_file():
@@ -116,7 +116,7 @@ def _facts(plan: JobPlan, record: JobRecord, old: TuneSpec, *, given: bool) -> D
             f"no training file: {plan.job.backend} names none that could be saved; --data {plan.job.id}=FILE gives one"
         )
         return None
-    facts = dataset_facts(old.dataset, old.validation, old.columns, format=_format(old))
+    facts = dataset_facts(old.dataset, old.validation, old.columns, home=home, format=_format(old))
     if given:
         plan.notes.append(_compared_with_the_bill(plan.job, old))
     return facts
