@@ -69,6 +69,16 @@ ADAPTERS = {
     "prompt": Adapter.PROMPT,
 }
 IGNORED = {"", "sft", "dpo", "grpo", "kto", "tuning", "ft", "finetuning", "fine", "pretrain", "loop"}
+FIELDS = (
+    "hidden_size",
+    "layers",
+    "heads",
+    "kv_heads",
+    "intermediate_size",
+    "vocab_size",
+    "tied_embeddings",
+    "head_dim",
+)
 Kind = Literal["allocated", "reserved", "process"]
 TORCH_OF_2025, TORCH_OF_2026 = (2, 5), (2, 7)
 
@@ -215,18 +225,8 @@ def _torch(notes: str) -> tuple[int, int] | None:
 
 def _dimensions(row: dict[str, str]) -> tuple[Dimensions, bool]:
     name = re.sub(r"-(instruct|base|chat|hf|it)\b.*|-v0\.\d", "", row["model"].lower().split("/")[-1])
-    fields = (
-        "hidden_size",
-        "layers",
-        "heads",
-        "kv_heads",
-        "intermediate_size",
-        "vocab_size",
-        "tied_embeddings",
-        "head_dim",
-    )
     if name in SHAPES:
-        return Dimensions(**dict(zip(fields, SHAPES[name], strict=True))), True
+        return shape(name), True
     for key, weights in load_models().weights.items():
         if weights.dimensions is not None and re.sub(r"-(instruct|it)\b.*", "", key) == name:
             return weights.dimensions, True
@@ -234,6 +234,11 @@ def _dimensions(row: dict[str, str]) -> tuple[Dimensions, bool]:
         if not row[column].strip():
             raise UnusableRowError(f"its model {row['model'] or '?'} is not known and {column} is not told")
     return _inferred(int(row["hidden"]), int(row["layers"]), int(row["vocab"]), float(row["params_b"])), False
+
+
+def shape(name: str) -> Dimensions:
+    """That of a model in `SHAPES`."""
+    return Dimensions(**dict(zip(FIELDS, SHAPES[name], strict=True)))
 
 
 def _inferred(hidden: int, layers: int, vocabulary: int, params_b: float) -> Dimensions:

@@ -1,12 +1,17 @@
 """How far the memory estimates are from measured peaks, beside other estimators, on the same rows.
 
     python benchmarks/memory.py --rows memory_measured.csv [--each] [--without-peers]
+    python benchmarks/memory.py --card
 
 A measured peak is compared with the estimate of its own kind: what PyTorch allocated, what it reserved, or what the
 process held (also where the source does not say). "Current" rows ran with torch 2.5 or later or are of the
 survey's tier A; for those the constants are meant. The allocator's constants were fitted on one half of the rows that
 tell both figures (`FITTED_ON`), and are reported on the others. Peers are used where they are installed:
 `pip install fitcheck-llm canifinetune ftuneai`.
+
+`--card` puts the reference card's rule of thumb beside the formula: under the assumptions that come closest to it (pure
+bf16 with a fused optimizer for full fine-tuning; one example of 2,048 tokens, checkpointing and a fused loss for the
+others) and as tuneport trains (fp32 weights in mixed precision for full fine-tuning, 4 x 1,024 tokens).
 """
 
 from __future__ import annotations
@@ -21,9 +26,10 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
 
-from benchmarks.measured_rows import MeasuredRow, UnusableRowError, parse, read_rows
+from benchmarks.measured_rows import MeasuredRow, UnusableRowError, parse, read_rows, shape
 from benchmarks.memory_peers import installed_peers
-from tuneport.estimate.memory import MemoryEstimate, estimate_memory, high_reserved_gib
+from tuneport.estimate.memory import GIB, MemoryEstimate, Run, estimate_memory, high_reserved_gib, rule_of_thumb
+from tuneport.types import Adapter
 
 FITTED_ON = ("canifinetune",)
 """Sources whose rows set the allocator's constants."""
@@ -93,10 +99,15 @@ def groups() -> list[tuple[str, Callable[[MeasuredRow], bool]]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, required=True, help="a CSV with the columns of memory_measured.csv")
+    parser.add_argument("--rows", type=Path, help="a CSV with the columns of memory_measured.csv")
+    parser.add_argument("--card", action="store_true", help="the reference card's table beside the formula's")
     parser.add_argument("--each", action="store_true", help="print every row, too")
     parser.add_argument("--without-peers", action="store_true")
     arguments = parser.parse_args()
+    if arguments.card:
+        print_card()
+    if arguments.rows is None:
+        return
     scores, left_out = [], []
     for raw in read_rows(arguments.rows):
         try:
@@ -121,6 +132,29 @@ def main() -> None:
     print_reasons(left_out)
     if not arguments.without_peers:
         print_peers([found for found in scores if found.row.current and found.row.single_gpu])
+
+
+CARD = {"1B": "llama-3.2-1b", "7B": "llama-2-7b", "13B": "llama-2-13b", "70B": "llama-2-70b"}
+AS_THE_CARD = Run(micro_batch=1, length=2048, full_weights="bf16", optimizer="adamw_fused")
+AS_TUNEPORT = Run(micro_batch=4, length=1024)
+
+
+def print_card() -> None:
+    print(
+        f"{'GB (of 1e9 bytes)':<18} {'card':>6} {'its assumptions':>16} {'card is off':>12} {'as tuneport':>12} {'off':>6}"
+    )
+    for size, name in CARD.items():
+        for adapter in (Adapter.FULL, Adapter.LORA, Adapter.QLORA):
+            card = rule_of_thumb(adapter, float(size.removesuffix("B"))).expected_gib * GIB / 1e9
+            found = [
+                estimate_memory(adapter, params_b=None, dimensions=shape(name), run=run)
+                for run in (AS_THE_CARD, AS_TUNEPORT)
+            ]
+            likened, own = (estimate.expected_gib * GIB / 1e9 for estimate in found if estimate is not None)
+            print(
+                f"{size + ' ' + adapter:<18} {card:>6.0f} {likened:>16.1f} {card / likened - 1:>+12.0%} {own:>12.1f} "
+                f"{card / own - 1:>+6.0%}"
+            )
 
 
 def print_reasons(left_out: Sequence[tuple[str, str]]) -> None:
