@@ -141,7 +141,8 @@ AS_TUNEPORT = Run(micro_batch=4, length=1024)
 
 def print_card() -> None:
     print(
-        f"{'GB (of 1e9 bytes)':<18} {'card':>6} {'its assumptions':>16} {'card is off':>12} {'as tuneport':>12} {'off':>6}"
+        f"{'GB (of 1e9 bytes)':<18} {'card':>6} {'its assumptions':>16} {'card is off':>12} "
+        f"{'as tuneport':>12} {'off':>6}"
     )
     for size, name in CARD.items():
         for adapter in (Adapter.FULL, Adapter.LORA, Adapter.QLORA):
