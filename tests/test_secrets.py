@@ -86,6 +86,7 @@ VERBS: dict[str, list[str] | None] = {
     "split": ["DATA", "-o", "NEW"],
     "convert": ["DATA", "--to", "alpaca", "-o", "NEW"],
     "compare": ["DATA", "--model", "support-intents"],
+    "plan": ["DATA", "--model", "support-intents"],
     "submit": ["DATA", "--model", "support-intents", "--backend", "openai", "--seed", "5"],
     "jobs": [],
     "show": ["JOB"],
