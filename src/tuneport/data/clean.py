@@ -15,8 +15,8 @@ from tuneport.data.checks.kinds import KINDS, named
 from tuneport.data.checks.report import CheckReport, check
 from tuneport.data.containers.numbering import Numbering
 from tuneport.data.containers.source import Source
-from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
+from tuneport.data.losses import LossTally, write_row
 from tuneport.data.personal.redaction import Redactor
 from tuneport.data.reading import Scanned, read_row
 from tuneport.data.records import Record
