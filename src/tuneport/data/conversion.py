@@ -115,7 +115,7 @@ class Conversion:
     def _one_by_one(self, numbers: Sequence[int], rows: Sequence[bytes]) -> Written:
         found = self.found
         written: list[bytes] = []
-        places = array("Q")
+        places: list[int] = []
         for line, raw in zip(numbers, rows, strict=True):
             read = read_row(self._known, line, raw, self._locate)
             found.mixed = found.mixed or bool(read.other)
