@@ -147,6 +147,7 @@ def measure(name: str, source: Path) -> Run:
     """Do one piece of work in a process of its own; the time includes the import of its library."""
     command = [sys.executable, __file__, "--only", name, "--source", str(source)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have theirs
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     peaks = [0.0]
     watching = threading.Thread(target=_watch_memory, args=(process, peaks), daemon=True)

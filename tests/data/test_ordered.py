@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -36,7 +37,7 @@ class Making:
                 os.kill(os.getpid(), signal.SIGKILL)
         if self.word == "print":
             print("this must not spoil the answer")
-        data = bytes([part]) * (part % 7 * 50_000)
+        data = bytes([part % 256]) * (part % 7 * 50_000)
         return data, (part, os.getpid(), "a long story" * 20_000 if self.word == "tell" else "")
 
 
@@ -110,3 +111,28 @@ def test_a_helper_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
         while helper.process.poll() is None and time.monotonic() < until:
             time.sleep(0.05)
         assert helper.process.poll() == 0
+
+
+def test_an_interrupted_parent_takes_its_helpers_along(tmp_path: Path) -> None:
+    """Ctrl-C reaches the parent alone, wherever it is at that moment."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, pathlib\n"
+        "from tuneport.data import ordered\n"
+        "ordered.WORTH_SECONDS, ordered.cores, seen = -1.0, lambda: 2, set()\n"
+        f"for _, (_, pid, _) in ordered.in_order(range(10**9), '{HERE}:Making', '', os.getpid(), "
+        "scratch=pathlib.Path()):\n"
+        "    if pid != os.getpid() and pid not in seen:\n"
+        "        seen.add(pid)\n"
+        "        print(pid, flush=True)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, script], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None
+        helper = int(run.stdout.readline())
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=120)
+    assert run.returncode == -signal.SIGINT and b"KeyboardInterrupt" in errors
+    with pytest.raises(ProcessLookupError):
+        os.kill(helper, 0)

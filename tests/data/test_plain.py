@@ -35,7 +35,7 @@ def test_both_ways_write_the_same(source: str, target: str, data: st.DataObject)
     row = data.draw(ROWS[source])
     raw = json.dumps(row, ensure_ascii=data.draw(st.booleans())).encode()
     plain = PlainRows(source, target)
-    fast, noteworthy = plain.convert([raw], raw)
+    fast, _, noteworthy = plain.convert([raw], raw)
     if fast is None:
         return
     known = load_format(source)

@@ -15,7 +15,7 @@ from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Format
 from tuneport.data.ordered import in_order
 from tuneport.data.reading import detect, raise_mixed
-from tuneport.data.writing import aside, publish
+from tuneport.data.writing import aside, publish, steadily
 from tuneport.errors import ConfigError, ConversionLoss, ConversionLossError, DatasetError, DatasetProblem
 
 COLUMNS_TOLD = 8
@@ -68,7 +68,7 @@ def convert(
     conversion = Conversion(known, target, dataset.locate)
     found = conversion.found
     with aside(output.parent) as (file, temporary):
-        with open_sink(output, file, target) as sink:
+        with steadily(file), open_sink(output, file, target) as sink:
             written = 0
             for numbers, lines in _converted(dataset, conversion, known, target, output.parent):
                 sink.write(numbers, lines)
