@@ -51,7 +51,7 @@ def in_order(parts: Sequence[Any], make: str, *arguments: Any, scratch: Path) ->
         return
     with ExitStack() as ending:
         helpers: list[_Helper] = []
-        with suppress(TuneportError):  # processes that cannot be started: then this one does it alone
+        with suppress(TuneportError, OSError):  # that cannot be started: then this process does it alone
             for _ in range(min(cores() - 1, len(parts) - done)):
                 helpers.append(ending.enter_context(_Helper(pickle.dumps((make, arguments)), scratch)))
         yield from _together(parts, done, worker, helpers)
