@@ -5,8 +5,8 @@
 The data are alpaca rows of real length (about 900 bytes, made from a word list with a fixed seed); they are converted
 to OpenAI's chat form, and the token counts and the check read that. Every figure is the best of its repeats, taken in
 turn, so that all share the machine's good and bad moments. Each runs in a process of its own; peak memory is that of
-the process and its workers together (proportional set size, sampled). `datasets` gets a fresh cache each time: it is
-measured from the file to the file, as are the others.
+the process and its workers together (proportional set size, sampled), and the seconds of CPU are theirs, too.
+`datasets` gets a fresh cache each time: it is measured from the file to the file, as are the others.
 """
 
 from __future__ import annotations
@@ -39,9 +39,11 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Run:
-    """One piece of work: its seconds, the peak memory of its processes, and what it counted, if anything."""
+    """One piece of work: its seconds, those of CPU and the peak memory of its processes, and what it counted, if
+    anything."""
 
     seconds: float
+    cpu: float
     peak_mb: float
     count: int | None
 
@@ -147,6 +149,7 @@ def measure(name: str, source: Path) -> Run:
     """Do one piece of work in a process of its own; the time includes the import of its library."""
     command = [sys.executable, __file__, "--only", name, "--source", str(source)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have theirs
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     peaks = [0.0]
     watching = threading.Thread(target=_watch_memory, args=(process, peaks), daemon=True)
@@ -155,7 +158,7 @@ def measure(name: str, source: Path) -> Run:
     if process.returncode:
         raise SystemExit(f"{name} failed:\n{errors}")
     figures = json.loads(printed.splitlines()[-1])
-    return Run(figures["seconds"], max(peaks), figures["count"])
+    return Run(figures["seconds"], figures["cpu"], max(peaks), figures["count"])
 
 
 def _watch_memory(process: subprocess.Popen[str], peaks: list[float]) -> None:
@@ -183,11 +186,16 @@ def _proportional_mb(pid: int) -> float:
 def run_one(name: str, source: Path) -> None:
     """In the child: do the work, and print seconds and what was counted."""
     output = source.with_name("converted.jsonl")
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), _cpu_seconds()
     count = WORK[name](source, output)
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, _cpu_seconds() - spent
     output.unlink(missing_ok=True)
-    print(json.dumps({"seconds": seconds, "count": count}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "count": count}))
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of its workers that have ended."""
+    return sum(os.times()[:4])
 
 
 def best_of(names: list[str], source: Path, repeat: int) -> dict[str, Run]:
@@ -202,13 +210,17 @@ Table = list[tuple[str, str, str]]
 """Rows of the table: what, its rate, and notes."""
 
 
+def _costs(run: Run) -> str:
+    return f"{run.cpu:.2f} s of CPU, peak {run.peak_mb:,.0f} MB"
+
+
 def convert_section(alpaca: Path, chats: Path, rows: int, repeat: int) -> Table:
     best = best_of(["convert: tuneport", "convert: datasets", "convert: bare msgspec"], alpaca, repeat)
     ours = best["convert: tuneport"].seconds
     table = []
     for name, run in best.items():
         ratio = "" if run.seconds == ours else f", tuneport is {run.seconds / ours:.1f} times as fast"
-        table.append((name, f"{rows / run.seconds:,.0f} rows/s", f"peak {run.peak_mb:,.0f} MB{ratio}"))
+        table.append((name, f"{rows / run.seconds:,.0f} rows/s", f"{_costs(run)}{ratio}"))
     return table
 
 
@@ -218,9 +230,7 @@ def tokens_section(alpaca: Path, chats: Path, rows: int, repeat: int) -> Table:
     table = []
     for name, run in best.items():
         ratio = "" if run.seconds == ours else f", tuneport is {run.seconds / ours:.1f} times as fast"
-        table.append(
-            (name, f"{(run.count or 0) / run.seconds / 1e6:,.1f} M tokens/s", f"peak {run.peak_mb:,.0f} MB{ratio}")
-        )
+        table.append((name, f"{(run.count or 0) / run.seconds / 1e6:,.1f} M tokens/s", f"{_costs(run)}{ratio}"))
     return table
 
 
@@ -230,7 +240,7 @@ def check_section(alpaca: Path, chats: Path, rows: int, repeat: int) -> Table:
         (
             "check: every row of the list",
             f"{rows / run.seconds:,.0f} rows/s",
-            f"{run.seconds:.1f} s, peak {run.peak_mb:,.0f} MB",
+            f"{run.seconds:.1f} s, {_costs(run)}",
         )
     ]
 

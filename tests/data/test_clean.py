@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -143,18 +144,30 @@ def test_the_log_says_what_is_wrong_with_a_record(tmp_path: Path) -> None:
     assert entry["why"] == [{"check": "schema.invalid", "rule": "messages is empty"}]
 
 
-def test_more_odd_records_than_a_check_lists_are_named_and_go_the_next_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tuneport.data.checks.places.MAX_LINES", 5)
-    rows = [chat(sentence(number), f"story {number} ends here.", system="Tell.") for number in range(80)]
-    rows += [chat(sentence(number), f"tale {number} ends here.") for number in range(80, 88)]
+def test_more_odd_records_than_a_check_lists_go_in_one_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuneport.data.checks.places.MAX_LINES", 2)
+    monkeypatch.setattr("tuneport.data.checks.places.MAX_KEYS", 4)
+    usual = json.dumps({"mood": "calm", "place": "sea"})
+    tool = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
+    odd: dict[str, list[Any]] = {
+        "system": [chat(f"Q: {sentence(number)}", usual) for number in range(100, 108)],
+        "prompt": [chat(f"Q: {sentence(number)}", usual, system="tell") for number in range(110, 113)],
+        "tools": [chat(f"Q: {sentence(number)}", usual, system="Tell.", tools=[tool]) for number in range(120, 128)],
+        "prefix": [chat(f"Ask {chr(number)}: {sentence(number)}", usual, system="Tell.") for number in range(65, 73)],
+        "json": [chat(f"Q: {sentence(number)}", '{"mood": "calm"}', system="Tell.") for number in range(140, 146)],
+        "roles": [chat(f"Q: {sentence(number)}", usual, "why?", system="Tell.") for number in range(150, 158)],
+    }
+    rows = [chat(f"Q: {sentence(number)}", usual, system="Tell.") for number in range(200)]
+    kept = [json.dumps(row, ensure_ascii=False) for row in rows]
+    places = iter(range(3, 200, 4))
+    for each in (row for rows_of_kind in odd.values() for row in rows_of_kind):
+        rows.insert(next(places), each)
     source = write(tmp_path / "a.jsonl", rows)
-    made = clean(source, tmp_path / "b.jsonl", drop=["consistency.system"])
-    assert made.why["consistency.system"] == 5
-    assert made.notes == (
-        "consistency.system: 5 of 8 records were removed, as a check lists no more at once; "
-        f"clean {tmp_path / 'b.jsonl'} again for the others",
-    )
-    again = clean(tmp_path / "b.jsonl", tmp_path / "c.jsonl", drop=["consistency.system"])
-    assert (again.why["consistency.system"], again.notes) == (3, ())
+    listed = check(source).flagged
+    for kind, records in odd.items():
+        assert len(listed[f"consistency.{kind}"]) < len(records)
+    made = clean(source, tmp_path / "b.jsonl", drop=["consistency"], keep=["duplicates", "answers.untrained"])
+    assert {kind: made.why[f"consistency.{kind}"] for kind in odd} == {kind: len(odd[kind]) for kind in odd}
+    assert lines_of(tmp_path / "b.jsonl") == kept
+    assert check(tmp_path / "b.jsonl").finding("consistency").verdict == "pass"
+    assert clean(tmp_path / "b.jsonl", tmp_path / "c.jsonl", drop=["consistency"], keep=["duplicates"]).removed == 0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.data.rows import chat, write
 from tuneport.data.convert import convert
+from tuneport.data.losses import write_row
 from tuneport.data.reading import read_records
 from tuneport.errors import ConfigError, ConversionLoss, ConversionLossError, DatasetError, StorageError
 
@@ -100,6 +103,27 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     source = write(tmp_path / "a.jsonl", [chat("a", "b")])
     with pytest.raises(StorageError, match="cannot be written: No space left on device; free some space"):
         convert(source, "alpaca", tmp_path / "b.jsonl")
+    assert files(tmp_path) == ["a.jsonl"]
+
+
+def test_a_disk_that_is_full_before_the_end_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operating system tells whoever asks first, and nobody else."""
+    refused = threading.Event()
+
+    def refuse(_: int) -> None:
+        refused.set()
+        raise OSError(28, "No space left on device")
+
+    def tardy(*arguments: Any) -> Any:
+        assert refused.wait(60)
+        return write_row(*arguments)
+
+    monkeypatch.setattr(os, "fdatasync", refuse, raising=False)
+    monkeypatch.setattr("tuneport.data.writing.STEADILY_SECONDS", 0.0)
+    monkeypatch.setattr("tuneport.data.conversion.write_row", tardy)
+    source = write(tmp_path / "a.jsonl", [{**chat("a", "b"), "id": 1}])
+    with pytest.raises(StorageError, match="cannot be written: No space left on device; free some space"):
+        convert(source, "openai", tmp_path / "b.jsonl")
     assert files(tmp_path) == ["a.jsonl"]
 
 

@@ -12,9 +12,9 @@ import pytest
 from tests.data.rows import chat
 from tests.data.test_formats import CALLS
 from tests.data.test_trainer_formats import CHATML, PAIR, PNG, typed
-from tuneport.data.convert import write_row
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.contract import InvalidRecord
+from tuneport.data.losses import write_row
 from tuneport.data.records import Labelled
 
 VALUES: list[Any] = [

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.rows import chat, write
-from tuneport.data.convert import convert, write_row
+from tuneport.data.convert import convert
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import InvalidRecord
+from tuneport.data.losses import write_row
 from tuneport.data.plain import _READERS, _WRITERS, PlainRows
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -34,7 +35,7 @@ def test_both_ways_write_the_same(source: str, target: str, data: st.DataObject)
     row = data.draw(ROWS[source])
     raw = json.dumps(row, ensure_ascii=data.draw(st.booleans())).encode()
     plain = PlainRows(source, target)
-    fast, noteworthy = plain.convert([raw])
+    fast, _, noteworthy = plain.convert([raw], raw)
     if fast is None:
         return
     known = load_format(source)
@@ -49,7 +50,7 @@ def test_both_ways_write_the_same(source: str, target: str, data: st.DataObject)
 def test_the_usual_rows_go_the_fast_way() -> None:
     rows = [json.dumps(chat("a", "b", system="s")).encode()] * 3
     for target in ("openai", "alpaca", "sharegpt"):
-        assert (PlainRows("openai", target).convert(rows).lines or b"").count(b"\n") == 3
+        assert (PlainRows("openai", target).convert(rows, b"".join(rows)).lines or b"").count(b"\n") == 3
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_the_usual_rows_go_the_fast_way() -> None:
     ],
 )
 def test_rows_that_are_not_one_plain_record_each_are_left_to_the_formats(rows: list[bytes]) -> None:
-    assert PlainRows("prompt-completion", "openai").convert(rows).lines is None
+    assert PlainRows("prompt-completion", "openai").convert(rows, b"".join(rows)).lines is None
 
 
 def test_odd_rows_among_plain_ones_are_converted_and_told(tmp_path: Path) -> None:

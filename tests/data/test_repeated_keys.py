@@ -80,7 +80,7 @@ def test_wherever_it_stands(name: str, data: st.DataObject) -> None:
     }
     if name in _READERS:
         for target in _WRITERS:
-            assert PlainRows(name, target).convert([raw]).lines is None
+            assert PlainRows(name, target).convert([raw], raw).lines is None
     whole = spelled(row, quote, [0], ascii_only=True).encode()
     if name != "llamafactory":  # whose row here has no answer
         known.read(whole)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tuneport.data.convert import is_plain
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.contract import equivalent
+from tuneport.data.losses import is_plain
 from tuneport.data.records import (
     Chat,
     ImagePart,

@@ -96,8 +96,8 @@ def in_the_users_file(error: DatasetError, dataset: Path, file: DataFile, column
 def _source_of(dataset: Path, file: DataFile, number: int, columns: Mapping[str, str]) -> Place | None:
     """Where line `number` of the prepared file comes from; None unless that record still gives that very line."""
     from tuneport.data.containers.source import Source
-    from tuneport.data.convert import write_row
     from tuneport.data.formats import load_format
+    from tuneport.data.losses import write_row
     from tuneport.data.prepare import strip
     from tuneport.data.reading import detect, read_row
 

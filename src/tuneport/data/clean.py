@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
+from tuneport.data.checks.finding import Example
 from tuneport.data.checks.kinds import KINDS, named
 from tuneport.data.checks.report import CheckReport, check
 from tuneport.data.containers.numbering import Numbering
 from tuneport.data.containers.source import Source
-from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
+from tuneport.data.losses import LossTally, write_row
 from tuneport.data.personal.redaction import Redactor
 from tuneport.data.reading import Scanned, read_row
 from tuneport.data.records import Record
@@ -47,7 +48,7 @@ Reason = dict[str, Any]
 class CleanReport:
     """`removed` and `changed` count records; `why` counts them by reason, and a record may have several.
 
-    `redacted` counts values by recogniser. `notes` say what was done unasked, and what was not done.
+    `redacted` counts values by recogniser. `notes` say what was done unasked.
     """
 
     source: Path
@@ -104,7 +105,8 @@ def clean(
         raise ConfigError(f"{review} holds no verdicts; give some with `tuneport review {path}`")
     report = check(path, format=format, validation=validation, task=task, columns=columns)
     known, losses = load_format(report.format.format), LossTally()
-    choice = _Choice(_reasons(report, kinds & set(report.flagged)), judged)
+    unlisted = {kind: of for kind, of in report.unlisted.items() if kind in kinds}
+    choice = _Choice(_reasons(report, kinds & set(report.flagged)), unlisted, judged)
     redactor = Redactor() if redact else None
     why: Counter[str] = Counter()
     redacted: Counter[str] = Counter()
@@ -143,9 +145,8 @@ def clean(
         publish(told, told_path, log)
         publish(kept, kept_path, output)
     removed = count - written
-    notes = (*report.notes, *_not_removed(report, kinds, output))
     reasons_found = dict(why.most_common())
-    return CleanReport(path, output, log, count, written, removed, changed, reasons_found, dict(redacted), notes)
+    return CleanReport(path, output, log, count, written, removed, changed, reasons_found, dict(redacted), report.notes)
 
 
 class _Choice:
@@ -154,8 +155,13 @@ class _Choice:
     Records are asked about in the order of the file. A person's word does not bring a leak or a second copy in.
     """
 
-    def __init__(self, reasons: Mapping[int, list[Reason]], judged: Mapping[str, Verdict]) -> None:
-        self._reasons, self._judged = reasons, judged
+    def __init__(
+        self,
+        reasons: Mapping[int, list[Reason]],
+        unlisted: Mapping[str, Callable[[Example], bool]],
+        judged: Mapping[str, Verdict],
+    ) -> None:
+        self._reasons, self._unlisted, self._judged = reasons, unlisted, judged
         self._gone: set[int] = set()
         self._like: dict[int, int] = {}  # of a removed duplicate, the record that stands for it
         self._stands_in: dict[int, int] = {}  # for a removed record that others are like
@@ -163,12 +169,18 @@ class _Choice:
 
     def reads(self, line: int) -> bool:
         """Whether the record itself has to be looked at."""
-        return bool(self._judged) or any(reason["check"] == "schema.invalid" for reason in self._reasons.get(line, ()))
+        if self._judged or self._unlisted:
+            return True
+        return any(reason["check"] == "schema.invalid" for reason in self._reasons.get(line, ()))
 
     def of(self, line: int, read: Scanned | None) -> tuple[bool, list[Reason], Record | None]:
         """Whether the record stays, why it is removed or changed, and the record as it is then."""
         found = self._reasons.get(line, [])
         record = None if read is None else read.record
+        if record is not None and self._unlisted:
+            listed, example = {reason["check"] for reason in found}, Example.of(line, record)
+            more = [kind for kind, of in self._unlisted.items() if kind not in listed and of(example)]
+            found = [*found, *({"check": kind} for kind in more)]
         if read is not None and read.problems:
             rules = "; ".join(f"{each.field} {each.rule}".strip() for each in read.problems)
             found = [reason | ({"rule": rules} if reason["check"] == "schema.invalid" else {}) for reason in found]
@@ -203,18 +215,6 @@ class _Choice:
         if line in self._gone:
             line = self._stands_in.get(line, asking)
         return None if line == asking else line
-
-
-def _not_removed(report: CheckReport, kinds: set[str], output: Path) -> Iterator[str]:
-    """Of an inconsistency the check lists the first lines and counts the others (`checks.places.MAX_LINES`)."""
-    for kind, found in report.finding("consistency").details.items():
-        name = f"consistency.{kind}"
-        listed = len(report.flagged.get(name, ()))
-        if name in kinds and isinstance(found, int) and listed < found:
-            yield (
-                f"{name}: {listed:,} of {found:,} records were removed, as a check lists no more at once; "
-                f"clean {output} again for the others"
-            )
 
 
 def _one_line(raw: bytes) -> bytes:

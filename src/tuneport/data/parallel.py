@@ -52,9 +52,9 @@ def over_rows(rows: Iterable[Row], make: str, *arguments: Any) -> list[Any]:
         size += length
         if size >= SMALL_BYTES:
             break
-    count = min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    count = cores()
     if size < SMALL_BYTES or count < 2:
-        worker: RowWork = _named(make)(*arguments, 0)
+        worker: RowWork = named(make)(*arguments, 0)
         for batch in chain(first, (batch for batch, _ in batches)):
             worker.add(batch)
         return [worker.result()]
@@ -89,26 +89,36 @@ def _batches(rows: Iterable[Row]) -> Iterator[tuple[list[Row], int]]:
         yield batch, size
 
 
+def cores() -> int:
+    """How many processes work at most."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_WORKERS, found)
+
+
+def start_process(code: str, **options: Any) -> subprocess.Popen[bytes]:
+    """A process that runs `code`, with pipes to and from it. TuneportError where none can be started."""
+    folder = str(Path(__file__).parents[2])
+    path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **one_thread, "PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C is for the parent, who ends it
+            **options,
+        )
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise TuneportError(f"a worker process cannot be started: {why}; end other programs and try again") from error
+
+
 class _Child:
     """One process, and the thread that feeds it: at most two batches wait, so memory stays bounded."""
 
     def __init__(self, start: bytes) -> None:
-        folder = str(Path(__file__).parents[2])
-        path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
-        one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, **one_thread, "PYTHONPATH": path},
-                start_new_session=True,  # Ctrl-C is for the parent, who ends it
-            )
-        except OSError as error:
-            why = error.strerror or type(error).__name__
-            raise TuneportError(
-                f"a worker process cannot be started: {why}; end other programs and try again"
-            ) from error
+        self.process = start_process(_START)
         self.waiting: queue.Queue[list[Row] | None] = queue.Queue(maxsize=2)
         self.failed = threading.Event()
         self._unfed: Exception | None = None
@@ -140,7 +150,7 @@ class _Child:
         except (EOFError, pickle.UnpicklingError) as error:
             if self._unfed is not None:
                 raise self._unfed from None
-            raise TuneportError(f"a worker process {_how_it_ended(self.process.wait())}") from error
+            raise TuneportError(f"a worker process {how_it_ended(self.process.wait())}") from error
         if not succeeded:
             raise value
         return value
@@ -189,13 +199,13 @@ def _close(stream: IO[bytes]) -> None:
         pass  # bytes for a process that is no more
 
 
-def _how_it_ended(code: int) -> str:
+def how_it_ended(code: int) -> str:
     if code == -signal.SIGKILL:
         return "was killed by signal 9 (out of memory, perhaps); free some and try again"
     return f"{f'was killed by signal {-code}' if code < 0 else f'ended with exit code {code}'}; try again"
 
 
-def _named(name: str) -> Any:
+def named(name: str) -> Any:
     module, _, attribute = name.partition(":")
     return getattr(import_module(module), attribute)
 
@@ -206,14 +216,14 @@ def work() -> None:
     os.dup2(2, 1)
     try:
         make, arguments = pickle.load(source)
-        worker: RowWork = _named(make)(*arguments)
+        worker: RowWork = named(make)(*arguments)
         for batch in _sent(source):
             worker.add(batch)
         told = pickle.dumps((True, worker.result()), protocol=5)
     except _ParentGoneError:
         return
     except Exception as error:
-        told = pickle.dumps((False, _portable(error)))
+        told = pickle.dumps((False, portable(error)))
         # The parent may be writing rows that nobody will read, and reads no answer until that has failed.
         os.close(0)
     try:
@@ -238,7 +248,7 @@ def _sent(source: IO[bytes]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """The error as the parent can have it; in words alone where it cannot be pickled, or is long."""
     try:
         pickled = pickle.dumps(error)

@@ -7,12 +7,11 @@ wrong or lost. `tests/data/test_plain.py` holds both ways to the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from tuneport.data.containers.json_text import are_bare
 from tuneport.data.repeated_keys import hidden_quote
 
 
@@ -148,10 +147,11 @@ _AROUND: dict[type, Callable[[list[Any]], int]] = {
 
 
 class Converted(NamedTuple):
-    """Lines of JSON, one for each row, or None where not all rows are plain; and whether the source's `note` has
-    something to say on any of them."""
+    """Lines of JSON, one for each row, or None where not all rows are plain; how many; and whether the source's `note`
+    has something to say on any of them."""
 
     lines: bytes | None
+    rows: int = 0
     noteworthy: bool = False
 
 
@@ -163,35 +163,29 @@ class PlainRows:
         if self.possible:
             self._kind, self._read = _READERS[source]
             self._write = _WRITERS[target]
-            self._decode = msgspec.json.Decoder(self._kind).decode_lines
+            self._decode = msgspec.json.Decoder(self._kind).decode
             self._encode = msgspec.json.Encoder().encode_lines
 
-    def convert(self, rows: list[bytes]) -> Converted:
+    def convert(self, rows: Iterable[bytes], text: bytes) -> Converted:
+        """`text` is that of all the rows together. Space around a row is no part of it."""
         if not self.possible:
-            return Converted(None)
-        # `decode_lines` also takes a text over two lines, two in one, or none; but nowhere within a JSON text does an
-        # object end right before another begins. So with these ends, as many texts as rows are one in each.
-        if not are_bare(rows):
             return Converted(None)
         read, write = self._read, self._write
         try:
-            joined = b"\n".join(rows)
-            decoded: list[Any] = self._decode(joined)
-            if len(decoded) != len(rows):
-                return Converted(None)
+            decoded: list[Any] = list(map(self._decode, rows))
             written = [write(read(row)) for row in decoded]
             lines = self._encode(written)
-            if not _all_written(joined, decoded, lines, written):
+            if not _all_written(text, decoded, lines, written):
                 return Converted(None)
-            return Converted(lines, self._kind is _Alpaca and any([row.input for row in decoded]))
+            return Converted(lines, len(decoded), self._kind is _Alpaca and any([row.input for row in decoded]))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _NotPlain):
             return Converted(None)
 
 
-def _all_written(joined: bytes, decoded: list[Any], lines: bytes, written: list[Any]) -> bool:
+def _all_written(text: bytes, decoded: list[Any], lines: bytes, written: list[Any]) -> bool:
     """Whether no key stands twice in an object, of which the decoder dropped one (see `repeated_keys`): the quotes
     within texts must be as many on both sides."""
-    within = joined.count(b'"') - _AROUND[type(decoded[0])](decoded)
+    within = text.count(b'"') - _AROUND[type(decoded[0])](decoded)
     if not within:
         return True
-    return not hidden_quote(joined) and within == lines.count(b'"') - _AROUND[type(written[0])](written)
+    return not hidden_quote(text) and within == lines.count(b'"') - _AROUND[type(written[0])](written)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tuneport.data.containers.source import Source
-from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
 from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
+from tuneport.data.losses import LossTally, write_row
 from tuneport.data.reading import ProblemTally, detect, read_records, scan_source
 from tuneport.data.records import Chat, Graded, Labelled, Message, Preference, Record
 from tuneport.data.tokens import TokenCounter

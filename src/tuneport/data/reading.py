@@ -7,7 +7,7 @@ names that a format expects to those in the file, as `--map instruction=question
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -72,9 +72,13 @@ class ProblemTally:
     def accept(self, problems: tuple[DatasetProblem, ...]) -> bool:
         """Take them in; True as long as there are none at all."""
         if problems:
-            self.count += len(problems)
-            self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
+            self.merge(problems, len(problems))
         return not self.count
+
+    def merge(self, problems: Sequence[DatasetProblem], count: int) -> None:
+        """Take in later ones, of which there are `count` in all."""
+        self.count += count
+        self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
 
     def end(self) -> None:
         if self.problems:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedWriter
@@ -13,6 +14,7 @@ from pathlib import Path
 from tuneport.errors import ConfigError, StorageError
 
 ELSEWHERE = "name another output"
+STEADILY_SECONDS = 0.05
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM}
 
@@ -38,6 +40,34 @@ def aside(folder: Path, *, otherwise: str = ELSEWHERE) -> Iterator[tuple[Buffere
         if temporary is not None:
             with suppress(OSError):  # a disk that fails to delete has failed to write before, and that is told
                 temporary.unlink()
+
+
+@contextmanager
+def steadily(file: BufferedWriter) -> Iterator[None]:
+    """Meanwhile, bring what is written to the disk, so that `publish` finds little that it has to wait for.
+
+    An error of that is raised at the end, as the operating system tells it only once.
+    """
+    bring = getattr(os, "fdatasync", os.fsync)
+    errors: list[OSError] = []
+    ended = threading.Event()
+
+    def flush() -> None:
+        try:
+            while not ended.wait(STEADILY_SECONDS):
+                bring(file.fileno())
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=flush, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    if errors:
+        raise errors[0]
 
 
 def make_folder(folder: Path, *, otherwise: str = ELSEWHERE) -> None:

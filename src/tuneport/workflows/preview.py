@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuneport.data.containers.source import Source
-from tuneport.data.convert import LossTally, write_row
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Format, Lost
+from tuneport.data.losses import LossTally, write_row
 from tuneport.data.prepare import file_format, method_of, strip
 from tuneport.data.reading import ProblemTally, detect, scan_source
 from tuneport.data.records import Record

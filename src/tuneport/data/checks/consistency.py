@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from array import array
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Example, Finding, Verdict, excerpt, records
 from tuneport.data.checks.json_shapes import JsonShapes
-from tuneport.data.checks.places import OddLines, Places
+from tuneport.data.checks.places import Keys, OddLines, Places
 from tuneport.data.checks.variants import label_key, label_variants, prompt_variants
 from tuneport.data.records import Chat, Graded, Labelled, Preference
 
@@ -62,27 +63,28 @@ class Consistency:
 
     def add(self, example: Example) -> None:
         self._rows += 1
-        line, record, answer = example.line, example.record, example.answer
-        if isinstance(record, Chat | Preference | Labelled | Graded):
-            self._conversation(record, line)
-        self._tools.add(record.tools != [], line)
-        self._asks.add(_prefix(example.question), line)
-        self._answers.add(_prefix(answer), line)
-        if len(answer) <= LABEL_LENGTH and "\n" not in answer.strip():
-            self._labels.add(answer, line)
-        self._json.add(line, answer)
+        line = example.line
+        for places, key in self._keys(example):
+            places.add(key, line)
 
-    def _conversation(self, record: Chat | Preference | Labelled | Graded, line: int) -> None:
-        messages = [*record.context, *record.chosen] if isinstance(record, Preference) else record.messages
-        roles = "".join([_INITIALS[message.role] for message in messages])
-        system = roles.startswith("s")
-        self._system.add(system, line)
-        if system:
-            prompt = messages[0].content
-            self._prompts.add((prompt if type(prompt) is str else messages[0].text)[:PROMPT_LENGTH], line)
-        problem = _out_of_order(roles)
-        if problem:
-            self._roles.add(problem, line)
+    def _keys(self, example: Example) -> Keys:
+        record, answer = example.record, example.answer
+        keys: Keys = [(self._tools, record.tools != [])]
+        keys += [(self._asks, _prefix(example.question)), (self._answers, _prefix(answer))]
+        if isinstance(record, Chat | Preference | Labelled | Graded):
+            messages = [*record.context, *record.chosen] if isinstance(record, Preference) else record.messages
+            roles = "".join([_INITIALS[message.role] for message in messages])
+            system = roles.startswith("s")
+            keys.append((self._system, system))
+            if system:
+                prompt = messages[0].content
+                keys.append((self._prompts, (prompt if type(prompt) is str else messages[0].text)[:PROMPT_LENGTH]))
+            problem = _out_of_order(roles)
+            if problem:
+                keys.append((self._roles, problem))
+        if len(answer) <= LABEL_LENGTH and "\n" not in answer.strip():
+            keys.append((self._labels, answer))
+        return keys + self._json.keys(answer)
 
     def state(self) -> Any:
         return self._rows, [each.state() for each in self._places()]
@@ -96,11 +98,17 @@ class Consistency:
         """The odd lines by kind of `KINDS`; of a kind with thousands those that `places` keeps; the finding says so."""
         return {kind: array("I", sorted(odd)) for kind, odd in self._odd().items()}
 
+    def unlisted(self) -> dict[str, Callable[[Example], bool]]:
+        """By kind with more lines than `lines` has: whether an example is one of all of them."""
+        return {kind: partial(self._is, odd) for kind, odd in self._odd().items() if odd.unlisted}
+
+    def _is(self, odd: OddLines, example: Example) -> bool:
+        return odd.has(self._keys(example))
+
     def _odd(self) -> dict[str, OddLines]:
         """By kind: each odd line, and what is odd there."""
         prefix, answers = self._unprefixed(self._asks, "input"), self._unprefixed(self._answers, "answer")
-        prefix.update(answers)
-        prefix.unlisted = max(prefix.unlisted, answers.unlisted)  # the same rows may lack both
+        prefix.join(answers)
         found = {
             "prompt": self._odd_prompts(),
             "system": self._minority(self._system, "a system prompt"),
@@ -135,7 +143,7 @@ class Consistency:
         for prefix in places:
             if prefix != usual:
                 found.take(places, prefix, f"the {what} does not begin with {usual!r}")
-        found.unlisted += places.others
+        found.take_others(places)
         return found
 
     def _odd_roles(self) -> OddLines:

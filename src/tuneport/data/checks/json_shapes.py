@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
-from tuneport.data.checks.places import OddLines, Places
+from tuneport.data.checks.places import Keys, OddLines, Places
 from tuneport.data.checks.shapes import json_of, within_fence
 
 MIN_ROWS = 10  # answers in JSON, to speak of a habit
@@ -29,18 +29,19 @@ class JsonShapes:
         self._forms: Places[Shape] = Places()  # of answers that are not plainly JSON
 
     def add(self, line: int, answer: str) -> None:
+        for places, key in self.keys(answer):
+            places.add(key, line)
+
+    def keys(self, answer: str) -> Keys:
         start = answer.lstrip()[:1]
         if start not in ("{", "[", "`"):
-            self._forms.add(NO_JSON, line)
-            return
+            return [(self._forms, NO_JSON)]
         inside = within_fence(answer)
         value = json_of(answer if inside is None else inside)
         if value is None:
-            self._forms.add(NO_JSON, line)
-            return
-        if inside is not None:
-            self._forms.add(FENCED, line)
-        self._shapes.add(shape_of(value), line)
+            return [(self._forms, NO_JSON)]
+        shape = (self._shapes, shape_of(value))
+        return [shape] if inside is None else [(self._forms, FENCED), shape]
 
     def state(self) -> Any:
         return self._shapes.state(), self._forms.state()

@@ -62,12 +62,18 @@ class Places(Generic[Key]):
             self._lines[key] = array("I", sorted([*self.lines(key), *lines[key]])[:MAX_LINES])
 
 
+Keys = list[tuple[Places[Any], Hashable]]
+"""The things that a row has, each with the places where it is counted."""
+
+
 class OddLines(dict[int, str]):
     """What is odd, by line, of the lines that `Places` keeps; `unlisted` counts those that it does not."""
 
     def __init__(self) -> None:
         super().__init__()
         self.unlisted = 0
+        self._odd: dict[int, set[Hashable]] = {}  # things, by the identity of their places
+        self._unknown: dict[int, Places[Any]] = {}
 
     @property
     def count(self) -> int:
@@ -78,3 +84,24 @@ class OddLines(dict[int, str]):
         lines = places.lines(key)
         self.update(dict.fromkeys(lines, text))
         self.unlisted += places.count(key) - len(lines)
+        self._odd.setdefault(id(places), set()).add(key)
+
+    def take_others(self, places: Places[Any]) -> None:
+        """So are those of all further things, of which there are too many to know them."""
+        self.unlisted += places.others
+        self._unknown[id(places)] = places
+
+    def join(self, other: OddLines) -> None:
+        """Rows that are odd in another way; the same rows may be odd in both."""
+        self.update(other)
+        self.unlisted = max(self.unlisted, other.unlisted)
+        for places, keys in other._odd.items():
+            self._odd.setdefault(places, set()).update(keys)
+        self._unknown |= other._unknown
+
+    def has(self, keys: Keys) -> bool:
+        """Whether a row with these things is odd, listed or not."""
+        return any(
+            key in self._odd.get(id(places), ()) or id(places) in self._unknown and not places.count(key)
+            for places, key in keys
+        )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tuneport.data.checks.alike import repeated
 from tuneport.data.checks.classes import balance
+from tuneport.data.checks.consistency import Consistency
 from tuneport.data.checks.contradictions import Contradictions
 from tuneport.data.checks.duplicates import Duplicates
 from tuneport.data.checks.enough import enough
-from tuneport.data.checks.finding import Finding, Verdict
+from tuneport.data.checks.finding import Check, Example, Finding, Verdict
 from tuneport.data.checks.gathering import gather
 from tuneport.data.checks.holdout import HeldOut, HoldOut
 from tuneport.data.checks.lengths import Lengths
@@ -39,7 +40,8 @@ class CheckReport:
     `flagged` has the lines of all records that a check points at, by check and kind ("duplicates.exact"), in order;
     `beside`, of duplicates and contradictions, the earlier line that each of them is like. `numbering` says in which
     file a line is, and where lines are records. `notes` say what was done unasked: which column was left out as it
-    holds nothing, and which split of the folder was taken as the hold-out.
+    holds nothing, and which split of the folder was taken as the hold-out. Of a kind with too many lines to list them
+    all, `unlisted` says of a record whether it is one of them.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class CheckReport:
     beside: Mapping[str, Sequence[int]]
     numbering: Numbering
     notes: tuple[str, ...] = ()
+    unlisted: Mapping[str, Callable[[Example], bool]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -158,7 +161,14 @@ def check(
         beside=beside,
         numbering=found.numbering,
         notes=(*found.notes, *own),
+        unlisted=_unlisted(found.checks),
     )
+
+
+def _unlisted(checks: Mapping[str, Check]) -> dict[str, Callable[[Example], bool]]:
+    consistency = checks["consistency"]
+    assert isinstance(consistency, Consistency)
+    return {f"consistency.{kind}": of for kind, of in consistency.unlisted().items()}
 
 
 def _held_out(path: Path | str, columns: Mapping[str, str] | None, folder: Path) -> HeldOut:

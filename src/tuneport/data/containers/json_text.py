@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from tuneport.data.broken import foreign_start
 from tuneport.data.containers.bad_row import MAX_ROW, too_large, whole
@@ -22,6 +23,27 @@ _SPACE = b" \t\r\n"
 _BEGIN, _END = {ord("{")}, {ord("}")}
 
 
+class Block:
+    """Whole lines of JSON lines, with their ends. The first has the number `first`."""
+
+    __slots__ = ("_count", "first", "text")
+
+    def __init__(self, first: int, text: bytes) -> None:
+        self.first, self.text = first, text
+        self._count = 0
+
+    @property
+    def count(self) -> int:
+        """How many lines. Counting takes time: whoever knows it sets it."""
+        if not self._count:
+            self._count = self.text.count(b"\n") + (self.text[-1:] != b"\n")
+        return self._count
+
+    @count.setter
+    def count(self, count: int) -> None:
+        self._count = count
+
+
 def json_rows(path: Path, file: BufferedReader, array: bool) -> Iterator[Row]:
     """The rows with their numbers: lines of JSON lines, records of an `array`. Undecoded: a row may be no JSON."""
     if array:
@@ -29,9 +51,9 @@ def json_rows(path: Path, file: BufferedReader, array: bool) -> Iterator[Row]:
     return ((number, row) for numbers, rows in _lines(path, file) for number, row in zip(numbers, rows, strict=True))
 
 
-def json_batches(path: Path, file: BufferedReader, array: bool) -> Iterator[Batch]:
-    """The same in batches, which is faster for JSON lines."""
-    return batched(_array(path, file)) if array else _lines(path, file)
+def json_batches(path: Path, file: BufferedReader, array: bool) -> Iterator[Block | Batch]:
+    """The same, many at a time, which is faster."""
+    return batched(_array(path, file)) if array else line_blocks(path, file)
 
 
 def batched(rows: Iterator[Row]) -> Iterator[Batch]:
@@ -64,23 +86,34 @@ def lines_of(path: Path, file: BufferedReader) -> Iterator[bytes]:
 
 def _lines(path: Path, file: BufferedReader) -> Iterator[Batch]:
     """Lines without the space around them. Blank ones are handed on as they are, except those at the end."""
-    blank: list[int] = []
-    end = 0
-    for lines in _line_blocks(path, file):
-        start, end = end + 1, end + len(lines)
+    blank = 0
+    for block in line_blocks(path, file):
+        lines = block.text.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        block.count = len(lines)
         if not blank and are_bare(lines):
-            yield range(start, end + 1), lines
+            yield range(block.first, block.first + len(lines)), lines
             continue
-        numbers, rows = [], []
-        for number, line in enumerate(map(bytes.strip, lines), start=start):
-            if not line:
-                blank.append(number)
-                continue
-            numbers += [*blank, number]
-            rows += [*(b"" for _ in blank), line]
-            blank.clear()
+        numbers, rows = numbered(block.first, lines, blank)
+        blank = block.first + len(lines) - 1 - numbers[-1] if rows else blank + len(lines)
         if rows:
             yield numbers, rows
+
+
+def numbered(first: int, lines: Iterable[bytes], blank: int) -> tuple[list[int], list[bytes]]:
+    """The lines, stripped, down to the last that is not blank; before the first there were so many `blank` ones."""
+    numbers: list[int] = []
+    rows: list[bytes] = []
+    for number, line in enumerate(map(bytes.strip, lines), start=first):
+        if not line:
+            blank += 1
+            continue
+        numbers += range(number - blank, number + 1)
+        rows += [b""] * blank
+        rows.append(line)
+        blank = 0
+    return numbers, rows
 
 
 def are_bare(lines: list[bytes]) -> bool:
@@ -88,21 +121,19 @@ def are_bare(lines: list[bytes]) -> bool:
     return all(lines) and {line[0] for line in lines} == _BEGIN and {line[-1] for line in lines} == _END
 
 
-def _line_blocks(path: Path, file: BufferedReader) -> Iterator[list[bytes]]:
-    number = 0
-    pieces: list[bytes] = []  # of a line that is longer than a block
-    while block := file.read(_BLOCK):
-        before, end, rest = block.rpartition(b"\n")
-        if not end:
-            pieces.append(block)
-            if len(pieces) * _BLOCK > MAX_ROW:
-                raise too_large(path, number + 1)
-            continue
-        lines = b"".join((*pieces, before)).split(b"\n")
-        number += len(lines)
-        pieces = [rest]
-        yield lines
-    yield [b"".join(pieces)]
+def line_blocks(path: Path, file: BufferedReader[Any], size: int | None = None) -> Iterator[Block]:
+    """The lines from here on; those that begin within `size` bytes. DatasetError for one larger than MAX_ROW."""
+    first = 1
+    while text := file.read(_BLOCK if size is None else max(0, min(_BLOCK, size))):
+        if text[-1:] != b"\n":
+            text += file.readline(MAX_ROW + 1)
+            if len(text) > MAX_ROW and len(text) - text.rfind(b"\n", 0, -1) - 1 > MAX_ROW:
+                raise too_large(path, first + text.count(b"\n", 0, -1))
+        if size is not None:
+            size -= len(text)
+        block = Block(first, text)
+        yield block
+        first += block.count
 
 
 def _nested(depth: int) -> bytes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tuneport.data.containers.arrow import SUFFIXES as ARROW
 from tuneport.data.containers.arrow import arrow_rows
@@ -16,13 +16,29 @@ from tuneport.data.containers.columns import Columns
 from tuneport.data.containers.csv_table import csv_rows
 from tuneport.data.containers.folder import container_suffix, data_files, split_name, splits_of
 from tuneport.data.containers.hub import download, hub_name
-from tuneport.data.containers.json_text import Batch, Row, batched, is_array, json_batches, json_rows
+from tuneport.data.containers.json_text import (
+    Batch,
+    Block,
+    Row,
+    batched,
+    is_array,
+    json_batches,
+    json_rows,
+)
 from tuneport.data.containers.numbering import LINE, RECORD, Numbering, Place
 from tuneport.data.containers.unpacking import opened
 from tuneport.errors import DatasetError
 
 _TABLES = {".csv", ".tsv", *ARROW}
 _FOREIGN = {".xlsx", ".xls", ".ods", ".zip", ".tar", ".tgz", ".bz2", ".xz", ".7z"}
+
+
+class LinesFile(NamedTuple):
+    """The first line begins at the byte `start`."""
+
+    path: Path
+    start: int
+    size: int
 
 
 class Source:
@@ -61,7 +77,7 @@ class Source:
             rows = self._read(file)
             first = next(rows, None)
             if first is None:
-                raise _empty(file)
+                raise empty(file)
             if file is self.files[-1] and not before:  # the usual case, without a loop of Python
                 yield first
                 yield from rows
@@ -73,7 +89,7 @@ class Source:
         if self._columns.missing:
             raise self._columns.absent(self.path)
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Block | Batch]:
         """The same rows, many at a time: few enough that one odd row sends few others the slow way."""
         if len(self.files) == 1 and not self._columns and container_suffix(self.files[0]) not in _TABLES:
             file = self.files[0]
@@ -84,9 +100,23 @@ class Source:
                     found = True
                     yield batch
             if not found:
-                raise _empty(file)
+                raise empty(file)
         else:
             yield from batched(self.rows())
+
+    def lines_file(self) -> LinesFile | None:
+        """The dataset as lines that can be read from anywhere: a single file of JSON lines, as it is; None if it is
+        anything else. DatasetError for a file that cannot be read or is empty."""
+        file = self.files[0]
+        if len(self.files) > 1 or self._columns or container_suffix(file) in _TABLES or not file.is_file():
+            return None
+        with opened(file) as unpacked:
+            size = file.stat().st_size
+            if isinstance(unpacked.raw, FileIO) and size and not is_array(file, unpacked):
+                self.numbering = self._unread()
+                self.numbering.units.append(LINE)
+                return LinesFile(file, unpacked.tell(), size)
+        return None
 
     def locate(self, number: int) -> Place:
         """The file of a row that was read, and its line or record number there."""
@@ -166,5 +196,5 @@ def held_out_beside(path: Path) -> Path | None:
     return None if name is None else path.with_name(f"{path.name.rpartition('#')[0]}#{name}")
 
 
-def _empty(file: Path) -> DatasetError:
+def empty(file: Path) -> DatasetError:
     return whole(file, "is empty", "give a file with at least one record")
