@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tuneport.backends import local_process
 from tuneport.backends.base import FineTuneBackend
@@ -36,6 +36,7 @@ from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RUN_ID, RunStore, run_id_of, storage_errors
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name
 from tuneport.backends.secrets import key_variables
+from tuneport.devices import NAMES_IN_WORDS, check_names
 from tuneport.errors import (
     ConfigError,
     NotFoundError,
@@ -79,6 +80,14 @@ class LocalOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     startup_seconds: float = Field(default=600.0, gt=0, description="for loading a model to chat with")
     silence_seconds: float = Field(default=600.0, gt=0, description="without a word while it is writing")
+    devices: tuple[str, ...] | None = Field(default=None, description=f"which runs may use: {NAMES_IN_WORDS}")
+
+    @field_validator("devices")
+    @classmethod
+    def _are_devices(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None:
+            check_names(names)
+        return names
 
 
 class LocalBackend(FineTuneBackend):
@@ -413,6 +422,7 @@ class LocalBackend(FineTuneBackend):
             "model": spec.model,
             "model_name_or_path": resolved.model_name_or_path,
             "home": str(self.settings.home),
+            "devices": self.options.devices,
             "spec": resolved.spec.model_dump(mode="json"),
             "training": data["training"].model_dump(mode="json"),
             "validation": None if validation is None else validation.model_dump(mode="json"),

@@ -13,9 +13,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tuneport.device_queue import DeviceQueue, Place
+from tuneport.devices import devices_of, pin
+from tuneport.errors import ConfigError
 from tuneport.types import DataFile, JobError, JobEvent, JobStatus, MetricPoint, Progress, TuneSpec, now
 
 KEPT_CHECKPOINTS = 2
@@ -35,6 +39,9 @@ class RunFolder:
         self.training = DataFile.model_validate(request["training"])
         self.validation = DataFile.model_validate(request["validation"]) if request.get("validation") else None
         self.hyperparameters: dict[str, Any] = request.get("hyperparameters") or {}
+        self.device_names: list[str] | None = request.get("devices")
+        self.on_cpu = False
+        self.place = Place(DeviceQueue(self.home), self.run_id, datetime.fromisoformat(request["created_at"]))
         self._locks: list[int] = []
         self._last_write = 0.0
         self._event_number = _count_lines(path / "events.jsonl")
@@ -62,23 +69,47 @@ class RunFolder:
         while self._locks:
             os.close(self._locks.pop())
 
-    @contextmanager
-    def device(self, stop: Callable[[], bool]) -> Iterator[bool]:
-        """Have the device to ourselves; one run at a time, the others queue. Yields False where `stop` came first."""
-        path = self.home / "runs" / "device.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        taken = self._take(path)
-        if not taken:
-            self.update(status=JobStatus.QUEUED)
-            self.event("Another run is using the device; this one waits for it")
-        while not taken and not stop():
-            time.sleep(0.2)
-            taken = self._take(path)
+    @property
+    def gone(self) -> bool:
+        """Whether the folder was deleted, even if another one of the same run is in its place."""
         try:
-            yield taken
+            here = os.stat(self.path / "lock")
+            return bool(self._locks) and not os.path.samestat(os.fstat(self._locks[0]), here)
+        except FileNotFoundError:
+            return True
+
+    @contextmanager
+    def devices(self, count: int, stop: Callable[[], bool]) -> Iterator[tuple[str, ...] | None]:
+        """Have so many devices to ourselves, after those who were submitted earlier. Yields what they are called,
+        ("cuda:0",) or ("cpu",), and None where `stop` came first; ConfigError where there will never be so many.
+
+        Inside, this process and those that it starts see these devices only, as cuda:0, cuda:1 ... in this order.
+        """
+        found = devices_of(self.device_names, os.environ)
+        if count > len(found):
+            there = ", ".join(device.name for device in found)
+            raise ConfigError(f"the run asks for {count} devices, and may use {there} here; ask for fewer")
+        taken = self.place.take(count, found, stop, self._waits)
+        try:
+            if taken is None:
+                yield None
+                return
+            if self.state.pop("waits", None) is not None:
+                self.event(f"It is this run's turn, on {', '.join(taken)}")
+            chosen = [device for device in found if device.name in taken]
+            pin(chosen, self.device_names, os.environ)
+            self.on_cpu = self.device_names is not None and chosen[0].kind == "cpu"
+            yield tuple(device.name for device in chosen)
         finally:
-            if taken:
-                os.close(self._locks.pop())
+            self.place.leave()
+            for descriptor in (taken or {}).values():
+                os.close(descriptor)
+
+    def _waits(self, before: int) -> None:
+        others = {0: "next in line", 1: "1 run before it"}.get(before, f"{before:,} runs before it")
+        if "waits" not in self.state:
+            self.event(f"Another run is using the device; this one waits for it ({others})")
+        self.update(status=JobStatus.QUEUED, waits=f"waits for the device; {others}")
 
     def update(self, **fields: Any) -> None:
         """Change the state and write it. JSON-ready values, models and statuses."""
