@@ -156,9 +156,8 @@ def test_two_named_devices_serve_two_runs_at_a_time(open_stand_in, model: Path, 
     backend = open_stand_in("time.sleep(1.0); run.event('done')", devices=["cpu:0", "cpu:1"])
     submit = submitter(model, tmp_path)
     runs = [submit(backend, str(number)) for number in range(6)]
-    states = until(
-        lambda: all((s := backend.fetch(run)).status.terminal for run in runs) and [backend.fetch(r) for r in runs]
-    )
+    until(lambda: all(backend.fetch(run).status.terminal for run in runs))
+    states = [backend.fetch(run) for run in runs]
     assert {state.details["device"] for state in states} == {"cpu:0", "cpu:1"}
     had = spans(settings.home, "has")
     assert len(had) == 6 and max(sum(a <= begun <= b for a, b, _ in had) for begun, *_ in had) == 2

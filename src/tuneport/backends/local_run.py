@@ -182,6 +182,14 @@ class Run:
         except (OSError, ValidationError):
             return Restarts()  # damaged: counting anew costs three more attempts, no more
 
+    def slurm_job(self) -> str | None:
+        """The id of the newest Slurm job of a run that trains there."""
+        try:
+            submission = self._read_json("slurm.json") or {}
+        except ProviderError:
+            return None
+        return submission.get("job_id")
+
     def log_tail(self, lines: int = 3, characters: int = 600) -> str:
         """The last words of the child on one line, or an empty string."""
         try:

@@ -44,10 +44,19 @@ class RunFolder:
         self.place = Place(DeviceQueue(self.home), self.run_id, datetime.fromisoformat(request["created_at"]))
         self._locks: list[int] = []
         self._last_write = 0.0
-        self._event_number = _count_lines(path / "events.jsonl")
         self.state: dict[str, Any] = {"status": JobStatus.VALIDATING, "progress": {}, "notes": [], "error": None}
-        if (path / "state.json").exists():
-            self.state |= json.loads((path / "state.json").read_text(encoding="utf-8"))
+        self.read_state()
+
+    def read_state(self) -> None:
+        """As it was last written, by another process perhaps."""
+        if (self.path / "state.json").exists():
+            self.state |= json.loads((self.path / "state.json").read_text(encoding="utf-8"))
+        self._event_number = _count_lines(self.path / "events.jsonl")
+
+    @property
+    def locks(self) -> tuple[int, ...]:
+        """The open files that hold what this process has locked; who inherits them holds it, too."""
+        return tuple(self._locks)
 
     @property
     def finished(self) -> bool:
@@ -61,7 +70,7 @@ class RunFolder:
         """Take the run for as long as this process lives. False where another child has it."""
         if not self._take(self.path / "lock"):
             return False
-        _write_atomically(self.path / "pid", str(os.getpid()))
+        write_aside(self.path / "pid", str(os.getpid()))
         return True
 
     def unlock(self) -> None:
@@ -90,6 +99,7 @@ class RunFolder:
             there = ", ".join(device.name for device in found)
             raise ConfigError(f"the run asks for {count} devices, and may use {there} here; ask for fewer")
         taken = self.place.take(count, found, stop, self._waits)
+        self._locks += (taken or {}).values()
         try:
             if taken is None:
                 yield None
@@ -103,7 +113,9 @@ class RunFolder:
         finally:
             self.place.leave()
             for descriptor in (taken or {}).values():
-                os.close(descriptor)
+                if descriptor in self._locks:
+                    self._locks.remove(descriptor)
+                    os.close(descriptor)
 
     def _waits(self, before: int) -> None:
         others = {0: "next in line", 1: "1 run before it"}.get(before, f"{before:,} runs before it")
@@ -116,7 +128,7 @@ class RunFolder:
         for name, value in fields.items():
             self.state[name] = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
         self.state["updated_at"] = now().isoformat()
-        _write_atomically(self.path / "state.json", json.dumps(self.state, default=str))
+        write_aside(self.path / "state.json", json.dumps(self.state, default=str))
         self._last_write = time.monotonic()
 
     def progress(self, progress: Progress, trained_tokens: int) -> None:
@@ -163,7 +175,7 @@ class RunFolder:
                 continue
             if row["step"] <= step:
                 kept.append(line + "\n")
-        _write_atomically(path, "".join(kept))
+        write_aside(path, "".join(kept))
 
     @property
     def working(self) -> Path:
@@ -238,7 +250,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_aside(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with aside.open("w", encoding="utf-8") as file:
         file.write(text)
