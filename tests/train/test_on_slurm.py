@@ -305,17 +305,21 @@ def test_a_real_slurm_job_is_cancelled_and_a_refusal_is_told(
     until(lambda: job not in slurm_says("squeue", "--noheader", "--format=%i").split())
     until(lambda: worker_of(backend.runs.folder / run_id) == 0)
 
-    other = opened(tmp_path / "other", partition="nowhere")
-    state = ended(other, submit(other, model, tmp_path))
-    assert state.status is JobStatus.FAILED and state.error is not None and state.error.fault == "user"
-    assert "invalid partition" in state.error.message.lower() and "\n" not in state.error.message
+    for number, (asked, says) in enumerate(
+        [({"partition": "nowhere"}, "invalid partition"), ({"timeout_min": 600}, "PartitionTimeLimit")]
+    ):
+        other = opened(tmp_path / f"other-{number}", **asked)
+        state = ended(other, submit(other, model, tmp_path))
+        assert state.status is JobStatus.FAILED and state.error is not None and state.error.fault == "user"
+        assert says in state.error.message and "\n" not in state.error.message
+    until(lambda: "PENDING" not in slurm_says("squeue", "--noheader", "--format=%T"))
 
 
 @pytest.mark.full
 def test_a_job_submitted_by_a_driver_that_died_before_it_knew_is_found_by_its_name(
     slurm: Path, home: Path, model: Path, data: Path
 ) -> None:
-    options = {"precision": "fp32", "executor": "slurm", "slurm": {"gpus_per_node": 0, "partition": "debug"}}
+    options = {"precision": "fp32", "executor": "slurm", "slurm": {"gpus_per_node": 0, "timeout_min": 30}}
     folder = make_run(home, model, data, provider_options=options)
     run = RunFolder(folder)
     on_slurm._intend(run, 1)
@@ -323,6 +327,7 @@ def test_a_job_submitted_by_a_driver_that_died_before_it_knew_is_found_by_its_na
     Submission(1, "tuneport-run-1-1").write(folder)  # as if the id had never been written
     assert clusters.Slurm().find(folder, Submission(1, "tuneport-run-1-1")) == job_id
     command = [sys.executable, "-m", "tuneport.train", str(folder)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
     assert state_of(folder)["status"] == "succeeded"
     assert Submission.of(folder) == Submission(1, "tuneport-run-1-1", job_id)

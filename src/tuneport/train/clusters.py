@@ -27,6 +27,10 @@ _ACTIVE = frozenset(
     "SIGNALING SPECIAL_EXIT STAGE_OUT STOPPED".split()
 )
 _NOT_STARTED = frozenset("PENDING CONFIGURING REQUEUED REQUEUE_FED REQUEUE_HOLD RESV_DEL_HOLD SPECIAL_EXIT".split())
+NEVER_STARTS = frozenset("PartitionTimeLimit PartitionNodeLimit BadConstraints InvalidAccount InvalidQOS".split())
+"""Slurm's reasons why a job waits that no waiting ends."""
+
+WHAT_TO_DO = "correct backends.local.options.slurm in tuneport.toml, or the option slurm, and submit again"
 _COMMAND_SECONDS = 120.0
 _LOG_CHARACTERS = 4000
 
@@ -83,7 +87,7 @@ class Cluster(Protocol):
 class Slurm:
     """By squeue and scancel, which need no accounting database."""
 
-    seconds_between_looks = 10.0
+    seconds_between_looks = 2.0
 
     def find(self, run: Path, submission: Submission) -> str | None:
         ids = _slurm("squeue", "--noheader", "--me", "--states=all", f"--name={submission.name}", "--format=%i")
@@ -241,10 +245,7 @@ def _raise_for(stderr: str, command: str) -> NoReturn:
     if any(words in stderr.lower() for words in passing):
         raise ClusterUnreachableError(f"{command} does not reach the cluster: {said}")
     refused = next((line for line in stderr.splitlines() if "error:" in line), said)
-    raise SubmissionError(
-        f"{command} refuses the job: {refused.strip()}; correct backends.local.options.slurm in tuneport.toml, or the "
-        "option slurm, and submit again"
-    )
+    raise SubmissionError(f"{command} refuses the job: {refused.strip()}; {WHAT_TO_DO}")
 
 
 def _output(*command: str) -> str:

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuneport.train import clusters
-from tuneport.train.clusters import Cluster, ClusterUnreachableError, JobAnswer, Submission
+from tuneport.train.clusters import Cluster, ClusterUnreachableError, JobAnswer, Submission, SubmissionError
 from tuneport.train.run_folder import RunFolder, write_aside
 from tuneport.training_options import SlurmOptions
 from tuneport.types import JobError, JobStatus
@@ -30,7 +30,7 @@ RESTARTS_WITHOUT_PROGRESS = 3  # as in backends/local_run.py, in whose file they
 _SECONDS_UNTIL_LISTED = 10.0  # a job that was submitted by somebody who was killed is sure to be listed by then
 _SECONDS_TO_SEE_THE_END = 90.0  # a shared file system shows what a node wrote that much later, at worst
 _SECONDS_TO_STOP = 15.0  # for a cancelled job; less than whoever cancelled waits before he kills this process
-_LONGEST_SECONDS_BETWEEN_LOOKS = 60.0
+_LONGEST_SECONDS_BETWEEN_LOOKS = 30.0
 
 
 def drive(run: RunFolder, options: SlurmOptions, stop: Callable[[], bool]) -> None:
@@ -127,6 +127,12 @@ def _follow(run: RunFolder, cluster: Cluster, job_id: str, stop: Callable[[], bo
             print(error, file=sys.stderr, flush=True)
         if not answer.active:
             break
+        if answer.waits and answer.reason in clusters.NEVER_STARTS:
+            cluster.cancel(job_id)
+            raise SubmissionError(
+                f"Slurm would never start the job, which asks for more than it may ({answer.reason}); "
+                f"{clusters.WHAT_TO_DO}"
+            )
         if answer.waits:
             why = f" ({answer.reason})" if answer.reason else ""
             _say_waits(run, f"waits in Slurm as job {job_id}: {answer.word}{why}")
@@ -178,6 +184,7 @@ def _goes_on(run: RunFolder, job_id: str, last: JobAnswer) -> bool:
     write_aside(path, json.dumps(counted))
     where = "the beginning" if checkpoint is None else f"step {step}"
     run.event(f"Slurm job {job_id} ended with {how}; submitting it again from {where}", level="warning", type="restart")
+    return True
 
 
 def _cancel(run: RunFolder, cluster: Cluster) -> None:

@@ -81,9 +81,10 @@ class RunFolder:
     @property
     def gone(self) -> bool:
         """Whether the folder was deleted, even if another one of the same run is in its place."""
+        if not self._locks:  # a job on another machine, which is looked after by who has the lock
+            return not (self.path / "run.json").exists()
         try:
-            here = os.stat(self.path / "lock")
-            return bool(self._locks) and not os.path.samestat(os.fstat(self._locks[0]), here)
+            return not os.path.samestat(os.fstat(self._locks[0]), os.stat(self.path / "lock"))
         except FileNotFoundError:
             return True
 
