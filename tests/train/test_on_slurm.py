@@ -1,5 +1,5 @@
 """Runs that train as Slurm jobs, with submitit's local executor in the place of Slurm: real drivers, real jobs, killed
-on the way. The last tests, marked full, have a real Slurm of one node."""
+on the way. The last ones have a real Slurm of one node."""
 
 from __future__ import annotations
 
@@ -124,11 +124,17 @@ def test_driver_and_job_are_killed_and_the_run_is_trained_once(home: Path, model
     assert "train_runtime" in (folder / "log.txt").read_text(), "what the job prints"
 
 
-def test_cancelling_ends_the_job(home: Path, model: Path, tmp_path: Path) -> None:
+@pytest.mark.full
+def test_a_warned_job_goes_on_in_another_and_cancelling_ends_it(home: Path, model: Path, tmp_path: Path) -> None:
     backend = opened(home, cluster="local")
     run_id = submit(backend, model, tmp_path, epochs=2000)
     folder = backend.runs.folder / run_id
-    until(lambda: (backend.fetch(run_id).progress.step or 0) >= 1)
+    until(lambda: list(backend.checkpoints(run_id)))
+    warned = worker_of(folder)
+    os.kill(warned, signal.SIGUSR2)  # what Slurm sends before a time limit
+    until(lambda: any("going on from step" in message for message in said(folder)))
+    assert any("ended with a warning of its time limit" in message for message in said(folder))
+    assert local_process.start_time(warned) is None
     backend.cancel(run_id)
     assert ended(backend, run_id).status is JobStatus.CANCELLED
     until(lambda: worker_of(folder) == 0)

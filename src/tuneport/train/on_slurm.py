@@ -26,6 +26,7 @@ from tuneport.train.run_folder import RunFolder, write_aside
 from tuneport.training_options import SlurmOptions
 from tuneport.types import JobError, JobStatus
 
+STOPPED_FROM_OUTSIDE = 128 + signal.SIGTERM  # as the trainer's exit code
 RESTARTS_WITHOUT_PROGRESS = 3  # as in backends/local_run.py, in whose file they are counted
 _SECONDS_UNTIL_LISTED = 10.0  # a job that was submitted by somebody who was killed is sure to be listed by then
 _SECONDS_TO_SEE_THE_END = 90.0  # a shared file system shows what a node wrote that much later, at worst
@@ -140,10 +141,21 @@ def _follow(run: RunFolder, cluster: Cluster, job_id: str, stop: Callable[[], bo
         seconds = min(seconds * 1.2, _LONGEST_SECONDS_BETWEEN_LOOKS)
     ends = time.monotonic() + (_SECONDS_TO_SEE_THE_END if answer.word == "COMPLETED" else 0.0)
     run.read_state()
-    while not (run.finished or stop()) and time.monotonic() < ends:
+    while not (run.finished or stop() or _exit_code(run) is not None) and time.monotonic() < ends:
         _sleep(1.0, stop)
         run.read_state()
     return answer
+
+
+def _exit_code(run: RunFolder) -> int | None:
+    """What the job of the newest attempt wrote when it was done; None where it never came to that."""
+    submission = Submission.of(run.path)
+    try:
+        record = json.loads(clusters.job_record(run.path, 0 if submission is None else submission.attempt).read_bytes())
+    except FileNotFoundError:
+        return None
+    code = record.get("exit_code")
+    return None if code is None else int(code)
 
 
 def _say_waits(run: RunFolder, waits: str) -> None:
@@ -168,7 +180,9 @@ def _goes_on(run: RunFolder, job_id: str, last: JobAnswer) -> bool:
     step = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
     if step > counted["checkpoint_step"]:
         counted |= {"without_progress": 0, "checkpoint_step": step}
-    how = last.word or "an end that Slurm no longer tells"
+    how = last.word or "an end that the cluster does not tell"
+    if _exit_code(run) == STOPPED_FROM_OUTSIDE:
+        how = "a warning of its time limit or of a preemption"
     if counted["without_progress"] >= RESTARTS_WITHOUT_PROGRESS:
         message = (
             f"the Slurm job ended {counted['without_progress'] + 1} times without getting further, the last time with "
@@ -216,7 +230,8 @@ def work(folder: str, attempt: int) -> None:
     lock = os.open(path / "work.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)  # Slurm may start a job again that it believes dead
     job_id = os.environ.get("SLURM_JOB_ID") or os.environ.get("SUBMITIT_LOCAL_JOB_ID", "")
-    write_aside(clusters.job_record(path, attempt), json.dumps({"job_id": job_id, "host": socket.gethostname()}))
+    record = {"job_id": job_id, "host": socket.gethostname()}
+    write_aside(clusters.job_record(path, attempt), json.dumps(record))
     log = os.open(path / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
@@ -231,7 +246,8 @@ def work(folder: str, attempt: int) -> None:
     run.state.pop("waits", None)
     prepare_environment()
     run.event(f"Slurm job {job_id} has started on {socket.gethostname()}", type="slurm", job_id=job_id)
-    train_and_tell(run, stop, lambda: train(run, stop))
+    code = train_and_tell(run, stop, lambda: train(run, stop))
+    write_aside(clusters.job_record(path, attempt), json.dumps(record | {"exit_code": code}))
 
 
 def _sleep(seconds: float, stop: Callable[[], bool]) -> None:
