@@ -16,6 +16,10 @@ from pathlib import Path
 PACKAGES = {
     "postgresql": "the store against a PostgreSQL server",
     "chromium": "pages in a real browser",
+    "slurmctld": "runs on a Slurm cluster",
+    "slurmd": "runs on a Slurm cluster",
+    "slurm-client": "runs on a Slurm cluster",
+    "munge": "runs on a Slurm cluster",
 }
 
 
@@ -33,8 +37,16 @@ def browser_program() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+def slurm_programs() -> str | None:
+    """The folders of all the programs that a Slurm of one node needs, or None."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
+    wanted = ("munged", "slurmctld", "slurmd", "sbatch", "srun")
+    return path if all(shutil.which(name, path=path) for name in wanted) else None
+
+
 def main() -> int:
     present = {"postgresql": postgres_programs() is not None, "chromium": browser_program() is not None}
+    present |= dict.fromkeys(("slurmctld", "slurmd", "slurm-client", "munge"), slurm_programs() is not None)
     missing = [name for name in PACKAGES if not present[name]]
     if not missing:
         return 0

@@ -16,8 +16,8 @@ PACKAGE = Path(tuneport.__file__).parent
 # Each room may import those on lower levels only; rooms on one level do not know each other.
 LEVELS = [
     ["errors"],
-    ["types"],
-    ["manifests", "settings", "training_options"],
+    ["types", "devices"],
+    ["manifests", "settings", "training_options", "device_queue"],
     ["base_models", "data"],
     ["estimate", "curves"],
     ["router", "advisor", "backends"],
@@ -26,7 +26,8 @@ LEVELS = [
     ["cli", "serve"],
 ]
 # The child processes: they know little, and nobody imports them.
-CHILDREN = {room: {"errors", "types", "training_options", "data", "base_models"} for room in ("train", "infer")}
+KNOWN_TO_CHILDREN = {"errors", "types", "training_options", "devices", "device_queue", "data", "base_models"}
+CHILDREN = {room: KNOWN_TO_CHILDREN for room in ("train", "infer")}
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 HEAVY = {"torch", "transformers", "peft", "trl", "litellm", "openai", "together", "datasets", "bitsandbytes"}
 

@@ -161,11 +161,14 @@ def locate_config(name_or_path: str, *, home: Path) -> Path:
     raise ConfigError(_how_to_get(name_or_path, None))
 
 
-def choose_device(precision: str | None = None) -> Device:
-    """Where models run on this machine: CUDA, Apple's GPU or the CPU. `precision` overrules what is fastest there."""
+def choose_device(precision: str | None = None, *, on_cpu: bool = False) -> Device:
+    """Where models run on this machine: CUDA, Apple's GPU or the CPU, which `on_cpu` wants whatever else there is.
+    `precision` overrules what is fastest there."""
     import torch
 
-    if torch.cuda.is_available():
+    if on_cpu:
+        name, best = "cpu", "bf16" if _cpu_is_faster_in_bf16() else "fp32"
+    elif torch.cuda.is_available():
         name, best = "cuda", "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     elif torch.backends.mps.is_available():
         name, best = "mps", "fp32"

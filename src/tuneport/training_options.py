@@ -16,6 +16,26 @@ from tuneport.types import Model
 _Name = Annotated[str, Field(min_length=1)]
 
 
+class SlurmOptions(Model):
+    """What a run asks of a Slurm cluster: `[backends.local.options.slurm]` in `tuneport.toml`, and the option `slurm`,
+    whose fields go before those."""
+
+    model_config = ConfigDict(strict=True)
+
+    cluster: Literal["slurm", "local"] = Field(default="slurm", description="local: processes of this machine instead")
+    partition: _Name | None = None
+    account: _Name | None = None
+    qos: _Name | None = None
+    constraint: _Name | None = None
+    gpus_per_node: int = Field(default=1, ge=0, le=1, description="0 trains on the node's CPU")
+    cpus_per_task: int | None = Field(default=None, ge=1)
+    mem_gb: float | None = Field(default=None, gt=0)
+    timeout_min: int = Field(default=720, ge=1, description="a run that needs longer goes on in a further job")
+    warning_seconds: int = Field(default=90, ge=0, description="between Slurm's warning of an end and the end")
+    setup: list[str] | None = Field(default=None, description="commands of the job before it trains (module load ...)")
+    sbatch: dict[_Name, str | int | bool] | None = Field(default=None, description="further options of sbatch")
+
+
 class TrainingOptions(Model):
     """Each field is an option; its description says what it takes, and is what a user reads who gave something else."""
 
@@ -37,6 +57,12 @@ class TrainingOptions(Model):
     )
     average_weights: bool = Field(
         default=False, description="true or false: save the mean of the weights over about the last sixth of the steps"
+    )
+    executor: Literal["process", "slurm"] = Field(
+        default="process", description="process (on this machine) or slurm (as jobs of a Slurm cluster)"
+    )
+    slurm: SlurmOptions | None = Field(
+        default=None, description=f"an object of what sbatch is asked for: {', '.join(SlurmOptions.model_fields)}"
     )
 
     @classmethod

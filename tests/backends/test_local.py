@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests.contract import QUESTIONS, BackendContract, Case, prepared_chats, token, written
+from tests.train.tiny import busy_cpu
 from tuneport.backends.local import LocalBackend
 from tuneport.backends.local_runs import run_id_of
 from tuneport.errors import ConfigError, RejectedError
@@ -246,8 +247,7 @@ def test_cancel_during_steps_ends_the_child(tiny_model: Path, tmp_path: Path) ->
 def test_cancel_in_the_queue_for_the_device(tiny_model: Path, tmp_path: Path) -> None:
     backend = opened(tmp_path / "home")
     spec, data = long_run(tmp_path, tiny_model)
-    backend.runs.folder.mkdir(parents=True)
-    with (backend.runs.folder / "device.lock").open("w") as busy:
+    with busy_cpu(tmp_path / "home").open("w") as busy:
         fcntl.flock(busy, fcntl.LOCK_EX)
         run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("queued")).remote_id
         until(lambda: backend.fetch(run_id).raw_status == "queued")
@@ -260,8 +260,7 @@ def test_signal_that_nobody_asked_for_does_not_cancel(tiny_model: Path, tmp_path
     """A reboot or a batch system ends processes with SIGTERM: the run is then to go on, not to be over."""
     backend = opened(tmp_path / "home")
     spec, data = long_run(tmp_path, tiny_model)
-    backend.runs.folder.mkdir(parents=True)
-    with (backend.runs.folder / "device.lock").open("w") as busy:
+    with busy_cpu(tmp_path / "home").open("w") as busy:
         fcntl.flock(busy, fcntl.LOCK_EX)
         run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("reboot")).remote_id
         until(lambda: backend.fetch(run_id).raw_status == "queued")

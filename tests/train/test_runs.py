@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.train.tiny import chat_rows, lines_of, make_run, preference_rows, state_of, tiny_model, write_rows
+from tests.train.tiny import busy_cpu, chat_rows, lines_of, make_run, preference_rows, state_of, tiny_model, write_rows
 from tuneport.train.__main__ import main
 
 
@@ -156,7 +156,7 @@ def test_a_run_waits_for_the_device_and_can_be_cancelled_there(home: Path, model
     import fcntl
 
     folder = make_run(home, model, data)
-    with (home / "runs" / "device.lock").open("w") as lock:
+    with busy_cpu(home).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         seen: list[str] = []
 

@@ -144,6 +144,13 @@ def make_run(
     return folder
 
 
+def busy_cpu(home: Path) -> Path:
+    """The file whose lock means that somebody uses the CPU of that home."""
+    lock = home / "devices" / "cpu.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return lock
+
+
 def state_of(folder: Path) -> dict[str, Any]:
     state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     return state

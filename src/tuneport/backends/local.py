@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from tuneport.backends import local_process
 from tuneport.backends.base import FineTuneBackend
@@ -31,11 +31,12 @@ from tuneport.backends.local_infer import (
     completion_fields,
     in_order,
 )
-from tuneport.backends.local_request import check_request, resolve_request, words
+from tuneport.backends.local_request import check_request, require_slurm, resolve_request, words
 from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RUN_ID, RunStore, run_id_of, storage_errors
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name
 from tuneport.backends.secrets import key_variables
+from tuneport.devices import NAMES_IN_WORDS, check_names
 from tuneport.errors import (
     ConfigError,
     NotFoundError,
@@ -44,7 +45,7 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from tuneport.training_options import TrainingOptions
+from tuneport.training_options import SlurmOptions, TrainingOptions
 from tuneport.types import (
     Adapter,
     Auto,
@@ -79,6 +80,17 @@ class LocalOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     startup_seconds: float = Field(default=600.0, gt=0, description="for loading a model to chat with")
     silence_seconds: float = Field(default=600.0, gt=0, description="without a word while it is writing")
+    devices: tuple[str, ...] | None = Field(default=None, description=f"which runs may use: {NAMES_IN_WORDS}")
+
+    executor: Literal["process", "slurm"] = Field(default="process", description="of runs that do not say otherwise")
+    slurm: SlurmOptions = SlurmOptions()
+
+    @field_validator("devices")
+    @classmethod
+    def _are_devices(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if names is not None:
+            check_names(names)
+        return names
 
 
 class LocalBackend(FineTuneBackend):
@@ -119,6 +131,9 @@ class LocalBackend(FineTuneBackend):
 
     def check(self, spec: TuneSpec) -> None:
         check_request(spec)
+        options = TrainingOptions.of(self._with_executor(spec).provider_options)
+        if options.executor == "slurm":
+            require_slurm(options.slurm or SlurmOptions())
         super().check(spec)
 
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
@@ -403,8 +418,19 @@ class LocalBackend(FineTuneBackend):
         secrets = [source[name] for source in (own, os.environ) for name in names if name in source]
         return local_process.clean_environment({**os.environ, **own}, secrets)
 
+    def _with_executor(self, spec: TuneSpec) -> TuneSpec:
+        """With what `tuneport.toml` says of the executor, where the spec does not say otherwise."""
+        given = dict(spec.provider_options)
+        given.setdefault("executor", self.options.executor)
+        if given["executor"] != "slurm":
+            return spec
+        own = given.get("slurm") or {}
+        if isinstance(own, Mapping):  # else it is refused for what it is
+            given["slurm"] = self.options.slurm.model_dump(exclude_unset=True) | dict(own)
+        return spec.model_copy(update={"provider_options": given})
+
     def _request(self, run_id: str, spec: TuneSpec, data: Mapping[str, DataFile], token: str) -> dict[str, Any]:
-        resolved = resolve_request(spec, data["training"], self.manifest, self.settings)
+        resolved = resolve_request(self._with_executor(spec), data["training"], self.manifest, self.settings)
         validation = data.get("validation")
         return {
             "run_id": run_id,
@@ -413,6 +439,7 @@ class LocalBackend(FineTuneBackend):
             "model": spec.model,
             "model_name_or_path": resolved.model_name_or_path,
             "home": str(self.settings.home),
+            "devices": self.options.devices,
             "spec": resolved.spec.model_dump(mode="json"),
             "training": data["training"].model_dump(mode="json"),
             "validation": None if validation is None else validation.model_dump(mode="json"),

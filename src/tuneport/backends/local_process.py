@@ -75,10 +75,13 @@ def start_time(pid: int) -> str | None:
     return None if len(listed) < 2 or listed[0].startswith("Z") else listed[1].strip()
 
 
-def spawn(command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> int:
+def spawn(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path, *, keep: Sequence[int] = ()
+) -> int:
     """Start `command` in `folder`, detached from this process and its terminal, and return its pid.
 
-    Its output is appended to `log`. A thread waits for it, so that it leaves no zombie while this process stays.
+    Its output is appended to `log`, and it inherits the open files `keep` under their numbers. A thread waits for it,
+    so that it leaves no zombie while this process stays.
     """
     with log.open("ab") as output:
         child = subprocess.Popen(
@@ -90,6 +93,7 @@ def spawn(command: Sequence[str], folder: Path, environment: Mapping[str, str], 
             stderr=subprocess.STDOUT,
             start_new_session=True,
             close_fds=True,
+            pass_fds=keep,
         )
     threading.Thread(target=child.wait, name=f"tuneport-wait-{child.pid}", daemon=True).start()
     return child.pid
@@ -115,6 +119,16 @@ def kill_group(pid: int, started: str | None) -> None:
     deadline = time.monotonic() + _SECONDS_TO_DIE
     while started and start_time(pid) == started and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def kill_leftovers(pid: int) -> None:
+    """Kill what a child of that pid started and left behind, where the child, which led their group, is dead.
+
+    While one of them lives, the system gives their group's number to no other process.
+    """
+    if start_time(pid) is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def is_locked(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.hyperparameters import PREFERENCE_METHODS, recommend, resolve
-from tuneport.training_options import TrainingOptions
+from tuneport.training_options import SlurmOptions, TrainingOptions
 from tuneport.types import Adapter, Auto, DataFile, Hyperparameters, Method, TuneSpec
 
 if TYPE_CHECKING:
@@ -130,6 +131,17 @@ def require_libraries(adapter: Adapter = Adapter.LORA) -> None:
     if missing:
         raise ConfigError(
             f"training on this machine needs {', '.join(missing)}, not installed here: pip install 'tuneport[local]'"
+        )
+
+
+def require_slurm(options: SlurmOptions) -> None:
+    """ConfigError, with what to do, where no job can be submitted to a cluster from here."""
+    if importlib.util.find_spec("submitit") is None:
+        raise ConfigError("the executor slurm needs submitit, not installed here: pip install 'tuneport[slurm]'")
+    if options.cluster == "slurm" and shutil.which("sbatch") is None:
+        raise ConfigError(
+            "the executor slurm needs Slurm's commands, and sbatch is not on the PATH; submit on a machine of the "
+            "cluster, or choose the executor process"
         )
 
 

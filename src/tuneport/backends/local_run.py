@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuneport.backends import local_process
+from tuneport.device_queue import TICKET_VARIABLE, DeviceQueue
 from tuneport.errors import ProviderError
 from tuneport.types import JobError, JobEvent, MetricPoint, Model, Progress, now
 
@@ -49,6 +50,7 @@ class TrainerState(BaseModel):
     precision: str | None = None
     adapter: Path | None = None
     error: JobError | None = None
+    waits: str | None = None
     notes: list[str] = Field(default_factory=list)
 
 
@@ -133,6 +135,7 @@ class Run:
             if self._holds_its_lock() or self._finished():
                 return
             spawn = self._spawn()
+            self._kill_leftovers(spawn)
             if self.cancel_requested:
                 self._finish("cancelled", None)
             elif spawn is None:
@@ -179,6 +182,14 @@ class Run:
         except (OSError, ValidationError):
             return Restarts()  # damaged: counting anew costs three more attempts, no more
 
+    def slurm_job(self) -> str | None:
+        """The id of the newest Slurm job of a run that trains there."""
+        try:
+            submission = self._read_json("slurm.json") or {}
+        except ProviderError:
+            return None
+        return submission.get("job_id")
+
     def log_tail(self, lines: int = 3, characters: int = 600) -> str:
         """The last words of the child on one line, or an empty string."""
         try:
@@ -209,9 +220,7 @@ class Run:
         intent = Spawn(spawned_at=now())
         write_atomically(path, intent.model_dump_json())
         try:
-            pid = local_process.spawn(
-                [*self.command, str(self.folder)], self.folder, environment, self.folder / "log.txt"
-            )
+            pid = self._spawn_in_the_queue(environment)
         except OSError:
             self._forget_spawn(before)
             raise
@@ -225,6 +234,19 @@ class Run:
             local_process.kill_group(pid, started)
             self._forget_spawn(before)
             raise
+
+    def _spawn_in_the_queue(self, environment: Mapping[str, str]) -> int:
+        """Start the child with its place in the queue for devices, which is that of the run's submission."""
+        request = self.request()
+        submitted = datetime.fromisoformat(str(request.get("created_at") or now().isoformat()))
+        with DeviceQueue(self.folder.parent.parent).ticket(self.id, submitted) as ticket:
+            return local_process.spawn(
+                [*self.command, str(self.folder)],
+                self.folder,
+                {**environment, TICKET_VARIABLE: "" if ticket is None else str(ticket)},
+                self.folder / "log.txt",
+                keep=() if ticket is None else (ticket,),
+            )
 
     def _forget_spawn(self, before: bytes | None) -> None:
         path = self.folder / "spawn.json"
@@ -303,6 +325,10 @@ class Run:
         spawn = self._spawn()
         if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.boot_id():
             local_process.signal_group(spawn.pid, spawn.started or "", number)
+
+    def _kill_leftovers(self, spawn: Spawn | None) -> None:
+        if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.boot_id():
+            local_process.kill_leftovers(spawn.pid)
 
     def _spawn(self) -> Spawn | None:
         try:

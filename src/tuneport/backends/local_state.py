@@ -77,6 +77,8 @@ def _details(run: Run, request: Mapping[str, Any], reported: TrainerState) -> di
         "folder": str(run.folder),
         "log": str(run.folder / "log.txt"),
         "started_at": None if reported.started_at is None else reported.started_at.isoformat(),
+        "slurm_job": run.slurm_job(),
+        "waits": reported.waits if reported.status == "queued" else None,
         "device": reported.device,
         "precision": reported.precision,
         "trainable_parameters": reported.trainable_parameters,

@@ -43,7 +43,8 @@ def print_job(row: JobRow) -> None:
 def _waiting_note(row: JobRow) -> str | None:
     if row.status in ("preparing", "submitting"):
         return f"waits for a worker: `tuneport watch {row.id}` goes on with it"
-    return None
+    state = row.job_state
+    return None if state is None else state.details.get("waits")
 
 
 def progress_of(row: JobRow) -> str:

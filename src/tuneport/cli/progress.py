@@ -55,7 +55,8 @@ class JobProgress:
             return
         # Piped: a line for a new status or note, and for about every tenth of the way.
         tenth = None if not (step and total) else step * 10 // total
-        current = (row.status, row.note, tenth)
+        waits = None if state is None else state.details.get("waits")
+        current = (row.status, row.note, tenth, waits)
         if current != self.shown:
             self.shown = current
             output.note(f"{row.id} {row.status}" + (f": {facts}" if facts else ""))
@@ -63,8 +64,10 @@ class JobProgress:
 
 def _facts(row: JobRow) -> str:
     state = row.job_state
-    if state is None or state.progress.step is None:
+    if state is None:
         return ""
+    if state.progress.step is None:
+        return str(state.details.get("waits") or "")
     progress = state.progress
     parts = [f"step {progress.step}" + (f"/{progress.total_steps}" if progress.total_steps else "")]
     if progress.train_loss is not None:

@@ -53,7 +53,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
 
     recipe = Recipe(
         folder=folder,
-        device=choose_device(options.precision),
+        device=choose_device(options.precision, on_cpu=run.on_cpu),
         adapter=Adapter.LORA if spec.adapter == "auto" else spec.adapter,
         numbers=numbers,
         options=options,

@@ -13,9 +13,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tuneport.device_queue import DeviceQueue, Place
+from tuneport.devices import devices_of, pin
+from tuneport.errors import ConfigError
 from tuneport.types import DataFile, JobError, JobEvent, JobStatus, MetricPoint, Progress, TuneSpec, now
 
 KEPT_CHECKPOINTS = 2
@@ -35,12 +39,24 @@ class RunFolder:
         self.training = DataFile.model_validate(request["training"])
         self.validation = DataFile.model_validate(request["validation"]) if request.get("validation") else None
         self.hyperparameters: dict[str, Any] = request.get("hyperparameters") or {}
+        self.device_names: list[str] | None = request.get("devices")
+        self.on_cpu = False
+        self.place = Place(DeviceQueue(self.home), self.run_id, datetime.fromisoformat(request["created_at"]))
         self._locks: list[int] = []
         self._last_write = 0.0
-        self._event_number = _count_lines(path / "events.jsonl")
         self.state: dict[str, Any] = {"status": JobStatus.VALIDATING, "progress": {}, "notes": [], "error": None}
-        if (path / "state.json").exists():
-            self.state |= json.loads((path / "state.json").read_text(encoding="utf-8"))
+        self.read_state()
+
+    def read_state(self) -> None:
+        """As it was last written, by another process perhaps."""
+        if (self.path / "state.json").exists():
+            self.state |= json.loads((self.path / "state.json").read_text(encoding="utf-8"))
+        self._event_number = _count_lines(self.path / "events.jsonl")
+
+    @property
+    def locks(self) -> tuple[int, ...]:
+        """The open files that hold what this process has locked; who inherits them holds it, too."""
+        return tuple(self._locks)
 
     @property
     def finished(self) -> bool:
@@ -54,7 +70,7 @@ class RunFolder:
         """Take the run for as long as this process lives. False where another child has it."""
         if not self._take(self.path / "lock"):
             return False
-        _write_atomically(self.path / "pid", str(os.getpid()))
+        write_aside(self.path / "pid", str(os.getpid()))
         return True
 
     def unlock(self) -> None:
@@ -62,30 +78,58 @@ class RunFolder:
         while self._locks:
             os.close(self._locks.pop())
 
-    @contextmanager
-    def device(self, stop: Callable[[], bool]) -> Iterator[bool]:
-        """Have the device to ourselves; one run at a time, the others queue. Yields False where `stop` came first."""
-        path = self.home / "runs" / "device.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        taken = self._take(path)
-        if not taken:
-            self.update(status=JobStatus.QUEUED)
-            self.event("Another run is using the device; this one waits for it")
-        while not taken and not stop():
-            time.sleep(0.2)
-            taken = self._take(path)
+    @property
+    def gone(self) -> bool:
+        """Whether the folder was deleted, even if another one of the same run is in its place."""
+        if not self._locks:  # a job on another machine, which is looked after by who has the lock
+            return not (self.path / "run.json").exists()
         try:
-            yield taken
+            return not os.path.samestat(os.fstat(self._locks[0]), os.stat(self.path / "lock"))
+        except FileNotFoundError:
+            return True
+
+    @contextmanager
+    def devices(self, count: int, stop: Callable[[], bool]) -> Iterator[tuple[str, ...] | None]:
+        """Have so many devices to ourselves, after those who were submitted earlier. Yields what they are called,
+        ("cuda:0",) or ("cpu",), and None where `stop` came first; ConfigError where there will never be so many.
+
+        Inside, this process and those that it starts see these devices only, as cuda:0, cuda:1 ... in this order.
+        """
+        found = devices_of(self.device_names, os.environ)
+        if count > len(found):
+            there = ", ".join(device.name for device in found)
+            raise ConfigError(f"the run asks for {count} devices, and may use {there} here; ask for fewer")
+        taken = self.place.take(count, found, stop, self._waits)
+        self._locks += (taken or {}).values()
+        try:
+            if taken is None:
+                yield None
+                return
+            if self.state.pop("waits", None) is not None:
+                self.event(f"It is this run's turn, on {', '.join(taken)}")
+            chosen = [device for device in found if device.name in taken]
+            pin(chosen, self.device_names, os.environ)
+            self.on_cpu = self.device_names is not None and chosen[0].kind == "cpu"
+            yield tuple(device.name for device in chosen)
         finally:
-            if taken:
-                os.close(self._locks.pop())
+            self.place.leave()
+            for descriptor in (taken or {}).values():
+                if descriptor in self._locks:
+                    self._locks.remove(descriptor)
+                    os.close(descriptor)
+
+    def _waits(self, before: int) -> None:
+        others = {0: "next in line", 1: "1 run before it"}.get(before, f"{before:,} runs before it")
+        if "waits" not in self.state:
+            self.event(f"Another run is using the device; this one waits for it ({others})")
+        self.update(status=JobStatus.QUEUED, waits=f"waits for the device; {others}")
 
     def update(self, **fields: Any) -> None:
         """Change the state and write it. JSON-ready values, models and statuses."""
         for name, value in fields.items():
             self.state[name] = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
         self.state["updated_at"] = now().isoformat()
-        _write_atomically(self.path / "state.json", json.dumps(self.state, default=str))
+        write_aside(self.path / "state.json", json.dumps(self.state, default=str))
         self._last_write = time.monotonic()
 
     def progress(self, progress: Progress, trained_tokens: int) -> None:
@@ -132,7 +176,7 @@ class RunFolder:
                 continue
             if row["step"] <= step:
                 kept.append(line + "\n")
-        _write_atomically(path, "".join(kept))
+        write_aside(path, "".join(kept))
 
     @property
     def working(self) -> Path:
@@ -207,7 +251,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_aside(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with aside.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -1,0 +1,137 @@
+"""The devices of this machine, as the scheduler of local runs counts them: each GPU, or the CPU where there is none.
+
+Found without torch, which takes seconds and memory that a run waiting for a device is not to cost. A GPU's number is
+nvidia-smi's (PCI order); inside it is told apart by its UUID, which no order changes.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+
+from tuneport.errors import ConfigError
+
+NAME = re.compile(r"cuda:(?:\d+|(?:GPU|MIG)-[\w/-]+)|mps|cpu(?::\d+)?")
+NAMES_IN_WORDS = "cuda:0, cuda:1 ..., cuda:GPU-UUID, mps, cpu, or cpu:0, cpu:1 ... for equal shares of the CPU"
+_LISTED_GPU = re.compile(r"^GPU (\d+): .*\(UUID: (GPU-[^)]+)\)")
+_LISTED_MIG = re.compile(r"^\s+MIG .*\(UUID: (MIG-[^)]+)\)")
+_NVIDIA_SMI_SECONDS = 60.0  # without its daemon the driver is loaded anew for each call
+
+
+@dataclass(frozen=True)
+class Device:
+    """`name`: as a person writes it, `cuda:0`, `mps`, `cpu` or `cpu:1`. `uuid`: a GPU's, else empty."""
+
+    name: str
+    uuid: str = ""
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition(":")[0]
+
+
+def check_names(names: Sequence[str]) -> None:
+    """ValueError for a list of devices that no machine can have."""
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no device; there are {NAMES_IN_WORDS}")
+    if len(set(names)) != len(names) or not names:
+        raise ValueError("name one device or more, each once")
+    if len({name.partition(":")[0] for name in names}) > 1:
+        raise ValueError("name devices of one kind: a run takes any of them")
+    if "cpu" in names and len(names) > 1:
+        raise ValueError("cpu is all of the CPU; name its shares cpu:0, cpu:1 ...")
+
+
+def devices_of(names: Sequence[str] | None, environment: Mapping[str, str]) -> list[Device]:
+    """The devices that runs may use: those named, else what is found. ConfigError where a named one is not there.
+
+    `environment`: its CUDA_VISIBLE_DEVICES is respected, as CUDA does: what it leaves out does not exist.
+    """
+    found = _gpus(environment)
+    if names is None:
+        return found or ([Device("mps")] if _has_apple_gpu() else [Device("cpu")])
+    chosen = []
+    for name in names:
+        if name.partition(":")[0] != "cuda":
+            chosen.append(Device(name))
+            continue
+        word = name.removeprefix("cuda:")
+        matching = [gpu for gpu in found if name == gpu.name or gpu.uuid.startswith(word)]
+        if len(matching) != 1:
+            there = ", ".join(gpu.name for gpu in found) or "no NVIDIA GPU"
+            raise ConfigError(
+                f"tuneport.toml: backends.local.options.devices names {name}, and this machine has {there}; "
+                "correct that line, or look at nvidia-smi and CUDA_VISIBLE_DEVICES"
+            )
+        chosen.append(matching[0])
+    return chosen
+
+
+def pin(taken: Sequence[Device], names: Sequence[str] | None, environment: MutableMapping[str, str]) -> None:
+    """Make what is started or loaded with `environment` see these devices only; before torch is imported.
+
+    `names`: all that runs may use, None where nobody named any. A share of the CPU gets its part of the threads.
+    """
+    if taken[0].uuid:
+        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(device.uuid for device in taken)
+    elif names is None:
+        # A GPU that nvidia-smi does not list, on a Jetson say: one, since TRL refuses to see more from one process.
+        environment.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    elif taken[0].kind == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+        if len(names) > 1:
+            threads = max(1, len(taken) * _cores() // len(names))
+            for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+                environment.setdefault(variable, str(threads))
+
+
+def _gpus(environment: Mapping[str, str]) -> list[Device]:
+    listed = _listed_gpus()
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or not listed:
+        return listed
+    chosen: list[Device] = []
+    for word in (part.strip() for part in visible.split(",")):
+        matching = [gpu for gpu in listed if gpu.name == f"cuda:{word}" or (word and gpu.uuid.startswith(word))]
+        if len(matching) != 1:
+            break  # CUDA ignores the rest, too: -1 and an empty word mean none
+        chosen.append(matching[0])
+    return chosen
+
+
+def _listed_gpus() -> list[Device]:
+    """What `nvidia-smi -L` lists; of a GPU that is divided (MIG), its parts instead."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    try:
+        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"nvidia-smi lists no GPU ({error}); going on without", file=sys.stderr)
+        return []
+    gpus: list[Device] = []
+    for line in done.stdout.splitlines():
+        if match := _LISTED_GPU.match(line):
+            gpus.append(Device(f"cuda:{match[1]}", match[2]))
+        elif match := _LISTED_MIG.match(line):
+            if gpus and gpus[-1].uuid.startswith("GPU-"):
+                gpus.pop()
+            gpus.append(Device(f"cuda:{match[1]}", match[1]))
+    return gpus
+
+
+def _has_apple_gpu() -> bool:
+    return sys.platform == "darwin" and platform.machine() == "arm64"
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,35 @@
+"""Ends a trainer that nobody waits for any more, with all that it started, when it does not end by itself.
+
+A trainer looks at its run's folder between steps. One that is stuck, in loading a model or in a kernel that hangs, must
+not keep its device after its run was cancelled or its folder deleted; and whoever did that may be gone, too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+from tuneport.train.run_folder import RunFolder
+
+GRACE_SECONDS = 30.0  # longer than that of `backends/local_run.py`, whose kill leaves a record
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+
+def start(run: RunFolder) -> None:
+    threading.Thread(target=_watch, args=(run,), name="tuneport-watchdog", daemon=True).start()
+
+
+def _watch(run: RunFolder) -> None:
+    unwanted_since: float | None = None
+    while True:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        if not (run.gone or run.cancelled):
+            unwanted_since = None
+        elif unwanted_since is None:
+            unwanted_since = time.monotonic()
+        elif time.monotonic() - unwanted_since >= GRACE_SECONDS:
+            if os.getpgrp() == os.getpid():  # as the backend starts it
+                os.killpg(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
