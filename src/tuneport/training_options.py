@@ -38,6 +38,17 @@ class TrainingOptions(Model):
     average_weights: bool = Field(
         default=False, description="true or false: save the mean of the weights over about the last sixth of the steps"
     )
+    evaluate_every: int | None = Field(
+        default=None, ge=1, description="a number of steps between evaluations on the validation file (else each epoch)"
+    )
+    save_every: int | None = Field(
+        default=None, ge=1, description="a number of steps between checkpoints (else each epoch, and every few minutes)"
+    )
+    early_stopping: int | None = Field(
+        default=None,
+        ge=1,
+        description="a number of evaluations: stop after as many without a better validation loss, and keep the best",
+    )
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> TrainingOptions:
