@@ -153,7 +153,7 @@ def set_epoch(loader: Any, epoch: int) -> None:
     """Tell the sampler inside a data loader, under however many wrappers, which epoch begins."""
     inner = getattr(loader, "batch_sampler", None)
     while inner is not None:
-        sampler = getattr(inner, "sampler", None)
+        sampler: Any = getattr(inner, "sampler", None)
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(epoch)
         inner = getattr(inner, "batch_sampler", None)

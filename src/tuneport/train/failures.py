@@ -49,5 +49,8 @@ def _gpu_full(text: str) -> JobError | None:
 
 
 def _no_space(text: str) -> JobError:
-    message = f"no disk space left while saving ({text[:200]}); free some, then resume the job: it goes on from its last checkpoint"
+    message = (
+        f"no disk space left while saving ({text[:200]}); make room, then resume the job: it goes on from its last "
+        "checkpoint"
+    )
     return JobError(code="no_disk_space", message=message, fault="provider", retryable=True)

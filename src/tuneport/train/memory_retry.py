@@ -70,8 +70,8 @@ def gpu_is_full(free: int, total: int, own: int) -> str | None:
     if others < total * _OTHERS_FILL_IT:
         return None
     return (
-        f"the GPU has {free / _GIB:.1f} of {total / _GIB:.1f} GiB free and other processes hold {others / _GIB:.1f} GiB: "
-        "end them (nvidia-smi lists them) or wait for them, then resume the run"
+        f"the GPU has {free / _GIB:.1f} of {total / _GIB:.1f} GiB free, and other processes hold {others / _GIB:.1f} "
+        "GiB: end them (nvidia-smi lists them) or wait for them, then resume the job"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tuneport.base_models import choose_device, locate, materialise
@@ -91,9 +90,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     _save(run, trainer, recipe.adapter, counter)
 
 
-def _choose_weights(
-    run: RunFolder, trainer: Any, schedule: CheckpointSchedule, average: WeightAverage | None
-) -> None:
+def _choose_weights(run: RunFolder, trainer: Any, schedule: CheckpointSchedule, average: WeightAverage | None) -> None:
     """With early stopping those of the best evaluation, else the last ones; of the average, where there is one."""
     best, loss = schedule.loop.best_step, schedule.loop.best_loss
     last = trainer.state.global_step
@@ -107,8 +104,8 @@ def _choose_weights(
         run.note(f"the saved weights are those of step {best}, of the lowest validation loss, {loss:.4g}")
     elif best is not None and best != last:
         run.note(
-            f"the validation loss was lowest at step {best} ({loss:.4g}); its checkpoint is kept, and the saved weights "
-            "are the last ones (early_stopping saves the best)"
+            f"the validation loss was lowest at step {best} ({loss:.4g}); its checkpoint is kept, and the saved "
+            "weights are the last ones (early_stopping saves the best)"
         )
     if average is not None:
         average.apply()

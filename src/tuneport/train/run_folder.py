@@ -1,7 +1,7 @@
 """The folder of one training run, as its child process sees it. `backends/local_run.py` is the other side.
 
-Everything here survives `kill -9` and a power cut: state is written aside and renamed, rows are appended whole, checkpoints and
-adapters appear by rename. Liveness is the lock, which the system drops with the process.
+Everything here survives `kill -9` and a power cut: state is written aside and renamed, rows are appended whole,
+checkpoints and adapters appear by rename. Liveness is the lock, which the system drops with the process.
 """
 
 from __future__ import annotations

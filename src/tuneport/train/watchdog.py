@@ -56,6 +56,7 @@ class GradientWatch:
             return None
         self._warned = True
         return (
-            f"The gradient is exploding: its norm was {norm:.3g} at step {step}, more than {EXPLODING:g} times the usual "
-            f"{usual:.3g} for {STEPS_IN_A_ROW} steps; lower the learning rate (now {self.learning_rate:g}) if the loss rises"
+            f"The gradient is exploding: its norm was {norm:.3g} at step {step}, for {STEPS_IN_A_ROW} steps more than "
+            f"{EXPLODING:g} times the usual {usual:.3g}; lower the learning rate (now {self.learning_rate:g}) if the "
+            "loss rises"
         )
