@@ -74,9 +74,7 @@ def test_rows_grouped_by_length_go_on_in_the_same_order(
     ("method", "adapter"),
     [("dpo", "lora"), ("kto", "lora"), ("reward", "lora"), ("sft", "full"), ("sft", "prefix"), ("sft", "prompt")],
 )
-def test_every_method_goes_on(
-    home: Path, model: Path, uneven: Path, tmp_path: Path, method: str, adapter: str
-) -> None:
+def test_every_method_goes_on(home: Path, model: Path, uneven: Path, tmp_path: Path, method: str, adapter: str) -> None:
     rows = {"dpo": preference_rows, "kto": labelled_rows, "reward": preference_rows}
     spec: dict[str, Any] = {"method": method, "adapter": adapter}
     if method in rows:
@@ -147,9 +145,7 @@ def test_with_an_average_the_evaluation_is_of_what_is_published(
 ) -> None:
     """The last evaluation, repeated on the saved adapter, gives the same loss."""
     options = {"precision": "fp32", "average_weights": True, "early_stopping": 50, "prompt_loss_weight": 0.0}
-    folder = make_run(
-        home, model, uneven, validation=valid, provider_options=options, hyperparameters={"epochs": 4}
-    )
+    folder = make_run(home, model, uneven, validation=valid, provider_options=options, hyperparameters={"epochs": 4})
     finish(folder)
     validated = [row["valid_loss"] for row in told(folder) if row["valid_loss"] is not None]
     assert validation_loss(model, folder / "adapter", valid) == pytest.approx(min(validated), abs=2e-3)
@@ -166,9 +162,7 @@ def validation_loss(model: Path, adapter: Path, valid: Path) -> float:
 
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     tuned = PeftModel.from_pretrained(base, str(adapter)).eval()
-    rows: Any = training_renderer(model, None).render_for(
-        Method.SFT, read_records(valid, "openai"), path=str(valid)
-    )
+    rows: Any = training_renderer(model, None).render_for(Method.SFT, read_records(valid, "openai"), path=str(valid))
     total, count = 0.0, 0
     for row in rows:
         ids = torch.tensor([row.input_ids[: row.useful_length]])
