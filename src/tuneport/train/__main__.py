@@ -75,6 +75,8 @@ def _run(run: RunFolder) -> int:
             return AGAIN_WITH_FEWER_ROWS
         failure = job_error(error)
         run.clear_working()
+        if failure.code == "no_disk_space":
+            run.keep_only_newest(run.state.get("best_step"))  # or there may be no room to say what happened
         run.event(failure.message, level="error")
         run.finish(JobStatus.FAILED, error=failure)
         return 1

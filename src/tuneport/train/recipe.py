@@ -115,6 +115,7 @@ def _choose_weights(run: RunFolder, trainer: Any, schedule: CheckpointSchedule, 
 def _save(run: RunFolder, trainer: Any, adapter: Adapter, counter: Counter) -> None:
     run.update(status=JobStatus.FINALIZING, trained_tokens=counter.tokens)
     written = run.working / "weights"
+    run.make_room(run.state.get("best_step"))
     trainer.save_model(str(written))
     name = "model" if adapter is Adapter.FULL else "adapter"
     target = run.publish_weights(written, name)

@@ -172,7 +172,10 @@ class RunFolder:
             return
         size = sum(file.stat().st_size for file in newest.rglob("*") if file.is_file())
         if shutil.disk_usage(self.path).free < size * ROOM_FOR_A_CHECKPOINT:
-            self._prune(1, best)
+            self.keep_only_newest(best)
+
+    def keep_only_newest(self, best: int | None) -> None:
+        self._prune(1, best)
 
     def publish_weights(self, written: Path, name: str) -> Path:
         target = self.path / name
@@ -239,9 +242,13 @@ def _sync(path: Path) -> None:
 
 def _write_atomically(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
     _sync(path.parent)
