@@ -67,7 +67,6 @@ def test_a_full_disk_costs_the_steps_since_the_last_checkpoint_and_no_more(
     monkeypatch: pytest.MonkeyPatch,
     at: int,
     leave: int,
-    kept: int,
 ) -> None:
     """With nothing left, with room for some lines, and with room for the weights but not for the optimizer."""
     broken, straight = make_run(small_disk, model, data, **SPEC), make_run(home, model, data, name="straight", **SPEC)
