@@ -13,11 +13,13 @@ import pytest
 
 from tests.backends import test_local, test_local_faults
 from tests.backends.test_local_faults import running, starts, until, wait
-from tests.contract import token
+from tests.contract import prepared_chats, token
 from tuneport.backends import local_process, local_run
 from tuneport.backends.local import LocalBackend
-from tuneport.errors import ProviderError, RejectedError
-from tuneport.types import JobState, JobStatus
+from tuneport.errors import ConfigError, ProviderError, RejectedError
+from tuneport.jobs.service import Workspace
+from tuneport.settings import Settings
+from tuneport.types import JobState, JobStatus, TuneSpec
 
 Open = Callable[[str], LocalBackend]
 Submit = Callable[..., JobState]
@@ -150,6 +152,24 @@ def test_a_run_that_failed_for_want_of_room_can_be_resumed(open_stub: Open, subm
     assert found["micro_batch_limit"] == (None if code == "out_of_memory" else 1)
 
 
+def test_resume_follows_a_failed_job_again(open_stub: Open, settings: Settings, model: Path, tmp_path: Path) -> None:
+    """By the verb: the job's row is open again, and ends as the run does."""
+    backend = open_stub(FAILED.format(code="no_disk_space", retryable=True))
+    with Workspace(settings) as workspace:
+        workspace._backends["local"] = backend
+        data = prepared_chats(tmp_path).training.path
+        row = workspace.submit(TuneSpec(model=str(model), dataset=data), backend="local")
+        row = workspace.drive(row.id, poll_seconds=0.01)
+        assert row.status == "failed" and row.error is not None and row.error["code"] == "no_disk_space"
+        until(lambda: not backend._run(str(row.remote_id)).alive())
+        row = workspace.resume(row.id)
+        assert not row.job_status.terminal or row.status == "succeeded"
+        row = workspace.drive(row.id, poll_seconds=0.01)
+        assert (row.status, row.error) == ("succeeded", None)
+        with pytest.raises(ConfigError, match="has ended"):
+            workspace.resume(row.id)
+
+
 def test_a_run_that_would_only_fail_again_is_not_resumed(open_stub: Open, submit: Submit) -> None:
     backend = open_stub(FAILED.format(code="unsupported", retryable=False))
     run_id = submit(backend).remote_id
@@ -194,6 +214,14 @@ def test_a_child_that_the_kernel_killed_for_memory_takes_half_as_much_at_once(
     assert (said in event.message) is (limit is not None)
     state = json.loads((backend._run(run_id).folder / "state.json").read_text())
     assert state.get("micro_batch_limit") == limit
+
+
+def test_the_best_checkpoint_is_marked(open_stub: Open, submit: Submit) -> None:
+    made = 'for step in (3, 6): (run / "checkpoints" / f"step-{step}").mkdir(parents=True)'
+    backend = open_stub(f'{made}\nsay("succeeded", best_step=3)')
+    run_id = submit(backend).remote_id
+    wait(backend, run_id)
+    assert [(point.step, point.best) for point in backend.checkpoints(run_id)] == [(3, True), (6, False)]
 
 
 def test_the_kernels_count_of_memory_kills_is_read() -> None:

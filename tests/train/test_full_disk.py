@@ -80,9 +80,8 @@ def test_a_full_disk_costs_the_steps_since_the_last_checkpoint_and_no_more(
     assert lines_of(broken / "events.jsonl")[-1]["message"] == error["message"]
     steps = [row["step"] for row in lines_of(broken / "metrics.jsonl")]
     assert steps == list(range(1, len(steps) + 1)) and at <= len(steps) < 15
-    assert [path.name for path in (broken / "checkpoints").iterdir()] == [f"step-{kept}"], (
-        "whole, and nothing beside it"
-    )
+    [left] = (broken / "checkpoints").iterdir()
+    assert len(steps) - 2 <= int(left.name.removeprefix("step-")) <= len(steps), "whole, and nothing beside it"
 
     (small_disk / "ballast").unlink()
     Run(broken, ["true"], lambda: dict(os.environ)).resume()  # its child would be the trainer; here it is this process

@@ -78,10 +78,10 @@ def kill_and_compare(home: Path, model: Path, tmp_path: Path, seed: int, kills: 
     killed, straight = (make_run(home, model, data, name=name, **spec) for name in ("killed", "straight"))
     where = killed_and_resumed(killed, kills)
     finish(straight)
-    print(f"seed {seed}: killed at {', '.join(where)}")
     steps = [row["step"] for row in lines_of(killed / "metrics.jsonl") if "train_loss" in row]
     assert steps == list(range(1, STEPS + 1))
-    assert_same_run(killed, straight)
+    apart = assert_same_run(killed, straight)
+    print(f"\nseed {seed}: killed at {', '.join(where)}; the weights differ by {apart:g} at most")
     assert sorted(path.name for path in (killed / "checkpoints").iterdir()) == sorted(
         path.name for path in (straight / "checkpoints").iterdir()
     ), "nothing is left of what was being written"

@@ -152,8 +152,7 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
     for name in ("early_stopping", "evaluate_every"):
         if getattr(options, name) is not None and spec.validation is None:
             raise ConfigError(
-                f"the option {name} needs something to evaluate on; give a validation file, or "
-                "leave it out"
+                f"the option {name} needs something to evaluate on; give a validation file, or leave it out"
             )
     if spec.method is Method.RFT:
         raise UnsupportedError(

@@ -88,11 +88,11 @@ class CheckpointSchedule(TrainerCallback):
         )
         every = self.options.save_every
         control.should_save = step >= state.max_steps or (
-            (natural or self._overdue()) if every is None else step % every == 0
+            (natural or self._overdue(args)) if every is None else step % every == 0
         )
         if control.should_evaluate and self.average is not None:
             self.average.exchange()
-        self._begin_saving(control)
+        self._begin_saving(state, control)
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any = None, **rest: Any
@@ -108,9 +108,11 @@ class CheckpointSchedule(TrainerCallback):
             self.loop.evaluations_without_improvement += 1
         if self.exhausted and state.global_step < state.max_steps:
             control.should_training_stop = control.should_save = True
-        self._begin_saving(control)
+        self._begin_saving(state, control)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
+        if not state.is_world_process_zero:
+            return
         self.loop.tokens = self.counter.tokens
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         (folder / FILE).write_text(self.loop.model_dump_json(), encoding="utf-8")
@@ -120,14 +122,19 @@ class CheckpointSchedule(TrainerCallback):
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - self._began_saving
 
-    def _begin_saving(self, control: TrainerControl) -> None:
+    def _begin_saving(self, state: TrainerState, control: TrainerControl) -> None:
         self._began_saving = time.monotonic()
-        if control.should_save:
+        if control.should_save and state.is_world_process_zero:
             self.run.make_room(self.loop.best_step)
 
-    def _overdue(self) -> bool:
+    def _overdue(self, args: TrainingArguments) -> bool:
         wait = max(SECONDS_BETWEEN_CHECKPOINTS, self._save_seconds / SAVINGS_SHARE_OF_TIME)
-        return time.monotonic() - self._saved_at >= wait
+        overdue = time.monotonic() - self._saved_at >= wait
+        if args.world_size > 1:  # clocks differ, and to save is a matter of all processes or none
+            first = torch.tensor(int(overdue), device=args.device)
+            torch.distributed.broadcast(first, src=0)
+            overdue = bool(first)
+        return overdue
 
 
 class SeededLengthGroupedSampler(LengthGroupedSampler):
