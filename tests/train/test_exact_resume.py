@@ -80,12 +80,15 @@ def test_every_method_goes_on(home: Path, model: Path, uneven: Path, tmp_path: P
     if method in rows:
         uneven = write_rows(tmp_path / "rows.jsonl", rows[method](14))
         spec["format"] = "trl" if method == "kto" else "openai-preference"
+        spec["validation"] = write_rows(tmp_path / "held_out.jsonl", rows[method](4))
     broken, straight = pair(home, model, uneven, hyperparameters={"learning_rate": 1e-3}, **spec)
     for step in (1, 4):
         interrupt(broken, step)
     finish(broken)
     finish(straight)
     assert_same_run(broken, straight)
+    validated = [row["step"] for row in told(straight) if row["valid_loss"] is not None]
+    assert validated == ([4, 8] if method in rows else [])
 
 
 def test_early_stopping_publishes_the_best_and_keeps_it(home: Path, model: Path, uneven: Path, tmp_path: Path) -> None:
