@@ -223,6 +223,23 @@ class BackendContract:
         with pytest.raises(NotFoundError):
             case.backend.cancel("no-such-job")
 
+    # --- pause ------------------------------------------------------------------------------------------------------
+
+    def test_pause_holds_a_job_until_it_is_resumed(self, case: Case) -> None:
+        if type(case.backend).pause is FineTuneBackend.pause:
+            with pytest.raises(UnsupportedError, match=case.backend.name):
+                case.backend.pause("some-job")
+            return
+        case.go_slow()
+        remote_id = case.submit("to pause").remote_id
+        case.wait(remote_id, lambda state: state.status is not JobStatus.VALIDATING)
+        assert case.backend.pause(remote_id).status in (JobStatus.PAUSING, JobStatus.PAUSED)
+        case.wait(remote_id, lambda state: state.status is JobStatus.PAUSED)
+        assert case.backend.fetch(remote_id).status is JobStatus.PAUSED, "asking changes nothing"
+        assert case.backend.resume(remote_id).status not in (JobStatus.PAUSING, JobStatus.PAUSED)
+        case.wait(remote_id, lambda state: state.status not in (JobStatus.PAUSING, JobStatus.PAUSED))
+        assert case.backend.cancel(remote_id).status in (JobStatus.CANCELLING, JobStatus.CANCELLED)
+
     # --- what a job tells -------------------------------------------------------------------------------------------
 
     def test_events_are_in_order_and_each_is_told_once(self, case: Case, finished: JobState) -> None:

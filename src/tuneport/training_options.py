@@ -64,6 +64,17 @@ class TrainingOptions(Model):
     slurm: SlurmOptions | None = Field(
         default=None, description=f"an object of what sbatch is asked for: {', '.join(SlurmOptions.model_fields)}"
     )
+    evaluate_every: int | None = Field(
+        default=None, ge=1, description="a number of steps between evaluations on the validation file (else each epoch)"
+    )
+    save_every: int | None = Field(
+        default=None, ge=1, description="a number of steps between checkpoints (else each epoch, and every few minutes)"
+    )
+    early_stopping: int | None = Field(
+        default=None,
+        ge=1,
+        description="a number of evaluations: stop after as many without a better validation loss, and keep the best",
+    )
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> TrainingOptions:

@@ -330,6 +330,7 @@ class Checkpoint(Model):
     path: Path | None = None
     created_at: datetime | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
+    best: bool = Field(default=False, description="of the lowest validation loss so far, where the backend compares")
 
 
 class Completion(Model):

@@ -567,6 +567,9 @@ def test_full_disk_at_submit_is_one_clear_error(open_stub, submit, monkeypatch: 
     ("changes", "error", "message"),
     [
         ({"provider_options": {"lora_targets": ["q"]}}, UnsupportedError, "lora_targets.*lora_target_modules"),
+        ({"provider_options": {"early_stopping": 2}}, ConfigError, "early_stopping needs something to evaluate on"),
+        ({"provider_options": {"evaluate_every": 0}}, ConfigError, "evaluate_every is 0; it must be a number of steps"),
+        ({"provider_options": {"save_every": True}}, ConfigError, "save_every is True"),
         ({"provider_options": {"precision": "int3"}}, ConfigError, "precision.*bf16"),
         ({"provider_options": {"lora_target_modules": []}}, ConfigError, "lora_target_modules"),
         ({"provider_options": {"gradient_checkpointing": "yes"}}, ConfigError, "gradient_checkpointing"),

@@ -1,55 +1,14 @@
-"""kill -9 in the middle, and what a second child makes of it."""
+"""What an interruption leaves behind, and what the next child makes of it. Real kills are in `test_kill.py`."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.train.tiny import lines_of, make_run, state_of
+from tests.train.tiny import make_run, state_of
 from tuneport.train.__main__ import main
-
-
-def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(home: Path, model: Path, data: Path) -> None:
-    from safetensors.torch import load_file
-
-    numbers = {"epochs": 8}
-    killed = make_run(home, model, data, name="killed", hyperparameters=numbers)
-    undisturbed = make_run(home, model, data, name="undisturbed", hyperparameters=numbers)
-
-    child = subprocess.Popen(
-        [sys.executable, "-m", "tuneport.train", str(killed)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
-    )
-    deadline = time.monotonic() + 240
-    while not (killed / "checkpoints" / "step-4").is_dir() and time.monotonic() < deadline:
-        assert child.poll() is None, "the trainer ended before its first checkpoint"
-        time.sleep(0.005)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
-    assert state_of(killed)["status"] == "running"
-    with (killed / "metrics.jsonl").open("a") as metrics:
-        metrics.write('{"step": 31, "train_lo')  # what a kill in the middle of a write leaves
-
-    assert main(killed) == 0
-    assert main(undisturbed) == 0
-
-    assert state_of(killed)["status"] == "succeeded"
-    steps = [row["step"] for row in lines_of(killed / "metrics.jsonl")]
-    assert steps == list(range(1, 33))
-    assert any("going on from step" in event["message"] for event in lines_of(killed / "events.jsonl"))
-    resumed, straight = (load_file(run / "adapter" / "adapter_model.safetensors") for run in (killed, undisturbed))
-    for name, weights in straight.items():
-        assert (resumed[name] - weights).abs().max() < 1e-5, name
-    assert state_of(killed)["trained_tokens"] == state_of(undisturbed)["trained_tokens"]
 
 
 def test_averaged_weights_are_those_of_a_run_without_a_break(home: Path, model: Path, data: Path) -> None:

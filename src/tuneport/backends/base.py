@@ -48,6 +48,9 @@ class FineTuneBackend(ABC):
     settle_seconds: ClassVar[float] = 15.0
     """How long the provider's lists may lag: ABSENT counts only when it is still the answer after this time."""
 
+    resumes_failed: ClassVar[bool] = False
+    """Whether `resume` lets a failed job go on, too, where its error is retryable."""
+
     cost_neutral_options: ClassVar[frozenset[str]] = frozenset()
     """The `provider_options` that leave the price as quoted; a spec with a budget may have no others."""
 
@@ -128,9 +131,12 @@ class FineTuneBackend(ABC):
         self._unsupported("checkpoints")
 
     def pause(self, remote_id: str) -> JobState:
+        """Ask for the job to be held, and return its state, which may still be `pausing`. RejectedError of one that
+        has ended."""
         self._unsupported("pausing a job")
 
     def resume(self, remote_id: str) -> JobState:
+        """Let a paused job go on; where `resumes_failed`, also one that failed for want of what may be there now."""
         self._unsupported("resuming a job")
 
     def delete(self, remote_id: str) -> None:

@@ -55,6 +55,7 @@ from tuneport.types import (
     Found,
     JobEvent,
     JobState,
+    JobStatus,
     Method,
     MetricPoint,
     PreparedData,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 
 _TUNED_MODEL = re.compile(r"(?:ft:.*:|run-)([0-9a-f]{16})(?::ckpt-step-(\d+))?")
 _EXIT_SECONDS = 5.0
+_SAID_ITS_LAST = (JobStatus.PAUSED, JobStatus.FAILED)
 _BATCH = 64  # conversations a request: a batch is answered together, and the first answer waits for its batch
 
 
@@ -103,6 +105,7 @@ class LocalBackend(FineTuneBackend):
 
     statuses = STATUSES
     settle_seconds: ClassVar[float] = 0.0
+    resumes_failed: ClassVar[bool] = True
     cost_neutral_options: ClassVar[frozenset[str]] = frozenset(
         TrainingOptions.model_fields
     )  # the machine is the user's own
@@ -203,6 +206,23 @@ class LocalBackend(FineTuneBackend):
             run.cancel()
         return job_state(run)
 
+    def pause(self, remote_id: str) -> JobState:
+        """Ask the child to make a checkpoint after its step, and to give the device back."""
+        run = self._existing(remote_id)
+        with storage_errors(self.settings.home, "pausing the run"):
+            run.pause()
+        return job_state(run)
+
+    def resume(self, remote_id: str) -> JobState:
+        """Let a paused run go on from its newest checkpoint, and a failed one whose error is retryable."""
+        run = self._existing(remote_id)
+        patience = time.monotonic() + _EXIT_SECONDS  # a child lives a moment after its last word
+        while job_state(run).status in _SAID_ITS_LAST and run.alive() and time.monotonic() < patience:
+            time.sleep(0.02)
+        with storage_errors(self.settings.home, "resuming the run"):
+            run.resume()
+        return job_state(run)
+
     def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:
         events = self._existing(remote_id).events()
         seen = next((index for index, event in enumerate(events) if event.id == after), -1)
@@ -214,7 +234,8 @@ class LocalBackend(FineTuneBackend):
     def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
         run = self._existing(remote_id)
         points = {point.step: point for point in run.metrics()}
-        name = tuned_name(run)
+        name, reported = tuned_name(run), run.reported()
+        best = None if reported is None else reported.best_step
         found = []
         for step, folder in run.checkpoint_folders():
             measured = points[step].model_dump(exclude_none=True) if step in points else {}
@@ -226,6 +247,7 @@ class LocalBackend(FineTuneBackend):
                     path=folder,
                     created_at=datetime.fromtimestamp(folder.stat().st_mtime, UTC),
                     metrics={key: measured[key] for key in ("train_loss", "valid_loss") if key in measured},
+                    best=step == best,
                 )
             )
         return found

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from tuneport.backends.local_run import write_atomically
+from tuneport.backends.durable_files import write_atomically
 from tuneport.errors import DatasetError, DatasetProblem, NotFoundError
 from tuneport.types import DataFile, RemoteFile
 

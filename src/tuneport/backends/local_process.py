@@ -57,6 +57,16 @@ def boot_id() -> str:
     return ""
 
 
+def memory_kills() -> int | None:
+    """How many processes Linux has killed for lack of memory since it booted, whoever's; None where it does not say."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return None
+
+
 def start_time(pid: int) -> str | None:
     """When the process `pid` started, in the system's own words; None where there is none, or only a zombie.
 

@@ -161,6 +161,11 @@ def billions_of_parameters(folder: Path) -> float | None:
 def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
     options = TrainingOptions.of(spec.provider_options)
     given = spec.hyperparameters.given()
+    for name in ("early_stopping", "evaluate_every"):
+        if getattr(options, name) is not None and spec.validation is None:
+            raise ConfigError(
+                f"the option {name} needs something to evaluate on; give a validation file, or leave it out"
+            )
     if spec.method is Method.RFT:
         raise UnsupportedError(
             "the backend local does not train with a grader; choose the method sft, dpo, kto or reward"

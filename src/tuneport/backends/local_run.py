@@ -1,9 +1,9 @@
 """One local training run: a folder that a child process writes and that any process may read.
 
-The parent writes `run.json` (the request), `spawn.json` (who was started, and when), `restarts.json` and `cancel`;
-the child writes everything else. Whoever finds the child dead before its end starts it again, and it goes on from
-its newest checkpoint; `spawn.lock` keeps two who look at once from starting two. While the child is dead, and only
-then, the parent may write the child's files.
+The parent writes `run.json` (the request), `spawn.json` (who was started, and when), `restarts.json`, `cancel` and
+`pause`; the child writes everything else. Whoever finds the child dead before its end starts it again, unless `pause`
+is there, and it goes on from its newest checkpoint; `spawn.lock` keeps two who look at once from starting two. While
+the child is dead, and only then, the parent may write the child's files.
 """
 
 from __future__ import annotations
@@ -19,56 +19,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from tuneport.backends import local_process
+from tuneport.backends.durable_files import cut_partial_line, sync_folder, write_atomically
+from tuneport.backends.local_records import FINISHED, Restarts, Spawn, TrainerState
 from tuneport.device_queue import TICKET_VARIABLE, DeviceQueue
-from tuneport.errors import ProviderError
-from tuneport.types import JobError, JobEvent, MetricPoint, Model, Progress, now
+from tuneport.errors import ProviderError, RejectedError
+from tuneport.types import JobError, JobEvent, MetricPoint, Model, now
 
 RESTARTS_WITHOUT_PROGRESS = 3
 STARTING_GRACE = timedelta(seconds=30)  # between writing `spawn.json` and knowing the child's pid
 CANCEL_GRACE = timedelta(seconds=20)  # between SIGTERM and SIGKILL: a step on a CPU may take that long
-FINISHED = ("succeeded", "failed", "cancelled")
 
 _Row = TypeVar("_Row", bound=Model)
-
-
-class TrainerState(BaseModel):
-    """`state.json`, as the trainer writes it."""
-
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
-    status: str
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    progress: Progress = Progress()
-    trained_tokens: int | None = None
-    hyperparameters: dict[str, Any] = Field(default_factory=dict)
-    trainable_parameters: int | None = None
-    total_parameters: int | None = None
-    device: str | None = None
-    precision: str | None = None
-    adapter: Path | None = None
-    error: JobError | None = None
-    waits: str | None = None
-    notes: list[str] = Field(default_factory=list)
-
-
-class Spawn(BaseModel):
-    """`spawn.json`: written before the child starts, without its pid, and again when that is known."""
-
-    spawned_at: datetime
-    pid: int | None = None
-    started: str | None = None
-    boot_id: str = ""
-
-
-class Restarts(BaseModel):
-    """`restarts.json`. `without_progress` counts from the newest checkpoint, `checkpoint_step`."""
-
-    total: int = 0
-    without_progress: int = 0
-    checkpoint_step: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,6 +50,10 @@ class Run:
     @property
     def cancel_requested(self) -> bool:
         return (self.folder / "cancel").exists()
+
+    @property
+    def pause_requested(self) -> bool:
+        return (self.folder / "pause").exists()
 
     def request(self) -> dict[str, Any]:
         """`run.json`. ProviderError where it is damaged."""
@@ -127,7 +95,10 @@ class Run:
         return self._seen_alive() or local_process.is_locked(self.folder / "lock")
 
     def supervise(self) -> None:
-        """Start a child that was never started, restart a dead one, end a cancelled one, give up on a hopeless one."""
+        """Start a child that was never started, restart a dead one, end a cancelled one, give up on a hopeless one.
+
+        A run that is to pause is left alone.
+        """
         if self._seen_alive() or self._finished():
             self._kill_if_cancel_is_overdue()
             return
@@ -138,8 +109,12 @@ class Run:
             self._kill_leftovers(spawn)
             if self.cancel_requested:
                 self._finish("cancelled", None)
+            elif self.pause_requested:
+                self._hold()
             elif spawn is None:
                 self._start()
+            elif self._status() == "paused":
+                self._go_on()
             else:
                 self._restart()
 
@@ -156,6 +131,35 @@ class Run:
                 return
             self._signal(signal.SIGTERM)
         self._kill_if_cancel_is_overdue()
+
+    def pause(self) -> None:
+        """Ask the child to make a checkpoint after its step and to end. A run without a child pauses at once."""
+        with local_process.locked(self.folder / "spawn.lock"):
+            alive = self._holds_its_lock()
+            if self._finished():
+                raise self._over("pause")
+            if not self.pause_requested:
+                write_atomically(self.folder / "pause", now().isoformat())
+            if not alive:
+                self._hold()
+
+    def resume(self) -> None:
+        """Start the child of a paused run again, and of one that failed for want of something that may be there now.
+
+        One that is still on its way to the pause is started by `supervise` once it is there. RejectedError of a run
+        that ended well, was cancelled, or would only fail again.
+        """
+        with local_process.locked(self.folder / "spawn.lock"):
+            alive, finished = self._holds_its_lock(), self._finished()
+            if finished:
+                reported = self.reported()
+                error = None if reported is None else reported.error
+                if alive or error is None or not error.retryable:
+                    raise self._over("resume")
+            (self.folder / "pause").unlink(missing_ok=True)
+            sync_folder(self.folder)
+            if finished or (not alive and self._status() == "paused"):
+                self._go_on()
 
     def events(self) -> list[JobEvent]:
         return list(self._rows("events.jsonl", JobEvent))
@@ -217,7 +221,7 @@ class Run:
         environment = {**self.environment(), **({"HF_HUB_OFFLINE": "1"} if on_disk else {})}
         path = self.folder / "spawn.json"
         before = path.read_bytes() if path.exists() else None
-        intent = Spawn(spawned_at=now())
+        intent = Spawn(spawned_at=now(), memory_kills=local_process.memory_kills())
         write_atomically(path, intent.model_dump_json())
         try:
             pid = self._spawn_in_the_queue(environment)
@@ -270,9 +274,44 @@ class Run:
         write_atomically(self.folder / "restarts.json", restarts.model_copy(update=counted).model_dump_json())
         where = f"step {newest}" if steps else "the beginning"
         said = f"; it last said: {self.log_tail(lines=1)}" if self.log_tail() else ""
+        said += self._take_fewer_rows()
         cut_partial_line(self.folder / "metrics.jsonl")
         self._append_event("warning", f"the trainer died; starting it again from {where}{said}", "restart")
         self._start()
+
+    def _take_fewer_rows(self) -> str:
+        """Halve the child's rows at once where the kernel seems to have killed it for lack of memory; what to say."""
+        spawn, kills = self._spawn(), local_process.memory_kills()
+        rows = None if (reported := self.reported()) is None else reported.micro_batch
+        if spawn is None or spawn.memory_kills is None or kills is None or kills <= spawn.memory_kills:
+            return ""
+        killed = f"; the kernel has killed {kills - spawn.memory_kills} process(es) for lack of memory since it started"
+        if rows is None or rows < 2:
+            return f"{killed}, it may be one of them"
+        self._write_state(micro_batch_limit=rows // 2)
+        return f"{killed}, and as it may be one of them, it takes at most {rows // 2} rows at once instead of {rows}"
+
+    def _hold(self) -> None:
+        """Say that the run is paused, if its child could not."""
+        if self._status() != "paused":
+            steps = [step for step, _ in self.checkpoint_folders()]
+            self._append_event("info", f"Paused at step {steps[-1] if steps else 0}", "pause")
+            self._write_state(status="paused")
+
+    def _go_on(self) -> None:
+        """Start the child of a run that is paused or has failed; it queues for the device like any other."""
+        before = self._read_json("state.json") or {}
+        forgotten = {"error": None, "finished_at": None}
+        if (before.get("error") or {}).get("code") == "out_of_memory":
+            forgotten["micro_batch_limit"] = None  # there may be more of it now
+        (self.folder / "restarts.json").unlink(missing_ok=True)
+        self._append_event("info", "Resumed", "resume")
+        self._write_state(status="queued", **forgotten)
+        try:
+            self._start()
+        except OSError:
+            write_atomically(self.folder / "state.json", json.dumps(before))
+            raise
 
     def _died(self, restarts: Restarts) -> JobError:
         said = self.log_tail()
@@ -285,14 +324,16 @@ class Run:
         )
 
     def _finish(self, status: Literal["failed", "cancelled"], error: JobError | None) -> None:
+        self._append_event("error" if error else "info", error.message if error else "cancelled", status)
+        told = None if error is None else error.model_dump(mode="json")
+        self._write_state(status=status, finished_at=now().isoformat(), error=told)
+
+    def _write_state(self, **fields: Any) -> None:
         try:
             content = self._read_json("state.json") or {}
         except ProviderError:
             content = {}
-        stamp = now().isoformat()
-        content |= {"status": status, "updated_at": stamp, "finished_at": stamp}
-        content["error"] = None if error is None else error.model_dump(mode="json")
-        self._append_event("error" if error else "info", error.message if error else "cancelled", status)
+        content = {"status": "queued"} | content | fields | {"updated_at": now().isoformat()}
         write_atomically(self.folder / "state.json", json.dumps(content))
 
     def _append_event(self, level: Literal["info", "warning", "error"], message: str, kind: str) -> None:
@@ -312,6 +353,18 @@ class Run:
         except ProviderError:
             return False
         return reported is not None and reported.status in FINISHED
+
+    def _status(self) -> str | None:
+        reported = self.reported()
+        return None if reported is None else reported.status
+
+    def _over(self, verb: str) -> RejectedError:
+        reported = self.reported()
+        status, error = ("over", None) if reported is None else (reported.status, reported.error)
+        because = f": {error.message}" if error is not None else ""
+        return RejectedError(
+            f"the local run {self.id} has ended ({status}{because}); there is nothing to {verb}", provider="local"
+        )
 
     def _kill_if_cancel_is_overdue(self) -> None:
         try:
@@ -369,36 +422,3 @@ class Run:
             provider="local",
             code="damaged_run",
         )
-
-
-def write_atomically(path: Path, content: str) -> None:
-    """Readers see the old content or the new, also after a power cut."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
-        with aside.open("wb") as file:
-            file.write(content.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def cut_partial_line(path: Path) -> None:
-    """Drop what a killed writer left after the last newline, so that the next line stands by itself."""
-    try:
-        with path.open("r+b") as file:
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
-    except FileNotFoundError:
-        return

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends.local_run import sync_folder, write_atomically
+from tuneport.backends.durable_files import sync_folder, write_atomically
 from tuneport.errors import ProviderError
 
 RUN_ID = re.compile(r"run-[0-9a-f]{16}")

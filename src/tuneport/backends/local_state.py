@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends.local_run import FINISHED, Run, TrainerState
+from tuneport.backends.local_records import FINISHED, TrainerState
+from tuneport.backends.local_run import Run
 from tuneport.backends.statuses import status_of
 from tuneport.types import JobState, JobStatus, now
 
@@ -17,13 +18,16 @@ STATUSES = {
     "queued": JobStatus.QUEUED,
     "running": JobStatus.RUNNING,
     "finalizing": JobStatus.FINALIZING,
+    "pausing": JobStatus.PAUSING,
+    "paused": JobStatus.PAUSED,
     "cancelling": JobStatus.CANCELLING,
     "succeeded": JobStatus.SUCCEEDED,
     "failed": JobStatus.FAILED,
     "cancelled": JobStatus.CANCELLED,
 }
-"""The trainer's words, `starting` before its first one, and `cancelling` between the request and its end."""
+"""The trainer's words, `starting` before its first one, `pausing` and `cancelling` between a request and its end."""
 
+STANDING_STILL = (*FINISHED, "pausing", "paused", "cancelling")
 RESULT_FILES = ("metrics.jsonl", "events.jsonl", "log.txt")
 
 
@@ -34,6 +38,10 @@ def job_state(run: Run) -> JobState:
     raw = "starting" if reported is None else reported.status
     if run.cancel_requested and raw not in FINISHED:
         raw = "cancelling"
+    elif run.pause_requested and raw not in FINISHED:
+        raw = "paused" if raw == "paused" else "pausing"
+    elif raw == "paused":
+        raw = "queued"  # taken back while its child was ending; the next look starts another one
     reported = reported or TrainerState(status=raw)
     left = reported.progress.seconds_left
     finished = raw in FINISHED
@@ -46,7 +54,7 @@ def job_state(run: Run) -> JobState:
         tuned_model=tuned_name(run) if raw == "succeeded" else None,
         created_at=_time(request.get("created_at")),
         finished_at=reported.finished_at if finished else None,
-        estimated_finish=now() + timedelta(seconds=left) if left is not None and not finished else None,
+        estimated_finish=now() + timedelta(seconds=left) if left is not None and raw not in STANDING_STILL else None,
         trained_tokens=reported.trained_tokens,
         progress=reported.progress,
         error=reported.error,
@@ -84,6 +92,7 @@ def _details(run: Run, request: Mapping[str, Any], reported: TrainerState) -> di
         "trainable_parameters": reported.trainable_parameters,
         "total_parameters": reported.total_parameters,
         "adapter": None if reported.adapter is None else str(reported.adapter),
+        "micro_batch": reported.micro_batch,
         "restarts": run.restarts().total or None,
         "notes": reported.notes or None,
         "recommended_learning_rate": recommended.get("learning_rate"),

@@ -77,11 +77,14 @@ def checkpoints(job: JobId, json_: Json = False) -> None:
     if not found:
         output.note(f"{row.id} is {row.status} and has no checkpoints")
         return
-    table = output.table("step", "checkpoint", "loss", "model or path", right=("step", "loss"), cut=("model or path",))
+    columns, right = ("step", "checkpoint", "loss", "validation loss", "model or path"), ("loss", "validation loss")
+    table = output.table(*columns, right=("step", *right), cut=("model or path",))
     for checkpoint in found:
         loss = next((value for name, value in checkpoint.metrics.items() if name.endswith("train_loss")), None)
         where = checkpoint.model or (str(checkpoint.path) if checkpoint.path else "-")
-        table.add_row(str(checkpoint.step), checkpoint.id, output.number(loss), where)
+        valid = next((value for name, value in checkpoint.metrics.items() if "valid_loss" in name), None)
+        name = f"{checkpoint.id} (best)" if checkpoint.best else checkpoint.id
+        table.add_row(str(checkpoint.step), name, output.number(loss), output.number(valid), where)
     output.console().print(table)
 
 

@@ -294,7 +294,13 @@ class Workspace:
         return self._wish(job_id, "pause", (JobStatus.PAUSING, JobStatus.PAUSED))
 
     def resume(self, job_id: str) -> JobRow:
-        """Let a paused job go on. One that is not paused stays as it is."""
+        """Let a paused job go on. One that is not paused stays as it is.
+
+        Where the backend can, a job that failed for want of something (room on a disk, say) goes on, too.
+        """
+        row = self.store.job(job_id)
+        if row.job_status is JobStatus.FAILED and row.remote_id and self.backend(row.backend).resumes_failed:
+            return self.worker.reopen(row.id)
         running = tuple(status for status in JobStatus if status not in (JobStatus.PAUSING, JobStatus.PAUSED))
         return self._wish(job_id, "resume", running)
 

@@ -327,6 +327,14 @@ class Worker:
             return lease.write(note=f"it cannot be {done} now: {error}", wish=None)
         return self._record(lease, backend, state)
 
+    def reopen(self, job_id: str) -> JobRow:
+        """Let a failed job go on at its backend, and follow it again. RejectedError where it would only fail again."""
+        backend = self.open_backend(self.store.job(job_id).backend)
+        with claimed(self.store, job_id) as lease:
+            if lease is None:
+                raise UnavailableError(f"another process is at {job_id}; try again in a moment", provider=backend.name)
+            return self._record(lease, backend, backend.resume(str(lease.row.remote_id)))
+
     def _delete(self, lease: Lease) -> JobRow:
         """Delete the tuned model that an ended job made. What is gone already counts as deleted."""
         row = lease.row

@@ -1,10 +1,11 @@
 """`python -m tuneport.train RUN_FOLDER`: one fine-tuning run, from its request to its weights.
 
 The parent made the folder with `run.json` and may die; this process goes on. Started again after a crash, it continues
-from the newest checkpoint, and so it does after a SIGTERM that nobody asked for by the file `cancel`: a reboot, say.
-A run whose folder was deleted ends, too, and writes nothing more.
-Exit codes: 0 done or cancelled, 1 failed (state.json says why), 66 the folder is gone, 75 another child has it,
-143 stopped and to go on.
+from the newest checkpoint. The files `cancel` and `pause` stop it after its step. A pause, and a SIGTERM that nobody
+asked for (a reboot, say), make a checkpoint of that step first. Out of memory in a step, it becomes a new process that
+goes on with fewer rows at once. A run whose folder was deleted ends, too, and writes nothing more.
+Exit codes: 0 done, cancelled or paused, 1 failed (state.json says why), 66 the folder is gone, 75 another child has it,
+143 stopped and to go on, 79 out of memory and to go on at once.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tuneport.training_options import SlurmOptions, TrainingOptions
 from tuneport.types import JobStatus
 
 STOPPED_FROM_OUTSIDE = 128 + signal.SIGTERM
+AGAIN_WITH_FEWER_ROWS = 79
 FOLDER_GONE = 66  # EX_NOINPUT
 
 
@@ -74,10 +76,19 @@ def train_and_tell(run: RunFolder, stop: Stop, train: Callable[[], None], *, wri
             return FOLDER_GONE
         traceback.print_exc()
         from tuneport.train.failures import job_error
+        from tuneport.train.memory_retry import SmallerBatchNeededError
 
+        if isinstance(error, SmallerBatchNeededError):
+            run.clear_working()
+            run.event(str(error), level="warning", type="memory")
+            run.note(str(error))
+            run.update(micro_batch_limit=error.smaller)
+            return AGAIN_WITH_FEWER_ROWS
         failure = job_error(error)
         if writes:
             run.clear_working()
+        if failure.code == "no_disk_space":
+            run.keep_only_newest(run.state.get("best_step"))  # or there may be no room to say what happened
         run.event(failure.message, level="error")
         run.finish(JobStatus.FAILED, error=failure)
         return 1
@@ -86,6 +97,10 @@ def train_and_tell(run: RunFolder, stop: Stop, train: Callable[[], None], *, wri
     if not run.finished:
         if writes:
             run.clear_working()
+        if stop.paused and not run.cancelled:
+            run.event(f"Paused at step {run.newest_step()}", type="pause")
+            run.update(status=JobStatus.PAUSED)
+            return 0
         if not run.cancelled:
             run.event("Stopped by the system; the run goes on when it is next looked at", level="warning")
             return STOPPED_FROM_OUTSIDE
@@ -102,8 +117,16 @@ def prepare_environment() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
-if __name__ == "__main__":
+def start() -> None:
+    """The whole life of this process: `main` on its argument; anew where memory was short."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m tuneport.train RUN_FOLDER")
     prepare_environment()
-    sys.exit(main(Path(sys.argv[1]), watched=True))
+    code = main(Path(sys.argv[1]), watched=True)
+    if code == AGAIN_WITH_FEWER_ROWS:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # the same pid: to the parent nothing changes
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    start()

@@ -9,6 +9,7 @@ from typing import Any
 
 from tuneport.base_models import Device
 from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS
+from tuneport.train.memory_retry import largest_divisor
 from tuneport.train.packing import MAX_TOKENS
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
@@ -19,7 +20,10 @@ GPU_TOKENS = 8192
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a trainer needs beside its data. `working` is where it may write."""
+    """What a trainer needs beside its data.
+
+    `micro_batch_limit`: rows at once that memory is known to be enough for. `working` is where it may write.
+    """
 
     folder: Path
     device: Device
@@ -28,6 +32,7 @@ class Recipe:
     options: TrainingOptions
     seed: int
     validates: bool
+    micro_batch_limit: int | None
     working: Path
     note: Callable[[str], None]
 
@@ -55,8 +60,8 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
         "train_sampling_strategy": "random" if recipe.device.name == "cpu" else "group_by_length",
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "save_strategy": "epoch",
-        "eval_strategy": "epoch" if recipe.validates else "no",
+        "save_strategy": "no",  # CheckpointSchedule says when
+        "eval_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
@@ -76,5 +81,7 @@ def micro_batch_of(recipe: Recipe, longest: int, *, at_least: int = 1) -> int:
     On CPUs a row of packing size keeps all cores busy by itself, and needs no padding.
     """
     batch_size = int(recipe.numbers["batch_size"])
-    fitting = max(at_least, (MAX_TOKENS if recipe.device.name == "cpu" else GPU_TOKENS) // longest)
-    return max(count for count in range(1, batch_size + 1) if batch_size % count == 0 and count <= fitting)
+    fitting = (MAX_TOKENS if recipe.device.name == "cpu" else GPU_TOKENS) // longest
+    if recipe.micro_batch_limit is not None:
+        fitting = min(fitting, recipe.micro_batch_limit)
+    return largest_divisor(batch_size, fitting, at_least=at_least)

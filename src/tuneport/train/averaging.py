@@ -27,8 +27,8 @@ class WeightAverage(TrainerCallback):
     def __init__(self, model: Any, resume_from: Path | None) -> None:
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.mean: dict[str, torch.Tensor] = {}
-        if resume_from is not None and (resume_from / FILE).is_file():
-            self.mean = load_file(resume_from / FILE)
+        if resume_from is not None:
+            self.load(resume_from)
 
     @torch.no_grad()
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
@@ -40,8 +40,22 @@ class WeightAverage(TrainerCallback):
                 self.mean[name] = parameter.detach().clone()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
+        if not state.is_world_process_zero:
+            return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         save_file({name: mean.contiguous() for name, mean in self.mean.items()}, folder / FILE)
+
+    @torch.no_grad()
+    def exchange(self) -> None:
+        """The mean in the place of the weights and the weights in its place; done twice, nothing has changed."""
+        for name, mean in self.mean.items():
+            weights = self.trained[name].detach().clone()
+            self.trained[name].copy_(mean)
+            self.mean[name] = weights
+
+    def load(self, checkpoint: Path) -> None:
+        """Go back to the mean of a checkpoint."""
+        self.mean = load_file(checkpoint / FILE)
 
     @torch.no_grad()
     def apply(self) -> None:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import errno
 
-import torch
-
-from tuneport.errors import ConfigError, DatasetError, TrainingError, UnsupportedError
+from tuneport.errors import ConfigError, DatasetError, UnsupportedError
+from tuneport.train.gradient_watch import GradientNotFiniteError, LossNotFiniteError
+from tuneport.train.memory_retry import OneRowDoesNotFitError, gpu_is_full, gpu_memory, out_of_memory
 from tuneport.types import JobError
 
-_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
-_NO_SPACE = ("no space left", "disk quota exceeded")
-
-
-class LossNotFiniteError(TrainingError):
-    """The loss became NaN or infinite."""
+_NO_SPACE = ("no space left", "disk quota exceeded", "pytorchstreamwriter failed writing", "unexpected pos ")
+"""The last two are torch's, whose writer does not say why it could not write."""
 
 
 def job_error(error: BaseException) -> JobError:
@@ -25,23 +21,36 @@ def job_error(error: BaseException) -> JobError:
             return JobError(code="invalid_training_file", message=text, param="training_file", fault="user")
         case LossNotFiniteError():
             return JobError(code="loss_not_finite", message=text, param="learning_rate", fault="user")
+        case GradientNotFiniteError():
+            return JobError(code="gradient_not_finite", message=text, param="learning_rate", fault="user")
+        case OneRowDoesNotFitError():
+            return _gpu_full(text) or JobError(code="out_of_memory", message=text, fault="user")
         case ConfigError():
             return JobError(code="invalid_config", message=text, fault="user")
         case UnsupportedError():
             return JobError(code="unsupported", message=text, fault="user")
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _no_space(text)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(part in text.lower() for part in _NO_MEMORY):
-        message = (
-            "the model and a batch do not fit in memory; lower batch_size, use the adapter qlora or a smaller model"
-        )
-        return JobError(code="out_of_memory", message=f"{message} ({text[:200]})", fault="user")
+    if out_of_memory(error):
+        message = f"the model does not fit in memory; use the adapter qlora or a smaller model ({text[:200]})"
+        return _gpu_full(text) or JobError(code="out_of_memory", message=message, fault="user")
     if any(part in text.lower() for part in _NO_SPACE):
         return _no_space(text)
     message = f"training stopped with {type(error).__name__}: {text[:500]}; the run's log.txt has the details"
     return JobError(code="training_failed", message=message, fault="provider")
 
 
+def _gpu_full(text: str) -> JobError | None:
+    memory = gpu_memory()
+    told = None if memory is None else gpu_is_full(*memory)
+    if told is None:
+        return None
+    return JobError(code="out_of_memory", message=f"{told} ({text[:200]})", fault="provider", retryable=True)
+
+
 def _no_space(text: str) -> JobError:
-    message = f"no disk space left while saving ({text[:200]}); free some and submit the job again"
+    message = (
+        f"no disk space left while saving ({text[:200]}); make room, then resume the job: it goes on from its last "
+        "checkpoint"
+    )
     return JobError(code="no_disk_space", message=message, fault="provider", retryable=True)

@@ -27,6 +27,7 @@ from tuneport.training_options import SlurmOptions
 from tuneport.types import JobError, JobStatus
 
 STOPPED_FROM_OUTSIDE = 128 + signal.SIGTERM  # as the trainer's exit code
+AGAIN_WITH_FEWER_ROWS = 79  # the same
 RESTARTS_WITHOUT_PROGRESS = 3  # as in backends/local_run.py, in whose file they are counted
 _SECONDS_UNTIL_LISTED = 10.0  # a job that was submitted by somebody who was killed is sure to be listed by then
 _SECONDS_TO_SEE_THE_END = 90.0  # a shared file system shows what a node wrote that much later, at worst
@@ -50,6 +51,8 @@ def drive(run: RunFolder, options: SlurmOptions, stop: Callable[[], bool]) -> No
     run.read_state()
     if run.cancelled and not run.finished:
         _cancel(run, cluster)
+    elif run.pause_asked and not run.finished:
+        _await_pause(run, cluster)
 
 
 def _settled(run: RunFolder, cluster: Cluster, stop: Callable[[], bool]) -> Submission:
@@ -183,6 +186,8 @@ def _goes_on(run: RunFolder, job_id: str, last: JobAnswer) -> bool:
     how = last.word or "an end that the cluster does not tell"
     if _exit_code(run) == STOPPED_FROM_OUTSIDE:
         how = "a warning of its time limit or of a preemption"
+    if _exit_code(run) == AGAIN_WITH_FEWER_ROWS:
+        how = "too little memory for so many rows at once"
     if counted["without_progress"] >= RESTARTS_WITHOUT_PROGRESS:
         message = (
             f"the Slurm job ended {counted['without_progress'] + 1} times without getting further, the last time with "
@@ -215,6 +220,20 @@ def _cancel(run: RunFolder, cluster: Cluster) -> None:
                 break
             time.sleep(min(1.0, cluster.seconds_between_looks))
     except ClusterUnreachableError as error:  # the job sees the file `cancel` and ends by itself
+        print(error, file=sys.stderr, flush=True)
+    run.read_state()
+
+
+def _await_pause(run: RunFolder, cluster: Cluster) -> None:
+    """The job sees the file `pause`, too, and makes its checkpoint; one that has not started is taken back."""
+    submission = Submission.of(run.path)
+    try:
+        job_id = None if submission is None else submission.job_id or cluster.find(run.path, submission)
+        while job_id is not None and (answer := cluster.look(job_id)).active and not run.cancelled:
+            if answer.waits:
+                cluster.cancel(job_id)
+            time.sleep(min(1.0, cluster.seconds_between_looks))
+    except ClusterUnreachableError as error:
         print(error, file=sys.stderr, flush=True)
     run.read_state()
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tuneport.base_models import choose_device, locate, materialise
 from tuneport.data.reading import read_records
-from tuneport.data.rendering import Rendered, RenderedAnswer, Renderer
+from tuneport.data.rendering import Renderer
 from tuneport.data.tokenizer import training_renderer
 from tuneport.errors import DatasetError, DatasetProblem
 from tuneport.train.arguments import Recipe
 from tuneport.train.averaging import WeightAverage
+from tuneport.train.checkpoints import CheckpointSchedule, LoopState
 from tuneport.train.dpo import dpo_trainer
+from tuneport.train.gradient_watch import GradientWatch
 from tuneport.train.kto import kto_trainer
 from tuneport.train.loading import resolved
+from tuneport.train.memory_retry import train_within_memory
 from tuneport.train.reporting import Counter, RunReporter, start_record
 from tuneport.train.reward import reward_trainer
 from tuneport.train.run_folder import RunFolder
@@ -59,53 +60,62 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         options=options,
         seed=42 if spec.seed is None else spec.seed,
         validates=bool(valid),
+        micro_batch_limit=run.state.get("micro_batch_limit"),
         working=run.working,
         note=run.note,
     )
     counter = Counter()
     trainer = TRAINERS[spec.method](recipe, renderer, rows, valid, counter)
-    reporter = RunReporter(run, counter, stop, numbers["learning_rate"])
-    start_record(run, numbers, recipe.device, trainer.model)
+    start_record(run, numbers, recipe.device, trainer)
     if stop():
         return
 
     checkpoint = run.newest_checkpoint()
-    if checkpoint is not None:
-        step = int(checkpoint.name.removeprefix("step-"))
-        run.forget_after(step)
-        # Checkpoints are made at the ends of epochs, and each epoch reads every row once.
-        counter.tokens = round(_epochs(checkpoint)) * _tokens(rows)
-    else:
-        run.forget_after(0)
+    run.forget_after(run.newest_step())
+    loop = LoopState.of(checkpoint)
+    counter.tokens = loop.tokens
     average = WeightAverage(trainer.model, checkpoint) if options.average_weights else None
-    if average is not None:
-        trainer.add_callback(average)
-    trainer.add_callback(reporter)  # the last one: it moves a checkpoint away when the others are done with it
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    schedule = CheckpointSchedule(run, options, loop, counter, validates=recipe.validates, average=average)
+    gradients = GradientWatch(numbers["learning_rate"], scaled=bool(trainer.args.fp16))
+    reporter = RunReporter(run, counter, stop, schedule, gradients)
+    for callback in (average, schedule, reporter):
+        if callback is not None:
+            trainer.add_callback(callback)
+    if not schedule.exhausted:  # as it is where a run was killed between its early end and its last word
+        fewest = 2 if spec.method is Method.KTO else 1
+        train_within_memory(trainer, checkpoint, adapter=recipe.adapter, at_least=fewest)
     if reporter.stopped or stop():
         return
-    if average is not None:
-        average.apply()
-        run.note("the saved weights are the mean over about the last sixth of the steps")
+    _choose_weights(run, trainer, schedule, average)
     _save(run, trainer, recipe.adapter, counter)
 
 
-def _tokens(rows: list[Any]) -> int:
-    """What the trainers count for one epoch over these rows."""
-    total = 0
-    for row in rows:
-        if isinstance(row, Rendered):
-            total += row.useful_length
-        elif isinstance(row, RenderedAnswer):
-            total += len(row.prompt_ids) + len(row.completion_ids)
-        else:
-            total += 2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids)
-    return total
+def _choose_weights(run: RunFolder, trainer: Any, schedule: CheckpointSchedule, average: WeightAverage | None) -> None:
+    """With early stopping those of the best evaluation, else the last ones; of the average, where there is one."""
+    best, loss = schedule.loop.best_step, schedule.loop.best_loss
+    last = trainer.state.global_step
+    if best is not None and schedule.options.early_stopping is not None:
+        trainer._load_from_checkpoint(str(run.checkpoint(best)))
+        if average is not None:
+            average.load(run.checkpoint(best))
+        if schedule.exhausted:
+            told = f"no better validation loss in {schedule.loop.evaluations_without_improvement} evaluations"
+            run.event(f"Stopped early: {told} since step {best}")
+        run.note(f"the saved weights are those of step {best}, of the lowest validation loss, {loss:.4g}")
+    elif best is not None and best != last:
+        run.note(
+            f"the validation loss was lowest at step {best} ({loss:.4g}); its checkpoint is kept, and the saved "
+            "weights are the last ones (early_stopping saves the best)"
+        )
+    if average is not None:
+        average.apply()
+        run.note("the saved weights are the mean over about the last sixth of the steps")
 
 
 def _save(run: RunFolder, trainer: Any, adapter: Adapter, counter: Counter) -> None:
     run.update(status=JobStatus.FINALIZING, trained_tokens=counter.tokens)
     written = run.working / "weights"
+    run.make_room(run.state.get("best_step"))
     trainer.save_model(str(written))
     name = "model" if adapter is Adapter.FULL else "adapter"
     target = run.publish_weights(written, name)
@@ -122,7 +132,3 @@ def _rendered(renderer: Renderer, data: DataFile, method: Method) -> list[Any]:
     if not rows:
         raise DatasetError(DatasetProblem(str(data.path), None, "", "holds no record", "add some"))
     return rows
-
-
-def _epochs(checkpoint: Path) -> float:
-    return float(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["epoch"])

@@ -10,7 +10,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tuneport.train.failures import LossNotFiniteError
+from tuneport.train.checkpoints import CheckpointSchedule
+from tuneport.train.gradient_watch import GradientWatch, LossNotFiniteError
 from tuneport.train.run_folder import RunFolder
 from tuneport.types import JobStatus, MetricPoint, Progress, now
 
@@ -26,8 +27,17 @@ class Counter:
 
 
 class RunReporter(TrainerCallback):
-    def __init__(self, run: RunFolder, counter: Counter, stop: Callable[[], bool], learning_rate: float) -> None:
-        self.run, self.counter, self.stop, self.learning_rate = run, counter, stop, learning_rate
+    """To be the last of the callbacks: it moves a checkpoint away when the others have put into it what is theirs."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        counter: Counter,
+        stop: Callable[[], bool],
+        schedule: CheckpointSchedule,
+        gradients: GradientWatch,
+    ) -> None:
+        self.run, self.counter, self.stop, self.schedule, self.gradients = run, counter, stop, schedule, gradients
         self.stopped = False
         self._marks: list[tuple[float, int, int]] = []  # time, step, tokens
 
@@ -46,7 +56,10 @@ class RunReporter(TrainerCallback):
         if self.stop():
             self.stopped = True
             control.should_training_stop = True
-            control.should_save = control.should_evaluate = False
+            if self.run.cancelled:
+                control.should_save = control.should_evaluate = False
+            else:  # to go on later, from this step; an evaluation that is due now would not be due then
+                control.should_save = True
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **rest: Any
@@ -64,7 +77,11 @@ class RunReporter(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
         written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        folder = self.run.publish_checkpoint(written, state.global_step)
+        best = self.schedule.loop.best_step
+        folder = self.run.publish_checkpoint(written, state.global_step, best=best)
+        self.schedule.saved()
+        if best != self.run.state.get("best_step"):
+            self.run.update(best_step=best)
         self.run.event(f"Checkpoint created at step {state.global_step}", path=str(folder), step=state.global_step)
 
     def _report_step(self, state: TrainerState, logs: dict[str, Any]) -> None:
@@ -72,8 +89,11 @@ class RunReporter(TrainerCallback):
         if not math.isfinite(loss):
             raise LossNotFiniteError(
                 f"the loss became {loss} at step {state.global_step}; lower the learning rate (now "
-                f"{self.learning_rate:g}) or look for broken rows with `tuneport check`"
+                f"{self.gradients.learning_rate:g}) or look for broken rows with `tuneport check`"
             )
+        warning = self.gradients.look(state.global_step, float(logs["grad_norm"])) if "grad_norm" in logs else None
+        if warning is not None:
+            self.run.event(warning, level="warning", type="gradient", step=state.global_step)
         objective = {"objective": loss} if "answer_loss" in logs else {}
         loss = float(logs.get("answer_loss", loss))
         rate, seconds_left = self._rate(state.max_steps)
@@ -126,8 +146,9 @@ class RunReporter(TrainerCallback):
         return round((more - tokens) / seconds, 1), round((total_steps - last) * seconds / (last - first), 1)
 
 
-def start_record(run: RunFolder, numbers: dict[str, Any], device: Any, model: Any) -> None:
+def start_record(run: RunFolder, numbers: dict[str, Any], device: Any, trainer: Any) -> None:
     """Write down what is about to be trained: resolved numbers, sizes, device."""
+    model = trainer.model
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     run.update(
         started_at=run.state.get("started_at") or now().isoformat(),
@@ -136,4 +157,5 @@ def start_record(run: RunFolder, numbers: dict[str, Any], device: Any, model: An
         total_parameters=model.num_parameters() if hasattr(model, "num_parameters") else None,
         device=device.name,
         precision=device.precision,
+        micro_batch=int(trainer.args.per_device_train_batch_size),
     )

@@ -1,7 +1,7 @@
 """The folder of one training run, as its child process sees it. `backends/local_run.py` is the other side.
 
-Everything here survives `kill -9`: state is written aside and renamed, rows are appended whole, checkpoints and
-adapters appear by rename. Liveness is the lock, which the system drops with the process.
+Everything here survives `kill -9` and a power cut: state is written aside and renamed, rows are appended whole,
+checkpoints and adapters appear by rename. Liveness is the lock, which the system drops with the process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from tuneport.devices import devices_of, pin
 from tuneport.errors import ConfigError
 from tuneport.types import DataFile, JobError, JobEvent, JobStatus, MetricPoint, Progress, TuneSpec, now
 
-KEPT_CHECKPOINTS = 2
+KEPT_CHECKPOINTS = 2  # beside the best one
+ROOM_FOR_A_CHECKPOINT = 1.25  # times the size of the last one
 SECONDS_BETWEEN_PROGRESS_WRITES = 0.5
 ANOTHER_CHILD_LIVES = 75  # exit code, EX_TEMPFAIL
 
@@ -65,6 +66,10 @@ class RunFolder:
     @property
     def cancelled(self) -> bool:
         return (self.path / "cancel").exists()
+
+    @property
+    def pause_asked(self) -> bool:
+        return (self.path / "pause").exists()
 
     def lock(self) -> bool:
         """Take the run for as long as this process lives. False where another child has it."""
@@ -163,6 +168,11 @@ class RunFolder:
         found = self._checkpoints()
         return found[-1] if found else None
 
+    def newest_step(self) -> int:
+        """Of the newest checkpoint; 0 where there is none."""
+        newest = self.newest_checkpoint()
+        return 0 if newest is None else int(newest.name.removeprefix("step-"))
+
     def forget_after(self, step: int) -> None:
         """Drop the metrics of steps that will be taken again, and a line that a kill cut off."""
         path = self.path / "metrics.jsonl"
@@ -186,13 +196,30 @@ class RunFolder:
     def clear_working(self) -> None:
         shutil.rmtree(self.working, ignore_errors=True)
 
-    def publish_checkpoint(self, written: Path, step: int) -> Path:
-        target = self.path / "checkpoints" / f"step-{step}"
+    def publish_checkpoint(self, written: Path, step: int, *, best: int | None = None) -> Path:
+        """Keeps the newest ones and that of the step `best`. Metrics up to the step are on the disk before it is."""
+        target = self.checkpoint(step)
         shutil.rmtree(target, ignore_errors=True)
+        if (self.path / "metrics.jsonl").exists():
+            _sync(self.path / "metrics.jsonl")
         _publish(written, target)
-        for old in self._checkpoints()[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(old, ignore_errors=True)
+        self._prune(KEPT_CHECKPOINTS, best)
         return target
+
+    def checkpoint(self, step: int) -> Path:
+        return self.path / "checkpoints" / f"step-{step}"
+
+    def make_room(self, best: int | None) -> None:
+        """Before a checkpoint is written: where it would not fit beside the others, the newest and the best stay."""
+        newest = self.newest_checkpoint()
+        if newest is None:
+            return
+        size = sum(file.stat().st_size for file in newest.rglob("*") if file.is_file())
+        if shutil.disk_usage(self.path).free < size * ROOM_FOR_A_CHECKPOINT:
+            self.keep_only_newest(best)
+
+    def keep_only_newest(self, best: int | None) -> None:
+        self._prune(1, best)
 
     def publish_weights(self, written: Path, name: str) -> Path:
         target = self.path / name
@@ -202,6 +229,11 @@ class RunFolder:
 
     def finish(self, status: JobStatus, *, error: JobError | None = None) -> None:
         self.update(status=status, finished_at=now().isoformat(), error=error)
+
+    def _prune(self, kept: int, best: int | None) -> None:
+        for old in self._checkpoints()[:-kept]:
+            if best is None or old != self.checkpoint(best):
+                shutil.rmtree(old, ignore_errors=True)
 
     def _checkpoints(self) -> list[Path]:
         folders = [f for f in (self.path / "checkpoints").glob("step-*") if f.name.removeprefix("step-").isdigit()]
@@ -234,13 +266,14 @@ def _append(path: Path, line: str) -> None:
 
 
 def _publish(written: Path, target: Path) -> None:
-    """Rename a finished folder into place once its bytes are on the disk."""
-    for file in written.rglob("*"):
-        if file.is_file():
-            _sync(file)
+    """Rename a finished folder into place once its bytes, and the names of its files, are on the disk."""
+    for entry in [*written.rglob("*"), written]:
+        if entry.is_file() or entry.is_dir():
+            _sync(entry)
     target.parent.mkdir(parents=True, exist_ok=True)
     written.rename(target)
-    _sync(target.parent)
+    for folder in (target.parent, target.parent.parent):  # the second one: `checkpoints` may itself be new
+        _sync(folder)
 
 
 def _sync(path: Path) -> None:
@@ -253,8 +286,13 @@ def _sync(path: Path) -> None:
 
 def write_aside(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)

@@ -14,8 +14,10 @@ from tuneport.data.rendering import IGNORED, Rendered, Renderer
 from tuneport.train import packing
 from tuneport.train.adapters import adapter_config, start_virtual_tokens
 from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
+from tuneport.train.checkpoints import SeededLengthGroupedSampler
 from tuneport.train.loading import load_model
 from tuneport.train.lora_linear import fuse
+from tuneport.train.memory_retry import largest_divisor
 from tuneport.train.reporting import Counter
 from tuneport.types import Adapter
 
@@ -32,6 +34,8 @@ def sft_trainer(
     # On a GPU the padding of a length-grouped batch costs less than attention over a pack.
     packs = recipe.device.name == "cpu" and not recipe.adapter.has_virtual_tokens  # which each row needs before it
     per_pack = packing.rows_per_pack(training, batch_size) if packs else 1
+    if recipe.micro_batch_limit is not None:
+        per_pack = largest_divisor(batch_size, min(per_pack, recipe.micro_batch_limit))
     attention = "eager" if per_pack > 1 else "sdpa"  # SDPA with a mask is several times slower on CPUs
     model = load_model(recipe.folder, recipe.device, recipe.adapter, attention=attention)
     dtype = next(model.parameters()).dtype
@@ -118,6 +122,13 @@ class AnswerTrainer(SFTTrainer):
     ) -> Any:
         with torch.no_grad():
             return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        lengths = [len(ids) for ids in (self.train_dataset if train_dataset is None else train_dataset)["input_ids"]]
+        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return SeededLengthGroupedSampler(batch_size, lengths=lengths, seed=self.args.seed)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """No card in every checkpoint."""

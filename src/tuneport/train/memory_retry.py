@@ -1,0 +1,110 @@
+"""Out of memory: the same batch in smaller parts, and what to tell where parts of one row do not fit either."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuneport.errors import TrainingError
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "alloc_failed")
+_OTHERS_FILL_IT = 0.1
+"""Of a GPU's memory: what is held by none of this process's tensors is then worth telling."""
+_GIB = 2**30
+
+
+class SmallerBatchNeededError(TrainingError):
+    """A step ran out of memory: the run is to begin anew, from its newest checkpoint, with `smaller` rows at once."""
+
+    def __init__(self, rows: int, smaller: int, accumulation: int) -> None:
+        super().__init__(
+            f"out of memory with {rows} rows at once; going on with {smaller}, {accumulation} times a step, "
+            "so that a step stays the same"
+        )
+        self.smaller = smaller
+
+
+class OneRowDoesNotFitError(TrainingError):
+    """Memory ran out with the fewest rows that can be taken at once."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Of a GPU (CUDA, MPS) or of the machine: torch says the latter with a plain RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(part in str(error).lower() for part in _NO_MEMORY)
+
+
+def largest_divisor(batch_size: int, limit: int | None, *, at_least: int = 1) -> int:
+    """The most rows, up to `limit`, that a batch divides into without a rest; `at_least` wins over the limit."""
+    if limit is None:
+        return batch_size
+    return max(n for n in range(1, batch_size + 1) if batch_size % n == 0 and (n <= limit or n <= at_least))
+
+
+def smaller_micro_batch(batch_size: int, rows: int, *, at_least: int = 1) -> int | None:
+    """Half of `rows`, or the next divisor of the batch below that. None where there is no smaller one."""
+    smaller = largest_divisor(batch_size, max(rows // 2, at_least), at_least=at_least)
+    return smaller if smaller < rows else None
+
+
+def advice(adapter: str, checkpoints_activations: bool) -> str:
+    """What makes a run need less memory, of what it does not do yet, the most helpful first."""
+    ways = [
+        *(["the adapter qlora"] if adapter != "qlora" else []),
+        *([] if checkpoints_activations else ["the option gradient_checkpointing = true"]),
+        "a smaller max_length",
+        "a smaller model",
+    ]
+    return f"{', '.join(ways[:-1])} or {ways[-1]}"
+
+
+def gpu_is_full(free: int, total: int, own: int) -> str | None:
+    """Where other processes hold much of the GPU: how much is free, and who should act. None where they do not.
+
+    All in bytes: `free` and `total` of the device, `own` what this process has taken from it.
+    """
+    others = total - free - own
+    if others < total * _OTHERS_FILL_IT:
+        return None
+    return (
+        f"the GPU has {free / _GIB:.1f} of {total / _GIB:.1f} GiB free, and other processes hold {others / _GIB:.1f} "
+        "GiB: end them (nvidia-smi lists them) or wait for them, then resume the job"
+    )
+
+
+def gpu_memory() -> tuple[int, int, int] | None:
+    """`free`, `total` and `own` for `gpu_is_full`; None where there is no CUDA device, or it does not answer."""
+    if not torch.cuda.is_available():
+        return None
+    try:
+        free, total = torch.cuda.mem_get_info()
+        return free, total, torch.cuda.memory_reserved()
+    except RuntimeError:
+        return None
+
+
+def train_within_memory(trainer: Any, checkpoint: Path | None, *, adapter: str, at_least: int = 1) -> None:
+    """`trainer.train`; SmallerBatchNeededError or OneRowDoesNotFitError where memory runs out.
+
+    The next try is a new process's: what a failed step leaves behind on a device (cached blocks, tensors that a
+    traceback holds) is gone for certain only with the process. `at_least`: rows that the method needs together.
+    """
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        rows = int(trainer.args.per_device_train_batch_size)
+        batch_size = rows * int(trainer.args.gradient_accumulation_steps)
+        smaller = smaller_micro_batch(batch_size, rows, at_least=at_least)
+        if smaller is not None:
+            raise SmallerBatchNeededError(rows, smaller, batch_size // smaller) from error
+        said = " ".join(str(error).split())[:200]
+        what = "one row" if rows == 1 else f"{rows} rows, the fewest that this method takes,"
+        raise OneRowDoesNotFitError(
+            f"even {what} at once does not fit in memory; use "
+            f"{advice(adapter, bool(trainer.args.gradient_checkpointing))} ({said})"
+        ) from error
