@@ -186,7 +186,7 @@ def test_a_resume_that_cannot_start_a_child_leaves_the_run_paused(open_stub: Ope
     backend.pause(run_id)
     paused(backend, run_id)
 
-    def exhausted(*args: object) -> int:
+    def exhausted(*args: object, **kwargs: object) -> int:
         raise OSError(11, "Resource temporarily unavailable")
 
     with monkeypatch.context() as patch:
