@@ -19,7 +19,7 @@ GPU_TOKENS = 8192
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a trainer needs beside its data. `working` is where it may write."""
+    """What a trainer needs beside its data. `working` is where it may write; `start` has the adapter to go on from."""
 
     folder: Path
     device: Device
@@ -30,6 +30,7 @@ class Recipe:
     validates: bool
     working: Path
     note: Callable[[str], None]
+    start: Path | None = None
 
 
 def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str, Any]:

@@ -15,12 +15,17 @@ from tuneport.errors import DatasetError, DatasetProblem
 from tuneport.train.arguments import Recipe
 from tuneport.train.averaging import WeightAverage
 from tuneport.train.dpo import dpo_trainer
+from tuneport.train.environment import environment, fingerprint
+from tuneport.train.failures import refuse_too_large
 from tuneport.train.kto import kto_trainer
 from tuneport.train.loading import resolved
+from tuneport.train.model_card import write_card
 from tuneport.train.reporting import Counter, RunReporter, start_record
 from tuneport.train.reward import reward_trainer
 from tuneport.train.run_folder import RunFolder
 from tuneport.train.sft import sft_trainer
+from tuneport.train.trackers import trackers
+from tuneport.train.weights import WithoutReference, tidy
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, DataFile, JobStatus, Method
 
@@ -38,8 +43,8 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     run.event(f"Validating training file: {run.training.path.name}")
     spec, numbers = run.spec, resolved(run.hyperparameters)
     options = TrainingOptions.of(spec.provider_options)
-    folder = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
-    renderer = training_renderer(folder, numbers["max_length"])
+    folder = base = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
+    renderer = training_renderer(folder, numbers["max_length"], trust_remote_code=options.trust_remote_code)
     renderer.file = "the training file"
     rows = _rendered(renderer, run.training, spec.method)
     renderer.file = "the validation file"
@@ -47,31 +52,42 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     for note in renderer.notes:
         run.note(note)
         run.event(note, level="warning")
+    device = choose_device(options.precision)
+    adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
+    data = {"training": fingerprint(run.training, rows)}
+    run.record("data.json", data | ({"validation": fingerprint(run.validation, valid)} if run.validation else {}))
+    run.record("environment.json", environment(device))
+    if numbers["max_length"] is None:
+        numbers["max_length"] = data["training"]["longest_row_tokens"]
+    refuse_too_large(run.memory, device, options)
     run.event("Files validated, loading the model")
     if stop():
         return
 
+    if adapter is Adapter.FULL and run.start is not None:
+        folder = run.start
     recipe = Recipe(
         folder=folder,
-        device=choose_device(options.precision),
-        adapter=Adapter.LORA if spec.adapter == "auto" else spec.adapter,
+        device=device,
+        adapter=adapter,
         numbers=numbers,
         options=options,
         seed=42 if spec.seed is None else spec.seed,
         validates=bool(valid),
         working=run.working,
         note=run.note,
+        start=run.start,
     )
     counter = Counter()
     trainer = TRAINERS[spec.method](recipe, renderer, rows, valid, counter)
     reporter = RunReporter(run, counter, stop, numbers["learning_rate"])
-    start_record(run, numbers, recipe.device, trainer.model)
+    start_record(run, numbers, recipe.device, trainer)
     if stop():
         return
 
     checkpoint = run.newest_checkpoint()
+    step = 0 if checkpoint is None else int(checkpoint.name.removeprefix("step-"))
     if checkpoint is not None:
-        step = int(checkpoint.name.removeprefix("step-"))
         run.forget_after(step)
         # Checkpoints are made at the ends of epochs, and each epoch reads every row once.
         counter.tokens = round(_epochs(checkpoint)) * _tokens(rows)
@@ -80,6 +96,8 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     average = WeightAverage(trainer.model, checkpoint) if options.average_weights else None
     if average is not None:
         trainer.add_callback(average)
+    for callback in (*trackers(run, step, numbers), WithoutReference()):
+        trainer.add_callback(callback)
     trainer.add_callback(reporter)  # the last one: it moves a checkpoint away when the others are done with it
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if reporter.stopped or stop():
@@ -87,7 +105,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     if average is not None:
         average.apply()
         run.note("the saved weights are the mean over about the last sixth of the steps")
-    _save(run, trainer, recipe.adapter, counter)
+    _save(run, trainer, recipe.adapter, base, counter)
 
 
 def _tokens(rows: list[Any]) -> int:
@@ -103,10 +121,12 @@ def _tokens(rows: list[Any]) -> int:
     return total
 
 
-def _save(run: RunFolder, trainer: Any, adapter: Adapter, counter: Counter) -> None:
+def _save(run: RunFolder, trainer: Any, adapter: Adapter, base: Path, counter: Counter) -> None:
     run.update(status=JobStatus.FINALIZING, trained_tokens=counter.tokens)
     written = run.working / "weights"
     trainer.save_model(str(written))
+    tidy(written, run.model_name_or_path)
+    write_card(run, written, adapter, base)
     name = "model" if adapter is Adapter.FULL else "adapter"
     target = run.publish_weights(written, name)
     run.clear_working()

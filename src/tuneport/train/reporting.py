@@ -126,8 +126,9 @@ class RunReporter(TrainerCallback):
         return round((more - tokens) / seconds, 1), round((total_steps - last) * seconds / (last - first), 1)
 
 
-def start_record(run: RunFolder, numbers: dict[str, Any], device: Any, model: Any) -> None:
-    """Write down what is about to be trained: resolved numbers, sizes, device."""
+def start_record(run: RunFolder, numbers: dict[str, Any], device: Any, trainer: Any) -> None:
+    """Write down what is about to be trained: resolved numbers, sizes, device, and how batches are put together."""
+    model, arguments = trainer.model, trainer.args
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     run.update(
         started_at=run.state.get("started_at") or now().isoformat(),
@@ -136,4 +137,11 @@ def start_record(run: RunFolder, numbers: dict[str, Any], device: Any, model: An
         total_parameters=model.num_parameters() if hasattr(model, "num_parameters") else None,
         device=device.name,
         precision=device.precision,
+        trainer={
+            "micro_batch": arguments.per_device_train_batch_size,
+            "accumulation": arguments.gradient_accumulation_steps,
+            "scheduler": str(getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type)),
+            "optimizer": str(getattr(arguments.optim, "value", arguments.optim)),
+            "gradient_checkpointing": bool(arguments.gradient_checkpointing),
+        },
     )
