@@ -104,7 +104,6 @@ class TestLocal(BackendContract):
             unsupported=[
                 lambda backend: backend.deploy("some-model"),
                 lambda backend: backend.pause("run-0"),
-                lambda backend: backend.download("run-0", folder / "nowhere", merged=True),
             ],
             refused=Hyperparameters(beta=0.1),
         )

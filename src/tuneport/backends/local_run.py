@@ -47,6 +47,7 @@ class TrainerState(BaseModel):
     total_parameters: int | None = None
     device: str | None = None
     precision: str | None = None
+    trainer: dict[str, Any] = Field(default_factory=dict)
     adapter: Path | None = None
     error: JobError | None = None
     notes: list[str] = Field(default_factory=list)

@@ -26,9 +26,7 @@ def dpo_trainer(
     valid: Sequence[RenderedPreference],
     counter: Counter,
 ) -> DPOTrainer:
-    model = load_model(
-        recipe.folder, recipe.device, recipe.adapter, trust_remote_code=recipe.options.trust_remote_code
-    )
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, trust_remote_code=recipe.options.trust_remote_code)
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, micro_batch_of(recipe, 2 * longest))
     arguments["train_sampling_strategy"] = "random"  # pairs have no single length to group by

@@ -29,9 +29,7 @@ def kto_trainer(
     valid: Sequence[RenderedAnswer],
     counter: Counter,
 ) -> KTOTrainer:
-    model = load_model(
-        recipe.folder, recipe.device, recipe.adapter, trust_remote_code=recipe.options.trust_remote_code
-    )
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, trust_remote_code=recipe.options.trust_remote_code)
     longest = max(len(row.prompt_ids) + len(row.completion_ids) for row in rows)
     # Two at least: how far the model has moved is estimated on prompts with their neighbours' answers.
     micro_batch = micro_batch_of(recipe, 2 * longest, at_least=2)

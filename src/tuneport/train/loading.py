@@ -18,8 +18,8 @@ from tuneport.types import Adapter
 CHECKPOINTING_FROM_PARAMETERS = 1_000_000_000
 """Below it, activations of a usual batch fit beside the weights, and recomputing them costs a third more time."""
 
-# What a run uses where its request leaves `auto`: the rules of estimate/hyperparameters.py for a usual model. The parent
-# resolves by model and data; these are for runs without.
+# What a run uses where its request leaves `auto`. The parent resolves by model and data; these, the same rules for a
+# usual model, are for runs without.
 DEFAULTS: dict[str, int | float] = {
     "epochs": 3,
     "batch_size": 8,

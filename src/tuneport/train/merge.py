@@ -67,7 +67,7 @@ def merge(run: RunFolder, weights: Path, target: Path) -> dict[str, Any]:
     del merged, tuned
     saved = _class(run).from_pretrained(target, dtype="auto", trust_remote_code=options.trust_remote_code).eval()
     found = _logits(saved, rows)
-    figures = compared(expected, found, plain)
+    figures: dict[str, Any] = {**compared(expected, found, plain)}
     figures |= {"rows": len(rows), "precision": str(dtype).removeprefix("torch."), "adapter": adapter.value}
     if not figures["relative_difference"] <= TOLERANCE.get(dtype, HALF_TOLERANCE):  # NaN is refused, too
         raise TrainingError(

@@ -52,7 +52,7 @@ def write_card(run: RunFolder, folder: Path, adapter: Adapter, base: Path) -> No
         _table(
             {
                 "method, adapter": f"{run.spec.method}, {adapter}",
-                **{name: f"{value:g}" for name, value in run.state.get("hyperparameters", {}).items() if _is_number(value)},
+                **{name: f"{value:g}" for name, value in _numbers(run).items()},
                 **{name.replace("_", " "): str(value) for name, value in (run.state.get("trainer") or {}).items()},
                 "trained weights": _weights(run.state),
                 "device": f"{run.state.get('device')}, {run.state.get('precision')}",
@@ -181,7 +181,7 @@ def _command(run: RunFolder, adapter: Adapter) -> str:
     spec = run.spec
     words = ["tuneport", "submit", Path(spec.dataset).name, "--backend", "local", "--model", run.model]
     words += ["--method", spec.method.value, "--adapter", adapter.value]
-    numbers = {name: value for name, value in run.state.get("hyperparameters", {}).items() if _is_number(value)}
+    numbers = _numbers(run)
     for name in Hyperparameters.model_fields:
         if name in numbers:
             words += ["--set", f"{name}={numbers[name]:g}"]
@@ -198,8 +198,14 @@ def _table(rows: Mapping[str, str]) -> str:
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _numbers(run: RunFolder) -> dict[str, float]:
+    """The hyperparameters that were in use; those of other methods and adapters are not there or not numbers."""
+    idle = {name for name, value in run.hyperparameters.items() if value == "auto" and name != "max_length"}
+    return {
+        name: value
+        for name, value in run.state.get("hyperparameters", {}).items()
+        if name not in idle and isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

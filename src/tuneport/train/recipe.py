@@ -16,9 +16,9 @@ from tuneport.train.arguments import Recipe
 from tuneport.train.averaging import WeightAverage
 from tuneport.train.dpo import dpo_trainer
 from tuneport.train.environment import environment, fingerprint
-from tuneport.train.failures import refuse_too_large
 from tuneport.train.kto import kto_trainer
 from tuneport.train.loading import resolved
+from tuneport.train.memory_check import refuse_too_large
 from tuneport.train.model_card import write_card
 from tuneport.train.reporting import Counter, RunReporter, start_record
 from tuneport.train.reward import reward_trainer

@@ -23,7 +23,7 @@ def tensorboard(folder: Path, after: int) -> Any:
 def events(path: Path) -> Iterator[tuple[bytes, Event]]:
     """The records of an event file as they are and as they read, up to one that a kill cut off.
 
-    A record is its length (8 bytes), a checksum of that (4), the event, and a checksum of it (4): TensorFlow's TFRecord.
+    A record (TFRecord) is its length (8 bytes), a checksum of that (4), the event, and a checksum of it (4).
     """
     content, at = path.read_bytes(), 0
     while at + 12 <= len(content):

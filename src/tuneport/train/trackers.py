@@ -95,8 +95,6 @@ class _Closing(TrainerCallback):
     def on_log(self, *args: Any, **kwargs: Any) -> None:
         self.callback.on_log(*args, **kwargs)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any
-    ) -> None:
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
         self.callback.on_train_end(args, state, control, **rest)
         self.close()
