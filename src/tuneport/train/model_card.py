@@ -64,7 +64,7 @@ def write_card(run: RunFolder, folder: Path, adapter: Adapter, base: Path) -> No
         "## Do it again",
         f"```\n{_command(run, adapter)}\n```",
         "## Licence",
-        _licence_text(front),
+        _licence_text(run, front),
     ]
     text = f"---\n{ModelCardData(**front).to_yaml()}\n---\n\n" + "\n\n".join(body) + "\n"
     (folder / CARD).write_text(text, encoding="utf-8")
@@ -75,7 +75,9 @@ def copy_card(source: Path, target: Path, figures: Mapping[str, Any]) -> None:
     if not (source / CARD).is_file():
         return
     card = ModelCard.load(source / CARD)
-    card.data.library_name, card.data.base_model_relation = "transformers", "finetune"
+    card.data.library_name = "transformers"
+    if card.data.base_model is not None:
+        card.data.base_model_relation = "finetune"
     said = (
         f"The adapter is merged into the base weights ({figures['precision']}). On {figures['rows']} training rows the "
         f"logits of both differ by {figures['mean_difference']:.2g} on average and {figures['largest_difference']:.2g} "
@@ -101,10 +103,11 @@ def _load_whole(kind: str) -> str:
 def _front_matter(run: RunFolder, adapter: Adapter, base: Path) -> dict[str, Any]:
     licence = run.base_facts.get("licence") or _licence_of_card(base)
     known = LICENCES.get(str(licence).lower()) if licence else None
+    hub = run.base_facts.get("hub")  # the hub refuses a card that names a base which it does not have
     dataset = str(run.spec.dataset)
     fields = {
-        "base_model": _base_name(run),
-        "base_model_relation": "finetune" if adapter is Adapter.FULL else "adapter",
+        "base_model": hub,
+        "base_model_relation": None if hub is None else "finetune" if adapter is Adapter.FULL else "adapter",
         "library_name": "transformers" if adapter is Adapter.FULL else "peft",
         "pipeline_tag": "text-classification" if run.spec.method is Method.REWARD else "text-generation",
         "license": (known or "other") if licence else None,
@@ -124,11 +127,9 @@ def _licence_of_card(base: Path) -> str | None:
     return None
 
 
-def _licence_text(front: Mapping[str, Any]) -> str:
-    if "license" not in front:
-        return f"The licence of `{front['base_model']}` is not known here; it binds what is tuned from it, too."
-    name = front.get("license_name", front["license"])
-    return f"The licence of `{front['base_model']}` ({name}) binds what is tuned from it, too."
+def _licence_text(run: RunFolder, front: Mapping[str, Any]) -> str:
+    name = front.get("license_name") or front.get("license") or "not known here"
+    return f"The licence of `{_base_name(run)}` ({name}) binds what is tuned from it, too."
 
 
 def _base_name(run: RunFolder) -> str:

@@ -25,6 +25,7 @@ from tuneport.train.reward import reward_trainer
 from tuneport.train.run_folder import RunFolder
 from tuneport.train.sft import sft_trainer
 from tuneport.train.trackers import trackers
+from tuneport.train.vocabulary import refuse_foreign_tokens
 from tuneport.train.weights import WithoutReference, tidy
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, DataFile, JobStatus, Method
@@ -52,6 +53,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     for note in renderer.notes:
         run.note(note)
         run.event(note, level="warning")
+    refuse_foreign_tokens(folder, [*rows, *valid], trust_remote_code=options.trust_remote_code)
     device = choose_device(options.precision)
     adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
     data = {"training": fingerprint(run.training, rows)}
