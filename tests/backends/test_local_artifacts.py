@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.backends.test_local import PATIENCE, ended, make_tiny_model, opened
+from tests.backends.test_local import ended, make_tiny_model, opened
 from tests.contract import prepared_chats, token
 from tests.train.tiny import tiny_model as one_without_template
 from tuneport.backends import local_memory
@@ -18,10 +18,10 @@ from tuneport.backends.local_memory import Memory, Size, least_need, size_of
 from tuneport.errors import ConfigError, NotFoundError, TrainingError, TuneportError, UnsupportedError
 from tuneport.jobs.service import Workspace
 from tuneport.settings import Settings
-from tuneport.types import Adapter, DataFile, Hyperparameters, JobState, JobStatus, Method, TuneSpec, Wandb
+from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, TuneSpec, Wandb
 
 CHAT = [{"role": "user", "content": "Where is my parcel?"}]
-NUMBERS = Hyperparameters(epochs=1, batch_size=4, lora_rank=2)
+NUMBERS = Hyperparameters(epochs=2, batch_size=4, lora_rank=2, learning_rate=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def finished(backend: LocalBackend, tiny_model: Path, tmp_path_factory: pytest.T
 
 
 def going_on(finished: JobState, model: Path, folder: Path, **fields: Any) -> TuneSpec:
-    spec = {"model": str(model), "dataset": folder, "from_checkpoint": finished.remote_id}
+    spec = {"model": str(model), "dataset": folder, "from_checkpoint": finished.remote_id, "seed": 1}
     return TuneSpec.model_validate(spec | {"hyperparameters": {"epochs": 1, "batch_size": 4}} | fields)
 
 
@@ -200,73 +200,27 @@ def rows_of(*messages: list[dict[str, Any]]) -> str:
 
 
 ASKED = [{"role": "user", "content": "Where is it?"}, {"role": "assistant", "content": "On its way."}]
-PICTURE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
-BAD: dict[str, tuple[str, str]] = {
-    "no model": (rows_of(ASKED, ASKED), "is not on this machine"),
-    "no chat template": (rows_of(ASKED, ASKED), "no chat template"),
-    "no tokenizer": (rows_of(ASKED, ASKED), "no usable tokenizer"),
-    "vocabulary": (rows_of(ASKED, ASKED), "token"),
-    "all masked": (rows_of([ASKED[0], ASKED[1] | {"weight": 0}]), "weight 0"),
-    "too long": (rows_of([{"role": "user", "content": "word " * 3000}, ASKED[1]]), "there is nothing to train on"),
-    "image": (
-        rows_of([{"role": "user", "content": [{"type": "text", "text": "What?"}, PICTURE]}, ASKED[1]]),
-        "image",
-    ),
-    "code of its own": (rows_of(ASKED, ASKED), "--option trust_remote_code=true"),
+# What the trainer finds is in tests/train/test_bad_input.py, case by case.
+BAD = {
+    "no model": (rows_of(ASKED, ASKED), "nobody/nothing", "is not on this machine"),
+    "all masked": (rows_of([ASKED[0], ASKED[1] | {"weight": 0}]), "", "all have weight 0"),
 }
-
-
-def broken(what: str, folder: Path) -> str:
-    if what == "no model":
-        return "nobody/nothing"
-    model = one_without_template(folder, template=None) if what == "no chat template" else one_without_template(folder)
-    config = json.loads((model / "config.json").read_text())
-    if what == "no tokenizer":
-        for path in model.glob("*token*"):
-            path.unlink()
-    if what == "vocabulary":
-        import torch
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        torch.manual_seed(0)
-        LlamaForCausalLM(LlamaConfig.from_pretrained(model, vocab_size=40)).save_pretrained(model)
-    if what == "code of its own":
-        config |= {"model_type": "its-own", "auto_map": {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"}}
-        (model / "config.json").write_text(json.dumps(config))
-        (model / "own.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
-    return str(model)
 
 
 @pytest.mark.parametrize("what", BAD)
 def test_bad_input_is_one_line_and_leaves_the_store_whole(
-    what: str, isolated: Path, capsys: pytest.CaptureFixture[str]
+    what: str, tiny_model: Path, isolated: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from tuneport.cli.main import main
 
-    content, says = BAD[what]
+    content, model, says = BAD[what]
     Path("train.jsonl").write_text(content)
-    model = broken(what, isolated / "model")
-    command = ["submit", "train.jsonl", "--model", model, "--backend", "local", "--method", "sft", "--wait"]
+    command = ["submit", "train.jsonl", "--model", model or str(tiny_model), "--backend", "local", "--wait"]
     assert main(command) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1 and says in error[0], error
-    assert not (isolated / "model" / "ran").exists()
     with Workspace() as workspace:
         rows = workspace.store.jobs()
         assert all(row.status == "failed" and row.job_error and row.job_error.fault == "user" for row in rows)
         for row in rows:
             assert row.remote_id is None or workspace.backend("local").fetch(row.remote_id).status is JobStatus.FAILED
-    assert main(["jobs", "--json"]) == 0
-
-
-def test_a_dataset_of_one_row_is_trained_on(backend: LocalBackend, tiny_model: Path, tmp_path: Path) -> None:
-    """Little, but no mistake: `check` says that it is too little."""
-    from tuneport.data.prepare import prepare
-    from tuneport.types import PreparedData
-
-    (tmp_path / "one.jsonl").write_text(rows_of(ASKED))
-    file: DataFile = prepare(tmp_path / "one.jsonl", "openai", tmp_path / "files")
-    spec = TuneSpec(model=str(tiny_model), dataset=tmp_path / "one.jsonl", hyperparameters=Hyperparameters(epochs=2))
-    data = PreparedData(training=file)
-    state = ended(backend, backend.submit(spec, list(backend.prepare(spec, data)), token=token("one")).remote_id)
-    assert state.status is JobStatus.SUCCEEDED and state.progress.step == 2 and PATIENCE
