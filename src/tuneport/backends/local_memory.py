@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -25,6 +25,11 @@ from tuneport.estimate.memory import (
 from tuneport.manifests import Dimensions, load_models
 from tuneport.types import Adapter, Method
 
+_EXAMPLES: dict[Method, Literal["pairs", "labelled", "scored"]] = {
+    Method.DPO: "pairs",
+    Method.KTO: "labelled",
+    Method.REWARD: "scored",
+}
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
@@ -68,26 +73,25 @@ def size_of(folder: Path, dimensions: Dimensions | None, params_b: float | None)
 
 
 def least_need(size: Size, adapter: Adapter, method: Method, numbers: Mapping[str, Any]) -> MemoryEstimate | None:
-    """With one row at a time (a pair, or two rows where the method compares), no longer than it has to be."""
-    rows = 2 if method is not Method.SFT else 1
+    """With one row at a time, no longer than it has to be."""
     length = numbers.get("max_length")
     run = Run(
-        micro_batch=rows,
+        micro_batch=2 if method is Method.KTO else 1,
+        examples=_EXAMPLES.get(method, "single"),
         length=length if isinstance(length, int) else LENGTH_MIN,
         lora_rank=numbers["lora_rank"] if isinstance(numbers.get("lora_rank"), int) else 16,
-        full_weights="fp32",
     )
     estimate = estimate_memory(adapter, params_b=size.params_b, dimensions=size.dimensions, run=run)
     if estimate is None or adapter is not Adapter.FULL or method not in (Method.DPO, Method.KTO):
         return estimate
     reference = 4 * _parameters(size) / GIB  # a second copy of the base, to be compared with
-    return MemoryEstimate(
+    return replace(
+        estimate,
         low_gib=estimate.low_gib + reference,
+        reserved_gib=estimate.reserved_gib + reference,
         expected_gib=estimate.expected_gib + reference,
         high_gib=estimate.high_gib + reference,
         components_gib=estimate.components_gib | {"reference": reference},
-        rule=estimate.rule,
-        explanation=estimate.explanation,
     )
 
 

@@ -19,7 +19,7 @@ def refuse_foreign_tokens(folder: Path, rows: Sequence[Any], *, trust_remote_cod
     """
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code).get_text_config()
     size = getattr(config, "vocab_size", None)
-    largest = max((_largest(row) for row in rows), default=0)
+    largest = max((max(_ids(row), default=0) for row in rows), default=0)
     if size is not None and largest >= size:
         raise ConfigError(
             f"the tokenizer in {folder} writes the token {largest:,} and the model has {size:,}: they do not belong "
@@ -27,9 +27,10 @@ def refuse_foreign_tokens(folder: Path, rows: Sequence[Any], *, trust_remote_cod
         )
 
 
-def _largest(row: Any) -> int:
+def _ids(row: Any) -> list[int]:
     if isinstance(row, Rendered):
-        return max(row.input_ids)
+        return row.input_ids
     if isinstance(row, RenderedAnswer):
-        return max(row.prompt_ids + row.completion_ids)
-    return max(row.prompt_ids + row.chosen_ids + row.rejected_ids)
+        return row.prompt_ids + row.completion_ids
+    ids: list[int] = row.prompt_ids + row.chosen_ids + row.rejected_ids
+    return ids
