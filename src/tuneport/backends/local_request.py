@@ -149,6 +149,8 @@ def check_request(spec: TuneSpec) -> Adapter:
 
 def _explained(given: Hyperparameters, known: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
     reasons = {name: row.because for name, row in recommend(given, **known).items() if numbers.get(name) != "auto"}
+    if numbers.get("max_length") == "auto":
+        reasons["max_length"] = "the longest example, as the trainer finds it; cut to the model's context"
     free = given.model_copy(update={"learning_rate": "auto", "learning_rate_multiplier": "auto"})
     rate = recommend(free, **known)["learning_rate"].value
     return {
