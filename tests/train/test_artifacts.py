@@ -108,6 +108,19 @@ def test_merged_weights_answer_as_the_adapter(
     assert {path.suffix for path in target.rglob("*")}.isdisjoint(PICKLES)
 
 
+def test_a_reward_model_is_merged_with_its_head(home: Path, model: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    data = write_rows(tmp_path / "pairs.jsonl", preference_rows(8))
+    spec = {"method": "reward", "format": "openai-preference"}
+    folder = make_run(home, model, data, hyperparameters={"epochs": 2}, **spec)
+    assert main(folder) == 0, state_of(folder)["error"]
+    figures = merge(RunFolder(folder), folder / "adapter", tmp_path / "merged")
+    assert figures["relative_difference"] < 1e-4
+    assert AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").config.num_labels == 1
+    assert "AutoModelForSequenceClassification" in (tmp_path / "merged" / "README.md").read_text()
+
+
 def test_an_adapter_over_4_bits_is_merged_into_them(home: Path, data: Path, tmp_path: Path) -> None:
     """Into the weights of before quantisation it would answer otherwise; the difference is measured here."""
     pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tuneport.base_models import Device
-from tuneport.data.rendering import IGNORED, Rendered, RenderedAnswer
+from tuneport.train.row_tokens import length_of, trained_of
 from tuneport.types import DataFile
 
 PACKAGES = (
@@ -60,28 +60,11 @@ def fingerprint(file: DataFile, rows: Sequence[Any]) -> dict[str, Any]:
         "format": file.format,
         "rows": len(rows),
         "tokens": sum(length_of(row) for row in rows),
-        "trained_tokens": sum(_trained(row) for row in rows),
+        "trained_tokens": sum(trained_of(row) for row in rows),
         "longest_row_tokens": max(length_of(row) for row in rows),
         "rows_cut": sum(row.cut > 0 for row in rows),
         "columns_left_out": list(file.left_out),
     }
-
-
-def length_of(row: Any) -> int:
-    """Tokens of a row; of a pair, the prompt with the longer answer."""
-    if isinstance(row, Rendered):
-        return row.useful_length
-    if isinstance(row, RenderedAnswer):
-        return len(row.prompt_ids) + len(row.completion_ids)
-    return len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids))
-
-
-def _trained(row: Any) -> int:
-    if isinstance(row, Rendered):
-        return sum(label != IGNORED for label in row.labels)
-    if isinstance(row, RenderedAnswer):
-        return len(row.completion_ids)
-    return len(row.chosen_ids) + len(row.rejected_ids)
 
 
 def _version(package: str) -> str | None:

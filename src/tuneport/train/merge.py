@@ -24,11 +24,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 from tuneport.base_models import Device, choose_device, locate, materialise
 from tuneport.data.reading import read_records
-from tuneport.data.rendering import Rendered, RenderedAnswer
 from tuneport.data.tokenizer import training_renderer
 from tuneport.errors import TrainingError, UnsupportedError
 from tuneport.train.loading import load_model
 from tuneport.train.model_card import copy_card
+from tuneport.train.row_tokens import ids_of
 from tuneport.train.run_folder import RunFolder
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, Method
@@ -86,11 +86,12 @@ def compared(
     ones, how much the adapter itself had changed them, and how often the likeliest token is the same."""
     flat = [torch.cat([row.flatten() for row in rows]) for rows in (expected, found, plain)]
     difference, effect = (flat[1] - flat[0]).abs(), (flat[0] - flat[2]).abs()
+    spread = flat[0].std() if len(flat[0]) > 1 else flat[0].abs().mean()
     same = torch.cat([a.argmax(-1) == b.argmax(-1) for a, b in zip(expected, found, strict=True)])
     return {
         "mean_difference": difference.mean().item(),
         "largest_difference": difference.max().item(),
-        "relative_difference": (difference.mean() / flat[0].std()).item(),
+        "relative_difference": (difference.mean() / spread).item(),
         "effect_of_adapter": effect.mean().item(),
         "same_choice": same.float().mean().item(),
     }
@@ -128,18 +129,10 @@ def _dequantised(model: Any, base: Path, options: TrainingOptions) -> Any:
 
 def _rows(run: RunFolder, base: Path, trust_remote_code: bool) -> list[list[int]]:
     """Token ids of the first training rows, as they were trained on."""
-    renderer = training_renderer(base, CHECKED_TOKENS, trust_remote_code=trust_remote_code)
+    renderer = training_renderer(base, None, trust_remote_code=trust_remote_code)
     records = islice(read_records(run.training.path, run.training.format), CHECKED_ROWS)
-    rows = []
-    for row in renderer.render_for(run.spec.method, records, path=str(run.training.path)):
-        match row:
-            case Rendered():
-                rows.append(row.input_ids)
-            case RenderedAnswer():
-                rows.append(row.prompt_ids + row.completion_ids)
-            case _:
-                rows.append(row.prompt_ids + row.chosen_ids)
-    return rows
+    rows = renderer.render_for(run.spec.method, records, path=str(run.training.path))
+    return [ids_of(row)[:CHECKED_TOKENS] for row in rows]
 
 
 @torch.no_grad()

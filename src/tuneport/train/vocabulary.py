@@ -8,8 +8,8 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from tuneport.data.rendering import Rendered, RenderedAnswer
 from tuneport.errors import ConfigError
+from tuneport.train.row_tokens import ids_of
 
 
 def refuse_foreign_tokens(folder: Path, rows: Sequence[Any], *, trust_remote_code: bool = False) -> None:
@@ -19,18 +19,9 @@ def refuse_foreign_tokens(folder: Path, rows: Sequence[Any], *, trust_remote_cod
     """
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code).get_text_config()
     size = getattr(config, "vocab_size", None)
-    largest = max((max(_ids(row), default=0) for row in rows), default=0)
+    largest = max((max(ids_of(row), default=0) for row in rows), default=0)
     if size is not None and largest >= size:
         raise ConfigError(
             f"the tokenizer in {folder} writes the token {largest:,} and the model has {size:,}: they do not belong "
             "together; fetch the model again"
         )
-
-
-def _ids(row: Any) -> list[int]:
-    if isinstance(row, Rendered):
-        return row.input_ids
-    if isinstance(row, RenderedAnswer):
-        return row.prompt_ids + row.completion_ids
-    ids: list[int] = row.prompt_ids + row.chosen_ids + row.rejected_ids
-    return ids
