@@ -87,7 +87,7 @@ def compared(
     flat = [torch.cat([row.flatten() for row in rows]) for rows in (expected, found, plain)]
     difference, effect = (flat[1] - flat[0]).abs(), (flat[0] - flat[2]).abs()
     spread = flat[0].std() if len(flat[0]) > 1 else flat[0].abs().mean()
-    same = torch.cat([a.argmax(-1) == b.argmax(-1) for a, b in zip(expected, found, strict=True)])
+    same = torch.cat([(a.argmax(-1) == b.argmax(-1)).flatten() for a, b in zip(expected, found, strict=True)])
     return {
         "mean_difference": difference.mean().item(),
         "largest_difference": difference.max().item(),
