@@ -81,5 +81,5 @@ def test_the_commands_ask_for_the_key_first(capsys: pytest.CaptureFixture[str], 
     submit = ["submit", "train.jsonl", "--model", "m", "--backend", "local", "--push-to-hub", "me/mine", "--json"]
     assert main(submit) == 2
     assert "needs --wait" in json.loads(capsys.readouterr().out)["error"]["message"]
-    assert main([*submit, "--wait"]) == 3
+    assert main([*submit, "--wait"]) == 2
     assert "set HF_TOKEN" in json.loads(capsys.readouterr().out)["error"]["message"]
