@@ -55,6 +55,12 @@ class TrainingOptions(Model):
         le=1,
         description="a number from 0 to 1: what a prompt's token counts in the loss of sft (an answer's: 1)",
     )
+    trust_remote_code: bool = Field(
+        default=False, description="true or false: run the code that came with the base model's weights"
+    )
+    allow_oversize: bool = Field(
+        default=False, description="true or false: try although the estimate says that memory will not do"
+    )
     average_weights: bool = Field(
         default=False, description="true or false: save the mean of the weights over about the last sixth of the steps"
     )

@@ -104,7 +104,6 @@ class TestLocal(BackendContract):
             jobs_started=lambda: len(list(backend.list_jobs())),
             unsupported=[
                 lambda backend: backend.deploy("some-model"),
-                lambda backend: backend.download("run-0", folder / "nowhere", merged=True),
             ],
             refused=Hyperparameters(beta=0.1),
         )

@@ -51,7 +51,7 @@ def test_the_command_says_all_of_the_job_and_names_what_it_leaves_out(workspace:
     assert "without provider_options.n_evals, metadata, wandb.entity" in str(together)
     assert together.as_dict()["dropped"] == list(together.dropped)
     local = found(workspace, row, "local")
-    assert "--wandb" not in local.command and local.dropped[-1] == "wandb", "it would be refused there"
+    assert "--wandb bots" in local.command and local.dropped[-1] == "wandb.entity"
 
 
 def test_a_grader_has_a_place_and_values_are_json(tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def make_run(
         return {"path": str(path), "sha256": "0" * 64, "format": format, "rows": rows, "bytes": 1}
 
     numbers = {"epochs": 2, "batch_size": 4, "learning_rate": 0.01, "lora_rank": 4, "lora_alpha": 8}
+    numbers |= {"lora_dropout": 0.0, "weight_decay": 0.0}
     request = {
         "run_id": name,
         "token": "token",

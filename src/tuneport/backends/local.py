@@ -31,10 +31,12 @@ from tuneport.backends.local_infer import (
     completion_fields,
     in_order,
 )
-from tuneport.backends.local_request import check_request, require_slurm, resolve_request, words
+from tuneport.backends.local_request import ResolvedRequest, check_request, require_slurm, resolve_request, words
 from tuneport.backends.local_run import Run
-from tuneport.backends.local_runs import RUN_ID, RunStore, run_id_of, storage_errors
-from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name
+from tuneport.backends.local_runs import RESUME_FILES, RUN_ID, RunStore, run_id_of, storage_errors
+from tuneport.backends.local_start import Start, going_on
+from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name, tuned_name_of
+from tuneport.backends.local_weights import merge, placed, refuse_occupied, refuse_unmergeable
 from tuneport.backends.secrets import key_variables
 from tuneport.devices import NAMES_IN_WORDS, check_names
 from tuneport.errors import (
@@ -116,6 +118,7 @@ class LocalBackend(FineTuneBackend):
         settings: Settings,
         *,
         train_command: Sequence[str] = (sys.executable, "-m", "tuneport.train"),
+        merge_command: Sequence[str] = (sys.executable, "-m", "tuneport.train.merge"),
         infer_command: Sequence[str] = (sys.executable, "-m", "tuneport.infer"),
     ) -> None:
         super().__init__(manifest, settings)
@@ -123,6 +126,7 @@ class LocalBackend(FineTuneBackend):
         self.runs = RunStore(settings.home / "runs")
         self.files = FileStore(settings.home / "files")
         self._train_command = tuple(train_command)
+        self._merge_command = tuple(merge_command)
         self._infer_command = tuple(infer_command)
         self._children = InferenceProcesses(self._start_inference)
 
@@ -133,7 +137,7 @@ class LocalBackend(FineTuneBackend):
         return words(method, adapter)
 
     def check(self, spec: TuneSpec) -> None:
-        check_request(spec)
+        check_request(self._begun(spec)[0])
         options = TrainingOptions.of(self._with_executor(spec).provider_options)
         if options.executor == "slurm":
             require_slurm(options.slurm or SlurmOptions())
@@ -141,7 +145,7 @@ class LocalBackend(FineTuneBackend):
 
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
         self.check(spec)
-        resolve_request(spec, data.training, self.manifest, self.settings)  # what cannot run is refused here already
+        self._resolved(spec, data.training)  # what cannot run is refused here already
         with storage_errors(self.settings.home, "storing the dataset"):
             yield self.files.add(data.training, "training")
             if data.validation is not None:
@@ -154,9 +158,9 @@ class LocalBackend(FineTuneBackend):
             data: dict[str, DataFile] = {file.purpose: self.files.get(file.id)[0] for file in files}
             if "training" not in data:
                 raise RejectedError("a local run needs a training file; prepare one first", provider=self.name)
-            request = self._request(run.id, spec, data, token)
+            request, start = self._request(run.id, spec, data, token)
             with storage_errors(self.settings.home, "creating the run"):
-                self.runs.create(run.id, request)
+                self.runs.create(run.id, request, None if start is None else start.weights)
         try:
             run.start()
         except OSError as error:
@@ -314,23 +318,30 @@ class LocalBackend(FineTuneBackend):
         raise RejectedError(f"the local run {run.id} is using {file_id}; cancel it first", provider=self.name)
 
     def download(self, remote_id: str, folder: Path, *, merged: bool = False) -> Path:
-        """Copy the tuned weights to `folder`, which must not exist yet or be empty, and return it."""
-        if merged:
-            self._unsupported("merging the adapter into its base model")
-        run = self._existing(remote_id)
-        source = self._weights(run)
+        """Copy the tuned weights to `folder`, which must not exist yet or be empty, and return it.
+
+        `remote_id` may have `:STEP` behind it, for a checkpoint. `merged`: a whole model, whose logits a child process
+        has compared with the adapter's; the figures are in its `README.md`.
+        """
+        run, source = self._named(remote_id)
         folder = folder.absolute()
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConfigError(f"{folder} exists and is not an empty folder; name another one for the weights")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
-        with storage_errors(self.settings.home, "copying the weights"):
-            try:
-                shutil.copytree(source, aside)
-                os.replace(aside, folder)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
+        refuse_occupied(folder)
+        whole = not (source / "adapter_config.json").is_file()
+        if merged and not whole:
+            refuse_unmergeable(run.request(), self.settings.home)
+            environment = self._environment() | {"HF_HUB_OFFLINE": "1"}
+            with storage_errors(folder.parent, "writing the merged model"):
+                placed(folder, lambda aside: self._merge(run, source, aside, environment))
+        else:
+            with storage_errors(folder.parent, "copying the weights"):
+                placed(folder, lambda aside: self._copy(source, aside))
         return folder
+
+    def _merge(self, run: Run, source: Path, target: Path, environment: Mapping[str, str]) -> None:
+        merge(self._merge_command, run.folder, source, target, environment)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        shutil.copytree(source, target, ignore=RESUME_FILES)
 
     # --- inference --------------------------------------------------------------------------------------------------
 
@@ -386,9 +397,7 @@ class LocalBackend(FineTuneBackend):
         run = self._existing(f"run-{match[1]}")
         if run.request()["spec"].get("method") == Method.REWARD:
             raise UnsupportedError(f"{model} is a reward model: it scores answers and writes none")
-        weights = self._weights(run) if match[2] is None else run.folder / "checkpoints" / f"step-{match[2]}"
-        if not weights.is_dir():
-            raise NotFoundError(f"the local run {run.id} has no checkpoint of step {match[2]}", provider=self.name)
+        weights = self._weights(run) if match[2] is None else self._checkpoint(run, match[2])
         if not (weights / "adapter_config.json").is_file():  # full fine-tuning: a base model by itself
             return self._children.get(str(weights), weights), None
         child = self._holding(run.request()["model_name_or_path"])
@@ -417,7 +426,7 @@ class LocalBackend(FineTuneBackend):
     # --- folders ----------------------------------------------------------------------------------------------------
 
     def _run(self, run_id: str) -> Run:
-        return Run(self.runs.folder / run_id, self._train_command, self._environment)
+        return Run(self.runs.folder / run_id, self._train_command, lambda: self._environment_of(run_id))
 
     def _existing(self, remote_id: str) -> Run:
         run = self._run(remote_id)
@@ -432,6 +441,46 @@ class LocalBackend(FineTuneBackend):
                 return folder
         status = "starting" if reported is None else reported.status
         raise NotFoundError(f"the local run {run.id} has no tuned weights: it is {status}", provider=self.name)
+
+    def _checkpoint(self, run: Run, step: str) -> Path:
+        folder = run.folder / "checkpoints" / f"step-{step}"
+        if not folder.is_dir():
+            there = ", ".join(str(number) for number, _ in run.checkpoint_folders()) or "none"
+            raise NotFoundError(
+                f"the local run {run.id} has no checkpoint of step {step} (it has: {there})", provider=self.name
+            )
+        return folder
+
+    def _named(self, name: str) -> tuple[Run, Path]:
+        """The run and the weights behind a run's id or its model's name, `:STEP` behind the id for a checkpoint."""
+        run_id, _, step = name.partition(":") if name.startswith("run-") else (name, "", "")
+        if match := _TUNED_MODEL.fullmatch(name):
+            run_id, step = f"run-{match[1]}", match[2] or ""
+        run = self._existing(run_id)
+        return run, self._checkpoint(run, step) if step else self._weights(run)
+
+    def _begun(self, spec: TuneSpec) -> tuple[TuneSpec, Start | None]:
+        """What the spec means once it is known what it goes on from, and that."""
+        if spec.from_checkpoint is None:
+            return spec, None
+        run, weights = self._named(spec.from_checkpoint)
+        start = Start(spec.from_checkpoint, run.request(), weights)
+        return going_on(spec, start), start
+
+    def _resolved(self, spec: TuneSpec, training: DataFile) -> tuple[ResolvedRequest, Start | None]:
+        spec, start = self._begun(self._with_executor(spec))
+        busy = any(not state.status.terminal for state in self.list_jobs())
+        return resolve_request(spec, training, self.manifest, self.settings, start=start, busy=busy), start
+
+    def _environment_of(self, run_id: str) -> dict[str, str]:
+        """A trainer's; with the key of W&B where the user asked for the run to be shown there."""
+        environment = self._environment()
+        key = self.settings.secret("WANDB_API_KEY")
+        with contextlib.suppress(ProviderError):
+            wanted = (self._run(run_id).request().get("spec") or {}).get("wandb") is not None
+            if wanted and key is not None:
+                environment["WANDB_API_KEY"] = key.get_secret_value()
+        return environment
 
     def _environment(self) -> dict[str, str]:
         """This process's environment and `.env`, without secrets."""
@@ -451,10 +500,12 @@ class LocalBackend(FineTuneBackend):
             given["slurm"] = self.options.slurm.model_dump(exclude_unset=True) | dict(own)
         return spec.model_copy(update={"provider_options": given})
 
-    def _request(self, run_id: str, spec: TuneSpec, data: Mapping[str, DataFile], token: str) -> dict[str, Any]:
-        resolved = resolve_request(self._with_executor(spec), data["training"], self.manifest, self.settings)
+    def _request(
+        self, run_id: str, spec: TuneSpec, data: Mapping[str, DataFile], token: str
+    ) -> tuple[dict[str, Any], Start | None]:
+        resolved, start = self._resolved(spec, data["training"])
         validation = data.get("validation")
-        return {
+        request = {
             "run_id": run_id,
             "token": token,
             "created_at": now().isoformat(),
@@ -467,7 +518,10 @@ class LocalBackend(FineTuneBackend):
             "validation": None if validation is None else validation.model_dump(mode="json"),
             "hyperparameters": resolved.hyperparameters,
             "recommended": resolved.recommended,
+            "base": resolved.base,
+            "memory": resolved.memory,
         }
+        return request | {"tuned_name": tuned_name_of(request, run_id)}, start
 
 
 def _loaded(child: InferenceProcess, label: str, weights: Path) -> str:

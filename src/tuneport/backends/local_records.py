@@ -27,6 +27,7 @@ class TrainerState(BaseModel):
     total_parameters: int | None = None
     device: str | None = None
     precision: str | None = None
+    trainer: dict[str, Any] = Field(default_factory=dict)
     adapter: Path | None = None
     best_step: int | None = None
     micro_batch: int | None = None

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuneport.backends.local_memory import checked_need, size_of
+from tuneport.backends.local_start import Start, refuse_other_base
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.hyperparameters import PREFERENCE_METHODS, recommend, resolve
 from tuneport.training_options import SlurmOptions, TrainingOptions
 from tuneport.types import Adapter, Auto, DataFile, Hyperparameters, Method, TuneSpec
 
 if TYPE_CHECKING:
-    from tuneport.manifests import Manifest
+    from tuneport.manifests import Manifest, Weights
     from tuneport.settings import Settings
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "datasets")
@@ -56,27 +58,44 @@ def words(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class ResolvedRequest:
-    """`spec` names its adapter. `recommended` tells, for each number, why it is what it is."""
+    """`spec` names its adapter. `recommended` tells, for each number, why it is what it is; `base` what is known of the
+    base model; `memory` what the run needs at least."""
 
     spec: TuneSpec
     model_name_or_path: str
     hyperparameters: dict[str, Any]
     recommended: dict[str, Any]
+    base: dict[str, Any]
+    memory: dict[str, Any] | None
 
 
-def resolve_request(spec: TuneSpec, training: DataFile, manifest: Manifest, settings: Settings) -> ResolvedRequest:
-    """UnsupportedError, ConfigError or ModelNotOfferedError for what cannot run; loads nothing heavy."""
+def resolve_request(
+    spec: TuneSpec,
+    training: DataFile,
+    manifest: Manifest,
+    settings: Settings,
+    *,
+    start: Start | None = None,
+    busy: bool = False,
+) -> ResolvedRequest:
+    """UnsupportedError, ConfigError or ModelNotOfferedError for what cannot run; loads nothing heavy.
+
+    `start` has the weights to go on from. `busy`: another run is using this machine's memory now.
+    """
     from tuneport.base_models import locate
     from tuneport.manifests import load_models, resolve_model
 
-    adapter = check_request(spec)
+    adapter, options = check_request(spec), TrainingOptions.of(spec.provider_options)
     model = resolve_model(spec.model, manifest.name, manifest, load_models())
     name_or_path = model_name_or_path(model)
     located = locate(name_or_path, home=settings.home)
-    offered = manifest.offered(model)
+    if start is not None:
+        refuse_other_base(start, model, name_or_path, home=settings.home)
+    offered, weights = manifest.offered(model), load_models().find(model)
+    params_b = (offered.params_b if offered else None) or billions_of_parameters(located.folder)
     known: dict[str, Any] = {
         "rows": training.rows,
-        "params_b": (offered.params_b if offered else None) or billions_of_parameters(Path(str(located))),
+        "params_b": params_b,
         "adapter": adapter,
         "method": spec.method,
         "context": offered.context if offered else None,
@@ -87,11 +106,22 @@ def resolve_request(spec: TuneSpec, training: DataFile, manifest: Manifest, sett
         numbers["max_length"] = "auto"  # the trainer, who tokenizes, takes the longest example
     for name in numbers.keys() - words(spec.method, adapter).keys():
         numbers[name] = "auto"
+    memory = checked_need(
+        spec.model,
+        size_of(located.folder, weights.dimensions if weights else None, params_b),
+        adapter,
+        spec.method,
+        numbers,
+        busy=busy,
+        force=options.allow_oversize or options.executor != "process",  # elsewhere, the trainer looks itself
+    )
     return ResolvedRequest(
         spec=spec.model_copy(update={"adapter": adapter}),
         model_name_or_path=name_or_path,
         hyperparameters=numbers,
         recommended=_explained(given, known, numbers),
+        base=_base_facts(weights, name_or_path),
+        memory=memory,
     )
 
 
@@ -101,6 +131,13 @@ def model_name_or_path(model: str) -> str:
 
     weights = load_models().find(model)
     return model if weights is None or weights.hub is None or Path(model).is_dir() else weights.hub
+
+
+def _base_facts(weights: Weights | None, name_or_path: str) -> dict[str, Any]:
+    """The name on the hub and the licence, where they are known."""
+    hub = weights.hub if weights else (None if Path(name_or_path).is_dir() else name_or_path)
+    licence = None if weights is None or weights.licence == "see the model card" else weights.licence
+    return {"hub": hub, "licence": licence}
 
 
 def check_request(spec: TuneSpec) -> Adapter:
@@ -113,6 +150,8 @@ def check_request(spec: TuneSpec) -> Adapter:
 
 def _explained(given: Hyperparameters, known: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
     reasons = {name: row.because for name, row in recommend(given, **known).items() if numbers.get(name) != "auto"}
+    if numbers.get("max_length") == "auto":
+        reasons["max_length"] = "the longest example, as the trainer finds it; cut to the model's context"
     free = given.model_copy(update={"learning_rate": "auto", "learning_rate_multiplier": "auto"})
     rate = recommend(free, **known)["learning_rate"].value
     return {
@@ -172,9 +211,8 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
         )
     if foreign := sorted(given.keys() & set(_RFT_ONLY)):
         raise UnsupportedError(f"the backend local takes no {', '.join(foreign)}: they belong to the method rft")
-    for name in ("from_checkpoint", "wandb"):
-        if getattr(spec, name) is not None:
-            raise UnsupportedError(f"the backend local does not take {name} yet; leave it out")
+    if spec.wandb is not None and importlib.util.find_spec("wandb") is None:
+        raise ConfigError("showing a run of this machine in W&B needs its package: pip install wandb")
     if spec.method not in PREFERENCE_METHODS and "beta" in given:
         raise UnsupportedError(
             f"the backend local takes no beta for {spec.method}; leave it out or choose the method dpo or kto"

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.backends.durable_files import sync_folder, write_atomically
+from tuneport.backends.local_weights import link_or_copy
 from tuneport.errors import ProviderError
 
 RUN_ID = re.compile(r"run-[0-9a-f]{16}")
 ABANDONED_SECONDS = 3600.0
+RESUME_FILES = shutil.ignore_patterns("*.pt", "*.pth", "*.bin", "trainer_state.json", "average.safetensors")
+"""What a checkpoint has beside the weights, for going on with the same run."""
 
 
 def run_id_of(token: str) -> str:
@@ -32,14 +35,19 @@ class RunStore:
     def ids(self) -> list[str]:
         return [folder.name for folder in self.folder.glob("run-*") if RUN_ID.fullmatch(folder.name)]
 
-    def create(self, run_id: str, request: dict[str, Any]) -> None:
-        """Make the run's folder with its `run.json`. Another process that makes the same one may be first."""
+    def create(self, run_id: str, request: dict[str, Any], start: Path | None = None) -> None:
+        """Make the run's folder with its `run.json`, and in `start/` the weights from which it goes on, if any.
+
+        Another process that makes the same one may be first.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         aside = self.folder / f".{run_id}.{os.getpid()}.{os.urandom(4).hex()}"
         aside.mkdir(mode=0o700)
         try:
             write_atomically(aside / "run.json", json.dumps(request, indent=1))
+            if start is not None:
+                shutil.copytree(start, aside / "start", copy_function=link_or_copy, ignore=RESUME_FILES)
             os.rename(aside, self.folder / run_id)
             sync_folder(self.folder)
         except OSError as error:

@@ -28,7 +28,7 @@ STATUSES = {
 """The trainer's words, `starting` before its first one, `pausing` and `cancelling` between a request and its end."""
 
 STANDING_STILL = (*FINISHED, "pausing", "paused", "cancelling")
-RESULT_FILES = ("metrics.jsonl", "events.jsonl", "log.txt")
+RESULT_FILES = ("metrics.jsonl", "events.jsonl", "log.txt", "environment.json", "data.json")
 
 
 def job_state(run: Run) -> JobState:
@@ -66,10 +66,13 @@ def job_state(run: Run) -> JobState:
 
 def tuned_name(run: Run) -> str:
     """`ft:MODEL:SUFFIX:` and what is unique in the run's id, as OpenAI builds such names."""
-    request = run.request()
+    return tuned_name_of(run.request(), run.id)
+
+
+def tuned_name_of(request: Mapping[str, Any], run_id: str) -> str:
     model = Path(request["model"]).name if request["model"].startswith(("/", ".", "~")) else request["model"]
     suffix = (request.get("spec") or {}).get("suffix") or ""
-    return f"ft:{model}:{suffix}:{run.id.removeprefix('run-')}"
+    return f"ft:{model}:{suffix}:{run_id.removeprefix('run-')}"
 
 
 def _numbers(reported: Mapping[str, Any], requested: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,6 +98,8 @@ def _details(run: Run, request: Mapping[str, Any], reported: TrainerState) -> di
         "micro_batch": reported.micro_batch,
         "restarts": run.restarts().total or None,
         "notes": reported.notes or None,
+        "trainer": reported.trainer or None,
+        "memory_gib_expected": (request.get("memory") or {}).get("expected_gib"),
         "recommended_learning_rate": recommended.get("learning_rate"),
         "learning_rate_multiplier": recommended.get("learning_rate_multiplier"),
         "hyperparameter_reasons": recommended.get("reasons"),

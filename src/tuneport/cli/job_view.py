@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from tuneport.cli import output
 
@@ -38,6 +39,20 @@ def print_job(row: JobRow) -> None:
     for name, value in lines.items():
         if value not in (None, "", "-"):
             print(f"  {name:<13} {value}")
+        if name == "settings":
+            for each, reason in _chosen(facts["details"], resolved):
+                print(f"  {'':<13} {each}, {reason}")
+
+
+def _chosen(details: Mapping[str, Any], resolved: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What nobody gave: each number that is in use, and by which rule it is what it is."""
+    reasons = details.get("hyperparameter_reasons") or {}
+    chosen = [
+        (f"{name} {resolved[name]}", reason)
+        for name, reason in reasons.items()
+        if name in resolved and reason != "as given"
+    ]
+    return chosen + [(name.replace("_", " "), str(value)) for name, value in (details.get("trainer") or {}).items()]
 
 
 def _waiting_note(row: JobRow) -> str | None:

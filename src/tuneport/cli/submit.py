@@ -61,16 +61,26 @@ def submit(
     allow_personal_data: Annotated[
         bool, typer.Option("--allow-personal-data", help="Upload personal data to a third party.")
     ] = False,
+    push: Annotated[
+        str | None,
+        typer.Option("--push-to-hub", metavar="OWNER/NAME", help="With --wait: then put the weights on the model hub."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
     json_: Json = False,
 ) -> None:
     """Start a fine-tuning job on any backend: [bold]tuneport submit train.jsonl --model llama-3.1-8b-instruct[/bold]"""
     from tuneport.data.prepare import method_of
+    from tuneport.jobs.hub import check_repository, push_job
     from tuneport.jobs.service import Workspace
     from tuneport.types import Hyperparameters, TuneSpec, validated
 
     if delete_files and keep_files:
         raise ConfigError("--delete-files and --keep-files say the opposite; give one of them")
+    if push is not None and not wait:
+        raise ConfigError(
+            "--push-to-hub needs --wait, since the trainer has no key; or push later: tuneport download JOB "
+            "--push-to-hub OWNER/NAME"
+        )
     columns = columns_of(map_)
     values: dict[str, Any] = {
         "model": model,
@@ -90,6 +100,8 @@ def submit(
     }
     terms: list[BindingTerm] = []
     with Workspace() as workspace:
+        if push is not None:
+            check_repository(push, workspace.settings)
         spec = validated(TuneSpec, values)
         row = workspace.submit(
             spec,
@@ -101,7 +113,11 @@ def submit(
         output.note(f"{row.id}: {row.model} on {row.backend}")
         show_terms(terms)  # nothing is uploaded yet: Ctrl-C and `tuneport cancel` leave no trace over there
         follow(workspace, row, to_the_end=wait)
-        finish(workspace.job(row.id))
+        row = workspace.job(row.id)
+        if push is not None and row.status == "succeeded":
+            output.note(f"pushing the weights to {push} ...")
+            output.note(f"pushed: {push_job(workspace, row.id, push)}")
+        finish(row)
 
 
 def show_terms(terms: list[BindingTerm]) -> None:

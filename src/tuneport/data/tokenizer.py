@@ -54,38 +54,50 @@ class Vocabulary:
         return RenderedCounter(self.folder, self.name, context=self.context)
 
 
-def training_renderer(folder: Path, max_length: int | None) -> Renderer:
+def training_renderer(folder: Path, max_length: int | None, *, trust_remote_code: bool = False) -> Renderer:
     """What a training run renders its records with: `max_length` tokens at most, and what the model reads at most.
 
     ConfigError where the folder holds no usable tokenizer or config.
     """
-    limits = [limit for limit in (max_length, context_length(folder)) if limit is not None]
-    return Renderer(load_tokenizer(folder), max_length=min(limits, default=None))
+    context = context_length(folder, trust_remote_code=trust_remote_code)
+    limits = [limit for limit in (max_length, context) if limit is not None]
+    return Renderer(load_tokenizer(folder, trust_remote_code=trust_remote_code), max_length=min(limits, default=None))
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """ConfigError where there is none. One that pads with nothing pads with its end of sequence."""
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
+        refuse_remote_code(folder, error)
         raise ConfigError(f"{folder} holds no usable tokenizer: {_first_line(error)}; fetch the model again") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def context_length(folder: Path) -> int | None:
+def context_length(folder: Path, *, trust_remote_code: bool = False) -> int | None:
     """The model's limit in tokens, or None where its config names none. ConfigError where it cannot be read."""
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(folder).get_text_config()
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code).get_text_config()
     except (OSError, ValueError) as error:
+        refuse_remote_code(folder, error)
         raise ConfigError(f"{folder} holds no usable config: {_first_line(error)}; fetch the model again") from error
     limit = getattr(config, "max_position_embeddings", None)
     return int(limit) if limit else None
+
+
+def refuse_remote_code(folder: Path, error: Exception) -> None:
+    """ConfigError that says how to allow it, where `error` is transformers' refusal to run code of the model's own."""
+    if "trust_remote_code" in str(error):
+        raise ConfigError(
+            f"the model in {folder} needs Python code of its own; read the code there, and if you trust it, allow it "
+            "with --option trust_remote_code=true"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

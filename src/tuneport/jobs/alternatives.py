@@ -168,8 +168,6 @@ def _for_another(spec: TuneSpec, manifest: Manifest) -> tuple[TuneSpec, tuple[st
     dropped = [f"provider_options.{name}" for name in spec.provider_options]
     if spec.metadata:
         dropped.append("metadata")
-    if spec.wandb is not None and not manifest.third_party:  # what trains on this machine shows its runs nowhere
-        return spec.model_copy(update={"wandb": None}), (*dropped, "wandb")
     if spec.wandb is not None:
         dropped += [f"wandb.{name}" for name, value in spec.wandb.model_dump(exclude={"project"}).items() if value]
     return spec, tuple(dropped)

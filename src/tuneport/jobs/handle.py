@@ -9,6 +9,7 @@ from typing import Any
 
 from tuneport.data.prepare import method_of
 from tuneport.errors import TrainingError, TuneportError
+from tuneport.jobs.hub import push_job
 from tuneport.jobs.service import Workspace, describe
 from tuneport.jobs.tables import JobRow
 from tuneport.settings import Settings
@@ -119,6 +120,10 @@ class Job:
     def download(self, folder: str | Path, *, merged: bool = False) -> Path:
         """Fetch the tuned weights into a new or empty folder; an interrupted download goes on where it stopped."""
         return self._workspace.download(self.id, Path(folder), merged=merged)
+
+    def push_to_hub(self, name: str, *, merged: bool = False, private: bool = True) -> str:
+        """Put the tuned weights on the model hub as OWNER/NAME, with HF_TOKEN; the address of the commit."""
+        return push_job(self._workspace, self.id, name, merged=merged, private=private)
 
     def events(self) -> list[JobEvent]:
         """All events stored so far, oldest first."""

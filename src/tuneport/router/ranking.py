@@ -109,7 +109,7 @@ def _judge(
         *unsupported(spec, manifest, model),
         *data(spec, manifest, model, dataset, tokens),
         *not_ready(manifest, ready),
-        *too_little_memory(memory, machine, model),
+        *too_little_memory(spec, memory, machine, model),
         *over_budget(spec, quote, manifest),
     )
     warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)

@@ -102,7 +102,11 @@ def not_ready(manifest: Manifest, ready: Readiness | None) -> list[Refusal]:
     return found
 
 
-def too_little_memory(memory: MemoryEstimate | None, machine: Machine, model: OfferedModel) -> list[Refusal]:
+def too_little_memory(
+    spec: TuneSpec, memory: MemoryEstimate | None, machine: Machine, model: OfferedModel
+) -> list[Refusal]:
+    if spec.provider_options.get("allow_oversize") is True:
+        return []
     if memory is None or machine.memory_gib is None or memory.fits(machine.memory_gib):
         return []
     return [

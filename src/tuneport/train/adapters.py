@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftType, PrefixTuningConfig, PromptTuningConfig
+from peft import PeftConfig, PeftModel, PeftType, PrefixTuningConfig, PromptTuningConfig
 from transformers import DynamicCache
 
+from tuneport.train.arguments import Recipe
 from tuneport.train.loading import lora_config
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
@@ -24,6 +25,18 @@ def adapter_config(adapter: Adapter, numbers: dict[str, Any], options: TrainingO
         case Adapter.PROMPT:
             return PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=int(numbers["virtual_tokens"]))
     return lora_config(numbers, options.lora_target_modules, options.lora_variant)
+
+
+def trained_part(model: Any, recipe: Recipe) -> dict[str, Any]:
+    """A trainer's `model` and `peft_config`: a new adapter for PEFT to make, or the one from which the run goes on.
+
+    Of the latter the preference trainers keep a frozen copy as the reference, so what the model has learned before is
+    where they begin, not what they are pulled back from.
+    """
+    config = adapter_config(recipe.adapter, recipe.numbers, recipe.options)
+    if recipe.start is None or config is None:
+        return {"model": model, "peft_config": config}
+    return {"model": PeftModel.from_pretrained(model, str(recipe.start), is_trainable=True), "peft_config": None}
 
 
 @torch.no_grad()

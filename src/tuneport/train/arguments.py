@@ -22,7 +22,8 @@ GPU_TOKENS = 8192
 class Recipe:
     """What a trainer needs beside its data.
 
-    `micro_batch_limit`: rows at once that memory is known to be enough for. `working` is where it may write.
+    `micro_batch_limit`: rows at once that memory is known to be enough for. `working` is where it may write;
+    `start` has the adapter to go on from.
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class Recipe:
     micro_batch_limit: int | None
     working: Path
     note: Callable[[str], None]
+    start: Path | None = None
 
 
 def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from tuneport.data.rendering import RenderedPreference, Renderer
-from tuneport.train.adapters import adapter_config, start_virtual_tokens
+from tuneport.train.adapters import start_virtual_tokens, trained_part
 from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
 from tuneport.train.loading import load_model
 from tuneport.train.lora_linear import fuse
@@ -26,19 +26,18 @@ def dpo_trainer(
     valid: Sequence[RenderedPreference],
     counter: Counter,
 ) -> DPOTrainer:
-    model = load_model(recipe.folder, recipe.device, recipe.adapter)
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, trust_remote_code=recipe.options.trust_remote_code)
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, micro_batch_of(recipe, 2 * longest))
     arguments["train_sampling_strategy"] = "random"  # pairs have no single length to group by
     trainer = PairTrainer(
-        model=model,
+        **trained_part(model, recipe),
         args=DPOConfig(**arguments, max_length=None, beta=recipe.numbers["beta"]),
         train_dataset=_dataset(rows),
         eval_dataset=_dataset(valid) if valid else None,
         processing_class=renderer.tokenizer,
-        peft_config=adapter_config(recipe.adapter, recipe.numbers, recipe.options),
     )
-    if recipe.adapter.has_virtual_tokens:
+    if recipe.adapter.has_virtual_tokens and recipe.start is None:
         start_virtual_tokens(trainer.model, [row.prompt_ids + row.chosen_ids for row in rows])
     trainer.counter = counter
     if recipe.device.name == "cpu":

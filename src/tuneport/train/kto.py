@@ -14,7 +14,7 @@ from trl import KTOConfig, KTOTrainer
 
 from tuneport.data.rendering import RenderedAnswer, Renderer
 from tuneport.errors import UnsupportedError
-from tuneport.train.adapters import adapter_config, start_virtual_tokens
+from tuneport.train.adapters import start_virtual_tokens, trained_part
 from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
 from tuneport.train.loading import load_model
 from tuneport.train.lora_linear import fuse
@@ -29,7 +29,7 @@ def kto_trainer(
     valid: Sequence[RenderedAnswer],
     counter: Counter,
 ) -> KTOTrainer:
-    model = load_model(recipe.folder, recipe.device, recipe.adapter)
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, trust_remote_code=recipe.options.trust_remote_code)
     longest = max(len(row.prompt_ids) + len(row.completion_ids) for row in rows)
     # Two at least: how far the model has moved is estimated on prompts with their neighbours' answers.
     micro_batch = micro_batch_of(recipe, 2 * longest, at_least=2)
@@ -39,7 +39,7 @@ def kto_trainer(
     if good != bad:
         recipe.note(f"good answers weigh {good:g} and bad ones {bad:g}, since there are more of the others")
     trainer = LabelledTrainer(
-        model=model,
+        **trained_part(model, recipe),
         args=KTOConfig(
             **{**training_arguments(recipe, model, micro_batch), "train_sampling_strategy": "sequential"},
             max_length=None,
@@ -50,9 +50,8 @@ def kto_trainer(
         train_dataset=_dataset(_shuffled(rows, recipe.seed), micro_batch),
         eval_dataset=_dataset(valid, micro_batch) if valid else None,
         processing_class=renderer.tokenizer,
-        peft_config=adapter_config(recipe.adapter, recipe.numbers, recipe.options),
     )
-    if recipe.adapter.has_virtual_tokens:
+    if recipe.adapter.has_virtual_tokens and recipe.start is None:
         start_virtual_tokens(trainer.model, [row.prompt_ids + row.completion_ids for row in rows])
     trainer.counter = counter
     if recipe.device.name == "cpu":

@@ -11,22 +11,24 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig, PreTrainedModel
 
 from tuneport.base_models import Device
+from tuneport.data.tokenizer import refuse_remote_code
 from tuneport.errors import ConfigError
 from tuneport.types import Adapter
 
 CHECKPOINTING_FROM_PARAMETERS = 1_000_000_000
 """Below it, activations of a usual batch fit beside the weights, and recomputing them costs a third more time."""
 
-# What a run uses where its request leaves `auto`. The parent resolves by model and data; these are for runs without.
+# What a run uses where its request leaves `auto`. The parent resolves by model and data; these, the same rules for a
+# usual model, are for runs without.
 DEFAULTS: dict[str, int | float] = {
     "epochs": 3,
     "batch_size": 8,
     "learning_rate": 2e-4,
     "warmup_ratio": 0.05,
-    "weight_decay": 0.0,
+    "weight_decay": 0.01,
     "lora_rank": 16,
     "lora_alpha": 32,
-    "lora_dropout": 0.0,
+    "lora_dropout": 0.05,
     "virtual_tokens": 20,
     "beta": 0.1,
 }
@@ -39,14 +41,26 @@ def resolved(hyperparameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_model(
-    folder: Path, device: Device, adapter: Adapter, *, attention: str = "sdpa", scores: bool = False
+    folder: Path,
+    device: Device,
+    adapter: Adapter,
+    *,
+    attention: str = "sdpa",
+    scores: bool = False,
+    trust_remote_code: bool = False,
 ) -> PreTrainedModel:
     """Full fine-tuning loads fp32 weights, since updates are smaller than what bf16 can tell apart.
 
-    `scores`: with a new head of one number instead of the one that writes.
+    `scores`: with a new head of one number instead of the one that writes. `trust_remote_code`: run the code that came
+    with the weights, where transformers has none of its own for them.
     """
     kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
-    arguments: dict[str, Any] = {"dtype": getattr(torch, device.dtype), "attn_implementation": attention}
+    arguments: dict[str, Any] = {
+        "dtype": getattr(torch, device.dtype),
+        "attn_implementation": attention,
+        "trust_remote_code": trust_remote_code,
+        "use_safetensors": True,
+    }
     if adapter is Adapter.FULL:
         arguments["dtype"] = torch.float32
     if adapter is Adapter.QLORA:
@@ -62,6 +76,7 @@ def load_model(
     try:
         model = kind.from_pretrained(folder, **arguments, **({"num_labels": 1} if scores else {}))
     except (OSError, ValueError, SafetensorError) as error:
+        refuse_remote_code(folder, error)
         raise ConfigError(f"the base model in {folder} cannot be loaded: {_first_line(error)}") from error
     if adapter is not Adapter.QLORA:
         return model.to(device.name)

@@ -80,7 +80,8 @@ def _forward(module: Any, otherwise: Callable[..., torch.Tensor]) -> Callable[..
     base, a, b = module.base_layer, module.lora_A["default"], module.lora_B["default"]
 
     def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        if module.disable_adapters or module.merged:
+        # A reference adapter that is switched to for a moment is PEFT's to compute.
+        if module.disable_adapters or module.merged or module.active_adapters != ["default"]:
             return otherwise(x, *args, **kwargs)
         result: torch.Tensor = _LoraLinear.apply(  # type: ignore[no-untyped-call]
             x, base.weight, base.bias, a.weight, b.weight, module.scaling["default"]

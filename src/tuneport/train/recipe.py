@@ -14,14 +14,20 @@ from tuneport.train.arguments import Recipe
 from tuneport.train.averaging import WeightAverage
 from tuneport.train.checkpoints import CheckpointSchedule, LoopState
 from tuneport.train.dpo import dpo_trainer
+from tuneport.train.environment import environment, fingerprint
 from tuneport.train.gradient_watch import GradientWatch
 from tuneport.train.kto import kto_trainer
 from tuneport.train.loading import resolved
+from tuneport.train.memory_check import refuse_too_large
 from tuneport.train.memory_retry import train_within_memory
+from tuneport.train.model_card import write_card
 from tuneport.train.reporting import Counter, RunReporter, start_record
 from tuneport.train.reward import reward_trainer
 from tuneport.train.run_folder import RunFolder
 from tuneport.train.sft import sft_trainer
+from tuneport.train.trackers import trackers
+from tuneport.train.vocabulary import refuse_foreign_tokens
+from tuneport.train.weights import WithoutReference, tidy
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, DataFile, JobStatus, Method
 
@@ -39,8 +45,8 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     run.event(f"Validating training file: {run.training.path.name}")
     spec, numbers = run.spec, resolved(run.hyperparameters)
     options = TrainingOptions.of(spec.provider_options)
-    folder = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
-    renderer = training_renderer(folder, numbers["max_length"])
+    folder = base = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
+    renderer = training_renderer(folder, numbers["max_length"], trust_remote_code=options.trust_remote_code)
     renderer.file = "the training file"
     rows = _rendered(renderer, run.training, spec.method)
     renderer.file = "the validation file"
@@ -48,14 +54,25 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     for note in renderer.notes:
         run.note(note)
         run.event(note, level="warning")
+    refuse_foreign_tokens(folder, [*rows, *valid], trust_remote_code=options.trust_remote_code)
+    device = choose_device(options.precision, on_cpu=run.on_cpu)
+    adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
+    data = {"training": fingerprint(run.training, rows)}
+    run.record("data.json", data | ({"validation": fingerprint(run.validation, valid)} if run.validation else {}))
+    run.record("environment.json", environment(device))
+    if numbers["max_length"] is None:
+        numbers["max_length"] = data["training"]["longest_row_tokens"]
+    refuse_too_large(run.memory, device, options)
     run.event("Files validated, loading the model")
     if stop():
         return
 
+    if adapter is Adapter.FULL and run.start is not None:
+        folder = run.start
     recipe = Recipe(
         folder=folder,
-        device=choose_device(options.precision, on_cpu=run.on_cpu),
-        adapter=Adapter.LORA if spec.adapter == "auto" else spec.adapter,
+        device=device,
+        adapter=adapter,
         numbers=numbers,
         options=options,
         seed=42 if spec.seed is None else spec.seed,
@@ -63,6 +80,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         micro_batch_limit=run.state.get("micro_batch_limit"),
         working=run.working,
         note=run.note,
+        start=run.start,
     )
     counter = Counter()
     trainer = TRAINERS[spec.method](recipe, renderer, rows, valid, counter)
@@ -78,7 +96,8 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     schedule = CheckpointSchedule(run, options, loop, counter, validates=recipe.validates, average=average)
     gradients = GradientWatch(numbers["learning_rate"], scaled=bool(trainer.args.fp16))
     reporter = RunReporter(run, counter, stop, schedule, gradients)
-    for callback in (average, schedule, reporter):
+    shown = trackers(run, run.newest_step(), numbers)
+    for callback in (average, *shown, WithoutReference(), schedule, reporter):
         if callback is not None:
             trainer.add_callback(callback)
     if not schedule.exhausted:  # as it is where a run was killed between its early end and its last word
@@ -87,7 +106,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     if reporter.stopped or stop():
         return
     _choose_weights(run, trainer, schedule, average)
-    _save(run, trainer, recipe.adapter, counter)
+    _save(run, trainer, recipe.adapter, base, counter)
 
 
 def _choose_weights(run: RunFolder, trainer: Any, schedule: CheckpointSchedule, average: WeightAverage | None) -> None:
@@ -112,11 +131,13 @@ def _choose_weights(run: RunFolder, trainer: Any, schedule: CheckpointSchedule, 
         run.note("the saved weights are the mean over about the last sixth of the steps")
 
 
-def _save(run: RunFolder, trainer: Any, adapter: Adapter, counter: Counter) -> None:
+def _save(run: RunFolder, trainer: Any, adapter: Adapter, base: Path, counter: Counter) -> None:
     run.update(status=JobStatus.FINALIZING, trained_tokens=counter.tokens)
     written = run.working / "weights"
     run.make_room(run.state.get("best_step"))
     trainer.save_model(str(written))
+    tidy(written, run.model_name_or_path)
+    write_card(run, written, adapter, base)
     name = "model" if adapter is Adapter.FULL else "adapter"
     target = run.publish_weights(written, name)
     run.clear_working()

@@ -147,8 +147,8 @@ class RunReporter(TrainerCallback):
 
 
 def start_record(run: RunFolder, numbers: dict[str, Any], device: Any, trainer: Any) -> None:
-    """Write down what is about to be trained: resolved numbers, sizes, device."""
-    model = trainer.model
+    """Write down what is about to be trained: resolved numbers, sizes, device, and how batches are put together."""
+    model, arguments = trainer.model, trainer.args
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     run.update(
         started_at=run.state.get("started_at") or now().isoformat(),
@@ -158,4 +158,11 @@ def start_record(run: RunFolder, numbers: dict[str, Any], device: Any, trainer: 
         device=device.name,
         precision=device.precision,
         micro_batch=int(trainer.args.per_device_train_batch_size),
+        trainer={
+            "micro_batch": arguments.per_device_train_batch_size,
+            "accumulation": arguments.gradient_accumulation_steps,
+            "scheduler": str(getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type)),
+            "optimizer": str(getattr(arguments.optim, "value", arguments.optim)),
+            "gradient_checkpointing": bool(arguments.gradient_checkpointing),
+        },
     )

@@ -12,12 +12,13 @@ from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
 from tuneport.data.rendering import RenderedPreference, Renderer
-from tuneport.train.adapters import adapter_config
+from tuneport.train.adapters import trained_part
 from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
 from tuneport.train.loading import load_model
 from tuneport.train.lora_linear import fuse
 from tuneport.train.reporting import Counter
 from tuneport.train.tokenized import TokenizedRows
+from tuneport.types import Adapter
 
 
 def reward_trainer(
@@ -27,24 +28,30 @@ def reward_trainer(
     valid: Sequence[RenderedPreference],
     counter: Counter,
 ) -> RewardTrainer:
-    model = load_model(recipe.folder, recipe.device, recipe.adapter, scores=True)
+    model = load_model(
+        recipe.folder,
+        recipe.device,
+        recipe.adapter,
+        scores=True,
+        trust_remote_code=recipe.options.trust_remote_code,
+    )
     model.config.get_text_config().pad_token_id = renderer.tokenizer.pad_token_id  # the score stands before the padding
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, micro_batch_of(recipe, 2 * longest))
     arguments["train_sampling_strategy"] = "random"
-    config = adapter_config(recipe.adapter, recipe.numbers, recipe.options)
+    parts = trained_part(model, recipe)
+    config = parts["peft_config"]
     if config is not None:
         config.task_type, config.modules_to_save = "SEQ_CLS", ["score"]  # the head begins at random
         config.exclude_modules = ["score"]
     trainer = RankTrainer(
-        model=model,
+        **parts,
         args=RewardConfig(**arguments, max_length=None),
         train_dataset=_dataset(rows),
         eval_dataset=_dataset(valid) if valid else None,
         processing_class=renderer.tokenizer,
-        peft_config=config,
     )
-    if config is not None:
+    if recipe.adapter is not Adapter.FULL:
         # The head may be of another precision than what comes out of the base.
         head = trainer.model.get_base_model().score
         dtype = head.modules_to_save["default"].weight.dtype

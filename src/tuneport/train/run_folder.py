@@ -43,6 +43,9 @@ class RunFolder:
         self.device_names: list[str] | None = request.get("devices")
         self.on_cpu = False
         self.place = Place(DeviceQueue(self.home), self.run_id, datetime.fromisoformat(request["created_at"]))
+        self.base_facts: dict[str, Any] = request.get("base") or {}
+        self.memory: dict[str, Any] = request.get("memory") or {}
+        self.tuned_name: str = request.get("tuned_name") or self.run_id
         self._locks: list[int] = []
         self._last_write = 0.0
         self.state: dict[str, Any] = {"status": JobStatus.VALIDATING, "progress": {}, "notes": [], "error": None}
@@ -163,6 +166,16 @@ class RunFolder:
 
     def metric(self, point: MetricPoint) -> None:
         _append(self.path / "metrics.jsonl", point.model_dump_json(exclude_none=True))
+
+    def record(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON file of the run's for people to read."""
+        _write_atomically(self.path / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+    @property
+    def start(self) -> Path | None:
+        """The weights from which the run goes on, where it does not begin with the base model's."""
+        folder = self.path / "start"
+        return folder if folder.is_dir() else None
 
     def newest_checkpoint(self) -> Path | None:
         found = self._checkpoints()

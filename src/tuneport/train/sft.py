@@ -12,7 +12,7 @@ from trl import SFTConfig, SFTTrainer
 
 from tuneport.data.rendering import IGNORED, Rendered, Renderer
 from tuneport.train import packing
-from tuneport.train.adapters import adapter_config, start_virtual_tokens
+from tuneport.train.adapters import start_virtual_tokens, trained_part
 from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
 from tuneport.train.checkpoints import SeededLengthGroupedSampler
 from tuneport.train.loading import load_model
@@ -37,7 +37,13 @@ def sft_trainer(
     if recipe.micro_batch_limit is not None:
         per_pack = largest_divisor(batch_size, min(per_pack, recipe.micro_batch_limit))
     attention = "eager" if per_pack > 1 else "sdpa"  # SDPA with a mask is several times slower on CPUs
-    model = load_model(recipe.folder, recipe.device, recipe.adapter, attention=attention)
+    model = load_model(
+        recipe.folder,
+        recipe.device,
+        recipe.adapter,
+        attention=attention,
+        trust_remote_code=recipe.options.trust_remote_code,
+    )
     dtype = next(model.parameters()).dtype
     if per_pack > 1 and not _packs(model, training, dtype):
         recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")
@@ -46,7 +52,7 @@ def sft_trainer(
     longest = max(len(row["input_ids"]) for row in training)
     micro_batch = per_pack if per_pack > 1 else micro_batch_of(recipe, longest)
     trainer = AnswerTrainer(
-        model=model,
+        **trained_part(model, recipe),
         args=SFTConfig(
             **training_arguments(recipe, model, micro_batch),
             max_length=None,  # lengths are checked while rendering
@@ -56,9 +62,8 @@ def sft_trainer(
         eval_dataset=Dataset.from_list(validation) if validation else None,
         data_collator=collator,
         processing_class=renderer.tokenizer,
-        peft_config=adapter_config(recipe.adapter, recipe.numbers, recipe.options),
     )
-    if recipe.adapter.has_virtual_tokens:
+    if recipe.adapter.has_virtual_tokens and recipe.start is None:
         start_virtual_tokens(trainer.model, [row["input_ids"] for row in training])
     trainer.counter = counter
     # Before a trained prompt's embeddings the model answers, too; a prefix stands in the cache and adds no positions.
