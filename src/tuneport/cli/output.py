@@ -64,7 +64,8 @@ def stop_if_interrupted() -> None:
 def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    # `ft:m:...` is a name, and no picture.
+    return Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
 
 
 def document(value: Any) -> None:

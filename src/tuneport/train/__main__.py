@@ -124,6 +124,8 @@ def start() -> None:
     prepare_environment()
     code = main(Path(sys.argv[1]), watched=True)
     if code == AGAIN_WITH_FEWER_ROWS:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # the same pid: to the parent nothing changes
     sys.exit(code)
 
