@@ -112,6 +112,10 @@ def spans(home: Path, said: str) -> list[tuple[datetime, datetime, str]]:
     return sorted(found)
 
 
+def said(backend: LocalBackend, run_id: str) -> list[str]:
+    return [event.message for event in backend.events(run_id)]
+
+
 def submission_order(home: Path) -> list[str]:
     created = {path.parent.name: json.loads(path.read_text())["created_at"] for path in home.glob("runs/*/run.json")}
     return sorted(created, key=lambda run_id: created[run_id])
@@ -165,9 +169,8 @@ def test_two_named_devices_serve_two_runs_at_a_time(open_stand_in, model: Path, 
 
 # --- orphans ------------------------------------------------------------------------------------------------------
 
-STARTS_ANOTHER = (
-    "subprocess.Popen(['sleep', '600']); run.event('started another')\n    while not stop(): time.sleep(0.05)"
-)
+STARTS_ANOTHER = """subprocess.Popen(['sleep', '600'], pass_fds=run.locks); run.event('started another')
+    while not stop(): time.sleep(0.05)"""
 
 
 def test_a_run_whose_folder_is_deleted_ends(open_stand_in, model: Path, tmp_path: Path, settings: Settings) -> None:
@@ -190,14 +193,13 @@ def test_what_a_killed_trainer_started_is_killed_before_it_starts_again(
 ) -> None:
     backend = open_stand_in(STARTS_ANOTHER)
     run = submitter(model, tmp_path)(backend, "one")
-    until(lambda: any(event.message == "started another" for event in backend.events(run)))
+    until(lambda: "started another" in said(backend, run))
     before = until(lambda: len(found := processes_of(settings.home)) == 2 and found)
     pid = int((settings.home / "runs" / run / "pid").read_text())
     os.kill(pid, signal.SIGKILL)
     until(lambda: local_process.start_time(pid) is None)
-    backend.fetch(run)
-    until(lambda: not any(local_process.start_time(process) for process in before))
-    until(lambda: sum(event.message == "started another" for event in backend.events(run)) == 2)
+    until(lambda: backend.fetch(run) and not any(local_process.start_time(process) for process in before))
+    until(lambda: backend.fetch(run) and said(backend, run).count("started another") == 2)
     os.killpg(int((settings.home / "runs" / run / "pid").read_text()), signal.SIGKILL)
 
 
@@ -207,7 +209,7 @@ def test_cancel_kills_a_trainer_that_ignores_it_with_all_that_it_started(
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     backend = open_stand_in(deaf + STARTS_ANOTHER.replace("not stop()", "True"))
     run = submitter(model, tmp_path)(backend, "one")
-    until(lambda: any(event.message == "started another" for event in backend.events(run)))
+    until(lambda: "started another" in said(backend, run))
     assert backend.cancel(run).status is JobStatus.CANCELLING
     monkeypatch.setattr(local_run, "CANCEL_GRACE", timedelta(0))
     until(lambda: backend.fetch(run).status is JobStatus.CANCELLED)

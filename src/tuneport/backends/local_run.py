@@ -103,10 +103,12 @@ class Run:
             self._kill_if_cancel_is_overdue()
             return
         with local_process.locked(self.folder / "spawn.lock"):
-            if self._holds_its_lock() or self._finished():
+            if self._seen_alive() or self._finished():
                 return
             spawn = self._spawn()
-            self._kill_leftovers(spawn)
+            self._kill_leftovers(spawn)  # which may hold the child's lock, inherited from it
+            if self._holds_its_lock():
+                return
             if self.cancel_requested:
                 self._finish("cancelled", None)
             elif self.pause_requested:
