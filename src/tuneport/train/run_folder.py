@@ -169,7 +169,7 @@ class RunFolder:
 
     def record(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file of the run's for people to read."""
-        _write_atomically(self.path / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_aside(self.path / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
     @property
     def start(self) -> Path | None:
