@@ -35,6 +35,29 @@ class TrainingOptions(Model):
         le=1,
         description="a number from 0 to 1: what a prompt's token counts in the loss of sft (an answer's: 1)",
     )
+    loss_on: Literal["assistant", "last", "completion"] = Field(
+        default="assistant",
+        description="of sft: assistant (every answer of weight 1), last (the last one only) or completion (all that the "
+        "assistant writes after the last user message)",
+    )
+    lora_modules_to_save: list[_Name] | None = Field(
+        default=None,
+        min_length=1,
+        description="a list of module names (embed_tokens, lm_head ...) that are trained whole and saved with the adapter",
+    )
+    generations: int | None = Field(
+        default=None, ge=2, description="2 or more: answers to each question in a step of grpo, rloo or rft"
+    )
+    max_completion_tokens: int = Field(
+        default=512, ge=1, description="1 or more: tokens of an answer in grpo, rloo and rft, after which it is cut off"
+    )
+    temperature: float = Field(
+        default=1.0, gt=0, description="above 0: of the answers in grpo, rloo and rft; 1 is the model as it is"
+    )
+    run_grader_code: bool = Field(
+        default=False,
+        description="true or false: rft's python graders run as your own code on this machine, with no sandbox",
+    )
     average_weights: bool = Field(
         default=False, description="true or false: save the mean of the weights over about the last sixth of the steps"
     )

@@ -31,10 +31,12 @@ from tuneport.backends.local_infer import (
     completion_fields,
     in_order,
 )
+from tuneport.backends.local_reward import check_function, check_weights
 from tuneport.backends.local_request import check_request, resolve_request, words
 from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RUN_ID, RunStore, run_id_of, storage_errors
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name
+from tuneport.backends.openai_graders import check_columns
 from tuneport.backends.secrets import key_variables
 from tuneport.errors import (
     ConfigError,
@@ -124,6 +126,13 @@ class LocalBackend(FineTuneBackend):
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
         self.check(spec)
         resolve_request(spec, data.training, self.manifest, self.settings)  # what cannot run is refused here already
+        self._reward_model(spec)
+        if spec.reward_function is not None:
+            check_function(spec.reward_folder or Path.cwd(), spec.reward_function, self._environment())
+        if spec.grader is not None:
+            for file in (data.training, data.validation):
+                if file is not None:
+                    check_columns(spec.grader, file, spec.dataset if file is data.training else spec.validation or file.path)
         with storage_errors(self.settings.home, "storing the dataset"):
             yield self.files.add(data.training, "training")
             if data.validation is not None:
@@ -349,9 +358,7 @@ class LocalBackend(FineTuneBackend):
         run = self._existing(f"run-{match[1]}")
         if run.request()["spec"].get("method") == Method.REWARD:
             raise UnsupportedError(f"{model} is a reward model: it scores answers and writes none")
-        weights = self._weights(run) if match[2] is None else run.folder / "checkpoints" / f"step-{match[2]}"
-        if not weights.is_dir():
-            raise NotFoundError(f"the local run {run.id} has no checkpoint of step {match[2]}", provider=self.name)
+        weights = self._tuned_weights(run, match[2])
         if not (weights / "adapter_config.json").is_file():  # full fine-tuning: a base model by itself
             return self._children.get(str(weights), weights), None
         child = self._holding(run.request()["model_name_or_path"])
@@ -388,6 +395,12 @@ class LocalBackend(FineTuneBackend):
             raise NotFoundError(f"there is no local run {remote_id} in {self.runs.folder}", provider=self.name)
         return run
 
+    def _tuned_weights(self, run: Run, step: str | None) -> Path:
+        weights = self._weights(run) if step is None else run.folder / "checkpoints" / f"step-{step}"
+        if not weights.is_dir():
+            raise NotFoundError(f"the local run {run.id} has no checkpoint of step {step}", provider=self.name)
+        return weights
+
     def _weights(self, run: Run) -> Path:
         reported = run.reported()
         for folder in (run.folder / "adapter", run.folder / "model"):
@@ -395,6 +408,24 @@ class LocalBackend(FineTuneBackend):
                 return folder
         status = "starting" if reported is None else reported.status
         raise NotFoundError(f"the local run {run.id} has no tuned weights: it is {status}", provider=self.name)
+
+    def _reward_model(self, spec: TuneSpec) -> dict[str, str | None] | None:
+        """Where the weights of the spec's reward model are and what they were tuned from; None where it has none."""
+        if spec.reward is None or spec.reward_function is not None:
+            return None
+        folder = Path(spec.reward).expanduser()
+        match = _TUNED_MODEL.fullmatch(spec.reward)
+        if match is None or folder.is_dir():
+            if not check_weights(folder, spec.reward):
+                return {"weights": str(folder.absolute()), "base": None}
+            from tuneport.backends.local_adapters import base_of
+
+            base = base_of(folder, home=self.settings.home)
+            return {"weights": str(folder.absolute()), "base": str(base.folder if base.source == "folder" else base.name)}
+        run = self._existing(f"run-{match[1]}")
+        weights = self._tuned_weights(run, match[2])
+        adapter = check_weights(weights, spec.reward)
+        return {"weights": str(weights), "base": run.request()["model_name_or_path"] if adapter else None}
 
     def _environment(self) -> dict[str, str]:
         """This process's environment and `.env`, without secrets."""
@@ -414,6 +445,7 @@ class LocalBackend(FineTuneBackend):
             "model_name_or_path": resolved.model_name_or_path,
             "home": str(self.settings.home),
             "spec": resolved.spec.model_dump(mode="json"),
+            "reward_model": self._reward_model(spec),
             "training": data["training"].model_dump(mode="json"),
             "validation": None if validation is None else validation.model_dump(mode="json"),
             "hyperparameters": resolved.hyperparameters,

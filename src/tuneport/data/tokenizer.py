@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.records import Preference, Record
-from tuneport.data.rendering import Renderer
+from tuneport.data.records import Graded, Preference, Record
+from tuneport.data.rendering import LossOn, Renderer
 from tuneport.data.tokens import LengthCounter, TokenCounter
 from tuneport.errors import ConfigError, DatasetError, UnsupportedError
 
 
 class RenderedCounter(LengthCounter):
     """Counts what a base model is trained on, rendered as the trainer does it; of a pair, the prompt once with the
-    longer answer. A record that cannot be rendered counts as nothing, and the counts say so."""
+    longer answer; of a question that it answers itself, the question. A record that cannot be rendered counts as nothing, and the counts say so."""
 
     def __init__(self, folder: Path, name: str, *, context: int | None = None) -> None:
         super().__init__(name, context=context)
@@ -29,6 +29,8 @@ class RenderedCounter(LengthCounter):
             if isinstance(record, Preference):
                 [pair] = self._renderer.render_preferences([(line, record)])
                 length = len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids))
+            elif isinstance(record, Graded):
+                length = len(self._renderer.prompt_ids(record.messages, record.tools))
             else:
                 length = len(self._renderer.render(record).input_ids)
         except (DatasetError, UnsupportedError) as error:
@@ -54,13 +56,13 @@ class Vocabulary:
         return RenderedCounter(self.folder, self.name, context=self.context)
 
 
-def training_renderer(folder: Path, max_length: int | None) -> Renderer:
+def training_renderer(folder: Path, max_length: int | None, loss_on: LossOn = "assistant") -> Renderer:
     """What a training run renders its records with: `max_length` tokens at most, and what the model reads at most.
 
     ConfigError where the folder holds no usable tokenizer or config.
     """
     limits = [limit for limit in (max_length, context_length(folder)) if limit is not None]
-    return Renderer(load_tokenizer(folder), max_length=min(limits, default=None))
+    return Renderer(load_tokenizer(folder), max_length=min(limits, default=None), loss_on=loss_on)
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -173,6 +173,8 @@ def _on_machine(
     # The micro-batch can be one with accumulation, so the least that a run needs is asked of the machine.
     run = Run(micro_batch=1, length=chosen.max_length, lora_rank=chosen.lora_rank)
     memory = estimate_memory(adapter, params_b=model.params_b, dimensions=dimensions, run=run)
+    if spec.method.writes_answers:
+        return Duration.unknown(f"how long {spec.method} takes depends on the answers that the model writes"), memory
     if tokens.training is None:
         return Duration.unknown("the tokens of the dataset were not counted"), memory
     if model.params_b is None:

@@ -17,6 +17,10 @@ class LossNotFiniteError(TrainingError):
     """The loss became NaN or infinite."""
 
 
+class RewardError(TrainingError):
+    """What judges the answers failed: the user's function or grader."""
+
+
 def job_error(error: BaseException) -> JobError:
     """`fault` is "user" where another dataset, model or number would help, "provider" where the machine is to blame."""
     text = " ".join(str(error).split())
@@ -25,6 +29,8 @@ def job_error(error: BaseException) -> JobError:
             return JobError(code="invalid_training_file", message=text, param="training_file", fault="user")
         case LossNotFiniteError():
             return JobError(code="loss_not_finite", message=text, param="learning_rate", fault="user")
+        case RewardError():
+            return JobError(code="reward_failed", message=text, param="reward", fault="user")
         case ConfigError():
             return JobError(code="invalid_config", message=text, fault="user")
         case UnsupportedError():

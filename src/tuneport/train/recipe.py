@@ -9,7 +9,7 @@ from typing import Any
 
 from tuneport.base_models import choose_device, locate, materialise
 from tuneport.data.reading import read_records
-from tuneport.data.rendering import Rendered, RenderedAnswer, Renderer
+from tuneport.data.rendering import Rendered, RenderedAnswer, RenderedPreference, Renderer
 from tuneport.data.tokenizer import training_renderer
 from tuneport.errors import DatasetError, DatasetProblem
 from tuneport.train.arguments import Recipe
@@ -19,6 +19,8 @@ from tuneport.train.kto import kto_trainer
 from tuneport.train.loading import resolved
 from tuneport.train.reporting import Counter, RunReporter, start_record
 from tuneport.train.reward import reward_trainer
+from tuneport.train.rewards import reward_of
+from tuneport.train.rollouts import grpo_trainer, rloo_trainer
 from tuneport.train.run_folder import RunFolder
 from tuneport.train.sft import sft_trainer
 from tuneport.training_options import TrainingOptions
@@ -29,6 +31,9 @@ TRAINERS: dict[Method, Callable[..., Any]] = {
     Method.DPO: dpo_trainer,
     Method.KTO: kto_trainer,
     Method.REWARD: reward_trainer,
+    Method.GRPO: grpo_trainer,
+    Method.RLOO: rloo_trainer,
+    Method.RFT: grpo_trainer,
 }
 
 
@@ -39,7 +44,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     spec, numbers = run.spec, resolved(run.hyperparameters)
     options = TrainingOptions.of(spec.provider_options)
     folder = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
-    renderer = training_renderer(folder, numbers["max_length"])
+    renderer = training_renderer(folder, numbers["max_length"], options.loss_on)
     renderer.file = "the training file"
     rows = _rendered(renderer, run.training, spec.method)
     renderer.file = "the validation file"
@@ -63,7 +68,8 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         note=run.note,
     )
     counter = Counter()
-    trainer = TRAINERS[spec.method](recipe, renderer, rows, valid, counter)
+    judge = {"reward": reward_of(run, recipe, [*rows, *valid])} if spec.method.writes_answers else {}
+    trainer = TRAINERS[spec.method](recipe, renderer, rows, valid, counter, **judge)
     reporter = RunReporter(run, counter, stop, numbers["learning_rate"])
     start_record(run, numbers, recipe.device, trainer.model)
     if stop():
@@ -91,14 +97,14 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
 
 
 def _tokens(rows: list[Any]) -> int:
-    """What the trainers count for one epoch over these rows."""
+    """What the trainers count for one epoch over these rows; those that write answers count for themselves."""
     total = 0
     for row in rows:
         if isinstance(row, Rendered):
             total += row.useful_length
         elif isinstance(row, RenderedAnswer):
             total += len(row.prompt_ids) + len(row.completion_ids)
-        else:
+        elif isinstance(row, RenderedPreference):
             total += 2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids)
     return total
 

@@ -177,6 +177,7 @@ def _model(
         validation=old.validation,
         method=old.method,
         grader=old.grader,
+        reward=old.reward,
         hyperparameters=old.hyperparameters.model_copy(update={"batch_size": "auto", "learning_rate": "auto"})
         if old.hyperparameters.learning_rate_multiplier == "auto"
         else old.hyperparameters.model_copy(update={"batch_size": "auto"}),
