@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from tuneport.errors import ConfigError, UnsupportedError
-from tuneport.types import Model
+from tuneport.types import LossOn, Model
 
 _Name = Annotated[str, Field(min_length=1)]
 
@@ -35,15 +35,15 @@ class TrainingOptions(Model):
         le=1,
         description="a number from 0 to 1: what a prompt's token counts in the loss of sft (an answer's: 1)",
     )
-    loss_on: Literal["assistant", "last", "completion"] = Field(
+    loss_on: LossOn = Field(
         default="assistant",
-        description="of sft: assistant (every answer of weight 1), last (the last one only) or completion (all that the "
+        description="of sft: assistant (every answer of weight 1), last (the last one only) or completion (what the "
         "assistant writes after the last user message)",
     )
     lora_modules_to_save: list[_Name] | None = Field(
         default=None,
         min_length=1,
-        description="a list of module names (embed_tokens, lm_head ...) that are trained whole and saved with the adapter",
+        description="a list of module names (embed_tokens, lm_head ...), which are trained whole and saved, too",
     )
     generations: int | None = Field(
         default=None, ge=2, description="2 or more: answers to each question in a step of grpo, rloo or rft"

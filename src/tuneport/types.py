@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tuneport.errors import ConfigError
 
 Auto = Literal["auto"]
+LossOn = Literal["assistant", "last", "completion"]
+"""Of a chat in sft: all answers that do not weigh 0, the last one, or those after the last user message."""
 
 
 def now() -> datetime:

@@ -11,7 +11,11 @@ from tests.train.tiny import labelled_rows, lines_of, make_run, preference_rows,
 from tuneport.train.__main__ import main
 
 METHODS = ("sft", "text", "dpo", "kto")
+ANSWERING = ("grpo", "rloo", "rft")
 ADAPTERS = ("full", "lora", "qlora", "prefix", "prompt")
+TRAINED = {*((method, adapter) for method in METHODS for adapter in ADAPTERS)} | {
+    *((method, adapter) for method in (*ANSWERING, "reward") for adapter in ("full", "lora", "qlora"))
+}
 # Each method and each adapter once in every run of the tests, the other cells with `make test-full`.
 MATRIX = [
     pytest.param(method, adapter, marks=() if method == "sft" or adapter == "lora" else pytest.mark.full)
@@ -40,12 +44,6 @@ def logits_of_peft(base: Path, adapter: Path, prompt: list[int]) -> Any:
 def test_it_learns_loads_again_and_answers(
     method: str, adapter: str, home: Path, model: Path, data: Path, tmp_path: Path
 ) -> None:
-    import torch
-
-    from tuneport.base_models import Device
-    from tuneport.infer.answering import Options, answer
-    from tuneport.infer.engine import Engine
-
     if adapter == "qlora":
         pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")
     spec: dict[str, Any] = {"adapter": adapter, "method": "sft" if method == "text" else method}
@@ -65,6 +63,17 @@ def test_it_learns_loads_again_and_answers(
     assert main(folder) == 0, state_of(folder)["error"]
 
     assert sum(losses(folder)[-2:]) < sum(losses(folder)[:2])
+    loads_and_answers(folder, model, adapter)
+
+
+def loads_and_answers(folder: Path, model: Path, adapter: str) -> None:
+    """What was saved gives the logits of PEFT's own loading, alone and in a batch, and they are not the base's."""
+    import torch
+
+    from tuneport.base_models import Device
+    from tuneport.infer.answering import Options, answer
+    from tuneport.infer.engine import Engine
+
     assert 0 < state_of(folder)["trainable_parameters"] <= state_of(folder)["total_parameters"]
     engine = Engine(folder / "model" if adapter == "full" else model, Device("cpu", "fp32"))
     prompt = engine.tokenizer("banana 3")["input_ids"]
@@ -82,6 +91,65 @@ def test_it_learns_loads_again_and_answers(
         assert (tuned - base).abs().max() > 0.01
     with engine.using(name):
         assert list(answer(engine, [prompt], Options(max_tokens=3)))
+
+
+LETTERS = """
+def share_of_letters(prompts, completions, wanted, **columns):
+    assert prompts[0][0]["role"] == "user" and len(wanted) == len(completions)
+    answers = [turns[0]["content"] for turns in completions]
+    return [sum(map(str.isalpha, filter(str.isascii, text))) / max(1, len(text)) for text in answers]
+"""
+LETTERS_GRADER = {
+    "type": "python",
+    "name": "letters",
+    "source": """
+def grade(sample, item):
+    assert item["wanted"] == "letters"
+    text = sample["output_text"]
+    return sum(map(str.isalpha, filter(str.isascii, text))) / max(1, len(text))
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "adapter"),
+    [
+        pytest.param(method, adapter, marks=() if adapter == "lora" else pytest.mark.full)
+        for method in ANSWERING
+        for adapter in ADAPTERS
+        if (method, adapter) in TRAINED
+    ],
+)
+def test_answers_are_worth_more_as_it_learns_from_them(
+    method: str, adapter: str, home: Path, model: Path, tmp_path: Path
+) -> None:
+    if adapter == "qlora":
+        pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")
+    (tmp_path / f"letters_{method}_{adapter}.py").write_text(LETTERS)
+    rows = [{"messages": [{"role": "user", "content": f"Say {n}"}], "wanted": "letters"} for n in range(8)]
+    data = write_rows(tmp_path / "questions.jsonl", rows)
+    options = {"precision": "fp32", "generations": 8, "max_completion_tokens": 8}
+    spec: dict[str, Any] = {"adapter": adapter, "method": method, "format": "openai-reinforcement"}
+    if method == "rft":
+        spec |= {"grader": LETTERS_GRADER, "provider_options": options | {"run_grader_code": True}}
+    else:
+        spec |= {"reward": f"letters_{method}_{adapter}:share_of_letters", "reward_folder": str(tmp_path)}
+        spec |= {"provider_options": options}
+    numbers = {"epochs": 5, "learning_rate": RATES.get(adapter, 0.02), "beta": 0.01}
+    folder = make_run(home, model, data, validation=data, hyperparameters=numbers, **spec)
+
+    assert main(folder) == 0, state_of(folder)["error"]
+
+    steps = lines_of(folder / "metrics.jsonl")
+    rewards = [row["extra"]["reward"] for row in steps if "reward" in row["extra"]]
+    assert len(rewards) == 10 and sum(rewards[-2:]) / 2 > sum(rewards[:2]) / 2 + 0.1
+    validation = [row["extra"]["valid_reward"] for row in steps if "valid_reward" in row["extra"]]
+    assert len(validation) == 5 and validation[-1] > validation[0]
+    first, last = steps[0]["extra"], [row for row in steps if "reward" in row["extra"]][-1]["extra"]
+    assert first["kl"] < last["kl"] and 0 < last["completion_length"] <= 8 and last["reward_std"] >= 0
+    # 10 steps of 4 questions with 8 answers, of which each is read with its prompt.
+    assert 10 * 4 * 8 * 40 < state_of(folder)["trained_tokens"] < 10 * 4 * 8 * 60
+    loads_and_answers(folder, model, adapter)
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ from tuneport.backends.local_infer import (
     completion_fields,
     in_order,
 )
-from tuneport.backends.local_reward import check_function, check_weights
 from tuneport.backends.local_request import check_request, resolve_request, words
+from tuneport.backends.local_reward import check_function, check_weights
 from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RUN_ID, RunStore, run_id_of, storage_errors
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name
@@ -132,7 +132,9 @@ class LocalBackend(FineTuneBackend):
         if spec.grader is not None:
             for file in (data.training, data.validation):
                 if file is not None:
-                    check_columns(spec.grader, file, spec.dataset if file is data.training else spec.validation or file.path)
+                    check_columns(
+                        spec.grader, file, spec.dataset if file is data.training else spec.validation or file.path
+                    )
         with storage_errors(self.settings.home, "storing the dataset"):
             yield self.files.add(data.training, "training")
             if data.validation is not None:
@@ -421,7 +423,10 @@ class LocalBackend(FineTuneBackend):
             from tuneport.backends.local_adapters import base_of
 
             base = base_of(folder, home=self.settings.home)
-            return {"weights": str(folder.absolute()), "base": str(base.folder if base.source == "folder" else base.name)}
+            return {
+                "weights": str(folder.absolute()),
+                "base": str(base.folder if base.source == "folder" else base.name),
+            }
         run = self._existing(f"run-{match[1]}")
         weights = self._tuned_weights(run, match[2])
         adapter = check_weights(weights, spec.reward)

@@ -41,7 +41,9 @@ def check_weights(weights: Path, shown: str) -> bool:
             config = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} cannot be read: {error}; train the reward model again") from error
-        scores = config.get("task_type") == "SEQ_CLS" or any(_SCORES in kind for kind in config.get("architectures") or ())
+        scores = config.get("task_type") == "SEQ_CLS" or any(
+            _SCORES in kind for kind in config.get("architectures") or ()
+        )
         if not scores:
             raise ConfigError(f"{shown} is no reward model: it writes answers; give a run of the method reward")
         return name == "adapter_config.json"

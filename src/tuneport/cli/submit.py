@@ -32,7 +32,9 @@ def submit(
     ] = None,
     validation: Annotated[Path | None, typer.Option(help="A validation file.")] = None,
     map_: Map = None,
-    method: Annotated[str | None, typer.Option(help="sft, dpo, kto, reward, grpo, rloo or rft. Default: as the data is.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="sft, dpo, kto, reward, grpo, rloo or rft. Default: as the data is.")
+    ] = None,
     grader: Annotated[Path | None, typer.Option(help="rft: a JSON file with the grader, in OpenAI's shape.")] = None,
     reward: Annotated[
         str | None,

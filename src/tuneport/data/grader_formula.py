@@ -73,4 +73,6 @@ class Formula:
                 return _OPERATORS[type(op)](self._value(operand, scores))
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
                 return _FUNCTIONS[name](*(self._value(each, scores) for each in arguments))
-        raise ConfigError(f"{self._where} has {ast.unparse(node)!r}; it takes numbers, graders, + - * / ^ and functions")
+        raise ConfigError(
+            f"{self._where} has {ast.unparse(node)!r}; it takes numbers, graders, + - * / ^ and functions"
+        )

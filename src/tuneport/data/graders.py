@@ -149,8 +149,12 @@ class Grader:
             inner = {str(inner.get("name")): inner}  # as the API's schema has it; its guide has them by name
         if not isinstance(inner, Mapping) or not inner:
             raise ConfigError(f"the grader {self.name} (multi) needs graders by name")
-        if nested := [name for name, each in inner.items() if isinstance(each, Mapping) and each.get("type") == "multi"]:
-            raise ConfigError(f"the grader {self.name} holds {nested[0]}, which is a multi itself; put its graders here")
+        if nested := [
+            name for name, each in inner.items() if isinstance(each, Mapping) and each.get("type") == "multi"
+        ]:
+            raise ConfigError(
+                f"the grader {self.name} holds {nested[0]}, which is a multi itself; put its graders here"
+            )
         self._graders = {str(name): Grader(each, run_code=run_code, name=str(name)) for name, each in inner.items()}
         self._formula = Formula(grader["calculate_output"], self._graders, self.name)
 
@@ -163,7 +167,9 @@ class Grader:
                 exec(self._code, space)
                 self._grade = space["grade"]
             except Exception as error:
-                raise GraderError(f"the grader {self.name} cannot be run: {_said(error)}; correct its source") from error
+                raise GraderError(
+                    f"the grader {self.name} cannot be run: {_said(error)}; correct its source"
+                ) from error
         sample = {
             "output_text": answer,
             "output_json": _json_of(answer),

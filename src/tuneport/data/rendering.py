@@ -9,19 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from tuneport.data.chat_template import ChatTemplate
 from tuneport.data.formats.openai_messages import write_messages
 from tuneport.data.questions import question
 from tuneport.data.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record, Tool
 from tuneport.errors import DatasetError, DatasetProblem, UnsupportedError
-from tuneport.types import Method
+from tuneport.types import LossOn, Method
 
 IGNORED = -100
 """The label of a token that is not trained on, as transformers and TRL spell it."""
-
-LossOn = Literal["assistant", "last", "completion"]
 
 MAX_PROBLEMS = 50
 LINES_IN_NOTE = 5
@@ -72,7 +70,7 @@ class RenderedAnswer:
 
 @dataclass(frozen=True)
 class RenderedPrompt:
-    """A question that the model answers itself; `messages` in OpenAI's shape and `columns` are what judges see of it."""
+    """A question that the model answers itself; `messages` (in OpenAI's shape) and `columns` are what judges see."""
 
     prompt_ids: list[int]
     messages: list[dict[str, Any]]
@@ -90,9 +88,8 @@ class Renderer:
 
     A record of more than `max_length` tokens is cut at the end, as OpenAI does; one that has nothing to train on
     within that limit is an error. `notes` tells which were cut, and what had to be written in another way than the
-    record has it. `loss_on` is which of a chat's answers are trained on, of those that do not weigh 0: all, the last,
-    or those after the last user message. `file` is what they call the file that is rendered, where there are several, and `words` how they say
-    where a record is.
+    record has it. `file` is what they call the file that is rendered, where there are several, and `words` how they say
+    where a record is. `loss_on` is which of a chat's answers are trained on, of those that do not weigh 0.
     """
 
     def __init__(self, tokenizer: Any, *, max_length: int | None = None, loss_on: LossOn = "assistant") -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.records import Graded, Preference, Record
-from tuneport.data.rendering import LossOn, Renderer
+from tuneport.data.rendering import Renderer
 from tuneport.data.tokens import LengthCounter, TokenCounter
 from tuneport.errors import ConfigError, DatasetError, UnsupportedError
+from tuneport.types import LossOn
 
 
 class RenderedCounter(LengthCounter):
     """Counts what a base model is trained on, rendered as the trainer does it; of a pair, the prompt once with the
-    longer answer; of a question that it answers itself, the question. A record that cannot be rendered counts as nothing, and the counts say so."""
+    longer answer; of a question to be graded, the question. What cannot be rendered counts as nothing, and is told."""
 
     def __init__(self, folder: Path, name: str, *, context: int | None = None) -> None:
         super().__init__(name, context=context)

@@ -26,7 +26,7 @@ def dpo_trainer(
     valid: Sequence[RenderedPreference],
     counter: Counter,
 ) -> DPOTrainer:
-    model = load_model(recipe.folder, recipe.device, recipe.adapter)
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, whole=recipe.trains_whole)
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, micro_batch_of(recipe, 2 * longest))
     arguments["train_sampling_strategy"] = "random"  # pairs have no single length to group by
@@ -36,7 +36,7 @@ def dpo_trainer(
         train_dataset=_dataset(rows),
         eval_dataset=_dataset(valid) if valid else None,
         processing_class=renderer.tokenizer,
-        peft_config=adapter_config(recipe.adapter, recipe.numbers, recipe.options),
+        peft_config=adapter_config(model, recipe),
     )
     if recipe.adapter.has_virtual_tokens:
         start_virtual_tokens(trainer.model, [row.prompt_ids + row.chosen_ids for row in rows])

@@ -29,7 +29,7 @@ def kto_trainer(
     valid: Sequence[RenderedAnswer],
     counter: Counter,
 ) -> KTOTrainer:
-    model = load_model(recipe.folder, recipe.device, recipe.adapter)
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, whole=recipe.trains_whole)
     longest = max(len(row.prompt_ids) + len(row.completion_ids) for row in rows)
     # Two at least: how far the model has moved is estimated on prompts with their neighbours' answers.
     micro_batch = micro_batch_of(recipe, 2 * longest, at_least=2)
@@ -50,7 +50,7 @@ def kto_trainer(
         train_dataset=_dataset(_shuffled(rows, recipe.seed), micro_batch),
         eval_dataset=_dataset(valid, micro_batch) if valid else None,
         processing_class=renderer.tokenizer,
-        peft_config=adapter_config(recipe.adapter, recipe.numbers, recipe.options),
+        peft_config=adapter_config(model, recipe),
     )
     if recipe.adapter.has_virtual_tokens:
         start_virtual_tokens(trainer.model, [row.prompt_ids + row.completion_ids for row in rows])

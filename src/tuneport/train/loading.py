@@ -39,15 +39,21 @@ def resolved(hyperparameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_model(
-    folder: Path, device: Device, adapter: Adapter, *, attention: str = "sdpa", scores: bool = False
+    folder: Path,
+    device: Device,
+    adapter: Adapter,
+    *,
+    whole: bool = False,
+    attention: str = "sdpa",
+    scores: bool = False,
 ) -> PreTrainedModel:
-    """Full fine-tuning loads fp32 weights, since updates are smaller than what bf16 can tell apart.
+    """`whole`: weights of the base are trained, so they are fp32: updates are smaller than what bf16 can tell apart.
 
     `scores`: with a new head of one number instead of the one that writes.
     """
     kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
     arguments: dict[str, Any] = {"dtype": getattr(torch, device.dtype), "attn_implementation": attention}
-    if adapter is Adapter.FULL:
+    if whole:
         arguments["dtype"] = torch.float32
     if adapter is Adapter.QLORA:
         compute = torch.float32 if device.precision == "fp32" else getattr(torch, device.dtype)

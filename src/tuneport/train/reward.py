@@ -27,14 +27,17 @@ def reward_trainer(
     valid: Sequence[RenderedPreference],
     counter: Counter,
 ) -> RewardTrainer:
-    model = load_model(recipe.folder, recipe.device, recipe.adapter, scores=True)
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, whole=recipe.trains_whole, scores=True)
     model.config.get_text_config().pad_token_id = renderer.tokenizer.pad_token_id  # the score stands before the padding
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, micro_batch_of(recipe, 2 * longest))
     arguments["train_sampling_strategy"] = "random"
-    config = adapter_config(recipe.adapter, recipe.numbers, recipe.options)
+    config = adapter_config(model, recipe)
     if config is not None:
-        config.task_type, config.modules_to_save = "SEQ_CLS", ["score"]  # the head begins at random
+        config.task_type, config.modules_to_save = (
+            "SEQ_CLS",
+            [*(config.modules_to_save or ()), "score"],
+        )  # the head begins at random
         config.exclude_modules = ["score"]
     trainer = RankTrainer(
         model=model,

@@ -32,7 +32,9 @@ def load_function(folder: str, module: str, name: str) -> Callable[..., Any]:
     if function is None:
         raise ConfigError(f"the module {module} ({getattr(loaded, '__file__', '')}) has no {name}; name its function")
     if not callable(function) or inspect.iscoroutinefunction(function):
-        raise ConfigError(f"the reward {module}:{name} is no plain function; write def {name}(prompts, completions, ...)")
+        raise ConfigError(
+            f"the reward {module}:{name} is no plain function; write def {name}(prompts, completions, ...)"
+        )
     return function  # type: ignore[no-any-return]
 
 

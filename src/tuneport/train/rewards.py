@@ -24,7 +24,7 @@ from tuneport.train.reward_function import load_function
 from tuneport.train.run_folder import RunFolder
 
 Reward = Callable[[Sequence[RenderedPrompt], Sequence[str], dict[str, Any]], Sequence[float | None]]
-"""Questions, an answer to each, and what TRL tells its reward functions; a number for each answer, None for no opinion."""
+"""Questions, an answer to each, and what TRL tells reward functions; a number for each answer, None for no opinion."""
 
 FROM_TRL = ("prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric")
 SCORED_TOKENS = 8192
@@ -36,8 +36,10 @@ def reward_of(run: RunFolder, recipe: Recipe, rows: Sequence[RenderedPrompt]) ->
     spec = run.spec
     if spec.grader is not None:
         return grader_reward(Grader(spec.grader, run_code=recipe.options.run_grader_code), run.note)
-    if spec.reward_function is not None:
-        return function_reward(load_function(str(spec.reward_folder or Path.cwd()), *spec.reward_function), spec.reward, rows)
+    if spec.reward is not None and spec.reward_function is not None:
+        return function_reward(
+            load_function(str(spec.reward_folder or Path.cwd()), *spec.reward_function), spec.reward, rows
+        )
     assert run.reward_model is not None and run.reward_model["weights"] is not None
     base = run.reward_model["base"]
     folder = None if base is None else materialise(locate(base, home=run.home), home=run.home)
@@ -85,7 +87,9 @@ def grader_reward(grader: Grader, note: Callable[[str], None]) -> Reward:
 
     def score(asked: Sequence[RenderedPrompt], answers: Sequence[str], told: dict[str, Any]) -> list[float | None]:
         try:
-            scores: list[float | None] = [grader.score(text, row.columns) for row, text in zip(asked, answers, strict=True)]
+            scores: list[float | None] = [
+                grader.score(text, row.columns) for row, text in zip(asked, answers, strict=True)
+            ]
         except GraderError as error:
             raise RewardError(str(error)) from error
         for failure in grader.failures:

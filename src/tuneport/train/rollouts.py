@@ -16,7 +16,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from tuneport.data.rendering import RenderedPrompt, Renderer
 from tuneport.errors import ConfigError
-from tuneport.train.adapters import adapter_config, start_virtual_tokens
+from tuneport.train.adapters import adapter_config
 from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
 from tuneport.train.loading import load_model
 from tuneport.train.lora_linear import fuse
@@ -60,7 +60,7 @@ def _trainer(
     counter: Counter,
     reward: Reward,
 ) -> Any:
-    model = load_model(recipe.folder, recipe.device, recipe.adapter)
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, whole=recipe.trains_whole)
     model.generation_config.eos_token_id = _end_tokens(model, renderer)
     generations = recipe.options.generations or _explored(name, recipe)
     questions = min(int(recipe.numbers["batch_size"]), len(rows))  # TRL leaves out a batch that is not full
@@ -91,10 +91,8 @@ def _trainer(
         train_dataset=_dataset(0, len(rows)),
         eval_dataset=_dataset(len(rows), len(valid)) if valid else None,
         processing_class=renderer.tokenizer,
-        peft_config=adapter_config(recipe.adapter, recipe.numbers, recipe.options),
+        peft_config=adapter_config(model, recipe),
     )
-    if recipe.adapter.has_virtual_tokens:
-        start_virtual_tokens(trainer.model, [row.prompt_ids for row in rows])
     trainer.questions, trainer.counter, trainer.reward = [*rows, *valid], counter, reward
     trainer.reward_funcs, trainer.reward_func_names = [trainer.score], ["score"]
     if recipe.device.name == "cpu":

@@ -33,7 +33,7 @@ def sft_trainer(
     packs = recipe.device.name == "cpu" and not recipe.adapter.has_virtual_tokens  # which each row needs before it
     per_pack = packing.rows_per_pack(training, batch_size) if packs else 1
     attention = "eager" if per_pack > 1 else "sdpa"  # SDPA with a mask is several times slower on CPUs
-    model = load_model(recipe.folder, recipe.device, recipe.adapter, attention=attention)
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, whole=recipe.trains_whole, attention=attention)
     dtype = next(model.parameters()).dtype
     if per_pack > 1 and not _packs(model, training, dtype):
         recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")
@@ -52,7 +52,7 @@ def sft_trainer(
         eval_dataset=Dataset.from_list(validation) if validation else None,
         data_collator=collator,
         processing_class=renderer.tokenizer,
-        peft_config=adapter_config(recipe.adapter, recipe.numbers, recipe.options),
+        peft_config=adapter_config(model, recipe),
     )
     if recipe.adapter.has_virtual_tokens:
         start_virtual_tokens(trainer.model, [row["input_ids"] for row in training])
