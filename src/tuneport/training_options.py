@@ -48,7 +48,7 @@ class TrainingOptions(Model):
     generations: int | None = Field(
         default=None, ge=2, description="2 or more: answers to each question in a step of grpo, rloo or rft"
     )
-    max_completion_tokens: int = Field(
+    max_completion_length: int = Field(
         default=512, ge=1, description="1 or more: tokens of an answer in grpo, rloo and rft, after which it is cut off"
     )
     temperature: float = Field(

@@ -132,7 +132,7 @@ def test_answers_are_worth_more_as_it_learns_from_them(
     (tmp_path / f"letters_{method}_{adapter}.py").write_text(LETTERS)
     rows = [{"messages": [{"role": "user", "content": f"Say {n}"}], "wanted": "letters"} for n in range(8)]
     data = write_rows(tmp_path / "questions.jsonl", rows)
-    options = {"precision": "fp32", "generations": 8, "max_completion_tokens": 8}
+    options = {"precision": "fp32", "generations": 8, "max_completion_length": 8}
     spec: dict[str, Any] = {"adapter": adapter, "method": method, "format": "openai-reinforcement"}
     if method == "rft":
         spec |= {"grader": LETTERS_GRADER, "provider_options": options | {"run_grader_code": True}}

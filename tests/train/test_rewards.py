@@ -153,7 +153,7 @@ def test_a_reward_model_that_was_trained_here_judges_answers(
         method="rloo",
         reward=str(weights),
         reward_model={"weights": str(weights), "base": None if base is None else str(base)},
-        provider_options={"precision": "fp32", "generations": 2, "max_completion_tokens": 4},
+        provider_options={"precision": "fp32", "generations": 2, "max_completion_length": 4},
     )
     assert main(tuned) == 0, state_of(tuned)["error"]
     [step] = lines_of(tuned / "metrics.jsonl")

@@ -28,7 +28,7 @@ _METHOD_OPTIONS = {
     "prompt_loss_weight": (Method.SFT,),
     "loss_on": (Method.SFT,),
     "generations": (Method.GRPO, Method.RLOO, Method.RFT),
-    "max_completion_tokens": (Method.GRPO, Method.RLOO, Method.RFT),
+    "max_completion_length": (Method.GRPO, Method.RLOO, Method.RFT),
     "temperature": (Method.GRPO, Method.RLOO, Method.RFT),
     "run_grader_code": (Method.RFT,),
 }

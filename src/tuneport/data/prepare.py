@@ -147,6 +147,19 @@ def file_format(method: Method, source: str, usual: str, also: Sequence[str] = (
     return source if source in also else usual
 
 
+def format_for(path: Path, method: Method, columns: Mapping[str, str] | None = None) -> str | None:
+    """The format to read a dataset in for the method, where it is not simply the one that is found out.
+
+    Questions without answers and columns are no chats that could be trained on, and all that grpo and rloo need.
+    """
+    if method is Method.RFT:
+        return REINFORCEMENT
+    if method.takes_reward and detect(path, columns).format == "openai":
+        for found in scan_source(Source(path, columns), load_format(REINFORCEMENT)):
+            return None if found.problems else REINFORCEMENT
+    return None
+
+
 def method_of(path: Path | str, format: str | None = None, columns: Mapping[str, str] | None = None) -> Method:
     """What the dataset is made for: dpo for preference pairs, kto for answers marked good or bad, rft for questions
     with references, else sft.

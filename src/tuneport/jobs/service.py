@@ -6,14 +6,14 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.containers.hub import hub_name
-from tuneport.data.prepare import file_format, prepare
+from tuneport.data.prepare import file_format, format_for, prepare
 from tuneport.data.reading import columns_there, detect
 from tuneport.errors import (
     ConfigError,
@@ -39,6 +39,7 @@ from tuneport.settings import Settings
 from tuneport.types import (
     Checkpoint,
     Completion,
+    DataFile,
     JobEvent,
     JobState,
     JobStatus,
@@ -186,12 +187,18 @@ class Workspace:
     def _prepared(self, spec: TuneSpec, manifest: Manifest) -> PreparedData:
         source = detect(spec.dataset, spec.columns).format
         target = file_format(spec.method, source, manifest.data_format, manifest.also_takes)
-        questions = spec.method.takes_reward
-        training = prepare(spec.dataset, target, self.worker.files, columns=spec.columns, questions=questions)
+
+        def prepared(path: Path, columns: Mapping[str, str]) -> DataFile:
+            source_format = format_for(path, spec.method, columns)
+            questions = spec.method.takes_reward
+            return prepare(
+                path, target, self.worker.files, source_format=source_format, columns=columns, questions=questions
+            )
+
+        training = prepared(spec.dataset, spec.columns)
         if spec.validation is None:
             return PreparedData(training=training)
-        columns = columns_there(spec.validation, spec.columns)
-        held_out = prepare(spec.validation, target, self.worker.files, columns=columns, questions=questions)
+        held_out = prepared(spec.validation, columns_there(spec.validation, spec.columns) or {})
         return PreparedData(training=training, validation=held_out)
 
     # --- go on ------------------------------------------------------------------------------------------------------

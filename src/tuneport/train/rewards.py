@@ -137,7 +137,7 @@ class RewardModel:
         if self.context is not None and longest > self.context:
             raise ConfigError(
                 f"the reward model reads {self.context:,} tokens, and a prompt with its answer has {longest:,}; lower "
-                "max_completion_tokens, or shorten the prompts"
+                "max_completion_length, or shorten the prompts"
             )
         scores: list[float] = []
         size = max(1, SCORED_TOKENS // longest)

@@ -151,7 +151,7 @@ def _explored(name: str, recipe: Recipe) -> int:
 
 
 def _answer_tokens(recipe: Recipe, renderer: Renderer, longest: int) -> int:
-    wanted, limit = recipe.options.max_completion_tokens, renderer.max_length
+    wanted, limit = recipe.options.max_completion_length, renderer.max_length
     room = wanted if limit is None else limit - longest
     if room < wanted:
         recipe.note(f"answers are cut off after {room:,} tokens: the longest prompt has {longest:,} of {limit:,}")
