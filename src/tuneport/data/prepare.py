@@ -147,6 +147,14 @@ def file_format(method: Method, source: str, usual: str, also: Sequence[str] = (
     return source if source in also else usual
 
 
+def prepare_for(
+    method: Method, path: Path, target: str, store: Path, columns: Mapping[str, str] | None = None
+) -> DataFile:
+    """`prepare`, with the dataset read as the method needs it: for those that take a reward, its questions only."""
+    source_format = format_for(path, method, columns)
+    return prepare(path, target, store, source_format=source_format, columns=columns, questions=method.takes_reward)
+
+
 def format_for(path: Path, method: Method, columns: Mapping[str, str] | None = None) -> str | None:
     """The format to read a dataset in for the method, where it is not simply the one that is found out.
 

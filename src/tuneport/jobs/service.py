@@ -6,14 +6,14 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.containers.hub import hub_name
-from tuneport.data.prepare import file_format, format_for, prepare
+from tuneport.data.prepare import file_format, prepare_for
 from tuneport.data.reading import columns_there, detect
 from tuneport.errors import (
     ConfigError,
@@ -39,7 +39,6 @@ from tuneport.settings import Settings
 from tuneport.types import (
     Checkpoint,
     Completion,
-    DataFile,
     JobEvent,
     JobState,
     JobStatus,
@@ -187,18 +186,11 @@ class Workspace:
     def _prepared(self, spec: TuneSpec, manifest: Manifest) -> PreparedData:
         source = detect(spec.dataset, spec.columns).format
         target = file_format(spec.method, source, manifest.data_format, manifest.also_takes)
-
-        def prepared(path: Path, columns: Mapping[str, str]) -> DataFile:
-            source_format = format_for(path, spec.method, columns)
-            questions = spec.method.takes_reward
-            return prepare(
-                path, target, self.worker.files, source_format=source_format, columns=columns, questions=questions
-            )
-
-        training = prepared(spec.dataset, spec.columns)
+        training = prepare_for(spec.method, spec.dataset, target, self.worker.files, spec.columns)
         if spec.validation is None:
             return PreparedData(training=training)
-        held_out = prepared(spec.validation, columns_there(spec.validation, spec.columns) or {})
+        columns = columns_there(spec.validation, spec.columns)
+        held_out = prepare_for(spec.method, spec.validation, target, self.worker.files, columns)
         return PreparedData(training=training, validation=held_out)
 
     # --- go on ------------------------------------------------------------------------------------------------------
