@@ -126,7 +126,8 @@ class Grader:
         self._one_of("evaluation_metric", _LIBRARIES)
         library = _LIBRARIES[metric]
         if find_spec(library.replace("-", "_")) is None:
-            raise ConfigError(f"the grader {self.name} ({metric}) needs {library}: pip install 'tuneport[eval]'")
+            extra = "local" if library == "rapidfuzz" else "eval"
+            raise ConfigError(f"the grader {self.name} ({metric}) needs {library}: pip install 'tuneport[{extra}]'")
 
     def _why(self) -> str:
         return _REFUSED[self.kind] + "; use a reward model of your own with the method grpo, or another grader"
