@@ -72,6 +72,11 @@ def test_a_finished_reward_job_judges_the_answers_of_another(settings: Settings,
     ranker = handle.submit(pairs, method="reward", **asked).wait(PATIENCE)
     job = handle.submit(chats, method="rloo", reward=ranker.id, provider_options=OPTIONS, **asked).wait(PATIENCE)
     assert job.status is JobStatus.SUCCEEDED and "reward" in job.metrics()[0].extra
+    grader = {"type": "string_check", "name": "polite", "input": "{{sample.output_text}}", "operation": "ilike"}
+    graded = {**asked, "grader": {**grader, "reference": "{{item.answer}}"}, "provider_options": OPTIONS}
+    questions = write(tmp_path / "questions.jsonl", [{**chat("Say hello"), "answer": "Hello"} for _ in range(4)])
+    last = handle.submit(questions, **graded).wait(PATIENCE)  # as it would go to OpenAI
+    assert last.as_dict()["method"] == "rft" and 0 <= last.metrics()[0].extra["reward"] <= 1
     with pytest.raises(ConfigError, match="is no job of the method reward on local"):
         handle.submit(chats, reward=job.id, provider_options=OPTIONS, **asked)
 

@@ -87,9 +87,7 @@ def compare(
             "hyperparameters": validated(Hyperparameters, {} if epochs is None else {"epochs": epochs}),
         },
     )
-    facts = dataset_facts(
-        path, held_out, columns, home=settings.home, format=format_for(path, asked.method, columns)
-    )
+    facts = dataset_facts(path, held_out, columns, home=settings.home, format=format_for(path, asked.method, columns))
 
     choices: dict[tuple[str, str | None], Choice] = {}
     for manifest in manifests:
