@@ -189,6 +189,19 @@ def test_method_adapter_and_ranges() -> None:
     assert wild["local"].allowed
 
 
+@pytest.mark.parametrize(
+    ("method", "more"), [("grpo", {"reward": "a:b"}), ("rloo", {"reward": "a:b"}), ("rft", {"grader": {"type": "x"}})]
+)
+def test_what_answers_are_worth_can_be_learnt_here_for_an_unknown_time(method: str, more: dict[str, Any]) -> None:
+    choices = ranked(spec(method=method, **more))
+    assert choices["local"].allowed and choices["local"].quote.expected == 0.0
+    assert (
+        choices["local"].duration.unavailable == f"how long {method} takes depends on the answers that the model writes"
+    )
+    assert choices["local"].memory is not None
+    assert "unsupported" in kinds(choices["together"])
+
+
 def test_a_budget_refuses_what_is_dearer_or_unknown() -> None:
     choices = ranked(spec(budget=1.00))
     assert choices["local"].allowed and choices["openai"].allowed

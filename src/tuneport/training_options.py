@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from tuneport.errors import ConfigError, UnsupportedError
-from tuneport.types import Model
+from tuneport.types import LossOn, Model
 
 _Name = Annotated[str, Field(min_length=1)]
 
@@ -60,6 +60,29 @@ class TrainingOptions(Model):
     )
     allow_oversize: bool = Field(
         default=False, description="true or false: try although the estimate says that memory will not do"
+    )
+    loss_on: LossOn = Field(
+        default="assistant",
+        description="of sft: assistant (every answer of weight 1), last (the last one only) or completion (what the "
+        "assistant writes after the last user message)",
+    )
+    lora_modules_to_save: list[_Name] | None = Field(
+        default=None,
+        min_length=1,
+        description="a list of module names (embed_tokens, lm_head ...), which are trained whole and saved, too",
+    )
+    generations: int | None = Field(
+        default=None, ge=2, description="2 or more: answers to each question in a step of grpo, rloo or rft"
+    )
+    max_completion_length: int = Field(
+        default=512, ge=1, description="1 or more: tokens of an answer in grpo, rloo and rft, after which it is cut off"
+    )
+    temperature: float = Field(
+        default=1.0, gt=0, description="above 0: of the answers in grpo, rloo and rft; 1 is the model as it is"
+    )
+    run_grader_code: bool = Field(
+        default=False,
+        description="true or false: rft's python graders run as your own code on this machine, with no sandbox",
     )
     average_weights: bool = Field(
         default=False, description="true or false: save the mean of the weights over about the last sixth of the steps"

@@ -6,6 +6,7 @@ datetimes in UTC; money is US dollars; token counts are integers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -17,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tuneport.errors import ConfigError
 
 Auto = Literal["auto"]
+LossOn = Literal["assistant", "last", "completion"]
+"""Of a chat in sft: all answers that do not weigh 0, the last one, or those after the last user message."""
 
 
 def now() -> datetime:
@@ -30,6 +33,7 @@ class Model(BaseModel):
 
 
 M = TypeVar("M", bound=BaseModel)
+_FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 _UNION_MEMBERS = ("int", "float", "str", "bool", "enum")
 
 
@@ -66,11 +70,22 @@ class Method(StrEnum):
     DPO = "dpo"
     KTO = "kto"
     REWARD = "reward"
+    GRPO = "grpo"
+    RLOO = "rloo"
     RFT = "rft"
 
     @property
     def trains_on_pairs(self) -> bool:
         return self in (Method.DPO, Method.REWARD)
+
+    @property
+    def writes_answers(self) -> bool:
+        """The model answers the data's questions itself, and learns from what its answers are worth."""
+        return self in (Method.GRPO, Method.RLOO, Method.RFT)
+
+    @property
+    def takes_reward(self) -> bool:
+        return self in (Method.GRPO, Method.RLOO)
 
 
 class Adapter(StrEnum):
@@ -108,10 +123,14 @@ class Hyperparameters(Model):
     lora_alpha: float | Auto = Field(default="auto")
     lora_dropout: float | Auto = Field(default="auto")
     virtual_tokens: int | Auto = Field(default="auto", description="prefix, prompt: trained tokens before every input")
-    beta: float | Auto = Field(default="auto", description="dpo, kto: strength of the pull towards the reference")
+    beta: float | Auto = Field(
+        default="auto", description="dpo, kto, grpo, rloo: strength of the pull towards the reference"
+    )
     compute_multiplier: float | Auto = Field(default="auto", description="rft: how much is explored in training")
-    eval_interval: int | Auto = Field(default="auto", description="rft: training steps between evaluations")
-    eval_samples: int | Auto = Field(default="auto", description="rft: answers graded in an evaluation, per example")
+    eval_interval: int | Auto = Field(default="auto", description="rft, grpo, rloo: training steps between evaluations")
+    eval_samples: int | Auto = Field(
+        default="auto", description="rft, grpo, rloo: answers graded in an evaluation, per example"
+    )
     reasoning_effort: Literal["low", "medium", "high", "auto"] = Field(default="auto", description="rft")
 
     @field_validator(
@@ -123,7 +142,14 @@ class Hyperparameters(Model):
             raise ValueError("must be at least 1, or auto")
         return value
 
-    @field_validator("learning_rate", "learning_rate_multiplier", "lora_alpha", "beta", "compute_multiplier")
+    @field_validator("beta")
+    @classmethod
+    def _not_negative(cls, value: float | Auto) -> float | Auto:
+        if not isinstance(value, str) and not value >= 0:
+            raise ValueError("must be at least 0, or auto")
+        return value
+
+    @field_validator("learning_rate", "learning_rate_multiplier", "lora_alpha", "compute_multiplier")
     @classmethod
     def _above_zero(cls, value: float | Auto) -> float | Auto:
         if not isinstance(value, str) and not value > 0:
@@ -159,7 +185,9 @@ class TuneSpec(Model):
     """All that a job is to do, free of any provider.
 
     `model` is what the user wrote (an alias, a weights name or a provider's id). A backend receives a copy in which
-    it is that backend's own id. `grader` is rft's, in OpenAI's shape: what scores an answer. `from_checkpoint` is the
+    it is that backend's own id. `grader` is rft's, in OpenAI's shape: what scores an answer. `reward` does so for grpo
+    and rloo: a function as `package.module:function`, imported from `reward_folder` (the folder where the job was
+    submitted) or from what Python finds; or a reward model, by its job or as a folder. `from_checkpoint` is the
     backend's id of a finished job, `:STEP` behind it for one of its checkpoints: training goes on from its weights.
     """
 
@@ -175,6 +203,8 @@ class TuneSpec(Model):
     budget: float | None = Field(default=None, gt=0, description="US dollars; above it, or unknown, is refused")
     metadata: dict[str, str] = Field(default_factory=dict)
     grader: dict[str, Any] | None = None
+    reward: str | None = Field(default=None, min_length=1)
+    reward_folder: Path | None = None
     from_checkpoint: str | None = None
     wandb: Wandb | None = None
     provider_options: dict[str, Any] = Field(default_factory=dict)
@@ -184,6 +214,20 @@ class TuneSpec(Model):
             raise ValueError("the method rft needs a grader: --grader FILE, or grader=")
         if self.method is not Method.RFT and self.grader is not None:
             raise ValueError(f"a grader belongs to the method rft, not to {self.method}")
+        if self.method.takes_reward and self.reward is None:
+            raise ValueError(
+                f"the method {self.method} needs a reward: --reward package.module:function, or a reward model"
+            )
+        if not self.method.takes_reward and self.reward is not None:
+            raise ValueError(f"a reward belongs to the methods grpo and rloo, not to {self.method}")
+        if self.hyperparameters.beta == 0 and not self.method.writes_answers:
+            raise ValueError(f"beta must be above 0 for {self.method}: without a reference it would not be trained")
+
+    @property
+    def reward_function(self) -> tuple[str, str] | None:
+        """Module and name of the reward where it is a function; None where it is a model."""
+        found = _FUNCTION.fullmatch(self.reward or "")
+        return None if found is None else (found[1], found[2])
 
 
 class DataFile(Model):

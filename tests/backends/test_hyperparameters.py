@@ -71,6 +71,7 @@ def spec_of(backend: str, method: Method, adapter: Any, **hyperparameters: Any) 
         adapter=adapter,
         hyperparameters=Hyperparameters(**hyperparameters),
         grader=GRADER if method is Method.RFT else None,
+        reward="module:function" if method.takes_reward else None,
     )
 
 

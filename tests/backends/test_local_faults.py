@@ -35,7 +35,7 @@ from tuneport.errors import (
 )
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
-from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, TuneSpec
+from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, TuneSpec
 
 STUB = """
 import fcntl, json, os, signal, sys, time
@@ -563,6 +563,14 @@ def test_full_disk_at_submit_is_one_clear_error(open_stub, submit, monkeypatch: 
 # --- what is refused before anything starts -----------------------------------------------------------------------
 
 
+ANSWERING: dict[str, Any] = {"method": Method.GRPO, "reward": "package.module:function"}
+PYTHON = {"type": "python", "name": "code", "source": "def grade(sample, item): return 1"}
+GRADED: dict[str, Any] = {
+    "method": Method.RFT,
+    "grader": {"type": "string_check", "name": "x", "input": "a", "reference": "a", "operation": "eq"},
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -575,6 +583,48 @@ def test_full_disk_at_submit_is_one_clear_error(open_stub, submit, monkeypatch: 
         ({"provider_options": {"gradient_checkpointing": "yes"}}, ConfigError, "gradient_checkpointing"),
         ({"hyperparameters": Hyperparameters(beta=0.1)}, UnsupportedError, "beta.*dpo"),
         ({"hyperparameters": Hyperparameters(lora_rank=8), "adapter": Adapter.FULL}, UnsupportedError, "lora_rank"),
+        ({"provider_options": {"loss_on": "everything"}}, ConfigError, "loss_on.*assistant.*last.*completion"),
+        (
+            {"provider_options": {"loss_on": "last"}, "method": Method.DPO},
+            UnsupportedError,
+            "loss_on for sft, not for dpo",
+        ),
+        ({"provider_options": {"generations": 4}}, UnsupportedError, "generations for grpo, rloo or rft, not for sft"),
+        ({"provider_options": {"generations": 1}, **ANSWERING}, ConfigError, "generations.*2 or more"),
+        ({"provider_options": {"temperature": 0}, **ANSWERING}, ConfigError, "temperature.*above 0"),
+        (
+            {"hyperparameters": Hyperparameters(lora_dropout=0.1), **ANSWERING},
+            UnsupportedError,
+            "no lora_dropout for grpo",
+        ),
+        ({"hyperparameters": Hyperparameters(eval_samples=2)}, UnsupportedError, "eval_samples.*grpo, rloo or rft"),
+        (
+            {"hyperparameters": Hyperparameters(reasoning_effort="low"), **GRADED},
+            UnsupportedError,
+            "no reasoning_effort",
+        ),
+        (
+            {
+                "hyperparameters": Hyperparameters(compute_multiplier=2),
+                "provider_options": {"generations": 4},
+                **GRADED,
+            },
+            UnsupportedError,
+            "say the same",
+        ),
+        ({"method": Method.RFT, "grader": {"type": "score_model"}}, UnsupportedError, "is a score_model"),
+        ({"method": Method.RFT, "grader": {**PYTHON}}, UnsupportedError, "run_grader_code=true"),
+        ({"provider_options": {"lora_target_modules": ["lm_head"]}}, UnsupportedError, "lora_modules_to_save instead"),
+        (
+            {"provider_options": {"lora_modules_to_save": ["lm_head"]}, "adapter": Adapter.QLORA},
+            UnsupportedError,
+            "beside a 4-bit base",
+        ),
+        (
+            {"provider_options": {"lora_modules_to_save": ["lm_head"]}, "adapter": Adapter.FULL},
+            UnsupportedError,
+            "no lora_modules_to_save for the adapter full",
+        ),
     ],
 )
 def test_what_the_trainer_cannot_do_is_refused_at_once(open_stub, submit, changes, error, message) -> None:

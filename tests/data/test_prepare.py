@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.rows import chat, write
-from tuneport.data.prepare import method_of, prepare
+from tuneport.data.prepare import file_format, format_for, method_of, prepare
 from tuneport.errors import ConversionLossError, DatasetError, StorageError
 from tuneport.types import Method
 
@@ -20,6 +20,32 @@ PAIR = {
     "chosen": {"from": "gpt", "value": "Hello"},
     "rejected": {"from": "gpt", "value": "What"},
 }
+
+
+def test_a_chat_is_prepared_as_the_question_that_it_asks_with_all_its_columns(tmp_path: Path) -> None:
+    rows = [
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}], "source": "faq"},
+    ]
+    data = tmp_path / "chats.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = prepare(data, file_format(Method.GRPO, "openai", "openai"), tmp_path / "files", questions=True)
+    assert (file.format, file.rows, file.left_out) == ("openai-reinforcement", 1, ())
+    assert [json.loads(line) for line in file.path.read_text().splitlines()] == [
+        {"messages": [{"role": "user", "content": "Hi"}], "source": "faq", "answer": "Hello"}
+    ]
+    text = tmp_path / "text.jsonl"
+    text.write_text('{"text": "nothing is asked"}\n')
+    with pytest.raises(ConversionLossError, match="needs a user's message to answer"):
+        prepare(text, "openai-reinforcement", tmp_path / "files", questions=True)
+
+
+def test_questions_without_answers_are_enough_for_methods_that_answer_them(tmp_path: Path) -> None:
+    asked = write(tmp_path / "asked.jsonl", [{"messages": [{"role": "user", "content": "Bye"}]}])
+    chats = write(tmp_path / "chats.jsonl", [chat("Hi", "Hello")])
+    formats = [format_for(path, Method.GRPO) for path in (asked, chats)]
+    assert formats == ["openai-reinforcement", None] and format_for(chats, Method.RFT) == "openai-reinforcement"
+    file = prepare(asked, "openai-reinforcement", tmp_path / "files", source_format=formats[0], questions=True)
+    assert file.rows == 1
 
 
 def test_prepare_is_content_addressed_and_idempotent(tmp_path: Path) -> None:

@@ -55,6 +55,22 @@ def test_it_shows_the_tokens_that_the_trainer_trains_on(tiny: Path, tmp_path: Pa
     assert made.left_out == ("id",) and made.complete and made.records == 2
 
 
+def test_it_shows_the_loss_where_an_option_puts_it(tiny: Path, tmp_path: Path) -> None:
+    data = write(tmp_path / "train.jsonl", [chat("Hi", "Hello", "Bye", "So long")])
+    made = preview(data, model=str(tiny), backend="local", loss_on="last")
+    assert [segment.text for segment in made.rows[0].segments if segment.kind == "trained"] == ["So long<|im_end|>"]
+    with pytest.raises(UnsupportedError, match="decides itself what the loss is on"):
+        preview(data, model="gpt-4.1-mini", backend="openai", loss_on="last")
+
+
+def test_questions_to_be_graded_are_shown_as_they_are_asked(tiny: Path, tmp_path: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "2 + 2?"}], "answer": "4"}
+    made = preview(write(tmp_path / "q.jsonl", [row]), model=str(tiny), backend="local")
+    [segment] = made.rows[0].segments
+    assert segment.kind == "context" and segment.text.endswith("2 + 2?<|im_end|>\n<|im_start|>assistant\n")
+    assert made.trained_tokens == 0 and made.tokens == len(segment.ids)
+
+
 def test_a_message_of_weight_zero_is_context(tiny: Path, tmp_path: Path) -> None:
     row = chat("Hi", "unseen", "Bye", "seen")
     row["messages"][1]["weight"] = 0

@@ -9,6 +9,7 @@ import pytest
 from tests.train.tiny import CHATML, WITH_TOOLS, tiny_tokenizer
 from tuneport.data.records import (
     Chat,
+    Graded,
     ImagePart,
     Labelled,
     Message,
@@ -21,6 +22,7 @@ from tuneport.data.records import (
 )
 from tuneport.data.rendering import IGNORED, Rendered, Renderer
 from tuneport.errors import DatasetError, UnsupportedError
+from tuneport.types import LossOn
 
 pytest.importorskip("transformers", reason="rendering needs a tokenizer: pip install 'tuneport[local]'")
 
@@ -59,6 +61,62 @@ def test_the_answer_and_its_end_of_turn_are_trained_and_nothing_else(renderer: R
     assert trained(renderer, rendered) == ["A<|im_end|>"]
     assert [rendered.text[begin:end] for begin, end in rendered.spans] == ["A<|im_end|>"]
     assert renderer.tokenizer.decode(rendered.input_ids) == rendered.text
+
+
+TURNS = [
+    *QUESTION,
+    Message("assistant", "one"),
+    Message("user", "Q2"),
+    Message("assistant", "two"),
+    Message("assistant", "three", weight=0),
+    Message("assistant", "four"),
+]
+
+
+@pytest.mark.parametrize(
+    ("loss_on", "expected"),
+    [("assistant", ["one", "two", "four"]), ("last", ["four"]), ("completion", ["two", "four"])],
+)
+def test_the_loss_is_on_the_answers_that_are_asked_for_but_those_of_weight_0(
+    tokenizer: Any, loss_on: LossOn, expected: list[str]
+) -> None:
+    renderer = Renderer(tokenizer, loss_on=loss_on)
+    assert trained(renderer, renderer.render(Chat(TURNS))) == [f"{text}<|im_end|>" for text in expected]
+    flat = renderer.render(PromptCompletion("Q: ", "A"))
+    assert trained(renderer, flat) == ["A<|im_end|>"]
+    assert trained(renderer, renderer.render(PlainText("All of it")))[0].endswith("of it<|im_end|>")
+
+
+@pytest.mark.parametrize(
+    ("loss_on", "messages", "rule"),
+    [
+        ("last", [*TURNS[:3], Message("user", "Q"), Message("assistant", "x", weight=0)], "loss on last, no message"),
+        ("completion", [*TURNS[:3], Message("user", "Q")], "there is no assistant message to train on"),
+    ],
+)
+def test_a_record_whose_chosen_answer_is_not_there_is_refused(
+    tokenizer: Any, loss_on: LossOn, messages: list[Message], rule: str
+) -> None:
+    with pytest.raises(DatasetError, match=rule):
+        Renderer(tokenizer, loss_on=loss_on).render(Chat(messages))
+    Renderer(tokenizer).render(Chat(messages))
+
+
+def test_a_question_is_every_turn_up_to_the_last_answer_and_the_answer_a_column(renderer: Renderer) -> None:
+    chat = Chat([*TURNS[:3], Message("user", "Q2"), Message("assistant", "two")], metadata={"source": "wiki"})
+    [row] = renderer.render_prompts([(1, chat)])
+    assert renderer.tokenizer.decode(row.prompt_ids).endswith("Q2<|im_end|>\n<|im_start|>assistant\n")
+    assert [message["role"] for message in row.messages] == ["system", "user", "assistant", "user"]
+    assert row.columns == {"source": "wiki", "answer": "two"}
+    graded = Graded(QUESTION, {"answer": 3, "facts": [1, {"a": None}]})
+    flat = PromptCompletion("Why?", "Because.")
+    pair = Preference(QUESTION, [Message("assistant", "good")], [Message("assistant", "bad")])
+    rows = renderer.render_prompts([(1, graded), (2, flat), (3, pair)])
+    assert [row.columns["answer"] for row in rows] == [3, "Because.", "good"]
+    with pytest.raises(UnsupportedError, match="a PlainText record without a user's message"):
+        renderer.render_prompts([(1, PlainText("T"))])
+    with pytest.raises(DatasetError, match="leaves no room for an answer within 20"):
+        Renderer(renderer.tokenizer, max_length=20).render_prompts([(1, graded)])
 
 
 def test_every_assistant_turn_is_trained_except_those_of_weight_0(renderer: Renderer) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.tiny import make_run, state_of
+from tests.train.tiny import lines_of, make_run, state_of, write_rows
 from tuneport.train.__main__ import main
 
 
@@ -43,3 +43,29 @@ def test_what_a_kill_leaves_half_done_is_ignored(home: Path, model: Path, data: 
     assert main(folder) == 0
     assert state_of(folder)["status"] == "succeeded"
     assert not (folder / "checkpoints" / ".writing").exists()
+
+
+@pytest.mark.full
+def test_learning_from_answers_goes_on_where_it_was_killed(home: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "resumed_reward.py").write_text("def one(prompts, completions, **columns): return [1.0] * len(prompts)")
+    questions = [{"messages": [{"role": "user", "content": f"Say {number}"}]} for number in range(8)]
+    folder = make_run(
+        home,
+        model,
+        write_rows(tmp_path / "questions.jsonl", questions),
+        format="openai-reinforcement",
+        hyperparameters={"epochs": 3},
+        method="grpo",
+        reward="resumed_reward:one",
+        reward_folder=str(tmp_path),
+        provider_options={"precision": "fp32", "generations": 2, "max_completion_length": 4},
+    )
+    assert main(folder) == 0
+    tokens = state_of(folder)["trained_tokens"]
+    shutil.rmtree(folder / "checkpoints" / "step-6")
+    shutil.rmtree(folder / "adapter")
+    (folder / "state.json").unlink()  # as if killed after the second epoch
+    assert main(folder) == 0
+    assert [row["step"] for row in lines_of(folder / "metrics.jsonl")] == list(range(1, 7))
+    # Other answers may be drawn than in the first run; their prompts and the steps before are counted as they were.
+    assert abs(state_of(folder)["trained_tokens"] - tokens) <= 2 * 4 * 2 * 4

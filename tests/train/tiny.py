@@ -115,6 +115,7 @@ def make_run(
     format: str = "openai",
     validation: Path | None = None,
     hyperparameters: dict[str, Any] | None = None,
+    reward_model: dict[str, Any] | None = None,
     **spec: Any,
 ) -> Path:
     """A run folder as the local backend writes it."""
@@ -137,6 +138,7 @@ def make_run(
         "spec": {"model": "tiny", "dataset": str(data), "adapter": "lora", "seed": 1}
         | {"provider_options": {"precision": "fp32"}}
         | spec,
+        "reward_model": reward_model,
         "training": described(data),
         "validation": described(validation) if validation else None,
         "hyperparameters": numbers | (hyperparameters or {}),

@@ -50,6 +50,13 @@ def test_what_the_user_gave_stands_and_moves_the_estimate() -> None:
     assert long.duration.expected_seconds > short.duration.expected_seconds
 
 
+def test_how_long_answers_take_is_not_made_up() -> None:
+    found = plan(DATA, model="llama-3.1-8b-instruct", gpus=["A100 80GB"], method="grpo")
+    [card] = found.gpus
+    assert card.duration.unavailable and "depends on the answers" in card.duration.unavailable and card.usd is None
+    assert found.hyperparameters["beta"].value == 0.04 and "lora_dropout" not in found.hyperparameters
+
+
 def test_a_config_json_is_all_that_is_needed_of_a_model(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()

@@ -32,11 +32,13 @@ from tuneport.backends.local_infer import (
     in_order,
 )
 from tuneport.backends.local_request import ResolvedRequest, check_request, require_slurm, resolve_request, words
+from tuneport.backends.local_reward import check_function, check_weights
 from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RESUME_FILES, RUN_ID, RunStore, run_id_of, storage_errors
 from tuneport.backends.local_start import Start, going_on
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name, tuned_name_of
 from tuneport.backends.local_weights import merge, placed, refuse_occupied, refuse_unmergeable
+from tuneport.backends.openai_graders import check_columns
 from tuneport.backends.secrets import key_variables
 from tuneport.devices import NAMES_IN_WORDS, check_names
 from tuneport.errors import (
@@ -146,6 +148,15 @@ class LocalBackend(FineTuneBackend):
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
         self.check(spec)
         self._resolved(spec, data.training)  # what cannot run is refused here already
+        self._reward_model(spec)
+        if spec.reward_function is not None:
+            check_function(spec.reward_folder or Path.cwd(), spec.reward_function, self._environment())
+        if spec.grader is not None:
+            for file in (data.training, data.validation):
+                if file is not None:
+                    check_columns(
+                        spec.grader, file, spec.dataset if file is data.training else spec.validation or file.path
+                    )
         with storage_errors(self.settings.home, "storing the dataset"):
             yield self.files.add(data.training, "training")
             if data.validation is not None:
@@ -482,6 +493,26 @@ class LocalBackend(FineTuneBackend):
                 environment["WANDB_API_KEY"] = key.get_secret_value()
         return environment
 
+    def _reward_model(self, spec: TuneSpec) -> dict[str, str | None] | None:
+        """Where the weights of the spec's reward model are and what they were tuned from; None where it has none."""
+        if spec.reward is None or spec.reward_function is not None:
+            return None
+        folder = Path(spec.reward).expanduser()
+        match = _TUNED_MODEL.fullmatch(spec.reward)
+        if match is None or folder.is_dir():
+            if not check_weights(folder, spec.reward):
+                return {"weights": str(folder.absolute()), "base": None}
+            from tuneport.backends.local_adapters import base_of
+
+            base = base_of(folder, home=self.settings.home)
+            return {
+                "weights": str(folder.absolute()),
+                "base": str(base.folder if base.source == "folder" else base.name),
+            }
+        run, weights = self._named(spec.reward)
+        adapter = check_weights(weights, spec.reward)
+        return {"weights": str(weights), "base": run.request()["model_name_or_path"] if adapter else None}
+
     def _environment(self) -> dict[str, str]:
         """This process's environment and `.env`, without secrets."""
         own = {name: value.get_secret_value() for name, value in self.settings.environment.items()}
@@ -514,6 +545,7 @@ class LocalBackend(FineTuneBackend):
             "home": str(self.settings.home),
             "devices": self.options.devices,
             "spec": resolved.spec.model_dump(mode="json"),
+            "reward_model": self._reward_model(spec),
             "training": data["training"].model_dump(mode="json"),
             "validation": None if validation is None else validation.model_dump(mode="json"),
             "hyperparameters": resolved.hyperparameters,

@@ -6,15 +6,16 @@ import importlib.util
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneport.backends.local_memory import checked_need, size_of
 from tuneport.backends.local_start import Start, refuse_other_base
+from tuneport.data.graders import Grader
 from tuneport.errors import ConfigError, UnsupportedError
-from tuneport.estimate.hyperparameters import PREFERENCE_METHODS, recommend, resolve
+from tuneport.estimate.hyperparameters import REFERENCE_METHODS, recommend, resolve
 from tuneport.training_options import SlurmOptions, TrainingOptions
 from tuneport.types import Adapter, Auto, DataFile, Hyperparameters, Method, TuneSpec
 
@@ -24,9 +25,22 @@ if TYPE_CHECKING:
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "datasets")
 _LORA_ONLY = ("lora_rank", "lora_alpha", "lora_dropout")
-_LORA_OPTIONS = ("lora_target_modules", "lora_variant")
+_LORA_OPTIONS = ("lora_target_modules", "lora_variant", "lora_modules_to_save")
 _VIRTUAL_ONLY = ("virtual_tokens",)
-_RFT_ONLY = ("compute_multiplier", "eval_interval", "eval_samples", "reasoning_effort")
+_METHOD_OPTIONS = {
+    "prompt_loss_weight": (Method.SFT,),
+    "loss_on": (Method.SFT,),
+    "generations": (Method.GRPO, Method.RLOO, Method.RFT),
+    "max_completion_length": (Method.GRPO, Method.RLOO, Method.RFT),
+    "temperature": (Method.GRPO, Method.RLOO, Method.RFT),
+    "run_grader_code": (Method.RFT,),
+}
+_METHOD_NUMBERS = {
+    "beta": REFERENCE_METHODS,
+    "eval_interval": (Method.GRPO, Method.RLOO, Method.RFT),
+    "eval_samples": (Method.GRPO, Method.RLOO, Method.RFT),
+    "compute_multiplier": (Method.RFT,),
+}
 _WORDS = {
     "epochs": "num_train_epochs",
     "batch_size": "per_device_train_batch_size x gradient_accumulation_steps",
@@ -40,18 +54,41 @@ _WORDS = {
     "lora_dropout": "lora_dropout",
     "virtual_tokens": "num_virtual_tokens",
     "beta": "beta",
+    "compute_multiplier": "num_generations",
+    "eval_interval": "eval_steps",
+    "eval_samples": "num_generations_eval",
 }
+
+
+def why_not(method: Method, adapter: Adapter) -> str | None:
+    """Why this method is not trained with this adapter; None where it is. The README's matrix says the same."""
+    if method is Method.REWARD and adapter.has_virtual_tokens:
+        return (
+            "a reward model reads its score at the last token, which PEFT does not find behind a trained "
+            f"{adapter}; choose lora, qlora or full"
+        )
+    # Measured with PEFT 0.21 on transformers 5: the first logits of a prefix's answers are the base's own, those of a
+    # prompt's answers leave the model's from the second token on, and TRL's padding comes between both and the text.
+    if method.writes_answers and adapter.has_virtual_tokens:
+        return (
+            f"{method} learns from answers of the model as it is, and PEFT does not write them with a trained "
+            f"{adapter} in front; choose lora, qlora or full"
+        )
+    return None
 
 
 def words(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
     """Our hyperparameters that the trainer takes for such a run, as TRL and PEFT call them; see `FineTuneBackend`."""
     adapter = Adapter.LORA if adapter == "auto" else adapter
-    if method is Method.RFT or (method is Method.REWARD and adapter.has_virtual_tokens):
+    if why_not(method, adapter):
         return {}
     useless = (
         *(() if adapter.has_lora else _LORA_ONLY),
         *(() if adapter.has_virtual_tokens else _VIRTUAL_ONLY),
-        *(() if method in PREFERENCE_METHODS else ("beta",)),
+        *(() if method in REFERENCE_METHODS else ("beta",)),
+        # Dropout would make an answer less likely when it is trained on than when it was drawn.
+        *(("lora_dropout",) if method.writes_answers else ("eval_interval", "eval_samples")),
+        *(() if method is Method.RFT else ("compute_multiplier",)),
     )
     return {ours: theirs for ours, theirs in _WORDS.items() if ours not in useless}
 
@@ -205,32 +242,64 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             raise ConfigError(
                 f"the option {name} needs something to evaluate on; give a validation file, or leave it out"
             )
-    if spec.method is Method.RFT:
+    if reason := why_not(spec.method, adapter):
+        raise UnsupportedError(reason)
+    if "reasoning_effort" in given:
         raise UnsupportedError(
-            "the backend local does not train with a grader; choose the method sft, dpo, kto or reward"
+            "the backend local takes no reasoning_effort: how long a model thinks is its own affair here; leave it out"
         )
-    if foreign := sorted(given.keys() & set(_RFT_ONLY)):
-        raise UnsupportedError(f"the backend local takes no {', '.join(foreign)}: they belong to the method rft")
     if spec.wandb is not None and importlib.util.find_spec("wandb") is None:
         raise ConfigError("showing a run of this machine in W&B needs its package: pip install wandb")
-    if spec.method not in PREFERENCE_METHODS and "beta" in given:
-        raise UnsupportedError(
-            f"the backend local takes no beta for {spec.method}; leave it out or choose the method dpo or kto"
-        )
-    if spec.method is Method.REWARD and adapter.has_virtual_tokens:
-        raise UnsupportedError(
-            "a reward model reads its score at the last token, which PEFT does not find behind a trained "
-            f"{adapter}; choose lora, qlora or full"
-        )
-    foreign_options = set() if adapter.has_lora else spec.provider_options.keys() & {*_LORA_OPTIONS}
-    useless = [*given.keys() - words(spec.method, adapter).keys(), *foreign_options]
-    if useless := sorted(useless):
-        other = "prefix or prompt" if useless[0] in _VIRTUAL_ONLY else "lora or qlora"
-        raise UnsupportedError(
-            f"the backend local takes no {', '.join(useless)} for the adapter {adapter}; leave it out or choose {other}"
-        )
+    for name, methods in _METHOD_OPTIONS.items():
+        if name in spec.provider_options and spec.method not in methods:
+            raise UnsupportedError(
+                f"the backend local takes the option {name} for {_either(methods)}, not for {spec.method}; leave it out"
+            )
+    _refuse_numbers(spec, adapter)
     if adapter is Adapter.PREFIX and options.gradient_checkpointing:
         raise UnsupportedError(
             "a prefix cannot be trained with gradient_checkpointing: what is computed again would not see it; leave it "
             "out, or lower batch_size or max_length to save memory"
         )
+    targets = options.lora_target_modules
+    if isinstance(targets, list) and "lm_head" in targets and spec.method is not Method.REWARD:
+        raise UnsupportedError(
+            "TRL computes the loss from lm_head's own weight, so a LoRA on it would never be trained; put it into "
+            "lora_modules_to_save instead"
+        )
+    if adapter is Adapter.QLORA and options.lora_modules_to_save:
+        raise UnsupportedError(
+            "beside a 4-bit base TRL trains in bf16, in which weights that are trained whole hardly move; leave "
+            "lora_modules_to_save out or choose the adapter lora"
+        )
+    if options.generations is not None and "compute_multiplier" in given:
+        raise UnsupportedError("compute_multiplier and the option generations say the same; give one of them")
+    if spec.grader is not None:
+        Grader(spec.grader, run_code=options.run_grader_code)
+
+
+def _refuse_numbers(spec: TuneSpec, adapter: Adapter) -> None:
+    given = spec.hyperparameters.given()
+    taken = words(spec.method, adapter).keys()
+    for name, methods in _METHOD_NUMBERS.items():
+        if name in given and spec.method not in methods:
+            raise UnsupportedError(
+                f"the backend local takes no {name} for {spec.method}; leave it out or choose the method "
+                f"{_either(methods)}"
+            )
+    if spec.method.writes_answers and "lora_dropout" in given:
+        raise UnsupportedError(
+            f"the backend local takes no lora_dropout for {spec.method}: an answer must be as likely when it is "
+            "trained on as when it was drawn; leave it out"
+        )
+    foreign = set() if adapter.has_lora else spec.provider_options.keys() & {*_LORA_OPTIONS}
+    if useless := sorted([*given.keys() - taken, *foreign]):
+        other = "prefix or prompt" if useless[0] in _VIRTUAL_ONLY else "lora or qlora"
+        raise UnsupportedError(
+            f"the backend local takes no {', '.join(useless)} for the adapter {adapter}; leave it out or choose {other}"
+        )
+
+
+def _either(methods: Sequence[Method]) -> str:
+    *first, last = methods
+    return f"{', '.join(first)} or {last}" if first else str(last)

@@ -94,6 +94,7 @@ def _details(run: Run, request: Mapping[str, Any], reported: TrainerState) -> di
         "precision": reported.precision,
         "trainable_parameters": reported.trainable_parameters,
         "total_parameters": reported.total_parameters,
+        "trainable_share": _share(reported.trainable_parameters, reported.total_parameters),
         "adapter": None if reported.adapter is None else str(reported.adapter),
         "micro_batch": reported.micro_batch,
         "restarts": run.restarts().total or None,
@@ -105,6 +106,10 @@ def _details(run: Run, request: Mapping[str, Any], reported: TrainerState) -> di
         "hyperparameter_reasons": recommended.get("reasons"),
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def _share(trainable: int | None, total: int | None) -> float | None:
+    return None if trainable is None or not total else round(trainable / total, 6)
 
 
 def _time(value: Any) -> datetime | None:

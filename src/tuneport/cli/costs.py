@@ -35,7 +35,9 @@ def compare(
     backend: Annotated[list[str] | None, typer.Option("--backend", "-b", help="May be repeated.")] = None,
     validation: Annotated[Path | None, typer.Option(help="A validation file; some providers bill it.")] = None,
     map_: Map = None,
-    method: Annotated[str | None, typer.Option(help="sft, dpo, kto, reward or rft. Default: as the data is.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="sft, dpo, kto, reward, grpo, rloo, rft. Default: as the data is.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Default: what each provider's auto would choose.")] = None,
     traffic_in: Annotated[str, typer.Option(help="Tokens into the tuned model a month, e.g. 10M.")] = "10M",
     traffic_out: Annotated[str, typer.Option(help="Tokens out of it a month.")] = "2M",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -177,6 +177,10 @@ def preview(
     rows: Annotated[int, typer.Option(min=1, max=1000, help="How many records to show.")] = 3,
     line: Annotated[int | None, typer.Option(min=1, help="Start at this line.")] = None,
     max_length: Annotated[int | None, typer.Option(min=1, help="The hyperparameter; tokens of one record.")] = None,
+    loss_on: Annotated[
+        Literal["assistant", "last", "completion"],
+        typer.Option(help="The local option: assistant, last (the last answer) or completion."),
+    ] = "assistant",
     tokens: Annotated[bool, typer.Option("--tokens", help="Each token by itself, with its number.")] = False,
     format_: Format = None,
     map_: Map = None,
@@ -192,6 +196,7 @@ def preview(
         rows=rows,
         line=line,
         max_length=max_length,
+        loss_on=loss_on,
         format=format_,
         columns=columns_of(map_),
     )

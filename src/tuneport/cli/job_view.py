@@ -29,6 +29,7 @@ def print_job(row: JobRow) -> None:
         "quote": output.money(quote["expected"]) if quote.get("expected") is not None else quote.get("unavailable"),
         "cost": None if facts["cost"] is None else output.money(facts["cost"]),
         "trained": None if facts["trained_tokens"] is None else f"{facts['trained_tokens']:,} tokens",
+        "weights": _weights(facts["details"]),
         "created": f"{row.created_at.astimezone():%Y-%m-%d %H:%M:%S}",
         "finished": None if row.finished_at is None else f"{row.finished_at.astimezone():%Y-%m-%d %H:%M:%S}",
         "model deleted": None if row.deleted_at is None else f"{row.deleted_at.astimezone():%Y-%m-%d %H:%M:%S}",
@@ -53,6 +54,13 @@ def _chosen(details: Mapping[str, Any], resolved: Mapping[str, Any]) -> list[tup
         if name in resolved and reason != "as given"
     ]
     return chosen + [(name.replace("_", " "), str(value)) for name, value in (details.get("trainer") or {}).items()]
+
+
+def _weights(details: Mapping[str, Any]) -> str | None:
+    trained, total, share = (
+        details.get(f"{name}") for name in ("trainable_parameters", "total_parameters", "trainable_share")
+    )
+    return None if share is None else f"{trained:,} of {total:,} trained ({share:.2%})"
 
 
 def _waiting_note(row: JobRow) -> str | None:

@@ -32,8 +32,16 @@ def submit(
     ] = None,
     validation: Annotated[Path | None, typer.Option(help="A validation file.")] = None,
     map_: Map = None,
-    method: Annotated[str | None, typer.Option(help="sft, dpo, kto, reward or rft. Default: as the data is.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="sft, dpo, kto, reward, grpo, rloo or rft. Default: as the data is.")
+    ] = None,
     grader: Annotated[Path | None, typer.Option(help="rft: a JSON file with the grader, in OpenAI's shape.")] = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REWARD", help="grpo, rloo: package.module:function, or a reward model by its job or as a folder."
+        ),
+    ] = None,
     adapter: Annotated[str, typer.Option(help="auto, lora, qlora, full, prefix or prompt.")] = "auto",
     set_: Annotated[
         list[str] | None,
@@ -87,8 +95,9 @@ def submit(
         "dataset": dataset,
         "validation": validation,
         "columns": columns,
-        "method": method or ("rft" if grader else method_of(dataset, columns=columns)),
+        "method": method or ("rft" if grader else "grpo" if reward else method_of(dataset, columns=columns)),
         "grader": None if grader is None else _grader(grader),
+        "reward": reward,
         "adapter": adapter,
         "hyperparameters": validated(Hyperparameters, pairs(set_, "--set")),
         "suffix": suffix,

@@ -8,14 +8,18 @@ from pathlib import Path
 
 from tuneport.data.containers.source import Source
 from tuneport.data.formats import load_format
+from tuneport.data.formats.contract import Lost
 from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
 from tuneport.data.losses import LossTally, write_row
+from tuneport.data.questions import question
 from tuneport.data.reading import ProblemTally, detect, read_records, scan_source
 from tuneport.data.records import Chat, Graded, Labelled, Message, Preference, Record
 from tuneport.data.tokens import TokenCounter
 from tuneport.data.writing import aside, make_folder, publish
 from tuneport.errors import ConversionLossError, DatasetError, DatasetProblem
 from tuneport.types import DataFile, Method
+
+NO_QUESTION = Lost("messages", "this method needs a user's message to answer, and there is none before the last answer")
 
 
 def prepare(
@@ -26,9 +30,12 @@ def prepare(
     source_format: str | None = None,
     columns: Mapping[str, str] | None = None,
     allow_loss: bool = False,
+    questions: bool = False,
     encoding: str = "o200k_base",
 ) -> DataFile:
     """Write `path` in the format `target` as `store/<sha256>.jsonl`, whole or not at all, and describe that file.
+
+    `questions`: each record as the question that it asks (`data.questions`), with all its columns.
 
     `columns` maps the names that the source's format expects to those in the source (`--map`).
     The same dataset gives the same file however often it is prepared. Only what is trained on is written: columns
@@ -37,7 +44,7 @@ def prepare(
     where `store` cannot be written.
     """
     path, store = Path(path), Path(store)
-    if source_format is None and target == REINFORCEMENT:
+    if source_format is None and target == REINFORCEMENT and not questions:
         source_format = target  # nothing else can be written as it, and conversations of several turns look like chats
     format = load_format(target)
     known = load_format(source_format or detect(path, columns).format)
@@ -52,13 +59,17 @@ def prepare(
         for found in scan_source(source, known):
             if not problems.accept(found.problems) or found.record is None:
                 continue
-            left_out |= dict.fromkeys(strip(found.record))
-            row, lost = write_row(format, found.record)
+            record = question(found.record) if questions else found.record
+            if record is None:
+                losses.add(found.line, [NO_QUESTION])
+                continue
+            left_out |= dict.fromkeys(strip(record))
+            row, lost = write_row(format, record)
             if lost:
                 losses.add(found.line, lost)
             if row is None or problems.count:
                 continue
-            counter.add(found.line, found.record)
+            counter.add(found.line, record)
             line = row + b"\n"
             file.write(line)
             digest.update(line)
@@ -129,11 +140,32 @@ def file_format(method: Method, source: str, usual: str, also: Sequence[str] = (
     """
     if method.trains_on_pairs:
         return "openai-preference"
-    if method is Method.RFT:
+    if method.writes_answers:
         return REINFORCEMENT
     if method is Method.KTO:
         return "trl"
     return source if source in also else usual
+
+
+def prepare_for(
+    method: Method, path: Path, target: str, store: Path, columns: Mapping[str, str] | None = None
+) -> DataFile:
+    """`prepare`, with the dataset read as the method needs it: for those that take a reward, its questions only."""
+    source_format = format_for(path, method, columns)
+    return prepare(path, target, store, source_format=source_format, columns=columns, questions=method.takes_reward)
+
+
+def format_for(path: Path, method: Method, columns: Mapping[str, str] | None = None) -> str | None:
+    """The format to read a dataset in for the method, where it is not simply the one that is found out.
+
+    Questions without answers and columns are no chats that could be trained on, and all that grpo and rloo need.
+    """
+    if method is Method.RFT:
+        return REINFORCEMENT
+    if method.takes_reward and detect(path, columns).format == "openai":
+        for found in scan_source(Source(path, columns), load_format(REINFORCEMENT)):
+            return None if found.problems else REINFORCEMENT
+    return None
 
 
 def method_of(path: Path | str, format: str | None = None, columns: Mapping[str, str] | None = None) -> Method:

@@ -12,9 +12,11 @@ from functools import cached_property
 from typing import Any
 
 from tuneport.data.chat_template import ChatTemplate
-from tuneport.data.records import Chat, Labelled, Message, PlainText, Preference, PromptCompletion, Record, Tool
+from tuneport.data.formats.openai_messages import write_messages
+from tuneport.data.questions import question
+from tuneport.data.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record, Tool
 from tuneport.errors import DatasetError, DatasetProblem, UnsupportedError
-from tuneport.types import Method
+from tuneport.types import LossOn, Method
 
 IGNORED = -100
 """The label of a token that is not trained on, as transformers and TRL spell it."""
@@ -66,6 +68,17 @@ class RenderedAnswer:
     cut: int = 0
 
 
+@dataclass(frozen=True)
+class RenderedPrompt:
+    """A question that the model answers itself; `messages` (in OpenAI's shape) and `columns` are what judges see."""
+
+    prompt_ids: list[int]
+    messages: list[dict[str, Any]]
+    columns: dict[str, Any]
+    record: Graded
+    cut: int = 0
+
+
 class _Refused(Exception):
     """What is wrong with one record: field, rule, fix."""
 
@@ -75,13 +88,14 @@ class Renderer:
 
     A record of more than `max_length` tokens is cut at the end, as OpenAI does; one that has nothing to train on
     within that limit is an error. `notes` tells which were cut, and what had to be written in another way than the
-    record has it; `file` is what they call the file that is rendered, where there are several, and `words` how they say
-    where a record is.
+    record has it. `file` is what they call the file that is rendered, where there are several, and `words` how they say
+    where a record is. `loss_on` is which of a chat's answers are trained on, of those that do not weigh 0.
     """
 
-    def __init__(self, tokenizer: Any, *, max_length: int | None = None) -> None:
+    def __init__(self, tokenizer: Any, *, max_length: int | None = None, loss_on: LossOn = "assistant") -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.loss_on = loss_on
         self.file = ""
         self.words: Callable[[Sequence[int]], str] = lambda lines: f"line {lines[0]}"
         self._cuts: dict[str, list[tuple[int, int]]] = {}
@@ -118,8 +132,10 @@ class Renderer:
 
     def render_for(
         self, method: Method, records: Iterable[tuple[int | None, Record]], *, path: str = ""
-    ) -> list[Rendered] | list[RenderedPreference] | list[RenderedAnswer]:
+    ) -> list[Rendered] | list[RenderedPreference] | list[RenderedAnswer] | list[RenderedPrompt]:
         """What the method trains on."""
+        if method.writes_answers:
+            return self.render_prompts(records, path=path)
         if method.trains_on_pairs:
             return self.render_preferences(records, path=path)
         if method is Method.KTO:
@@ -129,6 +145,10 @@ class Renderer:
     def render_labelled(self, records: Iterable[tuple[int | None, Record]], *, path: str = "") -> list[RenderedAnswer]:
         rendered = self._each(records, path, self._render_labelled)
         return [row for row in rendered if isinstance(row, RenderedAnswer)]
+
+    def render_prompts(self, records: Iterable[tuple[int | None, Record]], *, path: str = "") -> list[RenderedPrompt]:
+        rendered = self._each(records, path, self._render_prompt)
+        return [row for row in rendered if isinstance(row, RenderedPrompt)]
 
     def prompt_text(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """A conversation up to where the assistant's next answer begins."""
@@ -149,8 +169,7 @@ class Renderer:
     @cached_property
     def end_of_turn(self) -> str:
         """What the template writes after an answer, as far as it is trained on."""
-        question = [Message("user", "Hi")]
-        text = self.template.render([*question, Message("assistant", "Hello")])
+        text = self.template.render([Message("user", "Hi"), Message("assistant", "Hello")])
         answer = text[text.rindex("Hello") + len("Hello") :]
         return answer[: self._end(answer, 0, len(answer))]
 
@@ -179,11 +198,10 @@ class Renderer:
             raise UnsupportedError(f"the local trainer does not weigh records, and this one weighs {record.weight:g}")
         match record:
             case Chat():
-                text, spans = self._chat(record.messages, record.tools)
+                text, spans = self._chat(record.messages, record.tools, self.loss_on)
                 pieces = _pieces(text, spans)
                 if not spans:
-                    rule = "no assistant message is trained on: all have weight 0"
-                    raise _Refused("messages", rule, "give one of them the weight 1, or remove the record")
+                    raise self._nothing_trained(record.messages)
             case PromptCompletion():
                 text, spans, pieces = self._flat(record.prompt, record.completion)
             case PlainText():
@@ -233,6 +251,19 @@ class Renderer:
             raise self._nothing_within(room + len(prompt), length)
         return RenderedAnswer(prompt, answer[:room], record.label, cut=max(0, len(answer) - room))
 
+    def _render_prompt(self, record: Record) -> RenderedPrompt:
+        asked = question(record)
+        if asked is None:
+            raise UnsupportedError(
+                f"a {type(record).__name__} record without a user's message before its last answer asks nothing that "
+                "a model could answer; choose the method of the data"
+            )
+        prompt = self.prompt_ids(asked.messages, asked.tools)
+        if self.max_length is not None and len(prompt) >= self.max_length:
+            rule = f"has {len(prompt):,} tokens, which leaves no room for an answer within {self.max_length:,}"
+            raise _Refused("messages", rule, "shorten it, raise max_length, or use a model with a longer context")
+        return RenderedPrompt(prompt, write_messages(asked.messages, []), dict(asked.reference), asked)
+
     def _continuation(
         self, context: list[Message], answer: list[Message], tools: Sequence[Tool], prompt: list[int]
     ) -> list[int]:
@@ -247,20 +278,30 @@ class Renderer:
             raise UnsupportedError("the model's chat template renders the prompt otherwise once an answer follows it")
         return ids[len(prompt) :]
 
-    def _chat(self, messages: Sequence[Message], tools: Sequence[Tool]) -> tuple[str, list[tuple[int, int]]]:
+    def _nothing_trained(self, messages: Sequence[Message]) -> _Refused:
+        first = _first_trained(messages, self.loss_on)
+        if any(message.role == "assistant" for message in messages[first:]):
+            which = "no assistant message is" if not first else f"with the loss on {self.loss_on}, no message is"
+            rule = f"{which} trained on: all have weight 0"
+            return _Refused("messages", rule, "give one of them the weight 1, or remove the record")
+        rule = f"there is no assistant message to train on (the loss is on {self.loss_on})"
+        return _Refused("messages", rule, "add one at the end, or set loss_on to assistant")
+
+    def _chat(
+        self, messages: Sequence[Message], tools: Sequence[Tool], loss_on: LossOn = "assistant"
+    ) -> tuple[str, list[tuple[int, int]]]:
         for index, message in enumerate(messages):
             if message.has_image:
                 raise UnsupportedError(f"messages[{index}] holds an image, and local training reads text only")
             if message.weight not in (None, 0, 1):
                 raise UnsupportedError(f"messages[{index}].weight is {message.weight:g}; local training takes 0 or 1")
         text = self.template.render(messages, tools)
+        first = _first_trained(messages, loss_on)
         turns = self._turns(messages, tools, text)
-        return text, [(begin, end) for begin, end, message in turns if message.weight != 0]
+        return text, [(begin, end) for begin, end, at in turns if at >= first and messages[at].weight != 0]
 
-    def _turns(
-        self, messages: Sequence[Message], tools: Sequence[Tool], text: str
-    ) -> Iterator[tuple[int, int, Message]]:
-        """Where each assistant turn begins and ends in `text`, by rendering the conversation up to it.
+    def _turns(self, messages: Sequence[Message], tools: Sequence[Tool], text: str) -> Iterator[tuple[int, int, int]]:
+        """Where each assistant turn begins and ends in `text`, by rendering the conversation up to it; and its index.
 
         UnsupportedError where what comes later changes how the template renders what came before: then nobody could
         say which tokens are the answer.
@@ -280,9 +321,9 @@ class Renderer:
             else:
                 upto = self.template.render(messages[: index + 1], tools)
             if text.startswith(upto):
-                yield begin, self._end(text, begin, len(upto)), message
+                yield begin, self._end(text, begin, len(upto)), index
             else:
-                yield begin, self._end_by_token(text, begin, index), message
+                yield begin, self._end_by_token(text, begin, index), index
 
     def _end(self, text: str, begin: int, end: int) -> int:
         """The end of a turn without what the template puts after its last token: inference stops before that."""
@@ -365,6 +406,16 @@ class Renderer:
     def _nothing_within(self, limit: int, tokens: int) -> _Refused:
         rule = f"has {tokens:,} tokens, and within the limit of {limit:,} there is nothing to train on"
         return _Refused("", rule, "shorten the prompt, raise max_length, or use a model with a longer context")
+
+
+def _first_trained(messages: Sequence[Message], loss_on: LossOn) -> int:
+    """The index from which on an assistant's message is in the loss."""
+    match loss_on:
+        case "assistant":
+            return 0
+        case "last":
+            return max((at for at, message in enumerate(messages) if message.role == "assistant"), default=0)
+    return 1 + max((at for at, message in enumerate(messages) if message.role == "user"), default=-1)
 
 
 def _pieces(text: str, spans: Iterable[tuple[int, int]]) -> list[str]:

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.records import Preference, Record
+from tuneport.data.records import Graded, Preference, Record
 from tuneport.data.rendering import Renderer
 from tuneport.data.tokens import LengthCounter, TokenCounter
 from tuneport.errors import ConfigError, DatasetError, UnsupportedError
+from tuneport.types import LossOn
 
 
 class RenderedCounter(LengthCounter):
     """Counts what a base model is trained on, rendered as the trainer does it; of a pair, the prompt once with the
-    longer answer. A record that cannot be rendered counts as nothing, and the counts say so."""
+    longer answer; of a question to be graded, the question. What cannot be rendered counts as nothing, and is told."""
 
     def __init__(self, folder: Path, name: str, *, context: int | None = None) -> None:
         super().__init__(name, context=context)
@@ -29,6 +30,8 @@ class RenderedCounter(LengthCounter):
             if isinstance(record, Preference):
                 [pair] = self._renderer.render_preferences([(line, record)])
                 length = len(pair.prompt_ids) + max(len(pair.chosen_ids), len(pair.rejected_ids))
+            elif isinstance(record, Graded):
+                length = len(self._renderer.prompt_ids(record.messages, record.tools))
             else:
                 length = len(self._renderer.render(record).input_ids)
         except (DatasetError, UnsupportedError) as error:
@@ -54,14 +57,17 @@ class Vocabulary:
         return RenderedCounter(self.folder, self.name, context=self.context)
 
 
-def training_renderer(folder: Path, max_length: int | None, *, trust_remote_code: bool = False) -> Renderer:
+def training_renderer(
+    folder: Path, max_length: int | None, loss_on: LossOn = "assistant", *, trust_remote_code: bool = False
+) -> Renderer:
     """What a training run renders its records with: `max_length` tokens at most, and what the model reads at most.
 
     ConfigError where the folder holds no usable tokenizer or config.
     """
     context = context_length(folder, trust_remote_code=trust_remote_code)
     limits = [limit for limit in (max_length, context) if limit is not None]
-    return Renderer(load_tokenizer(folder, trust_remote_code=trust_remote_code), max_length=min(limits, default=None))
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    return Renderer(tokenizer, max_length=min(limits, default=None), loss_on=loss_on)
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tuneport.manifests import Dimensions
-from tuneport.types import Adapter
+from tuneport.types import Adapter, Method
 
 MEASURED_CPU_TOKENS_PER_SECOND = 300.0
 """Tokens per second that LoRA (r=16, all linear layers, fp32) trains of a 134.5 M parameter model.
@@ -52,6 +52,10 @@ class Duration:
     @classmethod
     def unknown(cls, because: str) -> Duration:
         return cls(unavailable=because)
+
+
+def answering_duration(method: Method) -> Duration:
+    return Duration.unknown(f"how long {method} takes depends on the answers that the model writes")
 
 
 def hosted_duration(title: str) -> Duration:

@@ -17,7 +17,10 @@ from tuneport.types import Adapter, Hyperparameters, Method
 LEARNING_RATE_MIN, LEARNING_RATE_MAX = 1e-5, 5e-4  # card
 BATCH_MIN, BATCH_MAX = 4, 32  # card
 LENGTH_MIN, LENGTH_MAX = 512, 4096  # card
-PREFERENCE_METHODS = (Method.DPO, Method.KTO)
+REFERENCE_METHODS = (Method.DPO, Method.KTO, Method.GRPO, Method.RLOO, Method.RFT)
+"""They measure the model against what it was at first, and take `beta`."""
+BETAS = {Method.GRPO: 0.04, Method.RLOO: 0.05, Method.RFT: 0.04}
+"""GRPO's paper (Shao et al. 2024, section 4.2), which rft is run as; TRL's default for RLOO. Elsewhere 0.1."""
 VIRTUAL_RATES = {Adapter.PREFIX: 1e-2, Adapter.PROMPT: 1e-2}
 """At batch 16, above the card's range, which is for weights: few numbers are trained and far from the loss. PEFT's own
 examples take 1e-2 (prefix) and 3e-2 (prompt, with AdamW); Lester et al. 2021 took 0.3 with Adafactor."""
@@ -87,18 +90,18 @@ def recommended_learning_rate(
     Base rates at batch 16: adapters 5e-4 below 1 B parameters, 2e-4 up to 20 B (the card's example run; QLoRA's paper
     for 7 B and 13 B), 1e-4 above (QLoRA's paper, 33 B and 65 B); all weights 5e-5, 2e-5 and 1e-5 (published
     instruction-tuning recipes of those sizes). An unknown size counts as 7 B. Other batches scale by the square root
-    (the usual rule for Adam). A preference loss gets a tenth (TRL's defaults, 2e-5 for sft and 1e-6 for dpo and
-    kto, are further apart still).
+    (the usual rule for Adam). A loss against a reference gets a tenth (TRL's defaults, 2e-5 for sft and
+    1e-6 for dpo, kto, grpo and rloo, are further apart still).
     """
     size = 7.0 if params_b is None else params_b
     if adapter.has_virtual_tokens:
         rate = VIRTUAL_RATES[adapter] * (batch_size / 16) ** 0.5
-        return float(f"{rate / 10 if method in PREFERENCE_METHODS else rate:.2g}")
+        return float(f"{rate / 10 if method in REFERENCE_METHODS else rate:.2g}")
     if adapter is Adapter.FULL:
         base = 5e-5 if size < 1 else 2e-5 if size <= 20 else 1e-5
     else:
         base = 5e-4 if size < 1 else 2e-4 if size <= 20 else 1e-4
-    if method in PREFERENCE_METHODS:
+    if method in REFERENCE_METHODS:
         base /= 10
     scaled = base * (batch_size / 16) ** 0.5
     return float(f"{min(LEARNING_RATE_MAX, max(LEARNING_RATE_MIN, scaled)):.2g}")
@@ -158,7 +161,8 @@ def recommend(
     choose("lora_alpha", 2 * rank, "twice the rank (card)")
     choose("lora_dropout", 0.05, "the card's example")
     choose("virtual_tokens", VIRTUAL_TOKENS, "20 bring most of the gain (Lester et al. 2021)")
-    choose("beta", 0.1, "TRL's and Together's default for dpo")
+    why = "GRPO's paper; TRL's default for rloo" if method in BETAS else "TRL's and Together's default for dpo"
+    choose("beta", BETAS.get(method, 0.1), why)
     return chosen
 
 

@@ -186,6 +186,8 @@ def command(spec: TuneSpec, model: str, backend: str | None, *, delete_files: bo
         words += ["--method", spec.method.value]
     if spec.grader is not None:
         words += ["--grader", "GRADER.json"]
+    if spec.reward is not None:
+        words += ["--reward", spec.reward]
     if spec.adapter != "auto":
         words += ["--adapter", str(spec.adapter)]
     for name, value in spec.hyperparameters.given().items():

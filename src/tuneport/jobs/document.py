@@ -37,6 +37,7 @@ def describe(row: JobRow) -> dict[str, Any]:
             "resolved": {} if state is None else state.hyperparameters,
         },
         "grader": spec.grader,
+        "reward": spec.reward,
         "suffix": spec.suffix,
         "seed": spec.seed,
         "from_checkpoint": spec.from_checkpoint,

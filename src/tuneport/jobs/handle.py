@@ -149,6 +149,7 @@ def submit(
     columns: Mapping[str, str] | None = None,
     method: str | None = None,
     grader: Mapping[str, Any] | None = None,
+    reward: str | None = None,
     adapter: str = "auto",
     hyperparameters: Mapping[str, Any] | None = None,
     suffix: str | None = None,
@@ -169,7 +170,8 @@ def submit(
 
     `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked. `method` None: what the data is made for.
     `columns` maps the names that a format expects to those in the files (`--map`). `grader` is
-    rft's, in OpenAI's shape. `from_checkpoint` is a finished job (ours or the backend's id), `:STEP` behind it for one
+    rft's, in OpenAI's shape. `reward` is grpo's and rloo's: `package.module:function`, or a reward model by its job or
+    as a folder. `from_checkpoint` is a finished job (ours or the backend's id), `:STEP` behind it for one
     of its checkpoints; `wandb` has project, and name, entity and tags if wanted.
     Raises DatasetError, ModelNotOfferedError, BudgetError, UnsupportedError or ConfigError before anything is sent,
     and JobFailedError where the backend refused the job. Should the backend be out of reach, ProviderError; the job's
@@ -182,8 +184,9 @@ def submit(
             "dataset": dataset,
             "validation": validation,
             "columns": dict(columns or {}),
-            "method": method or ("rft" if grader else method_of(Path(dataset), columns=columns)),
+            "method": method or ("rft" if grader else "grpo" if reward else method_of(Path(dataset), columns=columns)),
             "grader": None if grader is None else dict(grader),
+            "reward": reward,
             "adapter": adapter,
             "hyperparameters": validated(Hyperparameters, hyperparameters or {}),
             "suffix": suffix,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tuneport.backends import EXTRAS, backend_names, manifest_of
 from tuneport.data.containers.source import Source
-from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
+from tuneport.data.prepare import format_for
 from tuneport.data.reading import columns_there
 from tuneport.data.token_cache import TokenCache
 from tuneport.data.tokens import OTHER_VOCABULARY, TokenCounts
@@ -20,7 +20,7 @@ from tuneport.errors import ConfigError
 from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, choose, rank
 from tuneport.settings import Settings
-from tuneport.types import Method, TuneSpec
+from tuneport.types import TuneSpec
 
 DEFAULT_ENCODING = "o200k_base"
 """Counts tokens for models whose own tokenizer is not at hand."""
@@ -52,7 +52,7 @@ def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> P
             spec.validation,
             spec.columns,
             home=settings.home,
-            format=REINFORCEMENT if spec.method is Method.RFT else None,
+            format=format_for(spec.dataset, spec.method, spec.columns),
         ),
         aliases=settings.aliases(spec.model),
         ready=readiness(settings, manifests),

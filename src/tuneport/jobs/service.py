@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.containers.hub import hub_name
-from tuneport.data.prepare import file_format, prepare
+from tuneport.data.prepare import file_format, prepare_for
 from tuneport.data.reading import columns_there, detect
 from tuneport.errors import (
     ConfigError,
@@ -42,6 +42,7 @@ from tuneport.types import (
     JobEvent,
     JobState,
     JobStatus,
+    Method,
     MetricPoint,
     PreparedData,
     TuneSpec,
@@ -123,6 +124,10 @@ class Workspace:
             spec = spec.model_copy(
                 update={"from_checkpoint": self._remote_checkpoint(spec.from_checkpoint, choice.backend)}
             )
+        if spec.reward_function is not None:
+            spec = spec.model_copy(update={"reward_folder": spec.reward_folder or Path.cwd()})
+        elif spec.reward is not None:
+            spec = spec.model_copy(update={"reward": self._reward_model(spec.reward, choice.backend)})
         opened.check(spec.model_copy(update={"model": choice.model}))
         data = self._prepared(spec, opened.manifest)
         if planned.third_party and not allow_personal_data:
@@ -164,14 +169,28 @@ class Workspace:
             )
         return f"{row.remote_id}{colon}{step}"
 
+    def _reward_model(self, wanted: str, backend: str) -> str:
+        """A folder by its whole path, the backend's id of one of our jobs, else as it is."""
+        if Path(wanted).expanduser().is_dir():
+            return str(_absolute(Path(wanted).expanduser()))
+        try:
+            row = self.store.job(wanted)
+        except UnknownJobError:
+            return wanted
+        if row.backend != backend or row.tune_spec.method is not Method.REWARD:
+            raise ConfigError(f"{row.id} is no job of the method reward on {backend}; name one, a function or a folder")
+        if row.job_status is not JobStatus.SUCCEEDED or row.remote_id is None:
+            raise ConfigError(f"the reward model {row.id} is {row.status}, not finished; wait for it, or name another")
+        return row.remote_id
+
     def _prepared(self, spec: TuneSpec, manifest: Manifest) -> PreparedData:
         source = detect(spec.dataset, spec.columns).format
         target = file_format(spec.method, source, manifest.data_format, manifest.also_takes)
-        training = prepare(spec.dataset, target, self.worker.files, columns=spec.columns)
+        training = prepare_for(spec.method, spec.dataset, target, self.worker.files, spec.columns)
         if spec.validation is None:
             return PreparedData(training=training)
         columns = columns_there(spec.validation, spec.columns)
-        held_out = prepare(spec.validation, target, self.worker.files, columns=columns)
+        held_out = prepare_for(spec.method, spec.validation, target, self.worker.files, columns)
         return PreparedData(training=training, validation=held_out)
 
     # --- go on ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from tuneport.types import Adapter, Model
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
-MethodName = Literal["sft", "dpo", "kto", "reward", "rft"]
+MethodName = Literal["sft", "dpo", "kto", "reward", "grpo", "rloo", "rft"]
 """What providers price: the words of `types.Method`."""
 
 

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 from tuneport.errors import ModelNotOfferedError
 from tuneport.estimate.cost import Traffic, inference_quote, training_quote
-from tuneport.estimate.duration import Duration, cpu_duration, gpu_duration, hosted_duration
+from tuneport.estimate.duration import Duration, answering_duration, cpu_duration, gpu_duration, hosted_duration
 from tuneport.estimate.hyperparameters import planned_epochs, resolve
 from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory
 from tuneport.manifests import Confidence, Manifest, Models, OfferedModel, resolve_model
@@ -173,6 +173,8 @@ def _on_machine(
     # The micro-batch can be one with accumulation, so the least that a run needs is asked of the machine.
     run = Run(micro_batch=1, length=chosen.max_length, lora_rank=chosen.lora_rank)
     memory = estimate_memory(adapter, params_b=model.params_b, dimensions=dimensions, run=run)
+    if spec.method.writes_answers:
+        return answering_duration(spec.method), memory
     if tokens.training is None:
         return Duration.unknown("the tokens of the dataset were not counted"), memory
     if model.params_b is None:

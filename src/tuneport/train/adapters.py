@@ -7,24 +7,60 @@ from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel, PeftType, PrefixTuningConfig, PromptTuningConfig
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
+from tuneport.errors import ConfigError
 from tuneport.train.arguments import Recipe
-from tuneport.train.loading import lora_config
+from tuneport.train.loading import load_model, lora_config
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
 
 
-def adapter_config(adapter: Adapter, numbers: dict[str, Any], options: TrainingOptions) -> PeftConfig | None:
-    """None for full fine-tuning."""
-    match adapter:
+def base_model(recipe: Recipe, *, attention: str = "sdpa", scores: bool = False) -> PreTrainedModel:
+    """The recipe's base, as `load_model` loads it."""
+    return load_model(
+        recipe.folder,
+        recipe.device,
+        recipe.adapter,
+        whole=recipe.trains_whole,
+        attention=attention,
+        scores=scores,
+        trust_remote_code=recipe.options.trust_remote_code,
+    )
+
+
+def adapter_config(model: Any, recipe: Recipe) -> PeftConfig | None:
+    """None for full fine-tuning. ConfigError where the options name a module that the model does not have."""
+    numbers, options = recipe.numbers, recipe.options
+    match recipe.adapter:
         case Adapter.FULL:
             return None
         case Adapter.PREFIX:
             return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=int(numbers["virtual_tokens"]))
         case Adapter.PROMPT:
             return PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=int(numbers["virtual_tokens"]))
-    return lora_config(numbers, options.lora_target_modules, options.lora_variant)
+    config = lora_config(numbers, options.lora_target_modules, options.lora_variant)
+    _check_modules(model, options)
+    config.modules_to_save = options.lora_modules_to_save
+    if options.lora_modules_to_save and model.config.get_text_config().tie_word_embeddings:
+        config.ensure_weight_tying = True  # an embedding and a head that are one stay one
+    return config
+
+
+def _check_modules(model: Any, options: TrainingOptions) -> None:
+    linear = _last_names(model, torch.nn.Linear)
+    known = {"lora_target_modules": linear, "lora_modules_to_save": linear | _last_names(model, torch.nn.Embedding)}
+    there = {name for name, _ in model.named_modules() if name}
+    for option, offered in known.items():
+        given = getattr(options, option)
+        for wanted in given if isinstance(given, list) else ():
+            if not any(name == wanted or name.endswith(f".{wanted}") for name in there):
+                names = ", ".join(sorted(offered))
+                raise ConfigError(f"{option} names {wanted}, and the model has no such module; it has {names}")
+
+
+def _last_names(model: Any, kind: type[torch.nn.Module]) -> set[str]:
+    return {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, kind)}
 
 
 def trained_part(model: Any, recipe: Recipe) -> dict[str, Any]:
@@ -33,7 +69,7 @@ def trained_part(model: Any, recipe: Recipe) -> dict[str, Any]:
     Of the latter the preference trainers keep a frozen copy as the reference, so what the model has learned before is
     where they begin, not what they are pulled back from.
     """
-    config = adapter_config(recipe.adapter, recipe.numbers, recipe.options)
+    config = adapter_config(model, recipe)
     if recipe.start is None or config is None:
         return {"model": model, "peft_config": config}
     return {"model": PeftModel.from_pretrained(model, str(recipe.start), is_trainable=True), "peft_config": None}

@@ -38,6 +38,11 @@ class Recipe:
     note: Callable[[str], None]
     start: Path | None = None
 
+    @property
+    def trains_whole(self) -> bool:
+        """Whether weights of the base itself are trained, all of them or those of some modules."""
+        return self.adapter is Adapter.FULL or bool(self.options.lora_modules_to_save)
+
 
 def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str, Any]:
     """What all methods have in common, as TrainingArguments."""

@@ -11,9 +11,8 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from tuneport.data.rendering import RenderedPreference, Renderer
-from tuneport.train.adapters import start_virtual_tokens, trained_part
+from tuneport.train.adapters import base_model, start_virtual_tokens, trained_part
 from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
-from tuneport.train.loading import load_model
 from tuneport.train.lora_linear import fuse
 from tuneport.train.reporting import Counter
 from tuneport.train.tokenized import TokenizedRows
@@ -26,7 +25,7 @@ def dpo_trainer(
     valid: Sequence[RenderedPreference],
     counter: Counter,
 ) -> DPOTrainer:
-    model = load_model(recipe.folder, recipe.device, recipe.adapter, trust_remote_code=recipe.options.trust_remote_code)
+    model = base_model(recipe)
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, micro_batch_of(recipe, 2 * longest))
     arguments["train_sampling_strategy"] = "random"  # pairs have no single length to group by

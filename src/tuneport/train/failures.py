@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 
-from tuneport.errors import ConfigError, DatasetError, UnsupportedError
+from tuneport.errors import ConfigError, DatasetError, TrainingError, UnsupportedError
 from tuneport.train.gradient_watch import GradientNotFiniteError, LossNotFiniteError
 from tuneport.train.memory_retry import OneRowDoesNotFitError, gpu_is_full, gpu_memory, out_of_memory
 from tuneport.types import JobError
 
 _NO_SPACE = ("no space left", "disk quota exceeded", "pytorchstreamwriter failed writing", "unexpected pos ")
 """The last two are torch's, whose writer does not say why it could not write."""
+
+
+class RewardError(TrainingError):
+    """What judges the answers failed: the user's function or grader."""
 
 
 def job_error(error: BaseException) -> JobError:
@@ -25,6 +29,8 @@ def job_error(error: BaseException) -> JobError:
             return JobError(code="gradient_not_finite", message=text, param="learning_rate", fault="user")
         case OneRowDoesNotFitError():
             return _gpu_full(text) or JobError(code="out_of_memory", message=text, fault="user")
+        case RewardError():
+            return JobError(code="reward_failed", message=text, param="reward", fault="user")
         case ConfigError():
             return JobError(code="invalid_config", message=text, fault="user")
         case UnsupportedError():

@@ -14,9 +14,8 @@ from trl import KTOConfig, KTOTrainer
 
 from tuneport.data.rendering import RenderedAnswer, Renderer
 from tuneport.errors import UnsupportedError
-from tuneport.train.adapters import start_virtual_tokens, trained_part
+from tuneport.train.adapters import base_model, start_virtual_tokens, trained_part
 from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
-from tuneport.train.loading import load_model
 from tuneport.train.lora_linear import fuse
 from tuneport.train.reporting import Counter
 from tuneport.train.tokenized import TokenizedRows
@@ -29,7 +28,7 @@ def kto_trainer(
     valid: Sequence[RenderedAnswer],
     counter: Counter,
 ) -> KTOTrainer:
-    model = load_model(recipe.folder, recipe.device, recipe.adapter, trust_remote_code=recipe.options.trust_remote_code)
+    model = base_model(recipe)
     longest = max(len(row.prompt_ids) + len(row.completion_ids) for row in rows)
     # Two at least: how far the model has moved is estimated on prompts with their neighbours' answers.
     micro_batch = micro_batch_of(recipe, 2 * longest, at_least=2)

@@ -45,11 +45,12 @@ def load_model(
     device: Device,
     adapter: Adapter,
     *,
+    whole: bool = False,
     attention: str = "sdpa",
     scores: bool = False,
     trust_remote_code: bool = False,
 ) -> PreTrainedModel:
-    """Full fine-tuning loads fp32 weights, since updates are smaller than what bf16 can tell apart.
+    """`whole`: weights of the base are trained, so they are fp32: updates are smaller than what bf16 can tell apart.
 
     `scores`: with a new head of one number instead of the one that writes. `trust_remote_code`: run the code that came
     with the weights, where transformers has none of its own for them.
@@ -61,7 +62,7 @@ def load_model(
         "trust_remote_code": trust_remote_code,
         "use_safetensors": True,
     }
-    if adapter is Adapter.FULL:
+    if whole:
         arguments["dtype"] = torch.float32
     if adapter is Adapter.QLORA:
         compute = torch.float32 if device.precision == "fp32" else getattr(torch, device.dtype)

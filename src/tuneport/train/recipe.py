@@ -24,6 +24,8 @@ from tuneport.train.memory_retry import train_within_memory
 from tuneport.train.model_card import write_card
 from tuneport.train.reporting import Counter, RunReporter, start_record
 from tuneport.train.reward import reward_trainer
+from tuneport.train.rewards import reward_of
+from tuneport.train.rollouts import grpo_trainer, rloo_trainer
 from tuneport.train.run_folder import RunFolder
 from tuneport.train.sft import sft_trainer
 from tuneport.train.trackers import trackers
@@ -37,6 +39,9 @@ TRAINERS: dict[Method, Callable[..., Any]] = {
     Method.DPO: dpo_trainer,
     Method.KTO: kto_trainer,
     Method.REWARD: reward_trainer,
+    Method.GRPO: grpo_trainer,
+    Method.RLOO: rloo_trainer,
+    Method.RFT: grpo_trainer,
 }
 
 
@@ -47,7 +52,9 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     spec, numbers = run.spec, resolved(run.hyperparameters)
     options = TrainingOptions.of(spec.provider_options)
     folder = base = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
-    renderer = training_renderer(folder, numbers["max_length"], trust_remote_code=options.trust_remote_code)
+    renderer = training_renderer(
+        folder, numbers["max_length"], options.loss_on, trust_remote_code=options.trust_remote_code
+    )
     renderer.file = "the training file"
     rows = _rendered(renderer, run.training, spec.method)
     renderer.file = "the validation file"
@@ -84,7 +91,8 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         start=run.start,
     )
     counter = Counter()
-    trainer = TRAINERS[spec.method](recipe, renderer, rows, valid, counter)
+    judge = {"reward": reward_of(run, recipe, [*rows, *valid])} if spec.method.writes_answers else {}
+    trainer = TRAINERS[spec.method](recipe, renderer, rows, valid, counter, **judge)
     start_record(run, numbers, recipe.device, trainer)
     if stop():
         return

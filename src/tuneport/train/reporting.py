@@ -17,6 +17,15 @@ from tuneport.types import JobStatus, MetricPoint, Progress, now
 
 EVENTS_PER_RUN = 60  # a step event each, at most: thousands of steps would drown the others
 STEPS_FOR_RATE = 20
+OF_ANSWERS = {
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "kl": "kl",
+    "entropy": "entropy",
+    "completions/mean_length": "completion_length",
+    "completions/clipped_ratio": "completions_cut",
+}
+"""What TRL calls the means over a step's own answers, and what we do; `completions_cut` is a share, 0 to 1."""
 
 
 class Counter:
@@ -69,11 +78,19 @@ class RunReporter(TrainerCallback):
             self._report_step(state, logs)
         elif "eval_loss" in logs:
             accuracy = logs.get("eval_mean_token_accuracy")
+            answers = {f"valid_{new}": logs.get(f"eval_{old}") for old, new in OF_ANSWERS.items()}
             point = MetricPoint(
-                step=state.global_step, epoch=state.epoch, valid_loss=logs["eval_loss"], valid_accuracy=accuracy
+                step=state.global_step,
+                epoch=state.epoch,
+                valid_loss=logs["eval_loss"],
+                valid_accuracy=accuracy,
+                extra={name: float(value) for name, value in answers.items() if value is not None},
             )
             self.run.metric(point)
-            self.run.event(f"Step {state.global_step}/{state.max_steps}: validation loss={logs['eval_loss']:.2f}")
+            reward = _reward(logs.get("eval_reward"))
+            self.run.event(
+                f"Step {state.global_step}/{state.max_steps}: validation loss={logs['eval_loss']:.2f}{reward}"
+            )
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
         written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
@@ -102,6 +119,7 @@ class RunReporter(TrainerCallback):
             "grad_norm": "gradient_norm",
             "rewards/accuracies": "reward_accuracy",
             "rewards/margins": "reward_margin",
+            **OF_ANSWERS,
         }
         self.run.metric(
             MetricPoint(
@@ -111,7 +129,7 @@ class RunReporter(TrainerCallback):
                 train_accuracy=accuracy,
                 learning_rate=logs.get("learning_rate"),
                 tokens_per_second=rate,
-                extra=objective | {new: float(logs[old]) for old, new in names.items() if old in logs},
+                extra=objective | {new: float(logs[old]) for old, new in names.items() if logs.get(old) is not None},
             )
         )
         progress = Progress(
@@ -126,7 +144,7 @@ class RunReporter(TrainerCallback):
         every = max(1, math.ceil(state.max_steps / EVENTS_PER_RUN))
         if state.global_step % every == 0 or state.global_step in (1, state.max_steps):
             self.run.event(
-                f"Step {state.global_step}/{state.max_steps}: training loss={loss:.2f}",
+                f"Step {state.global_step}/{state.max_steps}: training loss={loss:.2f}{_reward(logs.get('reward'))}",
                 type="metrics",
                 step=state.global_step,
                 train_loss=loss,
@@ -144,6 +162,10 @@ class RunReporter(TrainerCallback):
             return None, None
         seconds = ended - begun
         return round((more - tokens) / seconds, 1), round((total_steps - last) * seconds / (last - first), 1)
+
+
+def _reward(mean: float | None) -> str:
+    return "" if mean is None else f", reward={mean:.3f}"
 
 
 def start_record(run: RunFolder, numbers: dict[str, Any], device: Any, trainer: Any) -> None:

@@ -12,9 +12,8 @@ from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
 from tuneport.data.rendering import RenderedPreference, Renderer
-from tuneport.train.adapters import trained_part
+from tuneport.train.adapters import base_model, trained_part
 from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
-from tuneport.train.loading import load_model
 from tuneport.train.lora_linear import fuse
 from tuneport.train.reporting import Counter
 from tuneport.train.tokenized import TokenizedRows
@@ -28,13 +27,7 @@ def reward_trainer(
     valid: Sequence[RenderedPreference],
     counter: Counter,
 ) -> RewardTrainer:
-    model = load_model(
-        recipe.folder,
-        recipe.device,
-        recipe.adapter,
-        scores=True,
-        trust_remote_code=recipe.options.trust_remote_code,
-    )
+    model = base_model(recipe, scores=True)
     model.config.get_text_config().pad_token_id = renderer.tokenizer.pad_token_id  # the score stands before the padding
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, micro_batch_of(recipe, 2 * longest))
@@ -42,7 +35,10 @@ def reward_trainer(
     parts = trained_part(model, recipe)
     config = parts["peft_config"]
     if config is not None:
-        config.task_type, config.modules_to_save = "SEQ_CLS", ["score"]  # the head begins at random
+        config.task_type, config.modules_to_save = (
+            "SEQ_CLS",
+            [*(config.modules_to_save or ()), "score"],
+        )  # the head begins at random
         config.exclude_modules = ["score"]
     trainer = RankTrainer(
         **parts,

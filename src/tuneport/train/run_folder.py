@@ -39,6 +39,7 @@ class RunFolder:
         self.spec = TuneSpec.model_validate(request["spec"])
         self.training = DataFile.model_validate(request["training"])
         self.validation = DataFile.model_validate(request["validation"]) if request.get("validation") else None
+        self.reward_model: dict[str, str | None] | None = request.get("reward_model")
         self.hyperparameters: dict[str, Any] = request.get("hyperparameters") or {}
         self.device_names: list[str] | None = request.get("devices")
         self.on_cpu = False

@@ -12,10 +12,9 @@ from trl import SFTConfig, SFTTrainer
 
 from tuneport.data.rendering import IGNORED, Rendered, Renderer
 from tuneport.train import packing
-from tuneport.train.adapters import start_virtual_tokens, trained_part
+from tuneport.train.adapters import base_model, start_virtual_tokens, trained_part
 from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
 from tuneport.train.checkpoints import SeededLengthGroupedSampler
-from tuneport.train.loading import load_model
 from tuneport.train.lora_linear import fuse
 from tuneport.train.memory_retry import largest_divisor
 from tuneport.train.reporting import Counter
@@ -37,13 +36,7 @@ def sft_trainer(
     if recipe.micro_batch_limit is not None:
         per_pack = largest_divisor(batch_size, min(per_pack, recipe.micro_batch_limit))
     attention = "eager" if per_pack > 1 else "sdpa"  # SDPA with a mask is several times slower on CPUs
-    model = load_model(
-        recipe.folder,
-        recipe.device,
-        recipe.adapter,
-        attention=attention,
-        trust_remote_code=recipe.options.trust_remote_code,
-    )
+    model = base_model(recipe, attention=attention)
     dtype = next(model.parameters()).dtype
     if per_pack > 1 and not _packs(model, training, dtype):
         recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")

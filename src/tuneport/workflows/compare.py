@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.backends import backend_names, manifest_of
-from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
-from tuneport.data.prepare import method_of
+from tuneport.data.prepare import format_for, method_of
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import Traffic, oldest
 from tuneport.jobs.planning import dataset_facts, this_machine
@@ -83,13 +82,12 @@ def compare(
             "columns": dict(columns or {}),
             "method": how,
             "grader": {} if how == Method.RFT else None,  # which one makes no difference to what it costs
+            "reward": "any:one" if how in (Method.GRPO, Method.RLOO) else None,
             "adapter": adapter,
             "hyperparameters": validated(Hyperparameters, {} if epochs is None else {"epochs": epochs}),
         },
     )
-    facts = dataset_facts(
-        path, held_out, columns, home=settings.home, format=REINFORCEMENT if how == Method.RFT else None
-    )
+    facts = dataset_facts(path, held_out, columns, home=settings.home, format=format_for(path, asked.method, columns))
 
     choices: dict[tuple[str, str | None], Choice] = {}
     for manifest in manifests:

@@ -14,9 +14,9 @@ from typing import Any
 
 from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.base_models import locate_config
-from tuneport.data.prepare import method_of
+from tuneport.data.prepare import format_for, method_of
 from tuneport.errors import ConfigError, TuneportError
-from tuneport.estimate.duration import Duration, cpu_duration, gpu_duration
+from tuneport.estimate.duration import Duration, answering_duration, cpu_duration, gpu_duration
 from tuneport.estimate.hyperparameters import Recommended, recommend
 from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory, trained_parameters
 from tuneport.estimate.memory.sizing import Fit, fits
@@ -163,7 +163,7 @@ def plan(
     weights = load_models().find(name)
     dimensions, params_b, shape_from = shape_of(name, weights, settings)
 
-    facts = dataset_facts(path, None, columns, home=settings.home)
+    facts = dataset_facts(path, None, columns, home=settings.home, format=format_for(path, how, columns))
     offered = manifest.offered(name)
     assert offered is not None  # the backend local takes every name
     counted = facts.tokens(manifest, offered)
@@ -196,6 +196,8 @@ def plan(
     asked = [load_gpus().find(card) for card in gpus] or list(load_gpus().gpus)
 
     def on(card: GPU | None, adapter: Adapter = kind, step: Run = run) -> Duration:
+        if how.writes_answers:
+            return answering_duration(how)
         return _duration(total, rows, tokens, params_b, adapter, step, batch, dimensions, card)
 
     plans = []
@@ -235,7 +237,7 @@ def plan(
 
 
 def examples_of(method: Method) -> Any:
-    return EXAMPLES.get(method, "rollouts" if method.value in ("grpo", "rloo", "rft") else "single")
+    return EXAMPLES.get(method, "rollouts" if method.writes_answers else "single")
 
 
 def shape_of(name: str, weights: Weights | None, settings: Settings) -> tuple[Dimensions | None, float | None, str]:

@@ -15,19 +15,26 @@ from tuneport.data.losses import LossTally, write_row
 from tuneport.data.prepare import file_format, method_of, strip
 from tuneport.data.reading import ProblemTally, detect, scan_source
 from tuneport.data.records import Record
-from tuneport.data.rendering import IGNORED, Rendered, RenderedAnswer, RenderedPreference, Renderer
+from tuneport.data.rendering import (
+    IGNORED,
+    Rendered,
+    RenderedAnswer,
+    RenderedPreference,
+    RenderedPrompt,
+    Renderer,
+)
 from tuneport.data.tokenizer import training_renderer
 from tuneport.data.tokens import OTHER_VOCABULARY, TokenCounter
-from tuneport.errors import ConfigError, ConversionLoss
+from tuneport.errors import ConfigError, ConversionLoss, UnsupportedError
 from tuneport.jobs.planning import DEFAULT_ENCODING
 from tuneport.settings import Settings
-from tuneport.types import Method
+from tuneport.types import LossOn, Method
 from tuneport.workflows.target import find_target
 
 RENDERED_RECORDS = 2_000
 """So many are rendered for a local model's totals: a second or two, and enough for a share of trained tokens."""
 
-AnyRendered = Rendered | RenderedPreference | RenderedAnswer
+AnyRendered = Rendered | RenderedPreference | RenderedAnswer | RenderedPrompt
 NO_CHARACTER = "\ufffd"
 """What bytes that are no whole character are decoded to."""
 MOST_TOKENS_OF_A_CHARACTER = 4  # UTF-8 has no more bytes
@@ -120,6 +127,7 @@ def preview(
     rows: int = 3,
     line: int | None = None,
     max_length: int | None = None,
+    loss_on: LossOn = "assistant",
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
     settings: Settings | None = None,
@@ -128,7 +136,8 @@ def preview(
 
     Nothing is uploaded and no weights are loaded. Raises what `submit` or the trainer would raise: DatasetError,
     UnsupportedError, ModelNotOfferedError, ConfigError. Losses of the conversion are shown instead of raised.
-    `columns` maps the names that the format expects to those in the file (`--map`).
+    `columns` maps the names that the format expects to those in the file (`--map`). `loss_on` is the local backend's
+    option; another backend decides for itself.
     """
     settings, path = settings or Settings.load(), Path(dataset)
     where = find_target(model, backend, settings)
@@ -142,6 +151,8 @@ def preview(
     shown: list[_Converted] = []
     complete = True
     local = vocabulary.folder is not None
+    if loss_on != "assistant" and not local:
+        raise UnsupportedError(f"{where.manifest.title} decides itself what the loss is on; leave loss_on out")
     limits = [limit for limit in (max_length, vocabulary.context) if limit is not None]
     counter = TokenCounter(DEFAULT_ENCODING if local else vocabulary.name, context=min(limits, default=None))
     for number, converted in enumerate(_converted(source, known, target, losses, left_out)):
@@ -173,7 +184,7 @@ def preview(
     }
     read = list(source.notes)
     if vocabulary.folder is not None:
-        renderer = training_renderer(vocabulary.folder, max_length)
+        renderer = training_renderer(vocabulary.folder, max_length, loss_on)
         renderer.words = source.numbering.words
         return _rendered(renderer, target, kept, shown, common, read)
     offered = where.manifest.offered(where.model)
@@ -224,6 +235,9 @@ def _segments(tokenizer: Any, rendered: AnyRendered) -> Iterator[Segment]:
         for kind, ids in (("chosen", rendered.chosen_ids), ("rejected", rendered.rejected_ids)):
             yield from list(_decoded(tokenizer, [("context", prompt), (kind, ids)]))[1:]
         return
+    if isinstance(rendered, RenderedPrompt):
+        yield from _decoded(tokenizer, [("context", rendered.prompt_ids)])
+        return
     if isinstance(rendered, RenderedAnswer):
         kind = "chosen" if rendered.label else "rejected"
         yield from _decoded(tokenizer, [("context", rendered.prompt_ids), (kind, rendered.completion_ids)])
@@ -267,9 +281,12 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
 
 
 def _tokens(rendered: AnyRendered) -> tuple[int, int]:
-    """Tokens that the model reads, and those in the loss; of a pair, the prompt is read with each answer."""
+    """Tokens that the model reads, and those in the loss; of a pair, the prompt is read with each answer, and of
+    a question that it answers itself nothing is known but the question."""
     if isinstance(rendered, Rendered):
         return len(rendered.input_ids), rendered.trained_tokens
+    if isinstance(rendered, RenderedPrompt):
+        return len(rendered.prompt_ids), 0
     if isinstance(rendered, RenderedAnswer):
         return len(rendered.prompt_ids) + len(rendered.completion_ids), len(rendered.completion_ids)
     trained = len(rendered.chosen_ids) + len(rendered.rejected_ids)

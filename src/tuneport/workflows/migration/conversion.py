@@ -11,7 +11,7 @@ from typing import Any
 from tuneport.data.checks.personal import scan
 from tuneport.data.containers.source import Source
 from tuneport.data.convert import convert
-from tuneport.data.prepare import file_format, prepare
+from tuneport.data.prepare import file_format, prepare, prepare_for
 from tuneport.data.reading import columns_there, detect
 from tuneport.errors import ConversionLossError, DatasetError
 from tuneport.jobs.service import Workspace
@@ -42,7 +42,7 @@ def convert_files(
         sources.append(("validation", "the validation file", spec.validation, columns))
     for name, what, path, columns in sources:
         try:
-            file = prepare(path, wanted, workspace.worker.files, columns=columns)
+            file = prepare_for(spec.method, path, wanted, workspace.worker.files, columns)
         except ConversionLossError as error:
             plan.losses += error.losses
             if not wishes.allow_loss:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -63,6 +64,8 @@ class SourceJob(Model):
     metadata: dict[str, str] = Field(default_factory=dict)
     wandb: Wandb | None = None
     grader: dict[str, Any] | None = None
+    reward: str | None = None
+    reward_folder: Path | None = None
     tuneport_job: str | None = Field(default=None, description="our own row of it, where tuneport started it")
 
     @property
@@ -122,6 +125,8 @@ def read_job(
         metadata=metadata,
         wandb=spec.wandb if spec else _wandb(details.get("integrations")),
         grader=spec.grader if spec else options.get("grader"),
+        reward=spec.reward if spec else None,
+        reward_folder=spec.reward_folder if spec else None,
         tuneport_job=None if row is None else row.id,
     )
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from tuneport.data.formats.openai_reinforcement import NAME as REINFORCEMENT
-from tuneport.data.prepare import method_of
+from tuneport.data.prepare import format_for, method_of
 from tuneport.data.tokens import count_dataset
 from tuneport.errors import TuneportError
 from tuneport.jobs.planning import dataset_facts, readiness, this_machine
@@ -116,15 +115,11 @@ def _facts(plan: JobPlan, record: JobRecord, old: TuneSpec, home: Path, *, given
             f"no training file: {plan.job.backend} names none that could be saved; --data {plan.job.id}=FILE gives one"
         )
         return None
-    facts = dataset_facts(old.dataset, old.validation, old.columns, home=home, format=_format(old))
+    read_as = format_for(old.dataset, old.method, old.columns)
+    facts = dataset_facts(old.dataset, old.validation, old.columns, home=home, format=read_as)
     if given:
         plan.notes.append(_compared_with_the_bill(plan.job, old))
     return facts
-
-
-def _format(old: TuneSpec) -> str | None:
-    """Of rft's datasets, which may look like chats; others tell theirs themselves."""
-    return REINFORCEMENT if old.method is Method.RFT else None
 
 
 def _compared_with_the_bill(job: SourceJob, old: TuneSpec) -> str:
@@ -141,7 +136,9 @@ def _compared_with_the_bill(job: SourceJob, old: TuneSpec) -> str:
         or job.method not in (None, Method.SFT)
     ):
         return "the training file is your own copy; nothing tells whether it is the one that was used"
-    counted = count_dataset(old.dataset, row.encoding, format=_format(old), columns=old.columns)
+    counted = count_dataset(
+        old.dataset, row.encoding, format=format_for(old.dataset, old.method, old.columns), columns=old.columns
+    )
     if counted.approximate:
         return "the training file is your own copy; its tokens cannot be counted exactly"
     total = counted.total * int(epochs)
@@ -177,6 +174,7 @@ def _model(
         validation=old.validation,
         method=old.method,
         grader=old.grader,
+        reward=old.reward,
         hyperparameters=old.hyperparameters.model_copy(update={"batch_size": "auto", "learning_rate": "auto"})
         if old.hyperparameters.learning_rate_multiplier == "auto"
         else old.hyperparameters.model_copy(update={"batch_size": "auto"}),

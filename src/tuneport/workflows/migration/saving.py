@@ -307,6 +307,8 @@ def _spec_of(job: SourceJob, folder: SavedFolder, missing: Iterable[Missing]) ->
         "metadata": job.metadata,
         "wandb": None if job.wandb is None else job.wandb.model_dump(mode="json", exclude_defaults=True),
         "grader": job.grader,
+        "reward": job.reward,
+        "reward_folder": None if job.reward_folder is None else str(job.reward_folder),
     }
     return write_spec(values, comments)
 

@@ -55,6 +55,8 @@ def translate(
         validation=old.validation,
         method=old.method,
         grader=old.grader,
+        reward=old.reward,
+        reward_folder=old.reward_folder,
         metadata=_metadata(old, job, target),
     )
     lines = [Line("method", old.method.value, old.method.value)]
