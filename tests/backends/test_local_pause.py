@@ -234,8 +234,9 @@ def test_the_real_trainer_pauses_in_the_queue_and_within_an_epoch(tiny_model: Pa
     backend = test_local.opened(tmp_path / "home")
     spec, data = test_local.long_run(tmp_path, tiny_model, epochs=3000)  # of three steps each
     spec = spec.model_copy(update={"provider_options": {"save_every": 100_000}})
-    backend.runs.folder.mkdir(parents=True)
-    with (backend.runs.folder / "device.lock").open("w") as busy:
+    device = backend.settings.home / "devices" / "cpu.lock"
+    device.parent.mkdir(parents=True)
+    with device.open("w") as busy:
         fcntl.flock(busy, fcntl.LOCK_EX)
         run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("pause")).remote_id
         until(lambda: backend.fetch(run_id).raw_status == "queued")
@@ -252,7 +253,7 @@ def test_the_real_trainer_pauses_in_the_queue_and_within_an_epoch(tiny_model: Pa
     until(lambda: (backend.fetch(run_id).progress.step or 0) > reached)
     assert backend.pause(run_id).status in (JobStatus.PAUSING, JobStatus.PAUSED)
     paused(backend, run_id)
-    with (backend.runs.folder / "device.lock").open("w") as free:
+    with device.open("w") as free:
         fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the device is given back
     steps = [point.step for point in backend.metrics(run_id)]
     assert steps == list(range(1, backend._run(run_id).checkpoint_folders()[-1][0] + 1))
