@@ -9,9 +9,11 @@ from typing import Any
 
 from tuneport.base_models import Device
 from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS
-from tuneport.train.packing import MAX_TOKENS
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
+
+CPU_TOKENS = 640
+"""Of a padded micro-batch: a row of that size keeps all cores busy by itself, and needs no padding."""
 
 GPU_TOKENS = 8192
 """Of a micro-batch, padding counted: enough to keep a GPU busy, little enough to fit beside a model."""
@@ -71,10 +73,7 @@ def _checkpoints_activations(recipe: Recipe, large: bool) -> bool:
 
 
 def micro_batch_of(recipe: Recipe, longest: int, *, at_least: int = 1) -> int:
-    """How many rows of up to `longest` tokens go through the model at once: a divisor of the batch.
-
-    On CPUs a row of packing size keeps all cores busy by itself, and needs no padding.
-    """
+    """How many rows of up to `longest` tokens go through the model at once: a divisor of the batch."""
     batch_size = int(recipe.numbers["batch_size"])
-    fitting = max(at_least, (MAX_TOKENS if recipe.device.name == "cpu" else GPU_TOKENS) // longest)
+    fitting = max(at_least, (CPU_TOKENS if recipe.device.name == "cpu" else GPU_TOKENS) // longest)
     return max(count for count in range(1, batch_size + 1) if batch_size % count == 0 and count <= fitting)
