@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,9 @@ from tuneport.base_models import choose_device, locate, materialise  # noqa: E40
 from tuneport.data.reading import read_records  # noqa: E402
 from tuneport.data.rendering import IGNORED, Rendered  # noqa: E402
 from tuneport.data.tokenizer import training_renderer  # noqa: E402
+from tuneport.errors import ConfigError  # noqa: E402
+from tuneport.estimate.duration import flops_per_token  # noqa: E402
+from tuneport.manifests import load_gpus  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
 from tuneport.train.loading import lora_config, resolved  # noqa: E402
 from tuneport.training_options import TrainingOptions  # noqa: E402
@@ -46,6 +49,7 @@ from tuneport.types import Adapter  # noqa: E402
 
 DATA = Path(__file__).parent.parent / "fixtures" / "datasets" / "support_intents.train.jsonl"
 WARM_UP_STEPS = 2
+INSTRUCTIONS = {"AMX": torch.cpu._is_amx_tile_supported, "AVX512-BF16": torch.cpu._is_avx512_bf16_supported}
 HELD_OUT_SHARE, HELD_OUT_ROWS = 5, 40  # every fifth row, 40 at most
 
 
@@ -194,25 +198,114 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--markdown", action="store_true", help="print the row for RESULTS.md as well")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.steps <= WARM_UP_STEPS:
+        parser.error(f"the first {WARM_UP_STEPS} steps are warm-up; take more --steps")
     if arguments.side:
         print(json.dumps(train_one(arguments)))
         return
-    rows, _ = dataset(arguments, base_model(arguments))
-    per_row = statistics.mean(row.useful_length for row in rows)
-    runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    folder = base_model(arguments)
+    rows, held_out = dataset(arguments, folder)
+    if not rows:
+        parser.error(f"{arguments.data} has fewer rows than a batch; lower --batch-size")
+    tokens = statistics.mean(row.useful_length for row in rows)
+    print(f"{machine()}; {len(rows)} rows of {tokens:.0f} useful tokens, {len(held_out)} held out", flush=True)
+    pairs = []
     for seed in range(1, arguments.repeats + 1):
-        for side in SIDES:
-            command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--seed", str(seed)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            run = json.loads(done.stdout.splitlines()[-1])
-            runs[side].append(run)
-            print(side, seed, f"{per_row * arguments.batch_size / run['seconds']:.0f} tok/s", run, f"load {os.getloadavg()[0]:.1f}", flush=True)
-    print(f"{per_row:.0f} useful tokens/row, {len(rows)} rows")
-    for key in ("seconds", "processor_seconds"):
-        print(key, "ratio", statistics.median(t[key] / o[key] for o, t in zip(runs["tuneport"], runs["trl"])))
+        ours, theirs = (measured(side, seed, tokens * arguments.batch_size) for side in SIDES)
+        print(f"seed {seed}: tuneport {told(ours)}; TRL {told(theirs)}", flush=True)
+        pairs.append((ours, theirs))
+    summarise(arguments, folder, len(rows), tokens, pairs)
+
+
+def measured(side: str, seed: int, tokens_per_step: float) -> dict[str, float]:
+    command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--seed", str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"the training of {side} failed:\n{done.stderr[-3000:]}")
+    run: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return run | {"rate": tokens_per_step / run["seconds"]}
+
+
+def told(run: dict[str, float]) -> str:
+    return f"{run['rate']:,.0f} tokens/s, loss {run['loss']:.3f}, {run['peak_gib']:.1f} GiB"
+
+
+def summarise(
+    arguments: argparse.Namespace,
+    folder: Path,
+    rows: int,
+    tokens: float,
+    pairs: list[tuple[dict[str, float], dict[str, float]]],
+) -> None:
+    def median(side: int, key: str) -> float:
+        return statistics.median(pair[side][key] for pair in pairs)
+
+    ratio, work = (
+        statistics.median(theirs[key] / ours[key] for ours, theirs in pairs) for key in ("seconds", "processor_seconds")
+    )
+    print(
+        f"tuneport {median(0, 'rate'):,.0f} useful tokens/s, TRL's defaults {median(1, 'rate'):,.0f}: "
+        f"{ratio:.1f} times as fast (median of {len(pairs)} pairs; by the processor's seconds {work:.1f})"
+    )
+    losses = [f"{statistics.mean(pair[side]['loss'] for pair in pairs):.3f}" for side in (0, 1)]
+    print(f"loss of held-out answers after {arguments.steps} steps: tuneport {losses[0]}, TRL {losses[1]}")
+    shares = [share_of_peak(folder, tokens, median(side, "rate"), bool(side)) for side in (0, 1)]
+    reached = " / ".join(f"{share:.0%}" for share in shares if share is not None)
+    if reached:
+        print(f"share of the card's peak: {reached}")
+    if arguments.markdown:
+        data = arguments.data.name + (f", end to end up to {arguments.row_tokens}" if arguments.row_tokens else "")
+        peaks = [f"{median(side, 'peak_gib'):.1f}" for side in (0, 1)]
+        cells = [
+            date.today().isoformat(),
+            machine(),
+            f"{data}: {rows} rows of {tokens:.0f} tokens",
+            f"{arguments.batch_size} x {arguments.steps}",
+            f"{median(0, 'rate'):,.0f}",
+            f"{median(1, 'rate'):,.0f}",
+            f"{ratio:.1f} ({work:.1f})",
+            " / ".join(losses),
+            " / ".join(peaks),
+            reached or ("peak not known" if torch.cuda.is_available() else "no GPU"),
+        ]
+        print(f"| {' | '.join(cells)} |")
+
+
+def machine() -> str:
+    """The device's name, and the precision that tuneport trains in on it."""
+    device = choose_device()
+    if device.name == "cuda":
+        return f"{torch.cuda.get_device_name()}, {device.precision}"
+    described = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in described.read_text().splitlines() if "model name" in line]
+    name = names[0] if names else platform.processor() or platform.machine()
+    instructions = [name for name, has in INSTRUCTIONS.items() if has()]
+    return f"{name}, {torch.get_num_threads()} cores, {' and '.join(instructions) or 'no bf16'}, {device.precision}"
+
+
+def share_of_peak(folder: Path, tokens: float, rate: float, checkpointing: bool) -> float | None:
+    """Arithmetic of the useful tokens over the card's dense bf16 peak (`estimate.duration.flops_per_token`); None
+    without a card whose peak `providers/gpus.toml` knows."""
+    if not torch.cuda.is_available():
+        return None
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        peak = load_gpus().find(torch.cuda.get_device_name()).bf16_tflops
+    except ConfigError:
+        return None
+    if peak is None:
+        return None
+    config = AutoConfig.from_pretrained(folder)
+    with torch.device("meta"):
+        parameters = AutoModelForCausalLM.from_config(config).num_parameters()
+    flops = flops_per_token(parameters / 1e9, Adapter.LORA, length=round(tokens), checkpointing=checkpointing)
+    attention = 2 * config.num_hidden_layers * config.hidden_size * tokens * (4 if checkpointing else 3)
+    return (flops + attention) * rate / (peak * 1e12)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tuneport.base_models import Device
+from tuneport.train.acceleration import Acceleration, acceleration_here
 from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
@@ -33,6 +35,10 @@ class Recipe:
     working: Path
     note: Callable[[str], None]
 
+    @cached_property
+    def acceleration(self) -> Acceleration:
+        return acceleration_here(self.device)
+
 
 def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str, Any]:
     """What all methods have in common, as TrainingArguments."""
@@ -55,6 +61,7 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
         "use_cpu": recipe.device.name == "cpu",
         "gradient_checkpointing": _checkpoints_activations(recipe, large),
         "train_sampling_strategy": "random" if recipe.device.name == "cpu" else "group_by_length",
+        "use_liger_kernel": recipe.acceleration.liger,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "epoch",

@@ -104,12 +104,12 @@ class _BlockAttention(torch.autograd.Function):
         ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, plan: Blocks, scale: float
     ) -> torch.Tensor:
         heads, tokens, width = key.shape
-        query = query.unflatten(0, (heads, -1))
+        query = query.view(heads, -1, tokens, width)
         result = query.new_empty(tokens, heads, query.shape[1], width)
         kept = []
         for block, mask in zip(plan.blocks, plan.masks(query.shape[1]), strict=True):
             weights = _weights(_queries(query, block), block.keys_of(key), mask, scale)
-            attended = torch.bmm(weights, block.keys_of(value)).unflatten(1, (-1, block.end - block.begin))
+            attended = torch.bmm(weights, block.keys_of(value)).view(heads, -1, block.end - block.begin, width)
             result[block.begin : block.end] = attended.permute(2, 0, 1, 3)
             if plan.keeps_weights:
                 kept.append(weights)
@@ -131,7 +131,7 @@ class _BlockAttention(torch.autograd.Function):
             weights = kept[index] if kept else _weights(queries, keys, mask, scale)
             of_weights = torch.bmm(of_result, block.keys_of(value).transpose(1, 2))
             of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype).mul_(scale)
-            of_query[:, :, block.begin : block.end] = torch.bmm(of_scores, keys).unflatten(1, (groups, -1))
+            of_query[:, :, block.begin : block.end] = torch.bmm(of_scores, keys).view(heads, groups, -1, width)
             block.add_to_keys(of_key, torch.bmm(of_scores.transpose(1, 2), queries))
             block.add_to_keys(of_value, torch.bmm(weights.transpose(1, 2), of_result))
         return of_query.flatten(0, 1), of_key.to(key.dtype), of_value.to(value.dtype), None, None
@@ -159,12 +159,15 @@ def packed_attention(
 ) -> tuple[torch.Tensor, None]:
     """transformers' contract of an attention function; a pack is one sequence with its `blocks`."""
     if blocks is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
+        plain: tuple[torch.Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **rest
+        )
+        return plain
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     result: torch.Tensor = _BlockAttention.apply(  # type: ignore[no-untyped-call]
         query[0], key[0], value[0], blocks, scale
     )
-    return result.unflatten(-1, (-1, value.shape[-1]))[None], None
+    return result.view(1, len(result), -1, value.shape[-1]), None
 
 
 AttentionInterface.register(PACKED, packed_attention)

@@ -9,6 +9,7 @@ the model at hand before it is used.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from tuneport.train.attention import PACKED, Blocks
 from tuneport.train.token_loss import token_loss
 
 MAX_TOKENS = 2048
-"""Of a pack: matrix products are at their fastest from about 1,000 tokens on, and activations fit beside the weights."""
+"""Of a pack: matrix products are at their fastest from about 1,000 tokens on, and more would only take memory."""
 
 
 class PackingCollator:
@@ -46,7 +47,9 @@ class PackingCollator:
         return {
             "input_ids": torch.tensor([ids]),
             "position_ids": torch.tensor([positions]),
-            "attention_mask": torch.zeros(1, 1, 1, 1, dtype=self.dtype),  # of this shape none is made from the positions
+            "attention_mask": torch.zeros(
+                1, 1, 1, 1, dtype=self.dtype
+            ),  # of this shape none is made from the positions
             "blocks": Blocks(shared, [len(row["input_ids"]) - shared for row in rows], self.dtype),
             "labels": torch.tensor([labels]),
             "prompt_labels": torch.tensor([prompts]),
@@ -75,6 +78,32 @@ class PaddingCollator:
             "labels": torch.tensor(labels),
             "prompt_labels": torch.tensor(prompts),
             "useful_tokens": torch.tensor(sum(len(row["input_ids"]) for row in rows)),
+        }
+
+
+class PaddingFreeCollator:
+    """Rows end to end, for attention that is told their lengths (FlashAttention).
+
+    The same keys as TRL's DataCollatorForLanguageModeling(padding_free=True): no attention mask, since that would hide
+    where rows begin.
+    """
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        lengths = [len(row["input_ids"]) for row in rows]
+        ends = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+        return {
+            "input_ids": torch.tensor([[token for row in rows for token in row["input_ids"]]]),
+            "position_ids": torch.tensor([[position for length in lengths for position in range(length)]]),
+            # What a row begins with has no token of its own before it to predict it.
+            "labels": torch.tensor([[label for row in rows for label in [IGNORED, *row["labels"][1:]]]]),
+            "prompt_labels": torch.tensor(
+                [[label for row in rows for label in prompt_labels(row["input_ids"], row["labels"])]]
+            ),
+            "cu_seq_lens_q": ends,
+            "cu_seq_lens_k": ends,
+            "max_length_q": max(lengths),
+            "max_length_k": max(lengths),
+            "useful_tokens": torch.tensor(sum(lengths)),
         }
 
 
@@ -113,7 +142,7 @@ def packs(model: Any, rows: Sequence[dict[str, Any]]) -> bool:
     head = model.get_output_embeddings()
     if (
         set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}  # others look at order
-        or getattr(config, "attention_dropout", 0.0)
+        or getattr(config, "attention_dropout", None)
         or type(head) is not nn.Linear
         or head.bias is not None
     ):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
 from peft import PeftModel
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTConfig, SFTTrainer
 
 from tuneport.data.rendering import IGNORED, Rendered, Renderer
@@ -31,21 +32,33 @@ def sft_trainer(
     training, validation = [_trimmed(row) for row in rows], [_trimmed(row) for row in valid]
     batch_size = int(recipe.numbers["batch_size"])
     # On a GPU the padding of a length-grouped batch costs less than attention over a pack.
-    model = load_model(recipe.folder, recipe.device, recipe.adapter)
-    packs = recipe.device.name == "cpu" and not recipe.adapter.has_virtual_tokens  # which each row needs before it
-    if packs and not packing.packs(model, training[:ROWS_TO_TRY_PACKING]):
+    if recipe.acceleration.note:
+        recipe.note(recipe.acceleration.note)
+    joins = not recipe.adapter.has_virtual_tokens  # those stand before each row, which needs a place of its own
+    padding_free = joins and recipe.acceleration.flash
+    attention = "flash_attention_2" if padding_free else "sdpa"
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, attention=attention)
+    packed = joins and recipe.device.name == "cpu"
+    if packed and not packing.packs(model, training[:ROWS_TO_TRY_PACKING]):
         recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")
-        packs = False
-    if packs:
+        packed = False
+    micro_batch = (
+        packing.rows_per_pack(training, batch_size)
+        if packed
+        else micro_batch_of(recipe, max(len(row["input_ids"]) for row in training))
+    )
+    arguments = training_arguments(recipe, model, micro_batch)
+    if packed:
         collator: Any = packing.PackingCollator(next(model.parameters()).dtype)
-        micro_batch = packing.rows_per_pack(training, batch_size)
+    elif padding_free:
+        collator = packing.PaddingFreeCollator()
+        arguments["train_sampling_strategy"] = "random"  # lengths need not be alike
     else:
         collator = packing.PaddingCollator(renderer.tokenizer.pad_token_id)
-        micro_batch = micro_batch_of(recipe, max(len(row["input_ids"]) for row in training))
     trainer = AnswerTrainer(
         model=model,
         args=SFTConfig(
-            **training_arguments(recipe, model, micro_batch),
+            **arguments,
             max_length=None,  # lengths are checked while rendering
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
@@ -139,6 +152,12 @@ class AnswerTrainer(SFTTrainer):
         metrics["mean_token_accuracy"].append(correct[is_answer].float().mean().item())
         return loss
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        sampler = super()._get_train_sampler(train_dataset)
+        if isinstance(sampler, LengthGroupedSampler):
+            return LengthGroups(sampler.lengths, sampler.batch_size, self.args.seed)
+        return sampler
+
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> Any:
@@ -147,6 +166,26 @@ class AnswerTrainer(SFTTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """No card in every checkpoint."""
+
+
+class LengthGroups(LengthGroupedSampler):
+    """transformers' groups of rows of like length, drawn anew in each epoch from the run's seed alone.
+
+    Its own draw from the global generator, whose state at the beginning of an epoch no checkpoint has: a run that is
+    resumed within one would read other rows.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order: Iterator[int] = super().__iter__()
+        return order
 
 
 def _trimmed(row: Rendered) -> dict[str, list[int]]:
