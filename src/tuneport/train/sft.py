@@ -96,6 +96,7 @@ class AnswerTrainer(SFTTrainer):
     counter: Counter
     prompt_loss_weight: float
     first_column: int
+    evaluated: list[tuple[float, int]]
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -161,8 +162,20 @@ class AnswerTrainer(SFTTrainer):
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> Any:
+        inputs = self._prepare_inputs(inputs)
+        tokens = int((inputs["labels"][:, 1:] != IGNORED).sum())
         with torch.no_grad():
-            return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
+            loss = self.compute_loss(model, inputs)
+        self.evaluated.append((loss.item(), tokens))
+        return loss, None, None
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+        """With the loss per token of all rows: a mean over batches would depend on which rows share one."""
+        self.evaluated = []
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        total = sum(loss * tokens for loss, tokens in self.evaluated)
+        output.metrics[f"{metric_key_prefix}_loss"] = total / max(1, sum(tokens for _, tokens in self.evaluated))
+        return output
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """No card in every checkpoint."""
