@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import date
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,9 @@ from tuneport.training_options import TrainingOptions  # noqa: E402
 from tuneport.types import Adapter  # noqa: E402
 
 DATA = Path(__file__).parent.parent / "fixtures" / "datasets" / "support_intents.train.jsonl"
-WARM_UP_STEPS = 2
+WARM_UP_STEPS = 1
 INSTRUCTIONS = {"AMX": torch.cpu._is_amx_tile_supported, "AVX512-BF16": torch.cpu._is_avx512_bf16_supported}
-HELD_OUT_SHARE, HELD_OUT_ROWS = 5, 40  # every fifth row, 40 at most
+HELD_OUT_SHARE, HELD_OUT_TOKENS = 5, 8_000  # every fifth row, up to so many tokens
 
 
 class StepClock(TrainerCallback):
@@ -170,7 +171,9 @@ def dataset(arguments: argparse.Namespace, folder: Path) -> tuple[list[Rendered]
     rows = renderer.render_all(read_records(arguments.data), path=str(arguments.data))
     if arguments.row_tokens:
         rows = joined(rows, arguments.row_tokens)
-    held_out = rows[::HELD_OUT_SHARE][:HELD_OUT_ROWS]
+    candidates = rows[::HELD_OUT_SHARE]
+    ends = accumulate(len(row.input_ids) for row in candidates)
+    held_out = [row for row, end in zip(candidates, ends, strict=True) if end <= HELD_OUT_TOKENS]
     training = [row for row in rows if all(row is not other for other in held_out)][: arguments.rows]
     return training[: len(training) // arguments.batch_size * arguments.batch_size], held_out
 
@@ -203,7 +206,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.steps <= WARM_UP_STEPS:
-        parser.error(f"the first {WARM_UP_STEPS} steps are warm-up; take more --steps")
+        parser.error("the first step is warm-up; take more --steps")
     if arguments.side:
         print(json.dumps(train_one(arguments)))
         return
