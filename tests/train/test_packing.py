@@ -77,7 +77,7 @@ def test_a_pack_has_each_tokens_loss_and_the_gradients_of_its_rows(
 ) -> None:
     monkeypatch.setattr(attention, "KEPT_SCORES", kept_scores)
     alone, alone_gradients = losses_and_gradients(network, [PaddingCollator(2)([row]) for row in rows])
-    packed, packed_gradients = losses_and_gradients(network, [PackingCollator(torch.float32)(rows)])
+    packed, packed_gradients = losses_and_gradients(network, [PackingCollator()(rows)])
     padded, padded_gradients = losses_and_gradients(network, [PaddingCollator(2)(rows)])
 
     assert torch.allclose(packed, alone, rtol=1e-4, atol=1e-4) and torch.allclose(padded, alone, rtol=1e-4, atol=1e-4)
@@ -87,7 +87,7 @@ def test_a_pack_has_each_tokens_loss_and_the_gradients_of_its_rows(
 
 
 def test_blocks_are_small_and_hold_what_each_query_sees() -> None:
-    plan = attention.Blocks(3, [40, 50, 600], torch.float32)
+    plan = attention.Blocks(3, [40, 50, 600])
 
     assert [(block.begin, block.end, block.first_key) for block in plan.blocks] == [
         (0, 93, 0),
@@ -98,7 +98,7 @@ def test_blocks_are_small_and_hold_what_each_query_sees() -> None:
     seen = torch.zeros(693, 693)
     for block in plan.blocks:
         keys = [*range(block.shared), *range(block.first_key, block.end)]
-        seen[block.begin : block.end, keys] = (block.mask == 0).float()
+        seen[block.begin : block.end, keys] = block.sees.float()
     expected = torch.zeros(693, 693)
     for begin, end in ((0, 3), (3, 43), (43, 93), (93, 693)):
         expected[begin:end, :3] = 1
@@ -122,7 +122,7 @@ def test_without_padding_each_row_stands_by_itself() -> None:
 
 
 def test_the_shared_beginning_is_computed_once() -> None:
-    batch = PackingCollator(torch.float32)(ROWS)
+    batch = PackingCollator()(ROWS)
 
     assert batch["input_ids"].shape == (1, 5 + 5 + 4 + 6)
     assert batch["position_ids"][0].tolist() == [0, 1, 2, 3, 4, *range(5, 10), *range(5, 9), *range(5, 11)]
@@ -177,7 +177,7 @@ def test_packed_and_padded_batches_agree_on_which_prompt_tokens_count() -> None:
         {"input_ids": [1, 2, 3, 9], "labels": [IGNORED, IGNORED, IGNORED, 9]},
         {"input_ids": [1, 2, 4, 5, 8], "labels": [IGNORED, IGNORED, IGNORED, IGNORED, 8]},
     ]
-    packed = PackingCollator(torch.float32)(rows)
+    packed = PackingCollator()(rows)
     assert packed["input_ids"].tolist() == [[1, 2, 3, 9, 4, 5, 8]]
     assert packed["prompt_labels"].tolist() == [[IGNORED] * 5 + [5, IGNORED]]
     padded = PaddingCollator(0)(rows)

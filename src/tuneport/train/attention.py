@@ -31,14 +31,14 @@ KEPT_SCORES = 1 << 20
 class Block:
     """Queries `begin` to `end`, and as their keys the first `shared` tokens and those from `first_key` to `end`.
 
-    `mask` (queries x keys) adds to the scores: 0, or minus a lot.
+    `sees` (queries x keys) says who sees whom.
     """
 
     begin: int
     end: int
     first_key: int
     shared: int
-    mask: torch.Tensor
+    sees: torch.Tensor
 
     def keys_of(self, tensor: torch.Tensor) -> torch.Tensor:
         """Of heads x tokens x width, those tokens."""
@@ -57,21 +57,29 @@ class Blocks:
     Every token sees those of its row up to itself and the shared ones up to itself, as in the row alone.
     """
 
-    def __init__(self, shared: int, lengths: Sequence[int], dtype: torch.dtype) -> None:
+    def __init__(self, shared: int, lengths: Sequence[int]) -> None:
         ends = [shared, *(shared + sum(lengths[: count + 1]) for count in range(len(lengths)))]
         rows = [(begin, end) for begin, end in zip([0, *ends], ends, strict=False) if begin < end]
         owner = torch.zeros(ends[-1], dtype=torch.long)
         for number, (begin, end) in enumerate(zip(ends, ends[1:], strict=False), start=1):
             owner[begin:end] = number
-        self.blocks = [_block(*span, shared, owner, dtype) for span in _spans(rows)]
-        self.keeps_weights = sum(block.mask.numel() for block in self.blocks) <= KEPT_SCORES
-        self._repeated: dict[int, list[torch.Tensor]] = {}
+        self.blocks = [_block(*span, shared, owner) for span in _spans(rows)]
+        self.keeps_weights = sum(block.sees.numel() for block in self.blocks) <= KEPT_SCORES
+        self._masks: dict[tuple[int, torch.dtype], list[torch.Tensor]] = {}
 
-    def masks(self, groups: int) -> list[torch.Tensor]:
-        """Of each block, for `groups` query heads one under the other; made once for all layers."""
-        if groups not in self._repeated:
-            self._repeated[groups] = [block.mask.repeat(groups, 1) for block in self.blocks]
-        return self._repeated[groups]
+    def masks(self, groups: int, dtype: torch.dtype) -> list[torch.Tensor]:
+        """Of each block, what adds to the scores of `groups` query heads one under the other: 0, or minus a lot.
+
+        Made once for all layers.
+        """
+        key = groups, dtype
+        if key not in self._masks:
+            lowest = torch.finfo(dtype).min
+            self._masks[key] = [
+                torch.zeros(block.sees.shape, dtype=dtype).masked_fill_(~block.sees, lowest).repeat(groups, 1)
+                for block in self.blocks
+            ]
+        return self._masks[key]
 
 
 def _spans(rows: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
@@ -87,13 +95,12 @@ def _spans(rows: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
     return spans
 
 
-def _block(begin: int, end: int, first_key: int, shared: int, owner: torch.Tensor, dtype: torch.dtype) -> Block:
+def _block(begin: int, end: int, first_key: int, shared: int, owner: torch.Tensor) -> Block:
     shared = shared if first_key else 0  # else they are among the block's own keys
     keys = torch.cat([torch.arange(shared), torch.arange(first_key, end)])
     queries = torch.arange(begin, end)[:, None]
     sees = ((owner[keys] == owner[queries]) | (owner[keys] == 0)) & (keys <= queries)
-    mask = torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)
-    return Block(begin, end, first_key, shared, mask)
+    return Block(begin, end, first_key, shared, sees)
 
 
 class _BlockAttention(torch.autograd.Function):
@@ -107,7 +114,7 @@ class _BlockAttention(torch.autograd.Function):
         query = query.view(heads, -1, tokens, width)
         result = query.new_empty(tokens, heads, query.shape[1], width)
         kept = []
-        for block, mask in zip(plan.blocks, plan.masks(query.shape[1]), strict=True):
+        for block, mask in zip(plan.blocks, plan.masks(query.shape[1], query.dtype), strict=True):
             weights = _weights(_queries(query, block), block.keys_of(key), mask, scale)
             attended = torch.bmm(weights, block.keys_of(value)).view(heads, -1, block.end - block.begin, width)
             result[block.begin : block.end] = attended.permute(2, 0, 1, 3)
@@ -126,7 +133,7 @@ class _BlockAttention(torch.autograd.Function):
         of_query = query.new_empty(query.shape)
         # Several blocks add to the same keys: summed in fp32.
         of_key, of_value = (query.new_zeros(heads, tokens, width, dtype=torch.float32) for _ in range(2))
-        for index, (block, mask) in enumerate(zip(plan.blocks, plan.masks(groups), strict=True)):
+        for index, (block, mask) in enumerate(zip(plan.blocks, plan.masks(groups, query.dtype), strict=True)):
             queries, keys, of_result = _queries(query, block), block.keys_of(key), _queries(gradient, block)
             weights = kept[index] if kept else _weights(queries, keys, mask, scale)
             of_weights = torch.bmm(of_result, block.keys_of(value).transpose(1, 2))

@@ -29,9 +29,6 @@ class PackingCollator:
     `prompt_labels` are the targets of the rows' own tokens that are no answer, for `prompt_loss_weight`.
     """
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         shared = shared_length(rows)
         ids: list[int] = list(rows[0]["input_ids"][:shared])
@@ -47,10 +44,8 @@ class PackingCollator:
         return {
             "input_ids": torch.tensor([ids]),
             "position_ids": torch.tensor([positions]),
-            "attention_mask": torch.zeros(
-                1, 1, 1, 1, dtype=self.dtype
-            ),  # of this shape none is made from the positions
-            "blocks": Blocks(shared, [len(row["input_ids"]) - shared for row in rows], self.dtype),
+            "attention_mask": torch.zeros(1, 1, 1, 1),  # of this shape none is made from the positions
+            "blocks": Blocks(shared, [len(row["input_ids"]) - shared for row in rows]),
             "labels": torch.tensor([labels]),
             "prompt_labels": torch.tensor([prompts]),
             "useful_tokens": torch.tensor(sum(len(row["input_ids"]) for row in rows)),
@@ -154,7 +149,7 @@ def packs(model: Any, rows: Sequence[dict[str, Any]]) -> bool:
         alone = torch.cat([_alone(model, row) for row in rows])
         model.set_attn_implementation(PACKED)
         agreed = agrees(model, rows, alone)
-    except (KeyError, TypeError, ValueError):  # a model whose attention is its own and takes no other
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):  # its attention is its own
         agreed = False
     if not agreed:
         model.set_attn_implementation(before)
@@ -165,13 +160,12 @@ def packs(model: Any, rows: Sequence[dict[str, Any]]) -> bool:
 @torch.no_grad()
 def agrees(model: Any, rows: Sequence[dict[str, Any]], alone: torch.Tensor) -> bool:
     """Whether packed rows get the log-probabilities that each has `alone`. A leak would shift them by far more."""
-    dtype = next(model.parameters()).dtype
-    batch = PackingCollator(dtype)(rows)
+    batch = PackingCollator()(rows)
     labels = batch["labels"][:, 1:]
     trained = (labels != IGNORED).flatten().nonzero().flatten()
     targets = labels.flatten()[trained]
     packed = score(model, batch, trained, targets, torch.ones(len(trained)))[1]
-    tolerance = 1e-3 if dtype == torch.float32 else 0.15
+    tolerance = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.15
     return bool((-packed - alone).abs().mean() < tolerance)
 
 

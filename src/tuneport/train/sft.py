@@ -49,7 +49,7 @@ def sft_trainer(
     )
     arguments = training_arguments(recipe, model, micro_batch)
     if packed:
-        collator: Any = packing.PackingCollator(next(model.parameters()).dtype)
+        collator: Any = packing.PackingCollator()
     elif padding_free:
         collator = packing.PaddingFreeCollator()
         arguments["train_sampling_strategy"] = "random"  # lengths need not be alike
