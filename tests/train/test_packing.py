@@ -106,7 +106,7 @@ def test_blocks_are_small_and_hold_what_each_query_sees() -> None:
     assert torch.equal(seen, expected.tril())
 
 
-def test_without_padding_each_row_stands_by_itself() -> None:
+def test_without_padding_each_row_stands_by_itself(network: Any) -> None:
     """What FlashAttention is told of a batch; the same as TRL's collator says."""
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
@@ -119,6 +119,13 @@ def test_without_padding_each_row_stands_by_itself() -> None:
     assert batch["max_length_q"] == batch["max_length_k"] == expected["max_length_q"] == 11
     assert "attention_mask" not in batch and int(batch["useful_tokens"]) == 30
     assert (batch["prompt_labels"] == IGNORED).flatten()[[0, 10, 19]].all()  # nothing predicts a row's first token
+
+    # SDPA keeps rows apart by the positions alone, so that the batch can be tried without a GPU.
+    network.set_attn_implementation("sdpa")
+    alone, alone_gradients = losses_and_gradients(network, [PaddingCollator(2)([row]) for row in ROWS])
+    joined, joined_gradients = losses_and_gradients(network, [batch])
+    assert torch.allclose(joined, alone, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(joined_gradients, alone_gradients, rtol=1e-3, atol=1e-5 * alone_gradients.abs().max())
 
 
 def test_the_shared_beginning_is_computed_once() -> None:
