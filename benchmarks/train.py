@@ -44,7 +44,7 @@ from tuneport.errors import ConfigError  # noqa: E402
 from tuneport.estimate.duration import flops_per_token  # noqa: E402
 from tuneport.manifests import load_gpus  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
-from tuneport.train.loading import lora_config, resolved  # noqa: E402
+from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS, lora_config, resolved  # noqa: E402
 from tuneport.training_options import TrainingOptions  # noqa: E402
 from tuneport.types import Adapter  # noqa: E402
 
@@ -256,7 +256,7 @@ def summarise(
     )
     losses = [f"{statistics.mean(pair[side]['loss'] for pair in pairs):.3f}" for side in (0, 1)]
     print(f"loss of held-out answers after {arguments.steps} steps: tuneport {losses[0]}, TRL {losses[1]}")
-    shares = [share_of_peak(folder, tokens, median(side, "rate"), bool(side)) for side in (0, 1)]
+    shares = [share_of_peak(folder, tokens, median(number, "rate"), side) for number, side in enumerate(SIDES)]
     reached = " / ".join(f"{share:.0%}" for share in shares if share is not None)
     if reached:
         print(f"share of the card's peak: {reached}")
@@ -283,14 +283,15 @@ def machine() -> str:
     device = choose_device()
     if device.name == "cuda":
         return f"{torch.cuda.get_device_name()}, {device.precision}"
-    described = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in described.read_text().splitlines() if "model name" in line]
+    described = Path("/proc/cpuinfo")  # Linux only
+    lines = described.read_text().splitlines() if described.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
     instructions = [name for name, has in INSTRUCTIONS.items() if has()]
     return f"{name}, {torch.get_num_threads()} cores, {' and '.join(instructions) or 'no bf16'}, {device.precision}"
 
 
-def share_of_peak(folder: Path, tokens: float, rate: float, checkpointing: bool) -> float | None:
+def share_of_peak(folder: Path, tokens: float, rate: float, side: str) -> float | None:
     """Arithmetic of the useful tokens over the card's dense bf16 peak (`estimate.duration.flops_per_token`); None
     without a card whose peak `providers/gpus.toml` knows."""
     if not torch.cuda.is_available():
@@ -306,6 +307,7 @@ def share_of_peak(folder: Path, tokens: float, rate: float, checkpointing: bool)
     config = AutoConfig.from_pretrained(folder)
     with torch.device("meta"):
         parameters = AutoModelForCausalLM.from_config(config).num_parameters()
+    checkpointing = side == "trl" or parameters >= CHECKPOINTING_FROM_PARAMETERS
     flops = flops_per_token(parameters / 1e9, Adapter.LORA, length=round(tokens), checkpointing=checkpointing)
     attention = 2 * config.num_hidden_layers * config.hidden_size * tokens * (4 if checkpointing else 3)
     return (flops + attention) * rate / (peak * 1e12)
