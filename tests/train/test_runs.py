@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.train.tiny import busy_cpu, chat_rows, lines_of, make_run, preference_rows, state_of, tiny_model, write_rows
+from tuneport.train import packing
 from tuneport.train.__main__ import main
 
 
@@ -142,14 +143,27 @@ def test_dpo_learns_to_prefer(home: Path, model: Path, tmp_path: Path) -> None:
     assert rows[-1]["extra"]["reward_margin"] > 0
 
 
-def test_long_rows_are_padded_and_still_learned(home: Path, model: Path, tmp_path: Path) -> None:
+def test_packed_and_padded_runs_learn_the_same(
+    home: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = chat_rows(8)
-    for row in rows:
-        row["messages"][1]["content"] += " and so on" * 30
-    folder = make_run(home, model, write_rows(tmp_path / "long.jsonl", rows), hyperparameters={"epochs": 3})
+    for number, row in enumerate(rows):
+        row["messages"][1]["content"] += " and so on" * (5 * number)
+    data = write_rows(tmp_path / "mixed.jsonl", rows)
+    packed = make_run(home, model, data, name="packed", validation=data)
+    assert main(packed) == 0
+    monkeypatch.setattr(packing, "packs", lambda model, rows: False)
+    padded = make_run(home, model, data, name="padded", validation=data)
+    assert main(padded) == 0
 
-    assert main(folder) == 0
-    assert losses(folder)[-1] < losses(folder)[0]
+    assert not any("padded" in note for note in state_of(packed)["notes"])
+    assert any("padded" in note for note in state_of(padded)["notes"])
+    for name in ("train_loss", "valid_loss"):
+        one, other = (
+            [row[name] for row in lines_of(folder / "metrics.jsonl") if name in row] for folder in (packed, padded)
+        )
+        assert one == pytest.approx(other, rel=1e-3) and one
+    assert state_of(packed)["trained_tokens"] == state_of(padded)["trained_tokens"]
 
 
 def test_a_run_waits_for_the_device_and_can_be_cancelled_there(home: Path, model: Path, data: Path) -> None:

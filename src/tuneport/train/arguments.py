@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tuneport.base_models import Device
+from tuneport.train.acceleration import Acceleration, acceleration_here
 from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS
 from tuneport.train.memory_retry import largest_divisor
-from tuneport.train.packing import MAX_TOKENS
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
+
+CPU_TOKENS = 640
+"""Of a padded micro-batch: a row of that size keeps all cores busy by itself, and needs no padding."""
 
 GPU_TOKENS = 8192
 """Of a micro-batch, padding counted: enough to keep a GPU busy, little enough to fit beside a model."""
@@ -33,15 +37,19 @@ class Recipe:
     options: TrainingOptions
     seed: int
     validates: bool
-    micro_batch_limit: int | None
     working: Path
     note: Callable[[str], None]
+    micro_batch_limit: int | None = None
     start: Path | None = None
 
     @property
     def trains_whole(self) -> bool:
         """Whether weights of the base itself are trained, all of them or those of some modules."""
         return self.adapter is Adapter.FULL or bool(self.options.lora_modules_to_save)
+
+    @cached_property
+    def acceleration(self) -> Acceleration:
+        return acceleration_here(self.device)
 
 
 def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str, Any]:
@@ -65,6 +73,7 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
         "use_cpu": recipe.device.name == "cpu",
         "gradient_checkpointing": _checkpoints_activations(recipe, large),
         "train_sampling_strategy": "random" if recipe.device.name == "cpu" else "group_by_length",
+        "use_liger_kernel": recipe.acceleration.liger,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "save_strategy": "no",  # CheckpointSchedule says when
@@ -83,12 +92,9 @@ def _checkpoints_activations(recipe: Recipe, large: bool) -> bool:
 
 
 def micro_batch_of(recipe: Recipe, longest: int, *, at_least: int = 1) -> int:
-    """How many rows of up to `longest` tokens go through the model at once: a divisor of the batch.
-
-    On CPUs a row of packing size keeps all cores busy by itself, and needs no padding.
-    """
+    """How many rows of up to `longest` tokens go through the model at once: a divisor of the batch."""
     batch_size = int(recipe.numbers["batch_size"])
-    fitting = (MAX_TOKENS if recipe.device.name == "cpu" else GPU_TOKENS) // longest
+    fitting = (CPU_TOKENS if recipe.device.name == "cpu" else GPU_TOKENS) // longest
     if recipe.micro_batch_limit is not None:
         fitting = min(fitting, recipe.micro_batch_limit)
     return largest_divisor(batch_size, fitting, at_least=at_least)

@@ -9,47 +9,43 @@ the model at hand before it is used.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
+from torch import nn
 
 from tuneport.data.rendering import IGNORED
+from tuneport.train.attention import PACKED, Blocks
+from tuneport.train.token_loss import token_loss
 
-MAX_TOKENS = 640
-"""Above it, attention over the whole pack (quadratic) costs more than the padding that it saves."""
+MAX_TOKENS = 2048
+"""Of a pack: matrix products are at their fastest from about 1,000 tokens on, and more would only take memory."""
 
 
 class PackingCollator:
-    """Rows with `input_ids` and `labels` to one packed batch. The mask adds to attention scores: 0, or minus a lot.
+    """Rows with `input_ids` and `labels` to one packed batch, with the `blocks` that `attention.PACKED` attends by.
 
     `prompt_labels` are the targets of the rows' own tokens that are no answer, for `prompt_loss_weight`.
     """
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
-
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         shared = shared_length(rows)
         ids: list[int] = list(rows[0]["input_ids"][:shared])
         labels: list[int] = [IGNORED] * shared
         prompts: list[int] = [IGNORED] * shared
         positions = list(range(shared))
-        owner = [0] * shared
-        for number, row in enumerate(rows, start=1):
+        for row in rows:
             own = row["input_ids"][shared:]
             ids += own
             labels += row["labels"][shared:]
             prompts += prompt_labels(own, row["labels"][shared:])
             positions += range(shared, shared + len(own))
-            owner += [number] * len(own)
-        rows_of = torch.tensor(owner)
-        sees = (rows_of[None, :] == rows_of[:, None]) | (rows_of[None, :] == 0)
-        sees &= torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
-        mask = torch.zeros(len(ids), len(ids), dtype=self.dtype).masked_fill_(~sees, torch.finfo(self.dtype).min)
         return {
             "input_ids": torch.tensor([ids]),
             "position_ids": torch.tensor([positions]),
-            "attention_mask": mask[None, None],
+            "attention_mask": torch.zeros(1, 1, 1, 1),  # of this shape none is made from the positions
+            "blocks": Blocks(shared, [len(row["input_ids"]) - shared for row in rows]),
             "labels": torch.tensor([labels]),
             "prompt_labels": torch.tensor([prompts]),
             "useful_tokens": torch.tensor(sum(len(row["input_ids"]) for row in rows)),
@@ -77,6 +73,32 @@ class PaddingCollator:
             "labels": torch.tensor(labels),
             "prompt_labels": torch.tensor(prompts),
             "useful_tokens": torch.tensor(sum(len(row["input_ids"]) for row in rows)),
+        }
+
+
+class PaddingFreeCollator:
+    """Rows end to end, for attention that is told their lengths (FlashAttention).
+
+    The same keys as TRL's DataCollatorForLanguageModeling(padding_free=True): no attention mask, since that would hide
+    where rows begin.
+    """
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        lengths = [len(row["input_ids"]) for row in rows]
+        ends = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32)
+        return {
+            "input_ids": torch.tensor([[token for row in rows for token in row["input_ids"]]]),
+            "position_ids": torch.tensor([[position for length in lengths for position in range(length)]]),
+            # What a row begins with has no token of its own before it to predict it.
+            "labels": torch.tensor([[label for row in rows for label in [IGNORED, *row["labels"][1:]]]]),
+            "prompt_labels": torch.tensor(
+                [[label for row in rows for label in prompt_labels(row["input_ids"], row["labels"])]]
+            ),
+            "cu_seq_lens_q": ends,
+            "cu_seq_lens_k": ends,
+            "max_length_q": max(lengths),
+            "max_length_k": max(lengths),
+            "useful_tokens": torch.tensor(sum(lengths)),
         }
 
 
@@ -109,22 +131,59 @@ def rows_per_pack(rows: Sequence[dict[str, Any]], batch_size: int) -> int:
     return 1
 
 
+def packs(model: Any, rows: Sequence[dict[str, Any]]) -> bool:
+    """Switch the model to packed attention if packed rows are to it what each is alone, and say whether they are."""
+    config = model.config.get_text_config()
+    head = model.get_output_embeddings()
+    if (
+        set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}  # others look at order
+        or getattr(config, "attention_dropout", None)
+        or type(head) is not nn.Linear
+        or head.bias is not None
+    ):
+        return False
+    before, was_training = config._attn_implementation, model.training
+    model.eval()
+    try:
+        model.set_attn_implementation("eager")  # which rounds as the packed one does
+        alone = torch.cat([_alone(model, row) for row in rows])
+        model.set_attn_implementation(PACKED)
+        agreed = agrees(model, rows, alone)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):  # its attention is its own
+        agreed = False
+    if not agreed:
+        model.set_attn_implementation(before)
+    model.train(was_training)
+    return agreed
+
+
 @torch.no_grad()
-def agrees(model: Any, rows: Sequence[dict[str, Any]], dtype: torch.dtype) -> bool:
-    """Whether packed rows get the same log-probabilities as each alone. A leak would shift them by far more."""
-    packed = _trained_log_probabilities(model, PackingCollator(dtype)(rows))
-    alone = torch.cat([_trained_log_probabilities(model, PaddingCollator(0)([row])) for row in rows])
-    tolerance = 1e-3 if dtype == torch.float32 else 0.15
-    return bool((packed - alone).abs().mean() < tolerance)
+def agrees(model: Any, rows: Sequence[dict[str, Any]], alone: torch.Tensor) -> bool:
+    """Whether packed rows get the log-probabilities that each has `alone`. A leak would shift them by far more."""
+    batch = PackingCollator()(rows)
+    labels = batch["labels"][:, 1:]
+    trained = (labels != IGNORED).flatten().nonzero().flatten()
+    targets = labels.flatten()[trained]
+    packed = score(model, batch, trained, targets, torch.ones(len(trained)))[1]
+    tolerance = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.15
+    return bool((-packed - alone).abs().mean() < tolerance)
 
 
-def _trained_log_probabilities(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    labels = batch.pop("labels")
-    batch.pop("prompt_labels")
-    batch.pop("useful_tokens")
-    keep = (labels[0, 1:] != IGNORED).nonzero().flatten()
-    device = next(model.parameters()).device
-    inputs = {name: value.to(device) for name, value in batch.items()}
-    logits = model(**inputs, use_cache=False, logits_to_keep=keep.to(device)).logits[0].float().cpu()
-    found: torch.Tensor = logits.log_softmax(-1).gather(1, labels[0, 1:][keep, None])[:, 0]
+def score(
+    model: Any, batch: dict[str, Any], places: torch.Tensor, targets: torch.Tensor, shares: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`token_loss` of a packed batch: of the token after each of `places`, what the causal language model predicts."""
+    inputs = {name: batch[name] for name in ("input_ids", "position_ids", "attention_mask", "blocks")}
+    hidden = model.base_model(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
+    head = model.get_output_embeddings().weight
+    return token_loss(hidden.index_select(0, places).to(head.dtype), head, targets, shares)
+
+
+@torch.no_grad()
+def _alone(model: Any, row: dict[str, Any]) -> torch.Tensor:
+    """Log-probabilities of one row's trained tokens, as the untouched model says."""
+    labels = torch.tensor(row["labels"][1:])
+    keep = (labels != IGNORED).nonzero().flatten()
+    logits = model(input_ids=torch.tensor([row["input_ids"]]), use_cache=False, logits_to_keep=keep).logits[0].float()
+    found: torch.Tensor = logits.log_softmax(-1).gather(1, labels[keep, None])[:, 0]
     return found

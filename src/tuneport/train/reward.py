@@ -32,6 +32,7 @@ def reward_trainer(
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, micro_batch_of(recipe, 2 * longest))
     arguments["train_sampling_strategy"] = "random"
+    arguments["use_liger_kernel"] = False  # it would give the model a forward pass that writes instead of scoring
     parts = trained_part(model, recipe)
     config = parts["peft_config"]
     if config is not None:

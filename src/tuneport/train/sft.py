@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
+from peft import PeftModel
 from trl import SFTConfig, SFTTrainer
 
 from tuneport.data.rendering import IGNORED, Rendered, Renderer
@@ -31,23 +32,35 @@ def sft_trainer(
     training, validation = [_trimmed(row) for row in rows], [_trimmed(row) for row in valid]
     batch_size = int(recipe.numbers["batch_size"])
     # On a GPU the padding of a length-grouped batch costs less than attention over a pack.
-    packs = recipe.device.name == "cpu" and not recipe.adapter.has_virtual_tokens  # which each row needs before it
-    per_pack = packing.rows_per_pack(training, batch_size) if packs else 1
-    if recipe.micro_batch_limit is not None:
-        per_pack = largest_divisor(batch_size, min(per_pack, recipe.micro_batch_limit))
-    attention = "eager" if per_pack > 1 else "sdpa"  # SDPA with a mask is several times slower on CPUs
+    if recipe.acceleration.note:
+        recipe.note(recipe.acceleration.note)
+    joins = not recipe.adapter.has_virtual_tokens  # those stand before each row, which needs a place of its own
+    padding_free = joins and recipe.acceleration.flash
+    attention = "flash_attention_2" if padding_free else "sdpa"
     model = base_model(recipe, attention=attention)
-    dtype = next(model.parameters()).dtype
-    if per_pack > 1 and not _packs(model, training, dtype):
+    packed = joins and recipe.device.name == "cpu"
+    if packed and not packing.packs(model, training[:ROWS_TO_TRY_PACKING]):
         recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")
-        per_pack = 1
-    collator = packing.PackingCollator(dtype) if per_pack > 1 else _padding(renderer)
-    longest = max(len(row["input_ids"]) for row in training)
-    micro_batch = per_pack if per_pack > 1 else micro_batch_of(recipe, longest)
+        packed = False
+    micro_batch = (
+        largest_divisor(
+            batch_size, min(packing.rows_per_pack(training, batch_size), recipe.micro_batch_limit or batch_size)
+        )
+        if packed
+        else micro_batch_of(recipe, max(len(row["input_ids"]) for row in training))
+    )
+    arguments = training_arguments(recipe, model, micro_batch)
+    if packed:
+        collator: Any = packing.PackingCollator()
+    elif padding_free:
+        collator = packing.PaddingFreeCollator()
+        arguments["train_sampling_strategy"] = "random"  # lengths need not be alike
+    else:
+        collator = packing.PaddingCollator(renderer.tokenizer.pad_token_id)
     trainer = AnswerTrainer(
         **trained_part(model, recipe),
         args=SFTConfig(
-            **training_arguments(recipe, model, micro_batch),
+            **arguments,
             max_length=None,  # lengths are checked while rendering
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
@@ -84,6 +97,7 @@ class AnswerTrainer(SFTTrainer):
     counter: Counter
     prompt_loss_weight: float
     first_column: int
+    evaluated: list[tuple[float, int]]
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -98,28 +112,65 @@ class AnswerTrainer(SFTTrainer):
             sampled = torch.rand(prompts.shape, device=prompts.device) < SAMPLED_PROMPT_TOKENS
             prompts, weight = prompts.where(sampled, IGNORED), weight / SAMPLED_PROMPT_TOKENS
         wanted = trained | (prompts != IGNORED) if weight else trained
+        count = int(trained.sum()) if num_items_in_batch is None else int(num_items_in_batch)
+        if "blocks" in inputs:
+            return self._packed_loss(inputs, labels, prompts, wanted, weight, max(1, count))
         columns = wanted.any(dim=0).nonzero().flatten()
         if not weight and (labels.device.type == "cuda" or len(columns) > LOGIT_COLUMNS):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         inputs = {name: value for name, value in inputs.items() if name != "labels"}
         outputs = model(**inputs, use_cache=False, logits_to_keep=columns + self.first_column)
         chosen, targets = outputs.logits[trained[:, columns]].float(), labels[trained]
-        count = len(targets) if num_items_in_batch is None else num_items_in_batch
-        loss = F.cross_entropy(chosen, targets, reduction="sum") / max(1, int(count))
+        loss = F.cross_entropy(chosen, targets, reduction="sum") / max(1, count)
         metrics = self._metrics["train" if self.model.training else "eval"]
         if weight:
             steps = self.current_gradient_accumulation_steps  # each of them adds its part of the step's loss
             metrics["answer_loss"].append(loss.item() * steps)
             rest = outputs.logits.flatten(0, 1).float(), prompts[:, columns].flatten()
-            loss = loss + weight * F.cross_entropy(*rest, ignore_index=IGNORED, reduction="sum") / max(1, int(count))
+            loss = loss + weight * F.cross_entropy(*rest, ignore_index=IGNORED, reduction="sum") / max(1, count)
         metrics["mean_token_accuracy"].append((chosen.argmax(-1) == targets).float().mean().item())
         return (loss, outputs) if return_outputs else loss
+
+    def _packed_loss(
+        self,
+        inputs: dict[str, Any],
+        labels: torch.Tensor,
+        prompts: torch.Tensor,
+        wanted: torch.Tensor,
+        weight: float,
+        count: int,
+    ) -> torch.Tensor:
+        places = wanted.flatten().nonzero().flatten()
+        answers = labels.flatten()[places]
+        is_answer = answers != IGNORED
+        targets = answers.where(is_answer, prompts.flatten()[places])
+        shares = torch.where(is_answer, 1.0, weight) / count
+        model = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        loss, losses, correct = packing.score(model, inputs, places, targets, shares)
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        if weight:
+            steps = self.current_gradient_accumulation_steps  # each of them adds its part of the step's loss
+            metrics["answer_loss"].append((losses[is_answer].sum() / count).item() * steps)
+        metrics["mean_token_accuracy"].append(correct[is_answer].float().mean().item())
+        return loss
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> Any:
+        inputs = self._prepare_inputs(inputs)
+        tokens = int((inputs["labels"][:, 1:] != IGNORED).sum())
         with torch.no_grad():
-            return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
+            loss = self.compute_loss(model, inputs)
+        self.evaluated.append((loss.item(), tokens))
+        return loss, None, None
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+        """With the loss per token of all rows: a mean over batches would depend on which rows share one."""
+        self.evaluated = []
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        total = sum(loss * tokens for loss, tokens in self.evaluated)
+        output.metrics[f"{metric_key_prefix}_loss"] = total / max(1, sum(tokens for _, tokens in self.evaluated))
+        return output
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self.args.train_sampling_strategy != "group_by_length":
@@ -134,18 +185,3 @@ class AnswerTrainer(SFTTrainer):
 
 def _trimmed(row: Rendered) -> dict[str, list[int]]:
     return {"input_ids": row.input_ids[: row.useful_length], "labels": row.labels[: row.useful_length]}
-
-
-def _packs(model: Any, rows: Sequence[dict[str, Any]], dtype: torch.dtype) -> bool:
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"}:
-        return False  # sliding windows and state-space layers look at order, not at our mask
-    model.eval()
-    agreed = packing.agrees(model, rows[:ROWS_TO_TRY_PACKING], dtype)
-    model.train()
-    return agreed
-
-
-def _padding(renderer: Renderer) -> packing.PaddingCollator:
-    return packing.PaddingCollator(renderer.tokenizer.pad_token_id)
