@@ -280,7 +280,7 @@ class Everything:
         until(lambda: (run / "state.json").exists())
         self.haystack.put_process("the trainer", int(json.loads((run / "spawn.json").read_text())["pid"]))
         assert backend.complete(str(model), [{"role": "user", "content": "Where?"}]).text == "tracking"  # type: ignore[union-attr]
-        (child,) = backend._children._children.values()
+        (child,) = backend._serving.children._children.values()
         self.haystack.put_process("inference", child._child.pid)
         backend.cancel(state.remote_id)
         until(lambda: backend.fetch(state.remote_id).status.terminal)

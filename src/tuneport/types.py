@@ -384,6 +384,8 @@ class Completion(Model):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     tool_calls: list[dict[str, Any]] = Field(default_factory=list)
+    seconds_to_first_token: float | None = Field(default=None, description="where the server measures it")
+    seconds: float | None = None
 
 
 class Found(Model):

@@ -149,7 +149,7 @@ class TestLocal(BackendContract):
         before, after = (next(iter(case.backend.score(name, [CHAT], choices))) for name in (base, finished.tuned_model))
         assert len(before) == len(after) == 3 and before != after
         assert max(before + after) < 0
-        assert len(case.backend._children._children) == 1  # type: ignore[attr-defined]
+        assert len(case.backend._serving.children._children) == 1  # type: ignore[attr-defined]
 
     def test_checkpoints_answer_too(self, case: Case, finished: JobState) -> None:
         newest = list(case.backend.checkpoints(finished.remote_id))[-1]

@@ -46,6 +46,10 @@ say(ready=True, model=folder, device="cpu")
 adapters = {None}
 for line in sys.stdin:
     request = json.loads(line)
+    if request["op"] == "cancel":
+        with open(os.path.join(folder, "cancelled"), "a") as cancelled:
+            cancelled.write(request["request"] + "\\n")
+        continue
     number, op = request["id"], request["op"]
     if op == "shutdown":
         break
@@ -154,6 +158,7 @@ def test_stream_that_is_dropped_does_not_disturb_the_next(open_stub, model: Path
     assert next(iter(pieces)) == "a"
     del pieces
     assert backend.complete(str(model), chat("next")).text.startswith("base:next")
+    assert (model / "cancelled").read_text().split() == ["1"]
 
 
 def test_child_that_dies_is_told_with_its_last_words_and_replaced(open_stub, model: Path) -> None:

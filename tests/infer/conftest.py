@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.train.tiny import tiny_model
+from tests.train.tiny import tiny_adapter, tiny_model
 
 pytest.importorskip("transformers", reason="local inference is an extra: pip install 'tuneport[local]'")
 
@@ -17,21 +17,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def adapter(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter with weights far enough from zero to change every answer."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(7)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), config)
-    with torch.no_grad():
-        for name, parameter in tuned.named_parameters():
-            if "lora_" in name:
-                parameter.normal_(std=0.3)
-    folder = tmp_path_factory.mktemp("adapter")
-    tuned.save_pretrained(folder)
-    return folder
+    return tiny_adapter(tmp_path_factory.mktemp("adapter"), model)
 
 
 @pytest.fixture

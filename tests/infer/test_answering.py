@@ -10,8 +10,10 @@ import torch
 
 from tuneport.data.records import Message
 from tuneport.errors import ConfigError
-from tuneport.infer.answering import Options, answer, batches, choose, score
+from tuneport.infer.answering import answer
 from tuneport.infer.engine import common_prefix
+from tuneport.infer.sampling import Options, choose
+from tuneport.infer.scoring import batches, score
 
 SYSTEM = "You label messages. " * 3
 QUESTIONS = ["short", "a rather longer question than the others", "mid size", "short", "x"]
@@ -34,8 +36,12 @@ def greedy_by_hand(engine: Any, prompt: list[int], tokens: int) -> list[int]:
 
 
 def answers(engine: Any, prompts: list[list[int]], adapter: str | None = None, **options: Any) -> list[Any]:
-    with engine.using(adapter):
-        return sorted(answer(engine, prompts, Options(temperature=0.0, **options)), key=lambda done: done.index)
+    found = answer(engine, prompts, Options(temperature=0.0, **options), adapter=adapter)
+    return sorted(found, key=lambda done: done.index)
+
+
+def texts(answers: list[Any]) -> list[str]:
+    return [done.text for done in answers]
 
 
 def test_greedy_answers_in_a_batch_are_those_of_each_alone(engine: Any) -> None:
@@ -52,7 +58,7 @@ def test_a_remembered_beginning_gives_the_same_answers(engine: Any) -> None:
     first = answers(engine, prompts, max_tokens=5)
 
     assert engine._remembered is not None and len(engine._remembered[1]) == common_prefix(prompts) > 60
-    assert answers(engine, prompts, max_tokens=5) == first
+    assert texts(answers(engine, prompts, max_tokens=5)) == texts(first)
     (alone,) = answers(engine, prompts[1:2], max_tokens=5)
     assert alone.text == first[1].text
 
@@ -72,8 +78,7 @@ def test_rows_that_end_early_leave_the_batch(engine: Any) -> None:
 def test_scores_are_the_sums_of_log_probabilities(engine: Any) -> None:
     prompts = prompts_of(engine)
     choices = [engine.renderer.answer_ids(text) for text in ("refund", "no", "a longer one")]
-    with engine.using(None):
-        found = dict(score(engine, prompts, choices))
+    found = dict(score(engine, prompts, choices, None))
 
     for index, prompt in enumerate(prompts):
         for choice, value in zip(choices, found[index], strict=True):
@@ -93,9 +98,9 @@ def test_adapters_and_the_base_share_one_model(engine: Any, adapter: Path) -> No
     engine.load_adapter("again", adapter)
     tuned = answers(engine, prompts, "tuned", max_tokens=6)
 
-    assert [row.text for row in tuned] != [row.text for row in before]
-    assert answers(engine, prompts, "again", max_tokens=6) == tuned
-    assert answers(engine, prompts, max_tokens=6) == before
+    assert texts(tuned) != texts(before)
+    assert texts(answers(engine, prompts, "again", max_tokens=6)) == texts(tuned)
+    assert texts(answers(engine, prompts, max_tokens=6)) == texts(before)
     plain = AutoModelForCausalLM.from_pretrained(engine.tokenizer.name_or_path, dtype=torch.float32)
     engine.model = PeftModel.from_pretrained(plain, str(adapter)).eval()
     by_hand = greedy_by_hand(engine, prompts[1], 6)
@@ -115,10 +120,8 @@ def test_a_stop_string_ends_the_answer_before_it(engine: Any) -> None:
 def test_streamed_pieces_add_up_to_the_answer(engine: Any) -> None:
     prompts = prompts_of(engine, ["tell me"])
     pieces: list[str] = []
-    with engine.using(None):
-        (done,) = answer(
-            engine, prompts, Options(max_tokens=12, temperature=0.0), lambda index, delta: pieces.append(delta)
-        )
+    options = Options(max_tokens=12, temperature=0.0)
+    (done,) = answer(engine, prompts, options, lambda index, delta: pieces.append(delta))
 
     assert "".join(pieces) == done.text
     assert len(pieces) > 1
@@ -128,18 +131,19 @@ def test_a_seed_makes_sampling_repeatable(engine: Any) -> None:
     prompts = prompts_of(engine, ["tell me", "tell you"])
 
     def sampled(seed: int) -> list[str]:
-        with engine.using(None):
-            return [row.text for row in answer(engine, prompts, Options(max_tokens=8, temperature=1.5, seed=seed))]
+        return texts(list(answer(engine, prompts, Options(max_tokens=8, temperature=1.5, seed=seed))))
 
     assert sampled(1) == sampled(1) != sampled(2)
 
 
 def test_top_p_leaves_only_the_likeliest() -> None:
     logits = torch.tensor([[3.0, 2.9, 0.0, -1.0]]).repeat(200, 1)
-    generator = torch.Generator().manual_seed(0)
+    generators = [torch.Generator().manual_seed(row) for row in range(200)]
 
-    assert set(choose(logits, Options(top_p=0.6), generator).tolist()) == {0, 1}
-    assert set(choose(logits, Options(top_p=0.0), generator).tolist()) == {0}
+    assert set(choose(logits, [Options(top_p=0.6)] * 200, generators).tolist()) == {0, 1}
+    assert set(choose(logits, [Options(top_p=0.0)] * 200, generators).tolist()) == {0}
+    mixed = choose(logits, [Options(top_p=0.0), Options()] * 100, generators).tolist()
+    assert set(mixed[::2]) == {0} < set(mixed[1::2])
 
 
 def test_a_prompt_as_long_as_the_context_is_an_error(engine: Any) -> None:
@@ -160,5 +164,5 @@ def test_every_prompt_is_in_exactly_one_batch(engine: Any) -> None:
 def test_a_folder_that_is_no_adapter_is_an_error(engine: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="adapter_config.json is missing"):
         engine.load_adapter("x", tmp_path)
-    with pytest.raises(ConfigError, match="no adapter x is loaded"), engine.using("x"):
-        pass
+    with pytest.raises(ConfigError, match="no adapter x is loaded"):
+        answers(engine, [[5]], "x")

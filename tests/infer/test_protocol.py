@@ -19,7 +19,10 @@ CHAT = [{"role": "user", "content": "Hello"}]
 
 def handle(engine: Any, **request: Any) -> list[dict[str, Any]]:
     written: list[dict[str, Any]] = []
-    Service(engine).handle(request, written.append)
+    service = Service(engine)
+    service.accept(request, written.append)
+    while service.busy:
+        service.step()
     return written
 
 
@@ -106,7 +109,20 @@ def test_a_bad_request_says_what_is_wrong(engine: Any, request_: dict[str, Any],
 
 
 def test_no_conversations_are_no_answers(engine: Any) -> None:
-    assert handle(engine, op="complete", conversations=[]) == []
+    assert handle(engine, op="complete", conversations=[]) == [{"done": True}]
+
+
+def test_a_request_that_is_cancelled_ends(engine: Any) -> None:
+    written: list[dict[str, Any]] = []
+    service = Service(engine)
+    service.accept({"id": "7", "op": "complete", "conversations": [CHAT] * 3, "max_tokens": 400}, written.append)
+    for _ in range(3):
+        service.step()
+    assert not written and service.busy
+    service.accept({"op": "cancel", "request": "7"}, written.append)
+    service.accept({"op": "cancel", "request": "8"}, written.append)
+    service.step()
+    assert written == [{"done": True}] and not service.busy
 
 
 def test_options_have_openais_defaults() -> None:

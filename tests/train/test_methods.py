@@ -85,16 +85,13 @@ def loads_and_answers(folder: Path, model: Path, adapter: str) -> None:
     if adapter != "full":
         name = "tuned"
         engine.load_adapter(name, folder / "adapter")
-        with engine.using(None):
-            base, _ = engine.prefill([prompt])
-        with engine.using(name):
-            tuned, _ = engine.prefill([prompt])
-            twice, _ = engine.prefill([prompt, prompt[:5]])
+        base, _ = engine.prefill([prompt], None)
+        tuned, _ = engine.prefill([prompt], name)
+        twice, _ = engine.prefill([prompt, prompt[:5]], name)
         assert torch.allclose(tuned[0], logits_of_peft(model, folder / "adapter", prompt), atol=1e-4)
         assert torch.allclose(tuned[0], twice[0], atol=1e-4)
         assert (tuned - base).abs().max() > 0.01
-    with engine.using(name):
-        assert list(answer(engine, [prompt], Options(max_tokens=3)))
+    assert list(answer(engine, [prompt], Options(max_tokens=3), adapter=name))
 
 
 LETTERS = """

@@ -68,6 +68,35 @@ def tiny_model(folder: Path, *, template: str | None = CHATML, context: int = 51
     return folder
 
 
+def tiny_adapter(folder: Path, model: Path, *, seed: int = 7) -> Path:
+    """LoRA weights far enough from zero to change every answer."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), config)
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.3)
+    tuned.save_pretrained(folder)
+    return folder
+
+
+def endless(model: Path) -> Path:
+    """The model with weights by which it never ends its turn: some other token is always likelier."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    weights = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    with torch.no_grad():
+        weights.get_input_embeddings().weight[:3] = 0.0
+    weights.save_pretrained(model)
+    return model
+
+
 def chat_rows(count: int) -> list[dict[str, Any]]:
     """Questions with one of two answers, told apart by their first letter."""
     rows = []

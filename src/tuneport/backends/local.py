@@ -19,33 +19,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from tuneport.backends import local_process
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.local_files import FileStore
-from tuneport.backends.local_infer import (
-    InferenceProcess,
-    InferenceProcesses,
-    complete_batch,
-    completion_fields,
-    in_order,
-)
+from tuneport.backends.local_infer import completion_fields
 from tuneport.backends.local_request import ResolvedRequest, check_request, require_slurm, resolve_request, words
 from tuneport.backends.local_reward import check_function, check_weights
 from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RESUME_FILES, RUN_ID, RunStore, run_id_of, storage_errors
+from tuneport.backends.local_serving import Serving, ServingOptions
 from tuneport.backends.local_start import Start, going_on
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name, tuned_name_of
+from tuneport.backends.local_vllm import VLLM_COMMAND
 from tuneport.backends.local_weights import merge, placed, refuse_occupied, refuse_unmergeable
 from tuneport.backends.openai_graders import check_columns
 from tuneport.backends.secrets import key_variables
+from tuneport.backends.served_weights import Weights
 from tuneport.devices import NAMES_IN_WORDS, check_names
 from tuneport.errors import (
     ConfigError,
     NotFoundError,
     ProviderError,
     RejectedError,
+    TuneportError,
     UnavailableError,
     UnsupportedError,
 )
@@ -70,22 +68,17 @@ from tuneport.types import (
 )
 
 if TYPE_CHECKING:
-    from tuneport import base_models
     from tuneport.manifests import Manifest
     from tuneport.settings import Settings
 
 _TUNED_MODEL = re.compile(r"(?:ft:.*:|run-)([0-9a-f]{16})(?::ckpt-step-(\d+))?")
 _EXIT_SECONDS = 5.0
 _SAID_ITS_LAST = (JobStatus.PAUSED, JobStatus.FAILED)
-_BATCH = 64  # conversations a request: a batch is answered together, and the first answer waits for its batch
 
 
-class LocalOptions(BaseModel):
-    """`[backends.local.options]` in `tuneport.toml`."""
+class LocalOptions(ServingOptions):
+    """`[backends.local.options]` in `tuneport.toml`: of runs, and of what answers prompts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-    startup_seconds: float = Field(default=600.0, gt=0, description="for loading a model to chat with")
-    silence_seconds: float = Field(default=600.0, gt=0, description="without a word while it is writing")
     devices: tuple[str, ...] | None = Field(default=None, description=f"which runs may use: {NAMES_IN_WORDS}")
 
     executor: Literal["process", "slurm"] = Field(default="process", description="of runs that do not say otherwise")
@@ -101,7 +94,7 @@ class LocalOptions(BaseModel):
 
 class LocalBackend(FineTuneBackend):
     """This machine. `train_command` and `infer_command` start the children; the first gets the run's folder appended,
-    the second `--home FOLDER --model FOLDER`.
+    the second `--home FOLDER --model FOLDER`, and `vllm_command`, where vLLM serves, `serve FOLDER` and its options.
 
     Children inherit the environment without keys (`local_process.clean_environment`). A base model that is not here
     yet is fetched by `prepare`, in this process, which has the hub's token.
@@ -122,6 +115,7 @@ class LocalBackend(FineTuneBackend):
         train_command: Sequence[str] = (sys.executable, "-m", "tuneport.train"),
         merge_command: Sequence[str] = (sys.executable, "-m", "tuneport.train.merge"),
         infer_command: Sequence[str] = (sys.executable, "-m", "tuneport.infer"),
+        vllm_command: Sequence[str] = VLLM_COMMAND,
     ) -> None:
         super().__init__(manifest, settings)
         self.options = _options(settings, self.name)
@@ -129,8 +123,8 @@ class LocalBackend(FineTuneBackend):
         self.files = FileStore(settings.home / "files")
         self._train_command = tuple(train_command)
         self._merge_command = tuple(merge_command)
-        self._infer_command = tuple(infer_command)
-        self._children = InferenceProcesses(self._start_inference)
+        self.infer_command, self.vllm_command = tuple(infer_command), tuple(vllm_command)
+        self._serving = Serving(self)
 
     # --- the life of a run ------------------------------------------------------------------------------------------
 
@@ -150,7 +144,7 @@ class LocalBackend(FineTuneBackend):
         self._resolved(spec, data.training)  # what cannot run is refused here already
         self._reward_model(spec)
         if spec.reward_function is not None:
-            check_function(spec.reward_folder or Path.cwd(), spec.reward_function, self._environment())
+            check_function(spec.reward_folder or Path.cwd(), spec.reward_function, self.environment())
         if spec.grader is not None:
             for file in (data.training, data.validation):
                 if file is not None:
@@ -340,7 +334,7 @@ class LocalBackend(FineTuneBackend):
         whole = not (source / "adapter_config.json").is_file()
         if merged and not whole:
             refuse_unmergeable(run.request(), self.settings.home)
-            environment = self._environment() | {"HF_HUB_OFFLINE": "1"}
+            environment = self.environment() | {"HF_HUB_OFFLINE": "1"}
             with storage_errors(folder.parent, "writing the merged model"):
                 placed(folder, lambda aside: self._merge(run, source, aside, environment))
         else:
@@ -360,79 +354,80 @@ class LocalBackend(FineTuneBackend):
         self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
     ) -> Completion | Iterator[str]:
         """Answer with a base model, a tuned model (`ft:...`), a checkpoint of one, a run's id, or a folder with either
-        kind of weights, such as `download` makes.
+        kind of weights, such as `download` makes. Threads may call this at once: they are answered together.
 
-        `options`: max_tokens, temperature, top_p, stop, seed, tools; another one is an UnsupportedError.
+        `options`: max_tokens, temperature, top_p, stop, seed, tools; another one is an UnsupportedError. A stream that
+        is closed or dropped ends its answer.
         """
         fields = completion_fields(options)
-        child, adapter = self._serve(model)
         if stream:
-            answers = child.request("complete", adapter=adapter, conversations=[list(messages)], stream=True, **fields)
-            return (str(answer["delta"]) for answer in answers if "delta" in answer)
-        return next(complete_batch(child, adapter, model, [messages], fields))
+            with self._serving.of(model):  # so that an unknown model is told now, and not with the first piece
+                return self._pieces(model, messages, fields)
+        with self._serving.of(model) as server:
+            (answer,) = server.complete_many(model, [messages], fields)
+            return answer
+
+    def _pieces(self, model: str, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> Iterator[str]:
+        with self._serving.of(model) as server:
+            yield from server.stream(messages, fields)
 
     def complete_many(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], **options: Any
     ) -> Iterator[Completion]:
         fields = completion_fields(options)
-        child, adapter = self._serve(model)
-        for start in range(0, len(conversations), _BATCH):
-            yield from complete_batch(child, adapter, model, conversations[start : start + _BATCH], fields)
+        with self._serving.of(model) as server:
+            yield from server.complete_many(model, conversations, fields)
 
     def score(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], choices: Sequence[str]
     ) -> Iterator[list[float]]:
-        child, adapter = self._serve(model)
-        for start in range(0, len(conversations), _BATCH):
-            batch = [list(messages) for messages in conversations[start : start + _BATCH]]
-            answers = child.request("score", adapter=adapter, conversations=batch, choices=list(choices))
-            for answer in in_order(answers, len(batch), child.model):
-                yield [float(value) for value in answer["log_likelihoods"]]
+        """See the base class. Always in a child of our own: no server's wire format has it."""
+        with self._serving.in_own_child(model) as served:
+            yield from served.score(conversations, choices)
 
     def close(self) -> None:
         """End the inference children. Runs go on: they belong to nobody."""
-        self._children.close()
+        self._serving.close()
 
-    def _serve(self, model: str) -> tuple[InferenceProcess, str | None]:
-        """The child that holds the base of `model`, and the name under which it holds the adapter, if there is one."""
+    def weights_of(self, model: str) -> Weights:
+        """Where the weights of `model` are on this machine. Loads nothing."""
         from tuneport.backends.local_adapters import base_of, is_adapter
+        from tuneport.base_models import locate
         from tuneport.manifests import load_models, resolve_model
 
+        home = self.settings.home
         match = _TUNED_MODEL.fullmatch(model)
         if match is None and is_adapter(folder := Path(model).expanduser().absolute()):
-            child = self._child_of(base_of(folder, home=self.settings.home))
-            return child, _loaded(child, f"folder-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}", folder)
+            label = f"folder-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
+            return Weights.of(base_of(folder, home=home), folder, label)
         if match is None:
-            base = resolve_model(model, self.name, self.manifest, load_models(), self.settings.aliases(model))
-            return self._holding(base), None
+            name = resolve_model(model, self.name, self.manifest, load_models(), self.settings.aliases(model))
+            return Weights.of(locate(name, home=home))
         run = self._existing(f"run-{match[1]}")
         if run.request()["spec"].get("method") == Method.REWARD:
             raise UnsupportedError(f"{model} is a reward model: it scores answers and writes none")
         weights = self._weights(run) if match[2] is None else self._checkpoint(run, match[2])
-        if not (weights / "adapter_config.json").is_file():  # full fine-tuning: a base model by itself
-            return self._children.get(str(weights), weights), None
-        child = self._holding(run.request()["model_name_or_path"])
-        return child, _loaded(child, f"{run.id}-{weights.name}", weights)
+        if not is_adapter(weights):  # full fine-tuning: a base model by itself
+            return Weights(key=str(weights), base=weights)
+        return Weights.of(locate(run.request()["model_name_or_path"], home=home), weights, f"{run.id}-{weights.name}")
 
-    def _holding(self, name_or_path: str) -> InferenceProcess:
-        from tuneport.base_models import locate
+    def other_names(self, model: str) -> list[str]:
+        """What a server elsewhere may call `model`: what stands in for it, its name on the hub, its folder, its run."""
+        from tuneport.manifests import load_models, resolve_model
 
-        return self._child_of(locate(name_or_path, home=self.settings.home))
-
-    def _child_of(self, base: base_models.BaseModel) -> InferenceProcess:
-        # A bundled model moves to another folder when it is first converted, and stays the same model.
-        name = str(base.folder) if base.source == "folder" else base.name
-        return self._children.get(name, base.folder)
-
-    def _start_inference(self, folder: Path) -> InferenceProcess:
-        self.settings.home.mkdir(parents=True, exist_ok=True)
-        return InferenceProcess(
-            [*self._infer_command, "--home", str(self.settings.home), "--model", str(folder)],
-            self._environment() | {"HF_HUB_OFFLINE": "1"},
-            self.settings.home,
-            startup_seconds=self.options.startup_seconds,
-            silence_seconds=self.options.silence_seconds,
-        )
+        names: list[str] = []
+        with contextlib.suppress(TuneportError):
+            if _TUNED_MODEL.fullmatch(model) is None and not Path(model).expanduser().is_dir():
+                name = resolve_model(model, self.name, self.manifest, load_models(), self.settings.aliases(model))
+                known = load_models().find(name)
+                names += [name, known.hub] if known is not None and known.hub else [name]
+        with contextlib.suppress(TuneportError):
+            weights = self.weights_of(model)
+            folder = weights.adapter or weights.base
+            if (match := _TUNED_MODEL.fullmatch(model)) and match[2] is None:
+                names.append(f"run-{match[1]}")
+            names += [str(folder), weights.name] if weights.adapter else [str(folder)]
+        return names
 
     # --- folders ----------------------------------------------------------------------------------------------------
 
@@ -485,7 +480,7 @@ class LocalBackend(FineTuneBackend):
 
     def _environment_of(self, run_id: str) -> dict[str, str]:
         """A trainer's; with the key of W&B where the user asked for the run to be shown there."""
-        environment = self._environment()
+        environment = self.environment()
         key = self.settings.secret("WANDB_API_KEY")
         with contextlib.suppress(ProviderError):
             wanted = (self._run(run_id).request().get("spec") or {}).get("wandb") is not None
@@ -513,10 +508,10 @@ class LocalBackend(FineTuneBackend):
         adapter = check_weights(weights, spec.reward)
         return {"weights": str(weights), "base": run.request()["model_name_or_path"] if adapter else None}
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """This process's environment and `.env`, without secrets."""
         own = {name: value.get_secret_value() for name, value in self.settings.environment.items()}
-        names = key_variables(self.settings)
+        names = key_variables(self.settings) | {self.options.serve_api_key_env or ""}
         secrets = [source[name] for source in (own, os.environ) for name in names if name in source]
         return local_process.clean_environment({**os.environ, **own}, secrets)
 
@@ -554,13 +549,6 @@ class LocalBackend(FineTuneBackend):
             "memory": resolved.memory,
         }
         return request | {"tuned_name": tuned_name_of(request, run_id)}, start
-
-
-def _loaded(child: InferenceProcess, label: str, weights: Path) -> str:
-    """The name under which the child holds the adapter in `weights` as it is now."""
-    name = f"{label}-{weights.stat().st_mtime_ns}"
-    child.load_adapter(name, weights)
-    return name
 
 
 def _options(settings: Settings, name: str) -> LocalOptions:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,16 @@ from tuneport.errors import RejectedError, TrainingError, TuneportError, Unsuppo
 from tuneport.types import Completion
 
 OPTIONS = frozenset({"max_tokens", "temperature", "top_p", "stop", "seed", "tools"})
+CONVERSATIONS_PER_REQUEST = 64
 MAX_CHILDREN = 2  # each holds a model in memory; an idle one makes room for a third
 
 
 class InferenceProcess:
-    """One child and the requests to it. Threads may share it; the child answers one request after the other.
+    """One child and the requests to it. Threads may share it; the child answers their requests together.
 
     `startup_seconds` bounds the loading of the model, `silence_seconds` the time without any word from the child
-    while it owes an answer. Past either it is killed.
+    while it owes an answer (it speaks up between two steps). Past either it is killed. `users` hold it: see
+    `InferenceProcesses.use`.
     """
 
     def __init__(
@@ -42,12 +45,15 @@ class InferenceProcess:
         silence_seconds: float,
     ) -> None:
         self.model = command[-1]
+        self.users = 0
         self.silence_seconds = silence_seconds
         self.waiting: dict[str, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self._adapters: set[str] = set()
         self._numbers = itertools.count(1)
-        self._write_lock = threading.Lock()
+        # A thread of its own writes: whoever drops an answer half-way, the garbage collector included, may put here.
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._ready = threading.Event()
+        self._ended = threading.Event()
         self._complaint = ""
         self._log: deque[str] = deque(maxlen=50)
         self._last_heard = time.monotonic()
@@ -64,18 +70,15 @@ class InferenceProcess:
         except OSError as error:
             raise TrainingError(f"the inference process for {self.model} cannot be started: {error}") from error
         atexit.register(self.close)
-        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read_log, self._read_answers)]
-        for reader in self._readers:
-            reader.start()
+        tasks = (self._read_log, self._read_answers, self._write)
+        self._threads = [threading.Thread(target=task, daemon=True) for task in tasks]
+        for thread in self._threads:
+            thread.start()
         self._startup_deadline = time.monotonic() + startup_seconds
 
     @property
     def alive(self) -> bool:
-        return self._child.poll() is None and not self._complaint
-
-    @property
-    def idle(self) -> bool:
-        return not self.waiting
+        return self._child.poll() is None and not self._complaint and not self._ended.is_set()
 
     def load_adapter(self, name: str, folder: Path) -> None:
         if name not in self._adapters:
@@ -83,29 +86,30 @@ class InferenceProcess:
                 pass
             self._adapters.add(name)
 
-    def request(self, op: str, **fields: Any) -> Iterator[dict[str, Any]]:
-        """Send one request and yield its answers as they come. TrainingError where the child dies, hangs or
-        fails, RejectedError and UnsupportedError where the request is to blame.
+    def request(self, op: str, **fields: Any) -> Answers:
+        """Send one request, at once, and return its answers, which come one by one. TrainingError where the child dies,
+        hangs or fails, RejectedError and UnsupportedError where the request is to blame.
 
-        An iterator that is dropped half-way leaves the child to finish that request by itself.
+        Answers that are closed or dropped half-way cancel the request.
         """
         self._await_ready()
         number = str(next(self._numbers))
-        answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self.waiting[number] = answers
-        try:
-            self._send({"id": number, "op": op} | fields)
-            while True:
-                answer = self._next(answers)
-                if "error" in answer:
-                    raise self._refusal(answer["error"])
-                if answer.get("done"):
-                    return
-                yield answer
-        finally:
-            self.waiting.pop(number, None)
+        answers = Answers(self, number)
+        if not self.waiting:
+            self._last_heard = time.monotonic()
+        self.waiting[number] = answers.inbox
+        if self._ended.is_set():
+            answers.close()
+            raise self._died()
+        self._send({"id": number, "op": op} | fields)
+        return answers
 
-    def _refusal(self, error: Any) -> TuneportError:
+    def forget(self, number: str) -> None:
+        """Wait no longer for a request's answers, and let the child stop at it."""
+        if self.waiting.pop(number, None) is not None:
+            self._send({"op": "cancel", "request": number})
+
+    def refusal(self, error: Any) -> TuneportError:
         message = f"local inference with {self.model}: {_message(error)}"
         match error.get("code") if isinstance(error, dict) else None:
             case "unsupported":
@@ -116,17 +120,15 @@ class InferenceProcess:
 
     def close(self) -> None:
         atexit.unregister(self.close)
-        with contextlib.suppress(OSError):
-            if self._child.stdin:
-                self._child.stdin.close()
+        self._outbox.put(None)
         for stop, seconds in ((None, 0.5), (self._child.terminate, 2.0), (self._child.kill, 10.0)):
             if stop is not None:
                 stop()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._child.wait(timeout=seconds)
                 break
-        for reader in self._readers:
-            reader.join(timeout=1)
+        for thread in self._threads:
+            thread.join(timeout=1)
         for pipe in (self._child.stdout, self._child.stderr):
             if pipe:
                 pipe.close()
@@ -143,24 +145,23 @@ class InferenceProcess:
             raise self._died()
 
     def _send(self, message: dict[str, Any]) -> None:
-        line = json.dumps(message, ensure_ascii=False).encode("utf-8") + b"\n"
-        assert self._child.stdin is not None
-        try:
-            with self._write_lock:
-                self._last_heard = time.monotonic()
-                self._child.stdin.write(line)
-                self._child.stdin.flush()
-        except (OSError, ValueError) as error:  # ValueError: closed by `close` in another thread
-            raise self._died() from error
+        self._outbox.put(json.dumps(message, ensure_ascii=False).encode("utf-8") + b"\n")
 
-    def _next(self, answers: queue.SimpleQueue[dict[str, Any] | None]) -> dict[str, Any]:
+    def _write(self) -> None:
+        assert self._child.stdin is not None
+        with contextlib.suppress(OSError), self._child.stdin as pipe:  # of a child that died its answers tell
+            while (line := self._outbox.get()) is not None:
+                pipe.write(line)
+                pipe.flush()
+
+    def next_answer(self, answers: queue.SimpleQueue[dict[str, Any] | None]) -> dict[str, Any]:
         while True:
             patience = self._last_heard + self.silence_seconds - time.monotonic()
             try:
                 answer = answers.get(timeout=max(0.01, patience))
             except queue.Empty:
                 if time.monotonic() - self._last_heard < self.silence_seconds:
-                    continue  # it is busy with another thread's request
+                    continue  # it has spoken meanwhile, of this or another request
                 self._kill()
                 raise TrainingError(
                     f"the inference process for {self.model} said nothing for {self.silence_seconds:g} s and was "
@@ -188,6 +189,7 @@ class InferenceProcess:
                 elif "error" in answer and answer.get("id") is None:
                     self._complaint = _message(answer["error"])
         self._child.wait()
+        self._ended.set()
         self._ready.set()
         for receiver in list(self.waiting.values()):
             receiver.put(None)
@@ -205,12 +207,47 @@ class InferenceProcess:
             return TrainingError(f"local inference with {self.model}: {self._complaint}")
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(timeout=5)
-        self._readers[0].join(timeout=1)
+        self._threads[0].join(timeout=1)
         code = self._child.returncode
         said = self._log[-1] if self._log else "it said nothing"
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
         hint = " (out of memory is the usual cause)" if code == -9 else ""
         return TrainingError(f"the inference process for {self.model} {how}{hint}: {said}")
+
+
+class Answers:
+    """The answers to one request, in the order in which the child sends them."""
+
+    def __init__(self, process: InferenceProcess, number: str) -> None:
+        self.inbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._process, self._number, self._over = process, number, False
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        if self._over:
+            raise StopIteration
+        try:
+            answer = self._process.next_answer(self.inbox)
+        except TuneportError:
+            self.close()
+            raise
+        if "error" not in answer and not answer.get("done"):
+            return answer
+        self._over = True
+        self._process.waiting.pop(self._number, None)
+        if "error" in answer:
+            raise self._process.refusal(answer["error"])
+        raise StopIteration
+
+    def close(self) -> None:
+        if not self._over:
+            self._over = True
+            self._process.forget(self._number)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class InferenceProcesses:
@@ -221,19 +258,30 @@ class InferenceProcesses:
         self._children: dict[str, InferenceProcess] = {}  # least recently used first
         self._lock = threading.Lock()
 
-    def get(self, name: str, folder: Path) -> InferenceProcess:
-        """The child that holds the model called `name`, started from `folder` unless there is one."""
+    @contextlib.contextmanager
+    def use(self, name: str, folder: Path) -> Iterator[InferenceProcess]:
+        """The child that holds the model called `name`, started from `folder` unless there is one. While it is used it
+        makes room for no other."""
+        child = self._take(name, folder)
+        try:
+            yield child
+        finally:
+            with self._lock:
+                child.users -= 1
+
+    def _take(self, name: str, folder: Path) -> InferenceProcess:
         with self._lock:
             child = self._children.pop(name, None)
             if child is not None and not child.alive:
                 child.close()
                 child = None
             if child is None:
-                idle = [other for other, process in self._children.items() if process.idle]
+                idle = [other for other, process in self._children.items() if not process.users]
                 for other in idle[: max(0, len(self._children) + 1 - MAX_CHILDREN)]:
                     self._children.pop(other).close()
                 child = self._start(folder)
             self._children[name] = child
+            child.users += 1
             return child
 
     def close(self) -> None:
@@ -241,6 +289,34 @@ class InferenceProcesses:
             for child in self._children.values():
                 child.close()
             self._children.clear()
+
+
+@dataclass(frozen=True)
+class ServedByChild:
+    """A child, and the name of the adapter in it; None is its base model."""
+
+    child: InferenceProcess
+    adapter: str | None
+
+    def complete_many(
+        self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], fields: Mapping[str, Any]
+    ) -> Iterator[Completion]:
+        return complete_all(self.child, self.adapter, model, conversations, fields)
+
+    def stream(self, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> Iterator[str]:
+        chats = [list(messages)]
+        answers = self.child.request("complete", adapter=self.adapter, conversations=chats, stream=True, **fields)
+        with contextlib.closing(answers):
+            for answer in answers:
+                if "delta" in answer:
+                    yield str(answer["delta"])
+
+    def score(self, conversations: Sequence[Sequence[dict[str, Any]]], choices: Sequence[str]) -> Iterator[list[float]]:
+        for start in range(0, len(conversations), CONVERSATIONS_PER_REQUEST):
+            part = [list(messages) for messages in conversations[start : start + CONVERSATIONS_PER_REQUEST]]
+            asked = self.child.request("score", adapter=self.adapter, conversations=part, choices=list(choices))
+            for answer in in_order(asked, len(part), self.child.model):
+                yield [float(value) for value in answer["log_likelihoods"]]
 
 
 def _message(error: Any) -> str:
@@ -260,17 +336,32 @@ def completion_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def complete_batch(
+def complete_all(
     child: InferenceProcess,
     adapter: str | None,
     model: str,
     conversations: Sequence[Sequence[dict[str, Any]]],
     fields: Mapping[str, Any],
 ) -> Iterator[Completion]:
-    """One request for many chats; the answers come in the order of the chats, named as from `model`."""
-    batch = [list(messages) for messages in conversations]
-    answers = child.request("complete", adapter=adapter, conversations=batch, stream=False, **fields)
-    for answer in in_order(answers, len(batch), child.model):
+    """The answers come in the order of the chats, named as from `model`.
+
+    The child always has the next request while it answers one, so that no place in its batch stays empty.
+    """
+    asked: deque[tuple[Iterator[dict[str, Any]], int]] = deque()
+    for start in range(0, len(conversations), CONVERSATIONS_PER_REQUEST):
+        part = [list(messages) for messages in conversations[start : start + CONVERSATIONS_PER_REQUEST]]
+        answers = child.request("complete", adapter=adapter, conversations=part, stream=False, **fields)
+        asked.append((answers, len(part)))
+        if len(asked) > 1:
+            yield from _completions(*asked.popleft(), child, model)
+    while asked:
+        yield from _completions(*asked.popleft(), child, model)
+
+
+def _completions(
+    answers: Iterator[dict[str, Any]], count: int, child: InferenceProcess, model: str
+) -> Iterator[Completion]:
+    for answer in in_order(answers, count, child.model):
         yield Completion(
             text=answer["text"],
             model=model,
@@ -278,6 +369,8 @@ def complete_batch(
             prompt_tokens=answer.get("prompt_tokens"),
             completion_tokens=answer.get("completion_tokens"),
             tool_calls=answer.get("tool_calls") or [],
+            seconds_to_first_token=answer.get("seconds_to_first_token"),
+            seconds=answer.get("seconds"),
         )
 
 

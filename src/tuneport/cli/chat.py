@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from tuneport.cli import output
-from tuneport.errors import ConfigError
+from tuneport.errors import ConfigError, TuneportError
+
+if TYPE_CHECKING:
+    from tuneport.types import Completion
 
 Json = output.Json
+Complete = Callable[..., "Completion | Iterator[str]"]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,44 +34,93 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0, help="0 always gives the likeliest answer.")] = 0.0,
     json_: Json = False,
 ) -> None:
-    """Talk to a tuned model, or to a base model."""
+    """Talk to a tuned model, or to a base model.
+
+    Without MESSAGE, on a terminal, a conversation: Ctrl-C stops an answer, Ctrl-D ends it.
+    """
     from tuneport.jobs.service import Workspace
-    from tuneport.types import Completion
 
     history: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    options = {"max_tokens": max_tokens, "temperature": temperature}
     with Workspace() as workspace:
         name, model_id = workspace.locate(model, backend=backend)
-        while True:
-            said = message if message is not None else _next_line()
-            if not said:
-                if output.as_json or message is not None or not sys.stdin.isatty():
-                    raise ConfigError("there is nothing to say; give a MESSAGE, or write one to standard input")
-                return
-            history.append({"role": "user", "content": said})
-            options = {"max_tokens": max_tokens, "temperature": temperature}
-            answer = workspace.backend(name).complete(model_id, history, stream=not output.as_json, **options)
-            if isinstance(answer, Completion):
-                output.document(answer.model_dump(mode="json") | {"backend": name})
-                text = answer.text
-            else:
-                text = ""
-                for piece in answer:
-                    text += piece
-                    sys.stdout.write(piece)
-                    sys.stdout.flush()
-                print()
-            if output.as_json or message is not None or not sys.stdin.isatty():
-                return
-            history.append({"role": "assistant", "content": text})
+
+        def complete(*, stream: bool) -> Completion | Iterator[str]:
+            return workspace.backend(name).complete(model_id, history, stream=stream, **options)
+
+        if message is None and sys.stdin.isatty() and not output.as_json:
+            _converse(history, complete)
+            return
+        said = message if message is not None else _piped()
+        if not said:
+            raise ConfigError("there is nothing to say; give a MESSAGE, or write one to standard input")
+        history.append({"role": "user", "content": said})
+        if sys.stdout.isatty() and not output.as_json:
+            _show(cast("Iterator[str]", complete(stream=True)))
+            return
+        answer = cast("Completion", complete(stream=False))
+        if output.as_json:
+            output.document(answer.model_dump(mode="json") | {"backend": name})
+        else:
+            print(answer.text, flush=True)
 
 
-def _next_line() -> str:
-    if not sys.stdin.isatty():
+def _converse(history: list[dict[str, Any]], complete: Complete) -> None:
+    """Until Ctrl-D. An answer that was stopped stays in the history as far as it was written."""
+    answered = False
+    while True:
         try:
-            return sys.stdin.read().strip()
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"standard input is not UTF-8 ({error.reason}); convert it") from error
+            said = input("> ").strip()
+        except EOFError:
+            print()
+            return
+        except KeyboardInterrupt:
+            output.ctrl_c = False
+            output.note("\n(Ctrl-D ends the chat)")
+            continue
+        if not said:
+            continue
+        history.append({"role": "user", "content": said})
+        pieces: list[str] = []
+        try:
+            _show(cast("Iterator[str]", complete(stream=True)), pieces)
+        except KeyboardInterrupt:
+            output.ctrl_c = False
+            print()
+            output.note("(stopped)")
+        except TuneportError as error:
+            if not answered:
+                raise
+            output.print_error(error)
+        if pieces:
+            answered = True
+            history.append({"role": "assistant", "content": "".join(pieces)})
+        else:
+            history.pop()
+
+
+def _show(answer: Iterator[str], pieces: list[str] | None = None) -> None:
+    """Write the pieces as they come, and keep them in `pieces`."""
     try:
-        return input("> ").strip()
-    except EOFError:
-        return ""
+        for piece in answer:
+            if pieces is not None:
+                pieces.append(piece)
+            sys.stdout.write(_harmless(piece) if sys.stdout.isatty() else piece)
+            sys.stdout.flush()
+            output.stop_if_interrupted()
+    finally:
+        if isinstance(answer, Generator):
+            answer.close()
+    print(flush=True)
+
+
+def _harmless(text: str) -> str:
+    """A model may write what a terminal takes for a command."""
+    return "".join(mark if mark.isprintable() or mark in "\n\t" else "\ufffd" for mark in text)
+
+
+def _piped() -> str:
+    try:
+        return sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"standard input is not UTF-8 ({error.reason}); convert it") from error

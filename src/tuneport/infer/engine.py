@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +15,50 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from tuneport.base_models import Device
 from tuneport.data.rendering import Renderer
 from tuneport.errors import ConfigError
+from tuneport.infer.batch import Batch
+from tuneport.infer.lora_rows import ALONE, LoraRows, suits
+from tuneport.infer.placement import Placement, quantisation
 from tuneport.infer.virtual_tokens import has_virtual_tokens, remembered
 
 SHARED_TOKENS = 8  # a common beginning shorter than this is not worth a pass of its own
 
 
 class Engine:
-    """Prompts in, logits and caches out. One adapter, or none, at a time: see `using`."""
+    """Prompts in, logits and caches out. A batch's rows may each use another adapter, or none: see `rows`."""
 
-    def __init__(self, folder: Path, device: Device) -> None:
-        self.device = device
+    def __init__(self, folder: Path, placement: Placement | Device) -> None:
+        placement = placement if isinstance(placement, Placement) else Placement(placement)
+        self.device = placement.device
+        dtype = getattr(torch, self.device.dtype)
+        if not any(folder.glob("tokenizer*")):
+            raise ConfigError(f"the model in {folder} has no tokenizer; copy its base model's tokenizer files there")
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
-            self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, device.dtype))
+            self.model: Any = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, device_map=placement.device_map, quantization_config=quantisation(placement)
+            )
         except (OSError, ValueError, SafetensorError) as error:
-            reason = str(error).strip().split("\n", 1)[0]
-            raise ConfigError(f"the model in {folder} cannot be loaded: {reason}; fetch it again") from error
-        self.model.to(device.name).eval()
+            raise ConfigError(
+                f"the model in {folder} cannot be loaded: {_first_line(error)}; fetch it again"
+            ) from error
+        self.model.eval()
+        self.input_device: torch.device = self.model.get_input_embeddings().weight.device
         self.renderer = Renderer(self.tokenizer)
         self.end_tokens = self._end_tokens()
         self.pad_token = next(iter(self.end_tokens), 0)
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        config = self.model.config.get_text_config()
+        limit = getattr(config, "max_position_embeddings", None)
         self.context_length: int | None = int(limit) if limit else None
+        self.vocabulary: int = self.model.get_input_embeddings().weight.shape[0]
+        self._sliding = any(getattr(layer, "is_sliding", False) for layer in DynamicCache(config=config).layers)
+        self._rows = LoraRows()
+        self._mixes = True
+        self._active: str | None = None
         self._adapters: set[str] = set()
         self._virtual: dict[str, DynamicCache] = {}  # adapters that stand before all input
-        self._adapter: str | None = None
         self._remembered: tuple[str | None, list[int], DynamicCache] | None = None
+
+    # --- adapters ---------------------------------------------------------------------------------------------------
 
     def load_adapter(self, name: str, folder: Path) -> None:
         """ConfigError where the folder holds no adapter of this model. Loading a name again replaces nothing."""
@@ -49,7 +67,7 @@ class Engine:
         if not (folder / "adapter_config.json").is_file():
             raise ConfigError(f"{folder} holds no adapter (adapter_config.json is missing); train it again")
         if has_virtual_tokens(folder):
-            with self.using(None):
+            with self.rows([None]):
                 self._virtual[name] = remembered(folder, self.model)
             return
         from peft import PeftModel
@@ -61,70 +79,107 @@ class Engine:
                 self.model.load_adapter(str(folder), adapter_name=name, **options)
             else:
                 self.model = PeftModel.from_pretrained(self.model, str(folder), adapter_name=name, **options)
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            reason = str(error).strip().split("\n", 1)[0]
-            raise ConfigError(f"the adapter in {folder} does not fit this model: {reason}") from error
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+            self._forget(name)
+            raise ConfigError(f"the adapter in {folder} does not fit this model: {_reason(error)}") from error
         dtype = getattr(torch, self.device.dtype)
         for parameter_name, parameter in self.model.named_parameters():
             if "lora_" in parameter_name:
                 parameter.data = parameter.data.to(dtype)
         self.model.eval()
         self._adapters.add(name)
+        self._mixes = self._mixes and suits(self.model, name)
+        self._rows.attach(self.model)
+        self._active = name
+
+    def _forget(self, name: str) -> None:
+        """Leave the model as it was before an adapter that did not fit: some layers may hold it already."""
+        if self._adapters:
+            if name in self.model.peft_config:
+                self.model.delete_adapter(name)
+            self._active = None
+            return
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        parts = [(found, module) for found, module in self.model.named_modules() if isinstance(module, BaseTunerLayer)]
+        for found, module in parts:
+            parent, _, last = found.rpartition(".")
+            setattr(self.model.get_submodule(parent), last, module.get_base_layer())
+        for attribute in ("peft_config", "_hf_peft_config_loaded"):
+            self.model.__dict__.pop(attribute, None)
+
+    def mixes(self, adapters: Sequence[str | None]) -> bool:
+        """Whether one pass can serve rows of all these adapters. One pass can always serve rows of one."""
+        return self._mixes or len(set(self._weights(adapters))) < 2
+
+    def knows(self, adapter: str | None) -> bool:
+        return adapter is None or adapter in self._adapters or adapter in self._virtual
+
+    def _weights(self, adapters: Sequence[str | None]) -> list[str | None]:
+        """Virtual tokens are in the cache of their rows: to the layers these are rows of the base."""
+        return [adapter if adapter in self._adapters else None for adapter in adapters]
 
     @contextmanager
-    def using(self, adapter: str | None) -> Iterator[None]:
-        """Answer with this adapter; None is the base model itself."""
-        if adapter is not None and adapter not in self._adapters and adapter not in self._virtual:
-            raise ConfigError(f"no adapter {adapter} is loaded; send load_adapter first")
-        if adapter in self._adapters:
-            self.model.set_adapter(adapter)
-        plain = self.model.disable_adapter() if adapter not in self._adapters and self._adapters else nullcontext()
-        self._adapter = adapter
-        with torch.inference_mode(), plain:
+    def rows(self, adapters: Sequence[str | None]) -> Iterator[None]:
+        """Passes within are of rows with these adapters; None is the base model itself."""
+        weights = self._weights(adapters)
+        with torch.inference_mode():
+            if self._mixes:
+                self._rows.assign(weights)
+                yield
+                return
+            self._rows.spans = [(ALONE, slice(None))]
+            if weights[0] is None:
+                with self.model.disable_adapter():
+                    yield
+                return
+            if self._active != weights[0]:
+                self.model.set_adapter(weights[0])
+                self._active = weights[0]
             yield
 
-    def prefill(self, prompts: Sequence[list[int]]) -> tuple[torch.Tensor, Batch]:
-        """Read the prompts: the logits after each one's last token, and the batch to go on with.
+    # --- prompts ----------------------------------------------------------------------------------------------------
 
-        What all of them begin with is computed once, and remembered for the next call.
+    def prefill(self, prompts: Sequence[list[int]], adapter: str | None) -> tuple[torch.Tensor, Batch]:
+        """Read the prompts: the logits after each one's last token, and the batch to go on with."""
+        reading = Reading(self, prompts, adapter)
+        while (logits := reading.advance(max(map(len, prompts)) * len(prompts))) is None:
+            pass
+        return logits, reading.batch
+
+    def beginning(self, prompts: Sequence[list[int]], adapter: str | None) -> tuple[int, DynamicCache]:
+        """How many tokens of each prompt are computed already, and one row's cache that holds them.
+
+        What all of the prompts begin with is computed here, and remembered for the next call.
         """
-        shared, cache = self._shared_prefix(prompts)
-        own = [prompt[shared:] for prompt in prompts]
-        before = cache.get_seq_length()
-        longest = max(len(ids) for ids in own)
-        ids = torch.tensor([[self.pad_token] * (longest - len(row)) + row for row in own])
-        mask = torch.tensor([[1] * before + [0] * (longest - len(row)) + [1] * len(row) for row in own])
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, before:]
-        if before and len(prompts) > 1:
-            cache.batch_repeat_interleave(len(prompts))
-        batch = Batch(self, cache, mask.to(self.device.name), mask.sum(-1))
-        return batch.forward(ids, positions, last_only=True)[:, -1], batch
-
-    def _beginning(self) -> DynamicCache:
-        """The cache before the first token: empty, or what the adapter puts there."""
-        virtual = self._virtual.get(self._adapter or "")
-        return DynamicCache(config=self.model.config) if virtual is None else copy.deepcopy(virtual)
-
-    def _shared_prefix(self, prompts: Sequence[list[int]]) -> tuple[int, DynamicCache]:
-        """How many tokens of each prompt are computed already, and the cache that holds them."""
         shared = common_prefix(prompts)
-        if self._remembered is not None and self._remembered[0] == self._adapter:
+        if self._remembered is not None and self._remembered[0] == adapter and self._may_share(prompts):
             _, ids, cache = self._remembered
             fits = len(ids) <= shared and prompts[0][: len(ids)] == ids
             if fits and (len(prompts) == 1 or len(ids) >= shared - SHARED_TOKENS):
                 return len(ids), copy.deepcopy(cache)
-        if len(prompts) == 1 or shared < SHARED_TOKENS:
-            return 0, self._beginning()
-        cache = self._beginning()
+        if len(prompts) == 1 or shared < SHARED_TOKENS or not self._may_share(prompts):
+            return 0, self._empty(adapter)
+        cache = self._empty(adapter)
         ids = prompts[0][:shared]
-        self.model(
-            input_ids=torch.tensor([ids], device=self.device.name),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        self._remembered = (self._adapter, ids, cache)
+        with self.rows([adapter]):
+            self.model(
+                input_ids=torch.tensor([ids], device=self.input_device),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        self._remembered = (adapter, ids, cache)
         return shared, copy.deepcopy(cache)
+
+    def _may_share(self, prompts: Sequence[list[int]]) -> bool:
+        """A sliding window counts columns, so none may be padding between a shared beginning and what follows."""
+        return not self._sliding or len(set(map(len, prompts))) == 1
+
+    def _empty(self, adapter: str | None) -> DynamicCache:
+        """The cache before the first token: empty, or what the adapter puts there."""
+        virtual = self._virtual.get(adapter or "")
+        return DynamicCache(config=self.model.config) if virtual is None else copy.deepcopy(virtual)
 
     def _end_tokens(self) -> set[int]:
         """What ends an answer: the model's own list, the tokenizer's, and what its template writes after a turn."""
@@ -136,45 +191,34 @@ class Engine:
         return {int(token) for token in ends if token is not None}
 
 
-class Batch:
-    """Rows under way: their cache, what of it is padding, and how long each row is."""
+class Reading:
+    """Prompts of one adapter that are being read, a part at a time, so that others can go on in between.
 
-    def __init__(self, engine: Engine, cache: DynamicCache, mask: torch.Tensor, lengths: torch.Tensor) -> None:
-        self.engine, self.cache, self.mask, self.lengths = engine, cache, mask, lengths
+    `read` counts the columns that are done. What all prompts begin with is read at once, unless it is remembered.
+    """
 
-    def forward(self, ids: torch.Tensor, positions: torch.Tensor, *, last_only: bool = False) -> torch.Tensor:
-        """Logits after `ids`, whose places in `mask` are set already."""
-        device = self.engine.device.name
-        outputs = self.engine.model(
-            input_ids=ids.to(device),
-            attention_mask=self.mask,
-            position_ids=positions.to(device),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1 if last_only else 0,
-        )
-        logits: torch.Tensor = outputs.logits.float().cpu()
-        return logits
+    def __init__(self, engine: Engine, prompts: Sequence[list[int]], adapter: str | None) -> None:
+        shared, cache = engine.beginning(prompts, adapter)
+        own = [prompt[shared:] for prompt in prompts]
+        before = cache.get_seq_length()
+        longest = max(map(len, own))
+        self._ids = torch.tensor([[engine.pad_token] * (longest - len(row)) + row for row in own])
+        mask = torch.tensor([[1] * before + [0] * (longest - len(row)) + [1] * len(row) for row in own])
+        self._positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, before:]
+        self._mask = mask.to(engine.input_device)
+        self._before = before
+        self.read = 0
+        if before and len(prompts) > 1:
+            cache.batch_repeat_interleave(len(prompts))
+        self.batch = Batch(engine, cache, self._mask, mask.sum(-1), [adapter] * len(prompts))
 
-    def append(self, tokens: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
-        """Add one or more tokens to each row (`seen`: 0 where it is padding) and return the logits after each."""
-        seen = torch.ones_like(tokens) if seen is None else seen
-        self.mask = torch.cat([self.mask, seen.to(self.mask)], dim=1)
-        positions = self.lengths[:, None] + torch.arange(tokens.shape[1])
-        logits = self.forward(tokens, positions)
-        self.lengths = self.lengths + seen.sum(-1)
-        return logits
-
-    def keep(self, rows: torch.Tensor) -> None:
-        """Go on with these rows only."""
-        self.cache.batch_select_indices(rows.to(self.engine.device.name))
-        self.mask, self.lengths = self.mask[rows.to(self.mask.device)], self.lengths[rows]
-
-    def repeat(self, times: int) -> None:
-        """Each row `times` times, one after the other."""
-        self.cache.batch_repeat_interleave(times)
-        self.mask = self.mask.repeat_interleave(times, dim=0)
-        self.lengths = self.lengths.repeat_interleave(times)
+    def advance(self, tokens: int) -> torch.Tensor | None:
+        """Read about so many more tokens, over all rows; the logits after each row's last one once all is read."""
+        start, self.read = self.read, min(self.read + max(1, tokens // len(self.batch)), self._ids.shape[1])
+        self.batch.mask = self._mask[:, : self._before + self.read]
+        columns = slice(start, self.read)
+        logits = self.batch.forward(self._ids[:, columns], self._positions[:, columns], last_only=True)
+        return logits[:, -1] if self.read == self._ids.shape[1] else None
 
 
 def common_prefix(prompts: Sequence[list[int]]) -> int:
@@ -185,3 +229,13 @@ def common_prefix(prompts: Sequence[list[int]]) -> int:
     while shared < limit and low[shared] == high[shared]:
         shared += 1
     return shared
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+def _reason(error: Exception) -> str:
+    """PyTorch's first line names only the class of a model that shapes do not fit; its second, the first shape."""
+    lines = [line.strip() for line in str(error).strip().split("\n")]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

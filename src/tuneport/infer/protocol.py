@@ -2,82 +2,118 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tuneport.base_models import choose_device, locate, materialise
+from tuneport.base_models import locate, materialise
 from tuneport.data.formats.contract import Problems
 from tuneport.data.formats.openai_messages import read_messages
 from tuneport.data.formats.tools import read_tools
 from tuneport.data.records import Message, Tool
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
-from tuneport.infer.answering import DEFAULT_MAX_TOKENS, Options, answer, score
 from tuneport.infer.engine import Engine
+from tuneport.infer.limits import Limits
+from tuneport.infer.placement import place, this_machine, weight_bytes_of
+from tuneport.infer.requests import Answer, Request
+from tuneport.infer.sampling import DEFAULT_MAX_TOKENS, Options
+from tuneport.infer.scheduler import Scheduler, is_out_of_memory
+from tuneport.infer.scoring import score
 
 Write = Callable[[dict[str, Any]], None]
 
 _TOOL_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
 
-def serve(model: str, home: Path) -> Service:
-    """Load the model. ConfigError where it is nowhere or broken."""
-    return Service(Engine(materialise(locate(model, home=home), home=home), choose_device()))
+def serve(
+    model: str, home: Path, *, device_map: str = "auto", precision: str | None = None, load_in_4bit: bool = False
+) -> Service:
+    """Load the model. ConfigError where it is nowhere or broken, or does not fit."""
+    folder = materialise(locate(model, home=home), home=home)
+    machine = this_machine(precision)
+    size = weight_bytes_of(folder, machine.best)
+    return Service(Engine(folder, place(machine, size, device_map=device_map, load_in_4bit=load_in_4bit)))
 
 
 class Service:
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    """Requests as they come in; `step` goes on with all of them at once. `write` is called with the fields of each line
+    of a request's answer, the last of which has `done` or `error`."""
 
-    def handle(self, request: dict[str, Any], write: Write) -> None:
-        """Answer one request. Raises TuneportError for what the request gets wrong."""
+    def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
+        self.engine = engine
+        self.scheduler = Scheduler(engine, limits)
+        self._requests: dict[str, Request] = {}
+
+    @property
+    def busy(self) -> bool:
+        return self.scheduler.busy
+
+    def step(self) -> None:
+        self.scheduler.step()
+
+    def accept(self, request: dict[str, Any], write: Write) -> None:
+        """Take a request up. TuneportError for what it gets wrong."""
         match request.get("op"):
             case "load_adapter":
                 self.engine.load_adapter(str(request["name"]), Path(request["folder"]))
+                write({"done": True})
             case "complete":
                 self._complete(request, write)
             case "score":
                 self._score(request, write)
+            case "cancel":
+                if (cancelled := self._requests.get(str(request["request"]))) is not None:
+                    self.scheduler.cancel(cancelled)
             case other:
-                raise ConfigError(f"{other!r} is no request; send load_adapter, complete, score or shutdown")
+                raise ConfigError(f"{other!r} is no request; send load_adapter, complete, score, cancel or shutdown")
 
     def _complete(self, request: dict[str, Any], write: Write) -> None:
+        number = str(request.get("id"))
         problems = Problems()
         tools = read_tools(request.get("tools") or [], problems)
         _refuse(problems)
-        prompts = [self._prompt(messages, tools) for messages in request["conversations"]]
-        if not prompts:
-            return
-        on_delta = None
-        if request.get("stream"):
 
-            def on_delta(index: int, delta: str) -> None:
-                write({"index": index, "delta": delta})
+        def on_answer(done: Answer) -> None:
+            text, calls = split_calls(done.text) if tools else (done.text, [])
+            fields = dataclasses.asdict(done) | {"text": text}
+            if calls:
+                fields |= {"finish_reason": "tool_calls", "tool_calls": calls}
+            write(fields)
 
-        with self.engine.using(request.get("adapter")):
-            for done in answer(self.engine, prompts, options_of(request), on_delta):
-                text, calls = split_calls(done.text) if tools else (done.text, [])
-                fields: dict[str, Any] = {
-                    "index": done.index,
-                    "text": text,
-                    "finish_reason": "tool_calls" if calls else done.finish_reason,
-                    "prompt_tokens": done.prompt_tokens,
-                    "completion_tokens": done.completion_tokens,
-                }
-                write(fields | ({"tool_calls": calls} if calls else {}))
+        def on_end(error: Exception | None) -> None:
+            self._requests.pop(number, None)
+            write(_ended(error))
+
+        asked = Request(
+            self.engine,
+            [self._prompt(messages, tools) for messages in request["conversations"]],
+            request.get("adapter"),
+            options_of(request),
+            on_answer=on_answer,
+            on_end=on_end,
+            on_delta=(lambda index, delta: write({"index": index, "delta": delta})) if request.get("stream") else None,
+        )
+        self._requests[number] = asked
+        self.scheduler.add(asked)
 
     def _score(self, request: dict[str, Any], write: Write) -> None:
         choices = [self.engine.renderer.answer_ids(choice) for choice in request["choices"]]
         prompts = [self._prompt(messages, []) for messages in request["conversations"]]
+        adapter = request.get("adapter")
         if not prompts or not choices:
             raise ConfigError("scoring needs at least one conversation and one choice")
-        with self.engine.using(request.get("adapter")):
-            for index, values in score(self.engine, prompts, choices):
+        if not self.engine.knows(adapter):
+            raise ConfigError(f"no adapter {adapter} is loaded; send load_adapter first")
+
+        def steps() -> Iterator[None]:
+            for index, values in score(self.engine, prompts, choices, adapter):
                 write({"index": index, "log_likelihoods": values})
+                yield
+
+        self.scheduler.add_task(steps(), lambda error: write(_ended(error)))
 
     def _prompt(self, conversation: Any, tools: Sequence[Tool]) -> list[int]:
         problems = Problems()
@@ -135,6 +171,10 @@ def split_calls(text: str) -> tuple[str, list[dict[str, Any]]]:
     return (rest.strip() if calls else text), calls
 
 
+def _ended(error: Exception | None) -> dict[str, Any]:
+    return {"done": True} if error is None else {"error": error_of(error)}
+
+
 def error_of(error: Exception) -> dict[str, str]:
     text = " ".join(str(error).split())
     match error:
@@ -144,7 +184,7 @@ def error_of(error: Exception) -> dict[str, str]:
             return {"code": "invalid_request", "message": text}
         case KeyError() | TypeError() | json.JSONDecodeError():
             return {"code": "invalid_request", "message": f"the request is malformed: {type(error).__name__}: {text}"}
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in text:
+    if is_out_of_memory(error):
         return {
             "code": "out_of_memory",
             "message": f"not enough memory for this request; ask for less at once ({text})",

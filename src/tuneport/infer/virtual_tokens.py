@@ -38,8 +38,9 @@ def remembered(folder: Path, model: Any) -> DynamicCache:
             return cache
         # PEFT's order: of each token, layer by layer, the keys of all heads and then the values.
         shaped = weights.view(len(weights), config.num_hidden_layers, 2, config.num_key_value_heads, -1)
+        devices = [next(layer.parameters()).device for layer in model.get_decoder().layers]
         for number, layer in enumerate(shaped.permute(1, 2, 3, 0, 4)):
-            cache.update(layer[0][None], layer[1][None], number)
+            cache.update(*layer[:, None].to(devices[number]), number)
     except RuntimeError as error:
         reason = str(error).strip().split("\n", 1)[0]
         raise ConfigError(f"the adapter in {folder} does not fit this model: {reason}") from error
@@ -47,4 +48,14 @@ def remembered(folder: Path, model: Any) -> DynamicCache:
 
 
 def _kind(folder: Path) -> str:
-    return str(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("peft_type"))
+    from peft import PeftType
+
+    path = folder / "adapter_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}; train or download the adapter again") from error
+    kind = config.get("peft_type") if isinstance(config, dict) else None
+    if kind not in list(PeftType):
+        raise ConfigError(f"{path} is of no kind that the installed peft knows (peft_type {kind!r}); update peft")
+    return str(kind)

@@ -1,0 +1,221 @@
+"""Servers that answer in place of our own child, in OpenAI's wire format: vLLM, and whatever `serve_url` names."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from tuneport.backends.network import without_user
+from tuneport.errors import (
+    AuthError,
+    ConfigError,
+    NotFoundError,
+    RateLimitError,
+    RejectedError,
+    UnavailableError,
+    one_line,
+)
+from tuneport.types import Completion
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+PARALLEL_REQUESTS = 64  # of one `complete_many`: the server batches what is there at once
+CONNECT_SECONDS = 10.0
+# Sent with every request, since servers have defaults of their own and a model's folder may change those.
+DEFAULTS = {"max_tokens": 512, "temperature": 1.0, "top_p": 1.0}
+_ERRORS = {401: AuthError, 403: AuthError, 404: NotFoundError, 429: RateLimitError}
+
+
+class ChatServer:
+    """`url` is the address before `/chat/completions`, such as http://127.0.0.1:8000/v1. May be shared by threads.
+
+    `silence_seconds` bounds the wait for the next byte.
+    """
+
+    def __init__(self, url: str, key: SecretStr | None = None, *, silence_seconds: float, direct: bool = False) -> None:
+        self.url = url.rstrip("/")
+        self.shown = without_user(self.url)
+        headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+        limits = httpx.Limits(max_connections=None)
+        timeout = httpx.Timeout(silence_seconds, connect=CONNECT_SECONDS)
+        self._client = httpx.Client(headers=headers, timeout=timeout, limits=limits, trust_env=not direct)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def models(self) -> list[dict[str, Any]]:
+        """The rows of /models: `id`, and at vLLM `root`, the folder or hub name."""
+        with self._telling():
+            body = _object(self._checked(self._client.get(f"{self.url}/models")))
+        rows = body.get("data")
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+    def post(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
+        with self._telling():
+            return self._checked(self._client.post(f"{self.url}{path}", json=body))
+
+    def complete(self, name: str, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer's JSON object, which has at least one choice with a message."""
+        answer = _object(self.post("/chat/completions", self._request(name, messages, fields)))
+        choices = answer.get("choices")
+        if not isinstance(choices, list) or not choices or not isinstance(choices[0].get("message"), dict):
+            raise UnavailableError(f"the server at {self.shown} sent an answer without a message", provider="local")
+        return answer
+
+    def stream(self, name: str, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> Iterator[str]:
+        """Pieces of text. Closing the iterator closes the connection, at which servers stop answering."""
+        request = self._request(name, messages, fields) | {"stream": True}
+        ended = False
+        with self._telling(), self._client.stream("POST", f"{self.url}/chat/completions", json=request) as response:
+            if response.status_code >= 400:
+                response.read()
+            self._checked(response)
+            for line in response.iter_lines():
+                if not line.startswith("data:"):
+                    continue
+                data = line[len("data:") :].strip()
+                if data == "[DONE]":
+                    return
+                chunk = _parsed(data)
+                if "error" in chunk:
+                    message = _said(chunk)
+                    raise UnavailableError(f"the server at {self.shown} broke off: {message}", provider="local")
+                for choice in (chunk.get("choices") or [])[:1]:
+                    piece = (choice.get("delta") or {}).get("content")
+                    ended = ended or choice.get("finish_reason") is not None
+                    if piece:
+                        yield str(piece)
+        if not ended:
+            raise UnavailableError(
+                f"the server at {self.shown} broke off in the middle of its answer", provider="local"
+            )
+
+    def _request(self, name: str, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> dict[str, Any]:
+        return DEFAULTS | {"model": name, "messages": list(messages)} | dict(fields)
+
+    def _checked(self, response: httpx.Response) -> httpx.Response:
+        """The response, or the error that its status stands for."""
+        status = response.status_code
+        if status < 400:
+            return response
+        kind = _ERRORS.get(status, UnavailableError if status >= 500 else RejectedError)
+        try:
+            said = _said(_object(response))
+        except ValueError:
+            said = one_line(response.text.strip()[:200])
+        raise kind(f"the server at {self.shown} answers {status}: {said}", provider="local", http_status=status)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.InvalidURL as error:
+            raise ConfigError(f"serve_url {self.shown} is no address: {error}; write http://HOST:PORT/v1") from error
+        except httpx.UnsupportedProtocol as error:
+            raise ConfigError(f"serve_url {self.shown} is no address: it needs http:// or https://") from error
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise UnavailableError(
+                f"the server at {self.shown} cannot be reached: {reason}", provider="local"
+            ) from error
+        except ValueError as error:
+            raise UnavailableError(
+                f"the server at {self.shown} does not speak JSON: {error}", provider="local"
+            ) from error
+
+
+@dataclass(frozen=True)
+class ServedByServer:
+    """A model of a server, by the name that it has there."""
+
+    server: ChatServer
+    name: str
+
+    def complete_many(
+        self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], fields: Mapping[str, Any]
+    ) -> Iterator[Completion]:
+        def ask(messages: Sequence[dict[str, Any]]) -> Completion:
+            started = time.monotonic()
+            return _completion(model, self.server.complete(self.name, messages, fields), time.monotonic() - started)
+
+        if len(conversations) == 1:
+            yield ask(conversations[0])
+            return
+        pool = ThreadPoolExecutor(min(PARALLEL_REQUESTS, len(conversations) or 1))
+        try:
+            yield from pool.map(ask, conversations)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def stream(self, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> Iterator[str]:
+        return self.server.stream(self.name, messages, fields)
+
+
+class Remote:
+    """The server of `serve_url`. It is asked for nothing before a model is."""
+
+    def __init__(self, open_server: Callable[[], ChatServer]) -> None:
+        self._open = open_server
+        self._server: ChatServer | None = None
+        self._names: dict[str, str] = {}
+
+    def serving(self, model: str, names: Callable[[], Sequence[str]], hint: Callable[[], str]) -> ServedByServer:
+        """`names` are those under which the server may have the model beside its own; `hint` says how it gets there.
+
+        NotFoundError where the server does not have it.
+        """
+        if self._server is None:
+            self._server = self._open()
+        if model not in self._names:
+            rows = self._server.models()
+            served = {str(row.get(field)): str(row["id"]) for field in ("root", "id") for row in rows if row.get("id")}
+            found = next((served[name] for name in (model, *names()) if name in served), None)
+            if found is None:
+                has = ", ".join(str(row.get("id")) for row in rows) or "no model"
+                raise NotFoundError(f"the server at {self._server.shown} has {has}; {hint()}", provider="local")
+            self._names[model] = found
+        return ServedByServer(self._server, self._names[model])
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+
+def _completion(model: str, answer: Mapping[str, Any], seconds: float) -> Completion:
+    choice = answer["choices"][0]
+    usage = answer.get("usage") or {}
+    return Completion(
+        text=choice["message"].get("content") or "",
+        model=model,
+        finish_reason=choice.get("finish_reason"),
+        prompt_tokens=usage.get("prompt_tokens"),
+        completion_tokens=usage.get("completion_tokens"),
+        tool_calls=choice["message"].get("tool_calls") or [],
+        seconds=seconds,
+    )
+
+
+def _object(response: httpx.Response) -> dict[str, Any]:
+    return _parsed(response.text)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"{one_line(text[:80])} is no JSON object")
+    return value
+
+
+def _said(body: Mapping[str, Any]) -> str:
+    """OpenAI nests the error; vLLM has done both."""
+    error = body.get("error", body)
+    said = error.get("message", error) if isinstance(error, dict) else error
+    return one_line(" ".join(str(said).split()))[:500]
