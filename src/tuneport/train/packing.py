@@ -13,6 +13,7 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tuneport.data.rendering import IGNORED
@@ -175,8 +176,12 @@ def score(
     """`token_loss` of a packed batch: of the token after each of `places`, what the causal language model predicts."""
     inputs = {name: batch[name] for name in ("input_ids", "position_ids", "attention_mask", "blocks")}
     hidden = model.base_model(**inputs, use_cache=False).last_hidden_state.flatten(0, 1)
-    head = model.get_output_embeddings().weight
-    return token_loss(hidden.index_select(0, places).to(head.dtype), head, targets, shares)
+    chosen, head = hidden.index_select(0, places), model.get_output_embeddings()
+    if type(head) is nn.Linear:
+        return token_loss(chosen.to(head.weight.dtype), head.weight, targets, shares)
+    logits = head(chosen).float()  # an adapter is in it, or a copy of it is trained
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    return (losses * shares).sum(), losses.detach(), logits.argmax(-1) == targets
 
 
 @torch.no_grad()

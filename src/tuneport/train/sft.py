@@ -31,7 +31,6 @@ def sft_trainer(
 ) -> SFTTrainer:
     training, validation = [_trimmed(row) for row in rows], [_trimmed(row) for row in valid]
     batch_size = int(recipe.numbers["batch_size"])
-    # On a GPU the padding of a length-grouped batch costs less than attention over a pack.
     if recipe.acceleration.note:
         recipe.note(recipe.acceleration.note)
     joins = not recipe.adapter.has_virtual_tokens  # those stand before each row, which needs a place of its own
@@ -42,13 +41,12 @@ def sft_trainer(
     if packed and not packing.packs(model, training[:ROWS_TO_TRY_PACKING]):
         recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")
         packed = False
-    micro_batch = (
-        largest_divisor(
-            batch_size, min(packing.rows_per_pack(training, batch_size), recipe.micro_batch_limit or batch_size)
-        )
-        if packed
-        else micro_batch_of(recipe, max(len(row["input_ids"]) for row in training))
-    )
+    if packed:
+        micro_batch = packing.rows_per_pack(training, batch_size)
+        if recipe.micro_batch_limit is not None:
+            micro_batch = largest_divisor(batch_size, min(micro_batch, recipe.micro_batch_limit))
+    else:
+        micro_batch = micro_batch_of(recipe, max(len(row["input_ids"]) for row in training))
     arguments = training_arguments(recipe, model, micro_batch)
     if packed:
         collator: Any = packing.PackingCollator()
