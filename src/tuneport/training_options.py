@@ -38,6 +38,7 @@ class TrainingOptions(Model):
     average_weights: bool = Field(
         default=False, description="true or false: save the mean of the weights over about the last sixth of the steps"
     )
+    workers: int = Field(default=1, ge=1, description="a number of devices to train on at once, 1 or more")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> TrainingOptions:

@@ -12,26 +12,14 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from types import FrameType
 
+from tuneport.train.launch import RankDiedError, RankFailedError, launch
 from tuneport.train.run_folder import ANOTHER_CHILD_LIVES, RunFolder
+from tuneport.train.stop import Stop
+from tuneport.training_options import TrainingOptions
 from tuneport.types import JobStatus
 
 STOPPED_FROM_OUTSIDE = 128 + signal.SIGTERM
-
-
-class Stop:
-    """Becomes true for good once the run is to stop: SIGTERM, or the file `cancel`."""
-
-    def __init__(self, run: RunFolder) -> None:
-        self.run, self.signalled = run, False
-        signal.signal(signal.SIGTERM, self._on_signal)
-
-    def __call__(self) -> bool:
-        return self.signalled or self.run.cancelled
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.signalled = True
 
 
 def main(folder: Path) -> int:
@@ -50,15 +38,18 @@ def _run(run: RunFolder) -> int:
     try:
         with run.device(stop) as taken:
             if taken and not stop():
-                # Heavy imports come late, so that a run which waits for the device holds no memory.
-                from tuneport.train.recipe import train
-
-                train(run, stop)
+                _train(run, stop)
+    except RankDiedError as error:
+        print(error, flush=True)
+        return 1
     except Exception as error:
-        traceback.print_exc()
-        from tuneport.train.failures import job_error
+        if isinstance(error, RankFailedError):
+            failure = error.failure
+        else:
+            traceback.print_exc()
+            from tuneport.train.failures import job_error
 
-        failure = job_error(error)
+            failure = job_error(error)
         run.clear_working()
         run.event(failure.message, level="error")
         run.finish(JobStatus.FAILED, error=failure)
@@ -71,6 +62,17 @@ def _run(run: RunFolder) -> int:
         run.event("Fine-tuning job cancelled")
         run.finish(JobStatus.CANCELLED)
     return 0
+
+
+def _train(run: RunFolder, stop: Stop) -> None:
+    workers = TrainingOptions.of(run.spec.provider_options).workers
+    if workers > 1:
+        launch(run, workers)
+        return
+    # Heavy imports come late, so that a run which waits for the device holds no memory.
+    from tuneport.train.recipe import train
+
+    train(run, stop)
 
 
 if __name__ == "__main__":

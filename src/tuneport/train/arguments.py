@@ -30,18 +30,24 @@ class Recipe:
     validates: bool
     working: Path
     note: Callable[[str], None]
+    workers: int = 1
+
+    @property
+    def batch_of_worker(self) -> int:
+        """Rows of a step that one of the workers sees."""
+        return int(self.numbers["batch_size"]) // self.workers
 
 
 def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str, Any]:
     """What all methods have in common, as TrainingArguments."""
-    numbers, batch_size = recipe.numbers, int(recipe.numbers["batch_size"])
+    numbers = recipe.numbers
     large = model.num_parameters() >= CHECKPOINTING_FROM_PARAMETERS
     return {
         "output_dir": str(recipe.working),
         "num_train_epochs": numbers["epochs"],
         "per_device_train_batch_size": micro_batch,
         "per_device_eval_batch_size": micro_batch,
-        "gradient_accumulation_steps": batch_size // micro_batch,
+        "gradient_accumulation_steps": recipe.batch_of_worker // micro_batch,
         "learning_rate": numbers["learning_rate"],
         "lr_scheduler_type": "cosine",
         "warmup_steps": numbers["warmup_ratio"],  # below 1 it is a share of the steps
@@ -51,6 +57,7 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
         "bf16": recipe.device.precision == "bf16" and recipe.device.name == "cuda",
         "fp16": recipe.device.precision == "fp16" and recipe.device.name == "cuda",
         "use_cpu": recipe.device.name == "cpu",
+        "ddp_backend": "gloo" if recipe.device.name == "cpu" and recipe.workers > 1 else None,
         "gradient_checkpointing": _checkpoints_activations(recipe, large),
         "train_sampling_strategy": "random" if recipe.device.name == "cpu" else "group_by_length",
         "logging_steps": 1,
@@ -71,10 +78,10 @@ def _checkpoints_activations(recipe: Recipe, large: bool) -> bool:
 
 
 def micro_batch_of(recipe: Recipe, longest: int, *, at_least: int = 1) -> int:
-    """How many rows of up to `longest` tokens go through the model at once: a divisor of the batch.
+    """How many rows of up to `longest` tokens go through the model at once: a divisor of a worker's batch.
 
     On CPUs a row of packing size keeps all cores busy by itself, and needs no padding.
     """
-    batch_size = int(recipe.numbers["batch_size"])
+    batch_size = recipe.batch_of_worker
     fitting = max(at_least, (MAX_TOKENS if recipe.device.name == "cpu" else GPU_TOKENS) // longest)
     return max(count for count in range(1, batch_size + 1) if batch_size % count == 0 and count <= fitting)

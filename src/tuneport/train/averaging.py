@@ -40,6 +40,8 @@ class WeightAverage(TrainerCallback):
                 self.mean[name] = parameter.detach().clone()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
+        if not args.should_save:
+            return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         save_file({name: mean.contiguous() for name, mean in self.mean.items()}, folder / FILE)
 

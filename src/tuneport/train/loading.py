@@ -58,7 +58,7 @@ def load_model(
             bnb_4bit_compute_dtype=compute,
             llm_int8_skip_modules=["score"] if scores else None,  # None: the head that writes, whatever its name
         )
-        arguments["device_map"] = {"": device.name}
+        arguments["device_map"] = {"": torch.cuda.current_device() if device.name == "cuda" else device.name}
     try:
         model = kind.from_pretrained(folder, **arguments, **({"num_labels": 1} if scores else {}))
     except (OSError, ValueError, SafetensorError) as error:

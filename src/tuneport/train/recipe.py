@@ -17,6 +17,7 @@ from tuneport.train.averaging import WeightAverage
 from tuneport.train.dpo import dpo_trainer
 from tuneport.train.kto import kto_trainer
 from tuneport.train.loading import resolved
+from tuneport.train.ranks import Ranks, shared_batch
 from tuneport.train.reporting import Counter, RunReporter, start_record
 from tuneport.train.reward import reward_trainer
 from tuneport.train.run_folder import RunFolder
@@ -33,12 +34,22 @@ TRAINERS: dict[Method, Callable[..., Any]] = {
 
 
 def train(run: RunFolder, stop: Callable[[], bool]) -> None:
-    """Returns with the run succeeded, or stopped and still to be marked. Raises what went wrong."""
+    """Returns with the run succeeded, or stopped and still to be marked. Raises what went wrong.
+
+    On each rank, where torch's process group has several: the first with the run's folder, others with a `Bystander`.
+    """
+    ranks = Ranks.here()
+    stop = ranks.agreed(stop)
     run.update(status=JobStatus.VALIDATING)
     run.event(f"Validating training file: {run.training.path.name}")
     spec, numbers = run.spec, resolved(run.hyperparameters)
     options = TrainingOptions.of(spec.provider_options)
-    folder = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
+    batch_size = shared_batch(numbers["batch_size"], ranks.count, chosen=spec.hyperparameters.batch_size != "auto")
+    if batch_size != numbers["batch_size"]:
+        run.note(f"a batch of {numbers['batch_size']} became one of {batch_size}, which {ranks.count} workers share")
+        numbers["batch_size"] = batch_size
+    with ranks.first_alone():
+        folder = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
     renderer = training_renderer(folder, numbers["max_length"])
     renderer.file = "the training file"
     rows = _rendered(renderer, run.training, spec.method)
@@ -61,10 +72,11 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         validates=bool(valid),
         working=run.working,
         note=run.note,
+        workers=ranks.count,
     )
     counter = Counter()
     trainer = TRAINERS[spec.method](recipe, renderer, rows, valid, counter)
-    reporter = RunReporter(run, counter, stop, numbers["learning_rate"])
+    reporter = RunReporter(run, counter, stop, numbers["learning_rate"], ranks)
     start_record(run, numbers, recipe.device, trainer.model)
     if stop():
         return
@@ -74,7 +86,8 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         step = int(checkpoint.name.removeprefix("step-"))
         run.forget_after(step)
         # Checkpoints are made at the ends of epochs, and each epoch reads every row once.
-        counter.tokens = round(_epochs(checkpoint)) * _tokens(rows)
+        if ranks.index == 0:
+            counter.tokens = round(_epochs(checkpoint)) * _tokens(rows)
     else:
         run.forget_after(0)
     average = WeightAverage(trainer.model, checkpoint) if options.average_weights else None
@@ -87,7 +100,8 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     if average is not None:
         average.apply()
         run.note("the saved weights are the mean over about the last sixth of the steps")
-    _save(run, trainer, recipe.adapter, counter)
+    counter.add_up(ranks)
+    _save(run, trainer, recipe.adapter, counter, ranks)
 
 
 def _tokens(rows: list[Any]) -> int:
@@ -103,10 +117,11 @@ def _tokens(rows: list[Any]) -> int:
     return total
 
 
-def _save(run: RunFolder, trainer: Any, adapter: Adapter, counter: Counter) -> None:
-    run.update(status=JobStatus.FINALIZING, trained_tokens=counter.tokens)
+def _save(run: RunFolder, trainer: Any, adapter: Adapter, counter: Counter, ranks: Ranks) -> None:
+    run.update(status=JobStatus.FINALIZING, trained_tokens=counter.total)
     written = run.working / "weights"
     trainer.save_model(str(written))
+    ranks.wait()
     name = "model" if adapter is Adapter.FULL else "adapter"
     target = run.publish_weights(written, name)
     run.clear_working()

@@ -11,6 +11,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tuneport.train.failures import LossNotFiniteError
+from tuneport.train.ranks import Ranks, gather_random_states
 from tuneport.train.run_folder import RunFolder
 from tuneport.types import JobStatus, MetricPoint, Progress, now
 
@@ -22,12 +23,21 @@ class Counter:
     """Tokens that went through the model: of all rows, padding left out, a shared beginning counted for each row."""
 
     def __init__(self) -> None:
-        self.tokens = 0
+        self.tokens = 0  # of this rank
+        self.total = 0  # of all ranks, as of the last `add_up`
+
+    def add_up(self, ranks: Ranks) -> None:
+        self.total = int(ranks.total(self.tokens)[0])
 
 
 class RunReporter(TrainerCallback):
-    def __init__(self, run: RunFolder, counter: Counter, stop: Callable[[], bool], learning_rate: float) -> None:
+    """On every rank, each with a folder of its own kind; `stop` is what all ranks agree on."""
+
+    def __init__(
+        self, run: RunFolder, counter: Counter, stop: Callable[[], bool], learning_rate: float, ranks: Ranks
+    ) -> None:
         self.run, self.counter, self.stop, self.learning_rate = run, counter, stop, learning_rate
+        self.ranks = ranks
         self.stopped = False
         self._marks: list[tuple[float, int, int]] = []  # time, step, tokens
 
@@ -39,9 +49,11 @@ class RunReporter(TrainerCallback):
         )
         resumed = f", going on from step {state.global_step}" if state.global_step else ""
         self.run.event(f"Fine-tuning job started{resumed}")
+        self.counter.add_up(self.ranks)
         self._mark(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
+        self.counter.add_up(self.ranks)
         self._mark(state.global_step)
         if self.stop():
             self.stopped = True
@@ -64,6 +76,7 @@ class RunReporter(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
         written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        gather_random_states(self.ranks, written)
         folder = self.run.publish_checkpoint(written, state.global_step)
         self.run.event(f"Checkpoint created at step {state.global_step}", path=str(folder), step=state.global_step)
 
@@ -102,7 +115,7 @@ class RunReporter(TrainerCallback):
             tokens_per_second=rate,
             seconds_left=seconds_left,
         )
-        self.run.progress(progress, self.counter.tokens)
+        self.run.progress(progress, self.counter.total)
         every = max(1, math.ceil(state.max_steps / EVENTS_PER_RUN))
         if state.global_step % every == 0 or state.global_step in (1, state.max_steps):
             self.run.event(
@@ -115,7 +128,7 @@ class RunReporter(TrainerCallback):
             )
 
     def _mark(self, step: int) -> None:
-        self._marks = [*self._marks[-STEPS_FOR_RATE:], (time.monotonic(), step, self.counter.tokens)]
+        self._marks = [*self._marks[-STEPS_FOR_RATE:], (time.monotonic(), step, self.counter.total)]
 
     def _rate(self, total_steps: int) -> tuple[float | None, float | None]:
         """Tokens a second over the last steps, and the seconds that the remaining ones will take at their pace."""

@@ -37,10 +37,19 @@ class RunFolder:
         self.hyperparameters: dict[str, Any] = request.get("hyperparameters") or {}
         self._locks: list[int] = []
         self._last_write = 0.0
-        self._event_number = _count_lines(path / "events.jsonl")
         self.state: dict[str, Any] = {"status": JobStatus.VALIDATING, "progress": {}, "notes": [], "error": None}
-        if (path / "state.json").exists():
-            self.state |= json.loads((path / "state.json").read_text(encoding="utf-8"))
+        self.read_state()
+
+    def read_state(self) -> None:
+        """As it was last written, by another process perhaps."""
+        if (self.path / "state.json").exists():
+            self.state |= json.loads((self.path / "state.json").read_text(encoding="utf-8"))
+        self._event_number = _count_lines(self.path / "events.jsonl")
+
+    @property
+    def locks(self) -> tuple[int, ...]:
+        """The open files that hold what this process has locked; who inherits them holds it, too."""
+        return tuple(self._locks)
 
     @property
     def finished(self) -> bool:
@@ -54,7 +63,7 @@ class RunFolder:
         """Take the run for as long as this process lives. False where another child has it."""
         if not self._take(self.path / "lock"):
             return False
-        _write_atomically(self.path / "pid", str(os.getpid()))
+        write_aside(self.path / "pid", str(os.getpid()))
         return True
 
     def unlock(self) -> None:
@@ -85,7 +94,7 @@ class RunFolder:
         for name, value in fields.items():
             self.state[name] = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
         self.state["updated_at"] = now().isoformat()
-        _write_atomically(self.path / "state.json", json.dumps(self.state, default=str))
+        write_aside(self.path / "state.json", json.dumps(self.state, default=str))
         self._last_write = time.monotonic()
 
     def progress(self, progress: Progress, trained_tokens: int) -> None:
@@ -132,7 +141,7 @@ class RunFolder:
                 continue
             if row["step"] <= step:
                 kept.append(line + "\n")
-        _write_atomically(path, "".join(kept))
+        write_aside(path, "".join(kept))
 
     @property
     def working(self) -> Path:
@@ -207,7 +216,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_aside(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with aside.open("w", encoding="utf-8") as file:
         file.write(text)

@@ -16,6 +16,7 @@ from tuneport.train.adapters import adapter_config, start_virtual_tokens
 from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
 from tuneport.train.loading import load_model
 from tuneport.train.lora_linear import fuse
+from tuneport.train.ranks import Ranks, SharedRows, filled
 from tuneport.train.reporting import Counter
 from tuneport.types import Adapter
 
@@ -28,10 +29,9 @@ def sft_trainer(
     recipe: Recipe, renderer: Renderer, rows: Sequence[Rendered], valid: Sequence[Rendered], counter: Counter
 ) -> SFTTrainer:
     training, validation = [_trimmed(row) for row in rows], [_trimmed(row) for row in valid]
-    batch_size = int(recipe.numbers["batch_size"])
     # On a GPU the padding of a length-grouped batch costs less than attention over a pack.
     packs = recipe.device.name == "cpu" and not recipe.adapter.has_virtual_tokens  # which each row needs before it
-    per_pack = packing.rows_per_pack(training, batch_size) if packs else 1
+    per_pack = packing.rows_per_pack(training, recipe.batch_of_worker) if packs else 1
     attention = "eager" if per_pack > 1 else "sdpa"  # SDPA with a mask is several times slower on CPUs
     model = load_model(recipe.folder, recipe.device, recipe.adapter, attention=attention)
     dtype = next(model.parameters()).dtype
@@ -41,6 +41,9 @@ def sft_trainer(
     collator = packing.PackingCollator(dtype) if per_pack > 1 else _padding(renderer)
     longest = max(len(row["input_ids"]) for row in training)
     micro_batch = per_pack if per_pack > 1 else micro_batch_of(recipe, longest)
+    rows_at_once, token = micro_batch * recipe.workers, renderer.tokenizer.eos_token_id or 0
+    if recipe.workers > 1:
+        training, validation = filled(training, rows_at_once, token), filled(validation, rows_at_once, token)
     trainer = AnswerTrainer(
         model=model,
         args=SFTConfig(
@@ -57,6 +60,7 @@ def sft_trainer(
     if recipe.adapter.has_virtual_tokens:
         start_virtual_tokens(trainer.model, [row["input_ids"] for row in training])
     trainer.counter = counter
+    trainer.fillers = len(training) - len(rows)
     # Before a trained prompt's embeddings the model answers, too; a prefix stands in the cache and adds no positions.
     trainer.first_column = int(recipe.numbers["virtual_tokens"]) if recipe.adapter is Adapter.PROMPT else 0
     trainer.prompt_loss_weight = recipe.options.prompt_loss_weight
@@ -67,7 +71,7 @@ def sft_trainer(
     return trainer
 
 
-class AnswerTrainer(SFTTrainer):
+class AnswerTrainer(SharedRows, SFTTrainer):
     """SFTTrainer whose LM head computes only positions that are trained on.
 
     Elsewhere than on Triton's devices TRL scores every position: for an answer of 3 tokens in 50 and a vocabulary of
@@ -82,6 +86,7 @@ class AnswerTrainer(SFTTrainer):
     counter: Counter
     prompt_loss_weight: float
     first_column: int
+    evaluated: torch.Tensor  # sum of the losses and number of the tokens that this rank has evaluated
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -105,19 +110,36 @@ class AnswerTrainer(SFTTrainer):
         count = len(targets) if num_items_in_batch is None else num_items_in_batch
         loss = F.cross_entropy(chosen, targets, reduction="sum") / max(1, int(count))
         metrics = self._metrics["train" if self.model.training else "eval"]
+        right, tried, of_answers = Ranks.here().total(
+            float((chosen.argmax(-1) == targets).sum()), len(targets), loss.item()
+        )
+        metrics["mean_token_accuracy"].append(right / max(1.0, tried))
         if weight:
             steps = self.current_gradient_accumulation_steps  # each of them adds its part of the step's loss
-            metrics["answer_loss"].append(loss.item() * steps)
+            metrics["answer_loss"].append(of_answers * steps)
             rest = outputs.logits.flatten(0, 1).float(), prompts[:, columns].flatten()
             loss = loss + weight * F.cross_entropy(*rest, ignore_index=IGNORED, reduction="sum") / max(1, int(count))
-        metrics["mean_token_accuracy"].append((chosen.argmax(-1) == targets).float().mean().item())
+        if num_items_in_batch is not None:  # of all ranks, over which the gradients are then averaged
+            loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> Any:
+        inputs = self._prepare_inputs(inputs)
+        count = int((inputs["labels"][:, 1:] != IGNORED).sum())
         with torch.no_grad():
-            return self.compute_loss(model, self._prepare_inputs(inputs)), None, None
+            loss = self.compute_loss(model, inputs)
+        self.evaluated += torch.tensor([float(loss) * count, count])
+        return loss, None, None
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """The validation loss is the mean over all trained tokens, however they came to stand in batches."""
+        self.evaluated = torch.zeros(2, dtype=torch.float64)
+        output = super().evaluation_loop(*args, **kwargs)
+        loss, count = Ranks.here().total(*self.evaluated.tolist())
+        output.metrics[f"{kwargs.get('metric_key_prefix', 'eval')}_loss"] = loss / max(1.0, count)
+        return output
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """No card in every checkpoint."""
