@@ -38,7 +38,12 @@ class TrainingOptions(Model):
     average_weights: bool = Field(
         default=False, description="true or false: save the mean of the weights over about the last sixth of the steps"
     )
-    workers: int = Field(default=1, ge=1, description="a number of devices to train on at once, 1 or more")
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        default=1, description="a number of devices to train on at once, 1 or more, or auto: all that there are"
+    )
+    executor: Literal["process", "ray"] = Field(
+        default="process", description="process (this machine) or ray (the cluster of RAY_ADDRESS, or one of its own)"
+    )
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> TrainingOptions:

@@ -36,9 +36,14 @@ def _run(run: RunFolder) -> int:
     stop = Stop(run)
     run.clear_working()
     try:
-        with run.device(stop) as taken:
-            if taken and not stop():
-                _train(run, stop)
+        if TrainingOptions.of(run.spec.provider_options).executor == "ray":
+            from tuneport.train.on_ray import drive
+
+            drive(run, stop)
+        else:
+            with run.device(stop) as taken:
+                if taken and not stop():
+                    _train(run, stop)
     except RankDiedError as error:
         print(error, flush=True)
         return 1
@@ -66,6 +71,8 @@ def _run(run: RunFolder) -> int:
 
 def _train(run: RunFolder, stop: Stop) -> None:
     workers = TrainingOptions.of(run.spec.provider_options).workers
+    if workers == "auto":
+        workers = 1
     if workers > 1:
         launch(run, workers)
         return

@@ -119,6 +119,10 @@ class RunFolder:
                 "data": data,
             }
         )
+        self.record(event)
+
+    def record(self, event: JobEvent) -> None:
+        """An event that has its id already."""
         _append(self.path / "events.jsonl", event.model_dump_json())
 
     def metric(self, point: MetricPoint) -> None:
