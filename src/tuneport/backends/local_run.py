@@ -28,6 +28,9 @@ from tuneport.types import JobError, JobEvent, MetricPoint, Model, Progress, now
 RESTARTS_WITHOUT_PROGRESS = 3
 STARTING_GRACE = timedelta(seconds=30)  # between writing `spawn.json` and knowing the child's pid
 CANCEL_GRACE = timedelta(seconds=20)  # between SIGTERM and SIGKILL: a step on a CPU may take that long
+CANCEL_GRACE_ELSEWHERE = timedelta(seconds=120)  # the same where the child has to stop a job on a cluster
+STOPS_ELSEWHERE = 3  # children that may try to stop a cluster's job before a person has to
+BOOKS = ("ray.json",)  # what a child has on a cluster, for as long as it has
 FINISHED = ("succeeded", "failed", "cancelled")
 
 _Row = TypeVar("_Row", bound=Model)
@@ -62,9 +65,11 @@ class Spawn(BaseModel):
 
 
 class Restarts(BaseModel):
-    """`restarts.json`. `without_progress` counts from the newest checkpoint, `checkpoint_step`."""
+    """`restarts.json`. `without_progress` counts from the newest checkpoint, `checkpoint_step`; `stops` counts the
+    children that were started to stop what runs on a cluster."""
 
     total: int = 0
+    stops: int = 0
     without_progress: int = 0
     checkpoint_step: int = 0
 
@@ -134,7 +139,7 @@ class Run:
                 return
             spawn = self._spawn()
             if self.cancel_requested:
-                self._finish("cancelled", None)
+                self._end_cancelled()
             elif spawn is None:
                 self._start()
             else:
@@ -149,7 +154,7 @@ class Run:
             if not self.cancel_requested:
                 write_atomically(self.folder / "cancel", now().isoformat())
             if not alive:
-                self._finish("cancelled", None)
+                self._end_cancelled()
                 return
             self._signal(signal.SIGTERM)
         self._kill_if_cancel_is_overdue()
@@ -252,6 +257,23 @@ class Run:
         self._append_event("warning", f"the trainer died; starting it again from {where}{said}", "restart")
         self._start()
 
+    def _end_cancelled(self) -> None:
+        """What runs on a cluster only a child can stop, so that one is started; without it, all is done."""
+        if self._elsewhere():
+            restarts = self.restarts()
+            if restarts.stops < STOPS_ELSEWHERE:
+                counted = restarts.model_copy(update={"stops": restarts.stops + 1})
+                write_atomically(self.folder / "restarts.json", counted.model_dump_json())
+                self._start()
+                return
+            self._append_event(
+                "warning", f"the job on the cluster could not be stopped; stop it there: {self.log_tail(1)}", "cluster"
+            )
+        self._finish("cancelled", None)
+
+    def _elsewhere(self) -> bool:
+        return any((self.folder / book).exists() for book in BOOKS)
+
     def _died(self, restarts: Restarts) -> JobError:
         said = self.log_tail()
         message = (
@@ -296,7 +318,9 @@ class Run:
             requested = datetime.fromtimestamp((self.folder / "cancel").stat().st_mtime, UTC)
         except FileNotFoundError:
             return
-        if now() - requested >= CANCEL_GRACE:
+        spawn = self._spawn()
+        asked = requested if spawn is None else max(requested, spawn.spawned_at)
+        if now() - asked >= (CANCEL_GRACE_ELSEWHERE if self._elsewhere() else CANCEL_GRACE):
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:

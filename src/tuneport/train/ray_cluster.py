@@ -73,6 +73,8 @@ class LocalCluster(Model):
             "TUNEPORT_HOME": str(home),
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }
+        # As Ray does it where it has no clusters of several machines: else it takes the machine's address for itself.
+        environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         environment.pop("RAY_ADDRESS", None)
         with (self.folder / "start.log").open("wb") as log:
             process = subprocess.Popen(
