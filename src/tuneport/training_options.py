@@ -41,6 +41,10 @@ class TrainingOptions(Model):
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         default=1, description="a number of devices to train on at once, 1 or more, or auto: all that there are"
     )
+    sharding: Literal["auto", "ddp", "fsdp"] = Field(
+        default="auto",
+        description="ddp (each device has the whole model), fsdp (each a share of it), or auto: what fits",
+    )
     executor: Literal["process", "ray"] = Field(
         default="process", description="process (this machine) or ray (the cluster of RAY_ADDRESS, or one of its own)"
     )

@@ -10,6 +10,7 @@ from typing import Any
 from tuneport.base_models import Device
 from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS
 from tuneport.train.packing import MAX_TOKENS
+from tuneport.train.sharding import Sharding, fsdp_arguments
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
 
@@ -31,6 +32,7 @@ class Recipe:
     working: Path
     note: Callable[[str], None]
     workers: int = 1
+    sharding: Sharding = "single"
 
     @property
     def batch_of_worker(self) -> int:
@@ -64,6 +66,7 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
         "logging_nan_inf_filter": False,
         "save_strategy": "epoch",
         "eval_strategy": "epoch" if recipe.validates else "no",
+        **(fsdp_arguments() if recipe.sharding == "fsdp" else {}),
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_num_workers": 0,

@@ -26,7 +26,7 @@ def dpo_trainer(
     valid: Sequence[RenderedPreference],
     counter: Counter,
 ) -> DPOTrainer:
-    model = load_model(recipe.folder, recipe.device, recipe.adapter)
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, sharded=recipe.sharding == "fsdp")
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, micro_batch_of(recipe, 2 * longest))
     arguments["train_sampling_strategy"] = "random"  # pairs have no single length to group by
@@ -41,7 +41,7 @@ def dpo_trainer(
     if recipe.adapter.has_virtual_tokens:
         start_virtual_tokens(trainer.model, [row.prompt_ids + row.chosen_ids for row in rows])
     trainer.counter = counter
-    if recipe.device.name == "cpu":
+    if recipe.device.name == "cpu" and recipe.sharding != "fsdp":  # which has to see each layer called
         fuse(trainer.model)
     return trainer
 

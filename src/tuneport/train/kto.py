@@ -29,7 +29,7 @@ def kto_trainer(
     valid: Sequence[RenderedAnswer],
     counter: Counter,
 ) -> KTOTrainer:
-    model = load_model(recipe.folder, recipe.device, recipe.adapter)
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, sharded=recipe.sharding == "fsdp")
     longest = max(len(row.prompt_ids) + len(row.completion_ids) for row in rows)
     # Two at least: how far the model has moved is estimated on prompts with their neighbours' answers.
     micro_batch = micro_batch_of(recipe, 2 * longest, at_least=2)
@@ -55,7 +55,7 @@ def kto_trainer(
     if recipe.adapter.has_virtual_tokens:
         start_virtual_tokens(trainer.model, [row.prompt_ids + row.completion_ids for row in rows])
     trainer.counter = counter
-    if recipe.device.name == "cpu":
+    if recipe.device.name == "cpu" and recipe.sharding != "fsdp":  # which has to see each layer called
         fuse(trainer.model)
     return trainer
 

@@ -35,12 +35,12 @@ class RankDiedError(TuneportError):
     """A rank died without a word; the run is to go on from its newest checkpoint."""
 
 
-def launch(run: RunFolder, count: int) -> None:
+def launch(run: RunFolder, count: int, *, module: str = "tuneport.train.rank") -> None:
     """Train on `count` processes. Returns as `recipe.train` does, with the run's state read again."""
     meeting = run.path / "ranks"
     shutil.rmtree(meeting, ignore_errors=True)
     meeting.mkdir()
-    with _started(run, count) as processes:
+    with _started(run, count, module) as processes:
         while True:
             codes = [process.poll() for process in processes]
             if all(code == 0 for code in codes):
@@ -53,13 +53,13 @@ def launch(run: RunFolder, count: int) -> None:
 
 
 @contextlib.contextmanager
-def _started(run: RunFolder, count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _started(run: RunFolder, count: int, module: str) -> Iterator[list[subprocess.Popen[bytes]]]:
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for index in range(count):
             processes.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "tuneport.train.rank", str(run.path)],
+                    [sys.executable, "-m", module, str(run.path)],
                     env=os.environ | _environment(index, count),
                     pass_fds=run.locks,
                     stdin=subprocess.DEVNULL,

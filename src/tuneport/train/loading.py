@@ -39,10 +39,11 @@ def resolved(hyperparameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_model(
-    folder: Path, device: Device, adapter: Adapter, *, attention: str = "sdpa", scores: bool = False
+    folder: Path, device: Device, adapter: Adapter, *, attention: str = "sdpa", scores: bool = False, sharded: bool = False
 ) -> PreTrainedModel:
     """Full fine-tuning loads fp32 weights, since updates are smaller than what bf16 can tell apart.
 
+    `sharded`: fit for FSDP, which wants one dtype for what it shares out together.
     `scores`: with a new head of one number instead of the one that writes.
     """
     kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
@@ -50,12 +51,15 @@ def load_model(
     if adapter is Adapter.FULL:
         arguments["dtype"] = torch.float32
     if adapter is Adapter.QLORA:
+        storage = getattr(torch, device.dtype) if sharded else None
         compute = torch.float32 if device.precision == "fp32" else getattr(torch, device.dtype)
         arguments["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=compute,
+            # Four bits in numbers that FSDP can share out; the memory is the same.
+            bnb_4bit_quant_storage=storage or torch.uint8,
             llm_int8_skip_modules=["score"] if scores else None,  # None: the head that writes, whatever its name
         )
         arguments["device_map"] = {"": torch.cuda.current_device() if device.name == "cuda" else device.name}

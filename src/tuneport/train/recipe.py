@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tuneport.base_models import choose_device, locate, materialise
+from tuneport.base_models import Device, choose_device, locate, materialise
 from tuneport.data.reading import read_records
 from tuneport.data.rendering import Rendered, RenderedAnswer, Renderer
 from tuneport.data.tokenizer import training_renderer
-from tuneport.errors import DatasetError, DatasetProblem
+from tuneport.errors import DatasetError, DatasetProblem, UnsupportedError
 from tuneport.train.arguments import Recipe
 from tuneport.train.averaging import WeightAverage
 from tuneport.train.dpo import dpo_trainer
@@ -21,6 +22,7 @@ from tuneport.train.ranks import Ranks, shared_batch
 from tuneport.train.reporting import Counter, RunReporter, start_record
 from tuneport.train.reward import reward_trainer
 from tuneport.train.run_folder import RunFolder
+from tuneport.train.sharding import Sharding, choose_sharding, memory_of_device, parameters_of
 from tuneport.train.sft import sft_trainer
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, DataFile, JobStatus, Method
@@ -62,10 +64,12 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     if stop():
         return
 
+    device = choose_device(options.precision)
+    adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
     recipe = Recipe(
         folder=folder,
-        device=choose_device(options.precision),
-        adapter=Adapter.LORA if spec.adapter == "auto" else spec.adapter,
+        device=device,
+        adapter=adapter,
         numbers=numbers,
         options=options,
         seed=42 if spec.seed is None else spec.seed,
@@ -73,10 +77,13 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         working=run.working,
         note=run.note,
         workers=ranks.count,
+        sharding=_sharding(run, folder, device, adapter, options, ranks),
     )
     counter = Counter()
     trainer = TRAINERS[spec.method](recipe, renderer, rows, valid, counter)
     reporter = RunReporter(run, counter, stop, numbers["learning_rate"], ranks)
+    if recipe.sharding == "fsdp" and not trainer.is_fsdp_enabled:
+        raise UnsupportedError("accelerate has FSDP for GPUs only: leave sharding out, or set it to ddp")
     start_record(run, numbers, recipe.device, trainer.model)
     if stop():
         return
@@ -115,6 +122,23 @@ def _tokens(rows: list[Any]) -> int:
         else:
             total += 2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids)
     return total
+
+
+def _sharding(
+    run: RunFolder, folder: Path, device: Device, adapter: Adapter, options: TrainingOptions, ranks: Ranks
+) -> Sharding:
+    if ranks.count == 1:
+        return "single"
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks.count))
+    fitting: Sharding = choose_sharding(parameters_of(folder), adapter, memory_of_device(device.name, here), ranks.count)
+    # Ranks may have devices of several sizes: the smallest decides.
+    if ranks.total(float(fitting == "fsdp"))[0] and device.name != "cpu":
+        fitting = "fsdp"
+    chosen: Sharding = fitting if options.sharding == "auto" else options.sharding
+    if chosen == "fsdp" and options.average_weights:
+        raise UnsupportedError("average_weights needs the whole model on each device: leave it out, or set sharding=ddp")
+    run.note(f"trained on {ranks.count} workers with {chosen.upper()}")
+    return chosen
 
 
 def _save(run: RunFolder, trainer: Any, adapter: Adapter, counter: Counter, ranks: Ranks) -> None:

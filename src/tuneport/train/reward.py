@@ -27,7 +27,7 @@ def reward_trainer(
     valid: Sequence[RenderedPreference],
     counter: Counter,
 ) -> RewardTrainer:
-    model = load_model(recipe.folder, recipe.device, recipe.adapter, scores=True)
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, scores=True, sharded=recipe.sharding == "fsdp")
     model.config.get_text_config().pad_token_id = renderer.tokenizer.pad_token_id  # the score stands before the padding
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, micro_batch_of(recipe, 2 * longest))
@@ -50,7 +50,7 @@ def reward_trainer(
         dtype = head.modules_to_save["default"].weight.dtype
         head.register_forward_pre_hook(lambda module, inputs: (inputs[0].to(dtype),))
     trainer.counter = counter
-    if recipe.device.name == "cpu":
+    if recipe.device.name == "cpu" and recipe.sharding != "fsdp":  # which has to see each layer called
         fuse(trainer.model)
     return trainer
 

@@ -33,7 +33,7 @@ def sft_trainer(
     packs = recipe.device.name == "cpu" and not recipe.adapter.has_virtual_tokens  # which each row needs before it
     per_pack = packing.rows_per_pack(training, recipe.batch_of_worker) if packs else 1
     attention = "eager" if per_pack > 1 else "sdpa"  # SDPA with a mask is several times slower on CPUs
-    model = load_model(recipe.folder, recipe.device, recipe.adapter, attention=attention)
+    model = load_model(recipe.folder, recipe.device, recipe.adapter, attention=attention, sharded=recipe.sharding == "fsdp")
     dtype = next(model.parameters()).dtype
     if per_pack > 1 and not _packs(model, training, dtype):
         recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")
@@ -66,7 +66,7 @@ def sft_trainer(
     trainer.prompt_loss_weight = recipe.options.prompt_loss_weight
     if trainer.prompt_loss_weight:
         recipe.note(f"the loss counts prompt tokens, too, at {trainer.prompt_loss_weight:g} of an answer's token")
-    if recipe.device.name == "cpu":
+    if recipe.device.name == "cpu" and recipe.sharding != "fsdp":  # which has to see each layer called
         fuse(trainer.model)
     return trainer
 
