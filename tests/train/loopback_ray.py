@@ -52,9 +52,14 @@ class LoopbackCluster:
         gcs, self.dashboard = _free_port(), _free_port()
         self.address = f"http://127.0.0.1:{self.dashboard}"
         self.gcs = f"127.0.0.1:{gcs}"
-        self._start("--head", f"--port={gcs}", "--dashboard-host=127.0.0.1",
-                    f"--dashboard-port={self.dashboard}", f"--ray-client-server-port={_free_port()}",
-                    f"--temp-dir={self.folder}")
+        self._start(
+            "--head",
+            f"--port={gcs}",
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={self.dashboard}",
+            f"--ray-client-server-port={_free_port()}",
+            f"--temp-dir={self.folder}",
+        )
         self._await(1)
 
     def add_node(self) -> subprocess.Popen[bytes]:
@@ -95,9 +100,19 @@ class LoopbackCluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", START, "start", "--block", "--disable-usage-stats",
-                   "--node-ip-address=127.0.0.1", "--num-cpus=1", f"--object-store-memory={150 * 1024 * 1024}",
-                   f"--dashboard-agent-listen-port={_free_port()}", *arguments]
+        command = [
+            sys.executable,
+            "-c",
+            START,
+            "start",
+            "--block",
+            "--disable-usage-stats",
+            "--node-ip-address=127.0.0.1",
+            "--num-cpus=1",
+            f"--object-store-memory={150 * 1024 * 1024}",
+            f"--dashboard-agent-listen-port={_free_port()}",
+            *arguments,
+        ]
         with (self.folder / f"{secrets.token_hex(3)}.log").open("wb") as log:
             node = subprocess.Popen(
                 command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

@@ -106,6 +106,8 @@ def check_request(spec: TuneSpec) -> Adapter:
     """The adapter to train. UnsupportedError or ConfigError for what the trainer never does, whatever the model."""
     adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
     require_libraries(adapter)
+    if TrainingOptions.of(spec.provider_options).executor == "ray":
+        require_ray()
     _refuse_unsupported(spec, adapter)
     return adapter
 
@@ -130,6 +132,15 @@ def require_libraries(adapter: Adapter = Adapter.LORA) -> None:
     if missing:
         raise ConfigError(
             f"training on this machine needs {', '.join(missing)}, not installed here: pip install 'tuneport[local]'"
+        )
+
+
+def require_ray() -> None:
+    """ConfigError, with the line to type, where Ray or what its jobs need is not installed."""
+    missing = [name for name in ("ray", "aiohttp_cors", "grpc") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"the executor ray needs {', '.join(missing)}, not installed here: pip install 'tuneport[ray]'"
         )
 
 

@@ -39,7 +39,13 @@ def resolved(hyperparameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_model(
-    folder: Path, device: Device, adapter: Adapter, *, attention: str = "sdpa", scores: bool = False, sharded: bool = False
+    folder: Path,
+    device: Device,
+    adapter: Adapter,
+    *,
+    attention: str = "sdpa",
+    scores: bool = False,
+    sharded: bool = False,
 ) -> PreTrainedModel:
     """Full fine-tuning loads fp32 weights, since updates are smaller than what bf16 can tell apart.
 

@@ -2,9 +2,9 @@
 back what it tells.
 
 Everything goes through the cluster's dashboard, the one port that Ray Jobs need: code, data and checkpoints there as
-packages, news and weights back as files that the job leaves in the head node's log folder (see `ray_mailbox`). The book,
-`ray.json`, is written before each thing that it tells of, so that after `kill -9` the next process goes on with the same
-job and starts no second one.
+packages, news and weights back as files that the job leaves in the head node's log folder (see `ray_mailbox`). The
+book, `ray.json`, is written before each thing that it tells of, so that after `kill -9` the next process goes on with
+the same job and starts no second one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from tuneport.errors import TrainingError
 from tuneport.train.launch import RankDiedError, RankFailedError
 from tuneport.train.parcels import pack, receive_folder, send_folder
-from tuneport.train.ray_cluster import LocalCluster, require_ray
+from tuneport.train.ray_cluster import LocalCluster
 from tuneport.train.ray_mailbox import FOLDER, MESSAGES_PER_FILE, messages_name, piece_name
 from tuneport.train.run_folder import RunFolder, write_aside
 from tuneport.training_options import TrainingOptions
@@ -50,7 +50,6 @@ def drive(run: RunFolder, stop: Callable[[], bool]) -> None:
     book = read_book(run)
     if book is None and stop():
         return
-    require_ray()
     driver = _Driver(run, book or Book())
     if driver.book.over is None:
         if not driver.connect(stop):

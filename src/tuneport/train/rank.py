@@ -1,10 +1,12 @@
 """`python -m tuneport.train.rank RUN_FOLDER`: one of the processes that `launch` starts for a run.
 
-RANK, LOCAL_RANK and WORLD_SIZE say which. Exit codes: 0 done or stopped; 1 failed, and `FAILURE` in the folder says why.
+RANK, LOCAL_RANK and WORLD_SIZE say which. Exit codes: 0 done or stopped; 1 failed, and `FAILURE` of the run's folder
+`ranks` says why.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -42,10 +44,18 @@ def main(folder: Path) -> int:
         train(run, Stop(run))
     except Exception as error:
         traceback.print_exc()
-        write_aside(meeting / FAILURE, job_error(error).model_dump_json())
+        _tell(meeting, index, job_error(error).model_dump_json())
         return 1
     dist.destroy_process_group()
     return 0
+
+
+def _tell(meeting: Path, index: int, failure: str) -> None:
+    """The first word counts: the others fail next because they lost this rank."""
+    aside = meeting / f"failure-{index}.json"
+    write_aside(aside, failure)
+    with contextlib.suppress(FileExistsError):
+        os.link(aside, meeting / FAILURE)
 
 
 def _end_with_parent() -> None:

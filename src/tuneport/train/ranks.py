@@ -100,7 +100,7 @@ class EpochOrder(Sampler[int]):
     """The same order on every rank, another one each epoch: that of accelerate's SeedableRandomSampler, so that one
     process and several see the same rows in the same step. `fillers` rows at the end of the data stay there.
 
-    With `lengths`, rows of like lengths stand together in groups of `group`, as transformers' LengthGroupedSampler does.
+    With `lengths`, rows of like lengths stand together in groups of `group`, as in transformers' LengthGroupedSampler.
     """
 
     def __init__(

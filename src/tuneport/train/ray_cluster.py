@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tuneport.errors import ConfigError, TrainingError
+from tuneport.errors import TrainingError
 from tuneport.types import Model
 
 OBJECT_STORE_BYTES = 200 * 1024**2
@@ -118,7 +118,7 @@ def _belongs(process: object, mark: str) -> bool:
         if any(mark in part for part in process.cmdline()):
             return True
         if process.name().startswith(("ray::", "python")) or "ray" in process.name():
-            return process.environ().get("RAY_AUTH_TOKEN_PATH", "").startswith(mark + os.sep)
+            return str(process.environ().get("RAY_AUTH_TOKEN_PATH", "")).startswith(mark + os.sep)
     except psutil.Error:
         pass
     return False
@@ -128,12 +128,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def require_ray() -> None:
-    """ConfigError, with the line to type, where Ray and its job server's client are not installed."""
-    import importlib.util
-
-    missing = [name for name in ("ray", "aiohttp_cors", "grpc") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(f"the executor ray needs {', '.join(missing)}, not installed here: pip install 'tuneport[ray]'")

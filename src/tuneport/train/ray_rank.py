@@ -131,7 +131,9 @@ def _scratch(parent: Path) -> Iterator[Path]:
 def _furnish(folder: Path, job: dict[str, Any], start: dict[str, Any]) -> None:
     """Make `folder` what the local backend would have made, with the newest checkpoint."""
     request = json.loads(json.dumps(job["request"]))
-    arrived = {name: unpack(PackedFile.model_validate(packed), folder / "data") for name, packed in job["files"].items()}
+    arrived = {
+        name: unpack(PackedFile.model_validate(packed), folder / "data") for name, packed in job["files"].items()
+    }
     for purpose in ("training", "validation"):
         if request.get(purpose):
             request[purpose]["path"] = str(arrived[purpose])

@@ -22,8 +22,8 @@ from tuneport.train.ranks import Ranks, shared_batch
 from tuneport.train.reporting import Counter, RunReporter, start_record
 from tuneport.train.reward import reward_trainer
 from tuneport.train.run_folder import RunFolder
-from tuneport.train.sharding import Sharding, choose_sharding, memory_of_device, parameters_of
 from tuneport.train.sft import sft_trainer
+from tuneport.train.sharding import Sharding, choose_sharding, memory_of_device, parameters_of
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, DataFile, JobStatus, Method
 
@@ -130,13 +130,17 @@ def _sharding(
     if ranks.count == 1:
         return "single"
     here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks.count))
-    fitting: Sharding = choose_sharding(parameters_of(folder), adapter, memory_of_device(device.name, here), ranks.count)
+    fitting: Sharding = choose_sharding(
+        parameters_of(folder), adapter, memory_of_device(device.name, here), ranks.count
+    )
     # Ranks may have devices of several sizes: the smallest decides.
     if ranks.total(float(fitting == "fsdp"))[0] and device.name != "cpu":
         fitting = "fsdp"
     chosen: Sharding = fitting if options.sharding == "auto" else options.sharding
     if chosen == "fsdp" and options.average_weights:
-        raise UnsupportedError("average_weights needs the whole model on each device: leave it out, or set sharding=ddp")
+        raise UnsupportedError(
+            "average_weights needs the whole model on each device: leave it out, or set sharding=ddp"
+        )
     run.note(f"trained on {ranks.count} workers with {chosen.upper()}")
     return chosen
 

@@ -33,7 +33,9 @@ def sft_trainer(
     packs = recipe.device.name == "cpu" and not recipe.adapter.has_virtual_tokens  # which each row needs before it
     per_pack = packing.rows_per_pack(training, recipe.batch_of_worker) if packs else 1
     attention = "eager" if per_pack > 1 else "sdpa"  # SDPA with a mask is several times slower on CPUs
-    model = load_model(recipe.folder, recipe.device, recipe.adapter, attention=attention, sharded=recipe.sharding == "fsdp")
+    model = load_model(
+        recipe.folder, recipe.device, recipe.adapter, attention=attention, sharded=recipe.sharding == "fsdp"
+    )
     dtype = next(model.parameters()).dtype
     if per_pack > 1 and not _packs(model, training, dtype):
         recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")
