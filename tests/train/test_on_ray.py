@@ -141,6 +141,11 @@ def test_two_workers_end_where_one_process_does(
     assert restarts(folder) == []
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [f"step-{STEPS - 5}", f"step-{STEPS}"]
     assert "Setting up process group" in child.log()  # what the workers say comes back
+    left = cluster.folder / "session_latest" / "logs" / "tuneport" / f"{folder.name}-1"
+    deadline = time.monotonic() + PATIENCE
+    while left.exists() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert not left.exists()  # nothing stays on the cluster
 
 
 def test_a_killed_worker_is_survived(cluster: LoopbackCluster, request_of: Callable[..., Path], alone: Path) -> None:

@@ -55,6 +55,7 @@ def test_two_ranks_do_what_one_process_does(home: Path, model: Path, tmp_path: P
     assert state_of(runs[1])["trained_tokens"] == state_of(runs[0])["trained_tokens"]
 
 
+@pytest.mark.full
 def test_a_rank_that_fails_or_dies_ends_them_all(home: Path, model: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """What a rank can tell is the run's failure; a killed one leaves the run to whoever starts it again."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -35,7 +35,10 @@ def test_two_checkpoints_are_kept_and_the_newest_is_where_to_go_on(tmp_path: Pat
         checkpoint(mailbox, step)
     start = mailbox.begin()
     assert start["again"] and start["checkpoint"]["step"] == 12
-    assert sorted(path.name for path in mailbox.folder.glob("checkpoint*")) == ["checkpoint-12.0000", "checkpoint-8.0000"]
+    assert sorted(path.name for path in mailbox.folder.glob("checkpoint*")) == [
+        "checkpoint-12.0000",
+        "checkpoint-8.0000",
+    ]
     assert mailbox.read("checkpoint-12", 0) == b"weights"
 
 

@@ -125,8 +125,7 @@ class _Driver:
             self.note(local=local)
             self.run.event("Starting a Ray cluster on this machine (RAY_ADDRESS names another)")
             workers = TrainingOptions.of(self.run.spec.provider_options).workers
-            local = local.start(workers if isinstance(workers, int) else 1, self.run.home)
-            self.note(local=local)
+            local.start(workers if isinstance(workers, int) else 1, self.run.home)
         local.use()
         os.environ["RAY_ADDRESS"] = str(local.address())
 
@@ -377,15 +376,19 @@ class _Driver:
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def leave(self) -> None:
-        """After a stop: a cancelled job is stopped; another one goes on, and somebody will look at it later."""
-        if not self.run.cancelled:
+        """After a stop: a cancelled or paused run's job is stopped; another one goes on, and somebody will look at it
+        later."""
+        paused = (self.run.path / "pause").exists()
+        if not (self.run.cancelled or paused):
             return
         if self._status() in ("PENDING", "RUNNING"):
             self.client.stop_job(self.job)
             deadline = time.monotonic() + _SECONDS_TO_STOP
             while self._status() in ("PENDING", "RUNNING") and time.monotonic() < deadline:
                 time.sleep(0.2)
-        self._clear()
+        if paused and not self.run.cancelled:
+            self._apply_new_messages()
+        self._clear(keep_book=paused and not self.run.cancelled)
 
     def close(self) -> None:
         """Nothing is to come: tidy up, and only then say how it ended."""
@@ -399,7 +402,8 @@ class _Driver:
         self.run.clear_working()
         self.run.finish(JobStatus.SUCCEEDED)
 
-    def _clear(self) -> None:
+    def _clear(self, *, keep_book: bool = False) -> None:
+        """`keep_book`: the next job of this run must have another name."""
         if self.book.local is not None:
             self.book.local.stop()
         elif self.client is not None:
@@ -410,7 +414,10 @@ class _Driver:
                     runtime_env=self.client.get_job_info(self.job).runtime_env,
                     metadata={"tuneport_run": self.run.run_id},
                 )
-        (self.run.path / BOOK).unlink(missing_ok=True)
+        if keep_book:
+            self.note(local=None)
+        else:
+            (self.run.path / BOOK).unlink(missing_ok=True)
 
 
 def _copy_code(target: Path) -> None:

@@ -30,12 +30,13 @@ class LocalCluster(Model):
     """`folder` holds all of its files, and is in the command line of each of its processes."""
 
     folder: Path
-    pid: int = 0
+    dashboard_port: int
 
     @classmethod
     def plan(cls) -> LocalCluster:
         """Where one will be: its socket's path, which has a limit of about 100 characters, is below."""
-        return cls(folder=Path(tempfile.gettempdir()) / f"tuneport-ray-{secrets.token_hex(4)}")
+        folder = Path(tempfile.gettempdir()) / f"tuneport-ray-{secrets.token_hex(4)}"
+        return cls(folder=folder, dashboard_port=_free_port())
 
     @property
     def token_path(self) -> Path:
@@ -46,15 +47,12 @@ class LocalCluster(Model):
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_path)}
 
     def address(self) -> str | None:
-        """Of the head, or None where it does not run."""
-        with contextlib.suppress(OSError):
-            address = (self.folder / "ray_current_cluster").read_text(encoding="utf-8").strip()
-            host, _, port = address.rpartition(":")
-            with socket.create_connection((host, int(port)), timeout=5):
-                return address
+        """Of its dashboard, or None where it does not run."""
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.dashboard_port), timeout=5):
+            return f"http://127.0.0.1:{self.dashboard_port}"
         return None
 
-    def start(self, workers: int, home: Path) -> LocalCluster:
+    def start(self, workers: int, home: Path) -> None:
         """TrainingError where it does not come up."""
         self.folder.mkdir(mode=0o700)
         self.token_path.touch(mode=0o600)
@@ -62,7 +60,7 @@ class LocalCluster(Model):
         command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
             *("--node-ip-address", "127.0.0.1", "--port", "0", "--dashboard-host", "127.0.0.1"),
-            *("--dashboard-port", str(_free_port()), "--dashboard-agent-listen-port", str(_free_port())),
+            *("--dashboard-port", str(self.dashboard_port), "--dashboard-agent-listen-port", str(_free_port())),
             *("--num-cpus", str(max(os.cpu_count() or 1, workers)), "--temp-dir", str(self.folder)),
             *("--object-store-memory", str(OBJECT_STORE_BYTES), "--ray-client-server-port", str(_free_port())),
         ]
@@ -87,7 +85,6 @@ class LocalCluster(Model):
                 self.stop()
                 raise TrainingError(f"the local Ray cluster did not start: {said}")
             time.sleep(0.2)
-        return self.model_copy(update={"pid": process.pid})
 
     def stop(self) -> None:
         """End all of its processes, whoever started them, and remove its files. No error where nothing is left."""
