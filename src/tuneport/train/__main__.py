@@ -72,10 +72,13 @@ def _run(run: RunFolder) -> int:
 def _train(run: RunFolder, stop: Stop) -> None:
     workers = TrainingOptions.of(run.spec.provider_options).workers
     if workers == "auto":
-        workers = 1
+        import torch
+
+        workers = torch.cuda.device_count() or 1
     if workers > 1:
         launch(run, workers)
         return
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # TRL refuses to see more from one process
     # Heavy imports come late, so that a run which waits for the device holds no memory.
     from tuneport.train.recipe import train
 
@@ -85,7 +88,6 @@ def _train(run: RunFolder, stop: Stop) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m tuneport.train RUN_FOLDER")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # a run uses one GPU; TRL refuses to see more from one process
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that wait for each other by spinning take the processor from those they wait for as soon as anything else
     # runs on it: measured ten times slower on two busy cores. Read by OpenMP when torch loads.
