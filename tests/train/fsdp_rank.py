@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -19,4 +20,6 @@ if __name__ == "__main__":
             state.distributed_type = DistributedType.MULTI_XPU
 
     PartialState.__init__ = start_as_accelerator
-    sys.exit(rank.main(Path(sys.argv[1])))
+    code = rank.main(Path(sys.argv[1]))
+    sys.stderr.flush()
+    os._exit(code)  # as the rank itself ends
