@@ -87,8 +87,17 @@ class TrainingOptions(Model):
     average_weights: bool = Field(
         default=False, description="true or false: save the mean of the weights over about the last sixth of the steps"
     )
-    executor: Literal["process", "slurm"] = Field(
-        default="process", description="process (on this machine) or slurm (as jobs of a Slurm cluster)"
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        default=1, description="a number of devices to train on at once, 1 or more, or auto: all that there are"
+    )
+    sharding: Literal["auto", "ddp", "fsdp"] = Field(
+        default="auto",
+        description="ddp (each device has the whole model), fsdp (each a share of it), or auto: what fits",
+    )
+    executor: Literal["process", "slurm", "ray"] = Field(
+        default="process",
+        description="process (on this machine), slurm (as jobs of a Slurm cluster) or ray (on the cluster of "
+        "RAY_ADDRESS, or one of its own)",
     )
     slurm: SlurmOptions | None = Field(
         default=None, description=f"an object of what sbatch is asked for: {', '.join(SlurmOptions.model_fields)}"

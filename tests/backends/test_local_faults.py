@@ -650,3 +650,25 @@ def test_hyperparameters_are_numbers_and_the_multiplier_shows_beside_the_rate(op
     assert "learning_rate_multiplier" not in plain.details
     assert {"batch_size", "warmup_ratio", "weight_decay", "lora_rank", "lora_alpha"} <= plain.hyperparameters.keys()
     Hyperparameters.model_validate(request["hyperparameters"])
+
+
+def test_a_cancelled_run_whose_child_is_dead_gets_one_that_stops_its_job_on_a_cluster(tmp_path: Path) -> None:
+    """Only a child knows how; one that cannot is tried three times, and then a person is told."""
+    from tuneport.backends.local_run import STOPS_ELSEWHERE, Run
+
+    for ending, starts in (("import os, sys; os.unlink(sys.argv[1] + '/ray.json')", 1), ("pass", STOPS_ELSEWHERE)):
+        folder = tmp_path / str(starts)
+        folder.mkdir()
+        (folder / "run.json").write_text('{"model": "m"}')
+        (folder / "ray.json").write_text("{}")
+        told = f"import sys; open(sys.argv[1] + '/starts', 'a').write('x'); {ending}"
+        run = Run(folder, [sys.executable, "-c", told], lambda: os.environ)
+        run.cancel()
+        deadline = time.monotonic() + 120
+        while run.reported() is None and time.monotonic() < deadline:
+            run.supervise()
+            time.sleep(0.05)
+        reported = run.reported()
+        assert reported is not None and reported.status == "cancelled"
+        assert (folder / "starts").read_text() == "x" * starts
+        assert any("could not be stopped" in event.message for event in run.events()) == (starts > 1)

@@ -81,7 +81,9 @@ class LocalOptions(ServingOptions):
 
     devices: tuple[str, ...] | None = Field(default=None, description=f"which runs may use: {NAMES_IN_WORDS}")
 
-    executor: Literal["process", "slurm"] = Field(default="process", description="of runs that do not say otherwise")
+    executor: Literal["process", "slurm", "ray"] = Field(
+        default="process", description="of runs that do not say otherwise"
+    )
     slurm: SlurmOptions = SlurmOptions()
 
     @field_validator("devices")
@@ -133,8 +135,9 @@ class LocalBackend(FineTuneBackend):
         return words(method, adapter)
 
     def check(self, spec: TuneSpec) -> None:
-        check_request(self._begun(spec)[0])
-        options = TrainingOptions.of(self._with_executor(spec).provider_options)
+        spec_with_executor = self._with_executor(spec)
+        check_request(self._begun(spec_with_executor)[0])
+        options = TrainingOptions.of(spec_with_executor.provider_options)
         if options.executor == "slurm":
             require_slurm(options.slurm or SlurmOptions())
         super().check(spec)
@@ -519,8 +522,10 @@ class LocalBackend(FineTuneBackend):
         """With what `tuneport.toml` says of the executor, where the spec does not say otherwise."""
         given = dict(spec.provider_options)
         given.setdefault("executor", self.options.executor)
-        if given["executor"] != "slurm":
+        if given["executor"] == "process":
             return spec
+        if given["executor"] != "slurm":
+            return spec.model_copy(update={"provider_options": given})
         own = given.get("slurm") or {}
         if isinstance(own, Mapping):  # else it is refused for what it is
             given["slurm"] = self.options.slurm.model_dump(exclude_unset=True) | dict(own)

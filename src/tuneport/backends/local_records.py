@@ -50,8 +50,10 @@ class Spawn(BaseModel):
 
 
 class Restarts(BaseModel):
-    """`restarts.json`. `without_progress` counts from the newest checkpoint, `checkpoint_step`."""
+    """`restarts.json`. `without_progress` counts from the newest checkpoint, `checkpoint_step`; `stops` counts the
+    children that were started to stop what runs on a cluster."""
 
     total: int = 0
+    stops: int = 0
     without_progress: int = 0
     checkpoint_step: int = 0

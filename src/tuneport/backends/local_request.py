@@ -150,7 +150,8 @@ def resolve_request(
         spec.method,
         numbers,
         busy=busy,
-        force=options.allow_oversize or options.executor != "process",  # elsewhere, the trainer looks itself
+        # Elsewhere, and where devices may share the model, the trainer looks itself.
+        force=options.allow_oversize or options.executor != "process" or options.workers != 1,
     )
     return ResolvedRequest(
         spec=spec.model_copy(update={"adapter": adapter}),
@@ -181,6 +182,8 @@ def check_request(spec: TuneSpec) -> Adapter:
     """The adapter to train. UnsupportedError or ConfigError for what the trainer never does, whatever the model."""
     adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
     require_libraries(adapter)
+    if TrainingOptions.of(spec.provider_options).executor == "ray":
+        require_ray()
     _refuse_unsupported(spec, adapter)
     return adapter
 
@@ -221,6 +224,15 @@ def require_slurm(options: SlurmOptions) -> None:
         )
 
 
+def require_ray() -> None:
+    """ConfigError, with the line to type, where Ray or what its jobs need is not installed."""
+    missing = [name for name in ("ray", "aiohttp_cors", "grpc") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"the executor ray needs {', '.join(missing)}, not installed here: pip install 'tuneport[ray]'"
+        )
+
+
 def billions_of_parameters(folder: Path) -> float | None:
     """Counted in the headers of the folder's safetensors files; None where there are none."""
     total = 0
@@ -244,6 +256,7 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             )
     if reason := why_not(spec.method, adapter):
         raise UnsupportedError(reason)
+    _refuse_places(spec.method, options)
     if "reasoning_effort" in given:
         raise UnsupportedError(
             "the backend local takes no reasoning_effort: how long a model thinks is its own affair here; leave it out"
@@ -276,6 +289,17 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
         raise UnsupportedError("compute_multiplier and the option generations say the same; give one of them")
     if spec.grader is not None:
         Grader(spec.grader, run_code=options.run_grader_code)
+
+
+def _refuse_places(method: Method, options: TrainingOptions) -> None:
+    if options.executor == "slurm" and options.workers != 1:
+        raise UnsupportedError("a job of Slurm trains on one device; leave workers out, or choose the executor ray")
+    if method.writes_answers and options.workers != 1:
+        raise UnsupportedError(f"{method} trains on one device; leave the option workers out")
+    if method.writes_answers and options.executor == "ray":
+        raise UnsupportedError(
+            f"what judges the answers of {method} does not travel to a Ray cluster; choose the executor process"
+        )
 
 
 def _refuse_numbers(spec: TuneSpec, adapter: Adapter) -> None:

@@ -31,6 +31,9 @@ from tuneport.types import JobError, JobEvent, MetricPoint, Model, now
 RESTARTS_WITHOUT_PROGRESS = 3
 STARTING_GRACE = timedelta(seconds=30)  # between writing `spawn.json` and knowing the child's pid
 CANCEL_GRACE = timedelta(seconds=20)  # between SIGTERM and SIGKILL: a step on a CPU may take that long
+CANCEL_GRACE_ELSEWHERE = timedelta(seconds=120)  # the same where the child has to stop a job on a cluster
+STOPS_ELSEWHERE = 3  # children that may try to stop a cluster's job before a person has to
+BOOKS = ("ray.json",)  # what a child has on a cluster, for as long as it has
 
 _Row = TypeVar("_Row", bound=Model)
 
@@ -110,7 +113,7 @@ class Run:
             if self._holds_its_lock():
                 return
             if self.cancel_requested:
-                self._finish("cancelled", None)
+                self._end_cancelled()
             elif self.pause_requested:
                 self._hold()
             elif spawn is None:
@@ -129,7 +132,7 @@ class Run:
             if not self.cancel_requested:
                 write_atomically(self.folder / "cancel", now().isoformat())
             if not alive:
-                self._finish("cancelled", None)
+                self._end_cancelled()
                 return
             self._signal(signal.SIGTERM)
         self._kill_if_cancel_is_overdue()
@@ -294,11 +297,12 @@ class Run:
         return f"{killed}, and as it may be one of them, it takes at most {rows // 2} rows at once instead of {rows}"
 
     def _hold(self) -> None:
-        """Say that the run is paused, if its child could not."""
-        if self._status() != "paused":
-            steps = [step for step, _ in self.checkpoint_folders()]
-            self._append_event("info", f"Paused at step {steps[-1] if steps else 0}", "pause")
-            self._write_state(status="paused")
+        """Say that the run is paused, if its child could not; what runs on a cluster is stopped first."""
+        if self._status() == "paused" or self._stops_elsewhere():
+            return
+        steps = [step for step, _ in self.checkpoint_folders()]
+        self._append_event("info", f"Paused at step {steps[-1] if steps else 0}", "pause")
+        self._write_state(status="paused")
 
     def _go_on(self) -> None:
         """Start the child of a run that is paused or has failed; it queues for the device like any other."""
@@ -314,6 +318,27 @@ class Run:
         except OSError:
             write_atomically(self.folder / "state.json", json.dumps(before))
             raise
+
+    def _end_cancelled(self) -> None:
+        if not self._stops_elsewhere():
+            self._finish("cancelled", None)
+
+    def _stops_elsewhere(self) -> bool:
+        """Whether a child was started to stop what the run has on a cluster, which only a child can."""
+        if not self._elsewhere():
+            return False
+        restarts = self.restarts()
+        if restarts.stops < STOPS_ELSEWHERE:
+            counted = restarts.model_copy(update={"stops": restarts.stops + 1})
+            write_atomically(self.folder / "restarts.json", counted.model_dump_json())
+            self._start()
+            return True
+        said = self.log_tail(1)
+        self._append_event("warning", f"the job on the cluster could not be stopped; stop it there: {said}", "cluster")
+        return False
+
+    def _elsewhere(self) -> bool:
+        return any((self.folder / book).exists() for book in BOOKS)
 
     def _died(self, restarts: Restarts) -> JobError:
         said = self.log_tail()
@@ -373,7 +398,9 @@ class Run:
             requested = datetime.fromtimestamp((self.folder / "cancel").stat().st_mtime, UTC)
         except FileNotFoundError:
             return
-        if now() - requested >= CANCEL_GRACE:
+        spawn = self._spawn()
+        asked = requested if spawn is None else max(requested, spawn.spawned_at)
+        if now() - asked >= (CANCEL_GRACE_ELSEWHERE if self._elsewhere() else CANCEL_GRACE):
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:

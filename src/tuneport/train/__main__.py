@@ -18,10 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuneport.train import watchdog
+from tuneport.train.launch import RankDiedError, RankFailedError, launch
 from tuneport.train.run_folder import ANOTHER_CHILD_LIVES, RunFolder
 from tuneport.train.stop import Stop
 from tuneport.training_options import SlurmOptions, TrainingOptions
-from tuneport.types import JobStatus
+from tuneport.types import JobError, JobStatus
 
 STOPPED_FROM_OUTSIDE = 128 + signal.SIGTERM
 AGAIN_WITH_FEWER_ROWS = 79
@@ -43,23 +44,45 @@ def main(folder: Path, *, watched: bool = False) -> int:
 
 def _run(run: RunFolder) -> int:
     stop = Stop(run)
-    here = run.spec.provider_options.get("executor") != "slurm"
-    return train_and_tell(run, stop, lambda: _train_here(run, stop) if here else _train_there(run, stop), writes=here)
+    options = TrainingOptions.of(run.spec.provider_options)
+    match options.executor:
+        case "process":
+            return train_and_tell(run, stop, lambda: _train_here(run, options, stop))
+        case "ray":
+            return train_and_tell(run, stop, lambda: _train_on_ray(run, options, stop))
+        case "slurm":
+            return train_and_tell(run, stop, lambda: _train_on_slurm(run, options, stop), writes=False)
 
 
-def _train_here(run: RunFolder, stop: Stop) -> None:
-    with run.devices(1, stop) as devices:
-        if devices is not None and not stop():
-            # Heavy imports come late, so that a run which waits for the device holds no memory.
-            from tuneport.train.recipe import train
+def _train_here(run: RunFolder, options: TrainingOptions, stop: Stop) -> None:
+    with run.devices(options.workers, stop) as devices:
+        if devices is None or stop():
+            return
+        workers = options.workers if devices == ("cpu",) and options.workers != "auto" else len(devices)
+        if workers > 1:
+            launch(run, workers, stop)
+            return
+        # Heavy imports come late, so that a run which waits for the device holds no memory.
+        from tuneport.train.recipe import train
 
-            train(run, stop)
+        train(run, stop)
 
 
-def _train_there(run: RunFolder, stop: Stop) -> None:
+def _train_on_ray(run: RunFolder, options: TrainingOptions, stop: Stop) -> None:
+    from tuneport.train.on_ray import drive
+
+    if os.environ.get("RAY_ADDRESS"):
+        run.place.leave()
+        drive(run, stop)
+        return
+    with run.devices(options.workers, stop):  # a cluster of our own has this machine's devices, like any other run
+        drive(run, stop)
+
+
+def _train_on_slurm(run: RunFolder, options: TrainingOptions, stop: Stop) -> None:
     from tuneport.train.on_slurm import drive
 
-    drive(run, TrainingOptions.of(run.spec.provider_options).slurm or SlurmOptions(), stop)
+    drive(run, options.slurm or SlurmOptions(), stop)
 
 
 def train_and_tell(run: RunFolder, stop: Stop, train: Callable[[], None], *, writes: bool = True) -> int:
@@ -71,20 +94,16 @@ def train_and_tell(run: RunFolder, stop: Stop, train: Callable[[], None], *, wri
         run.clear_working()
     try:
         train()
+    except RankDiedError as error:
+        print(error, flush=True)
+        if not stop():
+            return 1
     except Exception as error:
         if run.gone:
             return FOLDER_GONE
-        traceback.print_exc()
-        from tuneport.train.failures import job_error
-        from tuneport.train.memory_retry import SmallerBatchNeededError
-
-        if isinstance(error, SmallerBatchNeededError):
-            run.clear_working()
-            run.event(str(error), level="warning", type="memory")
-            run.note(str(error))
-            run.update(micro_batch_limit=error.smaller)
+        failure = error.failure if isinstance(error, RankFailedError) else _told(run, error)
+        if failure is None:
             return AGAIN_WITH_FEWER_ROWS
-        failure = job_error(error)
         if writes:
             run.clear_working()
         if failure.code == "no_disk_space":
@@ -107,6 +126,21 @@ def train_and_tell(run: RunFolder, stop: Stop, train: Callable[[], None], *, wri
         run.event("Fine-tuning job cancelled")
         run.finish(JobStatus.CANCELLED)
     return 0
+
+
+def _told(run: RunFolder, error: Exception) -> JobError | None:
+    """What to tell of an error of this process; None where it is to begin anew, with fewer rows at once."""
+    traceback.print_exc()
+    from tuneport.train.failures import job_error
+    from tuneport.train.memory_retry import SmallerBatchNeededError
+
+    if not isinstance(error, SmallerBatchNeededError):
+        return job_error(error)
+    run.clear_working()
+    run.event(str(error), level="warning", type="memory")
+    run.note(str(error))
+    run.update(micro_batch_limit=error.smaller)
+    return None
 
 
 def prepare_environment() -> None:

@@ -26,6 +26,7 @@ def base_model(recipe: Recipe, *, attention: str = "sdpa", scores: bool = False)
         attention=attention,
         scores=scores,
         trust_remote_code=recipe.options.trust_remote_code,
+        sharded=recipe.sharding == "fsdp",
     )
 
 

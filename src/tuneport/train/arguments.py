@@ -12,6 +12,7 @@ from tuneport.base_models import Device
 from tuneport.train.acceleration import Acceleration, acceleration_here
 from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS
 from tuneport.train.memory_retry import largest_divisor
+from tuneport.train.sharding import Sharding, fsdp_arguments
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
 
@@ -41,6 +42,18 @@ class Recipe:
     note: Callable[[str], None]
     micro_batch_limit: int | None = None
     start: Path | None = None
+    workers: int = 1
+    sharding: Sharding = "single"
+
+    @property
+    def batch_of_worker(self) -> int:
+        """Rows of a step that one of the workers sees."""
+        return int(self.numbers["batch_size"]) // self.workers
+
+    @property
+    def fuses(self) -> bool:
+        """Whether LoRA layers may be made one operation: on CPUs, but not under FSDP, which has to see each called."""
+        return self.device.name == "cpu" and self.sharding != "fsdp"
 
     @property
     def trains_whole(self) -> bool:
@@ -54,14 +67,14 @@ class Recipe:
 
 def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str, Any]:
     """What all methods have in common, as TrainingArguments."""
-    numbers, batch_size = recipe.numbers, int(recipe.numbers["batch_size"])
+    numbers = recipe.numbers
     large = model.num_parameters() >= CHECKPOINTING_FROM_PARAMETERS
     return {
         "output_dir": str(recipe.working),
         "num_train_epochs": numbers["epochs"],
         "per_device_train_batch_size": micro_batch,
         "per_device_eval_batch_size": micro_batch,
-        "gradient_accumulation_steps": batch_size // micro_batch,
+        "gradient_accumulation_steps": recipe.batch_of_worker // micro_batch,
         "learning_rate": numbers["learning_rate"],
         "lr_scheduler_type": "cosine",
         "warmup_steps": numbers["warmup_ratio"],  # below 1 it is a share of the steps
@@ -71,6 +84,7 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
         "bf16": recipe.device.precision == "bf16" and recipe.device.name == "cuda",
         "fp16": recipe.device.precision == "fp16" and recipe.device.name == "cuda",
         "use_cpu": recipe.device.name == "cpu",
+        "ddp_backend": "gloo" if recipe.device.name == "cpu" and recipe.workers > 1 else None,
         "gradient_checkpointing": _checkpoints_activations(recipe, large),
         "train_sampling_strategy": "random" if recipe.device.name == "cpu" else "group_by_length",
         "use_liger_kernel": recipe.acceleration.liger,
@@ -78,6 +92,7 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
         "logging_nan_inf_filter": False,
         "save_strategy": "no",  # CheckpointSchedule says when
         "eval_strategy": "no",
+        **(fsdp_arguments() if recipe.sharding == "fsdp" else {}),
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
@@ -92,9 +107,8 @@ def _checkpoints_activations(recipe: Recipe, large: bool) -> bool:
 
 
 def micro_batch_of(recipe: Recipe, longest: int, *, at_least: int = 1) -> int:
-    """How many rows of up to `longest` tokens go through the model at once: a divisor of the batch."""
-    batch_size = int(recipe.numbers["batch_size"])
+    """How many rows of up to `longest` tokens go through the model at once: a divisor of a worker's batch."""
     fitting = (CPU_TOKENS if recipe.device.name == "cpu" else GPU_TOKENS) // longest
     if recipe.micro_batch_limit is not None:
         fitting = min(fitting, recipe.micro_batch_limit)
-    return largest_divisor(batch_size, fitting, at_least=at_least)
+    return largest_divisor(recipe.batch_of_worker, fitting, at_least=at_least)

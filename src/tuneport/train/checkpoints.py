@@ -113,7 +113,7 @@ class CheckpointSchedule(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
         if not state.is_world_process_zero:
             return
-        self.loop.tokens = self.counter.tokens
+        self.loop.tokens = self.counter.total
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         (folder / FILE).write_text(self.loop.model_dump_json(), encoding="utf-8")
 

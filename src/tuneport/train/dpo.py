@@ -39,7 +39,7 @@ def dpo_trainer(
     if recipe.adapter.has_virtual_tokens and recipe.start is None:
         start_virtual_tokens(trainer.model, [row.prompt_ids + row.chosen_ids for row in rows])
     trainer.counter = counter
-    if recipe.device.name == "cpu":
+    if recipe.fuses:
         fuse(trainer.model)
     return trainer
 

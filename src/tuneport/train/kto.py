@@ -53,7 +53,7 @@ def kto_trainer(
     if recipe.adapter.has_virtual_tokens and recipe.start is None:
         start_virtual_tokens(trainer.model, [row.prompt_ids + row.completion_ids for row in rows])
     trainer.counter = counter
-    if recipe.device.name == "cpu":
+    if recipe.fuses:
         fuse(trainer.model)
     return trainer
 

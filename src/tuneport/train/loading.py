@@ -49,11 +49,13 @@ def load_model(
     attention: str = "sdpa",
     scores: bool = False,
     trust_remote_code: bool = False,
+    sharded: bool = False,
 ) -> PreTrainedModel:
     """`whole`: weights of the base are trained, so they are fp32: updates are smaller than what bf16 can tell apart.
 
     `scores`: with a new head of one number instead of the one that writes. `trust_remote_code`: run the code that came
-    with the weights, where transformers has none of its own for them.
+    with the weights, where transformers has none of its own for them. `sharded`: fit for FSDP, which wants one dtype
+    for what it shares out together.
     """
     kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
     arguments: dict[str, Any] = {
@@ -65,15 +67,18 @@ def load_model(
     if whole:
         arguments["dtype"] = torch.float32
     if adapter is Adapter.QLORA:
+        storage = getattr(torch, device.dtype) if sharded else None
         compute = torch.float32 if device.precision == "fp32" else getattr(torch, device.dtype)
         arguments["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=compute,
+            # Four bits in numbers that FSDP can share out; the memory is the same.
+            bnb_4bit_quant_storage=storage or torch.uint8,
             llm_int8_skip_modules=["score"] if scores else None,  # None: the head that writes, whatever its name
         )
-        arguments["device_map"] = {"": device.name}
+        arguments["device_map"] = {"": torch.cuda.current_device() if device.name == "cuda" else device.name}
     try:
         model = kind.from_pretrained(folder, **arguments, **({"num_labels": 1} if scores else {}))
     except (OSError, ValueError, SafetensorError) as error:

@@ -15,17 +15,18 @@ from tuneport.training_options import TrainingOptions
 GIB = 2**30
 
 
-def refuse_too_large(need: Mapping[str, Any], device: Device, options: TrainingOptions) -> None:
+def refuse_too_large(need: Mapping[str, Any], device: Device, options: TrainingOptions, *, processes: int = 1) -> None:
     """ConfigError where the estimate that came with the request is above what is free.
 
-    `need` has `expected_gib` and `advice`; without an estimate nothing is refused.
+    `need` has `expected_gib` and `advice`; without an estimate nothing is refused. `processes` on this machine need
+    that much each, and share main memory.
     """
     if not need or options.allow_oversize:
         return
     if device.name.startswith("cuda"):
         free = torch.cuda.mem_get_info(device.name)[0] / GIB
     else:  # Apple's GPUs share main memory
-        free = psutil.virtual_memory().available / GIB
+        free = psutil.virtual_memory().available / GIB / processes
     if need["expected_gib"] > free:
         raise ConfigError(
             f"the run needs about {need['expected_gib']:.1f} GiB and {free:.1f} GiB are free on {device.name}; "

@@ -99,12 +99,18 @@ def train_within_memory(trainer: Any, checkpoint: Path | None, *, adapter: str, 
             raise
         rows = int(trainer.args.per_device_train_batch_size)
         batch_size = rows * int(trainer.args.gradient_accumulation_steps)
-        smaller = smaller_micro_batch(batch_size, rows, at_least=at_least)
+        smaller = smaller_micro_batch(batch_size, rows, at_least=at_least) if trainer.args.world_size == 1 else None
         if smaller is not None:
             raise SmallerBatchNeededError(rows, smaller, batch_size // smaller) from error
         said = " ".join(str(error).split())[:200]
-        what = "one row" if rows == 1 else f"{rows} rows, the fewest that this method takes,"
+        smaller_batch = "a smaller batch_size, " if trainer.args.world_size > 1 and rows > 1 else ""
+        if trainer.args.world_size > 1:  # of which one cannot begin anew alone
+            what = f"{rows} rows at once on each of {trainer.args.world_size} workers do"
+        elif rows == 1:
+            what = "even one row at once does"
+        else:
+            what = f"even {rows} rows, the fewest that this method takes, at once do"
         raise OneRowDoesNotFitError(
-            f"even {what} at once does not fit in memory; use "
+            f"{what} not fit in memory; use {smaller_batch}"
             f"{advice(adapter, bool(trainer.args.gradient_checkpointing))} ({said})"
         ) from error

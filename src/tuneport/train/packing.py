@@ -49,7 +49,7 @@ class PackingCollator:
             "blocks": Blocks(shared, [len(row["input_ids"]) - shared for row in rows]),
             "labels": torch.tensor([labels]),
             "prompt_labels": torch.tensor([prompts]),
-            "useful_tokens": torch.tensor(sum(len(row["input_ids"]) for row in rows)),
+            "useful_tokens": torch.tensor(useful_tokens(rows)),
         }
 
 
@@ -73,7 +73,7 @@ class PaddingCollator:
             "attention_mask": torch.tensor(mask),
             "labels": torch.tensor(labels),
             "prompt_labels": torch.tensor(prompts),
-            "useful_tokens": torch.tensor(sum(len(row["input_ids"]) for row in rows)),
+            "useful_tokens": torch.tensor(useful_tokens(rows)),
         }
 
 
@@ -107,6 +107,11 @@ def prompt_labels(ids: Sequence[int], labels: Sequence[int]) -> list[int]:
     """The tokens that are no answer, as targets; but the first, which nothing of this row comes before."""
     targets = [token if label == IGNORED else IGNORED for token, label in zip(ids, labels, strict=True)]
     return [IGNORED, *targets[1:]]
+
+
+def useful_tokens(rows: Sequence[dict[str, Any]]) -> int:
+    """All tokens of the rows but those of one token, which only fill up an epoch (see `ranks`)."""
+    return sum(len(row["input_ids"]) for row in rows if len(row["input_ids"]) > 1)
 
 
 def shared_length(rows: Sequence[dict[str, Any]]) -> int:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tuneport.base_models import choose_device, locate, materialise
+from tuneport.base_models import Device, choose_device, locate, materialise
 from tuneport.data.reading import read_records
 from tuneport.data.rendering import Renderer
 from tuneport.data.tokenizer import training_renderer
-from tuneport.errors import DatasetError, DatasetProblem
+from tuneport.errors import DatasetError, DatasetProblem, UnsupportedError
 from tuneport.train.arguments import Recipe
 from tuneport.train.averaging import WeightAverage
 from tuneport.train.checkpoints import CheckpointSchedule, LoopState
@@ -22,12 +22,14 @@ from tuneport.train.loading import resolved
 from tuneport.train.memory_check import refuse_too_large
 from tuneport.train.memory_retry import train_within_memory
 from tuneport.train.model_card import write_card
+from tuneport.train.ranks import Ranks, shared_batch
 from tuneport.train.reporting import Counter, RunReporter, start_record
 from tuneport.train.reward import reward_trainer
 from tuneport.train.rewards import reward_of
 from tuneport.train.rollouts import grpo_trainer, rloo_trainer
 from tuneport.train.run_folder import RunFolder
 from tuneport.train.sft import sft_trainer
+from tuneport.train.sharding import Sharding, choose_sharding, memory_of_device, parameters_of
 from tuneport.train.trackers import trackers
 from tuneport.train.vocabulary import refuse_foreign_tokens
 from tuneport.train.weights import WithoutReference, tidy
@@ -46,12 +48,22 @@ TRAINERS: dict[Method, Callable[..., Any]] = {
 
 
 def train(run: RunFolder, stop: Callable[[], bool]) -> None:
-    """Returns with the run succeeded, or stopped and still to be marked. Raises what went wrong."""
+    """Returns with the run succeeded, or stopped and still to be marked. Raises what went wrong.
+
+    On each rank, where torch's process group has several: the first with the run's folder, others with a `Bystander`.
+    """
+    ranks = Ranks.here()
+    stop = ranks.agreed(stop)
     run.update(status=JobStatus.VALIDATING)
     run.event(f"Validating training file: {run.training.path.name}")
     spec, numbers = run.spec, resolved(run.hyperparameters)
     options = TrainingOptions.of(spec.provider_options)
-    folder = base = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
+    batch_size = shared_batch(numbers["batch_size"], ranks.count, chosen=spec.hyperparameters.batch_size != "auto")
+    if batch_size != numbers["batch_size"]:
+        run.note(f"a batch of {numbers['batch_size']} became one of {batch_size}, which {ranks.count} workers share")
+        numbers["batch_size"] = batch_size
+    with ranks.first_alone():
+        folder = base = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
     renderer = training_renderer(
         folder, numbers["max_length"], options.loss_on, trust_remote_code=options.trust_remote_code
     )
@@ -70,7 +82,9 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     run.record("environment.json", environment(device))
     if numbers["max_length"] is None:
         numbers["max_length"] = data["training"]["longest_row_tokens"]
-    refuse_too_large(run.memory, device, options)
+    sharding = _sharding(run, folder, device, adapter, options, ranks)
+    if sharding != "fsdp":  # of which each device has a share
+        refuse_too_large(run.memory, device, options, processes=ranks.here_count)
     run.event("Files validated, loading the model")
     if stop():
         return
@@ -89,10 +103,14 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         working=run.working,
         note=run.note,
         start=run.start,
+        workers=ranks.count,
+        sharding=sharding,
     )
     counter = Counter()
     judge = {"reward": reward_of(run, recipe, [*rows, *valid])} if spec.method.writes_answers else {}
     trainer = TRAINERS[spec.method](recipe, renderer, rows, valid, counter, **judge)
+    if recipe.sharding == "fsdp" and not trainer.is_fsdp_enabled:
+        raise UnsupportedError("accelerate has FSDP for GPUs only: leave sharding out, or set it to ddp")
     start_record(run, numbers, recipe.device, trainer)
     if stop():
         return
@@ -100,12 +118,13 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     checkpoint = run.newest_checkpoint()
     run.forget_after(run.newest_step())
     loop = LoopState.of(checkpoint)
-    counter.tokens = loop.tokens
+    if ranks.index == 0:
+        counter.tokens = loop.tokens
     average = WeightAverage(trainer.model, checkpoint) if options.average_weights else None
     schedule = CheckpointSchedule(run, options, loop, counter, validates=recipe.validates, average=average)
     gradients = GradientWatch(numbers["learning_rate"], scaled=bool(trainer.args.fp16))
-    reporter = RunReporter(run, counter, stop, schedule, gradients)
-    shown = trackers(run, run.newest_step(), numbers)
+    reporter = RunReporter(run, counter, stop, schedule, gradients, ranks)
+    shown = trackers(run, run.newest_step(), numbers) if ranks.index == 0 else []
     for callback in (average, *shown, WithoutReference(), schedule, reporter):
         if callback is not None:
             trainer.add_callback(callback)
@@ -114,18 +133,26 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         train_within_memory(trainer, checkpoint, adapter=recipe.adapter, at_least=fewest)
     if reporter.stopped or stop():
         return
-    _choose_weights(run, trainer, schedule, average)
-    _save(run, trainer, recipe.adapter, base, counter)
+    ranks.wait()  # for the first one's last checkpoint to lie in its place
+    _choose_weights(run, trainer, schedule, average, load=ranks.index == 0)
+    counter.add_up(ranks)
+    _save(run, trainer, recipe.adapter, base, counter, ranks)
 
 
-def _choose_weights(run: RunFolder, trainer: Any, schedule: CheckpointSchedule, average: WeightAverage | None) -> None:
-    """With early stopping those of the best evaluation, else the last ones; of the average, where there is one."""
+def _choose_weights(
+    run: RunFolder, trainer: Any, schedule: CheckpointSchedule, average: WeightAverage | None, *, load: bool
+) -> None:
+    """With early stopping those of the best evaluation, else the last ones; of the average, where there is one.
+
+    `load`: by this process, which then saves them.
+    """
     best, loss = schedule.loop.best_step, schedule.loop.best_loss
     last = trainer.state.global_step
     if best is not None and schedule.options.early_stopping is not None:
-        trainer._load_from_checkpoint(str(run.checkpoint(best)))
-        if average is not None:
-            average.load(run.checkpoint(best))
+        if load:
+            trainer._load_from_checkpoint(str(run.checkpoint(best)))
+            if average is not None:
+                average.load(run.checkpoint(best))
         if schedule.exhausted:
             told = f"no better validation loss in {schedule.loop.evaluations_without_improvement} evaluations"
             run.event(f"Stopped early: {told} since step {best}")
@@ -140,13 +167,34 @@ def _choose_weights(run: RunFolder, trainer: Any, schedule: CheckpointSchedule, 
         run.note("the saved weights are the mean over about the last sixth of the steps")
 
 
-def _save(run: RunFolder, trainer: Any, adapter: Adapter, base: Path, counter: Counter) -> None:
-    run.update(status=JobStatus.FINALIZING, trained_tokens=counter.tokens)
+def _sharding(
+    run: RunFolder, folder: Path, device: Device, adapter: Adapter, options: TrainingOptions, ranks: Ranks
+) -> Sharding:
+    if ranks.count == 1:
+        return "single"
+    fitting: Sharding = choose_sharding(
+        parameters_of(folder), adapter, memory_of_device(device.name, ranks.here_count), ranks.count
+    )
+    # Ranks may have devices of several sizes: the smallest decides.
+    if ranks.total(float(fitting == "fsdp"))[0] and device.name != "cpu":
+        fitting = "fsdp"
+    chosen: Sharding = fitting if options.sharding == "auto" else options.sharding
+    for name in ("average_weights", "early_stopping") if chosen == "fsdp" else ():
+        if getattr(options, name):
+            raise UnsupportedError(f"{name} needs the whole model on each device: leave it out, or set sharding=ddp")
+    run.note(f"trained on {ranks.count} workers with {chosen.upper()}")
+    return chosen
+
+
+def _save(run: RunFolder, trainer: Any, adapter: Adapter, base: Path, counter: Counter, ranks: Ranks) -> None:
+    run.update(status=JobStatus.FINALIZING, trained_tokens=counter.total)
     written = run.working / "weights"
     run.make_room(run.state.get("best_step"))
     trainer.save_model(str(written))
-    tidy(written, run.model_name_or_path)
-    write_card(run, written, adapter, base)
+    ranks.wait()
+    if ranks.index == 0:
+        tidy(written, run.model_name_or_path)
+        write_card(run, written, adapter, base)
     name = "model" if adapter is Adapter.FULL else "adapter"
     target = run.publish_weights(written, name)
     run.clear_working()

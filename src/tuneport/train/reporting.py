@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tuneport.train.checkpoints import CheckpointSchedule
 from tuneport.train.gradient_watch import GradientWatch, LossNotFiniteError
+from tuneport.train.ranks import Ranks, gather_random_states
 from tuneport.train.run_folder import RunFolder
 from tuneport.types import JobStatus, MetricPoint, Progress, now
 
@@ -32,11 +33,18 @@ class Counter:
     """Tokens that went through the model: of all rows, padding left out, a shared beginning counted for each row."""
 
     def __init__(self) -> None:
-        self.tokens = 0
+        self.tokens = 0  # of this rank
+        self.total = 0  # of all ranks, as of the last `add_up`
+
+    def add_up(self, ranks: Ranks) -> None:
+        self.total = int(ranks.total(self.tokens)[0])
 
 
 class RunReporter(TrainerCallback):
-    """To be the last of the callbacks: it moves a checkpoint away when the others have put into it what is theirs."""
+    """To be the last of the callbacks: it moves a checkpoint away when the others have put into it what is theirs.
+
+    On every rank, each with a folder of its own kind; `stop` is what all ranks agree on.
+    """
 
     def __init__(
         self,
@@ -45,8 +53,10 @@ class RunReporter(TrainerCallback):
         stop: Callable[[], bool],
         schedule: CheckpointSchedule,
         gradients: GradientWatch,
+        ranks: Ranks,
     ) -> None:
         self.run, self.counter, self.stop, self.schedule, self.gradients = run, counter, stop, schedule, gradients
+        self.ranks = ranks
         self.stopped = False
         self._marks: list[tuple[float, int, int]] = []  # time, step, tokens
 
@@ -58,14 +68,16 @@ class RunReporter(TrainerCallback):
         )
         resumed = f", going on from step {state.global_step}" if state.global_step else ""
         self.run.event(f"Fine-tuning job started{resumed}")
+        self.counter.add_up(self.ranks)
         self._mark(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
+        self.counter.add_up(self.ranks)
         self._mark(state.global_step)
         if self.stop():
             self.stopped = True
             control.should_training_stop = True
-            if self.run.cancelled:
+            if self.ranks.total(float(self.run.cancelled))[0]:
                 control.should_save = control.should_evaluate = False
             else:  # to go on later, from this step; an evaluation that is due now would not be due then
                 control.should_save = True
@@ -94,6 +106,7 @@ class RunReporter(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
         written = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        gather_random_states(self.ranks, written)
         best = self.schedule.loop.best_step
         folder = self.run.publish_checkpoint(written, state.global_step, best=best)
         self.schedule.saved()
@@ -140,7 +153,7 @@ class RunReporter(TrainerCallback):
             tokens_per_second=rate,
             seconds_left=seconds_left,
         )
-        self.run.progress(progress, self.counter.tokens)
+        self.run.progress(progress, self.counter.total)
         every = max(1, math.ceil(state.max_steps / EVENTS_PER_RUN))
         if state.global_step % every == 0 or state.global_step in (1, state.max_steps):
             self.run.event(
@@ -153,7 +166,7 @@ class RunReporter(TrainerCallback):
             )
 
     def _mark(self, step: int) -> None:
-        self._marks = [*self._marks[-STEPS_FOR_RATE:], (time.monotonic(), step, self.counter.tokens)]
+        self._marks = [*self._marks[-STEPS_FOR_RATE:], (time.monotonic(), step, self.counter.total)]
 
     def _rate(self, total_steps: int) -> tuple[float | None, float | None]:
         """Tokens a second over the last steps, and the seconds that the remaining ones will take at their pace."""
@@ -186,5 +199,6 @@ def start_record(run: RunFolder, numbers: dict[str, Any], device: Any, trainer: 
             "scheduler": str(getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type)),
             "optimizer": str(getattr(arguments.optim, "value", arguments.optim)),
             "gradient_checkpointing": bool(arguments.gradient_checkpointing),
+            **({"workers": arguments.world_size} if arguments.world_size > 1 else {}),
         },
     )

@@ -54,7 +54,7 @@ def reward_trainer(
         dtype = head.modules_to_save["default"].weight.dtype
         head.register_forward_pre_hook(lambda module, inputs: (inputs[0].to(dtype),))
     trainer.counter = counter
-    if recipe.device.name == "cpu":
+    if recipe.fuses:
         fuse(trainer.model)
     return trainer
 

@@ -93,7 +93,7 @@ def _trainer(
     )
     trainer.questions, trainer.counter, trainer.reward = [*rows, *valid], counter, reward
     trainer.reward_funcs, trainer.reward_func_names = [trainer.score], ["score"]
-    if recipe.device.name == "cpu":
+    if recipe.fuses:
         fuse(trainer.model)
     return trainer
 

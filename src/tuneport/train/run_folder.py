@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tuneport.device_queue import DeviceQueue, Place
 from tuneport.devices import devices_of, pin
@@ -98,13 +98,18 @@ class RunFolder:
             return True
 
     @contextmanager
-    def devices(self, count: int, stop: Callable[[], bool]) -> Iterator[tuple[str, ...] | None]:
+    def devices(self, count: int | Literal["auto"], stop: Callable[[], bool]) -> Iterator[tuple[str, ...] | None]:
         """Have so many devices to ourselves, after those who were submitted earlier. Yields what they are called,
         ("cuda:0",) or ("cpu",), and None where `stop` came first; ConfigError where there will never be so many.
+        `auto` is all that there are, and ("cpu",) is enough for any number, whose processes then share it.
 
         Inside, this process and those that it starts see these devices only, as cuda:0, cuda:1 ... in this order.
         """
         found = devices_of(self.device_names, os.environ)
+        if count == "auto":
+            count = len(found)
+        if [device.name for device in found] == ["cpu"]:
+            count = 1
         if count > len(found):
             there = ", ".join(device.name for device in found)
             raise ConfigError(f"the run asks for {count} devices, and may use {there} here; ask for fewer")
@@ -163,6 +168,10 @@ class RunFolder:
                 "data": data,
             }
         )
+        self.add_event(event)
+
+    def add_event(self, event: JobEvent) -> None:
+        """An event that has its id already."""
         _append(self.path / "events.jsonl", event.model_dump_json())
 
     def metric(self, point: MetricPoint) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from tuneport.train.arguments import Recipe, micro_batch_of, training_arguments
 from tuneport.train.checkpoints import SeededLengthGroupedSampler
 from tuneport.train.lora_linear import fuse
 from tuneport.train.memory_retry import largest_divisor
+from tuneport.train.ranks import Ranks, SharedRows, filled
 from tuneport.train.reporting import Counter
 from tuneport.types import Adapter
 
@@ -30,7 +31,6 @@ def sft_trainer(
     recipe: Recipe, renderer: Renderer, rows: Sequence[Rendered], valid: Sequence[Rendered], counter: Counter
 ) -> SFTTrainer:
     training, validation = [_trimmed(row) for row in rows], [_trimmed(row) for row in valid]
-    batch_size = int(recipe.numbers["batch_size"])
     if recipe.acceleration.note:
         recipe.note(recipe.acceleration.note)
     joins = not recipe.adapter.has_virtual_tokens  # those stand before each row, which needs a place of its own
@@ -41,12 +41,16 @@ def sft_trainer(
     if packed and not packing.packs(model, training[:ROWS_TO_TRY_PACKING]):
         recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")
         packed = False
+    batch = recipe.batch_of_worker
     if packed:
-        micro_batch = packing.rows_per_pack(training, batch_size)
+        micro_batch = packing.rows_per_pack(training, batch)
         if recipe.micro_batch_limit is not None:
-            micro_batch = largest_divisor(batch_size, min(micro_batch, recipe.micro_batch_limit))
+            micro_batch = largest_divisor(batch, min(micro_batch, recipe.micro_batch_limit))
     else:
         micro_batch = micro_batch_of(recipe, max(len(row["input_ids"]) for row in training))
+    if recipe.workers > 1:
+        rows_at_once, token = micro_batch * recipe.workers, renderer.tokenizer.eos_token_id or 0
+        training, validation = filled(training, rows_at_once, token), filled(validation, rows_at_once, token)
     arguments = training_arguments(recipe, model, micro_batch)
     if packed:
         collator: Any = packing.PackingCollator()
@@ -70,17 +74,18 @@ def sft_trainer(
     if recipe.adapter.has_virtual_tokens and recipe.start is None:
         start_virtual_tokens(trainer.model, [row["input_ids"] for row in training])
     trainer.counter = counter
+    trainer.fillers = len(training) - len(rows)
     # Before a trained prompt's embeddings the model answers, too; a prefix stands in the cache and adds no positions.
     trainer.first_column = int(recipe.numbers["virtual_tokens"]) if recipe.adapter is Adapter.PROMPT else 0
     trainer.prompt_loss_weight = recipe.options.prompt_loss_weight
     if trainer.prompt_loss_weight:
         recipe.note(f"the loss counts prompt tokens, too, at {trainer.prompt_loss_weight:g} of an answer's token")
-    if recipe.device.name == "cpu":
+    if recipe.fuses:
         fuse(trainer.model)
     return trainer
 
 
-class AnswerTrainer(SFTTrainer):
+class AnswerTrainer(SharedRows, SFTTrainer):
     """SFTTrainer whose LM head computes only positions that are trained on.
 
     Elsewhere than on Triton's devices TRL scores every position: for an answer of 3 tokens in 50 and a vocabulary of
@@ -95,7 +100,7 @@ class AnswerTrainer(SFTTrainer):
     counter: Counter
     prompt_loss_weight: float
     first_column: int
-    evaluated: list[tuple[float, int]]
+    evaluated: torch.Tensor  # sum of the losses and number of the tokens that this rank has evaluated
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -112,7 +117,8 @@ class AnswerTrainer(SFTTrainer):
         wanted = trained | (prompts != IGNORED) if weight else trained
         count = int(trained.sum()) if num_items_in_batch is None else int(num_items_in_batch)
         if "blocks" in inputs:
-            return self._packed_loss(inputs, labels, prompts, wanted, weight, max(1, count))
+            loss = self._packed_loss(model, inputs, labels, prompts, wanted, weight, max(1, count))
+            return loss if num_items_in_batch is None else loss * self.accelerator.num_processes
         columns = wanted.any(dim=0).nonzero().flatten()
         if not weight and (labels.device.type == "cuda" or len(columns) > LOGIT_COLUMNS):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
@@ -121,16 +127,22 @@ class AnswerTrainer(SFTTrainer):
         chosen, targets = outputs.logits[trained[:, columns]].float(), labels[trained]
         loss = F.cross_entropy(chosen, targets, reduction="sum") / max(1, count)
         metrics = self._metrics["train" if self.model.training else "eval"]
+        right, tried, of_answers = Ranks.here().total(
+            float((chosen.argmax(-1) == targets).sum()), len(targets), loss.item()
+        )
+        metrics["mean_token_accuracy"].append(right / max(1.0, tried))
         if weight:
             steps = self.current_gradient_accumulation_steps  # each of them adds its part of the step's loss
-            metrics["answer_loss"].append(loss.item() * steps)
+            metrics["answer_loss"].append(of_answers * steps)
             rest = outputs.logits.flatten(0, 1).float(), prompts[:, columns].flatten()
             loss = loss + weight * F.cross_entropy(*rest, ignore_index=IGNORED, reduction="sum") / max(1, count)
-        metrics["mean_token_accuracy"].append((chosen.argmax(-1) == targets).float().mean().item())
+        if num_items_in_batch is not None:  # of all ranks, over which the gradients are then averaged
+            loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
     def _packed_loss(
         self,
+        model: Any,
         inputs: dict[str, Any],
         labels: torch.Tensor,
         prompts: torch.Tensor,
@@ -143,14 +155,32 @@ class AnswerTrainer(SFTTrainer):
         is_answer = answers != IGNORED
         targets = answers.where(is_answer, prompts.flatten()[places])
         shares = torch.where(is_answer, 1.0, weight) / count
-        model = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
-        loss, losses, correct = packing.score(model, inputs, places, targets, shares)
+        base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+        def score() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            return packing.score(base, inputs, places, targets, shares)
+
+        loss, losses, correct = score() if self.args.world_size == 1 else self._as_forward(model, score)
         metrics = self._metrics["train" if self.model.training else "eval"]
+        right, tried, of_answers = Ranks.here().total(
+            float(correct[is_answer].sum()), int(is_answer.sum()), float(losses[is_answer].sum() / count)
+        )
         if weight:
             steps = self.current_gradient_accumulation_steps  # each of them adds its part of the step's loss
-            metrics["answer_loss"].append((losses[is_answer].sum() / count).item() * steps)
-        metrics["mean_token_accuracy"].append(correct[is_answer].float().mean().item())
+            metrics["answer_loss"].append(of_answers * steps)
+        metrics["mean_token_accuracy"].append(right / max(1.0, tried))
         return loss
+
+    def _as_forward(self, model: Any, function: Callable[[], Any]) -> Any:
+        """Call `function` as the forward pass of `model`, around which DDP and FSDP do what ranks have in common."""
+        before = vars(self.model).get("forward")
+        self.model.forward = function
+        try:
+            return model()
+        finally:
+            del self.model.forward
+            if before is not None:
+                self.model.forward = before
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
@@ -159,19 +189,20 @@ class AnswerTrainer(SFTTrainer):
         tokens = int((inputs["labels"][:, 1:] != IGNORED).sum())
         with torch.no_grad():
             loss = self.compute_loss(model, inputs)
-        self.evaluated.append((loss.item(), tokens))
+        if tokens:
+            self.evaluated += torch.tensor([loss.item() * tokens, tokens], dtype=torch.float64)
         return loss, None, None
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
         """With the loss per token of all rows: a mean over batches would depend on which rows share one."""
-        self.evaluated = []
+        self.evaluated = torch.zeros(2, dtype=torch.float64)
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        total = sum(loss * tokens for loss, tokens in self.evaluated)
-        output.metrics[f"{metric_key_prefix}_loss"] = total / max(1, sum(tokens for _, tokens in self.evaluated))
+        total, tokens = Ranks.here().total(*self.evaluated.tolist())
+        output.metrics[f"{metric_key_prefix}_loss"] = total / max(1.0, tokens)
         return output
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if self.args.train_sampling_strategy != "group_by_length":
+        if self.args.world_size > 1 or self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         lengths = [len(ids) for ids in (self.train_dataset if train_dataset is None else train_dataset)["input_ids"]]
         batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tuneport.train.ranks import SharedRows
 from tuneport.train.reporting import Counter
 
 
-class TokenizedRows:
+class TokenizedRows(SharedRows):
     """Mixed in before a trainer: takes its rows as they are, counts the tokens that it trains on."""
 
     counter: Counter

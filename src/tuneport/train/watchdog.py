@@ -14,6 +14,7 @@ import time
 from tuneport.train.run_folder import RunFolder
 
 GRACE_SECONDS = 30.0  # longer than that of `backends/local_run.py`, whose kill leaves a record
+GRACE_SECONDS_ON_RAY = 150.0  # the same where a job on a cluster is to be stopped first
 _SECONDS_BETWEEN_LOOKS = 2.0
 
 
@@ -23,13 +24,14 @@ def start(run: RunFolder) -> None:
 
 def _watch(run: RunFolder) -> None:
     unwanted_since: float | None = None
+    grace = GRACE_SECONDS_ON_RAY if run.spec.provider_options.get("executor") == "ray" else GRACE_SECONDS
     while True:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
         if not (run.gone or run.cancelled):
             unwanted_since = None
         elif unwanted_since is None:
             unwanted_since = time.monotonic()
-        elif time.monotonic() - unwanted_since >= GRACE_SECONDS:
+        elif time.monotonic() - unwanted_since >= grace:
             if os.getpgrp() == os.getpid():  # as the backend starts it
                 os.killpg(os.getpid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
