@@ -35,7 +35,7 @@ from tuneport.errors import (
 )
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
-from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, TuneSpec
+from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, TuneSpec, Wandb
 
 STUB = """
 import fcntl, json, os, signal, sys, time
@@ -590,6 +590,19 @@ GRADED: dict[str, Any] = {
             "loss_on for sft, not for dpo",
         ),
         ({"provider_options": {"generations": 4}}, UnsupportedError, "generations for grpo, rloo or rft, not for sft"),
+        ({"provider_options": {"workers": 2}, **ANSWERING}, UnsupportedError, "grpo trains on one device"),
+        ({"provider_options": {"executor": "ray"}, **ANSWERING}, UnsupportedError, "does not travel to a Ray cluster"),
+        ({"provider_options": {"executor": "slurm", "workers": 2}}, UnsupportedError, "Slurm trains on one device"),
+        (
+            {"provider_options": {"executor": "ray", "early_stopping": 2}, "validation": Path("held_out.jsonl")},
+            UnsupportedError,
+            "leave early_stopping out",
+        ),
+        (
+            {"provider_options": {"executor": "ray"}, "wandb": Wandb(project="p")},
+            (UnsupportedError, ConfigError),
+            "W&B",
+        ),
         ({"provider_options": {"generations": 1}, **ANSWERING}, ConfigError, "generations.*2 or more"),
         ({"provider_options": {"temperature": 0}, **ANSWERING}, ConfigError, "temperature.*above 0"),
         (

@@ -214,6 +214,7 @@ def test_a_child_that_the_kernel_killed_for_memory_takes_half_as_much_at_once(
     assert (said in event.message) is (limit is not None)
     state = json.loads((backend._run(run_id).folder / "state.json").read_text())
     assert state.get("micro_batch_limit") == limit
+    running(backend, run_id, 2)  # so that it is known, and ended with the test
 
 
 def test_the_best_checkpoint_is_marked(open_stub: Open, submit: Submit) -> None:

@@ -256,7 +256,7 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             )
     if reason := why_not(spec.method, adapter):
         raise UnsupportedError(reason)
-    _refuse_places(spec.method, options)
+    _refuse_places(spec, options)
     if "reasoning_effort" in given:
         raise UnsupportedError(
             "the backend local takes no reasoning_effort: how long a model thinks is its own affair here; leave it out"
@@ -291,7 +291,8 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
         Grader(spec.grader, run_code=options.run_grader_code)
 
 
-def _refuse_places(method: Method, options: TrainingOptions) -> None:
+def _refuse_places(spec: TuneSpec, options: TrainingOptions) -> None:
+    method = spec.method
     if options.executor == "slurm" and options.workers != 1:
         raise UnsupportedError("a job of Slurm trains on one device; leave workers out, or choose the executor ray")
     if method.writes_answers and options.workers != 1:
@@ -299,6 +300,15 @@ def _refuse_places(method: Method, options: TrainingOptions) -> None:
     if method.writes_answers and options.executor == "ray":
         raise UnsupportedError(
             f"what judges the answers of {method} does not travel to a Ray cluster; choose the executor process"
+        )
+    if options.executor == "ray" and options.early_stopping is not None:
+        raise UnsupportedError(
+            "after the loss of a node only the newest checkpoint is back on a Ray cluster, not the best one; leave "
+            "early_stopping out, or choose the executor process"
+        )
+    if options.executor == "ray" and spec.wandb is not None:
+        raise UnsupportedError(
+            "the key of W&B does not travel to a Ray cluster; leave wandb out, or choose the executor process"
         )
 
 
