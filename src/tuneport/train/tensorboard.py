@@ -17,7 +17,8 @@ def tensorboard(folder: Path, after: int) -> Any:
     """A callback that adds to what is in `folder`, less what lies behind step `after` and will be measured again."""
     for path in folder.glob("*tfevents*"):
         _forget_after(path, after)
-    return TensorBoardCallback(SummaryWriter(log_dir=str(folder)))
+    own = f".{os.getpid()}.{os.urandom(4).hex()}"  # else two that begin within a second would have one name
+    return TensorBoardCallback(SummaryWriter(log_dir=str(folder), filename_suffix=own))
 
 
 def events(path: Path) -> Iterator[tuple[bytes, Event]]:
