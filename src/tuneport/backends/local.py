@@ -8,44 +8,37 @@ any process may submit, another fetch, and a third cancel. This module never imp
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import re
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-from pydantic import Field, ValidationError, field_validator
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tuneport.backends import local_process
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.local_files import FileStore
 from tuneport.backends.local_infer import completion_fields
+from tuneport.backends.local_names import LocalNames
+from tuneport.backends.local_options import LocalOptions
 from tuneport.backends.local_request import ResolvedRequest, check_request, require_slurm, resolve_request, words
-from tuneport.backends.local_reward import check_function, check_weights
+from tuneport.backends.local_reward import check_function
 from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RESUME_FILES, RUN_ID, RunStore, run_id_of, storage_errors
-from tuneport.backends.local_serving import Serving, ServingOptions
+from tuneport.backends.local_serving import Serving
 from tuneport.backends.local_start import Start, going_on
 from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tuned_name, tuned_name_of
 from tuneport.backends.local_vllm import VLLM_COMMAND
 from tuneport.backends.local_weights import merge, placed, refuse_occupied, refuse_unmergeable
 from tuneport.backends.openai_graders import check_columns
 from tuneport.backends.secrets import key_variables
-from tuneport.backends.served_weights import Weights
-from tuneport.devices import NAMES_IN_WORDS, check_names
 from tuneport.errors import (
-    ConfigError,
     NotFoundError,
     ProviderError,
     RejectedError,
-    TuneportError,
     UnavailableError,
-    UnsupportedError,
 )
 from tuneport.training_options import SlurmOptions, TrainingOptions
 from tuneport.types import (
@@ -71,27 +64,8 @@ if TYPE_CHECKING:
     from tuneport.manifests import Manifest
     from tuneport.settings import Settings
 
-_TUNED_MODEL = re.compile(r"(?:ft:.*:|run-)([0-9a-f]{16})(?::ckpt-step-(\d+))?")
 _EXIT_SECONDS = 5.0
 _SAID_ITS_LAST = (JobStatus.PAUSED, JobStatus.FAILED)
-
-
-class LocalOptions(ServingOptions):
-    """`[backends.local.options]` in `tuneport.toml`: of runs, and of what answers prompts."""
-
-    devices: tuple[str, ...] | None = Field(default=None, description=f"which runs may use: {NAMES_IN_WORDS}")
-
-    executor: Literal["process", "slurm", "ray"] = Field(
-        default="process", description="of runs that do not say otherwise"
-    )
-    slurm: SlurmOptions = SlurmOptions()
-
-    @field_validator("devices")
-    @classmethod
-    def _are_devices(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names is not None:
-            check_names(names)
-        return names
 
 
 class LocalBackend(FineTuneBackend):
@@ -120,12 +94,13 @@ class LocalBackend(FineTuneBackend):
         vllm_command: Sequence[str] = VLLM_COMMAND,
     ) -> None:
         super().__init__(manifest, settings)
-        self.options = _options(settings, self.name)
+        self.options = LocalOptions.of(settings, self.name)
         self.runs = RunStore(settings.home / "runs")
         self.files = FileStore(settings.home / "files")
         self._train_command = tuple(train_command)
         self._merge_command = tuple(merge_command)
         self.infer_command, self.vllm_command = tuple(infer_command), tuple(vllm_command)
+        self.names = LocalNames(manifest, settings, self._existing)
         self._serving = Serving(self)
 
     # --- the life of a run ------------------------------------------------------------------------------------------
@@ -145,7 +120,7 @@ class LocalBackend(FineTuneBackend):
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
         self.check(spec)
         self._resolved(spec, data.training)  # what cannot run is refused here already
-        self._reward_model(spec)
+        self.names.reward_model(spec)
         if spec.reward_function is not None:
             check_function(spec.reward_folder or Path.cwd(), spec.reward_function, self.environment())
         if spec.grader is not None:
@@ -331,7 +306,7 @@ class LocalBackend(FineTuneBackend):
         `remote_id` may have `:STEP` behind it, for a checkpoint. `merged`: a whole model, whose logits a child process
         has compared with the adapter's; the figures are in its `README.md`.
         """
-        run, source = self._named(remote_id)
+        run, source = self.names.named(remote_id)
         folder = folder.absolute()
         refuse_occupied(folder)
         whole = not (source / "adapter_config.json").is_file()
@@ -392,46 +367,6 @@ class LocalBackend(FineTuneBackend):
         """End the inference children. Runs go on: they belong to nobody."""
         self._serving.close()
 
-    def weights_of(self, model: str) -> Weights:
-        """Where the weights of `model` are on this machine. Loads nothing."""
-        from tuneport.backends.local_adapters import base_of, is_adapter
-        from tuneport.base_models import locate
-        from tuneport.manifests import load_models, resolve_model
-
-        home = self.settings.home
-        match = _TUNED_MODEL.fullmatch(model)
-        if match is None and is_adapter(folder := Path(model).expanduser().absolute()):
-            label = f"folder-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
-            return Weights.of(base_of(folder, home=home), folder, label)
-        if match is None:
-            name = resolve_model(model, self.name, self.manifest, load_models(), self.settings.aliases(model))
-            return Weights.of(locate(name, home=home))
-        run = self._existing(f"run-{match[1]}")
-        if run.request()["spec"].get("method") == Method.REWARD:
-            raise UnsupportedError(f"{model} is a reward model: it scores answers and writes none")
-        weights = self._weights(run) if match[2] is None else self._checkpoint(run, match[2])
-        if not is_adapter(weights):  # full fine-tuning: a base model by itself
-            return Weights(key=str(weights), base=weights)
-        return Weights.of(locate(run.request()["model_name_or_path"], home=home), weights, f"{run.id}-{weights.name}")
-
-    def other_names(self, model: str) -> list[str]:
-        """What a server elsewhere may call `model`: what stands in for it, its name on the hub, its folder, its run."""
-        from tuneport.manifests import load_models, resolve_model
-
-        names: list[str] = []
-        with contextlib.suppress(TuneportError):
-            if _TUNED_MODEL.fullmatch(model) is None and not Path(model).expanduser().is_dir():
-                name = resolve_model(model, self.name, self.manifest, load_models(), self.settings.aliases(model))
-                known = load_models().find(name)
-                names += [name, known.hub] if known is not None and known.hub else [name]
-        with contextlib.suppress(TuneportError):
-            weights = self.weights_of(model)
-            folder = weights.adapter or weights.base
-            if (match := _TUNED_MODEL.fullmatch(model)) and match[2] is None:
-                names.append(f"run-{match[1]}")
-            names += [str(folder), weights.name] if weights.adapter else [str(folder)]
-        return names
-
     # --- folders ----------------------------------------------------------------------------------------------------
 
     def _run(self, run_id: str) -> Run:
@@ -443,36 +378,11 @@ class LocalBackend(FineTuneBackend):
             raise NotFoundError(f"there is no local run {remote_id} in {self.runs.folder}", provider=self.name)
         return run
 
-    def _weights(self, run: Run) -> Path:
-        reported = run.reported()
-        for folder in (run.folder / "adapter", run.folder / "model"):
-            if reported is not None and reported.status == "succeeded" and folder.is_dir():
-                return folder
-        status = "starting" if reported is None else reported.status
-        raise NotFoundError(f"the local run {run.id} has no tuned weights: it is {status}", provider=self.name)
-
-    def _checkpoint(self, run: Run, step: str) -> Path:
-        folder = run.folder / "checkpoints" / f"step-{step}"
-        if not folder.is_dir():
-            there = ", ".join(str(number) for number, _ in run.checkpoint_folders()) or "none"
-            raise NotFoundError(
-                f"the local run {run.id} has no checkpoint of step {step} (it has: {there})", provider=self.name
-            )
-        return folder
-
-    def _named(self, name: str) -> tuple[Run, Path]:
-        """The run and the weights behind a run's id or its model's name, `:STEP` behind the id for a checkpoint."""
-        run_id, _, step = name.partition(":") if name.startswith("run-") else (name, "", "")
-        if match := _TUNED_MODEL.fullmatch(name):
-            run_id, step = f"run-{match[1]}", match[2] or ""
-        run = self._existing(run_id)
-        return run, self._checkpoint(run, step) if step else self._weights(run)
-
     def _begun(self, spec: TuneSpec) -> tuple[TuneSpec, Start | None]:
         """What the spec means once it is known what it goes on from, and that."""
         if spec.from_checkpoint is None:
             return spec, None
-        run, weights = self._named(spec.from_checkpoint)
+        run, weights = self.names.named(spec.from_checkpoint)
         start = Start(spec.from_checkpoint, run.request(), weights)
         return going_on(spec, start), start
 
@@ -490,26 +400,6 @@ class LocalBackend(FineTuneBackend):
             if wanted and key is not None:
                 environment["WANDB_API_KEY"] = key.get_secret_value()
         return environment
-
-    def _reward_model(self, spec: TuneSpec) -> dict[str, str | None] | None:
-        """Where the weights of the spec's reward model are and what they were tuned from; None where it has none."""
-        if spec.reward is None or spec.reward_function is not None:
-            return None
-        folder = Path(spec.reward).expanduser()
-        match = _TUNED_MODEL.fullmatch(spec.reward)
-        if match is None or folder.is_dir():
-            if not check_weights(folder, spec.reward):
-                return {"weights": str(folder.absolute()), "base": None}
-            from tuneport.backends.local_adapters import base_of
-
-            base = base_of(folder, home=self.settings.home)
-            return {
-                "weights": str(folder.absolute()),
-                "base": str(base.folder if base.source == "folder" else base.name),
-            }
-        run, weights = self._named(spec.reward)
-        adapter = check_weights(weights, spec.reward)
-        return {"weights": str(weights), "base": run.request()["model_name_or_path"] if adapter else None}
 
     def environment(self) -> dict[str, str]:
         """This process's environment and `.env`, without secrets."""
@@ -545,7 +435,7 @@ class LocalBackend(FineTuneBackend):
             "home": str(self.settings.home),
             "devices": self.options.devices,
             "spec": resolved.spec.model_dump(mode="json"),
-            "reward_model": self._reward_model(spec),
+            "reward_model": self.names.reward_model(spec),
             "training": data["training"].model_dump(mode="json"),
             "validation": None if validation is None else validation.model_dump(mode="json"),
             "hyperparameters": resolved.hyperparameters,
@@ -554,14 +444,3 @@ class LocalBackend(FineTuneBackend):
             "memory": resolved.memory,
         }
         return request | {"tuned_name": tuned_name_of(request, run_id)}, start
-
-
-def _options(settings: Settings, name: str) -> LocalOptions:
-    table = settings.project.backends.get(name)
-    try:
-        return LocalOptions.model_validate({} if table is None else table.options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = f"tuneport.toml: backends.{name}.options.{field}: {first['msg']}; correct that line"
-        raise ConfigError(message) from error

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING
 
 from tuneport.backends.local_infer import InferenceProcess, InferenceProcesses, ServedByChild
 from tuneport.backends.local_server import ChatServer, Remote, ServedByServer
@@ -17,22 +15,6 @@ from tuneport.errors import ConfigError, TuneportError
 
 if TYPE_CHECKING:
     from tuneport.backends.local import LocalBackend
-
-
-class ServingOptions(BaseModel):
-    """Those of `[backends.local.options]` that are about answers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-    startup_seconds: float = Field(default=600.0, gt=0, description="for loading a model to chat with")
-    silence_seconds: float = Field(default=600.0, gt=0, description="without a word while it is writing")
-    engine: Literal["auto", "tuneport", "vllm"] = Field(default="auto", description="auto: vLLM where it is installed")
-    device_map: str = Field(default="auto", description="auto, balanced, sequential, or cpu, mps, cuda, cuda:N")
-    precision: Literal["bf16", "fp16", "fp32"] | None = Field(default=None, description="None: what is fastest here")
-    load_in_4bit: bool = Field(default=False, description="the base model, to answer prompts with less memory")
-    serve_url: str | None = Field(
-        default=None, repr=False, description="an OpenAI-compatible server that answers instead"
-    )
-    serve_api_key_env: str | None = Field(default=None, pattern=r"^[A-Z_][A-Z0-9_]*$", description="its key's variable")
 
 
 class Serving:
@@ -55,10 +37,10 @@ class Serving:
         """Whatever answers for `model`: the server of `serve_url`, vLLM where it is installed, else a child."""
         if self._remote is not None:
             yield self._remote.serving(
-                model, lambda: self._backend.other_names(model), lambda: self._how_to_serve(model)
+                model, lambda: self._backend.names.other_names(model), lambda: self._how_to_serve(model)
             )
             return
-        weights = self._backend.weights_of(model)
+        weights = self._backend.names.weights_of(model)
         if uses_vllm(self._options.engine, weights):
             with self.vllm.use(weights) as server:
                 yield server
@@ -76,14 +58,14 @@ class Serving:
     @contextlib.contextmanager
     def in_own_child(self, model: str) -> Iterator[ServedByChild]:
         """A child of our own, whoever answers else. vLLM makes room for it if nobody is using it."""
-        weights = self._backend.weights_of(model)
+        weights = self._backend.names.weights_of(model)
         self.vllm.give_way()
         with self._own_child(weights) as served:
             yield served
 
     def _how_to_serve(self, model: str) -> str:
         try:
-            weights = self._backend.weights_of(model)
+            weights = self._backend.names.weights_of(model)
         except TuneportError:
             return f"not {model}: name one of those, or take serve_url out of tuneport.toml"
         given = weights.adapter or weights.base
