@@ -24,10 +24,10 @@ def test_a_real_model_is_trained_downloaded_merged_and_asked(
     rows = (FIXTURES / "datasets" / "support_intents.train.jsonl").read_text().splitlines()[:8]
     Path("train.jsonl").write_text("\n".join(rows) + "\n")
     command = ["submit", "train.jsonl", "--backend", "local", "--model", "smollm2-135m-instruct", "--seed", "1"]
-    numbers = ["--set", "epochs=2", "--set", "batch_size=4", "--set", "learning_rate=0.001", "--set", "lora_dropout=0"]
+    numbers = ["--set", "epochs=12", "--set", "batch_size=4", "--set", "learning_rate=0.001", "--set", "lora_dropout=0"]
     assert main([*command, *numbers, "--wait", "--json"]) == 0
     job = json.loads(capsys.readouterr().out)
-    assert job["status"] == "succeeded" and job["progress"]["step"] == 4
+    assert job["status"] == "succeeded" and job["progress"]["step"] == 24
     assert "the card's" in job["details"]["hyperparameter_reasons"]["lora_rank"]
 
     assert main(["download", job["id"], "-o", "adapter", "--json"]) == 0
