@@ -44,7 +44,7 @@ def test_the_folder_explains_itself(home: Path, model: Path, data: Path, tmp_pat
     assert main(folder) == 0, state_of(folder)["error"]
 
     environment = json.loads((folder / "environment.json").read_text())
-    assert torch.__version__.startswith(environment["packages"]["torch"])
+    assert environment["packages"]["torch"] == torch.__version__
     assert environment["device"] == {"name": "cpu", "precision": "fp32"} and environment["cpu"]["cores"]
     facts = json.loads((folder / "data.json").read_text())
     assert facts["training"]["sha256"] == hashlib.sha256(data.read_bytes()).hexdigest()

@@ -29,7 +29,8 @@ def environment(device: Device) -> dict[str, Any]:
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        # Of torch with its build (+cu130, +cpu), which the package's own version does not tell.
+        "packages": {name: version for name in PACKAGES if (version := _version(name))} | {"torch": torch.__version__},
         "device": {"name": device.name, "precision": device.precision},
         "cpu": _cpu(),
     }

@@ -1,0 +1,49 @@
+"""The reference card's decision tree, branch by branch, and its pitfalls."""
+
+from __future__ import annotations
+
+import pytest
+
+from tuneport.advisor import Approach, Need, Situation, Task, Tried, advise
+from tuneport.errors import ConfigError
+
+TRIED = {"prompt": Tried.FAILS, "few_shot": Tried.PARTLY}
+
+
+@pytest.mark.parametrize(
+    ("situation", "approach"),
+    [
+        (Situation([Need.TASK], prompt=Tried.WORKS), Approach.PROMPT),
+        (Situation([Need.STYLE], examples=5000), Approach.PROMPT),
+        (Situation([Need.FORMAT], prompt=Tried.FAILS, examples=100), Approach.FEW_SHOT),
+        (Situation([Need.KNOWLEDGE], facts_change=True, examples=9000, prompt=Tried.FAILS), Approach.RAG),
+        (Situation([Need.STYLE], task=Task.STYLE, examples=800, **TRIED), Approach.FINE_TUNE),
+        (Situation([Need.STYLE], task=Task.STYLE, examples=30, **TRIED), Approach.FEW_SHOT),
+        (Situation([Need.BEHAVIOUR], examples=2000, inconsistent=0.4, **TRIED), Approach.FEW_SHOT),
+        (Situation([Need.COST], prompt=Tried.WORKS, examples=2000, requests=900_000), Approach.SMALLER_MODEL),
+        (Situation([Need.COST], prompt=Tried.WORKS, examples=2000, requests=500), Approach.PROMPT),
+        (Situation([Need.LANGUAGE], text_tokens=10**9), Approach.CONTINUED_PRETRAINING),
+    ],
+)
+def test_the_branches_of_the_tree(situation: Situation, approach: Approach) -> None:
+    advice = advise(situation)
+    assert advice.approach is approach and advice.reason
+    assert advice.fine_tune is approach.trains
+    assert [option.approach for option in advice.options] == list(Approach)
+
+
+def test_the_pitfalls_are_judged_by_what_is_known() -> None:
+    advice = advise(
+        Situation([Need.STYLE], examples=800, epochs=12, has_evaluation=False, generated_only=True, **TRIED)
+    )
+    applies = {pitfall.name: pitfall.applies for pitfall in advice.pitfalls}
+    assert applies["too many epochs"] and applies["no evaluation set"] and applies["generated data only"]
+    assert applies["too few examples"] is False and applies["inconsistent format"] is None
+    assert any("tuneport split" in step for step in advice.first)
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ConfigError, match="say what has to change"):
+        Situation([])
+    with pytest.raises(ConfigError, match="a share"):
+        Situation([Need.TASK], inconsistent=3)
