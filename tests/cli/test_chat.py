@@ -43,6 +43,19 @@ class Terminal:
             self._look()
         return self.screen.find(what, after) + len(what)
 
+    def interrupt_until(self, what: str, *, after: int) -> int:
+        """Ctrl-C at a prompt, as often as a person would press it.
+
+        Python may write the prompt, take the signal, and only then begin to read: the first one is noted when the read
+        returns, which without a second one is never.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.screen.find(what, after) < 0:
+            assert time.monotonic() < deadline, self.screen[-2000:]
+            self.process.send_signal(signal.SIGINT)
+            self._look()
+        return self.screen.find(what, after) + len(what)
+
     def wait_for_more(self) -> None:
         before, deadline = len(self.screen), time.monotonic() + PATIENCE_SECONDS
         while len(self.screen) <= before + 2:  # more than the end of the line that was typed
@@ -77,8 +90,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_conversation(tmp_path: Path) -> Non
     terminal.process.send_signal(signal.SIGINT)
     at = terminal.wait_for("(stopped)", after=at)
     at = terminal.wait_for("> ", after=at)
-    terminal.process.send_signal(signal.SIGINT)  # at the prompt
-    at = terminal.wait_for("(Ctrl-D ends the chat)", after=at)
+    at = terminal.interrupt_until("(Ctrl-D ends the chat)", after=at)
     terminal.wait_for("> ", after=at)
     terminal.type("\x04")
     assert terminal.close() == 0
