@@ -17,7 +17,7 @@ PACKAGE = Path(tuneport.__file__).parent
 LEVELS = [
     ["errors"],
     ["types", "devices"],
-    ["manifests", "settings", "training_options", "device_queue"],
+    ["manifests", "settings", "training_options", "device_queue", "pages"],
     ["base_models", "data"],
     ["estimate", "curves"],
     ["router", "advisor", "backends"],

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneport.data.checks.charts import bars, clean, histogram, text
 from tuneport.data.checks.finding import Places
 from tuneport.data.writing import aside, publish
+from tuneport.pages.charts import bars, histogram
+from tuneport.pages.frame import document as page_of
+from tuneport.pages.text import text
 
 if TYPE_CHECKING:
     from tuneport.data.checks.report import CheckReport
@@ -42,7 +44,6 @@ def render(report: CheckReport) -> str:
         ("tokens", f"{'about ' if document['tokens'].get('approximate') else ''}{document['tokens']['total']:,}"),
     ]
     parts = {
-        "title": clean(Path(document["path"]).name, 200),
         "name": text(Path(document["path"]).name, 200),
         "verdict": overall,
         "words": _WORDS[overall],
@@ -52,14 +53,7 @@ def render(report: CheckReport) -> str:
         "rows": "".join(_finding(finding) for finding in findings),
         "charts": _charts(details, document.get("classes"), report.numbering.words),
     }
-    page = _PAGE.read_text(encoding="utf-8")
-    # One pass over the page's own pieces, so that a dataset which holds such a mark is not filled in.
-    pieces = page.split("{{")
-    filled = [pieces[0]]
-    for piece in pieces[1:]:
-        name, _, rest = piece.partition("}}")
-        filled += [parts[name], rest]
-    return "".join(filled)
+    return page_of(f"{Path(document['path']).name}: data check", _PAGE, parts)
 
 
 def _finding(finding: Mapping[str, Any]) -> str:

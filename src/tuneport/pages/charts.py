@@ -1,26 +1,15 @@
-"""Charts for the HTML report: inline SVG in the colours of the page, each with its numbers as text beside it."""
+"""Bars and histograms: inline SVG in the colours of the page, each with its numbers as text beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from tuneport.pages.text import text
+
 MAX_BARS = 20
 _WIDTH, _HEIGHT, _FOOT = 480, 170, 22
 _TICKS = 6
-
-
-def text(value: object, most: int = 2000) -> str:
-    """Any value as HTML that can neither end its element nor turn the direction of what stands beside it."""
-    return f'<bdi dir="auto">{clean(value, most)}</bdi>'
-
-
-def clean(value: object, most: int = 2000) -> str:
-    """Escaped, at most so many characters; what has no place in a document (controls, half surrogates) is U+FFFD."""
-    plain = str(value)
-    if len(plain) > most:
-        plain = f"{plain[:most]}…"
-    return escape("".join(each if _allowed(each) else "\ufffd" for each in plain), quote=True)
 
 
 def bars(rows: Sequence[tuple[str, float, str]], *, label: str) -> str:
@@ -85,9 +74,3 @@ def _place(tokens: int, bins: Sequence[Mapping[str, int]]) -> float:
             return index + (tokens - low) / max(1, high - low)
         low = high
     return float(len(bins))
-
-
-def _allowed(character: str) -> bool:
-    if character in "\n\t":
-        return True
-    return not (character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff")

@@ -1,0 +1,1 @@
+"""Pages that are one file each: no network, no script, light and dark, made to be read and printed."""

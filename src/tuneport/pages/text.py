@@ -1,0 +1,24 @@
+"""Anything at all as text of a page."""
+
+from __future__ import annotations
+
+from html import escape
+
+
+def text(value: object, most: int = 2000) -> str:
+    """Any value as HTML that can neither end its element nor turn the direction of what stands beside it."""
+    return f'<bdi dir="auto">{clean(value, most)}</bdi>'
+
+
+def clean(value: object, most: int = 2000) -> str:
+    """Escaped, at most so many characters; what has no place in a document (controls, half surrogates) is U+FFFD."""
+    plain = str(value)
+    if len(plain) > most:
+        plain = f"{plain[:most]}…"
+    return escape("".join(each if _allowed(each) else "\ufffd" for each in plain), quote=True)
+
+
+def _allowed(character: str) -> bool:
+    if character in "\n\t":
+        return True
+    return not (character < " " or "\x7f" <= character <= "\x9f" or "\ud800" <= character <= "\udfff")
