@@ -1,0 +1,46 @@
+"""Every approach beside the others. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tuneport.advisor.situation import PRETRAINING_TOKENS, SAVINGS, Approach, Need, Situation, Tried
+
+
+@dataclass(frozen=True)
+class Option:
+    """One approach beside the others: what it takes, in the card's words, and why it is or is not the one here."""
+
+    approach: Approach
+    cost: str
+    effort: str
+    latency: str
+    verdict: str
+
+
+TAKES = {
+    Approach.PROMPT: ("very low", "low", "none"),
+    Approach.FEW_SHOT: ("low", "low", "slight: more tokens"),
+    Approach.RAG: ("medium", "medium", "higher: a retrieval step"),
+    Approach.FINE_TUNE: ("high", "high", "lower: shorter prompts"),
+    Approach.SMALLER_MODEL: ("high, then lower", "high", "lower: a smaller model"),
+    Approach.CONTINUED_PRETRAINING: ("very high", "very high", "none"),
+}
+"""Cost, effort and effect on latency: the card's table. A smaller model is tuned as any, and saves at every request."""
+
+
+def why_not(s: Situation, approach: Approach) -> str:
+    match approach:
+        case Approach.PROMPT:
+            return {Tried.NO: "not tried yet", Tried.WORKS: "works"}.get(s.prompt, "tried, not enough")
+        case Approach.FEW_SHOT:
+            return {Tried.NO: "not tried yet", Tried.WORKS: "works"}.get(s.few_shot, "tried, not enough")
+        case Approach.RAG:
+            return "would add the facts that are missing" if Need.KNOWLEDGE in s.needs else "no facts are missing"
+        case Approach.FINE_TUNE:
+            if not s.enough:
+                return s.too_few
+            return "teaches no facts" if s.needs[0] is Need.KNOWLEDGE else "possible, once the cheaper ways are used up"
+        case Approach.SMALLER_MODEL:
+            return "possible later" if set(s.needs) & {*SAVINGS} else "neither cost nor speed is the trouble"
+    return f"wants {PRETRAINING_TOKENS:,} tokens of text or more" if not s.has_text else "for a new language or field"

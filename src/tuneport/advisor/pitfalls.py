@@ -1,0 +1,91 @@
+"""The card's pitfalls, each with what it was judged by. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tuneport.advisor.situation import Approach, Need, Situation, Tried
+
+
+@dataclass(frozen=True)
+class Pitfall:
+    """`applies` None: it could not be judged from what is known. `evidence` says by what it was."""
+
+    name: str
+    applies: bool | None
+    evidence: str
+    mend: str
+
+
+MOST_EPOCHS = 5
+"""The card: 1 to 5, fewer with more data."""
+SOME_INCONSISTENT = 0.05
+"""Share of rows against the others' format from which it is worth mending: a judgement."""
+
+
+def pitfalls(s: Situation, approach: Approach) -> list[Pitfall]:
+    """The card's eight, each with what it was judged by: the data where it shows it, else what was said."""
+    trains = approach.trains
+
+    def by(field: str, otherwise: str) -> str:
+        return s.evidence.get(field) or otherwise
+
+    generated = {
+        None: "not known who wrote the examples",
+        True: "no example was written or checked by a person",
+        False: "people wrote or checked examples",
+    }
+    counted = "nobody counted them" if s.examples is None else f"{s.examples:,} examples"
+    return [
+        Pitfall(
+            "fine-tuning for knowledge",
+            trains and Need.KNOWLEDGE in s.needs,
+            "facts are among what is missing" if Need.KNOWLEDGE in s.needs else "no facts are asked for",
+            "keep the facts in a search index, and tune for how they are used",
+        ),
+        Pitfall(
+            "too few examples",
+            None if s.examples is None else not s.enough,
+            by("examples", counted if s.examples is None else f"{counted}, the least is {s.minimum:,}"),
+            "start at 200 good ones; 200 clean and diverse beat 2,000 noisy",
+        ),
+        Pitfall(
+            "too many epochs",
+            None if s.epochs is None else s.epochs > MOST_EPOCHS,
+            by("epochs", "not said" if s.epochs is None else f"{s.epochs} epochs, 1 to {MOST_EPOCHS} are usual"),
+            "fewer epochs, and watch the validation loss",
+        ),
+        Pitfall(
+            "inconsistent format",
+            None if s.inconsistent is None else s.inconsistent > SOME_INCONSISTENT,
+            by("inconsistent", "not checked" if s.inconsistent is None else f"{s.inconsistent:.0%} of the rows"),
+            "tuneport check lists the rows, tuneport clean removes or you mend them",
+        ),
+        Pitfall(
+            "no evaluation set",
+            None if s.has_evaluation is None else not s.has_evaluation,
+            by(
+                "has_evaluation",
+                {None: "not said", True: "there is one", False: "there is none"}[s.has_evaluation],
+            ),
+            "hold out 10 to 20 %: tuneport split DATA",
+        ),
+        Pitfall(
+            "base model never tried",
+            s.prompt is Tried.NO,
+            by("prompt", f"prompt: {s.prompt}, few-shot: {s.few_shot}"),
+            "measure the base model with a plain and a few-shot prompt: --probe",
+        ),
+        Pitfall(
+            "adapter not merged",
+            None,
+            "shows when the model is put to use" if trains else "nothing is trained",
+            "tuneport download JOB --merged before serving it elsewhere",
+        ),
+        Pitfall(
+            "generated data only",
+            s.generated_only,
+            by("generated_only", generated[s.generated_only]),
+            "let a person check a sample: tuneport review DATA",
+        ),
+    ]

@@ -1,0 +1,129 @@
+"""What is known before advice is given: what is asked for, what was tried, what data there is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tuneport.errors import ConfigError
+
+
+class Need(StrEnum):
+    """What has to change about the answers."""
+
+    TASK = "task"  # a well-defined task: classify, extract, summarise, answer
+    FORMAT = "format"  # a fixed output format or structure
+    STYLE = "style"  # tone, voice, persona, length
+    BEHAVIOUR = "behaviour"  # how it decides, refuses, follows a policy or uses tools
+    DOMAIN = "domain"  # the language and judgement of a field, not its facts
+    KNOWLEDGE = "knowledge"  # facts: private, fresh, or changing ones
+    LANGUAGE = "language"  # a language or notation that the base model hardly knows
+    COST = "cost"  # as good, but cheaper
+    LATENCY = "latency"  # as good, but faster
+
+
+SAVINGS = (Need.COST, Need.LATENCY)
+
+
+class Tried(StrEnum):
+    """How far something was tried, and with what result."""
+
+    NO = "no"
+    FAILS = "fails"  # tried properly, and clearly not good enough
+    PARTLY = "partly"  # helps, but not enough or not always
+    WORKS = "works"
+
+
+class Approach(StrEnum):
+    PROMPT = "prompt"
+    FEW_SHOT = "few-shot"
+    RAG = "rag"
+    FINE_TUNE = "fine-tune"
+    SMALLER_MODEL = "smaller-model"  # a smaller model, tuned to do what the large one does
+    CONTINUED_PRETRAINING = "continued-pretraining"
+
+    @property
+    def trains(self) -> bool:
+        return self in (Approach.FINE_TUNE, Approach.SMALLER_MODEL, Approach.CONTINUED_PRETRAINING)
+
+
+class Task(StrEnum):
+    CLASSIFICATION = "classification"
+    EXTRACTION = "extraction"
+    STYLE = "style"
+    DOMAIN = "domain"
+    CODE = "code"
+
+
+MINIMUM = {Task.CLASSIFICATION: 50, Task.EXTRACTION: 100, Task.STYLE: 200, Task.DOMAIN: 500, Task.CODE: 1_000}
+"""Examples that a task needs at the least: the card's table."""
+GOOD = {Task.CLASSIFICATION: 500, Task.EXTRACTION: 1_000, Task.STYLE: 1_000, Task.DOMAIN: 5_000, Task.CODE: 10_000}
+START = 200
+"""Good examples to start with where the task is not known: the card's pitfalls."""
+PRETRAINING_TOKENS = 10_000_000
+"""Tokens of plain text below which continued pre-training teaches little: a judgement. Published runs use far more."""
+BUSY_REQUESTS = 100_000
+"""Requests a month from which a shorter prompt or a smaller model pays for its work: a judgement."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is known. None where nobody said.
+
+    `needs`: what has to change, most important first. `prompt`, `few_shot`: what came of trying each on the base model.
+    `examples`: good examples of what is wanted that there are. `text_tokens`: plain text of the domain, in tokens.
+    `facts_change`: whether the facts change weekly or faster. `sources`: whether documents with the facts can be
+    searched. `requests`: a month. `has_evaluation`: a held-out set to measure on. `generated_only`: no example was
+    written or checked by a person. `inconsistent`: the share of the data that contradicts itself or its own format.
+    `evidence` says of any of these by what it is known, where that is more than somebody's word.
+    """
+
+    needs: Sequence[Need]
+    prompt: Tried = Tried.NO
+    few_shot: Tried = Tried.NO
+    task: Task | None = None
+    examples: int | None = None
+    text_tokens: int | None = None
+    facts_change: bool = False
+    sources: bool | None = None
+    requests: int | None = None
+    has_evaluation: bool | None = None
+    generated_only: bool | None = None
+    inconsistent: float | None = None
+    epochs: int | None = None
+    evidence: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.needs:
+            raise ConfigError("say what has to change: --need style, for example")
+        for name in ("examples", "text_tokens", "requests"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigError(f"{name} is {value}; it must be 0 or more")
+        if self.inconsistent is not None and not 0 <= self.inconsistent <= 1:
+            raise ConfigError(f"inconsistent is {self.inconsistent:g}; it is a share, from 0 to 1")
+
+    @property
+    def minimum(self) -> int:
+        """Examples that the task needs at the least; without a task the card's "start at 200 good ones"."""
+        return MINIMUM[self.task] if self.task else START
+
+    @property
+    def enough(self) -> bool:
+        """What nobody counted is not enough."""
+        return self.examples is not None and self.examples >= self.minimum
+
+    @property
+    def plenty(self) -> bool:
+        return self.examples is not None and self.examples >= (GOOD[self.task] if self.task else 1_000)
+
+    @property
+    def has_text(self) -> bool:
+        return (self.text_tokens or 0) >= PRETRAINING_TOKENS
+
+    @property
+    def too_few(self) -> str:
+        if self.examples is None:
+            return f"how many good examples there are is not known; {self.minimum:,} are the least for this task"
+        return f"{self.examples:,} examples are too few; {self.minimum:,} are the least for this task"

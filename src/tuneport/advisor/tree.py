@@ -1,0 +1,89 @@
+"""The card's tree: prompts, then retrieval, then tuning, a smaller model, the prompt again. Pure."""
+
+from __future__ import annotations
+
+from tuneport.advisor.situation import BUSY_REQUESTS, SAVINGS, Approach, Need, Situation, Tried
+
+
+def choose(s: Situation) -> tuple[Approach, str]:
+    main = s.needs[0]
+    solved = Approach.PROMPT if s.prompt is Tried.WORKS else Approach.FEW_SHOT if s.few_shot is Tried.WORKS else None
+    if main in SAVINGS:
+        return _to_save(s, main, solved)
+    if solved is not None:
+        wanted = [need for need in s.needs if need in SAVINGS]
+        if wanted:
+            return _to_save(s, wanted[0], solved)
+        return (
+            solved,
+            "it works: stop here" if solved is Approach.PROMPT else "a few examples in the prompt do it: stop here",
+        )
+    if main is Need.KNOWLEDGE:
+        if s.prompt is Tried.NO and s.sources is False and not s.facts_change:
+            return (
+                Approach.PROMPT,
+                "no documents to search: put the few facts into the prompt, and see how far that goes",
+            )
+        return Approach.RAG, (
+            "facts are looked up, not trained in: tuning teaches how to answer, and a tuned model states facts that it "
+            "half remembers" + ("; these change faster than any model is trained" if s.facts_change else "")
+        )
+    if main is Need.LANGUAGE or (main is Need.DOMAIN and s.has_text and not s.enough):
+        return _new_ground(s, main)
+    if s.prompt is Tried.NO:
+        return Approach.PROMPT, "no prompt has been tried on the base model: it costs an hour, and often is enough"
+    if s.few_shot is Tried.NO and not (s.plenty and (s.requests or 0) >= BUSY_REQUESTS):
+        if main in (Need.FORMAT, Need.STYLE, Need.TASK) or not s.enough:
+            return Approach.FEW_SHOT, "a prompt alone does not do it, and examples in the prompt have not been tried"
+    if Need.KNOWLEDGE in s.needs and s.facts_change:
+        return Approach.RAG, "the facts in the answers change: look them up first, then see what style still lacks"
+    if not s.enough:
+        return Approach.FEW_SHOT, s.too_few
+    if (s.inconsistent or 0) > MOST_INCONSISTENT:
+        return Approach.FEW_SHOT, (
+            f"{s.inconsistent:.0%} of the data contradicts itself or its own format: a model learns that, too. Mend "
+            "the data first"
+        )
+    return Approach.FINE_TUNE, f"prompts were tried and do not do it, and {main} is what tuning changes best"
+
+
+MOST_INCONSISTENT = 0.2
+"""Share of contradicting rows above which tuning teaches the contradiction: a judgement."""
+FEW_REQUESTS = 10_000
+"""Requests a month below which a cheaper model saves less than making it costs: a judgement; the break-even of
+`tuneport compare` says it exactly."""
+
+
+def _to_save(s: Situation, need: Need, solved: Approach | None) -> tuple[Approach, str]:
+    if solved is None and s.prompt is Tried.NO:
+        return (
+            Approach.PROMPT,
+            "first find a prompt that works, on whatever model: there is nothing to make cheaper yet",
+        )
+    if solved is None and Tried.PARTLY not in (s.prompt, s.few_shot):
+        return Approach.FEW_SHOT, "nothing works yet, so there is nothing to make cheaper or faster: examples come next"
+    if need is Need.COST and s.requests is not None and s.requests < FEW_REQUESTS:
+        return (
+            solved or Approach.FEW_SHOT,
+            f"{s.requests:,} requests a month save less than a tuned model costs to make and keep",
+        )
+    if not s.enough:
+        return solved or Approach.FEW_SHOT, (
+            f"{s.too_few}; collect the large model's good answers until there are enough for a small one"
+        )
+    return (
+        Approach.SMALLER_MODEL,
+        f"the task is solved: a smaller model, tuned on those answers, does it at less {need}",
+    )
+
+
+def _new_ground(s: Situation, main: Need) -> tuple[Approach, str]:
+    if s.has_text:
+        return Approach.CONTINUED_PRETRAINING, (
+            f"{s.text_tokens or 0:,} tokens of text: the base model has to learn the {main} before any task in it"
+        )
+    if s.prompt is Tried.NO:
+        return Approach.PROMPT, "see first how much of it the base model knows: newer ones know most languages"
+    if s.enough:
+        return Approach.FINE_TUNE, "too little text to pre-train on, but enough examples to tune with"
+    return Approach.FEW_SHOT, "neither the text to pre-train on nor the examples to tune with: collect them first"
