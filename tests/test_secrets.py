@@ -80,6 +80,7 @@ else:
 VERBS: dict[str, list[str] | None] = {
     "demo": None,
     "review": None,
+    "advise": ["DATA", "--need", "style"],
     "check": ["DATA"],
     "clean": ["DATA", "-o", "NEW"],
     "preview": ["DATA", "--model", "support-intents", "--backend", "openai"],

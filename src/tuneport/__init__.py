@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tuneport.jobs.handle import Job, job, jobs, submit
     from tuneport.settings import Settings
     from tuneport.types import Hyperparameters, TuneSpec
+    from tuneport.workflows.advise import advise
     from tuneport.workflows.check import check
     from tuneport.workflows.compare import compare
     from tuneport.workflows.migrate import migrate
@@ -41,6 +42,7 @@ _HOMES = {
     "Settings": "tuneport.settings",
     "TuneSpec": "tuneport.types",
     "TuneportError": "tuneport.errors",
+    "advise": "tuneport.workflows.advise",
     "check": "tuneport.workflows.check",
     "clean": "tuneport.data.clean",
     "compare": "tuneport.workflows.compare",
@@ -63,6 +65,7 @@ __all__ = [
     "TuneSpec",
     "TuneportError",
     "__version__",
+    "advise",
     "check",
     "clean",
     "compare",

@@ -39,13 +39,14 @@ def pitfalls(s: Situation, approach: Approach) -> list[Pitfall]:
     return [
         Pitfall(
             "fine-tuning for knowledge",
-            trains and Need.KNOWLEDGE in s.needs,
-            "facts are among what is missing" if Need.KNOWLEDGE in s.needs else "no facts are asked for",
+            _for_knowledge(s, trains),
+            _facts_told(s),
             "keep the facts in a search index, and tune for how they are used",
         ),
         Pitfall(
             "too few examples",
-            None if s.examples is None else not s.enough,
+            # Continued pre-training learns from text, and examples are none of its matter.
+            None if s.examples is None else not s.enough and approach is not Approach.CONTINUED_PRETRAINING,
             by("examples", counted if s.examples is None else f"{counted}, the least is {s.minimum:,}"),
             "start at 200 good ones; 200 clean and diverse beat 2,000 noisy",
         ),
@@ -89,3 +90,21 @@ def pitfalls(s: Situation, approach: Approach) -> list[Pitfall]:
             "let a person check a sample: tuneport review DATA",
         ),
     ]
+
+
+def _for_knowledge(s: Situation, trains: bool) -> bool:
+    """Also where the advice is another: whoever asks whether to fine-tune, and lacks facts above all, is about to.
+
+    Facts that come second are looked up beside a tuned model, unless there is nothing to look them up in.
+    """
+    if Need.KNOWLEDGE not in s.needs or s.prompt is Tried.WORKS:
+        return False
+    return s.needs[0] is Need.KNOWLEDGE or (trains and s.sources is False)
+
+
+def _facts_told(s: Situation) -> str:
+    if Need.KNOWLEDGE not in s.needs:
+        return "no facts are asked for"
+    if s.needs[0] is Need.KNOWLEDGE:
+        return "facts are what is missing above all"
+    return "facts are asked for, but something else comes first"

@@ -68,7 +68,7 @@ _YES_NO = ((True, "yes"), (False, "no"))
 
 
 def next_question(known: Mapping[str, Any]) -> Question | None:
-    """The next thing to ask, given the fields of a `Situation` that are known or were skipped; None: enough is known."""
+    """What to ask next, given the fields of a `Situation` that are known or were skipped; None: enough is known."""
     return next((question for question in _questions(known) if question.field not in known), None)
 
 

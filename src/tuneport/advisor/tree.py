@@ -44,9 +44,16 @@ def choose(s: Situation) -> tuple[Approach, str]:
             f"{s.inconsistent:.0%} of the data contradicts itself or its own format: a model learns that, too. Mend "
             "the data first"
         )
-    return Approach.FINE_TUNE, f"prompts were tried and do not do it, and {main} is what tuning changes best"
+    return Approach.FINE_TUNE, f"prompts were tried and do not do it, and {TUNED[main]} is what tuning changes best"
 
 
+TUNED = {
+    Need.TASK: "how a narrow task is done",
+    Need.FORMAT: "the form of the answers",
+    Need.STYLE: "style",
+    Need.BEHAVIOUR: "behaviour",
+    Need.DOMAIN: "the manner of a field",
+}
 MOST_INCONSISTENT = 0.2
 """Share of contradicting rows above which tuning teaches the contradiction: a judgement."""
 FEW_REQUESTS = 10_000

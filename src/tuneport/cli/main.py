@@ -11,6 +11,7 @@ import typer
 
 from tuneport import __version__
 from tuneport.cli import (
+    advise,
     backends,
     chat,
     costs,
@@ -56,7 +57,22 @@ def _options(
     output.debug = debug
 
 
-for group in (demo, data, costs, plan, submit, jobs, wishes, chat, weights, deployments, files, migrate, backends):
+for group in (
+    demo,
+    advise,
+    data,
+    costs,
+    plan,
+    submit,
+    jobs,
+    wishes,
+    chat,
+    weights,
+    deployments,
+    files,
+    migrate,
+    backends,
+):
     group.register(app)
 
 

@@ -1,0 +1,69 @@
+"""advise as people have it: by flags, and by questions on a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.terminal import Terminal
+from tests.conftest import FIXTURES
+
+TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
+TEST = str(FIXTURES / "datasets" / "support_intents.test.jsonl")
+SITUATIONS = [
+    ["--need", "task", "--prompt", "works"],
+    ["--need", "knowledge", "--sources", "--facts-change"],
+    ["--need", "cost", "--prompt", "works", "--examples", "2k", "--requests", "1.5M", "--generated-only"],
+    [TRAIN, "--validation", TEST, "--need", "task", "--prompt", "fails", "--few-shot", "partly", "--epochs", "12"],
+]
+
+
+@pytest.mark.parametrize("arguments", SITUATIONS, ids=lambda arguments: arguments[1])
+def test_it_fits_80_columns_and_says_plainly_whether_to_fine_tune(
+    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, error = run("advise", *arguments)
+    assert code == 0, error
+    assert max(map(len, out.splitlines())) <= 80
+    _, document, _ = run("advise", *arguments, "--json")
+    assert out.startswith("Fine-tune" if document["fine_tune"] else "Do not fine-tune: ")
+    assert len([line for line in out.splitlines() if line.startswith("  ! ")]) == sum(
+        bool(pitfall["applies"]) for pitfall in document["pitfalls"]
+    )
+
+
+def test_mistakes_are_one_line(run: Run) -> None:
+    for arguments, message in (
+        ([], "say what has to change"),
+        (["--need", "speed"], "'speed' is no need"),
+        (["--need", "cost", "--requests", "many"], "--requests: 'many' is no count"),
+        (["nowhere.jsonl", "--need", "task"], "does not exist"),
+    ):
+        code, _, error = run("advise", *arguments)
+        assert code == 2 and message in error and len(error.strip().splitlines()) == 1
+
+
+def test_questions_on_a_terminal() -> None:
+    """A wrong answer is asked again, Enter skips, and what can change nothing is not asked."""
+    terminal = Terminal("advise")
+    at = terminal.wait_for("> ")
+    terminal.type("12\n")
+    at = terminal.wait_for("is no number from 1 to 9", after=at)
+    terminal.type("3, 2\n")
+    at = terminal.wait_for("tried on a base model?", after=at)
+    terminal.type("\n")
+    at = terminal.wait_for("examples in it tried?", after=at)
+    terminal.type("\x04")  # Ctrl-D: no more questions
+    at = terminal.wait_for("Do not fine-tune: use a prompt", after=at)
+    terminal.wait_for("Pitfalls", after=at)
+    assert terminal.close() == 0
+    assert "requests a month" not in terminal.screen
+
+
+def test_ctrl_c_at_a_question_ends_it_cleanly() -> None:
+    terminal = Terminal("advise")
+    at = terminal.wait_for("> ")
+    terminal.interrupt_until("stopped", after=at)
+    assert terminal.close() == 130
+    assert "Traceback" not in terminal.screen
