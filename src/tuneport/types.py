@@ -412,6 +412,8 @@ class Quote(Model):
     """What a spec would cost to train on one backend, in US dollars, or the reason why that is unknown.
 
     `expected` is None exactly when `unavailable` says why. `low` and `high` bound it where the rule is approximate.
+    `billed_tokens_per_epoch`, by the provider's rule and between its `_low` and `_high`, is there whether or not the
+    price is known; None where nothing is billed by the token, or nothing was counted.
     """
 
     backend: str
@@ -419,6 +421,9 @@ class Quote(Model):
     expected: float | None = None
     low: float | None = None
     high: float | None = None
+    billed_tokens_per_epoch: int | None = None
+    billed_tokens_per_epoch_low: int | None = None
+    billed_tokens_per_epoch_high: int | None = None
     unavailable: str | None = None
     authority: Literal["provider", "manifest", "local"] = "manifest"
     explanation: str = ""

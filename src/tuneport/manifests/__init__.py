@@ -4,6 +4,7 @@
 user's word into a backend's model id.
 """
 
+from tuneport.manifests.base_prices import BasePrices, load_base_prices
 from tuneport.manifests.catalogue import GPU, Dimensions, Gpus, Models, Offer, Weights
 from tuneport.manifests.loading import (
     derive_manifest,
@@ -35,6 +36,7 @@ from tuneport.manifests.sources import Confidence, Source, Sourced
 __all__ = [
     "GPU",
     "AnyModel",
+    "BasePrices",
     "Billing",
     "Confidence",
     "Dimensions",
@@ -57,6 +59,7 @@ __all__ = [
     "TrainingPrice",
     "Weights",
     "derive_manifest",
+    "load_base_prices",
     "load_gpus",
     "load_manifest",
     "load_models",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
+from tuneport.estimate.cost import InferenceQuote, OwnGPU
 from tuneport.estimate.duration import Duration
 from tuneport.estimate.memory import MemoryEstimate
 from tuneport.manifests import Manifest, Offer, OfferedModel
@@ -56,7 +57,8 @@ class Machine:
     """Where a backend that is one's own machine trains. All None: nothing is known, and nothing is refused for it.
 
     `memory_gib` is the accelerator's, or main memory where there is none. `bf16_tflops` None: the processor trains.
-    `tokens_per_second` was measured here for this model. `offer`: the machine is rented at that price.
+    `tokens_per_second` was measured here for this model. `offer`: the machine is rented at that price. `serving`: what
+    tuned models would answer from, and its price.
     """
 
     memory_gib: float | None = None
@@ -65,6 +67,7 @@ class Machine:
     bandwidth_gbps: float | None = None
     tokens_per_second: float | None = None
     offer: Offer | None = None
+    serving: OwnGPU | None = None
 
 
 @dataclass(frozen=True)
@@ -80,14 +83,16 @@ class Readiness:
 class Choice:
     """One backend's answer to a spec. `model` is the backend's own id (None: not offered).
 
-    `adapter` and `epochs` are what would run. `refusals` empty means `allowed`; `warnings` do not forbid.
+    `adapter` and `epochs` are what would run. `refusals` empty means `allowed`; `warnings` do not forbid. `inference`
+    is a month of the tuned model, `base` the same month of the base model with today's prompts.
     """
 
     backend: str
     title: str
     model: str | None
     quote: Quote
-    inference: Quote | None = None
+    inference: InferenceQuote | None = None
+    base: InferenceQuote | None = None
     duration: Duration = Duration()
     memory: MemoryEstimate | None = None
     retires: date | None = None
@@ -115,6 +120,7 @@ class Choice:
             "reasons": self.reasons,
             "training": self.quote.model_dump(mode="json"),
             "inference_per_month": self.inference.model_dump(mode="json") if self.inference else None,
+            "base_inference_per_month": self.base.model_dump(mode="json") if self.base else None,
             "duration": vars(self.duration),
             "memory_gib": vars(self.memory) if self.memory else None,
             "retires": self.retires.isoformat() if self.retires else None,

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 from tuneport.errors import ModelNotOfferedError
-from tuneport.estimate.cost import Traffic, inference_quote, training_quote
+from tuneport.estimate.cost import OwnGPU, Traffic, base_inference_quote, inference_quote, training_quote
 from tuneport.estimate.duration import Duration, answering_duration, cpu_duration, gpu_duration, hosted_duration
 from tuneport.estimate.hyperparameters import planned_epochs, resolve
 from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory
-from tuneport.manifests import Confidence, Manifest, Models, OfferedModel, resolve_model
+from tuneport.manifests import BasePrices, Confidence, Manifest, Models, OfferedModel, resolve_model
 from tuneport.router.choice import Choice, Dataset, Machine, Readiness, Refusal, TokenCount
 from tuneport.router.refusals import data, ended, not_ready, over_budget, too_little_memory, unsupported
 from tuneport.types import Adapter, Quote, TuneSpec
@@ -34,14 +34,16 @@ def rank(
     ready: Readiness | None = None,
     machine: Machine | None = None,
     traffic: Traffic | None = None,
+    base_prices: BasePrices | None = None,
 ) -> list[Choice]:
     """Judge every candidate: allowed ones first, cheapest (training, and a month of `traffic`) first among them.
 
     Behind stand, in this order, what ends soon or takes days, and what has no known price. `aliases` is the project's
     table for `spec.model`. `ready` None: keys and extras are not looked at (a comparison before any account exists).
+    `base_prices`: the table for the same month of the base model; without it that price is unavailable.
     """
     choices = [
-        _judge(spec, manifest, today, models, dataset, aliases, ready, machine or Machine(), traffic)
+        _judge(spec, manifest, today, models, dataset, aliases, ready, machine or Machine(), traffic, base_prices)
         for manifest in candidates
     ]
     return sorted(choices, key=order)
@@ -65,6 +67,7 @@ def _judge(
     ready: Readiness | None,
     machine: Machine,
     traffic: Traffic | None,
+    base_prices: BasePrices | None,
 ) -> Choice:
     try:
         model = manifest.offered(resolve_model(spec.model, manifest.name, manifest, models, aliases))
@@ -115,12 +118,18 @@ def _judge(
     warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)
     if tokens.approximate and not own_machine and quote.low != quote.high:
         warnings += (f"the training price is approximate: {tokens.reason}",)
+    own = machine.serving or (OwnGPU(offer=machine.offer) if machine.offer else None)
+    inference = base = None
+    if traffic is not None:
+        inference = inference_quote(manifest, model, traffic, own=own)
+        base = base_inference_quote(manifest, model, traffic, base_prices, own=own, today=today)
     return Choice(
         backend=manifest.name,
         title=manifest.title,
         model=model.id,
         quote=quote,
-        inference=inference_quote(manifest, model, traffic, offer=machine.offer) if traffic else None,
+        inference=inference,
+        base=base,
         duration=duration,
         memory=memory,
         retires=model.retires,

@@ -13,7 +13,7 @@ from tuneport.data.prepare import format_for, method_of
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import Traffic, oldest
 from tuneport.jobs.planning import dataset_facts, this_machine
-from tuneport.manifests import Manifest, load_models
+from tuneport.manifests import Manifest, load_base_prices, load_models
 from tuneport.router import Choice, order, rank
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, Method, TuneSpec, validated
@@ -101,6 +101,7 @@ def compare(
                 aliases=settings.aliases(model),
                 machine=this_machine(),
                 traffic=traffic,
+                base_prices=load_base_prices(),
             )
             choices.setdefault((manifest.name, ranked[0].model or model), ranked[0])
     # A model that one backend lacks is no row, as long as another has it.

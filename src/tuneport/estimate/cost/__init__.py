@@ -1,0 +1,28 @@
+"""What training and inference cost, by each provider's own rule as its manifest states it. Pure; no number is invented.
+
+`training` prices a job; `inference` a month of a stated `traffic`, with `serving` saying what a GPU carries; and
+`base_prices` the same month from the base model. A quote that cannot be made gives the reason.
+"""
+
+from tuneport.estimate.cost.base_prices import base_inference_quote
+from tuneport.estimate.cost.inference import InferenceQuote, OwnGPU, inference_quote, per_token_quote
+from tuneport.estimate.cost.serving import ServingSpeed, estimated_speed, measured_speed
+from tuneport.estimate.cost.traffic import HOURS_PER_MONTH, MonthlyCost, Traffic
+from tuneport.estimate.cost.training import oldest, training_price, training_quote
+
+__all__ = [
+    "HOURS_PER_MONTH",
+    "InferenceQuote",
+    "MonthlyCost",
+    "OwnGPU",
+    "ServingSpeed",
+    "Traffic",
+    "base_inference_quote",
+    "estimated_speed",
+    "inference_quote",
+    "measured_speed",
+    "oldest",
+    "per_token_quote",
+    "training_price",
+    "training_quote",
+]

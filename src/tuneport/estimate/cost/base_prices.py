@@ -1,0 +1,59 @@
+"""The same month from the base model, not tuned: what tuning is measured against. Prices from litellm's table. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+from tuneport.estimate.cost.inference import InferenceQuote, OwnGPU, inference_quote, per_token_quote
+from tuneport.estimate.cost.traffic import Traffic
+from tuneport.manifests import Manifest, OfferedModel
+from tuneport.manifests.base_prices import SOURCE, BasePrices
+
+PREFIXES = {"openai": "", "azure": "azure/", "together": "together_ai/"}
+"""How the table begins the names of a provider's models."""
+
+
+def base_inference_quote(
+    manifest: Manifest,
+    model: OfferedModel,
+    traffic: Traffic,
+    prices: BasePrices | None,
+    *,
+    own: OwnGPU | None = None,
+    today: date | None = None,
+) -> InferenceQuote:
+    """What a month of `traffic`, its long prompts included, would cost from the base model of `model`.
+
+    One's own machine serves the base model as it serves the tuned one. Elsewhere the price per token is that of
+    litellm's table; what it does not have is unavailable. What it says has ended before `today` is to be had from an
+    endpoint, where there are any.
+    """
+    whole = replace(traffic, saved_per_request=0)
+    if manifest.billing is not None and manifest.billing.unit == "machine_hours" and model.inference is None:
+        return inference_quote(manifest, model, whole, own=own)
+
+    def unknown(because: str) -> InferenceQuote:
+        return InferenceQuote(backend=manifest.name, model=model.id, unavailable=because)
+
+    if prices is None:
+        return unknown("litellm, whose table has base models' prices, is not installed")
+    found = prices.find(*_names(manifest.name, model.id))
+    if found is None:
+        return unknown(f"litellm {prices.version} has no price per token for {model.id} at {manifest.title}")
+    if found.retires is not None and today is not None and today >= found.retires:
+        ended = f"{manifest.title} serves {found.name} by the token no more since {found.retires}"
+        if not manifest.hosting or model.inference is not None:
+            return unknown(ended)
+        endpoint = inference_quote(manifest, model, whole)
+        return endpoint.model_copy(update={"explanation": f"{ended}: {endpoint.explanation}"})
+    quote = per_token_quote(manifest.name, found.name, found.price, whole, source=SOURCE, as_of=prices.as_of)
+    return quote.model_copy(
+        update={"explanation": f"{quote.explanation} (litellm {prices.version}, {found.name})", "model": model.id}
+    )
+
+
+def _names(backend: str, model_id: str) -> list[str]:
+    """Together tunes "-Reference" weights and serves the same as "-Turbo"."""
+    prefix = PREFIXES.get(backend, f"{backend}/")
+    return [prefix + name for name in (model_id, f"{model_id.removesuffix('-Reference')}-Turbo")]

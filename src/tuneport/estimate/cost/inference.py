@@ -1,0 +1,260 @@
+"""A month of inference from a tuned model: by the token, from an endpoint by the hour, or from a GPU of one's own.
+
+Every quote tells its part that is fixed from that which grows with the traffic. Pure; no number is invented.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from tuneport.errors import ConfigError
+from tuneport.estimate.cost.serving import (
+    ServingSpeed,
+    dimensions_of,
+    estimated_speed,
+    gpus_needed,
+    measured_speed,
+)
+from tuneport.estimate.cost.traffic import HOURS_PER_MONTH, MonthlyCost, Traffic
+from tuneport.manifests import GPU, HostingPrice, InferencePrice, Manifest, Offer, OfferedModel, load_gpus
+from tuneport.types import Quote
+
+MOST_USD_PER_HOUR = 1000.0
+"""No single machine costs more an hour; more tells of a purchase price or a month's rent."""
+
+
+class InferenceQuote(Quote):
+    """US dollars of a month. `expected`, `low` and `high` are those of `parts`, `parts_low`, `parts_high` at the stated
+    traffic; at another one ask `at`. `prompt_saving`: what the shorter prompt of a tuned model saves here a month."""
+
+    parts: MonthlyCost | None = None
+    parts_low: MonthlyCost | None = None
+    parts_high: MonthlyCost | None = None
+    prompt_saving: float | None = None
+
+    def at(self, scale: float = 1.0) -> float | None:
+        """Expected dollars at `scale` times the stated traffic; None where the price is unknown."""
+        return None if self.parts is None else self.parts.at(scale)
+
+    def bounds_at(self, scale: float = 1.0) -> tuple[float, float] | None:
+        if self.parts_low is None or self.parts_high is None:
+            return None
+        return self.parts_low.at(scale), self.parts_high.at(scale)
+
+
+@dataclass(frozen=True)
+class OwnGPU:
+    """A GPU to serve from: one of `gpus.toml`, rented at its `offer` or owned at `usd_per_hour` all in all (purchase
+    over its life, power, housing). `tokens_per_second` was measured: written by the whole machine, prompts included in
+    the time. ConfigError for numbers that cannot be."""
+
+    gpu: GPU | None = None
+    usd_per_hour: float | None = None
+    offer: Offer | None = None
+    tokens_per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.usd_per_hour is not None and not 0 <= self.usd_per_hour <= MOST_USD_PER_HOUR:
+            raise ConfigError(f"{self.usd_per_hour:g} is no price of an hour; give US dollars an hour of one machine")
+        if self.tokens_per_second is not None:
+            measured_speed(self.tokens_per_second, Traffic(0, 0))
+
+    @property
+    def hourly(self) -> float | None:
+        """US dollars an hour of one GPU; None where nobody knows."""
+        if self.usd_per_hour is not None:
+            return self.usd_per_hour
+        return None if self.offer is None else self.offer.usd_per_gpu_hour
+
+
+def inference_quote(
+    manifest: Manifest, model: OfferedModel, traffic: Traffic, *, own: OwnGPU | None = None
+) -> InferenceQuote:
+    """What a month of `traffic` to the tuned model would cost; without the prompt tokens that it no longer needs.
+
+    `own`: the GPU to serve from, for a backend that is one's own machine.
+    """
+    quote = _quote(manifest, model, traffic.tuned(), own)
+    if traffic.saved_tokens and quote.expected is not None:
+        longer = _quote(manifest, model, traffic, own)
+        if longer.expected is not None:
+            return quote.model_copy(update={"prompt_saving": longer.expected - quote.expected})
+    return quote
+
+
+def _quote(manifest: Manifest, model: OfferedModel, traffic: Traffic, own: OwnGPU | None) -> InferenceQuote:
+    if model.inference is not None:
+        return per_token_quote(
+            manifest.name,
+            model.id,
+            model.inference,
+            traffic,
+            source=manifest.sources[model.inference.source].url,
+            as_of=model.inference.as_of,
+        )
+    if manifest.hosting:
+        return _endpoint_quote(manifest, model, traffic)
+    if manifest.billing is not None and manifest.billing.unit == "machine_hours":
+        return _own_machine_quote(manifest, model, traffic, own)
+    return _unknown(manifest, model, f"{manifest.title} publishes no inference price for {model.id}")
+
+
+def per_token_quote(
+    backend: str, model_id: str, price: InferencePrice, traffic: Traffic, *, source: str, as_of: date | None
+) -> InferenceQuote:
+    """By the token. A cache's discount and a batch's are not combined: what goes through a batch is not cached.
+
+    Where there is no price for cached tokens or for batches, those cost what others cost.
+    """
+    batch = traffic.batch_share if price.usd_per_mtok_batch_input is not None else 0.0
+    batch_in = price.usd_per_mtok_input if price.usd_per_mtok_batch_input is None else price.usd_per_mtok_batch_input
+    batch_out = (
+        price.usd_per_mtok_output if price.usd_per_mtok_batch_output is None else price.usd_per_mtok_batch_output
+    )
+    cached = 0.0 if price.usd_per_mtok_cached_input is None else traffic.cached_share
+    cached_in = price.usd_per_mtok_input if price.usd_per_mtok_cached_input is None else price.usd_per_mtok_cached_input
+    at_once_in = (1 - cached) * price.usd_per_mtok_input + cached * cached_in
+    per_input = (1 - batch) * at_once_in + batch * batch_in
+    per_output = (1 - batch) * price.usd_per_mtok_output + batch * batch_out
+    cost = (traffic.input_tokens * per_input + traffic.output_tokens * per_output) / 1e6
+    explanation = (
+        f"{traffic.input_tokens:,} in at ${per_input:.3g} and {traffic.output_tokens:,} out at "
+        f"${per_output:.3g} per 1M a month"
+    )
+    without = [
+        word
+        for word, share, priced in (
+            ("cached tokens", traffic.cached_share, price.usd_per_mtok_cached_input is not None),
+            ("batches", traffic.batch_share, price.usd_per_mtok_batch_input is not None),
+        )
+        if share and not priced
+    ]
+    if without:
+        explanation += f"; no price of {' and '.join(without)} is known, so they are counted in full"
+    parts = MonthlyCost(growing=cost)
+    return _quoted(backend, model_id, parts, parts, parts, explanation, source=source, as_of=as_of)
+
+
+def _endpoint_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic) -> InferenceQuote:
+    """Dedicated endpoints for the whole month, on the set of GPUs that carries the traffic for the least money."""
+    if model.params_b is None:
+        return _unknown(
+            manifest, model, f"the size of {model.id} is not known, so neither are the GPUs of its endpoint"
+        )
+    sets = [_endpoint_on(manifest, model, model.params_b, row, traffic) for row in manifest.hosting]
+    return min(sets, key=lambda quote: quote.expected or 0.0)
+
+
+def _endpoint_on(
+    manifest: Manifest, model: OfferedModel, params_b: float, row: HostingPrice, traffic: Traffic
+) -> InferenceQuote:
+    count = gpus_needed(params_b, row.vram_gib)
+    try:
+        gpu = load_gpus().find(row.gpu)
+        speed = estimated_speed(
+            gpu, traffic, params_b=params_b, dimensions=dimensions_of(manifest.name, model.id), count=count
+        )
+    except ConfigError:
+        speed = ServingSpeed(unavailable=f"the speed of {row.gpu} is not known")
+    loads = speed.loads(traffic)
+    month = count * row.usd_per_hour * HOURS_PER_MONTH
+    dearest = count * (row.usd_per_hour_high or row.usd_per_hour) * HOURS_PER_MONTH
+    low, expected, high = (
+        MonthlyCost(machine=usd, load=None if loads is None else loads[place])
+        for place, usd in enumerate((month, month, dearest))
+    )
+    replicas = f"{expected.machines()} replica{'s' if expected.machines() > 1 else ''}"
+    capacity = (
+        f"one replica assumed, because {speed.unavailable}" if loads is None else f"{replicas}: {speed.explanation}"
+    )
+    disputed = "" if row.usd_per_hour_high is None else f"; another page says ${row.usd_per_hour_high:.2f}"
+    return _quoted(
+        manifest.name,
+        model.id,
+        low,
+        expected,
+        high,
+        f"a dedicated endpoint on {count} x {row.gpu} at ${row.usd_per_hour:.2f} x {HOURS_PER_MONTH} h, always up "
+        f"whatever the traffic (tuned models are not served per token){disputed}; {capacity}",
+        source=manifest.sources[row.source].url,
+        as_of=row.as_of,
+    )
+
+
+def _own_machine_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic, own: OwnGPU | None) -> InferenceQuote:
+    if own is None or own.hourly is None:
+        nothing = MonthlyCost()
+        return _quoted(
+            manifest.name,
+            model.id,
+            nothing,
+            nothing,
+            nothing,
+            "your own machine; electricity not counted",
+            authority="local",
+        )
+    count, speed = 1, ServingSpeed(unavailable="neither its GPU nor its speed is given")
+    if own.gpu is not None:
+        if model.params_b is None:
+            return _unknown(manifest, model, f"the size of {model.id} is not known, so neither is its number of GPUs")
+        count = gpus_needed(model.params_b, own.gpu.vram_gib)
+        dimensions = dimensions_of(manifest.name, model.id)
+        speed = estimated_speed(own.gpu, traffic, params_b=model.params_b, dimensions=dimensions, count=count)
+    if own.tokens_per_second is not None:
+        speed = measured_speed(own.tokens_per_second, traffic)
+    loads, offer = speed.loads(traffic), None if own.usd_per_hour is not None else own.offer
+    month = count * own.hourly * HOURS_PER_MONTH
+    low, expected, high = (
+        MonthlyCost(machine=month, load=None if loads is None else loads[place]) for place in range(3)
+    )
+    if offer is not None and loads is not None:
+        low = MonthlyCost(growing=month * loads[0])  # rented only while there is something to do
+    name = f"{own.gpu.name}" if own.gpu else "machine"
+    whose = "your own" if offer is None else f"{offer.provider}'s"
+    machines = expected.machines() * count
+    capacity = f"one assumed, because {speed.unavailable}" if loads is None else speed.explanation
+    return _quoted(
+        manifest.name,
+        model.id,
+        low,
+        expected,
+        high,
+        f"{machines} x {whose} {name} at ${own.hourly:.2f} x {HOURS_PER_MONTH} h, always up; {capacity}",
+        authority="local",
+        source=None if offer is None else offer.note or offer.source,
+        as_of=None if offer is None else offer.as_of,
+    )
+
+
+def _quoted(
+    backend: str,
+    model_id: str,
+    low: MonthlyCost,
+    expected: MonthlyCost,
+    high: MonthlyCost,
+    explanation: str,
+    *,
+    authority: Literal["manifest", "local"] = "manifest",
+    source: str | None = None,
+    as_of: date | None = None,
+) -> InferenceQuote:
+    return InferenceQuote(
+        backend=backend,
+        model=model_id,
+        expected=expected.at(),
+        low=low.at(),
+        high=high.at(),
+        authority=authority,
+        explanation=explanation,
+        source=source,
+        as_of=as_of,
+        parts=expected,
+        parts_low=low,
+        parts_high=high,
+    )
+
+
+def _unknown(manifest: Manifest, model: OfferedModel, because: str) -> InferenceQuote:
+    return InferenceQuote(backend=manifest.name, model=model.id, unavailable=because)

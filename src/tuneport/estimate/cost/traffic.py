@@ -1,0 +1,144 @@
+"""What a model is asked to do in a month, and what that costs as a function of how much is asked. Pure arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, isfinite
+
+from tuneport.errors import ConfigError
+from tuneport.types import Model
+
+HOURS_PER_MONTH = 730
+"""365 x 24 / 12, the hours by which providers bill a month."""
+SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
+MOST_TOKENS_PER_REQUEST = 10_000_000
+"""No model's context is longer; more tells of a month's tokens where those of one request were asked for."""
+ASSUMED_TOKENS_IN, ASSUMED_TOKENS_OUT = 400, 80
+"""A request where only a month's tokens are known. It decides how many requests a GPU answers at once, nothing else."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """A month of it. `input_tokens` is what is sent today: with the examples in the prompt, where there are any.
+
+    `cached_share` of the input comes from a prompt cache; `batch_share` of all tokens can wait for a batch interface.
+    `saved_per_request`: tokens of each prompt (examples, instructions) that a tuned model no longer needs.
+    ConfigError for what cannot be, which is mostly a mistaken unit.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cached_share: float = 0.0
+    batch_share: float = 0.0
+    requests: int | None = None
+    saved_per_request: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("input_tokens", "output_tokens", "saved_per_request"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; a month's traffic is 0 tokens or more")
+        for name, whole in (("cached_share", "the input"), ("batch_share", "the traffic")):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{name} is {share:g}; it is a share of {whole}, from 0 to 1 (30 % is 0.3)")
+        if self.requests is None:
+            if self.saved_per_request:
+                raise ConfigError("tokens saved in each prompt need the number of requests a month: give requests too")
+            return
+        if self.requests < 0:
+            raise ConfigError(f"requests is {self.requests}; a month has 0 requests or more")
+        total = self.input_tokens + self.output_tokens
+        if total > self.requests * MOST_TOKENS_PER_REQUEST:
+            raise ConfigError(
+                f"{total:,} tokens in {self.requests:,} requests are more than {MOST_TOKENS_PER_REQUEST:,} each, which "
+                "no model takes; give the tokens of one request, not of the month"
+            )
+        if self.saved_per_request * self.requests > self.input_tokens:
+            raise ConfigError(
+                f"{self.saved_per_request:,} tokens saved in each prompt are more than the prompt has "
+                f"({self.tokens_in_per_request:,.0f}); give the tokens that the tuned model's prompt lacks"
+            )
+
+    @classmethod
+    def of_requests(
+        cls,
+        requests: int,
+        tokens_in: float,
+        tokens_out: float,
+        *,
+        cached_share: float = 0.0,
+        batch_share: float = 0.0,
+        saved_per_request: int = 0,
+    ) -> Traffic:
+        """`requests` a month, each of so many tokens in and out (means may be broken)."""
+        for name, value in (("requests", requests), ("tokens in", tokens_in), ("tokens out", tokens_out)):
+            if not isfinite(value) or value < 0:
+                raise ConfigError(f"{name} is {value:g}; it is 0 or more")
+        if tokens_in + tokens_out > MOST_TOKENS_PER_REQUEST:
+            raise ConfigError(
+                f"{tokens_in + tokens_out:,.0f} tokens in one request are more than any model takes "
+                f"({MOST_TOKENS_PER_REQUEST:,}); give the tokens of one request, not of the month"
+            )
+        return cls(
+            round(requests * tokens_in),
+            round(requests * tokens_out),
+            cached_share,
+            batch_share,
+            requests,
+            saved_per_request,
+        )
+
+    @property
+    def tokens_in_per_request(self) -> float:
+        if self.requests is None:
+            return float(ASSUMED_TOKENS_IN)
+        return self.input_tokens / self.requests if self.requests else 0.0
+
+    @property
+    def tokens_out_per_request(self) -> float:
+        if self.requests is None:
+            return float(ASSUMED_TOKENS_OUT)
+        return self.output_tokens / self.requests if self.requests else 0.0
+
+    @property
+    def saved_tokens(self) -> int:
+        """Input tokens a month that a tuned model is not sent."""
+        return self.saved_per_request * (self.requests or 0)
+
+    def tuned(self) -> Traffic:
+        """The same requests to a tuned model: without the tokens that it no longer needs.
+
+        Those stand at the prompt's beginning and are the same in each request, so they are what a prompt cache would
+        have held: the cached tokens shrink first, which is why a cache makes the shorter prompt worth less.
+        """
+        if not self.saved_tokens:
+            return self
+        left = self.input_tokens - self.saved_tokens
+        cached = max(0.0, self.input_tokens * self.cached_share - self.saved_tokens)
+        return replace(self, input_tokens=left, cached_share=cached / left if left else 0.0, saved_per_request=0)
+
+
+class MonthlyCost(Model):
+    """US dollars a month, as a function of the traffic: `at(1)` is the stated one, `at(2)` twice that.
+
+    `growing` rises in proportion. `machine` is paid for each machine that is up all month, used or not; `load` is how
+    many machines' work the stated traffic is (None: not known, one is assumed whatever the traffic). So the whole is a
+    line where machine is 0, and else a staircase, whose steps are at the multiples of `1 / load`.
+    """
+
+    growing: float = 0.0
+    machine: float = 0.0
+    load: float | None = None
+
+    def machines(self, scale: float = 1.0) -> int:
+        """How many are up; the least is one, whatever it has to do."""
+        if self.machine == 0:
+            return 0
+        return max(1, ceil((self.load or 0.0) * scale - 1e-9))
+
+    def fixed(self, scale: float = 1.0) -> float:
+        """The part that idle machines cost too."""
+        return self.machine * self.machines(scale)
+
+    def at(self, scale: float = 1.0) -> float:
+        return self.growing * scale + self.fixed(scale)
