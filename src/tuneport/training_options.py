@@ -13,6 +13,9 @@ from pydantic import ConfigDict, Field, ValidationError
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.types import LossOn, Model
 
+GPU_TOKENS = 8192
+"""Of a micro-batch, padding counted: enough to keep a GPU busy, little enough to fit beside a model."""
+
 _Name = Annotated[str, Field(min_length=1)]
 
 
@@ -47,6 +50,9 @@ class TrainingOptions(Model):
     lora_variant: Literal["rslora", "dora"] | None = Field(default=None, description="rslora or dora")
     gradient_checkpointing: bool | None = Field(
         default=None, description="true or false: less memory, about a third more time"
+    )
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="cosine, linear or constant: how the learning rate falls after the warm-up"
     )
     precision: Literal["bf16", "fp16", "fp32"] | None = Field(default=None, description="bf16, fp16 or fp32")
     prompt_loss_weight: float = Field(

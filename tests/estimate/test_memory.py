@@ -168,14 +168,15 @@ def test_the_largest_that_fits_fits_and_one_more_does_not() -> None:
 def test_every_gpu_has_a_verdict_and_the_cheapest_one_holds_the_run() -> None:
     shape = dimensions("llama-3.1-8b-instruct")
     found = fits(Adapter.LORA, shape, Run(micro_batch=1), load_gpus().gpus)
-    verdicts = {fit.gpu: fit.verdict for fit in found}
-    assert verdicts["T4"] == "no" and verdicts["L40S"] == "yes"
+    counts = {fit.gpu: fit.count for fit in found if fit.verdict == "yes"}
+    assert counts["T4"] == 2 and counts["L40S"] == 1
+    alone = fits(Adapter.LORA, shape, Run(micro_batch=1), load_gpus().gpus, counts=(1,))
+    assert {fit.gpu: fit.verdict for fit in alone}["T4"] == "no"
     best = cheapest(found)
     assert best is not None and best.verdict == "yes" and best.offer is not None
-    assert all(
-        best.offer.usd_per_gpu_hour <= fit.offer.usd_per_gpu_hour for fit in found if fit.verdict == "yes" and fit.offer
-    )
-    assert cheapest(fits(Adapter.FULL, dimensions("llama-3.3-70b-instruct"), Run(), load_gpus().gpus)) is None
+    assert best.usd_per_hour == min(fit.usd_per_hour for fit in found if fit.verdict == "yes" and fit.usd_per_hour)
+    large = fits(Adapter.FULL, dimensions("llama-3.3-70b-instruct"), Run(), [load_gpus().find("A100 80GB SXM")])
+    assert large[0].verdict == "no" and cheapest(large) is None
 
 
 def test_sharding_needs_several_gpus_and_divides_what_is_static() -> None:

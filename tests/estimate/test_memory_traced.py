@@ -74,7 +74,7 @@ def model_of(layers: int, adapter: Adapter, run: Run) -> Any:
     if adapter is Adapter.LORA:
         targets = [f"{name}_proj" for name in run.lora_targets]
         model = get_peft_model(
-            model.to(torch.bfloat16),
+            model.to(torch.float32 if run.base_weights == "fp32" else torch.bfloat16),
             LoraConfig(r=run.lora_rank, target_modules=targets, use_dora=run.dora, task_type="CAUSAL_LM"),
         )
     return model.train()
@@ -84,6 +84,8 @@ BASE = Run(lora_rank=8, full_weights="bf16", autocast=False)
 CASES = {
     "full, bf16": (Adapter.FULL, BASE),
     "full, mixed precision": (Adapter.FULL, replace(BASE, full_weights="fp32", autocast=True)),
+    "full, fp32": (Adapter.FULL, replace(BASE, full_weights="fp32")),
+    "lora on all linear, fp32": (Adapter.LORA, replace(BASE, base_weights="fp32")),
     "lora on q and v, autocast": (Adapter.LORA, replace(BASE, autocast=True, lora_targets=("q", "v"))),
     "lora on all linear, autocast": (Adapter.LORA, replace(BASE, autocast=True)),
     "lora on q and v": (Adapter.LORA, replace(BASE, lora_targets=("q", "v"))),

@@ -11,6 +11,7 @@ from rich.markup import escape
 from tuneport.cli import output
 from tuneport.cli.mapping import Map, columns_of
 from tuneport.cli.submit import pairs
+from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,28 +39,40 @@ def plan(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter, e.g. epochs=3.")
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="As of submit: workers=4, precision=fp32 ..."),
+    ] = None,
     map_: Map = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="All adapters side by side, and which one to take.")
+        bool, typer.Option("--compare", help="All methods and adapters side by side, and which one to take.")
     ] = False,
+    budget: Annotated[
+        float | None, typer.Option(help="With --compare: US dollars; choose nothing that may cost more.")
+    ] = None,
     json_: output.Json = False,
 ) -> None:
-    """Plan a run: what its numbers would be and why, what memory it needs, which GPU holds it, how long it takes."""
+    """Plan a run: what its numbers would be and why, what memory it needs, which GPUs hold it, how long it takes."""
     from tuneport.workflows.plan import plan as run
 
+    if budget is not None and not compare:
+        raise ConfigError("--budget chooses among the ways of --compare; give both, or neither")
     found = run(
         dataset,
         model=model,
         method=method,
         adapter=adapter,
         hyperparameters=pairs(set_, "--set"),
+        options=pairs(option, "--option"),
         columns=columns_of(map_),
         gpus=gpu or (),
+        compare=compare,
+        budget=budget,
     )
     if output.as_json:
         output.document(found.as_dict())
     elif compare:
-        print_adapters(found, console=output.console())
+        print_ways(found, console=output.console())
     else:
         print_plan(found, console=output.console())
 
@@ -69,59 +82,93 @@ def print_plan(plan: TrainingPlan, *, console: Console) -> None:
     table = output.table("number", "value", "why", cut=("why",), right=("value",))
     for name, row in plan.hyperparameters.items():
         table.add_row(name, f"{row.value:g}", escape(row.because))
+    for name, option in plan.options.items():
+        table.add_row(SHORT[name], escape(str(option.value)), escape(option.because))
     console.print(table)
     _print_memory(plan, console)
     _print_gpus(plan, console)
     _print_machine(plan, console)
     for name, told in plan.knobs.items():
         if name != "local":
-            values = ", ".join(f"{knob}={value:g}" for knob, value in told.items())
+            values = ", ".join(f"{knob}={_plain(value)}" for knob, value in told.items())
             console.print(f"{name} would be told: {escape(values)}", style="dim")
 
 
-def print_adapters(plan: TrainingPlan, *, console: Console) -> None:
-    _print_head(plan, console)
+SHORT = {
+    "lr_scheduler_type": "scheduler",
+    "gradient_accumulation_steps": "accumulation",
+    "lora_target_modules": "targets",
+}
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def print_ways(plan: TrainingPlan, *, console: Console) -> None:
+    _print_head(plan, console, adapter=False)
     table = output.table(
-        "adapter",
+        "way",
         "trained",
         "share",
-        "memory",
-        "safe",
-        "smallest GPU",
+        "GiB",
+        "cheapest GPUs",
         "time",
+        "cost",
         "quality",
-        right=("trained", "share", "memory", "safe", "time"),
-        cut=("quality",),
+        right=("trained", "share", "GiB", "time", "cost"),
+        cut=("cheapest GPUs", "quality"),
     )
-    for row in plan.adapters:
-        share = None if not row.trained or not row.total else row.trained / row.total
+    for way in plan.ways:
+        share = None if not way.trained or not way.total else way.trained / way.total
         table.add_row(
-            row.adapter.value,
-            "-" if row.trained is None else _count(row.trained),
+            f"{way.name} {way.adapter}",
+            "-" if way.trained is None else _count(way.trained),
             "-" if share is None else _percent(share),
-            "-" if row.memory is None else f"{row.memory.expected_gib:.1f}",
-            "-" if row.memory is None else f"{row.memory.high_gib:.1f}",
-            row.gpu or "none",
-            "-" if row.gpu is None else f"~{output.duration(row.duration.expected_seconds)}",
-            row.quality,
+            "-" if way.memory is None else f"{way.memory.high_gib:.1f}",
+            way.gpus or "none",
+            "-" if way.seconds is None else f"~{output.duration(way.seconds)}",
+            "-" if way.usd is None else f"~{output.money(way.usd)}",
+            way.quality.replace(" for alignment", "*"),
+            style="dim" if way.needs or way.over_budget or not way.fits else "",
         )
     console.print(table)
-    console.print("Memory in GiB, one example at a time; safe is about the 90th percentile.", style="dim")
+    console.print(
+        "GiB: the safe figure (about the 90th percentile) of each GPU. Quality: the card's words, * for alignment.",
+        style="dim",
+    )
+    for name, why in _caveats(plan).items():
+        console.print(f"{name}: {escape(why)}", style="dim")
     if plan.choice:
-        console.print(f"Take {escape(plan.choice)}.")
+        console.print(f"Take {escape(plan.choice)}." if plan.chosen else f"{escape(plan.choice)}.")
 
 
-def _print_head(plan: TrainingPlan, console: Console) -> None:
-    size = "" if plan.params_b is None else f", {plan.params_b:.3g} B parameters"
-    licence = f", {plan.licence}" if plan.licence else ""
-    console.print(f"[bold]{escape(plan.title)}[/bold]{size}{escape(licence)}")
-    console.print(f"{plan.rows:,} rows, {plan.tokens:,} tokens an epoch; {plan.method.value}, {plan.adapter.value}\n")
+def _caveats(plan: TrainingPlan) -> dict[str, str]:
+    """Of each method, what the data lacks for it or why its time is not known; of a way, that it costs too much."""
+    found: dict[str, str] = {}
+    for way in plan.ways:
+        reasons = [
+            f"needs {way.needs}" if way.needs else "",
+            f"time and cost unavailable, because {way.unavailable}" if way.unavailable else "",
+        ]
+        if told := "; ".join(reason for reason in reasons if reason):
+            found.setdefault(way.name, told)
+        if way.over_budget:
+            found[f"{way.name} {way.adapter}"] = f"above the budget of {output.money(plan.budget)}"
+    return found
+
+
+def _print_head(plan: TrainingPlan, console: Console, *, adapter: bool = True) -> None:
+    model = plan.model
+    size = "" if model.params_b is None else f", {model.params_b:.3g} B parameters"
+    licence = f", {model.licence}" if model.licence else ""
+    console.print(f"[bold]{escape(model.title)}[/bold]{size}{escape(licence)}")
+    how = f"; {plan.method.value}, {plan.adapter.value}" if adapter else ""
+    console.print(f"{plan.rows:,} rows, {plan.tokens:,} tokens an epoch{how}\n")
 
 
 def _print_memory(plan: TrainingPlan, console: Console) -> None:
     memory = plan.memory
-    if memory is None:
-        return
     console.print(
         f"\n[bold]Memory of a GPU: about {memory.expected_gib:.1f} GiB, safe {memory.high_gib:.1f} GiB[/bold]"
         f"  {plan.run.micro_batch} x {plan.run.length:,} tokens, {plan.accumulation} times a batch"
@@ -152,35 +199,40 @@ def _print_gpus(plan: TrainingPlan, console: Console) -> None:
         cut=("GPU",),
     )
     for row in plan.gpus:
-        fit, offer = row.fit, row.fit.offer
+        fit = row.fit
         seconds = row.duration.expected_seconds
         table.add_row(
-            fit.gpu,
+            row.name,
             f"{fit.memory_gib:g}",
             fit.verdict,
             str(fit.largest_batch or "-"),
             f"{fit.largest_length:,}" if fit.largest_length else "-",
             "-" if seconds is None or fit.verdict == "no" else f"~{output.duration(seconds)}",
-            "-" if offer is None else f"{offer.usd_per_gpu_hour:.2f}",
+            "-" if fit.usd_per_hour is None else f"{fit.usd_per_hour:.2f}",
             "-" if row.usd is None or fit.verdict == "no" else f"~{output.money(row.usd)}",
             style="" if fit.verdict == "yes" else "dim",
         )
     console.print()
     console.print(table)
-    console.print("batch, length: the largest micro-batch and example that the safe figure allows.", style="dim")
+    console.print(
+        "batch, length: the largest micro-batch and example that the safe figure allows; several GPUs share "
+        "the model (FSDP), for which the figures are less sure.",
+        style="dim",
+    )
     best = plan.cheapest
     if best is not None and best.fit.offer is not None:
         offer = best.fit.offer
         console.print(
-            f"Cheapest for the whole run: {best.fit.gpu} at {escape(offer.provider)}, ${offer.usd_per_gpu_hour:.2f} an "
-            f"hour ({offer.as_of}), about {output.money(best.usd)}."
+            f"Cheapest {'for the whole run' if best.usd is not None else 'by the hour'}: {best.name} at "
+            f"{escape(offer.provider)}, ${best.fit.usd_per_hour or 0:.2f} an hour ({offer.as_of})"
+            + (f", about {output.money(best.usd)}." if best.usd is not None else f"; {best.duration.unavailable}.")
         )
 
 
 def _print_machine(plan: TrainingPlan, console: Console) -> None:
     machine = plan.machine
     what = machine.gpu or "the processor"
-    if plan.memory is None or machine.memory_gib is None:
+    if machine.memory_gib is None:
         return
     if plan.memory.fits(machine.memory_gib):
         when = plan.here.expected_seconds

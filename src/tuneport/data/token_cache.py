@@ -13,7 +13,7 @@ from pathlib import Path
 from tuneport.data.containers.source import Source
 from tuneport.data.tokens import TokenCounts, count_dataset
 
-RULES = 1
+RULES = 2
 """Raised when the rules of counting change, so that what was counted by the old ones is not believed."""
 SMALL_BYTES = 1 << 20  # counted in less time than a cache is worth
 

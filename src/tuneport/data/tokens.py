@@ -104,6 +104,7 @@ NO_CHAT = Approximation("only chats are in the known bills", 0.9, 1.1)
 @dataclass(frozen=True)
 class TokenCounts:
     """Per epoch. `longest_line` is where the longest example is; `over_context` examples were cut to `context`.
+    `usual` is the length that 99 of 100 examples keep to, uncut.
 
     What is billed lies between `low` and `high`; both are `total` unless the count is `approximate`.
     """
@@ -119,6 +120,7 @@ class TokenCounts:
     encoding: str
     context: int | None = None
     over_context: int = 0
+    usual: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return vars(self).copy()
@@ -178,6 +180,7 @@ class LengthCounter(ABC):
             self.name,
             self.context,
             over,
+            int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0,
         )
 
     def _flush(self) -> None:  # noqa: B027 - whoever counts at once has nothing waiting

@@ -7,7 +7,7 @@ match the data, alpha about twice the rank.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +35,15 @@ class Recommended:
     """A number, why it was chosen, and by whom: `user`, or a rule."""
 
     value: int | float
+    because: str
+    chosen_by: Literal["user", "rule"] = "rule"
+
+
+@dataclass(frozen=True)
+class RecommendedOption:
+    """As `Recommended`, of what is no hyperparameter but an option of those backends that have it."""
+
+    value: str | int
     because: str
     chosen_by: Literal["user", "rule"] = "rule"
 
@@ -124,11 +133,14 @@ def recommend(
     adapter: Adapter = Adapter.LORA,
     method: Method = Method.SFT,
     longest_tokens: int | None = None,
+    usual_tokens: int | None = None,
     context: int | None = None,
     batch_size_max: int | None = None,
     lora_rank_max: int | None = None,
 ) -> Mapping[str, Recommended]:
     """Every hyperparameter as a number, with the reason. What the user gave stands, whatever the rules say.
+
+    `usual_tokens`: the length that 99 of 100 examples keep to; told where a few long ones decide what is needed.
 
     `learning_rate_multiplier`, where given, multiplies the recommended rate, and is shown beside the product.
     """
@@ -154,8 +166,7 @@ def recommend(
     steps = max(1, -(-rows // batch) * epochs)
     choose("warmup_ratio", 0.1 if steps < 100 else 0.05, f"5 to 10 % of {steps} steps (card); more of a short run")
     choose("weight_decay", 0.01, "0.01 to 0.1 (card)")
-    longest = "unknown lengths" if longest_tokens is None else f"longest example {longest_tokens} tokens"
-    choose("max_length", recommended_max_length(longest_tokens, context), f"{longest}; 512 to 4096 to match (card)")
+    choose("max_length", recommended_max_length(longest_tokens, context), _why_length(longest_tokens, usual_tokens))
     rank = 16 if lora_rank_max is None else min(16, lora_rank_max)
     rank = int(choose("lora_rank", rank, "4 to 64 (card); 16 is the card's example"))
     choose("lora_alpha", 2 * rank, "twice the rank (card)")
@@ -163,6 +174,45 @@ def recommend(
     choose("virtual_tokens", VIRTUAL_TOKENS, "20 bring most of the gain (Lester et al. 2021)")
     why = "GRPO's paper; TRL's default for rloo" if method in BETAS else "TRL's and Together's default for dpo"
     choose("beta", BETAS.get(method, 0.1), why)
+    return chosen
+
+
+def _why_length(longest: int | None, usual: int | None) -> str:
+    if longest is None:
+        return "unknown lengths; 512 to 4096 to match (card)"
+    why = f"longest example {longest:,} tokens; 512 to 4096 to match (card)"
+    if usual is None or recommended_max_length(usual, None) >= recommended_max_length(longest, None):
+        return why
+    return f"longest example {longest:,} tokens; 99 % have at most {usual:,}, so a lower one would cut 1 % of them"
+
+
+def recommend_options(
+    adapter: Adapter,
+    *,
+    batch: int,
+    micro_batch: int,
+    scheduler: str | None = None,
+    targets: Sequence[str] | None = None,
+) -> Mapping[str, RecommendedOption]:
+    """How the rate falls, what a batch is made of, and which layers get an adapter; what was given stands."""
+
+    def choose(own: str | None, value: str, because: str) -> RecommendedOption:
+        return RecommendedOption(value, because) if own is None else RecommendedOption(own, "as given", "user")
+
+    chosen = {
+        "lr_scheduler_type": choose(scheduler, "cosine", "the card's example; it or linear"),
+        "gradient_accumulation_steps": RecommendedOption(
+            max(1, batch // micro_batch),
+            f"{batch} examples a step, {micro_batch} at once on a GPU: enough to keep it busy; 2 to 16 (card) where "
+            "memory holds fewer",
+        ),
+    }
+    if adapter.has_lora:
+        chosen["lora_target_modules"] = choose(
+            None if targets is None else ", ".join(targets),
+            "all-linear",
+            "all are needed to reach full fine-tuning (Dettmers et al. 2023, figure 2); q and v at the least (card)",
+        )
     return chosen
 
 

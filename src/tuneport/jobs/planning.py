@@ -108,6 +108,7 @@ def dataset_facts(
             low=low,
             high=high,
             reason="; ".join(reasons),
+            usual=training.usual,
         )
 
     return Dataset(rows=own.rows, bytes=sum(file.stat().st_size for file in Source(path).files), tokens=tokens)

@@ -25,7 +25,8 @@ class Refusal:
 
 @dataclass(frozen=True)
 class TokenCount:
-    """Tokens of the dataset as one model counts them. `longest`: of the longest example.
+    """Tokens of the dataset as one model counts them. `longest`: of the longest example;
+    `usual`: what 99 of 100 examples keep to.
 
     Where `reason` says why they are approximate, what is billed lies between `low` and `high` times the tokens.
     """
@@ -37,6 +38,7 @@ class TokenCount:
     low: float = 1.0
     high: float = 1.0
     reason: str = ""
+    usual: int | None = None
 
     @property
     def approximate(self) -> bool:

@@ -13,14 +13,11 @@ from tuneport.train.acceleration import Acceleration, acceleration_here
 from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS
 from tuneport.train.memory_retry import largest_divisor
 from tuneport.train.sharding import Sharding, fsdp_arguments
-from tuneport.training_options import TrainingOptions
+from tuneport.training_options import GPU_TOKENS, TrainingOptions
 from tuneport.types import Adapter
 
 CPU_TOKENS = 640
 """Of a padded micro-batch: a row of that size keeps all cores busy by itself, and needs no padding."""
-
-GPU_TOKENS = 8192
-"""Of a micro-batch, padding counted: enough to keep a GPU busy, little enough to fit beside a model."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
         "per_device_eval_batch_size": micro_batch,
         "gradient_accumulation_steps": recipe.batch_of_worker // micro_batch,
         "learning_rate": numbers["learning_rate"],
-        "lr_scheduler_type": "cosine",
+        "lr_scheduler_type": recipe.options.lr_scheduler_type,
         "warmup_steps": numbers["warmup_ratio"],  # below 1 it is a share of the steps
         "weight_decay": numbers["weight_decay"],
         "max_grad_norm": 1.0,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tuneport.estimate.memory.run import Run
-from tuneport.estimate.memory.tensors import activations, generation, static
+from tuneport.estimate.memory.tensors import Parts, activations, generation, static
 from tuneport.manifests import Dimensions
 from tuneport.types import Adapter
 
@@ -30,6 +30,13 @@ _THUMB: dict[Adapter, tuple[tuple[float, float], ...]] = {
 }
 # The card has no row for trained prefixes and prompts ("very low", "minimal"): the base in 16 bits stays, so as LoRA.
 _THUMB[Adapter.PREFIX] = _THUMB[Adapter.PROMPT] = _THUMB[Adapter.LORA]
+SHARED_OUT = {
+    "ddp": frozenset[str](),
+    "zero1": frozenset({"optimizer"}),
+    "zero2": frozenset({"optimizer", "gradients", "optimizer temporaries"}),
+    "fsdp": frozenset({"weights", "adapter", "optimizer", "gradients", "optimizer temporaries", "reference model"}),
+}
+"""Of the static parts, those of which each GPU has a share (Rajbhandari et al. 2020, ZeRO; FSDP is its third stage)."""
 THUMB_SPREAD = 0.35
 """The table says nothing about length, batch or vocabulary, which move the need by about a third at usual settings."""
 
@@ -68,33 +75,30 @@ def estimate_memory(
 
 
 def by_formula(adapter: Adapter, dimensions: Dimensions, run: Run) -> MemoryEstimate:
-    parts = static(adapter, dimensions, run)
-    working = activations(adapter, dimensions, run)
-    if run.sharding == "fsdp":
-        parts = _sharded(parts, dimensions, run)
-    if adapter is Adapter.FULL:
-        # Gradients are freed after each step, so the peak is the larger of two moments: the end of the forward pass,
-        # and the optimizer's step. Mixed precision keeps a bf16 copy of the weights during the first.
-        copies = parts["weights"] / 2 if run.full_weights == "fp32" and run.autocast else 0.0
-        update = parts.pop("gradients") + parts.pop("optimizer temporaries")
-        forward = sum(working.values()) + copies
-        if update > forward:
-            parts["gradients and temporaries"] = update
-        else:
-            parts |= working | ({"bf16 copies": copies} if copies else {})
-    else:
-        parts |= working
+    parts = shared_out(static(adapter, dimensions, run), dimensions, run)
     if adapter is Adapter.QLORA:
         parts["dequantisation"] = 2.0 * dimensions.hidden_size * dimensions.intermediate_size
-    if run.examples == "rollouts":
-        # Generation comes before the step: whichever needs more is the peak.
-        cache = generation(dimensions, run)
-        step = parts.get("activations", 0.0) + parts.get("logits", 0.0)
-        if cache > step:
-            parts["activations"], parts["logits"] = 0.0, 0.0
-            parts["generation cache"] = cache
+    parts |= peak(adapter, parts, activations(adapter, dimensions, run), dimensions, run)
     components = {name: value / GIB for name, value in parts.items() if value}
     return of_allocated(sum(components.values()), components, "formula", _explanation(adapter, run))
+
+
+def peak(adapter: Adapter, parts: Parts, working: Parts, dimensions: Dimensions, run: Run) -> Parts:
+    """What is there beside `parts` at the moment that needs most: the end of the forward pass, the optimizer's step, or
+    the writing of answers. Takes from `parts` what is not there all the time."""
+    gradients, temporaries = parts.pop("gradients", 0.0), parts.pop("optimizer temporaries", 0.0)
+    moments: list[Parts] = []
+    if adapter is Adapter.FULL:
+        # Gradients are freed after each step, so they are not there at the end of the forward pass. Mixed precision
+        # keeps a bf16 copy of the weights during it.
+        copies = parts["weights"] / 2 if run.full_weights == "fp32" and run.autocast else 0.0
+        moments += [working | {"bf16 copies": copies}, {"gradients and temporaries": gradients + temporaries}]
+    else:
+        parts["gradients"] = gradients
+        moments.append(working)
+    if run.examples == "rollouts":
+        moments.append({"generation cache": generation(dimensions, run)})
+    return max(moments, key=lambda moment: sum(moment.values()))
 
 
 def of_allocated(
@@ -118,10 +122,16 @@ def high_reserved_gib(allocated: float) -> float:
     return RESERVED_SLOPE_HIGH * TENSORS_HIGH * allocated + RESERVED_GIB_HIGH
 
 
-def _sharded(parts: dict[str, float], dimensions: Dimensions, run: Run) -> dict[str, float]:
-    """FSDP: all that is static in equal shares, and two layers in full at a time. Not validated on a current stack."""
-    shared = {name: value / run.gpus for name, value in parts.items()}
-    return shared | {"unsharded layers": 2 * parts["weights"] / dimensions.layers}
+def shared_out(parts: Parts, dimensions: Dimensions, run: Run) -> Parts:
+    """What each GPU has of the static parts. FSDP gathers two layers in full at a time; the others keep gradients that
+    are under way a second time. An order of magnitude: no measured row has several GPUs and current libraries."""
+    if run.sharding == "none":
+        return parts
+    everywhere = set(parts) - SHARED_OUT[run.sharding]
+    shared = {name: value if name in everywhere else value / run.gpus for name, value in parts.items()}
+    if run.sharding == "fsdp":
+        return shared | {"unsharded layers": 2 * parts["weights"] / dimensions.layers}
+    return shared | {"gradient buckets": parts.get("gradients", 0.0)}
 
 
 def _explanation(adapter: Adapter, run: Run) -> str:

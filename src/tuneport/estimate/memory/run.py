@@ -14,19 +14,25 @@ class Run:
 
     `micro_batch` examples of `length` tokens go through each GPU at once. An example is one text for `single`, a better
     and a worse answer for `pairs` (dpo) and `scored` (reward: no logits), a text beside a mismatched one for `labelled`
-    (kto), and for `rollouts` (grpo, rloo) a prompt with `completion_tokens` of the `length` generated.
+    (kto), and for `rollouts` (grpo, rloo, rft) a prompt with its answer, `written_at_once` of which the model writes
+    together before it trains on them (0: a micro-batch; TRL writes a whole step's). Packed rows are one long row.
 
     `fused_loss` False is the plain transformers loss. `kbit_fp32`: the embeddings, norms and residual stream are fp32,
-    which `prepare_model_for_kbit_training` makes of a quantised model. `autocast` False with fp32 adapters keeps an
-    fp32 copy of each adapter's input. `full_weights` fp32 is the mixed precision of the recipe: bf16 copies beside.
-    `libraries`: of 2025, transformers 4 and bitsandbytes before 0.46 kept more of a quantised layer; of 2024,
-    transformers up to 4.44 copied the logits once more (see `tensors`).
+    which `prepare_model_for_kbit_training` makes of a quantised model (TRL 1.16 does not call it). `autocast` False
+    with fp32 adapters keeps an fp32 copy of each adapter's input. `full_weights` fp32 is the mixed precision of the
+    recipe: bf16 copies beside. `base_weights`: of a frozen base beside an adapter; fp32 is the precision fp32, without
+    autocast.
+
+    `sharding` over `gpus`: ddp gives each all that one has, and buckets of gradients under way; zero1 shares out the
+    optimizer's moments, zero2 the gradients too, fsdp (and zero3, the same) the weights as well. `none` with several
+    GPUs counts one of them by itself. `libraries`: of 2025, transformers 4 and bitsandbytes before 0.46 kept more of a
+    quantised layer; of 2024, transformers up to 4.44 copied the logits once more (see `tensors`).
     """
 
     micro_batch: int = 4
     length: int = 1024
     examples: Literal["single", "pairs", "labelled", "scored", "rollouts"] = "single"
-    completion_tokens: int = 256
+    written_at_once: int = 0
     checkpointing: bool = True
     fused_loss: bool = True
     attention: Literal["fused", "eager"] = "fused"
@@ -35,19 +41,22 @@ class Run:
     lora_dropout: float = 0.0
     dora: bool = False
     virtual_tokens: int = 20
-    optimizer: Literal["adamw", "adamw_fused", "adamw_8bit", "adamw_paged"] = "adamw"
+    optimizer: Literal["adamw", "adamw_fused", "adamw_8bit", "adamw_paged"] = "adamw_fused"
     full_weights: Literal["bf16", "fp32"] = "fp32"
+    base_weights: Literal["16 bit", "fp32"] = "16 bit"
     autocast: bool = True
-    kbit_fp32: bool = True
+    kbit_fp32: bool = False
     double_quantisation: bool = True
     gpus: int = 1
-    sharding: Literal["none", "fsdp"] = "none"
+    sharding: Literal["none", "ddp", "zero1", "zero2", "fsdp"] = "none"
     libraries: Literal["current", "2025", "2024"] = "current"
 
     def __post_init__(self) -> None:
         for name in ("micro_batch", "length", "lora_rank", "virtual_tokens", "gpus"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.written_at_once < 0:
+            raise ValueError(f"written_at_once is {self.written_at_once}; it must be at least 0")
         if self.sharding != "none" and self.gpus < 2:
             raise ValueError("sharding needs more than one GPU; set gpus")
 
@@ -55,3 +64,8 @@ class Run:
     def sequences(self) -> int:
         """Sequences of `length` tokens that go through the model at once with gradients."""
         return self.micro_batch * (2 if self.examples in ("pairs", "scored") else 1)
+
+    @property
+    def reference(self) -> bool:
+        """Whether full fine-tuning keeps a second copy of the model to compare with (an adapter is switched off)."""
+        return self.examples in ("pairs", "labelled", "rollouts")

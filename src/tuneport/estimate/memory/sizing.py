@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from tuneport.estimate.memory.estimate import MemoryEstimate, estimate_memory
 from tuneport.estimate.memory.run import Run
@@ -16,51 +16,98 @@ LARGEST_LENGTH = 131_072
 LENGTH_STEP = 64  # matrix products go by multiples of it
 
 
+COUNTS = (1, 2, 4, 8)
+"""GPUs that are rented together, in one machine."""
+
+
 @dataclass(frozen=True)
 class Fit:
-    """One GPU's verdict: `yes` where even the high estimate fits, `tight` where only the expected one does.
+    """One kind of GPU's verdict: `yes` where even the high estimate fits `count` of them, `tight` where only the
+    expected one does.
 
-    `largest_batch` at the run's length, `largest_length` at its batch, by the high estimate; 0 where not even one
-    fits. `offer` is the cheapest known hour of it.
+    `run` is what goes through each of them at once: the planned one, with as many examples as fit, shared out where
+    one GPU does not hold it. `largest_batch` at the run's length, `largest_length` at its batch, by the high estimate;
+    0 where not even one fits. `offer` is the cheapest known hour of one.
     """
 
     gpu: str
     memory_gib: float
+    count: int
+    run: Run
     verdict: str
     largest_batch: int
     largest_length: int
     offer: Offer | None
 
+    @property
+    def usd_per_hour(self) -> float | None:
+        """Of all `count` together."""
+        return None if self.offer is None else self.offer.usd_per_gpu_hour * self.count
+
     def as_dict(self) -> dict[str, Any]:
         offer = None if self.offer is None else self.offer.model_dump(mode="json")
-        return {**vars(self), "offer": offer}
+        return {**vars(self), "run": vars(self.run), "offer": offer, "usd_per_hour": self.usd_per_hour}
 
 
 def fits(
-    adapter: Adapter, dimensions: Dimensions, run: Run, gpus: Sequence[GPU], *, context: int | None = None
+    adapter: Adapter,
+    dimensions: Dimensions,
+    run: Run,
+    gpus: Sequence[GPU],
+    *,
+    context: int | None = None,
+    counts: Sequence[int] = COUNTS,
+    sharding: Literal["auto", "ddp", "fsdp"] = "auto",
 ) -> list[Fit]:
-    """The verdict of each GPU, smallest memory first. `context` bounds the lengths."""
-    estimate = _estimate(adapter, dimensions, run)
+    """The verdict of each GPU, smallest memory first, with the fewest of `counts` that hold the run; where none do, of
+    the fewest. `context` bounds the lengths. `sharding` auto: DDP where each of several holds the whole model, since
+    it sends less; else FSDP."""
     found = []
     for gpu in sorted(gpus, key=lambda gpu: (gpu.vram_gib, gpu.name)):
-        verdict = "yes" if estimate.fits(gpu.vram_gib) else "tight" if estimate.expected_gib <= gpu.vram_gib else "no"
-        found.append(
-            Fit(
-                gpu=gpu.name,
-                memory_gib=gpu.vram_gib,
-                verdict=verdict,
-                largest_batch=largest_batch(adapter, dimensions, run, gpu.vram_gib),
-                largest_length=largest_length(adapter, dimensions, run, gpu.vram_gib, context=context),
-                offer=gpu.cheapest(),
-            )
-        )
+        tried = []
+        for count in counts:
+            tried.append(_fit(adapter, dimensions, run, gpu, context, count, sharding))
+            if tried[-1].verdict == "yes":
+                break
+        found.append(tried[-1] if tried[-1].verdict == "yes" else tried[0])
     return found
 
 
+def _fit(
+    adapter: Adapter,
+    dimensions: Dimensions,
+    run: Run,
+    gpu: GPU,
+    context: int | None,
+    count: int,
+    sharding: Literal["auto", "ddp", "fsdp"],
+) -> Fit:
+    ways = (
+        [run] if count == 1 else [replace(run, gpus=count, sharding="ddp"), replace(run, gpus=count, sharding="fsdp")]
+    )
+    for shared in (way for way in ways if sharding == "auto" or way.sharding in ("none", sharding)):
+        most = largest_batch(adapter, dimensions, shared, gpu.vram_gib)
+        at_once = next((n for n in range(min(most, run.micro_batch), 0, -1) if run.micro_batch % n == 0), 0)
+        if at_once:
+            break
+    planned = replace(shared, micro_batch=at_once or 1)
+    expected = _estimate(adapter, dimensions, planned).expected_gib
+    return Fit(
+        gpu=gpu.name,
+        memory_gib=gpu.vram_gib,
+        count=count,
+        run=planned,
+        verdict="yes" if at_once else "tight" if expected <= gpu.vram_gib else "no",
+        largest_batch=most,
+        largest_length=largest_length(adapter, dimensions, planned, gpu.vram_gib, context=context),
+        offer=gpu.cheapest(),
+    )
+
+
 def cheapest(found: Sequence[Fit]) -> Fit | None:
-    """The GPU that holds the run at the lowest hourly price; None where none does, or none has a price."""
+    """What holds the run at the lowest hourly price; None where nothing does, or nothing has a price."""
     able = [fit for fit in found if fit.verdict == "yes" and fit.offer is not None]
-    return min(able, key=lambda fit: fit.offer.usd_per_gpu_hour if fit.offer else 0.0, default=None)
+    return min(able, key=lambda fit: fit.usd_per_hour or 0.0, default=None)
 
 
 def largest_batch(adapter: Adapter, dimensions: Dimensions, run: Run, memory_gib: float) -> int:

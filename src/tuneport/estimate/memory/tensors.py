@@ -73,16 +73,21 @@ def static(adapter: Adapter, dimensions: Dimensions, run: Run) -> Parts:
             # torch's foreach AdamW holds one more copy for a moment; the fused and 8-bit ones do not.
             "optimizer temporaries": width * trained if run.optimizer == "adamw" else 0.0,
         }
-        if run.examples in ("pairs", "labelled", "rollouts"):
+        if run.reference:
             parts["reference model"] = width * trained
         return parts
     if adapter is Adapter.QLORA:
         per_linear = NF4_DOUBLE_BYTES if run.double_quantisation else NF4_BYTES
-        weights = per_linear * linear + (4 if run.kbit_fp32 else 2) * embeddings
+        weights = per_linear * linear + _stream_bytes(adapter, run) * embeddings
     else:
-        weights = 2.0 * (linear + embeddings)
+        weights = (4.0 if run.base_weights == "fp32" else 2.0) * (linear + embeddings)
     # PEFT keeps adapters in fp32: 4 bytes the number, 4 its gradient, and the moments.
-    return {"weights": weights, "adapter and optimizer": (8 + _moments(run, 4)) * trained}
+    return {
+        "weights": weights,
+        "adapter": 4.0 * trained,
+        "optimizer": _moments(run, 4) * trained,
+        "gradients": 4.0 * trained,
+    }
 
 
 def _moments(run: Run, width: int) -> float:
@@ -111,7 +116,7 @@ def activations(adapter: Adapter, dimensions: Dimensions, run: Run) -> Parts:
 
 def generation(dimensions: Dimensions, run: Run) -> float:
     """Keys and values of all that is being written, in 16 bits: 2 x 2 bytes x k x L a token."""
-    return 4.0 * dimensions.key_width * dimensions.layers * run.micro_batch * run.length
+    return 4.0 * dimensions.key_width * dimensions.layers * (run.written_at_once or run.micro_batch) * run.length
 
 
 def saved_per_layer_token(adapter: Adapter, dimensions: Dimensions, run: Run) -> float:
@@ -119,6 +124,8 @@ def saved_per_layer_token(adapter: Adapter, dimensions: Dimensions, run: Run) ->
     h, f, a = dimensions.hidden_size, dimensions.intermediate_size, dimensions.heads
     q, k = dimensions.query_width, dimensions.key_width
     if adapter is Adapter.FULL:
+        if run.full_weights == "fp32" and not run.autocast:
+            return 24 * h + 8 * q + 8 * k + 16 * f + 4 * a
         mixed = 10 * h if run.full_weights == "fp32" else 0  # fp32 residuals and norms beside bf16 products
         return 16 * h + mixed + 4 * q + 4 * k + 8 * f + 4 * a
     stream = _stream_bytes(adapter, run)
@@ -154,7 +161,7 @@ def _kept_before_2026(dimensions: Dimensions, stream: int) -> float:
 
 
 def _stream_bytes(adapter: Adapter, run: Run) -> int:
-    return 4 if adapter is Adapter.QLORA and run.kbit_fp32 else 2
+    return 4 if run.base_weights == "fp32" or (adapter is Adapter.QLORA and run.kbit_fp32) else 2
 
 
 def _logits_per_entry(adapter: Adapter, run: Run) -> float:

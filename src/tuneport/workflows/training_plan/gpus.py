@@ -1,0 +1,106 @@
+"""Where a run fits, how long it takes there, and what the hours cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuneport.estimate.duration import Duration, answering_duration, cpu_duration, gpu_duration
+from tuneport.estimate.memory import Run
+from tuneport.estimate.memory.sizing import Fit, fits
+from tuneport.manifests import GPU, load_gpus
+from tuneport.types import Adapter, Method
+from tuneport.workflows.training_plan.runs import FURTHER_PASSES, Step
+from tuneport.workflows.training_plan.shapes import BaseModel
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained on: `tokens` of `rows` examples an epoch, `batch` of them an optimizer step."""
+
+    method: Method
+    rows: int
+    tokens: int
+    epochs: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class GPUPlan:
+    """One kind of GPU: whether one or several of it hold the run, how long the run takes there, what the hours cost."""
+
+    fit: Fit
+    duration: Duration
+    usd: float | None
+
+    @property
+    def name(self) -> str:
+        return self.fit.gpu if self.fit.count == 1 else f"{self.fit.count} x {self.fit.gpu}"
+
+    def as_dict(self) -> dict[str, Any]:
+        seconds = {"seconds": self.duration.expected_seconds, "seconds_unavailable": self.duration.unavailable}
+        return self.fit.as_dict() | seconds | {"usd": self.usd}
+
+
+def gpu_plans(model: BaseModel, adapter: Adapter, step: Step, work: Work, cards: Sequence[GPU]) -> list[GPUPlan]:
+    """Of every card, smallest memory first; none where the model's shape is not known."""
+    if model.dimensions is None:
+        return []
+    found = fits(
+        adapter,
+        model.dimensions,
+        step.run,
+        cards,
+        context=model.context,
+        counts=step.counts,
+        sharding=step.sharding,
+    )
+    plans = []
+    for fit in found:
+        seconds = duration_on(load_gpus().find(fit.gpu), model, adapter, fit.run, work)
+        plans.append(GPUPlan(fit, seconds, _dollars(seconds, fit)))
+    return plans
+
+
+def cheapest(plans: Sequence[GPUPlan]) -> GPUPlan | None:
+    """On which the whole run costs least; where nobody can say how long it takes, of which the hour does."""
+    able = [plan for plan in plans if plan.fit.verdict == "yes" and plan.fit.usd_per_hour is not None]
+    timed = [plan for plan in able if plan.usd is not None]
+    if timed:
+        return min(timed, key=lambda plan: plan.usd or 0.0)
+    return min(able, key=lambda plan: plan.fit.usd_per_hour or 0.0, default=None)
+
+
+def duration_on(card: GPU | None, model: BaseModel, adapter: Adapter, run: Run, work: Work) -> Duration:
+    """On `card`, or on the processor."""
+    if work.method.writes_answers:
+        return answering_duration(work.method)
+    if model.params_b is None:
+        return Duration.unknown("the model's size is not known")
+    total = work.tokens * work.epochs
+    if card is None:
+        return cpu_duration(total, params_b=model.params_b)
+    if card.bf16_tflops is None:
+        return Duration.unknown(f"the rate of {card.name} is not known")
+    return gpu_duration(
+        total,
+        params_b=model.params_b,
+        adapter=adapter,
+        bf16_tflops=card.bf16_tflops,
+        micro_batch=run.micro_batch,
+        length=max(1, work.tokens // work.rows),
+        accumulation=max(1, work.batch // (run.micro_batch * run.gpus)),
+        checkpointing=run.checkpointing,
+        dimensions=model.dimensions,
+        gpu=card.name,
+        bandwidth_gbps=card.bandwidth_gbps,
+        further_passes=FURTHER_PASSES.get(work.method, 0),
+        gpus=run.gpus,
+    )
+
+
+def _dollars(duration: Duration, fit: Fit) -> float | None:
+    if duration.expected_seconds is None or fit.usd_per_hour is None:
+        return None
+    return duration.expected_seconds / 3600 * fit.usd_per_hour

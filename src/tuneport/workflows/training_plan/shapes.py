@@ -1,0 +1,67 @@
+"""A base model as far as a plan needs to know it: its shape, its size, and where they are from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuneport.base_models import locate_config
+from tuneport.errors import ConfigError
+from tuneport.estimate.memory import Run, trained_parameters
+from tuneport.manifests import Dimensions, Weights, load_models
+from tuneport.settings import Settings
+from tuneport.types import Adapter
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """`dimensions` None: only its size is known."""
+
+    name: str
+    title: str
+    licence: str | None
+    dimensions: Dimensions | None
+    params_b: float | None
+    context: int | None
+    known_from: str
+
+    @property
+    def parameters(self) -> int | None:
+        """All its weights, norms left out."""
+        return None if self.dimensions is None else trained_parameters(Adapter.FULL, self.dimensions, Run())
+
+
+def base_model(name: str, settings: Settings) -> BaseModel:
+    """By the catalogue, else by the model's own config.json; ConfigError where neither tells its shape or size."""
+    weights = load_models().find(name)
+    dimensions, params_b, known_from = _shape(name, weights, settings)
+    return BaseModel(
+        name=name,
+        title=weights.title if weights else Path(name).name,
+        licence=weights.licence if weights else None,
+        dimensions=dimensions,
+        params_b=params_b,
+        context=weights.context if weights else None,
+        known_from=known_from,
+    )
+
+
+def config_of(name: str, settings: Settings) -> Path:
+    """The model's own config.json: in its folder, the cache or on the hub. ConfigError where it is not to be had."""
+    weights = load_models().find(name)
+    return locate_config(weights.hub if weights and weights.hub else name, home=settings.home)
+
+
+def _shape(name: str, weights: Weights | None, settings: Settings) -> tuple[Dimensions | None, float | None, str]:
+    if weights is not None and weights.dimensions is not None:
+        return weights.dimensions, weights.params_b, "models.toml"
+    try:
+        path = config_of(name, settings)
+        dimensions = Dimensions.from_config(json.loads(path.read_text(encoding="utf-8")))
+    except (ConfigError, OSError, ValueError):
+        if weights is not None and weights.params_b is not None:
+            return None, weights.params_b, "models.toml, its size only"
+        raise
+    counted = trained_parameters(Adapter.FULL, dimensions, Run()) / 1e9
+    return dimensions, weights.params_b if weights and weights.params_b else counted, str(path)
