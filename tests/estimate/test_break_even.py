@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tuneport.errors import ConfigError
 from tuneport.estimate.break_even import (
     MOST_PIECES,
-    MonthlyCost,
     Option,
     Span,
+    TrafficCost,
     overtaking,
     payback,
     pays_back_from,
@@ -24,7 +24,7 @@ from tuneport.estimate.break_even import (
 
 amounts = st.integers(0, 40).map(lambda number: number / 4)
 costs = st.builds(
-    MonthlyCost,
+    TrafficCost,
     fixed=amounts,
     per_unit=amounts,
     step=amounts,
@@ -33,19 +33,19 @@ costs = st.builds(
 MOST = 60
 
 
-def brute(cost: MonthlyCost, traffic: Fraction) -> Fraction:
+def brute(cost: TrafficCost, traffic: Fraction) -> Fraction:
     replicas = 1
     while cost.capacity is not None and replicas * Fraction(cost.capacity) < traffic:
         replicas += 1
     return Fraction(cost.fixed) + Fraction(cost.per_unit) * traffic + Fraction(cost.step) * replicas
 
 
-def option(name: str, expected: MonthlyCost, training: float = 0, **more: float) -> Option:
+def option(name: str, expected: TrafficCost, training: float = 0, **more: float) -> Option:
     return Option(name, expected, expected, expected, Span(training, training, training), **more)
 
 
 @given(costs, costs)
-def test_the_stretches_are_what_brute_force_finds(first: MonthlyCost, second: MonthlyCost) -> None:
+def test_the_stretches_are_what_brute_force_finds(first: TrafficCost, second: TrafficCost) -> None:
     found = stretches(first, second, MOST)
     assert found[0].start == 0 and found[-1].end == MOST
     for before, after in pairwise(found):
@@ -62,7 +62,7 @@ def test_the_stretches_are_what_brute_force_finds(first: MonthlyCost, second: Mo
 
 
 @given(costs, costs, st.integers(1, 240))
-def test_no_change_of_places_is_missed(first: MonthlyCost, second: MonthlyCost, quarters: int) -> None:
+def test_no_change_of_places_is_missed(first: TrafficCost, second: TrafficCost, quarters: int) -> None:
     """The sign just above any quarter is that of its stretch: steps lie on quarters, so none hides between two."""
     point = Fraction(quarters - 1, 4) + Fraction(1, 1_000_003)
     stretch = next(each for each in stretches(first, second, MOST) if each.start < point <= each.end)
@@ -71,13 +71,13 @@ def test_no_change_of_places_is_missed(first: MonthlyCost, second: MonthlyCost, 
 
 
 @given(costs, costs)
-def test_who_is_first_makes_no_difference(first: MonthlyCost, second: MonthlyCost) -> None:
+def test_who_is_first_makes_no_difference(first: TrafficCost, second: TrafficCost) -> None:
     turned = [(each.start, each.end, -each.sign) for each in stretches(second, first, MOST)]
     assert [(each.start, each.end, each.sign) for each in stretches(first, second, MOST)] == turned
 
 
 @given(costs, st.integers(0, 240))
-def test_a_month_costs_what_the_formula_says(cost: MonthlyCost, quarters: int) -> None:
+def test_a_month_costs_what_the_formula_says(cost: TrafficCost, quarters: int) -> None:
     traffic = quarters / 4
     assert cost.at(traffic) == float(brute(cost, Fraction(traffic)))
     assert cost.at(traffic) <= cost.at(traffic + 0.25)
@@ -87,8 +87,8 @@ def test_a_month_costs_what_the_formula_says(cost: MonthlyCost, quarters: int) -
 def test_an_endpoint_overtakes_tokens_and_loses_again_where_it_needs_a_second_replica() -> None:
     """$100 a replica of 150 requests, against $1 a request: cheaper from 100 to 150, then from 200 on."""
     tokens, endpoint = (
-        option("tokens", MonthlyCost(per_unit=1)),
-        option("endpoint", MonthlyCost(step=100, capacity=150)),
+        option("tokens", TrafficCost(per_unit=1)),
+        option("endpoint", TrafficCost(step=100, capacity=150)),
     )
     found = overtaking(tokens, endpoint, 1_000)
     assert (found.first, found.second) == ("tokens", "endpoint")
@@ -98,53 +98,53 @@ def test_an_endpoint_overtakes_tokens_and_loses_again_where_it_needs_a_second_re
 
 
 def test_the_range_of_a_cross_over_holds_that_of_every_cost_within_the_ranges() -> None:
-    tokens = Option("tokens", MonthlyCost(per_unit=0.8), MonthlyCost(per_unit=1), MonthlyCost(per_unit=1.25))
-    endpoint = Option("endpoint", MonthlyCost(fixed=90), MonthlyCost(fixed=100), MonthlyCost(fixed=120))
+    tokens = Option("tokens", TrafficCost(per_unit=0.8), TrafficCost(per_unit=1), TrafficCost(per_unit=1.25))
+    endpoint = Option("endpoint", TrafficCost(fixed=90), TrafficCost(fixed=100), TrafficCost(fixed=120))
     found = overtaking(endpoint, tokens, 1_000)
     assert (found.low, found.at, found.high) == (72, 100, 150)
     assert overtaking(tokens, endpoint, 140).high is None, "surely cheaper only above what was looked at"
 
 
 def test_why_none_overtakes() -> None:
-    dear, cheap = option("dear", MonthlyCost(per_unit=2)), option("cheap", MonthlyCost(per_unit=1))
+    dear, cheap = option("dear", TrafficCost(per_unit=2)), option("cheap", TrafficCost(per_unit=1))
     found = overtaking(dear, cheap, 100)
     assert (found.first, found.at, found.low) == ("cheap", None, None)
     assert found.reason == "cheap costs less at every traffic that was looked at"
     assert overtaking(cheap, cheap, 100).reason == "both cost the same"
     # Both rise by 10 a step of 10: they change places for ever.
-    stairs, line = option("stairs", MonthlyCost(step=10, capacity=10)), option("line", MonthlyCost(2.5, per_unit=1))
+    stairs, line = option("stairs", TrafficCost(step=10, capacity=10)), option("line", TrafficCost(2.5, per_unit=1))
     assert overtaking(stairs, line, 95).reason == "they change places with each replica; neither stays the cheaper one"
 
 
 def test_so_many_crossings_are_listed_and_no_more() -> None:
-    found = stretches(MonthlyCost(step=1, capacity=1), MonthlyCost(0.5, per_unit=1), 1e9)
+    found = stretches(TrafficCost(step=1, capacity=1), TrafficCost(0.5, per_unit=1), 1e9)
     assert MOST_PIECES < found[-1].end < 2 * MOST_PIECES + 2
     # Where only the first steps matter, the others are not looked at: this would be 10**9 of them.
-    (only,) = stretches(MonthlyCost(step=1, capacity=1), MonthlyCost(10, per_unit=5), 1e9)
+    (only,) = stretches(TrafficCost(step=1, capacity=1), TrafficCost(10, per_unit=5), 1e9)
     assert only.sign == -1 and only.end == 10**9
 
 
 def test_training_is_paid_back_in_months() -> None:
-    tuned = option("tuned", MonthlyCost(fixed=20), training=90)
-    base = option("base", MonthlyCost(per_unit=0.5))
+    tuned = option("tuned", TrafficCost(fixed=20), training=90)
+    base = option("base", TrafficCost(per_unit=0.5))
     assert payback(tuned, base, 100).months == 3
-    assert payback(tuned, base, 40).never == "it costs as much a month as base"
-    assert payback(tuned, base, 20).never == "it costs $10.00 a month more than base"
-    ending = option("tuned", MonthlyCost(fixed=20), training=90, months_left=1.5)
+    assert payback(tuned, base, 40).never == "it costs as much a month"
+    assert payback(tuned, base, 20).never == "it costs $10.00 a month more"
+    ending = option("tuned", TrafficCost(fixed=20), training=90, months_left=1.5)
     assert payback(ending, base, 100).never == "it would take 3.0 months, and its last day comes in 1.5"
     assert payback(ending, base, 200).months == pytest.approx(1.125)
-    assert payback(option("free", MonthlyCost(fixed=20)), base, 100).months == 0
+    assert payback(option("free", TrafficCost(fixed=20)), base, 100).months == 0
 
 
 def test_the_range_of_the_months() -> None:
-    tuned = Option("tuned", MonthlyCost(10), MonthlyCost(20), MonthlyCost(60), Span(80, 90, 100))
-    found = payback(tuned, option("base", MonthlyCost(fixed=50)), 1)
+    tuned = Option("tuned", TrafficCost(10), TrafficCost(20), TrafficCost(60), Span(80, 90, 100))
+    found = payback(tuned, option("base", TrafficCost(fixed=50)), 1)
     assert (found.low, found.months, found.high) == (2, 3, None)
 
 
 @given(costs, costs, amounts, st.integers(1, 240))
 def test_after_the_payback_less_was_spent_and_not_before(
-    tuned: MonthlyCost, base: MonthlyCost, training: float, quarters: int
+    tuned: TrafficCost, base: TrafficCost, training: float, quarters: int
 ) -> None:
     traffic = Fraction(quarters, 4)
     found = payback(option("tuned", tuned, training), option("base", base), float(traffic))
@@ -162,7 +162,7 @@ def test_after_the_payback_less_was_spent_and_not_before(
 
 
 def test_the_traffic_from_which_training_pays_within_a_year() -> None:
-    tuned, base = option("tuned", MonthlyCost(per_unit=0.25), training=120), option("base", MonthlyCost(per_unit=0.5))
+    tuned, base = option("tuned", TrafficCost(per_unit=0.25), training=120), option("base", TrafficCost(per_unit=0.5))
     start = pays_back_from(tuned, base, 12, 1_000)
     assert start == 40
     assert payback(tuned, base, start).months == 12
@@ -174,6 +174,6 @@ def test_the_traffic_from_which_training_pays_within_a_year() -> None:
 )
 def test_mistakes_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
-        MonthlyCost(**values)
+        TrafficCost(**values)
     with pytest.raises(ConfigError):
         Span(2, 1, 3)

@@ -1,4 +1,4 @@
-"""When training is paid back, and at which traffic one option overtakes another. Pure, and exact: in fractions.
+"""When training is paid back, and at which traffic one option overtakes another. Pure, and exact.
 
 A month of an option costs, at a traffic of x (requests, or tokens: one unit for all that are compared),
 
@@ -22,7 +22,7 @@ MOST_PIECES = 5_000
 
 
 @dataclass(frozen=True)
-class MonthlyCost:
+class TrafficCost:
     """US dollars a month, by traffic; see the formula above. `capacity` None: one step bears any traffic.
 
     ConfigError for what is negative or not finite, and for a capacity of 0.
@@ -42,11 +42,7 @@ class MonthlyCost:
             raise ConfigError(f"a month's cost has capacity = {self.capacity}; it is more than 0, or unknown")
 
     def at(self, traffic: float) -> float:
-        return float(self.exactly(Fraction(traffic)))
-
-    def exactly(self, traffic: Fraction) -> Fraction:
-        steps = 1 if self.capacity is None else max(1, ceil(traffic / Fraction(self.capacity)))
-        return Fraction(self.fixed) + Fraction(self.per_unit) * traffic + Fraction(self.step) * steps
+        return self.fixed + self.per_unit * traffic + self.step * self.steps(traffic)
 
     def steps(self, traffic: float) -> int:
         """How many replicas bear the traffic."""
@@ -78,9 +74,9 @@ class Option:
     """
 
     name: str
-    low: MonthlyCost
-    expected: MonthlyCost
-    high: MonthlyCost
+    low: TrafficCost
+    expected: TrafficCost
+    high: TrafficCost
     training: Span = Span(0.0, 0.0, 0.0)
     months_left: float | None = None
 
@@ -98,81 +94,104 @@ class Stretch:
     sign: int
 
 
-def stretches(first: MonthlyCost, second: MonthlyCost, most: float) -> list[Stretch]:
+def stretches(first: TrafficCost, second: TrafficCost, most: float) -> list[Stretch]:
     """Who is cheaper where, for traffic above 0 and up to `most`: neighbours differ, nothing is left out.
 
     The last one ends before `most` only where the two cross too often to be listed (`MOST_PIECES`).
     """
-    end = Fraction(most)
-    low, high = _undecided(first, second, end)
+    one, other, end, scale = _whole_numbers(first, second, most)
+    low, high = _undecided(one, other, end)
     found: list[Stretch] = []
-    for start, stop in pairwise(_edges(first, second, low, high, end)):
-        middle = (start + stop) / 2
-        at_middle, at_stop = _difference(first, second, middle), _difference(first, second, stop)
+    for start, stop in pairwise(_edges(one, other, low, high, end)):
+        middle = (start + stop) // 2  # all edges are even
+        at_middle, at_stop = one.at(middle) - other.at(middle), one.at(stop) - other.at(stop)
         # Both are straight lines within a piece, so its middle and its end give the whole of it. They jump just above
         # `start`, so that what they cost at `start` itself belongs to the piece before.
         at_start = 2 * at_middle - at_stop
-        if stop <= low or start >= high:
-            _append(found, start, stop, at_middle)
-        elif at_start * at_stop < 0:
-            root = start + (stop - start) * at_start / (at_start - at_stop)
+        if low < stop and start < high and at_start * at_stop < 0:
+            root = start + Fraction((stop - start) * at_start, at_start - at_stop)
             _append(found, start, root, at_start)
             _append(found, root, stop, at_stop)
         else:
             _append(found, start, stop, at_middle)
-    return found
+    return [Stretch(each.start / scale, each.end / scale, each.sign) for each in found]
 
 
-def _append(found: list[Stretch], start: Fraction, end: Fraction, difference: Fraction) -> None:
+def _append(found: list[Stretch], start: int | Fraction, end: int | Fraction, difference: int) -> None:
     sign = (difference > 0) - (difference < 0)
     if found and found[-1].sign == sign:
-        found[-1] = replace(found[-1], end=end)
-    else:
-        found.append(Stretch(start, end, sign))
+        start = found.pop().start
+    found.append(Stretch(Fraction(start), Fraction(end), sign))
 
 
-def _difference(first: MonthlyCost, second: MonthlyCost, traffic: Fraction) -> Fraction:
-    return first.exactly(traffic) - second.exactly(traffic)
+@dataclass(frozen=True)
+class _Whole:
+    """A `TrafficCost` in whole numbers, which floating point numbers are but for a power of two. `growth` is the mean
+    rise by traffic, `base` what stands before it: the staircase lies between that line and a line one `stair` above."""
+
+    fixed: int
+    per_unit: int
+    step: int
+    capacity: int | None
+
+    def at(self, traffic: int) -> int:
+        steps = 1 if self.capacity is None else max(1, -(-traffic // self.capacity))
+        return self.fixed + self.per_unit * traffic + self.step * steps
+
+    @property
+    def growth(self) -> Fraction:
+        return self.per_unit + (Fraction(0) if self.capacity is None else Fraction(self.step, self.capacity))
+
+    @property
+    def base(self) -> int:
+        return self.fixed + (self.step if self.capacity is None else 0)
+
+    @property
+    def stair(self) -> int:
+        return 0 if self.capacity is None else self.step
 
 
-def _undecided(first: MonthlyCost, second: MonthlyCost, most: Fraction) -> tuple[Fraction, Fraction]:
-    """From where to where the steps can matter to who is cheaper.
+def _whole_numbers(first: TrafficCost, second: TrafficCost, most: float) -> tuple[_Whole, _Whole, int, int]:
+    """Both costs and `most`, all traffic times the last number, which makes every capacity even."""
+    costs = (first, second)
+    traffics = [Fraction(each) for each in (most, first.capacity, second.capacity) if each is not None]
+    dollars = [Fraction(each) for cost in costs for each in (cost.fixed, cost.per_unit, cost.step)]
+    by, of = 2 * max(each.denominator for each in traffics), max(each.denominator for each in dollars)
+    one, other = (
+        _Whole(
+            int(Fraction(cost.fixed) * of * by),
+            int(Fraction(cost.per_unit) * of),
+            int(Fraction(cost.step) * of * by),
+            None if cost.capacity is None else int(Fraction(cost.capacity) * by),
+        )
+        for cost in costs
+    )
+    return one, other, int(Fraction(most) * by), by
 
-    A staircase lies between two lines that are a step apart. Where these bands do not overlap, the sign is settled.
-    """
-    slope, base = _slope(first) - _slope(second), _base(first) - _base(second)
-    up = Fraction(first.step) if first.capacity is not None else Fraction(0)
-    down = Fraction(second.step) if second.capacity is not None else Fraction(0)
-    # The difference is at least base + slope * x - down, and at most base + slope * x + up.
-    if not slope:
-        return Fraction(0), most if -up <= base <= down else Fraction(0)
-    nearer, farther = sorted(((down - base) / slope, (-up - base) / slope))
-    return max(Fraction(0), min(nearer, most)), min(most, max(farther, Fraction(0)))
+
+def _undecided(first: _Whole, second: _Whole, most: int) -> tuple[int, int]:
+    """From where to where the steps can matter to who is cheaper: where the bands of the two staircases overlap."""
+    growth, base = first.growth - second.growth, first.base - second.base
+    # The difference is at least base + growth * x - second.stair, and at most base + growth * x + first.stair.
+    if not growth:
+        return 0, most if -first.stair <= base <= second.stair else 0
+    nearer, farther = sorted(((second.stair - base) / growth, (-first.stair - base) / growth))
+    return max(0, min(floor(nearer / 2) * 2, most)), min(most, max(ceil(farther / 2) * 2, 0))
 
 
-def _edges(first: MonthlyCost, second: MonthlyCost, low: Fraction, high: Fraction, most: Fraction) -> list[Fraction]:
-    """Traffics between which both are straight lines, or the sign is settled."""
-    edges = {Fraction(0), low, high, most}
+def _edges(first: _Whole, second: _Whole, low: int, high: int, most: int) -> list[int]:
+    """Traffics between which both are straight lines, or who is cheaper is settled."""
+    edges = {0, low, high, most}
     last = most
     for cost in (first, second):
         if cost.capacity is None or not cost.step or low >= high:
             continue
-        capacity = Fraction(cost.capacity)
-        start, stop = floor(low / capacity) + 1, ceil(high / capacity) - 1
+        start, stop = low // cost.capacity + 1, -(-high // cost.capacity) - 1
         if stop - start > MOST_PIECES:
             stop = start + MOST_PIECES
-            last = min(last, stop * capacity)
-        edges |= {number * capacity for number in range(start, stop + 1)}
+            last = min(last, stop * cost.capacity)
+        edges |= {number * cost.capacity for number in range(start, stop + 1)}
     return sorted(edge for edge in edges | {last} if edge <= last)
-
-
-def _slope(cost: MonthlyCost) -> Fraction:
-    per_unit = Fraction(cost.per_unit)
-    return per_unit if cost.capacity is None else per_unit + Fraction(cost.step) / Fraction(cost.capacity)
-
-
-def _base(cost: MonthlyCost) -> Fraction:
-    return Fraction(cost.fixed) + (Fraction(cost.step) if cost.capacity is None else 0)
 
 
 @dataclass(frozen=True)
@@ -244,9 +263,9 @@ def payback(option: Option, instead_of: Option, traffic: float) -> Payback:
     if months is not None:
         return Payback(months, low, high)
     if saved.expected < 0:
-        never = f"it costs ${-saved.expected:,.2f} a month more than {instead_of.name}"
+        never = f"it costs ${-saved.expected:,.2f} a month more"
     elif saved.expected == 0:
-        never = f"it costs as much a month as {instead_of.name}"
+        never = "it costs as much a month"
     else:
         needed = paid.expected / saved.expected
         never = f"it would take {needed:,.1f} months, and its last day comes in {max(0.0, left or 0.0):,.1f}"
