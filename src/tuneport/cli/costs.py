@@ -42,6 +42,14 @@ def compare(
     traffic_in: Annotated[str, typer.Option(help="Tokens into the tuned model a month, e.g. 10M.")] = "10M",
     traffic_out: Annotated[str, typer.Option(help="Tokens out of it a month.")] = "2M",
     cached: Annotated[float, typer.Option(min=0, max=1, help="Share of the input that a prompt cache answers.")] = 0.0,
+    instead_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="What answers today, for the break-even: gpt-4.1, or a month's bill: '$2000'."
+        ),
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report with charts.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one line for each option.")] = None,
     json_: output.Json = False,
 ) -> None:
     """Compare what training and a month of inference would cost, everywhere. Needs no key and no network."""
@@ -49,6 +57,13 @@ def compare(
     from tuneport.workflows.compare import compare as run
 
     traffic = Traffic(_count(traffic_in, "--traffic-in"), _count(traffic_out, "--traffic-out"), cached)
+    outputs = [path for path in (html, csv) if path is not None]
+    if outputs:
+        from tuneport.data.containers.source import Source
+        from tuneport.data.writing import refuse_overwriting
+
+        held_out = [] if validation is None else Source(validation).files
+        refuse_overwriting(outputs, [*Source(dataset).files, *held_out])
     comparison = run(
         dataset,
         models=model or (),
@@ -58,15 +73,31 @@ def compare(
         method=method,
         epochs=epochs,
         traffic=traffic,
+        instead_of=instead_of,
     )
+    if html is not None:
+        from tuneport.workflows.comparison.page import write_html
+
+        write_html(comparison, html)
+        output.note(f"the report: {html}")
+    if csv is not None:
+        from tuneport.workflows.comparison.csv_file import write_csv
+
+        write_csv(comparison, csv)
+        output.note(f"the table: {csv}")
     if output.as_json:
         output.document(comparison.as_dict())
     else:
+        from tuneport.cli.break_even import print_break_even
+
         print_comparison(comparison, console=output.console())
+        print_break_even(comparison, console=output.console())
 
 
 def print_comparison(comparison: Comparison, *, console: Console) -> None:
     """One line a backend and model, then what to know about each backend; fits 80 columns."""
+    from tuneport.workflows.comparison.break_even import short_name
+
     table = output.table(
         "backend",
         "model",
@@ -84,7 +115,7 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
         listed += [remark for remark in _remarks(choice) if remark not in listed]
         table.add_row(
             choice.backend,
-            f"[bold]{_short(choice)}[/bold]",
+            f"[bold]{short_name(choice)}[/bold]",
             _price(choice.quote),
             _price(choice.inference),
             _time(choice.duration),
@@ -134,14 +165,6 @@ def _time(duration: Duration) -> str:
     minutes, seconds = divmod(round(duration.expected_seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"~{hours}h{minutes:02}m" if hours else f"~{minutes}m{seconds:02}s"
-
-
-def _short(choice: Choice) -> str:
-    """The weights' own name where they have one, else the id without its organisation."""
-    from tuneport.manifests import load_models
-
-    model = choice.model or ""
-    return load_models().name_of(choice.backend, model) or model.rsplit("/", 1)[-1]
 
 
 def _millions(count: int) -> str:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tuneport.backends import backend_names, manifest_of
 from tuneport.data.prepare import format_for, method_of
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost import Traffic, oldest
+from tuneport.estimate.cost import InferenceQuote, Traffic, oldest
 from tuneport.jobs.planning import dataset_facts, this_machine
 from tuneport.manifests import Manifest, load_base_prices, load_models
 from tuneport.router import Choice, order, rank
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, Method, TuneSpec, validated
+from tuneport.workflows.comparison.break_even import BreakEven, bill_of_today, break_even
 
 DEFAULT_TRAFFIC = Traffic(input_tokens=10_000_000, output_tokens=2_000_000)
 """A month of about 25,000 requests of 400 tokens in and 80 out."""
@@ -24,7 +26,10 @@ DEFAULT_TRAFFIC = Traffic(input_tokens=10_000_000, output_tokens=2_000_000)
 
 @dataclass(frozen=True)
 class Comparison:
-    """`choices` best first. `priced_on` gives the day of the oldest price in a choice, by its place in the list."""
+    """`choices` best first. `priced_on` gives the day of the oldest price in a choice, by its place in the list.
+
+    `instead_of`: what is done today, at the same traffic. `day`: when all this was computed.
+    """
 
     dataset: Path
     rows: int
@@ -33,17 +38,27 @@ class Comparison:
     choices: list[Choice]
     priced_on: list[date | None]
     stale: list[bool]
+    day: date
+    instead_of: InferenceQuote | None = None
+
+    @cached_property
+    def break_even(self) -> BreakEven:
+        """What the prices mean over time and traffic."""
+        return break_even(self.choices, self.priced_on, self.stale, self.traffic, day=self.day, today=self.instead_of)
 
     def as_dict(self) -> dict[str, Any]:
         rows = []
-        for choice, day, stale in zip(self.choices, self.priced_on, self.stale, strict=True):
-            rows.append(choice.as_dict() | {"priced_on": day and day.isoformat(), "stale": stale})
+        for choice, day, stale, row in zip(self.choices, self.priced_on, self.stale, self.break_even.rows, strict=True):
+            priced = {"priced_on": day and day.isoformat(), "stale": stale}
+            rows.append(choice.as_dict() | priced | {"break_even": row.as_dict()})
         return {
             "dataset": str(self.dataset),
             "rows": self.rows,
             "method": self.method.value,
             "traffic_per_month": vars(self.traffic),
+            "instead_of": self.instead_of.model_dump(mode="json") if self.instead_of else None,
             "choices": rows,
+            "break_even": self.break_even.as_dict(),
         }
 
 
@@ -58,15 +73,19 @@ def compare(
     adapter: str = "auto",
     epochs: int | None = None,
     traffic: Traffic = DEFAULT_TRAFFIC,
+    instead_of: str | None = None,
     settings: Settings | None = None,
     today: date | None = None,
 ) -> Comparison:
     """Compare backends and models on one dataset. Needs no key and makes no network call.
 
     `models` are aliases, weights names or providers' ids, asked of every backend; where none are given, each backend
-    shows all that it offers. `backends` limits the table; `columns` maps names of columns (`--map`). DatasetError where
-    the dataset cannot be used, ConfigError for a method, adapter or number of epochs that there is not.
+    shows all that it offers. `backends` limits the table; `columns` maps names of columns (`--map`). `instead_of` is
+    what answers today, for the break-even: a model that litellm's table prices, or US dollars a month ("$2000");
+    without it each tuned model is held against its own base model. DatasetError where the dataset cannot be used,
+    ConfigError for a method, adapter, number of epochs or price of today that there is not.
     """
+    now = None if instead_of is None else bill_of_today(instead_of, traffic, load_base_prices())
     settings = settings or Settings.load()
     today = today or date.today()
     path, held_out = Path(dataset), None if validation is None else Path(validation)
@@ -112,7 +131,7 @@ def compare(
     days = [oldest(*(quote for quote in (row.quote, row.inference) if quote is not None)) for row in rows]
     by_name = {manifest.name: manifest for manifest in manifests}
     stale = [day is not None and by_name[row.backend].stale(day, today) for row, day in zip(rows, days, strict=True)]
-    return Comparison(path, facts.rows, asked.method, traffic, rows, days, stale)
+    return Comparison(path, facts.rows, asked.method, traffic, rows, days, stale, today, now)
 
 
 def _offered(manifest: Manifest, today: date) -> list[str]:

@@ -1,0 +1,1 @@
+"""What a comparison says beyond its table: break-even over time and traffic, as a page and as a file of rows."""

@@ -1,0 +1,282 @@
+"""What a comparison's prices mean over time and traffic: what pays back when, who overtakes whom, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from itertools import combinations
+from typing import Any
+
+from tuneport.errors import ConfigError
+from tuneport.estimate.break_even import (
+    Option,
+    Overtaking,
+    Payback,
+    Span,
+    TrafficCost,
+    overtaking,
+    payback,
+    pays_back_from,
+)
+from tuneport.estimate.cost import HOURS_PER_MONTH, InferenceQuote, MonthlyCost, Traffic, per_token_quote
+from tuneport.manifests import BasePrices, load_models
+from tuneport.manifests.base_prices import SOURCE
+from tuneport.router import Choice
+
+YEAR = 12
+"""Months over which totals are counted, and within which training should pay."""
+MOST_SCALE = 10_000
+"""Cross-overs are looked for up to so many times the stated traffic."""
+DAYS_PER_MONTH = HOURS_PER_MONTH / 24
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What traffic is counted in: requests where they were stated, else the tokens of a month. `stated` of them."""
+
+    word: str
+    stated: float
+
+    @classmethod
+    def of(cls, traffic: Traffic) -> Unit:
+        if traffic.requests:
+            return cls("requests", traffic.requests)
+        if traffic.input_tokens:
+            return cls("input tokens", traffic.input_tokens)
+        return cls("output tokens", traffic.output_tokens)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One choice. `option` None: a price of it is unknown. `uncounted`: your own machine, whose cost is not known.
+
+    `saved` is what it saves a month, and `payback` when its training has come back, both compared with `instead_of`;
+    `pays_from` is the least traffic from which it comes back within a year and before the last day. `total` is training
+    and a year.
+    `prompt_saving`: US dollars a month that the shorter prompt saves.
+    """
+
+    choice: Choice
+    name: str
+    priced_on: date | None
+    stale: bool
+    option: Option | None = None
+    uncounted: bool = False
+    instead_of: Option | None = None
+    payback: Payback | None = None
+    saved: Span | None = None
+    pays_from: float | None = None
+    total: Span | None = None
+    prompt_saving: float | None = None
+
+    @property
+    def compared(self) -> bool:
+        """Whether its numbers may be held against others': it can be had, and its costs are counted."""
+        return self.option is not None and not self.uncounted and self.choice.allowed
+
+    def month(self, unit: Unit) -> float:
+        """Expected US dollars at the stated traffic; 0 where a price is unknown."""
+        return 0.0 if self.option is None else self.option.month(unit.stated).expected
+
+    def year(self) -> float:
+        """Expected US dollars of training and a year; 0 where a price is unknown."""
+        return 0.0 if self.total is None else self.total.expected
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "instead_of": self.instead_of.name if self.instead_of else None,
+            "saved_per_month": asdict(self.saved) if self.saved else None,
+            "payback_months": asdict(self.payback) if self.payback else None,
+            "pays_back_in_time_from": self.pays_from,
+            "total_of_a_year": asdict(self.total) if self.total else None,
+            "prompt_saving_per_month": self.prompt_saving,
+        }
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """`rows` in the comparison's order; `today` is what is done now, where that was said."""
+
+    unit: Unit
+    rows: list[Row]
+    today: Option | None
+
+    @property
+    def until(self) -> float:
+        """So many units a month are looked at."""
+        return self.unit.stated * MOST_SCALE
+
+    def cross_overs(self, options: Sequence[Option] | None = None) -> list[Overtaking]:
+        """The pairs, of `options` or of all that can be compared, in which one overtakes the other; lowest first."""
+        if not self.until:
+            return []
+        found = [overtaking(one, other, self.until) for one, other in combinations(options or self.options(), 2)]
+        return sorted((each for each in found if each.from_ is not None), key=lambda each: each.at or each.from_ or 0.0)
+
+    def options(self) -> list[Option]:
+        rows = [row.option for row in self.rows if row.compared and row.option is not None]
+        return [*rows, *([] if self.today is None else [self.today])]
+
+    def as_dict(self) -> dict[str, Any]:
+        count = len(self.options())
+        return {
+            "unit": f"{self.unit.word} a month",
+            "stated": self.unit.stated,
+            "looked_up_to": self.until,
+            "pairs": count * (count - 1) // 2,
+            "cross_overs": [asdict(each) for each in self.cross_overs()],
+        }
+
+    def lasting(self) -> Row | None:
+        """The least total of a year, of what can be had for the whole of it."""
+        return _least(row for row in self._compared() if not _ends(row))
+
+    def ending(self) -> Row | None:
+        """What costs less than that a month, but ends within the year."""
+        found = _least(row for row in self._compared() if _ends(row))
+        best = self.lasting()
+        if found is None or best is None:
+            return found
+        return found if found.month(self.unit) < best.month(self.unit) else None
+
+    def as_dear_as(self, row: Row) -> int:
+        """How many others cost as much over a year, give or take 2 %."""
+        return sum(other is not row and _as_dear(row, other) for other in self._compared())
+
+    def shown(self, most: int) -> list[Row]:
+        """Rows for a chart: the best of each backend, then the next best that cost something else."""
+        ordered = sorted(self._compared(), key=Row.year)
+        seen: list[Row] = []
+        for first in (True, False):
+            for row in ordered:
+                alike = [other for other in seen if other.choice.backend == row.choice.backend]
+                if row not in seen and len(seen) < most and not any(first or _as_dear(row, other) for other in alike):
+                    seen.append(row)
+        return sorted(seen, key=Row.year)
+
+    def _compared(self) -> list[Row]:
+        return [row for row in self.rows if row.compared and row.total is not None]
+
+
+def _least(rows: Iterable[Row]) -> Row | None:
+    return min(rows, key=Row.year, default=None)
+
+
+def _ends(row: Row) -> bool:
+    return row.option is not None and row.option.months_left is not None and row.option.months_left < YEAR
+
+
+def _as_dear(row: Row, other: Row) -> bool:
+    return abs(row.year() - other.year()) <= 0.02 * max(row.year(), other.year())
+
+
+def break_even(
+    choices: Sequence[Choice],
+    priced_on: Sequence[date | None],
+    stale: Sequence[bool],
+    traffic: Traffic,
+    *,
+    day: date,
+    today: InferenceQuote | None = None,
+) -> BreakEven:
+    """Hold every choice against what is done `today` (its price at the whole traffic), else against its own base model
+    with the prompt of today."""
+    unit = Unit.of(traffic)
+    now = None if today is None else option(f"{today.model} (today)", today, unit)
+    rows = [
+        _row(choice, when, old, unit, day, now) for choice, when, old in zip(choices, priced_on, stale, strict=True)
+    ]
+    return BreakEven(unit, rows, now)
+
+
+def bill_of_today(words: str, traffic: Traffic, prices: BasePrices | None) -> InferenceQuote:
+    """What the answers cost now: a month's bill in US dollars ("$2000"), or a model that litellm's table prices."""
+    amount = words.strip().removeprefix("$").replace(",", "")
+    try:
+        usd = float(amount)
+    except ValueError:
+        usd = None
+    if usd is not None:
+        if not 0 <= usd < 1e12:
+            raise ConfigError(f"today's bill of {words!r} is none; give US dollars a month, for example $2000")
+        parts = MonthlyCost(growing=usd)
+        return InferenceQuote(
+            backend="today",
+            model=f"${usd:,.0f} a month",
+            expected=usd,
+            low=usd,
+            high=usd,
+            explanation="as given",
+            parts=parts,
+            parts_low=parts,
+            parts_high=parts,
+        )
+    if prices is None:
+        raise ConfigError("litellm, whose table has models' prices, is not installed; give today's bill in US dollars")
+    found = prices.find(words, *(f"{prefix}/{words}" for prefix in ("together_ai", "azure")))
+    if found is None:
+        raise ConfigError(
+            f"litellm {prices.version} has no price per token for {words!r}; write its name as that table does "
+            "(gpt-4.1, together_ai/...), or give today's bill in US dollars a month, for example $2000"
+        )
+    whole = replace(traffic, saved_per_request=0)
+    return per_token_quote("today", found.name, found.price, whole, source=SOURCE, as_of=prices.as_of)
+
+
+def option(
+    name: str, month: InferenceQuote, unit: Unit, training: Span = Span(0.0, 0.0, 0.0), months_left: float | None = None
+) -> Option | None:
+    """None where the month's price is unknown."""
+    if month.parts is None or month.parts_low is None or month.parts_high is None:
+        return None
+    low, expected, high = (_cost(parts, unit) for parts in (month.parts_low, month.parts, month.parts_high))
+    return Option(name, low, expected, high, training, months_left)
+
+
+def _cost(parts: MonthlyCost, unit: Unit) -> TrafficCost:
+    stated = unit.stated or 1.0
+    capacity = stated / parts.load if parts.load and parts.machine else None
+    return TrafficCost(per_unit=parts.growing / stated, step=parts.machine, capacity=capacity)
+
+
+def _row(choice: Choice, priced_on: date | None, stale: bool, unit: Unit, day: date, today: Option | None) -> Row:
+    name = f"{short_name(choice)} ({choice.backend})"
+    row = Row(choice, name, priced_on, stale)
+    month, training = choice.inference, choice.quote
+    if month is None or training.expected is None or training.low is None or training.high is None:
+        return row
+    left = None if choice.retires is None else max(0.0, (choice.retires - day).days / DAYS_PER_MONTH)
+    made = option(name, month, unit, Span(training.low, training.expected, training.high), left)
+    if made is None:
+        return row
+    spent = made.month(unit.stated)
+    paid = made.training
+    total = Span(*(once + YEAR * each for once, each in zip(_three(paid), _three(spent), strict=True)))
+    uncounted = paid.high == 0 and spent.high == 0 and month.authority == "local"
+    base = (
+        None
+        if choice.base is None
+        else option(f"{short_name(choice)}, not tuned ({choice.backend})", choice.base, unit)
+    )
+    row = replace(row, option=made, total=total, uncounted=uncounted, prompt_saving=month.prompt_saving)
+    before, until = today or base, unit.stated * MOST_SCALE
+    if before is None or uncounted:
+        return row
+    return replace(
+        row,
+        instead_of=before,
+        payback=payback(made, before, unit.stated),
+        saved=before.month(unit.stated) - spent,
+        pays_from=pays_back_from(made, before, min(YEAR, left or YEAR), until) if until and left != 0 else None,
+    )
+
+
+def _three(span: Span) -> tuple[float, float, float]:
+    return span.low, span.expected, span.high
+
+
+def short_name(choice: Choice) -> str:
+    """The weights' own name where they have one, else the id without its organisation."""
+    model = choice.model or ""
+    return load_models().name_of(choice.backend, model) or model.rsplit("/", 1)[-1]

@@ -1,0 +1,151 @@
+"""The two charts of a comparison: dollars over the months, and dollars a month over the traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from math import floor, log10
+
+from tuneport.estimate.break_even import Option, TrafficCost
+from tuneport.pages.lines import STYLES, Axis, Line, Mark, lines
+from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, BreakEven
+from tuneport.workflows.comparison.words import count, months, overtakes, usd, usd_round
+
+_POINTS = 160
+_MOST_STEPS = 400
+_MOST_MARKS = 6
+_STEEP = 30
+"""So many times the least year's total is too much for a chart in which distances are dollars."""
+_EARLY = 0.4
+"""Months: what is paid back sooner cannot be seen where a year fills the width."""
+_TIMES = {1 / 730: "1 hour", 1 / DAYS_PER_MONTH: "1 day", 7 / DAYS_PER_MONTH: "1 week", 1.0: "1 month", 12.0: "1 year"}
+_LEAST_SCALE, _MOST_SCALE = 0.01, 10.0
+"""The chart reaches from a hundredth of the stated traffic to ten times it, and on to the last cross-over it marks."""
+
+
+def pictured(found: BreakEven) -> list[Option]:
+    """At most as many options as can be told apart: the best rows, and what the best of them is held against."""
+    rows = [row for row in found.shown(STYLES - 1) if row.option is not None]
+    options = [row.option for row in rows if row.option is not None]
+    against = [row.instead_of for row in rows if row.instead_of is not None]
+    before = found.today or next(iter(against), None)
+    return options if before is None else [before, *options]
+
+
+def over_months(found: BreakEven, options: Sequence[Option]) -> str:
+    """What was spent in all after so many months at the stated traffic; in powers of ten where amounts differ much."""
+    spans = [option.month(found.unit.stated) for option in options]
+    ends = [float(YEAR) if option.months_left is None else min(YEAR, option.months_left) for option in options]
+    years = [option.training.expected + YEAR * span.expected for option, span in zip(options, spans, strict=True)]
+    paid = [year for year in years if year > 0]
+    if not paid:
+        return "<p>Nothing here costs anything that is known.</p>"
+    marks = _paid_back(found, options)
+    steep = max(paid) > _STEEP * min(paid) or any(mark.x < _EARLY for mark in marks)
+    first = min([1 / DAYS_PER_MONTH, *(mark.x / 3 for mark in marks)]) if steep else 0.0
+    drawn = []
+    for option, span, end in zip(options, spans, ends, strict=True):
+        if end <= first:
+            continue
+        if steep:
+            times = [first * (end / first) ** (step / _POINTS) for step in range(_POINTS + 1)]
+        else:
+            times = [0.0, end]
+        points = [(time, option.training.expected + time * span.expected) for time in times]
+        band = [(t, option.training.low + t * span.low, option.training.high + t * span.high) for t in times]
+        flat = all(low == high for _, low, high in band)
+        note = f"{usd(option.training.expected)} once, {usd(span.expected)} a month"
+        if end < YEAR:
+            note += f"; ends after {months(end)}"
+        drawn.append(Line(option.name, points, () if flat else band, note))
+    top = max((each[1] for line in drawn for each in line.points), default=0.0)
+    top = max([top, *(high for line in drawn for _, _, high in line.band)])
+    if not top:
+        return "<p>Nothing here costs anything that is known.</p>"
+    if not steep:
+        x, y = Axis(0.0, YEAR, lambda month: f"{month:g}", at=(0, 3, 6, 9, 12)), Axis(0.0, top * 1.05, usd_round)
+    else:
+        least = min(each[1] for line in drawn for each in line.points if each[1] > 0)
+        low = _decade(min([max(least, top / 1e6), *(mark.y for mark in marks)]))
+        x = Axis(first, YEAR, lambda month: _TIMES.get(month, ""), logarithmic=True, at=tuple(_TIMES))
+        y = Axis(low, top * 1.5, usd_round, logarithmic=True)
+    return lines(drawn, x, y, label="US dollars spent in all, by months", marks=marks[:_MOST_MARKS])
+
+
+def _paid_back(found: BreakEven, options: Sequence[Option]) -> list[Mark]:
+    """Where one line crosses another: the dearer start has come back."""
+    marks = []
+    for one, other in combinations(options, 2):
+        saved = other.month(found.unit.stated).expected - one.month(found.unit.stated).expected
+        paid = one.training.expected - other.training.expected
+        if saved == 0 or paid == 0 or paid / saved <= 0:
+            continue
+        time = paid / saved
+        left = min(each.months_left if each.months_left is not None else YEAR for each in (one, other))
+        if time <= min(left, YEAR):
+            later, before = (one, other) if saved > 0 else (other, one)
+            spent = one.training.expected + time * one.month(found.unit.stated).expected
+            marks.append(Mark(time, spent, f"after {months(time)} {later.name} has cost less than {before.name}"))
+    return sorted(marks, key=lambda mark: mark.x)
+
+
+def over_traffic(found: BreakEven, options: Sequence[Option]) -> str:
+    """What a month costs, by traffic, both in powers of ten; cross-overs are marked."""
+    stated = found.unit.stated
+    if not stated:
+        return "<p>unavailable, because the stated traffic is none</p>"
+    crossing = [each for each in found.cross_overs(list(options)) if each.at is not None][:_MOST_MARKS]
+    places = [each.at for each in crossing if each.at is not None]
+    low = min([stated * _LEAST_SCALE, *(each / 3 for each in places)])
+    high = max([stated * _MOST_SCALE, *(each * 3 for each in places)])
+    x = Axis(low, high, count, logarithmic=True)
+    costs = [_curve(option.expected, low, high) for option in options]
+    paid = [cost for curve in costs for _, cost in curve if cost > 0]
+    if not paid:
+        return "<p>Nothing here costs anything that is known.</p>"
+    y = Axis(_decade(max(min(paid), max(paid) / 1e6)), max(paid) * 1.5, usd_round, logarithmic=True)
+    drawn = []
+    for option, curve in zip(options, costs, strict=True):
+        narrow = option.low == option.high
+        band = () if narrow else _band(option, low, high)
+        drawn.append(
+            Line(option.name, [each for each in curve if each[1] > 0] or [(low, y.low)], band, _steps(option, found))
+        )
+    by_name = {option.name: option for option in options}
+    marks = [
+        Mark(each.at, by_name[each.second].expected.at(each.at), overtakes(each, found.unit))
+        for each in crossing
+        if each.at is not None
+    ]
+    return lines(
+        drawn, x, y, label=f"US dollars a month by {found.unit.word}", marks=marks, here=(stated, "your traffic")
+    )
+
+
+def _steps(option: Option, found: BreakEven) -> str:
+    cost = option.expected
+    if not cost.step:
+        return "by the token"
+    if cost.capacity is None:
+        return f"{usd(cost.step)} a month; how much one replica bears is not known"
+    return f"{usd(cost.step)} a month for each {count(cost.capacity)} {found.unit.word}"
+
+
+def _curve(cost: TrafficCost, low: float, high: float) -> list[tuple[float, float]]:
+    """Points that show every step, as long as they are few enough to be seen."""
+    places = [low * (high / low) ** (step / _POINTS) for step in range(_POINTS + 1)]
+    if cost.capacity is not None and cost.step:
+        last = min(floor(high / cost.capacity), _MOST_STEPS)
+        for number in range(1, last + 1):
+            edge = number * cost.capacity
+            places += [edge, edge * (1 + 1e-9)] if edge >= low else []
+    return [(place, cost.at(place)) for place in sorted(each for each in places if low <= each <= high)]
+
+
+def _band(option: Option, low: float, high: float) -> list[tuple[float, float, float]]:
+    places = [low * (high / low) ** (step / _POINTS) for step in range(_POINTS + 1)]
+    return [(place, option.low.at(place), option.high.at(place)) for place in places]
+
+
+def _decade(least: float) -> float:
+    return float(10.0 ** floor(log10(least)))

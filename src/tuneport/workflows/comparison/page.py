@@ -1,0 +1,206 @@
+"""The comparison as one HTML file: verdict, charts, options with their reasons, sources with their dates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuneport.data.writing import aside, publish
+from tuneport.estimate.break_even import Span
+from tuneport.pages.charts import bars
+from tuneport.pages.frame import document
+from tuneport.pages.text import clean, text
+from tuneport.workflows.comparison.break_even import YEAR, BreakEven, Row
+from tuneport.workflows.comparison.charts import over_months, over_traffic, pictured
+from tuneport.workflows.comparison.verdict import verdict
+from tuneport.workflows.comparison.words import count, months_short, overtakes, paid_back, usd
+
+if TYPE_CHECKING:
+    from tuneport.workflows.compare import Comparison
+
+_PAGE = Path(__file__).with_name("page.html")
+_CROSS_OVERS = 200
+
+
+def write_html(comparison: Comparison, path: Path) -> None:
+    """The report as a file, whole or not at all. StorageError where it cannot be written."""
+    with aside(path.parent) as (file, temporary):
+        file.write(render(comparison).encode("utf-8"))
+        publish(file, temporary, path)
+
+
+def render(comparison: Comparison) -> str:
+    """The whole document. Everything from outside is escaped, and the page forbids scripts anyway."""
+    found, traffic = comparison.break_even, comparison.traffic
+    facts = [
+        ("rows", f"{comparison.rows:,}"),
+        ("method", comparison.method.value),
+        ("requests a month", "not stated" if traffic.requests is None else count(traffic.requests)),
+        ("input tokens a month", count(traffic.input_tokens)),
+        ("output tokens a month", count(traffic.output_tokens)),
+        ("cached", f"{traffic.cached_share:.0%}"),
+        ("in batches", f"{traffic.batch_share:.0%}"),
+    ]
+    parts = {
+        "name": text(comparison.dataset.name, 200),
+        "what": f"What it would cost to tune a model on it, and where: US dollars, computed on {comparison.day}.",
+        "facts": "".join(f"<div><dt>{name}</dt><dd>{text(value)}</dd></div>" for name, value in facts),
+        "verdict": _verdict(found, comparison.day),
+        "charts": _charts(found),
+        "options": _options(found),
+        "prompt": _prompt(found, traffic.saved_per_request),
+        "sources": _sources(found),
+    }
+    return document(f"{comparison.dataset.name}: comparison of costs", _PAGE, parts)
+
+
+def _verdict(found: BreakEven, day: date) -> str:
+    parts = []
+    for about, group in groupby(verdict(found, day=day), key=lambda said: said.about):
+        sentences = list(group)
+        worst = max((said.kind for said in sentences), key=("pass", "warn", "fail").index)
+        body = "".join(f"<p>{text(said.words)}</p>" for said in sentences)
+        head = f'<div class="verdict">{text(about)}</div>'
+        parts.append(f'<section class="finding wide {worst}">{head}<div>{body}</div></section>')
+    return "".join(parts)
+
+
+def _charts(found: BreakEven) -> str:
+    shown = pictured(found)
+    if not shown:
+        return "<p>unavailable, because no option has both prices</p>"
+    stated = f"{count(found.unit.stated)} {found.unit.word} a month"
+    cross_overs = found.cross_overs()
+    listed = "".join(f"<li>{text(overtakes(each, found.unit))}</li>" for each in cross_overs[:_CROSS_OVERS])
+    pairs = len(found.options()) * (len(found.options()) - 1) // 2
+    every = (
+        f"<details><summary>all {len(cross_overs)} cross-overs of {pairs} pairs, up to "
+        f"{count(found.until)} {found.unit.word} a month</summary><ul>{listed}</ul></details>"
+    )
+    return (
+        f'<section class="chart"><h3>Training and months, added up</h3>{over_months(found, shown)}'
+        f'<p class="quiet">US dollars spent after so many months at {text(stated)}; bands from the least to the most.'
+        "</p></section>"
+        f'<section class="chart"><h3>A month, by traffic</h3>{over_traffic(found, shown)}'
+        f'<p class="quiet">US dollars a month by {text(found.unit.word)} a month, training not counted; an endpoint '
+        f"costs the same until it needs another replica.</p>{every if pairs else ''}</section>"
+    )
+
+
+def _options(found: BreakEven) -> str:
+    compared = [row for row in found.rows if row.compared]
+    others = [row for row in found.rows if not row.compared]
+    parts = [_table(compared)] if compared else []
+    if others:
+        summary = f"{len(others)} more: without a price, not possible, or your own machine"
+        opened = "" if compared else " open"
+        parts.append(f"<details{opened}><summary>{summary}</summary>{_table(others)}</details>")
+    return "".join(parts)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    heads = ("option", "training", "a month", f"{YEAR} months", "paid back", "last day", "priced")
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    return f'<table class="options"><thead><tr>{head}</tr></thead>{"".join(map(_row, rows))}</table>'
+
+
+def _row(row: Row) -> str:
+    choice = row.choice
+    month = choice.inference
+    cells = [
+        ("training", _span(choice.quote.low, choice.quote.expected, choice.quote.high)),
+        ("a month", "-" if month is None else _span(month.low, month.expected, month.high)),
+        (f"{YEAR} months", "-" if row.total is None else _amount(row.total)),
+        ("paid back", _back(row)),
+        ("last day", "-" if choice.retires is None else clean(choice.retires)),
+        ("priced", "-" if row.priced_on is None else f"{clean(row.priced_on)}{', old' if row.stale else ''}"),
+    ]
+    drawn = "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in cells)
+    kind = "" if choice.allowed else ' class="refused"'
+    why = "".join(f"<li>{text(reason)}</li>" for reason in _reasons(row))
+    return (
+        f'<tbody{kind}><tr><th scope="row">{text(row.name, 200)}</th>{drawn}</tr>'
+        f'<tr class="why"><td colspan="7"><details><summary>why</summary><ul>{why}</ul></details></td></tr></tbody>'
+    )
+
+
+def _span(low: float | None, expected: float | None, high: float | None) -> str:
+    if low is None or expected is None or high is None:
+        return '<span class="quiet">unknown</span>'
+    return _amount(Span(low, expected, high))
+
+
+def _amount(span: Span) -> str:
+    if usd(span.low) == usd(span.high):
+        return usd(span.expected)
+    return f'{usd(span.expected)}<br><span class="quiet">{usd(span.low)} to {usd(span.high)}</span>'
+
+
+def _back(row: Row) -> str:
+    if row.payback is None:
+        return "-"
+    return "never" if row.payback.months is None else clean(months_short(row.payback.months))
+
+
+def _reasons(row: Row) -> Iterable[str]:
+    choice = row.choice
+    yield from choice.reasons
+    for name, quote in (("training", choice.quote), ("a month", choice.inference), ("the base model", choice.base)):
+        if quote is not None:
+            told = quote.explanation if quote.expected is not None else f"unavailable, because {quote.unavailable}"
+            yield f"{name}: {told}"
+    before = "" if row.instead_of is None else f" (instead of {row.instead_of.name})"
+    yield f"training paid back{before}: {paid_back(row)}"
+    if choice.duration.expected_seconds is not None:
+        yield f"training takes about {choice.duration.expected_seconds / 3600:.2g} h"
+    elif choice.duration.unavailable:
+        yield f"training time: unavailable, because {choice.duration.unavailable}"
+
+
+def _prompt(found: BreakEven, saved: int) -> str:
+    if not saved:
+        return (
+            "<p>A tuned model needs no examples and few instructions in its prompt. Say how many requests there are "
+            "and how many tokens of each it spares, to see what that is worth a month.</p>"
+        )
+    rows = [row for row in found.rows if row.compared and row.prompt_saving is not None]
+    rows.sort(key=lambda row: -(row.prompt_saving or 0.0))
+    gaining = [row for row in rows if row.prompt_saving]
+    nothing = len(rows) - len(gaining)
+    drawn = bars([(row.name, row.prompt_saving or 0.0, _share(row, found)) for row in gaining], label="saved a month")
+    words = f"Nothing at {nothing} more: paid by the hour, they need as many machines with the longer prompt."
+    rest = f'<p class="quiet">{words}</p>' if nothing else ""
+    return f"<p>{saved:,} tokens fewer in each request:</p>{drawn}{rest}"
+
+
+def _share(row: Row, found: BreakEven) -> str:
+    saved = row.prompt_saving or 0.0
+    return f"{usd(saved)} a month · {saved / (saved + row.month(found.unit)):.0%}"
+
+
+def _sources(found: BreakEven) -> str:
+    seen: dict[str, set[date]] = {}
+    for row in found.rows:
+        for quote in (row.choice.quote, row.choice.inference, row.choice.base):
+            if quote is not None and quote.source and quote.expected is not None:
+                seen.setdefault(quote.source, set()).update([quote.as_of] if quote.as_of else [])
+    listed = "".join(f"<li>{_link(source)}{_read_on(days)}</li>" for source, days in sorted(seen.items()))
+    return f"<ul>{listed}</ul>" if listed else "<p>none: no price is known</p>"
+
+
+def _link(source: str) -> str:
+    if re.fullmatch(r"https?://[^\s\"'<>]+", source):
+        return f'<a href="{clean(source)}" rel="noopener noreferrer">{clean(source)}</a>'
+    return text(source)
+
+
+def _read_on(days: set[date]) -> str:
+    known = sorted(day for day in days if day > date.min)
+    if not known:
+        return ' <span class="quiet">day unknown</span>'
+    several = f"{known[0]} to {known[-1]}" if len(known) > 1 else str(known[0])
+    return f' <span class="quiet">prices of {several}</span>'

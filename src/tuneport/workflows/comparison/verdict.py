@@ -1,0 +1,117 @@
+"""The answer in a few sentences: what is cheapest, when training pays back, and what may go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
+from typing import Literal
+
+from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, BreakEven, Row
+from tuneport.workflows.comparison.words import count, paid_back, usd, usd_range
+
+WIDE = 1.5
+"""The most over the least of a year's total from which a range is told as a risk."""
+SOON = 3
+"""Months to a last day within which it is no warning any more."""
+_NAMED = 3
+
+Kind = Literal["pass", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    kind: Kind
+    about: str
+    words: str
+
+
+def verdict(found: BreakEven, *, day: date) -> list[Sentence]:
+    """Cheapest first, then payback, then risks."""
+    said = [*_cheapest(found), *_payback(found), *_risks(found, day)]
+    return said or [Sentence("warn", "cheapest", "unavailable, because no option has both prices")]
+
+
+def _cheapest(found: BreakEven) -> list[Sentence]:
+    lasting, ending = found.lasting(), found.ending()
+    said = []
+    if lasting is not None and lasting.total is not None:
+        alike = found.as_dear_as(lasting)
+        others = f"; {alike} other{'s' if alike > 1 else ''} within 2 % of it" if alike else ""
+        words = f"over a year, {lasting.name}: {_prices(lasting, found)}, {usd_range(lasting.total)} in all{others}"
+        said.append(Sentence("pass", "cheapest", words))
+    if ending is not None and ending.choice.retires is not None:
+        name = f"until its last day, {ending.choice.retires}, {ending.name}: {_prices(ending, found)}"
+        said.append(Sentence("warn", "cheapest", name))
+    if found.today is not None:
+        now = found.today.month(found.unit.stated).expected
+        than = ""
+        if lasting is not None and now <= lasting.month(found.unit):
+            than = ", which is less than what lasts a year"
+        if all(row is None or now <= row.month(found.unit) for row in (lasting, ending)):
+            than = ", which is less than any other"
+        said.append(Sentence("warn" if than else "pass", "today", f"what you do today costs {usd(now)} a month{than}"))
+    return said
+
+
+def _prices(row: Row, found: BreakEven) -> str:
+    assert row.option is not None
+    return f"{usd(row.option.training.expected)} for training and {usd(row.month(found.unit))} a month"
+
+
+def _payback(found: BreakEven) -> list[Sentence]:
+    said = []
+    for row in (found.lasting(), found.ending()):
+        if row is None:
+            continue
+        before = "" if row.instead_of is None else f" instead of {row.instead_of.name}"
+        words = f"{row.name}{before}: {paid_back(row)}"
+        back = row.payback is not None and row.payback.months is not None
+        if back and row.saved is not None:
+            words += f"; then {usd(row.saved.expected)} saved a month"
+        if row.payback is not None and not back and row.pays_from is not None:
+            when = "before that day" if row.saved is not None and row.saved.expected > 0 else "within a year"
+            words += f"; paid back {when} above {count(row.pays_from)} {found.unit.word} a month"
+        said.append(Sentence("pass" if back else "warn", "paid back", words))
+    return said
+
+
+def _risks(found: BreakEven, day: date) -> list[Sentence]:
+    had = [row for row in found.rows if row.choice.allowed]
+    said = []
+    ending = [row for row in had if row.choice.retires is not None and _months_to(row, day) < YEAR]
+    for (last, _), rows in _grouped(ending):
+        kind: Kind = "fail" if _months_to(rows[0], day) < SOON else "warn"
+        said.append(Sentence(kind, "last day", f"{last}, with all that is tuned from it: {_names(rows)}"))
+    for (when, title), rows in _grouped([row for row in had if row.stale and row.priced_on], by_price=True):
+        words = f"{title}'s were read on {when}, look at the source again: {_names(rows)}"
+        said.append(Sentence("warn", "old prices", words))
+    for row in (found.lasting(), found.ending()):
+        if row is not None and row.total is not None and row.total.high > WIDE * row.total.low:
+            said.append(Sentence("warn", "wide range", f"{row.name}: a year is {usd_range(row.total)}"))
+    unpriced = [row for row in had if row.option is None]
+    if unpriced:
+        words = f"{len(unpriced)} of {len(found.rows)} options have no known price; the table gives the reasons"
+        said.append(Sentence("warn", "no price", words))
+    uncounted = [row for row in had if row.uncounted]
+    if uncounted:
+        words = f"what your own machine costs is not known, so its prices of $0 are not ({len(uncounted)} of them)"
+        said.append(Sentence("warn", "not compared", words))
+    return said
+
+
+def _months_to(row: Row, day: date) -> float:
+    return 0.0 if row.choice.retires is None else (row.choice.retires - day).days / DAYS_PER_MONTH
+
+
+def _grouped(rows: Sequence[Row], *, by_price: bool = False) -> list[tuple[tuple[str, str], list[Row]]]:
+    def key(row: Row) -> tuple[str, str]:
+        return str(row.priced_on if by_price else row.choice.retires), row.choice.title
+
+    return [(each, list(group)) for each, group in groupby(sorted(rows, key=key), key=key)]
+
+
+def _names(rows: Sequence[Row]) -> str:
+    names = ", ".join(row.name for row in rows[:_NAMED])
+    return names if len(rows) <= _NAMED else f"{names} and {len(rows) - _NAMED} more"
