@@ -17,9 +17,10 @@ import statistics
 import tempfile
 from pathlib import Path
 
+from tuneport.evaluate.asking import Measured
 from tuneport.jobs.service import Workspace
 from tuneport.settings import Settings
-from tuneport.workflows.demo import Evaluated, Finished, Trained, demo
+from tuneport.workflows.demo import Finished, Trained, demo
 
 
 def run(seed: int, home: Path, test: Path | None) -> dict[str, dict[str, float]]:
@@ -31,7 +32,7 @@ def run(seed: int, home: Path, test: Path | None) -> dict[str, dict[str, float]]
             match stage:
                 case Trained(seconds=seconds):
                     parts["training"] = {"seconds": seconds}
-                case Evaluated(name=name, score=score, seconds=seconds):
+                case Measured(name=name, score=score, seconds=seconds):
                     parts[name] = {"seconds": seconds, "exact_match": score.accuracy}
                 case Finished(seconds=seconds):
                     parts["whole demo"] = {"seconds": seconds}

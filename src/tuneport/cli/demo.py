@@ -10,7 +10,8 @@ import typer
 from tuneport.cli import output
 
 if TYPE_CHECKING:
-    from tuneport.workflows.demo import Evaluated, Finished
+    from tuneport.evaluate.asking import Measured
+    from tuneport.workflows.demo import Finished
 
 BAR = 16  # characters, so that a score fits 80 columns with its interval and what was asked
 
@@ -29,6 +30,7 @@ def demo(
     from tuneport.cli.check_report import print_report
     from tuneport.cli.costs import print_comparison
     from tuneport.cli.progress import JobProgress
+    from tuneport.evaluate.asking import Measured
     from tuneport.jobs.service import Workspace, describe
     from tuneport.workflows import demo as workflow
 
@@ -64,7 +66,7 @@ def demo(
                     document["job"] = describe(row) | {"seconds": seconds}
                     console.print(f"{row.id} succeeded in {output.duration(seconds)}, {_trained(row)}")
                     heading(4, "Did it help?  Exact match on messages that were held out of training")
-                case workflow.Evaluated():
+                case Measured():
                     document["scores"].append(_score(stage))
                     console.print(_score_line(stage))
                 case workflow.Finished():
@@ -75,11 +77,11 @@ def demo(
         output.document(document)
 
 
-def _score(stage: Evaluated) -> dict[str, Any]:
+def _score(stage: Measured) -> dict[str, Any]:
     return {"name": stage.name, "what": stage.what, "seconds": stage.seconds} | stage.score.as_dict()
 
 
-def _score_line(stage: Evaluated) -> str:
+def _score_line(stage: Measured) -> str:
     score = stage.score
     filled = round(score.accuracy * BAR)
     bar = "█" * filled + "░" * (BAR - filled)

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.reading import read_records
-from tuneport.data.records import Chat
+from tuneport.data.records import Chat, Labelled, Message, PlainText, Record
+from tuneport.data.text import split_answer
 from tuneport.errors import DatasetError, DatasetProblem
-from tuneport.evaluate.exact_match import Score, exact_match
+from tuneport.evaluate.exact_match import Score, equal, exact_match
 
 Messages = list[dict[str, Any]]
 Complete = Callable[[Sequence[Messages]], Iterable[str]]
 """Takes conversations in OpenAI's shape, gives one answer's text for each, in order."""
+Same = Callable[[str, str], bool]
+"""Whether an answer, the second, is right where the first is expected."""
 Rank = Callable[[Sequence[Messages], Sequence[str]], Iterable[Sequence[float]]]
 """Takes conversations and choices, gives for each conversation one log-likelihood (nats) a choice."""
 
@@ -50,6 +53,29 @@ def examples(path: Path) -> list[Example]:
     return found
 
 
+def example_of(record: Record) -> Example | None:
+    """A record as a question and its answer, of a pair the preferred one.
+
+    None where it is not both, or not text alone: images, tools and calls cannot be compared as text, and an answer
+    marked as bad is none. Developer prompts are system prompts here: not every server knows the other word.
+    """
+    if isinstance(record, PlainText) or (isinstance(record, Labelled) and not record.label):
+        return None
+    if isinstance(record, Chat | Labelled) and record.messages[-1].role != "assistant":
+        return None
+    asked, answers = split_answer(record)
+    plain = not record.tools and all(_is_text(message) for message in (*asked, *answers))
+    if not (plain and asked and len(answers) == 1 and answers[0].role == "assistant" and answers[0].text):
+        return None
+    roles = {"developer": "system"}
+    messages = [{"role": roles.get(message.role, message.role), "content": message.text} for message in asked]
+    return Example(messages, answers[0].text)
+
+
+def _is_text(message: Message) -> bool:
+    return not message.has_image and not message.tool_calls and message.role != "tool"
+
+
 def labels(rows: Sequence[Example]) -> list[str]:
     return sorted({row.expected for row in rows})
 
@@ -76,12 +102,14 @@ def with_shots(row: Example, shots: Sequence[Example]) -> Messages:
     return system + shown + turns
 
 
-def score_zero_shot(rows: Sequence[Example], complete: Complete) -> Score:
-    return _score(rows, list(complete([row.messages for row in rows])))
+def score_zero_shot(rows: Sequence[Example], complete: Complete, *, same: Same = equal) -> Score:
+    return _score(rows, list(complete([row.messages for row in rows])), same)
 
 
-def score_few_shot(rows: Sequence[Example], shots: Sequence[Example], complete: Complete) -> Score:
-    return _score(rows, list(complete([with_shots(row, shots) for row in rows])))
+def score_few_shot(
+    rows: Sequence[Example], shots: Sequence[Example], complete: Complete, *, same: Same = equal
+) -> Score:
+    return _score(rows, list(complete([with_shots(row, shots) for row in rows])), same)
 
 
 def score_by_likelihood(rows: Sequence[Example], choices: Sequence[str], rank: Rank) -> Score:
@@ -90,8 +118,8 @@ def score_by_likelihood(rows: Sequence[Example], choices: Sequence[str], rank: R
     for likelihoods in rank([row.messages for row in rows], choices):
         best = max(range(len(choices)), key=lambda index: likelihoods[index])
         answers.append(choices[best])
-    return _score(rows, answers)
+    return _score(rows, answers, equal)
 
 
-def _score(rows: Sequence[Example], answers: Sequence[str]) -> Score:
-    return exact_match([row.prompt for row in rows], [row.expected for row in rows], answers)
+def _score(rows: Sequence[Example], answers: Sequence[str], same: Same) -> Score:
+    return exact_match([row.prompt for row in rows], [row.expected for row in rows], answers, same=same)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 
@@ -64,13 +64,26 @@ def normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).removesuffix(".")
 
 
-def exact_match(prompts: Sequence[str], expected: Sequence[str], answers: Sequence[str]) -> Score:
-    """Compare row by row. ValueError where the lengths differ or nothing is there to compare."""
+def equal(expected: str, answer: str) -> bool:
+    return normalised(expected) == normalised(answer)
+
+
+def exact_match(
+    prompts: Sequence[str],
+    expected: Sequence[str],
+    answers: Sequence[str],
+    *,
+    same: Callable[[str, str], bool] = equal,
+) -> Score:
+    """Compare row by row; `same` says of an expected text and an answer whether it is right.
+
+    ValueError where the lengths differ or nothing is there to compare.
+    """
     if not expected or not len(prompts) == len(expected) == len(answers):
         raise ValueError(f"{len(expected)} expected answers, {len(answers)} answers, {len(prompts)} prompts")
     misses = [
         Miss(index, prompt, want, got)
         for index, (prompt, want, got) in enumerate(zip(prompts, expected, answers, strict=True))
-        if normalised(want) != normalised(got)
+        if not same(want, got)
     ]
     return Score(correct=len(expected) - len(misses), total=len(expected), misses=misses)

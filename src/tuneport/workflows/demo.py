@@ -15,8 +15,7 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.data.checks import CheckReport, check
 from tuneport.errors import ConfigError
 from tuneport.evaluate import classification
-from tuneport.evaluate.classification import Messages
-from tuneport.evaluate.exact_match import Score
+from tuneport.evaluate.asking import Measured, ask_base, completer, measured
 from tuneport.jobs.handle import JobFailedError
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
@@ -62,16 +61,6 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """One way of asking, over all held-out rows. `seconds` includes loading a model where that was the first."""
-
-    name: str
-    what: str
-    score: Score
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Finished:
     row: JobRow
     adapter: Path
@@ -79,7 +68,7 @@ class Finished:
     seconds: float
 
 
-Stage = Checked | Compared | Trained | Evaluated | Finished
+Stage = Checked | Compared | Trained | Measured | Finished
 
 
 def dataset(part: str) -> Path:
@@ -144,7 +133,7 @@ def _evaluate(
     rows: Sequence[classification.Example],
     train: Sequence[classification.Example],
     seed: int,
-) -> Iterator[Evaluated]:
+) -> Iterator[Measured]:
     """Base zero-shot, base few-shot, base by likelihood, tuned: on the same rows, in one inference process."""
     state = row.job_state
     assert state is not None and state.tuned_model is not None
@@ -152,26 +141,13 @@ def _evaluate(
     choices = classification.labels(train)
     shots = classification.choose_shots(train, per_label=SHOTS_PER_LABEL, seed=seed)
 
-    def complete(model: str) -> Callable[[Sequence[Messages]], list[str]]:
-        options = {"max_tokens": ANSWER_TOKENS, "temperature": 0.0}
-        return lambda asked: [answer.text for answer in backend.complete_many(model, asked, **options)]
-
-    def timed(name: str, what: str, score: Callable[[], Score]) -> Evaluated:
-        begun = time.monotonic()
-        result = score()
-        return Evaluated(name, what, result, time.monotonic() - begun)
-
-    yield timed("base", "the prompt as it is", lambda: classification.score_zero_shot(rows, complete(base)))
-    yield timed(
-        "base, few-shot",
-        f"{len(shots)} examples shown",
-        lambda: classification.score_few_shot(rows, shots, complete(base)),
-    )
-    yield timed(
+    yield from ask_base(rows, shots, completer(backend, base, most_tokens=ANSWER_TOKENS))
+    yield measured(
         "base, likelihood",
         f"{len(choices)} labels ranked",
         lambda: classification.score_by_likelihood(
             rows, choices, lambda asked, given: backend.score(base, asked, given)
         ),
     )
-    yield timed("tuned", "the prompt as it is", lambda: classification.score_zero_shot(rows, complete(tuned)))
+    ask_tuned = completer(backend, tuned, most_tokens=ANSWER_TOKENS)
+    yield measured("tuned", "the prompt as it is", lambda: classification.score_zero_shot(rows, ask_tuned))

@@ -1,0 +1,202 @@
+"""Which rows are asked, which examples are shown before them, and what is said with them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tuneport.data.checks import CheckReport
+from tuneport.data.checks.alike import ALIKE_IN_TEMPLATE
+from tuneport.data.checks.shapes import json_of, within_fence
+from tuneport.data.checks.sketch import SIMILAR, similarity, word_pairs
+from tuneport.data.reading import columns_there, read_records
+from tuneport.data.text import normalised
+from tuneport.data.tokens import encoding
+from tuneport.errors import ConfigError
+from tuneport.evaluate.classification import Example, example_of
+
+SHOTS = 4  # where there are no classes
+MOST_SHOTS = 16
+MOST_SHOT_TOKENS = 3_000  # so that small models have room for the question
+MOST_LABELS = 60  # that an instruction names
+CANDIDATES = 12  # for each shot that is wanted
+COUNTED_WITH = "o200k_base"
+PER_MESSAGE = 4  # tokens of markup
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """`rows` are the held-out ones, with the `instruction`; `of`: how many there were to draw from.
+
+    `nearest`: how much the input of a shot is like that of any row, at the most (Jaccard index of word pairs).
+    """
+
+    rows: tuple[Example, ...]
+    of: int
+    shots: tuple[Example, ...]
+    nearest: float
+    instruction: str
+
+
+def draw(
+    dataset: Path,
+    report: CheckReport,
+    *,
+    validation: Path | None,
+    rows: int,
+    seed: int,
+    system: str | None,
+    columns: Mapping[str, str] | None,
+) -> Drawn:
+    """See `probing.plan_probe`."""
+    lots = random.Random(seed)
+    by_label = report.classes is not None
+    pools, asked = _Pools(lots, by_label=by_label), _Reservoir(lots, rows)
+    known: set[str] = set()
+    for example in _examples(dataset, columns):
+        pools.add(example)
+        if validation is None and _new(example, known):
+            asked.add(example)
+    if validation is not None:
+        for example in _examples(validation, columns_there(validation, columns)):
+            if _new(example, known):
+                asked.add(example)
+    if not asked.taken:
+        raise ConfigError(
+            f"{validation or dataset} has no record that is a question and its answer in plain text, so there is "
+            "nothing to probe with"
+        )
+    candidates = pools.candidates()
+    shots, nearest = _far_from(asked.taken, candidates, MOST_SHOTS if by_label else SHOTS)
+    shots = _fitting(shots)
+    instruction = "" if system is not None else _instruction(report, asked.taken, candidates)
+    told = tuple(_instructed(each, system, instruction) for each in asked.taken)
+    return Drawn(told, asked.seen, tuple(shots), nearest if shots else 0.0, instruction)
+
+
+class _Reservoir:
+    """`size` of all that is added, each as likely as any other (Vitter's algorithm R)."""
+
+    def __init__(self, lots: random.Random, size: int) -> None:
+        self._lots, self._size = lots, size
+        self.seen = 0
+        self.taken: list[Example] = []
+
+    def add(self, example: Example) -> None:
+        self.seen += 1
+        if len(self.taken) < self._size:
+            self.taken.append(example)
+        elif (place := self._lots.randrange(self.seen)) < self._size:
+            self.taken[place] = example
+
+
+class _Pools:
+    """Candidates for shots: some of each label where there are labels, else some of all."""
+
+    def __init__(self, lots: random.Random, *, by_label: bool) -> None:
+        self._lots, self._by_label = lots, by_label
+        self._pools: dict[str, _Reservoir] = {}
+
+    def add(self, example: Example) -> None:
+        label = normalised(example.expected) if self._by_label else ""
+        if label not in self._pools and len(self._pools) < 4 * MOST_SHOTS:
+            self._pools[label] = _Reservoir(self._lots, CANDIDATES if self._by_label else CANDIDATES * SHOTS)
+        if label in self._pools:
+            self._pools[label].add(example)
+
+    def candidates(self) -> list[Example]:
+        """In rounds: of each label one, then of each a second one, the commonest labels first."""
+        pools = sorted(self._pools.values(), key=lambda pool: -pool.seen)
+        if not self._by_label:
+            return [example for pool in pools for example in pool.taken]
+        return [pool.taken[place] for place in range(CANDIDATES) for pool in pools if place < len(pool.taken)]
+
+
+def _examples(path: Path, columns: Mapping[str, str] | None) -> Iterator[Example]:
+    for _, record in read_records(path, columns=columns):
+        if (example := example_of(record)) is not None:
+            yield example
+
+
+def _new(example: Example, known: set[str]) -> bool:
+    key = normalised(_input(example))
+    if key in known:
+        return False
+    known.add(key)
+    return True
+
+
+def _input(example: Example) -> str:
+    return "\n".join(str(each["content"]) for each in example.messages if each["role"] != "system")
+
+
+def _far_from(rows: Sequence[Example], candidates: Sequence[Example], wanted: int) -> tuple[list[Example], float]:
+    """Shots whose input is none of the rows' nor like one, with different answers; and how near they come.
+
+    Inputs made from one template share most of their words: where nothing else is left, more likeness is let pass, and
+    the same input never.
+    """
+    asked = {normalised(_input(row)) for row in rows}
+    pairs = [word_pairs(text) for text in asked]
+    compared = []
+    for each in candidates:
+        text = normalised(_input(each))
+        if text not in asked:
+            compared.append((each, max((similarity(word_pairs(text), other) for other in pairs), default=0.0)))
+    for limit in (SIMILAR, ALIKE_IN_TEMPLATE):
+        chosen: dict[str, tuple[Example, float]] = {}
+        for each, near in compared:
+            key = normalised(each.expected)
+            if near < limit and key not in chosen and len(chosen) < wanted:
+                chosen[key] = each, near
+        if chosen:
+            return [each for each, _ in chosen.values()], max(near for _, near in chosen.values())
+    return [], 0.0
+
+
+def _fitting(shots: Sequence[Example]) -> list[Example]:
+    kept, tokens = [], 0
+    for shot in shots:
+        tokens += tokens([_input(shot), shot.expected])
+        if tokens > MOST_SHOT_TOKENS:
+            break
+        kept.append(shot)
+    return kept
+
+
+def _instruction(report: CheckReport, rows: Sequence[Example], examples: Iterable[Example]) -> str:
+    """What anybody would add who tries a prompt: the labels, or the keys; nothing where the prompts have them."""
+    shown = [" ".join(str(message["content"]) for message in row.messages) for row in rows[:10]]
+    if report.classes is not None:
+        names = list(report.classes)
+        if len(names) > MOST_LABELS or all(name in text for text in shown for name in names):
+            return ""
+        return f"Answer with exactly one of these labels and nothing else: {', '.join(names)}."
+    if report.task == "extraction":
+        keys: list[str] = []
+        for example in examples:
+            inside = within_fence(example.expected)
+            value = json_of(example.expected if inside is None else inside)
+            keys += [str(key) for key in value if str(key) not in keys] if isinstance(value, dict) else []
+        if keys and not all(f'"{key}"' in text for text in shown for key in keys):
+            return f"Answer with one JSON object and nothing else, with the keys: {', '.join(keys)}."
+    return ""
+
+
+def _instructed(example: Example, system: str | None, instruction: str) -> Example:
+    first = example.messages[0]
+    has_system = first["role"] == "system"
+    said = str(first["content"]) if has_system else ""
+    if system is not None:
+        said = system
+    if instruction:
+        said = f"{said}\n{instruction}".strip()
+    if not said:
+        return example
+    return replace(example, messages=[{"role": "system", "content": said}, *example.messages[1 if has_system else 0 :]])
+
+
+def tokens(texts: Iterable[str]) -> int:
+    return sum(len(encoding(COUNTED_WITH).encode_ordinary(text)) + PER_MESSAGE for text in texts)

@@ -1,0 +1,183 @@
+"""Measures the base model before anything is advised: a plain and a few-shot prompt, on rows that are in neither."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuneport.advisor import Tried
+from tuneport.backends.base import FineTuneBackend
+from tuneport.data.checks import CheckReport
+from tuneport.data.personal.search import find
+from tuneport.data.text import normalised
+from tuneport.errors import ConfigError
+from tuneport.evaluate.asking import Measured, ask_base, completer
+from tuneport.evaluate.classification import Example, with_shots
+from tuneport.evaluate.exact_match import Score
+from tuneport.evaluate.metrics import Metric, metric_for
+from tuneport.workflows.advising.drawing import Drawn, draw, tokens
+from tuneport.workflows.target import Target
+
+DEFAULT_ROWS = 50
+"""Their 95 % interval is 8 to 27 points wide; the next halving of that would take four times as many."""
+WORKS, SURELY = 0.9, 0.8
+"""It works: this share of the answers is right, and the interval's lower end is at least `SURELY`. Judgements."""
+PARTLY = 0.5
+"""It works partly: this share is right, and surely more than always giving the commonest answer would get."""
+
+MOST_ANSWER_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class ProbePlan:
+    """What would be asked, of whom, and how much of it there is, before anything is sent.
+
+    `input_tokens` are those of all prompts, `output_tokens` those of the expected answers, `most_output_tokens` of
+    answers that go on up to the limit.
+    """
+
+    target: Target
+    metric: Metric
+    drawn: Drawn
+    input_tokens: int
+    output_tokens: int
+    answer_limit: int
+
+    @property
+    def prompts(self) -> int:
+        return len(self.drawn.rows) * (2 if self.drawn.shots else 1)
+
+    @property
+    def most_output_tokens(self) -> int:
+        return self.prompts * self.answer_limit
+
+    def refuse_personal_data(self) -> None:
+        """Looks at the very texts that would be sent. ConfigError where they hold what looks like personal data."""
+        for example in (*self.drawn.rows, *self.drawn.shots):
+            texts = [str(message["content"]) for message in example.messages]
+            if matches := find("\n".join([*texts, example.expected])):
+                raise ConfigError(
+                    f"the rows to ask hold what looks like personal data ({matches[0].kind} {matches[0].masked}) and "
+                    f"{self.target.manifest.title} is a third party; `tuneport clean --redact` replaces it, "
+                    "--allow-personal-data sends it anyway"
+                )
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was measured. `results`: by field of a `Situation`; empty where a person has to judge the answers."""
+
+    plan: ProbePlan
+    measured: tuple[Measured, ...]
+    answers: tuple[dict[str, str], ...]
+
+    @property
+    def results(self) -> dict[str, Tried]:
+        if not self.plan.metric.decides:
+            return {}
+        chance = commonest_share(self.plan.drawn.rows)
+        fields = {"base": "prompt", "base, few-shot": "few_shot"}
+        return {fields[each.name]: result_of(each.score, chance) for each in self.measured}
+
+    @property
+    def evidence(self) -> str:
+        told = [
+            f"{each.name}: {each.score.correct} of {each.score.total} right ({each.score.accuracy:.0%}, "
+            f"{each.score.low:.0%} to {each.score.high:.0%})"
+            for each in self.measured
+        ]
+        return f"measured on {self.plan.target.model}: {'; '.join(told)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        plan = self.plan
+        return {
+            "backend": plan.target.manifest.name,
+            "model": plan.target.model,
+            "metric": plan.metric.name,
+            "decides": plan.metric.decides,
+            "rows": len(plan.drawn.rows),
+            "of": plan.drawn.of,
+            "shots": len(plan.drawn.shots),
+            "nearest_shot_similarity": round(plan.drawn.nearest, 3),
+            "instruction": plan.drawn.instruction,
+            "commonest_answer_share": commonest_share(plan.drawn.rows),
+            "thresholds": {"works": WORKS, "works_surely": SURELY, "partly": PARTLY},
+            "results": {field: result.value for field, result in self.results.items()},
+            "scores": [
+                {"name": each.name, "what": each.what, "seconds": each.seconds, **each.score.as_dict()}
+                for each in self.measured
+            ],
+            "answers": list(self.answers),
+        }
+
+
+def plan_probe(
+    dataset: Path,
+    report: CheckReport,
+    target: Target,
+    *,
+    validation: Path | None = None,
+    rows: int = DEFAULT_ROWS,
+    seed: int = 0,
+    system: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> ProbePlan:
+    """Draw the rows and the shots; the same file, number and seed draw the same ones. Asks nobody.
+
+    The rows are those of `validation`, else drawn from the dataset, and no shot is one of them or nearly so. `system`
+    replaces the data's own system prompts; without it, a classification is told its labels and an extraction its keys,
+    as anybody would who tries a prompt. ConfigError where there is nothing to ask.
+    """
+    drawn = draw(dataset, report, validation=validation, rows=rows, seed=seed, system=system, columns=columns)
+    asked = [row.messages for row in drawn.rows]
+    if drawn.shots:
+        asked += [with_shots(row, drawn.shots) for row in drawn.rows]
+    answers = [tokens([row.expected]) for row in drawn.rows]
+    return ProbePlan(
+        target=target,
+        metric=metric_for(report.task),
+        drawn=drawn,
+        input_tokens=sum(tokens(str(each["content"]) for each in messages) for messages in asked),
+        output_tokens=sum(answers) * (2 if drawn.shots else 1),
+        # Other vocabularies write the same in more tokens: up to twice as many is plenty.
+        answer_limit=min(MOST_ANSWER_TOKENS, 16 + 2 * max(answers)),
+    )
+
+
+def run_probe(
+    plan: ProbePlan, backend: FineTuneBackend, on_measured: Callable[[Measured], None] = lambda measured: None
+) -> Probe:
+    """Ask. Whatever the provider refuses is raised as it is."""
+    texts: list[list[str]] = []
+    ask = completer(backend, plan.target.model, most_tokens=plan.answer_limit)
+
+    def complete(conversations: Sequence[list[dict[str, Any]]]) -> list[str]:
+        texts.append(list(ask(conversations)))
+        return texts[-1]
+
+    measured = []
+    for each in ask_base(plan.drawn.rows, plan.drawn.shots, complete, same=plan.metric.same):
+        on_measured(each)
+        measured.append(each)
+    answers = [
+        {"prompt": row.prompt, "expected": row.expected}
+        | {each.name: said[index] for each, said in zip(measured, texts, strict=True)}
+        for index, row in enumerate(plan.drawn.rows[:3])
+    ]
+    return Probe(plan, tuple(measured), tuple(answers))
+
+
+def result_of(score: Score, chance: float) -> Tried:
+    """What a measured share of right answers means; `chance` is what always giving the commonest answer gets."""
+    if score.accuracy >= WORKS and score.low >= SURELY:
+        return Tried.WORKS
+    if score.accuracy >= PARTLY and score.low > chance:
+        return Tried.PARTLY
+    return Tried.FAILS
+
+
+def commonest_share(rows: Sequence[Example]) -> float:
+    answers = [normalised(row.expected) for row in rows]
+    return max(answers.count(answer) for answer in set(answers)) / len(answers)
