@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tuneport.advisor import Pitfall
     from tuneport.workflows.advise import Recommendation
+    from tuneport.workflows.advising.probing import Probe
 
 TITLES = {
     "prompt": "use a prompt",
@@ -35,6 +36,8 @@ def print_advice(made: Recommendation, console: Console | None = None) -> None:
         Text(title if advice.fine_tune else f"Do not fine-tune: {title}", "bold green" if advice.fine_tune else "bold")
     )
     _indented(console, f"{advice.reason}.")
+    if made.probe is not None:
+        _print_probe(made.probe, console)
     if advice.first:
         console.print("\n[bold]First[/bold]")
         for step in advice.first:
@@ -61,6 +64,36 @@ def _print_options(made: Recommendation, console: Console) -> None:
             Text("this one" if chosen else option.verdict, "bold" if chosen else "dim"),
         )
     console.print(table)
+
+
+def _print_probe(probe: Probe, console: Console) -> None:
+    plan = probe.plan
+    console.print("\n[bold]Measured[/bold]")
+    for each in probe.measured:
+        score = each.score
+        bounds = f"({score.low:.0%} to {score.high:.0%})"
+        console.print(Text(f"  {each.name:<14} {score.accuracy:6.1%}  {bounds:<14} {each.what}"))
+    shots = f", no example more than {plan.drawn.nearest:.0%} like one of them" if plan.drawn.shots else ""
+    if not plan.drawn.shots:
+        _indented(console, "no record is far enough from all rows to be an example, so few-shot was not measured")
+    _indented(
+        console,
+        f"{plan.metric.name}, {len(plan.drawn.rows)} of {plan.drawn.of:,} rows asked of {plan.target.model}{shots}",
+    )
+    if plan.drawn.instruction:
+        _indented(console, f"said with each: {_short(plan.drawn.instruction)}")
+    if plan.metric.decides:
+        return
+    _indented(console, "Words do not tell a good answer here. Read these, then say --prompt and --few-shot yourself:")
+    for answer in probe.answers:
+        for name, text in answer.items():
+            _indented(console, f"{name}: {_short(text)}", 4)
+        console.print()
+
+
+def _short(text: str, most: int = 200) -> str:
+    text = " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _print_pitfall(pitfall: Pitfall, console: Console) -> None:

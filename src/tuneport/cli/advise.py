@@ -15,7 +15,9 @@ from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
     from tuneport.advisor import Question
+    from tuneport.evaluate.asking import Measured
     from tuneport.workflows.advise import Facts
+    from tuneport.workflows.advising.probing import ProbePlan
 
 NEEDS = "What has to change: task, format, style, behaviour, domain, knowledge, language, cost or latency; repeatable."
 RESULT = "no, fails, partly or works."
@@ -49,6 +51,20 @@ def advise(
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs that you have in mind.")] = None,
     validation: Annotated[Path | None, typer.Option(help="A held-out file; looked at for leaks.")] = None,
     map_: Map = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="First measure --model with a plain and a few-shot prompt on held-out rows.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="The base model: an alias, a name or an id.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option("--backend", "-b", help="Where; default: the first with it.")] = None,
+    rows: Annotated[int, typer.Option(min=5, max=1000, help="How many held-out rows a probe asks.")] = 50,
+    system: Annotated[str | None, typer.Option(help="A system prompt for the probe instead of the data's own.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="The most that a probe may cost, in US dollars.")] = None,
+    allow_personal_data: Annotated[
+        bool, typer.Option("--allow-personal-data", help="Let a probe send it to a third party.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a probe sends rows elsewhere.")] = False,
     json_: output.Json = False,
 ) -> None:
     """Fine-tune, or is a prompt, examples in it or retrieval enough? Without --need, on a terminal, it asks."""
@@ -71,6 +87,10 @@ def advise(
         validation=validation,
         columns=columns_of(map_),
     )
+    if probe:
+        plan = facts.plan_probe(model, backend, rows=rows, system=system)
+        _before_probe(plan, yes=yes)
+        facts.run_probe(plan, budget=budget, allow_personal_data=allow_personal_data, on_measured=_show_measured)
     if not need and sys.stdin.isatty() and not output.as_json:
         _ask(facts)
     made = recommend(facts)
@@ -82,6 +102,31 @@ def advise(
     from tuneport.cli.advice_report import print_advice
 
     print_advice(made)
+
+
+def _before_probe(plan: ProbePlan, *, yes: bool) -> None:
+    """What it costs, and the question where rows leave this machine."""
+    from tuneport.workflows.advise import probe_quote
+
+    quote, manifest = probe_quote(plan), plan.target.manifest
+    cost = f"cost unavailable, because {quote.unavailable}"
+    if quote.expected is not None:
+        cost = f"about {output.money(quote.expected)}, {output.money(quote.high)} at the most"
+    output.note(
+        f"probe: {plan.prompts} prompts to {plan.target.model} ({manifest.title}), {plan.input_tokens:,} tokens in, at "
+        f"most {plan.most_output_tokens:,} out: {cost}"
+    )
+    if manifest.third_party:
+        question = f"send {len(plan.drawn.rows)} rows and {len(plan.drawn.shots)} examples to {manifest.title}?"
+        output.confirm(question, yes=yes, otherwise="nothing was sent")
+
+
+def _show_measured(measured: Measured) -> None:
+    score = measured.score
+    output.note(
+        f"{measured.name:<14} {score.accuracy:6.1%}  ({score.low:.0%} to {score.high:.0%})  {measured.what}, "
+        f"{score.total} rows, {output.duration(measured.seconds)}"
+    )
 
 
 def _count(text: str | None, option: str) -> int | None:

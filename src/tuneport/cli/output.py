@@ -80,7 +80,7 @@ def note(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def confirm(question: str, *, yes: bool) -> None:
+def confirm(question: str, *, yes: bool, otherwise: str = "nothing was deleted") -> None:
     """Ask before what cannot be taken back; ConfigError where the answer is no, or where nobody can be asked."""
     if yes:
         return
@@ -88,7 +88,7 @@ def confirm(question: str, *, yes: bool) -> None:
         raise ConfigError(f"{question} Say so with --yes")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise ConfigError("nothing was deleted")
+        raise ConfigError(otherwise)
 
 
 def print_error(error: TuneportError) -> None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tuneport.advisor import Advice, Need, Situation, Task, Tried
 from tuneport.advisor import advise as judge
+from tuneport.backends import open_backend
 from tuneport.data.checks import CheckReport
-from tuneport.errors import ConfigError
+from tuneport.errors import BudgetError, ConfigError
+from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote
+from tuneport.evaluate.asking import Measured
+from tuneport.manifests import load_base_prices
 from tuneport.settings import Settings
-from tuneport.workflows.advising.evidence import Seen, seen_in
+from tuneport.workflows.advising.evidence import seen_in
+from tuneport.workflows.advising.probing import DEFAULT_ROWS, Probe, ProbePlan, plan_probe, run_probe
 from tuneport.workflows.check import check
+from tuneport.workflows.target import find_target
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -23,12 +31,69 @@ Choice = TypeVar("Choice", bound=StrEnum)
 class Facts:
     """What is known so far: fields of a `Situation`, and of each by what it is known, where that is the data."""
 
+    settings: Settings
     known: dict[str, Any] = field(default_factory=dict)
     evidence: dict[str, str] = field(default_factory=dict)
     report: CheckReport | None = None
+    validation: Path | None = None
+    columns: Mapping[str, str] | None = None
+    probe: Probe | None = None
+    notes: list[str] = field(default_factory=list)
 
     def situation(self) -> Situation:
         return Situation(**{"needs": (), **self.known}, evidence=self.evidence)
+
+    def plan_probe(
+        self,
+        model: str | None,
+        backend: str | None = None,
+        *,
+        rows: int = DEFAULT_ROWS,
+        seed: int = 0,
+        system: str | None = None,
+    ) -> ProbePlan:
+        """What a probe would ask; sends nothing. ConfigError without a dataset or a model."""
+        if self.report is None:
+            raise ConfigError("--probe measures on held-out rows of a dataset; give DATA")
+        if model is None:
+            raise ConfigError("--probe asks a base model; say which with --model")
+        target = find_target(model, backend, self.settings)
+        return plan_probe(
+            self.report.path,
+            self.report,
+            target,
+            validation=self.validation,
+            rows=rows,
+            seed=seed,
+            system=system,
+            columns=self.columns,
+        )
+
+    def run_probe(
+        self,
+        plan: ProbePlan,
+        *,
+        budget: float | None = None,
+        allow_personal_data: bool = False,
+        on_measured: Callable[[Measured], None] = lambda measured: None,
+    ) -> Probe:
+        """Ask the base model, and let what was measured go before what was said.
+
+        BudgetError where it may cost more than `budget` US dollars, or nobody knows what it costs; ConfigError where
+        personal data would go to a third party. Both before anything is sent.
+        """
+        refuse_over_budget(probe_quote(plan), budget)
+        if plan.target.manifest.third_party and not allow_personal_data:
+            plan.refuse_personal_data()
+        with closing(open_backend(plan.target.manifest.name, self.settings)) as backend:
+            self.probe = run_probe(plan, backend, on_measured)
+        for name, result in self.probe.results.items():
+            said = self.known.get(name)
+            if said not in (None, result):
+                self.notes.append(f"{name}: {said} was said, {result} was measured; the measurement goes")
+            self.known[name] = result
+            self.evidence[name] = self.probe.evidence
+        return self.probe
 
 
 @dataclass(frozen=True)
@@ -38,6 +103,7 @@ class Recommendation:
     advice: Advice
     situation: Situation
     dataset: Path | None = None
+    probe: Probe | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -55,6 +121,7 @@ class Recommendation:
             "pitfalls": [vars(pitfall) for pitfall in advice.pitfalls],
             "situation": {**vars(situation), "needs": list(situation.needs), "evidence": dict(situation.evidence)},
             "dataset": None if self.dataset is None else str(self.dataset),
+            "probe": None if self.probe is None else self.probe.as_dict(),
             "notes": list(self.notes),
         }
 
@@ -100,36 +167,81 @@ def gather(
         "epochs": epochs,
     }
     known = {name: value for name, value in said.items() if value is not None}
+    settings = settings or Settings.load()
     if dataset is None:
         if validation is not None:
             raise ConfigError("a held-out file says nothing without the dataset; give DATA as well")
-        return Facts(known)
+        return Facts(settings, known)
     report = check(dataset, validation=validation, task=task, columns=columns, settings=settings)
-    seen: Seen = seen_in(report)
+    seen = seen_in(report)
     evidence = {name: text for name, text in seen.evidence.items() if name not in known}
-    if "inconsistent" in known:
-        evidence.pop("inconsistent", None)
-    return Facts({**seen.known, **known}, evidence, report)
+    held_out = None if validation is None else Path(validation)
+    return Facts(settings, {**seen.known, **known}, evidence, report, held_out, columns, notes=[*report.notes])
 
 
-def advise(dataset: str | Path | None = None, **said: Any) -> Recommendation:
-    """Whether to fine-tune, and what else: the reference card's tree. Arguments as in `gather`; `needs` must be there.
+def advise(
+    dataset: str | Path | None = None,
+    *,
+    model: str | None = None,
+    backend: str | None = None,
+    probe: bool = False,
+    rows: int = DEFAULT_ROWS,
+    seed: int = 0,
+    system: str | None = None,
+    budget: float | None = None,
+    allow_personal_data: bool = False,
+    **said: Any,
+) -> Recommendation:
+    """Whether to fine-tune, and what else there is: the reference card's tree.
 
-    Needs no key and makes no network call.
+    Further arguments as in `gather`; `needs` must be there. Needs no key and makes no network call, unless `probe`
+    has the base `model` on `backend` answer `rows` held-out rows, with a plain and with a few-shot prompt: see
+    `Facts.plan_probe` and `Facts.run_probe`, also for what they raise.
     """
-    return recommend(gather(dataset, **said))
+    facts = gather(dataset, **said)
+    if probe:
+        plan = facts.plan_probe(model, backend, rows=rows, seed=seed, system=system)
+        facts.run_probe(plan, budget=budget, allow_personal_data=allow_personal_data)
+    return recommend(facts)
 
 
 def recommend(facts: Facts) -> Recommendation:
     """ConfigError where nobody said what has to change."""
     situation = facts.situation()
-    report = facts.report
     return Recommendation(
         advice=judge(situation),
         situation=situation,
-        dataset=None if report is None else report.path,
-        notes=() if report is None else report.notes,
+        dataset=None if facts.report is None else facts.report.path,
+        probe=facts.probe,
+        notes=tuple(facts.notes),
     )
+
+
+def probe_quote(plan: ProbePlan, today: date | None = None) -> InferenceQuote:
+    """What the probe costs: expected with answers as long as the right ones, high with answers up to the limit."""
+    manifest, model = plan.target.manifest, plan.target.model
+    offered = manifest.offered(model)
+    if offered is None:
+        return InferenceQuote(backend=manifest.name, model=model, unavailable=f"{manifest.title} lists no {model}")
+    today = today or date.today()
+
+    def quote(output_tokens: int) -> InferenceQuote:
+        traffic = Traffic(plan.input_tokens, output_tokens)
+        return base_inference_quote(manifest, offered, traffic, load_base_prices(), today=today)
+
+    expected, most = quote(plan.output_tokens), quote(plan.most_output_tokens)
+    if expected.parts is not None and expected.parts.machine:  # a month's rent says nothing of a few prompts
+        return InferenceQuote(backend=manifest.name, model=model, unavailable=f"{model} has no price per token")
+    return expected.model_copy(update={"high": most.high})
+
+
+def refuse_over_budget(quote: InferenceQuote, budget: float | None) -> None:
+    if budget is None:
+        return
+    if quote.high is None:
+        raise BudgetError(f"what the probe costs is unavailable, because {quote.unavailable}; leave --budget away")
+    if quote.high > budget:
+        raise BudgetError(f"the probe may cost ${quote.high:.4f}, above the budget of ${budget:.4f}; ask fewer --rows")
 
 
 def _one_of(kind: type[Choice], word: str, what: str) -> Choice:

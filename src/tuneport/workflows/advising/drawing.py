@@ -157,10 +157,10 @@ def _far_from(rows: Sequence[Example], candidates: Sequence[Example], wanted: in
 
 
 def _fitting(shots: Sequence[Example]) -> list[Example]:
-    kept, tokens = [], 0
+    kept, total = [], 0
     for shot in shots:
-        tokens += tokens([_input(shot), shot.expected])
-        if tokens > MOST_SHOT_TOKENS:
+        total += tokens([_input(shot), shot.expected])
+        if total > MOST_SHOT_TOKENS:
             break
         kept.append(shot)
     return kept
