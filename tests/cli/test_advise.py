@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.cli.conftest import Run
 from tests.cli.terminal import Terminal
 from tests.conftest import FIXTURES
+from tests.emulators import OpenAIEmulator
 
 TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
 TEST = str(FIXTURES / "datasets" / "support_intents.test.jsonl")
@@ -67,3 +70,39 @@ def test_ctrl_c_at_a_question_ends_it_cleanly() -> None:
     terminal.interrupt_until("stopped", after=at)
     assert terminal.close() == 130
     assert "Traceback" not in terminal.screen
+
+
+@pytest.fixture
+def openai(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIEmulator]:
+    pytest.importorskip("openai", reason="an extra: pip install 'tuneport[openai]'")
+    with OpenAIEmulator() as emulator:
+        monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", emulator.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", emulator.key)
+        yield emulator
+
+
+def test_a_probe_says_its_price_and_asks_before_rows_leave(
+    run: Run, openai: OpenAIEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    probe = ["advise", TRAIN, "--validation", TEST, "--need", "task", "--probe", "--model", "gpt-4.1-mini"]
+    probe += ["--backend", "openai", "--rows", "10"]
+    code, _, error = run(*probe)
+    assert (
+        code == 2 and "20 prompts to gpt-4.1-mini" in error and "at the most" in error and "Say so with --yes" in error
+    )
+    assert not openai.log
+    code, out, error = run(*probe, "--yes")
+    assert code == 0, error
+    assert "Measured" in out and "8 examples shown" in out and max(map(len, out.splitlines())) <= 80
+    assert error.count("10 rows") == 2
+
+
+@pytest.mark.full
+def test_a_probe_of_the_real_model_on_this_machine(run: Run) -> None:
+    probe = ["advise", TRAIN, "--validation", TEST, "--need", "task", "--probe", "--model", "smollm2-135m-instruct"]
+    code, document, error = run(*probe, "--backend", "local", "--rows", "10", "--json")
+    assert code == 0, error
+    assert "electricity not counted" in error or "$0" in error
+    assert [score["total"] for score in document["probe"]["scores"]] == [10, 10]
+    assert document["situation"]["prompt"] == "fails" and document["fine_tune"] is True

@@ -83,6 +83,7 @@ def _print_probe(probe: Probe, console: Console) -> None:
     if plan.drawn.instruction:
         _indented(console, f"said with each: {_short(plan.drawn.instruction)}")
     if plan.metric.decides:
+        _indented(console, "That is this model; a larger one may do better with the same prompt.")
         return
     _indented(console, "Words do not tell a good answer here. Read these, then say --prompt and --few-shot yourself:")
     for answer in probe.answers:

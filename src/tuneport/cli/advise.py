@@ -110,7 +110,9 @@ def _before_probe(plan: ProbePlan, *, yes: bool) -> None:
 
     quote, manifest = probe_quote(plan), plan.target.manifest
     cost = f"cost unavailable, because {quote.unavailable}"
-    if quote.expected is not None:
+    if quote.high == 0:
+        cost = "$0, your own machine; electricity not counted"
+    elif quote.expected is not None:
         cost = f"about {output.money(quote.expected)}, {output.money(quote.high)} at the most"
     output.note(
         f"probe: {plan.prompts} prompts to {plan.target.model} ({manifest.title}), {plan.input_tokens:,} tokens in, at "

@@ -23,7 +23,8 @@ from tuneport.workflows.target import Target
 DEFAULT_ROWS = 50
 """Their 95 % interval is 8 to 27 points wide; the next halving of that would take four times as many."""
 WORKS, SURELY = 0.9, 0.8
-"""It works: this share of the answers is right, and the interval's lower end is at least `SURELY`. Judgements."""
+"""It works: this share of the answers is right, the interval's lower end is at least `SURELY`, and it is more than
+always giving the commonest answer would get. Judgements."""
 PARTLY = 0.5
 """It works partly: this share is right, and surely more than always giving the commonest answer would get."""
 
@@ -171,7 +172,7 @@ def run_probe(
 
 def result_of(score: Score, chance: float) -> Tried:
     """What a measured share of right answers means; `chance` is what always giving the commonest answer gets."""
-    if score.accuracy >= WORKS and score.low >= SURELY:
+    if score.accuracy >= WORKS and score.low >= SURELY and score.accuracy > chance:
         return Tried.WORKS
     if score.accuracy >= PARTLY and score.low > chance:
         return Tried.PARTLY
