@@ -6,6 +6,7 @@ are `SecretStr` from the start and never stored.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -110,6 +111,29 @@ class Settings(_Configured):
         from sqlalchemy import URL
 
         return URL.create("sqlite", database=str(self.home / "tuneport.db")).render_as_string(hide_password=False)
+
+    @property
+    def local_usd_per_hour(self) -> float | None:
+        """`TUNEPORT_LOCAL_USD_PER_HOUR`: what an hour of this machine costs, where it is rented. ConfigError if no
+        amount."""
+        return self._dollars("TUNEPORT_LOCAL_USD_PER_HOUR")
+
+    @property
+    def monthly_budget(self) -> float | None:
+        """`TUNEPORT_MONTHLY_BUDGET`: US dollars for all backends' jobs in a calendar month (UTC); None: no cap."""
+        return self._dollars("TUNEPORT_MONTHLY_BUDGET")
+
+    def _dollars(self, name: str) -> float | None:
+        given = self.get(name)
+        if given is None:
+            return None
+        try:
+            amount = float(given.removeprefix("$").replace(",", ""))
+        except ValueError:
+            amount = math.nan
+        if not 0 <= amount < math.inf:
+            raise ConfigError(f"{name} is {given!r}, which is no amount of US dollars; write for example {name}=2000")
+        return amount
 
     def base_url(self, backend: str, default: str | None) -> str | None:
         """A backend's upstream: `TUNEPORT_NAME_BASE_URL`, its table in `tuneport.toml`, else the manifest's.

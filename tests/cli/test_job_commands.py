@@ -170,3 +170,20 @@ def test_ten_thousand_rows_are_listed_by_their_newest(run: Run, openai: OpenAIEm
     code, listed, _ = run("jobs", "--limit", "3", "--json")
     assert code == 0 and listed["data"][0]["id"] == job["id"] and len(listed["data"]) == 3
     assert len(openai.log) - before <= 4
+
+
+def test_what_jobs_cost_stands_beside_what_they_were_to_cost(run: Run, openai: OpenAIEmulator) -> None:
+    _, job, _ = run(*OPENAI, "--json")
+    assert job["actual"] is None and job["estimate"]["usd_per_mtok"] == 5.0
+    code, out, _ = run("jobs", "--costs")
+    assert code == 0 and out.split("\n")[2].split()[-1] == "-", "it has not ended"
+    openai.advance(4000)
+    run("watch", job["id"], "--json")
+    code, listed, _ = run("jobs", "--costs", "--json")
+    [row], [error] = listed["data"], listed["accuracy"]
+    assert code == 0 and row["actual"]["usd"] == pytest.approx(row["quote"]["expected"], rel=1e-6)
+    assert error["backend"] == "openai" and error["cost"]["jobs"] == 1 and error["cost"]["mean_error"] < 1e-6
+    code, out, _ = run("jobs", "--costs")
+    assert code == 0 and "openai: cost 0% off in the mean of 1 job," in out and max(map(len, out.split("\n"))) <= 80
+    code, out, _ = run("show", job["id"])
+    assert code == 0 and "trained tokens at $5.00 per 1M)" in out and "took" in out

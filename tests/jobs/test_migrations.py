@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, inspect
 from tuneport.jobs.database import Database
 from tuneport.jobs.migrations import SCHEMA_VERSION
 from tuneport.jobs.store import Store
-from tuneport.types import DataFile, JobEvent, JobState, JobStatus, PreparedData, RemoteFile, TuneSpec, now
+from tuneport.types import DataFile, JobEvent, JobState, JobStatus, PreparedData, Quote, RemoteFile, TuneSpec, now
 
 # The tables as version 1 made them.
 VERSION_1 = """
@@ -47,20 +47,24 @@ MOMENT = "2026-11-01 12:00:00.000000"
 def old_store(path: Path, rows: int = 3) -> str:
     """Version 1 with a succeeded, a running and a preparing job, in turn."""
     file = DataFile(path=Path("f.jsonl"), sha256="a" * 64, format="openai", rows=1, bytes=2)
-    spec = TuneSpec(model="m", dataset=Path("t.jsonl")).model_dump_json()
+    spec = TuneSpec(model="m", dataset=Path("t.jsonl"), budget=9.0).model_dump_json()
     prepared = PreparedData(training=file).model_dump_json()
+    quote = Quote(backend="fake", model="m", expected=5.0, high=6.0).model_dump_json()
     with sqlite3.connect(path) as connection:
         connection.executescript(VERSION_1)
         for number in range(rows):
             status = (JobStatus.SUCCEEDED, JobStatus.RUNNING, JobStatus.PREPARING)[number % 3]
             tuned = f"ft:{number}" if status is JobStatus.SUCCEEDED else None
             remote = None if status is JobStatus.PREPARING else f"r{number}"
-            state = JobState(remote_id=f"r{number}", status=status, raw_status="x", model="m", tuned_model=tuned)
+            state = JobState(
+                remote_id=f"r{number}", status=status, raw_status="x", model="m", tuned_model=tuned, cost=tuned and 4.5
+            )
             connection.execute(
                 "INSERT INTO jobs (id, token, backend, model, spec, prepared, status, remote_id, state,"
-                " submit_attempts, created_at, updated_at) VALUES (?, ?, 'fake', 'm', ?, ?, ?, ?, ?, 1, ?, ?)",
+                " quote, submit_attempts, created_at, updated_at)"
+                " VALUES (?, ?, 'fake', 'm', ?, ?, ?, ?, ?, ?, 1, ?, ?)",
                 (f"job-{number}", f"t{number}", spec, prepared, status.value, remote,
-                 state.model_dump_json() if remote else None, MOMENT, MOMENT),
+                 state.model_dump_json() if remote else None, quote, MOMENT, MOMENT),
             )  # fmt: skip
             connection.execute(
                 "INSERT INTO remote_files (job_id, remote_id, purpose, sha256, filename, bytes, created_at)"
@@ -80,6 +84,9 @@ def test_nothing_is_lost_and_what_is_new_is_filled_in(tmp_path: Path) -> None:
     done, runs = store.job("job-0"), store.job("job-1")
     assert done.tuned_model == "ft:0" and store.job_of_model("ft:0").id == "job-0"  # type: ignore[union-attr]
     assert done.due_at is None and runs.due_at == runs.created_at and not runs.delete_files
+    assert (done.budget_usd, done.reserved_usd, done.cost_usd) == (9.0, 6.0, 4.5)
+    assert (runs.budget_usd, runs.reserved_usd, runs.cost_usd) == (9.0, 6.0, None) and not runs.cancel_over_budget
+    assert runs.job_estimate is None and done.job_actual is None, "nobody wrote them down then"
     assert [event.message for _, event in store.events("job-1")] == ["hello"]
     assert [file.id for file in store.files("job-1")] == ["file-1"]
     assert [job.id for job in store.take_due("fake", now(), hold=9, sweep_from=5, along=0.5)[0]] == ["job-1"]

@@ -43,7 +43,9 @@ _DETAILS = (
     "from_hf_model",
     "hf_model_revision",
     "wandb_url",
+    "started_at",
 )
+COST_DOUBT = "Together's specification names no unit for total_price; its own command line reads billionths of a dollar"
 
 
 def state_of(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, Any]) -> JobState:
@@ -52,6 +54,7 @@ def state_of(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, An
     progress = job.get("progress") or {}
     # The name of the model is given out when the job begins; there is a model when it has succeeded.
     name = job.get("model_output_name") or job.get("adapter_output_name")
+    cost = _cost_of(status, job.get("total_price"))
     return JobState(
         remote_id=job["id"],
         status=status,
@@ -61,17 +64,25 @@ def state_of(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, An
         created_at=timestamp(job.get("created_at")),
         finished_at=timestamp(job.get("updated_at")) if status.terminal else None,
         trained_tokens=job.get("token_count"),
-        cost=_cost_of(status, job.get("total_price")),
+        cost=cost,
         progress=Progress(
             step=job.get("steps_completed"),
-            total_steps=job.get("total_steps"),
+            total_steps=job.get("total_steps") or _total_steps(job),
             epoch=job.get("epochs_completed"),
             seconds_left=progress.get("seconds_remaining") if progress.get("estimate_available") else None,
         ),
         error=_error_of(status, job),
         hyperparameters={name: job[name] for name in _HYPERPARAMETERS if job.get(name) is not None},
-        details={name: job[name] for name in _DETAILS if job.get(name) not in (None, "")} | _early_stop(job),
+        details={name: job[name] for name in _DETAILS if job.get(name) not in (None, "")}
+        | _early_stop(job)
+        | ({} if cost is None else {"cost_doubt": COST_DOUBT}),
     )
+
+
+def _total_steps(job: dict[str, Any]) -> int | None:
+    """The job has no such field, its events have."""
+    told = [event.get("total_steps") for event in job.get("events") or () if isinstance(event, dict)]
+    return max((steps for steps in told if isinstance(steps, int) and steps > 0), default=None)
 
 
 def _early_stop(job: dict[str, Any]) -> dict[str, Any]:
@@ -85,8 +96,8 @@ def _early_stop(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cost_of(status: JobStatus, total_price: int | None) -> float | None:
-    """The specification names no unit; the vendor's own command line (together 3.1.1) reads billionths of a dollar."""
-    return total_price / 1e9 if status.terminal and total_price is not None else None
+    """See COST_DOUBT (together 3.1.1). A zero is no sum but a job that has none yet."""
+    return total_price / 1e9 if status.terminal and total_price else None
 
 
 def _error_of(status: JobStatus, job: dict[str, Any]) -> JobError | None:

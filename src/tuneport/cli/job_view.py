@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tuneport.cli import output
+from tuneport.cli.job_costs import cost_line, time_line
 
 if TYPE_CHECKING:
     from tuneport.jobs.tables import JobRow
@@ -27,7 +28,8 @@ def print_job(row: JobRow) -> None:
         "settings": ", ".join(f"{name} {value}" for name, value in resolved.items() if value is not None),
         "progress": progress_of(row),
         "quote": output.money(quote["expected"]) if quote.get("expected") is not None else quote.get("unavailable"),
-        "cost": None if facts["cost"] is None else output.money(facts["cost"]),
+        "cost": cost_line(row),
+        "took": time_line(row),
         "trained": None if facts["trained_tokens"] is None else f"{facts['trained_tokens']:,} tokens",
         "weights": _weights(facts["details"]),
         "created": f"{row.created_at.astimezone():%Y-%m-%d %H:%M:%S}",

@@ -9,6 +9,7 @@ import typer
 
 from tuneport.cli import output
 from tuneport.cli.following import exit_code, finish, follow, refreshed
+from tuneport.cli.job_costs import print_costs
 from tuneport.cli.job_view import coloured, print_job, progress_of
 
 Json = output.Json
@@ -22,6 +23,9 @@ def register(app: typer.Typer) -> None:
 
 def jobs(
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, newest first.")] = 20,
+    costs: Annotated[
+        bool, typer.Option("--costs", help="What each was to cost and take, and what it came to.")
+    ] = False,
     follow_all: Annotated[bool, typer.Option("--watch", help="Follow all unfinished jobs, as `watch` does.")] = False,
     json_: Json = False,
 ) -> None:
@@ -33,10 +37,15 @@ def jobs(
         return
     with Workspace() as workspace:
         rows, trouble = workspace.refresh_all(limit=limit)
+        errors = workspace.accuracy() if costs else []
     for name, message in trouble.items():
         output.note(f"{name}: not asked, showing what was last known: {message}")
     if output.as_json:
-        output.document({"object": "list", "data": [describe(row) for row in rows], "trouble": trouble})
+        document = {"object": "list", "data": [describe(row) for row in rows], "trouble": trouble}
+        output.document(document | ({"accuracy": [error.as_dict() for error in errors]} if costs else {}))
+        return
+    if costs:
+        print_costs(rows, errors)
         return
     if not rows:
         output.note("no jobs yet; `tuneport submit DATA --model M` starts one, `tuneport demo` shows a whole journey")

@@ -45,6 +45,8 @@ def describe(row: JobRow) -> dict[str, Any]:
         "metadata": spec.metadata,
         "provider_options": spec.provider_options,
         "quote": row.quote,
+        "estimate": row.estimate,
+        "actual": row.actual,
         "budget": spec.budget,
         "cost": None if state is None else state.cost,
         "trained_tokens": None if state is None else state.trained_tokens,

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from tuneport.errors import ConfigError
 from tuneport.jobs.database import Database, explained
+from tuneport.jobs.settling import heed_events
 from tuneport.jobs.tables import EventRow, JobRow
 from tuneport.types import JobEvent
 
@@ -52,6 +53,8 @@ class EventLog(Database):
                         data=item.data,
                     )
                 )
+            if origin == "backend":
+                heed_events(session, job_id, new)
             return len(new)
 
     def events(self, job_id: str, *, after: int = 0) -> list[tuple[int, JobEvent]]:

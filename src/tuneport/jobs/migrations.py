@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from tuneport.jobs.tables import JobRow, SchemaRow, ShownTermsRow
 from tuneport.types import JobStatus
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _TO_2 = (
     "ALTER TABLE jobs ADD COLUMN due_at TIMESTAMP",
@@ -51,7 +51,38 @@ def _to_2(session: Session) -> None:
         session.execute(update(JobRow), named)
 
 
-STEPS: dict[int, Callable[[Session], None]] = {2: _to_2}
+_TO_3 = (
+    "ALTER TABLE jobs ADD COLUMN estimate JSON",
+    "ALTER TABLE jobs ADD COLUMN actual JSON",
+    "ALTER TABLE jobs ADD COLUMN running_at TIMESTAMP",
+    "ALTER TABLE jobs ADD COLUMN running_by VARCHAR(10)",
+    "ALTER TABLE jobs ADD COLUMN budget_usd FLOAT",
+    "ALTER TABLE jobs ADD COLUMN reserved_usd FLOAT",
+    "ALTER TABLE jobs ADD COLUMN cost_usd FLOAT",
+    "ALTER TABLE jobs ADD COLUMN cancel_over_budget BOOLEAN DEFAULT false NOT NULL",
+    "CREATE INDEX ix_jobs_finished_at ON jobs (finished_at)",
+)
+
+
+def _to_3(session: Session) -> None:
+    """Estimates beside actuals. Of jobs that are there: what their budget, quote and end say."""
+    connection = session.connection()
+    for statement in _TO_3:
+        connection.exec_driver_sql(statement)
+    columns = (JobRow.id, JobRow.spec, JobRow.quote, JobRow.status, JobRow.remote_id, JobRow.state)
+    filled = []
+    for job_id, spec, quote, status, remote_id, state in session.execute(select(*columns)).all():
+        quote = quote or {}
+        cost = None
+        if JobStatus(status).terminal:
+            cost = 0.0 if remote_id is None else (state or {}).get("cost")
+        most = quote.get("high") if quote.get("high") is not None else quote.get("expected")
+        filled.append({"id": job_id, "budget_usd": spec.get("budget"), "reserved_usd": most, "cost_usd": cost})
+    if filled:
+        session.execute(update(JobRow), filled)
+
+
+STEPS: dict[int, Callable[[Session], None]] = {2: _to_2, 3: _to_3}
 
 
 def upgrade(session: Session, version: int) -> None:

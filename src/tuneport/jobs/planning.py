@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from importlib.util import find_spec
@@ -17,10 +18,12 @@ from tuneport.data.reading import columns_there
 from tuneport.data.token_cache import TokenCache
 from tuneport.data.tokens import OTHER_VOCABULARY, TokenCounts
 from tuneport.errors import ConfigError
-from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_models
+from tuneport.estimate.cost import training_price
+from tuneport.jobs.estimates import JobEstimate
+from tuneport.manifests import Confidence, Manifest, Offer, OfferedModel, load_gpus, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, choose, rank
 from tuneport.settings import Settings
-from tuneport.types import TuneSpec
+from tuneport.types import Adapter, TuneSpec
 
 DEFAULT_ENCODING = "o200k_base"
 """Counts tokens for models whose own tokenizer is not at hand."""
@@ -28,11 +31,13 @@ DEFAULT_ENCODING = "o200k_base"
 
 @dataclass(frozen=True)
 class Plan:
-    """`choices` is every backend, best first; `chosen` is the one that the user named, or the best."""
+    """`choices` is every backend, best first; `chosen` is the one that the user named, or the best, and `estimate` what
+    is expected of the job there."""
 
     choices: list[Choice]
     chosen: Choice
     third_party: bool
+    estimate: JobEstimate
 
 
 def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> Plan:
@@ -42,21 +47,23 @@ def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> P
     if wanted is not None and wanted not in names:
         names.append(wanted)  # a hidden one, or one that `choose` will refuse by name
     manifests = [manifest_of(name, settings) for name in names]
+    facts = dataset_facts(
+        spec.dataset,
+        spec.validation,
+        spec.columns,
+        home=settings.home,
+        format=format_for(spec.dataset, spec.method, spec.columns),
+    )
+    machine = machine_of(settings)
     choices = rank(
         spec,
         manifests,
         today=date.today(),
         models=load_models(),
-        dataset=dataset_facts(
-            spec.dataset,
-            spec.validation,
-            spec.columns,
-            home=settings.home,
-            format=format_for(spec.dataset, spec.method, spec.columns),
-        ),
+        dataset=facts,
         aliases=settings.aliases(spec.model),
         ready=readiness(settings, manifests),
-        machine=this_machine(),
+        machine=machine,
     )
     chosen = choose(
         choices,
@@ -64,7 +71,49 @@ def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> P
         environment=settings.get("TUNEPORT_BACKEND"),
         project=settings.project.backend,
     )
-    return Plan(choices, chosen, third_party=manifest_of(chosen.backend, settings).third_party)
+    manifest = manifest_of(chosen.backend, settings)
+    return Plan(
+        choices,
+        chosen,
+        third_party=manifest.third_party,
+        estimate=expected(spec, chosen, manifest, facts, machine),
+    )
+
+
+def expected(spec: TuneSpec, choice: Choice, manifest: Manifest, facts: Dataset, machine: Machine) -> JobEstimate:
+    """What the job is expected to take, and the terms by which what it cost will be reckoned when it has ended."""
+    model = manifest.offered(choice.model or spec.model)
+    billing = manifest.billing
+    if model is None:
+        return JobEstimate()
+    adapter = choice.adapter or Adapter.LORA
+    price = training_price(manifest, model, spec.method, adapter)
+    minimum = model.minimum or (billing.minimum if billing else None)
+    per_epoch = facts.tokens(manifest, model).training
+    own = billing is not None and billing.unit == "machine_hours"
+    here = own and spec.provider_options.get("executor") in (None, "process")
+    took = choice.duration
+    return JobEstimate(
+        seconds=took.expected_seconds,
+        seconds_low=took.low_seconds,
+        seconds_high=took.high_seconds,
+        seconds_unavailable=took.unavailable,
+        seconds_because=took.explanation,
+        uncorrected_seconds=took.expected_seconds,
+        epochs=choice.epochs,
+        tokens=None if per_epoch is None or choice.epochs is None else per_epoch * choice.epochs,
+        params_b=model.params_b,
+        adapter=adapter.value,
+        device=device_name(machine) if here else None,
+        billing=None if billing is None else billing.unit,
+        usd_per_mtok=None if price is None else price.usd_per_mtok,
+        minimum_usd=None if minimum is None else minimum.usd,
+        price_source=None if price is None else manifest.sources[price.source].url,
+        price_as_of=None if price is None else price.as_of,
+        failed_pays="unknown" if billing is None else billing.failed_pays,
+        cancelled_pays="unknown" if billing is None else billing.cancelled_pays,
+        usd_per_hour=machine.offer.usd_per_gpu_hour if here and machine.offer else None,
+    )
 
 
 def dataset_facts(
@@ -120,6 +169,33 @@ def readiness(settings: Settings, manifests: Sequence[Manifest]) -> Readiness:
     installed = {row.name for row in manifests if all(find_spec(name) for name in EXTRAS.get(row.extra or "", ()))}
     lost = {row.name for row in manifests if row.api_key_env and settings.base_url(row.name, row.base_url) is None}
     return Readiness(frozenset(with_key), frozenset(installed), frozenset(lost))
+
+
+def machine_of(settings: Settings) -> Machine:
+    """This machine, and what an hour of it costs where the user says so: a rented GPU is not free."""
+    machine, hourly = this_machine(), settings.local_usd_per_hour
+    if hourly is None:
+        return machine
+    name = "TUNEPORT_LOCAL_USD_PER_HOUR"
+    offer = Offer(
+        provider=name, usd_per_gpu_hour=hourly, source=name, as_of=date.today(), confidence=Confidence.PRIMARY
+    )
+    return replace(machine, offer=offer)
+
+
+def device_name(machine: Machine) -> str:
+    """What trains here, as runs on it are told apart: the GPU, else the processor and its cores."""
+    return machine.gpu or f"{_processor()}, {os.cpu_count()} cores"
+
+
+@cache
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
 
 
 def this_machine(memory: Callable[[], float | None] | None = None) -> Machine:

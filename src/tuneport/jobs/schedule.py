@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 
 from tuneport.jobs.database import Database
 from tuneport.jobs.file_journal import UNFINISHED
+from tuneport.jobs.settling import settle_many
 from tuneport.jobs.tables import JobRow
 from tuneport.types import JobStatus, now
 
@@ -121,6 +122,7 @@ class Schedule(Database):
                     by_columns.setdefault(tuple(values), []).append(values)
             for rows in by_columns.values():
                 session.execute(update(JobRow), rows)
+            settle_many(session, [job_id for job_id in ids if job_id in free and "state" in changes[job_id]])
         return [job_id for job_id in ids if job_id in free]
 
     # --- places -----------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from tuneport.errors import (
     TuneportError,
     UnsupportedError,
 )
+from tuneport.jobs.accuracy import BackendAccuracy, accuracy
 from tuneport.jobs.alternatives import alternatives
 from tuneport.jobs.consent import refuse_personal_data
 from tuneport.jobs.document import describe
@@ -148,6 +149,7 @@ class Workspace:
             backend=choice.backend,
             model=choice.model,
             quote=choice.quote,
+            estimate=planned.estimate,
             delete_files=delete_files,
         )
 
@@ -364,6 +366,10 @@ class Workspace:
 
     def job(self, job_id: str) -> JobRow:
         return self.store.job(job_id)
+
+    def accuracy(self) -> list[BackendAccuracy]:
+        """How far the estimates were off, for each backend that has jobs which ended."""
+        return accuracy(self.store.estimated_and_actual())
 
     def events(self, job_id: str, *, after: int = 0) -> list[tuple[int, JobEvent]]:
         """All events, oldest first, each with its position; `after` is the last position already seen.

@@ -16,10 +16,13 @@ from typing import Any
 from sqlalchemy import func, or_, select, update
 
 from tuneport.errors import ConfigError, TuneportError
+from tuneport.jobs.accuracy import EstimatedAndActual
+from tuneport.jobs.estimates import JobEstimate
 from tuneport.jobs.event_log import EventLog
 from tuneport.jobs.file_journal import UNFINISHED, FileJournal
 from tuneport.jobs.migrations import SCHEMA_VERSION
 from tuneport.jobs.schedule import Schedule
+from tuneport.jobs.settling import most_of, settle_in
 from tuneport.jobs.tables import JobRow, ShownTermsRow, UtcDateTime
 from tuneport.types import JobStatus, PreparedData, Quote, TuneSpec, now
 
@@ -53,6 +56,7 @@ class Store(Schedule, EventLog, FileJournal):
         backend: str,
         model: str,
         quote: Quote | None,
+        estimate: JobEstimate | None = None,
         delete_files: bool = False,
     ) -> JobRow:
         moment = now()
@@ -64,6 +68,9 @@ class Store(Schedule, EventLog, FileJournal):
             spec=spec.model_dump(mode="json"),
             prepared=prepared.model_dump(mode="json"),
             quote=None if quote is None else quote.model_dump(mode="json"),
+            estimate=None if estimate is None else estimate.model_dump(mode="json"),
+            budget_usd=spec.budget,
+            reserved_usd=most_of(quote),
             status=JobStatus.PREPARING,
             created_at=moment,
             updated_at=moment,
@@ -100,6 +107,13 @@ class Store(Schedule, EventLog, FileJournal):
             query = query.where(JobRow.backend == backend)
         with self.transaction() as session:
             return list(session.scalars(query))
+
+    def estimated_and_actual(self) -> list[EstimatedAndActual]:
+        """Of every job that has ended and reached its backend, what was expected and what it came to."""
+        columns = (JobRow.backend, JobRow.model, JobRow.status, JobRow.quote, JobRow.estimate, JobRow.actual)
+        query = select(*columns).where(JobRow.actual.is_not(None), JobRow.remote_id.is_not(None))
+        with self.transaction() as session:
+            return [EstimatedAndActual.of(*found) for found in session.execute(query.order_by(JobRow.finished_at))]
 
     def count_unfinished(self) -> int:
         with self.transaction() as session:
@@ -207,6 +221,8 @@ class Store(Schedule, EventLog, FileJournal):
                 raise LeaseLostError(f"the lease on {job_id} was lost to another process; nothing was written")
             row = session.get(JobRow, job_id)
             assert row is not None
+            if "state" in values or row.job_status.terminal:
+                settle_in(session, row)
             return row
 
     # --- terms ------------------------------------------------------------------------------------------------------

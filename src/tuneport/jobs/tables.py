@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, String, TypeDecorator, UniqueConstraint, false
+from sqlalchemy import JSON, DateTime, Dialect, Float, ForeignKey, Index, String, TypeDecorator, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from tuneport.types import JobError, JobState, JobStatus, PreparedData, TuneSpec
+from tuneport.jobs.estimates import Actual, JobEstimate
+from tuneport.types import JobError, JobState, JobStatus, PreparedData, Quote, TuneSpec
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -60,7 +61,7 @@ class JobRow(Base):
     cancel_requested_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
-    finished_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None] = mapped_column(index=True)
     polled_at: Mapped[datetime | None]
     lease_owner: Mapped[str | None] = mapped_column(String(80))
     lease_expires_at: Mapped[datetime | None]
@@ -73,6 +74,16 @@ class JobRow(Base):
     delete_requested_at: Mapped[datetime | None]  # the wish to delete the tuned model
     deleted_at: Mapped[datetime | None]  # when the tuned model was deleted
     events_due: Mapped[bool] = mapped_column(default=False, server_default=false())  # there are more over there
+    # Since version 3: what was expected, and what it came to. The sums are columns of their own, so that a month's
+    # can be added up by the database.
+    estimate: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    actual: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    running_at: Mapped[datetime | None]  # when it began to train
+    running_by: Mapped[str | None] = mapped_column(String(10))  # "backend" said so; or "seen", by us, later than it was
+    budget_usd: Mapped[float | None] = mapped_column(Float)
+    reserved_usd: Mapped[float | None] = mapped_column(Float)  # the most that it may cost; None: unknown
+    cost_usd: Mapped[float | None] = mapped_column(Float)  # what it cost, once it has ended; None: unknown
+    cancel_over_budget: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     @property
     def tune_spec(self) -> TuneSpec:
@@ -89,6 +100,18 @@ class JobRow(Base):
     @property
     def job_state(self) -> JobState | None:
         return None if self.state is None else JobState.model_validate(self.state)
+
+    @property
+    def job_quote(self) -> Quote | None:
+        return None if self.quote is None else Quote.model_validate(self.quote)
+
+    @property
+    def job_estimate(self) -> JobEstimate | None:
+        return None if self.estimate is None else JobEstimate.model_validate(self.estimate)
+
+    @property
+    def job_actual(self) -> Actual | None:
+        return None if self.actual is None else Actual.model_validate(self.actual)
 
     @property
     def job_error(self) -> JobError | None:

@@ -130,6 +130,8 @@ class Billing(Model):
     unit: Literal["tokens", "machine_hours"]
     validation_billed: bool = False
     minimum: MoneyLimit | None = Field(default=None, description="of one job")
+    failed_pays: Literal["nothing", "unknown"] = "unknown"
+    cancelled_pays: Literal["steps_done", "unknown"] = "unknown"
     source: str
     note: str = ""
 

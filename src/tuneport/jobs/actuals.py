@@ -1,0 +1,165 @@
+"""What a job cost and how long it trained, once it has ended: from its row alone, by the terms written down at submit.
+
+A sum is the provider's own where it can be believed, else its count of tokens times the price; what nobody says is
+unavailable, with the reason.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from tuneport.jobs.estimates import Actual, JobEstimate
+from tuneport.jobs.tables import JobRow
+from tuneport.types import JobState, JobStatus
+
+STARTS_TRAINING = "training_start"
+"""The type of the event with which a backend says that training has begun."""
+INTERRUPTS = ("pause", "resume")
+TRAINS = (JobStatus.RUNNING, JobStatus.FINALIZING)
+BELIEVABLE = 2.0
+"""A sum in a unit that the provider documents nowhere is believed where it is within this factor of what its own tokens
+cost by the price; billionths read as dollars would be nine orders of magnitude off."""
+PLAUSIBLE = 5.0
+"""The same, where only the estimate from before the job is there to compare with."""
+
+
+def settle(row: JobRow, *, interrupted: bool = False) -> None:
+    """Bring what the row says of beginning, duration and cost up to its state. Of an unfinished job: no cost."""
+    state = row.job_state
+    if state is not None:
+        _note_beginning(row, state)
+    if not row.job_status.terminal:
+        row.actual, row.cost_usd = None, None
+        return
+    actual = Actual(
+        **_duration(row, state),
+        **_cost(row, state),
+        tokens=None if state is None else state.trained_tokens,
+        interrupted=interrupted or bool(state and state.details.get("restarts")),
+    )
+    row.actual, row.cost_usd = actual.model_dump(mode="json"), actual.usd
+
+
+def note_beginning(row: JobRow, moment: datetime, by: str) -> None:
+    """The backend's word replaces what was only seen; of two words of one kind the earlier one holds."""
+    if row.running_at is None or (row.running_by == "seen" and by == "backend"):
+        row.running_at, row.running_by = moment, by
+    elif row.running_by == by:
+        row.running_at = min(row.running_at, moment)
+
+
+def _note_beginning(row: JobRow, state: JobState) -> None:
+    told = _time(state.details.get("started_at"))
+    if told is not None:
+        note_beginning(row, told, "backend")
+    elif state.status in TRAINS and row.running_at is None and row.polled_at is not None:
+        note_beginning(row, row.polled_at, "seen")
+
+
+def _duration(row: JobRow, state: JobState | None) -> dict[str, Any]:
+    if row.remote_id is None:
+        return {"seconds_unavailable": f"it never reached {row.backend}"}
+    if row.running_at is None:
+        never = row.job_status is not JobStatus.SUCCEEDED
+        return {"seconds_unavailable": "it never began to train" if never else "nobody saw when it began to train"}
+    ended = (state.finished_at if state else None) or row.finished_at
+    if ended is None:
+        return {"seconds_unavailable": "nobody says when it ended"}
+    by = f"by {row.backend}'s own times" if row.running_by == "backend" else "since it was first seen training"
+    return {
+        "seconds": max(0.0, (ended - row.running_at).total_seconds()),
+        "seconds_because": f"training until its end, {by}; waiting before that is not counted",
+    }
+
+
+def _cost(row: JobRow, state: JobState | None) -> dict[str, Any]:
+    if row.remote_id is None or state is None:
+        return _computed(0.0, f"nothing was started at {row.backend}")
+    terms = row.job_estimate or JobEstimate()
+    if terms.billing == "machine_hours":
+        return _hours(row, state, terms)
+    status = row.job_status
+    if status is JobStatus.FAILED and terms.failed_pays == "nothing":
+        return _computed(0.0, f"{row.backend} refunds a job that fails")
+    if status is not JobStatus.SUCCEEDED and row.running_at is None and not state.progress.step:
+        return _computed(0.0, "it never began to train")
+    by_tokens, reason = _by_tokens(row, state, terms)
+    if state.cost is not None:
+        return _stated(row, state, by_tokens, reason)
+    if by_tokens is not None:
+        return _computed(by_tokens, reason)
+    return {"usd_unavailable": reason}
+
+
+def _hours(row: JobRow, state: JobState, terms: JobEstimate) -> dict[str, Any]:
+    if terms.usd_per_hour is None:
+        return {"usd": 0.0, "usd_because": "your own machine; electricity not counted", "authority": "local"}
+    seconds = _duration(row, state).get("seconds")
+    if seconds is None:
+        return _computed(0.0, "it never began to train")
+    usd = seconds / 3600 * terms.usd_per_hour
+    return {
+        "usd": usd,
+        "usd_because": f"{seconds / 3600:.2f} h of training x ${terms.usd_per_hour:.2f}",
+        "authority": "local",
+    }
+
+
+def _by_tokens(row: JobRow, state: JobState, terms: JobEstimate) -> tuple[float | None, str]:
+    """Tokens x price, at least the minimum; of a cancelled job those of the steps that it did."""
+    status = row.job_status
+    if status is JobStatus.FAILED:
+        return None, f"{row.backend} does not say what it bills for a job that fails"
+    if status is JobStatus.CANCELLED and terms.cancelled_pays != "steps_done":
+        return None, f"{row.backend} does not say what it bills for a job that was cancelled"
+    if state.trained_tokens is None:
+        return None, f"{row.backend} tells neither a sum nor the tokens that it trained"
+    if terms.usd_per_mtok is None:
+        return None, f"{row.backend} tells no sum, and the price of this job was not known"
+    tokens, done = float(state.trained_tokens), ""
+    if status is JobStatus.CANCELLED:
+        step, of = state.progress.step, state.progress.total_steps
+        if step is None or not of:
+            return None, "nobody says how many of its steps it had done when it was cancelled"
+        tokens, done = tokens * min(1.0, step / of), f", {step} of {of} steps done"
+    usd = tokens / 1e6 * terms.usd_per_mtok
+    reason = f"{state.trained_tokens:,} tokens at ${terms.usd_per_mtok:.2f} per 1M{done}"
+    if terms.minimum_usd is not None and usd < terms.minimum_usd and status is JobStatus.SUCCEEDED:
+        return terms.minimum_usd, f"{reason} = ${usd:.2f}, below the minimum of ${terms.minimum_usd:.2f}"
+    return usd, reason
+
+
+def _stated(row: JobRow, state: JobState, by_tokens: float | None, reason: str) -> dict[str, Any]:
+    """The sum that the backend gives, unless its unit is a guess that the tokens, or else the quote, contradict."""
+    assert state.cost is not None
+    own = state.details.get("cost")
+    if own:  # reckoned by the backend from its own count
+        return _computed(state.cost, str(own.get("computed", "")) if isinstance(own, dict) else str(own))
+    doubt = state.details.get("cost_doubt")
+    if doubt is None:
+        return {"usd": state.cost, "usd_because": f"as {row.backend} bills it", "authority": "billed"}
+    if by_tokens is not None:
+        if _within(state.cost, by_tokens, BELIEVABLE):
+            return {"usd": state.cost, "usd_because": f"as {row.backend} bills it: {reason}", "authority": "billed"}
+        return _computed(by_tokens, f"{reason}; not the ${state.cost:g} that {row.backend} seems to say ({doubt})")
+    quote = row.job_quote
+    if quote is not None and quote.expected and _within(state.cost, quote.expected, PLAUSIBLE):
+        return {"usd": state.cost, "usd_because": f"as {row.backend} bills it ({doubt})", "authority": "billed"}
+    return {"usd_unavailable": f"{doubt}, and nothing is there to check ${state.cost:g} with: {reason}"}
+
+
+def _within(one: float, other: float, factor: float) -> bool:
+    return one == other or (one > 0 and other > 0 and 1 / factor <= one / other <= factor)
+
+
+def _computed(usd: float, because: str) -> dict[str, Any]:
+    return {"usd": usd, "usd_because": because, "authority": "computed"}
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else None
