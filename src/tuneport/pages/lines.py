@@ -81,13 +81,14 @@ def lines(
     """The chart: at most `STYLES` lines. `here` is an upright line with its words: where the reader is."""
     if not drawn:
         return ""
-    parts = [*_grid(x, y)]
+    parts = [f'<line class="grid" x1="0" x2="100%" y1="{_tick(y, tick)}" y2="{_tick(y, tick)}"/>' for tick in y.ticks()]
     parts.append(
         f'<svg y="{_TOP}" width="100%" height="{_PLOT}" viewBox="0 0 {_ACROSS} {_PLOT}" preserveAspectRatio="none">'
         + "".join(_band(line, x, y, style) for style, line in enumerate(drawn[:STYLES]))
         + "".join(_line(line, x, y, style) for style, line in enumerate(drawn[:STYLES]))
         + "</svg>"
     )
+    parts += _ticks(x, y)
     if here is not None:
         parts += _here(x, *here)
     shown = [mark for mark in marks if 0 <= x.place(mark.x) <= 1 and 0 <= y.place(mark.y) <= 1]
@@ -105,12 +106,15 @@ def lines(
     return f"{svg}{''.join(parts)}</svg>{_legend(drawn)}" + (f'<ol class="marks">{listed}</ol>' if listed else "")
 
 
-def _grid(x: Axis, y: Axis) -> list[str]:
+def _tick(y: Axis, tick: float) -> str:
+    return _down(y.place(tick))
+
+
+def _ticks(x: Axis, y: Axis) -> list[str]:
     parts = []
     for tick in y.ticks():
-        down = _down(y.place(tick))
-        parts.append(f'<line class="grid" x1="0" x2="100%" y1="{down}" y2="{down}"/>')
-        parts.append(f'<text class="tick" x="0" y="{float(down) - 4:.1f}">{clean(y.words(tick))}</text>')
+        above = float(_tick(y, tick)) - 4
+        parts.append(f'<text class="tick" x="0" y="{above:.1f}">{clean(y.words(tick))}</text>')
     for tick in x.ticks():
         place = x.place(tick)
         anchor = "start" if place < 0.05 else "end" if place > 0.95 else "middle"

@@ -7,6 +7,7 @@ from itertools import combinations
 from math import floor, log10
 
 from tuneport.estimate.break_even import Option, TrafficCost
+from tuneport.estimate.cost import HOURS_PER_MONTH
 from tuneport.pages.lines import STYLES, Axis, Line, Mark, lines
 from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, BreakEven
 from tuneport.workflows.comparison.words import count, months, overtakes, usd, usd_round
@@ -18,7 +19,8 @@ _STEEP = 30
 """So many times the least year's total is too much for a chart in which distances are dollars."""
 _EARLY = 0.4
 """Months: what is paid back sooner cannot be seen where a year fills the width."""
-_TIMES = {1 / 730: "1 hour", 1 / DAYS_PER_MONTH: "1 day", 7 / DAYS_PER_MONTH: "1 week", 1.0: "1 month", 12.0: "1 year"}
+_HOUR = 1 / HOURS_PER_MONTH
+_TIMES = {_HOUR: "1 hour", 1 / DAYS_PER_MONTH: "1 day", 7 / DAYS_PER_MONTH: "1 week", 1.0: "1 month", 12.0: "1 year"}
 _LEAST_SCALE, _MOST_SCALE = 0.01, 10.0
 """The chart reaches from a hundredth of the stated traffic to ten times it, and on to the last cross-over it marks."""
 
@@ -42,7 +44,7 @@ def over_months(found: BreakEven, options: Sequence[Option]) -> str:
         return "<p>Nothing here costs anything that is known.</p>"
     marks = _paid_back(found, options)
     steep = max(paid) > _STEEP * min(paid) or any(mark.x < _EARLY for mark in marks)
-    first = min([1 / DAYS_PER_MONTH, *(mark.x / 3 for mark in marks)]) if steep else 0.0
+    first = max(_HOUR, min([1 / DAYS_PER_MONTH, *(mark.x / 3 for mark in marks)])) if steep else 0.0
     drawn = []
     for option, span, end in zip(options, spans, ends, strict=True):
         if end <= first:
@@ -67,7 +69,9 @@ def over_months(found: BreakEven, options: Sequence[Option]) -> str:
     else:
         least = min(each[1] for line in drawn for each in line.points if each[1] > 0)
         low = _decade(min([max(least, top / 1e6), *(mark.y for mark in marks)]))
-        x = Axis(first, YEAR, lambda month: _TIMES.get(month, ""), logarithmic=True, at=tuple(_TIMES))
+        # A week would touch the month where hours are shown, too.
+        times = [each for each, words in _TIMES.items() if words != "1 week" or first > 0.01]
+        x = Axis(first, YEAR, _TIMES.__getitem__, logarithmic=True, at=times)
         y = Axis(low, top * 1.5, usd_round, logarithmic=True)
     return lines(drawn, x, y, label="US dollars spent in all, by months", marks=marks[:_MOST_MARKS])
 
@@ -125,7 +129,7 @@ def over_traffic(found: BreakEven, options: Sequence[Option]) -> str:
 def _steps(option: Option, found: BreakEven) -> str:
     cost = option.expected
     if not cost.step:
-        return "by the token"
+        return "in proportion to the traffic"
     if cost.capacity is None:
         return f"{usd(cost.step)} a month; how much one replica bears is not known"
     return f"{usd(cost.step)} a month for each {count(cost.capacity)} {found.unit.word}"

@@ -17,7 +17,7 @@ from tuneport.pages.text import clean, text
 from tuneport.workflows.comparison.break_even import YEAR, BreakEven, Row
 from tuneport.workflows.comparison.charts import over_months, over_traffic, pictured
 from tuneport.workflows.comparison.verdict import verdict
-from tuneport.workflows.comparison.words import count, months_short, overtakes, paid_back, usd
+from tuneport.workflows.comparison.words import count, months, overtakes, paid_back, usd
 
 if TYPE_CHECKING:
     from tuneport.workflows.compare import Comparison
@@ -77,9 +77,10 @@ def _charts(found: BreakEven) -> str:
     cross_overs = found.cross_overs()
     listed = "".join(f"<li>{text(overtakes(each, found.unit))}</li>" for each in cross_overs[:_CROSS_OVERS])
     pairs = len(found.options()) * (len(found.options()) - 1) // 2
+    upto = f"{count(found.until)} {found.unit.word} a month"
     every = (
-        f"<details><summary>all {len(cross_overs)} cross-overs of {pairs} pairs, up to "
-        f"{count(found.until)} {found.unit.word} a month</summary><ul>{listed}</ul></details>"
+        f"<details><summary>all cross-overs up to {upto}: {len(cross_overs)} in {pairs} pairs</summary>"
+        f"<ul>{listed}</ul></details>"
     )
     return (
         f'<section class="chart"><h3>Training and months, added up</h3>{over_months(found, shown)}'
@@ -143,7 +144,7 @@ def _amount(span: Span) -> str:
 def _back(row: Row) -> str:
     if row.payback is None:
         return "-"
-    return "never" if row.payback.months is None else clean(months_short(row.payback.months))
+    return "never" if row.payback.months is None else clean(months(row.payback.months))
 
 
 def _reasons(row: Row) -> Iterable[str]:
@@ -152,7 +153,8 @@ def _reasons(row: Row) -> Iterable[str]:
     for name, quote in (("training", choice.quote), ("a month", choice.inference), ("the base model", choice.base)):
         if quote is not None:
             told = quote.explanation if quote.expected is not None else f"unavailable, because {quote.unavailable}"
-            yield f"{name}: {told}"
+            if told:
+                yield f"{name}: {told}"
     before = "" if row.instead_of is None else f" (instead of {row.instead_of.name})"
     yield f"training paid back{before}: {paid_back(row)}"
     if choice.duration.expected_seconds is not None:
@@ -168,18 +170,20 @@ def _prompt(found: BreakEven, saved: int) -> str:
             "and how many tokens of each it spares, to see what that is worth a month.</p>"
         )
     rows = [row for row in found.rows if row.compared and row.prompt_saving is not None]
+    if not rows:
+        return "<p>unavailable, because no option that can be compared has a known price</p>"
     rows.sort(key=lambda row: -(row.prompt_saving or 0.0))
     gaining = [row for row in rows if row.prompt_saving]
     nothing = len(rows) - len(gaining)
     drawn = bars([(row.name, row.prompt_saving or 0.0, _share(row, found)) for row in gaining], label="saved a month")
     words = f"Nothing at {nothing} more: paid by the hour, they need as many machines with the longer prompt."
     rest = f'<p class="quiet">{words}</p>' if nothing else ""
-    return f"<p>{saved:,} tokens fewer in each request:</p>{drawn}{rest}"
+    return f"<p>{saved:,} tokens fewer in each request save a month:</p>{drawn}{rest}"
 
 
 def _share(row: Row, found: BreakEven) -> str:
     saved = row.prompt_saving or 0.0
-    return f"{usd(saved)} a month · {saved / (saved + row.month(found.unit)):.0%}"
+    return f"{usd(saved)} · {saved / (saved + row.month(found.unit)):.0%}"
 
 
 def _sources(found: BreakEven) -> str:

@@ -42,12 +42,6 @@ def months(number: float) -> str:
     return "at once" if number == 0 else "less than a day" if days < 1 else f"{days} day{'' if days == 1 else 's'}"
 
 
-def months_short(number: float) -> str:
-    """For a column of a table."""
-    words = months(number)
-    return "<1 day" if words == "less than a day" else words.removesuffix("onths") if "months" in words else words
-
-
 def overtakes(each: Overtaking, unit: Unit) -> str:
     """One sentence: who overtakes whom, above which traffic, and how sure that is."""
     if each.at is None:
