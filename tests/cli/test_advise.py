@@ -18,10 +18,11 @@ SITUATIONS = [
     ["--need", "knowledge", "--sources", "--facts-change"],
     ["--need", "cost", "--prompt", "works", "--examples", "2k", "--requests", "1.5M", "--generated-only"],
     [TRAIN, "--validation", TEST, "--need", "task", "--prompt", "fails", "--few-shot", "partly", "--epochs", "12"],
+    [TRAIN, "--need", "cost", "--prompt", "works", "--requests", "2M", "--model", "gpt-4.1", "--backend", "openai"],
 ]
 
 
-@pytest.mark.parametrize("arguments", SITUATIONS, ids=lambda arguments: arguments[1])
+@pytest.mark.parametrize("arguments", SITUATIONS, ids=range(len(SITUATIONS)))
 def test_it_fits_80_columns_and_says_plainly_whether_to_fine_tune(
     run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
@@ -42,6 +43,8 @@ def test_mistakes_are_one_line(run: Run) -> None:
         (["--need", "speed"], "'speed' is no need"),
         (["--need", "cost", "--requests", "many"], "--requests: 'many' is no count"),
         (["nowhere.jsonl", "--need", "task"], "does not exist"),
+        ([TRAIN, "--need", "task", "--probe"], "say which with --model"),
+        ([TRAIN, "--need", "task", "--model", "gpt-4.1", "--tokens-per-request", "400"], "is no IN:OUT"),
     ):
         code, _, error = run("advise", *arguments)
         assert code == 2 and message in error and len(error.strip().splitlines()) == 1

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tuneport.advisor import Pitfall
     from tuneport.workflows.advise import Recommendation
+    from tuneport.workflows.advising.pricing import Price, Pricing
     from tuneport.workflows.advising.probing import Probe
 
 TITLES = {
@@ -24,6 +25,7 @@ TITLES = {
     "smaller-model": "Fine-tune a smaller model",
     "continued-pretraining": "Continue pre-training, then fine-tune",
 }
+REMARKS_SHOWN = 3
 _MARKS = {True: ("! ", "yellow"), False: ("ok", "green"), None: ("? ", "dim")}
 
 
@@ -36,6 +38,9 @@ def print_advice(made: Recommendation, console: Console | None = None) -> None:
         Text(title if advice.fine_tune else f"Do not fine-tune: {title}", "bold green" if advice.fine_tune else "bold")
     )
     _indented(console, f"{advice.reason}.")
+    if advice.fine_tune and made.pricing is not None:
+        for remark in made.pricing.remarks[:REMARKS_SHOWN]:
+            _indented(console, f"! {remark}", style="yellow")
     if made.probe is not None:
         _print_probe(made.probe, console)
     if advice.first:
@@ -52,18 +57,48 @@ def print_advice(made: Recommendation, console: Console | None = None) -> None:
 
 
 def _print_options(made: Recommendation, console: Console) -> None:
-    table = output.table("", "cost", "effort", "latency", "here", cut=("here",))
+    """Dollars where they are known, else the words of the card."""
+    pricing = made.pricing
+    columns = ["cost"] if pricing is None else ["once", "a month"]
+    table = output.table("", *columns, "effort", "latency", "here", right=("once", "a month"), cut=("here",))
     table.columns[-1].overflow = "fold"
     for option in made.advice.options:
         chosen = option.approach is made.advice.approach
         table.add_row(
             Text(option.approach.value, "bold" if chosen else ""),
-            option.cost,
+            *([option.cost] if pricing is None else _dollars(pricing.prices[option.approach])),
             option.effort,
             option.latency.partition(":")[0],
             Text("this one" if chosen else option.verdict, "bold" if chosen else "dim"),
         )
     console.print(table)
+    if pricing is None:
+        hint = "in dollars: name DATA and the base model, --model" if made.dataset is None else "in dollars: --model M"
+        _indented(console, f"{hint} --requests N", style="dim")
+        return
+    _print_prices(pricing, console)
+
+
+def _dollars(price: Price) -> tuple[str, str]:
+    once = "-" if price.once is None else output.money(price.once)
+    month = "-" if price.month is None else output.money(price.month)
+    return once, f"{month}+" if price.at_least else month
+
+
+def _print_prices(pricing: Pricing, console: Console) -> None:
+    request = pricing.request
+    traffic = "" if pricing.requests is None else f"{pricing.requests:,} requests a month, "
+    _indented(
+        console,
+        f"{pricing.model} at {pricing.backend}: {traffic}{request.tokens_in:,.0f} tokens in and "
+        f"{request.tokens_out:,.0f} out a request ({request.source}), {request.shots:,} more for few-shot examples",
+    )
+    for approach, price in pricing.prices.items():
+        # That of the plain prompt says it for the longer one as well.
+        if price.why and not (approach == "few-shot" and price.month is not None):
+            _indented(console, f"{approach}: {price.why}", style="dim")
+    if pricing.payback:
+        _indented(console, pricing.payback)
 
 
 def _print_probe(probe: Probe, console: Console) -> None:
@@ -106,5 +141,5 @@ def _print_pitfall(pitfall: Pitfall, console: Console) -> None:
         _indented(console, f"→ {pitfall.mend}", 5)
 
 
-def _indented(console: Console, text: str, by: int = 2) -> None:
-    console.print(Padding(Text(text), (0, 0, 0, by)))
+def _indented(console: Console, text: str, by: int = 2, style: str = "") -> None:
+    console.print(Padding(Text(text, style), (0, 0, 0, by), expand=False))

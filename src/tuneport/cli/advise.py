@@ -65,6 +65,10 @@ def advise(
         bool, typer.Option("--allow-personal-data", help="Let a probe send it to a third party.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a probe sends rows elsewhere.")] = False,
+    smaller: Annotated[str | None, typer.Option(metavar="MODEL", help="A smaller one, to price as well.")] = None,
+    tokens_per_request: Annotated[
+        str | None, typer.Option(metavar="IN:OUT", help="Default: the means of DATA.")
+    ] = None,
     json_: output.Json = False,
 ) -> None:
     """Fine-tune, or is a prompt, examples in it or retrieval enough? Without --need, on a terminal, it asks."""
@@ -93,6 +97,7 @@ def advise(
         facts.run_probe(plan, budget=budget, allow_personal_data=allow_personal_data, on_measured=_show_measured)
     if not need and sys.stdin.isatty() and not output.as_json:
         _ask(facts)
+    facts.price(model, backend, smaller=smaller, tokens_per_request=_pair(tokens_per_request))
     made = recommend(facts)
     if output.as_json:
         output.document(made.as_dict())
@@ -138,6 +143,16 @@ def _count(text: str | None, option: str) -> int | None:
         return None if text is None else count(text)
     except ConfigError as error:
         raise ConfigError(f"{option}: {error}") from None
+
+
+def _pair(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    tokens_in, colon, tokens_out = text.partition(":")
+    if not colon:
+        raise ConfigError(f"--tokens-per-request {text!r} is no IN:OUT; write for example 400:80")
+    option = "--tokens-per-request"
+    return _count(tokens_in, option) or 0, _count(tokens_out, option) or 0
 
 
 def _ask(facts: Facts) -> None:

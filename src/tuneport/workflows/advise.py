@@ -17,9 +17,12 @@ from tuneport.data.checks import CheckReport
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote
 from tuneport.evaluate.asking import Measured
+from tuneport.evaluate.classification import Example
 from tuneport.manifests import load_base_prices
 from tuneport.settings import Settings
+from tuneport.workflows.advising.drawing import tokens
 from tuneport.workflows.advising.evidence import seen_in
+from tuneport.workflows.advising.pricing import Pricing, price
 from tuneport.workflows.advising.probing import DEFAULT_ROWS, Probe, ProbePlan, plan_probe, run_probe
 from tuneport.workflows.check import check
 from tuneport.workflows.target import find_target
@@ -38,6 +41,7 @@ class Facts:
     validation: Path | None = None
     columns: Mapping[str, str] | None = None
     probe: Probe | None = None
+    pricing: Pricing | None = None
     notes: list[str] = field(default_factory=list)
 
     def situation(self) -> Situation:
@@ -68,6 +72,37 @@ class Facts:
             system=system,
             columns=self.columns,
         )
+
+    def price(
+        self,
+        model: str | None,
+        backend: str | None = None,
+        *,
+        smaller: str | None = None,
+        tokens_per_request: tuple[int, int] | None = None,
+    ) -> Pricing | None:
+        """Dollars for each way, from `model` as the base model; None where no model or no dataset is named.
+
+        ModelNotOfferedError for a model, or a `smaller` one, that no backend has.
+        """
+        if model is None or self.report is None:
+            if smaller is not None or tokens_per_request is not None:
+                raise ConfigError("prices need DATA and the base model that is in use: --model")
+            return None
+        shots = None if self.probe is None else sum(tokens(_texts(shot)) for shot in self.probe.plan.drawn.shots)
+        self.pricing = price(
+            self.report,
+            find_target(model, backend, self.settings),
+            requests=self.known.get("requests"),
+            tokens_per_request=tokens_per_request,
+            shots=shots,
+            smaller=smaller,
+            epochs=self.known.get("epochs"),
+            validation=self.validation,
+            columns=self.columns,
+            settings=self.settings,
+        )
+        return self.pricing
 
     def run_probe(
         self,
@@ -104,6 +139,7 @@ class Recommendation:
     situation: Situation
     dataset: Path | None = None
     probe: Probe | None = None
+    pricing: Pricing | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -121,6 +157,7 @@ class Recommendation:
             "pitfalls": [vars(pitfall) for pitfall in advice.pitfalls],
             "situation": {**vars(situation), "needs": list(situation.needs), "evidence": dict(situation.evidence)},
             "dataset": None if self.dataset is None else str(self.dataset),
+            "pricing": None if self.pricing is None else self.pricing.as_dict(),
             "probe": None if self.probe is None else self.probe.as_dict(),
             "notes": list(self.notes),
         }
@@ -190,18 +227,22 @@ def advise(
     system: str | None = None,
     budget: float | None = None,
     allow_personal_data: bool = False,
+    smaller: str | None = None,
+    tokens_per_request: tuple[int, int] | None = None,
     **said: Any,
 ) -> Recommendation:
     """Whether to fine-tune, and what else there is: the reference card's tree.
 
     Further arguments as in `gather`; `needs` must be there. Needs no key and makes no network call, unless `probe`
     has the base `model` on `backend` answer `rows` held-out rows, with a plain and with a few-shot prompt: see
-    `Facts.plan_probe` and `Facts.run_probe`, also for what they raise.
+    `Facts.plan_probe` and `Facts.run_probe`, also for what they raise. With a dataset and a `model`, each way has its
+    price in US dollars, a month's at so many `requests`: see `Facts.price`.
     """
     facts = gather(dataset, **said)
     if probe:
         plan = facts.plan_probe(model, backend, rows=rows, seed=seed, system=system)
         facts.run_probe(plan, budget=budget, allow_personal_data=allow_personal_data)
+    facts.price(model, backend, smaller=smaller, tokens_per_request=tokens_per_request)
     return recommend(facts)
 
 
@@ -213,6 +254,7 @@ def recommend(facts: Facts) -> Recommendation:
         situation=situation,
         dataset=None if facts.report is None else facts.report.path,
         probe=facts.probe,
+        pricing=facts.pricing,
         notes=tuple(facts.notes),
     )
 
@@ -242,6 +284,10 @@ def refuse_over_budget(quote: InferenceQuote, budget: float | None) -> None:
         raise BudgetError(f"what the probe costs is unavailable, because {quote.unavailable}; leave --budget away")
     if quote.high > budget:
         raise BudgetError(f"the probe may cost ${quote.high:.4f}, above the budget of ${budget:.4f}; ask fewer --rows")
+
+
+def _texts(shot: Example) -> list[str]:
+    return [str(message["content"]) for message in shot.messages if message["role"] != "system"] + [shot.expected]
 
 
 def _one_of(kind: type[Choice], word: str, what: str) -> Choice:

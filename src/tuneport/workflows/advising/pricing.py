@@ -1,0 +1,212 @@
+"""What each way costs in US dollars, for one base model at a stated traffic: compare's estimates, put side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tuneport.advisor import Approach
+from tuneport.data.checks import CheckReport
+from tuneport.data.reading import read_records
+from tuneport.data.text import split_answer, written_out
+from tuneport.errors import TuneportError
+from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote
+from tuneport.manifests import load_base_prices
+from tuneport.router import Choice
+from tuneport.settings import Settings
+from tuneport.types import Quote
+from tuneport.workflows.advising.drawing import MOST_SHOTS, SHOTS, tokens
+from tuneport.workflows.compare import Comparison, compare
+from tuneport.workflows.comparison.words import paid_back
+from tuneport.workflows.target import Target
+
+SAMPLE = 1_000
+"""First records whose answers are counted, to tell tokens out from tokens in."""
+PASSAGES = 1_000
+"""Tokens of passages a request for which retrieval is priced: a unit, and no assumption of how many there are."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Mean tokens of one request; `shots` are those that a few-shot prompt has more."""
+
+    tokens_in: float
+    tokens_out: float
+    shots: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars, once and a month; None is unknown or nothing of the kind, and `why` says so, or how it was got at."""
+
+    once: float | None
+    month: float | None
+    why: str
+    at_least: bool = False
+
+
+@dataclass(frozen=True)
+class Pricing:
+    """`prices` by approach. `payback` says when tuning is paid back, and `remarks` what binds the model."""
+
+    backend: str
+    model: str
+    requests: int | None
+    request: Request
+    prices: Mapping[Approach, Price]
+    payback: str
+    remarks: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "prices": {approach.value: asdict(price) for approach, price in self.prices.items()},
+            "remarks": list(self.remarks),
+        }
+
+
+def price(
+    report: CheckReport,
+    target: Target,
+    *,
+    requests: int | None,
+    tokens_per_request: tuple[int, int] | None = None,
+    shots: int | None = None,
+    smaller: str | None = None,
+    epochs: int | None = None,
+    validation: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    settings: Settings,
+    today: date | None = None,
+) -> Pricing:
+    """Needs no key and makes no network call. `shots`: tokens of the few-shot examples, where they are known.
+
+    Whatever has no price says why; what cannot be asked at all (a model that nobody offers) is raised.
+    """
+    today = today or date.today()
+    request = _request(report, tokens_per_request, shots, columns)
+
+    def traffic(extra: int = 0, saved: int = 0) -> Traffic:
+        return Traffic.of_requests(
+            requests or 0, request.tokens_in + extra, request.tokens_out, saved_per_request=saved if requests else 0
+        )
+
+    def compared(model: str, backend: str | None) -> Comparison:
+        return compare(
+            report.path,
+            models=[model],
+            backends=[] if backend is None else [backend],
+            validation=validation,
+            columns=columns,
+            epochs=epochs,
+            traffic=traffic(request.shots, request.shots),
+            settings=settings,
+            today=today,
+        )
+
+    def base(extra: int = 0) -> InferenceQuote:
+        offered = target.manifest.offered(target.model)
+        if offered is None:
+            return InferenceQuote(backend=target.manifest.name, model=target.model, unavailable="it is not listed")
+        return base_inference_quote(target.manifest, offered, traffic(extra), load_base_prices(), today=today)
+
+    comparison = compared(target.model, target.manifest.name)
+    choice = comparison.choices[0]
+    no_month = None if requests is not None else "a month's price needs the traffic: --requests"
+    plain, passages = base(), base(PASSAGES)
+    found = {
+        Approach.PROMPT: _price(None, plain, no_month),
+        Approach.FEW_SHOT: _price(None, choice.base, no_month),
+        Approach.RAG: _retrieval(plain, passages, no_month),
+        Approach.FINE_TUNE: _price(choice.quote, choice.inference, no_month),
+        Approach.SMALLER_MODEL: _smaller(smaller, target.manifest.name, compared, no_month),
+        Approach.CONTINUED_PRETRAINING: Price(None, None, "it is priced where DATA is its text"),
+    }
+    if report.format.format == "text":
+        found[Approach.CONTINUED_PRETRAINING] = found[Approach.FINE_TUNE]
+        found[Approach.FINE_TUNE] = Price(None, None, "plain text is no examples to tune with")
+    return Pricing(
+        target.manifest.name,
+        target.model,
+        requests,
+        request,
+        found,
+        "" if no_month else _payback(comparison),
+        tuple(choice.reasons),
+    )
+
+
+def _request(
+    report: CheckReport, given: tuple[int, int] | None, shots: int | None, columns: Mapping[str, str] | None
+) -> Request:
+    """From the check's count of all tokens, and the share of the answers in the first records."""
+    mean = report.tokens.total / max(1, report.tokens.rows)
+    if shots is None:
+        number = SHOTS if report.classes is None else min(MOST_SHOTS, len(report.classes))
+        shots = round(number * mean)
+    if given is not None:
+        return Request(float(given[0]), float(given[1]), shots, "as given")
+    counted = []
+    try:
+        for _, record in islice(read_records(report.path, columns=columns), SAMPLE):
+            counted.append(tokens([written_out(split_answer(record)[1])]))
+    except TuneportError:  # the check has told what is wrong with the file
+        pass
+    out = min(mean, sum(counted) / max(1, len(counted)))
+    return Request(round(mean - out, 1), round(out, 1), shots, "means of DATA")
+
+
+def _price(once: Quote | None, month: Quote | None, no_month: str | None) -> Price:
+    told = []
+    for what, quote in (("training", once), ("a month", month)):
+        if quote is None or (what == "a month" and no_month):
+            continue
+        told.append(
+            quote.explanation if quote.expected is not None else f"{what} unavailable, because {quote.unavailable}"
+        )
+    return Price(
+        None if once is None else once.expected,
+        None if no_month or month is None else month.expected,
+        "; ".join([*told, *([no_month] if no_month else [])]),
+    )
+
+
+def _retrieval(plain: InferenceQuote, passages: InferenceQuote, no_month: str | None) -> Price:
+    """The prompts as they are, at the least: what an index costs, and how long its passages are, is the user's."""
+    index = "the index is yours to price"
+    if no_month or plain.expected is None or passages.expected is None:
+        return Price(None, None, f"{index}; {no_month or f'the model unavailable, because {plain.unavailable}'}")
+    more = passages.expected - plain.expected
+    cost = f"are ${more:,.2f} a month more" if more else "cost nothing more at this traffic"
+    return Price(
+        None, plain.expected, f"{index}; each {PASSAGES:,} tokens of passages in a request {cost}", at_least=True
+    )
+
+
+def _smaller(
+    model: str | None, at: str, compared: Callable[[str, str | None], Comparison], no_month: str | None
+) -> Price:
+    """At the same backend where it has the model, else at the best of those that can have it and say what it costs."""
+    if model is None:
+        return Price(None, None, "name the smaller model: --smaller M")
+    choices = sorted(compared(model, None).choices, key=lambda each: (each.backend != at, not _told(each)))
+    choice = next((each for each in choices if each.allowed), choices[0])
+    found = _price(choice.quote, choice.inference, no_month)
+    return Price(found.once, found.month, f"{choice.model} at {choice.title}: {found.why}")
+
+
+def _told(choice: Choice) -> bool:
+    return choice.quote.expected is not None and choice.inference is not None and choice.inference.expected is not None
+
+
+def _payback(comparison: Comparison) -> str:
+    """The base model is held to the prompt of today, which has the examples in it."""
+    row = comparison.break_even.rows[0]
+    if row.payback is None:
+        return ""
+    return f"Tuning instead of the few-shot prompt is paid back, by price alone: {paid_back(row)}."
