@@ -32,7 +32,7 @@ def test_it_fits_80_columns_and_says_plainly_whether_to_fine_tune(
     assert max(map(len, out.splitlines())) <= 80
     _, document, _ = run("advise", *arguments, "--json")
     assert out.startswith("Fine-tune" if document["fine_tune"] else "Do not fine-tune: ")
-    assert len([line for line in out.splitlines() if line.startswith("  ! ")]) == sum(
+    assert len([line for line in out.splitlines() if line.startswith("  !  ")]) == sum(
         bool(pitfall["applies"]) for pitfall in document["pitfalls"]
     )
 
