@@ -101,6 +101,12 @@ class Tab:
             assert time.monotonic() < end, f"{script} is {found!r}, not {expected!r}"
             time.sleep(0.05)
 
+    def resize(self, width: int, height: int = 900) -> None:
+        """The page as wide as that, as on a phone."""
+        self._ask(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+
     def screenshot(self, to: Path) -> None:
         import base64
 

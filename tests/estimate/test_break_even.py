@@ -105,6 +105,33 @@ def test_the_range_of_a_cross_over_holds_that_of_every_cost_within_the_ranges() 
     assert overtaking(tokens, endpoint, 140).high is None, "surely cheaper only above what was looked at"
 
 
+def ranged(name: str, cost: TrafficCost, less: float, more: float) -> Option:
+    low = TrafficCost(cost.fixed * less, cost.per_unit * less, cost.step * less, cost.capacity)
+    high = TrafficCost(cost.fixed * more, cost.per_unit * more, cost.step * more, cost.capacity)
+    return Option(name, low, cost, high)
+
+
+shares = st.sampled_from([0.0, 0.25, 0.5, 1.0])
+
+
+@given(costs, costs, shares, shares)
+def test_it_may_be_before_it_is_and_is_before_it_must_be(
+    one: TrafficCost, other: TrafficCost, less: float, more: float
+) -> None:
+    found = overtaking(ranged("one", one, 1 - less, 1 + more), ranged("other", other, 1 - less, 1 + more), MOST)
+    if found.from_ is None:
+        assert found.at is None and found.reason
+        return
+    assert found.low is not None and found.low <= found.from_
+    if found.at is not None:
+        assert found.from_ <= found.at < found.until == MOST
+        assert found.high is None or found.at <= found.high
+        if less == more == 0:
+            assert found.high == found.at
+    else:
+        assert found.reason and found.high is None
+
+
 def test_why_none_overtakes() -> None:
     dear, cheap = option("dear", TrafficCost(per_unit=2)), option("cheap", TrafficCost(per_unit=1))
     found = overtaking(dear, cheap, 100)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.browser import Browser
 from tests.pages.document import HOSTILE, Document
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import InferenceQuote, MonthlyCost, Traffic
@@ -232,3 +233,19 @@ def test_the_chart_shows_the_best_of_each_backend_and_none_twice() -> None:
     shown = comparison(*alike, *dearer, TOKENS).break_even.shown(4)
     assert [row.choice.model for row in shown] == ["by-tokens", "same-0", "dear-0", "dear-1"]
     assert all(before.year() <= after.year() for before, after in pairwise(shown))
+
+
+@pytest.mark.full
+def test_a_browser_shows_it_whole_on_a_phone(tmp_path: Path) -> None:
+    long = choice(
+        "together", "organisation/" + "a-very-long-name-" * 8, 4, MonthlyCost(machine=3_000, load=0.4), base=40
+    )
+    page.write_html(comparison(TOKENS, ENDPOINT, long, OWN, UNKNOWN), tmp_path / "report.html")
+    with Browser().open((tmp_path / "report.html").as_uri()) as tab:
+        for width in (360, 400, 1_200):
+            tab.resize(width)
+            tab.wait_for("innerWidth", width)
+            assert tab.value("document.documentElement.scrollWidth") <= width
+            assert tab.value("document.querySelectorAll('svg.lines').length") == 2
+            boxes = "[...document.querySelectorAll('svg.lines text')].map(text => text.getBoundingClientRect())"
+            assert tab.value(f"{boxes}.every(box => box.left >= 0 && box.right <= {width})"), f"text is cut at {width}"
