@@ -206,9 +206,9 @@ def test_no_cell_is_a_formula(words: str) -> None:
 
 def test_files_appear_whole(tmp_path: Path) -> None:
     made = comparison(TOKENS, ENDPOINT)
-    for write, render in ((page.write_html, page.render), (csv_file.write_csv, csv_file.render)):
+    for write, render in ((made.write_html, page.render), (made.write_csv, csv_file.render)):
         path = tmp_path / "out"
-        write(made, path)
+        write(path)
         assert path.read_bytes().decode() == render(made)
     assert not list(tmp_path.glob(".tuneport-*"))
 
@@ -240,7 +240,7 @@ def test_a_browser_shows_it_whole_on_a_phone(tmp_path: Path) -> None:
     long = choice(
         "together", "organisation/" + "a-very-long-name-" * 8, 4, MonthlyCost(machine=3_000, load=0.4), base=40
     )
-    page.write_html(comparison(TOKENS, ENDPOINT, long, OWN, UNKNOWN), tmp_path / "report.html")
+    comparison(TOKENS, ENDPOINT, long, OWN, UNKNOWN).write_html(tmp_path / "report.html")
     with Browser().open((tmp_path / "report.html").as_uri()) as tab:
         for width in (360, 400, 1_200):
             tab.resize(width)

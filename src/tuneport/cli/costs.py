@@ -76,14 +76,10 @@ def compare(
         instead_of=instead_of,
     )
     if html is not None:
-        from tuneport.workflows.comparison.page import write_html
-
-        write_html(comparison, html)
+        comparison.write_html(html)
         output.note(f"the report: {html}")
     if csv is not None:
-        from tuneport.workflows.comparison.csv_file import write_csv
-
-        write_csv(comparison, csv)
+        comparison.write_csv(csv)
         output.note(f"the table: {csv}")
     if output.as_json:
         output.document(comparison.as_dict())

@@ -46,6 +46,18 @@ class Comparison:
         """What the prices mean over time and traffic."""
         return break_even(self.choices, self.priced_on, self.stale, self.traffic, day=self.day, today=self.instead_of)
 
+    def write_html(self, path: str | Path) -> None:
+        """The report with charts, as one file. StorageError where it cannot be written."""
+        from tuneport.workflows.comparison.page import write_html
+
+        write_html(self, Path(path))
+
+    def write_csv(self, path: str | Path) -> None:
+        """One line for each choice. StorageError where it cannot be written."""
+        from tuneport.workflows.comparison.csv_file import write_csv
+
+        write_csv(self, Path(path))
+
     def as_dict(self) -> dict[str, Any]:
         rows = []
         for choice, day, stale, row in zip(self.choices, self.priced_on, self.stale, self.break_even.rows, strict=True):
