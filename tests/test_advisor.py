@@ -47,3 +47,13 @@ def test_what_makes_no_sense_is_refused() -> None:
         Situation([])
     with pytest.raises(ConfigError, match="a share"):
         Situation([Need.TASK], inconsistent=3)
+
+
+def test_a_price_decides_where_cost_is_the_need() -> None:
+    """What it saves in a year tells more than how many requests there are."""
+    solved = {"prompt": Tried.WORKS, "examples": 2_000}
+    dear = advise(Situation([Need.COST], requests=900_000, saving=-120.0, **solved))
+    assert dear.approach is Approach.PROMPT and "$120 more in its first year" in dear.reason
+    cheap = advise(Situation([Need.COST], requests=5_000, saving=700.0, **solved))
+    assert cheap.approach is Approach.SMALLER_MODEL and "saves $700" in cheap.reason
+    assert advise(Situation([Need.LATENCY], saving=-120.0, **solved)).approach is Approach.SMALLER_MODEL

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +111,26 @@ def test_a_probe_of_the_real_model_on_this_machine(run: Run) -> None:
     assert "electricity not counted" in error or "$0" in error
     assert [score["total"] for score in document["probe"]["scores"]] == [10, 10]
     assert document["situation"]["prompt"] == "fails" and document["fine_tune"] is True
+
+
+@pytest.mark.full
+def test_open_answers_are_shown_before_a_person_is_asked_about_them(openai: OpenAIEmulator, tmp_path: Path) -> None:
+    rows = [
+        [{"role": "user", "content": f"Tell of thing {n}."}, {"role": "assistant", "content": f"Arr, thing {n} it be!"}]
+        for n in range(20)
+    ]
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    probe = ["--probe", "--model", "gpt-4.1-mini", "--backend", "openai", "--rows", "5"]
+    terminal = Terminal("advise", str(path), "--need", "style", *probe)
+    at = terminal.wait_for("examples to OpenAI? [y/N]")
+    terminal.type("y\n")
+    at = terminal.wait_for("base answer", after=at)  # what the emulator's base model says
+    at = terminal.wait_for("tried on a base model?", after=at)
+    terminal.type("2\n")
+    at = terminal.wait_for("examples in it tried?", after=at)
+    terminal.type("3\n")
+    at = terminal.wait_for("put examples into the prompt", after=at)
+    at = terminal.wait_for("Pitfalls", after=at)
+    assert terminal.close() == 0
+    assert "requests a month" not in terminal.screen

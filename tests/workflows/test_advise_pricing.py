@@ -92,3 +92,28 @@ def test_it_stands_in_the_document(report: CheckReport, settings: Settings) -> N
     assert document["pricing"]["requests"] == 1000 and document["pricing"]["prices"]["fine-tune"]["once"] > 0
     with pytest.raises(ConfigError, match="need DATA and the base model"):
         gather(needs=["style"], settings=settings).price("gpt-4.1", smaller="gpt-4.1-mini")
+
+
+def test_a_smaller_model_that_saves_nothing_is_not_advised(report: CheckReport, settings: Settings) -> None:
+    found = priced(report, settings, smaller="gpt-4.1-mini")
+    by_hand = 12 * (100 * 2 + 10 * 8 - 100 * 0.8 - 10 * 3.2) - report.tokens.total * 3 * 5 / 1e6
+    assert found.saving(Approach.PROMPT) == pytest.approx(by_hand)
+    assert (
+        priced(report, settings, smaller="smollm2-135m-instruct").saving(Approach.PROMPT) is None
+    )  # nobody counted it
+
+    def advised(model: str, smaller: str) -> Approach:
+        facts = replace(gather(needs=["cost"], prompt="works", requests=3_000_000, settings=settings), report=report)
+        facts.known["examples"] = report.rows
+        facts.price(model, "openai", smaller=smaller)
+        return recommend(facts).advice.approach
+
+    assert advised("gpt-4.1", "gpt-4.1-mini") is Approach.SMALLER_MODEL
+    assert advised("gpt-4.1-mini", "gpt-4.1") is Approach.PROMPT  # a larger one is no saving
+
+
+def test_the_epochs_that_a_provider_would_choose_are_known(report: CheckReport, settings: Settings) -> None:
+    facts = replace(gather(needs=["style"], settings=settings), report=report)
+    facts.price("gpt-4.1", "openai")
+    pitfall = next(each for each in recommend(facts).advice.pitfalls if each.name == "too many epochs")
+    assert pitfall.applies is False and pitfall.evidence.startswith("3: what openai would choose")

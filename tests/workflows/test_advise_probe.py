@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,7 +50,11 @@ class Knowing:
 
 def plan_of(path: Path, **options: Any) -> ProbePlan:
     validation = options.pop("validation", None)
-    return gather(path, needs=["task"], validation=validation).plan_probe(MODEL, "openai", **options)
+    look = of_the_repository if path == TRAIN else gather
+    return look(path, needs=("task",), validation=validation).plan_probe(MODEL, "openai", **options)
+
+
+of_the_repository = cache(gather)  # a plan changes nothing of it
 
 
 def answers(path: Path) -> dict[str, str]:
@@ -179,3 +184,12 @@ def test_personal_data_is_not_sent_to_a_third_party(openai: OpenAIEmulator, tmp_
 def test_a_probe_needs_data_and_a_model(dataset: Path | None, model: str | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         gather(dataset, needs=["task"]).plan_probe(model)
+
+
+def test_answers_that_nobody_has_judged_are_said_to_be(openai: OpenAIEmulator, tmp_path: Path) -> None:
+    pairs = [(f"Tell me of thing {n}.", f"Arr, thing {n} be a fine one, says old captain {n}.") for n in range(20)]
+    asked = {"needs": ["style"], "probe": True, "model": MODEL, "backend": "openai", "rows": 5}
+    made = tuneport.advise(write(tmp_path / "data.jsonl", pairs), **asked)  # type: ignore[arg-type]
+    assert made.situation.prompt is Tried.NO and any("nobody has judged" in note for note in made.notes)
+    judged = tuneport.advise(tmp_path / "data.jsonl", prompt="partly", **asked)  # type: ignore[arg-type]
+    assert judged.situation.prompt is Tried.PARTLY and not any("nobody" in note for note in judged.notes)

@@ -76,7 +76,8 @@ class Situation:
     `facts_change`: whether the facts change weekly or faster. `sources`: whether documents with the facts can be
     searched. `requests`: a month. `has_evaluation`: a held-out set to measure on. `generated_only`: no example was
     written or checked by a person. `inconsistent`: the share of the data that contradicts itself or its own format.
-    `evidence` says of any of these by what it is known, where that is more than somebody's word.
+    `saving`: US dollars that the smaller model saves in its first year compared with what works now, its training paid;
+    below 0 it costs more. `evidence` says of any of these by what it is known, where that is more than somebody's word.
     """
 
     needs: Sequence[Need]
@@ -92,6 +93,7 @@ class Situation:
     generated_only: bool | None = None
     inconsistent: float | None = None
     epochs: int | None = None
+    saving: float | None = None
     evidence: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

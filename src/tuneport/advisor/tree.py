@@ -69,7 +69,14 @@ def _to_save(s: Situation, need: Need, solved: Approach | None) -> tuple[Approac
         )
     if solved is None and Tried.PARTLY not in (s.prompt, s.few_shot):
         return Approach.FEW_SHOT, "nothing works yet, so there is nothing to make cheaper or faster: examples come next"
-    if need is Need.COST and s.requests is not None and s.requests < FEW_REQUESTS:
+    if need is Need.COST and s.saving is not None and s.saving <= 0:
+        return (
+            solved or Approach.FEW_SHOT,
+            f"the smaller model would cost ${-s.saving:,.0f} more in its first year than what works now, its training "
+            "included",
+        )
+    # A price tells more than a number of requests.
+    if need is Need.COST and s.saving is None and s.requests is not None and s.requests < FEW_REQUESTS:
         return (
             solved or Approach.FEW_SHOT,
             f"{s.requests:,} requests a month save less than a tuned model costs to make and keep",
@@ -80,7 +87,8 @@ def _to_save(s: Situation, need: Need, solved: Approach | None) -> tuple[Approac
         )
     return (
         Approach.SMALLER_MODEL,
-        f"the task is solved: a smaller model, tuned on those answers, does it at less {need}",
+        f"the task is solved: a smaller model, tuned on those answers, does it at less {need}"
+        + ("" if s.saving is None else f", and saves ${s.saving:,.0f} in its first year"),
     )
 
 

@@ -29,7 +29,7 @@ REMARKS_SHOWN = 3
 _MARKS = {True: ("! ", "yellow"), False: ("ok", "green"), None: ("? ", "dim")}
 
 
-def print_advice(made: Recommendation, console: Console | None = None) -> None:
+def print_advice(made: Recommendation, console: Console | None = None, *, shows_probe: bool = True) -> None:
     """The recommendation and its reason first, then what is beside it, then the pitfalls; fits the terminal."""
     console = console or output.console()
     advice = made.advice
@@ -41,8 +41,8 @@ def print_advice(made: Recommendation, console: Console | None = None) -> None:
     if advice.fine_tune and made.pricing is not None:
         for remark in made.pricing.remarks[:REMARKS_SHOWN]:
             _indented(console, f"! {remark}", style="yellow")
-    if made.probe is not None:
-        _print_probe(made.probe, console)
+    if made.probe is not None and shows_probe:
+        print_probe(made.probe, console)
     if advice.first:
         console.print("\n[bold]First[/bold]")
         for step in advice.first:
@@ -101,7 +101,7 @@ def _print_prices(pricing: Pricing, console: Console) -> None:
         _indented(console, pricing.payback)
 
 
-def _print_probe(probe: Probe, console: Console) -> None:
+def print_probe(probe: Probe, console: Console) -> None:
     plan = probe.plan
     console.print("\n[bold]Measured[/bold]")
     for each in probe.measured:

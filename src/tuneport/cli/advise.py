@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 NEEDS = "What has to change: task, format, style, behaviour, domain, knowledge, language, cost or latency; repeatable."
 RESULT = "no, fails, partly or works."
+RESULTS = ("prompt", "few_shot")
 
 
 def register(app: typer.Typer) -> None:
@@ -95,8 +97,11 @@ def advise(
         plan = facts.plan_probe(model, backend, rows=rows, system=system)
         _before_probe(plan, yes=yes)
         facts.run_probe(plan, budget=budget, allow_personal_data=allow_personal_data, on_measured=_show_measured)
-    if not need and sys.stdin.isatty() and not output.as_json:
-        _ask(facts)
+    shown = False
+    if sys.stdin.isatty() and not output.as_json:
+        shown = _show_open_answers(facts)
+        if shown or not need:
+            _ask(facts, only=RESULTS if need else None)
     facts.price(model, backend, smaller=smaller, tokens_per_request=_pair(tokens_per_request))
     made = recommend(facts)
     if output.as_json:
@@ -106,7 +111,17 @@ def advise(
         output.note(f"note: {note}")
     from tuneport.cli.advice_report import print_advice
 
-    print_advice(made)
+    print_advice(made, shows_probe=not shown)
+
+
+def _show_open_answers(facts: Facts) -> bool:
+    """Before the questions, where only a person can say whether what the base model answered is good."""
+    if facts.probe is None or facts.probe.results:
+        return False
+    from tuneport.cli.advice_report import print_probe
+
+    print_probe(facts.probe, output.console())
+    return True
 
 
 def _before_probe(plan: ProbePlan, *, yes: bool) -> None:
@@ -155,12 +170,12 @@ def _pair(text: str | None) -> tuple[int, int] | None:
     return _count(tokens_in, option) or 0, _count(tokens_out, option) or 0
 
 
-def _ask(facts: Facts) -> None:
+def _ask(facts: Facts, only: Sequence[str] | None = None) -> None:
     """Until enough is known; Enter skips a question, Ctrl-D all that are left, Ctrl-C the whole."""
     from tuneport.advisor import next_question
 
     print("Enter skips a question, Ctrl-D the rest.", flush=True)
-    while (question := next_question(facts.known)) is not None:
+    while (question := next_question(facts.known)) is not None and (only is None or question.field in only):
         try:
             facts.known[question.field] = _answer(question)
         except EOFError:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tuneport.advisor import Advice, Need, Situation, Task, Tried
+from tuneport.advisor import Advice, Approach, Need, Situation, Task, Tried
 from tuneport.advisor import advise as judge
 from tuneport.backends import open_backend
 from tuneport.data.checks import CheckReport
@@ -102,6 +102,14 @@ class Facts:
             columns=self.columns,
             settings=self.settings,
         )
+        if self.pricing.epochs is not None and "epochs" not in self.known:
+            self.known["epochs"] = self.pricing.epochs
+            self.evidence["epochs"] = (
+                f"{self.pricing.epochs}: what {self.pricing.backend} would choose, 1 to 5 are usual"
+            )
+        now = Approach.PROMPT if self.known.get("prompt") is Tried.WORKS else Approach.FEW_SHOT
+        if (saving := self.pricing.saving(now)) is not None:
+            self.known["saving"] = saving
         return self.pricing
 
     def run_probe(
@@ -248,14 +256,16 @@ def advise(
 
 def recommend(facts: Facts) -> Recommendation:
     """ConfigError where nobody said what has to change."""
-    situation = facts.situation()
+    situation, notes = facts.situation(), list(facts.notes)
+    if facts.probe is not None and not facts.probe.results and situation.prompt is Tried.NO:
+        notes.append("nobody has judged the probe's answers yet: read them, and say --prompt and --few-shot")
     return Recommendation(
         advice=judge(situation),
         situation=situation,
         dataset=None if facts.report is None else facts.report.path,
         probe=facts.probe,
         pricing=facts.pricing,
-        notes=tuple(facts.notes),
+        notes=tuple(notes),
     )
 
 

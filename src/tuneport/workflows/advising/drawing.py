@@ -12,7 +12,7 @@ from tuneport.data.checks.alike import ALIKE_IN_TEMPLATE
 from tuneport.data.checks.shapes import json_of, within_fence
 from tuneport.data.checks.sketch import SIMILAR, similarity, word_pairs
 from tuneport.data.reading import columns_there, read_records
-from tuneport.data.text import normalised
+from tuneport.data.text import key_of_normalised, normalised
 from tuneport.data.tokens import encoding
 from tuneport.errors import ConfigError
 from tuneport.evaluate.classification import Example, example_of
@@ -54,7 +54,7 @@ def draw(
     lots = random.Random(seed)
     by_label = report.classes is not None
     pools, asked = _Pools(lots, by_label=by_label), _Reservoir(lots, rows)
-    known: set[str] = set()
+    known: set[int] = set()
     for example in _examples(dataset, columns):
         pools.add(example)
         if validation is None and _new(example, known):
@@ -120,8 +120,8 @@ def _examples(path: Path, columns: Mapping[str, str] | None) -> Iterator[Example
             yield example
 
 
-def _new(example: Example, known: set[str]) -> bool:
-    key = normalised(_input(example))
+def _new(example: Example, known: set[int]) -> bool:
+    key = key_of_normalised(normalised(_input(example)))
     if key in known:
         return False
     known.add(key)

@@ -61,6 +61,17 @@ class Pricing:
     prices: Mapping[Approach, Price]
     payback: str
     remarks: tuple[str, ...]
+    epochs: int | None = None
+
+    def saving(self, now: Approach) -> float | None:
+        """US dollars that the smaller model saves in a year compared with `now`, its training paid; None: not known.
+
+        What runs on one's own machine is $0 because nobody counted it, which saves nothing that could be told.
+        """
+        smaller, today = self.prices[Approach.SMALLER_MODEL], self.prices[now]
+        if not smaller.month or not today.month or smaller.once is None:
+            return None
+        return 12 * (today.month - smaller.month) - smaller.once
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -138,6 +149,7 @@ def price(
         found,
         "" if no_month else _payback(comparison),
         tuple(choice.reasons),
+        choice.epochs,
     )
 
 
