@@ -9,10 +9,11 @@ from tuneport.cli import output
 
 if TYPE_CHECKING:
     from tuneport.jobs.accuracy import BackendAccuracy, Error
+    from tuneport.jobs.budgets import Month
     from tuneport.jobs.tables import JobRow
 
 
-def print_costs(rows: Sequence[JobRow], errors: Sequence[BackendAccuracy]) -> None:
+def print_costs(rows: Sequence[JobRow], errors: Sequence[BackendAccuracy], month: Month) -> None:
     if not rows:
         output.note("no jobs yet, so nothing was estimated and nothing was paid")
         return
@@ -36,6 +37,7 @@ def print_costs(rows: Sequence[JobRow], errors: Sequence[BackendAccuracy]) -> No
         if actual is not None and actual.seconds is None:
             reasons.append(f"{row.id}: time unavailable, because {actual.seconds_unavailable}")
     console.print(table)
+    console.print(f"{month}.", markup=False)
     for error in errors:
         told = [
             text
@@ -66,6 +68,16 @@ def cost_line(row: JobRow) -> str | None:
     if actual.usd is None:
         return f"unavailable, because {actual.usd_unavailable}"
     return f"{output.money(actual.usd)} ({actual.usd_because})"
+
+
+def budget_line(row: JobRow) -> str | None:
+    """The budget of a job that has one, and what it is on its way to cost."""
+    from tuneport.jobs.budgets import projection
+
+    if row.budget_usd is None:
+        return None
+    projected = projection(row)
+    return output.money(row.budget_usd) if projected is None else f"on its way to {projected}"
 
 
 def time_line(row: JobRow) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tuneport.cli import output
-from tuneport.cli.job_costs import cost_line, time_line
+from tuneport.cli.job_costs import budget_line, cost_line, time_line
 
 if TYPE_CHECKING:
     from tuneport.jobs.tables import JobRow
@@ -28,6 +28,7 @@ def print_job(row: JobRow) -> None:
         "settings": ", ".join(f"{name} {value}" for name, value in resolved.items() if value is not None),
         "progress": progress_of(row),
         "quote": output.money(quote["expected"]) if quote.get("expected") is not None else quote.get("unavailable"),
+        "budget": budget_line(row),
         "cost": cost_line(row),
         "took": time_line(row),
         "trained": None if facts["trained_tokens"] is None else f"{facts['trained_tokens']:,} tokens",

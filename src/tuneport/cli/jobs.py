@@ -37,15 +37,17 @@ def jobs(
         return
     with Workspace() as workspace:
         rows, trouble = workspace.refresh_all(limit=limit)
-        errors = workspace.accuracy() if costs else []
+        errors, month = (workspace.accuracy(), workspace.month()) if costs else ([], None)
     for name, message in trouble.items():
         output.note(f"{name}: not asked, showing what was last known: {message}")
     if output.as_json:
         document = {"object": "list", "data": [describe(row) for row in rows], "trouble": trouble}
-        output.document(document | ({"accuracy": [error.as_dict() for error in errors]} if costs else {}))
+        if month is not None:
+            document |= {"accuracy": [error.as_dict() for error in errors], "month": month.as_dict()}
+        output.document(document)
         return
-    if costs:
-        print_costs(rows, errors)
+    if month is not None:
+        print_costs(rows, errors, month)
         return
     if not rows:
         output.note("no jobs yet; `tuneport submit DATA --model M` starts one, `tuneport demo` shows a whole journey")

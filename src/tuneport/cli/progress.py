@@ -47,7 +47,7 @@ class JobProgress:
         state = row.job_state
         step = None if state is None else state.progress.step
         total = None if state is None else state.progress.total_steps
-        facts = row.note or _facts(row)
+        facts = row.note or _over_budget(row) or _facts(row)
         if self.progress is not None:
             if row.status == "succeeded" and total:
                 step = total
@@ -56,10 +56,17 @@ class JobProgress:
         # Piped: a line for a new status or note, and for about every tenth of the way.
         tenth = None if not (step and total) else step * 10 // total
         waits = None if state is None else state.details.get("waits")
-        current = (row.status, row.note, tenth, waits)
+        current = (row.status, row.note or _over_budget(row) is not None, tenth, waits)
         if current != self.shown:
             self.shown = current
             output.note(f"{row.id} {row.status}" + (f": {facts}" if facts else ""))
+
+
+def _over_budget(row: JobRow) -> str | None:
+    from tuneport.jobs.budgets import projection
+
+    projected = None if row.budget_usd is None else projection(row)
+    return f"over budget: {projected}" if projected is not None and projected.over else None
 
 
 def _facts(row: JobRow) -> str:

@@ -58,6 +58,9 @@ def submit(
     ] = None,
     wandb: Annotated[str | None, typer.Option(metavar="PROJECT", help="Show the run in this W&B project.")] = None,
     budget: Annotated[float | None, typer.Option(help="US dollars; refuse a job that may cost more.")] = None,
+    cancel_over_budget: Annotated[
+        bool, typer.Option("--cancel-over-budget", help="Cancel it as soon as it is on its way above --budget.")
+    ] = False,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", metavar="NAME=VALUE", help="Passed on as it is, e.g. precision=bf16."),
@@ -117,6 +120,7 @@ def submit(
             backend=backend,
             allow_personal_data=allow_personal_data,
             delete_files=True if delete_files else False if keep_files else None,
+            cancel_over_budget=cancel_over_budget,
             show_terms=terms.extend,
         )
         output.note(f"{row.id}: {row.model} on {row.backend}")

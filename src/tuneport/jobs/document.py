@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from tuneport.jobs.budgets import projection
 from tuneport.jobs.tables import JobRow
 
 
 def describe(row: JobRow) -> dict[str, Any]:
     """A job as one JSON document: the same keys for every backend and in every state."""
     spec, state, data = row.tune_spec, row.job_state, row.prepared_data
+    projected = projection(row)
     progress = None if state is None else state.progress.model_dump(mode="json")
     return {
         "id": row.id,
@@ -48,6 +50,8 @@ def describe(row: JobRow) -> dict[str, Any]:
         "estimate": row.estimate,
         "actual": row.actual,
         "budget": spec.budget,
+        "cancel_over_budget": row.cancel_over_budget,
+        "projection": None if projected is None else projected.as_dict(),
         "cost": None if state is None else state.cost,
         "trained_tokens": None if state is None else state.trained_tokens,
         "progress": progress,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tuneport.errors import ConfigError
+from tuneport.jobs.budgets import Projection
 from tuneport.jobs.database import Database, explained
-from tuneport.jobs.settling import heed_events
+from tuneport.jobs.settling import heed_events, over_budget_event
 from tuneport.jobs.tables import EventRow, JobRow
 from tuneport.types import JobEvent
 
@@ -18,6 +19,9 @@ _ASKED_AT_ONCE = 500  # ids in one question; SQLite takes 999 in its oldest buil
 
 
 class EventLog(Database):
+    on_over_budget: Callable[[str, str], None] = staticmethod(lambda job_id, message: None)
+    """Told once of each job that is on its way above its budget, by the process that noticed it."""
+
     def add_events(self, job_id: str, events: Iterable[JobEvent], *, origin: str = "backend") -> int:
         """Append those that are not there yet, in the order given; return how many were new."""
         wanted = list({item.id: item for item in events}.values())
@@ -56,6 +60,14 @@ class EventLog(Database):
             if origin == "backend":
                 heed_events(session, job_id, new)
             return len(new)
+
+    def tell_over_budget(self, found: Mapping[str, Projection]) -> None:
+        for job_id, projected in found.items():
+            with self.transaction() as session:
+                cancels = session.scalar(select(JobRow.cancel_over_budget).where(JobRow.id == job_id))
+            event = over_budget_event(projected, cancels=bool(cancels))
+            if self.add_events(job_id, [event], origin="tuneport"):
+                self.on_over_budget(job_id, event.message)
 
     def events(self, job_id: str, *, after: int = 0) -> list[tuple[int, JobEvent]]:
         """The events from position `after` + 1 on, each with its position, in the order they were stored."""

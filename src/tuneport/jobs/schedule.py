@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 
-from tuneport.jobs.database import Database
+from tuneport.jobs.event_log import EventLog
 from tuneport.jobs.file_journal import UNFINISHED
 from tuneport.jobs.settling import settle_many
 from tuneport.jobs.tables import JobRow
@@ -36,7 +36,7 @@ class Watched:
         return self.due_at - moment <= (self.due_at - since) * share
 
 
-class Schedule(Database):
+class Schedule(EventLog):
     def due_backends(self) -> list[str]:
         """The backends that have unfinished jobs."""
         with self.transaction() as session:
@@ -122,7 +122,8 @@ class Schedule(Database):
                     by_columns.setdefault(tuple(values), []).append(values)
             for rows in by_columns.values():
                 session.execute(update(JobRow), rows)
-            settle_many(session, [job_id for job_id in ids if job_id in free and "state" in changes[job_id]])
+            over = settle_many(session, [job_id for job_id in ids if job_id in free and "state" in changes[job_id]])
+        self.tell_over_budget(over)
         return [job_id for job_id in ids if job_id in free]
 
     # --- places -----------------------------------------------------------------------------------------------------

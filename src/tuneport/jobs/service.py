@@ -25,6 +25,7 @@ from tuneport.errors import (
 )
 from tuneport.jobs.accuracy import BackendAccuracy, accuracy
 from tuneport.jobs.alternatives import alternatives
+from tuneport.jobs.budgets import Month
 from tuneport.jobs.consent import refuse_personal_data
 from tuneport.jobs.document import describe
 from tuneport.jobs.planning import Plan, plan
@@ -69,6 +70,7 @@ class Workspace:
             self.backend,
             self.settings.home / "files",
             alternatives=lambda row: alternatives(row, self.settings),
+            monthly_budget=self.settings.monthly_budget,
         )
         self.remote_files = self.worker.remote_files
         self._backends: dict[str, FineTuneBackend] = {}
@@ -105,18 +107,23 @@ class Workspace:
         backend: str | None = None,
         allow_personal_data: bool = False,
         delete_files: bool | None = None,
+        cancel_over_budget: bool = False,
         show_terms: Callable[[list[BindingTerm]], None] | None = None,
     ) -> JobRow:
         """Check, choose a backend, convert the data, and write the job's row.
 
         `delete_files`: when the job has ended, what was uploaded for it is deleted at the provider (None: as
-        `tuneport.toml` says, else no). `show_terms` is told what binds whoever trains there, if it never was before.
+        `tuneport.toml` says, else no). `cancel_over_budget`: while it runs, it is cancelled as soon as it is on its way
+        above the spec's budget (and only told of, else). `show_terms` is told what binds whoever trains there, if it
+        never was before.
 
         Nothing is uploaded yet: `drive` (or a worker) does that, with the data as it is now, whatever becomes of the
         file. Raises what makes the spec impossible, and then there is no row: DatasetError, ConversionLossError,
         ModelNotOfferedError, BudgetError, UnsupportedError, AuthError (no key), ConfigError (personal data on its way
         to a third party and not allowed, among others).
         """
+        if cancel_over_budget and spec.budget is None:
+            raise ConfigError("there is no budget that the job could be cancelled for; give one (--budget USD)")
         planned = self.plan(spec, backend=backend)
         choice = planned.chosen
         assert choice.model is not None  # `choose` gives no backend that does not offer the model
@@ -151,6 +158,8 @@ class Workspace:
             quote=choice.quote,
             estimate=planned.estimate,
             delete_files=delete_files,
+            cancel_over_budget=cancel_over_budget,
+            monthly_budget=self.settings.monthly_budget,
         )
 
     def _remote_checkpoint(self, wanted: str, backend: str) -> str:
@@ -293,6 +302,7 @@ class Workspace:
         on_trouble: Callable[[str, str], None] = lambda name, message: None,
     ) -> None:
         """Be the worker of all unfinished jobs, until interrupted or, with `until_idle`, until there are none."""
+        self.store.on_over_budget = lambda job_id, message: on_trouble(job_id, message)
         Poller(self.worker, on_change=on_change, on_trouble=on_trouble).run(until_idle=until_idle)
 
     # --- wishes -----------------------------------------------------------------------------------------------------
@@ -366,6 +376,10 @@ class Workspace:
 
     def job(self, job_id: str) -> JobRow:
         return self.store.job(job_id)
+
+    def month(self) -> Month:
+        """What this calendar month's jobs (UTC) come to, over all backends."""
+        return self.store.month()
 
     def accuracy(self) -> list[BackendAccuracy]:
         """How far the estimates were off, for each backend that has jobs which ended."""

@@ -17,8 +17,8 @@ from sqlalchemy import func, or_, select, update
 
 from tuneport.errors import ConfigError, TuneportError
 from tuneport.jobs.accuracy import EstimatedAndActual
+from tuneport.jobs.budgets import Month, hold_month, month_of
 from tuneport.jobs.estimates import JobEstimate
-from tuneport.jobs.event_log import EventLog
 from tuneport.jobs.file_journal import UNFINISHED, FileJournal
 from tuneport.jobs.migrations import SCHEMA_VERSION
 from tuneport.jobs.schedule import Schedule
@@ -40,7 +40,7 @@ class LeaseLostError(TuneportError):
     """Another process took the row over; whatever this one was doing must not be written."""
 
 
-class Store(Schedule, EventLog, FileJournal):
+class Store(Schedule, FileJournal):
     """All reads and writes. Each method is one short transaction; no network call happens inside any of them.
 
     Raises ConfigError where the database cannot be opened or written.
@@ -58,7 +58,11 @@ class Store(Schedule, EventLog, FileJournal):
         quote: Quote | None,
         estimate: JobEstimate | None = None,
         delete_files: bool = False,
+        cancel_over_budget: bool = False,
+        monthly_budget: float | None = None,
     ) -> JobRow:
+        """`monthly_budget`: what all jobs of the calendar month may cost. BudgetError, and no row, where this one might
+        bring them above it; of two processes that ask at once, one is told of the other's job."""
         moment = now()
         row = JobRow(
             id=f"job-{secrets.token_hex(6)}",
@@ -76,10 +80,31 @@ class Store(Schedule, EventLog, FileJournal):
             updated_at=moment,
             due_at=moment,
             delete_files=delete_files,
+            cancel_over_budget=cancel_over_budget,
         )
         with self.transaction() as session:
+            if monthly_budget is not None:
+                hold_month(session, monthly_budget, row.reserved_usd, moment, backend=backend)
             session.add(row)
         return row
+
+    def write_quote(self, job_id: str, owner: str, quote: Quote, *, monthly_budget: float | None = None) -> JobRow:
+        """The provider's own quote, under the row's lease, in place of ours. BudgetError, and no change, where that
+        brings the month above its budget; LeaseLostError as for `write`."""
+        with self.transaction() as session:
+            row = session.get(JobRow, job_id, with_for_update=True)
+            if row is None or row.lease_owner != owner:
+                raise LeaseLostError(f"the lease on {job_id} was lost to another process; nothing was written")
+            most = most_of(quote)
+            if monthly_budget is not None:
+                hold_month(session, monthly_budget, most, now(), backend=row.backend, without=job_id)
+            row.quote, row.reserved_usd, row.updated_at = quote.model_dump(mode="json"), most, now()
+            return row
+
+    def month(self) -> Month:
+        """What the jobs of this calendar month (UTC) came to, and what the unfinished ones may still cost."""
+        with self.transaction() as session:
+            return month_of(session, now())
 
     def job(self, job_id: str) -> JobRow:
         """The job with that id, or the one whose id (ours or the backend's) begins so, if it is the only one."""
@@ -221,9 +246,10 @@ class Store(Schedule, EventLog, FileJournal):
                 raise LeaseLostError(f"the lease on {job_id} was lost to another process; nothing was written")
             row = session.get(JobRow, job_id)
             assert row is not None
-            if "state" in values or row.job_status.terminal:
-                settle_in(session, row)
-            return row
+            over = settle_in(session, row) if "state" in values or row.job_status.terminal else None
+        if over is not None:
+            self.tell_over_budget({job_id: over})
+        return row
 
     # --- terms ------------------------------------------------------------------------------------------------------
 

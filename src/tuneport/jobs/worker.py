@@ -46,7 +46,8 @@ ONLY_ELSEWHERE = ("training_not_available", "daily_rate_limit_exceeded")
 class Worker:
     """`open_backend` gives the backend of a name; `files` is the folder for prepared files. Threads may share one.
 
-    `alternatives` ranks the other backends for a job that its own one does not take.
+    `alternatives` ranks the other backends for a job that its own one does not take. `monthly_budget`: what all jobs of
+    a calendar month may cost, in US dollars; a provider's own quote is held against it, too.
     `sleep`, `monotonic` and `clock` are time itself, for whoever wants another.
     """
 
@@ -57,6 +58,7 @@ class Worker:
         files: Path,
         *,
         alternatives: Callable[[JobRow], Sequence[Alternative]] = lambda row: (),
+        monthly_budget: float | None = None,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], datetime] = now,
@@ -66,6 +68,7 @@ class Worker:
         self.open_backend = open_backend
         self.files = files
         self.alternatives = alternatives
+        self.monthly_budget = monthly_budget
         self.remote_files = RemoteFiles(store, open_backend)
         self.events = EventCollector(store)
 
@@ -179,9 +182,13 @@ class Worker:
                 return lease.write(note=f"{file.id} is being deleted at {backend.name}; it will be uploaded anew")
             if file.sha256 not in journalled:
                 self.events.tell(lease.row.id, f"The {file.purpose} file is ready: {file.id}", type_="file")
-        if spec.budget is not None and (quote := backend.quote(spec, self.store.files(lease.row.id))) is not None:
-            lease.write(quote=quote.model_dump(mode="json"))
-            refuse_above_budget(spec.budget, quote)
+        if spec.budget is not None or self.monthly_budget is not None:
+            quote = backend.quote(spec, self.store.files(lease.row.id))
+            if quote is not None:
+                lease.write(quote=quote.model_dump(mode="json"))
+                if spec.budget is not None:
+                    refuse_above_budget(spec.budget, quote)
+                lease.row = self.store.write_quote(lease.row.id, lease.owner, quote, monthly_budget=self.monthly_budget)
         return lease.write(status=JobStatus.SUBMITTING, note=None)
 
     def _submit(self, lease: Lease, backend: FineTuneBackend) -> JobRow:

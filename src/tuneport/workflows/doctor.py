@@ -68,6 +68,7 @@ def doctor(settings: Settings, today: date) -> Iterator[Finding]:
     yield Finding("python", "ok", f"Python {platform.python_version()} on {platform.platform(terse=True)}")
     yield from _home(settings)
     yield _store(settings)
+    yield _month(settings)
     yield _device()
     rows = backends(settings, today)
     with ThreadPoolExecutor() as pool:
@@ -100,6 +101,23 @@ def _store(settings: Settings) -> Finding:
     except TuneportError as error:
         return Finding("store", "fail", str(error))
     return Finding("store", "ok", f"{store.engine.dialect.name}, {unfinished} unfinished jobs")
+
+
+def _month(settings: Settings) -> Finding:
+    """This month's jobs against TUNEPORT_MONTHLY_BUDGET; without one, only what they came to."""
+    try:
+        cap = settings.monthly_budget
+        store = Store(settings.database_url)
+        month = store.month()
+        store.close()
+    except TuneportError as error:
+        return Finding("budget", "fail", str(error))
+    unknown = f"; unknown is what {', '.join(month.unknown[:3])} cost" if month.unknown else ""
+    if cap is None:
+        return Finding("budget", "ok", f"no cap (TUNEPORT_MONTHLY_BUDGET); {month}{unknown}")
+    verdict: Verdict = "warn" if month.unknown or month.total >= cap else "ok"
+    fix = "jobs that cost anything are refused until the next month" if verdict == "warn" else ""
+    return Finding("budget", verdict, f"{month}{unknown}, of at most ${cap:,.2f}", fix)
 
 
 def _device() -> Finding:
