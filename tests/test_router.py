@@ -20,6 +20,7 @@ from tuneport.errors import (
     TuneportError,
     UnsupportedError,
 )
+from tuneport.estimate.cost import OwnGPU
 from tuneport.jobs.planning import dataset_facts
 from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_manifest, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, Traffic, choose, rank
@@ -273,7 +274,7 @@ def test_counts_of_real_files_say_how_exact_they_are(tmp_path: Path) -> None:
 
 def test_a_rented_gpu_costs_its_hours() -> None:
     gpu = load_gpus().find("H100")
-    machine = Machine(memory_gib=gpu.vram_gib, bf16_tflops=gpu.bf16_tflops, offer=gpu.cheapest("Lambda"))
+    machine = Machine(memory_gib=gpu.vram_gib, bf16_tflops=gpu.bf16_tflops, own=OwnGPU(offer=gpu.cheapest("Lambda")))
     local = ranked(spec("llama-3.1-8b-instruct"), machine=machine)["local"]
     assert local.allowed and local.quote.expected is not None and 0 < local.quote.expected < 3.99
     assert local.quote.low is not None and local.quote.high is not None

@@ -17,6 +17,7 @@ from tuneport.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tuneport.estimate.cost import Traffic
     from tuneport.estimate.duration import Duration
     from tuneport.router import Choice
     from tuneport.types import Quote
@@ -39,9 +40,29 @@ def compare(
         str | None, typer.Option(help="sft, dpo, kto, reward, grpo, rloo, rft. Default: as the data is.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Default: what each provider's auto would choose.")] = None,
-    traffic_in: Annotated[str, typer.Option(help="Tokens into the tuned model a month, e.g. 10M.")] = "10M",
-    traffic_out: Annotated[str, typer.Option(help="Tokens out of it a month.")] = "2M",
+    requests: Annotated[str | None, typer.Option(help="Requests a month, e.g. 25k. Default: 25k.")] = None,
+    tokens_per_request: Annotated[
+        str | None, typer.Option(metavar="IN:OUT", help="Tokens of each, in and out. Default: 400:80.")
+    ] = None,
+    traffic_in: Annotated[str | None, typer.Option(help="Instead: tokens in a month, e.g. 10M.")] = None,
+    traffic_out: Annotated[str | None, typer.Option(help="Tokens out a month.")] = None,
     cached: Annotated[float, typer.Option(min=0, max=1, help="Share of the input that a prompt cache answers.")] = 0.0,
+    batch: Annotated[float, typer.Option(min=0, max=1, help="Share of the traffic that can wait for a batch.")] = 0.0,
+    prompt_saved: Annotated[
+        int, typer.Option(min=0, help="Tokens of each prompt (examples ...) that a tuned model no longer needs.")
+    ] = 0,
+    own_gpu: Annotated[
+        str | None, typer.Option(help="A GPU to train on and serve from, e.g. H100, instead of this machine.")
+    ] = None,
+    own_hour: Annotated[
+        float | None, typer.Option(help="US dollars an hour of it, if you own it. Default: the cheapest offer.")
+    ] = None,
+    own_speed: Annotated[
+        float | None, typer.Option(help="Tokens that it writes a second, all requests together, as you measured.")
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="Hours of training, where a provider bills them (reinforcement).")
+    ] = None,
     instead_of: Annotated[
         str | None,
         typer.Option(
@@ -56,7 +77,15 @@ def compare(
     from tuneport.estimate.cost import Traffic
     from tuneport.workflows.compare import compare as run
 
-    traffic = Traffic(_count(traffic_in, "--traffic-in"), _count(traffic_out, "--traffic-out"), cached)
+    traffic = Traffic.stated(
+        requests=_count(requests, "--requests", "25k"),
+        per_request=_per_request(tokens_per_request),
+        input_tokens=_count(traffic_in, "--traffic-in", "10M"),
+        output_tokens=_count(traffic_out, "--traffic-out", "2M"),
+        cached_share=cached,
+        batch_share=batch,
+        saved_per_request=prompt_saved,
+    )
     outputs = [path for path in (html, csv) if path is not None]
     if outputs:
         from tuneport.data.containers.source import Source
@@ -74,6 +103,10 @@ def compare(
         epochs=epochs,
         traffic=traffic,
         instead_of=instead_of,
+        own_gpu=own_gpu,
+        own_usd_per_hour=own_hour,
+        own_tokens_per_second=own_speed,
+        hours=hours,
     )
     if html is not None:
         comparison.write_html(html)
@@ -91,41 +124,50 @@ def compare(
 
 
 def print_comparison(comparison: Comparison, *, console: Console) -> None:
-    """One line a backend and model, then what to know about each backend; fits 80 columns."""
+    """Two lines a backend and model, the second with licence, bounds and the price's day; then what to know about each
+    backend. Fits 80 columns."""
+    from rich.text import Text
+
     from tuneport.workflows.comparison.break_even import short_name
 
-    table = output.table(
-        "backend",
-        "model",
-        "train",
-        "month",
-        "time",
-        "last day",
-        "priced",
-        right=("train", "month", "time"),
-        cut=("model",),
-    )
+    money = ("train", "month", "base", "time")
+    table = output.table("backend", "model", *money, "last day", right=money, cut=("model",))
     remarks: dict[str, list[str]] = {}
     for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True):
         listed = remarks.setdefault(choice.title, [])
         listed += [remark for remark in _remarks(choice) if remark not in listed]
         table.add_row(
             choice.backend,
-            f"[bold]{short_name(choice)}[/bold]",
+            Text(short_name(choice), style="bold"),
             _price(choice.quote),
             _price(choice.inference),
+            _price(choice.base),
             _time(choice.duration),
             choice.retires.isoformat() if choice.retires else "-",
-            "-" if day is None else f"{day.isoformat()}{'!' if stale else ''}",
             style="" if choice.allowed else "dim",
         )
-    traffic = comparison.traffic
+        table.add_row(
+            "",
+            Text(choice.licence or "licence unknown"),
+            _bounds(choice.quote),
+            _bounds(choice.inference),
+            "",
+            "",
+            "" if day is None else f"{day.isoformat()}{'!' if stale else ''}",
+            style="dim",
+        )
     console.print(table)
     console.print(
-        f"{comparison.rows:,} rows, {comparison.method.value}. A month is {_millions(traffic.input_tokens)} tokens in "
-        f"and {_millions(traffic.output_tokens)} out. ~ marks an estimate, ! an old price.",
+        f"{comparison.rows:,} rows, {comparison.method.value}. {_month(comparison.traffic)}. Under each price its "
+        "bounds, under the last day that of the oldest price; ~ marks an estimate, ! an old price. base: the base "
+        "model, with today's prompts.",
         style="dim",
     )
+    saved = [choice for choice in comparison.choices if choice.inference and choice.inference.prompt_saving]
+    if saved:
+        told = ", ".join(f"{short_name(row)} at {row.backend} {_usd(row.inference.prompt_saving)}" for row in saved[:4])  # type: ignore[union-attr]
+        more = "" if len(saved) <= 4 else f", and {len(saved) - 4} more"
+        console.print(f"The shorter prompt saves a month: {told}{more}.", style="dim")
     for title, listed in remarks.items():
         if listed:
             console.print(f"[bold]{title}[/bold]")
@@ -151,8 +193,36 @@ def _remarks(choice: Choice) -> list[str]:
 def _price(quote: Quote | None) -> str:
     if quote is None or quote.expected is None:
         return "-"
-    about = "" if quote.low == quote.high else "~"
-    return f"{about}${quote.expected:,.0f}" if quote.expected >= 1000 else about + output.money(quote.expected)
+    return ("" if quote.low == quote.high else "~") + _usd(quote.expected)
+
+
+def _bounds(quote: Quote | None) -> str:
+    if quote is None or quote.low is None or quote.high is None or quote.low == quote.high:
+        return ""
+    return f"{_usd(quote.low, short=True)}-{_usd(quote.high, short=True).removeprefix('$')}"
+
+
+def _usd(amount: float | None, *, short: bool = False) -> str:
+    """`short`: three digits, for two amounts in one cell."""
+    if amount is None or amount < 1000:
+        return output.money(amount) if not short or not amount or amount < 10 else f"${amount:.3g}"
+    if short or amount >= 1e6:
+        return f"${amount / 1e6:.3g}M" if amount >= 999_500 else f"${amount / 1000:.3g}k"
+    return f"${amount:,.0f}"
+
+
+def _month(traffic: Traffic) -> str:
+    tokens = f"{_millions(traffic.input_tokens)} tokens in and {_millions(traffic.output_tokens)} out"
+    if traffic.requests is not None:
+        tokens = f"{traffic.requests:,} requests: {tokens}"
+    shares = [
+        f"{share:.0%} {word}"
+        for share, word in ((traffic.cached_share, "cached"), (traffic.batch_share, "in batches"))
+        if share
+    ]
+    if traffic.saved_tokens:
+        shares.append(f"{traffic.saved_per_request:,} tokens of each prompt not sent to a tuned model")
+    return f"A month is {tokens}" + (f" ({', '.join(shares)})" if shares else "")
 
 
 def _time(duration: Duration) -> str:
@@ -164,14 +234,26 @@ def _time(duration: Duration) -> str:
 
 
 def _millions(count: int) -> str:
-    return f"{count / 1e6:g}M" if count >= 100_000 else f"{count:,}"
+    return f"{count / 1e6:,.6g}M" if count >= 100_000 else f"{count:,}"
 
 
-def _count(text: str, option: str) -> int:
+def _count(text: str | None, option: str, example: str) -> int | None:
+    if text is None:
+        return None
     match = re.fullmatch(r"([\d.]+)\s*([kKmMbB]?)", text.strip())
     try:
         if match is None:
             raise ValueError
         return round(float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "b": 1e9}[match[2].lower()])
     except (ValueError, OverflowError):
-        raise ConfigError(f"{option} {text!r} is no number of tokens; write for example {option} 10M") from None
+        raise ConfigError(f"{option} {text!r} is no number; write for example {option} {example}") from None
+
+
+def _per_request(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    before, colon, after = text.partition(":")
+    counts = [_count(part, "--tokens-per-request", "400:80") for part in (before, after)] if colon else []
+    if len(counts) != 2 or None in counts:
+        raise ConfigError(f"--tokens-per-request {text!r} is not IN:OUT; write for example --tokens-per-request 400:80")
+    return float(counts[0] or 0), float(counts[1] or 0)

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tuneport.data.containers.source import Source
@@ -56,5 +57,12 @@ class TokenCache:
 
 
 def _digest(file: Path) -> str:
+    about = file.stat()
+    return _digest_of(file, about.st_size, about.st_mtime_ns)
+
+
+@cache
+def _digest_of(file: Path, size: int, changed: int) -> str:
+    """Read once a process, as long as the file's size and time stay; several vocabularies ask for it."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from tuneport.estimate.cost import InferenceQuote, OwnGPU
 from tuneport.estimate.duration import Duration
 from tuneport.estimate.memory import MemoryEstimate
-from tuneport.manifests import Manifest, Offer, OfferedModel
+from tuneport.manifests import Manifest, OfferedModel
 from tuneport.types import Adapter, Quote
 
 Kind = Literal["not offered", "ended", "unsupported", "data", "extra", "key", "address", "memory", "budget"]
@@ -59,8 +59,8 @@ class Machine:
     """Where a backend that is one's own machine trains. All None: nothing is known, and nothing is refused for it.
 
     `memory_gib` is the accelerator's, or main memory where there is none. `bf16_tflops` None: the processor trains.
-    `tokens_per_second` was measured here for this model. `offer`: the machine is rented at that price. `serving`: what
-    tuned models would answer from, and its price.
+    `tokens_per_second` was measured here for this model. `own` says what an hour of the machine costs and what it
+    serves; None: nothing is counted for it.
     """
 
     memory_gib: float | None = None
@@ -68,8 +68,7 @@ class Machine:
     gpu: str = ""
     bandwidth_gbps: float | None = None
     tokens_per_second: float | None = None
-    offer: Offer | None = None
-    serving: OwnGPU | None = None
+    own: OwnGPU | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,8 @@ class Choice:
     """One backend's answer to a spec. `model` is the backend's own id (None: not offered).
 
     `adapter` and `epochs` are what would run. `refusals` empty means `allowed`; `warnings` do not forbid. `inference`
-    is a month of the tuned model, `base` the same month of the base model with today's prompts.
+    is a month of the tuned model, `base` the same month of the base model with today's prompts. `licence` is the base
+    model's; None where it is not known.
     """
 
     backend: str
@@ -98,6 +98,8 @@ class Choice:
     duration: Duration = Duration()
     memory: MemoryEstimate | None = None
     retires: date | None = None
+    retires_source: str | None = None
+    licence: str | None = None
     adapter: Adapter | None = None
     epochs: int | None = None
     refusals: tuple[Refusal, ...] = ()
@@ -126,6 +128,8 @@ class Choice:
             "duration": vars(self.duration),
             "memory_gib": vars(self.memory) if self.memory else None,
             "retires": self.retires.isoformat() if self.retires else None,
+            "retires_source": self.retires_source,
+            "licence": self.licence,
             "adapter": self.adapter,
             "epochs": self.epochs,
         }

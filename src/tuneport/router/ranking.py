@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 from tuneport.errors import ModelNotOfferedError
-from tuneport.estimate.cost import OwnGPU, Traffic, base_inference_quote, inference_quote, training_quote
+from tuneport.estimate.cost import Traffic, base_inference_quote, inference_quote, training_quote
 from tuneport.estimate.duration import Duration, answering_duration, cpu_duration, gpu_duration, hosted_duration
 from tuneport.estimate.hyperparameters import planned_epochs, resolve
 from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory
 from tuneport.manifests import BasePrices, Confidence, Manifest, Models, OfferedModel, resolve_model
 from tuneport.router.choice import Choice, Dataset, Machine, Readiness, Refusal, TokenCount
-from tuneport.router.refusals import data, ended, not_ready, over_budget, too_little_memory, unsupported
+from tuneport.router.refusals import data, doubt, ended, not_ready, over_budget, too_little_memory, unsupported
 from tuneport.types import Adapter, Quote, TuneSpec
 
 NEAR_END = timedelta(days=90)
@@ -35,15 +35,19 @@ def rank(
     machine: Machine | None = None,
     traffic: Traffic | None = None,
     base_prices: BasePrices | None = None,
+    hours: float | None = None,
 ) -> list[Choice]:
     """Judge every candidate: allowed ones first, cheapest (training, and a month of `traffic`) first among them.
 
     Behind stand, in this order, what ends soon or takes days, and what has no known price. `aliases` is the project's
     table for `spec.model`. `ready` None: keys and extras are not looked at (a comparison before any account exists).
-    `base_prices`: the table for the same month of the base model; without it that price is unavailable.
+    `base_prices`: the table for the same month of the base model; without it that price is unavailable. `hours`: of
+    training, where a provider bills them.
     """
     choices = [
-        _judge(spec, manifest, today, models, dataset, aliases, ready, machine or Machine(), traffic, base_prices)
+        _judge(
+            spec, manifest, today, models, dataset, aliases, ready, machine or Machine(), traffic, base_prices, hours
+        )
         for manifest in candidates
     ]
     return sorted(choices, key=order)
@@ -68,6 +72,7 @@ def _judge(
     machine: Machine,
     traffic: Traffic | None,
     base_prices: BasePrices | None,
+    hours: float | None,
 ) -> Choice:
     try:
         model = manifest.offered(resolve_model(spec.model, manifest.name, manifest, models, aliases))
@@ -105,7 +110,8 @@ def _judge(
         high=tokens.high,
         approximate_because=tokens.reason,
         duration=duration,
-        offer=machine.offer,
+        own=machine.own,
+        hours=hours,
     )
     refusals = (
         *ended(manifest, model, today),
@@ -118,11 +124,10 @@ def _judge(
     warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)
     if tokens.approximate and not own_machine and quote.low != quote.high:
         warnings += (f"the training price is approximate: {tokens.reason}",)
-    own = machine.serving or (OwnGPU(offer=machine.offer) if machine.offer else None)
     inference = base = None
     if traffic is not None:
-        inference = inference_quote(manifest, model, traffic, own=own)
-        base = base_inference_quote(manifest, model, traffic, base_prices, own=own, today=today)
+        inference = inference_quote(manifest, model, traffic, own=machine.own)
+        base = base_inference_quote(manifest, model, traffic, base_prices, own=machine.own, today=today)
     return Choice(
         backend=manifest.name,
         title=manifest.title,
@@ -133,6 +138,8 @@ def _judge(
         duration=duration,
         memory=memory,
         retires=model.retires,
+        retires_source=manifest.sources[model.retires_source].url if model.retires_source else None,
+        licence=_licence(manifest, model, models),
         adapter=adapter if model.adapters else None,
         epochs=epochs,
         refusals=refusals,
@@ -140,6 +147,11 @@ def _judge(
         dataset=str(spec.dataset),
         demerits=demerits,
     )
+
+
+def _licence(manifest: Manifest, model: OfferedModel, models: Models) -> str | None:
+    weights = models.find(models.name_of(manifest.name, model.id) or model.id)
+    return weights.licence if weights else None
 
 
 def _evaluations(spec: TuneSpec, epochs: int) -> int:
@@ -219,7 +231,9 @@ def _warnings(
     ):
         if day is not None and today < day:
             left = (day - today).days
-            told.append(f"{what} {day}" + (f", in {left} days" if left <= NEAR_END.days else ""))
+            said_in = model.retires_source if day == model.retires else manifest.no_new_jobs_source
+            near = f", in {left} days" if left <= NEAR_END.days else ""
+            told.append(f"{what} {day}{near}{doubt(manifest, said_in)}")
             demerits = max(demerits, 1 if day - today <= NEAR_END else 0)
     told += [notice.text for notice in manifest.notices]
     if manifest.sources and manifest.sources[model.source].confidence is Confidence.UNVERIFIED and not own_machine:

@@ -5,15 +5,23 @@ from __future__ import annotations
 from datetime import date
 
 from tuneport.estimate.memory import MemoryEstimate
-from tuneport.manifests import Manifest, OfferedModel
+from tuneport.manifests import Confidence, Manifest, OfferedModel
 from tuneport.router.choice import Dataset, Machine, Readiness, Refusal, TokenCount
 from tuneport.types import Quote, TuneSpec
+
+
+def doubt(manifest: Manifest, source: str | None) -> str:
+    """What to add to a day that was read nowhere where it can be read again."""
+    if source is None or manifest.sources[source].confidence is not Confidence.UNVERIFIED:
+        return ""
+    return f" (not verified: {manifest.sources[source].note or manifest.sources[source].url})"
 
 
 def ended(manifest: Manifest, model: OfferedModel, today: date) -> list[Refusal]:
     found = []
     if model.retired(today):
-        found.append(Refusal("ended", f"{manifest.title} retired {model.id} on {model.retires}; choose another model"))
+        told = f"{manifest.title} retired {model.id} on {model.retires}{doubt(manifest, model.retires_source)}"
+        found.append(Refusal("ended", f"{told}; choose another model"))
     if manifest.no_new_jobs_from is not None and today >= manifest.no_new_jobs_from:
         day = manifest.no_new_jobs_from
         found.append(Refusal("ended", f"{manifest.title} takes no new jobs since {day}; choose another backend"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -12,23 +12,24 @@ from typing import Any
 from tuneport.backends import backend_names, manifest_of
 from tuneport.data.prepare import format_for, method_of
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost import InferenceQuote, Traffic, oldest
+from tuneport.estimate.cost import InferenceQuote, OwnGPU, Traffic, oldest
 from tuneport.jobs.planning import dataset_facts, this_machine
-from tuneport.manifests import Manifest, load_base_prices, load_models
-from tuneport.router import Choice, order, rank
+from tuneport.manifests import Manifest, load_base_prices, load_gpus, load_models
+from tuneport.router import Choice, Machine, order, rank
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, Method, TuneSpec, validated
 from tuneport.workflows.comparison.break_even import BreakEven, bill_of_today, break_even
 
-DEFAULT_TRAFFIC = Traffic(input_tokens=10_000_000, output_tokens=2_000_000)
-"""A month of about 25,000 requests of 400 tokens in and 80 out."""
+DEFAULT_TRAFFIC = Traffic.stated()
+"""A month of 25,000 requests of 400 tokens in and 80 out."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """`choices` best first. `priced_on` gives the day of the oldest price in a choice, by its place in the list.
 
-    `instead_of`: what is done today, at the same traffic. `day`: when all this was computed.
+    `instead_of`: what is done today, at the same traffic. `day`: when all this was computed. `machine`: what stands
+    for one's own in it.
     """
 
     dataset: Path
@@ -40,6 +41,7 @@ class Comparison:
     stale: list[bool]
     day: date
     instead_of: InferenceQuote | None = None
+    machine: Machine = Machine()
 
     @cached_property
     def break_even(self) -> BreakEven:
@@ -68,6 +70,12 @@ class Comparison:
             "rows": self.rows,
             "method": self.method.value,
             "traffic_per_month": vars(self.traffic),
+            "own_machine": {
+                "gpu": self.machine.gpu or None,
+                "memory_gib": self.machine.memory_gib,
+                "usd_per_hour": self.machine.own.hourly if self.machine.own else None,
+                "tokens_per_second": self.machine.own.tokens_per_second if self.machine.own else None,
+            },
             "instead_of": self.instead_of.model_dump(mode="json") if self.instead_of else None,
             "choices": rows,
             "break_even": self.break_even.as_dict(),
@@ -86,6 +94,10 @@ def compare(
     epochs: int | None = None,
     traffic: Traffic = DEFAULT_TRAFFIC,
     instead_of: str | None = None,
+    own_gpu: str | None = None,
+    own_usd_per_hour: float | None = None,
+    own_tokens_per_second: float | None = None,
+    hours: float | None = None,
     settings: Settings | None = None,
     today: date | None = None,
 ) -> Comparison:
@@ -94,13 +106,15 @@ def compare(
     `models` are aliases, weights names or providers' ids, asked of every backend; where none are given, each backend
     shows all that it offers. `backends` limits the table; `columns` maps names of columns (`--map`). `instead_of` is
     what answers today, for the break-even: a model that litellm's table prices, or US dollars a month ("$2000");
-    without it each tuned model is held against its own base model. DatasetError where the dataset cannot be used,
-    ConfigError for a method, adapter, number of epochs or price of today that there is not.
+    without it each tuned model is held against its own base model. `own_gpu`, `own_usd_per_hour` and
+    `own_tokens_per_second` are `own_machine`'s; `hours` of training, where a provider bills those. DatasetError where
+    the dataset cannot be used, ConfigError for a method, adapter or number that cannot be.
     """
     now = None if instead_of is None else bill_of_today(instead_of, traffic, load_base_prices())
     settings = settings or Settings.load()
     today = today or date.today()
     path, held_out = Path(dataset), None if validation is None else Path(validation)
+    machine = own_machine(own_gpu, own_usd_per_hour, own_tokens_per_second)
     names = list(backends) or backend_names(settings)
     manifests = [manifest_of(name, settings) for name in names]
     how = method or method_of(path, columns=columns)
@@ -130,9 +144,10 @@ def compare(
                 models=load_models(),
                 dataset=facts,
                 aliases=settings.aliases(model),
-                machine=this_machine(),
+                machine=machine,
                 traffic=traffic,
                 base_prices=load_base_prices(),
+                hours=hours,
             )
             choices.setdefault((manifest.name, ranked[0].model or model), ranked[0])
     # A model that one backend lacks is no row, as long as another has it.
@@ -143,7 +158,34 @@ def compare(
     days = [oldest(*(quote for quote in (row.quote, row.inference) if quote is not None)) for row in rows]
     by_name = {manifest.name: manifest for manifest in manifests}
     stale = [day is not None and by_name[row.backend].stale(day, today) for row, day in zip(rows, days, strict=True)]
-    return Comparison(path, facts.rows, asked.method, traffic, rows, days, stale, today, now)
+    return Comparison(path, facts.rows, asked.method, traffic, rows, days, stale, today, now, machine)
+
+
+def own_machine(gpu: str | None, usd_per_hour: float | None, tokens_per_second: float | None) -> Machine:
+    """What trains and serves where the backend is one's own machine: the card `gpu` of `gpus.toml`, owned at
+    `usd_per_hour` or else rented at its cheapest offer; without `gpu` this machine. ConfigError for an unknown card
+    and where a price is missing."""
+    if gpu is None:
+        here = this_machine()
+        if usd_per_hour is None and tokens_per_second is None:
+            return here
+        if usd_per_hour is None:
+            raise ConfigError(
+                "a speed alone prices nothing: say what an hour of the machine costs, or name a GPU to rent"
+            )
+        card = load_gpus().find(here.gpu) if here.gpu else None
+        return replace(here, own=OwnGPU(card, usd_per_hour, tokens_per_second=tokens_per_second))
+    card = load_gpus().find(gpu)
+    own = OwnGPU(card, usd_per_hour, card.cheapest(), tokens_per_second)
+    if own.hourly is None:
+        raise ConfigError(f"no offer of the {card.name} is known; say what an hour of it costs")
+    return Machine(
+        memory_gib=card.vram_gib,
+        bf16_tflops=card.bf16_tflops,
+        gpu=card.name,
+        bandwidth_gbps=card.bandwidth_gbps,
+        own=own,
+    )
 
 
 def _offered(manifest: Manifest, today: date) -> list[str]:

@@ -5,7 +5,8 @@
 """
 
 from tuneport.estimate.cost.base_prices import base_inference_quote
-from tuneport.estimate.cost.inference import InferenceQuote, OwnGPU, inference_quote, per_token_quote
+from tuneport.estimate.cost.inference import InferenceQuote, inference_quote, per_token_quote
+from tuneport.estimate.cost.own_gpu import OwnGPU
 from tuneport.estimate.cost.serving import ServingSpeed, estimated_speed, measured_speed
 from tuneport.estimate.cost.traffic import HOURS_PER_MONTH, MonthlyCost, Traffic
 from tuneport.estimate.cost.training import oldest, training_price, training_quote

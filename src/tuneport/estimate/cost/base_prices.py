@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
-from tuneport.estimate.cost.inference import InferenceQuote, OwnGPU, inference_quote, per_token_quote
+from tuneport.estimate.cost.inference import InferenceQuote, inference_quote, per_token_quote
+from tuneport.estimate.cost.own_gpu import OwnGPU
 from tuneport.estimate.cost.traffic import Traffic
 from tuneport.manifests import Manifest, OfferedModel
 from tuneport.manifests.base_prices import SOURCE, BasePrices

@@ -5,11 +5,11 @@ Every quote tells its part that is fixed from that which grows with the traffic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
 from tuneport.errors import ConfigError
+from tuneport.estimate.cost.own_gpu import OwnGPU
 from tuneport.estimate.cost.serving import (
     ServingSpeed,
     dimensions_of,
@@ -18,11 +18,8 @@ from tuneport.estimate.cost.serving import (
     measured_speed,
 )
 from tuneport.estimate.cost.traffic import HOURS_PER_MONTH, MonthlyCost, Traffic
-from tuneport.manifests import GPU, HostingPrice, InferencePrice, Manifest, Offer, OfferedModel, load_gpus
+from tuneport.manifests import HostingPrice, InferencePrice, Manifest, OfferedModel, load_gpus
 from tuneport.types import Quote
-
-MOST_USD_PER_HOUR = 1000.0
-"""No single machine costs more an hour; more tells of a purchase price or a month's rent."""
 
 
 class InferenceQuote(Quote):
@@ -42,31 +39,6 @@ class InferenceQuote(Quote):
         if self.parts_low is None or self.parts_high is None:
             return None
         return self.parts_low.at(scale), self.parts_high.at(scale)
-
-
-@dataclass(frozen=True)
-class OwnGPU:
-    """A GPU to serve from: one of `gpus.toml`, rented at its `offer` or owned at `usd_per_hour` all in all (purchase
-    over its life, power, housing). `tokens_per_second` was measured: written by the whole machine, prompts included in
-    the time. ConfigError for numbers that cannot be."""
-
-    gpu: GPU | None = None
-    usd_per_hour: float | None = None
-    offer: Offer | None = None
-    tokens_per_second: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.usd_per_hour is not None and not 0 <= self.usd_per_hour <= MOST_USD_PER_HOUR:
-            raise ConfigError(f"{self.usd_per_hour:g} is no price of an hour; give US dollars an hour of one machine")
-        if self.tokens_per_second is not None:
-            measured_speed(self.tokens_per_second, Traffic(0, 0))
-
-    @property
-    def hourly(self) -> float | None:
-        """US dollars an hour of one GPU; None where nobody knows."""
-        if self.usd_per_hour is not None:
-            return self.usd_per_hour
-        return None if self.offer is None else self.offer.usd_per_gpu_hour
 
 
 def inference_quote(
@@ -204,15 +176,13 @@ def _own_machine_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic
         speed = estimated_speed(own.gpu, traffic, params_b=model.params_b, dimensions=dimensions, count=count)
     if own.tokens_per_second is not None:
         speed = measured_speed(own.tokens_per_second, traffic)
-    loads, offer = speed.loads(traffic), None if own.usd_per_hour is not None else own.offer
+    loads, offer = speed.loads(traffic), own.rented
     month = count * own.hourly * HOURS_PER_MONTH
     low, expected, high = (
         MonthlyCost(machine=month, load=None if loads is None else loads[place]) for place in range(3)
     )
     if offer is not None and loads is not None:
         low = MonthlyCost(growing=month * loads[0])  # rented only while there is something to do
-    name = f"{own.gpu.name}" if own.gpu else "machine"
-    whose = "your own" if offer is None else f"{offer.provider}'s"
     machines = expected.machines() * count
     capacity = f"one assumed, because {speed.unavailable}" if loads is None else speed.explanation
     return _quoted(
@@ -221,7 +191,7 @@ def _own_machine_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic
         low,
         expected,
         high,
-        f"{machines} x {whose} {name} at ${own.hourly:.2f} x {HOURS_PER_MONTH} h, always up; {capacity}",
+        f"{machines} x {own.name} at ${own.hourly:.2f} x {HOURS_PER_MONTH} h, always up; {capacity}",
         authority="local",
         source=None if offer is None else offer.note or offer.source,
         as_of=None if offer is None else offer.as_of,

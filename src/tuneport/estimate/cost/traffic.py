@@ -14,7 +14,9 @@ SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 MOST_TOKENS_PER_REQUEST = 10_000_000
 """No model's context is longer; more tells of a month's tokens where those of one request were asked for."""
 ASSUMED_TOKENS_IN, ASSUMED_TOKENS_OUT = 400, 80
-"""A request where only a month's tokens are known. It decides how many requests a GPU answers at once, nothing else."""
+"""A request where only a month's tokens are known: it decides how many a GPU answers at once, nothing else."""
+USUAL_REQUESTS = 25_000
+"""A month's requests where nothing is said: with the above 10 million tokens in and 2 million out."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,38 @@ class Traffic:
             requests,
             saved_per_request,
         )
+
+    @classmethod
+    def stated(
+        cls,
+        *,
+        requests: int | None = None,
+        per_request: tuple[float, float] | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cached_share: float = 0.0,
+        batch_share: float = 0.0,
+        saved_per_request: int = 0,
+    ) -> Traffic:
+        """From what the user says: requests and the tokens of each, or a month's tokens, or nothing.
+
+        `per_request`: tokens in and out. What is left out is that of `USUAL_REQUESTS` requests of `ASSUMED_TOKENS_IN`
+        and `ASSUMED_TOKENS_OUT`. ConfigError for a contradiction.
+        """
+        monthly = input_tokens is not None or output_tokens is not None
+        if per_request is not None and monthly:
+            raise ConfigError("tokens per request and tokens per month say the same thing twice; give one of them")
+        if per_request is not None and requests is None:
+            raise ConfigError("tokens per request need the number of requests a month; give requests too")
+        shares = {"cached_share": cached_share, "batch_share": batch_share, "saved_per_request": saved_per_request}
+        if not monthly:
+            each = per_request or (ASSUMED_TOKENS_IN, ASSUMED_TOKENS_OUT)
+            return cls.of_requests(USUAL_REQUESTS if requests is None else requests, *each, **shares)  # type: ignore[arg-type]
+        if input_tokens is None:
+            input_tokens = USUAL_REQUESTS * ASSUMED_TOKENS_IN
+        if output_tokens is None:
+            output_tokens = USUAL_REQUESTS * ASSUMED_TOKENS_OUT
+        return cls(input_tokens, output_tokens, requests=requests, **shares)  # type: ignore[arg-type]
 
     @property
     def tokens_in_per_request(self) -> float:

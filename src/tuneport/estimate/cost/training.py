@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from datetime import date
 
+from tuneport.errors import ConfigError
+from tuneport.estimate.cost.own_gpu import OwnGPU
 from tuneport.estimate.duration import Duration
-from tuneport.manifests import Manifest, Offer, OfferedModel, TrainingPrice
+from tuneport.manifests import Manifest, OfferedModel, TrainingPrice
 from tuneport.types import Adapter, Method, Quote
+
+MOST_HOURS = 1000
+"""No provider lets a job run longer; more tells of minutes or seconds."""
 
 
 def training_quote(
@@ -30,19 +35,21 @@ def training_quote(
     high: float = 1.0,
     approximate_because: str = "",
     duration: Duration | None = None,
-    offer: Offer | None = None,
+    own: OwnGPU | None = None,
+    hours: float | None = None,
 ) -> Quote:
     """What training would cost.
 
     Tokens are those of the file, once. `evaluations`: how often the validation tokens are gone through.
     `packing=False` bills `rows` x `max_length` instead, where the provider packs by default. Where the tokens are
     approximate, `approximate_because` says why, and what is billed lies between `low` and `high` times the tokens.
-    `duration` and `offer` are for a machine that is rented by the hour.
+    `duration` and `own` are for a machine that is paid by the hour, `hours` for a method that the provider bills by the
+    hour (OpenAI's reinforcement: of its core loop, to the hundredth).
     """
     if manifest.billing is None:
         return Quote.unknown(manifest.name, model.id, f"{manifest.title}: no rule of billing is known")
     if manifest.billing.unit == "machine_hours":
-        return _machine_quote(manifest, model, duration, offer)
+        return _machine_quote(manifest, model, duration, own)
     if not packing:
         if rows is None or max_length is None:
             reason = "without packing, rows and max_length decide the price; set max_length"
@@ -51,6 +58,8 @@ def training_quote(
         tokens_per_epoch, validation_tokens = rows * max_length, validation_rows * max_length
         low, high, approximate_because = 1.0, 1.0, ""
     price = training_price(manifest, model, method, adapter)
+    if price is not None and price.usd_per_hour is not None:
+        return _hourly_quote(manifest, model, price, price.usd_per_hour, method, hours)
     if price is None or price.usd_per_mtok is None:
         unknown = Quote.unknown(manifest.name, model.id, _why_unpriced(manifest, model, method, adapter))
         return unknown if tokens_per_epoch is None else _with_tokens(unknown, tokens_per_epoch, low, high)
@@ -121,8 +130,31 @@ def _token_quote(
     )
 
 
-def _machine_quote(manifest: Manifest, model: OfferedModel, duration: Duration | None, offer: Offer | None) -> Quote:
-    if offer is None:
+def _hourly_quote(
+    manifest: Manifest, model: OfferedModel, price: TrainingPrice, rate: float, method: Method, hours: float | None
+) -> Quote:
+    if hours is None:
+        because = (
+            f"{manifest.title} bills {method} by the hour (${rate:.2f}), and how many it takes depends on the answers"
+        )
+        return Quote.unknown(manifest.name, model.id, f"{because}; say how many hours to see the price")
+    if not 0 <= hours <= MOST_HOURS:
+        raise ConfigError(f"{hours:g} is no number of hours of a job; give hours, from 0 to {MOST_HOURS}")
+    cost = round(hours, 2) * rate
+    return Quote(
+        backend=manifest.name,
+        model=model.id,
+        expected=cost,
+        low=cost,
+        high=cost,
+        explanation=f"{hours:.2f} h x ${rate:.2f}, the hours as given; a model that grades is billed besides",
+        source=manifest.sources[price.source].url,
+        as_of=price.as_of,
+    )
+
+
+def _machine_quote(manifest: Manifest, model: OfferedModel, duration: Duration | None, own: OwnGPU | None) -> Quote:
+    if own is None or own.hourly is None:
         return Quote(
             backend=manifest.name,
             model=model.id,
@@ -134,21 +166,21 @@ def _machine_quote(manifest: Manifest, model: OfferedModel, duration: Duration |
         )
     if duration is None or duration.expected_seconds is None:
         because = duration.unavailable if duration and duration.unavailable else "the duration is not known"
-        return Quote.unknown(manifest.name, model.id, f"a rented GPU is paid by the hour, and {because}")
+        return Quote.unknown(manifest.name, model.id, f"{own.name} is paid by the hour, and {because}")
     hours = duration.expected_seconds / 3600
     low, high = duration.low_seconds or duration.expected_seconds, duration.high_seconds or duration.expected_seconds
+    offer = own.rented
     return Quote(
         backend=manifest.name,
         model=model.id,
-        expected=hours * offer.usd_per_gpu_hour,
-        low=low / 3600 * offer.usd_per_gpu_hour,
-        high=high / 3600 * offer.usd_per_gpu_hour,
+        expected=hours * own.hourly,
+        low=low / 3600 * own.hourly,
+        high=high / 3600 * own.hourly,
         authority="local",
-        explanation=f"{hours:.2f} h x ${offer.usd_per_gpu_hour:.2f} ({offer.provider} {offer.instance})".replace(
-            " )", ")"
-        ),
-        source=offer.note or offer.source,
-        as_of=offer.as_of,
+        explanation=f"{hours:.2f} h x ${own.hourly:.2f} of {own.name}"
+        + (f" ({offer.instance})" if offer is not None and offer.instance else ""),
+        source=None if offer is None else offer.note or offer.source,
+        as_of=None if offer is None else offer.as_of,
     )
 
 
