@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuneport.errors import ConfigError
@@ -53,6 +53,7 @@ def test_a_line_and_a_staircase() -> None:
     assert MonthlyCost(machine=100.0).at(1e9) == 100  # the load is not known
 
 
+@settings(deadline=None)
 @given(
     st.floats(0, 1e6), st.floats(0, 1e5), st.one_of(st.none(), st.floats(0, 1e3)), st.floats(0, 100), st.floats(0, 100)
 )
