@@ -18,9 +18,9 @@ from tuneport.data.reading import columns_there
 from tuneport.data.token_cache import TokenCache
 from tuneport.data.tokens import OTHER_VOCABULARY, TokenCounts
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost import training_price
+from tuneport.estimate.cost import OwnGPU, training_price
 from tuneport.jobs.estimates import JobEstimate
-from tuneport.manifests import Confidence, Manifest, Offer, OfferedModel, load_gpus, load_models
+from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, choose, rank
 from tuneport.settings import Settings
 from tuneport.types import Adapter, TuneSpec
@@ -112,7 +112,7 @@ def expected(spec: TuneSpec, choice: Choice, manifest: Manifest, facts: Dataset,
         price_as_of=None if price is None else price.as_of,
         failed_pays="unknown" if billing is None else billing.failed_pays,
         cancelled_pays="unknown" if billing is None else billing.cancelled_pays,
-        usd_per_hour=machine.offer.usd_per_gpu_hour if here and machine.offer else None,
+        usd_per_hour=machine.own.hourly if here and machine.own else None,
     )
 
 
@@ -176,11 +176,8 @@ def machine_of(settings: Settings) -> Machine:
     machine, hourly = this_machine(), settings.local_usd_per_hour
     if hourly is None:
         return machine
-    name = "TUNEPORT_LOCAL_USD_PER_HOUR"
-    offer = Offer(
-        provider=name, usd_per_gpu_hour=hourly, source=name, as_of=date.today(), confidence=Confidence.PRIMARY
-    )
-    return replace(machine, offer=offer)
+    card = load_gpus().find(machine.gpu) if machine.gpu else None
+    return replace(machine, own=OwnGPU(card, hourly))
 
 
 def device_name(machine: Machine) -> str:

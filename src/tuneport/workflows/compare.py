@@ -13,7 +13,7 @@ from tuneport.backends import backend_names, manifest_of
 from tuneport.data.prepare import format_for, method_of
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import InferenceQuote, OwnGPU, Traffic, oldest
-from tuneport.jobs.planning import dataset_facts, this_machine
+from tuneport.jobs.planning import dataset_facts, machine_of
 from tuneport.manifests import Manifest, load_base_prices, load_gpus, load_models
 from tuneport.router import Choice, Machine, order, rank
 from tuneport.settings import Settings
@@ -114,7 +114,7 @@ def compare(
     settings = settings or Settings.load()
     today = today or date.today()
     path, held_out = Path(dataset), None if validation is None else Path(validation)
-    machine = own_machine(own_gpu, own_usd_per_hour, own_tokens_per_second)
+    machine = own_machine(own_gpu, own_usd_per_hour, own_tokens_per_second, settings)
     names = list(backends) or backend_names(settings)
     manifests = [manifest_of(name, settings) for name in names]
     how = method or method_of(path, columns=columns)
@@ -161,12 +161,15 @@ def compare(
     return Comparison(path, facts.rows, asked.method, traffic, rows, days, stale, today, now, machine)
 
 
-def own_machine(gpu: str | None, usd_per_hour: float | None, tokens_per_second: float | None) -> Machine:
+def own_machine(
+    gpu: str | None, usd_per_hour: float | None, tokens_per_second: float | None, settings: Settings
+) -> Machine:
     """What trains and serves where the backend is one's own machine: the card `gpu` of `gpus.toml`, owned at
-    `usd_per_hour` or else rented at its cheapest offer; without `gpu` this machine. ConfigError for an unknown card
-    and where a price is missing."""
+    `usd_per_hour` or else rented at its cheapest offer; without `gpu` this machine, at what the settings say that an
+    hour of it costs. ConfigError for an unknown card and where a price is missing."""
     if gpu is None:
-        here = this_machine()
+        here = machine_of(settings)
+        usd_per_hour = usd_per_hour if usd_per_hour is not None else here.own and here.own.hourly
         if usd_per_hour is None and tokens_per_second is None:
             return here
         if usd_per_hour is None:
