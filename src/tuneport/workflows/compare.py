@@ -169,7 +169,8 @@ def own_machine(
     hour of it costs. ConfigError for an unknown card and where a price is missing."""
     if gpu is None:
         here = machine_of(settings)
-        usd_per_hour = usd_per_hour if usd_per_hour is not None else here.own and here.own.hourly
+        if usd_per_hour is None and here.own is not None:
+            usd_per_hour = here.own.hourly
         if usd_per_hour is None and tokens_per_second is None:
             return here
         if usd_per_hour is None:
