@@ -143,6 +143,20 @@ def test_a_config_json_is_all_that_is_needed_of_a_model(tmp_path: Path) -> None:
     assert found.memory.low_gib == pytest.approx(named.memory.low_gib)
 
 
+def test_the_models_own_code_is_traced_where_it_is_at_hand(tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="local training is an extra: pip install 'tuneport[local]'")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    small = CONFIG | {"hidden_size": 256, "num_attention_heads": 4, "num_hidden_layers": 2, "num_key_value_heads": 2}
+    (folder / "config.json").write_text(json.dumps(small | {"model_type": "llama", "intermediate_size": 1024}))
+    (folder / "model.safetensors").write_bytes(b"not read")
+    found = plan(DATA, model=str(folder), adapter="prompt", exact=True)
+    assert found.traced is not None and found.traced.low_gib == pytest.approx(found.memory.low_gib, rel=0.12)
+    (folder / "config.json").write_text(json.dumps(small | {"model_type": "no-such-model"}))
+    found = plan(DATA, model=str(folder), exact=True)
+    assert found.traced is None and found.not_traced and "cannot be traced" in found.not_traced
+
+
 @pytest.mark.parametrize(
     ("config", "complaint"),
     [({"hidden_size": 8}, "num_hidden_layers"), (CONFIG | {"num_local_experts": 8}, "mixture of 8 experts")],

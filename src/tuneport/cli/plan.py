@@ -44,6 +44,9 @@ def plan(
         typer.Option("--option", metavar="NAME=VALUE", help="As of submit: workers=4, precision=fp32 ..."),
     ] = None,
     map_: Map = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Trace the model's own code for its memory, too; needs torch, no weights.")
+    ] = False,
     compare: Annotated[
         bool, typer.Option("--compare", help="All methods and adapters side by side, and which one to take.")
     ] = False,
@@ -66,6 +69,7 @@ def plan(
         options=pairs(option, "--option"),
         columns=columns_of(map_),
         gpus=gpu or (),
+        exact=exact,
         compare=compare,
         budget=budget,
     )
@@ -181,6 +185,11 @@ def _print_memory(plan: TrainingPlan, console: Console) -> None:
         bar = "█" * round(gib / most * BAR) if most else ""
         console.print(f"  {name:<24} {gib:>6.2f}  [dim]{bar}[/dim]")
     console.print(f"  by {memory.rule}: {escape(memory.explanation)}", style="dim")
+    if plan.traced is not None:
+        console.print(f"  traced: about {plan.traced.expected_gib:.1f} GiB, safe {plan.traced.high_gib:.1f} GiB")
+        console.print(f"  {escape(plan.traced.explanation)}", style="dim")
+    elif plan.not_traced is not None:
+        console.print(f"  traced: unavailable, because {escape(plan.not_traced)}")
 
 
 def _print_gpus(plan: TrainingPlan, console: Console) -> None:

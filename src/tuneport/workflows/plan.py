@@ -13,10 +13,11 @@ from typing import Any
 
 from tuneport.backends import manifest_of
 from tuneport.data.prepare import format_for, method_of
-from tuneport.errors import ConfigError
+from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.duration import Duration
 from tuneport.estimate.hyperparameters import Recommended, RecommendedOption, recommend, recommend_options
 from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory
+from tuneport.estimate.memory.traced import traced_memory
 from tuneport.jobs.planning import dataset_facts, this_machine
 from tuneport.manifests import load_gpus, load_models, resolve_model
 from tuneport.router import Machine, TokenCount
@@ -27,13 +28,14 @@ from tuneport.workflows.training_plan.comparison import Way, choice, ways
 from tuneport.workflows.training_plan.gpus import GPUPlan, Work, cheapest, duration_on, gpu_plans
 from tuneport.workflows.training_plan.knobs import knobs, that_matter
 from tuneport.workflows.training_plan.runs import Step, step_of
-from tuneport.workflows.training_plan.shapes import BaseModel, base_model
+from tuneport.workflows.training_plan.shapes import BaseModel, base_model, config_of
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
     """`run` is one micro-step of a GPU, `accumulation` of which make a batch. `here` is this machine's time.
 
+    `traced` is the memory by the model's own code, where that was asked for (`exact`), or `not_traced` says why not.
     `ways` are there where they were asked for (`compare`); `chosen` is the one to take, and `choice` says why, or why
     none is.
     """
@@ -50,6 +52,8 @@ class TrainingPlan:
     run: Run
     accumulation: int
     memory: MemoryEstimate
+    traced: MemoryEstimate | None
+    not_traced: str | None
     gpus: Sequence[GPUPlan]
     machine: Machine
     here: Duration
@@ -82,6 +86,8 @@ class TrainingPlan:
             "run": vars(self.run),
             "accumulation": self.accumulation,
             "memory": self.memory.as_dict(),
+            "traced": None if self.traced is None else self.traced.as_dict(),
+            "traced_unavailable": self.not_traced,
             "gpus": [plan.as_dict() for plan in self.gpus],
             "cheapest": None if best is None else best.name,
             "this_machine": {
@@ -108,14 +114,16 @@ def plan(
     options: Mapping[str, Any] | None = None,
     columns: Mapping[str, str] | None = None,
     gpus: Sequence[str] = (),
+    exact: bool = False,
     compare: bool = False,
     budget: float | None = None,
     settings: Settings | None = None,
 ) -> TrainingPlan:
     """Plan a run of `model` on `dataset`. `gpus` names cards of `gpus.toml`; all of them by default.
 
-    `options` are those of the backend local (`workers`, `gradient_checkpointing`, `precision` ...). `compare` sets all
-    methods and adapters side by side; `budget` (US dollars) leaves out of the choice what costs more.
+    `options` are those of the backend local (`workers`, `gradient_checkpointing`, `precision` ...). `exact` traces
+    the model's own code besides, where torch is installed. `compare` sets all methods and adapters side by side;
+    `budget` (US dollars) leaves out of the choice what costs more.
 
     DatasetError where the dataset cannot be used; ConfigError and ModelNotOfferedError for names that there are not,
     and where neither the model's shape nor its size is known; UnsupportedError for options that there are not.
@@ -168,6 +176,7 @@ def plan(
         targets=step.run.lora_targets if told.lora_target_modules is not None else None,
     )
     found = ways(base, how, work, step_for, cards, budget) if compare else []
+    traced, not_traced = _trace(base, kind, step.run, settings) if exact else (None, None)
     take, why = choice(found, rows, budget) if found else (None, None)
     return TrainingPlan(
         dataset=path,
@@ -182,6 +191,8 @@ def plan(
         run=step.run,
         accumulation=step.accumulation,
         memory=memory,
+        traced=traced,
+        not_traced=not_traced,
         gpus=gpu_plans(base, kind, step, work, cards),
         machine=machine,
         here=duration_on(own, base, kind, step.run, work)
@@ -192,6 +203,18 @@ def plan(
         chosen=take,
         choice=why,
     )
+
+
+def _trace(
+    model: BaseModel, adapter: Adapter, run: Run, settings: Settings
+) -> tuple[MemoryEstimate | None, str | None]:
+    """The traced memory, or why there is none."""
+    if model.dimensions is None:
+        return None, f"the shape of {model.name} is not known"
+    try:
+        return traced_memory(config_of(model.name, settings), adapter, model.dimensions, run), None
+    except (ConfigError, UnsupportedError) as error:
+        return None, str(error)
 
 
 def _counted(

@@ -104,14 +104,27 @@ def activations(adapter: Adapter, dimensions: Dimensions, run: Run) -> Parts:
     layer = saved_per_layer_token(adapter, dimensions, run) * tokens
     scores = 2.0 * dimensions.heads * tokens * width if run.attention == "eager" else 0.0
     logits = _logits_per_entry(adapter, run) * tokens * dimensions.vocab_size
+    backward = _made_by_backward_per_token(adapter, dimensions, run) * tokens
     if not run.checkpointing:
-        return {"activations": dimensions.layers * (layer + EAGER_SCORES * scores), "logits": logits}
+        kept = dimensions.layers * (layer + EAGER_SCORES * scores)
+        # The logits are let go of before the backward pass reaches the last layer.
+        last = {"logits": logits} if logits >= backward else {"backward pass": backward}
+        return {"activations": kept, **last}
     # One layer at a time is recomputed, after the loss has been let go of.
     stored = dimensions.layers * stream * dimensions.hidden_size * tokens
     recomputed = layer + EAGER_SCORES_RECOMPUTED * scores
-    if logits >= recomputed:
+    if logits >= recomputed + backward:
         return {"activations": stored, "logits": logits}
-    return {"activations": stored + recomputed, "logits": 0.0}
+    return {"activations": stored + recomputed, "backward pass": backward}
+
+
+def _made_by_backward_per_token(adapter: Adapter, dimensions: Dimensions, run: Run) -> float:
+    """Bytes of the gradients under way while a layer's backward pass is at its largest, in its gated product (traced:
+    `traced.py`, with hidden sizes of 512 and 1,024 and twice that between)."""
+    h, f = dimensions.hidden_size, dimensions.intermediate_size
+    if adapter is Adapter.FULL:
+        return 8.0 * h
+    return (8.0 if run.base_weights == "fp32" else 6.0) * f + 8.0 * h
 
 
 def generation(dimensions: Dimensions, run: Run) -> float:
