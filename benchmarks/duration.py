@@ -20,8 +20,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
 
-from benchmarks.measured_rows import MeasuredRow, UnusableRowError, parse, read_rows
-from benchmarks.memory import print_reasons
+from benchmarks.measured_rows import MeasuredRow, UnusableRowError, print_left_out, scored
 from tuneport.errors import ConfigError
 from tuneport.estimate.duration import GPU_SPREAD, LOADING_SECONDS, gpu_duration
 from tuneport.manifests import GPU, load_gpus
@@ -65,9 +64,10 @@ def score(row: MeasuredRow) -> Score:
         dimensions=row.dimensions,
         gpu=card.name,
         bandwidth_gbps=card.bandwidth_gbps,
+        gpus=row.run.gpus,
     )
     assert estimate.expected_seconds is not None
-    return Score(row, row.run.gpus * MANY_TOKENS / (estimate.expected_seconds - LOADING_SECONDS))
+    return Score(row, MANY_TOKENS / (estimate.expected_seconds - LOADING_SECONDS))
 
 
 def _card(name: str) -> GPU:
@@ -98,6 +98,8 @@ def groups() -> list[tuple[str, Callable[[MeasuredRow], bool]]]:
         ("all", lambda row: True),
         ("  fitted on", fitted),
         ("  not fitted on", lambda row: not fitted(row)),
+        ("one GPU", lambda row: row.single_gpu),
+        ("several GPUs", lambda row: not row.single_gpu),
         ("current libraries", lambda row: row.current),
         *[
             (f"  {adapter}", lambda row, adapter=adapter: row.adapter == adapter)
@@ -111,12 +113,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, required=True, help="a CSV with the columns of memory_measured.csv")
     parser.add_argument("--each", action="store_true", help="print every row, too")
     arguments = parser.parse_args()
-    scores, left_out = [], []
-    for raw in read_rows(arguments.rows):
-        try:
-            scores.append(score(parse(raw)))
-        except UnusableRowError as error:
-            left_out.append((raw["id"], str(error)))
+    scores, left_out = scored(arguments.rows, score)
     if arguments.each:
         for found in scores:
             row = found.row
@@ -128,7 +125,7 @@ def main() -> None:
     print(HEADER)
     for title, belongs in groups():
         print(summary(title, [found for found in scores if belongs(found.row)]))
-    print_reasons(left_out)
+    print_left_out(left_out)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tuneport.estimate.memory import ALL_LINEAR, Run
 from tuneport.manifests import Dimensions, load_models
@@ -79,6 +81,7 @@ FIELDS = (
     "tied_embeddings",
     "head_dim",
 )
+_Score = TypeVar("_Score")
 Kind = Literal["allocated", "reserved", "process"]
 TORCH_OF_2025, TORCH_OF_2026 = (2, 5), (2, 7)
 
@@ -113,7 +116,31 @@ class MeasuredRow:
 
 def read_rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return [{name: value or "" for name, value in row.items() if name} for row in csv.DictReader(file)]
+
+
+def scored(path: Path, score: Callable[[MeasuredRow], _Score]) -> tuple[list[_Score], list[tuple[str, str]]]:
+    """Each row of the file by `score`; and the ids of those that it or `parse` cannot take, with the reason."""
+    scores, left_out = [], []
+    for number, raw in enumerate(read_rows(path), 2):
+        name = raw.get("id") or f"line {number}"
+        try:
+            scores.append(score(parse(raw)))
+        except UnusableRowError as error:
+            left_out.append((name, str(error)))
+        except KeyError as error:
+            left_out.append((name, f"the column {error} is not there"))
+        except ValueError as error:
+            left_out.append((name, str(error).partition("\n")[0]))
+    return scores, left_out
+
+
+def print_left_out(left_out: Sequence[tuple[str, str]]) -> None:
+    print(f"\n{len(left_out)} rows not taken:")
+    for reason, count in Counter(reason for _, reason in left_out).most_common():
+        ids = [name for name, why in left_out if why == reason]
+        shown = ", ".join(ids[:8]) + (" ..." if count > 8 else "")
+        print(f"  {count:>3}  {reason}: {shown}")
 
 
 def parse(row: dict[str, str]) -> MeasuredRow:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
 
-from benchmarks.measured_rows import MeasuredRow, UnusableRowError, parse, read_rows, shape
+from benchmarks.measured_rows import MeasuredRow, UnusableRowError, print_left_out, scored, shape
 from benchmarks.memory_peers import installed_peers
 from tuneport.estimate.memory import GIB, MemoryEstimate, Run, estimate_memory, high_reserved_gib, rule_of_thumb
 from tuneport.types import Adapter
@@ -65,6 +64,9 @@ def of_kind(estimate: MemoryEstimate, kind: str) -> tuple[float, float]:
 
 
 def score(row: MeasuredRow) -> Score:
+    """UnusableRowError where nothing was measured."""
+    if row.peak_gib is None:
+        raise UnusableRowError("no peak was measured")
     estimate = estimate_memory(row.adapter, params_b=row.params_b, dimensions=row.dimensions, run=row.run)
     assert estimate is not None
     return Score(row, *of_kind(estimate, row.kind))
@@ -108,16 +110,7 @@ def main() -> None:
         print_card()
     if arguments.rows is None:
         return
-    scores, left_out = [], []
-    for raw in read_rows(arguments.rows):
-        try:
-            row = parse(raw)
-            if row.peak_gib is None:
-                raise UnusableRowError("no peak was measured")
-            scores.append(score(row))
-        except UnusableRowError as error:
-            left_out.append((raw["id"], str(error)))
-
+    scores, left_out = scored(arguments.rows, score)
     if arguments.each:
         for found in scores:
             row = found.row
@@ -129,7 +122,7 @@ def main() -> None:
     print(HEADER)
     for title, belongs in groups():
         print(summary(title, [found for found in scores if belongs(found.row)]))
-    print_reasons(left_out)
+    print_left_out(left_out)
     if not arguments.without_peers:
         print_peers([found for found in scores if found.row.current and found.row.single_gpu])
 
@@ -156,14 +149,6 @@ def print_card() -> None:
                 f"{size + ' ' + adapter:<18} {card:>6.0f} {likened:>16.1f} {card / likened - 1:>+12.0%} {own:>12.1f} "
                 f"{card / own - 1:>+6.0%}"
             )
-
-
-def print_reasons(left_out: Sequence[tuple[str, str]]) -> None:
-    print(f"\n{len(left_out)} rows not taken:")
-    for reason, count in Counter(reason for _, reason in left_out).most_common():
-        ids = [name for name, why in left_out if why == reason]
-        shown = ", ".join(ids[:8]) + (" ..." if count > 8 else "")
-        print(f"  {count:>3}  {reason}: {shown}")
 
 
 def print_peers(scores: Sequence[Score]) -> None:

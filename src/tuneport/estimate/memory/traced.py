@@ -147,7 +147,7 @@ def _quantise(model: Any, bytes_per_weight: float, compute: Any) -> None:
 
     class FourBit(torch.nn.Linear):
         def forward(self, inputs: Any) -> Any:
-            return Multiply.apply(inputs, self.weight, self.out_features)
+            return Multiply.apply(inputs, self.weight, self.out_features)  # type: ignore[no-untyped-call]
 
     head = model.get_output_embeddings()
     for module in list(model.modules()):
@@ -200,11 +200,11 @@ def tracker_class() -> type[Any]:
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
-    class Tracker(TorchDispatchMode):
+    class Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """`live` bytes beyond the known, and their `peak`."""
 
         def __init__(self) -> None:
-            super().__init__()
+            super().__init__()  # type: ignore[no-untyped-call]
             self.live = self.peak = 0
             self.seen: set[int] = set()
 
