@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import ceil, inf, nan
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuneport.errors import ConfigError
@@ -44,6 +44,7 @@ def option(name: str, expected: TrafficCost, training: float = 0, **more: float)
     return Option(name, expected, expected, expected, Span(training, training, training), **more)
 
 
+@settings(deadline=None)
 @given(costs, costs)
 def test_the_stretches_are_what_brute_force_finds(first: TrafficCost, second: TrafficCost) -> None:
     found = stretches(first, second, MOST)
@@ -61,6 +62,7 @@ def test_the_stretches_are_what_brute_force_finds(first: TrafficCost, second: Tr
             assert (difference > 0) - (difference < 0) == stretch.sign, float(point)
 
 
+@settings(deadline=None)
 @given(costs, costs, st.integers(1, 240))
 def test_no_change_of_places_is_missed(first: TrafficCost, second: TrafficCost, quarters: int) -> None:
     """The sign just above any quarter is that of its stretch: steps lie on quarters, so none hides between two."""
@@ -70,12 +72,14 @@ def test_no_change_of_places_is_missed(first: TrafficCost, second: TrafficCost, 
     assert (difference > 0) - (difference < 0) == stretch.sign
 
 
+@settings(deadline=None)
 @given(costs, costs)
 def test_who_is_first_makes_no_difference(first: TrafficCost, second: TrafficCost) -> None:
     turned = [(each.start, each.end, -each.sign) for each in stretches(second, first, MOST)]
     assert [(each.start, each.end, each.sign) for each in stretches(first, second, MOST)] == turned
 
 
+@settings(deadline=None)
 @given(costs, st.integers(0, 240))
 def test_a_month_costs_what_the_formula_says(cost: TrafficCost, quarters: int) -> None:
     traffic = quarters / 4
@@ -92,7 +96,7 @@ def test_an_endpoint_overtakes_tokens_and_loses_again_where_it_needs_a_second_re
     )
     found = overtaking(tokens, endpoint, 1_000)
     assert (found.first, found.second) == ("tokens", "endpoint")
-    assert (found.from_, found.at, found.until) == (100, 200, 1_000)
+    assert (found.begins, found.at, found.until) == (100, 200, 1_000)
     assert [float(each.start) for each in stretches(tokens.expected, endpoint.expected, 1_000)] == [0, 100, 150, 200]
     assert overtaking(endpoint, tokens, 1_000) == found
 
@@ -114,17 +118,18 @@ def ranged(name: str, cost: TrafficCost, less: float, more: float) -> Option:
 shares = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 
 
+@settings(deadline=None)
 @given(costs, costs, shares, shares)
 def test_it_may_be_before_it_is_and_is_before_it_must_be(
     one: TrafficCost, other: TrafficCost, less: float, more: float
 ) -> None:
     found = overtaking(ranged("one", one, 1 - less, 1 + more), ranged("other", other, 1 - less, 1 + more), MOST)
-    if found.from_ is None:
+    if found.begins is None:
         assert found.at is None and found.reason
         return
-    assert found.low is not None and found.low <= found.from_
+    assert found.low is not None and found.low <= found.begins
     if found.at is not None:
-        assert found.from_ <= found.at < found.until == MOST
+        assert found.begins <= found.at < found.until == MOST
         assert found.high is None or found.at <= found.high
         if less == more == 0:
             assert found.high == found.at
@@ -169,6 +174,7 @@ def test_the_range_of_the_months() -> None:
     assert (found.low, found.months, found.high) == (2, 3, None)
 
 
+@settings(deadline=None)
 @given(costs, costs, amounts, st.integers(1, 240))
 def test_after_the_payback_less_was_spent_and_not_before(
     tuned: TrafficCost, base: TrafficCost, training: float, quarters: int

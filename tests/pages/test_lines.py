@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.pages.document import HOSTILE, Document
@@ -14,6 +14,7 @@ def plain(number: float) -> str:
     return f"{number:g}"
 
 
+@settings(deadline=None)
 @given(st.floats(1e-6, 1e9), st.floats(1.001, 1e9), st.booleans())
 def test_an_axis_has_few_round_ticks_and_all_on_it(low: float, factor: float, logarithmic: bool) -> None:
     axis = Axis(low, low * factor, plain, logarithmic)

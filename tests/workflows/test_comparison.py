@@ -85,7 +85,8 @@ def test_the_verdict_names_the_cheapest_the_payback_and_the_risks() -> None:
         "last day: 2027-01-14, with all that is tuned from it: by-tokens (openai)",
         "old prices: Together's were read on 2026-11-01, look at the source again: endpoint (together)",
         "no price: 1 of 4 options have no known price; the table gives the reasons",
-        "not compared: what your own machine costs is not known, so its prices of $0 are not (1 of them)",
+        "not compared: what your own machine costs is not known, so its prices of $0 are not (1 of them); "
+        "--own-hour or --own-gpu say it",
     ]
 
 
@@ -143,7 +144,7 @@ def test_without_traffic_nothing_is_said_about_traffic() -> None:
 def test_the_document_holds_all_pairs_that_cross() -> None:
     document = comparison(TOKENS, ENDPOINT, OWN).as_dict()
     (crossing,) = document["break_even"]["cross_overs"]
-    assert crossing["from_"] == 10_000_000 and crossing["second"] == "endpoint (together)"
+    assert crossing["begins"] == 10_000_000 and crossing["second"] == "endpoint (together)"
     assert document["break_even"]["unit"] == "requests a month" and document["break_even"]["pairs"] == 1
     row = document["choices"][0]["break_even"]
     assert row["total_of_a_year"]["expected"] == 290 and row["saved_per_month"]["expected"] == 25

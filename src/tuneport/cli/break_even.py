@@ -21,15 +21,10 @@ def print_break_even(comparison: Comparison, *, console: Console) -> None:
 
     from tuneport.workflows.comparison.charts import pictured
     from tuneport.workflows.comparison.verdict import verdict
-    from tuneport.workflows.comparison.words import count, overtakes, usd
+    from tuneport.workflows.comparison.words import count, overtakes
 
     found = comparison.break_even
     lines = [(_COLOURS[said.kind], said.about, said.words) for said in verdict(found, day=comparison.day)]
-    lines += [
-        ("green", "shorter prompt", f"{row.name}: {usd(row.prompt_saving)} saved a month")
-        for row in (found.lasting(), found.ending())
-        if row is not None and row.prompt_saving
-    ]
     crossing = found.cross_overs(pictured(found))
     lines += [("cyan", "cross-over", overtakes(each, found.unit)) for each in crossing[:CROSS_OVERS]]
     if len(crossing) > CROSS_OVERS:

@@ -198,15 +198,15 @@ def _edges(first: _Whole, second: _Whole, low: int, high: int, most: int) -> lis
 class Overtaking:
     """`second` overtakes `first`, which is the cheaper of the two at the least traffic.
 
-    In units a month: `second` may be cheaper above `low` (None: at no traffic looked at), is expected to be, for good,
-    above `at`, and is surely cheaper above `high`. `from_` is where it is cheaper for the first time: below `at` where
-    the steps of a replica make them change places more than once. `until`: so far was looked. `reason` says why there
-    is no `at`.
+    In units a month: `second` may be cheaper above `low`, is expected to be, for good, above `at`, and is surely
+    cheaper above `high` (None: above no traffic that was looked at). It `begins` to be cheaper below `at` where the
+    steps of a replica make them change places more than once. `until`: so far was looked. `reason` says why there is
+    no `at`.
     """
 
     first: str
     second: str
-    from_: float | None
+    begins: float | None
     low: float | None
     at: float | None
     high: float | None
@@ -217,23 +217,25 @@ class Overtaking:
 def overtaking(one: Option, other: Option, most: float) -> Overtaking:
     """At which traffic, up to `most`, one of two options overtakes the other by its monthly costs."""
     found = stretches(one.expected, other.expected, most)
-    first, second = (one, other) if next((each.sign for each in found if each.sign), -1) < 0 else (other, one)
-    found = stretches(first.expected, second.expected, most)
+    first, second = one, other
+    if next((each.sign for each in found if each.sign), -1) > 0:
+        first, second = other, one
+        found = [replace(each, sign=-each.sign) for each in found]
     until = float(found[-1].end)
-    # The least traffic at which it can be true, and the most above which it cannot be otherwise.
-    possible = next((each for each in stretches(first.high, second.low, most) if each.sign > 0), None)
-    sure = stretches(first.low, second.high, most)
-    low = None if possible is None else float(possible.start)
-    high = float(sure[-1].start) if sure[-1].sign > 0 else None
     wins = [each for each in found if each.sign > 0]
     if not wins:
         same = all(each.sign == 0 for each in found)
         reason = "both cost the same" if same else f"{first.name} costs less at every traffic that was looked at"
-        return Overtaking(first.name, second.name, None, low, None, None, until, reason)
-    start = float(wins[0].start)
+        return Overtaking(first.name, second.name, None, None, None, None, until, reason)
+    # The least traffic at which it can be true.
+    possible = next((each for each in stretches(first.high, second.low, most) if each.sign > 0), wins[0])
+    start, low = float(wins[0].start), float(possible.start)
     if found[-1].sign <= 0:
         reason = "they change places with each replica; neither stays the cheaper one"
         return Overtaking(first.name, second.name, start, low, None, None, until, reason)
+    # The most above which it cannot be otherwise.
+    sure = stretches(first.low, second.high, most)[-1]
+    high = float(sure.start) if sure.sign > 0 and sure.end >= found[-1].end else None
     return Overtaking(first.name, second.name, start, low, float(found[-1].start), high, until)
 
 

@@ -112,7 +112,9 @@ class BreakEven:
         if not self.until:
             return []
         found = [overtaking(one, other, self.until) for one, other in combinations(options or self.options(), 2)]
-        return sorted((each for each in found if each.from_ is not None), key=lambda each: each.at or each.from_ or 0.0)
+        return sorted(
+            (each for each in found if each.begins is not None), key=lambda each: each.at or each.begins or 0.0
+        )
 
     def options(self) -> list[Option]:
         rows = [row.option for row in self.rows if row.compared and row.option is not None]

@@ -46,6 +46,9 @@ def _cells(row: Row, comparison: Comparison) -> dict[str, Any]:
         "model": choice.model,
         "possible": choice.allowed,
         "epochs": choice.epochs,
+        "billed_tokens_per_epoch_low": choice.quote.billed_tokens_per_epoch_low,
+        "billed_tokens_per_epoch": choice.quote.billed_tokens_per_epoch,
+        "billed_tokens_per_epoch_high": choice.quote.billed_tokens_per_epoch_high,
         **_usd("training_usd", choice.quote),
         **_usd("inference_usd_per_month", choice.inference),
         **_usd("base_model_usd_per_month", choice.base),
@@ -64,12 +67,17 @@ def _cells(row: Row, comparison: Comparison) -> dict[str, Any]:
         "training_seconds_high": duration.high_seconds,
         "training_seconds_unavailable": None if duration.expected_seconds is not None else duration.unavailable or None,
         "last_day": choice.retires,
+        "last_day_source": choice.retires_source,
+        "licence": choice.licence,
         "priced_on": row.priced_on,
         "price_is_old": row.stale,
         "reasons": "; ".join(choice.reasons),
         "traffic_requests_per_month": traffic.requests,
         "traffic_input_tokens_per_month": traffic.input_tokens,
         "traffic_output_tokens_per_month": traffic.output_tokens,
+        "traffic_cached_share": traffic.cached_share,
+        "traffic_batch_share": traffic.batch_share,
+        "traffic_tokens_saved_per_request": traffic.saved_per_request,
     }
 
 

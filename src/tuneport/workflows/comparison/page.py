@@ -155,6 +155,9 @@ def _reasons(row: Row) -> Iterable[str]:
             told = quote.explanation if quote.expected is not None else f"unavailable, because {quote.unavailable}"
             if told:
                 yield f"{name}: {told}"
+    yield f"licence of the base model: {choice.licence or 'unknown'}"
+    if choice.retires is not None and choice.retires_source:
+        yield f"last day by {choice.retires_source}"
     before = "" if row.instead_of is None else f" (instead of {row.instead_of.name})"
     yield f"training paid back{before}: {paid_back(row)}"
     if choice.duration.expected_seconds is not None:
@@ -167,7 +170,7 @@ def _prompt(found: BreakEven, saved: int) -> str:
     if not saved:
         return (
             "<p>A tuned model needs no examples and few instructions in its prompt. Say how many requests there are "
-            "and how many tokens of each it spares, to see what that is worth a month.</p>"
+            "(--requests) and how many tokens of each it spares (--prompt-saved), to see what that is worth.</p>"
         )
     rows = [row for row in found.rows if row.compared and row.prompt_saving is not None]
     if not rows:

@@ -89,14 +89,19 @@ def _risks(found: BreakEven, day: date) -> list[Sentence]:
         said.append(Sentence("warn", "old prices", words))
     for row in (found.lasting(), found.ending()):
         if row is not None and row.total is not None and row.total.high > WIDE * row.total.low:
-            said.append(Sentence("warn", "wide range", f"{row.name}: a year is {usd_range(row.total)}"))
+            rented = row.option is not None and row.option.expected.step > 0 and row.option.low.step == 0
+            least = "; the least is that of a machine rented only while it works" if rented else ""
+            said.append(Sentence("warn", "wide range", f"{row.name}: a year is {usd_range(row.total)}{least}"))
     unpriced = [row for row in had if row.option is None]
     if unpriced:
         words = f"{len(unpriced)} of {len(found.rows)} options have no known price; the table gives the reasons"
         said.append(Sentence("warn", "no price", words))
     uncounted = [row for row in had if row.uncounted]
     if uncounted:
-        words = f"what your own machine costs is not known, so its prices of $0 are not ({len(uncounted)} of them)"
+        words = (
+            f"what your own machine costs is not known, so its prices of $0 are not ({len(uncounted)} of them); "
+            "--own-hour or --own-gpu say it"
+        )
         said.append(Sentence("warn", "not compared", words))
     return said
 

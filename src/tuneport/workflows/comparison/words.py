@@ -45,16 +45,18 @@ def months(number: float) -> str:
 def overtakes(each: Overtaking, unit: Unit) -> str:
     """One sentence: who overtakes whom, above which traffic, and how sure that is."""
     if each.at is None:
-        start = f"{count(each.from_ or 0)} {unit.word} a month"
+        start = f"{count(each.begins or 0)} {unit.word} a month"
         return f"above {start} {each.second} and {each.first} change places with each replica"
     at = count(each.at)
-    bounds = [f"maybe above {count(each.low)}"] if each.low and count(each.low) != at else []
+    bounds = ["maybe at any"] if each.low == 0 else []
+    if each.low and count(each.low) != at:
+        bounds.append(f"maybe above {count(each.low)}")
     if each.high is not None and count(each.high) != at:
         bounds.append(f"surely above {count(each.high)}")
     sure = f" ({', '.join(bounds)})" if bounds else ""
     between = ""
-    if each.from_ is not None and each.from_ < each.at * 0.999:
-        between = f", and in part from {count(each.from_)} on"
+    if each.begins is not None and each.begins < each.at * 0.999:
+        between = f", and in part from {count(each.begins)} on"
     return f"above {at} {unit.word} a month {each.second} is cheaper than {each.first}{sure}{between}"
 
 
