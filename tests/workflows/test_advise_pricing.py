@@ -41,6 +41,7 @@ def test_a_month_of_each_way_by_hand(report: CheckReport, settings: Settings) ->
     assert found[Approach.FEW_SHOT].month == pytest.approx(500 * 2 + 10 * 8)
     assert found[Approach.FINE_TUNE].month == pytest.approx(100 * 3 + 10 * 12)
     assert found[Approach.FINE_TUNE].once == pytest.approx(report.tokens.total * 3 * 25 / 1e6)  # auto: 3 epochs
+    assert found[Approach.PROMPT].month_range == (found[Approach.PROMPT].month,) * 2  # a price per token has no range
     rag = found[Approach.RAG]
     assert (rag.once, rag.month, rag.at_least) == (None, found[Approach.PROMPT].month, True)
     assert "1,000 tokens of passages in a request are $2,000.00 a month more" in rag.why
@@ -78,6 +79,8 @@ def test_plain_text_is_priced_as_continued_pretraining(tmp_path: Path, settings:
     path.write_text("".join(json.dumps({"text": f"Paragraph {number} of it."}) + "\n" for number in range(50)))
     found = priced(check(path), settings, "together").prices
     assert found[Approach.CONTINUED_PRETRAINING].once and found[Approach.FINE_TUNE].once is None
+    low, high = found[Approach.CONTINUED_PRETRAINING].month_range or (0, 0)
+    assert low < high  # two pages of the provider say two prices of an endpoint
 
 
 def test_a_tuned_model_that_ends_soon_says_so(report: CheckReport, settings: Settings) -> None:

@@ -80,9 +80,15 @@ def _print_options(made: Recommendation, console: Console) -> None:
 
 
 def _dollars(price: Price) -> tuple[str, str]:
-    once = "-" if price.once is None else output.money(price.once)
-    month = "-" if price.month is None else output.money(price.month)
-    return once, f"{month}+" if price.at_least else month
+    month = _amount(price.month, price.month_range)
+    return _amount(price.once, price.once_range), f"{month}+" if price.at_least else month
+
+
+def _amount(expected: float | None, bounds: tuple[float, float] | None) -> str:
+    if expected is None:
+        return "-"
+    about = "~" if bounds is not None and bounds[0] != bounds[1] else ""
+    return f"{about}${expected:,.0f}" if expected >= 10_000 else f"{about}{output.money(expected)}"
 
 
 def _print_prices(pricing: Pricing, console: Console) -> None:

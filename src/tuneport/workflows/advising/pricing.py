@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -42,12 +42,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars, once and a month; None is unknown or nothing of the kind, and `why` says so, or how it was got at."""
+    """US dollars, once and a month; None is unknown or nothing of the kind, and `why` says so, or how it was got at.
+
+    The ranges are the least and the most that each may be.
+    """
 
     once: float | None
     month: float | None
     why: str
     at_least: bool = False
+    once_range: tuple[float, float] | None = None
+    month_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +190,13 @@ def _price(once: Quote | None, month: Quote | None, no_month: str | None) -> Pri
         None if once is None else once.expected,
         None if no_month or month is None else month.expected,
         "; ".join([*told, *([no_month] if no_month else [])]),
+        once_range=_range(once),
+        month_range=None if no_month else _range(month),
     )
+
+
+def _range(quote: Quote | None) -> tuple[float, float] | None:
+    return None if quote is None or quote.low is None or quote.high is None else (quote.low, quote.high)
 
 
 def _retrieval(plain: InferenceQuote, passages: InferenceQuote, no_month: str | None) -> Price:
@@ -209,7 +220,7 @@ def _smaller(
     choices = sorted(compared(model, None).choices, key=lambda each: (each.backend != at, not _told(each)))
     choice = next((each for each in choices if each.allowed), choices[0])
     found = _price(choice.quote, choice.inference, no_month)
-    return Price(found.once, found.month, f"{choice.model} at {choice.title}: {found.why}")
+    return replace(found, why=f"{choice.model} at {choice.title}: {found.why}")
 
 
 def _told(choice: Choice) -> bool:
