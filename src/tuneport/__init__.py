@@ -2,6 +2,7 @@
 
     import tuneport
 
+    advice = tuneport.advise("train.jsonl", needs=["style"], prompt="fails", few_shot="partly")
     report = tuneport.check("train.jsonl")
     table = tuneport.compare("train.jsonl")
     job = tuneport.submit("train.jsonl", model="llama-3.1-8b-instruct")  # TUNEPORT_BACKEND, or backend=, says where

@@ -106,10 +106,10 @@ def test_a_probe_says_its_price_and_asks_before_rows_leave(
 @pytest.mark.full
 def test_a_probe_of_the_real_model_on_this_machine(run: Run) -> None:
     probe = ["advise", TRAIN, "--validation", TEST, "--need", "task", "--probe", "--model", "smollm2-135m-instruct"]
-    code, document, error = run(*probe, "--backend", "local", "--rows", "10", "--json")
+    code, document, error = run(*probe, "--backend", "local", "--rows", "5", "--json")
     assert code == 0, error
     assert "electricity not counted" in error or "$0" in error
-    assert [score["total"] for score in document["probe"]["scores"]] == [10, 10]
+    assert [score["total"] for score in document["probe"]["scores"]] == [5, 5]
     assert document["situation"]["prompt"] == "fails" and document["fine_tune"] is True
 
 
