@@ -186,4 +186,4 @@ def test_what_jobs_cost_stands_beside_what_they_were_to_cost(run: Run, openai: O
     code, out, _ = run("jobs", "--costs")
     assert code == 0 and "openai: cost 0% off in the mean of 1 job," in out and max(map(len, out.split("\n"))) <= 80
     code, out, _ = run("show", job["id"])
-    assert code == 0 and "trained tokens at $5.00 per 1M)" in out and "took" in out
+    assert code == 0 and "trained tokens at $5.00 per 1M)" in out and "time " in out

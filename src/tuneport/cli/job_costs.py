@@ -81,8 +81,10 @@ def budget_line(row: JobRow) -> str | None:
 
 
 def time_line(row: JobRow) -> str | None:
-    """How long an ended job trained, beside the estimate."""
+    """How long an ended job trained, beside the estimate; of another, how long it is to train."""
     actual, estimate = row.job_actual, row.job_estimate
+    if actual is None and estimate is not None and estimate.seconds is not None:
+        return f"~{output.duration(estimate.seconds)} expected ({estimate.seconds_because})"
     if actual is None or actual.seconds is None:
         return None
     expected = (

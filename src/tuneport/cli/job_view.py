@@ -30,7 +30,7 @@ def print_job(row: JobRow) -> None:
         "quote": output.money(quote["expected"]) if quote.get("expected") is not None else quote.get("unavailable"),
         "budget": budget_line(row),
         "cost": cost_line(row),
-        "took": time_line(row),
+        "time": time_line(row),
         "trained": None if facts["trained_tokens"] is None else f"{facts['trained_tokens']:,} tokens",
         "weights": _weights(facts["details"]),
         "created": f"{row.created_at.astimezone():%Y-%m-%d %H:%M:%S}",

@@ -249,6 +249,12 @@ def _print_machine(plan: TrainingPlan, console: Console) -> None:
             f"about {output.duration(when)}" if when is not None else f"time unknown, because {plan.here.unavailable}"
         )
         console.print(f"This machine ({what}, {machine.memory_gib:.0f} GiB) holds it: {time}.")
+        if when is not None:
+            console.print(
+                f"  {output.duration(plan.here.low_seconds)} to {output.duration(plan.here.high_seconds)}: "
+                f"{escape(plan.here.explanation)}",
+                style="dim",
+            )
     else:
         console.print(f"This machine ({what}, {machine.memory_gib:.0f} GiB) does not hold it.")
 

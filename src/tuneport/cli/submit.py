@@ -10,6 +10,7 @@ import typer
 
 from tuneport.cli import output
 from tuneport.cli.following import finish, follow
+from tuneport.cli.job_costs import time_line
 from tuneport.cli.mapping import Map, columns_of
 from tuneport.errors import ConfigError
 
@@ -124,6 +125,8 @@ def submit(
             show_terms=terms.extend,
         )
         output.note(f"{row.id}: {row.model} on {row.backend}")
+        if (expected := time_line(row)) is not None:
+            output.note(f"time: {expected}")
         show_terms(terms)  # nothing is uploaded yet: Ctrl-C and `tuneport cancel` leave no trace over there
         follow(workspace, row, to_the_end=wait)
         row = workspace.job(row.id)

@@ -41,13 +41,17 @@ GPU_SPREAD = 1.5
 
 @dataclass(frozen=True)
 class Duration:
-    """Seconds of training, or `unavailable` with the reason. `low` and `high` bound `expected`."""
+    """Seconds of training, or `unavailable` with the reason. `low` and `high` bound `expected`.
+
+    `uncorrected_seconds`: what was expected before finished runs had their say (see `learning`), where they did.
+    """
 
     expected_seconds: float | None = None
     low_seconds: float | None = None
     high_seconds: float | None = None
     unavailable: str | None = None
     explanation: str = ""
+    uncorrected_seconds: float | None = None
 
     @classmethod
     def unknown(cls, because: str) -> Duration:

@@ -13,7 +13,7 @@ from typing import Any
 from tuneport.backends import backend_names, manifest_of
 from tuneport.backends.provider_errors import ELSEWHERE
 from tuneport.errors import TuneportError
-from tuneport.jobs.planning import dataset_facts, readiness, this_machine
+from tuneport.jobs.planning import dataset_facts, machine_of, readiness
 from tuneport.jobs.tables import JobRow
 from tuneport.manifests import Manifest, load_models
 from tuneport.router import Choice, Dataset, Readiness, order, rank
@@ -145,7 +145,7 @@ def _judged(spec: TuneSpec, manifest: Manifest, facts: Dataset, settings: Settin
         models=load_models(),
         dataset=facts,
         aliases=settings.aliases(spec.model),
-        machine=this_machine(),
+        machine=machine_of(settings),
     )
     return choice
 

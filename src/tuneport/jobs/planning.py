@@ -19,6 +19,7 @@ from tuneport.data.token_cache import TokenCache
 from tuneport.data.tokens import OTHER_VOCABULARY, TokenCounts
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import OwnGPU, training_price
+from tuneport.estimate.learning import History
 from tuneport.jobs.estimates import JobEstimate
 from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, choose, rank
@@ -40,7 +41,7 @@ class Plan:
     estimate: JobEstimate
 
 
-def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> Plan:
+def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None, history: History | None = None) -> Plan:
     """Rank all backends for `spec` and choose one. Raises what makes the chosen backend impossible."""
     names = backend_names(settings)
     wanted = backend or settings.backend
@@ -64,6 +65,7 @@ def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None) -> P
         aliases=settings.aliases(spec.model),
         ready=readiness(settings, manifests),
         machine=machine,
+        history=history,
     )
     chosen = choose(
         choices,
@@ -99,12 +101,12 @@ def expected(spec: TuneSpec, choice: Choice, manifest: Manifest, facts: Dataset,
         seconds_high=took.high_seconds,
         seconds_unavailable=took.unavailable,
         seconds_because=took.explanation,
-        uncorrected_seconds=took.expected_seconds,
+        uncorrected_seconds=took.uncorrected_seconds or took.expected_seconds,
         epochs=choice.epochs,
         tokens=None if per_epoch is None or choice.epochs is None else per_epoch * choice.epochs,
         params_b=model.params_b,
         adapter=adapter.value,
-        device=device_name(machine) if here else None,
+        device=machine.device if here else None,
         billing=None if billing is None else billing.unit,
         usd_per_mtok=None if price is None else price.usd_per_mtok,
         minimum_usd=None if minimum is None else minimum.usd,
@@ -174,6 +176,7 @@ def readiness(settings: Settings, manifests: Sequence[Manifest]) -> Readiness:
 def machine_of(settings: Settings) -> Machine:
     """This machine, and what an hour of it costs where the user says so: a rented GPU is not free."""
     machine, hourly = this_machine(), settings.local_usd_per_hour
+    machine = replace(machine, device=device_name(machine))
     if hourly is None:
         return machine
     card = load_gpus().find(machine.gpu) if machine.gpu else None

@@ -98,7 +98,7 @@ class Workspace:
 
     def plan(self, spec: TuneSpec, *, backend: str | None = None) -> Plan:
         """Where the spec would run and what it would cost there, without starting anything."""
-        return plan(spec, self.settings, backend=backend)
+        return plan(spec, self.settings, backend=backend, history=self.store.history())
 
     def submit(
         self,

@@ -16,10 +16,12 @@ from typing import Any
 from sqlalchemy import func, or_, select, update
 
 from tuneport.errors import ConfigError, TuneportError
+from tuneport.estimate.learning import History
 from tuneport.jobs.accuracy import EstimatedAndActual
 from tuneport.jobs.budgets import Month, hold_month, month_of
 from tuneport.jobs.estimates import JobEstimate
 from tuneport.jobs.file_journal import UNFINISHED, FileJournal
+from tuneport.jobs.history import history_of
 from tuneport.jobs.migrations import SCHEMA_VERSION
 from tuneport.jobs.schedule import Schedule
 from tuneport.jobs.settling import most_of, settle_in
@@ -30,6 +32,10 @@ __all__ = ["LEASE_SECONDS", "SCHEMA_VERSION", "LeaseLostError", "Store", "Unknow
 
 LEASE_SECONDS = 120.0
 """Renewed every quarter of it while its holder works. A holder that was suspended for longer has lost it."""
+
+
+LEARNT_FROM = 1000
+"""Older jobs were on another driver, another version, another machine."""
 
 
 class UnknownJobError(ConfigError):
@@ -132,6 +138,14 @@ class Store(Schedule, FileJournal):
             query = query.where(JobRow.backend == backend)
         with self.transaction() as session:
             return list(session.scalars(query))
+
+    def history(self) -> History:
+        """The newest jobs that succeeded and were not interrupted: what the next estimate of a duration learns from."""
+        columns = (JobRow.backend, JobRow.model, JobRow.estimate, JobRow.actual)
+        query = select(*columns).where(JobRow.status == JobStatus.SUCCEEDED.value, JobRow.actual.is_not(None))
+        with self.transaction() as session:
+            found = session.execute(query.order_by(JobRow.finished_at.desc()).limit(LEARNT_FROM)).all()
+        return history_of((row.backend, row.model, row.estimate, row.actual) for row in found)
 
     def estimated_and_actual(self) -> list[EstimatedAndActual]:
         """Of every job that has ended and reached its backend, what was expected and what it came to."""

@@ -59,8 +59,8 @@ class Machine:
     """Where a backend that is one's own machine trains. All None: nothing is known, and nothing is refused for it.
 
     `memory_gib` is the accelerator's, or main memory where there is none. `bf16_tflops` None: the processor trains.
-    `tokens_per_second` was measured here for this model. `own` says what an hour of the machine costs and what it
-    serves; None: nothing is counted for it.
+    `tokens_per_second` was measured here for this model. `device`: what runs here are told apart by. `own` says what an
+    hour of the machine costs and what it serves; None: nothing is counted for it.
     """
 
     memory_gib: float | None = None
@@ -68,6 +68,7 @@ class Machine:
     gpu: str = ""
     bandwidth_gbps: float | None = None
     tokens_per_second: float | None = None
+    device: str = ""
     own: OwnGPU | None = None
 
 

@@ -9,6 +9,7 @@ from tuneport.errors import ModelNotOfferedError
 from tuneport.estimate.cost import Traffic, base_inference_quote, inference_quote, training_quote
 from tuneport.estimate.duration import Duration, answering_duration, cpu_duration, gpu_duration, hosted_duration
 from tuneport.estimate.hyperparameters import planned_epochs, resolve
+from tuneport.estimate.learning import History, corrected, hosted
 from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory
 from tuneport.manifests import BasePrices, Confidence, Manifest, Models, OfferedModel, resolve_model
 from tuneport.router.choice import Choice, Dataset, Machine, Readiness, Refusal, TokenCount
@@ -36,18 +37,18 @@ def rank(
     traffic: Traffic | None = None,
     base_prices: BasePrices | None = None,
     hours: float | None = None,
+    history: History | None = None,
 ) -> list[Choice]:
     """Judge every candidate: allowed ones first, cheapest (training, and a month of `traffic`) first among them.
 
     Behind stand, in this order, what ends soon or takes days, and what has no known price. `aliases` is the project's
     table for `spec.model`. `ready` None: keys and extras are not looked at (a comparison before any account exists).
     `base_prices`: the table for the same month of the base model; without it that price is unavailable. `hours`: of
-    training, where a provider bills them.
+    training, where a provider bills them. `history`: finished jobs, by which durations are corrected.
     """
+    place, past = machine or Machine(), history or History()
     choices = [
-        _judge(
-            spec, manifest, today, models, dataset, aliases, ready, machine or Machine(), traffic, base_prices, hours
-        )
+        _judge(spec, manifest, today, models, dataset, aliases, ready, place, traffic, base_prices, hours, past)
         for manifest in candidates
     ]
     return sorted(choices, key=order)
@@ -73,6 +74,7 @@ def _judge(
     traffic: Traffic | None,
     base_prices: BasePrices | None,
     hours: float | None,
+    history: History,
 ) -> Choice:
     try:
         model = manifest.offered(resolve_model(spec.model, manifest.name, manifest, models, aliases))
@@ -90,9 +92,10 @@ def _judge(
     adapter = _adapter(spec, model)
     epochs = planned_epochs(manifest, spec.hyperparameters, max(1, dataset.rows))
     tokens = dataset.tokens(manifest, model)
-    duration, memory = hosted_duration(manifest.title), None
+    duration, memory = _elsewhere(manifest, model, epochs, tokens, history), None
     if own_machine:
         duration, memory = _on_machine(spec, model, models, adapter, epochs, dataset, tokens, machine)
+        duration = _as_learned(duration, history, model, adapter, epochs, tokens, machine)
     quote = training_quote(
         manifest,
         model,
@@ -218,6 +221,36 @@ def _on_machine(
         ),
         memory,
     )
+
+
+def _as_learned(
+    duration: Duration,
+    history: History,
+    model: OfferedModel,
+    adapter: Adapter,
+    epochs: int,
+    tokens: TokenCount,
+    machine: Machine,
+) -> Duration:
+    if model.params_b is None or tokens.training is None:
+        return duration
+    return corrected(
+        duration,
+        history.local,
+        device=machine.device,
+        params_b=model.params_b,
+        adapter=adapter,
+        tokens=tokens.training * epochs,
+        proportional=machine.bf16_tflops is None,
+    )
+
+
+def _elsewhere(manifest: Manifest, model: OfferedModel, epochs: int, tokens: TokenCount, history: History) -> Duration:
+    runs = history.hosted.get(manifest.name, ())
+    if not runs:
+        return hosted_duration(manifest.title)
+    total = None if tokens.training is None else tokens.training * epochs
+    return hosted(manifest.title, runs, model=model.id, tokens=total)
 
 
 def _warnings(

@@ -13,6 +13,7 @@ from tuneport.backends import backend_names, manifest_of
 from tuneport.data.prepare import format_for, method_of
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import InferenceQuote, OwnGPU, Traffic, oldest
+from tuneport.jobs.history import history
 from tuneport.jobs.planning import dataset_facts, machine_of
 from tuneport.manifests import Manifest, load_base_prices, load_gpus, load_models
 from tuneport.router import Choice, Machine, order, rank
@@ -134,6 +135,7 @@ def compare(
     )
     facts = dataset_facts(path, held_out, columns, home=settings.home, format=format_for(path, asked.method, columns))
 
+    past = history(settings)
     choices: dict[tuple[str, str | None], Choice] = {}
     for manifest in manifests:
         for model in models or _offered(manifest, today):
@@ -145,6 +147,7 @@ def compare(
                 dataset=facts,
                 aliases=settings.aliases(model),
                 machine=machine,
+                history=past,
                 traffic=traffic,
                 base_prices=load_base_prices(),
                 hours=hours,

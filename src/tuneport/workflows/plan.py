@@ -18,14 +18,15 @@ from tuneport.estimate.duration import Duration
 from tuneport.estimate.hyperparameters import Recommended, RecommendedOption, recommend, recommend_options
 from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory
 from tuneport.estimate.memory.traced import traced_memory
-from tuneport.jobs.planning import dataset_facts, this_machine
+from tuneport.jobs.history import history
+from tuneport.jobs.planning import dataset_facts, machine_of
 from tuneport.manifests import load_gpus, load_models, resolve_model
 from tuneport.router import Machine, TokenCount
 from tuneport.settings import Settings
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, Hyperparameters, Method, TuneSpec, validated
 from tuneport.workflows.training_plan.comparison import Way, choice, ways
-from tuneport.workflows.training_plan.gpus import GPUPlan, Work, cheapest, duration_on, gpu_plans
+from tuneport.workflows.training_plan.gpus import GPUPlan, Work, cheapest, duration_here, gpu_plans
 from tuneport.workflows.training_plan.knobs import knobs, that_matter
 from tuneport.workflows.training_plan.runs import Step, step_of
 from tuneport.workflows.training_plan.shapes import BaseModel, base_model, config_of
@@ -95,6 +96,9 @@ class TrainingPlan:
                 "memory_gib": machine.memory_gib,
                 "fits": None if machine.memory_gib is None else self.memory.fits(machine.memory_gib),
                 "seconds": self.here.expected_seconds,
+                "seconds_low": self.here.low_seconds,
+                "seconds_high": self.here.high_seconds,
+                "seconds_because": self.here.explanation,
                 "seconds_unavailable": self.here.unavailable,
             },
             "budget_usd": self.budget,
@@ -166,7 +170,7 @@ def plan(
     if memory is None:
         raise ConfigError(f"neither the shape nor the size of {name} is known: name a folder with its config.json")
     cards = [load_gpus().find(card) for card in gpus] or list(load_gpus().gpus)
-    machine = this_machine()
+    machine = machine_of(settings)
     own = load_gpus().find(machine.gpu) if machine.gpu else None
     settled = recommend_options(
         kind,
@@ -195,7 +199,7 @@ def plan(
         not_traced=not_traced,
         gpus=gpu_plans(base, kind, step, work, cards),
         machine=machine,
-        here=duration_on(own, base, kind, step.run, work)
+        here=duration_here(own, base, kind, step.run, work, machine, history(settings))
         if own or not machine.gpu
         else Duration.unknown(f"the rate of {machine.gpu} is not known"),
         budget=budget,

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any
 
 from tuneport.errors import ModelNotOfferedError
-from tuneport.jobs.planning import readiness, this_machine
+from tuneport.jobs.planning import machine_of, readiness
 from tuneport.manifests import Confidence, Manifest, Models, load_models, resolve_model
 from tuneport.router import Choice, Dataset, order, rank
 from tuneport.settings import Settings
@@ -90,7 +90,7 @@ def suggest(
             models=weights,
             dataset=dataset,
             ready=readiness(settings, [target]),
-            machine=this_machine(),
+            machine=machine_of(settings),
             traffic=DEFAULT_TRAFFIC,
         )[0]
         if choice.model is not None and all(refusal.kind == "key" for refusal in choice.refusals):

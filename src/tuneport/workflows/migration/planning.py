@@ -9,7 +9,7 @@ from pathlib import Path
 from tuneport.data.prepare import format_for, method_of
 from tuneport.data.tokens import count_dataset
 from tuneport.errors import TuneportError
-from tuneport.jobs.planning import dataset_facts, readiness, this_machine
+from tuneport.jobs.planning import dataset_facts, machine_of, readiness
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
 from tuneport.manifests import Manifest, load_models
@@ -224,7 +224,7 @@ def _settle(
         dataset=facts,
         aliases=workspace.settings.aliases(plan.model.name),
         ready=readiness(workspace.settings, [target]),
-        machine=this_machine(),
+        machine=machine_of(workspace.settings),
     )[0]
     plan.problems += [refusal.reason for refusal in plan.choice.refusals]
     if not plan.problems:

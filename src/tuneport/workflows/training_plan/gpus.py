@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuneport.estimate.duration import Duration, answering_duration, cpu_duration, gpu_duration
+from tuneport.estimate.learning import History, corrected
 from tuneport.estimate.memory import Run
 from tuneport.estimate.memory.sizing import Fit, fits
 from tuneport.manifests import GPU, load_gpus
+from tuneport.router import Machine
 from tuneport.types import Adapter, Method
 from tuneport.workflows.training_plan.runs import FURTHER_PASSES, Step
 from tuneport.workflows.training_plan.shapes import BaseModel
@@ -97,6 +99,24 @@ def duration_on(card: GPU | None, model: BaseModel, adapter: Adapter, run: Run, 
         bandwidth_gbps=card.bandwidth_gbps,
         further_passes=FURTHER_PASSES.get(work.method, 0),
         gpus=run.gpus,
+    )
+
+
+def duration_here(
+    card: GPU | None, model: BaseModel, adapter: Adapter, run: Run, work: Work, machine: Machine, history: History
+) -> Duration:
+    """On this machine, corrected by its own finished runs."""
+    duration = duration_on(card, model, adapter, run, work)
+    if model.params_b is None:
+        return duration
+    return corrected(
+        duration,
+        history.local,
+        device=machine.device,
+        params_b=model.params_b,
+        adapter=adapter,
+        tokens=work.tokens * work.epochs,
+        proportional=card is None,
     )
 
 
