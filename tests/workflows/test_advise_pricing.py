@@ -120,3 +120,14 @@ def test_the_epochs_that_a_provider_would_choose_are_known(report: CheckReport, 
     facts.price("gpt-4.1", "openai")
     pitfall = next(each for each in recommend(facts).advice.pitfalls if each.name == "too many epochs")
     assert pitfall.applies is False and pitfall.evidence.startswith("3: what openai would choose")
+
+
+def test_a_machine_whose_hour_has_a_price_is_counted_for_every_way(
+    report: CheckReport, isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNEPORT_LOCAL_USD_PER_HOUR", "0.5")
+    settings = Settings.load(isolated)
+    local = find_target("smollm2-135m-instruct", "local", settings)
+    found = price(report, local, requests=1_000, settings=settings, today=TODAY).prices
+    for approach in (Approach.PROMPT, Approach.FEW_SHOT, Approach.FINE_TUNE):
+        assert found[approach].month == pytest.approx(0.5 * 730), approach

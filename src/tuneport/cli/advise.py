@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 def advise(
-    dataset: Annotated[Path | None, typer.Argument(metavar="[DATA]", help=DATA, show_default=False)] = None,
+    dataset: Annotated[Path | None, typer.Argument(metavar="DATA", help=DATA, show_default=False)] = None,
     need: Annotated[list[str] | None, typer.Option("--need", "-n", help=NEEDS)] = None,
     prompt: Annotated[str | None, typer.Option(help=f"What came of a plain prompt: {RESULT}")] = None,
     few_shot: Annotated[str | None, typer.Option(help=f"What came of examples in the prompt: {RESULT}")] = None,

@@ -129,7 +129,8 @@ def price(
         offered = target.manifest.offered(target.model)
         if offered is None:
             return InferenceQuote(backend=target.manifest.name, model=target.model, unavailable="it is not listed")
-        return base_inference_quote(target.manifest, offered, traffic(extra), load_base_prices(), today=today)
+        prices, own = load_base_prices(), comparison.machine.own
+        return base_inference_quote(target.manifest, offered, traffic(extra), prices, own=own, today=today)
 
     comparison = compared(target.model, target.manifest.name)
     choice = comparison.choices[0]
