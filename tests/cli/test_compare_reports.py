@@ -49,5 +49,8 @@ def test_the_dataset_is_never_the_output_and_nonsense_is_one_line(run: Run, tmp_
     for option in ("--html", "--csv"):
         code, _, error = run("compare", str(data), *MODELS, option, str(data))
         assert code == 2 and "is the input" in error and data.read_bytes() == before
+    twice = str(tmp_path / "out")
+    code, _, error = run("compare", str(data), *MODELS, "--html", twice, "--csv", twice)
+    assert code == 2 and "is named twice" in error
     code, _, error = run("compare", str(data), *MODELS, "--instead-of", "gpt-99")
     assert code == 2 and "no price per token for 'gpt-99'" in error and len(error.strip().splitlines()) == 1

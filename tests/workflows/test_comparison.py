@@ -139,6 +139,13 @@ def test_without_traffic_nothing_is_said_about_traffic() -> None:
     made = comparison(TOKENS, ENDPOINT, traffic=Traffic(0, 0))
     assert made.break_even.cross_overs() == []
     assert "unavailable, because the stated traffic is none" in page.render(made)
+    assert comparison(TOKENS, traffic=Traffic.of_requests(0, 400, 80)).break_even.unit.word == "requests"
+
+
+def test_without_prices_the_verdict_says_so() -> None:
+    made = comparison(UNKNOWN, OWN)
+    why = "unavailable, because nothing that can be had has both a training and a monthly price"
+    assert sentences(made)[0] == f"cheapest: {why}" and why in page.render(made)
 
 
 def test_the_document_holds_all_pairs_that_cross() -> None:

@@ -98,9 +98,12 @@ def publish(file: BufferedWriter, temporary: Path, path: Path) -> None:
 
 
 def refuse_overwriting(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
-    """ConfigError where an output is a folder, or one of the files that are read."""
-    read = list(sources)
+    """ConfigError where an output is a folder, one of the files that are read, or named twice."""
+    read, seen = list(sources), set[Path]()
     for output in outputs:
+        if output.resolve() in seen:
+            raise ConfigError(f"the output {output} is named twice; name two files")
+        seen.add(output.resolve())
         if output.is_dir():
             raise ConfigError(f"the output {output} is a directory; name a file")
         if any(output.exists() and source.exists() and output.samefile(source) for source in read):

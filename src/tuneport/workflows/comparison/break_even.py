@@ -40,7 +40,7 @@ class Unit:
 
     @classmethod
     def of(cls, traffic: Traffic) -> Unit:
-        if traffic.requests:
+        if traffic.requests is not None:
             return cls("requests", traffic.requests)
         if traffic.input_tokens:
             return cls("input tokens", traffic.input_tokens)

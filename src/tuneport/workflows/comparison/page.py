@@ -72,7 +72,7 @@ def _verdict(found: BreakEven, day: date) -> str:
 def _charts(found: BreakEven) -> str:
     shown = pictured(found)
     if not shown:
-        return "<p>unavailable, because no option has both prices</p>"
+        return "<p>unavailable, because nothing that can be had has both a training and a monthly price</p>"
     stated = f"{count(found.unit.stated)} {found.unit.word} a month"
     cross_overs = found.cross_overs()
     listed = "".join(f"<li>{text(overtakes(each, found.unit))}</li>" for each in cross_overs[:_CROSS_OVERS])

@@ -29,8 +29,7 @@ class Sentence:
 
 def verdict(found: BreakEven, *, day: date) -> list[Sentence]:
     """Cheapest first, then payback, then risks."""
-    said = [*_cheapest(found), *_payback(found), *_risks(found, day)]
-    return said or [Sentence("warn", "cheapest", "unavailable, because no option has both prices")]
+    return [*_cheapest(found), *_payback(found), *_risks(found, day)]
 
 
 def _cheapest(found: BreakEven) -> list[Sentence]:
@@ -44,6 +43,9 @@ def _cheapest(found: BreakEven) -> list[Sentence]:
     if ending is not None and ending.choice.retires is not None:
         name = f"until its last day, {ending.choice.retires}, {ending.name}: {_prices(ending, found)}"
         said.append(Sentence("warn", "cheapest", name))
+    if not said:
+        why = "unavailable, because nothing that can be had has both a training and a monthly price"
+        said.append(Sentence("warn", "cheapest", why))
     if found.today is not None:
         now = found.today.month(found.unit.stated).expected
         than = ""
