@@ -23,7 +23,8 @@ LEVELS = [
     ["router", "advisor", "backends"],
     ["jobs", "evaluate"],
     ["workflows"],
-    ["cli", "serve"],
+    ["serve"],
+    ["cli"],
 ]
 # The child processes: they know little, and nobody imports them.
 KNOWN_TO_CHILDREN = {"errors", "types", "training_options", "devices", "device_queue", "data", "base_models"}

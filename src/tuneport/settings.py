@@ -135,6 +135,11 @@ class Settings(_Configured):
             raise ConfigError(f"{name} is {given!r}, which is no amount of US dollars; write for example {name}=2000")
         return amount
 
+    @property
+    def gateway_id(self) -> str | None:
+        """Of a process that is a gateway: by what it knows its own requests when they come back to it."""
+        return self.get("TUNEPORT_GATEWAY_ID")
+
     def base_url(self, backend: str, default: str | None) -> str | None:
         """A backend's upstream: `TUNEPORT_NAME_BASE_URL`, its table in `tuneport.toml`, else the manifest's.
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 HOP_HEADER = {"X-Tuneport-Hop": "1"}
-"""A tuneport gateway that finds this on a request would be asking itself, and refuses."""
+"""Said of every request: of a gateway, by its own id, and a gateway that finds its own refuses to ask itself."""
 
 _TRIES = 4
 _SECONDS_FOR_RETRIES = 60.0
@@ -370,9 +370,10 @@ def id_of(answer: Any) -> str:
     return identity
 
 
-def headers_for(key: str) -> dict[str, str]:
+def headers_for(key: str, settings: Settings) -> dict[str, str]:
     """For every request. The key once more, because the SDKs let a variable of custom headers override their own."""
-    return {"Authorization": f"Bearer {key}", **HOP_HEADER}
+    hop = HOP_HEADER if settings.gateway_id is None else dict.fromkeys(HOP_HEADER, settings.gateway_id)
+    return {"Authorization": f"Bearer {key}", **hop}
 
 
 def remote_name(file: DataFile) -> str:

@@ -32,7 +32,7 @@ def connect(
     hooks: dict[str, list[Any]] = {"request": [], "response": [look_at]}
     if manifest.key_header == "api-key":
         hooks["request"].append(_own_key_header(key, base_url))
-    headers = headers_for(key)
+    headers = headers_for(key, settings)
     for header, variable in manifest.account_env.items():
         if value := settings.get(variable):
             headers[header] = value

@@ -120,7 +120,7 @@ class TogetherBackend(TogetherServing):
             project_id="",
             max_retries=0,
             timeout=timeout,
-            default_headers=headers_for(key),
+            default_headers=headers_for(key, self.settings),
             http_client=together.DefaultHttpxClient(
                 timeout=timeout, event_hooks=hooks, **self.wiring(httpx, together.DEFAULT_CONNECTION_LIMITS)
             ),

@@ -23,6 +23,7 @@ from tuneport.cli import (
     migrate,
     output,
     plan,
+    serve,
     submit,
     weights,
     wishes,
@@ -71,6 +72,7 @@ for group in (
     deployments,
     files,
     migrate,
+    serve,
     backends,
 ):
     group.register(app)

@@ -69,24 +69,20 @@ class EventLog(Database):
             if self.add_events(job_id, [event], origin="tuneport"):
                 self.on_over_budget(job_id, event.message)
 
+    def newest_events(self, job_id: str, *, before: int | None, limit: int) -> list[tuple[int, JobEvent]]:
+        """So many events before the position `before`, or the last ones, newest first, each with its position."""
+        query = select(EventRow).where(EventRow.job_id == job_id)
+        if before is not None:
+            query = query.where(EventRow.position < before)
+        query = query.order_by(EventRow.position.desc()).limit(limit)
+        with self.transaction() as session:
+            return [(row.position, _event_of(row)) for row in session.scalars(query)]
+
     def events(self, job_id: str, *, after: int = 0) -> list[tuple[int, JobEvent]]:
         """The events from position `after` + 1 on, each with its position, in the order they were stored."""
         query = select(EventRow).where(EventRow.job_id == job_id, EventRow.position > after).order_by(EventRow.position)
         with self.transaction() as session:
-            return [
-                (
-                    row.position,
-                    JobEvent(
-                        id=row.event_id,
-                        created_at=row.created_at,
-                        level=row.level,  # type: ignore[arg-type]
-                        message=row.message,
-                        type=row.type,
-                        data=row.data,
-                    ),
-                )
-                for row in session.scalars(query)
-            ]
+            return [(row.position, _event_of(row)) for row in session.scalars(query)]
 
     def last_backend_event(self, job_id: str) -> str | None:
         """The id of the newest event that came from the backend: the cursor for the next call of `events`."""
@@ -113,3 +109,14 @@ class EventLog(Database):
     def events_stored(self, job_id: str) -> None:
         with self.transaction() as session:
             session.execute(update(JobRow).where(JobRow.id == job_id).values(events_due=False))
+
+
+def _event_of(row: EventRow) -> JobEvent:
+    return JobEvent(
+        id=row.event_id,
+        created_at=row.created_at,
+        level=row.level,  # type: ignore[arg-type]
+        message=row.message,
+        type=row.type,
+        data=row.data,
+    )

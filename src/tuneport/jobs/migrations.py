@@ -11,10 +11,18 @@ from collections.abc import Callable
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from tuneport.jobs.tables import JobRow, SchemaRow, ShownTermsRow
+from tuneport.jobs.tables import (
+    JobRequestRow,
+    JobRow,
+    SchemaRow,
+    ShownTermsRow,
+    UploadedFileRow,
+    UploadPartRow,
+    UploadRow,
+)
 from tuneport.types import JobStatus
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _TO_2 = (
     "ALTER TABLE jobs ADD COLUMN due_at TIMESTAMP",
@@ -82,7 +90,13 @@ def _to_3(session: Session) -> None:
         session.execute(update(JobRow), filled)
 
 
-STEPS: dict[int, Callable[[Session], None]] = {2: _to_2, 3: _to_3}
+def _to_4(session: Session) -> None:
+    """The gateway: files that its clients upload, and the jobs that they ask for."""
+    for table in (UploadedFileRow, UploadRow, UploadPartRow, JobRequestRow):
+        table.__table__.create(session.connection())  # type: ignore[attr-defined]
+
+
+STEPS: dict[int, Callable[[Session], None]] = {2: _to_2, 3: _to_3, 4: _to_4}
 
 
 def upgrade(session: Session, version: int) -> None:

@@ -96,6 +96,22 @@ class Schedule(EventLog):
                     update(JobRow).where(JobRow.id.in_(some), JobRow.status.in_(UNFINISHED)).values(**values)
                 )
 
+    def hurry(self, job_id: str, *, polled_before_seconds: float) -> None:
+        """Have a job asked about now, if that was longer ago. What the provider told to come later, comes later."""
+        moment = now()
+        with self.transaction() as session:
+            session.execute(
+                update(JobRow)
+                .where(
+                    JobRow.id == job_id,
+                    JobRow.status.in_(UNFINISHED),
+                    JobRow.note.is_(None),
+                    JobRow.due_at > moment,
+                    JobRow.polled_at < moment - timedelta(seconds=polled_before_seconds),
+                )
+                .values(due_at=moment)
+            )
+
     def record_many(self, changes: Mapping[str, Mapping[str, Any]]) -> list[str]:
         """Change many unfinished rows at once, in one transaction; return the ids of those that were changed.
 

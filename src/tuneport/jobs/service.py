@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from tuneport.jobs.accuracy import BackendAccuracy, accuracy
 from tuneport.jobs.alternatives import alternatives
 from tuneport.jobs.budgets import Month
 from tuneport.jobs.consent import refuse_personal_data
+from tuneport.jobs.contents import Contents
 from tuneport.jobs.document import describe
 from tuneport.jobs.planning import Plan, plan
 from tuneport.jobs.polling import Poller
@@ -73,6 +75,7 @@ class Workspace:
             monthly_budget=self.settings.monthly_budget,
         )
         self.remote_files = self.worker.remote_files
+        self.contents = Contents(self.settings.home / "contents")
         self._backends: dict[str, FineTuneBackend] = {}
         self._opening = threading.Lock()
 
@@ -109,6 +112,8 @@ class Workspace:
         delete_files: bool | None = None,
         cancel_over_budget: bool = False,
         show_terms: Callable[[list[BindingTerm]], None] | None = None,
+        job_id: str | None = None,
+        created_at: datetime | None = None,
     ) -> JobRow:
         """Check, choose a backend, convert the data, and write the job's row.
 
@@ -116,6 +121,8 @@ class Workspace:
         `tuneport.toml` says, else no). `cancel_over_budget`: while it runs, it is cancelled as soon as it is on its way
         above the spec's budget (and only told of, else). `show_terms` is told what binds whoever trains there, if it
         never was before.
+        `job_id` and `created_at` are those of a request that was made earlier; a second call with them makes no second
+        job.
 
         Nothing is uploaded yet: `drive` (or a worker) does that, with the data as it is now, whatever becomes of the
         file. Raises what makes the spec impossible, and then there is no row: DatasetError, ConversionLossError,
@@ -160,6 +167,8 @@ class Workspace:
             delete_files=delete_files,
             cancel_over_budget=cancel_over_budget,
             monthly_budget=self.settings.monthly_budget,
+            job_id=job_id,
+            created_at=created_at,
         )
 
     def _remote_checkpoint(self, wanted: str, backend: str) -> str:
@@ -390,11 +399,18 @@ class Workspace:
 
         Of a job whose end many answers at once brought, they are fetched now, if the backend can be reached.
         """
+        return self.store.events(self._with_events(job_id), after=after)
+
+    def newest_events(self, job_id: str, *, before: int | None = None, limit: int = 20) -> list[tuple[int, JobEvent]]:
+        """A page of `events`, newest first: those before a position, or the last ones."""
+        return self.store.newest_events(self._with_events(job_id), before=before, limit=limit)
+
+    def _with_events(self, job_id: str) -> str:
         row = self.store.job(job_id)
         if row.events_due:
             with contextlib.suppress(TuneportError):
                 self.worker.collect_events(row.id)
-        return self.store.events(row.id, after=after)
+        return row.id
 
     def files(self, *, backend: str | None = None) -> tuple[list[FileEntry], dict[str, str]]:
         """The files at every provider that has a key (or at one), and, for each that could not be asked, why."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, or_, select, update
@@ -23,9 +23,11 @@ from tuneport.jobs.estimates import JobEstimate
 from tuneport.jobs.file_journal import UNFINISHED, FileJournal
 from tuneport.jobs.history import history_of
 from tuneport.jobs.migrations import SCHEMA_VERSION
+from tuneport.jobs.requests import JobRequests
 from tuneport.jobs.schedule import Schedule
 from tuneport.jobs.settling import most_of, settle_in
 from tuneport.jobs.tables import JobRow, ShownTermsRow, UtcDateTime
+from tuneport.jobs.uploaded import UploadedFiles
 from tuneport.types import JobStatus, PreparedData, Quote, TuneSpec, now
 
 __all__ = ["LEASE_SECONDS", "SCHEMA_VERSION", "LeaseLostError", "Store", "UnknownJobError"]
@@ -46,7 +48,7 @@ class LeaseLostError(TuneportError):
     """Another process took the row over; whatever this one was doing must not be written."""
 
 
-class Store(Schedule, FileJournal):
+class Store(Schedule, FileJournal, UploadedFiles, JobRequests):
     """All reads and writes. Each method is one short transaction; no network call happens inside any of them.
 
     Raises ConfigError where the database cannot be opened or written.
@@ -66,12 +68,15 @@ class Store(Schedule, FileJournal):
         delete_files: bool = False,
         cancel_over_budget: bool = False,
         monthly_budget: float | None = None,
+        job_id: str | None = None,
+        created_at: datetime | None = None,
     ) -> JobRow:
         """`monthly_budget`: what all jobs of the calendar month may cost. BudgetError, and no row, where this one might
-        bring them above it; of two processes that ask at once, one is told of the other's job."""
+        bring them above it; of two processes that ask at once, one is told of the other's job. `job_id`, `created_at`:
+        where the job was asked for before, by them; the row that is there already stays."""
         moment = now()
         row = JobRow(
-            id=f"job-{secrets.token_hex(6)}",
+            id=job_id or f"job-{secrets.token_hex(6)}",
             token=secrets.token_hex(16),
             backend=backend,
             model=model,
@@ -82,13 +87,15 @@ class Store(Schedule, FileJournal):
             budget_usd=spec.budget,
             reserved_usd=most_of(quote),
             status=JobStatus.PREPARING,
-            created_at=moment,
+            created_at=created_at or moment,
             updated_at=moment,
             due_at=moment,
             delete_files=delete_files,
             cancel_over_budget=cancel_over_budget,
         )
         with self.transaction() as session:
+            if job_id is not None and (there := session.get(JobRow, job_id)) is not None:
+                return there
             if monthly_budget is not None:
                 hold_month(session, monthly_budget, row.reserved_usd, moment, backend=backend)
             session.add(row)

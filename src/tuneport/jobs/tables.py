@@ -5,7 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, Float, ForeignKey, Index, String, TypeDecorator, UniqueConstraint, false
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tuneport.jobs.estimates import Actual, JobEstimate
@@ -161,5 +173,69 @@ class ShownTermsRow(Base):
     shown_at: Mapped[datetime]
 
 
+class UploadedFileRow(Base):
+    """A file as a client of the gateway knows it: one that it uploaded, or the results of its job.
+
+    Its bytes lie in `Contents` under their hash, once for all files that are alike.
+    """
+
+    __tablename__ = "uploaded_files"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    filename: Mapped[str]
+    purpose: Mapped[str] = mapped_column(String(30))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    expires_at: Mapped[datetime | None]
+
+
+class UploadRow(Base):
+    """A file that is uploaded in parts, until it is completed or cancelled, or has expired."""
+
+    __tablename__ = "uploads"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    filename: Mapped[str]
+    purpose: Mapped[str] = mapped_column(String(30))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str] = mapped_column(String(10))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    file_seconds: Mapped[int | None]  # how long the file is kept, once it is one
+    file_id: Mapped[str | None] = mapped_column(String(40))
+
+
+class UploadPartRow(Base):
+    __tablename__ = "upload_parts"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id", ondelete="CASCADE"), index=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+
+class JobRequestRow(Base):
+    """What a client asked the gateway for: the job of the same id is made of it, behind the client's back.
+
+    `state`: `waiting` until the job's row is there, `taken` then; `failed` or `cancelled` where it never was.
+    `tuned_model` is the name by which the client will ask for the model, once there is one.
+    """
+
+    __tablename__ = "job_requests"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    body: Mapped[dict[str, Any]]
+    backend: Mapped[str | None] = mapped_column(String(80))
+    tuned_model: Mapped[str] = mapped_column(index=True)
+    idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
+    state: Mapped[str] = mapped_column(String(10), index=True)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    lease_owner: Mapped[str | None] = mapped_column(String(80))
+    lease_expires_at: Mapped[datetime | None]
+    results_file: Mapped[str | None] = mapped_column(String(40))
+    results_at: Mapped[datetime | None]  # when it was settled whether there are any
+
+
+Index("job_requests_by_age", JobRequestRow.created_at.desc(), JobRequestRow.id)
 Index("remote_files_by_id", RemoteFileRow.remote_id)
 Index("jobs_by_age", JobRow.created_at.desc(), JobRow.id)

@@ -1,0 +1,102 @@
+"""serve: the gateway, for programs that speak OpenAI's fine-tuning API."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuneport.cli import output
+from tuneport.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tuneport.settings import Settings
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(serve)
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="An address of this machine itself; others are refused.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8321,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="MODEL=WEIGHTS", help="What stands in for a model: WEIGHTS, or BACKEND/MODEL. Repeatable."
+        ),
+    ] = None,
+    allow_personal_data: Annotated[
+        bool, typer.Option("--allow-personal-data", help="Upload what looks like personal data to third parties, too.")
+    ] = False,
+    json_: output.Json = False,
+) -> None:
+    """Run the gateway: OpenAI's files, fine-tuning jobs, models and chats over any backend.
+
+    Programs set [bold]OPENAI_BASE_URL[/bold] to its address. Ctrl-C or SIGTERM ends it when what is under way is done;
+    jobs run on, and the next gateway (or any tuneport command) looks after them.
+    """
+    from tuneport.settings import Settings
+
+    if host not in LOOPBACK:
+        raise ConfigError(
+            f"--host {host} is reachable from elsewhere, and this gateway asks nobody who he is: use 127.0.0.1, behind "
+            "a proxy that does"
+        )
+    settings = with_stand_ins(Settings.load(), map_ or [])
+    _run(settings, host, port, allow_personal_data=allow_personal_data)
+
+
+def with_stand_ins(settings: Settings, pairs: list[str]) -> Settings:
+    """The settings of this gateway: with an id of its own, and with `--map` before what `tuneport.toml` says."""
+    from pydantic import SecretStr
+
+    from tuneport.backends import backend_names
+
+    names = backend_names(settings)
+    models = dict(settings.project.models)
+    for pair in pairs:
+        name, sign, target = (part.strip() for part in pair.partition("="))
+        if not sign or not name or not target:
+            raise ConfigError(f"--map {pair!r} is no pair; write --map gpt-4o-mini-2024-07-18=llama-3.1-8b-instruct")
+        prefix, _, rest = target.partition("/")
+        models[name] = {prefix: rest} if rest and prefix in names else dict.fromkeys(names, target)
+    environment = settings.environment | {"TUNEPORT_GATEWAY_ID": SecretStr(secrets.token_hex(8))}
+    return settings.model_copy(
+        update={"project": settings.project.model_copy(update={"models": models}), "environment": environment}
+    )
+
+
+def _run(settings: Settings, host: str, port: int, *, allow_personal_data: bool) -> None:
+    try:
+        import uvicorn
+
+        from tuneport.serve import Gateway, create_app
+    except ImportError as error:
+        raise ConfigError(f'serve needs the {error.name} package: pip install "tuneport[serve]"') from error
+    import socket
+
+    try:
+        listening = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+        )
+    except OSError as error:
+        raise ConfigError(f"{host}:{port} cannot be listened at: {error.strerror}; choose another --port") from error
+    with listening, Gateway(settings, allow_personal_data=allow_personal_data) as gateway:
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{shown}:{listening.getsockname()[1]}/v1"
+        gateway.start()
+        if output.as_json:
+            output.document({"object": "tuneport.gateway", "base_url": url, "backend": settings.backend})
+        else:
+            backend = settings.backend or "the best for each job (TUNEPORT_BACKEND says another)"
+            console = output.console()
+            console.print(f"[bold]{url}[/bold]  backend: {backend}")
+            console.print(f"Programs: export OPENAI_BASE_URL={url}", style="dim")
+        config = uvicorn.Config(
+            create_app(gateway), log_level="warning", access_log=False, timeout_graceful_shutdown=20, lifespan="off"
+        )
+        uvicorn.Server(config).run(sockets=[listening])

@@ -1,0 +1,6 @@
+"""The gateway: OpenAI's fine-tuning API over any backend. `tuneport serve` runs it; `create_app` is for other servers."""
+
+from tuneport.serve.app import create_app
+from tuneport.serve.gateway import Gateway
+
+__all__ = ["Gateway", "create_app"]

@@ -1,0 +1,121 @@
+"""The gateway as an ASGI application."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tuneport import __version__
+from tuneport.backends.hosted import HOP_HEADER
+from tuneport.jobs.uploaded import new_id
+from tuneport.serve import chat, errors, files, jobs, models
+from tuneport.serve.errors import Refusal
+from tuneport.serve.gateway import Gateway
+
+MAX_JSON_BYTES = 64 * 2**20
+"""Chats with images in base64 are the largest bodies that are no upload."""
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def create_app(gateway: Gateway) -> FastAPI:
+    """The routes over a gateway, whose `start` and `close` are the caller's."""
+    app = FastAPI(
+        title="tuneport gateway",
+        version=__version__,
+        description="OpenAI's fine-tuning API over any backend.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/tuneport/v1/openapi.json",
+    )
+    errors.install(app)
+    for part in (files, jobs, models, chat):
+        app.include_router(part.router(gateway))
+
+    @app.get("/healthz", tags=["Health"])
+    def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["Health"])
+    def readyz() -> dict[str, str]:
+        """The store answers, too."""
+        gateway.store.count_unfinished()
+        return {"status": "ok"}
+
+    app.add_middleware(Guard, gateway_id=gateway.settings.gateway_id)
+    return app
+
+
+class Guard:
+    """Before anything is read: no request that another site's page makes a browser send, none that came from here by
+    way of a backend, and no body without end. Each answer has a request id, by which the log knows it.
+
+    A browser sends `Origin` (or says `Sec-Fetch-Site`) with what a page asks for; and a name that was made to point here
+    after the page was loaded stands in `Host`.
+    """
+
+    def __init__(self, app: ASGIApp, *, gateway_id: str | None) -> None:
+        self._app, self._id = app, gateway_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = new_id("req_")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+        async def send_with_id(message) -> None:  # type: ignore[no-untyped-def]
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        refusal = self._refusal(scope, headers)
+        if refusal is not None:
+            await refusal.response({"Connection": "close"})(scope, receive, send_with_id)
+            return
+        if not headers.get("content-type", "").startswith("multipart/"):
+            receive = _limited(receive)
+        await self._app(scope, receive, send_with_id)
+
+    def _refusal(self, scope: Scope, headers: dict[str, str]) -> Refusal | None:
+        host = _host_of(f"//{headers.get('host', '')}")
+        if host not in LOOPBACK:
+            return Refusal(403, "This gateway answers at localhost only.", code="host_not_allowed")
+        origin = headers.get("origin")
+        if (origin is not None and _host_of(origin) not in LOOPBACK) or headers.get("sec-fetch-site") == "cross-site":
+            return Refusal(403, "Requests from another site's page are refused.", code="origin_not_allowed")
+        if self._id is not None and headers.get(next(iter(HOP_HEADER)).lower()) == self._id:
+            return Refusal(
+                400,
+                "This gateway is its own backend: an address in tuneport.toml or TUNEPORT_OPENAI_BASE_URL leads back "
+                "here; let it lead to the provider.",
+                code="gateway_loop",
+            )
+        length = headers.get("content-length", "")
+        multipart = headers.get("content-type", "").startswith("multipart/")
+        if not multipart and length.isdecimal() and int(length) > MAX_JSON_BYTES:
+            return Refusal(413, f"The body is too large: at most {MAX_JSON_BYTES:,} bytes.")
+        return None
+
+
+def _host_of(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _limited(receive: Receive) -> Receive:
+    received = 0
+
+    async def counted():  # type: ignore[no-untyped-def]
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MAX_JSON_BYTES:
+            raise Refusal(413, f"The body is too large: at most {MAX_JSON_BYTES:,} bytes.")
+        return message
+
+    return counted

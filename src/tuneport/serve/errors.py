@@ -1,0 +1,135 @@
+"""Every refusal in OpenAI's envelope: tuneport's errors by their class, and the requests that cannot be read."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from tuneport.errors import (
+    AuthError,
+    ConfigError,
+    DatasetError,
+    ModelNotOfferedError,
+    NotFoundError,
+    ProviderError,
+    QuotaError,
+    RateLimitError,
+    StorageError,
+    TrainingError,
+    TuneportError,
+    UnavailableError,
+    UnsupportedError,
+)
+from tuneport.jobs.store import UnknownJobError
+
+log = logging.getLogger(__name__)
+
+
+class Refusal(Exception):
+    """An answer in OpenAI's words that is no success."""
+
+    def __init__(
+        self, status: int, message: str, *, param: str | None = None, code: str | None = None, kind: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.param, self.code = status, message, param, code
+        self.kind = kind or ("server_error" if status >= 500 else "invalid_request_error")
+
+    def response(self, headers: dict[str, str] | None = None) -> JSONResponse:
+        return JSONResponse(self.body(), self.status, headers)
+
+    def body(self) -> dict[str, Any]:
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+
+
+def not_found(what: str, param: str, code: str | None = None) -> Refusal:
+    return Refusal(404, what, param=param, code=code)
+
+
+def refusal_of(error: TuneportError) -> Refusal:
+    """What a client is told of an error: its message as it is, since it says what to do, and OpenAI's code for it."""
+    text = str(error)
+    if isinstance(error, ModelNotOfferedError):
+        return Refusal(400, text, param="model", code="model_not_available")
+    if isinstance(error, DatasetError):
+        return Refusal(400, text, param="training_file", code="invalid_training_file")
+    if isinstance(error, UnknownJobError):
+        return Refusal(404, text, param="fine_tuning_job_id", code="fine_tune_not_found")
+    if isinstance(error, StorageError):
+        return Refusal(507, text, code="insufficient_storage")
+    if isinstance(error, AuthError):
+        # The client's own key is not at fault: 401 would make it ask its user for another one.
+        return Refusal(502, text, code="backend_not_authorized")
+    if isinstance(error, QuotaError):
+        return Refusal(429, text, code="insufficient_quota", kind="insufficient_quota")
+    if isinstance(error, RateLimitError):
+        return Refusal(429, text, code=error.code or "rate_limit_exceeded", kind="rate_limit_error")
+    if isinstance(error, NotFoundError):
+        return Refusal(404, text, code=error.code)
+    if isinstance(error, UnavailableError):
+        return Refusal(503, text, code=error.code or "backend_unavailable")
+    if isinstance(error, ProviderError):
+        refused = error.http_status is not None and 400 <= error.http_status < 500
+        return Refusal(error.http_status if refused and error.http_status else 400, text, code=error.code)
+    if isinstance(error, TrainingError):
+        return Refusal(500, text, code="local_model_failed")
+    if isinstance(error, UnsupportedError):
+        return Refusal(400, text, code="unsupported")
+    if isinstance(error, ConfigError):
+        return Refusal(400, text, code="invalid_value")
+    return Refusal(400, text)
+
+
+def complaint_of(errors: list[dict[str, Any]]) -> Refusal:
+    """The first of pydantic's complaints, in OpenAI's words: the parameter by its path, and what is wrong with it."""
+    first = errors[0]
+    places = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
+    # Of a value of several types pydantic names, after the field, the type that it tried.
+    places = [part for part in places if "[" not in part and part not in ("int", "float", "literal", "constrained-int")]
+    param = ".".join(places) or None
+    if first["type"] == "extra_forbidden":
+        return Refusal(400, f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
+    if first["type"] == "missing":
+        return Refusal(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
+    if first["type"] == "json_invalid":
+        return Refusal(400, "We could not parse the JSON body of your request.")
+    told = str(first["msg"]).removeprefix("Value error, ")
+    return Refusal(400, f"Invalid value for '{param}': {told}." if param else told, param=param, code="invalid_value")
+
+
+def install(app: FastAPI) -> None:
+    """One envelope for all that goes wrong; a bug is told as one, without its traceback."""
+
+    @app.exception_handler(Refusal)
+    def _refused(request: Request, error: Refusal) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(TuneportError)
+    def _tuneport(request: Request, error: TuneportError) -> JSONResponse:
+        retry_after = getattr(error, "retry_after", None)
+        headers = {} if retry_after is None else {"Retry-After": str(max(1, round(retry_after)))}
+        return refusal_of(error).response(headers)
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return complaint_of(list(error.errors())).response()
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, error: HTTPException) -> JSONResponse:
+        message = str(error.detail)
+        if error.status_code == 404:
+            message = f"Unknown request URL: {request.method} {request.url.path}. Please check the URL for typos."
+        elif error.status_code == 405:
+            message = f"Not allowed to {request.method} on {request.url.path}."
+        code = "unknown_url" if error.status_code == 404 else None
+        return Refusal(error.status_code, message, code=code).response(dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    def _bug(request: Request, error: Exception) -> JSONResponse:
+        log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
+        return Refusal(500, "tuneport failed; its log has the traceback. Please report it.").response()

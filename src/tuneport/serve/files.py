@@ -1,0 +1,295 @@
+"""/v1/files and /v1/uploads: what clients send, streamed to the disk and known by its hash."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from tuneport.jobs.contents import Incoming
+from tuneport.jobs.tables import UploadedFileRow, UploadRow
+from tuneport.jobs.uploaded import new_id
+from tuneport.serve.errors import Refusal, complaint_of, not_found
+from tuneport.serve.gateway import Gateway
+from tuneport.serve.multipart import read_form
+from tuneport.serve.wire import (
+    CompleteUpload,
+    CreateUpload,
+    DeletedFile,
+    ExpiresAfter,
+    File,
+    FileList,
+    Upload,
+    UploadPart,
+)
+
+MAX_FILE_BYTES = 512 * 2**20
+MAX_UPLOAD_BYTES = 8 * 2**30
+MAX_PART_BYTES = 64 * 2**20
+"""OpenAI's limits of a file, of one that comes in parts, and of a part."""
+_EXPIRY = re.compile(r"expires_after\[(\w+)\]")
+
+
+def router(gateway: Gateway) -> APIRouter:
+    store, contents = gateway.store, gateway.contents
+    routes = APIRouter(prefix="/v1", tags=["Files"])
+
+    @routes.post("/files", response_model=File, response_model_exclude_none=True, openapi_extra=_FILE_FORM)
+    async def create_file(request: Request) -> File:
+        """Upload a file, streamed to the disk. One whole line of JSON a record, in any format that tuneport reads."""
+        form = await read_form(request, contents, file_field="file", max_bytes=MAX_FILE_BYTES)
+        try:
+            if form.file is None:
+                raise Refusal(400, "'file' is a required property", param="file", code="missing_required_parameter")
+            purpose = form.fields.pop("purpose", None)
+            expires_after = _expiry(form.fields)
+            if form.fields:
+                name = next(iter(form.fields))
+                raise Refusal(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+            _check_purpose(purpose)
+            _check_name(form.filename, form.file.bytes)
+            seconds = None if expires_after is None else expires_after.seconds
+            return await run_in_threadpool(_keep, gateway, form.file, form.filename, seconds)
+        finally:
+            form.close()
+
+    @routes.get("/files", response_model=FileList, response_model_exclude_none=True)
+    def list_files(
+        purpose: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+        order: Literal["asc", "desc"] = "desc",
+        after: str | None = None,
+    ) -> FileList:
+        """The files that clients uploaded and the results of their jobs."""
+        cursor = None if after is None else _file(gateway, after)
+        rows, more = store.uploaded_page(limit=limit, after=cursor, purpose=purpose, descending=order == "desc")
+        data = [file_of(row) for row in rows]
+        first, last = (data[0].id, data[-1].id) if data else ("", "")
+        return FileList(data=data, first_id=first, last_id=last, has_more=more)
+
+    @routes.get("/files/{file_id}", response_model=File, response_model_exclude_none=True)
+    def retrieve_file(file_id: str) -> File:
+        return file_of(_file(gateway, file_id))
+
+    @routes.get("/files/{file_id}/content", response_class=StreamingResponse)
+    def file_content(file_id: str) -> StreamingResponse:
+        """The file's bytes as they were sent."""
+        row = _file(gateway, file_id)
+        headers = {
+            "Content-Length": str(row.bytes),
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(row.filename, safe='')}",
+            "X-Content-Type-Options": "nosniff",
+        }
+        if not contents.has(row.sha256):
+            raise Refusal(404, f"The content of {file_id} is gone from the gateway's disk.", code="file_content_gone")
+        return StreamingResponse(contents.read(row.sha256), media_type="application/octet-stream", headers=headers)
+
+    @routes.delete("/files/{file_id}", response_model=DeletedFile)
+    def delete_file(file_id: str) -> DeletedFile:
+        """Jobs that were started with it go on: they have a copy of their own."""
+        _file(gateway, file_id)
+        with contents.locked():
+            unneeded = store.remove_uploaded(file_id)
+            if unneeded is not None:
+                contents.remove(unneeded)
+        return DeletedFile(id=file_id, deleted=True)
+
+    # --- in parts ---------------------------------------------------------------------------------------------------
+
+    @routes.post("/uploads", response_model=Upload, response_model_exclude_none=True, tags=["Uploads"])
+    def create_upload(asked: CreateUpload) -> Upload:
+        """Begin to upload a large file; it is one once it is completed, within an hour."""
+        if asked.bytes > MAX_UPLOAD_BYTES:
+            raise Refusal(400, f"'bytes' is above {MAX_UPLOAD_BYTES:,}.", param="bytes", code="invalid_value")
+        _check_name(asked.filename, asked.bytes)
+        seconds = None if asked.expires_after is None else asked.expires_after.seconds
+        return upload_of(
+            store.add_upload(filename=asked.filename, purpose=asked.purpose, bytes=asked.bytes, file_seconds=seconds)
+        )
+
+    @routes.post("/uploads/{upload_id}/parts", response_model=UploadPart, openapi_extra=_PART_FORM, tags=["Uploads"])
+    async def add_part(upload_id: str, request: Request) -> UploadPart:
+        """At most 64 MB; several may be under way at once, in any order."""
+        _pending(gateway, upload_id)
+        form = await read_form(request, contents, file_field="data", max_bytes=MAX_PART_BYTES)
+        try:
+            if form.file is None:
+                raise Refusal(400, "'data' is a required property", param="data", code="missing_required_parameter")
+            return await run_in_threadpool(_keep_part, gateway, upload_id, form.file)
+        finally:
+            form.close()
+
+    @routes.post(
+        "/uploads/{upload_id}/complete", response_model=Upload, response_model_exclude_none=True, tags=["Uploads"]
+    )
+    def complete_upload(upload_id: str, asked: CompleteUpload) -> Upload:
+        """Join the parts in the order given. Refused, and still pending, where size or md5 are not those announced."""
+        row = _pending(gateway, upload_id)
+        parts = store.parts(upload_id)
+        if len(set(asked.part_ids)) != len(asked.part_ids):
+            raise Refusal(400, "A part is named twice.", param="part_ids", code="invalid_value")
+        for part_id in asked.part_ids:
+            if part_id not in parts:
+                raise not_found(f"No part '{part_id}' in {upload_id}.", "part_ids")
+        with contents.join(parts[part_id].sha256 for part_id in asked.part_ids) as joined:
+            if joined.bytes != row.bytes:
+                raise Refusal(
+                    400,
+                    f"The parts have {joined.bytes:,} bytes and the upload was to have {row.bytes:,}.",
+                    param="bytes",
+                )
+            if asked.md5 is not None and joined.md5 != asked.md5.lower():
+                raise Refusal(400, f"The md5 of the parts is {joined.md5}, not {asked.md5}.", param="md5")
+            with contents.locked():
+                done = store.complete_upload(upload_id, joined.keep())
+        if done is None:
+            _pending(gateway, upload_id)
+            raise Refusal(409, f"{upload_id} was completed or cancelled meanwhile.")
+        gateway.wake()  # whose housekeeping removes the parts
+        return upload_of(done[0], done[1])
+
+    @routes.post(
+        "/uploads/{upload_id}/cancel", response_model=Upload, response_model_exclude_none=True, tags=["Uploads"]
+    )
+    def cancel_upload(upload_id: str) -> Upload:
+        _pending(gateway, upload_id)
+        row = store.end_upload(upload_id, "cancelled")
+        if row is None:
+            raise Refusal(409, f"{upload_id} was completed or cancelled meanwhile.")
+        gateway.wake()
+        return upload_of(row)
+
+    return routes
+
+
+def file_of(row: UploadedFileRow) -> File:
+    return File(
+        id=row.id,
+        bytes=row.bytes,
+        created_at=unix(row.created_at),
+        expires_at=None if row.expires_at is None else unix(row.expires_at),
+        filename=row.filename,
+        purpose=row.purpose,  # type: ignore[arg-type]
+    )
+
+
+def upload_of(row: UploadRow, file: UploadedFileRow | None = None) -> Upload:
+    return Upload(
+        id=row.id,
+        created_at=unix(row.created_at),
+        filename=row.filename,
+        bytes=row.bytes,
+        purpose=row.purpose,
+        status=row.status,  # type: ignore[arg-type]
+        expires_at=unix(row.expires_at),
+        file=None if file is None else file_of(file),
+    )
+
+
+def unix(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def _keep(gateway: Gateway, incoming: Incoming, filename: str, seconds: int | None) -> File:
+    with gateway.contents.locked():
+        row = gateway.store.add_uploaded(
+            incoming.keep(), filename=filename, purpose="fine-tune", bytes=incoming.bytes, seconds=seconds
+        )
+    return file_of(row)
+
+
+def _keep_part(gateway: Gateway, upload_id: str, incoming: Incoming) -> UploadPart:
+    if gateway.store.part_bytes(upload_id) + incoming.bytes > MAX_UPLOAD_BYTES:
+        raise Refusal(400, f"The parts of an upload have at most {MAX_UPLOAD_BYTES:,} bytes together.", param="data")
+    with gateway.contents.locked():
+        row = gateway.store.add_part(upload_id, incoming.keep(), incoming.bytes)
+    if row is None:
+        raise Refusal(409, f"{upload_id} was completed or cancelled meanwhile.")
+    return UploadPart(id=row.id, created_at=unix(row.created_at), upload_id=upload_id)
+
+
+def _file(gateway: Gateway, file_id: str) -> UploadedFileRow:
+    row = gateway.store.uploaded(file_id)
+    if row is None:
+        raise not_found(f"No such File object: {file_id}", "id")
+    return row
+
+
+def _pending(gateway: Gateway, upload_id: str) -> UploadRow:
+    row = gateway.store.upload(upload_id)
+    if row is None:
+        raise not_found(f"No such Upload object: {upload_id}", "id")
+    if row.status != "pending":
+        raise Refusal(400, f"{upload_id} is {row.status}, not pending.", code="invalid_value")
+    return row
+
+
+def _check_purpose(purpose: str | None) -> None:
+    if purpose is None:
+        raise Refusal(400, "'purpose' is a required property", param="purpose", code="missing_required_parameter")
+    if purpose != "fine-tune":
+        raise Refusal(
+            400, f"'{purpose}' is not one of ['fine-tune']: this gateway keeps files for fine-tuning.", param="purpose"
+        )
+
+
+def _check_name(filename: str, size: int) -> None:
+    if not filename.lower().endswith(".jsonl"):
+        raise Refusal(
+            400,
+            f"Invalid file format for Fine-Tuning API. Must be .jsonl, not '{filename}'; `tuneport convert` writes one.",
+            param="file",
+            code="invalid_file_format",
+        )
+    if size == 0:
+        raise Refusal(400, f"'{filename}' is empty.", param="file", code="empty_file")
+
+
+def _expiry(fields: dict[str, str]) -> ExpiresAfter | None:
+    given = {match[1]: fields.pop(name) for name in list(fields) if (match := _EXPIRY.fullmatch(name))}
+    if not given:
+        return None
+    try:
+        return ExpiresAfter.model_validate(given)
+    except ValidationError as error:
+        raise complaint_of([dict(row) | {"loc": ("expires_after", *row["loc"])} for row in error.errors()]) from error
+
+
+def add_results(gateway: Gateway, name: str, pieces: Iterable[bytes]) -> UploadedFileRow:
+    """Keep a job's results as a file of the API."""
+    contents = gateway.contents
+    with contents.incoming() as incoming:
+        for piece in pieces:
+            incoming.write(piece)
+        with contents.locked():
+            return gateway.store.add_uploaded(
+                incoming.keep(),
+                filename=name,
+                purpose="fine-tune-results",
+                bytes=incoming.bytes,
+                file_id=new_id("file-"),
+            )
+
+
+def _form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+_BINARY = {"type": "string", "format": "binary"}
+_FILE_FORM = _form(
+    {
+        "file": _BINARY,
+        "purpose": {"type": "string", "enum": ["fine-tune"]},
+        "expires_after": ExpiresAfter.model_json_schema(),
+    },
+    ["file", "purpose"],
+)
+_PART_FORM = _form({"data": _BINARY}, ["data"])

@@ -1,0 +1,124 @@
+"""What the routes share: one workspace, and the threads that do in the background what clients asked for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tuneport.errors import TuneportError
+from tuneport.jobs.polling import Poller
+from tuneport.jobs.service import Workspace
+from tuneport.jobs.tables import JobRow
+from tuneport.settings import Settings
+
+if TYPE_CHECKING:
+    from tuneport.jobs.contents import Contents
+    from tuneport.jobs.store import Store
+
+HOUSEKEEPING_SECONDS = 300.0
+INTAKE_SECONDS = 2.0
+"""How soon a request is seen that another gateway on the same store took and dropped; our own are seen at once."""
+HURRY_SECONDS = {"local": 2.0}
+HURRY_REMOTE_SECONDS = 20.0
+"""A job that a client asks about is looked at now, if that was longer ago: watchers see the end when it comes, and
+a remote provider is still asked three times a minute at most."""
+
+log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Close it, or use it with `with`. `start` begins the background work; without it requests are only written down.
+
+    `allow_personal_data`: whoever runs the gateway answers for what its clients upload to third parties.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, allow_personal_data: bool = False) -> None:
+        self.workspace = Workspace(settings)
+        self.settings = self.workspace.settings
+        self.allow_personal_data = allow_personal_data
+        self.store: Store = self.workspace.store
+        self.contents: Contents = self.workspace.contents
+        self._poller = Poller(self.workspace.worker, on_trouble=_log_trouble)
+        self._awake, self._stopped = threading.Event(), threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._hurried: dict[str, float] = {}
+        self._swept = 0.0
+
+    def __enter__(self) -> Gateway:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        from tuneport.serve.intake import take_all
+        from tuneport.serve.results import settle_all
+
+        def background() -> None:
+            while not self._stopped.is_set():
+                for work in (lambda: take_all(self), lambda: settle_all(self), self._housekeeping):
+                    _guarded(work)
+                self._awake.wait(INTAKE_SECONDS)
+                self._awake.clear()
+
+        for name, target in (("intake", background), ("poller", self._poller.run)):
+            thread = threading.Thread(target=target, name=f"tuneport-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._awake.set()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopped.is_set()
+
+    def hurry(self, row: JobRow) -> None:
+        """Somebody asks about the job: have it looked at soon, without making the client wait for that."""
+        if row.job_status.terminal or row.polled_at is None:
+            return
+        wait = HURRY_SECONDS.get(row.backend, HURRY_REMOTE_SECONDS)
+        moment = time.monotonic()
+        if moment - self._hurried.get(row.id, float("-inf")) < wait:
+            return
+        if len(self._hurried) > 10_000:
+            self._hurried.clear()
+        self._hurried[row.id] = moment
+        self.store.hurry(row.id, polled_before_seconds=wait)
+
+    def close(self, *, patience: float = 20.0) -> None:
+        """Take up nothing more, finish what is under way for so many seconds at most, and let go. Jobs run on."""
+        self._stopped.set()
+        self._awake.set()
+        self._poller.stop(patience=min(5.0, patience))
+        deadline = time.monotonic() + patience
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self.workspace.close()
+
+    def _housekeeping(self) -> None:
+        if time.monotonic() - self._swept < HOUSEKEEPING_SECONDS and self._swept:
+            return
+        self._swept = time.monotonic()
+        self.contents.sweep()
+        with self.contents.locked():
+            for sha256 in self.store.expired_uploads():
+                self.contents.remove(sha256)
+
+
+def _guarded(work: Callable[[], None]) -> None:
+    """The background goes on whatever happens to one job."""
+    try:
+        work()
+    except TuneportError as error:
+        log.warning("%s", error)
+    except Exception:
+        log.exception("the gateway's background work failed; it goes on")
+
+
+def _log_trouble(name: str, message: str) -> None:
+    log.warning("%s: %s", name, message)

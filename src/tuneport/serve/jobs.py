@@ -1,0 +1,162 @@
+"""/v1/fine_tuning/jobs: start, look, cancel, pause, resume, events, checkpoints."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+
+from tuneport.errors import ConfigError, UnsupportedError
+from tuneport.jobs.tables import JobRequestRow, JobRow
+from tuneport.serve import job_document, wire
+from tuneport.serve.errors import Refusal, not_found
+from tuneport.serve.gateway import Gateway
+from tuneport.serve.intake import create
+from tuneport.serve.results import settle
+
+_METADATA = re.compile(r"metadata\[(.*)\]")
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+def router(gateway: Gateway) -> APIRouter:
+    store, workspace = gateway.store, gateway.workspace
+    routes = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["Fine-tuning"])
+
+    @routes.post("", response_model=wire.FineTuningJob)
+    def create_job(
+        asked: wire.CreateJob, idempotency_key: Annotated[str | None, Header(max_length=255)] = None
+    ) -> wire.FineTuningJob:
+        """Start a job and return at once; its files are judged and sent behind it. The same `Idempotency-Key` again
+        gives the same job."""
+        request = create(gateway, asked, key=idempotency_key)
+        gateway.wake()
+        return job_document.document(request, store.jobs_by_id([request.id]).get(request.id))
+
+    @routes.get("", response_model=wire.JobList)
+    def list_jobs(
+        request: Request, after: str | None = None, limit: Limit = 20, metadata: str | None = None
+    ) -> wire.JobList:
+        """Newest first. `metadata[KEY]=VALUE` filters; `metadata=null` asks for jobs without any."""
+        cursor = None if after is None else _request(gateway, after)
+        wanted = {
+            match[1]: value for name, value in request.query_params.items() if (match := _METADATA.fullmatch(name))
+        }
+        if metadata is not None and metadata != "null":
+            raise Refusal(400, "Filter by metadata[KEY]=VALUE, or metadata=null.", param="metadata")
+        filtered = wanted if wanted else {} if metadata == "null" else None
+        rows, more = store.requests_page(limit=limit, after=cursor, metadata=filtered)
+        jobs = store.jobs_by_id([row.id for row in rows])
+        return wire.JobList(data=[job_document.document(row, jobs.get(row.id)) for row in rows], has_more=more)
+
+    @routes.get("/{fine_tuning_job_id}", response_model=wire.FineTuningJob)
+    def retrieve_job(fine_tuning_job_id: str) -> wire.FineTuningJob:
+        """As last known; that somebody asks has it looked at soon."""
+        request, row = _both(gateway, fine_tuning_job_id)
+        if row is not None:
+            gateway.hurry(row)
+            request = settle(gateway, request, row)
+        return job_document.document(request, row)
+
+    @routes.post("/{fine_tuning_job_id}/cancel", response_model=wire.FineTuningJob)
+    def cancel_job(fine_tuning_job_id: str) -> wire.FineTuningJob:
+        request, row = _unfinished(gateway, fine_tuning_job_id)
+        if row is None:
+            if store.settle_request(request.id, "cancelled"):
+                return job_document.document(_request(gateway, request.id), None)
+            request, row = _both(gateway, request.id)  # it became a job meanwhile
+        if row is not None:
+            row = workspace.cancel(row.id)
+        return job_document.document(request, row)
+
+    @routes.post("/{fine_tuning_job_id}/pause", response_model=wire.FineTuningJob)
+    def pause_job(fine_tuning_job_id: str) -> wire.FineTuningJob:
+        request, row = _unfinished(gateway, fine_tuning_job_id)
+        if row is None:
+            raise Refusal(400, f"Job {request.id} is not running yet: it cannot be paused.", code="invalid_value")
+        return job_document.document(request, workspace.pause(row.id))
+
+    @routes.post("/{fine_tuning_job_id}/resume", response_model=wire.FineTuningJob)
+    def resume_job(fine_tuning_job_id: str) -> wire.FineTuningJob:
+        request, row = _both(gateway, fine_tuning_job_id)
+        if row is None:
+            raise Refusal(
+                400, f"Job {request.id} is not running yet: there is nothing to resume.", code="invalid_value"
+            )
+        try:
+            return job_document.document(request, workspace.resume(row.id))
+        except ConfigError as error:  # it has ended
+            raise Refusal(400, str(error), code="invalid_value") from error
+
+    @routes.get("/{fine_tuning_job_id}/events", response_model=wire.EventList)
+    def list_events(fine_tuning_job_id: str, after: str | None = None, limit: Limit = 20) -> wire.EventList:
+        """Newest first; `after` is the id of the last event that was seen, and gives those before it."""
+        request, row = _both(gateway, fine_tuning_job_id)
+        if row is not None:
+            gateway.hurry(row)
+        before = None
+        if after is not None:
+            before = job_document.position_of(request.id, after)
+            if before is None:
+                raise not_found(f"No event '{after}' of job {request.id}.", "after")
+        data = (
+            []
+            if row is None
+            else [
+                job_document.event(request.id, position, told)
+                for position, told in workspace.newest_events(row.id, before=before, limit=limit + 1)
+            ]
+        )
+        if len(data) <= limit:
+            own = [*job_document.first_events(request), *(job_document.last_events(request) if row is None else [])]
+            for told in reversed(own):
+                position = job_document.position_of(request.id, told.id)
+                assert position is not None
+                if before is None or position < before:
+                    data.append(told)
+        return wire.EventList(data=data[:limit], has_more=len(data) > limit)
+
+    @routes.get("/{fine_tuning_job_id}/checkpoints", response_model=wire.CheckpointList)
+    def list_checkpoints(fine_tuning_job_id: str, after: str | None = None, limit: Limit = 10) -> wire.CheckpointList:
+        """Newest first. A backend that has none to show gives an empty list."""
+        request, row = _both(gateway, fine_tuning_job_id)
+        found = []
+        if row is not None:
+            try:
+                found = [job_document.checkpoint(request, row, told) for told in workspace.checkpoints(row.id)]
+            except UnsupportedError:
+                found = []
+        found.sort(key=lambda told: -told.step_number)
+        if after is not None:
+            ids = [told.id for told in found]
+            if after not in ids:
+                raise not_found(f"No checkpoint '{after}' of job {request.id}.", "after")
+            found = found[ids.index(after) + 1 :]
+        shown = found[:limit]
+        return wire.CheckpointList(
+            data=shown,
+            first_id=shown[0].id if shown else None,
+            last_id=shown[-1].id if shown else None,
+            has_more=len(found) > limit,
+        )
+
+    return routes
+
+
+def _request(gateway: Gateway, job_id: str) -> JobRequestRow:
+    request = gateway.store.job_request(job_id)
+    if request is None:
+        raise not_found(f"Could not find fine tune: {job_id}", "fine_tuning_job_id", "fine_tune_not_found")
+    return request
+
+
+def _both(gateway: Gateway, job_id: str) -> tuple[JobRequestRow, JobRow | None]:
+    request = _request(gateway, job_id)
+    return request, gateway.store.jobs_by_id([job_id]).get(job_id)
+
+
+def _unfinished(gateway: Gateway, job_id: str) -> tuple[JobRequestRow, JobRow | None]:
+    request, row = _both(gateway, job_id)
+    if request.state in ("failed", "cancelled") or (row is not None and row.job_status.terminal):
+        raise Refusal(400, f"Job has already completed: {job_id}", code="invalid_request_error")
+    return request, row
