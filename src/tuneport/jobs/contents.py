@@ -1,4 +1,4 @@
-"""Bytes by their hash, in a folder: written aside, flushed to the disk, then renamed, so that each is whole or absent."""
+"""Bytes by their hash, in a folder: written aside, flushed to the disk, then renamed; each is whole or absent."""
 
 from __future__ import annotations
 

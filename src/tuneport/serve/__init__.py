@@ -1,4 +1,4 @@
-"""The gateway: OpenAI's fine-tuning API over any backend. `tuneport serve` runs it; `create_app` is for other servers."""
+"""The gateway: OpenAI's fine-tuning API over any backend. `tuneport serve` runs it."""
 
 from tuneport.serve.app import create_app
 from tuneport.serve.gateway import Gateway

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tuneport import __version__
@@ -50,7 +51,7 @@ def create_app(gateway: Gateway) -> FastAPI:
 
 class Guard:
     """Before anything is read: no request that another site's page makes a browser send, none that came from here by
-    way of a backend, and no body without end. Each answer has a request id, by which the log knows it.
+    way of a backend, and no body without end. Each answer has a request id.
 
     A browser sends `Origin` (or says `Sec-Fetch-Site`) with what a page asks for; and a name that was made to point here
     after the page was loaded stands in `Host`.
@@ -115,7 +116,8 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > MAX_JSON_BYTES:
-            raise Refusal(413, f"The body is too large: at most {MAX_JSON_BYTES:,} bytes.")
+            # Of what else is raised while a body is read, FastAPI makes a 400.
+            raise HTTPException(413, f"The body is too large: at most {MAX_JSON_BYTES:,} bytes.")
         return message
 
     return counted

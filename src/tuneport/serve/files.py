@@ -244,7 +244,7 @@ def _check_name(filename: str, size: int) -> None:
     if not filename.lower().endswith(".jsonl"):
         raise Refusal(
             400,
-            f"Invalid file format for Fine-Tuning API. Must be .jsonl, not '{filename}'; `tuneport convert` writes one.",
+            f"Invalid file format for Fine-Tuning API. Must be .jsonl, not '{filename}'; tuneport convert makes one.",
             param="file",
             code="invalid_file_format",
         )

@@ -1,4 +1,4 @@
-"""From OpenAI's request to a job: read and refused at once where that needs nobody, the rest behind the client's back."""
+"""From OpenAI's request to a job: refused at once where that needs nobody, the rest behind the client's back."""
 
 from __future__ import annotations
 

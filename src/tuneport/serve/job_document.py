@@ -80,7 +80,12 @@ def _status(request: JobRequestRow, row: JobRow | None) -> str:
 def model_name(request: JobRequestRow, row: JobRow | None) -> str:
     """OpenAI's own name of a model that was tuned there; else the one that the gateway gave it."""
     upstream = None if row is None else row.tuned_model
-    return upstream if upstream is not None and upstream.startswith("ft:") else request.tuned_model
+    return upstream if upstream is not None and _is_theirs(upstream) else request.tuned_model
+
+
+def _is_theirs(name: str) -> bool:
+    """`ft:BASE:ORGANIZATION:SUFFIX:CODE`; other backends' names have another shape."""
+    return name.startswith("ft:") and name.count(":") >= 4
 
 
 def _failure(request: JobRequestRow, row: JobRow | None) -> wire.JobFailure:
@@ -93,7 +98,7 @@ def _failure(request: JobRequestRow, row: JobRow | None) -> wire.JobFailure:
 
 
 def _hyperparameters(body: dict[str, Any], state: Any, names: Sequence[str]) -> dict[str, Any]:
-    """What was asked for; of `auto`, what the backend made of it, once it has said so and it can be said in a number."""
+    """What was asked for; of `auto`, what the backend made of it, once it has said so in a number."""
     method = body.get("method") or {}
     own = (method.get(method.get("type", "")) or {}).get("hyperparameters") or {}
     asked = {**(body.get("hyperparameters") or {}), **own}
@@ -208,7 +213,7 @@ def checkpoint(request: JobRequestRow, row: JobRow, told: Checkpoint) -> wire.Ch
     metrics = {
         name: next((told.metrics[key] for key in keys if key in told.metrics), None) for name, keys in _METRICS.items()
     }
-    upstream = told.model if told.model is not None and told.model.startswith("ft:") else None
+    upstream = told.model if told.model is not None and _is_theirs(told.model) else None
     created = told.created_at or row.finished_at or row.created_at
     return wire.Checkpoint(
         id=f"ftckpt_{_digest(request.id)}{told.step:08x}",

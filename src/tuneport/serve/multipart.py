@@ -46,7 +46,7 @@ async def read_form(request: Request, contents: Contents, *, file_field: str, ma
         raise too_large(max_bytes)
     reader = _Reader(contents, file_field, max_bytes)
     try:
-        parser = MultipartParser(boundary, reader.callbacks())
+        parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]  # a TypedDict of theirs
         async for chunk in request.stream():
             parser.write(chunk)
             if len(reader.pending) >= _BUFFER:

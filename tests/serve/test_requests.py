@@ -1,0 +1,160 @@
+"""What is refused, and how: OpenAI's envelope, the parameter by name, before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.serve.conftest import OLD_MODEL, Running, chats
+from tuneport.serve.intake import route
+from tuneport.settings import Settings
+
+openai = pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
+
+
+@pytest.fixture
+def running(serve: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> Running:
+    monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
+    return serve(f"{OLD_MODEL}=stand-in", background=False)
+
+
+@pytest.fixture
+def file_id(running: Running, tmp_path: Path) -> str:
+    return str(running.client().files.create(file=chats(tmp_path / "c.jsonl"), purpose="fine-tune").id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "code"),
+    [
+        ({"training_file": "file-none"}, "training_file", "file_not_found"),
+        ({"validation_file": "file-none"}, "validation_file", "file_not_found"),
+        ({"model": ""}, "model", "invalid_value"),
+        ({"colour": "blue"}, "colour", "unknown_parameter"),
+        ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "invalid_value"),
+        ({"hyperparameters": {"lora_rank": 4}}, "hyperparameters.lora_rank", "unknown_parameter"),
+        ({"suffix": "x" * 65}, "suffix", "invalid_value"),
+        ({"seed": -1}, "seed", "invalid_value"),
+        ({"metadata": {"k": "v" * 513}}, "metadata.k", "invalid_value"),
+        ({"metadata": {f"k{n}": "v" for n in range(17)}}, "metadata", "invalid_value"),
+        ({"method": {"type": "ppo"}}, "method.type", "invalid_value"),
+        ({"method": {"type": "reinforcement"}}, "method", "invalid_value"),
+        ({"method": {"type": "supervised", "dpo": {}}}, "method", "invalid_value"),
+    ],
+)
+def test_refused_by_name(running: Running, file_id: str, changes: dict[str, Any], param: str, code: str) -> None:
+    body = {"model": OLD_MODEL, "training_file": file_id} | changes
+    answer = httpx.post(f"{running.url}/fine_tuning/jobs", json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (400, param, code), error
+    assert error["type"] == "invalid_request_error"
+    assert running.client().fine_tuning.jobs.list().data == []
+
+
+def test_a_model_that_nobody_has(serve: Callable[..., Running], tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("TUNEPORT_BACKEND", "local")
+    client = serve(background=False).client()
+    file = client.files.create(file=chats(tmp_path / "c.jsonl"), purpose="fine-tune")
+    with pytest.raises(openai.BadRequestError, match="gpt-4o-mini") as refused:
+        client.fine_tuning.jobs.create(model=OLD_MODEL, training_file=file.id)
+    assert refused.value.code == "model_not_available" and refused.value.param == "model"
+
+
+def test_what_is_not_there(running: Running) -> None:
+    client = running.client()
+    for call in (
+        lambda: client.fine_tuning.jobs.retrieve("ftjob-none"),
+        lambda: client.fine_tuning.jobs.cancel("ftjob-none"),
+        lambda: client.fine_tuning.jobs.list_events("ftjob-none"),
+        lambda: client.fine_tuning.jobs.list(after="ftjob-none"),
+        lambda: client.files.list(after="file-none"),
+        lambda: client.models.delete("ft:none"),
+        lambda: client.chat.completions.create(model="ft:none", messages=[{"role": "user", "content": "Hi"}]),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            call()
+    answer = httpx.get(f"{running.url}/nothing")
+    assert answer.status_code == 404 and "Unknown request URL" in answer.json()["error"]["message"]
+
+
+def test_the_same_idempotency_key_is_the_same_job(running: Running, file_id: str) -> None:
+    client = running.client()
+    made = [
+        client.fine_tuning.jobs.create(
+            model=OLD_MODEL, training_file=file_id, extra_headers={"Idempotency-Key": "one"}
+        ).id
+        for _ in range(3)
+    ]
+    assert len(set(made)) == 1 and len(client.fine_tuning.jobs.list().data) == 1
+
+
+def test_a_retry_of_the_sdk_does_not_train_twice(running: Running, file_id: str) -> None:
+    """Two creations without a key are two jobs, as at OpenAI; with it they are one, also side by side."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    client = running.client()
+
+    def create(number: int) -> str:
+        headers = {"Idempotency-Key": f"key {number % 2}"}
+        return str(client.fine_tuning.jobs.create(model=OLD_MODEL, training_file=file_id, extra_headers=headers).id)
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(create, range(16)))
+    assert len(set(made)) == 2
+
+
+def test_other_sites_and_other_names_are_refused(running: Running) -> None:
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "evil.example:8321"},
+        {"Origin": "null"},
+    ):
+        assert httpx.get(f"{running.url}/models", headers=headers).status_code == 403
+    assert httpx.get(f"{running.url}/models", headers={"Origin": "http://localhost:3000"}).status_code == 200
+
+
+def test_a_gateway_that_asks_itself_refuses(
+    serve: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNEPORT_BACKEND", "openai")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    running = serve(background=False)
+    running.gateway.settings.environment["TUNEPORT_OPENAI_BASE_URL"] = _secret(running.url)
+    with pytest.raises(openai.BadRequestError, match="its own backend"):
+        running.client().chat.completions.create(model="gpt-4.1-mini", messages=[{"role": "user", "content": "Hi"}])
+
+
+def _secret(text: str) -> Any:
+    from pydantic import SecretStr
+
+    return SecretStr(text)
+
+
+def test_a_body_without_end_is_refused(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuneport.serve.app.MAX_JSON_BYTES", 1000)
+    answer = httpx.post(f"{running.url}/chat/completions", json={"model": "m", "messages": [{"x": "y" * 2000}]})
+    assert answer.status_code == 413
+    unstated = httpx.post(
+        f"{running.url}/chat/completions", content=iter([b'{"model": "', b"m" * 2000]),
+        headers={"Content-Type": "application/json"},
+    )  # fmt: skip
+    assert unstated.status_code == 413
+
+
+def test_every_answer_has_a_request_id(running: Running) -> None:
+    raw = running.client().models.with_raw_response.list()
+    assert raw.headers["x-request-id"].startswith("req_")
+
+
+def test_where_a_name_leads(monkeypatch: pytest.MonkeyPatch, isolated: Path) -> None:
+    (isolated / "tuneport.toml").write_text('[models.bot]\ntogether = "llama-3.1-8b-instruct"\n')
+    assert route("bot", Settings.load()).backend is None, "together has no key here"
+    monkeypatch.setenv("TOGETHER_API_KEY", "k")
+    assert route("bot", Settings.load()).backend == "together"
+    assert route("local/smollm2-135m-instruct", Settings.load()).backend == "local"
+    monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
+    assert route("bot", Settings.load()).backend == "fake"
