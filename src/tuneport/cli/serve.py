@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from typing import TYPE_CHECKING, Annotated
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -99,4 +104,27 @@ def _run(settings: Settings, host: str, port: int, *, allow_personal_data: bool)
         config = uvicorn.Config(
             create_app(gateway), log_level="warning", access_log=False, timeout_graceful_shutdown=20, lifespan="off"
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        server = uvicorn.Server(config)
+        with _ending(server):
+            asyncio.run(server.serve(sockets=[listening]))
+
+
+@contextmanager
+def _ending(server: Any) -> Iterator[None]:
+    """SIGTERM and Ctrl-C let the server finish what is under way; a second one does not wait for that.
+
+    The server's own way sends itself the signal once more when it is done, which would end the process before the
+    gateway is closed.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    server.capture_signals = nullcontext
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

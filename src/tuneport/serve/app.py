@@ -53,8 +53,8 @@ class Guard:
     """Before anything is read: no request that another site's page makes a browser send, none that came from here by
     way of a backend, and no body without end. Each answer has a request id.
 
-    A browser sends `Origin` (or says `Sec-Fetch-Site`) with what a page asks for; and a name that was made to point here
-    after the page was loaded stands in `Host`.
+    A browser sends `Origin` (or says `Sec-Fetch-Site`) with what a page asks for; and a name that was made to point
+    here after the page was loaded stands in `Host`.
     """
 
     def __init__(self, app: ASGIApp, *, gateway_id: str | None) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tuneport.backends import manifest_of
 from tuneport.errors import TuneportError
 from tuneport.jobs.polling import Poller
 from tuneport.jobs.service import Workspace
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 HOUSEKEEPING_SECONDS = 300.0
 INTAKE_SECONDS = 2.0
 """How soon a request is seen that another gateway on the same store took and dropped; our own are seen at once."""
-HURRY_SECONDS = {"local": 2.0}
-HURRY_REMOTE_SECONDS = 20.0
+HURRY_SECONDS, HURRY_REMOTE_SECONDS = 2.0, 20.0
 """A job that a client asks about is looked at now, if that was longer ago: watchers see the end when it comes, and
 a remote provider is still asked three times a minute at most."""
 
@@ -81,7 +81,8 @@ class Gateway:
         """Somebody asks about the job: have it looked at soon, without making the client wait for that."""
         if row.job_status.terminal or row.polled_at is None:
             return
-        wait = HURRY_SECONDS.get(row.backend, HURRY_REMOTE_SECONDS)
+        remote = manifest_of(row.backend, self.settings).third_party
+        wait = HURRY_REMOTE_SECONDS if remote else HURRY_SECONDS
         moment = time.monotonic()
         if moment - self._hurried.get(row.id, float("-inf")) < wait:
             return
