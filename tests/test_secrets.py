@@ -79,6 +79,7 @@ else:
 # waits for a person or takes minutes; those are started with --help.
 VERBS: dict[str, list[str] | None] = {
     "demo": None,
+    "serve": None,
     "review": None,
     "advise": ["DATA", "--need", "style"],
     "check": ["DATA"],
