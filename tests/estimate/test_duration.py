@@ -14,6 +14,7 @@ from tests.conftest import SHARED
 from tuneport.estimate.duration import (
     GPU_SPREAD,
     MEASURED_CPU_TOKENS_PER_SECOND,
+    CPURate,
     cpu_duration,
     flops_per_token,
     gpu_duration,
@@ -109,3 +110,13 @@ def test_more_never_takes_less(adapter: Adapter, params_b: float, batch: int, le
     assert seconds(2 * 10**7) > seconds()
     assert seconds(micro_batch=2 * batch) <= seconds() * 1.001  # more at once, never slower for the same tokens
     assert seconds() < 10**9  # hours, not years: a slip of units would show
+
+
+def test_a_rate_measured_here_is_scaled_by_size_and_sure_of_like_sizes_only() -> None:
+    rate = CPURate(400.0, 0.1345, "measured here")
+    same = cpu_duration(40_000, params_b=0.1345, rate=rate)
+    assert same.expected_seconds == pytest.approx(100.0) and same.high_seconds == pytest.approx(150.0)
+    assert same.explanation == "40,000 tokens at 400.0 tokens/s: measured here"
+    large = cpu_duration(40_000, params_b=1.345, rate=rate)
+    assert large.expected_seconds == pytest.approx(1000.0) and large.high_seconds == pytest.approx(2000.0)
+    assert large.explanation == "40,000 tokens at 40.0 tokens/s: 400 measured here, scaled by size"

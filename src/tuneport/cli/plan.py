@@ -53,6 +53,9 @@ def plan(
     budget: Annotated[
         float | None, typer.Option(help="With --compare: US dollars; choose nothing that may cost more.")
     ] = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="First measure this machine's processor, for this and later estimates.")
+    ] = False,
     json_: output.Json = False,
 ) -> None:
     """Plan a run: what its numbers would be and why, what memory it needs, which GPUs hold it, how long it takes."""
@@ -60,6 +63,8 @@ def plan(
 
     if budget is not None and not compare:
         raise ConfigError("--budget chooses among the ways of --compare; give both, or neither")
+    if probe:
+        output.note("measuring what this machine's processor trains in a few seconds ...")
     found = run(
         dataset,
         model=model,
@@ -72,6 +77,7 @@ def plan(
         exact=exact,
         compare=compare,
         budget=budget,
+        probe=probe,
     )
     if output.as_json:
         output.document(found.as_dict())

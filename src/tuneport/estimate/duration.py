@@ -16,6 +16,9 @@ by a factor of two either way, which is the spread that `local_duration` gives.
 """
 MEASURED_CPU_PARAMS_B = 0.1345
 CPU_SPREAD = 2.0
+PROBED_SPREAD, PROBED_SIZES = 1.5, 4.0
+"""Where the very machine was measured: half more or less for models of up to four times its model's size either way,
+since rows of other lengths and other tokens on it change the rate; beyond, as without a measurement. An assumption."""
 
 UTILISATION_MOST, UTILISATION_HALF = 0.70, 1200
 """Share of a card's peak that long micro-steps reach: 0.70 h / (h + 1200) for a hidden size of h, since narrow matrices
@@ -37,6 +40,19 @@ DEFAULT_BANDWIDTH_GBPS = 1000.0
 LOADING_SECONDS = 30.0
 GPU_SPREAD = 1.5
 """`benchmarks/duration.py`: nine of ten published throughputs lie within the expected value times or over this."""
+
+
+@dataclass(frozen=True)
+class CPURate:
+    """Tokens a second that a processor trains of a model of `params_b` billions; `words` say by what that is known."""
+
+    tokens_per_second: float
+    params_b: float
+    words: str
+
+    def spread(self, params_b: float) -> float:
+        near = 1 / PROBED_SIZES <= params_b / self.params_b <= PROBED_SIZES
+        return PROBED_SPREAD if near else CPU_SPREAD
 
 
 @dataclass(frozen=True)
@@ -174,9 +190,15 @@ def gpu_duration(
 
 
 def cpu_duration(
-    tokens: int, *, params_b: float, tokens_per_second: float | None = None, measured: str | None = None
+    tokens: int,
+    *,
+    params_b: float,
+    tokens_per_second: float | None = None,
+    measured: str | None = None,
+    rate: CPURate | None = None,
 ) -> Duration:
-    """On the processor: the measured rate of this machine for this model, else the documented one scaled by size."""
+    """On the processor: the measured rate of this machine for this model; else `rate`, measured here with another, or
+    the documented one, each scaled by size."""
     if tokens_per_second is not None:
         seconds = tokens / tokens_per_second
         return Duration(
@@ -185,14 +207,27 @@ def cpu_duration(
             high_seconds=seconds * 1.3,
             explanation=f"{tokens:,} tokens at {tokens_per_second:,.0f} tokens/s ({measured or 'measured here'})",
         )
-    rate = MEASURED_CPU_TOKENS_PER_SECOND * MEASURED_CPU_PARAMS_B / params_b
-    seconds = tokens / rate
+    if rate is not None:
+        scaled = rate.tokens_per_second * rate.params_b / params_b
+        spread = rate.spread(params_b)
+        same = abs(rate.params_b / params_b - 1) < 0.01
+        return Duration(
+            expected_seconds=tokens / scaled,
+            low_seconds=tokens / scaled / spread,
+            high_seconds=tokens / scaled * spread,
+            explanation=f"{tokens:,} tokens at {scaled:,.1f} tokens/s: "
+            + ("" if same else f"{rate.tokens_per_second:,.0f} ")
+            + rate.words
+            + ("" if same else ", scaled by size"),
+        )
+    documented = MEASURED_CPU_TOKENS_PER_SECOND * MEASURED_CPU_PARAMS_B / params_b
+    seconds = tokens / documented
     return Duration(
         expected_seconds=seconds,
         low_seconds=seconds / CPU_SPREAD,
         high_seconds=seconds * CPU_SPREAD,
         explanation=(
-            f"{tokens:,} tokens at {rate:,.1f} tokens/s: {MEASURED_CPU_TOKENS_PER_SECOND:g} measured with "
+            f"{tokens:,} tokens at {documented:,.1f} tokens/s: {MEASURED_CPU_TOKENS_PER_SECOND:g} measured with "
             f"{MEASURED_CPU_PARAMS_B * 1000:g} M parameters on 2 cores, scaled by size"
         ),
     )

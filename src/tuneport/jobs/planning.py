@@ -20,6 +20,7 @@ from tuneport.data.tokens import OTHER_VOCABULARY, TokenCounts
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import OwnGPU, training_price
 from tuneport.estimate.learning import History
+from tuneport.jobs.cpu_probe import kept_probe
 from tuneport.jobs.estimates import JobEstimate
 from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, choose, rank
@@ -177,6 +178,8 @@ def machine_of(settings: Settings) -> Machine:
     """This machine, and what an hour of it costs where the user says so: a rented GPU is not free."""
     machine, hourly = this_machine(), settings.local_usd_per_hour
     machine = replace(machine, device=device_name(machine))
+    if not machine.gpu and (probe := kept_probe(settings.home, machine.device)) is not None:
+        machine = replace(machine, cpu_rate=probe.rate)
     if hourly is None:
         return machine
     card = load_gpus().find(machine.gpu) if machine.gpu else None

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any, Literal
 
 from tuneport.estimate.cost import InferenceQuote, OwnGPU
-from tuneport.estimate.duration import Duration
+from tuneport.estimate.duration import CPURate, Duration
 from tuneport.estimate.memory import MemoryEstimate
 from tuneport.manifests import Manifest, OfferedModel
 from tuneport.types import Adapter, Quote
@@ -59,8 +59,9 @@ class Machine:
     """Where a backend that is one's own machine trains. All None: nothing is known, and nothing is refused for it.
 
     `memory_gib` is the accelerator's, or main memory where there is none. `bf16_tflops` None: the processor trains.
-    `tokens_per_second` was measured here for this model. `device`: what runs here are told apart by. `own` says what an
-    hour of the machine costs and what it serves; None: nothing is counted for it.
+    `tokens_per_second` was measured here for this model. `device`: what runs here are told apart by. `cpu_rate`:
+    what its processor was measured to do. `own` says what an hour of the machine costs and what it serves; None:
+    nothing is counted for it.
     """
 
     memory_gib: float | None = None
@@ -69,6 +70,7 @@ class Machine:
     bandwidth_gbps: float | None = None
     tokens_per_second: float | None = None
     device: str = ""
+    cpu_rate: CPURate | None = None
     own: OwnGPU | None = None
 
 

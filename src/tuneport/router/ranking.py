@@ -205,7 +205,11 @@ def _on_machine(
         return Duration.unknown(f"the size of {model.id} is not known"), memory
     total = tokens.training * epochs
     if machine.bf16_tflops is None or machine.tokens_per_second is not None:
-        return cpu_duration(total, params_b=model.params_b, tokens_per_second=machine.tokens_per_second), memory
+        measured = machine.tokens_per_second
+        return (
+            cpu_duration(total, params_b=model.params_b, tokens_per_second=measured, rate=machine.cpu_rate),
+            memory,
+        )
     return (
         gpu_duration(
             total,

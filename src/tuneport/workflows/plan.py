@@ -18,6 +18,7 @@ from tuneport.estimate.duration import Duration
 from tuneport.estimate.hyperparameters import Recommended, RecommendedOption, recommend, recommend_options
 from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory
 from tuneport.estimate.memory.traced import traced_memory
+from tuneport.jobs.cpu_probe import measure_cpu
 from tuneport.jobs.history import history
 from tuneport.jobs.planning import dataset_facts, machine_of
 from tuneport.manifests import load_gpus, load_models, resolve_model
@@ -121,13 +122,15 @@ def plan(
     exact: bool = False,
     compare: bool = False,
     budget: float | None = None,
+    probe: bool = False,
     settings: Settings | None = None,
 ) -> TrainingPlan:
     """Plan a run of `model` on `dataset`. `gpus` names cards of `gpus.toml`; all of them by default.
 
     `options` are those of the backend local (`workers`, `gradient_checkpointing`, `precision` ...). `exact` traces
     the model's own code besides, where torch is installed. `compare` sets all methods and adapters side by side;
-    `budget` (US dollars) leaves out of the choice what costs more.
+    `budget` (US dollars) leaves out of the choice what costs more. `probe` first measures this machine's processor, and
+    keeps what it found for later estimates.
 
     DatasetError where the dataset cannot be used; ConfigError and ModelNotOfferedError for names that there are not,
     and where neither the model's shape nor its size is known; UnsupportedError for options that there are not.
@@ -171,6 +174,9 @@ def plan(
         raise ConfigError(f"neither the shape nor the size of {name} is known: name a folder with its config.json")
     cards = [load_gpus().find(card) for card in gpus] or list(load_gpus().gpus)
     machine = machine_of(settings)
+    if probe:
+        measure_cpu(settings, machine, name)
+        machine = machine_of(settings)
     own = load_gpus().find(machine.gpu) if machine.gpu else None
     settled = recommend_options(
         kind,

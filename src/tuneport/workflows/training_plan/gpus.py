@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuneport.estimate.duration import Duration, answering_duration, cpu_duration, gpu_duration
+from tuneport.estimate.duration import CPURate, Duration, answering_duration, cpu_duration, gpu_duration
 from tuneport.estimate.learning import History, corrected
 from tuneport.estimate.memory import Run
 from tuneport.estimate.memory.sizing import Fit, fits
@@ -74,15 +74,17 @@ def cheapest(plans: Sequence[GPUPlan]) -> GPUPlan | None:
     return min(able, key=lambda plan: plan.fit.usd_per_hour or 0.0, default=None)
 
 
-def duration_on(card: GPU | None, model: BaseModel, adapter: Adapter, run: Run, work: Work) -> Duration:
-    """On `card`, or on the processor."""
+def duration_on(
+    card: GPU | None, model: BaseModel, adapter: Adapter, run: Run, work: Work, cpu_rate: CPURate | None = None
+) -> Duration:
+    """On `card`, or on the processor, of which `cpu_rate` was measured."""
     if work.method.writes_answers:
         return answering_duration(work.method)
     if model.params_b is None:
         return Duration.unknown("the model's size is not known")
     total = work.tokens * work.epochs
     if card is None:
-        return cpu_duration(total, params_b=model.params_b)
+        return cpu_duration(total, params_b=model.params_b, rate=cpu_rate)
     if card.bf16_tflops is None:
         return Duration.unknown(f"the rate of {card.name} is not known")
     return gpu_duration(
@@ -106,7 +108,7 @@ def duration_here(
     card: GPU | None, model: BaseModel, adapter: Adapter, run: Run, work: Work, machine: Machine, history: History
 ) -> Duration:
     """On this machine, corrected by its own finished runs."""
-    duration = duration_on(card, model, adapter, run, work)
+    duration = duration_on(card, model, adapter, run, work, machine.cpu_rate)
     if model.params_b is None:
         return duration
     return corrected(

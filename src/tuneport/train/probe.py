@@ -1,0 +1,114 @@
+"""`python -m tuneport.train.probe SHAPE [FOLDER]`: how many tokens a second this machine's processor trains.
+
+A few steps of the real trainer (LoRA on all linear layers, packed rows) with the weights in FOLDER, or with random
+ones of the SHAPE, a JSON object of a Llama's config: what is computed does not depend on what the numbers are. Prints
+one JSON line. Nothing is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+SECONDS = 4.0
+"""Measured for, the first step left out, which also allocates; a slow machine does `LEAST_STEPS` and takes longer."""
+LEAST_STEPS = 2
+ROWS, ROW_TOKENS = 8, 128
+ANSWER_SHARE = 0.5  # of a row, that is trained on
+
+
+def measure(folder: Path, tokenizer: Any) -> dict[str, Any]:
+    """Train on random tokens until enough was seen, and count."""
+    import torch
+    from transformers import TrainerCallback
+
+    from tuneport.base_models import choose_device
+    from tuneport.data.rendering import IGNORED, Rendered
+    from tuneport.train.arguments import Recipe
+    from tuneport.train.loading import resolved
+    from tuneport.train.reporting import Counter
+    from tuneport.train.sft import sft_trainer
+    from tuneport.training_options import TrainingOptions
+    from tuneport.types import Adapter
+
+    class Clock(TrainerCallback):
+        ends: list[float] = []
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            self.ends.append(time.perf_counter())
+            if len(self.ends) > LEAST_STEPS and self.ends[-1] - self.ends[0] >= SECONDS:
+                control.should_training_stop = True
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    dice = torch.Generator().manual_seed(0)
+    prompt = int(ROW_TOKENS * (1 - ANSWER_SHARE))
+    rows = []
+    for _ in range(ROWS):
+        ids = torch.randint(0, int(config["vocab_size"]), (ROW_TOKENS,), generator=dice).tolist()
+        rows.append(Rendered(input_ids=ids, labels=[IGNORED] * prompt + ids[prompt:], text="", spans=[]))
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as working:
+        recipe = Recipe(
+            folder=folder,
+            device=choose_device(on_cpu=True),
+            adapter=Adapter.LORA,
+            numbers=resolved({"batch_size": ROWS, "epochs": 1_000_000}),
+            options=TrainingOptions(),
+            seed=0,
+            validates=False,
+            working=Path(working),
+            note=lambda text: print(text, file=sys.stderr),
+        )
+        renderer: Any = SimpleNamespace(tokenizer=tokenizer)
+        trainer = sft_trainer(recipe, renderer, rows, [], Counter())
+        trainer.add_callback(clock)
+        trainer.train()
+    steps = len(clock.ends) - 1
+    seconds = clock.ends[-1] - clock.ends[0]
+    trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    return {
+        "tokens_per_second": steps * ROWS * ROW_TOKENS / seconds,
+        "params_b": (trainer.model.num_parameters() - trained) / 1e9,
+        "precision": recipe.device.precision,
+        "threads": torch.get_num_threads(),
+        "seconds": seconds,
+        "steps": steps,
+    }
+
+
+def random_model(folder: Path, shape: dict[str, Any]) -> None:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**shape)).to(torch.bfloat16).save_pretrained(folder)
+
+
+def blank_tokenizer() -> Any:
+    """The rows are token ids already; TRL asks only for the one that fills up and the one that ends."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"<pad>": 0, "<end>": 1}, unk_token="<pad>"))
+    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>")
+
+
+def main(shape: str, folder: str | None) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        if folder is None:
+            random_model(Path(made), json.loads(shape))
+        print(json.dumps(measure(Path(folder or made), blank_tokenizer())), flush=True)
+
+
+if __name__ == "__main__":
+    from tuneport.train.__main__ import prepare_environment
+
+    prepare_environment()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
