@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.hyperparameters import Finished, Rows, points, print_table, recommended
+from tuneport.data.rendering import Rendered
 from tuneport.estimate.hyperparameters import (
     openai_auto_epochs,
     planned_epochs,
     recommend,
+    recommend_options,
     recommended_epochs,
     recommended_learning_rate,
     resolve,
@@ -110,3 +115,39 @@ def test_a_multiplier_scales_the_recommended_rate() -> None:
     assert resolve(Hyperparameters(learning_rate_multiplier=2), rows=1_000, params_b=8).learning_rate == pytest.approx(
         doubled["learning_rate"].value
     )
+
+
+def test_a_few_long_examples_are_told_beside_the_length_that_they_ask_for() -> None:
+    one_long = recommend(Hyperparameters(), rows=500, longest_tokens=8_000, usual_tokens=700)["max_length"]
+    assert one_long.value == 8_000 and "99 % have at most 700" in one_long.because
+    alike = recommend(Hyperparameters(), rows=500, longest_tokens=8_000, usual_tokens=7_990)["max_length"]
+    assert alike.value == 8_000 and "99 %" not in alike.because
+
+
+def test_options_have_reasons_and_what_was_given_stands() -> None:
+    own = recommend_options(Adapter.LORA, batch=32, micro_batch=8)
+    assert {name: row.value for name, row in own.items()} == {
+        "lr_scheduler_type": "cosine",
+        "gradient_accumulation_steps": 4,
+        "lora_target_modules": "all-linear",
+    }
+    given = recommend_options(Adapter.LORA, batch=8, micro_batch=8, scheduler="linear", targets=["q", "v"])
+    assert given["lr_scheduler_type"].value == "linear" and given["lora_target_modules"].value == "q, v"
+    assert {row.chosen_by for row in given.values()} == {"user", "rule"}
+    assert "lora_target_modules" not in recommend_options(Adapter.FULL, batch=8, micro_batch=8)
+
+
+def test_the_benchmark_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = Rows("data", [Rendered([1, 2, 3], [-100, 2, 3], "", [])] * 40, [Rendered([4, 5], [-100, 5], "", [])])
+    planned = list(points(rows))
+    assert planned[0] == ("recommended", recommended(rows)) and len(planned) == 1 + 6
+    path = tmp_path / "cache" / "points.jsonl"
+    for number, (_, numbers) in enumerate(planned):
+        assert Finished(path).find(rows, numbers) is None
+        Finished(path).add(rows, numbers, {"loss": 1.04 if number == 0 else 1.0, "before": 2.0, "seconds": 1.0})
+    results = [(kind, numbers, Finished(path).find(rows, numbers)) for kind, numbers in planned]
+    assert all(point is not None for _, _, point in results)
+    print_table([(rows, results)], markdown=True)  # type: ignore[list-item]
+    assert "+4.0%" in (told := capsys.readouterr().out) and "MISSED" not in told
+    other = Rows("data", rows.training[:-1], rows.held_out)
+    assert Finished(path).find(other, planned[0][1]) is None

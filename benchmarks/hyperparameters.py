@@ -1,0 +1,222 @@
+"""Whether the recommended hyperparameters train as well as the best of a small grid, on the rows of real datasets.
+
+    python benchmarks/hyperparameters.py --data FILE:TOKENS [--data FILE:TOKENS ...] [--tokens 4000] [--markdown]
+
+For each dataset the same rows are trained with the numbers that `estimate/hyperparameters.py` recommends for them, and
+at each point of a grid of learning rates and epochs around which everything else is as recommended. Each point is
+tuneport's own recipe (LoRA on all linear layers, SmolLM2-135M-Instruct) from the same seed and the same order, and its
+score is the loss per answer token of held-out rows at the end of its training. Of preference pairs the better answers
+are learned. Rows longer than TOKENS are left out, and only so many are taken that a point takes a minute or two: in a
+shuffled order, up to `--tokens` to train on, and after them up to `--held-out-tokens`.
+
+Each finished point is written to `--cache` at once, and a later run takes it from there: a run that was stopped goes on
+where it was. `--markdown` prints the tables for RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+from tuneport.base_models import choose_device, locate, materialise  # noqa: E402
+from tuneport.data.reading import read_records  # noqa: E402
+from tuneport.data.records import Chat, Preference, Record  # noqa: E402
+from tuneport.data.rendering import Rendered  # noqa: E402
+from tuneport.data.tokenizer import training_renderer  # noqa: E402
+from tuneport.estimate.hyperparameters import recommend  # noqa: E402
+from tuneport.settings import Settings  # noqa: E402
+from tuneport.types import Adapter, Hyperparameters  # noqa: E402
+
+MODEL, PARAMS_B = "smollm2-135m-instruct", 0.1345
+RATES, EPOCHS = (1e-4, 3e-4, 1e-3), (2, 4)
+GOAL = 0.05
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Of one dataset: what is trained on and what is held out, and their fingerprint."""
+
+    name: str
+    training: list[Rendered]
+    held_out: list[Rendered]
+
+    @property
+    def fingerprint(self) -> str:
+        ids = [[row.input_ids, row.labels] for row in [*self.training, *self.held_out]]
+        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
+
+
+def rows_of(data: str, renderer: Any, arguments: argparse.Namespace) -> Rows:
+    name, _, longest = data.rpartition(":")
+    if not longest.isdecimal():
+        sys.exit(f"--data {data} is not FILE:TOKENS")
+    path = Path(name)
+    records = ((place, supervised(record)) for place, record in read_records(path))
+    short = [row for row in renderer.render_all(records, path=str(path)) if row.useful_length <= int(longest)]
+    random.Random(SEED).shuffle(short)
+    ends = list(accumulate(row.useful_length for row in short))
+    trained, known = (bisect_right(ends, limit) for limit in (arguments.tokens, arguments.tokens + arguments.held_out))
+    if known == len(short) and ends[-1] < arguments.tokens + arguments.held_out / 2:
+        sys.exit(f"{path.name} has too few rows of up to {longest} tokens: {ends[-1]:,} tokens together")
+    return Rows(path.name.partition(".")[0], short[:trained], short[trained:known])
+
+
+def supervised(record: Record) -> Record:
+    return Chat([*record.context, *record.chosen]) if isinstance(record, Preference) else record
+
+
+def recommended(rows: Rows, given: dict[str, Any] | None = None) -> dict[str, Any]:
+    chosen = recommend(
+        Hyperparameters(**(given or {})),
+        rows=len(rows.training),
+        params_b=PARAMS_B,
+        adapter=Adapter.LORA,
+        longest_tokens=max(row.useful_length for row in rows.training),
+    )
+    return {name: row.value for name, row in chosen.items()}
+
+
+def points(rows: Rows) -> Iterator[tuple[str, dict[str, Any]]]:
+    own = recommended(rows)
+    yield "recommended", own
+    for rate in RATES:
+        for epochs in EPOCHS:
+            yield "grid", own | {"learning_rate": rate, "epochs": epochs}
+
+
+def trained(folder: Path, renderer: Any, rows: Rows, numbers: dict[str, Any]) -> dict[str, float]:
+    """The loss per answer token of the held-out rows after training, and the seconds that it took."""
+    from tuneport.train.arguments import Recipe
+    from tuneport.train.reporting import Counter
+    from tuneport.train.sft import sft_trainer
+    from tuneport.training_options import TrainingOptions
+
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as working:
+        recipe = Recipe(
+            folder=folder,
+            device=choose_device(),
+            adapter=Adapter.LORA,
+            numbers=numbers,
+            options=TrainingOptions(),
+            seed=SEED,
+            validates=True,
+            working=Path(working),
+            note=lambda text: print(text, file=sys.stderr),
+        )
+        trainer = sft_trainer(recipe, renderer, rows.training, rows.held_out, Counter())
+        before = trainer.evaluate()["eval_loss"]
+        trainer.train()
+        loss = trainer.evaluate()["eval_loss"]
+    return {"loss": loss, "before": before, "seconds": time.monotonic() - started}
+
+
+class Finished:
+    """The points that were trained, by what they were trained on and with; a line a point."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self.points = {row["key"]: row for row in map(json.loads, lines)}
+
+    @staticmethod
+    def key(rows: Rows, numbers: dict[str, Any]) -> str:
+        return json.dumps([rows.fingerprint, MODEL, SEED, sorted(numbers.items())])
+
+    def find(self, rows: Rows, numbers: dict[str, Any]) -> dict[str, Any] | None:
+        return self.points.get(self.key(rows, numbers))
+
+    def add(self, rows: Rows, numbers: dict[str, Any], result: dict[str, float]) -> dict[str, Any]:
+        point: dict[str, Any] = {"key": self.key(rows, numbers), "data": rows.name, **result}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(point) + "\n")
+        self.points[point["key"]] = point
+        return point
+
+
+def main() -> None:
+    home = Settings.load().home
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", metavar="FILE:TOKENS", action="append", required=True, help="a file, and the longest row taken"
+    )
+    parser.add_argument("--tokens", type=int, default=4000, help="of the rows to train on, together")
+    parser.add_argument("--held-out-tokens", dest="held_out", type=int, default=1600)
+    parser.add_argument("--cache", type=Path, default=home / "cache" / "benchmarks" / "hyperparameters.jsonl")
+    parser.add_argument("--markdown", action="store_true", help="print the tables for RESULTS.md")
+    arguments = parser.parse_args()
+    folder = materialise(locate(MODEL, home=home), home=home)
+    renderer = training_renderer(folder, None)
+    finished = Finished(arguments.cache)
+    found = []
+    for data in arguments.data:
+        rows = rows_of(data, renderer, arguments)
+        results = []
+        for kind, numbers in points(rows):
+            point = finished.find(rows, numbers)
+            if point is None:
+                point = finished.add(rows, numbers, trained(folder, renderer, rows, numbers))
+            results.append((kind, numbers, point))
+            print(
+                f"{rows.name:<26} {kind:<12} rate {numbers['learning_rate']:<7g} epochs {numbers['epochs']} "
+                f"batch {numbers['batch_size']:<3} loss {point['before']:.3f} -> {point['loss']:.3f} "
+                f"({point['seconds']:.0f} s)",
+                file=sys.stderr,
+                flush=True,
+            )
+        found.append((rows, results))
+    print_table(found, markdown=arguments.markdown)
+
+
+Results = list[tuple[str, dict[str, Any], dict[str, Any]]]
+
+
+def print_table(found: Sequence[tuple[Rows, Results]], *, markdown: bool) -> None:
+    head = [
+        "data",
+        "rows, held out",
+        "before",
+        "recommended",
+        *(f"{rate:g} x {epochs}" for rate in RATES for epochs in EPOCHS),
+        "over the best",
+    ]
+    lines = [head]
+    for rows, results in found:
+        (_, numbers, own), *grid = results
+        best = min(point["loss"] for _, _, point in grid)
+        lines.append(
+            [
+                rows.name,
+                f"{len(rows.training)}, {len(rows.held_out)}",
+                f"{own['before']:.3f}",
+                f"{own['loss']:.3f} ({numbers['learning_rate']:g} x {numbers['epochs']})",
+                *(f"{point['loss']:.3f}" for _, _, point in grid),
+                f"{own['loss'] / best - 1:+.1%}{'' if own['loss'] <= best * (1 + GOAL) else ' MISSED'}",
+            ]
+        )
+    if markdown:
+        lines.insert(1, ["---", *["---:"] * (len(head) - 1)])
+    for line in lines:
+        print("| " + " | ".join(line) + " |" if markdown else "  ".join(f"{cell:>14}" for cell in line))
+
+
+if __name__ == "__main__":
+    main()
