@@ -413,7 +413,8 @@ class Quote(Model):
 
     `expected` is None exactly when `unavailable` says why. `low` and `high` bound it where the rule is approximate.
     `billed_tokens_per_epoch`, by the provider's rule and between its `_low` and `_high`, is there whether or not the
-    price is known; None where nothing is billed by the token, or nothing was counted.
+    price is known; None where nothing is billed by the token, or nothing was counted. `by_table`: what the published
+    table came to, where the provider's own quote has taken its place.
     """
 
     backend: str
@@ -424,6 +425,7 @@ class Quote(Model):
     billed_tokens_per_epoch: int | None = None
     billed_tokens_per_epoch_low: int | None = None
     billed_tokens_per_epoch_high: int | None = None
+    by_table: float | None = None
     unavailable: str | None = None
     authority: Literal["provider", "manifest", "local"] = "manifest"
     explanation: str = ""

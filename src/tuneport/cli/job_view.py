@@ -27,7 +27,7 @@ def print_job(row: JobRow) -> None:
         "dataset": facts["dataset"]["path"],
         "settings": ", ".join(f"{name} {value}" for name, value in resolved.items() if value is not None),
         "progress": progress_of(row),
-        "quote": output.money(quote["expected"]) if quote.get("expected") is not None else quote.get("unavailable"),
+        "quote": _quote_line(quote),
         "budget": budget_line(row),
         "cost": cost_line(row),
         "time": time_line(row),
@@ -86,3 +86,14 @@ def progress_of(row: JobRow) -> str:
 def coloured(row: JobRow) -> str:
     colour = {"succeeded": "green", "failed": "red", "cancelled": "yellow"}.get(row.status, "cyan")
     return f"[{colour}]{row.status}[/{colour}]"
+
+
+def _quote_line(quote: Mapping[str, Any]) -> str | None:
+    if quote.get("expected") is None:
+        return quote.get("unavailable")
+    told = output.money(quote["expected"])
+    if quote.get("authority") == "provider":
+        told += ", the provider's own"
+    if quote.get("by_table") is not None:
+        told += f" (the published table came to {output.money(quote['by_table'])})"
+    return told

@@ -25,6 +25,30 @@ def as_submitted(row: JobRow, files: Path) -> PreparedData:
     return data
 
 
+def beside_ours(theirs: Quote, ours: Quote | None) -> Quote:
+    """The provider's own quote, with what the published table came to and by how much they differ."""
+    if ours is None or theirs.authority != "provider" or theirs.expected is None:
+        return theirs
+    table = ours.expected if ours.authority == "manifest" else ours.by_table
+    if table is None:
+        return theirs
+    if abs(theirs.expected - table) < 0.005:
+        told = "as the published table has it"
+    elif table == 0:
+        told = "the published table came to $0"
+    else:
+        told = f"the published table came to ${table:,.2f}, so it is {theirs.expected / table - 1:+.0%}"
+    return theirs.model_copy(
+        update={
+            "by_table": table,
+            "explanation": f"{theirs.explanation}; {told}",
+            "billed_tokens_per_epoch": ours.billed_tokens_per_epoch,
+            "billed_tokens_per_epoch_low": ours.billed_tokens_per_epoch_low,
+            "billed_tokens_per_epoch_high": ours.billed_tokens_per_epoch_high,
+        }
+    )
+
+
 def refuse_above_budget(budget: float, quote: Quote) -> None:
     """The provider's own quote, asked for now that its copy of the file is validated, has the last word."""
     if quote.expected is None:

@@ -27,7 +27,7 @@ from tuneport.errors import (
 from tuneport.jobs.alternatives import Alternative, with_alternatives
 from tuneport.jobs.event_collection import EventCollector
 from tuneport.jobs.leases import Lease, claimed
-from tuneport.jobs.preparing import as_submitted, refuse_above_budget
+from tuneport.jobs.preparing import as_submitted, beside_ours, refuse_above_budget
 from tuneport.jobs.recording import columns_of
 from tuneport.jobs.remote_files import RemoteFiles
 from tuneport.jobs.rhythm import SHORTEST
@@ -182,14 +182,31 @@ class Worker:
                 return lease.write(note=f"{file.id} is being deleted at {backend.name}; it will be uploaded anew")
             if file.sha256 not in journalled:
                 self.events.tell(lease.row.id, f"The {file.purpose} file is ready: {file.id}", type_="file")
-        if spec.budget is not None or self.monthly_budget is not None:
-            quote = backend.quote(spec, self.store.files(lease.row.id))
-            if quote is not None:
-                lease.write(quote=quote.model_dump(mode="json"))
-                if spec.budget is not None:
-                    refuse_above_budget(spec.budget, quote)
-                lease.row = self.store.write_quote(lease.row.id, lease.owner, quote, monthly_budget=self.monthly_budget)
+        self._ask_price(lease, backend, spec)
         return lease.write(status=JobStatus.SUBMITTING, note=None)
+
+    def _ask_price(self, lease: Lease, backend: FineTuneBackend, spec: TuneSpec) -> None:
+        """The provider's own quote in place of ours, where it gives one. With a budget there must be one, within it;
+        without, a provider that cannot be asked holds nothing up."""
+        budgeted = spec.budget is not None or self.monthly_budget is not None
+        try:
+            quote = backend.quote(spec, self.store.files(lease.row.id))
+        except ProviderError as error:
+            if budgeted:
+                raise
+            self.events.tell(lease.row.id, f"{backend.name} was asked for its price, in vain: {error}", level="warning")
+            return
+        if quote is None or not (budgeted or quote.authority == "provider"):
+            return
+        quote = beside_ours(quote, lease.row.job_quote)
+        lease.write(quote=quote.model_dump(mode="json"))
+        if spec.budget is not None:
+            refuse_above_budget(spec.budget, quote)
+        lease.row = self.store.write_quote(lease.row.id, lease.owner, quote, monthly_budget=self.monthly_budget)
+        if quote.expected is not None:
+            self.events.tell(
+                lease.row.id, f"{backend.name} asks ${quote.expected:,.2f}: {quote.explanation}", type_="quote"
+            )
 
     def _submit(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
         if lease.row.submit_intent_at is not None:

@@ -1,0 +1,120 @@
+"""Published bills, by `compare` as a whole; and what its documents carry."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import FIXTURES
+from tests.train.tiny import preference_rows, write_rows
+from tuneport.errors import ConfigError
+from tuneport.estimate.cost import Traffic
+from tuneport.settings import Settings
+from tuneport.workflows.compare import Comparison, compare
+
+TODAY = date(2026, 11, 26)
+TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
+
+
+def one(settings: Settings, dataset: Path, model: str, backend: str = "openai", **more: object) -> Comparison:
+    return compare(dataset, models=[model], backends=[backend], settings=settings, today=TODAY, **more)  # type: ignore[arg-type]
+
+
+def test_a_published_bill_comes_out_to_the_token(shared_data: Path, settings: Settings) -> None:
+    """Cainier/gpt-tokens, tests/index.js: 13 examples, gpt-3.5-turbo-1106, 4,445 trained tokens in 7 (auto) epochs."""
+    document = one(settings, shared_data / "gpt_tokens_fine-tuning-data.jsonl", "gpt-3.5-turbo-1106").as_dict()
+    (choice,) = document["choices"]
+    assert choice["training"]["billed_tokens_per_epoch"] == 635 and choice["epochs"] == 7
+    assert choice["training"]["billed_tokens_per_epoch"] * choice["epochs"] == 4_445
+    assert choice["training"]["expected"] == pytest.approx(4_445 * 8 / 1e6)
+    assert not choice["allowed"] and "retired gpt-3.5-turbo-1106 on 2026-09-28" in choice["reasons"][0]
+
+
+def test_the_cookbooks_file_counts_as_the_rule_has_it(shared_data: Path, settings: Settings) -> None:
+    """The cookbook prints 8,242 for these five lines by a function that counts 2 more an example than is billed."""
+    rows = (shared_data / "toy_chat_fine_tuning.jsonl").read_text(encoding="utf-8").splitlines()
+    (choice,) = one(settings, shared_data / "toy_chat_fine_tuning.jsonl", "gpt-3.5-turbo-0125").choices
+    assert choice.quote.billed_tokens_per_epoch == 8_242 - 2 * len(rows)
+
+
+@pytest.mark.parametrize(
+    ("model", "dollars", "backend"), [("gpt-4o-mini", 0.90, "openai"), ("gpt-3.5-turbo-0125", 2.40, "openai")]
+)
+def test_the_guides_example_in_dollars(
+    model: str, dollars: float, backend: str, tmp_path: Path, settings: Settings
+) -> None:
+    """100,000 tokens, three epochs: $0.90 and $2.40. Here 2,000 rows of 50 tokens: 1 + 2 x (3 + 1) + 41."""
+    turns = [{"role": "user", "content": "a" + " a" * 19}, {"role": "assistant", "content": "a" + " a" * 20}]
+    write_rows(tmp_path / "train.jsonl", [{"messages": turns}] * 2_000)
+    (choice,) = one(settings, tmp_path / "train.jsonl", model, backend, epochs=3).choices
+    assert choice.quote.billed_tokens_per_epoch == 100_000
+    assert choice.quote.expected == pytest.approx(dollars)
+
+
+def test_an_example_is_cut_to_the_context_before_it_is_billed(tmp_path: Path, settings: Settings) -> None:
+    long = [{"role": "user", "content": "a" + " a" * 20_000}, {"role": "assistant", "content": "a"}]
+    write_rows(tmp_path / "train.jsonl", [{"messages": long}] * 12)
+    (choice,) = one(settings, tmp_path / "train.jsonl", "gpt-3.5-turbo-0125").choices
+    assert choice.quote.billed_tokens_per_epoch == 12 * 16_385
+
+
+def test_what_is_approximate_is_a_range_and_is_there_without_a_price(tmp_path: Path, settings: Settings) -> None:
+    write_rows(tmp_path / "pairs.jsonl", preference_rows(20))
+    (choice,) = one(settings, tmp_path / "pairs.jsonl", "gpt-4.1-mini").choices
+    quote = choice.quote
+    assert quote.expected is None and "whether both answers are billed" in str(quote.unavailable)
+    assert quote.billed_tokens_per_epoch and quote.billed_tokens_per_epoch_low and quote.billed_tokens_per_epoch_high
+    assert quote.billed_tokens_per_epoch_low == pytest.approx(quote.billed_tokens_per_epoch / 2, abs=1)
+    assert quote.billed_tokens_per_epoch_high == quote.billed_tokens_per_epoch
+
+
+def test_reinforcement_is_hours_times_the_rate(tmp_path: Path, settings: Settings) -> None:
+    rows = [
+        {"messages": [{"role": "user", "content": f"How much is {n} and 1?"}], "answer": str(n + 1)} for n in range(12)
+    ]
+    write_rows(tmp_path / "rft.jsonl", rows)
+    (unsaid,) = one(settings, tmp_path / "rft.jsonl", "o4-mini-2025-04-16", method="rft").choices
+    assert unsaid.quote.expected is None and "by the hour ($100.00)" in str(unsaid.quote.unavailable)
+    (said,) = one(settings, tmp_path / "rft.jsonl", "o4-mini-2025-04-16", method="rft", hours=1.234).choices
+    assert said.quote.expected == pytest.approx(123.0)
+    with pytest.raises(ConfigError, match="no number of hours"):
+        one(settings, tmp_path / "rft.jsonl", "o4-mini-2025-04-16", method="rft", hours=7_200)
+
+
+def test_a_document_has_base_licence_last_day_and_whose_machine(settings: Settings) -> None:
+    traffic = replace(Traffic.of_requests(100_000, 1_500, 100), saved_per_request=1_200)
+    found = compare(
+        TRAIN,
+        models=["llama-3.1-8b-instruct", "gpt-4.1-mini"],
+        traffic=traffic,
+        own_gpu="H100",
+        own_usd_per_hour=2.0,
+        own_tokens_per_second=4_000,
+        settings=settings,
+        today=TODAY,
+    )
+    document = json.loads(json.dumps(found.as_dict()))
+    assert document["own_machine"] == {
+        "gpu": "H100 SXM",
+        "memory_gib": 80,
+        "usd_per_hour": 2.0,
+        "tokens_per_second": 4000,
+    }
+    by_backend = {choice["backend"]: choice for choice in document["choices"]}
+    assert by_backend["local"]["licence"] == "Llama 3.1 Community" and by_backend["openai"]["licence"] == "proprietary"
+    assert by_backend["local"]["inference_per_month"]["expected"] == pytest.approx(2.0 * 730)
+    assert by_backend["local"]["training"]["expected"] > 0
+    openai = by_backend["openai"]
+    assert openai["retires"] == "2027-01-14" and openai["retires_source"].endswith("/deprecations") and openai["stale"]
+    assert openai["inference_per_month"]["prompt_saving"] == pytest.approx(100_000 * 1_200 * 0.80 / 1e6)
+    assert openai["base_inference_per_month"]["expected"] == pytest.approx(100_000 * (1_500 * 0.4 + 100 * 1.6) / 1e6)
+    assert [choice["backend"] for choice in document["choices"]][-1] == "openai"  # it ends soonest
+
+
+def test_a_day_that_nobody_can_check_says_so(settings: Settings) -> None:
+    (choice,) = one(settings, TRAIN, "gpt-3.5-turbo-0613").choices
+    assert "2026-10-23 (not verified: the page names gpt-3.5-turbo" in choice.reasons[0]
