@@ -187,3 +187,22 @@ def test_what_jobs_cost_stands_beside_what_they_were_to_cost(run: Run, openai: O
     assert code == 0 and "openai: cost 0% off in the mean of 1 job," in out and max(map(len, out.split("\n"))) <= 80
     code, out, _ = run("show", job["id"])
     assert code == 0 and "trained tokens at $5.00 per 1M)" in out and "time " in out
+
+
+def test_doctor_and_show_tell_where_budgets_stand(
+    run: Run, openai: OpenAIEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNEPORT_MONTHLY_BUDGET", "2,000")
+    _, job, _ = run(*OPENAI, "--budget", "50", "--cancel-over-budget", "--json")
+    assert job["cancel_over_budget"] and job["projection"]["because"] == "as quoted"
+    _, out, _ = run("show", job["id"])
+    assert "within its budget of $50.00 (as quoted)" in out
+    _, found, _ = run("doctor", "--json")
+    [budget] = [row for row in found["data"] if row["subject"] == "budget"]
+    assert budget["verdict"] == "ok" and "reserved for 1 unfinished job, of at most $2,000.00" in budget["message"]
+    monkeypatch.setenv("TUNEPORT_MONTHLY_BUDGET", "0.01")
+    code, _, error = run(*OPENAI, "--json")
+    assert code == 2 and "above TUNEPORT_MONTHLY_BUDGET of $0.01; nothing was started" in error
+    _, found, _ = run("doctor", "--json")
+    [budget] = [row for row in found["data"] if row["subject"] == "budget"]
+    assert budget["verdict"] == "warn" and budget["fix"].startswith("jobs that cost anything are refused")

@@ -208,6 +208,8 @@ def test_a_job_on_its_way_above_its_budget_is_reported_once_and_cancelled_if_ask
     _, stopped = submit(budget=1.0, cancel=True)
     for row in (told, stopped):
         with_fewer_epochs_reckoned(workspace, row)
+    heard: list[str] = []
+    workspace.store.on_over_budget = lambda job_id, message: heard.append(job_id)
     openai.advance(1300)
     for _ in range(2):
         if many:
@@ -215,6 +217,7 @@ def test_a_job_on_its_way_above_its_budget_is_reported_once_and_cancelled_if_ask
         else:
             workspace.refresh(told.id), workspace.refresh(stopped.id)
     events = [event for _, event in workspace.events(told.id) if event.type == "over_budget"]
+    assert sorted(heard) == sorted([told.id, stopped.id]), "once each, however often they are looked at"
     assert len(events) == 1 and events[0].level == "warning" and "above its budget of" in events[0].message
     assert "`tuneport cancel` stops it" in events[0].message and workspace.job(told.id).status == "running"
     assert workspace.job(stopped.id).cancel_requested_at is not None

@@ -161,6 +161,7 @@ def submit(
     provider_options: Mapping[str, Any] | None = None,
     allow_personal_data: bool = False,
     delete_files: bool | None = None,
+    cancel_over_budget: bool = False,
     settings: Settings | None = None,
 ) -> Job:
     """Start a fine-tuning job and return as soon as the backend has it; `job.wait()` follows it.
@@ -173,6 +174,7 @@ def submit(
     rft's, in OpenAI's shape. `reward` is grpo's and rloo's: `package.module:function`, or a reward model by its job or
     as a folder. `from_checkpoint` is a finished job (ours or the backend's id), `:STEP` behind it for one
     of its checkpoints; `wandb` has project, and name, entity and tags if wanted.
+    `cancel_over_budget`: while it runs, it is cancelled as soon as it is on its way above `budget`.
     Raises DatasetError, ModelNotOfferedError, BudgetError, UnsupportedError or ConfigError before anything is sent,
     and JobFailedError where the backend refused the job. Should the backend be out of reach, ProviderError; the job's
     row stays, and `tuneport.job(ID).wait()` goes on with it.
@@ -201,7 +203,11 @@ def submit(
     workspace = Workspace(settings)
     try:
         row = workspace.submit(
-            spec, backend=backend, allow_personal_data=allow_personal_data, delete_files=delete_files
+            spec,
+            backend=backend,
+            allow_personal_data=allow_personal_data,
+            delete_files=delete_files,
+            cancel_over_budget=cancel_over_budget,
         )
         row = workspace.start(row.id)
     except TuneportError:
