@@ -48,6 +48,7 @@ def test_few_runs_move_it_a_little_and_many_all_the_way() -> None:
     assert ratio(one) == pytest.approx(0.5) and ratio(many) == pytest.approx(0.25, rel=0.05)
     assert "by 1 finished run on this machine (lora, models of this size)" in one.explanation
     assert "times 0.26 by 40 finished runs" in many.explanation and many.uncorrected_seconds == PLAIN_SECONDS
+    assert (one.runs, many.runs) == (1, 40)
 
 
 def test_one_odd_run_says_little() -> None:
@@ -114,6 +115,7 @@ def test_a_provider_is_judged_by_jobs_of_about_the_same_size() -> None:
     assert larger.expected_seconds == pytest.approx(2000.0), "between its time and four times that"
     assert larger.high_seconds is not None and larger.high_seconds > 4 * 1200
     assert larger.low_seconds == same.low_seconds
+    assert same.runs == 3
     other = hosted("OpenAI", jobs, model="another", tokens=100_000)
     assert "3 finished jobs of any model" in other.explanation
 

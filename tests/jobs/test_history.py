@@ -9,12 +9,14 @@ import pytest
 
 from tests.emulators import OpenAIEmulator
 from tests.jobs.conftest import write_chats
+from tuneport.cli.costs import _remarks
 from tuneport.jobs.history import history
 from tuneport.jobs.planning import machine_of
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.store import Store
 from tuneport.settings import Settings
 from tuneport.types import JobState, JobStatus, TuneSpec, now
+from tuneport.workflows.compare import compare
 
 
 def test_three_jobs_at_a_provider_tell_how_long_the_fourth_takes(
@@ -34,6 +36,9 @@ def test_three_jobs_at_a_provider_tell_how_long_the_fourth_takes(
             after = workspace.plan(spec, backend="openai").estimate
             assert after.seconds == pytest.approx(600, abs=2)
             assert after.seconds_because.startswith("3 finished jobs of this model of 1,728 tokens took 10 min;")
+            told = compare(spec.dataset, models=[spec.model], backends=["openai"], settings=workspace.settings)
+            assert [choice.duration.runs for choice in told.choices] == [3]
+            assert any(remark.startswith("time: 3 finished jobs of this model") for remark in _remarks(told.choices[0]))
 
 
 def test_this_machine_s_runs_correct_its_estimate_and_interrupted_ones_do_not(isolated: Path) -> None:

@@ -187,6 +187,8 @@ def _remarks(choice: Choice) -> list[str]:
             found.append(quote.explanation)
     if choice.duration.unavailable:
         found.append(f"time unavailable, because {choice.duration.unavailable}")
+    elif choice.duration.runs:
+        found.append(f"time: {choice.duration.explanation}")
     return list(dict.fromkeys(found))
 
 

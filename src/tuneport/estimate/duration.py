@@ -59,7 +59,7 @@ class CPURate:
 class Duration:
     """Seconds of training, or `unavailable` with the reason. `low` and `high` bound `expected`.
 
-    `uncorrected_seconds`: what was expected before finished runs had their say (see `learning`), where they did.
+    `runs`: on how many finished jobs it rests (see `learning`); `uncorrected_seconds`: what was expected without them.
     """
 
     expected_seconds: float | None = None
@@ -68,6 +68,7 @@ class Duration:
     unavailable: str | None = None
     explanation: str = ""
     uncorrected_seconds: float | None = None
+    runs: int = 0
 
     @classmethod
     def unknown(cls, because: str) -> Duration:

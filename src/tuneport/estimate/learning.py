@@ -99,6 +99,7 @@ def corrected(
         low_seconds=expected * exp(-low),
         high_seconds=expected * exp(high),
         uncorrected_seconds=duration.expected_seconds,
+        runs=len(ratios),
         explanation=f"{duration.explanation}; times {exp(shift):.2f} by {many} on this machine ({kind})",
     )
 
@@ -126,6 +127,7 @@ def hosted(title: str, runs: Sequence[HostedRun], *, model: str | None, tokens: 
         expected_seconds=expected,
         low_seconds=min(low, expected),
         high_seconds=max(high, expected),
+        runs=len(used),
         explanation=(
             f"{len(used)} finished jobs {kind} of {_range([f'{run.tokens:,}' for run in by_tokens])} tokens took "
             f"{_range([_words(run.seconds) for run in by_seconds])}; this one has {tokens:,}; queues are not "

@@ -161,7 +161,7 @@ def _reasons(row: Row) -> Iterable[str]:
     before = "" if row.instead_of is None else f" (instead of {row.instead_of.name})"
     yield f"training paid back{before}: {paid_back(row)}"
     if choice.duration.expected_seconds is not None:
-        yield f"training takes about {choice.duration.expected_seconds / 3600:.2g} h"
+        yield f"training takes about {choice.duration.expected_seconds / 3600:.2g} h: {choice.duration.explanation}"
     elif choice.duration.unavailable:
         yield f"training time: unavailable, because {choice.duration.unavailable}"
 
