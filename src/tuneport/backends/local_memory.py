@@ -18,9 +18,7 @@ from tuneport.estimate.memory import (
     GIB,
     MemoryEstimate,
     Run,
-    embedding_parameters,
     estimate_memory,
-    linear_parameters,
 )
 from tuneport.manifests import Dimensions, load_models
 from tuneport.types import Adapter, Method
@@ -77,14 +75,15 @@ def least_need(size: Size, adapter: Adapter, method: Method, numbers: Mapping[st
     length = numbers.get("max_length")
     run = Run(
         micro_batch=2 if method is Method.KTO else 1,
-        examples=_EXAMPLES.get(method, "single"),
+        examples="rollouts" if method.writes_answers else _EXAMPLES.get(method, "single"),
         length=length if isinstance(length, int) else LENGTH_MIN,
         lora_rank=numbers["lora_rank"] if isinstance(numbers.get("lora_rank"), int) else 16,
     )
     estimate = estimate_memory(adapter, params_b=size.params_b, dimensions=size.dimensions, run=run)
-    if estimate is None or adapter is not Adapter.FULL or method not in (Method.DPO, Method.KTO):
+    if estimate is None or adapter is not Adapter.FULL or not run.reference or estimate.rule == "formula":
         return estimate
-    reference = 4 * _parameters(size) / GIB  # a second copy of the base, to be compared with
+    # The formula has the second copy of the base, to be compared with; the rule of thumb does not.
+    reference = 4 * (size.params_b or 0.0) * 1e9 / GIB
     return replace(
         estimate,
         low_gib=estimate.low_gib + reference,
@@ -143,12 +142,6 @@ def _advice(size: Size, adapter: Adapter, method: Method, numbers: Mapping[str, 
         ways.append(f"use a smaller model such as {max(smaller)[1]}")
     ways.append("free memory, lower max_length and batch_size, or try it with --option allow_oversize=true")
     return "; ".join(ways)
-
-
-def _parameters(size: Size) -> float:
-    if size.dimensions is not None:
-        return linear_parameters(size.dimensions) + embedding_parameters(size.dimensions)
-    return (size.params_b or 0.0) * 1e9
 
 
 def _dimensions(folder: Path) -> Dimensions | None:
