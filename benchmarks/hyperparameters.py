@@ -10,7 +10,7 @@ are learned. Rows longer than TOKENS are left out, and only so many are taken th
 shuffled order, up to `--tokens` to train on, and after them up to `--held-out-tokens`.
 
 Each finished point is written to `--cache` at once, and a later run takes it from there: a run that was stopped goes on
-where it was. `--markdown` prints the tables for RESULTS.md.
+where it was; `--finished` trains nothing and shows what there is. `--markdown` prints the tables for RESULTS.md.
 """
 
 from __future__ import annotations
@@ -161,6 +161,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=4000, help="of the rows to train on, together")
     parser.add_argument("--held-out-tokens", dest="held_out", type=int, default=1600)
     parser.add_argument("--cache", type=Path, default=home / "cache" / "benchmarks" / "hyperparameters.jsonl")
+    parser.add_argument("--finished", action="store_true", help="show the points of the cache, train none")
     parser.add_argument("--markdown", action="store_true", help="print the tables for RESULTS.md")
     arguments = parser.parse_args()
     folder = materialise(locate(MODEL, home=home), home=home)
@@ -172,9 +173,11 @@ def main() -> None:
         results = []
         for kind, numbers in points(rows):
             point = finished.find(rows, numbers)
-            if point is None:
+            if point is None and not arguments.finished:
                 point = finished.add(rows, numbers, trained(folder, renderer, rows, numbers))
             results.append((kind, numbers, point))
+            if point is None:
+                continue
             print(
                 f"{rows.name:<26} {kind:<12} rate {numbers['learning_rate']:<7g} epochs {numbers['epochs']} "
                 f"batch {numbers['batch_size']:<3} loss {point['before']:.3f} -> {point['loss']:.3f} "
@@ -186,7 +189,7 @@ def main() -> None:
     print_table(found, markdown=arguments.markdown)
 
 
-Results = list[tuple[str, dict[str, Any], dict[str, Any]]]
+Results = list[tuple[str, dict[str, Any], dict[str, Any] | None]]
 
 
 def print_table(found: Sequence[tuple[Rows, Results]], *, markdown: bool) -> None:
@@ -201,15 +204,21 @@ def print_table(found: Sequence[tuple[Rows, Results]], *, markdown: bool) -> Non
     lines = [head]
     for rows, results in found:
         (_, numbers, own), *grid = results
-        best = min(point["loss"] for _, _, point in grid)
+        losses = [None if point is None else point["loss"] for _, _, point in grid]
+        known = [loss for loss in losses if loss is not None]
+        if own is None or not known:
+            continue
+        best = min(known)
+        missed = "" if own["loss"] <= best * (1 + GOAL) else " MISSED"
         lines.append(
             [
                 rows.name,
                 f"{len(rows.training)}, {len(rows.held_out)}",
                 f"{own['before']:.3f}",
                 f"{own['loss']:.3f} ({numbers['learning_rate']:g} x {numbers['epochs']})",
-                *(f"{point['loss']:.3f}" for _, _, point in grid),
-                f"{own['loss'] / best - 1:+.1%}{'' if own['loss'] <= best * (1 + GOAL) else ' MISSED'}",
+                *("not run" if loss is None else f"{loss:.3f}" for loss in losses),
+                f"{own['loss'] / best - 1:+.1%}{missed}"
+                + ("" if len(known) == len(grid) else f" ({len(known)} points)"),
             ]
         )
     if markdown:

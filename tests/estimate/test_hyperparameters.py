@@ -147,7 +147,9 @@ def test_the_benchmark_goes_on_where_it_was(tmp_path: Path, capsys: pytest.Captu
         Finished(path).add(rows, numbers, {"loss": 1.04 if number == 0 else 1.0, "before": 2.0, "seconds": 1.0})
     results = [(kind, numbers, Finished(path).find(rows, numbers)) for kind, numbers in planned]
     assert all(point is not None for _, _, point in results)
-    print_table([(rows, results)], markdown=True)  # type: ignore[list-item]
-    assert "+4.0%" in (told := capsys.readouterr().out) and "MISSED" not in told
+    print_table([(rows, results)], markdown=True)
+    assert "+4.0%" in (told := capsys.readouterr().out) and "MISSED" not in told and "points" not in told
+    print_table([(rows, [*results[:-1], (*results[-1][:2], None)])], markdown=True)
+    assert "not run" in (told := capsys.readouterr().out) and "(5 points)" in told
     other = Rows("data", rows.training[:-1], rows.held_out)
     assert Finished(path).find(other, planned[0][1]) is None
