@@ -72,7 +72,7 @@ def test_this_machine_s_runs_correct_its_estimate_and_interrupted_ones_do_not(is
         assert learned.uncorrected_seconds == plain.seconds and "by 4 finished runs" in learned.seconds_because
         assert learned.seconds_high is not None and plain.seconds_high is not None
         assert learned.seconds_high / learned.seconds < plain.seconds_high / plain.seconds
-    assert len(history(settings).local) == 4
+        assert history(settings) == workspace.store.history() and len(history(settings).local) == 4
 
 
 def test_a_store_that_does_not_work_teaches_nothing(isolated: Path) -> None:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneport.errors import TuneportError
 from tuneport.estimate.learning import History, HostedRun, PastRun
 from tuneport.jobs.estimates import Actual, JobEstimate
+from tuneport.types import JobStatus
 
 if TYPE_CHECKING:
     from tuneport.settings import Settings
+
+
+LEARNT_FROM = 1000
+"""Older jobs were on another driver, another version, another machine."""
+_NEWEST = (
+    "SELECT backend, model, estimate, actual FROM jobs WHERE status = ? AND actual IS NOT NULL "
+    "AND estimate IS NOT NULL ORDER BY finished_at DESC LIMIT ?"
+)
 
 
 def history_of(jobs: Iterable[tuple[str, str, Any, Any]]) -> History:
@@ -39,9 +51,13 @@ def history_of(jobs: Iterable[tuple[str, str, Any, Any]]) -> History:
 
 
 def history(settings: Settings) -> History:
-    """For estimates before any job: of the store, if there is one. A store that does not work teaches nothing."""
-    if settings.get("TUNEPORT_DATABASE_URL") is None and not (Path(settings.home) / "tuneport.db").is_file():
-        return History()
+    """For estimates before any job: of the store, if there is one. A store that does not work teaches nothing.
+
+    SQLite's file is read as it is: SQLAlchemy takes a third of a second to import, which a repeated `compare` has not,
+    and whoever only looks makes and upgrades no store.
+    """
+    if settings.get("TUNEPORT_DATABASE_URL") is None:
+        return _of_file(settings.home / "tuneport.db")
     from tuneport.jobs.store import Store
 
     try:
@@ -51,4 +67,15 @@ def history(settings: Settings) -> History:
         finally:
             store.close()
     except TuneportError:
+        return History()
+
+
+def _of_file(path: Path) -> History:
+    if not path.is_file():
+        return History()
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            rows = connection.execute(_NEWEST, (JobStatus.SUCCEEDED.value, LEARNT_FROM)).fetchall()
+        return history_of((backend, model, json.loads(told), json.loads(came)) for backend, model, told, came in rows)
+    except (sqlite3.Error, ValueError):  # damaged, locked, or of a version before there was an estimate
         return History()

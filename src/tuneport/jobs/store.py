@@ -21,7 +21,7 @@ from tuneport.jobs.accuracy import EstimatedAndActual
 from tuneport.jobs.budgets import Month, hold_month, month_of
 from tuneport.jobs.estimates import JobEstimate
 from tuneport.jobs.file_journal import UNFINISHED, FileJournal
-from tuneport.jobs.history import history_of
+from tuneport.jobs.history import LEARNT_FROM, history_of
 from tuneport.jobs.migrations import SCHEMA_VERSION
 from tuneport.jobs.requests import JobRequests
 from tuneport.jobs.schedule import Schedule
@@ -34,10 +34,6 @@ __all__ = ["LEASE_SECONDS", "SCHEMA_VERSION", "LeaseLostError", "Store", "Unknow
 
 LEASE_SECONDS = 120.0
 """Renewed every quarter of it while its holder works. A holder that was suspended for longer has lost it."""
-
-
-LEARNT_FROM = 1000
-"""Older jobs were on another driver, another version, another machine."""
 
 
 class UnknownJobError(ConfigError):
