@@ -50,6 +50,8 @@ def test_one_command_any_backend_the_same_document(
     for name, document in documents.items():
         assert document["backend"] == name
         assert document["status"] == "succeeded" and document["tuned_model"]
+    quote = documents["together"]["quote"]
+    assert quote["authority"] == "provider" and quote["by_table"] is not None and "estimate for" in quote["explanation"]
     shapes = {tuple(_shape(document)) for document in documents.values()}
     assert len(shapes) == 1
     assert providers["openai"].jobs_created == providers["together"].jobs_created == 1

@@ -178,12 +178,14 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
 
 
 def _remarks(choice: Choice) -> list[str]:
-    """Refusals and warnings, then why a number is missing."""
+    """Refusals and warnings, then why a number is missing, or what stands behind one that is a range."""
     found = list(choice.reasons)
     for name, quote in (("training price", choice.quote), ("monthly price", choice.inference)):
         if quote is not None and quote.expected is None and quote.unavailable:
             found.append(f"{name} unavailable, because {quote.unavailable}")
         elif quote is not None and quote.authority != "manifest" and quote.explanation:
+            found.append(quote.explanation)
+        elif quote is not None and quote is choice.inference and quote.low != quote.high:
             found.append(quote.explanation)
     if choice.duration.unavailable:
         found.append(f"time unavailable, because {choice.duration.unavailable}")
