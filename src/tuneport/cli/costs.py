@@ -185,7 +185,7 @@ def _remarks(choice: Choice) -> list[str]:
             found.append(f"{name} unavailable, because {quote.unavailable}")
         elif quote is not None and quote.authority != "manifest" and quote.explanation:
             found.append(quote.explanation)
-        elif quote is not None and quote is choice.inference and quote.low != quote.high:
+        elif quote is not None and name == "monthly price" and quote.low != quote.high:
             found.append(quote.explanation)
     if choice.duration.unavailable:
         found.append(f"time unavailable, because {choice.duration.unavailable}")
