@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 _USER_CODES = ("invalid_", "unsafe_file", "file_not_found", "model_not_available", "moderation")
 _LEVELS: dict[str, Literal["info", "warning", "error"]] = {"warn": "warning", "warning": "warning", "error": "error"}
-_TRAINING_BEGINS = "Fine-tuning job started"  # the job itself has no such time
 # Of the names that the result file and the events have had over time, the first that is there counts.
 _COLUMNS = {
     "epoch": ("epoch",),
@@ -108,13 +107,12 @@ def _error_of(status: JobStatus, error: dict[str, Any] | None) -> JobError | Non
 
 def event_of(event: dict[str, Any]) -> JobEvent:
     data = event.get("data")
-    begins = event.get("message") == _TRAINING_BEGINS
     return JobEvent(
         id=event["id"],
         created_at=timestamp(event.get("created_at")) or now(),
         level=_LEVELS.get(event.get("level") or "", "info"),
         message=event.get("message") or "",
-        type="training_start" if begins else event.get("type") or "message",
+        type=event.get("type") or "message",
         data=data if isinstance(data, dict) else {},
     )
 

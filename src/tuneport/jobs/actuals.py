@@ -13,8 +13,9 @@ from tuneport.jobs.estimates import Actual, JobEstimate
 from tuneport.jobs.tables import JobRow
 from tuneport.types import JobState, JobStatus
 
-STARTS_TRAINING = "training_start"
-"""The type of the event with which a backend says that training has begun."""
+STARTS_TRAINING = ("training_start", "Fine-tuning job started")
+"""With which events a backend says that training has begun: Together's type, and OpenAI's message, which local runs
+use, too. OpenAI's job itself has no such time."""
 INTERRUPTS = ("pause", "resume")
 TRAINS = (JobStatus.RUNNING, JobStatus.FINALIZING)
 BELIEVABLE = 2.0

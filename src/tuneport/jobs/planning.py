@@ -39,7 +39,7 @@ class Plan:
     choices: list[Choice]
     chosen: Choice
     third_party: bool
-    estimate: JobEstimate
+    estimate: JobEstimate = JobEstimate()
 
 
 def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None, history: History | None = None) -> Plan:

@@ -77,7 +77,7 @@ def over_budget_event(found: Projection, *, cancels: bool) -> JobEvent:
 
 def heed_events(session: Session, job_id: str, events: Sequence[JobEvent]) -> None:
     """What a backend's new events say of the beginning; of a job that has ended the actuals follow."""
-    begins = [event.created_at for event in events if event.type.lower() == STARTS_TRAINING]
+    begins = [event.created_at for event in events if {event.type, event.message}.intersection(STARTS_TRAINING)]
     if not begins and not any(event.type in INTERRUPTS for event in events):
         return
     row = session.get(JobRow, job_id)
