@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,10 +64,21 @@ def test_no_path_of_a_client_reaches_the_disk(running: Running) -> None:
     for name in ("../../etc/passwd.jsonl", "..\\..\\boot.jsonl", "/etc/cron.d/x.jsonl"):
         row = client.files.create(file=(name, b"{}\n"), purpose="fine-tune")
         assert "/" not in row.filename and "\\" not in row.filename
-    for file_id in ("../../tuneport.db", "..%2f..%2ftuneport.db"):
-        answer = httpx.get(f"{running.url}/files/{file_id}/content")
-        assert answer.status_code == 404
     assert [path.parent.parent for path in contents(running)] == [running.gateway.contents.folder]
+    # As it is sent, without a client's own tidying: an id is looked up in the store and never made a path.
+    for target in (
+        "/v1/files/..%2f..%2ftuneport.db/content",
+        "/v1/files/../../tuneport.db",
+        "/v1/files/..%5c../content",
+    ):
+        assert _raw(running, f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").startswith("HTTP/1.1 404")
+
+
+def _raw(running: Running, request: str) -> str:
+    host, port = running.url.split("/")[2].split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(request.encode())
+        return connection.recv(65_536).decode()
 
 
 def test_too_large_is_told_and_leaves_nothing(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +126,8 @@ def test_upload_in_parts(running: Running) -> None:
     digest = hashlib.md5(body).hexdigest()
     done = client.uploads.complete(upload.id, part_ids=[first.id, second.id], md5=digest)
     assert done.status == "completed" and client.files.content(done.file.id).read() == body
+    again = client.uploads.complete(upload.id, part_ids=[first.id, second.id], md5=digest)
+    assert again.file.id == done.file.id, "asked again, as after a lost answer"
     with pytest.raises(openai.BadRequestError, match="completed"):
         client.uploads.cancel(upload.id)
     running.gateway._housekeeping()
@@ -156,8 +170,6 @@ def test_a_file_that_expires_is_gone(running: Running, monkeypatch: pytest.Monke
 
 
 def test_a_client_that_goes_away_leaves_nothing(running: Running) -> None:
-    import socket
-
     host, port = running.url.split("/")[2].split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(
@@ -167,3 +179,22 @@ def test_a_client_that_goes_away_leaves_nothing(running: Running) -> None:
         )
         until(lambda: contents(running), pause=0.05)
     until(lambda: not contents(running), pause=0.05)
+
+
+def test_a_content_without_a_row_is_removed_in_time(running: Running) -> None:
+    """What a process left that died between a file's arrival and its row, or between a row's end and its file's."""
+    import os
+
+    client, store = running.client(), running.gateway.contents
+    kept = client.files.create(file=("a.jsonl", b"{}\n"), purpose="fine-tune")
+    with store.incoming() as incoming:
+        incoming.write(b"nobody's\n")
+        incoming.flush()
+        orphan = incoming.keep()
+    running.gateway._housekeeping()
+    assert store.has(orphan), "it may be on its way to a row"
+    for path in contents(running):
+        os.utime(path, (0, 0))
+    running.gateway._swept = 0.0
+    running.gateway._housekeeping()
+    assert not store.has(orphan) and client.files.content(kept.id).read() == b"{}\n"

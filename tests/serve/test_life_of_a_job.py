@@ -85,7 +85,7 @@ def test_everything_and_each_answer_conforms(
     assert {OLD_MODEL, done.fine_tuned_model, "smollm2-135m-instruct"} <= names
     assert client.models.retrieve(done.fine_tuned_model).id == done.fine_tuned_model
     assert client.models.delete(done.fine_tuned_model).deleted
-    with pytest.raises(openai.BadRequestError, match="was deleted"):
+    with pytest.raises(openai.NotFoundError, match="does not exist"):
         client.chat.completions.create(model=done.fine_tuned_model, messages=question)
     with pytest.raises(openai.BadRequestError, match="already completed"):
         client.fine_tuning.jobs.cancel(job.id)
@@ -115,7 +115,8 @@ def test_a_job_that_cannot_be_says_why(
     job = ended(client, client.fine_tuning.jobs.create(model=OLD_MODEL, training_file=broken.id).id)
     assert job.status == "failed" and job.finished_at is not None
     assert job.error.code == "invalid_training_file" and job.error.param == "training_file"
-    assert ":11" in job.error.message, "the line is named"
+    assert f"{broken.id}:11" in job.error.message, "the client's file and the line are named"
+    assert str(running.gateway.contents.folder) not in job.error.message
     newest = client.fine_tuning.jobs.list_events(job.id).data[0]
     assert newest.level == "error" and "messages" in newest.message
 

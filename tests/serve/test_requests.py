@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from tests.serve.conftest import OLD_MODEL, Running, chats
+from tuneport.errors import ModelNotOfferedError
 from tuneport.serve.intake import route
 from tuneport.settings import Settings
 
@@ -89,10 +91,18 @@ def test_the_same_idempotency_key_is_the_same_job(running: Running, file_id: str
         for _ in range(3)
     ]
     assert len(set(made)) == 1 and len(client.fine_tuning.jobs.list().data) == 1
+    client.files.delete(file_id)
+    again = client.fine_tuning.jobs.create(
+        model=OLD_MODEL, training_file=file_id, extra_headers={"Idempotency-Key": "one"}
+    )
+    assert again.id == made[0], "whatever has become of the file"
+    with pytest.raises(openai.ConflictError, match="another request"):
+        client.fine_tuning.jobs.create(
+            model=OLD_MODEL, training_file=file_id, seed=5, extra_headers={"Idempotency-Key": "one"}
+        )
 
 
-def test_a_retry_of_the_sdk_does_not_train_twice(running: Running, file_id: str) -> None:
-    """Two creations without a key are two jobs, as at OpenAI; with it they are one, also side by side."""
+def test_the_same_key_side_by_side_is_the_same_job(running: Running, file_id: str) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     client = running.client()
@@ -135,14 +145,15 @@ def _secret(text: str) -> Any:
 
 
 def test_a_body_without_end_is_refused(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuneport.serve.app.MAX_JSON_BYTES", 1000)
+    monkeypatch.setattr("tuneport.serve.app.MAX_CHAT_BYTES", 1000)
     answer = httpx.post(f"{running.url}/chat/completions", json={"model": "m", "messages": [{"x": "y" * 2000}]})
     assert answer.status_code == 413
-    unstated = httpx.post(
-        f"{running.url}/chat/completions", content=iter([b'{"model": "', b"m" * 2000]),
-        headers={"Content-Type": "application/json"},
-    )  # fmt: skip
-    assert unstated.status_code == 413
+    for kind in ("application/json", "multipart/form-data; boundary=B"):
+        unstated = httpx.post(
+            f"{running.url}/chat/completions", content=iter([b'{"model": "', b"m" * 2000]),
+            headers={"Content-Type": kind},
+        )  # fmt: skip
+        assert unstated.status_code == 413
 
 
 def test_every_answer_has_a_request_id(running: Running) -> None:
@@ -158,3 +169,47 @@ def test_where_a_name_leads(monkeypatch: pytest.MonkeyPatch, isolated: Path) -> 
     assert route("local/smollm2-135m-instruct", Settings.load()).backend == "local"
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
     assert route("bot", Settings.load()).backend == "fake"
+
+
+def test_a_name_is_no_path(running: Running, file_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TUNEPORT_BACKEND")
+    for name in (str(tmp_path), "~", "..", f"local/{tmp_path}", "local/../x"):
+        with pytest.raises(ModelNotOfferedError):
+            route(name, Settings.load())
+    client = running.client()
+    with pytest.raises(openai.BadRequestError, match="no backend offers"):
+        client.fine_tuning.jobs.create(model=str(tmp_path), training_file=file_id)
+
+
+def test_whom_to_ask_is_not_guessed(serve: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOGETHER_API_KEY", "k")
+    client = serve(f"{OLD_MODEL}=llama-3.1-8b-instruct", background=False).client()
+    with pytest.raises(openai.BadRequestError, match="together, local|local, together"):
+        client.chat.completions.create(model=OLD_MODEL, messages=[{"role": "user", "content": "Hi"}])
+
+
+def test_many_slow_chats_leave_room_for_the_rest(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from tuneport.serve import chat
+
+    go, begun = threading.Event(), threading.Semaphore(0)
+
+    def slow(gateway: Any, asked: Any) -> dict[str, Any]:
+        begun.release()
+        assert go.wait(60)
+        return {}
+
+    monkeypatch.setattr(chat, "_answer", slow)
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+    with ThreadPoolExecutor(chat.MOST_CHATS) as pool:
+        asked = [
+            pool.submit(httpx.post, f"{running.url}/chat/completions", json=body, timeout=90)
+            for _ in range(chat.MOST_CHATS)
+        ]
+        for _ in asked:
+            assert begun.acquire(timeout=60)
+        assert httpx.get(f"{running.url}/files").status_code == 200
+        assert httpx.post(f"{running.url}/chat/completions", json=body).status_code == 429
+        go.set()
+        assert {one.result().status_code for one in asked} == {200}

@@ -44,14 +44,19 @@ class Incoming:
     def md5(self) -> str:
         return self._md5.hexdigest()
 
-    def keep(self) -> str:
-        """The content's SHA-256; from now on `Contents.path` has it."""
-        sha256 = self._hash.hexdigest()
-        target = self._contents.path(sha256)
+    def flush(self) -> None:
+        """Have all of it on the disk, which may take seconds: before `keep`, and outside of its lock."""
         with _told(self._contents.folder):
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
+
+    def keep(self) -> str:
+        """The content's SHA-256; from now on `Contents.path` has it. Flushed before."""
+        sha256 = self._hash.hexdigest()
+        target = self._contents.path(sha256)
+        with _told(self._contents.folder):
+            assert self._file.closed, "keep comes after flush"
             target.parent.mkdir(parents=True, exist_ok=True)
             self._path.replace(target)
             _flush_folder(target.parent)
@@ -61,6 +66,10 @@ class Incoming:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of what was not kept."""
         with contextlib.suppress(OSError):  # after a full disk, closing flushes once more
             self._file.close()
         with contextlib.suppress(OSError):
@@ -83,17 +92,16 @@ class Contents:
     def has(self, sha256: str) -> bool:
         return self.path(sha256).is_file()
 
-    def read(self, sha256: str) -> Iterator[bytes]:
-        with self.path(sha256).open("rb") as file:
-            while piece := file.read(_PIECE):
-                yield piece
-
     def join(self, parts: Iterable[str]) -> Incoming:
         """The contents one behind the other, not kept yet."""
         joined = self.incoming()
-        for sha256 in parts:
-            for piece in self.read(sha256):
-                joined.write(piece)
+        try:
+            for sha256 in parts:
+                for piece in pieces_of(self.path(sha256).open("rb")):
+                    joined.write(piece)
+        except BaseException:
+            joined.close()
+            raise
         return joined
 
     @contextlib.contextmanager
@@ -109,6 +117,14 @@ class Contents:
     def remove(self, sha256: str) -> None:
         with contextlib.suppress(OSError):
             self.path(sha256).unlink(missing_ok=True)
+
+    def old(self, *, seconds: float = _ABANDONED_SECONDS) -> Iterator[str]:
+        """Contents that came longer ago: what a process left without a row when it died is among them."""
+        before = time.time() - seconds
+        for path in self.folder.glob("??/*.jsonl"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < before:
+                    yield path.stem
 
     def sweep(self, *, seconds: float = _ABANDONED_SECONDS) -> None:
         """Remove what was half written when its process ended."""
@@ -136,3 +152,10 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def pieces_of(file: BinaryIO) -> Iterator[bytes]:
+    """Its bytes to the end, some at a time; then it is closed."""
+    with file:
+        while piece := file.read(_PIECE):
+            yield piece

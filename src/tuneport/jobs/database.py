@@ -14,13 +14,17 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from tuneport.errors import ConfigError
+from tuneport.errors import ConfigError, StorageError
 from tuneport.jobs.migrations import SCHEMA_VERSION, upgrade
 from tuneport.jobs.tables import Base, SchemaRow
 
 _LOCK = 0x74756E65
 """For PostgreSQL's advisory lock: any number that nobody else uses in this database."""
 _BUSY_SECONDS = 15  # for others who write to an SQLite file
+
+
+class StoreUnavailableError(ConfigError, StorageError):
+    """The database does not answer, or not now: locked, full, restarting, damaged. No job is at fault."""
 
 
 class Database:
@@ -113,7 +117,7 @@ def explained(url: str) -> Iterator[None]:
         raise  # whoever broke a constraint knows what it means
     except DatabaseError as error:
         reason = " ".join(str(error.orig).split())
-        raise ConfigError(
+        raise StoreUnavailableError(
             f"the store {masked(url)} does not work: {reason}; check the disk and TUNEPORT_DATABASE_URL, or move a "
             "damaged file aside"
         ) from error

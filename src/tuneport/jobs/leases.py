@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import threading
@@ -14,6 +15,8 @@ from pathlib import Path
 from tuneport.errors import TuneportError
 from tuneport.jobs.store import LEASE_SECONDS, LeaseLostError, Store
 from tuneport.jobs.tables import JobRow
+
+_LONGEST_MACHINE = 48
 
 
 def new_owner() -> str:
@@ -44,7 +47,9 @@ def _machine() -> str:
         parts.append(os.readlink("/proc/self/ns/pid").removeprefix("pid:"))
     except OSError:
         pass  # not Linux: the host's name is all there is
-    return "/".join(parts)
+    name = "/".join(parts)
+    # Within a column of the store, with the process and the claim behind it.
+    return name if len(name) <= _LONGEST_MACHINE else hashlib.sha256(name.encode()).hexdigest()[:_LONGEST_MACHINE]
 
 
 class Lease:

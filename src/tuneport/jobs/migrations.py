@@ -91,7 +91,9 @@ def _to_3(session: Session) -> None:
 
 
 def _to_4(session: Session) -> None:
-    """The gateway: files that its clients upload, and the jobs that they ask for."""
+    """The gateway: files that its clients upload, of 8 GB and more, and the jobs that they ask for."""
+    if session.get_bind().dialect.name == "postgresql":  # SQLite's integers have no size
+        session.connection().exec_driver_sql("ALTER TABLE remote_files ALTER COLUMN bytes TYPE BIGINT")
     for table in (UploadedFileRow, UploadRow, UploadPartRow, JobRequestRow):
         table.__table__.create(session.connection())  # type: ignore[attr-defined]
 

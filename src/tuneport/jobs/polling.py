@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from tuneport.backends.pacing import Budget, paced
 from tuneport.errors import AuthError, ProviderError, QuotaError, RateLimitError, TuneportError, UnsupportedError
+from tuneport.jobs.database import StoreUnavailableError
 from tuneport.jobs.event_reading import EventReader
 from tuneport.jobs.recording import record_states
 from tuneport.jobs.rhythm import JITTER, LONGEST, SHORTEST
@@ -291,7 +292,14 @@ class Poller:
         """
         try:
             while not self._stop.is_set():
-                names = self.worker.store.due_backends()
+                try:
+                    names = self.worker.store.due_backends()
+                except StoreUnavailableError as error:
+                    if until_idle:
+                        raise
+                    self._trouble("the store", str(error))
+                    self._stop.wait(REST_SECONDS[0])
+                    continue
                 if until_idle and not names:
                     self.stop()
                     for name in self.worker.store.file_backends():

@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import ColumnElement, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
+from tuneport.errors import TuneportError
 from tuneport.jobs.database import Database
 from tuneport.jobs.tables import JobRequestRow, JobRow
 from tuneport.jobs.uploaded import behind
 from tuneport.types import JobStatus, now
 
-HELD_SECONDS = 900.0
-"""Reading, judging and converting a dataset takes less; afterwards another process takes the request up."""
+HELD_SECONDS = 120.0
+"""Renewed while the dataset is read, judged and converted; afterwards another process takes the request up."""
+NOBODY = "nobody"
+"""Holds a request that is to rest for a while."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A request that is being made a job, by its holder. `created_at` is when the client asked."""
+
+    job_id: str
+    owner: str
+    created_at: datetime
+
+
+class ClaimLostError(TuneportError):
+    """The request was cancelled, or is held by another process by now; no job was made of it."""
+
+
+def take_in(session: Session, claim: Claim) -> None:
+    """Within the transaction that adds the job's row: its request is no longer waiting. ClaimLostError otherwise."""
+    changed = session.execute(
+        update(JobRequestRow)
+        .where(
+            JobRequestRow.id == claim.job_id,
+            JobRequestRow.state == "waiting",
+            JobRequestRow.lease_owner == claim.owner,
+        )
+        .values(state="taken", lease_owner=None, lease_expires_at=None)
+    )
+    if changed.rowcount != 1:  # type: ignore[attr-defined]
+        raise ClaimLostError(f"{claim.job_id} was cancelled or taken over; nothing was started")
 
 
 class JobRequests(Database):
@@ -37,11 +70,14 @@ class JobRequests(Database):
                 session.add(row)
             return row
         except IntegrityError:
-            with self.transaction() as session:
-                there = session.scalars(select(JobRequestRow).where(JobRequestRow.idempotency_key == key)).first()
-                if key is None or there is None:
-                    raise
-                return there
+            there = None if key is None else self.request_of_key(key)
+            if there is None:
+                raise
+            return there
+
+    def request_of_key(self, key: str) -> JobRequestRow | None:
+        with self.transaction() as session:
+            return session.scalars(select(JobRequestRow).where(JobRequestRow.idempotency_key == key)).first()
 
     def job_request(self, job_id: str) -> JobRequestRow | None:
         with self.transaction() as session:
@@ -104,25 +140,39 @@ class JobRequests(Database):
         with self.transaction() as session:
             return [str(owner) for owner in session.scalars(query.distinct())]
 
-    def release_request(self, job_id: str, owner: str) -> None:
-        """Nobody is at it any more; it is taken up again later."""
+    def renew_request(self, job_id: str, owner: str) -> bool:
+        with self.transaction() as session:
+            renewed = session.execute(
+                update(JobRequestRow)
+                .where(JobRequestRow.id == job_id, JobRequestRow.lease_owner == owner)
+                .values(lease_expires_at=now() + timedelta(seconds=HELD_SECONDS))
+            )
+            return renewed.rowcount == 1  # type: ignore[attr-defined, no-any-return]
+
+    def rest_request(self, job_id: str, owner: str, *, seconds: float) -> None:
+        """Nobody is at it for so long; then it is taken up again. Others come first."""
         with self.transaction() as session:
             session.execute(
                 update(JobRequestRow)
                 .where(JobRequestRow.id == job_id, JobRequestRow.lease_owner == owner)
-                .values(lease_owner=None, lease_expires_at=None)
+                .values(lease_owner=NOBODY, lease_expires_at=now() + timedelta(seconds=seconds))
             )
 
-    def settle_request(self, job_id: str, state: str, *, error: dict[str, Any] | None = None) -> bool:
-        """From `waiting` to its last state; False where it had one already (a client cancelled it, say)."""
-        values: dict[str, Any] = {"state": state, "error": error, "lease_owner": None, "lease_expires_at": None}
-        if state != "taken":
-            values["finished_at"] = now()
+    def refuse_request(self, job_id: str, owner: str, error: dict[str, Any]) -> bool:
+        """It will never be a job, and why; False where it is `owner`'s no longer."""
+        return self._end_request(job_id, "failed", error, JobRequestRow.lease_owner == owner)
+
+    def cancel_request(self, job_id: str) -> bool:
+        """False where it is a job already, or has ended. A holder that is at it makes no job of it any more."""
+        return self._end_request(job_id, "cancelled", None, true())
+
+    def _end_request(self, job_id: str, state: str, error: dict[str, Any] | None, held: ColumnElement[bool]) -> bool:
+        ended = {"state": state, "error": error, "finished_at": now(), "lease_owner": None, "lease_expires_at": None}
         with self.transaction() as session:
             changed = session.execute(
                 update(JobRequestRow)
-                .where(JobRequestRow.id == job_id, JobRequestRow.state == "waiting")
-                .values(**values)
+                .where(JobRequestRow.id == job_id, JobRequestRow.state == "waiting", held)
+                .values(**ended)
             )
             return changed.rowcount == 1  # type: ignore[attr-defined, no-any-return]
 
@@ -149,12 +199,13 @@ class JobRequests(Database):
         with self.transaction() as session:
             return [(request, row) for request, row in session.execute(query)]
 
-    def without_results(self, *, limit: int = 100) -> list[str]:
-        """Succeeded jobs of which nobody has settled yet whether they have results."""
+    def without_results(self, *, limit: int = 1000) -> list[str]:
+        """Succeeded jobs of which nobody has settled yet whether they have results, latest first."""
         query = (
             select(JobRequestRow.id)
             .join(JobRow, JobRow.id == JobRequestRow.id)
             .where(JobRequestRow.results_at.is_(None), JobRow.status == JobStatus.SUCCEEDED.value)
+            .order_by(JobRow.finished_at.desc())
             .limit(limit)
         )
         with self.transaction() as session:

@@ -7,7 +7,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +33,7 @@ from tuneport.jobs.planning import Plan, plan
 from tuneport.jobs.polling import Poller
 from tuneport.jobs.recording import record_states
 from tuneport.jobs.remote_files import FileEntry
+from tuneport.jobs.requests import Claim
 from tuneport.jobs.store import Store, UnknownJobError
 from tuneport.jobs.tables import JobRow
 from tuneport.jobs.terms import BindingTerm, unshown_terms
@@ -112,8 +112,7 @@ class Workspace:
         delete_files: bool | None = None,
         cancel_over_budget: bool = False,
         show_terms: Callable[[list[BindingTerm]], None] | None = None,
-        job_id: str | None = None,
-        created_at: datetime | None = None,
+        claim: Claim | None = None,
     ) -> JobRow:
         """Check, choose a backend, convert the data, and write the job's row.
 
@@ -121,8 +120,7 @@ class Workspace:
         `tuneport.toml` says, else no). `cancel_over_budget`: while it runs, it is cancelled as soon as it is on its way
         above the spec's budget (and only told of, else). `show_terms` is told what binds whoever trains there, if it
         never was before.
-        `job_id` and `created_at` are those of a request that was made earlier; a second call with them makes no second
-        job.
+        `claim` is the request of which the job is made; ClaimLostError where it is no longer ours.
 
         Nothing is uploaded yet: `drive` (or a worker) does that, with the data as it is now, whatever becomes of the
         file. Raises what makes the spec impossible, and then there is no row: DatasetError, ConversionLossError,
@@ -167,8 +165,7 @@ class Workspace:
             delete_files=delete_files,
             cancel_over_budget=cancel_over_budget,
             monthly_budget=self.settings.monthly_budget,
-            job_id=job_id,
-            created_at=created_at,
+            claim=claim,
         )
 
     def _remote_checkpoint(self, wanted: str, backend: str) -> str:

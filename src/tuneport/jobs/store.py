@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, or_, select, update
@@ -23,7 +23,7 @@ from tuneport.jobs.estimates import JobEstimate
 from tuneport.jobs.file_journal import UNFINISHED, FileJournal
 from tuneport.jobs.history import LEARNT_FROM, history_of
 from tuneport.jobs.migrations import SCHEMA_VERSION
-from tuneport.jobs.requests import JobRequests
+from tuneport.jobs.requests import Claim, JobRequests, take_in
 from tuneport.jobs.schedule import Schedule
 from tuneport.jobs.settling import most_of, settle_in
 from tuneport.jobs.tables import JobRow, ShownTermsRow, UtcDateTime
@@ -64,15 +64,14 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests):
         delete_files: bool = False,
         cancel_over_budget: bool = False,
         monthly_budget: float | None = None,
-        job_id: str | None = None,
-        created_at: datetime | None = None,
+        claim: Claim | None = None,
     ) -> JobRow:
         """`monthly_budget`: what all jobs of the calendar month may cost. BudgetError, and no row, where this one might
-        bring them above it; of two processes that ask at once, one is told of the other's job. `job_id`, `created_at`:
-        where the job was asked for before, by them; the row that is there already stays."""
+        bring them above it; of two processes that ask at once, one is told of the other's job. `claim`: the request
+        of which the job is made, in the same transaction; ClaimLostError, and no row, where that is no longer ours."""
         moment = now()
         row = JobRow(
-            id=job_id or f"job-{secrets.token_hex(6)}",
+            id=f"job-{secrets.token_hex(6)}" if claim is None else claim.job_id,
             token=secrets.token_hex(16),
             backend=backend,
             model=model,
@@ -83,15 +82,15 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests):
             budget_usd=spec.budget,
             reserved_usd=most_of(quote),
             status=JobStatus.PREPARING,
-            created_at=created_at or moment,
+            created_at=moment if claim is None else claim.created_at,
             updated_at=moment,
             due_at=moment,
             delete_files=delete_files,
             cancel_over_budget=cancel_over_budget,
         )
         with self.transaction() as session:
-            if job_id is not None and (there := session.get(JobRow, job_id)) is not None:
-                return there
+            if claim is not None:
+                take_in(session, claim)
             if monthly_budget is not None:
                 hold_month(session, monthly_budget, row.reserved_usd, moment, backend=backend)
             session.add(row)

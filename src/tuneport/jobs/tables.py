@@ -140,7 +140,7 @@ class RemoteFileRow(Base):
     purpose: Mapped[str] = mapped_column(String(20))
     sha256: Mapped[str] = mapped_column(String(64))
     filename: Mapped[str]
-    bytes: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
     # Since version 2. A deletion is written down before it is asked for; see `FileJournal.claim_deletion`.
     deleting_at: Mapped[datetime | None]

@@ -105,6 +105,10 @@ class UploadedFiles(Database):
             session.flush()
             return [sha256 for sha256 in gone if not _needed(session, sha256)]
 
+    def needs(self, sha256: str) -> bool:
+        with self.transaction() as session:
+            return _needed(session, sha256)
+
     # --- in parts ---------------------------------------------------------------------------------------------------
 
     def add_upload(self, *, filename: str, purpose: str, bytes: int, file_seconds: int | None) -> UploadRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
@@ -15,8 +16,9 @@ from tuneport.serve import chat, errors, files, jobs, models
 from tuneport.serve.errors import Refusal
 from tuneport.serve.gateway import Gateway
 
-MAX_JSON_BYTES = 64 * 2**20
+MAX_JSON_BYTES, MAX_CHAT_BYTES = 2**20, 64 * 2**20
 """Chats with images in base64 are the largest bodies that are no upload."""
+_PARTS = re.compile(r"/v1/uploads/[^/]+/parts")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -41,8 +43,10 @@ def create_app(gateway: Gateway) -> FastAPI:
 
     @app.get("/readyz", tags=["Health"])
     def readyz() -> dict[str, str]:
-        """The store answers, too."""
+        """The store answers, too, and jobs are looked after."""
         gateway.store.count_unfinished()
+        if not gateway.working:
+            raise Refusal(503, "The gateway looks after no jobs; its log says why. Start it again.", code="not_ready")
         return {"status": "ok"}
 
     app.add_middleware(Guard, gateway_id=gateway.settings.gateway_id)
@@ -76,8 +80,8 @@ class Guard:
         if refusal is not None:
             await refusal.response({"Connection": "close"})(scope, receive, send_with_id)
             return
-        if not headers.get("content-type", "").startswith("multipart/"):
-            receive = _limited(receive)
+        if (most := _most_bytes(scope["path"])) is not None:
+            receive = _limited(receive, most)
         await self._app(scope, receive, send_with_id)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> Refusal | None:
@@ -94,11 +98,17 @@ class Guard:
                 "here; let it lead to the provider.",
                 code="gateway_loop",
             )
-        length = headers.get("content-length", "")
-        multipart = headers.get("content-type", "").startswith("multipart/")
-        if not multipart and length.isdecimal() and int(length) > MAX_JSON_BYTES:
-            return Refusal(413, f"The body is too large: at most {MAX_JSON_BYTES:,} bytes.")
+        length, most = headers.get("content-length", ""), _most_bytes(scope["path"])
+        if most is not None and length.isdecimal() and int(length) > most:
+            return Refusal(413, f"The body is too large: at most {most:,} bytes.")
         return None
+
+
+def _most_bytes(path: str) -> int | None:
+    """Of a body that is read into memory. Uploads are not, and have limits of their own."""
+    if path == "/v1/files" or _PARTS.fullmatch(path):
+        return None
+    return MAX_CHAT_BYTES if path == "/v1/chat/completions" else MAX_JSON_BYTES
 
 
 def _host_of(url: str) -> str | None:
@@ -108,16 +118,16 @@ def _host_of(url: str) -> str | None:
         return None
 
 
-def _limited(receive: Receive) -> Receive:
+def _limited(receive: Receive, most: int) -> Receive:
     received = 0
 
     async def counted():  # type: ignore[no-untyped-def]
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > MAX_JSON_BYTES:
+        if received > most:
             # Of what else is raised while a body is read, FastAPI makes a 400.
-            raise HTTPException(413, f"The body is too large: at most {MAX_JSON_BYTES:,} bytes.")
+            raise HTTPException(413, f"The body is too large: at most {most:,} bytes.")
         return message
 
     return counted

@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from tuneport.backends import manifest_of
 from tuneport.errors import TuneportError
 from tuneport.serve.errors import Refusal, refusal_of
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import route
 from tuneport.serve.models import tuned_model
 from tuneport.types import Completion, JobStatus
+
+MOST_CHATS = 64
 
 _NO_WISH: dict[str, tuple[Any, ...]] = {
     "n": (None, 1),
@@ -52,25 +56,47 @@ class CreateChatCompletion(BaseModel):
 def router(gateway: Gateway) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["Chat"])
 
+    seats = CapacityLimiter(MOST_CHATS)
+
     @routes.post("/chat/completions", response_model=None)
-    def create_chat_completion(asked: CreateChatCompletion) -> JSONResponse | StreamingResponse:
-        options = _options(asked)
-        backend, model = _located(gateway, asked.model)
-        opened = gateway.workspace.backend(backend)
-        head = _Head(asked.model)
-        usage = asked.stream_options is not None and asked.stream_options.include_usage
-        if asked.stream and not usage and not options.get("tools"):
-            pieces = opened.complete(model, asked.messages, stream=True, **options)
-            assert not isinstance(pieces, Completion)
-            first = next(pieces, None)  # what is refused is refused now, with a status
-            return _stream(head.streamed(first, pieces))
-        answer = opened.complete(model, asked.messages, **options)
-        assert isinstance(answer, Completion)
-        if asked.stream:  # a backend's stream is of text only, so calls and counts come when all of them are known
-            return _stream(head.in_chunks(answer, usage=usage))
-        return JSONResponse(head.whole(answer))
+    async def create_chat_completion(asked: CreateChatCompletion) -> JSONResponse | StreamingResponse:
+        """A chat holds a thread for as long as the model writes: threads of its own, so that all else goes on."""
+        if seats.available_tokens < 1:
+            raise Refusal(
+                429, f"{MOST_CHATS} chats are being answered; try again.", code="rate_limit_exceeded",
+                kind="rate_limit_error",
+            )  # fmt: skip
+        answer = await to_thread.run_sync(_answer, gateway, asked, limiter=seats)
+        if isinstance(answer, dict):
+            return JSONResponse(answer)
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        return StreamingResponse(_one_by_one(answer, seats), media_type="text/event-stream", headers=headers)
 
     return routes
+
+
+async def _one_by_one(events: Iterator[str], seats: CapacityLimiter) -> AsyncIterator[str]:
+    while (event := await to_thread.run_sync(next, events, None, limiter=seats)) is not None:
+        yield event
+
+
+def _answer(gateway: Gateway, asked: CreateChatCompletion) -> dict[str, Any] | Iterator[str]:
+    """The whole answer, or the events of a stream."""
+    options = _options(asked)
+    backend, model = _located(gateway, asked.model)
+    opened = gateway.workspace.backend(backend)
+    head = _Head(asked.model)
+    usage = asked.stream_options is not None and asked.stream_options.include_usage
+    if asked.stream and not usage and not options.get("tools"):
+        pieces = opened.complete(model, asked.messages, stream=True, **options)
+        assert not isinstance(pieces, Completion)
+        first = next(pieces, None)  # what is refused is refused now, with a status
+        return head.streamed(first, pieces)
+    answer = opened.complete(model, asked.messages, **options)
+    assert isinstance(answer, Completion)
+    if asked.stream:  # a backend's stream is of text only, so calls and counts come when all of them are known
+        return head.in_chunks(answer, usage=usage)
+    return head.whole(answer)
 
 
 def _options(asked: CreateChatCompletion) -> dict[str, Any]:
@@ -87,11 +113,8 @@ def _located(gateway: Gateway, name: str) -> tuple[str, str]:
     """Backend and its own name of the model."""
     tuned = tuned_model(gateway, name)
     if tuned is None:
-        if name.startswith("ft:"):
-            raise _no_model(name)
-        where = route(name, gateway.settings)
-        return gateway.workspace.locate(where.model, backend=where.backend)
-    if tuned.row.job_status is not JobStatus.SUCCEEDED and tuned.step is None:
+        return _untuned(gateway, name)
+    if tuned.row.deleted_at is not None or (tuned.row.job_status is not JobStatus.SUCCEEDED and tuned.step is None):
         raise _no_model(name)
     if tuned.step is None:
         return gateway.workspace.locate(tuned.row.id)
@@ -108,6 +131,27 @@ def _located(gateway: Gateway, name: str) -> tuple[str, str]:
     raise _no_model(name)
 
 
+def _untuned(gateway: Gateway, name: str) -> tuple[str, str]:
+    """A base model; or one that was tuned by the command line, or by nobody here at the provider that is chosen."""
+    settings = gateway.settings
+    if gateway.store.job_of_model(name) is not None:
+        return gateway.workspace.locate(name)
+    if name.startswith("ft:"):
+        if settings.backend is None or not manifest_of(settings.backend, settings).third_party:
+            raise _no_model(name)
+        return gateway.workspace.locate(name, backend=settings.backend)
+    where = route(name, settings)
+    if where.backend is None:
+        listed = ", ".join(where.able) or "none that is configured"
+        raise Refusal(
+            400,
+            f"Which backend is to answer as {name}? It is at: {listed}. Set TUNEPORT_BACKEND, or ask BACKEND/{name}.",
+            param="model",
+            code="model_ambiguous",
+        )
+    return gateway.workspace.locate(where.model, backend=where.backend)
+
+
 def _no_model(name: str) -> Refusal:
     return Refusal(
         404,
@@ -115,11 +159,6 @@ def _no_model(name: str) -> Refusal:
         param="model",
         code="model_not_found",
     )
-
-
-def _stream(events: Iterator[str]) -> StreamingResponse:
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
 class _Head:

@@ -25,9 +25,13 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from tuneport.jobs.database import StoreUnavailableError
 from tuneport.jobs.store import UnknownJobError
 
 log = logging.getLogger(__name__)
+
+
+_NOT_BETTER_LATER = ("backend_not_authorized", "local_model_failed", "insufficient_storage")
 
 
 class Refusal(Exception):
@@ -41,7 +45,10 @@ class Refusal(Exception):
         self.kind = kind or ("server_error" if status >= 500 else "invalid_request_error")
 
     def response(self, headers: dict[str, str] | None = None) -> JSONResponse:
-        return JSONResponse(self.body(), self.status, headers)
+        told = dict(headers or {})
+        if self.code in _NOT_BETTER_LATER:
+            told["x-should-retry"] = "false"  # OpenAI's clients repeat what ends with 5xx
+        return JSONResponse(self.body(), self.status, told)
 
     def body(self) -> dict[str, Any]:
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
@@ -54,6 +61,8 @@ def not_found(what: str, param: str, code: str | None = None) -> Refusal:
 def refusal_of(error: TuneportError) -> Refusal:
     """What a client is told of an error: its message as it is, since it says what to do, and OpenAI's code for it."""
     text = str(error)
+    if isinstance(error, StoreUnavailableError):  # whose message names the store's address
+        return Refusal(503, "The gateway's store does not answer; try again.", code="store_unavailable")
     if isinstance(error, ModelNotOfferedError):
         return Refusal(400, text, param="model", code="model_not_available")
     if isinstance(error, DatasetError):
@@ -111,6 +120,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(TuneportError)
     def _tuneport(request: Request, error: TuneportError) -> JSONResponse:
+        if isinstance(error, StoreUnavailableError):
+            log.error("%s %s: %s", request.method, request.url.path, error)
         retry_after = getattr(error, "retry_after", None)
         headers = {} if retry_after is None else {"Retry-After": str(max(1, round(retry_after)))}
         return refusal_of(error).response(headers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -13,9 +12,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from tuneport.jobs.contents import Incoming
+from tuneport.jobs.contents import Incoming, pieces_of
 from tuneport.jobs.tables import UploadedFileRow, UploadRow
-from tuneport.jobs.uploaded import new_id
 from tuneport.serve.errors import Refusal, complaint_of, not_found
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.multipart import read_form
@@ -87,9 +85,11 @@ def router(gateway: Gateway) -> APIRouter:
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(row.filename, safe='')}",
             "X-Content-Type-Options": "nosniff",
         }
-        if not contents.has(row.sha256):
-            raise Refusal(404, f"The content of {file_id} is gone from the gateway's disk.", code="file_content_gone")
-        return StreamingResponse(contents.read(row.sha256), media_type="application/octet-stream", headers=headers)
+        try:
+            opened = contents.path(row.sha256).open("rb")  # now: deleted meanwhile, it is read to its end nevertheless
+        except FileNotFoundError:
+            raise Refusal(404, f"The content of {file_id} is gone from the gateway's disk.") from None
+        return StreamingResponse(pieces_of(opened), media_type="application/octet-stream", headers=headers)
 
     @routes.delete("/files/{file_id}", response_model=DeletedFile)
     def delete_file(file_id: str) -> DeletedFile:
@@ -117,7 +117,7 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/uploads/{upload_id}/parts", response_model=UploadPart, openapi_extra=_PART_FORM, tags=["Uploads"])
     async def add_part(upload_id: str, request: Request) -> UploadPart:
         """At most 64 MB; several may be under way at once, in any order."""
-        _pending(gateway, upload_id)
+        await run_in_threadpool(_pending, gateway, upload_id)
         form = await read_form(request, contents, file_field="data", max_bytes=MAX_PART_BYTES)
         try:
             if form.file is None:
@@ -131,6 +131,9 @@ def router(gateway: Gateway) -> APIRouter:
     )
     def complete_upload(upload_id: str, asked: CompleteUpload) -> Upload:
         """Join the parts in the order given. Refused, and still pending, where size or md5 are not those announced."""
+        there = store.upload(upload_id)
+        if there is not None and there.status == "completed" and (file := store.uploaded(there.file_id or "")):
+            return upload_of(there, file)  # the answer to the first try was lost
         row = _pending(gateway, upload_id)
         parts = store.parts(upload_id)
         if len(set(asked.part_ids)) != len(asked.part_ids):
@@ -138,6 +141,8 @@ def router(gateway: Gateway) -> APIRouter:
         for part_id in asked.part_ids:
             if part_id not in parts:
                 raise not_found(f"No part '{part_id}' in {upload_id}.", "part_ids")
+            if not contents.has(parts[part_id].sha256):
+                raise Refusal(409, f"The content of {part_id} is gone from the gateway's disk; send the part again.")
         with contents.join(parts[part_id].sha256 for part_id in asked.part_ids) as joined:
             if joined.bytes != row.bytes:
                 raise Refusal(
@@ -147,12 +152,12 @@ def router(gateway: Gateway) -> APIRouter:
                 )
             if asked.md5 is not None and joined.md5 != asked.md5.lower():
                 raise Refusal(400, f"The md5 of the parts is {joined.md5}, not {asked.md5}.", param="md5")
+            joined.flush()
             with contents.locked():
                 done = store.complete_upload(upload_id, joined.keep())
         if done is None:
             _pending(gateway, upload_id)
             raise Refusal(409, f"{upload_id} was completed or cancelled meanwhile.")
-        gateway.wake()  # whose housekeeping removes the parts
         return upload_of(done[0], done[1])
 
     @routes.post(
@@ -163,7 +168,6 @@ def router(gateway: Gateway) -> APIRouter:
         row = store.end_upload(upload_id, "cancelled")
         if row is None:
             raise Refusal(409, f"{upload_id} was completed or cancelled meanwhile.")
-        gateway.wake()
         return upload_of(row)
 
     return routes
@@ -198,6 +202,7 @@ def unix(moment: datetime) -> int:
 
 
 def _keep(gateway: Gateway, incoming: Incoming, filename: str, seconds: int | None) -> File:
+    incoming.flush()
     with gateway.contents.locked():
         row = gateway.store.add_uploaded(
             incoming.keep(), filename=filename, purpose="fine-tune", bytes=incoming.bytes, seconds=seconds
@@ -208,6 +213,7 @@ def _keep(gateway: Gateway, incoming: Incoming, filename: str, seconds: int | No
 def _keep_part(gateway: Gateway, upload_id: str, incoming: Incoming) -> UploadPart:
     if gateway.store.part_bytes(upload_id) + incoming.bytes > MAX_UPLOAD_BYTES:
         raise Refusal(400, f"The parts of an upload have at most {MAX_UPLOAD_BYTES:,} bytes together.", param="data")
+    incoming.flush()
     with gateway.contents.locked():
         row = gateway.store.add_part(upload_id, incoming.keep(), incoming.bytes)
     if row is None:
@@ -262,19 +268,19 @@ def _expiry(fields: dict[str, str]) -> ExpiresAfter | None:
         raise complaint_of([dict(row) | {"loc": ("expires_after", *row["loc"])} for row in error.errors()]) from error
 
 
-def add_results(gateway: Gateway, name: str, pieces: Iterable[bytes]) -> UploadedFileRow:
-    """Keep a job's results as a file of the API."""
+def add_results(gateway: Gateway, file_id: str, name: str, content: bytes) -> None:
+    """Keep a job's results as a file of the API; what is there under that id already stays."""
     contents = gateway.contents
     with contents.incoming() as incoming:
-        for piece in pieces:
-            incoming.write(piece)
+        incoming.write(content)
+        incoming.flush()
         with contents.locked():
-            return gateway.store.add_uploaded(
+            gateway.store.add_uploaded(
                 incoming.keep(),
                 filename=name,
                 purpose="fine-tune-results",
                 bytes=incoming.bytes,
-                file_id=new_id("file-"),
+                file_id=file_id,
             )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tuneport.jobs.store import Store
 
 HOUSEKEEPING_SECONDS = 300.0
+RESULTS_SECONDS = 1.0
 INTAKE_SECONDS = 2.0
 """How soon a request is seen that another gateway on the same store took and dropped; our own are seen at once."""
 HURRY_SECONDS, HURRY_REMOTE_SECONDS = 2.0, 20.0
@@ -55,16 +56,22 @@ class Gateway:
 
     def start(self) -> None:
         from tuneport.serve.intake import take_all
-        from tuneport.serve.results import settle_all
+        from tuneport.serve.results import Results
 
-        def background() -> None:
+        results = Results(self)
+
+        def intake() -> None:
             while not self._stopped.is_set():
-                for work in (lambda: take_all(self), lambda: settle_all(self), self._housekeeping):
-                    _guarded(work)
+                _guarded(lambda: take_all(self))
                 self._awake.wait(INTAKE_SECONDS)
                 self._awake.clear()
 
-        for name, target in (("intake", background), ("poller", self._poller.run)):
+        def endings() -> None:
+            while not self._stopped.wait(RESULTS_SECONDS):
+                _guarded(results.settle_all)
+                _guarded(self._housekeeping)
+
+        for name, target in (("intake", intake), ("results", endings), ("poller", self._poller.run)):
             thread = threading.Thread(target=target, name=f"tuneport-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -72,6 +79,11 @@ class Gateway:
     def wake(self) -> None:
         """There is something to do."""
         self._awake.set()
+
+    @property
+    def working(self) -> bool:
+        """Whether all that runs in the background does."""
+        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     @property
     def stopping(self) -> bool:
@@ -109,6 +121,10 @@ class Gateway:
         with self.contents.locked():
             for sha256 in self.store.expired_uploads():
                 self.contents.remove(sha256)
+        for sha256 in self.contents.old():
+            with self.contents.locked():
+                if not self.store.needs(sha256):
+                    self.contents.remove(sha256)
 
 
 def _guarded(work: Callable[[], None]) -> None:

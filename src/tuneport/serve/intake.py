@@ -3,43 +3,62 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from tuneport.backends import backend_names, manifest_of
 from tuneport.errors import ModelNotOfferedError, ProviderError, StorageError, TuneportError
+from tuneport.jobs.database import StoreUnavailableError
 from tuneport.jobs.leases import is_gone, new_owner
 from tuneport.jobs.planning import readiness
-from tuneport.jobs.tables import JobRequestRow, JobRow, UploadedFileRow
+from tuneport.jobs.requests import HELD_SECONDS, Claim, ClaimLostError
+from tuneport.jobs.tables import JobRequestRow, UploadedFileRow
 from tuneport.jobs.uploaded import new_id
 from tuneport.manifests import load_models, resolve_model
 from tuneport.serve.errors import Refusal, refusal_of
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.wire import CreateJob, MethodAsked
 from tuneport.settings import Settings
-from tuneport.types import Hyperparameters, Method, TuneSpec, validated
+from tuneport.types import Hyperparameters, Method, TuneSpec, now, validated
 
 log = logging.getLogger(__name__)
 
 METHODS = {"supervised": Method.SFT, "dpo": Method.DPO, "reinforcement": Method.RFT}
 ORGANIZATION = "tuneport"
 NOBODY = "any backend"
+REST_SECONDS = 30.0
+"""A request that cannot be made a job now is tried again after so long."""
+MISSING_SECONDS = 600.0
+"""So long a gateway waits for a content that it does not have: one with another disk may take the request."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """Where a model's name leads: a backend, or None where the router is to choose; and the model's name there."""
+    """Where a model's name leads: a backend, or None where more than one of `able` may do it; its name there."""
 
     backend: str | None
     model: str
+    able: tuple[str, ...] = ()
 
 
 def route(name: str, settings: Settings) -> Route:
     """`backend/model`; else TUNEPORT_BACKEND; else the one backend of an alias, or the only one that is ready and has
-    it; else the router chooses. ModelNotOfferedError where nobody has the model."""
+    it; else the router chooses. ModelNotOfferedError where nobody has the model.
+
+    A client's name is never a path: only whoever runs the gateway names folders, in `tuneport.toml` or by `--map`.
+    """
     names = backend_names(settings)
+    if settings.aliases(name) is None and _is_path(name):
+        raise _nobody(name)
     prefix, _, rest = name.partition("/")
     if rest and prefix in names and settings.aliases(name) is None:
+        if _is_path(rest):
+            raise _nobody(name)
         return Route(prefix, _resolved(rest, prefix, settings))
     if settings.backend is not None:
         return Route(settings.backend, _resolved(name, settings.backend, settings))
@@ -53,19 +72,32 @@ def route(name: str, settings: Settings) -> Route:
             )
         except ModelNotOfferedError:
             continue
+    if not offering:
+        raise _nobody(name)
     # Local takes every name for one on the hub: what others list by name, it gets only when it is named itself.
     named = {other: model for other, model in offering.items() if _lists(other, model, name, settings)}
-    able = [
-        other for other in named or offering if other in ready.with_key or not manifest_of(other, settings).api_key_env
-    ]
-    if not offering:
-        raise ModelNotOfferedError(
-            f"no backend offers {name!r}; put a line into tuneport.toml that says what stands in for it: "
-            f'[models."{name}"] local = "smollm2-135m-instruct", or serve --map {name}=WEIGHTS',
-            model=name,
-            backend=NOBODY,
-        )
-    return Route(able[0] if len(able) == 1 else None, name)
+    able = tuple(
+        manifest.name
+        for manifest in manifests
+        if manifest.name in (named or offering)
+        and (manifest.name in ready.with_key or not manifest.api_key_env)
+        and manifest.name in ready.installed
+        and manifest.name not in ready.without_address
+    )
+    return Route(able[0] if len(able) == 1 else None, name, able)
+
+
+def _nobody(name: str) -> ModelNotOfferedError:
+    return ModelNotOfferedError(
+        f"no backend offers {name!r}; put a line into tuneport.toml that says what stands in for it: "
+        f'[models."{name}"] local = "smollm2-135m-instruct", or serve --map {name}=WEIGHTS',
+        model=name,
+        backend=NOBODY,
+    )
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith(("/", "~", ".")) or "\\" in name or ".." in name or Path(name).exists()
 
 
 def _resolved(name: str, backend: str, settings: Settings) -> str:
@@ -81,27 +113,62 @@ def _lists(backend: str, model: str, name: str, settings: Settings) -> bool:
 
 def create(gateway: Gateway, asked: CreateJob, *, key: str | None) -> JobRequestRow:
     """Refuse what can be refused without a provider; write the request down; return. The rest is `take`'s."""
+    asked_for = asked.model_dump(mode="json", exclude_none=True)
+    if key is not None and (there := gateway.store.request_of_key(key)) is not None:
+        return _the_same(there, asked_for)
     training = _training_file(gateway, asked.training_file, "training_file")
     validation = None
     if asked.validation_file is not None:
         validation = _training_file(gateway, asked.validation_file, "validation_file")
-    where = route(_continued(gateway, asked.model) or asked.model, gateway.settings)
-    body = asked.model_dump(mode="json", exclude_none=True) | {
+    body = asked_for | {
         "training_sha256": training.sha256,
         "validation_sha256": None if validation is None else validation.sha256,
     }
+    start = _start(gateway, asked.model)
     spec = spec_of(gateway, body)
-    if where.backend is not None:
-        opened = gateway.workspace.backend(where.backend)
-        manifest = opened.manifest
+    if start.backend is not None:
+        opened = gateway.workspace.backend(start.backend)
         model = resolve_model(
-            where.model, where.backend, manifest, load_models(), gateway.settings.aliases(where.model)
+            start.model, start.backend, opened.manifest, load_models(), gateway.settings.aliases(start.model)
         )
         opened.check(spec.model_copy(update={"model": model, "from_checkpoint": None}))
     job_id = new_id("ftjob-")
-    return gateway.store.add_request(
-        job_id, body, backend=where.backend, tuned_model=tuned_name(asked, job_id), key=key
-    )
+    with gateway.contents.locked():  # nobody removes the contents before the request needs them
+        for file_id, param in ((asked.training_file, "training_file"), (asked.validation_file, "validation_file")):
+            if file_id is not None:
+                _training_file(gateway, file_id, param)
+        request = gateway.store.add_request(
+            job_id, body, backend=start.backend, tuned_model=tuned_name(asked, job_id), key=key
+        )
+    return request if request.id == job_id else _the_same(request, asked_for)
+
+
+def _the_same(request: JobRequestRow, asked_for: dict[str, Any]) -> JobRequestRow:
+    """What was asked for with that idempotency key before."""
+    hashes = ("training_sha256", "validation_sha256")
+    if {name: value for name, value in request.body.items() if name not in hashes} != asked_for:
+        raise Refusal(409, f"This Idempotency-Key was sent with another request before, for {request.id}.")
+    return request
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is trained on: a base model by its route, or with `job` what one of our jobs has made of it, where it is."""
+
+    backend: str | None
+    model: str
+    job: str | None = None
+
+
+def _start(gateway: Gateway, name: str) -> Start:
+    request = gateway.store.request_of_model(name)
+    if request is None:
+        where = route(name, gateway.settings)
+        return Start(where.backend, where.model)
+    row = gateway.store.jobs_by_id([request.id]).get(request.id)
+    if row is None or row.tuned_model is None or row.deleted_at is not None:
+        raise Refusal(400, f"The model {name} does not exist, or not yet.", param="model", code="model_not_found")
+    return Start(row.backend, row.model, request.id)
 
 
 def tuned_name(asked: CreateJob, job_id: str) -> str:
@@ -124,12 +191,11 @@ def spec_of(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
     integrations = body.get("integrations") or []
     if len(integrations) > 1:
         raise Refusal(400, "At most one integration of the type wandb is taken.", param="integrations")
-    start = _continued(gateway, body["model"])
-    where = route(start or body["model"], gateway.settings)
+    start = _start(gateway, body["model"])
     return validated(
         TuneSpec,
         {
-            "model": where.model,
+            "model": start.model,
             "dataset": gateway.contents.path(body["training_sha256"]),
             "validation": None
             if body.get("validation_sha256") is None
@@ -141,23 +207,9 @@ def spec_of(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
             "seed": body.get("seed"),
             "metadata": body.get("metadata") or {},
             "wandb": integrations[0]["wandb"] if integrations else None,
-            "from_checkpoint": None if start is None else _origin(gateway, body["model"]),
+            "from_checkpoint": start.job,
         },
     )
-
-
-def _continued(gateway: Gateway, model: str) -> str | None:
-    """Of a tuned model of ours, the base that its job was asked for by; None of any other name."""
-    request = gateway.store.request_of_model(model)
-    return None if request is None else str(request.body["model"])
-
-
-def _origin(gateway: Gateway, model: str) -> str:
-    request = gateway.store.request_of_model(model)
-    row = None if request is None else gateway.store.jobs_by_id([request.id]).get(request.id)
-    if request is None or row is None or row.tuned_model is None or row.deleted_at is not None:
-        raise Refusal(400, f"The model {model} does not exist, or not yet.", param="model", code="model_not_found")
-    return request.id
 
 
 def _training_file(gateway: Gateway, file_id: str, param: str) -> UploadedFileRow:
@@ -175,42 +227,67 @@ def _training_file(gateway: Gateway, file_id: str, param: str) -> UploadedFileRo
 
 
 def take_all(gateway: Gateway) -> None:
-    """Make jobs of the requests that nobody is at, oldest first."""
+    """Make jobs of the requests that nobody is at, oldest first. One that cannot be made now keeps nobody waiting."""
     while not gateway.stopping:
         gone = tuple(holder for holder in gateway.store.request_holders() if is_gone(holder))
         owner = new_owner()
         request = gateway.store.take_request(owner, gone=gone)
         if request is None:
             return
-        take(gateway, request, owner)
+        with _kept(gateway, request.id, owner):
+            take(gateway, request, owner)
+
+
+@contextmanager
+def _kept(gateway: Gateway, job_id: str, owner: str) -> Iterator[None]:
+    """Renew the hold while the data is read, however large it is."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(HELD_SECONDS / 4):
+            try:
+                if not gateway.store.renew_request(job_id, owner):
+                    return
+            except StoreUnavailableError:
+                continue
+
+    thread = threading.Thread(target=renew, name=f"hold-{job_id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def take(gateway: Gateway, request: JobRequestRow, owner: str) -> None:
     """Read, judge and convert the data, and write the job's row. What is refused now fails the job, as at OpenAI."""
     store = gateway.store
+    hashes = (request.body["training_sha256"], request.body.get("validation_sha256"))
+    missing = [sha256 for sha256 in hashes if sha256 is not None and not gateway.contents.has(sha256)]
+    if missing and now() - request.created_at < timedelta(seconds=MISSING_SECONDS):
+        store.rest_request(request.id, owner, seconds=REST_SECONDS)  # another gateway on this store may have it
+        return
     try:
-        spec = spec_of(gateway, request.body)
-        row: JobRow = gateway.workspace.submit(
-            spec,
+        if missing:
+            raise Refusal(400, "The file's content is gone from the gateway's disk; upload it again.")
+        gateway.workspace.submit(
+            spec_of(gateway, request.body),
             backend=request.backend,
             allow_personal_data=gateway.allow_personal_data,
-            job_id=request.id,
-            created_at=request.created_at,
+            claim=Claim(request.id, owner, request.created_at),
         )
+    except ClaimLostError as error:  # by the client's cancel, or to another gateway
+        log.info("%s", error)
     except (Refusal, TuneportError) as error:
-        passing = isinstance(error, StorageError) or (isinstance(error, ProviderError) and error.retryable)
-        if passing:
-            store.release_request(request.id, owner)
-            raise
+        if isinstance(error, StorageError) or (isinstance(error, ProviderError) and error.retryable):
+            log.warning("%s waits: %s", request.id, error)
+            store.rest_request(request.id, owner, seconds=REST_SECONDS)
+            return
         refusal = error if isinstance(error, Refusal) else refusal_of(error)
         told = {"code": refusal.code or "invalid_request", "message": refusal.message, "param": refusal.param}
-        store.settle_request(request.id, "failed", error=told)
-        return
+        store.refuse_request(request.id, owner, told)
     except Exception:
         log.exception("%s could not be made a job", request.id)
         told = {"code": "internal_error", "message": "tuneport failed; its log has the traceback", "param": None}
-        store.settle_request(request.id, "failed", error=told)
-        return
-    if not store.settle_request(request.id, "taken") and (now := store.job_request(request.id)) is not None:
-        if now.state == "cancelled":  # by the client, while the data was read
-            store.request_cancel(row.id)
+        store.refuse_request(request.id, owner, told)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from tuneport.jobs.tables import JobRequestRow, JobRow
 from tuneport.serve import wire
 from tuneport.serve.files import unix
 from tuneport.serve.intake import ORGANIZATION
-from tuneport.types import Checkpoint, JobEvent, JobStatus
+from tuneport.types import Checkpoint, JobEvent, JobStatus, now
 
 STATUSES = {
     JobStatus.PREPARING: "validating_files",
@@ -27,6 +29,8 @@ STATUSES = {
     JobStatus.CANCELLED: "cancelled",
 }
 """OpenAI's published words, and `paused`, which its service says where its document has no word."""
+RESULTS_SECONDS = 60.0
+"""A job that has succeeded is shown as running until its results are a file, but for no longer."""
 _SHOWN = ("n_epochs", "batch_size", "learning_rate_multiplier")
 _OURS = {"n_epochs": ("n_epochs", "epochs")}
 _LEVELS = {"info": "info", "warning": "warn", "error": "error"}
@@ -74,6 +78,10 @@ def _status(request: JobRequestRow, row: JobRow | None) -> str:
         return request.state
     if row is None:
         return "validating_files"
+    if row.job_status is JobStatus.SUCCEEDED and request.results_at is None and row.finished_at is not None:
+        # Clients that see the end look for the results at once.
+        if now() - row.updated_at < timedelta(seconds=RESULTS_SECONDS):
+            return "running"
     return STATUSES[row.job_status]
 
 
@@ -92,9 +100,17 @@ def _failure(request: JobRequestRow, row: JobRow | None) -> wire.JobFailure:
     told: dict[str, Any] = (row.error if row is not None else request.error) or {}
     return wire.JobFailure(
         code=told.get("code") or "unknown",
-        message=told.get("message") or "the backend gives no reason",
+        message=by_file(request, told.get("message") or "the backend gives no reason"),
         param=told.get("param"),
     )
+
+
+def by_file(request: JobRequestRow, text: str) -> str:
+    """A message about the data names the client's file, not where its content lies on this disk."""
+    for name in ("training", "validation"):
+        if sha256 := request.body.get(f"{name}_sha256"):
+            text = re.sub(rf"[^\s'\"]*/{sha256}\.jsonl", request.body[f"{name}_file"], text)
+    return text
 
 
 def _hyperparameters(body: dict[str, Any], state: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -154,7 +170,7 @@ def last_events(request: JobRequestRow) -> list[wire.Event]:
     """Of a request that never became a job: why."""
     if request.state not in ("failed", "cancelled") or request.finished_at is None:
         return []
-    told = (request.error or {}).get("message")
+    told = by_file(request, (request.error or {}).get("message") or "")
     message = f"Fine-tuning job failed: {told}" if request.state == "failed" else "Fine-tuning job cancelled"
     return [
         wire.Event(

@@ -13,7 +13,6 @@ from tuneport.serve import job_document, wire
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import create
-from tuneport.serve.results import settle
 
 _METADATA = re.compile(r"metadata\[(.*)\]")
 Limit = Annotated[int, Query(ge=1, le=100)]
@@ -55,14 +54,13 @@ def router(gateway: Gateway) -> APIRouter:
         request, row = _both(gateway, fine_tuning_job_id)
         if row is not None:
             gateway.hurry(row)
-            request = settle(gateway, request, row)
         return job_document.document(request, row)
 
     @routes.post("/{fine_tuning_job_id}/cancel", response_model=wire.FineTuningJob)
     def cancel_job(fine_tuning_job_id: str) -> wire.FineTuningJob:
         request, row = _unfinished(gateway, fine_tuning_job_id)
         if row is None:
-            if store.settle_request(request.id, "cancelled"):
+            if store.cancel_request(request.id):
                 return job_document.document(_request(gateway, request.id), None)
             request, row = _both(gateway, request.id)  # it became a job meanwhile
         if row is not None:

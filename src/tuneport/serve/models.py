@@ -59,6 +59,9 @@ def router(gateway: Gateway) -> APIRouter:
         known = next((row for row in [*_tuned_models(gateway), *_base_models(gateway)] if row.id == model), None)
         if known is not None:
             return known
+        tuned = tuned_model(gateway, model)
+        if tuned is not None and tuned.step is not None and tuned.row.deleted_at is None:
+            return wire.Model(id=model, created=unix(tuned.row.created_at), owned_by=ORGANIZATION)
         try:
             found = None if model.startswith("ft:") else route(model, gateway.settings)
         except (ModelNotOfferedError, ConfigError):

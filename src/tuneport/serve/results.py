@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import logging
+import time
 from collections.abc import Sequence
 
 from tuneport.errors import ProviderError, TuneportError, UnsupportedError
-from tuneport.jobs.tables import JobRequestRow, JobRow
+from tuneport.jobs.tables import JobRow
 from tuneport.serve.files import add_results
 from tuneport.serve.gateway import Gateway
-from tuneport.types import JobStatus, MetricPoint
+from tuneport.types import MetricPoint
 
 log = logging.getLogger(__name__)
+
+LONGEST_WAIT = 600.0
 
 COLUMNS = (
     "step",
@@ -49,37 +53,46 @@ def result_csv(points: Sequence[MetricPoint]) -> bytes:
     return text.getvalue().encode()
 
 
-def settle(gateway: Gateway, request: JobRequestRow, row: JobRow) -> JobRequestRow:
-    """The request as it is once its job's results are a file, where the job has succeeded and has any."""
-    if row.job_status is not JobStatus.SUCCEEDED or request.results_at is not None:
-        return request
+def settle(gateway: Gateway, row: JobRow) -> None:
+    """Make the results of a job that has succeeded a file, or settle that it has none. ProviderError where the backend
+    may say it later."""
     try:
         points = gateway.workspace.metrics(row.id)
     except UnsupportedError:
         points = []
     except ProviderError as error:
-        log.warning("the metrics of %s cannot be read yet: %s", row.id, error)
-        return request
+        if error.retryable:
+            raise
+        log.warning("%s has no results: %s", row.id, error)
+        points = []
     file_id = None
     if points:
-        file_id = add_results(gateway, "step_metrics.csv", [result_csv(points)]).id
-    if gateway.store.settle_results(request.id, file_id):
-        request.results_file = file_id
-        return request
-    if file_id is not None:  # another one was faster: the client has been told of its file
-        gateway.store.remove_uploaded(file_id)
-    return gateway.store.job_request(request.id) or request
+        # Of the job's own id, so that whoever makes it again after a crash makes the same.
+        file_id = f"file-{hashlib.sha256(row.id.encode()).hexdigest()[:24]}"
+        add_results(gateway, file_id, "step_metrics.csv", result_csv(points))
+    gateway.store.settle_results(row.id, file_id)
 
 
-def settle_all(gateway: Gateway) -> None:
-    """Make the results of jobs that ended while nobody looked."""
-    for job_id in gateway.store.without_results():
-        if gateway.stopping:
-            return
-        request, row = gateway.store.job_request(job_id), gateway.store.jobs_by_id([job_id]).get(job_id)
-        if request is None or row is None:
-            continue
-        try:
-            settle(gateway, request, row)
-        except TuneportError as error:
-            log.warning("the results of %s cannot be made: %s", job_id, error)
+class Results:
+    """Makes the results of jobs that ended; of a provider in trouble, later and later."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._failures: dict[str, int] = {}
+        self._not_before: dict[str, float] = {}
+
+    def settle_all(self) -> None:
+        waiting = self._gateway.store.without_results()
+        for known in self._failures.keys() - set(waiting):
+            del self._failures[known], self._not_before[known]
+        for job_id, row in self._gateway.store.jobs_by_id(waiting).items():
+            if self._gateway.stopping:
+                return
+            if time.monotonic() < self._not_before.get(job_id, 0.0):
+                continue
+            try:
+                settle(self._gateway, row)
+            except TuneportError as error:
+                failures = self._failures[job_id] = self._failures.get(job_id, 0) + 1
+                self._not_before[job_id] = time.monotonic() + min(LONGEST_WAIT, 2.0**failures)
+                log.warning("the results of %s cannot be made yet: %s", job_id, error)
