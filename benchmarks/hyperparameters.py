@@ -31,9 +31,6 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
 from tuneport.base_models import choose_device, locate, materialise  # noqa: E402
 from tuneport.data.reading import read_records  # noqa: E402
 from tuneport.data.records import Chat, Preference, Record  # noqa: E402
@@ -153,6 +150,8 @@ class Finished:
 
 
 def main() -> None:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # read when torch loads
     home = Settings.load().home
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(

@@ -193,7 +193,7 @@ def test_the_least_need_counts_what_the_method_adds(tiny_model: Path) -> None:
     need = {method: least_need(size, Adapter.FULL, method, {}) for method in (Method.SFT, Method.DPO)}
     sft, dpo = need[Method.SFT], need[Method.DPO]
     assert sft is not None and dpo is not None and dpo.expected_gib > sft.expected_gib
-    assert "reference" in dpo.components_gib
+    assert "reference model" in dpo.components_gib
     assert least_need(Size(None, None), Adapter.LORA, Method.SFT, {}) is None
 
 

@@ -59,8 +59,10 @@ def serving(gateway: Gateway, *, background: bool = True) -> Iterator[Running]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Running]]:
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Running]]:
     """Starts a gateway with the settings of the working folder; `stand_ins` is what `--map` takes."""
+    monkeypatch.setattr("tuneport.serve.gateway.HURRY_SECONDS", 0.2)
+    monkeypatch.setattr("tuneport.serve.gateway.HURRY_REMOTE_SECONDS", 0.2)
     with ExitStack() as stack:
 
         def start(*stand_ins: str, background: bool = True, **options: Any) -> Running:

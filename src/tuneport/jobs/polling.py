@@ -283,6 +283,7 @@ class Poller:
         self._on_change, self._on_trouble = on_change, on_trouble
         self._stop = threading.Event()
         self._telling = threading.Lock()
+        self._nudges: list[threading.Event] = []
         self._threads: dict[str, list[threading.Thread]] = {}
 
     def run(self, *, until_idle: bool = False) -> None:
@@ -315,10 +316,16 @@ class Poller:
     def stop(self, *, patience: float = 5.0) -> None:
         """Start nothing more, and wait so many seconds at most for calls that are under way."""
         self._stop.set()
+        self.nudge()
         deadline = time.monotonic() + patience
         for threads in self._threads.values():
             for thread in threads:
                 thread.join(max(0.0, deadline - time.monotonic()))
+
+    def nudge(self) -> None:
+        """Something became due just now: take the next turns at once. Who rests after trouble goes on resting."""
+        for nudge in list(self._nudges):
+            nudge.set()
 
     def _turns(self, name: str) -> list[Callable[[], float]]:
         poller = ProviderPoller(
@@ -337,11 +344,13 @@ class Poller:
         return [poller.turn, starter.turn]
 
     def _thread(self, name: str, turn: Callable[[], float]) -> threading.Thread:
-        thread = threading.Thread(target=self._loop, args=(name, turn), name=f"poll-{name}", daemon=True)
+        nudge = threading.Event()
+        self._nudges.append(nudge)
+        thread = threading.Thread(target=self._loop, args=(name, turn, nudge), name=f"poll-{name}", daemon=True)
         thread.start()
         return thread
 
-    def _loop(self, name: str, turn: Callable[[], float]) -> None:
+    def _loop(self, name: str, turn: Callable[[], float], nudge: threading.Event) -> None:
         while not self._stop.is_set():
             try:
                 wait = turn()
@@ -353,7 +362,8 @@ class Poller:
                 log.exception("polling %s", name)
                 self._trouble(name, f"a bug in tuneport: {type(error).__name__}: {error}")
                 wait = REST_SECONDS[1]
-            self._stop.wait(wait)
+            nudge.wait(wait)
+            nudge.clear()
 
     def _tell(self, job_id: str, status: str, note: str | None) -> None:
         with self._telling:

@@ -80,6 +80,10 @@ class Gateway:
         """There is something to do."""
         self._awake.set()
 
+    def nudge(self) -> None:
+        """A job became due: have its provider's turn taken now."""
+        self._poller.nudge()
+
     @property
     def working(self) -> bool:
         """Whether all that runs in the background does."""
@@ -102,6 +106,7 @@ class Gateway:
             self._hurried.clear()
         self._hurried[row.id] = moment
         self.store.hurry(row.id, polled_before_seconds=wait)
+        self.nudge()
 
     def close(self, *, patience: float = 20.0) -> None:
         """Take up nothing more, finish what is under way for so many seconds at most, and let go. Jobs run on."""

@@ -277,6 +277,7 @@ def take(gateway: Gateway, request: JobRequestRow, owner: str) -> None:
             allow_personal_data=gateway.allow_personal_data,
             claim=Claim(request.id, owner, request.created_at),
         )
+        gateway.nudge()
     except ClaimLostError as error:  # by the client's cancel, or to another gateway
         log.info("%s", error)
     except (Refusal, TuneportError) as error:
