@@ -65,6 +65,19 @@ def test_without_requests_a_usual_one_is_assumed() -> None:
     assert both[0] == pytest.approx(both[1])
 
 
+def test_a_months_input_is_work_too_though_no_requests_are_stated() -> None:
+    """Summing up hundreds of billions of tokens in a few words is nothing that one machine does."""
+    prompts, summed_up = Traffic(100 * 10**9, 0), Traffic(100 * 10**9, 100 * 10**6)
+    loads = [estimated_speed(H100, each, params_b=8.03).loads(each) for each in (prompts, summed_up)]
+    assert loads[0] is not None and loads[1] is not None
+    assert 1 < loads[0][1] < loads[1][1] < 1.05 * loads[0][1]
+    assert summed_up.tokens_in_per_request * summed_up.request_count == pytest.approx(summed_up.input_tokens)
+    assert summed_up.tokens_out_per_request * summed_up.request_count == pytest.approx(summed_up.output_tokens)
+    stated = Traffic.of_requests(1_250_000, 80_000, 80)  # the same tokens
+    same = estimated_speed(H100, stated, params_b=8.03).loads(stated)
+    assert same is not None and loads[1][1] == pytest.approx(same[1], rel=0.3)
+
+
 def test_what_is_not_known_is_said() -> None:
     traffic = Traffic.of_requests(1_000, 400, 80)
     assert estimated_speed(H100, traffic, params_b=None).unavailable == "the model's size is not known"

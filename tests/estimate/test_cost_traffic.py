@@ -16,6 +16,16 @@ def test_requests_times_tokens() -> None:
     assert (traffic.tokens_in_per_request, traffic.tokens_out_per_request) == (400, 80)
 
 
+def test_what_is_left_out_is_that_of_the_stated_requests() -> None:
+    long = Traffic.stated(requests=2_000_000, input_tokens=3_000_000_000)
+    assert (long.tokens_in_per_request, long.tokens_out_per_request) == (1_500, 80)
+    wordy = Traffic.stated(requests=1_000, output_tokens=1_000_000)
+    assert (wordy.tokens_in_per_request, wordy.tokens_out_per_request) == (400, 1_000)
+    unsaid = Traffic.stated(output_tokens=4_000_000)
+    assert (unsaid.input_tokens, unsaid.output_tokens) == (10_000_000, 4_000_000)
+    assert Traffic.stated(requests=0, input_tokens=0).output_tokens == 0
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -50,12 +50,7 @@ class ServingSpeed:
         """How many machines the month keeps busy (low, expected, high), its busiest hours decisive."""
         if self.seconds is None or self.low_seconds is None or self.high_seconds is None:
             return None
-        requests = traffic.requests
-        if requests is None:
-            per = traffic.tokens_out_per_request if traffic.output_tokens else traffic.tokens_in_per_request
-            count = (traffic.output_tokens or traffic.input_tokens) / per
-        else:
-            count = float(requests)
+        count = traffic.request_count
         each = (self.low_seconds, self.seconds, self.high_seconds)
         peaks = (traffic.batch_share + (1 - traffic.batch_share) * peak for peak in PEAK_TO_MEAN)
         low, expected, high = (count * s * peak / SECONDS_PER_MONTH for s, peak in zip(each, peaks, strict=True))

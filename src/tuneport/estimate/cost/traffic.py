@@ -14,7 +14,8 @@ SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 MOST_TOKENS_PER_REQUEST = 10_000_000
 """No model's context is longer; more tells of a month's tokens where those of one request were asked for."""
 ASSUMED_TOKENS_IN, ASSUMED_TOKENS_OUT = 400, 80
-"""A request where only a month's tokens are known: it decides how many a GPU answers at once, nothing else."""
+"""A request where only a month's tokens are known: none is taken to be longer, in or out, which says how many there are
+and how many a GPU answers at once."""
 USUAL_REQUESTS = 25_000
 """A month's requests where nothing is said: with the above 10 million tokens in and 2 million out."""
 
@@ -104,8 +105,8 @@ class Traffic:
     ) -> Traffic:
         """From what the user says: requests and the tokens of each, or a month's tokens, or nothing.
 
-        `per_request`: tokens in and out. What is left out is that of `USUAL_REQUESTS` requests of `ASSUMED_TOKENS_IN`
-        and `ASSUMED_TOKENS_OUT`. ConfigError for a contradiction.
+        `per_request`: tokens in and out. What is left out is that of the requests, else of `USUAL_REQUESTS`, with
+        `ASSUMED_TOKENS_IN` and `ASSUMED_TOKENS_OUT` each. ConfigError for a contradiction.
         """
         monthly = input_tokens is not None or output_tokens is not None
         if per_request is not None and monthly:
@@ -113,26 +114,32 @@ class Traffic:
         if per_request is not None and requests is None:
             raise ConfigError("tokens per request need the number of requests a month; give requests too")
         shares = {"cached_share": cached_share, "batch_share": batch_share, "saved_per_request": saved_per_request}
+        count = USUAL_REQUESTS if requests is None else requests
         if not monthly:
             each = per_request or (ASSUMED_TOKENS_IN, ASSUMED_TOKENS_OUT)
-            return cls.of_requests(USUAL_REQUESTS if requests is None else requests, *each, **shares)  # type: ignore[arg-type]
+            return cls.of_requests(count, *each, **shares)  # type: ignore[arg-type]
         if input_tokens is None:
-            input_tokens = USUAL_REQUESTS * ASSUMED_TOKENS_IN
+            input_tokens = count * ASSUMED_TOKENS_IN
         if output_tokens is None:
-            output_tokens = USUAL_REQUESTS * ASSUMED_TOKENS_OUT
+            output_tokens = count * ASSUMED_TOKENS_OUT
         return cls(input_tokens, output_tokens, requests=requests, **shares)  # type: ignore[arg-type]
 
     @property
+    def request_count(self) -> float:
+        """The requests as stated; else as few as bear the tokens in, and out, with the assumed ones in each."""
+        if self.requests is not None:
+            return float(self.requests)
+        return max(self.input_tokens / ASSUMED_TOKENS_IN, self.output_tokens / ASSUMED_TOKENS_OUT)
+
+    @property
     def tokens_in_per_request(self) -> float:
-        if self.requests is None:
-            return float(ASSUMED_TOKENS_IN)
-        return self.input_tokens / self.requests if self.requests else 0.0
+        count = self.request_count
+        return self.input_tokens / count if count else 0.0
 
     @property
     def tokens_out_per_request(self) -> float:
-        if self.requests is None:
-            return float(ASSUMED_TOKENS_OUT)
-        return self.output_tokens / self.requests if self.requests else 0.0
+        count = self.request_count
+        return self.output_tokens / count if count else 0.0
 
     @property
     def saved_tokens(self) -> int:
