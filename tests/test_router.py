@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import FIXTURES
+from tuneport.backends.together_arguments import arguments_of
 from tuneport.data.tokens import OTHER_VOCABULARY
 from tuneport.errors import (
     AuthError,
@@ -24,7 +25,7 @@ from tuneport.estimate.cost import OwnGPU
 from tuneport.jobs.planning import dataset_facts
 from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_manifest, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, Traffic, choose, rank
-from tuneport.types import Adapter, Hyperparameters, Method, Quote, TuneSpec
+from tuneport.types import Adapter, Hyperparameters, Method, Quote, RemoteFile, TuneSpec
 
 TODAY = date(2026, 11, 24)
 ALL = frozenset({"openai", "together", "local"})
@@ -242,6 +243,21 @@ def test_provider_options_that_change_the_bill_change_the_quote() -> None:
     assert quote(validation=validation, provider_options={"n_evals": 10}).expected == pytest.approx(20 * 0.48)
     assert quote(validation=validation, provider_options={"n_evals": 0}).expected == pytest.approx(10 * 0.48)
     assert quote(provider_options={"n_evals": 10}).expected == pytest.approx(10 * 0.48)  # nothing to evaluate on
+    early: dict[str, Any] = {"early_stopping_enabled": True}
+    for options, sent in (
+        (early, 4),  # a baseline, a warm-up and the patience of two
+        (early | {"early_stopping_patience": 5, "early_stopping_warmup_evals": 2}, 8),
+        (early | {"n_evals": 6}, 6),
+        ({"early_stopping_patience": 5}, 1),
+    ):
+        asked = spec("qwen3-8b", validation=validation, provider_options=options)
+        files = [
+            RemoteFile(id=purpose, purpose=purpose, sha256="", filename="", bytes=0)
+            for purpose in ("training", "validation")
+        ]
+        assert arguments_of(asked, files, None)["n_evals"] == sent
+        assert quote(validation=validation, provider_options=options).expected == pytest.approx((10 + sent) * 0.48)
+    assert quote(validation=validation, provider_options=early | {"early_stopping_patience": "5"}).expected
     unpacked = {"packing": False}
     assert "set max_length" in str(quote(provider_options=unpacked).unavailable)
     padded = quote(provider_options=unpacked, hyperparameters=length)

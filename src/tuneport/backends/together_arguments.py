@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneport.backends.provider_options import refuse_hyperparameters, refuse_job_fields
 from tuneport.errors import ConfigError, UnsupportedError
+from tuneport.estimate.hyperparameters import planned_evaluations
 from tuneport.types import Adapter, Auto, Method, RemoteFile, TuneSpec
 
 if TYPE_CHECKING:
@@ -59,8 +60,6 @@ REFUSED = {
     "verbose": "it makes the SDK print among tuneport's own output",
 }
 
-# SDK 3.1.1, `validate_early_stopping`: a baseline, the warm-up, then as many evaluations as patience has.
-_PATIENCE, _WARMUP_EVALS = 2, 1
 METHODS = (Method.SFT, Method.DPO)
 ADAPTERS = ("auto", Adapter.LORA, Adapter.FULL)
 _LORA = ("lora_rank", "lora_alpha", "lora_dropout")
@@ -151,7 +150,8 @@ def arguments_of(spec: TuneSpec, files: Sequence[RemoteFile], suffix: str | None
     if spec.method is Method.SFT:
         arguments["train_on_inputs"] = "auto"
     if "validation" in by_purpose:
-        arguments |= {"validation_file": by_purpose["validation"], "n_evals": _evaluations(spec, arguments["n_epochs"])}
+        evaluations = planned_evaluations(spec.provider_options, arguments["n_epochs"])
+        arguments |= {"validation_file": by_purpose["validation"], "n_evals": evaluations}
     if spec.seed is not None:
         arguments["random_seed"] = spec.seed
     if suffix is not None:
@@ -167,16 +167,6 @@ def _lora(spec: TuneSpec, given: Mapping[str, Any]) -> bool | None:
     if spec.from_checkpoint is not None and spec.adapter == "auto" and not any(name in given for name in _LORA):
         return None
     return spec.adapter is not Adapter.FULL
-
-
-def _evaluations(spec: TuneSpec, epochs: int) -> int:
-    """One an epoch, and as many as early stopping needs to be able to stop."""
-    chosen = spec.provider_options
-    if not chosen.get("early_stopping_enabled"):
-        return epochs
-    patience, warmup = chosen.get("early_stopping_patience"), chosen.get("early_stopping_warmup_evals")
-    needed = (_PATIENCE if patience is None else patience) + (_WARMUP_EVALS if warmup is None else warmup) + 1
-    return max(epochs, needed)
 
 
 def request_of(backend: str, arguments: Mapping[str, Any], limits: Any) -> tuple[Any, Any, Any]:

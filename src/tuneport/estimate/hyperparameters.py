@@ -80,6 +80,21 @@ def planned_epochs(manifest: Manifest, given: Hyperparameters, rows: int) -> int
     return openai_auto_epochs(rows) if manifest.auto_epochs == "openai" else recommended_epochs(rows)
 
 
+def planned_evaluations(options: Mapping[str, object], epochs: int) -> int:
+    """How often a validation file is gone through: Together's `n_evals` in `options` where it says so, else once an
+    epoch, and as often as early stopping needs to be able to stop. What is no number counts as left out."""
+
+    def number(name: str, default: int) -> int:
+        given = options.get(name)
+        return given if isinstance(given, int) else default
+
+    if not options.get("early_stopping_enabled"):
+        return max(0, number("n_evals", epochs))
+    # A baseline, the warm-up, then as many evaluations as patience has (`validate_early_stopping` of the SDK 3.1.1).
+    needed = number("early_stopping_patience", 2) + number("early_stopping_warmup_evals", 1) + 1
+    return max(0, number("n_evals", max(epochs, needed)))
+
+
 def recommended_batch_size(rows: int, epochs: int, *, at_most: int | None = None) -> int:
     """The largest power of two within 4 to 32 that leaves at least `RECOMMENDED_STEPS` optimizer steps.
 

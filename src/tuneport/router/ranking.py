@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from tuneport.errors import ModelNotOfferedError
 from tuneport.estimate.cost import Traffic, base_inference_quote, inference_quote, training_quote
 from tuneport.estimate.duration import Duration, answering_duration, cpu_duration, gpu_duration, hosted_duration
-from tuneport.estimate.hyperparameters import planned_epochs, resolve
+from tuneport.estimate.hyperparameters import planned_epochs, planned_evaluations, resolve
 from tuneport.estimate.learning import History, corrected, hosted
 from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory
 from tuneport.manifests import BasePrices, Confidence, Manifest, Models, OfferedModel, resolve_model
@@ -102,7 +102,7 @@ def _judge(
         tokens_per_epoch=tokens.training,
         epochs=epochs,
         validation_tokens=tokens.validation,
-        evaluations=_evaluations(spec, epochs),
+        evaluations=0 if spec.validation is None else planned_evaluations(spec.provider_options, epochs),
         method=spec.method,
         adapter=adapter,
         rows=dataset.rows,
@@ -155,14 +155,6 @@ def _judge(
 def _licence(manifest: Manifest, model: OfferedModel, models: Models) -> str | None:
     weights = models.find(models.name_of(manifest.name, model.id) or model.id)
     return weights.licence if weights else None
-
-
-def _evaluations(spec: TuneSpec, epochs: int) -> int:
-    """How often the validation file is gone through: once an epoch, unless Together's `n_evals` says otherwise."""
-    asked = spec.provider_options.get("n_evals")
-    if spec.validation is None:
-        return 0
-    return max(0, asked) if isinstance(asked, int) else epochs
 
 
 def _adapter(spec: TuneSpec, model: OfferedModel) -> Adapter:
