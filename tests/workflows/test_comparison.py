@@ -90,6 +90,26 @@ def test_the_verdict_names_the_cheapest_the_payback_and_the_risks() -> None:
     ]
 
 
+def test_what_ends_within_the_year_has_no_total_of_it_and_is_no_equal_of_what_lasts() -> None:
+    lasting = choice("together", "lasting", 50, MonthlyCost(growing=20), base=45)
+    same, wide = (
+        replace(lasting, model="same"),
+        InferenceQuote.model_validate(
+            TOKENS.inference.model_dump() | {"high": 200.0, "parts_high": MonthlyCost(growing=200)}  # type: ignore[union-attr]
+        ),
+    )
+    made = comparison(lasting, same, replace(TOKENS, inference=wide), UNKNOWN)
+    assert sentences(made)[0].endswith("$290.00 in all; 1 other within 2 % of it")
+    assert not [said for said in sentences(made) if "a year is" in said]
+    assert [row.total is None for row in made.break_even.rows] == [False, False, True, True]
+    rows = list(csv.DictReader(io.StringIO(csv_file.render(made), newline=""), strict=True))
+    assert [row["training_and_12_months_usd"] for row in rows] == ["290", "290", "", ""]
+    assert [row["training_and_12_months_usd_unavailable"] for row in rows] == [
+        "", "", "its last day is 2027-01-14, within the 12 months", "a price is unknown"
+    ]  # fmt: skip
+    assert "its last day is 2027-01-14, within the 12 months" in " ".join(Document(page.render(made)).texts)
+
+
 def test_against_what_is_paid_today() -> None:
     made = comparison(TOKENS, ENDPOINT, instead_of=bill_of_today("$2,500", TRAFFIC, None))
     said = sentences(made)
@@ -154,7 +174,11 @@ def test_the_document_holds_all_pairs_that_cross() -> None:
     assert crossing["begins"] == 10_000_000 and crossing["second"] == "endpoint (together)"
     assert document["break_even"]["unit"] == "requests a month" and document["break_even"]["pairs"] == 1
     row = document["choices"][0]["break_even"]
-    assert row["total_of_a_year"]["expected"] == 290 and row["saved_per_month"]["expected"] == 25
+    assert row["total_of_a_year"] is None and row["saved_per_month"]["expected"] == 25
+    assert row["total_of_a_year_unavailable"] == "its last day is 2027-01-14, within the 12 months"
+    endpoint, own = (choice["break_even"] for choice in document["choices"][1:])
+    assert endpoint["total_of_a_year"]["expected"] == 4 + 12 * 2_000
+    assert endpoint["total_of_a_year_unavailable"] is own["total_of_a_year_unavailable"] is None
     assert "its last day" in row["payback_months"]["never"]
 
 
@@ -238,9 +262,10 @@ def test_how_numbers_are_written() -> None:
 def test_the_chart_shows_the_best_of_each_backend_and_none_twice() -> None:
     alike = [choice("together", f"same-{n}", 4, MonthlyCost(machine=2_000, load=0.05 + n / 100)) for n in range(9)]
     dearer = [choice("together", f"dear-{n}", 4, MonthlyCost(growing=3_000.0 * (n + 1))) for n in range(3)]
-    shown = comparison(*alike, *dearer, TOKENS).break_even.shown(4)
+    made = comparison(*alike, *dearer, TOKENS).break_even
+    shown, unit = made.shown(4), made.unit
     assert [row.choice.model for row in shown] == ["by-tokens", "same-0", "dear-0", "dear-1"]
-    assert all(before.year() <= after.year() for before, after in pairwise(shown))
+    assert all(before.year(unit) <= after.year(unit) for before, after in pairwise(shown))
 
 
 @pytest.mark.full

@@ -53,7 +53,7 @@ class Row:
 
     `saved` is what it saves a month, and `payback` when its training has come back, both compared with `instead_of`;
     `pays_from` is the least traffic from which it comes back within a year and before the last day. `total` is training
-    and a year.
+    and a year; None, too, for what ends within it.
     `prompt_saving`: US dollars a month that the shorter prompt saves.
     """
 
@@ -79,9 +79,22 @@ class Row:
         """Expected US dollars at the stated traffic; 0 where a price is unknown."""
         return 0.0 if self.option is None else self.option.month(unit.stated).expected
 
-    def year(self) -> float:
-        """Expected US dollars of training and a year; 0 where a price is unknown."""
-        return 0.0 if self.total is None else self.total.expected
+    @property
+    def ends(self) -> bool:
+        """Whether its last day comes within the year."""
+        return self.option is not None and self.option.months_left is not None and self.option.months_left < YEAR
+
+    @property
+    def no_total(self) -> str | None:
+        """Why there is no total of a year; None where there is one."""
+        if self.total is not None:
+            return None
+        return f"its last day is {self.choice.retires}, within the {YEAR} months" if self.ends else "a price is unknown"
+
+    def year(self, unit: Unit) -> float:
+        """Expected US dollars of training and of twelve such months, by which all are put in order, also what ends
+        sooner; 0 where a price is unknown."""
+        return 0.0 if self.option is None else self.option.training.expected + YEAR * self.month(unit)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -90,6 +103,7 @@ class Row:
             "payback_months": asdict(self.payback) if self.payback else None,
             "pays_back_in_time_from": self.pays_from,
             "total_of_a_year": asdict(self.total) if self.total else None,
+            "total_of_a_year_unavailable": self.no_total,
             "prompt_saving_per_month": self.prompt_saving,
         }
 
@@ -132,45 +146,47 @@ class BreakEven:
 
     def lasting(self) -> Row | None:
         """The least total of a year, of what can be had for the whole of it."""
-        return _least(row for row in self._compared() if not _ends(row))
+        return self._least(row for row in self._compared() if not row.ends)
 
     def ending(self) -> Row | None:
         """What costs less than that a month, but ends within the year."""
-        found = _least(row for row in self._compared() if _ends(row))
+        found = self._least(row for row in self._compared() if row.ends)
         best = self.lasting()
         if found is None or best is None:
             return found
         return found if found.month(self.unit) < best.month(self.unit) else None
 
     def as_dear_as(self, row: Row) -> int:
-        """How many others cost as much over a year, give or take 2 %."""
-        return sum(other is not row and _as_dear(row, other) for other in self._compared())
+        """How many others last a year and cost as much over it, give or take 2 %."""
+        return sum(other is not row and not other.ends and self._alike(row, other) for other in self._compared())
 
     def shown(self, most: int) -> list[Row]:
         """Rows for a chart: the best of each backend, then the next best that cost something else."""
-        ordered = sorted(self._compared(), key=Row.year)
+        ordered = sorted(self._compared(), key=self._year)
         seen: list[Row] = []
         for first in (True, False):
             for row in ordered:
                 alike = [other for other in seen if other.choice.backend == row.choice.backend]
-                if row not in seen and len(seen) < most and not any(first or _as_dear(row, other) for other in alike):
+                if (
+                    row not in seen
+                    and len(seen) < most
+                    and not any(first or self._alike(row, other) for other in alike)
+                ):
                     seen.append(row)
-        return sorted(seen, key=Row.year)
+        return sorted(seen, key=self._year)
 
     def _compared(self) -> list[Row]:
-        return [row for row in self.rows if row.compared and row.total is not None]
+        return [row for row in self.rows if row.compared]
 
+    def _year(self, row: Row) -> float:
+        return row.year(self.unit)
 
-def _least(rows: Iterable[Row]) -> Row | None:
-    return min(rows, key=Row.year, default=None)
+    def _least(self, rows: Iterable[Row]) -> Row | None:
+        return min(rows, key=self._year, default=None)
 
-
-def _ends(row: Row) -> bool:
-    return row.option is not None and row.option.months_left is not None and row.option.months_left < YEAR
-
-
-def _as_dear(row: Row, other: Row) -> bool:
-    return abs(row.year() - other.year()) <= 0.02 * max(row.year(), other.year())
+    def _alike(self, row: Row, other: Row) -> bool:
+        one, two = self._year(row), self._year(other)
+        return abs(one - two) <= 0.02 * max(one, two)
 
 
 def break_even(
@@ -261,7 +277,8 @@ def _row(choice: Choice, priced_on: date | None, stale: bool, unit: Unit, day: d
         if choice.base is None
         else option(f"{short_name(choice)}, not tuned ({choice.backend})", choice.base, unit)
     )
-    row = replace(row, option=made, total=total, uncounted=uncounted, prompt_saving=month.prompt_saving)
+    row = replace(row, option=made, uncounted=uncounted, prompt_saving=month.prompt_saving)
+    row = row if row.ends else replace(row, total=total)
     before, until = today or base, unit.stated * MOST_SCALE
     if before is None or uncounted:
         return row

@@ -53,6 +53,7 @@ def _cells(row: Row, comparison: Comparison) -> dict[str, Any]:
         **_usd("inference_usd_per_month", choice.inference),
         **_usd("base_model_usd_per_month", choice.base),
         **_span("training_and_12_months_usd", row.total),
+        "training_and_12_months_usd_unavailable": row.no_total,
         **_span("saved_usd_per_month", row.saved),
         "saved_compared_with": None if row.instead_of is None else row.instead_of.name,
         "payback_months_low": None if back is None else back.low,

@@ -158,6 +158,8 @@ def _reasons(row: Row) -> Iterable[str]:
     yield f"licence of the base model: {choice.licence or 'unknown'}"
     if choice.retires is not None and choice.retires_source:
         yield f"last day by {choice.retires_source}"
+    if row.option is not None and row.no_total is not None:
+        yield f"{YEAR} months: unavailable, because {row.no_total}"
     before = "" if row.instead_of is None else f" (instead of {row.instead_of.name})"
     yield f"training paid back{before}: {paid_back(row)}"
     if choice.duration.expected_seconds is not None:
