@@ -114,8 +114,8 @@ class Settings(_Configured):
 
     @property
     def local_usd_per_hour(self) -> float | None:
-        """`TUNEPORT_LOCAL_USD_PER_HOUR`: what an hour of this machine costs, where it is rented. ConfigError if no
-        amount."""
+        """`TUNEPORT_LOCAL_USD_PER_HOUR`: what an hour of this machine costs, all of its GPUs together, where it is
+        rented. ConfigError if no amount."""
         return self._dollars("TUNEPORT_LOCAL_USD_PER_HOUR")
 
     @property

@@ -45,6 +45,7 @@ def test_from_start_to_stop(together: TogetherEmulator, tuned: tuple[Any, str]) 
     assert (started.status, started.usd_per_hour, started.model) == ("starting", 3.99, model)
     assert started.details["inactive_timeout_minutes"] == 30, "none runs for ever without being told to"
     assert [part.idle_minutes for part in together.running()] == [30]
+    assert {row.idle_stop_minutes for row in backend.manifest.hosting} == {30}, "what prices say of them"
     assert "h100" in started.details["hardware"][0], "the cheapest"
     with pytest.raises(UnsupportedError, match=f"is starting.*undeploy {started.id}"):
         backend.complete(model, QUESTION)

@@ -79,8 +79,52 @@ def test_a_gpu_that_is_owned_costs_its_hours_and_one_that_is_rented_may_stop() -
 def test_ones_own_machine_without_a_price_costs_nothing() -> None:
     quote = inference_quote(LOCAL, model(LOCAL, "smollm2-135m-instruct"), Traffic(10**6, 10**6))
     assert quote.expected == 0 and quote.explanation == "your own machine; electricity not counted"
-    unknown = OwnGPU(usd_per_hour=0.5)
-    assert "one assumed" in inference_quote(LOCAL, model(LOCAL, "qwen3-8b"), Traffic(10, 10), own=unknown).explanation
+
+
+def test_a_machine_of_which_nobody_knows_what_it_serves_has_no_monthly_price() -> None:
+    """One machine at $2 would seem to answer any traffic, and so to be the cheapest from some traffic on."""
+    qwen, unknown = model(LOCAL, "qwen3-8b"), OwnGPU(usd_per_hour=2.0)
+    quote = inference_quote(LOCAL, qwen, Traffic.of_requests(100_000_000, 400, 80), own=unknown)
+    assert quote.expected is None and quote.parts is None
+    assert "neither its GPU nor its speed is given" in str(quote.unavailable)
+    assert "--own-speed or --own-gpu" in str(quote.unavailable)
+    nothing = inference_quote(LOCAL, qwen, Traffic.of_requests(0, 400, 80), own=unknown)
+    assert nothing.expected == nothing.high == pytest.approx(2 * HOURS_PER_MONTH)  # always up all the same
+    told = inference_quote(LOCAL, qwen, Traffic(10, 10), own=OwnGPU(usd_per_hour=2.0, tokens_per_second=50))
+    assert told.expected == pytest.approx(2 * HOURS_PER_MONTH)
+
+
+def test_an_endpoint_of_unknown_speed_has_no_price_and_another_one_is_taken() -> None:
+    llama, traffic = model(TOGETHER, LLAMA), Traffic.of_requests(1_000, 400, 80)
+    new = TOGETHER.hosting[0].model_copy(update={"gpu": "X9000", "usd_per_hour": 0.01, "usd_per_hour_high": None})
+    both = TOGETHER.model_copy(update={"hosting": (new, *TOGETHER.hosting)})
+    assert inference_quote(both, llama, traffic).expected == inference_quote(TOGETHER, llama, traffic).expected
+    only = inference_quote(TOGETHER.model_copy(update={"hosting": (new,)}), llama, traffic)
+    assert only.expected is None and "the speed of X9000 is not known" in str(only.unavailable)
+
+
+def test_the_price_of_a_whole_machine_is_not_multiplied_by_its_gpus() -> None:
+    traffic = Traffic.of_requests(1_000, 400, 80)
+    large = model(LOCAL, "llama-3.3-70b-instruct")
+    each = inference_quote(LOCAL, large, traffic, own=OwnGPU(gpu=H100, usd_per_hour=4.0))
+    assert each.expected == pytest.approx(3 * 4 * HOURS_PER_MONTH) and "3 x your own H100 SXM" in each.explanation
+    whole = inference_quote(LOCAL, large, traffic, own=OwnGPU(gpu=H100, usd_per_hour=4.0, whole_machine=True))
+    assert whole.expected == pytest.approx(4 * HOURS_PER_MONTH)
+    assert "1 x your own machine with 3 x H100 SXM at $4.00" in whole.explanation
+
+
+def test_an_endpoint_that_stops_when_idle_costs_at_least_the_hours_in_which_it_works() -> None:
+    llama = model(TOGETHER, LLAMA)
+    little, busy = (Traffic.of_requests(n, 400, 80) for n in (25_000, 100_000_000))
+    quote = inference_quote(TOGETHER, llama, little)
+    assert quote.parts_low is not None and quote.parts_low.machine == 0 and quote.parts_low.growing == quote.low
+    assert quote.expected == pytest.approx(3.99 * HOURS_PER_MONTH)
+    assert quote.low is not None and 0 < quote.low < 0.05 * 3.99 * HOURS_PER_MONTH
+    assert "at the least only while it works, for it stops after 30 idle minutes" in quote.explanation
+    assert inference_quote(TOGETHER, llama, busy).low == pytest.approx(4_000 * quote.low)
+    rows = tuple(row.model_copy(update={"idle_stop_minutes": None}) for row in TOGETHER.hosting)
+    never = inference_quote(TOGETHER.model_copy(update={"hosting": rows}), llama, little)
+    assert never.low == never.expected and "idle" not in never.explanation
 
 
 @pytest.mark.parametrize(("hour", "speed"), [(25_000.0, None), (-1.0, None), (2.0, 0.0), (2.0, 10_000_000.0)])

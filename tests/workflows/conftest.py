@@ -19,6 +19,7 @@ import tuneport
 from tests.conftest import FIXTURES
 from tests.emulators import OpenAIEmulator, TogetherEmulator
 from tests.train.tiny import preference_rows, write_rows
+from tuneport.jobs.planning import _nvidia_gpu
 from tuneport.workflows.migrate import Migration
 
 TRAIN = (FIXTURES / "datasets" / "support_intents.train.jsonl").read_bytes()
@@ -93,6 +94,22 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, isolated: Path) -> 
         monkeypatch.setenv("TUNEPORT_TOGETHER_BASE_URL", together.base_url)
         monkeypatch.setenv("TOGETHER_API_KEY", together.key)
         yield made
+
+
+@pytest.fixture
+def gpu_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Says what `nvidia-smi` lists on this machine: "NVIDIA L4, 23034" (name and MiB), or "" for no GPU."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+
+    def listed(line: str) -> None:
+        program.write_text(f"#!/bin/sh\necho '{line}'\n")
+        program.chmod(0o755)
+        _nvidia_gpu.cache_clear()
+
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    yield listed
+    _nvidia_gpu.cache_clear()
 
 
 @pytest.fixture

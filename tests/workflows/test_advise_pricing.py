@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -123,11 +124,14 @@ def test_the_epochs_that_a_provider_would_choose_are_known(report: CheckReport, 
 
 
 def test_a_machine_whose_hour_has_a_price_is_counted_for_every_way(
-    report: CheckReport, isolated: Path, monkeypatch: pytest.MonkeyPatch
+    report: CheckReport, isolated: Path, monkeypatch: pytest.MonkeyPatch, gpu_here: Callable[[str], None]
 ) -> None:
     monkeypatch.setenv("TUNEPORT_LOCAL_USD_PER_HOUR", "0.5")
     settings = Settings.load(isolated)
     local = find_target("smollm2-135m-instruct", "local", settings)
-    found = price(report, local, requests=1_000, settings=settings, today=TODAY).prices
-    for approach in (Approach.PROMPT, Approach.FEW_SHOT, Approach.FINE_TUNE):
-        assert found[approach].month == pytest.approx(0.5 * 730), approach
+    for listed, month in (("NVIDIA L4, 23034", pytest.approx(0.5 * 730)), ("", None)):
+        gpu_here(listed)
+        found = price(report, local, requests=1_000, settings=settings, today=TODAY).prices
+        for approach in (Approach.PROMPT, Approach.FEW_SHOT, Approach.FINE_TUNE):
+            assert found[approach].month == month, (listed, approach)
+    assert "how much it serves is not known" in found[Approach.FINE_TUNE].why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -18,6 +19,7 @@ from tuneport.workflows.compare import Comparison, compare
 
 TODAY = date(2026, 11, 26)
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
+OF_A_CARD = {"own_gpu": "H100", "own_usd_per_hour": 4.0}
 
 
 def one(settings: Settings, dataset: Path, model: str, backend: str = "openai", **more: object) -> Comparison:
@@ -118,3 +120,34 @@ def test_a_document_has_base_licence_last_day_and_whose_machine(settings: Settin
 def test_a_day_that_nobody_can_check_says_so(settings: Settings) -> None:
     (choice,) = one(settings, TRAIN, "gpt-3.5-turbo-0613").choices
     assert "2026-10-23 (not verified: the page names gpt-3.5-turbo" in choice.reasons[0]
+
+
+def test_a_machine_of_unknown_speed_is_not_the_cheapest_at_any_traffic(
+    settings: Settings, gpu_here: Callable[[str], None]
+) -> None:
+    gpu_here("")
+
+    def compared(**own: float) -> Comparison:
+        traffic = Traffic.of_requests(100_000_000, 400, 80)
+        models, backends = ["smollm2-135m-instruct", "gpt-4.1-mini"], ["local", "openai"]
+        return compare(TRAIN, models=models, backends=backends, traffic=traffic, settings=settings, today=TODAY, **own)  # type: ignore[arg-type]
+
+    unknown = compared(own_usd_per_hour=2.0)
+    rows = {row.choice.backend: row for row in unknown.break_even.rows}
+    assert rows["local"].option is None and rows["openai"].compared
+    assert unknown.break_even.cross_overs() == [] and unknown.break_even.lasting() is None
+    assert "--own-speed or --own-gpu" in str(rows["local"].choice.inference)
+    known = compared(own_usd_per_hour=2.0, own_tokens_per_second=5_000.0).break_even
+    assert known.lasting() is not None and len(known.cross_overs()) == 1
+
+
+def test_a_price_of_this_machine_is_that_of_all_of_it_and_one_of_a_card_is_per_card(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch, gpu_here: Callable[[str], None]
+) -> None:
+    """The model needs three of these cards, so a machine of its size has three."""
+    gpu_here("NVIDIA H100 80GB HBM3, 81559")
+    monkeypatch.setenv("TUNEPORT_LOCAL_USD_PER_HOUR", "12")
+    settings = Settings.load(isolated)
+    for given, dollars in (({}, 12.0), ({"own_usd_per_hour": 9.0}, 9.0), (OF_A_CARD, 3 * 4.0)):
+        (choice,) = one(settings, TRAIN, "llama-3.3-70b-instruct", "local", **given).choices
+        assert choice.inference is not None and choice.inference.expected == pytest.approx(dollars * 730)

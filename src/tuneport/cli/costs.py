@@ -55,7 +55,11 @@ def compare(
         str | None, typer.Option(help="A GPU to train on and serve from, e.g. H100, instead of this machine.")
     ] = None,
     own_hour: Annotated[
-        float | None, typer.Option(help="US dollars an hour of it, if you own it. Default: the cheapest offer.")
+        float | None,
+        typer.Option(
+            help="US dollars an hour of one such GPU, if you own it (default: the cheapest offer); without --own-gpu "
+            "of this machine."
+        ),
     ] = None,
     own_speed: Annotated[
         float | None, typer.Option(help="Tokens that it writes a second, all requests together, as you measured.")

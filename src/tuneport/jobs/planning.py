@@ -183,7 +183,7 @@ def machine_of(settings: Settings) -> Machine:
     if hourly is None:
         return machine
     card = load_gpus().find(machine.gpu) if machine.gpu else None
-    return replace(machine, own=OwnGPU(card, hourly))
+    return replace(machine, own=OwnGPU(card, hourly, whole_machine=True))
 
 
 def device_name(machine: Machine) -> str:

@@ -105,13 +105,15 @@ class InferencePrice(Model):
 class HostingPrice(Model):
     """An endpoint of one's own: US dollars per hour and GPU while it is up.
 
-    `usd_per_hour_high`: the dearer price, where the provider's pages disagree.
+    `usd_per_hour_high`: the dearer price, where the provider's pages disagree. `idle_stop_minutes`: so long without a
+    request, and it stops and costs nothing; None: it is up until somebody stops it.
     """
 
     gpu: str
     vram_gib: float
     usd_per_hour: float = Field(ge=0)
     usd_per_hour_high: float | None = Field(default=None, ge=0)
+    idle_stop_minutes: int | None = Field(default=None, gt=0)
     source: str
     as_of: date
     note: str = ""

@@ -167,9 +167,10 @@ def compare(
 def own_machine(
     gpu: str | None, usd_per_hour: float | None, tokens_per_second: float | None, settings: Settings
 ) -> Machine:
-    """What trains and serves where the backend is one's own machine: the card `gpu` of `gpus.toml`, owned at
-    `usd_per_hour` or else rented at its cheapest offer; without `gpu` this machine, at what the settings say that an
-    hour of it costs. ConfigError for an unknown card and where a price is missing."""
+    """What trains and serves where the backend is one's own machine: the card `gpu` of `gpus.toml`, each owned at
+    `usd_per_hour` or else rented at its cheapest offer; without `gpu` this machine, the whole of it at `usd_per_hour`
+    or else at what the settings say that an hour of it costs. ConfigError for an unknown card and where a price is
+    missing."""
     if gpu is None:
         here = machine_of(settings)
         if usd_per_hour is None and here.own is not None:
@@ -181,7 +182,8 @@ def own_machine(
                 "a speed alone prices nothing: say what an hour of the machine costs, or name a GPU to rent"
             )
         card = load_gpus().find(here.gpu) if here.gpu else None
-        return replace(here, own=OwnGPU(card, usd_per_hour, tokens_per_second=tokens_per_second))
+        own = OwnGPU(card, usd_per_hour, tokens_per_second=tokens_per_second, whole_machine=True)
+        return replace(here, own=own)
     card = load_gpus().find(gpu)
     own = OwnGPU(card, usd_per_hour, card.cheapest(), tokens_per_second)
     if own.hourly is None:

@@ -6,6 +6,7 @@ Every quote tells its part that is fixed from that which grows with the traffic.
 from __future__ import annotations
 
 from datetime import date
+from math import inf
 from typing import Literal
 
 from tuneport.errors import ConfigError
@@ -116,7 +117,7 @@ def _endpoint_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic) -
             manifest, model, f"the size of {model.id} is not known, so neither are the GPUs of its endpoint"
         )
     sets = [_endpoint_on(manifest, model, model.params_b, row, traffic) for row in manifest.hosting]
-    return min(sets, key=lambda quote: quote.expected or 0.0)
+    return min(sets, key=lambda quote: inf if quote.expected is None else quote.expected)
 
 
 def _endpoint_on(
@@ -130,17 +131,20 @@ def _endpoint_on(
         )
     except ConfigError:
         speed = ServingSpeed(unavailable=f"the speed of {row.gpu} is not known")
-    loads = speed.loads(traffic)
+    loads = _loads(speed, traffic)
+    if loads is None:
+        return _unknown(manifest, model, f"how much an endpoint serves is not known: {speed.unavailable}")
     month = count * row.usd_per_hour * HOURS_PER_MONTH
     dearest = count * (row.usd_per_hour_high or row.usd_per_hour) * HOURS_PER_MONTH
     low, expected, high = (
-        MonthlyCost(machine=usd, load=None if loads is None else loads[place])
-        for place, usd in enumerate((month, month, dearest))
+        MonthlyCost(machine=usd, load=load) for usd, load in zip((month, month, dearest), loads, strict=True)
     )
+    idle = ""
+    if row.idle_stop_minutes is not None:
+        low = MonthlyCost(growing=month * loads[0])
+        idle = f"; at the least only while it works, for it stops after {row.idle_stop_minutes} idle minutes"
     replicas = f"{expected.machines()} replica{'s' if expected.machines() > 1 else ''}"
-    capacity = (
-        f"one replica assumed, because {speed.unavailable}" if loads is None else f"{replicas}: {speed.explanation}"
-    )
+    capacity = f"{replicas}: {speed.explanation or speed.unavailable}"
     disputed = "" if row.usd_per_hour_high is None else f"; another page says ${row.usd_per_hour_high:.2f}"
     return _quoted(
         manifest.name,
@@ -149,7 +153,7 @@ def _endpoint_on(
         expected,
         high,
         f"a dedicated endpoint on {count} x {row.gpu} at ${row.usd_per_hour:.2f} x {HOURS_PER_MONTH} h, always up "
-        f"whatever the traffic (tuned models are not served per token){disputed}; {capacity}",
+        f"whatever the traffic (tuned models are not served per token){idle}{disputed}; {capacity}",
         source=manifest.sources[row.source].url,
         as_of=row.as_of,
     )
@@ -176,26 +180,33 @@ def _own_machine_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic
         speed = estimated_speed(own.gpu, traffic, params_b=model.params_b, dimensions=dimensions, count=count)
     if own.tokens_per_second is not None:
         speed = measured_speed(own.tokens_per_second, traffic)
-    loads, offer = speed.loads(traffic), own.rented
-    month = count * own.hourly * HOURS_PER_MONTH
-    low, expected, high = (
-        MonthlyCost(machine=month, load=None if loads is None else loads[place]) for place in range(3)
-    )
-    if offer is not None and loads is not None:
+    loads, offer = _loads(speed, traffic), own.rented
+    if loads is None:
+        because = f"{own.name} is paid by the hour, and how much it serves is not known: {speed.unavailable}"
+        return _unknown(manifest, model, f"{because}; say --own-speed or --own-gpu")
+    month = (1 if own.whole_machine else count) * own.hourly * HOURS_PER_MONTH
+    low, expected, high = (MonthlyCost(machine=month, load=load) for load in loads)
+    if offer is not None:
         low = MonthlyCost(growing=month * loads[0])  # rented only while there is something to do
-    machines = expected.machines() * count
-    capacity = f"one assumed, because {speed.unavailable}" if loads is None else speed.explanation
+    machines = f"{expected.machines() * count} x {own.name}"
+    if own.whole_machine and own.gpu is not None:
+        machines = f"{expected.machines()} x your own machine with {count} x {own.gpu.name}"
     return _quoted(
         manifest.name,
         model.id,
         low,
         expected,
         high,
-        f"{machines} x {own.name} at ${own.hourly:.2f} x {HOURS_PER_MONTH} h, always up; {capacity}",
+        f"{machines} at ${own.hourly:.2f} x {HOURS_PER_MONTH} h, always up; {speed.explanation or speed.unavailable}",
         authority="local",
         source=None if offer is None else offer.note or offer.source,
         as_of=None if offer is None else offer.as_of,
     )
+
+
+def _loads(speed: ServingSpeed, traffic: Traffic) -> tuple[float, float, float] | None:
+    """As `ServingSpeed.loads`; no traffic is no work, whatever the speed."""
+    return speed.loads(traffic) if traffic.input_tokens or traffic.output_tokens else (0.0, 0.0, 0.0)
 
 
 def _quoted(

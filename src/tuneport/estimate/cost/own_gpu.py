@@ -16,13 +16,15 @@ MOST_USD_PER_HOUR = 1000.0
 @dataclass(frozen=True)
 class OwnGPU:
     """A GPU to train on and to serve from: one of `gpus.toml`, rented at its `offer`, or owned at `usd_per_hour` all in
-    all (purchase over its life, power, housing). `tokens_per_second` was measured: written by the whole machine, the
-    prompts included in the time. ConfigError for numbers that cannot be."""
+    all (purchase over its life, power, housing). A price is of one GPU, or with `whole_machine` of a machine with as
+    many as the model needs. `tokens_per_second` was measured: written by the whole machine, the prompts included in the
+    time. ConfigError for numbers that cannot be."""
 
     gpu: GPU | None = None
     usd_per_hour: float | None = None
     offer: Offer | None = None
     tokens_per_second: float | None = None
+    whole_machine: bool = False
 
     def __post_init__(self) -> None:
         if self.usd_per_hour is not None and not 0 <= self.usd_per_hour <= MOST_USD_PER_HOUR:
@@ -32,7 +34,7 @@ class OwnGPU:
 
     @property
     def hourly(self) -> float | None:
-        """US dollars an hour of one GPU; None where nobody knows."""
+        """US dollars an hour of one GPU, or of the whole machine; None where nobody knows."""
         if self.usd_per_hour is not None:
             return self.usd_per_hour
         return None if self.offer is None else self.offer.usd_per_gpu_hour

@@ -91,8 +91,8 @@ def _risks(found: BreakEven, day: date) -> list[Sentence]:
         said.append(Sentence("warn", "old prices", words))
     for row in (found.lasting(), found.ending()):
         if row is not None and row.total is not None and row.total.high > WIDE * row.total.low:
-            rented = row.option is not None and row.option.expected.step > 0 and row.option.low.step == 0
-            least = "; the least is that of a machine rented only while it works" if rented else ""
+            stops = row.option is not None and row.option.expected.step > 0 and row.option.low.step == 0
+            least = "; the least is that of a machine that is up only while it works" if stops else ""
             said.append(Sentence("warn", "wide range", f"{row.name}: a year is {usd_range(row.total)}{least}"))
     unpriced = [row for row in had if row.option is None]
     if unpriced:
