@@ -17,8 +17,9 @@ from tests.backends.test_local_faults import running, starts, until, wait
 from tests.contract import prepared_chats, token
 from tuneport.backends import local_process, local_run
 from tuneport.backends.local import LocalBackend
-from tuneport.errors import ConfigError, ProviderError, RejectedError
+from tuneport.errors import BudgetError, ConfigError, ProviderError, RejectedError
 from tuneport.jobs.service import Workspace
+from tuneport.jobs.tables import JobRow
 from tuneport.settings import Settings
 from tuneport.types import JobState, JobStatus, TuneSpec
 
@@ -169,6 +170,47 @@ def test_resume_follows_a_failed_job_again(open_stub: Open, settings: Settings, 
         assert (row.status, row.error) == ("succeeded", None)
         with pytest.raises(ConfigError, match="has ended"):
             workspace.resume(row.id)
+
+
+def test_a_failed_job_goes_on_only_where_the_month_has_room_for_it(
+    open_stub: Open, settings: Settings, model: Path, tmp_path: Path
+) -> None:
+    backend = open_stub(FAILED.format(code="no_disk_space", retryable=True))
+    with Workspace(settings) as workspace:
+        workspace._backends["local"] = backend
+        data = prepared_chats(tmp_path).training.path
+        row = workspace.submit(TuneSpec(model=str(model), dataset=data), backend="local")
+        row = workspace.drive(row.id, poll_seconds=0.01)
+        until(lambda: not backend._run(str(row.remote_id)).alive())
+        with workspace.store.transaction() as session:
+            stored = session.get(JobRow, row.id)
+            assert stored is not None
+            stored.reserved_usd = 4.0
+        workspace.worker.monthly_budget = 3.0
+        with pytest.raises(BudgetError, match="with up to .* above TUNEPORT_MONTHLY_BUDGET"):
+            workspace.resume(row.id)
+        kept = workspace.job(row.id)
+        assert (kept.status, kept.reserved_usd, kept.finished_at) == ("failed", 4.0, row.finished_at)
+        assert len(starts(backend, str(row.remote_id))) == 1, "nothing was started"
+        workspace.worker.monthly_budget = 100.0
+        workspace.resume(row.id)
+        assert workspace.drive(row.id, poll_seconds=0.01).status == "succeeded"
+
+
+def test_a_resume_that_is_refused_leaves_the_job_as_it_ended(
+    open_stub: Open, settings: Settings, model: Path, tmp_path: Path
+) -> None:
+    backend = open_stub(FAILED.format(code="unsupported", retryable=False))
+    with Workspace(settings) as workspace:
+        workspace._backends["local"] = backend
+        data = prepared_chats(tmp_path).training.path
+        row = workspace.submit(TuneSpec(model=str(model), dataset=data), backend="local")
+        row = workspace.drive(row.id, poll_seconds=0.01)
+        with pytest.raises(RejectedError, match="there is nothing to resume"):
+            workspace.resume(row.id)
+        kept = workspace.job(row.id)
+        same = ("status", "finished_at", "reserved_usd", "cost_usd", "actual", "error", "due_at")
+        assert [getattr(kept, name) for name in same] == [getattr(row, name) for name in same]
 
 
 def test_a_run_that_would_only_fail_again_is_not_resumed(open_stub: Open, submit: Submit) -> None:

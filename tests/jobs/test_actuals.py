@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from tuneport.jobs.estimates import Actual, JobEstimate
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
 from tuneport.settings import Settings
-from tuneport.types import JobState, JobStatus, Progress, Quote, TuneSpec
+from tuneport.types import JobEvent, JobState, JobStatus, Progress, Quote, TuneSpec
 
 LLAMA = "llama-3.1-8b-instruct"
 MINI = "gpt-4.1-mini-2025-04-14"
 BEGAN = datetime.fromisoformat("2026-11-01T12:00:00+00:00")
+ENDED = BEGAN + timedelta(hours=1)
+PRICED = JobEstimate(billing="tokens", usd_per_mtok=2.0)
 TOKENS = JobEstimate(billing="tokens", usd_per_mtok=2.0, minimum_usd=4.0, cancelled_pays="steps_done")
 
 
@@ -59,11 +62,12 @@ def submit(hosted: tuple[Workspace, Any], isolated: Path) -> Callable[..., JobRo
 def ended(status: JobStatus, terms: JobEstimate = TOKENS, **state: Any) -> Actual:
     """What a job that began at `BEGAN` and trained an hour came to."""
     quote = Quote(backend="b", model="m", expected=5.0)
+    times = {"running_at": state.pop("running_at", BEGAN), "finished_at": state.pop("finished_at", ENDED)}
     told = {"remote_id": "r", "status": status, "raw_status": "x", "model": "m"} | state
     row = JobRow(
         id="j", backend="b", model="m", remote_id="r", status=status.value, estimate=terms.model_dump(mode="json"),
-        state=JobState.model_validate(told).model_dump(mode="json"), finished_at=BEGAN + timedelta(hours=1),
-        running_at=BEGAN, running_by="backend", quote=quote.model_dump(mode="json"),
+        state=JobState.model_validate(told).model_dump(mode="json"), running_by="backend",
+        **times, quote=quote.model_dump(mode="json"),
     )  # fmt: skip
     settle(row)
     actual = row.job_actual
@@ -100,6 +104,41 @@ def test_of_many_answers_at_once_the_events_that_come_later_mend_the_duration(
     workspace.events(row.id)
     after = workspace.job(row.id).job_actual
     assert after is not None and after.seconds == pytest.approx(600, abs=2) and after.usd == before.usd
+
+
+@pytest.mark.parametrize("began", [True, False])
+def test_a_job_that_ends_between_two_looks_costs_something_until_its_events_say_otherwise(
+    hosted: tuple[Workspace, Any], submit: Callable[..., JobRow], began: bool
+) -> None:
+    workspace, emulators = hosted
+    row = submit("openai")
+    assert row.remote_id is not None and row.reserved_usd
+    emulators["openai"].advance(1300 if began else 10)
+    workspace.backend("openai").cancel(row.remote_id)  # by somebody else
+    rows, _ = workspace.refresh_all()
+    assert rows[0].status == "cancelled" and rows[0].cost_usd is None and rows[0].job_actual is not None
+    assert "is known once its events are read" in str(rows[0].job_actual.usd_unavailable)
+    assert workspace.month().spent == pytest.approx(row.reserved_usd)
+    workspace.events(row.id)
+    after = workspace.job(row.id)
+    assert after.job_actual is not None and after.cost_usd == (None if began else 0.0)
+    assert "was cancelled" in str(after.job_actual.usd_unavailable) if began else after.job_actual.usd == 0.0
+    assert workspace.month().spent == pytest.approx(row.reserved_usd if began else 0.0)
+
+
+def test_events_that_cannot_be_read_do_not_say_that_nothing_was_spent(
+    hosted: tuple[Workspace, Any], submit: Callable[..., JobRow]
+) -> None:
+    workspace, emulators = hosted
+    row = submit("openai")
+    emulators["openai"].advance(1300)
+    workspace.backend("openai").cancel(str(row.remote_id))
+    workspace.refresh_all()
+    lost = JobEvent(id="tuneport-no-events", created_at=BEGAN, message="could not be read")
+    workspace.store.add_events(row.id, [lost], origin="tuneport")
+    workspace.store.events_stored(row.id)
+    actual = workspace.job(row.id).job_actual
+    assert actual is not None and actual.usd is None and "events could not be read" in str(actual.usd_unavailable)
 
 
 def test_at_together_the_sum_is_the_bill_where_its_tokens_agree(
@@ -158,6 +197,10 @@ def test_a_sum_in_a_unit_that_nobody_documents_is_believed_only_where_the_tokens
     assert ended(JobStatus.SUCCEEDED, cost=10.4, **told).usd == 10.4
     wrong = ended(JobStatus.SUCCEEDED, cost=0.0000104, **told)
     assert wrong.usd == 10.0 and wrong.authority == "computed" and "seems to say (no unit)" in wrong.usd_because
+    more = {"trained_tokens": 1_000_000, "details": doubt}  # three times that with validation, as quoted; or stopped
+    for cost in (5.0, 14.4, 1.2):
+        assert ended(JobStatus.SUCCEEDED, PRICED, cost=cost, **more).usd == cost, "near the quote of $5"
+    assert ended(JobStatus.SUCCEEDED, PRICED, cost=5e9, **more).usd == 2.0
     unpriced = JobEstimate(billing="tokens")
     assert ended(JobStatus.SUCCEEDED, unpriced, cost=6.0, **told).authority == "billed", "about the quote of $5"
     assert "nothing is there to check" in str(ended(JobStatus.SUCCEEDED, unpriced, cost=6e9, **told).usd_unavailable)
@@ -177,6 +220,19 @@ def test_a_machine_costs_its_hours_where_they_have_a_price() -> None:
     assert (own.usd, own.authority) == (0.0, "local") and "electricity not counted" in own.usd_because
     rented = ended(JobStatus.FAILED, JobEstimate(billing="machine_hours", usd_per_hour=2.5))
     assert rented.usd == 2.5 and rented.usd_because == "1.00 h of training x $2.50"
+
+
+def test_a_rented_machine_of_which_nobody_saw_the_beginning_or_end_is_not_free() -> None:
+    rented = JobEstimate(billing="machine_hours", usd_per_hour=2.5)
+    unseen = ended(JobStatus.SUCCEEDED, rented, running_at=None)
+    assert unseen.usd is None and "nobody saw when it began to train" in str(unseen.usd_unavailable)
+    cut = ended(JobStatus.FAILED, rented, running_at=None, progress=Progress(step=3, total_steps=9))
+    assert cut.usd is None and "nobody saw when it began" in str(cut.usd_unavailable)
+    assert ended(JobStatus.SUCCEEDED, rented, finished_at=None).usd_unavailable == (
+        "it is paid by the hour, and nobody says when it ended"
+    )
+    never = ended(JobStatus.FAILED, rented, running_at=None)
+    assert (never.usd, never.usd_because) == (0.0, "it never began to train")
 
 
 def test_the_backend_s_own_word_goes_before_what_was_seen(workspace: Workspace, start: Callable[..., str]) -> None:
@@ -208,4 +264,6 @@ def test_the_error_of_a_backend_is_that_of_its_succeeded_jobs() -> None:
     assert (found.cost.jobs, found.cost.within_bounds) == (2, 1)
     assert found.cost.mean_error == pytest.approx(0.1) and found.cost.median_ratio == pytest.approx(1.125)
     assert found.duration.mean_error == pytest.approx(1 / 3) and found.duration.within_bounds == 2
+    stopped = replace(job(10, 3), actual=Actual(usd=3.0, seconds=33.0, share_done=0.33))
+    assert accuracy([job(10, 10), job(10, 12.5), stopped]) == [found], "stopped early, it is no error of the estimate"
     assert accuracy([]) == []

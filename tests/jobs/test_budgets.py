@@ -17,11 +17,12 @@ from tests.jobs.conftest import write_chats
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.jobs.budgets import projection
 from tuneport.jobs.estimates import JobEstimate
+from tuneport.jobs.recording import record_states
 from tuneport.jobs.service import Workspace
-from tuneport.jobs.store import Store
+from tuneport.jobs.store import LeaseLostError, Store
 from tuneport.jobs.tables import Base, JobRow
 from tuneport.settings import Settings
-from tuneport.types import DataFile, JobState, JobStatus, PreparedData, Progress, Quote, TuneSpec, now
+from tuneport.types import DataFile, JobEvent, JobState, JobStatus, PreparedData, Progress, Quote, TuneSpec, now
 
 SPEC = TuneSpec(model="m", dataset=Path("t"))
 DATA = PreparedData(training=DataFile(path=Path("f"), sha256="0" * 64, format="openai", rows=1, bytes=2))
@@ -125,6 +126,121 @@ def test_two_processes_at_once_do_not_both_take_what_is_left(store: Store) -> No
         one.stdin.flush()
     taken = [int(one.communicate(timeout=120)[0]) for one in both]
     assert sum(taken) == 10 and store.month().reserved == 100.0, taken
+
+
+HOURLY = JobEstimate(billing="machine_hours", usd_per_hour=2.0)
+BEGAN = now().replace(microsecond=0) - timedelta(days=5)
+
+
+def at(hours: float) -> datetime:
+    return BEGAN + timedelta(hours=hours)
+
+
+def said(status: str, **values: Any) -> JobState:
+    told = {"remote_id": "r", "status": status, "raw_status": status, "model": "m"} | values
+    return JobState.model_validate(told)
+
+
+def hourly(store: Store, **more: Any) -> JobRow:
+    """A job at $2 an hour, quoted at most $2, that its backend has."""
+    row = add(store, 2.0, estimate=HOURLY, **more)
+    store.record_many({row.id: {"remote_id": "r", "status": "queued"}})
+    return store.job(row.id)
+
+
+def look(store: Store, row: JobRow, state: JobState, hours: float, written: dict[str, int] | None = None) -> JobRow:
+    """What a list call says so many hours after `BEGAN`."""
+    known = {row.id: store.job(row.id)}
+    assert record_states(store, {row.id: state}, known, moment=at(hours), written=written) == [row.id]
+    return store.job(row.id)
+
+
+def test_an_unfinished_job_counts_as_what_it_has_cost_or_will(store: Store) -> None:
+    row = look(store, hourly(store), said("running"), 0)
+    assert row.reserved_usd == 2.0
+    # Nobody has looked at it for sixty hours: it trains all the same.
+    with store.transaction() as session:
+        session.get(JobRow, row.id).running_at = now() - timedelta(hours=60)  # type: ignore[union-attr]
+    assert store.month().reserved == pytest.approx(120.0, abs=0.1)
+    with pytest.raises(BudgetError, match=r"and \$120\.00 reserved for 1 unfinished job; with up to \$90\.00"):
+        add(store, 90.0, cap=200.0)
+    with store.transaction() as session:
+        session.get(JobRow, row.id).running_at = at(0)  # type: ignore[union-attr]
+    row = look(store, row, said("running", progress=Progress(step=50, total_steps=100, seconds_left=100 * 3600)), 60)
+    assert row.reserved_usd == pytest.approx(320.0), "sixty hours so far and a hundred to go, with or without a budget"
+    slow = look(store, row, said("running"), 61)
+    assert slow.reserved_usd == pytest.approx(320.0), "what is reserved does not shrink while it runs"
+
+
+def test_a_job_that_goes_on_is_held_against_the_month_again(store: Store) -> None:
+    row = look(store, hourly(store), said("running"), 0)
+    half = Progress(step=50, total_steps=100)
+    row = look(store, row, said("failed", finished_at=at(1), progress=half), 1)
+    with store.transaction() as session:
+        stored = session.get(JobRow, row.id)
+        assert stored is not None
+        stored.reserved_usd, stored.cost_usd = 20.0, 12.0
+    add(store, 80.0)
+    store.claim(row.id, "me")
+    with pytest.raises(BudgetError, match=r"with up to \$22\.00 for this job on b that is \$102\.00"):
+        store.reopen(row.id, "me", monthly_budget=100.0)
+    kept = store.job(row.id)
+    assert (kept.status, kept.cost_usd, kept.reserved_usd) == ("failed", 12.0, 20.0)
+    row = store.reopen(row.id, "me", monthly_budget=102.0)
+    assert (row.status, row.finished_at, row.cost_usd, row.reserved_usd) == ("queued", None, None, 22.0)
+    assert store.month().total == 102.0, "twelve spent and half of twenty to come, counted once"
+    with pytest.raises(LeaseLostError):
+        store.reopen(row.id, "another")
+
+
+def test_a_hung_machine_goes_above_its_budget_though_its_state_stays_the_same(store: Store) -> None:
+    row = hourly(store, spec=SPEC.model_copy(update={"budget": 10.0}), cancel_over_budget=True)
+    heard: list[str] = []
+    store.on_over_budget = lambda job_id, message: heard.append(message)
+    written: dict[str, int] = {}
+    hung = said("running", progress=Progress(step=1, total_steps=100))
+    for hours in (0.0, 1.0):
+        assert look(store, row, hung, hours, written).cancel_requested_at is None
+    assert look(store, row, hung, 51.0, written).cancel_requested_at is not None
+    assert len(heard) == 1 and "about $102.00, above its budget of $10.00 (51.00 h at $2.00 so far)" in heard[0]
+
+
+def test_a_pause_is_neither_paid_nor_training(store: Store) -> None:
+    row = hourly(store, spec=SPEC.model_copy(update={"budget": 10.0}), cancel_over_budget=True)
+    for status, hours in (("running", 0), ("running", 1), ("paused", 1), ("paused", 11), ("queued", 12)):
+        row = look(store, row, said(status), hours)
+        projected = projection(row)
+        assert projected is None or not projected.over, (status, hours)
+    row = look(store, row, said("running"), 13)
+    projected = projection(row)
+    assert projected is not None and projected.usd == pytest.approx(2.0)
+    row = look(store, row, said("succeeded", finished_at=at(14)), 14.5)
+    actual = row.job_actual
+    assert actual is not None and actual.seconds == 2 * 3600 and row.cost_usd == pytest.approx(4.0)
+    assert actual.interrupted and "pauses are not counted" in actual.seconds_because
+    assert row.cancel_requested_at is None
+
+
+def test_a_backend_s_events_say_exactly_when_it_stood_still(store: Store) -> None:
+    """Seen was only the end: a pause of ten hours, a failure that was mended after five, a machine down for three."""
+    row = look(store, hourly(store), said("running"), 0.5)
+    told = [
+        (0.0, "message", "Fine-tuning job started"), (1.0, "pause", "Paused at step 7"), (10.5, "resume", "Resumed"),
+        (11.0, "message", "Fine-tuning job started, going on from step 7"), (12.0, "message", "the disk is full"),
+        (16.5, "resume", "Resumed"), (17.0, "message", "Fine-tuning job started, going on from step 9"),
+        (18.0, "message", "Step 20"), (20.5, "restart", "the trainer died"),
+        (21.0, "message", "Fine-tuning job started, going on from step 20"),
+    ]  # fmt: skip
+    row = look(store, row, said("succeeded", finished_at=at(22)), 22.1)
+    assert row.cost_usd == pytest.approx(43.0), "as far as is known before its events are read"
+    for start in (0, 6):
+        events = [
+            JobEvent(id=f"e{start}-{number}", created_at=at(hours), type=type_, message=message)
+            for number, (hours, type_, message) in enumerate(told[start : start + 6])
+        ]
+        store.add_events(row.id, events)
+    row = store.job(row.id)
+    assert row.job_actual is not None and row.job_actual.seconds == 4 * 3600 and row.cost_usd == pytest.approx(8.0)
 
 
 # --- one job ----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from tuneport.jobs.planning import machine_of
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.store import Store
 from tuneport.settings import Settings
-from tuneport.types import JobState, JobStatus, TuneSpec, now
+from tuneport.types import JobState, JobStatus, Progress, TuneSpec, now
 from tuneport.workflows.compare import compare
 
 
@@ -49,12 +49,13 @@ def test_this_machine_s_runs_correct_its_estimate_and_interrupted_ones_do_not(is
         plain = workspace.plan(spec, backend="local").estimate
         assert plain.seconds is not None and plain.device == machine_of(settings).device
 
-        def finish(seconds: float, details: dict[str, object]) -> None:
+        def finish(seconds: float, details: dict[str, object], step: int = 100) -> None:
             row = workspace.submit(spec, backend="local")
             ended = now() + timedelta(seconds=seconds)
             state = JobState(
                 remote_id=row.id, status=JobStatus.SUCCEEDED, raw_status="succeeded", model=row.model,
                 finished_at=ended, details={"started_at": (ended - timedelta(seconds=seconds)).isoformat(), **details},
+                progress=Progress(step=step, total_steps=100),
             )  # fmt: skip
             workspace.store.claim(row.id, row.id)
             workspace.store.write(
@@ -63,7 +64,9 @@ def test_this_machine_s_runs_correct_its_estimate_and_interrupted_ones_do_not(is
 
         for _ in range(3):
             finish(plain.seconds * 50, {"restarts": 1})
-        assert workspace.plan(spec, backend="local").estimate.seconds == plain.seconds
+        for _ in range(5):
+            finish(plain.seconds / 3, {}, step=33)
+        assert workspace.plan(spec, backend="local").estimate.seconds == plain.seconds, "stopped early, by themselves"
         for _ in range(4):
             finish(plain.seconds / 2, {})
         learned = workspace.plan(spec, backend="local").estimate
@@ -73,6 +76,19 @@ def test_this_machine_s_runs_correct_its_estimate_and_interrupted_ones_do_not(is
         assert learned.seconds_high is not None and plain.seconds_high is not None
         assert learned.seconds_high / learned.seconds < plain.seconds_high / plain.seconds
         assert history(settings) == workspace.store.history() and len(history(settings).local) == 4
+
+
+def test_what_is_quoted_by_the_hour_is_paid_by_the_hour_whatever_runs_it(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNEPORT_LOCAL_USD_PER_HOUR", "2")
+    spec = TuneSpec(model="smollm2-135m-instruct", dataset=write_chats(isolated / "train.jsonl"))
+    with Workspace(Settings.load(isolated)) as workspace:
+        for executor in ("process", "slurm"):
+            asked = spec.model_copy(update={"provider_options": {"executor": executor}})
+            planned = workspace.plan(asked, backend="local")
+            assert planned.chosen.quote.expected and planned.estimate.usd_per_hour == 2.0, executor
+            assert (planned.estimate.device is None) is (executor == "slurm"), "another machine teaches nothing here"
 
 
 def test_a_store_that_does_not_work_teaches_nothing(isolated: Path) -> None:

@@ -99,6 +99,28 @@ def test_nothing_is_lost_and_what_is_new_is_filled_in(tmp_path: Path) -> None:
     again.close()
 
 
+@pytest.mark.parametrize(
+    ("status", "cost", "kept"),
+    [("succeeded", 0.0, None), ("succeeded", 7.0, 7.0), ("succeeded", 7e9, None), ("succeeded", None, None),
+     ("cancelled", 0.0, None), ("failed", 0.0, 0.0)],
+)  # fmt: skip
+def test_a_sum_of_together_s_in_an_unknown_unit_is_kept_only_near_its_quote(
+    tmp_path: Path, status: str, cost: float | None, kept: float | None
+) -> None:
+    url = old_store(tmp_path / "store.db", rows=1)
+    state = JobState(remote_id="r0", status=JobStatus(status), raw_status="x", model="m", cost=cost)
+    with sqlite3.connect(tmp_path / "store.db") as connection:
+        connection.execute(
+            "UPDATE jobs SET backend = 'together', status = ?, state = ?, finished_at = ?",
+            (status, state.model_dump_json(), f"{now():%Y-%m-%d %H:%M:%S}.000000"),
+        )
+    connection.close()
+    store = Store(url)
+    assert store.job("job-0").cost_usd == kept
+    assert store.month().spent == (6.0 if kept is None else kept), "unknown counts as the most that it was to cost"
+    store.close()
+
+
 def _type(type_: object) -> str:
     return str(type_).replace("TIMESTAMP", "DATETIME").replace("BIGINT", "INTEGER")
 

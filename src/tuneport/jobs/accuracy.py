@@ -62,10 +62,10 @@ class BackendAccuracy:
 
 
 def accuracy(jobs: Iterable[EstimatedAndActual]) -> list[BackendAccuracy]:
-    """Only jobs that succeeded count: one that was cut short costs and takes less than it was to."""
+    """Only jobs that succeeded with all their steps count: one cut short costs and takes less than it was to."""
     by_backend: dict[str, list[EstimatedAndActual]] = {}
     for job in jobs:
-        if job.status is JobStatus.SUCCEEDED:
+        if job.status is JobStatus.SUCCEEDED and not job.actual.cut_short:
             by_backend.setdefault(job.backend, []).append(job)
     return [
         BackendAccuracy(name, _error([_cost(job) for job in ended]), _error([_duration(job) for job in ended]))

@@ -11,33 +11,34 @@ from typing import Any
 
 from tuneport.jobs.estimates import Actual, JobEstimate
 from tuneport.jobs.tables import JobRow
+from tuneport.jobs.training_time import TRAINS, note_idle, trained_seconds
 from tuneport.types import JobState, JobStatus
 
-STARTS_TRAINING = ("training_start", "Fine-tuning job started")
-"""With which events a backend says that training has begun: Together's type, and OpenAI's message, which local runs
-use, too. OpenAI's job itself has no such time."""
-INTERRUPTS = ("pause", "resume")
-TRAINS = (JobStatus.RUNNING, JobStatus.FINALIZING)
 BELIEVABLE = 2.0
 """A sum in a unit that the provider documents nowhere is believed where it is within this factor of what its own tokens
 cost by the price; billionths read as dollars would be nine orders of magnitude off."""
 PLAUSIBLE = 5.0
-"""The same, where only the estimate from before the job is there to compare with."""
+"""The same of the estimate from before the job: it knows of validation, but not that a job may stop early."""
 
 
-def settle(row: JobRow, *, interrupted: bool = False) -> None:
-    """Bring what the row says of beginning, duration and cost up to its state. Of an unfinished job: no cost."""
+def settle(row: JobRow, *, interrupted: bool = False, unread: bool = False) -> None:
+    """Bring what the row says of beginning, duration and cost up to its state. Of an unfinished job: no cost.
+
+    `unread`: the backend's events, which may say more, could not be read and will not be.
+    """
     state = row.job_state
     if state is not None:
         _note_beginning(row, state)
+    note_idle(row, _ended(row, state) if row.job_status.terminal else None)
     if not row.job_status.terminal:
         row.actual, row.cost_usd = None, None
         return
     actual = Actual(
-        **_duration(row, state),
-        **_cost(row, state),
+        **_duration(row, state, unread),
+        **_cost(row, state, unread),
         tokens=None if state is None else state.trained_tokens,
-        interrupted=interrupted or bool(state and state.details.get("restarts")),
+        interrupted=interrupted or bool(row.idle_seconds) or bool(state and state.details.get("restarts")),
+        share_done=_share_done(state),
     )
     row.actual, row.cost_usd = actual.model_dump(mode="json"), actual.usd
 
@@ -58,33 +59,59 @@ def _note_beginning(row: JobRow, state: JobState) -> None:
         note_beginning(row, row.polled_at, "seen")
 
 
-def _duration(row: JobRow, state: JobState | None) -> dict[str, Any]:
+def _ended(row: JobRow, state: JobState | None) -> datetime | None:
+    return (state.finished_at if state else None) or row.finished_at
+
+
+def _share_done(state: JobState | None) -> float | None:
+    if state is None or state.progress.step is None or not state.progress.total_steps:
+        return None
+    return min(1.0, state.progress.step / state.progress.total_steps)
+
+
+def _never_began(row: JobRow, state: JobState | None) -> bool:
+    step = state is not None and state.progress.step
+    return row.job_status is not JobStatus.SUCCEEDED and row.running_at is None and not step
+
+
+def _unread(row: JobRow, unread: bool) -> str | None:
+    """Why nobody can say that a job of which no beginning is known never began."""
+    if row.events_due:
+        return f"whether it began to train is known once its events are read (`tuneport logs {row.id}`)"
+    return f"whether it began to train nobody knows: {row.backend}'s events could not be read" if unread else None
+
+
+def _duration(row: JobRow, state: JobState | None, unread: bool = False) -> dict[str, Any]:
     if row.remote_id is None:
         return {"seconds_unavailable": f"it never reached {row.backend}"}
     if row.running_at is None:
-        never = row.job_status is not JobStatus.SUCCEEDED
-        return {"seconds_unavailable": "it never began to train" if never else "nobody saw when it began to train"}
-    ended = (state.finished_at if state else None) or row.finished_at
+        if _never_began(row, state):
+            return {"seconds_unavailable": _unread(row, unread) or "it never began to train"}
+        return {"seconds_unavailable": "nobody saw when it began to train"}
+    ended = _ended(row, state)
     if ended is None:
         return {"seconds_unavailable": "nobody says when it ended"}
     by = f"by {row.backend}'s own times" if row.running_by == "backend" else "since it was first seen training"
+    pauses = "; waiting before that is not counted" if not row.idle_seconds else "; waiting and pauses are not counted"
     return {
-        "seconds": max(0.0, (ended - row.running_at).total_seconds()),
-        "seconds_because": f"training until its end, {by}; waiting before that is not counted",
+        "seconds": trained_seconds(row.running_at, row.idle_seconds, row.idle_since, ended),
+        "seconds_because": f"training until its end, {by}{pauses}",
     }
 
 
-def _cost(row: JobRow, state: JobState | None) -> dict[str, Any]:
+def _cost(row: JobRow, state: JobState | None, unread: bool) -> dict[str, Any]:
     if row.remote_id is None or state is None:
         return _computed(0.0, f"nothing was started at {row.backend}")
-    terms = row.job_estimate or JobEstimate()
+    terms, status = row.job_estimate or JobEstimate(), row.job_status
+    if terms.billing == "machine_hours" and terms.usd_per_hour is None:
+        return {"usd": 0.0, "usd_because": "your own machine; electricity not counted", "authority": "local"}
+    if status is JobStatus.FAILED and terms.failed_pays == "nothing" and terms.billing != "machine_hours":
+        return _computed(0.0, f"{row.backend} refunds a job that fails")
+    if _never_began(row, state):
+        because = _unread(row, unread)
+        return _computed(0.0, "it never began to train") if because is None else {"usd_unavailable": because}
     if terms.billing == "machine_hours":
         return _hours(row, state, terms)
-    status = row.job_status
-    if status is JobStatus.FAILED and terms.failed_pays == "nothing":
-        return _computed(0.0, f"{row.backend} refunds a job that fails")
-    if status is not JobStatus.SUCCEEDED and row.running_at is None and not state.progress.step:
-        return _computed(0.0, "it never began to train")
     by_tokens, reason = _by_tokens(row, state, terms)
     if state.cost is not None:
         return _stated(row, state, by_tokens, reason)
@@ -94,11 +121,11 @@ def _cost(row: JobRow, state: JobState | None) -> dict[str, Any]:
 
 
 def _hours(row: JobRow, state: JobState, terms: JobEstimate) -> dict[str, Any]:
-    if terms.usd_per_hour is None:
-        return {"usd": 0.0, "usd_because": "your own machine; electricity not counted", "authority": "local"}
-    seconds = _duration(row, state).get("seconds")
+    assert terms.usd_per_hour is not None
+    took = _duration(row, state)
+    seconds = took.get("seconds")
     if seconds is None:
-        return _computed(0.0, "it never began to train")
+        return {"usd_unavailable": f"it is paid by the hour, and {took['seconds_unavailable']}"}
     usd = seconds / 3600 * terms.usd_per_hour
     return {
         "usd": usd,
@@ -132,7 +159,8 @@ def _by_tokens(row: JobRow, state: JobState, terms: JobEstimate) -> tuple[float 
 
 
 def _stated(row: JobRow, state: JobState, by_tokens: float | None, reason: str) -> dict[str, Any]:
-    """The sum that the backend gives, unless its unit is a guess that the tokens, or else the quote, contradict."""
+    """The sum that the backend gives, unless its unit is a guess that neither the tokens nor the quote agree with: the
+    tokens are those of the training file alone, and of all its steps."""
     assert state.cost is not None
     own = state.details.get("cost")
     if own:  # reckoned by the backend from its own count
@@ -140,17 +168,18 @@ def _stated(row: JobRow, state: JobState, by_tokens: float | None, reason: str) 
     doubt = state.details.get("cost_doubt")
     if doubt is None:
         return {"usd": state.cost, "usd_because": f"as {row.backend} bills it", "authority": "billed"}
-    if by_tokens is not None:
-        if _within(state.cost, by_tokens, BELIEVABLE):
-            return {"usd": state.cost, "usd_because": f"as {row.backend} bills it: {reason}", "authority": "billed"}
-        return _computed(by_tokens, f"{reason}; not the ${state.cost:g} that {row.backend} seems to say ({doubt})")
+    if by_tokens is not None and within(state.cost, by_tokens, BELIEVABLE):
+        return {"usd": state.cost, "usd_because": f"as {row.backend} bills it: {reason}", "authority": "billed"}
     quote = row.job_quote
-    if quote is not None and quote.expected and _within(state.cost, quote.expected, PLAUSIBLE):
-        return {"usd": state.cost, "usd_because": f"as {row.backend} bills it ({doubt})", "authority": "billed"}
+    if quote is not None and quote.expected and within(state.cost, quote.expected, PLAUSIBLE):
+        near = f"as {row.backend} bills it, quoted ${quote.expected:,.2f} ({doubt})"
+        return {"usd": state.cost, "usd_because": near, "authority": "billed"}
+    if by_tokens is not None:
+        return _computed(by_tokens, f"{reason}; not the ${state.cost:g} that {row.backend} seems to say ({doubt})")
     return {"usd_unavailable": f"{doubt}, and nothing is there to check ${state.cost:g} with: {reason}"}
 
 
-def _within(one: float, other: float, factor: float) -> bool:
+def within(one: float, other: float, factor: float) -> bool:
     return one == other or (one > 0 and other > 0 and 1 / factor <= one / other <= factor)
 
 

@@ -13,6 +13,7 @@ from tuneport.errors import BudgetError
 from tuneport.jobs.estimates import JobEstimate
 from tuneport.jobs.file_journal import UNFINISHED
 from tuneport.jobs.tables import JobRow
+from tuneport.jobs.training_time import trained_seconds
 from tuneport.types import JobState
 
 VARIABLE = "TUNEPORT_MONTHLY_BUDGET"
@@ -32,8 +33,8 @@ class Month:
     """US dollars of one calendar month (UTC), all backends together.
 
     `spent`: what jobs that ended in it cost, or, where that is unknown, the most that they were to cost. `reserved`:
-    the most that the `unfinished` jobs may cost, whenever they were submitted. `unknown`: jobs of which neither is
-    known.
+    the most that the `unfinished` jobs were to cost, or what they are on their way to where that is more, whenever they
+    were submitted. `unknown`: jobs of which neither is known.
     """
 
     name: str
@@ -66,9 +67,23 @@ def month_of(session: Session, moment: datetime, *, without: str | None = None) 
     reserved, jobs = session.execute(
         select(func.sum(JobRow.reserved_usd), func.count()).where(counted, unfinished)
     ).one()
+    reserved = float(reserved or 0.0) + _beyond(session, moment, without)
     nothing_known = or_(unfinished & JobRow.reserved_usd.is_(None), ended & cost.is_(None))
     unknown = session.scalars(select(JobRow.id).where(counted, nothing_known).order_by(JobRow.created_at))
-    return Month(f"{start:%Y-%m}", float(spent or 0.0), float(reserved or 0.0), jobs, tuple(unknown))
+    return Month(f"{start:%Y-%m}", float(spent or 0.0), reserved, jobs, tuple(unknown))
+
+
+def _beyond(session: Session, moment: datetime, without: str | None) -> float:
+    """What machines paid by the hour have cost by now above what is reserved for them: nobody may have looked at a job
+    for days, and it trains on."""
+    columns = (JobRow.reserved_usd, JobRow.usd_per_hour, JobRow.running_at, JobRow.idle_seconds, JobRow.idle_since)
+    by_the_hour = (JobRow.usd_per_hour.is_not(None), JobRow.running_at.is_not(None), JobRow.reserved_usd.is_not(None))
+    query = select(*columns).where(JobRow.id != (without or ""), JobRow.status.in_(UNFINISHED), *by_the_hour)
+    beyond = 0.0
+    for reserved, hourly, began, idle, idle_since in session.execute(query):
+        spent = trained_seconds(began, idle, idle_since, moment) / 3600 * (hourly or 0.0)
+        beyond += max(0.0, spent - (reserved or 0.0))
+    return beyond
 
 
 def hold_month(
@@ -101,6 +116,19 @@ def hold_month(
             f"{month}; with up to ${most:,.2f} for this job on {backend} that is ${month.total + most:,.2f}, above "
             f"{VARIABLE} of ${cap:,.2f}; {nothing}; raise it, cancel a job, or wait for the next month"
         )
+
+
+def rest_of(row: JobRow) -> float | None:
+    """What an ended job that goes on may come to at most: what it cost already, and of the most that it was to cost the
+    share of the steps that it has not done. None: unknown."""
+    if row.reserved_usd is None:
+        return None
+    progress = None if row.job_state is None else row.job_state.progress
+    left = 1.0
+    if progress is not None and progress.step and progress.total_steps:
+        left = max(0.0, 1.0 - progress.step / progress.total_steps)
+    spent = row.reserved_usd if row.cost_usd is None else row.cost_usd
+    return max(row.reserved_usd, spent + row.reserved_usd * left)
 
 
 # --- a running job ----------------------------------------------------------------------------------------------------
@@ -149,7 +177,7 @@ def projection(row: JobRow) -> Projection | None:
 def _hours(row: JobRow, state: JobState, terms: JobEstimate) -> list[tuple[float, str]]:
     if terms.usd_per_hour is None or row.running_at is None or row.polled_at is None:
         return []
-    passed = max(0.0, (row.polled_at - row.running_at).total_seconds())
+    passed = trained_seconds(row.running_at, row.idle_seconds, row.idle_since, row.polled_at)
     step, of, left = state.progress.step, state.progress.total_steps, state.progress.seconds_left
     found = [(passed / 3600 * terms.usd_per_hour, f"{passed / 3600:.2f} h at ${terms.usd_per_hour:.2f} so far")]
     if left is not None and step and of and step / of >= SHARE_FOR_A_RATE:

@@ -11,6 +11,9 @@ from typing import Literal
 
 from tuneport.types import Model
 
+NEARLY_ALL = 0.99
+"""Of the steps: the last ones of a job may not be told, and make no difference."""
+
 
 class JobEstimate(Model):
     """Seconds of training (None: `seconds_unavailable` says why), and by what the job is billed.
@@ -45,7 +48,8 @@ class Actual(Model):
     """What a job that has ended cost and how long it trained; where unknown, why.
 
     `authority`: `billed` by the provider; `computed` from its own count and the price; `local` for one's own machine.
-    `interrupted`: it was paused or began again, so that its seconds tell nothing of the machine's speed.
+    `interrupted`: it was paused or began again, so that its seconds tell nothing of the machine's speed. `share_done`:
+    of its steps, 0 to 1, where they are told: less of one that stopped early.
     """
 
     usd: float | None = None
@@ -57,3 +61,9 @@ class Actual(Model):
     seconds_because: str = ""
     tokens: int | None = None
     interrupted: bool = False
+    share_done: float | None = None
+
+    @property
+    def cut_short(self) -> bool:
+        """It did fewer steps than were planned, so that its time and cost are not those that were estimated."""
+        return self.share_done is not None and self.share_done < NEARLY_ALL

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import ProviderError, UnsupportedError
+from tuneport.jobs.settling import NO_EVENTS
 from tuneport.jobs.store import Store
 from tuneport.types import JobEvent, JobState, now
 
@@ -42,7 +43,7 @@ class EventCollector:
                 if error.retryable:
                     raise
                 return note
-            self.tell(job_id, f"The backend's last events could not be read: {error}", level="warning")
+            self.tell(job_id, f"The backend's last events could not be read: {error}", level="warning", once=NO_EVENTS)
         self._failures.pop(job_id, None)
         return None
 

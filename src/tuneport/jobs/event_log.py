@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tuneport.errors import ConfigError
 from tuneport.jobs.budgets import Projection
 from tuneport.jobs.database import Database, explained
-from tuneport.jobs.settling import heed_events, over_budget_event
+from tuneport.jobs.settling import heed_events, over_budget_event, settle_in
 from tuneport.jobs.tables import EventRow, JobRow
 from tuneport.types import JobEvent
 
@@ -107,8 +107,13 @@ class EventLog(Database):
             return [(job_id, str(remote_id)) for job_id, remote_id in session.execute(query)]
 
     def events_stored(self, job_id: str) -> None:
+        """All that there are. What a job that has ended cost may have waited for them."""
         with self.transaction() as session:
-            session.execute(update(JobRow).where(JobRow.id == job_id).values(events_due=False))
+            row = session.get(JobRow, job_id, with_for_update=True)
+            if row is not None and row.events_due:
+                row.events_due = False
+                if row.job_status.terminal:
+                    settle_in(session, row)
 
 
 def _event_of(row: EventRow) -> JobEvent:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from tuneport.errors import AuthError, ProviderError, QuotaError, RateLimitError
 from tuneport.jobs.event_collection import EVENT_TRIES
+from tuneport.jobs.settling import NO_EVENTS
 from tuneport.jobs.worker import Worker
 from tuneport.types import JobEvent, now
 
@@ -95,7 +96,7 @@ class EventReader:
 
     def _give_up(self, job_id: str, error: ProviderError) -> None:
         message = f"The backend's last events could not be read: {error}"
-        event = JobEvent(id="tuneport-no-events", created_at=now(), level="warning", message=message)
+        event = JobEvent(id=f"tuneport-{NO_EVENTS}", created_at=now(), level="warning", message=message)
         self.store.add_events(job_id, [event], origin="tuneport")
         self.store.events_stored(job_id)
         self._forget(job_id)

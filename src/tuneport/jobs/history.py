@@ -27,12 +27,13 @@ _NEWEST = (
 
 
 def history_of(jobs: Iterable[tuple[str, str, Any, Any]]) -> History:
-    """Of (backend, model, estimate, actual); those without a time, or with an interruption, tell nothing."""
+    """Of (backend, model, estimate, actual); those without a time, with an interruption, or that stopped early, tell
+    nothing."""
     local: list[PastRun] = []
     hosted: dict[str, list[HostedRun]] = {}
     for backend, model, estimated, came_to in jobs:
         estimate, actual = JobEstimate.model_validate(estimated or {}), Actual.model_validate(came_to)
-        if not actual.seconds or actual.interrupted or not estimate.tokens:
+        if not actual.seconds or actual.interrupted or actual.cut_short or not estimate.tokens:
             continue
         if estimate.billing != "machine_hours":
             hosted.setdefault(backend, []).append(HostedRun(model, estimate.tokens, actual.seconds))

@@ -6,11 +6,13 @@ between. Statements are plain SQL that SQLite and PostgreSQL both take.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from tuneport.jobs.actuals import PLAUSIBLE, within
 from tuneport.jobs.tables import (
     JobRequestRow,
     JobRow,
@@ -68,6 +70,9 @@ _TO_3 = (
     "ALTER TABLE jobs ADD COLUMN reserved_usd FLOAT",
     "ALTER TABLE jobs ADD COLUMN cost_usd FLOAT",
     "ALTER TABLE jobs ADD COLUMN cancel_over_budget BOOLEAN DEFAULT false NOT NULL",
+    "ALTER TABLE jobs ADD COLUMN usd_per_hour FLOAT",
+    "ALTER TABLE jobs ADD COLUMN idle_seconds FLOAT DEFAULT 0 NOT NULL",
+    "ALTER TABLE jobs ADD COLUMN idle_since TIMESTAMP",
     "CREATE INDEX ix_jobs_finished_at ON jobs (finished_at)",
 )
 
@@ -77,17 +82,27 @@ def _to_3(session: Session) -> None:
     connection = session.connection()
     for statement in _TO_3:
         connection.exec_driver_sql(statement)
-    columns = (JobRow.id, JobRow.spec, JobRow.quote, JobRow.status, JobRow.remote_id, JobRow.state)
+    columns = (JobRow.id, JobRow.spec, JobRow.quote, JobRow.status, JobRow.remote_id, JobRow.state, JobRow.backend)
     filled = []
-    for job_id, spec, quote, status, remote_id, state in session.execute(select(*columns)).all():
+    for job_id, spec, quote, status, remote_id, state, backend in session.execute(select(*columns)).all():
         quote = quote or {}
         cost = None
         if JobStatus(status).terminal:
             cost = 0.0 if remote_id is None else (state or {}).get("cost")
+            if backend == "together" and remote_id is not None and not _believable(cost, status, quote):
+                cost = None
         most = quote.get("high") if quote.get("high") is not None else quote.get("expected")
         filled.append({"id": job_id, "budget_usd": spec.get("budget"), "reserved_usd": most, "cost_usd": cost})
     if filled:
         session.execute(update(JobRow), filled)
+
+
+def _believable(cost: float | None, status: str, quote: Mapping[str, Any]) -> bool:
+    """Whether what an older version read in Together's `total_price`, which is in a unit that nobody documents and zero
+    as long as there is none, is a sum: of a failed job, which is refunded, or near its quote."""
+    if not cost:
+        return status == JobStatus.FAILED.value
+    return bool(quote.get("expected")) and within(cost, quote["expected"], PLAUSIBLE)
 
 
 def _to_4(session: Session) -> None:

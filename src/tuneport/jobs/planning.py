@@ -115,7 +115,7 @@ def expected(spec: TuneSpec, choice: Choice, manifest: Manifest, facts: Dataset,
         price_as_of=None if price is None else price.as_of,
         failed_pays="unknown" if billing is None else billing.failed_pays,
         cancelled_pays="unknown" if billing is None else billing.cancelled_pays,
-        usd_per_hour=machine.own.hourly if here and machine.own else None,
+        usd_per_hour=machine.own.hourly if own and machine.own else None,  # whatever executor: as the quote has it
     )
 
 

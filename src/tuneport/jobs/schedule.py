@@ -138,7 +138,8 @@ class Schedule(EventLog):
                     by_columns.setdefault(tuple(values), []).append(values)
             for rows in by_columns.values():
                 session.execute(update(JobRow), rows)
-            over = settle_many(session, [job_id for job_id in ids if job_id in free and "state" in changes[job_id]])
+            changed = [job_id for job_id in ids if job_id in free and "state" in changes[job_id]]
+            over = settle_many(session, changed, unchanged=free.difference(changed))
         self.tell_over_budget(over)
         return [job_id for job_id in ids if job_id in free]
 

@@ -333,7 +333,8 @@ class Workspace:
     def resume(self, job_id: str) -> JobRow:
         """Let a paused job go on. One that is not paused stays as it is.
 
-        Where the backend can, a job that failed for want of something (room on a disk, say) goes on, too.
+        Where the backend can, a job that failed for want of something (room on a disk, say) goes on, too; BudgetError
+        where the month has no room for the rest of it.
         """
         row = self.store.job(job_id)
         if row.job_status is JobStatus.FAILED and row.remote_id and self.backend(row.backend).resumes_failed:

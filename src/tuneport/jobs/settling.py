@@ -5,18 +5,20 @@ Every way by which a row changes comes through here, so that there is no end wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import Session, defer
 
-from tuneport.jobs.actuals import INTERRUPTS, STARTS_TRAINING, TRAINS, note_beginning, settle
+from tuneport.jobs.actuals import note_beginning, settle
 from tuneport.jobs.budgets import Projection, projection
 from tuneport.jobs.tables import EventRow, JobRow
-from tuneport.types import JobEvent, JobStatus, Quote, now
+from tuneport.jobs.training_time import INTERRUPTS, RESTARTS, idle_by_events, starts_training
+from tuneport.types import JobEvent, Quote, now
 
-_ENDED = [status.value for status in JobStatus if status.terminal]
-_TRAINS = [status.value for status in TRAINS]
+_NOT_NEEDED = (defer(JobRow.spec), defer(JobRow.prepared))
+NO_EVENTS = "no-events"
+"""The id, after `tuneport-`, of the event that tells that a job's last events will not be read."""
 
 
 def most_of(quote: Quote | None) -> float | None:
@@ -31,16 +33,19 @@ OVER_BUDGET = "over_budget"
 
 
 def settle_in(session: Session, row: JobRow) -> Projection | None:
-    """Of one row that has just been written. Where it is on its way above its budget, what is projected; then the wish
-    to cancel it is written down with it, if that was asked for."""
-    interrupted = False
-    if row.job_status.terminal:
-        marks = select(EventRow.position).where(EventRow.job_id == row.id, EventRow.type.in_(INTERRUPTS)).limit(1)
-        interrupted = session.scalar(marks) is not None
-    settle(row, interrupted=interrupted)
-    if row.budget_usd is None or row.job_status.terminal:
-        return None
-    found = projection(row)
+    """Of one row that has just been written. An unfinished one reserves at least what it is on its way to. Returns what
+    is projected where that is above its budget; then the wish to cancel it is written down, too, if that was asked for.
+    """
+    ended, interrupted, unread = row.job_status.terminal, False, False
+    if ended:
+        told = or_(EventRow.type.in_(INTERRUPTS), EventRow.event_id == f"tuneport-{NO_EVENTS}")
+        marks = session.execute(select(EventRow.type, EventRow.event_id).where(EventRow.job_id == row.id, told)).all()
+        interrupted = any(type_ in INTERRUPTS for type_, _ in marks)
+        unread = any(event_id == f"tuneport-{NO_EVENTS}" for _, event_id in marks)
+    settle(row, interrupted=interrupted, unread=unread)
+    found = None if ended else projection(row)
+    if found is not None and row.reserved_usd is not None:
+        row.reserved_usd = max(row.reserved_usd, found.usd)
     if found is None or not found.over:
         return None
     if row.cancel_over_budget and row.cancel_requested_at is None:
@@ -48,18 +53,23 @@ def settle_in(session: Session, row: JobRow) -> Projection | None:
     return found
 
 
-def settle_many(session: Session, job_ids: Sequence[str]) -> dict[str, Projection]:
-    """Of many rows that have just been written: those that ended, those first seen training, and those with a budget,
-    of which it returns the ones that are on their way above it."""
+def settle_many(session: Session, job_ids: Sequence[str], *, unchanged: Collection[str] = ()) -> dict[str, Projection]:
+    """Of many rows that have just been written; returns those that are on their way above their budget.
+
+    `unchanged`: rows whose backend says what it said before. Of these only machines paid by the hour cost more by that.
+    """
     over: dict[str, Projection] = {}
-    for start in range(0, len(job_ids), 500):
-        some = JobRow.id.in_(job_ids[start : start + 500])
-        begins = JobRow.running_at.is_(None) & JobRow.status.in_(_TRAINS)
-        wanted = or_(JobRow.status.in_(_ENDED), begins, JobRow.budget_usd.is_not(None))
-        for row in session.scalars(select(JobRow).where(some, wanted)):
-            if (found := settle_in(session, row)) is not None:
-                over[row.id] = found
+    rows = [*_rows(session, job_ids), *_rows(session, list(unchanged), JobRow.usd_per_hour.is_not(None))]
+    for row in rows:
+        if (found := settle_in(session, row)) is not None:
+            over[row.id] = found
     return over
+
+
+def _rows(session: Session, job_ids: Sequence[str], *wanted: ColumnElement[bool]) -> Iterator[JobRow]:
+    for start in range(0, len(job_ids), 500):
+        query = select(JobRow).where(JobRow.id.in_(job_ids[start : start + 500]), *wanted)
+        yield from session.scalars(query.options(*_NOT_NEEDED))
 
 
 def over_budget_event(found: Projection, *, cancels: bool) -> JobEvent:
@@ -76,15 +86,19 @@ def over_budget_event(found: Projection, *, cancels: bool) -> JobEvent:
 
 
 def heed_events(session: Session, job_id: str, events: Sequence[JobEvent]) -> None:
-    """What a backend's new events say of the beginning; of a job that has ended the actuals follow."""
-    begins = [event.created_at for event in events if {event.type, event.message}.intersection(STARTS_TRAINING)]
-    if not begins and not any(event.type in INTERRUPTS for event in events):
+    """What a backend's new events say of the beginning and of pauses; of a job that has ended the actuals follow."""
+    begins = [event.created_at for event in events if starts_training(event.type, event.message)]
+    if not begins and not any(event.type in (*INTERRUPTS, RESTARTS) for event in events):
         return
     row = session.get(JobRow, job_id)
     if row is None:
         return
     for moment in begins:
         note_beginning(row, moment, "backend")
+    session.flush()  # the events themselves
+    columns = (EventRow.created_at, EventRow.type, EventRow.message)
+    query = select(*columns).where(EventRow.job_id == job_id, EventRow.origin == "backend").order_by(EventRow.position)
+    if (idle := idle_by_events((moment, type_, told) for moment, type_, told in session.execute(query))) is not None:
+        row.idle_seconds, row.idle_since = idle
     if row.job_status.terminal:
-        session.flush()  # the events themselves
         settle_in(session, row)

@@ -18,7 +18,7 @@ from sqlalchemy import func, or_, select, update
 from tuneport.errors import ConfigError, TuneportError
 from tuneport.estimate.learning import History
 from tuneport.jobs.accuracy import EstimatedAndActual
-from tuneport.jobs.budgets import Month, hold_month, month_of
+from tuneport.jobs.budgets import Month, hold_month, month_of, rest_of
 from tuneport.jobs.estimates import JobEstimate
 from tuneport.jobs.file_journal import UNFINISHED, FileJournal
 from tuneport.jobs.history import LEARNT_FROM, history_of
@@ -81,6 +81,7 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests):
             estimate=None if estimate is None else estimate.model_dump(mode="json"),
             budget_usd=spec.budget,
             reserved_usd=most_of(quote),
+            usd_per_hour=None if estimate is None else estimate.usd_per_hour,
             status=JobStatus.PREPARING,
             created_at=moment if claim is None else claim.created_at,
             updated_at=moment,
@@ -107,6 +108,21 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests):
             if monthly_budget is not None:
                 hold_month(session, monthly_budget, most, now(), backend=row.backend, without=job_id)
             row.quote, row.reserved_usd, row.updated_at = quote.model_dump(mode="json"), most, now()
+            return row
+
+    def reopen(self, job_id: str, owner: str, *, monthly_budget: float | None = None) -> JobRow:
+        """Under its lease a job that has ended is unfinished again, and reserves what it cost already and the rest of
+        what it was to. BudgetError, and no change, where that brings the month above its budget; LeaseLostError as for
+        `write`. What its backend says of it comes next; should nobody live to ask, it is due."""
+        with self.transaction() as session:
+            row = session.get(JobRow, job_id, with_for_update=True)
+            if row is None or row.lease_owner != owner:
+                raise LeaseLostError(f"the lease on {job_id} was lost to another process; nothing was written")
+            moment, most = now(), rest_of(row)
+            if monthly_budget is not None:
+                hold_month(session, monthly_budget, most, moment, backend=row.backend, without=job_id)
+            row.status, row.finished_at, row.due_at, row.updated_at = JobStatus.QUEUED.value, None, moment, moment
+            row.reserved_usd, row.actual, row.cost_usd = most, None, None
             return row
 
     def month(self) -> Month:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -96,6 +97,9 @@ class JobRow(Base):
     reserved_usd: Mapped[float | None] = mapped_column(Float)  # the most that it may cost; None: unknown
     cost_usd: Mapped[float | None] = mapped_column(Float)  # what it cost, once it has ended; None: unknown
     cancel_over_budget: Mapped[bool] = mapped_column(default=False, server_default=false())
+    usd_per_hour: Mapped[float | None] = mapped_column(Float)  # of the estimate: such a job costs more as time goes by
+    idle_seconds: Mapped[float] = mapped_column(Float, default=0.0, server_default=text("0"))  # see `training_time`
+    idle_since: Mapped[datetime | None]
 
     @property
     def tune_spec(self) -> TuneSpec:

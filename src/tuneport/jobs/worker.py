@@ -352,12 +352,24 @@ class Worker:
         return self._record(lease, backend, state)
 
     def reopen(self, job_id: str) -> JobRow:
-        """Let a failed job go on at its backend, and follow it again. RejectedError where it would only fail again."""
+        """Let a failed job go on at its backend, and follow it again. RejectedError where it would only fail again,
+        BudgetError where the month has no room for the rest of it; then it stays as it is."""
         backend = self.open_backend(self.store.job(job_id).backend)
         with claimed(self.store, job_id) as lease:
             if lease is None:
                 raise UnavailableError(f"another process is at {job_id}; try again in a moment", provider=backend.name)
-            return self._record(lease, backend, backend.resume(str(lease.row.remote_id)))
+            if lease.row.job_status is not JobStatus.FAILED:
+                return lease.row  # somebody was quicker
+            ended = {name: getattr(lease.row, name) for name in ("status", "finished_at", "reserved_usd")}
+            lease.row = self.store.reopen(job_id, lease.owner, monthly_budget=self.monthly_budget)
+            try:
+                state = backend.resume(str(lease.row.remote_id))
+            except UnavailableError:
+                raise  # it may go on: the next look tells
+            except TuneportError:
+                lease.write(**ended)
+                raise
+            return self._record(lease, backend, state)
 
     def _delete(self, lease: Lease) -> JobRow:
         """Delete the tuned model that an ended job made. What is gone already counts as deleted."""
