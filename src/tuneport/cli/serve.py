@@ -49,7 +49,7 @@ def serve(
     if host not in LOOPBACK:
         raise ConfigError(
             f"--host {host} is reachable from elsewhere, and this gateway asks nobody who he is: use 127.0.0.1, behind "
-            "a proxy that does"
+            "a proxy that does and asks for it as localhost"
         )
     settings = with_stand_ins(Settings.load(), map_ or [])
     _run(settings, host, port, allow_personal_data=allow_personal_data)

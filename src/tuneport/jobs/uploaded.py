@@ -6,7 +6,6 @@ import secrets
 import string
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Literal
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 
@@ -174,12 +173,13 @@ class UploadedFiles(Database):
             row.status, row.file_id = "completed", file.id
             return row, file
 
-    def end_upload(self, upload_id: str, status: Literal["cancelled"]) -> UploadRow | None:
+    def cancel_upload(self, upload_id: str) -> UploadRow | None:
+        """None where it is pending no more."""
         with self.transaction() as session:
             row = session.get(UploadRow, upload_id, with_for_update=True)
             if row is None or row.status != "pending":
                 return None
-            row.status = status
+            row.status = "cancelled"
             return row
 
 

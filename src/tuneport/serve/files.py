@@ -165,7 +165,7 @@ def router(gateway: Gateway) -> APIRouter:
     )
     def cancel_upload(upload_id: str) -> Upload:
         _pending(gateway, upload_id)
-        row = store.end_upload(upload_id, "cancelled")
+        row = store.cancel_upload(upload_id)
         if row is None:
             raise Refusal(409, f"{upload_id} was completed or cancelled meanwhile.")
         return upload_of(row)

@@ -27,20 +27,6 @@ class Told(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-# --- errors ----------------------------------------------------------------------------------------------------------
-
-
-class Error(Told):
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorResponse(Told):
-    error: Error
-
-
 # --- files -----------------------------------------------------------------------------------------------------------
 
 Purpose = Literal["fine-tune", "fine-tune-results"]
