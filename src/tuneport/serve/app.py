@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -13,13 +12,13 @@ from tuneport import __version__
 from tuneport.backends.hosted import HOP_HEADER
 from tuneport.jobs.uploaded import new_id
 from tuneport.serve import chat, errors, files, jobs, models
+from tuneport.serve.access import Access
 from tuneport.serve.errors import Refusal
 from tuneport.serve.gateway import Gateway
 
 MAX_JSON_BYTES, MAX_CHAT_BYTES = 2**20, 64 * 2**20
 """Chats with images in base64 are the largest bodies that are no upload."""
 _PARTS = re.compile(r"/v1/uploads/[^/]+/parts")
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def create_app(gateway: Gateway) -> FastAPI:
@@ -49,17 +48,14 @@ def create_app(gateway: Gateway) -> FastAPI:
             raise Refusal(503, "The gateway looks after no jobs; its log says why. Start it again.", code="not_ready")
         return {"status": "ok"}
 
+    app.add_middleware(Access)
     app.add_middleware(Guard, gateway_id=gateway.settings.gateway_id)
     return app
 
 
 class Guard:
-    """Before anything is read: no request that another site's page makes a browser send, none that came from here by
-    way of a backend, and no body without end. Each answer has a request id.
-
-    A browser sends `Origin` (or says `Sec-Fetch-Site`) with what a page asks for; and a name that was made to point
-    here after the page was loaded stands in `Host`.
-    """
+    """Before anything is read: none that came from here by way of a backend, and no body without end or packed. Each
+    answer has a request id. Who asks is `Access`'s matter."""
 
     def __init__(self, app: ASGIApp, *, gateway_id: str | None) -> None:
         self._app, self._id = app, gateway_id
@@ -68,7 +64,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = new_id("req_")
+        request_id = scope["tuneport.request_id"] = new_id("req_")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
         async def send_with_id(message) -> None:  # type: ignore[no-untyped-def]
@@ -85,12 +81,9 @@ class Guard:
         await self._app(scope, receive, send_with_id)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> Refusal | None:
-        host = _host_of(f"//{headers.get('host', '')}")
-        if host not in LOOPBACK:
-            return Refusal(403, "This gateway answers at localhost only.", code="host_not_allowed")
-        origin = headers.get("origin")
-        if (origin is not None and _host_of(origin) not in LOOPBACK) or headers.get("sec-fetch-site") == "cross-site":
-            return Refusal(403, "Requests from another site's page are refused.", code="origin_not_allowed")
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            # Nothing is unpacked here, so that no small body becomes a large one.
+            return Refusal(415, "Packed bodies are not taken: send it without Content-Encoding.", code="packed_body")
         if self._id is not None and headers.get(next(iter(HOP_HEADER)).lower()) == self._id:
             return Refusal(
                 400,
@@ -109,13 +102,6 @@ def _most_bytes(path: str) -> int | None:
     if path == "/v1/files" or _PARTS.fullmatch(path):
         return None
     return MAX_CHAT_BYTES if path == "/v1/chat/completions" else MAX_JSON_BYTES
-
-
-def _host_of(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
 
 
 def _limited(receive: Receive, most: int) -> Receive:
