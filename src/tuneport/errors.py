@@ -139,7 +139,14 @@ class ConversionLossError(TuneportError):
 
 
 class UnsupportedError(TuneportError):
-    """The named backend, method, adapter or model does not have the named capability."""
+    """The named backend, method, adapter or model does not have the named capability.
+
+    `param`: the option of a request that asked for it, where one did.
+    """
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        self.param = param
+        super().__init__(message)
 
 
 class BudgetError(TuneportError):

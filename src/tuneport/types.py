@@ -386,6 +386,9 @@ class Completion(Model):
     tool_calls: list[dict[str, Any]] = Field(default_factory=list)
     seconds_to_first_token: float | None = Field(default=None, description="where the server measures it")
     seconds: float | None = None
+    document: dict[str, Any] | None = Field(
+        default=None, exclude=True, repr=False, description="a provider's whole answer, where it speaks OpenAI's words"
+    )
 
 
 class Found(Model):

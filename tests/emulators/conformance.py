@@ -169,11 +169,19 @@ class Specification:
 
 
 @functools.cache
-def specification(provider: str) -> Specification | None:
-    """The document of a provider, or None where there is none on this machine."""
+def published(provider: str) -> dict[str, Any] | None:
+    """A provider's document as it was published, or None where it is not on this machine."""
     folder = specification_folder()
     if folder is None:
         return None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the loader in C is ten times as fast
     with (folder / DOCUMENTS[provider]).open(encoding="utf-8") as file:
-        return Specification(provider, yaml.load(file, loader))
+        document: dict[str, Any] = yaml.load(file, loader)
+    return document
+
+
+@functools.cache
+def specification(provider: str) -> Specification | None:
+    """The document of a provider, or None where there is none on this machine."""
+    document = published(provider)
+    return None if document is None else Specification(provider, document)

@@ -421,4 +421,5 @@ def _completion(model: str, answer: dict[str, Any]) -> Completion:
         prompt_tokens=usage.get("prompt_tokens"),
         completion_tokens=usage.get("completion_tokens"),
         tool_calls=message.get("tool_calls") or [],
+        document=answer,
     )

@@ -331,7 +331,8 @@ def completion_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(given.keys() - OPTIONS):
         raise UnsupportedError(
             f"the backend local does not take {', '.join(unknown)} for a completion; it takes "
-            f"{', '.join(sorted(OPTIONS))}"
+            f"{', '.join(sorted(OPTIONS))}",
+            param=unknown[0],
         )
     return given
 

@@ -21,6 +21,11 @@ from tuneport.errors import (
 from tuneport.types import Deployment
 
 _API, _CHAT = "https://api.together.ai", "https://api-inference.together.ai"
+_NOT_TAKEN = frozenset(
+    "audio function_call functions logprobs modalities moderation parallel_tool_calls prediction service_tier store "
+    "top_logprobs verbosity web_search_options".split()
+)
+"""OpenAI's options of a chat that the API does not have, or means otherwise: it would ignore them."""
 _DEPLOY_OPTIONS = ("hardware", "inactive_timeout", "max_usd_per_hour", "replicas")
 
 
@@ -79,8 +84,13 @@ class TogetherServing(HostedBackend):
     def complete(self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any) -> Any:
         """See the base class. A tuned model is asked at its endpoint, where it has one.
 
-        UnsupportedError, where it has none, says what one costs and how to get it, and the cheaper way.
+        UnsupportedError, where it has none, says what one costs and how to get it, and the cheaper way; and for an
+        option of OpenAI's that would be ignored.
         """
+        if unknown := sorted(_NOT_TAKEN & {name for name, value in options.items() if value is not None}):
+            raise UnsupportedError(f"the backend {self.name} does not take {unknown[0]} for a chat", param=unknown[0])
+        if "max_completion_tokens" in options:
+            options["max_tokens"] = options.pop("max_completion_tokens")
         try:
             return super().complete(self._served_as.get(model, model), messages, stream=stream, **options)
         except (RejectedError, NotFoundError, UnavailableError) as error:

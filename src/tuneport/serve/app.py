@@ -13,6 +13,7 @@ from tuneport.backends.hosted import HOP_HEADER
 from tuneport.jobs.uploaded import new_id
 from tuneport.serve import chat, errors, files, jobs, models
 from tuneport.serve.access import Access
+from tuneport.serve.description import ERRORS, describe
 from tuneport.serve.errors import Refusal
 from tuneport.serve.gateway import Gateway
 
@@ -30,7 +31,9 @@ def create_app(gateway: Gateway) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/tuneport/v1/openapi.json",
+        responses=ERRORS,
     )
+    describe(app)
     errors.install(app)
     for part in (files, jobs, models, chat):
         app.include_router(part.router(gateway))

@@ -6,51 +6,40 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ValidationError
 
 from tuneport.backends import manifest_of
 from tuneport.errors import TuneportError
-from tuneport.serve.errors import Refusal, refusal_of
+from tuneport.serve.description import BY_METADATA, CHAT_ANSWERS
+from tuneport.serve.errors import Refusal, not_found, refusal_of
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import route
 from tuneport.serve.models import tuned_model
+from tuneport.serve.wire.chat import CreateChatCompletion
+from tuneport.serve.wire.chat_answer import ChatCompletion, ChatCompletionList, FinishReason
 from tuneport.types import Completion, JobStatus
 
 MOST_CHATS = 64
+FINISH_REASONS = get_args(FinishReason)
 
 _NO_WISH: dict[str, tuple[Any, ...]] = {
-    "n": (None, 1),
-    "store": (None, False),
-    "logprobs": (None, False),
-    "service_tier": (None, "auto", "default"),
-    "modalities": (None, ["text"]),
-    "parallel_tool_calls": (None, True),
+    "n": (1,),
+    "store": (False,),
+    "logprobs": (False,),
+    "service_tier": ("auto", "default"),
+    "modalities": (["text"],),
+    "parallel_tool_calls": (True,),
+    "response_format": ({"type": "text"},),
 }
 """Values by which a client asks for nothing: taken as if they were not there. Others go to the backend, which takes the
 option or refuses it by name."""
-_ABOUT_THE_CLIENT = ("user", "metadata", "safety_identifier", "prompt_cache_key")
-"""Told OpenAI for its own bookkeeping; they change no answer and are passed on to nobody."""
-
-
-class StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    include_usage: bool = False
-    include_obfuscation: bool = False
-
-
-class CreateChatCompletion(BaseModel):
-    """What the gateway itself reads; all other options are the backend's to take, or to refuse by name."""
-
-    model_config = ConfigDict(extra="allow")
-    model: str = Field(min_length=1)
-    messages: list[dict[str, Any]] = Field(min_length=1)
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
+_WHOLE = ("tools", "functions", "n", "logprobs", "audio", "moderation", "web_search_options")
+"""A backend's stream is of one answer's text: what asks for more is cut from the whole answer."""
 
 
 def router(gateway: Gateway) -> APIRouter:
@@ -58,7 +47,20 @@ def router(gateway: Gateway) -> APIRouter:
 
     seats = CapacityLimiter(MOST_CHATS)
 
-    @routes.post("/chat/completions", response_model=None)
+    @routes.get("/chat/completions", response_model=ChatCompletionList, openapi_extra=BY_METADATA)
+    def list_chat_completions(
+        model: str | None = None,
+        after: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        order: Literal["asc", "desc"] = "asc",
+    ) -> ChatCompletionList:
+        """Chats that were stored: none, since `store` is refused; so nothing is filtered or sorted, and no cursor is
+        one."""
+        if after is not None:
+            raise not_found(f"No stored chat '{after}': this gateway stores none.", "after")
+        return ChatCompletionList(data=[], first_id="", last_id="", has_more=False)
+
+    @routes.post("/chat/completions", response_model=None, responses={200: CHAT_ANSWERS})
     async def create_chat_completion(asked: CreateChatCompletion) -> JSONResponse | StreamingResponse:
         """A chat holds a thread for as long as the model writes: threads of its own, so that all else goes on."""
         if seats.available_tokens < 1:
@@ -82,31 +84,38 @@ async def _one_by_one(events: Iterator[str], seats: CapacityLimiter) -> AsyncIte
 
 def _answer(gateway: Gateway, asked: CreateChatCompletion) -> dict[str, Any] | Iterator[str]:
     """The whole answer, or the events of a stream."""
-    options = _options(asked)
+    messages, options = _read(asked)
     backend, model = _located(gateway, asked.model)
     opened = gateway.workspace.backend(backend)
     head = _Head(asked.model)
     usage = asked.stream_options is not None and asked.stream_options.include_usage
-    if asked.stream and not usage and not options.get("tools"):
-        pieces = opened.complete(model, asked.messages, stream=True, **options)
+    if asked.stream and not usage and not any(options.get(name) for name in _WHOLE):
+        pieces = opened.complete(model, messages, stream=True, **options)
         assert not isinstance(pieces, Completion)
         first = next(pieces, None)  # what is refused is refused now, with a status
         return head.streamed(first, pieces)
-    answer = opened.complete(model, asked.messages, **options)
+    answer = opened.complete(model, messages, **options)
     assert isinstance(answer, Completion)
     if asked.stream:  # a backend's stream is of text only, so calls and counts come when all of them are known
         return head.in_chunks(answer, usage=usage)
     return head.whole(answer)
 
 
-def _options(asked: CreateChatCompletion) -> dict[str, Any]:
-    given = dict(asked.model_extra or {})
-    for name in _ABOUT_THE_CLIENT:
-        given.pop(name, None)
+def _read(asked: CreateChatCompletion) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The messages and the options as a backend is to have them: as they came, without what says nothing."""
+    if asked.store:
+        raise Refusal(400, "This gateway stores no chats; leave store out.", param="store", code="unsupported")
+    if asked.stream_options is not None and not asked.stream:
+        raise Refusal(
+            400, "The 'stream_options' parameter is only allowed when 'stream' is enabled.", param="stream_options"
+        )
+    given = asked.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude_unset=True, exclude={"model", "stream", "stream_options"}
+    )
     for name, values in _NO_WISH.items():
         if name in given and given[name] in values:
             del given[name]
-    return {name: value for name, value in given.items() if value is not None}
+    return given.pop("messages"), given
 
 
 def _located(gateway: Gateway, name: str) -> tuple[str, str]:
@@ -178,6 +187,8 @@ class _Head:
         }
 
     def whole(self, answer: Completion) -> dict[str, Any]:
+        if answer.document is not None and (told := _told(answer.document)) is not None:
+            return told | {"id": self.id, "created": self.created, "model": self.model}
         message: dict[str, Any] = {
             "role": "assistant",
             "content": answer.text if answer.text or not answer.tool_calls else None,
@@ -207,18 +218,51 @@ class _Head:
         yield "data: [DONE]\n\n"
 
     def in_chunks(self, answer: Completion, *, usage: bool) -> Iterator[str]:
+        told = self.whole(answer)
         more = {"usage": None} if usage else {}
-        yield self._chunk({"role": "assistant", "content": answer.text or None}, **more)
-        for index, call in enumerate(answer.tool_calls):
-            yield self._chunk({"tool_calls": [{"index": index, **call}]}, **more)
-        yield self._chunk({}, _finish(answer), **more)
-        if usage and (counted := _usage(answer)) is not None:
-            yield _event(self._document("chat.completion.chunk", [], usage=counted))
+        for choice in told["choices"]:
+            for delta, reason, logprobs in _deltas(choice):
+                one = {"index": choice["index"], "delta": delta, "finish_reason": reason, "logprobs": logprobs}
+                yield _event(self._document("chat.completion.chunk", [one], **more))
+        if usage and told.get("usage") is not None:
+            yield _event(self._document("chat.completion.chunk", [], usage=told["usage"]))
         yield "data: [DONE]\n\n"
 
 
+def _deltas(choice: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str | None, Any]]:
+    message = choice["message"]
+    said = {name: message[name] for name in ("content", "refusal", "function_call", "audio") if message.get(name)}
+    yield {"role": "assistant", "content": None} | said, None, choice.get("logprobs")
+    for index, call in enumerate(message.get("tool_calls") or []):
+        yield {"tool_calls": [{**call, "index": index}]}, None, None
+    yield {}, choice["finish_reason"], None
+
+
+def _told(document: dict[str, Any]) -> dict[str, Any] | None:
+    """A provider's answer in OpenAI's words, with all its choices, probabilities and counts; None where it is none."""
+    choices = []
+    for index, choice in enumerate(document.get("choices") or []):
+        message = {"role": "assistant", "content": None, "refusal": None} | (choice.get("message") or {})
+        calls = message.pop("tool_calls", None)
+        if calls:
+            message["tool_calls"] = calls
+            message["content"] = message["content"] or None
+        told = {"index": index, "logprobs": None} | choice | {"message": message}
+        if told.get("finish_reason") not in FINISH_REASONS:
+            told["finish_reason"] = "tool_calls" if calls else "stop"  # Together says "eos"
+        choices.append(told)
+    answer = {name: value for name, value in document.items() if value is not None}
+    try:
+        read = ChatCompletion.model_validate({**answer, "object": "chat.completion", "choices": choices})
+    except ValidationError:
+        return None
+    return read.model_dump(mode="json", exclude_unset=True)
+
+
 def _finish(answer: Completion) -> str:
-    return "tool_calls" if answer.tool_calls else answer.finish_reason or "stop"
+    if answer.tool_calls:
+        return "tool_calls"
+    return answer.finish_reason if answer.finish_reason and answer.finish_reason in FINISH_REASONS else "stop"
 
 
 def _usage(answer: Completion) -> dict[str, int] | None:

@@ -88,27 +88,49 @@ def refusal_of(error: TuneportError) -> Refusal:
     if isinstance(error, TrainingError):
         return Refusal(500, text, code="local_model_failed")
     if isinstance(error, UnsupportedError):
-        return Refusal(400, text, code="unsupported")
+        return Refusal(400, text, param=error.param, code="unsupported")
     if isinstance(error, ConfigError):
         return Refusal(400, text, code="invalid_value")
     return Refusal(400, text)
 
 
-def complaint_of(errors: list[dict[str, Any]]) -> Refusal:
-    """The first of pydantic's complaints, in OpenAI's words: the parameter by its path, and what is wrong with it."""
-    first = errors[0]
-    places = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
-    # Of a value of several types pydantic names, after the field, the type that it tried.
-    places = [part for part in places if "[" not in part and part not in ("int", "float", "literal", "constrained-int")]
-    param = ".".join(places) or None
-    if first["type"] == "extra_forbidden":
+def complaint_of(errors: list[dict[str, Any]], given: Any) -> Refusal:
+    """What pydantic complains of most precisely, in OpenAI's words: the parameter by its path, and what is wrong."""
+    named = [(_path(row, given), row) for row in errors]
+    path, told = max(named, key=lambda pair: len(pair[0]))  # of a value of several types: the type that came closest
+    param = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".") or None
+    if told["type"] == "extra_forbidden":
         return Refusal(400, f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
-    if first["type"] == "missing":
-        return Refusal(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
-    if first["type"] == "json_invalid":
+    if told["type"] == "missing":
+        message = f"Missing required parameter: '{param}'." if param else "This request needs a body: a JSON object."
+        return Refusal(400, message, param=param, code="missing_required_parameter")
+    if told["type"] == "json_invalid":
         return Refusal(400, "We could not parse the JSON body of your request.")
-    told = str(first["msg"]).removeprefix("Value error, ")
-    return Refusal(400, f"Invalid value for '{param}': {told}." if param else told, param=param, code="invalid_value")
+    message = str(told["msg"]).removeprefix("Value error, ")
+    return Refusal(
+        400, f"Invalid value for '{param}': {message}." if param else message, param=param, code="invalid_value"
+    )
+
+
+def _path(error: dict[str, Any], given: Any) -> list[str | int]:
+    """The place without the names of the types that pydantic tried, which are no keys of what was given."""
+    where, *parts = error["loc"]
+    if where != "body":
+        return list(parts)
+    path: list[str | int] = []
+    here = given
+    for number, part in enumerate(parts):
+        last = number == len(parts) - 1
+        if isinstance(here, dict) and (part in here or (last and error["type"] == "missing")):
+            here = here.get(part)
+        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+            here = here[part]
+        else:
+            continue
+        path.append(part)
+    if error["type"].startswith("union_tag"):
+        path.append(str(error["ctx"]["discriminator"]).strip("'"))
+    return path
 
 
 def install(app: FastAPI) -> None:
@@ -128,7 +150,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return complaint_of(list(error.errors())).response()
+        return complaint_of(list(error.errors()), error.body).response()
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:

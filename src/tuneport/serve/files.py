@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
@@ -27,6 +27,7 @@ from tuneport.serve.wire import (
     Upload,
     UploadPart,
 )
+from tuneport.serve.wire.files import FilePurposeAsked
 
 MAX_FILE_BYTES = 512 * 2**20
 MAX_UPLOAD_BYTES = 8 * 2**30
@@ -108,6 +109,7 @@ def router(gateway: Gateway) -> APIRouter:
         """Begin to upload a large file; it is one once it is completed, within an hour."""
         if asked.bytes > MAX_UPLOAD_BYTES:
             raise Refusal(400, f"'bytes' is above {MAX_UPLOAD_BYTES:,}.", param="bytes", code="invalid_value")
+        _check_purpose(asked.purpose)
         _check_name(asked.filename, asked.bytes)
         seconds = None if asked.expires_after is None else asked.expires_after.seconds
         return upload_of(
@@ -263,9 +265,10 @@ def _expiry(fields: dict[str, str]) -> ExpiresAfter | None:
     if not given:
         return None
     try:
-        return ExpiresAfter.model_validate(given)
+        return ExpiresAfter.model_validate(given, strict=False)  # in a form all values are texts
     except ValidationError as error:
-        raise complaint_of([dict(row) | {"loc": ("expires_after", *row["loc"])} for row in error.errors()]) from error
+        told = [dict(row) | {"loc": ("body", "expires_after", *row["loc"])} for row in error.errors()]
+        raise complaint_of(told, {"expires_after": given}) from error
 
 
 def add_results(gateway: Gateway, file_id: str, name: str, content: bytes) -> None:
@@ -293,7 +296,7 @@ _BINARY = {"type": "string", "format": "binary"}
 _FILE_FORM = _form(
     {
         "file": _BINARY,
-        "purpose": {"type": "string", "enum": ["fine-tune"]},
+        "purpose": {"type": "string", "enum": list(get_args(FilePurposeAsked))},
         "expires_after": ExpiresAfter.model_json_schema(),
     },
     ["file", "purpose"],

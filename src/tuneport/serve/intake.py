@@ -201,7 +201,7 @@ def spec_of(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
             if body.get("validation_sha256") is None
             else gateway.contents.path(body["validation_sha256"]),
             "method": METHODS[method.type],
-            "grader": method.reinforcement.grader if method.reinforcement else None,
+            "grader": method.reinforcement.grader.model_dump(exclude_unset=True) if method.reinforcement else None,
             "hyperparameters": validated(Hyperparameters, given),
             "suffix": body.get("suffix"),
             "seed": body.get("seed"),

@@ -58,16 +58,16 @@ def document(request: JobRequestRow, row: JobRow | None) -> wire.FineTuningJob:
         model=body["model"],
         organization_id=f"org-{ORGANIZATION}",
         result_files=[request.results_file] if succeeded and request.results_file else [],
-        status=status,
+        status=status,  # type: ignore[arg-type]
         trained_tokens=None if state is None or not succeeded else state.trained_tokens,
         training_file=body["training_file"],
         validation_file=body.get("validation_file"),
-        integrations=body.get("integrations") or [],
+        integrations=[wire.IntegrationTold.model_validate(row) for row in body.get("integrations") or []],
         seed=_seed(request),
         estimated_finish=None
         if finished is not None or state is None or state.estimated_finish is None
         else unix(state.estimated_finish),
-        method=_method(body, state),
+        method=wire.MethodTold.model_validate(_method(body, state)),
         metadata=body.get("metadata"),
         user_provided_suffix=body.get("suffix"),
     )

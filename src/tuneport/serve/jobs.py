@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query, Request
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.jobs.tables import JobRequestRow, JobRow
 from tuneport.serve import job_document, wire
+from tuneport.serve.description import BY_METADATA
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import create
@@ -32,11 +33,10 @@ def router(gateway: Gateway) -> APIRouter:
         gateway.wake()
         return job_document.document(request, store.jobs_by_id([request.id]).get(request.id))
 
-    @routes.get("", response_model=wire.JobList)
-    def list_jobs(
-        request: Request, after: str | None = None, limit: Limit = 20, metadata: str | None = None
-    ) -> wire.JobList:
+    @routes.get("", response_model=wire.JobList, openapi_extra=BY_METADATA)
+    def list_jobs(request: Request, after: str | None = None, limit: Limit = 20) -> wire.JobList:
         """Newest first. `metadata[KEY]=VALUE` filters; `metadata=null` asks for jobs without any."""
+        metadata = request.query_params.get("metadata")
         cursor = None if after is None else _request(gateway, after)
         wanted = {
             match[1]: value for name, value in request.query_params.items() if (match := _METADATA.fullmatch(name))

@@ -1,104 +1,16 @@
-"""OpenAI's objects as the gateway reads and writes them. Names, limits and words are those of the published document.
-
-Requests refuse what they do not know (`Unknown parameter`), so that nothing a client asked for is silently ignored.
-"""
+"""Fine-tuning jobs, their events and checkpoints."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-Auto = Literal["auto"]
-Text64 = Annotated[str, StringConstraints(max_length=64)]
-Text512 = Annotated[str, StringConstraints(max_length=512)]
-Metadata = Annotated[dict[Text64, Text512], Field(max_length=16)]
+from tuneport.serve.wire.base import Asked, Auto, Integer, Metadata, Told, unsaid
+from tuneport.serve.wire.graders import Grader
 
-
-class Asked(BaseModel):
-    """What a client sends."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Told(BaseModel):
-    """What the gateway sends."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-
-Purpose = Literal["fine-tune", "fine-tune-results"]
-
-
-class ExpiresAfter(Asked):
-    anchor: Literal["created_at"]
-    seconds: int = Field(ge=3600, le=2_592_000)
-
-
-class File(Told):
-    id: str
-    object: Literal["file"] = "file"
-    bytes: int
-    created_at: int
-    expires_at: int | None = None
-    filename: str
-    purpose: Purpose
-    status: Literal["uploaded", "processed", "error"] = "processed"
-    status_details: str | None = None
-
-
-class FileList(Told):
-    object: Literal["list"] = "list"
-    data: list[File]
-    first_id: str
-    last_id: str
-    has_more: bool
-
-
-class DeletedFile(Told):
-    id: str
-    object: Literal["file"] = "file"
-    deleted: bool
-
-
-class CreateUpload(Asked):
-    filename: str = Field(min_length=1, max_length=1024)
-    purpose: Literal["fine-tune"]
-    bytes: int = Field(gt=0)
-    mime_type: str
-    expires_after: ExpiresAfter | None = None
-
-
-class CompleteUpload(Asked):
-    part_ids: list[str] = Field(min_length=1)
-    md5: str | None = None
-
-
-class Upload(Told):
-    id: str
-    object: Literal["upload"] = "upload"
-    created_at: int
-    filename: str
-    bytes: int
-    purpose: str
-    status: Literal["pending", "completed", "cancelled", "expired"]
-    expires_at: int
-    file: File | None = None
-
-
-class UploadPart(Told):
-    id: str
-    object: Literal["upload.part"] = "upload.part"
-    created_at: int
-    upload_id: str
-
-
-# --- jobs ------------------------------------------------------------------------------------------------------------
-
-Epochs = Auto | Annotated[int, Field(ge=1, le=50)]
-BatchSize = Auto | Annotated[int, Field(ge=1, le=256)]
+Epochs = Auto | Annotated[Integer, Field(ge=1, le=50)]
+BatchSize = Auto | Annotated[Integer, Field(ge=1, le=256)]
 Multiplier = Auto | Annotated[float, Field(gt=0)]
 
 
@@ -115,8 +27,8 @@ class DPOHyperparameters(SupervisedHyperparameters):
 class ReinforcementHyperparameters(SupervisedHyperparameters):
     reasoning_effort: Literal["default", "low", "medium", "high"] | None = None
     compute_multiplier: Auto | Annotated[float, Field(gt=0.00001, le=10)] | None = None
-    eval_interval: Auto | Annotated[int, Field(ge=1)] | None = None
-    eval_samples: Auto | Annotated[int, Field(ge=1)] | None = None
+    eval_interval: Auto | Annotated[Integer, Field(ge=1)] | None = None
+    eval_samples: Auto | Annotated[Integer, Field(ge=1)] | None = None
 
 
 class SupervisedMethod(Asked):
@@ -128,7 +40,7 @@ class DPOMethod(Asked):
 
 
 class ReinforcementMethod(Asked):
-    grader: dict[str, Any]
+    grader: Grader
     hyperparameters: ReinforcementHyperparameters | None = None
 
 
@@ -168,7 +80,7 @@ class CreateJob(Asked):
     method: MethodAsked | None = None
     suffix: str | None = Field(default=None, min_length=1, max_length=64)
     integrations: list[Integration] | None = Field(default=None, max_length=5)
-    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    seed: Integer | None = Field(default=None, ge=0, le=2**31 - 1)
     metadata: Metadata | None = None
 
 
@@ -179,9 +91,54 @@ class JobFailure(Told):
 
 
 class JobHyperparameters(Told):
+    """No bounds: a backend may have chosen what a client may not ask for."""
+
     n_epochs: Auto | int = "auto"
     batch_size: Auto | int | None = "auto"
     learning_rate_multiplier: Auto | float = "auto"
+
+
+class DPOHyperparametersTold(JobHyperparameters):
+    beta: Auto | float | None = Field(default=None, exclude_if=unsaid)
+
+
+class ReinforcementHyperparametersTold(JobHyperparameters):
+    reasoning_effort: Literal["default", "low", "medium", "high"] | None = Field(default=None, exclude_if=unsaid)
+    compute_multiplier: Auto | float | None = Field(default=None, exclude_if=unsaid)
+    eval_interval: Auto | int | None = Field(default=None, exclude_if=unsaid)
+    eval_samples: Auto | int | None = Field(default=None, exclude_if=unsaid)
+
+
+class SupervisedMethodTold(Told):
+    hyperparameters: JobHyperparameters
+
+
+class DPOMethodTold(Told):
+    hyperparameters: DPOHyperparametersTold
+
+
+class ReinforcementMethodTold(Told):
+    grader: Grader
+    hyperparameters: ReinforcementHyperparametersTold
+
+
+class MethodTold(Told):
+    type: Literal["supervised", "dpo", "reinforcement"]
+    supervised: SupervisedMethodTold | None = Field(default=None, exclude_if=unsaid)
+    dpo: DPOMethodTold | None = Field(default=None, exclude_if=unsaid)
+    reinforcement: ReinforcementMethodTold | None = Field(default=None, exclude_if=unsaid)
+
+
+class WandbTold(Told):
+    project: str
+    name: str | None = Field(default=None, exclude_if=unsaid)
+    entity: str | None = Field(default=None, exclude_if=unsaid)
+    tags: list[str] | None = Field(default=None, exclude_if=unsaid)
+
+
+class IntegrationTold(Told):
+    type: Literal["wandb"]
+    wandb: WandbTold
 
 
 class FineTuningJob(Told):
@@ -195,15 +152,15 @@ class FineTuningJob(Told):
     model: str
     organization_id: str
     result_files: list[str]
-    status: str
-    """OpenAI's words; `paused` and `pausing` are those that its service sends beside them."""
+    status: Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
+    """OpenAI's words; `paused` is one that its service sends and its document does not have."""
     trained_tokens: int | None
     training_file: str
     validation_file: str | None
-    integrations: list[dict[str, Any]] | None = None
+    integrations: list[IntegrationTold] | None = None
     seed: int
     estimated_finish: int | None = None
-    method: dict[str, Any]
+    method: MethodTold
     metadata: dict[str, str] | None = None
     user_provided_suffix: str | None = None
 
@@ -256,25 +213,3 @@ class CheckpointList(Told):
     first_id: str | None
     last_id: str | None
     has_more: bool
-
-
-# --- models ----------------------------------------------------------------------------------------------------------
-
-
-class Model(Told):
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: str
-    shutdown_date: str | None = None
-
-
-class ModelList(Told):
-    object: Literal["list"] = "list"
-    data: list[Model]
-
-
-class DeletedModel(Told):
-    id: str
-    object: Literal["model"] = "model"
-    deleted: bool

@@ -1,0 +1,75 @@
+"""The gateway's own OpenAPI document: made of its routes, with every status that they may answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from tuneport.serve.wire.chat_answer import ChatCompletion, ChatCompletionChunk, ErrorResponse
+
+_REFUSALS = {
+    400: "The request, or what it asks for, is refused; `param` says which part.",
+    401: "No token, or one that is not known.",
+    403: "Not from there, or not with this token.",
+    404: "There is no such thing.",
+    405: "Not with this method; `Allow` says which.",
+    409: "It has become something else meanwhile.",
+    413: "The body is too large.",
+    429: "Too much at once; try again.",
+    500: "tuneport failed; its log has the traceback.",
+    502: "The backend refuses the gateway's own key.",
+    503: "The store or the backend does not answer; try again.",
+    507: "The disk is full.",
+}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": text} for status, text in _REFUSALS.items()
+}
+CHAT_ANSWERS: dict[str, Any] = {
+    "model": ChatCompletion,
+    "description": "The answer; with `stream`, its chunks.",
+    "content": {"text/event-stream": {"schema": {"$ref": "#/components/schemas/ChatCompletionChunk"}}},
+}
+BY_METADATA: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "metadata",
+            "in": "query",
+            "required": False,
+            "style": "deepObject",
+            "explode": True,
+            "description": "`metadata[KEY]=VALUE` for each that it must have.",
+            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+        }
+    ]
+}
+_REQUEST_ID = {"x-request-id": {"schema": {"type": "string"}, "description": "Of this answer, also in the log."}}
+
+
+def describe(app: FastAPI) -> None:
+    """Have the app give this document. What FastAPI says of its own accord and the gateway never does is left out."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schemas = document["components"]["schemas"]
+    chunk = ChatCompletionChunk.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    for name, schema in chunk.pop("$defs").items():
+        schemas.setdefault(name, schema)
+    schemas["ChatCompletionChunk"] = chunk
+    for name in ("HTTPValidationError", "ValidationError"):  # a request that cannot be read is a 400 here
+        schemas.pop(name, None)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            for answer in operation["responses"].values():
+                answer.setdefault("headers", {}).update(_REQUEST_ID)
+    return document
