@@ -17,6 +17,7 @@ _REFUSALS = {
     405: "Not with this method; `Allow` says which.",
     409: "It has become something else meanwhile.",
     413: "The body is too large.",
+    415: "The body is packed.",
     429: "Too much at once; try again.",
     500: "tuneport failed; its log has the traceback.",
     502: "The backend refuses the gateway's own key.",
