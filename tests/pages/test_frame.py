@@ -10,7 +10,7 @@ import pytest
 
 from tuneport.pages.frame import document
 
-STYLE = (files("tuneport") / "pages" / "frame.html").read_text(encoding="utf-8")
+STYLE = (files("tuneport") / "pages" / "page.css").read_text(encoding="utf-8")
 LIGHT, DARK, PRINT = (
     dict(re.findall(r"--(\w+): (#\w+);", block)) for block in re.findall(r":root \{(.*?)\}", STYLE, re.S)
 )

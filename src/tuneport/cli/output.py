@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuneport.errors import ConfigError, TuneportError
+from tuneport.pages.words import duration as duration
+from tuneport.pages.words import money as money
+from tuneport.pages.words import number as number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -118,31 +121,8 @@ def table(*columns: str, right: Sequence[str] = (), cut: Sequence[str] = ()) -> 
     return made
 
 
-def money(amount: float | None) -> str:
-    """US dollars: cents as a rule, more digits where cents would say nothing."""
-    if amount is None:
-        return "unknown"
-    if amount == 0:
-        return "$0"
-    return f"${amount:,.2f}" if amount >= 0.1 else f"${amount:.4f}"
-
-
-def duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
 def ago(moment: datetime) -> str:
     return f"{duration((datetime.now(UTC) - moment).total_seconds())} ago"
-
-
-def number(value: float | int | None) -> str:
-    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
 def records(count: int) -> str:

@@ -7,13 +7,16 @@ from pathlib import Path
 
 from tuneport.pages.text import clean
 
+STYLE = Path(__file__).with_name("page.css")
+"""What all pages look like; the dashboard's begin with it, too."""
 _FRAME = Path(__file__).with_name("frame.html")
 
 
 def document(title: str, template: Path, parts: Mapping[str, str]) -> str:
     """The page: `template` with its {{gaps}} filled by `parts`, which are HTML already. The page forbids scripts."""
     body = _filled(template.read_text(encoding="utf-8"), parts)
-    return _filled(_FRAME.read_text(encoding="utf-8"), {"title": clean(title, 200), "body": body})
+    around = {"title": clean(title, 200), "style": STYLE.read_text(encoding="utf-8"), "body": body}
+    return _filled(_FRAME.read_text(encoding="utf-8"), around)
 
 
 def _filled(template: str, parts: Mapping[str, str]) -> str:

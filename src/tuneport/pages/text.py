@@ -12,10 +12,15 @@ def text(value: object, most: int = 2000) -> str:
 
 def clean(value: object, most: int = 2000) -> str:
     """Escaped, at most so many characters; what has no place in a document (controls, half surrogates) is U+FFFD."""
+    return escape(printable(value, most), quote=True)
+
+
+def printable(value: object, most: int = 2000) -> str:
+    """The same, not escaped yet: for templates that escape by themselves."""
     plain = str(value)
     if len(plain) > most:
         plain = f"{plain[:most]}…"
-    return escape("".join(each if _allowed(each) else "\ufffd" for each in plain), quote=True)
+    return "".join(each if _allowed(each) else "\ufffd" for each in plain)
 
 
 def _allowed(character: str) -> bool:

@@ -1,0 +1,22 @@
+"""The dashboard at `/`: pages over the same verbs as the command line and the API. It decides nothing.
+
+Each page is whole without a script; with one, parts that carry `data-live` are renewed while it is open.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from tuneport.serve.dashboard import assets, job, jobs
+from tuneport.serve.dashboard.curves import Curves
+from tuneport.serve.dashboard.pages import Pages
+from tuneport.serve.gateway import Gateway
+
+
+def router(gateway: Gateway) -> APIRouter:
+    pages, curves = Pages(gateway), Curves(gateway)
+    routes = APIRouter(include_in_schema=False)
+    routes.include_router(assets.router())
+    routes.include_router(jobs.router(gateway, pages))
+    routes.include_router(job.router(gateway, pages, curves))
+    return routes

@@ -1,0 +1,46 @@
+"""The dashboard's own style, script and icon: a handful of files by name, never a path."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+
+from fastapi import APIRouter, Response
+
+from tuneport.pages.frame import STYLE
+from tuneport.serve.errors import not_found
+
+_STATIC = Path(__file__).with_name("static")
+FILES = {
+    "page.css": (STYLE, "text/css"),
+    "dashboard.css": (_STATIC / "dashboard.css", "text/css"),
+    "dashboard.js": (_STATIC / "dashboard.js", "text/javascript"),
+    "icon.svg": (_STATIC / "icon.svg", "image/svg+xml"),
+}
+
+
+def router() -> APIRouter:
+    routes = APIRouter()
+
+    @routes.get("/assets/{name}")
+    def asset(name: str) -> Response:
+        if name not in FILES:
+            raise not_found(f"There is no asset {name!r}.", "name")
+        content, type_ = _content(name)
+        headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
+        return Response(content, media_type=type_, headers=headers)
+
+    return routes
+
+
+def address(name: str) -> str:
+    """With the content's hash, so that browsers keep it until it changes."""
+    return f"/assets/{name}?v={hashlib.sha256(_content(name)[0]).hexdigest()[:12]}"
+
+
+@cache
+def _content(name: str) -> tuple[bytes, str]:
+    path, type_ = FILES[name]
+    return path.read_bytes(), type_

@@ -1,0 +1,188 @@
+"""The points of jobs as pages need them: asked for behind the reader's back, thinned, and drawn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+from tuneport.backends import manifest_of
+from tuneport.errors import TuneportError, UnsupportedError
+from tuneport.jobs.tables import JobRow
+from tuneport.pages.lines import Axis, Line, lines
+from tuneport.serve.gateway import Gateway
+from tuneport.types import MetricPoint
+
+FIRST_WAIT_SECONDS = 3.0
+"""So long a page waits for points that nobody has asked for before; a slower provider's come with the next look."""
+FRESH_SECONDS, FRESH_REMOTE_SECONDS = 1.0, 15.0
+_KEPT = 200
+_MOST_POINTS = 400
+
+
+@dataclass
+class Points:
+    """What is known of a job's metrics; `unavailable` says why there are none."""
+
+    points: Sequence[MetricPoint] = ()
+    unavailable: str | None = None
+
+
+@dataclass
+class _Entry:
+    known: Points | None = None
+    asked_at: float = float("-inf")
+    of_the_end: bool = False
+    running: threading.Event | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Curves:
+    """Asks each job's backend at most so often, in threads of their own, so that no provider keeps a page waiting."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, row: JobRow) -> Points:
+        if row.remote_id is None:
+            return Points(unavailable=f"{row.backend} does not have the job yet")
+        with self._lock:
+            entry = self._entries.setdefault(row.id, _Entry())
+            self._entries.move_to_end(row.id)
+            while len(self._entries) > _KEPT:
+                self._entries.popitem(last=False)
+        running = self._ask(entry, row)
+        if entry.known is None and running is not None:
+            running.wait(FIRST_WAIT_SECONDS)
+        return entry.known or Points(unavailable=f"{row.backend} has not answered yet; this page goes on asking")
+
+    def _ask(self, entry: _Entry, row: JobRow) -> threading.Event | None:
+        remote = manifest_of(row.backend, self._gateway.settings).third_party
+        fresh = FRESH_REMOTE_SECONDS if remote else FRESH_SECONDS
+        with entry.lock:
+            if entry.running is not None:
+                return entry.running
+            if entry.of_the_end and row.job_status.terminal:
+                return None
+            if time.monotonic() - entry.asked_at < fresh and not row.job_status.terminal:
+                return None
+            entry.asked_at, running = time.monotonic(), threading.Event()
+            entry.running = running
+        threading.Thread(target=self._fetch, args=(entry, row, running), daemon=True).start()
+        return running
+
+    def _fetch(self, entry: _Entry, row: JobRow, running: threading.Event) -> None:
+        found, settled = entry.known, False
+        try:
+            found = Points(self._gateway.workspace.metrics(row.id))
+            settled = row.job_status.terminal
+        except UnsupportedError as error:
+            found, settled = Points(unavailable=str(error)), True
+        except TuneportError as error:
+            found = entry.known or Points(unavailable=str(error))
+        finally:
+            with entry.lock:
+                entry.known, entry.of_the_end, entry.running = found, settled, None
+            running.set()
+
+
+# --- drawing ---------------------------------------------------------------------------------------------------------
+
+Value = Callable[[MetricPoint], float | None]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    title: str
+    chart: Markup
+
+
+def charts(points: Sequence[MetricPoint]) -> list[Drawn]:
+    """Loss, learning rate and accuracy: those of which there are points."""
+    losses = [_line("training", points, lambda point: point.train_loss, _loss)]
+    losses.append(_line("validation", points, _valid_loss, _loss))
+    rates = [_line("learning rate", points, lambda point: point.learning_rate, _rate)]
+    accuracies = [
+        _line("training", points, lambda point: point.train_accuracy, _share),
+        _line("validation", points, lambda point: point.valid_accuracy, _share),
+    ]
+    wanted = [("Loss", losses, _loss), ("Learning rate", rates, _rate), ("Token accuracy", accuracies, _share)]
+    drawn = []
+    for title, found, told in wanted:
+        there = [line for line in found if line is not None]
+        if there:
+            drawn.append(Drawn(title, chart(there, told, title)))
+    return drawn
+
+
+def overlaid(jobs: Sequence[tuple[str, Sequence[MetricPoint]]], value: Value, title: str) -> Drawn | None:
+    """One line a job, over the share of its way, so that jobs of different lengths can be held side by side."""
+    there = [line for name, points in jobs if (line := _line(name, points, value, _loss)) is not None]
+    return Drawn(title, chart(there, _loss, title)) if there else None
+
+
+def train_loss(point: MetricPoint) -> float | None:
+    return point.train_loss
+
+
+def _valid_loss(point: MetricPoint) -> float | None:
+    return point.extra.get("full_valid_loss") if point.valid_loss is None else point.valid_loss
+
+
+valid_loss = _valid_loss
+
+
+def chart(drawn: Sequence[Line], told: Callable[[float], str], title: str) -> Markup:
+    steps = [step for line in drawn for step, _ in line.points]
+    values = [value for line in drawn for _, value in line.points]
+    low, high = min(values), max(values)
+    room = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
+    first, last = min(steps), max(steps)
+    if first == last:
+        first, last = first - 1, last + 1
+    x = Axis(first, last, lambda step: f"{step:,.0f}")
+    y = Axis(max(0.0, low - room) if low >= 0 else low - room, high + room, told)
+    return Markup(lines(drawn, x, y, label=f"{title} by training step"))
+
+
+def _line(name: str, points: Sequence[MetricPoint], value: Value, told: Callable[[float], str]) -> Line | None:
+    found = [(float(point.step), number) for point in points if (number := value(point)) is not None]
+    found = [pair for pair in found if abs(pair[1]) < 1e12]  # neither infinite nor no number
+    if not found:
+        return None
+    found.sort()
+    step, last = found[-1]
+    lowest = min(number for _, number in found)
+    note = f"{told(last)} at step {step:,.0f}" + (f", lowest {told(lowest)}" if lowest < last else "")
+    return Line(name, _thinned(found), note=note)
+
+
+def _thinned(found: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of very many points the lowest and the highest of each stretch, so that no spike is lost."""
+    if len(found) <= _MOST_POINTS:
+        return found
+    stretch = -(-len(found) // (_MOST_POINTS // 2))
+    kept = []
+    for start in range(0, len(found), stretch):
+        part = found[start : start + stretch]
+        ends = {min(part, key=lambda pair: pair[1]), max(part, key=lambda pair: pair[1])}
+        kept += sorted(ends)
+    return [found[0], *(pair for pair in kept if pair not in (found[0], found[-1])), found[-1]]
+
+
+def _loss(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:.2g}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%}"

@@ -1,0 +1,133 @@
+"""What all pages share: templates, headers, forms that only these pages can send, errors as pages."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import secrets
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+
+from tuneport import __version__
+from tuneport.errors import TuneportError
+from tuneport.pages.text import printable
+from tuneport.pages.words import duration, money, number
+from tuneport.serve.dashboard import words
+from tuneport.serve.dashboard.assets import address
+from tuneport.serve.errors import Refusal, complaint_of, refusal_of
+from tuneport.serve.gateway import Gateway
+
+CSRF_FIELD = "csrf"
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    # With `no-referrer` a browser would send the pages' own forms with `Origin: null`.
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_LONGEST_TEXT = 20_000
+_THERE = ("/",)
+
+log = logging.getLogger(__name__)
+
+
+class Pages:
+    """Renders the templates. Whatever a template writes is escaped, and holds no control characters."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._secret = secrets.token_bytes(32)
+        self.templates = Environment(
+            loader=FileSystemLoader(Path(__file__).with_name("templates")),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            finalize=_written,
+        )
+        self.templates.filters.update(
+            money=money, duration=duration, number=number, ago=words.ago, moment=words.moment, size=words.size
+        )
+        self.templates.globals.update(asset=address, version=__version__, csrf=self._csrf, pages_there=_THERE)
+
+    def page(self, template: str, request: Request, *, http_status: int = 200, **context: Any) -> HTMLResponse:
+        body = self.templates.get_template(template).render(request=request, **context)
+        etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:24]}"'
+        headers = HEADERS | {"ETag": etag}
+        if http_status == 200 and request.headers.get("if-none-match") == etag:
+            return HTMLResponse(status_code=304, headers=headers)
+        return HTMLResponse(body, http_status, headers)
+
+    def error(self, request: Request, refusal: Refusal) -> HTMLResponse:
+        return self.page("error.html", request, http_status=refusal.status, refusal=refusal)
+
+    async def form(self, request: Request) -> dict[str, str]:
+        """The fields of a form that one of these pages has sent; Refusal of any other."""
+        if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+            raise Refusal(400, "A form was expected.")
+        fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
+        self.check(fields.pop(CSRF_FIELD, ""))
+        return fields
+
+    def check(self, token: str) -> None:
+        """Another site's page can make a browser send a form, but it cannot know this."""
+        if not hmac.compare_digest(token.encode(), self._csrf().encode()):
+            raise Refusal(403, "This form is out of date: go back, reload the page, and send it again.", code="csrf")
+
+    def _csrf(self) -> str:
+        return hmac.new(self._secret, b"form", hashlib.sha256).hexdigest()
+
+
+class PageRoute(APIRoute):
+    """What goes wrong on a page is told as a page."""
+
+    pages: ClassVar[Pages]
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except Refusal as error:
+                refusal = error
+            except TuneportError as error:
+                refusal = refusal_of(error)
+            except RequestValidationError as error:
+                refusal = complaint_of(list(error.errors()))
+            except HTTPException as error:
+                refusal = Refusal(error.status_code, str(error.detail))
+            except Exception as error:
+                log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
+                refusal = Refusal(500, "tuneport failed; its log has the traceback. Please report it.")
+            return self.pages.error(request, refusal)
+
+        return guarded
+
+
+def page_routes(pages: Pages) -> APIRouter:
+    return APIRouter(route_class=type("PageRoute", (PageRoute,), {"pages": pages}), include_in_schema=False)
+
+
+def see(path: str) -> RedirectResponse:
+    """After a form: look there, so that a reload sends nothing again."""
+    return RedirectResponse(path, 303, headers=HEADERS)
+
+
+def _written(value: Any) -> Any:
+    if value is None:
+        return ""
+    return value if isinstance(value, Markup) else printable(value, _LONGEST_TEXT)
