@@ -6,7 +6,6 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-
 from fastapi import APIRouter, Response
 
 from tuneport.pages.frame import STYLE

@@ -37,7 +37,8 @@ class JobView:
 
     @property
     def suffix(self) -> str | None:
-        return self._asked("suffix")
+        given = self._asked("suffix")
+        return None if given is None else str(given)
 
     @property
     def requested_model(self) -> str:

@@ -54,12 +54,16 @@ class Pages:
             loader=FileSystemLoader(Path(__file__).with_name("templates")),
             autoescape=True,
             undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
             finalize=_written,
         )
         self.templates.filters.update(
-            money=money, duration=duration, number=number, ago=words.ago, moment=words.moment, size=words.size
+            money=money,
+            duration=duration,
+            number=number,
+            ago=words.ago,
+            moment=words.moment,
+            clock=words.clock,
+            size=words.size,
         )
         self.templates.globals.update(asset=address, version=__version__, csrf=self._csrf, pages_there=_THERE)
 

@@ -7,12 +7,20 @@ from datetime import UTC, datetime
 from markupsafe import Markup
 
 
-
 def moment(value: datetime) -> Markup:
     """To the minute, in UTC, and exactly for machines."""
+    return _time(value, "%Y-%m-%d %H:%M")
+
+
+def clock(value: datetime) -> Markup:
+    """To the second, without the year: for many moments one below the other."""
+    return _time(value, "%m-%d %H:%M:%S")
+
+
+def _time(value: datetime, shape: str) -> Markup:
     exact = value.astimezone(UTC)
     return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
-        f"{exact:%Y-%m-%dT%H:%M:%SZ}", f"{exact:%Y-%m-%d %H:%M:%S}", f"{exact:%Y-%m-%d %H:%M}"
+        f"{exact:%Y-%m-%dT%H:%M:%SZ}", f"{exact:%Y-%m-%d %H:%M:%S}", exact.strftime(shape)
     )
 
 
@@ -34,5 +42,3 @@ def size(count: int) -> str:
             return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
         count = count / 1000  # type: ignore[assignment]
     return f"{count:,.1f} GB"
-
-
