@@ -81,12 +81,12 @@ class Dashboard:
         return document
 
     def token(self, path: str) -> str:
-        found = re.search(r'name="csrf" value="(\w+)"', self.client.get(path).text)
+        found = re.search(r'name="csrf_token" value="(\w+)"', self.client.get(path).text)
         assert found is not None, f"no form on {path}"
         return found[1]
 
-    def post(self, path: str, **fields: str) -> Any:
-        return self.client.post(path, data=fields)
+    def post(self, path: str, *, csrf: str, **fields: str) -> Any:
+        return self.client.post(path, data={"csrf_token": csrf, **fields})
 
     def job(self, steps: int = 20, *, suffix: str | None = None, model: str = "any-model", **wishes: Any) -> str:
         """A job at the fake provider, so many looks after its beginning."""

@@ -103,9 +103,9 @@ def test_forms_of_others_are_refused(dashboard: Dashboard) -> None:
     assert dashboard.post(f"/jobs/{job}/cancel", csrf="0" * 64).status_code == 403
     token = dashboard.token(f"/jobs/{job}")
     headers = {"Origin": "https://evil.example"}
-    refused = dashboard.client.post(f"/jobs/{job}/cancel", data={"csrf": token}, headers=headers)
+    refused = dashboard.client.post(f"/jobs/{job}/cancel", data={"csrf_token": token}, headers=headers)
     assert refused.status_code == 403
-    assert dashboard.client.post(f"/jobs/{job}/cancel", json={"csrf": token}).status_code == 400
+    assert dashboard.client.post(f"/jobs/{job}/cancel", json={"csrf_token": token}).status_code == 400
     assert dashboard.post(f"/jobs/{job}/delete", csrf=token).status_code == 404
     assert dashboard.gateway.workspace.job(job).status == "running"
 

@@ -16,7 +16,7 @@ from tuneport.jobs.store import UnknownJobError
 from tuneport.serve import job_document
 from tuneport.serve.dashboard.curves import Curves, charts
 from tuneport.serve.dashboard.job_view import JobView, can
-from tuneport.serve.dashboard.pages import HEADERS, Pages, page_routes, see
+from tuneport.serve.dashboard.pages import ATTACHMENT, Pages, page_routes, see
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.results import result_csv
@@ -75,7 +75,7 @@ def router(gateway: Gateway, pages: Pages, curves: Curves) -> APIRouter:
         points = [] if row is None else gateway.workspace.metrics(row.id)
         if not points:
             raise Refusal(404, f"{job_id} has no metrics.")
-        headers = HEADERS | {"Content-Disposition": f'attachment; filename="{job_id}-metrics.csv"'}
+        headers = ATTACHMENT | {"Content-Disposition": f'attachment; filename="{job_id}-metrics.csv"'}
         return Response(result_csv(points), media_type="text/csv", headers=headers)
 
     return routes

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import logging
-import secrets
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,22 +21,13 @@ from tuneport import __version__
 from tuneport.errors import TuneportError
 from tuneport.pages.text import printable
 from tuneport.pages.words import duration, money, number
+from tuneport.serve.access import CSRF_FIELD, check_csrf, csrf_token
 from tuneport.serve.dashboard import words
 from tuneport.serve.dashboard.assets import address
 from tuneport.serve.errors import Refusal, complaint_of, refusal_of
 from tuneport.serve.gateway import Gateway
 
-CSRF_FIELD = "csrf"
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    # With `no-referrer` a browser would send the pages' own forms with `Origin: null`.
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+ATTACHMENT = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _LONGEST_TEXT = 20_000
 _THERE = ("/",)
 
@@ -49,7 +38,6 @@ class Pages:
     """Renders the templates. Whatever a template writes is escaped, and holds no control characters."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._secret = secrets.token_bytes(32)
         self.templates = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")),
             autoescape=True,
@@ -65,12 +53,13 @@ class Pages:
             clock=words.clock,
             size=words.size,
         )
-        self.templates.globals.update(asset=address, version=__version__, csrf=self._csrf, pages_there=_THERE)
+        self.templates.globals.update(asset=address, version=__version__, pages_there=_THERE)
 
     def page(self, template: str, request: Request, *, http_status: int = 200, **context: Any) -> HTMLResponse:
-        body = self.templates.get_template(template).render(request=request, **context)
+        form = Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, csrf_token(request))
+        body = self.templates.get_template(template).render(request=request, csrf=form, **context)
         etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:24]}"'
-        headers = HEADERS | {"ETag": etag}
+        headers = {"ETag": etag}
         if http_status == 200 and request.headers.get("if-none-match") == etag:
             return HTMLResponse(status_code=304, headers=headers)
         return HTMLResponse(body, http_status, headers)
@@ -83,16 +72,8 @@ class Pages:
         if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             raise Refusal(400, "A form was expected.")
         fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
-        self.check(fields.pop(CSRF_FIELD, ""))
+        check_csrf(request, fields.pop(CSRF_FIELD, None))
         return fields
-
-    def check(self, token: str) -> None:
-        """Another site's page can make a browser send a form, but it cannot know this."""
-        if not hmac.compare_digest(token.encode(), self._csrf().encode()):
-            raise Refusal(403, "This form is out of date: go back, reload the page, and send it again.", code="csrf")
-
-    def _csrf(self) -> str:
-        return hmac.new(self._secret, b"form", hashlib.sha256).hexdigest()
 
 
 class PageRoute(APIRoute):
@@ -128,7 +109,7 @@ def page_routes(pages: Pages) -> APIRouter:
 
 def see(path: str) -> RedirectResponse:
     """After a form: look there, so that a reload sends nothing again."""
-    return RedirectResponse(path, 303, headers=HEADERS)
+    return RedirectResponse(path, 303)
 
 
 def _written(value: Any) -> Any:
