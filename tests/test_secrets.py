@@ -109,6 +109,7 @@ VERBS: dict[str, list[str] | None] = {
     "undeploy": ["nobody"],
     "deployments": [],
     "migrate": ["--from", "openai"],
+    "store": [],
 }
 
 
@@ -173,6 +174,7 @@ class Everything:
 
     def every_verb(self) -> None:
         known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+        known |= {str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance}
         for verb in sorted(known):
             given = VERBS.get(verb, ["--help"])
             self.verbs.add(verb)

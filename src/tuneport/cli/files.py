@@ -65,7 +65,7 @@ def _delete(workspace: Workspace, chosen: list[FileEntry], *, yes: bool) -> None
     if chosen:
         for entry in chosen:
             whose = "" if entry.ours else ", not uploaded by tuneport"
-            output.note(f"{entry.backend}: {entry.id}, {entry.filename}, {_size(entry.bytes)}{whose}")
+            output.note(f"{entry.backend}: {entry.id}, {entry.filename}, {output.size(entry.bytes)}{whose}")
         output.confirm(f"delete {len(chosen)} file{'s' if len(chosen) > 1 else ''} for good?", yes=yes)
     deleted: list[dict[str, Any]] = []
     kept: list[dict[str, Any]] = []
@@ -94,7 +94,7 @@ def _print(entries: list[FileEntry]) -> None:
         age = "-"
         if entry.created_at is not None:
             age = output.duration((datetime.now(UTC) - entry.created_at).total_seconds())
-        table.add_row(entry.backend, entry.id, _size(entry.bytes), age, _users(entry))
+        table.add_row(entry.backend, entry.id, output.size(entry.bytes), age, _users(entry))
     output.console().print(table)
 
 
@@ -106,11 +106,3 @@ def _users(entry: FileEntry) -> str:
     job_id, status = entry.jobs[-1]
     more = f" and {len(entry.jobs) - 1} more" if len(entry.jobs) > 1 else ""
     return f"{job_id} ({status}){more}"
-
-
-def _size(count: int) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:,.0f} {unit}" if unit == "B" or count >= 100 else f"{count:,.1f} {unit}"
-        count = count / 1000  # type: ignore[assignment]
-    return ""

@@ -24,6 +24,7 @@ from tuneport.cli import (
     output,
     plan,
     serve,
+    store,
     submit,
     weights,
     wishes,
@@ -73,6 +74,7 @@ for group in (
     files,
     migrate,
     serve,
+    store,
     backends,
 ):
     group.register(app)

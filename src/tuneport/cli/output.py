@@ -127,3 +127,11 @@ def ago(moment: datetime) -> str:
 
 def records(count: int) -> str:
     return f"{count:,} record{'s' if count != 1 else ''}"
+
+
+def size(count: int) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:,.0f} {unit}" if unit == "B" or count >= 100 else f"{count:,.1f} {unit}"
+        count = count / 1000  # type: ignore[assignment]
+    return ""

@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, func, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from tuneport.errors import ConfigError, StorageError
-from tuneport.jobs.migrations import SCHEMA_VERSION, upgrade
-from tuneport.jobs.tables import Base, SchemaRow
+from tuneport.jobs.migrations import SCHEMA_VERSION, create, migrate, version_of
 
 _LOCK = 0x74756E65
 """For PostgreSQL's advisory lock: any number that nobody else uses in this database."""
@@ -32,7 +31,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = _open(url)
+        self.engine = open_engine(url)
         with explained(url):
             self._make_or_upgrade()
 
@@ -48,20 +47,23 @@ class Database:
         """New tables are made as they now are; older ones are altered, all or nothing, whoever comes first."""
         with self.transaction() as session:
             connection = session.connection()
-            if self.engine.dialect.name == "postgresql":  # SQLite's transactions queue up by themselves
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            if not inspect(connection).has_table(SchemaRow.__tablename__):
-                Base.metadata.create_all(connection)
-            version = session.scalar(select(func.max(SchemaRow.version)))
+            keep_others_out(connection)
+            version = version_of(connection)
             if version is None:
-                session.add(SchemaRow(version=SCHEMA_VERSION))
+                create(connection)
             elif version < SCHEMA_VERSION:
-                upgrade(session, version)
+                migrate(connection, version, SCHEMA_VERSION)
             elif version > SCHEMA_VERSION:
                 raise ConfigError(
                     f"the store {masked(self.url)} has tables of version {version} and this tuneport knows "
                     f"{SCHEMA_VERSION}; use the tuneport that made it, or name another store in TUNEPORT_DATABASE_URL"
                 )
+
+
+def keep_others_out(connection: Connection) -> None:
+    """Until the transaction ends, nobody else makes or alters tables. SQLite's transactions queue up by themselves."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
 
 def _write_ahead(cursor: sqlite3.Cursor) -> None:
@@ -80,7 +82,7 @@ def _write_ahead(cursor: sqlite3.Cursor) -> None:
             time.sleep(0.02)
 
 
-def _open(url: str) -> Engine:
+def open_engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
