@@ -1,13 +1,14 @@
 """Whether the recommended hyperparameters train as well as the best of a small grid, on the rows of real datasets.
 
-    python benchmarks/hyperparameters.py --data FILE:TOKENS [--data FILE:TOKENS ...] [--tokens 4000] [--markdown]
+    python benchmarks/hyperparameters.py --data FILE:TOKENS [--data FILE:TOKENS ...] [--tokens 4000] [--seeds 3]
 
 For each dataset the same rows are trained with the numbers that `estimate/hyperparameters.py` recommends for them, and
 at each point of a grid of learning rates and epochs around which everything else is as recommended. Each point is
 tuneport's own recipe (LoRA on all linear layers, SmolLM2-135M-Instruct) from the same seed and the same order, and its
 score is the loss per answer token of held-out rows at the end of its training. Of preference pairs the better answers
 are learned. Rows longer than TOKENS are left out, and only so many are taken that a point takes a minute or two: in a
-shuffled order, up to `--tokens` to train on, and after them up to `--held-out-tokens`.
+shuffled order, up to `--tokens` to train on, and after them up to `--held-out-tokens`. With more than one seed, each
+has an order of its own, so other rows on both sides, and a score is the mean over the seeds.
 
 Each finished point is written to `--cache` at once, and a later run takes it from there: a run that was stopped goes on
 where it was; `--finished` trains nothing and shows what there is. `--markdown` prints the tables for RESULTS.md.
@@ -24,8 +25,9 @@ import sys
 import tempfile
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -43,14 +45,14 @@ from tuneport.types import Adapter, Hyperparameters  # noqa: E402
 MODEL, PARAMS_B = "smollm2-135m-instruct", 0.1345
 RATES, EPOCHS = (1e-4, 3e-4, 1e-3), (2, 4)
 GOAL = 0.05
-SEED = 1
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Of one dataset: what is trained on and what is held out, and their fingerprint."""
+    """Of one dataset and one seed: what is trained on and what is held out, and their fingerprint."""
 
     name: str
+    seed: int
     training: list[Rendered]
     held_out: list[Rendered]
 
@@ -60,19 +62,19 @@ class Rows:
         return hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:16]
 
 
-def rows_of(data: str, renderer: Any, arguments: argparse.Namespace) -> Rows:
+def rows_of(data: str, seed: int, renderer: Any, arguments: argparse.Namespace) -> Rows:
     name, _, longest = data.rpartition(":")
     if not longest.isdecimal():
         sys.exit(f"--data {data} is not FILE:TOKENS")
     path = Path(name)
     records = ((place, supervised(record)) for place, record in read_records(path))
     short = [row for row in renderer.render_all(records, path=str(path)) if row.useful_length <= int(longest)]
-    random.Random(SEED).shuffle(short)
+    random.Random(seed).shuffle(short)
     ends = list(accumulate(row.useful_length for row in short))
     trained, known = (bisect_right(ends, limit) for limit in (arguments.tokens, arguments.tokens + arguments.held_out))
     if known == len(short) and ends[-1] < arguments.tokens + arguments.held_out / 2:
         sys.exit(f"{path.name} has too few rows of up to {longest} tokens: {ends[-1]:,} tokens together")
-    return Rows(path.name.partition(".")[0], short[:trained], short[trained:known])
+    return Rows(path.name.partition(".")[0], seed, short[:trained], short[trained:known])
 
 
 def supervised(record: Record) -> Record:
@@ -113,7 +115,7 @@ def trained(folder: Path, renderer: Any, rows: Rows, numbers: dict[str, Any]) ->
             adapter=Adapter.LORA,
             numbers=numbers,
             options=TrainingOptions(),
-            seed=SEED,
+            seed=rows.seed,
             validates=True,
             working=Path(working),
             note=lambda text: print(text, file=sys.stderr),
@@ -135,7 +137,7 @@ class Finished:
 
     @staticmethod
     def key(rows: Rows, numbers: dict[str, Any]) -> str:
-        return json.dumps([rows.fingerprint, MODEL, SEED, sorted(numbers.items())])
+        return json.dumps([rows.fingerprint, MODEL, rows.seed, sorted(numbers.items())])
 
     def find(self, rows: Rows, numbers: dict[str, Any]) -> dict[str, Any] | None:
         return self.points.get(self.key(rows, numbers))
@@ -159,6 +161,7 @@ def main() -> None:
     )
     parser.add_argument("--tokens", type=int, default=4000, help="of the rows to train on, together")
     parser.add_argument("--held-out-tokens", dest="held_out", type=int, default=1600)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=home / "cache" / "benchmarks" / "hyperparameters.jsonl")
     parser.add_argument("--finished", action="store_true", help="show the points of the cache, train none")
     parser.add_argument("--markdown", action="store_true", help="print the tables for RESULTS.md")
@@ -168,30 +171,48 @@ def main() -> None:
     finished = Finished(arguments.cache)
     found = []
     for data in arguments.data:
-        rows = rows_of(data, renderer, arguments)
+        seeds = [rows_of(data, seed, renderer, arguments) for seed in range(1, arguments.seeds + 1)]
         results = []
-        for kind, numbers in points(rows):
-            point = finished.find(rows, numbers)
-            if point is None and not arguments.finished:
-                point = finished.add(rows, numbers, trained(folder, renderer, rows, numbers))
-            results.append((kind, numbers, point))
-            if point is None:
-                continue
-            print(
-                f"{rows.name:<26} {kind:<12} rate {numbers['learning_rate']:<7g} epochs {numbers['epochs']} "
-                f"batch {numbers['batch_size']:<3} loss {point['before']:.3f} -> {point['loss']:.3f} "
-                f"({point['seconds']:.0f} s)",
-                file=sys.stderr,
-                flush=True,
-            )
-        found.append((rows, results))
+        for kind, numbers in points(seeds[0]):
+            scores = []
+            for rows in seeds:
+                train = None if arguments.finished else partial(trained, folder, renderer, rows, numbers)
+                scores.append(score(rows, numbers, finished, train=train))
+            results.append((kind, numbers, mean(scores)))
+        found.append((seeds, results))
     print_table(found, markdown=arguments.markdown)
 
 
-Results = list[tuple[str, dict[str, Any], dict[str, Any] | None]]
+def score(
+    rows: Rows, numbers: dict[str, Any], finished: Finished, *, train: Callable[[], dict[str, float]] | None
+) -> dict[str, Any] | None:
+    """Of one seed, from the cache or trained now; None where it is not there and is not to be trained."""
+    point = finished.find(rows, numbers)
+    if point is None and train is not None:
+        point = finished.add(rows, numbers, train())
+    if point is not None:
+        print(
+            f"{rows.name:<26} seed {rows.seed} rate {numbers['learning_rate']:<7g} epochs {numbers['epochs']} "
+            f"batch {numbers['batch_size']:<3} loss {point['before']:.3f} -> {point['loss']:.3f} "
+            f"({point['seconds']:.0f} s)",
+            file=sys.stderr,
+            flush=True,
+        )
+    return point
 
 
-def print_table(found: Sequence[tuple[Rows, Results]], *, markdown: bool) -> None:
+def mean(scores: Sequence[dict[str, Any] | None]) -> dict[str, float] | None:
+    """Over the seeds, once all are there."""
+    known = [point for point in scores if point is not None]
+    if len(known) < len(scores):
+        return None
+    return {name: sum(point[name] for point in known) / len(known) for name in ("before", "loss")}
+
+
+Results = list[tuple[str, dict[str, Any], dict[str, float] | None]]
+
+
+def print_table(found: Sequence[tuple[list[Rows], Results]], *, markdown: bool) -> None:
     head = [
         "data",
         "rows, held out",
@@ -201,7 +222,7 @@ def print_table(found: Sequence[tuple[Rows, Results]], *, markdown: bool) -> Non
         "over the best",
     ]
     lines = [head]
-    for rows, results in found:
+    for (rows, *others), results in found:
         (_, numbers, own), *grid = results
         losses = [None if point is None else point["loss"] for _, _, point in grid]
         known = [loss for loss in losses if loss is not None]
@@ -212,7 +233,7 @@ def print_table(found: Sequence[tuple[Rows, Results]], *, markdown: bool) -> Non
         lines.append(
             [
                 rows.name,
-                f"{len(rows.training)}, {len(rows.held_out)}",
+                f"{len(rows.training)}, {len(rows.held_out)}" + (f", {len(others) + 1} seeds" if others else ""),
                 f"{own['before']:.3f}",
                 f"{own['loss']:.3f} ({numbers['learning_rate']:g} x {numbers['epochs']})",
                 *("not run" if loss is None else f"{loss:.3f}" for loss in losses),
