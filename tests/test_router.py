@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,26 @@ def test_counts_of_real_files_say_how_exact_they_are(tmp_path: Path) -> None:
     path.write_text(f"{json.dumps(pair)}\n" * 20)
     pairs = dataset_facts(path, None, home=tmp_path).tokens(together, qwen)
     assert pairs.low == pytest.approx(0.45) and "not published" in pairs.reason and "vocabulary" in pairs.reason
+
+
+def test_the_method_decides_how_much_memory_a_run_needs() -> None:
+    """Full-weight dpo keeps the model once more, to compare with; pairs are two texts at once."""
+
+    def need(method: Method) -> float:
+        memory = ranked(spec("llama-3.2-1b-instruct", method=method, adapter=Adapter.FULL))["local"].memory
+        assert memory is not None
+        return memory.expected_gib
+
+    assert need(Method.DPO) > need(Method.SFT) * 1.15
+
+
+def test_a_gpu_of_unknown_speed_is_not_taken_for_the_processor() -> None:
+    machine = Machine(memory_gib=24, gpu="NVIDIA Unheard Of")
+    local = ranked(spec("llama-3.2-1b-instruct"), machine=machine)["local"]
+    assert local.allowed and local.duration.expected_seconds is None
+    assert "NVIDIA Unheard Of" in (local.duration.unavailable or "")
+    measured = ranked(spec("llama-3.2-1b-instruct"), machine=replace(machine, tokens_per_second=1000.0))["local"]
+    assert measured.duration.expected_seconds
 
 
 def test_a_rented_gpu_costs_its_hours() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.hyperparameters import Finished, Rows, points, print_table, recommended
+from benchmarks.hyperparameters import Finished, Rows, mean, points, print_table, recommended
 from tuneport.data.rendering import Rendered
 from tuneport.estimate.hyperparameters import (
     openai_auto_epochs,
@@ -138,7 +139,7 @@ def test_options_have_reasons_and_what_was_given_stands() -> None:
 
 
 def test_the_benchmark_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = Rows("data", [Rendered([1, 2, 3], [-100, 2, 3], "", [])] * 40, [Rendered([4, 5], [-100, 5], "", [])])
+    rows = Rows("data", 1, [Rendered([1, 2, 3], [-100, 2, 3], "", [])] * 40, [Rendered([4, 5], [-100, 5], "", [])])
     planned = list(points(rows))
     assert planned[0] == ("recommended", recommended(rows)) and len(planned) == 1 + 6
     path = tmp_path / "cache" / "points.jsonl"
@@ -147,9 +148,14 @@ def test_the_benchmark_goes_on_where_it_was(tmp_path: Path, capsys: pytest.Captu
         Finished(path).add(rows, numbers, {"loss": 1.04 if number == 0 else 1.0, "before": 2.0, "seconds": 1.0})
     results = [(kind, numbers, Finished(path).find(rows, numbers)) for kind, numbers in planned]
     assert all(point is not None for _, _, point in results)
-    print_table([(rows, results)], markdown=True)
+    print_table([([rows], results)], markdown=True)
     assert "+4.0%" in (told := capsys.readouterr().out) and "MISSED" not in told and "points" not in told
-    print_table([(rows, [*results[:-1], (*results[-1][:2], None)])], markdown=True)
+    print_table([([rows], [*results[:-1], (*results[-1][:2], None)])], markdown=True)
     assert "not run" in (told := capsys.readouterr().out) and "(5 points)" in told
-    other = Rows("data", rows.training[:-1], rows.held_out)
+    print_table([([rows, replace(rows, seed=2)], results)], markdown=True)
+    assert "40, 1, 2 seeds" in capsys.readouterr().out
+    assert mean([{"before": 2.0, "loss": 1.0}, {"before": 4.0, "loss": 2.0}]) == {"before": 3.0, "loss": 1.5}
+    assert mean([{"before": 2.0, "loss": 1.0}, None]) is None, "a mean over some of the seeds is no score"
+    assert Finished(path).find(replace(rows, seed=2), planned[0][1]) is None
+    other = Rows("data", 1, rows.training[:-1], rows.held_out)
     assert Finished(path).find(other, planned[0][1]) is None

@@ -141,6 +141,15 @@ def test_a_machine_of_unknown_speed_is_not_the_cheapest_at_any_traffic(
     assert known.lasting() is not None and len(known.cross_overs()) == 1
 
 
+def test_a_gpu_that_no_table_knows_has_its_price_and_no_duration(
+    isolated: Path, monkeypatch: pytest.MonkeyPatch, gpu_here: Callable[[str], None]
+) -> None:
+    gpu_here("NVIDIA Unheard Of, 81559")
+    monkeypatch.setenv("TUNEPORT_LOCAL_USD_PER_HOUR", "12")
+    (choice,) = one(Settings.load(isolated), TRAIN, "llama-3.2-1b-instruct", "local", own_usd_per_hour=9.0).choices
+    assert choice.allowed and "Unheard Of" in (choice.duration.unavailable or "")
+
+
 def test_a_price_of_this_machine_is_that_of_all_of_it_and_one_of_a_card_is_per_card(
     isolated: Path, monkeypatch: pytest.MonkeyPatch, gpu_here: Callable[[str], None]
 ) -> None:

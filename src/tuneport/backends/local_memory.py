@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -19,15 +19,11 @@ from tuneport.estimate.memory import (
     MemoryEstimate,
     Run,
     estimate_memory,
+    examples_of,
 )
 from tuneport.manifests import Dimensions, load_models
 from tuneport.types import Adapter, Method
 
-_EXAMPLES: dict[Method, Literal["pairs", "labelled", "scored"]] = {
-    Method.DPO: "pairs",
-    Method.KTO: "labelled",
-    Method.REWARD: "scored",
-}
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
@@ -75,7 +71,7 @@ def least_need(size: Size, adapter: Adapter, method: Method, numbers: Mapping[st
     length = numbers.get("max_length")
     run = Run(
         micro_batch=2 if method is Method.KTO else 1,
-        examples="rollouts" if method.writes_answers else _EXAMPLES.get(method, "single"),
+        examples=examples_of(method),
         length=length if isinstance(length, int) else LENGTH_MIN,
         lora_rank=numbers["lora_rank"] if isinstance(numbers.get("lora_rank"), int) else 16,
     )

@@ -265,7 +265,8 @@ def payback(option: Option, instead_of: Option, traffic: float) -> Payback:
     if months is not None:
         return Payback(months, low, high)
     if saved.expected < 0:
-        never = f"it costs ${-saved.expected:,.2f} a month more"
+        more = -saved.expected
+        never = f"it costs ${more:,.2f} a month more" if more >= 0.005 else "it costs a little more a month"
     elif saved.expected == 0:
         never = "it costs as much a month"
     else:

@@ -22,7 +22,7 @@ from tuneport.estimate.cost import OwnGPU, training_price
 from tuneport.estimate.learning import History
 from tuneport.jobs.cpu_probe import kept_probe
 from tuneport.jobs.estimates import JobEstimate
-from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_models
+from tuneport.manifests import GPU, Manifest, OfferedModel, load_gpus, load_models
 from tuneport.router import Choice, Dataset, Machine, Readiness, TokenCount, choose, rank
 from tuneport.settings import Settings
 from tuneport.types import Adapter, TuneSpec
@@ -182,8 +182,15 @@ def machine_of(settings: Settings) -> Machine:
         machine = replace(machine, cpu_rate=probe.rate)
     if hourly is None:
         return machine
-    card = load_gpus().find(machine.gpu) if machine.gpu else None
-    return replace(machine, own=OwnGPU(card, hourly, whole_machine=True))
+    return replace(machine, own=OwnGPU(card_of(machine.gpu), hourly, whole_machine=True))
+
+
+def card_of(name: str) -> GPU | None:
+    """What is known of the GPU that `nvidia-smi` calls so; None where there is none, or nothing is known of it."""
+    try:
+        return load_gpus().find(name) if name else None
+    except ConfigError:
+        return None
 
 
 def device_name(machine: Machine) -> str:
@@ -206,10 +213,9 @@ def this_machine(memory: Callable[[], float | None] | None = None) -> Machine:
     gpu = _nvidia_gpu()
     if gpu is not None:
         name, memory_gib = gpu
-        try:
-            card = load_gpus().find(name)
-        except ConfigError:
-            return Machine(memory_gib=memory_gib)
+        card = card_of(name)
+        if card is None:
+            return Machine(memory_gib=memory_gib, gpu=name)
         return Machine(
             memory_gib=memory_gib, bf16_tflops=card.bf16_tflops, gpu=card.name, bandwidth_gbps=card.bandwidth_gbps
         )

@@ -58,7 +58,8 @@ class Dataset:
 class Machine:
     """Where a backend that is one's own machine trains. All None: nothing is known, and nothing is refused for it.
 
-    `memory_gib` is the accelerator's, or main memory where there is none. `bf16_tflops` None: the processor trains.
+    `memory_gib` is the accelerator's, or main memory where there is none. `gpu` is its name, empty where the
+    processor trains; `bf16_tflops` None of a GPU: nothing is known of its speed.
     `tokens_per_second` was measured here for this model. `device`: what runs here are told apart by. `cpu_rate`:
     what its processor was measured to do. `own` says what an hour of the machine costs and what it serves; None:
     nothing is counted for it.

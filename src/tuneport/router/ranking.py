@@ -10,11 +10,11 @@ from tuneport.estimate.cost import Traffic, base_inference_quote, inference_quot
 from tuneport.estimate.duration import Duration, answering_duration, cpu_duration, gpu_duration, hosted_duration
 from tuneport.estimate.hyperparameters import planned_epochs, planned_evaluations, resolve
 from tuneport.estimate.learning import History, corrected, hosted
-from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory
+from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory, examples_of
 from tuneport.manifests import BasePrices, Confidence, Manifest, Models, OfferedModel, resolve_model
 from tuneport.router.choice import Choice, Dataset, Machine, Readiness, Refusal, TokenCount
 from tuneport.router.refusals import data, doubt, ended, not_ready, over_budget, too_little_memory, unsupported
-from tuneport.types import Adapter, Quote, TuneSpec
+from tuneport.types import Adapter, Method, Quote, TuneSpec
 
 NEAR_END = timedelta(days=90)
 """A model or service that ends within this is ranked behind those that do not: a team needs about a quarter to move."""
@@ -187,7 +187,12 @@ def _on_machine(
     )
     assert chosen.batch_size != "auto" and chosen.max_length != "auto" and chosen.lora_rank != "auto"
     # The micro-batch can be one with accumulation, so the least that a run needs is asked of the machine.
-    run = Run(micro_batch=1, length=chosen.max_length, lora_rank=chosen.lora_rank)
+    run = Run(
+        micro_batch=2 if spec.method is Method.KTO else 1,  # as its trainer
+        examples=examples_of(spec.method),
+        length=chosen.max_length,
+        lora_rank=chosen.lora_rank,
+    )
     memory = estimate_memory(adapter, params_b=model.params_b, dimensions=dimensions, run=run)
     if spec.method.writes_answers:
         return answering_duration(spec.method), memory
@@ -195,6 +200,8 @@ def _on_machine(
         return Duration.unknown("the tokens of the dataset were not counted"), memory
     if model.params_b is None:
         return Duration.unknown(f"the size of {model.id} is not known"), memory
+    if machine.gpu and machine.bf16_tflops is None and machine.tokens_per_second is None:
+        return Duration.unknown(f"how fast a {machine.gpu} is, is not known"), memory
     total = tokens.training * epochs
     if machine.bf16_tflops is None or machine.tokens_per_second is not None:
         measured = machine.tokens_per_second

@@ -14,7 +14,7 @@ from tuneport.data.prepare import format_for, method_of
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import InferenceQuote, OwnGPU, Traffic, oldest
 from tuneport.jobs.history import history
-from tuneport.jobs.planning import dataset_facts, machine_of
+from tuneport.jobs.planning import card_of, dataset_facts, machine_of
 from tuneport.manifests import Manifest, load_base_prices, load_gpus, load_models
 from tuneport.router import Choice, Machine, order, rank
 from tuneport.settings import Settings
@@ -181,8 +181,7 @@ def own_machine(
             raise ConfigError(
                 "a speed alone prices nothing: say what an hour of the machine costs, or name a GPU to rent"
             )
-        card = load_gpus().find(here.gpu) if here.gpu else None
-        own = OwnGPU(card, usd_per_hour, tokens_per_second=tokens_per_second, whole_machine=True)
+        own = OwnGPU(card_of(here.gpu), usd_per_hour, tokens_per_second=tokens_per_second, whole_machine=True)
         return replace(here, own=own)
     card = load_gpus().find(gpu)
     own = OwnGPU(card, usd_per_hour, card.cheapest(), tokens_per_second)

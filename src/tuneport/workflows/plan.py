@@ -20,7 +20,7 @@ from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory
 from tuneport.estimate.memory.traced import traced_memory
 from tuneport.jobs.cpu_probe import measure_cpu
 from tuneport.jobs.history import history
-from tuneport.jobs.planning import dataset_facts, machine_of
+from tuneport.jobs.planning import card_of, dataset_facts, machine_of
 from tuneport.manifests import load_gpus, load_models, resolve_model
 from tuneport.router import Machine, TokenCount
 from tuneport.settings import Settings
@@ -177,7 +177,7 @@ def plan(
     if probe:
         measure_cpu(settings, machine, name)
         machine = machine_of(settings)
-    own = load_gpus().find(machine.gpu) if machine.gpu else None
+    own = card_of(machine.gpu)
     settled = recommend_options(
         kind,
         batch=step.accumulation * step.run.micro_batch,

@@ -12,7 +12,7 @@ from tuneport.estimate.memory.estimate import (
     high_reserved_gib,
     rule_of_thumb,
 )
-from tuneport.estimate.memory.run import ALL_LINEAR, Run
+from tuneport.estimate.memory.run import ALL_LINEAR, Run, examples_of
 from tuneport.estimate.memory.tensors import (
     adapter_parameters,
     embedding_parameters,
@@ -30,6 +30,7 @@ __all__ = [
     "adapter_parameters",
     "embedding_parameters",
     "estimate_memory",
+    "examples_of",
     "high_reserved_gib",
     "linear_parameters",
     "rule_of_thumb",

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tuneport.types import Method
+
+Examples = Literal["single", "pairs", "labelled", "scored", "rollouts"]
+_COMPARING: dict[Method, Examples] = {Method.DPO: "pairs", Method.REWARD: "scored", Method.KTO: "labelled"}
+
 ALL_LINEAR = ("q", "k", "v", "o", "gate", "up", "down")
 
 
@@ -31,7 +36,7 @@ class Run:
 
     micro_batch: int = 4
     length: int = 1024
-    examples: Literal["single", "pairs", "labelled", "scored", "rollouts"] = "single"
+    examples: Examples = "single"
     written_at_once: int = 0
     checkpointing: bool = True
     fused_loss: bool = True
@@ -69,3 +74,8 @@ class Run:
     def reference(self) -> bool:
         """Whether full fine-tuning keeps a second copy of the model to compare with (an adapter is switched off)."""
         return self.examples in ("pairs", "labelled", "rollouts")
+
+
+def examples_of(method: Method) -> Examples:
+    """What a micro-step of the method holds."""
+    return _COMPARING.get(method, "rollouts" if method.writes_answers else "single")

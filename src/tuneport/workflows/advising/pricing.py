@@ -206,7 +206,7 @@ def _retrieval(plain: InferenceQuote, passages: InferenceQuote, no_month: str | 
     if no_month or plain.expected is None or passages.expected is None:
         return Price(None, None, f"{index}; {no_month or f'the model unavailable, because {plain.unavailable}'}")
     more = passages.expected - plain.expected
-    cost = f"are ${more:,.2f} a month more" if more else "cost nothing more at this traffic"
+    cost = f"are ${more:,.2f} a month more" if more >= 0.005 else "cost nothing more at this traffic"
     return Price(
         None, plain.expected, f"{index}; each {PASSAGES:,} tokens of passages in a request {cost}", at_least=True
     )

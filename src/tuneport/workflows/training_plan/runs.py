@@ -8,13 +8,10 @@ from typing import Literal
 
 from tuneport.errors import ConfigError
 from tuneport.estimate.hyperparameters import Recommended
-from tuneport.estimate.memory import ALL_LINEAR, Run
+from tuneport.estimate.memory import ALL_LINEAR, Run, examples_of
 from tuneport.training_options import GPU_TOKENS, TrainingOptions
 from tuneport.types import Adapter, Method
 
-Examples = Literal["single", "pairs", "labelled", "scored", "rollouts"]
-EXAMPLES: dict[Method, Examples] = {Method.DPO: "pairs", Method.REWARD: "scored", Method.KTO: "labelled"}
-"""What a micro-step holds for the methods that compare; rollouts for those that write, `single` for the others."""
 FURTHER_PASSES = {Method.DPO: 1, Method.KTO: 3}
 """Forward passes without gradients over every example: of the reference, and kto's two of mismatched answers."""
 GENERATIONS = {Method.GRPO: 8, Method.RFT: 8, Method.RLOO: 4}  # as the trainer, unless the option says otherwise
@@ -70,10 +67,6 @@ def step_of(
         base_weights="fp32" if fp32 else "16 bit",
     )
     return Step(run, max(1, batch // at_once), _counts(method, options, batch), options.sharding)
-
-
-def examples_of(method: Method) -> Examples:
-    return EXAMPLES.get(method, "rollouts" if method.writes_answers else "single")
 
 
 def micro_batch(batch: int, length: int) -> int:
