@@ -6,8 +6,10 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,13 @@ from tests.cli.conftest import Run
 pytest.importorskip("fastapi", reason="the gateway is an extra: pip install 'tuneport[serve]'")
 openai = pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
 
-from tests.serve.conftest import OLD_MODEL, chats, ended, until  # noqa: E402
+import httpx  # noqa: E402
+
+from tests.serve.conftest import OLD_MODEL, chats, ended, open_job, until  # noqa: E402
+from tests.serve.streaming import blocks  # noqa: E402
+from tuneport.jobs.store import Store  # noqa: E402
+from tuneport.settings import Settings  # noqa: E402
+from tuneport.types import JobEvent, now  # noqa: E402
 
 
 class Process:
@@ -79,6 +87,52 @@ def test_killed_at_once_it_forgets_no_job_and_doubles_none(started: Any, tmp_pat
     assert second.end(signal.SIGTERM) == 0
     remote = list((tmp_path / "home" / "fake" / "jobs").glob("*.json"))
     assert len(remote) == len(jobs), "each was started once over there"
+
+
+def test_watchers_of_a_job_miss_and_repeat_no_event_when_it_dies(started: Any, settings: Settings) -> None:
+    """Events are written all the while; the gateway is killed in the middle of a stream, and started again."""
+    store = Store(settings.database_url)
+    job_id = open_job(store)
+    enough = threading.Event()
+    written: list[str] = []
+
+    def write() -> None:
+        while not enough.wait(0.01):
+            event = JobEvent(id=f"number {len(written) + 1}", created_at=now(), message=f"number {len(written) + 1}")
+            store.add_events(job_id, [event], origin="tuneport")
+            written.append(event.message)
+
+    def address() -> str:
+        return str(running.url.removesuffix("/v1")) + f"/tuneport/v1/jobs/{job_id}/events"
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    running, read, lives = started(), [], 1
+    while not enough.is_set() or len(read) < len(written):
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(len(read))}
+        most = len(read) + 40
+        with suppress(httpx.TransportError), httpx.stream("GET", address(), headers=headers, timeout=60) as answer:
+            assert answer.status_code == 200
+            for row in blocks(answer.iter_lines()):
+                if row.event == "message":
+                    read.append(row.data["message"])
+                    assert row.id == str(len(read))
+                if len(read) == most and lives < 3:
+                    running.end(signal.SIGKILL)
+                elif len(read) >= most and not enough.is_set():
+                    enough.set()
+                    writer.join()
+                if len(read) == len(written) and enough.is_set():
+                    break
+        if running.process.poll() is not None:
+            running, lives = started(), lives + 1
+    assert read == written and lives == 3
+    with httpx.stream("GET", address(), headers={"Accept": "text/event-stream"}, timeout=60) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        assert running.end(signal.SIGTERM) == 0, "a stream keeps no gateway from ending"
+        assert [row for row in blocks(lines) if row.event == "end"] == [], "the client comes back to the next one"
+    store.close()
 
 
 def test_it_listens_here_only_and_says_what_is_wrong(run: Run) -> None:

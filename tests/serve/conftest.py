@@ -15,7 +15,9 @@ import pytest
 
 from tests.emulators.faults import Exchange
 from tuneport.cli.serve import with_stand_ins
+from tuneport.jobs.store import Store
 from tuneport.settings import Settings
+from tuneport.types import DataFile, PreparedData, TuneSpec
 
 pytest.importorskip("fastapi", reason="the gateway is an extra: pip install 'tuneport[serve]'")
 
@@ -88,6 +90,15 @@ def ended(client: Any, job_id: str) -> Any:
         return job if job.status in ("succeeded", "failed", "cancelled") else None
 
     return until(look)
+
+
+def open_job(store: Store) -> str:
+    """A job that nobody drives, with no event so far."""
+    data = DataFile(path=Path("none.jsonl"), sha256="0" * 64, format="openai", rows=10, bytes=100)
+    spec = TuneSpec(model="stand-in", dataset=Path("none.jsonl"))
+    row = store.add_job(spec, PreparedData(training=data), backend="fake", model="stand-in", quote=None)
+    assert store.claim(row.id, "the test", seconds=600) is not None
+    return row.id
 
 
 def chats(path: Path, count: int = 10) -> Path:

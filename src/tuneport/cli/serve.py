@@ -16,6 +16,7 @@ from tuneport.cli import output
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tuneport.serve import Gateway
     from tuneport.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -105,12 +106,12 @@ def _run(settings: Settings, host: str, port: int, *, allow_personal_data: bool)
             create_app(gateway), log_level="warning", access_log=False, timeout_graceful_shutdown=20, lifespan="off"
         )
         server = uvicorn.Server(config)
-        with _ending(server):
+        with _ending(server, gateway):
             asyncio.run(server.serve(sockets=[listening]))
 
 
 @contextmanager
-def _ending(server: Any) -> Iterator[None]:
+def _ending(server: Any, gateway: Gateway) -> Iterator[None]:
     """SIGTERM and Ctrl-C let the server finish what is under way; a second one does not wait for that.
 
     The server's own way sends itself the signal once more when it is done, which would end the process before the
@@ -120,6 +121,7 @@ def _ending(server: Any) -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         server.force_exit = server.should_exit
         server.should_exit = True
+        gateway.let_go()
 
     server.capture_signals = nullcontext
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tuneport.jobs.budgets import projection
-from tuneport.jobs.tables import JobRow
+from tuneport.jobs.tables import JobRequestRow, JobRow
 
 
 def describe(row: JobRow) -> dict[str, Any]:
@@ -66,4 +66,53 @@ def describe(row: JobRow) -> dict[str, Any]:
         if state is None or state.estimated_finish is None
         else state.estimated_finish.isoformat(),
         "details": {} if state is None else state.details,
+    }
+
+
+_METHODS = {"supervised": "sft", "dpo": "dpo", "reinforcement": "rft"}
+_STATES = {"failed": "failed", "cancelled": "cancelled"}
+
+
+def describe_request(request: JobRequestRow) -> dict[str, Any]:
+    """What a client asked the gateway for, while it is no job yet, or where it never was one: the same keys."""
+    body = request.body
+    own = body.get("tuneport") or {}
+    method = body.get("method") or {"type": "supervised"}
+    details = method.get(method["type"]) or {}
+    given = own.get("hyperparameters") or (body.get("hyperparameters") or {}) | (details.get("hyperparameters") or {})
+    unknown = ("model", "tuned_model", "raw_status", "remote_id", "quote", "estimate", "actual", "projection", "cost",
+               "trained_tokens", "progress", "note", "wish", "deleted_at", "estimated_finish")  # fmt: skip
+    return dict.fromkeys(unknown) | {
+        "id": request.id,
+        "object": "tuneport.job",
+        "backend": request.backend,
+        "requested_model": body["model"],
+        "status": _STATES.get(request.state, "preparing"),
+        "method": own.get("method") or _METHODS[method["type"]],
+        "adapter": own.get("adapter", "auto"),
+        "dataset": {
+            "path": body["training_file"],
+            "sha256": body["training_sha256"],
+            "format": None,
+            "rows": None,
+            "left_out": [],
+        },
+        "validation": body.get("validation_file"),
+        "columns": own.get("columns") or {},
+        "hyperparameters": {"given": given, "resolved": {}},
+        "grader": own.get("grader") or details.get("grader"),
+        "reward": own.get("reward"),
+        "suffix": body.get("suffix"),
+        "seed": body.get("seed"),
+        "from_checkpoint": own.get("from_checkpoint"),
+        "wandb": next((row["wandb"] for row in body.get("integrations") or []), None),
+        "metadata": body.get("metadata") or {},
+        "provider_options": own.get("provider_options") or {},
+        "budget": own.get("budget"),
+        "cancel_over_budget": own.get("cancel_over_budget", False),
+        "error": request.error,
+        "delete_files": own.get("delete_files") or False,
+        "created_at": request.created_at.isoformat(),
+        "finished_at": None if request.finished_at is None else request.finished_at.isoformat(),
+        "details": {},
     }

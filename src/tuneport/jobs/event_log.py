@@ -78,9 +78,10 @@ class EventLog(Database):
         with self.transaction() as session:
             return [(row.position, _event_of(row)) for row in session.scalars(query)]
 
-    def events(self, job_id: str, *, after: int = 0) -> list[tuple[int, JobEvent]]:
+    def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, JobEvent]]:
         """The events from position `after` + 1 on, each with its position, in the order they were stored."""
-        query = select(EventRow).where(EventRow.job_id == job_id, EventRow.position > after).order_by(EventRow.position)
+        query = select(EventRow).where(EventRow.job_id == job_id, EventRow.position > after)
+        query = query.order_by(EventRow.position).limit(limit)
         with self.transaction() as session:
             return [(row.position, _event_of(row)) for row in session.scalars(query)]
 

@@ -83,6 +83,11 @@ class JobRequests(Database):
         with self.transaction() as session:
             return session.get(JobRequestRow, job_id)
 
+    def requests_by_id(self, job_ids: list[str]) -> dict[str, JobRequestRow]:
+        with self.transaction() as session:
+            found = session.scalars(select(JobRequestRow).where(JobRequestRow.id.in_(job_ids)))
+            return {row.id: row for row in found}
+
     def request_of_model(self, tuned_model: str) -> JobRequestRow | None:
         with self.transaction() as session:
             return session.scalars(select(JobRequestRow).where(JobRequestRow.tuned_model == tuned_model)).first()

@@ -392,12 +392,12 @@ class Workspace:
         """How far the estimates were off, for each backend that has jobs which ended."""
         return accuracy(self.store.estimated_and_actual())
 
-    def events(self, job_id: str, *, after: int = 0) -> list[tuple[int, JobEvent]]:
-        """All events, oldest first, each with its position; `after` is the last position already seen.
+    def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, JobEvent]]:
+        """The events, oldest first, each with its position; `after` is the last position already seen.
 
         Of a job whose end many answers at once brought, they are fetched now, if the backend can be reached.
         """
-        return self.store.events(self._with_events(job_id), after=after)
+        return self.store.events(self._with_events(job_id), after=after, limit=limit)
 
     def newest_events(self, job_id: str, *, before: int | None = None, limit: int = 20) -> list[tuple[int, JobEvent]]:
         """A page of `events`, newest first: those before a position, or the last ones."""

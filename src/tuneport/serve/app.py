@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tuneport import __version__
 from tuneport.backends.hosted import HOP_HEADER
 from tuneport.jobs.uploaded import new_id
-from tuneport.serve import chat, dashboard, errors, files, jobs, models
+from tuneport.serve import chat, dashboard, errors, events, files, jobs, models
 from tuneport.serve.access import Access
 from tuneport.serve.description import ERRORS, describe
 from tuneport.serve.errors import Refusal
@@ -38,6 +38,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     for part in (files, jobs, models, chat):
         app.include_router(part.router(gateway))
     app.include_router(dashboard.router(gateway))
+    app.include_router(events.router(gateway))
 
     @app.get("/healthz", tags=["Health"])
     def healthz() -> dict[str, str]:

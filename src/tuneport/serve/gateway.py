@@ -13,11 +13,14 @@ from tuneport.errors import TuneportError
 from tuneport.jobs.polling import Poller
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
+from tuneport.serve.streams import Streams
 from tuneport.settings import Settings
+from tuneport.types import JobStatus
 
 if TYPE_CHECKING:
     from tuneport.jobs.contents import Contents
     from tuneport.jobs.store import Store
+    from tuneport.jobs.watching import Seen
 
 HOUSEKEEPING_SECONDS = 300.0
 RESULTS_SECONDS = 1.0
@@ -42,7 +45,10 @@ class Gateway:
         self.allow_personal_data = allow_personal_data
         self.store: Store = self.workspace.store
         self.contents: Contents = self.workspace.contents
-        self._poller = Poller(self.workspace.worker, on_trouble=_log_trouble)
+        self.streams = Streams(self)
+        self._poller = Poller(
+            self.workspace.worker, on_change=lambda *change: self.streams.wake(), on_trouble=_log_trouble
+        )
         self._awake, self._stopped = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
         self._hurried: dict[str, float] = {}
@@ -80,6 +86,10 @@ class Gateway:
         """There is something to do."""
         self._awake.set()
 
+    def let_go(self) -> None:
+        """The server is to end: streams, which have no end of their own, end now. Safe in a signal handler."""
+        self.streams.close()
+
     def nudge(self) -> None:
         """A job became due: have its provider's turn taken now."""
         self._poller.nudge()
@@ -93,9 +103,9 @@ class Gateway:
     def stopping(self) -> bool:
         return self._stopped.is_set()
 
-    def hurry(self, row: JobRow) -> None:
+    def hurry(self, row: JobRow | Seen) -> None:
         """Somebody asks about the job: have it looked at soon, without making the client wait for that."""
-        if row.job_status.terminal or row.polled_at is None:
+        if JobStatus(row.status).terminal or row.polled_at is None or row.backend is None:
             return
         remote = manifest_of(row.backend, self.settings).third_party
         wait = HURRY_REMOTE_SECONDS if remote else HURRY_SECONDS
@@ -110,6 +120,7 @@ class Gateway:
 
     def close(self, *, patience: float = 20.0) -> None:
         """Take up nothing more, finish what is under way for so many seconds at most, and let go. Jobs run on."""
+        self.let_go()
         self._stopped.set()
         self._awake.set()
         self._poller.stop(patience=min(5.0, patience))

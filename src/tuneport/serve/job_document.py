@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -12,6 +11,7 @@ from tuneport.jobs.tables import JobRequestRow, JobRow
 from tuneport.serve import wire
 from tuneport.serve.files import unix
 from tuneport.serve.intake import ORGANIZATION
+from tuneport.serve.job_documents import by_file
 from tuneport.types import Checkpoint, JobEvent, JobStatus, now
 
 STATUSES = {
@@ -103,14 +103,6 @@ def _failure(request: JobRequestRow, row: JobRow | None) -> wire.JobFailure:
         message=by_file(request, told.get("message") or "the backend gives no reason"),
         param=told.get("param"),
     )
-
-
-def by_file(request: JobRequestRow, text: str) -> str:
-    """A message about the data names the client's file, not where its content lies on this disk."""
-    for name in ("training", "validation"):
-        if sha256 := request.body.get(f"{name}_sha256"):
-            text = re.sub(rf"[^\s'\"]*/{sha256}\.jsonl", request.body[f"{name}_file"], text)
-    return text
 
 
 def _hyperparameters(body: dict[str, Any], state: Any, names: Sequence[str]) -> dict[str, Any]:
