@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from anyio import CapacityLimiter, to_thread
 
 from tuneport.errors import TuneportError
+from tuneport.jobs.asking import Asking, asking, everything, on_behalf_of
 from tuneport.jobs.watching import Seen
 from tuneport.serve.errors import Refusal
 from tuneport.serve.job_documents import job_documents
@@ -124,7 +125,7 @@ class Streams:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._feeds: dict[str, Feed] = {}
-        self._all = _All(gateway)
+        self._all: dict[str | None, _All] = {}  # by project
         self._count = 0
         self._reader: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -149,7 +150,7 @@ class Streams:
         if self._woken is not None:
             self._woken.set()
         if self.closing:
-            for watched in (*self._feeds.values(), self._all):
+            for watched in (*self._feeds.values(), *self._all.values()):
                 watched.tell()
 
     # --- streams ----------------------------------------------------------------------------------------------------
@@ -188,8 +189,9 @@ class Streams:
 
     async def of_all(self, since: datetime | None) -> AsyncIterator[bytes]:
         """Every unfinished job, what ended since then, and then each job whenever it has changed."""
-        with self._watching(None):
-            feed = self._all
+        project = asking().project
+        feed = self._all.setdefault(project, _All(self._gateway, project))
+        with self._watched(feed):
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
             told: dict[str, Told] = {}
             if since is not None:
@@ -208,25 +210,31 @@ class Streams:
                     yield KEEP_ALIVE
 
     @contextmanager
-    def _watching(self, job_id: str | None) -> Iterator[Feed]:
+    def _watching(self, job_id: str) -> Iterator[Feed]:
+        feed = self._feeds.setdefault(job_id, Feed(job_id))
+        try:
+            with self._watched(feed):
+                yield feed
+        finally:
+            if feed.watchers == 0:
+                self._feeds.pop(job_id, None)
+
+    @contextmanager
+    def _watched(self, feed: Changing) -> Iterator[None]:
         self._count += 1
-        feed: Any = self._all
-        if job_id is not None:
-            feed = self._feeds.setdefault(job_id, Feed(job_id))
         feed.watchers += 1
         if self._reader is None:
             self._loop, self._woken = asyncio.get_running_loop(), asyncio.Event()
             self._threads = CapacityLimiter(4)
-            self._reader = asyncio.create_task(self._read())
+            with everything():  # it reads for all, whoever came first
+                self._reader = asyncio.create_task(self._read())
         if not feed.known and self._woken is not None:
             self._woken.set()
         try:
-            yield feed
+            yield
         finally:
             self._count -= 1
             feed.watchers -= 1
-            if job_id is not None and feed.watchers == 0:
-                self._feeds.pop(job_id, None)
 
     def check_room(self) -> None:
         if self._count >= MOST_STREAMS:
@@ -258,15 +266,17 @@ class Streams:
                     await asyncio.wait_for(self._woken.wait(), LOOK_SECONDS)
         finally:
             self._reader = None
-            self._all.forget()
 
     async def _look(self) -> None:
         if self._feeds:
             feeds = dict(self._feeds)
             for feed, seen, events, document in await self._in_thread(self._look_at, feeds):
                 self._apply(feed, seen, events, document)
-        if self._all.watchers and await self._in_thread(self._all.look):
-            self._all.tell()
+        for project, feed in list(self._all.items()):
+            if feed.watchers == 0:
+                del self._all[project]
+            elif await self._in_thread(feed.look):
+                feed.tell()
 
     def _look_at(self, feeds: dict[str, Feed]) -> list[tuple[Feed, Seen, list[tuple[int, bytes]], bytes]]:
         """In a thread: what is new of each. Of a job that nobody has watched so far, only its last events."""
@@ -320,18 +330,19 @@ class Streams:
 class _All(Changing):
     """All jobs that somebody watches at once: those that have not ended, and those that ended a moment ago."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, project: str | None) -> None:
         super().__init__()
-        self._gateway = gateway
+        self._gateway, self._project = gateway, project
         self.documents: dict[str, Told] = {}
         self._seen: dict[str, Seen] = {}
         self._ended: dict[str, float] = {}
 
-    def forget(self) -> None:
-        self.documents, self._seen, self._ended, self.known = {}, {}, {}, False
-
     def look(self) -> bool:
         """In a thread; whether anything has changed."""
+        with on_behalf_of(Asking(project=self._project)):
+            return self._look()
+
+    def _look(self) -> bool:
         store, moment = self._gateway.store, now()
         found = store.look_around(ended_since=moment - OVERLAP)
         missing = [job_id for job_id, seen in self._seen.items() if job_id not in found and not seen.status.terminal]

@@ -12,7 +12,8 @@ from tuneport.jobs.budgets import Projection, projection
 from tuneport.jobs.estimates import Actual, JobEstimate
 from tuneport.jobs.overview import Listed, cost_so_far
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.job_document import by_file, model_name
+from tuneport.serve.job_document import model_name
+from tuneport.serve.job_documents import by_file
 from tuneport.types import JobState, JobStatus, Progress, Quote
 
 TONES = {JobStatus.SUCCEEDED: "pass", JobStatus.FAILED: "fail", JobStatus.CANCELLED: "off", JobStatus.PAUSED: "warn"}

@@ -92,7 +92,7 @@ class PageRoute(APIRoute):
             except TuneportError as error:
                 refusal = refusal_of(error)
             except RequestValidationError as error:
-                refusal = complaint_of(list(error.errors()))
+                refusal = complaint_of(list(error.errors()), error.body)
             except HTTPException as error:
                 refusal = Refusal(error.status_code, str(error.detail))
             except Exception as error:
