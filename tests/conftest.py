@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.webhook_receiver import Receiver, receiving
 from tuneport.settings import Settings
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -44,3 +46,17 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real datasets are not at {folder} (set TUNEPORT_SHARED)")
     return folder
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Listens for webhooks."""
+    with receiving() as listening:
+        yield listening
+
+
+@pytest.fixture
+def webhook_secret() -> str:
+    from tuneport.jobs.webhooks.signing import new_secret
+
+    return new_secret()

@@ -31,6 +31,7 @@ from tests.conftest import FIXTURES
 from tests.contract import prepared_chats, token
 from tests.emulators import OpenAIEmulator, TogetherEmulator
 from tests.haystack import Haystack, forms
+from tests.webhook_receiver import receiving
 from tuneport.backends.local import LocalBackend
 from tuneport.cli.main import app, main
 from tuneport.errors import AuthError, ConfigError, TuneportError
@@ -50,8 +51,11 @@ SECRETS = {
     "the password of an address": "needle-password-1234",
     "the password of the proxy": "needle-proxy-5678",
     "the password of the database": "needle-database-9012",
+    "the secret of a webhook": "whsec_bmVlZGxlLXdlYmhvb2stMDEyMzQ1Njc4OQ==",
+    "the key in a webhook's address": "needle-hook-address-3456",
+    "the password of a notification": "needle-notify-7890",
 }
-OPENAI, TOGETHER, OURS, WRONG, WANDB, HUB, ADDRESS, PROXY, DATABASE = SECRETS.values()
+OPENAI, TOGETHER, OURS, WRONG, WANDB, HUB, ADDRESS, PROXY, DATABASE, HOOK, HOOK_KEY, NOTIFY = SECRETS.values()
 MODELS = {"openai": "gpt-4.1-mini-2025-04-14", "together": "Qwen/Qwen3.5-4B"}
 PLACES = ("logs", "output", "store", "files", "objects", "errors", "processes", "wire")
 
@@ -110,6 +114,13 @@ VERBS: dict[str, list[str] | None] = {
     "deployments": [],
     "migrate": ["--from", "openai"],
     "store": [],
+    "store upgrade": [],
+    "store downgrade": ["--help"],
+    "webhook secret": [],
+    "webhook list": [],
+    "webhook test": ["environment"],
+    "webhook deliveries": [],
+    "webhook resend": ["wh_nobody"],
 }
 
 
@@ -174,19 +185,43 @@ class Everything:
 
     def every_verb(self) -> None:
         known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-        known |= {str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance}
+        for group in app.registered_groups:
+            inside = group.typer_instance
+            assert inside is not None
+            named = [str(command.name or command.callback.__name__) for command in inside.registered_commands]  # type: ignore[union-attr]
+            name = group.name if isinstance(group.name, str) else str(inside.info.name)
+            known |= {f"{name} {command}" for command in named} | ({name} if inside.registered_callback else set())
         for verb in sorted(known):
             given = VERBS.get(verb, ["--help"])
             self.verbs.add(verb)
             if given is None:
-                self.command(verb, "--help")
+                self.command(*verb.split(), "--help")
                 continue
             for before, after in (([], []), (["--debug"], ["--json"])):
                 new = str(self.folder / f"{verb}{len(after)}.jsonl")
                 arguments = [
                     {"DATA": self.data, "JOB": self.job, "NEW": new}.get(argument, argument) for argument in given
                 ]
-                self.command(*before, verb, *arguments, *after)
+                self.command(*before, *verb.split(), *arguments, *after)
+
+    def ends_that_are_told(self) -> None:
+        """To a webhook and an address of notifications that answer with an error, and to such as do not answer."""
+        from tuneport.jobs.webhooks.sender import Sender
+
+        with Workspace() as workspace, receiving() as receiver:
+            receiver.statuses = [500, 500]
+            address = f"127.0.0.1:{receiver.port}/{HOOK_KEY}"
+            notify = f"json://me:{NOTIFY}@{address.replace(HOOK_KEY, NOTIFY)} json://me:{NOTIFY}@127.0.0.1:9/{NOTIFY}"
+            url = f"http://me:{HOOK_KEY}@{address}?key={HOOK_KEY}"
+            settings = _with(workspace.settings, TUNEPORT_WEBHOOK_URL=url, TUNEPORT_NOTIFY=notify)
+            sender = Sender(workspace.store, settings)
+            sender.send_due()
+            workspace.store.add_request("ftjob-told", {"model": "m"}, backend=None, tuned_model="ft:told", key=None)
+            workspace.store.cancel_request("ftjob-told")
+            assert sender.send_due() == 3
+            for thing in (sender, sender.webhooks, sender.notified, *workspace.store.deliveries()):
+                self.haystack.put_object(type(thing).__name__, thing)
+            assert {row.state for row in workspace.store.deliveries()} == {"waiting"} and len(receiver.received) == 2
 
     def providers_that_repeat_the_key(self) -> None:
         with Workspace() as workspace:
@@ -357,6 +392,10 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]
             "HF_HUB_OFFLINE": "1",
             # Places in which a key is not looked for by name.
             "MY_NOTES": f"openai is {OPENAI}",
+            "TUNEPORT_WEBHOOK_URL": f"http://me:{HOOK_KEY}@127.0.0.1:9/{HOOK_KEY}?key={HOOK_KEY}",
+            "TUNEPORT_WEBHOOK_SECRET": HOOK,
+            "TUNEPORT_WEBHOOK_ALLOW_PRIVATE": "1",
+            "TUNEPORT_NOTIFY": f"json://me:{NOTIFY}@127.0.0.1:9/{NOTIFY}",
             "STORAGE": f"https://me:{ADDRESS}@storage.example/bucket",
         }
         for name, value in environment.items():
@@ -375,6 +414,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]
                 warnings.simplefilter("always")
                 run.jobs_on_both_providers()
                 run.every_verb()
+                run.ends_that_are_told()
                 run.providers_that_repeat_the_key()
                 run.keys_that_are_wrong(monkeypatch)
                 run.address_with_a_password()

@@ -12,7 +12,7 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -52,6 +52,26 @@ class BackendSettings(_Configured):
         return value
 
 
+class WebhookSettings(_Configured):
+    """One `[webhooks.NAME]` table of `tuneport.toml`: who is told of the ends of jobs.
+
+    `secret_env` names the variable with the `whsec_...` secret. `events` of those that there are; all, if none is
+    named. `allow_private`: the address may be one of this machine or its network, and plain http.
+    """
+
+    url: str = Field(repr=False, exclude=True)  # which may hold a password
+    secret_env: str
+    events: tuple[Literal["succeeded", "failed", "cancelled"], ...] = ()
+    allow_private: bool = False
+
+    @field_validator("secret_env")
+    @classmethod
+    def _names_a_variable(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+            raise ValueError("must be the name of a variable in capitals, such as OURS_WEBHOOK_SECRET, not the secret")
+        return value
+
+
 class ProjectFile(_Configured):
     """`tuneport.toml`: the default backend, backend tables, and model aliases (`[models.ALIAS] backend = "id"`).
 
@@ -63,6 +83,7 @@ class ProjectFile(_Configured):
     delete_files: bool = False
     backends: dict[str, BackendSettings] = Field(default_factory=dict)
     models: dict[str, dict[str, str]] = Field(default_factory=dict)
+    webhooks: dict[str, WebhookSettings] = Field(default_factory=dict)
 
 
 class Settings(_Configured):

@@ -475,3 +475,20 @@ def test_killed_in_the_middle_it_is_of_one_version_or_the_other(tmp_path: Path) 
     store = Store(url)
     assert store.job("job-0").tuned_model == "ft:0" and len(store.jobs()) == 3
     store.close()
+
+
+def test_ends_of_before_there_were_webhooks_are_told_to_nobody(tmp_path: Path) -> None:
+    url = old_store(tmp_path / "store.db", rows=1)
+    engine = create_engine(url)
+    as_released(engine, 4)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE jobs SET finished_at = '{MOMENT}'")
+    engine.dispose()
+    store = Store(url)
+    store.register_endpoints({"ours": ("webhook", ("succeeded",))})
+    assert store.claim("job-0", "me") is not None
+    store.write("job-0", "me", deleted_at=now())
+    assert store.deliveries() == []
+    store.write("job-0", "me", finished_at=now())
+    assert len(store.deliveries()) == 1, "an end of now is told"
+    store.close()

@@ -26,6 +26,7 @@ from tuneport.cli import (
     serve,
     store,
     submit,
+    webhooks,
     weights,
     wishes,
 )
@@ -75,6 +76,7 @@ for group in (
     migrate,
     serve,
     store,
+    webhooks,
     backends,
 ):
     group.register(app)

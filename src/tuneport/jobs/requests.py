@@ -15,6 +15,7 @@ from tuneport.errors import TuneportError
 from tuneport.jobs.database import Database
 from tuneport.jobs.tables import JobRequestRow, JobRow
 from tuneport.jobs.uploaded import behind
+from tuneport.jobs.webhooks.outbox import announce_request, results_settled
 from tuneport.types import JobStatus, now
 
 HELD_SECONDS = 120.0
@@ -179,7 +180,10 @@ class JobRequests(Database):
                 .where(JobRequestRow.id == job_id, JobRequestRow.state == "waiting", held)
                 .values(**ended)
             )
-            return changed.rowcount == 1  # type: ignore[attr-defined, no-any-return]
+            if changed.rowcount != 1:  # type: ignore[attr-defined]
+                return False
+            announce_request(session, job_id, state)
+            return True
 
     def settle_results(self, job_id: str, file_id: str | None) -> bool:
         """Once for a job; False where somebody has settled it already."""
@@ -189,6 +193,7 @@ class JobRequests(Database):
                 .where(JobRequestRow.id == job_id, JobRequestRow.results_at.is_(None))
                 .values(results_file=file_id, results_at=now())
             )
+            results_settled(session, job_id)
             return changed.rowcount == 1  # type: ignore[attr-defined, no-any-return]
 
     def jobs_with_models(self) -> list[tuple[JobRequestRow, JobRow]]:

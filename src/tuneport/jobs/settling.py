@@ -14,6 +14,7 @@ from tuneport.jobs.actuals import note_beginning, settle
 from tuneport.jobs.budgets import Projection, projection
 from tuneport.jobs.tables import EventRow, JobRow
 from tuneport.jobs.training_time import INTERRUPTS, RESTARTS, idle_by_events, starts_training
+from tuneport.jobs.webhooks.outbox import announce
 from tuneport.types import JobEvent, Quote, now
 
 _NOT_NEEDED = (defer(JobRow.spec), defer(JobRow.prepared))
@@ -43,6 +44,8 @@ def settle_in(session: Session, row: JobRow) -> Projection | None:
         interrupted = any(type_ in INTERRUPTS for type_, _ in marks)
         unread = any(event_id == f"tuneport-{NO_EVENTS}" for _, event_id in marks)
     settle(row, interrupted=interrupted, unread=unread)
+    if ended:
+        announce(session, row)
     found = None if ended else projection(row)
     if found is not None and row.reserved_usd is not None:
         row.reserved_usd = max(row.reserved_usd, found.usd)

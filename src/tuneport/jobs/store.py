@@ -29,6 +29,7 @@ from tuneport.jobs.settling import most_of, settle_in
 from tuneport.jobs.tables import JobRow, ShownTermsRow, UtcDateTime
 from tuneport.jobs.uploaded import UploadedFiles
 from tuneport.jobs.watching import Watching
+from tuneport.jobs.webhooks.outbox import Outbox
 from tuneport.types import JobStatus, PreparedData, Quote, TuneSpec, now
 
 __all__ = ["LEASE_SECONDS", "SCHEMA_VERSION", "LeaseLostError", "Store", "UnknownJobError"]
@@ -45,7 +46,7 @@ class LeaseLostError(TuneportError):
     """Another process took the row over; whatever this one was doing must not be written."""
 
 
-class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching):
+class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox):
     """All reads and writes. Each method is one short transaction; no network call happens inside any of them.
 
     Raises ConfigError where the database cannot be opened or written.

@@ -100,6 +100,7 @@ class JobRow(Base):
     usd_per_hour: Mapped[float | None] = mapped_column(Float)  # of the estimate: such a job costs more as time goes by
     idle_seconds: Mapped[float] = mapped_column(Float, default=0.0, server_default=text("0"))  # see `training_time`
     idle_since: Mapped[datetime | None]
+    announced_end: Mapped[datetime | None]  # the `finished_at` of the end of which those who wait for it are told
 
     @property
     def tune_spec(self) -> TuneSpec:
@@ -238,6 +239,46 @@ class JobRequestRow(Base):
     lease_expires_at: Mapped[datetime | None]
     results_file: Mapped[str | None] = mapped_column(String(40))
     results_at: Mapped[datetime | None]  # when it was settled whether there are any
+
+
+class EndpointRow(Base):
+    """Somebody who is told of ends of jobs, by the name that a gateway's configuration gives; addresses and secrets
+    are there and nowhere here. Whoever's process sees a job end finds here whom to tell.
+
+    `seen_at`: when a gateway that has it last said so.
+    """
+
+    __tablename__ = "endpoints"
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))  # "webhook" or "notify"
+    events: Mapped[list[str]] = mapped_column(JSON)
+    seen_at: Mapped[datetime]
+
+
+class DeliveryRow(Base):
+    """What one endpoint is to be told, written in the transaction in which the job ended, until it has been told.
+
+    `id` is the `webhook-id` of every attempt; `event_id` is the same for all endpoints. `state`: `waiting`,
+    `delivered`, or `dead` when nobody tries any more; only what waits is due.
+    """
+
+    __tablename__ = "deliveries"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    endpoint: Mapped[str] = mapped_column(String(80))
+    kind: Mapped[str] = mapped_column(String(10))
+    event_id: Mapped[str] = mapped_column(String(40))
+    type: Mapped[str] = mapped_column(String(40))
+    job_id: Mapped[str] = mapped_column(String(40), index=True)
+    state: Mapped[str] = mapped_column(String(10))
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    due_at: Mapped[datetime | None] = mapped_column(index=True)
+    began_at: Mapped[datetime]  # from when on the days count, after which nobody tries any more
+    attempts: Mapped[int] = mapped_column(default=0)
+    last_status: Mapped[int | None]  # of HTTP
+    last_error: Mapped[str | None]
+    ended_at: Mapped[datetime | None]
+    lease_owner: Mapped[str | None] = mapped_column(String(80))
+    lease_expires_at: Mapped[datetime | None]
 
 
 Index("job_requests_by_age", JobRequestRow.created_at.desc(), JobRequestRow.id)

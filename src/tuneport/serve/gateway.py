@@ -13,6 +13,7 @@ from tuneport.errors import TuneportError
 from tuneport.jobs.polling import Poller
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
+from tuneport.jobs.webhooks.sender import AT_ONCE, Sender
 from tuneport.serve.streams import Streams
 from tuneport.settings import Settings
 from tuneport.types import JobStatus
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 HOUSEKEEPING_SECONDS = 300.0
 RESULTS_SECONDS = 1.0
+SENDING_SECONDS = 1.0
 INTAKE_SECONDS = 2.0
 """How soon a request is seen that another gateway on the same store took and dropped; our own are seen at once."""
 HURRY_SECONDS, HURRY_REMOTE_SECONDS = 2.0, 20.0
@@ -49,6 +51,7 @@ class Gateway:
         self._poller = Poller(
             self.workspace.worker, on_change=lambda *change: self.streams.wake(), on_trouble=_log_trouble
         )
+        self.sender = Sender(self.store, self.settings)
         self._awake, self._stopped = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
         self._hurried: dict[str, float] = {}
@@ -77,7 +80,12 @@ class Gateway:
                 _guarded(results.settle_all)
                 _guarded(self._housekeeping)
 
-        for name, target in (("intake", intake), ("results", endings), ("poller", self._poller.run)):
+        def sending() -> None:
+            while not self._stopped.wait(SENDING_SECONDS):
+                _guarded(self._send_due)
+
+        threads = (("intake", intake), ("results", endings), ("sender", sending), ("poller", self._poller.run))
+        for name, target in threads:
             thread = threading.Thread(target=target, name=f"tuneport-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -128,6 +136,10 @@ class Gateway:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self.workspace.close()
+
+    def _send_due(self) -> None:
+        while self.sender.send_due() == AT_ONCE and not self._stopped.is_set():
+            pass
 
     def _housekeeping(self) -> None:
         if time.monotonic() - self._swept < HOUSEKEEPING_SECONDS and self._swept:
