@@ -30,6 +30,13 @@ def write_html(report: CheckReport, path: Path) -> None:
 
 def render(report: CheckReport) -> str:
     """The whole document. Everything that comes from the dataset is escaped, and the page forbids scripts anyway."""
+    name = report.path.name
+    parts = pieces(report, name) | {"path": text(str(report.path))}
+    return page_of(f"{name}: data check", _PAGE, parts)
+
+
+def pieces(report: CheckReport, name: str) -> dict[str, str]:
+    """What a page about the dataset is made of, as HTML in which all of the dataset's own text is escaped."""
     document = report.as_dict()
     findings: list[dict[str, Any]] = document["findings"]
     details = {finding["check"]: finding.get("details") or {} for finding in findings}
@@ -43,17 +50,15 @@ def render(report: CheckReport) -> str:
         ("method", document["method"]),
         ("tokens", f"{'about ' if document['tokens'].get('approximate') else ''}{document['tokens']['total']:,}"),
     ]
-    parts = {
-        "name": text(Path(document["path"]).name, 200),
+    return {
+        "name": text(name, 200),
         "verdict": overall,
         "words": _WORDS[overall],
         "counts": counts,
-        "path": text(document["path"]),
         "facts": "".join(f"<div><dt>{name}</dt><dd>{text(value)}</dd></div>" for name, value in facts),
         "rows": "".join(_finding(finding) for finding in findings),
         "charts": _charts(details, document.get("classes"), report.numbering.words),
     }
-    return page_of(f"{Path(document['path']).name}: data check", _PAGE, parts)
 
 
 def _finding(finding: Mapping[str, Any]) -> str:

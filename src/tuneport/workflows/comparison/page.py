@@ -50,7 +50,7 @@ def render(comparison: Comparison) -> str:
         "what": f"What it would cost to tune a model on it, and where: US dollars, computed on {comparison.day}.",
         "facts": "".join(f"<div><dt>{name}</dt><dd>{text(value)}</dd></div>" for name, value in facts),
         "verdict": _verdict(found, comparison.day),
-        "charts": _charts(found),
+        "charts": charts_of(found),
         "options": _options(found),
         "prompt": _prompt(found, traffic.saved_per_request),
         "sources": _sources(found),
@@ -69,7 +69,8 @@ def _verdict(found: BreakEven, day: date) -> str:
     return "".join(parts)
 
 
-def _charts(found: BreakEven) -> str:
+def charts_of(found: BreakEven) -> str:
+    """What the options cost over months and over traffic, drawn."""
     shown = pictured(found)
     if not shown:
         return "<p>unavailable, because nothing that can be had has both a training and a monthly price</p>"

@@ -1,0 +1,215 @@
+"""A new job: the dataset, what is wrong with it, what it would cost where, and only then the button that spends."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import date
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from markupsafe import Markup
+from starlette.concurrency import run_in_threadpool
+
+from tuneport.data.checks.html import pieces
+from tuneport.data.checks.report import CheckReport
+from tuneport.estimate.cost import Traffic
+from tuneport.jobs.tables import UploadedFileRow
+from tuneport.serve import wire
+from tuneport.serve.access import CSRF_FIELD, check_csrf
+from tuneport.serve.dashboard.offers import offers
+from tuneport.serve.dashboard.pages import Pages, page_routes, see
+from tuneport.serve.dashboard.studies import Studies, Study
+from tuneport.serve.errors import Refusal, complaint_of, not_found
+from tuneport.serve.files import MAX_FILE_BYTES, check_name, keep_file
+from tuneport.serve.gateway import Gateway
+from tuneport.serve.intake import METHODS, create
+from tuneport.serve.multipart import read_form
+from tuneport.workflows.check import check
+from tuneport.workflows.compare import Comparison, compare
+from tuneport.workflows.comparison.page import charts_of
+from tuneport.workflows.doctor import backends
+
+LIVE_MILLISECONDS = 1_000
+AT_ONCE = 8
+"""So many offers are shown; the others are behind a click."""
+_METHODS = {method.value: name for name, method in METHODS.items() if name != "reinforcement"}
+
+
+def router(gateway: Gateway, pages: Pages) -> APIRouter:
+    routes, studies = page_routes(pages), Studies()
+
+    @routes.get("/new")
+    def new(request: Request) -> Response:
+        files, _ = gateway.store.uploaded_page(limit=10, after=None, purpose="fine-tune", descending=True)
+        return pages.page("new.html", request, files=files, most=MAX_FILE_BYTES)
+
+    @routes.post("/new")
+    async def upload(request: Request) -> Response:
+        file_id = await _upload(gateway, request)
+        return see(f"/new/{file_id}")
+
+    @routes.post("/new/{file_id}/validation")
+    async def upload_validation(file_id: str, request: Request) -> Response:
+        training = await run_in_threadpool(_file, gateway, file_id)
+        return see(f"/new/{training.id}?validation={await _upload(gateway, request)}")
+
+    @routes.get("/new/{file_id}")
+    def plan(
+        file_id: str,
+        request: Request,
+        validation: Annotated[str | None, Query(max_length=40)] = None,
+        model: Annotated[str, Query(max_length=200)] = "",
+        epochs: Annotated[str, Query(max_length=4)] = "",
+        requests: Annotated[str, Query(max_length=12)] = "25000",
+        tokens_in: Annotated[str, Query(max_length=9)] = "400",
+        tokens_out: Annotated[str, Query(max_length=9)] = "80",
+    ) -> Response:
+        training = _file(gateway, file_id)
+        held_out = None if not validation else _file(gateway, validation)
+        asked = {
+            "model": model.strip(),
+            "epochs": _whole(epochs, "epochs") if epochs.strip() else None,
+            "requests": _whole(requests, "requests"),
+            "tokens_in": _whole(tokens_in, "tokens in"),
+            "tokens_out": _whole(tokens_out, "tokens out"),
+        }
+        report = _report(gateway, studies, training, held_out)
+        costs = _costs(gateway, studies, training, held_out, asked)
+        found = None if costs.result is None else offers(costs.result, backends(gateway.settings, date.today()))
+        return pages.page(
+            "plan.html",
+            request,
+            training=training,
+            held_out=held_out,
+            asked=asked,
+            report=report,
+            pieces=None if report.result is None else _marked(pieces(report.result, training.filename)),
+            costs=costs,
+            offers=found,
+            at_once=AT_ONCE,
+            charts=None if costs.result is None else Markup(charts_of(costs.result.break_even)),
+            method=None if report.result is None else _METHODS.get(report.result.method.value),
+            once=secrets.token_hex(16),
+            chosen=next((offer.value for offer in found or () if offer.can_be_chosen), None),
+            live=LIVE_MILLISECONDS if report.under_way or costs.under_way else None,
+        )
+
+    @routes.post("/new/{file_id}")
+    async def submit(file_id: str, request: Request) -> Response:
+        fields = await pages.form(request)
+        job_id = await run_in_threadpool(_submit, gateway, file_id, fields)
+        return see(f"/jobs/{job_id}")
+
+    return routes
+
+
+async def _upload(gateway: Gateway, request: Request) -> str:
+    form = await read_form(request, gateway.contents, file_field="file", max_bytes=MAX_FILE_BYTES)
+    try:
+        check_csrf(request, form.fields.get(CSRF_FIELD))
+        if form.file is None or (form.file.bytes == 0 and form.filename == "file"):
+            raise Refusal(400, "No file was chosen: go back and choose one.", param="file")
+        check_name(form.filename, form.file.bytes)
+        return (await run_in_threadpool(keep_file, gateway, form.file, form.filename, None)).id
+    finally:
+        form.close()
+
+
+def _file(gateway: Gateway, file_id: str) -> UploadedFileRow:
+    row = gateway.store.uploaded(file_id)
+    if row is None or row.purpose != "fine-tune":
+        raise not_found(f"There is no dataset {file_id}.", "file_id")
+    if not gateway.contents.has(row.sha256):
+        raise Refusal(404, f"The content of {file_id} is gone from the gateway's disk; upload it again.")
+    return row
+
+
+def _report(
+    gateway: Gateway, studies: Studies, training: UploadedFileRow, held_out: UploadedFileRow | None
+) -> Study[CheckReport]:
+    path = gateway.contents.path
+    return studies.of(
+        ("report", training.sha256, held_out and held_out.sha256),
+        lambda: check(
+            path(training.sha256),
+            validation=None if held_out is None else path(held_out.sha256),
+            settings=gateway.settings,
+        ),
+    )
+
+
+def _costs(
+    gateway: Gateway,
+    studies: Studies,
+    training: UploadedFileRow,
+    held_out: UploadedFileRow | None,
+    asked: dict[str, Any],
+) -> Study[Comparison]:
+    path = gateway.contents.path
+
+    def work() -> Comparison:
+        return compare(
+            path(training.sha256),
+            models=[asked["model"]] if asked["model"] else [],
+            validation=None if held_out is None else path(held_out.sha256),
+            epochs=asked["epochs"],
+            traffic=Traffic.of_requests(asked["requests"], asked["tokens_in"], asked["tokens_out"]),
+            settings=gateway.settings,
+        )
+
+    key = ("costs", training.sha256, held_out and held_out.sha256, date.today(), *asked.values())
+    return studies.of(key, work)
+
+
+def _submit(gateway: Gateway, file_id: str, fields: dict[str, str]) -> str:
+    """By the same way as a client of the API: at once, and everything else behind the reader's back."""
+    from pydantic import ValidationError
+
+    def given(name: str) -> str | None:
+        return fields.get(name, "").strip() or None
+
+    if given("choice") is None:
+        raise Refusal(400, "No backend was chosen: go back and choose one.", param="choice")
+    method = given("method") or "supervised"
+    hyperparameters = {
+        name: value for name in ("n_epochs", "batch_size", "learning_rate_multiplier") if (value := given(name))
+    }
+    body = {
+        "model": given("choice"),
+        "training_file": file_id,
+        "validation_file": given("validation"),
+        "suffix": given("suffix"),
+        "seed": given("seed"),
+        "method": {"type": method, method: {"hyperparameters": hyperparameters}},
+    }
+    try:
+        asked = wire.CreateJob.model_validate(body)
+    except ValidationError as error:
+        raise complaint_of([dict(row) for row in error.errors()]) from error
+    budget = given("budget")
+    request = create(gateway, asked, key=given("once"), budget=None if budget is None else _dollars(budget))
+    gateway.wake()
+    return request.id
+
+
+def _whole(text: str, what: str) -> int:
+    plain = text.strip().replace(",", "")
+    if not plain.isdecimal():
+        raise Refusal(400, f"{what}: a whole number was expected, not {text!r}.", param=what)
+    return int(plain)
+
+
+def _dollars(text: str) -> float:
+    try:
+        amount = float(text.replace("$", "").replace(",", ""))
+    except ValueError:
+        amount = float("nan")
+    if not 0 < amount < 1e9:
+        raise Refusal(400, f"The budget is an amount in US dollars above 0, not {text!r}.", param="budget")
+    return amount
+
+
+def _marked(parts: dict[str, str]) -> dict[str, Markup]:
+    return {name: Markup(part) for name, part in parts.items()}
+
+

@@ -1,0 +1,49 @@
+"""The comparison of costs as a choice: one row for each backend and model, the ones that can be had now first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from tuneport.router import Choice
+from tuneport.workflows.compare import Comparison
+
+
+@dataclass(frozen=True)
+class Offer:
+    """`missing` says what must be set up here before it can be chosen, though the backend offers it."""
+
+    choice: Choice
+    priced_on: date | None
+    stale: bool
+    missing: str | None
+
+    @property
+    def value(self) -> str:
+        return f"{self.choice.backend}/{self.choice.model}"
+
+    @property
+    def can_be_chosen(self) -> bool:
+        return self.choice.allowed and self.missing is None
+
+
+def offers(comparison: Comparison, backends: Sequence[Mapping[str, Any]]) -> list[Offer]:
+    """In the comparison's order, those that cannot be chosen last."""
+    missing = {row["name"]: _missing(row) for row in backends}
+    found = [
+        Offer(choice, day, stale, missing.get(choice.backend))
+        for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True)
+    ]
+    return sorted(found, key=lambda offer: not offer.can_be_chosen)
+
+
+def _missing(row: Mapping[str, Any]) -> str | None:
+    if row["configured"]:
+        return None
+    if row["install"]:
+        return str(row["install"])
+    if row["key_set"] is False:
+        return f"{row['api_key_env']} is not set"
+    return "its address is not set"
