@@ -19,7 +19,7 @@ from tuneport.serve.gateway import Gateway
 
 MAX_JSON_BYTES, MAX_CHAT_BYTES = 2**20, 64 * 2**20
 """Chats with images in base64 are the largest bodies that are no upload."""
-_PARTS = re.compile(r"/v1/uploads/[^/]+/parts")
+_PARTS = re.compile(r"/v1/uploads/[^/]+/parts|/new/[^/]+/validation")
 
 
 def create_app(gateway: Gateway) -> FastAPI:
@@ -104,7 +104,7 @@ class Guard:
 
 def _most_bytes(path: str) -> int | None:
     """Of a body that is read into memory. Uploads are not, and have limits of their own."""
-    if path == "/v1/files" or _PARTS.fullmatch(path):
+    if path in ("/v1/files", "/new") or _PARTS.fullmatch(path):
         return None
     return MAX_CHAT_BYTES if path == "/v1/chat/completions" else MAX_JSON_BYTES
 

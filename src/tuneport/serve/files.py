@@ -53,9 +53,9 @@ def router(gateway: Gateway) -> APIRouter:
                 name = next(iter(form.fields))
                 raise Refusal(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
             _check_purpose(purpose)
-            _check_name(form.filename, form.file.bytes)
+            check_name(form.filename, form.file.bytes)
             seconds = None if expires_after is None else expires_after.seconds
-            return await run_in_threadpool(_keep, gateway, form.file, form.filename, seconds)
+            return await run_in_threadpool(keep_file, gateway, form.file, form.filename, seconds)
         finally:
             form.close()
 
@@ -110,7 +110,7 @@ def router(gateway: Gateway) -> APIRouter:
         if asked.bytes > MAX_UPLOAD_BYTES:
             raise Refusal(400, f"'bytes' is above {MAX_UPLOAD_BYTES:,}.", param="bytes", code="invalid_value")
         _check_purpose(asked.purpose)
-        _check_name(asked.filename, asked.bytes)
+        check_name(asked.filename, asked.bytes)
         seconds = None if asked.expires_after is None else asked.expires_after.seconds
         return upload_of(
             store.add_upload(filename=asked.filename, purpose=asked.purpose, bytes=asked.bytes, file_seconds=seconds)
@@ -203,7 +203,7 @@ def unix(moment: datetime) -> int:
     return int(moment.timestamp())
 
 
-def _keep(gateway: Gateway, incoming: Incoming, filename: str, seconds: int | None) -> File:
+def keep_file(gateway: Gateway, incoming: Incoming, filename: str, seconds: int | None) -> File:
     incoming.flush()
     with gateway.contents.locked():
         row = gateway.store.add_uploaded(
@@ -248,7 +248,7 @@ def _check_purpose(purpose: str | None) -> None:
         )
 
 
-def _check_name(filename: str, size: int) -> None:
+def check_name(filename: str, size: int) -> None:
     if not filename.lower().endswith(".jsonl"):
         raise Refusal(
             400,

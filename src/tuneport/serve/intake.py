@@ -111,9 +111,11 @@ def _lists(backend: str, model: str, name: str, settings: Settings) -> bool:
     return backend in aliases or model in listed or load_models().name_of(backend, model) is not None
 
 
-def create(gateway: Gateway, asked: CreateJob, *, key: str | None) -> JobRequestRow:
+def create(gateway: Gateway, asked: CreateJob, *, key: str | None, budget: float | None = None) -> JobRequestRow:
     """Refuse what can be refused without a provider; write the request down; return. The rest is `take`'s."""
     asked_for = asked.model_dump(mode="json", exclude_none=True)
+    if budget is not None:
+        asked_for["budget"] = budget  # US dollars; no client of OpenAI's API can ask for it
     if key is not None and (there := gateway.store.request_of_key(key)) is not None:
         return _the_same(there, asked_for)
     training = _training_file(gateway, asked.training_file, "training_file")
@@ -207,6 +209,7 @@ def spec_of(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
             "seed": body.get("seed"),
             "metadata": body.get("metadata") or {},
             "wandb": integrations[0]["wandb"] if integrations else None,
+            "budget": body.get("budget"),
             "from_checkpoint": start.job,
         },
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from tuneport.serve.dashboard import assets, job, jobs
+from tuneport.serve.dashboard import assets, catalogue, chat, comparison, job, jobs, new_job
 from tuneport.serve.dashboard.curves import Curves
 from tuneport.serve.dashboard.pages import Pages
 from tuneport.serve.gateway import Gateway
@@ -19,4 +19,8 @@ def router(gateway: Gateway) -> APIRouter:
     routes.include_router(assets.router())
     routes.include_router(jobs.router(gateway, pages))
     routes.include_router(job.router(gateway, pages, curves))
+    routes.include_router(new_job.router(gateway, pages))
+    routes.include_router(comparison.router(gateway, pages, curves))
+    routes.include_router(chat.router(gateway, pages))
+    routes.include_router(catalogue.router(gateway, pages))
     return routes

@@ -211,5 +211,3 @@ def _dollars(text: str) -> float:
 
 def _marked(parts: dict[str, str]) -> dict[str, Markup]:
     return {name: Markup(part) for name, part in parts.items()}
-
-

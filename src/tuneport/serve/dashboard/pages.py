@@ -29,7 +29,6 @@ from tuneport.serve.gateway import Gateway
 
 ATTACHMENT = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _LONGEST_TEXT = 20_000
-_THERE = ("/",)
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class Pages:
             clock=words.clock,
             size=words.size,
         )
-        self.templates.globals.update(asset=address, version=__version__, pages_there=_THERE)
+        self.templates.globals.update(asset=address, version=__version__)
 
     def page(self, template: str, request: Request, *, http_status: int = 200, **context: Any) -> HTMLResponse:
         form = Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, csrf_token(request))

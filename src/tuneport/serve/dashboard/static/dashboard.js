@@ -29,7 +29,6 @@
       const scrolled = scroller ? scroller.scrollTop : 0;
       keep(old, fresh);
       old.replaceChildren(...document.importNode(fresh, true).childNodes);
-      fresh.querySelectorAll("details[open]").forEach(() => {});
       old.dataset.seen = seen;
       const again = old.querySelector("ol.events");
       if (again) again.scrollTop = scrolled;
@@ -62,4 +61,63 @@
     timer = setTimeout(look, every);
     document.addEventListener("visibilitychange", () => { if (!document.hidden) { clearTimeout(timer); look(); } });
   }
+
+  // A file that is dropped on its form is sent at once; so is nothing else.
+  for (const form of document.querySelectorAll("form[data-drop]")) {
+    const file = form.querySelector("input[type=file]");
+    const over = (event) => { event.preventDefault(); form.classList.add("over"); };
+    form.addEventListener("dragenter", over);
+    form.addEventListener("dragover", over);
+    form.addEventListener("dragleave", () => form.classList.remove("over"));
+    form.addEventListener("drop", (event) => {
+      event.preventDefault();
+      form.classList.remove("over");
+      if (!event.dataTransfer.files.length) return;
+      file.files = event.dataTransfer.files;
+      form.requestSubmit();
+    });
+    form.addEventListener("submit", () => { form.querySelector("button").disabled = true; });
+  }
+
+  // Both answers as they are written.
+  const chat = document.querySelector("form[data-chat]");
+  const listen = async (side, fields) => {
+    const said = document.getElementById(side), model = document.getElementById(`${side}-model`);
+    said.textContent = ""; model.textContent = "";
+    said.classList.remove("fail"); said.classList.add("writing");
+    const tell = (line) => {
+      const told = JSON.parse(line);
+      if (told.model) model.textContent = told.model;
+      if (told.text) said.append(told.text);
+      if (told.failure) { said.classList.add("fail"); said.append(told.failure); }
+    };
+    try {
+      const answer = await fetch(`/chat/${side}`, { method: "POST", body: fields });
+      if (!answer.ok) {
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        throw new Error(page.querySelector(".lead")?.textContent || `The gateway answers ${answer.status}.`);
+      }
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = "";
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        const lines = (rest + value).split("\n");
+        rest = lines.pop();
+        lines.forEach(tell);
+      }
+      if (!said.textContent) said.textContent = "(an empty answer)";
+    } catch (error) {
+      said.classList.add("fail");
+      said.append(error.message);
+    }
+    said.classList.remove("writing");
+  };
+  if (chat) chat.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const button = chat.querySelector("button"), fields = new URLSearchParams(new FormData(chat));
+    button.disabled = true;
+    await Promise.all([listen("base", fields), listen("tuned", fields)]);
+    button.disabled = false;
+  });
 })();

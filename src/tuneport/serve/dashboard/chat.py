@@ -1,0 +1,123 @@
+"""A tuned model and the one that it was tuned from, asked the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from tuneport.errors import ConfigError, TuneportError
+from tuneport.jobs.overview import listed_job
+from tuneport.serve.dashboard.catalogue import tuned_jobs
+from tuneport.serve.dashboard.pages import ATTACHMENT, Pages, page_routes
+from tuneport.serve.errors import Refusal, not_found
+from tuneport.serve.gateway import Gateway
+from tuneport.types import Completion
+
+SIDES = ("base", "tuned")
+MOST_TOKENS = 4096
+AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Answer:
+    model: str
+    text: str = ""
+    failure: str | None = None
+
+
+def router(gateway: Gateway, pages: Pages) -> APIRouter:
+    routes, seats = page_routes(pages), CapacityLimiter(AT_ONCE)
+
+    @routes.get("/chat")
+    def chat(request: Request, job: Annotated[str, Query(max_length=50)] = "") -> Response:
+        asked = {"system": "", "prompt": "", "max_tokens": "256"}
+        return pages.page("chat.html", request, jobs=tuned_jobs(gateway), chosen=job, asked=asked, answers=None)
+
+    @routes.post("/chat")
+    async def ask(request: Request) -> Response:
+        """Both answers, whole: for a browser without scripts."""
+        fields = await pages.form(request)
+        answers = await run_in_threadpool(_both, gateway, fields)
+        asked = {name: fields.get(name, "") for name in ("system", "prompt", "max_tokens")}
+        jobs = await run_in_threadpool(tuned_jobs, gateway)
+        return pages.page("chat.html", request, jobs=jobs, chosen=fields.get("job"), asked=asked, answers=answers)
+
+    @routes.post("/chat/{side}")
+    async def stream(side: str, request: Request) -> Response:
+        """One answer as it is written: lines of JSON, `model` first, then `text` piece by piece, or `failure`."""
+        fields = await pages.form(request)
+        if side not in SIDES:
+            raise Refusal(404, f"There is no side {side!r}.")
+        if seats.available_tokens < 1:
+            raise Refusal(429, f"{AT_ONCE} answers are being written; try again.")
+        lines = await to_thread.run_sync(_lines, gateway, fields, side, limiter=seats)
+        headers = ATTACHMENT | {"X-Accel-Buffering": "no"}
+        return StreamingResponse(_one_by_one(lines, seats), media_type="application/x-ndjson", headers=headers)
+
+    return routes
+
+
+async def _one_by_one(lines: Iterator[str], seats: CapacityLimiter) -> AsyncIterator[str]:
+    while (line := await to_thread.run_sync(next, lines, None, limiter=seats)) is not None:
+        yield line
+
+
+def _lines(gateway: Gateway, fields: dict[str, str], side: str) -> Iterator[str]:
+    backend, model, messages, options = _question(gateway, fields, side)
+    yield json.dumps({"model": f"{model} on {backend}"}) + "\n"
+    try:
+        pieces = gateway.workspace.backend(backend).complete(model, messages, stream=True, **options)
+        for piece in [pieces.text] if isinstance(pieces, Completion) else pieces:
+            yield json.dumps({"text": piece}) + "\n"
+    except TuneportError as error:
+        yield json.dumps({"failure": str(error)}) + "\n"
+
+
+def _both(gateway: Gateway, fields: dict[str, str]) -> dict[str, Answer]:
+    questions = {side: _question(gateway, fields, side) for side in SIDES}
+    with ThreadPoolExecutor(len(SIDES)) as pool:
+        asked = {side: pool.submit(copy_context().run, _answer, gateway, *questions[side]) for side in SIDES}
+        return {side: future.result() for side, future in asked.items()}
+
+
+def _answer(
+    gateway: Gateway, backend: str, model: str, messages: list[dict[str, str]], options: dict[str, Any]
+) -> Answer:
+    name = f"{model} on {backend}"
+    try:
+        found = gateway.workspace.backend(backend).complete(model, messages, **options)
+    except TuneportError as error:
+        return Answer(name, failure=str(error))
+    return Answer(name, found.text if isinstance(found, Completion) else "".join(found))
+
+
+def _question(
+    gateway: Gateway, fields: dict[str, str], side: str
+) -> tuple[str, str, list[dict[str, str]], dict[str, Any]]:
+    listed = listed_job(gateway.store, fields.get("job", ""))
+    if listed is None or listed.row is None:
+        raise not_found(f"There is no job {fields.get('job', '')}.", "job")
+    prompt, system = fields.get("prompt", "").strip(), fields.get("system", "").strip()
+    if not prompt:
+        raise Refusal(400, "The prompt is empty: write what the models are to answer.", param="prompt")
+    most = fields.get("max_tokens", "").strip() or "256"
+    if not most.isdecimal() or not 1 <= int(most) <= MOST_TOKENS:
+        raise Refusal(400, f"Most tokens is a number from 1 to {MOST_TOKENS:,}, not {most!r}.", param="max_tokens")
+    if side == "tuned":
+        try:
+            backend, model = gateway.workspace.locate(listed.row.id)
+        except ConfigError as error:
+            raise Refusal(400, str(error), param="job") from error
+    else:
+        backend, model = listed.row.backend, listed.row.model
+    messages = [{"role": "system", "content": system}] if system else []
+    return backend, model, [*messages, {"role": "user", "content": prompt}], {"max_tokens": int(most)}
