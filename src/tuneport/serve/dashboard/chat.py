@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from anyio import CapacityLimiter, to_thread
@@ -72,20 +73,29 @@ async def _one_by_one(lines: Iterator[str], seats: CapacityLimiter) -> AsyncIter
 
 
 def _lines(gateway: Gateway, fields: dict[str, str], side: str) -> Iterator[str]:
+    """What is wrong with the question is refused now, with a status."""
     backend, model, messages, options = _question(gateway, fields, side)
-    yield json.dumps({"model": f"{model} on {backend}"}) + "\n"
-    try:
-        pieces = gateway.workspace.backend(backend).complete(model, messages, stream=True, **options)
-        for piece in [pieces.text] if isinstance(pieces, Completion) else pieces:
-            yield json.dumps({"text": piece}) + "\n"
-    except TuneportError as error:
-        yield json.dumps({"failure": str(error)}) + "\n"
+
+    def lines() -> Iterator[str]:
+        yield json.dumps({"model": f"{model} on {backend}"}) + "\n"
+        try:
+            pieces = gateway.workspace.backend(backend).complete(model, messages, stream=True, **options)
+            for piece in [pieces.text] if isinstance(pieces, Completion) else pieces:
+                yield json.dumps({"text": piece}) + "\n"
+        except TuneportError as error:
+            yield json.dumps({"failure": str(error)}) + "\n"
+
+    return lines()
 
 
 def _both(gateway: Gateway, fields: dict[str, str]) -> dict[str, Answer]:
     questions = {side: _question(gateway, fields, side) for side in SIDES}
     with ThreadPoolExecutor(len(SIDES)) as pool:
-        asked = {side: pool.submit(copy_context().run, _answer, gateway, *questions[side]) for side in SIDES}
+        asked = {
+            # On the same behalf as the request.
+            side: pool.submit(copy_context().run, partial(_answer, gateway, *questions[side]))
+            for side in SIDES
+        }
         return {side: future.result() for side, future in asked.items()}
 
 

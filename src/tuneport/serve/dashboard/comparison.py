@@ -17,6 +17,7 @@ from tuneport.serve.gateway import Gateway
 from tuneport.types import MetricPoint
 
 LIVE_MILLISECONDS = 3_000
+_SAME = {"n_epochs": "epochs"}
 
 
 def router(gateway: Gateway, pages: Pages, curves: Curves) -> APIRouter:
@@ -65,7 +66,8 @@ def _figures(views: Sequence[JobView], points: Sequence[Sequence[MetricPoint]]) 
 def settings_of(view: JobView) -> dict[str, str]:
     row, state = view.listed.row, view.state
     given = {} if row is None else row.tune_spec.hyperparameters.given()
-    return {name: str(value) for name, value in {**given, **(state.hyperparameters if state else {})}.items()}
+    resolved = {**given, **(state.hyperparameters if state else {})}
+    return {_SAME.get(name, name): str(value) for name, value in resolved.items() if value is not None}
 
 
 def _values(points: Sequence[MetricPoint], value: Callable[[MetricPoint], float | None]) -> list[tuple[float, int]]:

@@ -122,7 +122,7 @@ def charts(points: Sequence[MetricPoint]) -> list[Drawn]:
 
 
 def overlaid(jobs: Sequence[tuple[str, Sequence[MetricPoint]]], value: Value, title: str) -> Drawn | None:
-    """One line a job, over the share of its way, so that jobs of different lengths can be held side by side."""
+    """One line a job, over its own steps."""
     there = [line for name, points in jobs if (line := _line(name, points, value, _loss)) is not None]
     return Drawn(title, chart(there, _loss, title)) if there else None
 
@@ -159,7 +159,7 @@ def _line(name: str, points: Sequence[MetricPoint], value: Value, told: Callable
     found.sort()
     step, last = found[-1]
     lowest = min(number for _, number in found)
-    note = f"{told(last)} at step {step:,.0f}" + (f", lowest {told(lowest)}" if lowest < last else "")
+    note = f"{told(last)} at step {step:,.0f}" + (f", lowest {told(lowest)}" if told is _loss and lowest < last else "")
     return Line(name, _thinned(found), note=note)
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from tuneport.jobs.document import describe
 from tuneport.jobs.overview import Listed, listed_job
 from tuneport.jobs.store import UnknownJobError
 from tuneport.serve import job_document
+from tuneport.serve.dashboard.archive import archived
 from tuneport.serve.dashboard.curves import Curves, charts
-from tuneport.serve.dashboard.job_view import JobView, can
+from tuneport.serve.dashboard.job_view import JobView, can, has_weights
 from tuneport.serve.dashboard.pages import ATTACHMENT, Pages, page_routes, see
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
@@ -56,6 +61,7 @@ def router(gateway: Gateway, pages: Pages, curves: Curves) -> APIRouter:
             earlier=earlier,
             paged=before is not None,
             settings=_settings(view),
+            weights=has_weights(gateway, view),
             document=None if row is None else json.dumps(describe(row), indent=2, ensure_ascii=False),
             live=LIVE_MILLISECONDS if view.unfinished and before is None else None,
         )
@@ -77,6 +83,21 @@ def router(gateway: Gateway, pages: Pages, curves: Curves) -> APIRouter:
             raise Refusal(404, f"{job_id} has no metrics.")
         headers = ATTACHMENT | {"Content-Disposition": f'attachment; filename="{job_id}-metrics.csv"'}
         return Response(result_csv(points), media_type="text/csv", headers=headers)
+
+    @routes.get("/jobs/{job_id}/weights.tar")
+    def weights(job_id: str) -> Response:
+        """Fetched into the gateway's home first, whole and verified, and gone from there once they are sent."""
+        listed = _listed(gateway, job_id)
+        if listed.row is None:
+            raise Refusal(404, f"{job_id} has no weights.")
+        folder = Path(mkdtemp(prefix="weights-", dir=gateway.settings.home))
+        try:
+            fetched = gateway.workspace.download(listed.row.id, folder / job_id)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        headers = ATTACHMENT | {"Content-Disposition": f'attachment; filename="{job_id}.tar"'}
+        return StreamingResponse(archived(fetched, job_id, folder), media_type="application/x-tar", headers=headers)
 
     return routes
 
@@ -103,8 +124,6 @@ def _act(gateway: Gateway, job_id: str, verb: str) -> None:
 
 
 def _as_event(told: Any) -> JobEvent:
-    from datetime import datetime
-
     level = {"warn": "warning"}.get(told.level, told.level)
     return JobEvent(
         id=told.id, created_at=datetime.fromtimestamp(told.created_at, UTC), level=level, message=told.message
@@ -125,5 +144,5 @@ def _settings(view: JobView) -> list[tuple[str, str, str]]:
         if value is None:
             continue
         reason = reasons.get(name) or ("as given" if name in given else f"chosen by {row.backend}")
-        found.append((name.replace("_", " "), str(value), str(reason)))
+        found.append((name.removeprefix("n_").replace("_", " "), str(value), str(reason)))
     return found

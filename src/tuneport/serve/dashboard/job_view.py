@@ -178,3 +178,15 @@ def can(gateway: Gateway, view: JobView) -> dict[str, bool]:
         "pause": offered["pause"] and view.unfinished and not held and status is not JobStatus.CANCELLING,
         "resume": offered["resume"] and (held or (status is JobStatus.FAILED and resumes_failed)),
     }
+
+
+def has_weights(gateway: Gateway, view: JobView) -> bool:
+    """Whether its backend gives tuned weights away, and there are some."""
+    row = view.listed.row
+    if row is None or row.remote_id is None or view.tuned_model is None:
+        return False
+    try:
+        backend = gateway.workspace.backend(row.backend)
+    except TuneportError:
+        return False
+    return type(backend).download is not FineTuneBackend.download

@@ -30,8 +30,6 @@ from tuneport.workflows.comparison.page import charts_of
 from tuneport.workflows.doctor import backends
 
 LIVE_MILLISECONDS = 1_000
-AT_ONCE = 8
-"""So many offers are shown; the others are behind a click."""
 _METHODS = {method.value: name for name, method in METHODS.items() if name != "reinforcement"}
 
 
@@ -75,7 +73,9 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
         }
         report = _report(gateway, studies, training, held_out)
         costs = _costs(gateway, studies, training, held_out, asked)
-        found = None if costs.result is None else offers(costs.result, backends(gateway.settings, date.today()))
+        found, others = None, None
+        if costs.result is not None:
+            found, others = offers(costs.result, backends(gateway.settings, date.today()))
         return pages.page(
             "plan.html",
             request,
@@ -86,11 +86,11 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
             pieces=None if report.result is None else _marked(pieces(report.result, training.filename)),
             costs=costs,
             offers=found,
-            at_once=AT_ONCE,
+            others=others,
             charts=None if costs.result is None else Markup(charts_of(costs.result.break_even)),
             method=None if report.result is None else _METHODS.get(report.result.method.value),
             once=secrets.token_hex(16),
-            chosen=next((offer.value for offer in found or () if offer.can_be_chosen), None),
+            chosen=next((offer.value for offer in [*(found or ()), *(others or ())] if offer.can_be_chosen), None),
             live=LIVE_MILLISECONDS if report.under_way or costs.under_way else None,
         )
 
@@ -172,20 +172,22 @@ def _submit(gateway: Gateway, file_id: str, fields: dict[str, str]) -> str:
         raise Refusal(400, "No backend was chosen: go back and choose one.", param="choice")
     method = given("method") or "supervised"
     hyperparameters = {
-        name: value for name in ("n_epochs", "batch_size", "learning_rate_multiplier") if (value := given(name))
+        name: _number(value)
+        for name in ("n_epochs", "batch_size", "learning_rate_multiplier")
+        if (value := given(name)) is not None
     }
     body = {
         "model": given("choice"),
         "training_file": file_id,
         "validation_file": given("validation"),
         "suffix": given("suffix"),
-        "seed": given("seed"),
+        "seed": _number(given("seed")),
         "method": {"type": method, method: {"hyperparameters": hyperparameters}},
     }
     try:
         asked = wire.CreateJob.model_validate(body)
     except ValidationError as error:
-        raise complaint_of([dict(row) for row in error.errors()]) from error
+        raise complaint_of([dict(row) for row in error.errors()], body) from error
     budget = given("budget")
     request = create(gateway, asked, key=given("once"), budget=None if budget is None else _dollars(budget))
     gateway.wake()
@@ -197,6 +199,16 @@ def _whole(text: str, what: str) -> int:
     if not plain.isdecimal():
         raise Refusal(400, f"{what}: a whole number was expected, not {text!r}.", param=what)
     return int(plain)
+
+
+def _number(text: str | None) -> int | float | str | None:
+    """What is none stays text: whoever judges the whole says what is wrong with it."""
+    for type_ in (int, float):
+        try:
+            return None if text is None else type_(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _dollars(text: str) -> float:

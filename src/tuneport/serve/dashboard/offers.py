@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -9,6 +10,8 @@ from typing import Any
 
 from tuneport.router import Choice
 from tuneport.workflows.compare import Comparison
+
+OF_EACH_BACKEND = 3
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,23 @@ class Offer:
         return self.choice.allowed and self.missing is None
 
 
-def offers(comparison: Comparison, backends: Sequence[Mapping[str, Any]]) -> list[Offer]:
-    """In the comparison's order, those that cannot be chosen last."""
+def offers(comparison: Comparison, backends: Sequence[Mapping[str, Any]]) -> tuple[list[Offer], list[Offer]]:
+    """The best of every backend, and all others; in each part what cannot be chosen here comes last, else the
+    comparison's order."""
     missing = {row["name"]: _missing(row) for row in backends}
     found = [
         Offer(choice, day, stale, missing.get(choice.backend))
         for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True)
     ]
-    return sorted(found, key=lambda offer: not offer.can_be_chosen)
+    found.sort(key=lambda offer: not offer.can_be_chosen)
+    seen: Counter[str] = Counter()
+    best: list[Offer] = []
+    others: list[Offer] = []
+    for offer in found:
+        seen[offer.choice.backend] += offer.choice.allowed
+        first = offer.choice.allowed and seen[offer.choice.backend] <= OF_EACH_BACKEND
+        (best if first else others).append(offer)
+    return best, others
 
 
 def _missing(row: Mapping[str, Any]) -> str | None:

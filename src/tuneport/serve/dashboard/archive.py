@@ -1,0 +1,24 @@
+"""A folder as a tar file that is sent while it is made: it never lies anywhere, nor in memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from tarfile import BLOCKSIZE, PAX_FORMAT, TarInfo
+
+from tuneport.jobs.contents import pieces_of
+
+
+def archived(folder: Path, name: str, remove: Path) -> Iterator[bytes]:
+    """`folder` under `name`, in pieces; `remove` is removed afterwards, even if nobody waits for the end."""
+    try:
+        for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+            entry = TarInfo(f"{name}/{path.relative_to(folder)}")
+            entry.size, entry.mtime = path.stat().st_size, int(path.stat().st_mtime)
+            yield entry.tobuf(PAX_FORMAT)
+            yield from pieces_of(path.open("rb"))
+            yield bytes(-entry.size % BLOCKSIZE)
+        yield bytes(2 * BLOCKSIZE)  # the end
+    finally:
+        shutil.rmtree(remove, ignore_errors=True)

@@ -1,0 +1,85 @@
+"""Comparison, chat, models and backends, as HTML; and a tuned model's weights as one file."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from tests.serve.dashboard.conftest import HOSTILE, Dashboard
+from tuneport.serve.dashboard.archive import archived
+from tuneport.serve.dashboard.curves import charts
+from tuneport.types import MetricPoint
+
+
+def test_jobs_side_by_side(dashboard: Dashboard) -> None:
+    one, other, waiting = dashboard.job(suffix="one"), dashboard.job(5, suffix=HOSTILE), dashboard.job(0)
+    page = dashboard.get(f"/compare?job={one}&job={other}&job={waiting}&job=job-none&job={one}")
+    assert page.text.count("Training loss") == 1 and "Validation loss" not in page.text
+    lines = [given for tag, given in page.tags if tag == "path" and (given.get("class") or "").startswith("line s")]
+    assert len(lines) == 4, "a line a job, and its key"
+    assert "0.2353" in page.text and "0.4802" in page.text and "<script>alert(1)" in page.text
+    assert "Nothing to compare yet." in dashboard.get("/compare").text
+    dashboard.get("/compare?" + "&".join(f"job=job-{number}" for number in range(7)), status=400)
+
+
+def test_both_models_answer_the_same_prompt(dashboard: Dashboard) -> None:
+    assert "No tuned model yet." in dashboard.get("/chat").text
+    job = dashboard.job(suffix="triage")
+    token = dashboard.token(f"/chat?job={job}")
+    asked = {"job": job, "prompt": "q 7", "system": HOSTILE, "max_tokens": "20"}
+    page = dashboard.post("/chat", csrf=token, **asked)
+    assert "a 7" in page.text and "I am any-model" in page.text and "&lt;script&gt;alert(1)" in page.text
+    assert "<script>alert(1)" not in page.text
+    lines = dashboard.post("/chat/tuned", csrf=token, **asked).text.splitlines()
+    assert json.loads(lines[0])["model"].endswith("on fake")
+    assert "".join(json.loads(line)["text"] for line in lines[1:]) == "a 7"
+    for wrong in ({"prompt": " "}, {"max_tokens": "many"}, {"job": "job-none"}):
+        assert dashboard.post("/chat/base", csrf=token, **asked | wrong).status_code in (400, 404)
+    assert dashboard.post("/chat/base", csrf="", **asked).status_code == 403
+    dashboard.gateway.workspace.delete(job)
+    assert "was deleted" in dashboard.post("/chat", csrf=token, **asked).text
+
+
+def test_models_and_their_last_days(dashboard: Dashboard) -> None:
+    job = dashboard.job(suffix="triage")
+    page = dashboard.get("/models")
+    assert "triage" in page.text and f"/chat?job={job}" in page.links
+    assert "No new jobs from 2027-01-06 on." in page.text and "gpt-4.1-mini-2025-04-14" in page.text
+
+
+def test_backends_never_show_a_key(dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = dashboard.get("/backends")
+    assert "OPENAI_API_KEY is not set" in page.text and "TOGETHER_API_KEY is not set" in page.text
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-mine")
+    from tuneport.settings import Settings
+
+    dashboard.gateway.settings = Settings.load()
+    page = dashboard.get("/backends")
+    assert "OPENAI_API_KEY is set" in page.text and "sk-secret" not in page.text
+
+
+def test_a_folder_is_sent_as_a_tar_file_and_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "temporary" / "weights"
+    (folder / "deep").mkdir(parents=True)
+    files = {"adapter.bin": b"\x01" * 1_300_000, "deep/config.json": b"{}", "empty": b""}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    sent = BytesIO(b"".join(archived(folder, "job-1", folder.parent)))
+    with tarfile.open(fileobj=sent) as tar:
+        there = {entry.name: tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]
+    assert there == {f"job-1/{name}": content for name, content in files.items()}
+    assert not folder.parent.exists()
+
+
+def test_very_many_points_are_thinned_and_no_spike_is_lost() -> None:
+    points = [MetricPoint(step=step, train_loss=9.0 if step == 54_321 else 1.0) for step in range(1, 100_001)]
+    (drawn,) = charts([*points, MetricPoint(step=100_001, train_loss=float("nan"))])
+    assert len(drawn.chart) < 30_000 and drawn.chart.count("L") < 900
+    assert " 0.0" not in drawn.chart.split('class="line s0" d="')[0]
+    heights = [float(pair.split()[1]) for pair in drawn.chart.split(' d="')[1].split('"')[0][1:].split(" L")]
+    assert heights.count(min(heights)) == 1, "the one spike"
+    assert charts([]) == [] and len(charts([MetricPoint(step=1, train_loss=0.0, learning_rate=1e-4)])) == 2
