@@ -27,6 +27,7 @@ from tuneport.errors import (
 )
 from tuneport.jobs.database import StoreUnavailableError
 from tuneport.jobs.store import UnknownJobError
+from tuneport.serve.description import allowed_methods
 
 log = logging.getLogger(__name__)
 
@@ -154,13 +155,14 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:
-        message = str(error.detail)
+        message, headers = str(error.detail), dict(error.headers or {})
         if error.status_code == 404:
             message = f"Unknown request URL: {request.method} {request.url.path}. Please check the URL for typos."
         elif error.status_code == 405:
             message = f"Not allowed to {request.method} on {request.url.path}."
+            headers["Allow"] = ", ".join(allowed_methods(app, request.url.path))
         code = "unknown_url" if error.status_code == 404 else None
-        return Refusal(error.status_code, message, code=code).response(dict(error.headers or {}))
+        return Refusal(error.status_code, message, code=code).response(headers)
 
     @app.exception_handler(Exception)
     def _bug(request: Request, error: Exception) -> JSONResponse:
