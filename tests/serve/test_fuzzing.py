@@ -50,13 +50,19 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
         yield gateway
 
 
-def findings(gateway: Gateway, phases: dict[str, Any]) -> tuple[list[str], int]:
+LARGE = ("/v1/chat/completions", "/v1/fine_tuning/jobs")
+"""Bodies with hundreds of properties: their boundaries take 20 seconds."""
+
+
+def findings(gateway: Gateway, phases: dict[str, Any], *, without: tuple[str, ...] = ()) -> tuple[list[str], int]:
     """What schemathesis complains of, and how many requests it made."""
     app = create_app(gateway)
     schema = schemathesis.openapi.from_dict(
         app.openapi(), config=SchemathesisConfig.from_dict(CONFIG | {"phases": phases})
     )
     schema.app = app
+    if without:
+        schema = schema.exclude(path=list(without), method="POST")
     told, sent = [], 0
     for event in from_schema(schema).execute():
         if isinstance(event, events.NonFatalError | events.FatalError):
@@ -78,8 +84,10 @@ OFF = {"enabled": False}
 
 
 def test_each_boundary_of_each_route(gateway: Gateway) -> None:
-    told, sent = findings(gateway, {"examples": OFF, "coverage": {"enabled": True}, "fuzzing": OFF, "stateful": OFF})
-    assert told == [] and sent > 500
+    phases = {"examples": OFF, "coverage": {"enabled": True}, "fuzzing": OFF, "stateful": OFF}
+    told, sent = findings(gateway, phases, without=LARGE)
+    assert not told, "\n".join(told)
+    assert sent > 200
 
 
 @pytest.mark.full
@@ -88,10 +96,11 @@ def test_anything_in_any_order(gateway: Gateway) -> None:
         gateway,
         {
             "examples": OFF,
-            "coverage": OFF,
-            "fuzzing": {"generation": {"max-examples": 60}},
-            "stateful": {"generation": {"max-examples": 120}},
+            "coverage": {"enabled": True},
+            "fuzzing": {"generation": {"max-examples": 15}},
+            "stateful": {"generation": {"max-examples": 25}},
         },
     )
-    assert told == [] and sent > 2000
+    assert not told, "\n".join(told)
+    assert sent > 1000
     assert gateway.store.requests_page(limit=100, after=None, metadata=None)[0], "jobs were made"

@@ -35,7 +35,6 @@ CHAT_ANSWERS: dict[str, Any] = {
     "description": "The answer; with `stream`, its chunks.",
     "content": {
         "text/event-stream": {
-            "schema": _CHUNK,  # as OpenAI's document has it: of what an event carries
             "itemSchema": {
                 "type": "object",
                 "properties": {
