@@ -95,10 +95,12 @@ def _answer(gateway: Gateway, asked: CreateChatCompletion) -> dict[str, Any] | I
     if asked.stream and not usage and not any(options.get(name) for name in _WHOLE):
         pieces = opened.complete(model, messages, stream=True, **options)
         assert not isinstance(pieces, Completion)
+        gateway.figures.chat(backend, None, None)  # a stream of text has no counts
         first = next(pieces, None)  # what is refused is refused now, with a status
         return head.streamed(first, pieces)
     answer = opened.complete(model, messages, **options)
     assert isinstance(answer, Completion)
+    gateway.figures.chat(backend, answer.prompt_tokens, answer.completion_tokens)
     if asked.stream:  # a backend's stream is of text only, so calls and counts come when all of them are known
         return head.in_chunks(answer, usage=usage)
     return head.whole(answer)

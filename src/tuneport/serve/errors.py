@@ -135,7 +135,7 @@ def _path(error: dict[str, Any], given: Any) -> list[str | int]:
 
 
 def install(app: FastAPI) -> None:
-    """One envelope for all that goes wrong; a bug is told as one, without its traceback."""
+    """One envelope for all that goes wrong. A bug is `Mended`'s matter."""
 
     @app.exception_handler(Refusal)
     def _refused(request: Request, error: Refusal) -> JSONResponse:
@@ -163,8 +163,3 @@ def install(app: FastAPI) -> None:
             headers["Allow"] = ", ".join(allowed_methods(app, request.url.path))
         code = "unknown_url" if error.status_code == 404 else None
         return Refusal(error.status_code, message, code=code).response(headers)
-
-    @app.exception_handler(Exception)
-    def _bug(request: Request, error: Exception) -> JSONResponse:
-        log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-        return Refusal(500, "tuneport failed; its log has the traceback. Please report it.").response()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tuneport.serve.errors import Refusal
 
-_KEY = re.compile(r"metadata\[([^\[\]]*)\]")
+_KEY = re.compile(r"metadata\[([^\[\]]+)\]")
 
 
 def by_metadata(query: Mapping[str, str]) -> dict[str, str] | None:
