@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tuneport import __version__
 from tuneport.backends.hosted import HOP_HEADER
 from tuneport.jobs.uploaded import new_id
-from tuneport.serve import chat, dashboard, errors, events, files, jobs, models
+from tuneport.serve import chat, dashboard, errors, events, files, jobs, models, own_jobs, prospects
 from tuneport.serve.access import Access
 from tuneport.serve.description import ERRORS, describe
 from tuneport.serve.errors import Refusal
@@ -40,7 +40,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     for part in (files, jobs, models, chat):
         app.include_router(part.router(gateway))
     app.include_router(dashboard.router(gateway))
-    app.include_router(events.router(gateway))
+    for own in (events, own_jobs, prospects):
+        app.include_router(own.router(gateway))
 
     @app.get("/healthz", tags=["Health"])
     def healthz() -> dict[str, str]:
