@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -135,6 +137,45 @@ def test_watchers_of_a_job_miss_and_repeat_no_event_when_it_dies(started: Any, s
     store.close()
 
 
+@pytest.mark.full
+def test_sigterm_lets_an_upload_and_a_job_finish_what_they_are_at(started: Any, tmp_path: Path) -> None:
+    first = started()
+    data = chats(tmp_path / "c.jsonl", 200).read_bytes()
+    file = first.client.files.create(file=("c.jsonl", data), purpose="fine-tune")
+    head = b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n--x\r\n'
+    head += b'Content-Disposition: form-data; name="file"; filename="half.jsonl"\r\n\r\n'
+    body, port = head + data + b"\r\n--x--\r\n", urlsplit(first.url).port
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(
+            f"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+            f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        )
+        connection.sendall(body[: len(body) // 2])
+        job = first.client.fine_tuning.jobs.create(model=OLD_MODEL, training_file=file.id).id
+        first.process.send_signal(signal.SIGTERM)
+        until(lambda: not _accepts(port), pause=0.05)  # nothing new is taken
+        assert first.process.poll() is None, "the upload is still on its way"
+        connection.sendall(body[len(body) // 2 :])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    assert first.process.wait(timeout=60) == 0
+    uploaded = json.loads(answer.partition(b"\r\n\r\n")[2])["id"]
+
+    second = started()
+    assert second.client.files.content(uploaded).read() == data
+    assert ended(second.client, job).status == "succeeded"
+    assert second.end(signal.SIGTERM) == 0
+    assert len(list((tmp_path / "home" / "fake" / "jobs").glob("*.json"))) == 1
+
+
+def _accepts(port: int | None) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_it_listens_here_only_and_says_what_is_wrong(run: Run) -> None:
     code, document, _ = run("serve", "--host", "0.0.0.0", "--json")
     assert code == 2 and "127.0.0.1" in document["error"]["message"]
@@ -143,8 +184,6 @@ def test_it_listens_here_only_and_says_what_is_wrong(run: Run) -> None:
 
 
 def test_a_port_in_use_is_one_line(run: Run) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, document, _ = run("serve", "--port", str(taken.getsockname()[1]), "--json")
     assert code == 2 and "--port" in document["error"]["message"]

@@ -18,6 +18,7 @@ from tuneport.backends.pacing import Budget, paced
 from tuneport.errors import AuthError, ProviderError, QuotaError, RateLimitError, TuneportError, UnsupportedError
 from tuneport.jobs.database import StoreUnavailableError
 from tuneport.jobs.event_reading import EventReader
+from tuneport.jobs.leases import is_gone
 from tuneport.jobs.recording import record_states
 from tuneport.jobs.rhythm import JITTER, LONGEST, SHORTEST
 from tuneport.jobs.schedule import Watched
@@ -294,6 +295,7 @@ class Poller:
         try:
             while not self._stop.is_set():
                 try:
+                    self._bury()
                     names = self.worker.store.due_backends()
                 except StoreUnavailableError as error:
                     if until_idle:
@@ -312,6 +314,13 @@ class Poller:
                 self._stop.wait(1.0)
         finally:
             self.stop()
+
+    def _bury(self) -> None:
+        """Whoever was killed on this machine holds nothing: its jobs go on now, not when its leases run out."""
+        dead = [owner for owner in self.worker.store.holders() if is_gone(owner)]
+        if dead:
+            self.worker.store.release_all(dead, now())
+            self.nudge()
 
     def stop(self, *, patience: float = 5.0) -> None:
         """Start nothing more, and wait so many seconds at most for calls that are under way."""

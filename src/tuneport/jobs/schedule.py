@@ -67,6 +67,21 @@ class Schedule(EventLog):
             next_due = session.scalar(select(func.min(JobRow.due_at)).where(*open_, JobRow.due_at > moment))
         return due, next_due
 
+    def holders(self) -> list[str]:
+        """Who has a lease on an unfinished job, living or not."""
+        query = select(JobRow.lease_owner).where(JobRow.status.in_(UNFINISHED), JobRow.lease_owner.is_not(None))
+        with self.transaction() as session:
+            return [str(owner) for owner in session.scalars(query.distinct())]
+
+    def release_all(self, owners: Sequence[str], moment: datetime) -> None:
+        """Take the leases of those who are known to be dead; what they were at is due now."""
+        with self.transaction() as session:
+            session.execute(
+                update(JobRow)
+                .where(JobRow.lease_owner.in_(owners), JobRow.status.in_(UNFINISHED))
+                .values(lease_owner=None, lease_expires_at=None, due_at=moment)
+            )
+
     def due_wishes(self, backend: str, moment: datetime) -> list[str]:
         """Jobs over there that somebody wishes to cancel, pause, resume or delete, and that are due."""
         asked = or_(

@@ -296,7 +296,8 @@ class Worker:
         row = lease.row
         found = backend.find(row.token)
         if found.answer == "found" and found.state is not None:
-            self.events.tell(row.id, f"Found the job that an interrupted submit had started: {found.state.remote_id}")
+            told = f"Found the job that an interrupted submit had started: {found.state.remote_id}"
+            self.events.tell(row.id, told, once=f"found {found.state.remote_id}")
             return self._adopt(lease, backend, found.state)
         if found.answer == "unknown":
             return lease.write(
@@ -307,7 +308,8 @@ class Worker:
         assert row.absent_since is not None
         if self._now() - row.absent_since < timedelta(seconds=backend.settle_seconds):
             return row
-        self.events.tell(row.id, "The interrupted submit did not arrive", level="warning")
+        once = f"absent {row.submit_attempts}"
+        self.events.tell(row.id, "The interrupted submit did not arrive", level="warning", once=once)
         lease.write(submit_intent_at=None)
         return None
 
