@@ -88,7 +88,10 @@ class Comparison:
             if place.startswith("GET /files/{file_id}/content"):
                 continue  # a file's bytes, which their document calls JSON
             if self.found.note(kind in mine, f"{place} {kind}"):
-                self._schema(place, content["schema"], mine[kind]["schema"])
+                # Of a stream ours says, as OpenAPI does since 3.2, what an event is, and theirs what its data are.
+                self._schema(
+                    place, content["schema"], mine[kind].get("schema") or mine[kind]["itemSchema"]["properties"]["data"]
+                )
 
     def _schema(self, place: str, theirs: Any, ours: Any, seen: frozenset[tuple[int, ...]] = frozenset()) -> None:
         their_members, our_members = list(_members(self.theirs, theirs)), list(_members(self.ours, ours))
@@ -140,6 +143,8 @@ def _members(document: dict[str, Any], node: dict[str, Any]) -> Iterator[dict[st
     for word in ("allOf", "anyOf", "oneOf"):
         for member in node.get(word, ()):
             yield from _members(document, member)
+    if "contentSchema" in node:
+        yield from _members(document, node["contentSchema"])
 
 
 def _properties(members: list[dict[str, Any]]) -> dict[str, list[Any]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuneport.cli import output
+from tuneport.cli.serving_log import LogFormat, LogLevel, begin
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def serve(
     allow_personal_data: Annotated[
         bool, typer.Option("--allow-personal-data", help="Upload what looks like personal data to third parties, too.")
     ] = False,
+    log_format: Annotated[LogFormat, typer.Option(help="json: a line for each request and change.")] = LogFormat.TEXT,
+    log_level: Annotated[LogLevel, typer.Option(help="info tells each request.")] = LogLevel.WARNING,
     json_: output.Json = False,
 ) -> None:
     """Run the gateway: OpenAI's files, fine-tuning jobs, models and chats over any backend.
@@ -47,6 +50,7 @@ def serve(
     """
     from tuneport.settings import Settings
 
+    begin(log_format, log_level)
     if host not in LOOPBACK:
         raise ConfigError(
             f"--host {host} is reachable from elsewhere, and this gateway asks nobody who he is: use 127.0.0.1, behind "

@@ -108,7 +108,7 @@ def describe_request(request: JobRequestRow) -> dict[str, Any]:
         "wandb": next((row["wandb"] for row in body.get("integrations") or []), None),
         "metadata": body.get("metadata") or {},
         "provider_options": own.get("provider_options") or {},
-        "budget": own.get("budget"),
+        "budget": own.get("budget", body.get("budget")),
         "cancel_over_budget": own.get("cancel_over_budget", False),
         "error": request.error,
         "delete_files": own.get("delete_files") or False,

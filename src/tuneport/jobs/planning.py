@@ -44,10 +44,41 @@ class Plan:
 
 def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None, history: History | None = None) -> Plan:
     """Rank all backends for `spec` and choose one. Raises what makes the chosen backend impossible."""
-    names = backend_names(settings)
-    wanted = backend or settings.backend
-    if wanted is not None and wanted not in names:
-        names.append(wanted)  # a hidden one, or one that `choose` will refuse by name
+    choices, facts, machine = _ranked(spec, settings, also=backend or settings.backend, history=history)
+    chosen = choose(
+        choices,
+        explicit=backend,
+        environment=settings.get("TUNEPORT_BACKEND"),
+        project=settings.project.backend,
+    )
+    manifest = manifest_of(chosen.backend, settings)
+    return Plan(
+        choices,
+        chosen,
+        third_party=manifest.third_party,
+        estimate=expected(spec, chosen, manifest, facts, machine),
+    )
+
+
+def quotes(
+    spec: TuneSpec, settings: Settings, *, backends: Sequence[str] = (), history: History | None = None
+) -> tuple[list[Choice], int]:
+    """Each backend's answer to `spec` (or that of the named ones), best first, and the rows of the dataset."""
+    choices, facts, _ = _ranked(spec, settings, only=backends, history=history)
+    return choices, facts.rows
+
+
+def _ranked(
+    spec: TuneSpec,
+    settings: Settings,
+    *,
+    also: str | None = None,
+    only: Sequence[str] = (),
+    history: History | None,
+) -> tuple[list[Choice], Dataset, Machine]:
+    names = list(only) or backend_names(settings)
+    if also is not None and also not in names:
+        names.append(also)  # a hidden one, or one that `choose` will refuse by name
     manifests = [manifest_of(name, settings) for name in names]
     facts = dataset_facts(
         spec.dataset,
@@ -68,19 +99,7 @@ def plan(spec: TuneSpec, settings: Settings, *, backend: str | None = None, hist
         machine=machine,
         history=history,
     )
-    chosen = choose(
-        choices,
-        explicit=backend,
-        environment=settings.get("TUNEPORT_BACKEND"),
-        project=settings.project.backend,
-    )
-    manifest = manifest_of(chosen.backend, settings)
-    return Plan(
-        choices,
-        chosen,
-        third_party=manifest.third_party,
-        estimate=expected(spec, chosen, manifest, facts, machine),
-    )
+    return choices, facts, machine
 
 
 def expected(spec: TuneSpec, choice: Choice, manifest: Manifest, facts: Dataset, machine: Machine) -> JobEstimate:

@@ -110,6 +110,22 @@ class JobRequests(Database):
             rows = list(session.scalars(query))
         return rows[:limit], len(rows) > limit
 
+    def jobs_page(
+        self, *, limit: int, after: JobRow | None, status: JobStatus | None = None, backend: str | None = None
+    ) -> tuple[list[JobRow], bool]:
+        """So many jobs behind `after`, newest first, and whether there are more."""
+        query = select(JobRow)
+        if status is not None:
+            query = query.where(JobRow.status == status.value)
+        if backend is not None:
+            query = query.where(JobRow.backend == backend)
+        if after is not None:
+            query = query.where(behind(JobRow, after.created_at, after.id, descending=True))
+        query = query.order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit + 1)
+        with self.transaction() as session:
+            rows = list(session.scalars(query))
+        return rows[:limit], len(rows) > limit
+
     def jobs_by_id(self, job_ids: list[str]) -> dict[str, JobRow]:
         with self.transaction() as session:
             return {row.id: row for row in session.scalars(select(JobRow).where(JobRow.id.in_(job_ids)))}

@@ -20,6 +20,7 @@ from tuneport.estimate.learning import History
 from tuneport.jobs.accuracy import EstimatedAndActual
 from tuneport.jobs.budgets import Month, hold_month, month_of, rest_of
 from tuneport.jobs.estimates import JobEstimate
+from tuneport.jobs.figures import StoredFigures
 from tuneport.jobs.file_journal import UNFINISHED, FileJournal
 from tuneport.jobs.history import LEARNT_FROM, history_of
 from tuneport.jobs.migrations import SCHEMA_VERSION
@@ -46,7 +47,7 @@ class LeaseLostError(TuneportError):
     """Another process took the row over; whatever this one was doing must not be written."""
 
 
-class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox):
+class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox, StoredFigures):
     """All reads and writes. Each method is one short transaction; no network call happens inside any of them.
 
     Raises ConfigError where the database cannot be opened or written.

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 
 from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tuneport import __version__
 from tuneport.backends.hosted import HOP_HEADER
 from tuneport.jobs.uploaded import new_id
-from tuneport.serve import chat, dashboard, errors, events, files, jobs, models
+from tuneport.serve import chat, dashboard, errors, events, files, jobs, models, own_jobs, prospects
 from tuneport.serve.access import Access
 from tuneport.serve.description import ERRORS, describe
 from tuneport.serve.errors import Refusal
 from tuneport.serve.gateway import Gateway
+from tuneport.serve.observing import Mended, Observed
 
 MAX_JSON_BYTES, MAX_CHAT_BYTES = 2**20, 64 * 2**20
 """Chats with images in base64 are the largest bodies that are no upload."""
@@ -38,7 +40,8 @@ def create_app(gateway: Gateway) -> FastAPI:
     for part in (files, jobs, models, chat):
         app.include_router(part.router(gateway))
     app.include_router(dashboard.router(gateway))
-    app.include_router(events.router(gateway))
+    for own in (events, own_jobs, prospects):
+        app.include_router(own.router(gateway))
 
     @app.get("/healthz", tags=["Health"])
     def healthz() -> dict[str, str]:
@@ -53,8 +56,15 @@ def create_app(gateway: Gateway) -> FastAPI:
             raise Refusal(503, "The gateway looks after no jobs; its log says why. Start it again.", code="not_ready")
         return {"status": "ok"}
 
+    @app.get("/metrics", tags=["Health"], response_class=PlainTextResponse)
+    def metrics() -> PlainTextResponse:
+        """For Prometheus: requests, jobs, files, chats and tokens of all projects."""
+        return PlainTextResponse(gateway.figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    app.add_middleware(Mended)
     app.add_middleware(Access)
     app.add_middleware(Guard, gateway_id=gateway.settings.gateway_id)
+    app.add_middleware(Observed, figures=gateway.figures)
     return app
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, Literal, get_args
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 
@@ -20,6 +20,7 @@ from tuneport.serve.errors import Refusal, not_found, refusal_of
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import route
 from tuneport.serve.models import tuned_model
+from tuneport.serve.queries import by_metadata
 from tuneport.serve.wire.chat import CreateChatCompletion
 from tuneport.serve.wire.chat_answer import ChatCompletion, ChatCompletionList, FinishReason
 from tuneport.types import Completion, JobStatus
@@ -49,6 +50,7 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/chat/completions", response_model=ChatCompletionList, openapi_extra=BY_METADATA)
     def list_chat_completions(
+        request: Request,
         model: str | None = None,
         after: str | None = None,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
@@ -56,6 +58,7 @@ def router(gateway: Gateway) -> APIRouter:
     ) -> ChatCompletionList:
         """Chats that were stored: none, since `store` is refused; so nothing is filtered or sorted, and no cursor is
         one."""
+        by_metadata(request.query_params)
         if after is not None:
             raise not_found(f"No stored chat '{after}': this gateway stores none.", "after")
         return ChatCompletionList(data=[], first_id="", last_id="", has_more=False)
@@ -92,10 +95,12 @@ def _answer(gateway: Gateway, asked: CreateChatCompletion) -> dict[str, Any] | I
     if asked.stream and not usage and not any(options.get(name) for name in _WHOLE):
         pieces = opened.complete(model, messages, stream=True, **options)
         assert not isinstance(pieces, Completion)
+        gateway.figures.chat(backend, None, None)  # a stream of text has no counts
         first = next(pieces, None)  # what is refused is refused now, with a status
         return head.streamed(first, pieces)
     answer = opened.complete(model, messages, **options)
     assert isinstance(answer, Completion)
+    gateway.figures.chat(backend, answer.prompt_tokens, answer.completion_tokens)
     if asked.stream:  # a backend's stream is of text only, so calls and counts come when all of them are known
         return head.in_chunks(answer, usage=usage)
     return head.whole(answer)

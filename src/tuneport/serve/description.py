@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -27,10 +28,27 @@ _REFUSALS = {
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": text} for status, text in _REFUSALS.items()
 }
+_CHUNK = {"$ref": "#/components/schemas/ChatCompletionChunk"}
+_EVENT = {"anyOf": [_CHUNK, {"$ref": "#/components/schemas/ErrorResponse"}]}
 CHAT_ANSWERS: dict[str, Any] = {
     "model": ChatCompletion,
     "description": "The answer; with `stream`, its chunks.",
-    "content": {"text/event-stream": {"schema": {"$ref": "#/components/schemas/ChatCompletionChunk"}}},
+    "content": {
+        "text/event-stream": {
+            "itemSchema": {
+                "type": "object",
+                "properties": {
+                    "data": {
+                        "anyOf": [
+                            {"const": "[DONE]"},
+                            {"type": "string", "contentMediaType": "application/json", "contentSchema": _EVENT},
+                        ]
+                    }
+                },
+                "required": ["data"],
+            },
+        }
+    },
 }
 BY_METADATA: dict[str, Any] = {
     "parameters": [
@@ -57,6 +75,17 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def allowed_methods(app: FastAPI, path: str) -> list[str]:
+    """All methods of a path: its routes know one each."""
+    methods = {
+        method.upper()
+        for template, operations in app.openapi()["paths"].items()
+        if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)), path)
+        for method in operations
+    }
+    return sorted(methods)
 
 
 def _document(app: FastAPI) -> dict[str, Any]:

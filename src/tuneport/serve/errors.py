@@ -27,6 +27,7 @@ from tuneport.errors import (
 )
 from tuneport.jobs.database import StoreUnavailableError
 from tuneport.jobs.store import UnknownJobError
+from tuneport.serve.description import allowed_methods
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ def _path(error: dict[str, Any], given: Any) -> list[str | int]:
 
 
 def install(app: FastAPI) -> None:
-    """One envelope for all that goes wrong; a bug is told as one, without its traceback."""
+    """One envelope for all that goes wrong. A bug is `Mended`'s matter."""
 
     @app.exception_handler(Refusal)
     def _refused(request: Request, error: Refusal) -> JSONResponse:
@@ -154,15 +155,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:
-        message = str(error.detail)
+        message, headers = str(error.detail), dict(error.headers or {})
         if error.status_code == 404:
             message = f"Unknown request URL: {request.method} {request.url.path}. Please check the URL for typos."
         elif error.status_code == 405:
             message = f"Not allowed to {request.method} on {request.url.path}."
+            headers["Allow"] = ", ".join(allowed_methods(app, request.url.path))
         code = "unknown_url" if error.status_code == 404 else None
-        return Refusal(error.status_code, message, code=code).response(dict(error.headers or {}))
-
-    @app.exception_handler(Exception)
-    def _bug(request: Request, error: Exception) -> JSONResponse:
-        log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-        return Refusal(500, "tuneport failed; its log has the traceback. Please report it.").response()
+        return Refusal(error.status_code, message, code=code).response(headers)

@@ -287,9 +287,12 @@ def add_results(gateway: Gateway, file_id: str, name: str, content: bytes) -> No
             )
 
 
-def _form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+def _form(properties: dict[str, Any], required: list[str], filename: str) -> dict[str, Any]:
     schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+    disposition = {"schema": {"type": "string"}, "example": f'form-data; name="{required[0]}"; filename="{filename}"'}
+    encoding = {required[0]: {"headers": {"Content-Disposition": disposition}}}
+    content = {"multipart/form-data": {"schema": schema, "encoding": encoding}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 _BINARY = {"type": "string", "format": "binary"}
@@ -300,5 +303,6 @@ _FILE_FORM = _form(
         "expires_after": ExpiresAfter.model_json_schema(),
     },
     ["file", "purpose"],
+    "train.jsonl",
 )
-_PART_FORM = _form({"data": _BINARY}, ["data"])
+_PART_FORM = _form({"data": _BINARY}, ["data"], "part")

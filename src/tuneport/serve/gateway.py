@@ -14,6 +14,7 @@ from tuneport.jobs.polling import Poller
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
 from tuneport.jobs.webhooks.sender import AT_ONCE, Sender
+from tuneport.serve.observing import Figures
 from tuneport.serve.streams import Streams
 from tuneport.settings import Settings
 from tuneport.types import JobStatus
@@ -48,6 +49,7 @@ class Gateway:
         self.store: Store = self.workspace.store
         self.contents: Contents = self.workspace.contents
         self.streams = Streams(self)
+        self.figures = Figures(self)
         self._poller = Poller(
             self.workspace.worker, on_change=lambda *change: self.streams.wake(), on_trouble=_log_trouble
         )

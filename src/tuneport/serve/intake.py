@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.backends import backend_names, manifest_of
-from tuneport.errors import ModelNotOfferedError, ProviderError, StorageError, TuneportError
+from tuneport.data.prepare import method_of
+from tuneport.errors import DatasetError, ModelNotOfferedError, ProviderError, StorageError, TuneportError
 from tuneport.jobs.database import StoreUnavailableError
 from tuneport.jobs.leases import is_gone, new_owner
 from tuneport.jobs.planning import readiness
@@ -23,6 +25,7 @@ from tuneport.manifests import load_models, resolve_model
 from tuneport.serve.errors import Refusal, refusal_of
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.wire import CreateJob, MethodAsked
+from tuneport.serve.wire.own import SubmitJob
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, Method, TuneSpec, now, validated
 
@@ -53,8 +56,7 @@ def route(name: str, settings: Settings) -> Route:
     A client's name is never a path: only whoever runs the gateway names folders, in `tuneport.toml` or by `--map`.
     """
     names = backend_names(settings)
-    if settings.aliases(name) is None and _is_path(name):
-        raise _nobody(name)
+    refuse_path(name, settings)
     prefix, _, rest = name.partition("/")
     if rest and prefix in names and settings.aliases(name) is None:
         if _is_path(rest):
@@ -87,6 +89,12 @@ def route(name: str, settings: Settings) -> Route:
     return Route(able[0] if len(able) == 1 else None, name, able)
 
 
+def refuse_path(name: str, settings: Settings) -> None:
+    """ModelNotOfferedError for what would name a folder of this machine."""
+    if settings.aliases(name) is None and _is_path(name):
+        raise _nobody(name)
+
+
 def _nobody(name: str) -> ModelNotOfferedError:
     return ModelNotOfferedError(
         f"no backend offers {name!r}; put a line into tuneport.toml that says what stands in for it: "
@@ -116,17 +124,75 @@ def create(gateway: Gateway, asked: CreateJob, *, key: str | None, budget: float
     asked_for = asked.model_dump(mode="json", exclude_none=True)
     if budget is not None:
         asked_for["budget"] = budget  # US dollars; no client of OpenAI's API can ask for it
+    return _create(gateway, asked, asked_for, key)
+
+
+_SAID_ALIKE = ("model", "training_file", "validation_file", "suffix", "seed", "metadata")
+_AS_OPENAI = {"dpo": "dpo", "rft": "reinforcement"}
+"""Methods that OpenAI has no word for are shown to its clients as supervised ones."""
+
+
+def create_own(gateway: Gateway, asked: SubmitJob, *, key: str | None) -> JobRequestRow:
+    """The same for what is asked in tuneport's words: what OpenAI's have no place for lies under `tuneport`."""
+    given = asked.model_dump(mode="json", exclude_none=True)
+    own = {name: value for name, value in given.items() if name not in _SAID_ALIKE}
+    if asked.cancel_over_budget and asked.budget is None:
+        raise Refusal(400, "'cancel_over_budget' needs a 'budget'.", param="cancel_over_budget", code="invalid_value")
+    body = {name: value for name, value in given.items() if name in _SAID_ALIKE}
+    if "method" not in own:
+        row = training_file(gateway, asked.training_file, "training_file")
+        own["method"] = _method_of(gateway, row, asked.columns)
+    for name, told in (("from_checkpoint", asked.from_checkpoint), ("reward", asked.reward)):
+        if told is not None and not gateway.store.jobs_by_id([told.partition(":")[0]]):
+            # Neither a path nor a function of this machine is for clients to name.
+            raise Refusal(400, f"'{name}' names no job of this gateway: {told}.", param=name, code="invalid_value")
+    for name, value in asked.provider_options.items():
+        if isinstance(value, str) and (_is_path(value) or "/" in value):
+            raise Refusal(400, f"'{name}' is a path; clients name none.", param=f"provider_options.{name}")
+    kind = _AS_OPENAI.get(own["method"], "supervised")
+    told_as: dict[str, Any] = {} if asked.grader is None else {"grader": asked.grader}
+    told_as["hyperparameters"] = {
+        name: asked.hyperparameters[ours]
+        for name, ours in (("n_epochs", "epochs"), ("batch_size", "batch_size"))
+        if isinstance(asked.hyperparameters.get(ours), (int, float))
+    }
+    return _create(gateway, asked, body | {"method": {"type": kind, kind: told_as}, "tuneport": own}, key)
+
+
+def _method_of(gateway: Gateway, row: UploadedFileRow, columns: Mapping[str, str]) -> str:
+    try:
+        return method_of(gateway.contents.path(row.sha256), columns=columns).value
+    except DatasetError as error:
+        raise file_refusal(error, {row.sha256: row.id}) from error
+
+
+def file_refusal(error: TuneportError, ids: Mapping[str, str]) -> Refusal:
+    """A message about files names them by their ids, not by where their contents lie."""
+    refusal = refusal_of(error)
+    refusal.message = by_ids(refusal.message, ids)
+    return refusal
+
+
+def by_ids(text: str, ids: Mapping[str, str]) -> str:
+    for sha256, file_id in ids.items():
+        text = re.sub(rf"(?:[^\s'\"]*/)?{sha256}\.jsonl", file_id, text)
+    return text
+
+
+def _create(
+    gateway: Gateway, asked: CreateJob | SubmitJob, asked_for: dict[str, Any], key: str | None
+) -> JobRequestRow:
     if key is not None and (there := gateway.store.request_of_key(key)) is not None:
         return _the_same(there, asked_for)
-    training = _training_file(gateway, asked.training_file, "training_file")
+    training = training_file(gateway, asked.training_file, "training_file")
     validation = None
     if asked.validation_file is not None:
-        validation = _training_file(gateway, asked.validation_file, "validation_file")
+        validation = training_file(gateway, asked.validation_file, "validation_file")
     body = asked_for | {
         "training_sha256": training.sha256,
         "validation_sha256": None if validation is None else validation.sha256,
     }
-    start = _start(gateway, asked.model)
+    start = _start(gateway, asked.model, asked.backend if isinstance(asked, SubmitJob) else None)
     spec = spec_of(gateway, body)
     if start.backend is not None:
         opened = gateway.workspace.backend(start.backend)
@@ -138,7 +204,7 @@ def create(gateway: Gateway, asked: CreateJob, *, key: str | None, budget: float
     with gateway.contents.locked():  # nobody removes the contents before the request needs them
         for file_id, param in ((asked.training_file, "training_file"), (asked.validation_file, "validation_file")):
             if file_id is not None:
-                _training_file(gateway, file_id, param)
+                training_file(gateway, file_id, param)
         request = gateway.store.add_request(
             job_id, body, backend=start.backend, tuned_model=tuned_name(asked, job_id), key=key
         )
@@ -162,8 +228,12 @@ class Start:
     job: str | None = None
 
 
-def _start(gateway: Gateway, name: str) -> Start:
+def _start(gateway: Gateway, name: str, backend: str | None = None) -> Start:
+    """`backend`: where the client wants it, whatever else has the model."""
     request = gateway.store.request_of_model(name)
+    if request is None and backend is not None:
+        refuse_path(name, gateway.settings)
+        return Start(backend, _resolved(name, backend, gateway.settings))
     if request is None:
         where = route(name, gateway.settings)
         return Start(where.backend, where.model)
@@ -173,7 +243,7 @@ def _start(gateway: Gateway, name: str) -> Start:
     return Start(row.backend, row.model, request.id)
 
 
-def tuned_name(asked: CreateJob, job_id: str) -> str:
+def tuned_name(asked: CreateJob | SubmitJob, job_id: str) -> str:
     """`ft:BASE:ORGANIZATION:SUFFIX:CODE`, as OpenAI names what a job has made."""
     base = asked.model.split(":")[1] if asked.model.startswith("ft:") and asked.model.count(":") >= 2 else asked.model
     return f"ft:{base}:{ORGANIZATION}:{asked.suffix or ''}:{job_id[-8:]}"
@@ -181,6 +251,8 @@ def tuned_name(asked: CreateJob, job_id: str) -> str:
 
 def spec_of(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
     """ConfigError names the parameter that is refused."""
+    if "tuneport" in body:
+        return _own_spec(gateway, body)
     method = MethodAsked.model_validate(body["method"]) if body.get("method") else MethodAsked(type="supervised")
     own = getattr(method, method.type)
     given = {**body.get("hyperparameters", {})}
@@ -215,7 +287,32 @@ def spec_of(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
     )
 
 
-def _training_file(gateway: Gateway, file_id: str, param: str) -> UploadedFileRow:
+def _own_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
+    own = body["tuneport"]
+    start = _start(gateway, body["model"], own.get("backend"))
+    held_out = body.get("validation_sha256")
+    return validated(
+        TuneSpec,
+        {
+            "model": start.model,
+            "dataset": gateway.contents.path(body["training_sha256"]),
+            "validation": None if held_out is None else gateway.contents.path(held_out),
+            "hyperparameters": validated(Hyperparameters, own["hyperparameters"]),
+            "suffix": body.get("suffix"),
+            "seed": body.get("seed"),
+            "metadata": body.get("metadata") or {},
+            "wandb": None if own.get("wandb") is None else {"project": own["wandb"]},
+            "from_checkpoint": own.get("from_checkpoint", start.job),
+        }
+        | {
+            name: own[name]
+            for name in ("method", "adapter", "columns", "grader", "reward", "budget", "provider_options")
+            if name in own
+        },
+    )
+
+
+def training_file(gateway: Gateway, file_id: str, param: str) -> UploadedFileRow:
     row = gateway.store.uploaded(file_id)
     if row is None:
         raise Refusal(400, f"invalid {param}: {file_id}", param=param, code="file_not_found")
@@ -278,6 +375,8 @@ def take(gateway: Gateway, request: JobRequestRow, owner: str) -> None:
             spec_of(gateway, request.body),
             backend=request.backend,
             allow_personal_data=gateway.allow_personal_data,
+            delete_files=(request.body.get("tuneport") or {}).get("delete_files"),
+            cancel_over_budget=(request.body.get("tuneport") or {}).get("cancel_over_budget", False),
             claim=Claim(request.id, owner, request.created_at),
         )
         gateway.nudge()

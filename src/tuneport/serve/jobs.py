@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
@@ -14,8 +13,8 @@ from tuneport.serve.description import BY_METADATA
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import create
+from tuneport.serve.queries import by_metadata
 
-_METADATA = re.compile(r"metadata\[(.*)\]")
 Limit = Annotated[int, Query(ge=1, le=100)]
 
 
@@ -36,14 +35,8 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("", response_model=wire.JobList, openapi_extra=BY_METADATA)
     def list_jobs(request: Request, after: str | None = None, limit: Limit = 20) -> wire.JobList:
         """Newest first. `metadata[KEY]=VALUE` filters; `metadata=null` asks for jobs without any."""
-        metadata = request.query_params.get("metadata")
+        filtered = by_metadata(request.query_params)
         cursor = None if after is None else _request(gateway, after)
-        wanted = {
-            match[1]: value for name, value in request.query_params.items() if (match := _METADATA.fullmatch(name))
-        }
-        if metadata is not None and metadata != "null":
-            raise Refusal(400, "Filter by metadata[KEY]=VALUE, or metadata=null.", param="metadata")
-        filtered = wanted if wanted else {} if metadata == "null" else None
         rows, more = store.requests_page(limit=limit, after=cursor, metadata=filtered)
         jobs = store.jobs_by_id([row.id for row in rows])
         return wire.JobList(data=[job_document.document(row, jobs.get(row.id)) for row in rows], has_more=more)

@@ -1,0 +1,154 @@
+"""/tuneport/v1: jobs, quotes, comparisons and data reports are the documents that the commands print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.cli.conftest import run  # noqa: F401 - the fixture
+from tests.serve.conftest import OLD_MODEL, Running, chats, ended, open_job, until
+
+pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
+
+
+class Own:
+    def __init__(self, running: Running) -> None:
+        self.client = httpx.Client(base_url=running.url.removesuffix("/v1") + "/tuneport/v1/", timeout=120)
+
+    def __call__(self, method: str, path: str, body: Any = None, *, status: int = 200, **headers: str) -> Any:
+        answer = self.client.request(method, path, json=body, headers=headers)
+        assert answer.status_code == status, answer.text
+        return answer.json() if "json" in answer.headers["content-type"] else answer.text
+
+
+@pytest.fixture
+def served(serve: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Running, Own, str]:
+    monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
+    running = serve(f"{OLD_MODEL}=stand-in")
+    file = running.client().files.create(file=chats(tmp_path / "c.jsonl", 12), purpose="fine-tune")
+    return running, Own(running), file.id
+
+
+def test_a_job_with_all_that_submit_takes(served: tuple[Running, Own, str], run: Any) -> None:  # noqa: F811
+    running, own, file = served
+    held = open_job(running.gateway.store)
+    asked = {
+        "model": "stand-in", "training_file": file, "backend": "fake", "method": "sft", "adapter": "auto",
+        "hyperparameters": {"epochs": 2}, "suffix": "own", "metadata": {"team": "blue"},
+    }  # fmt: skip
+    job = own("POST", "jobs", asked, **{"Idempotency-Key": "k"})
+    assert (job["status"], job["object"], job["suffix"]) == ("preparing", "tuneport.job", "own")
+    assert own("POST", "jobs", asked, **{"Idempotency-Key": "k"})["id"] == job["id"]
+    assert own("GET", f"jobs/{job['id']}")["hyperparameters"]["given"] == {"epochs": 2}
+    done = ended(running.client(), job["id"])
+    assert done.fine_tuned_model, done.error  # OpenAI's clients see it, too
+    assert done.hyperparameters.n_epochs == 2
+    told = until(lambda: (found := own("GET", f"jobs/{job['id']}"))["status"] == "succeeded" and found)
+    assert told["dataset"]["path"] == file and told["adapter"] == "auto"
+    code, printed, _ = run("show", job["id"], "--json")
+    assert code == 0 and printed.keys() == told.keys() | {"trouble"} and printed["actual"] == told["actual"]
+    code, printed, _ = run("metrics", job["id"], "--json")
+    assert own("GET", f"jobs/{job['id']}/metrics") == printed and printed["data"]
+    page = own("GET", "jobs?limit=1")
+    assert [row["id"] for row in page["data"]] == [job["id"]] and page["has_more"]
+    rest = own("GET", f"jobs?limit=1&after={job['id']}")
+    assert [row["id"] for row in rest["data"]] == [held] and not rest["has_more"], "that of the command line, too"
+    assert [row["id"] for row in own("GET", "jobs?status=succeeded")["data"]] == [job["id"]]
+    assert own("POST", f"jobs/{job['id']}/cancel")["status"] == "succeeded", "no change, no error"
+    own("POST", f"jobs/{job['id']}/pause", status=400)
+    assert own("DELETE", f"jobs/{job['id']}")["deleted_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"model": "/etc/passwd"}, "model"),
+        ({"model": "../x", "backend": "local"}, "model"),
+        ({"reward": "os:system", "method": "grpo"}, "reward"),
+        ({"from_checkpoint": "/root"}, "from_checkpoint"),
+        ({"provider_options": {"tensorboard": "/tmp/x"}}, "provider_options.tensorboard"),
+        ({"training_file": "file-none"}, "training_file"),
+        ({"cancel_over_budget": True}, "cancel_over_budget"),
+        ({"nonsense": 1}, "nonsense"),
+    ],
+)
+def test_what_no_client_may_ask_for(served: tuple[Running, Own, str], more: dict[str, Any], param: str) -> None:
+    _, own, file = served
+    error = own("POST", "jobs", {"model": "stand-in", "training_file": file, **more}, status=400)["error"]
+    assert error["param"] == param and error["message"]
+
+
+def test_before_there_is_a_job(served: tuple[Running, Own, str], tmp_path: Path, run: Any) -> None:  # noqa: F811
+    running, own, file = served
+    data, home = str(tmp_path / "c.jsonl"), str(running.gateway.contents.folder)
+    code, printed, _ = run("backends", "--json")
+    assert own("GET", "backends") == printed
+
+    found = own("POST", "quotes", {"model": "llama-3.1-8b-instruct", "training_file": file,
+                                   "backends": ["together", "local"], "method": "sft"})  # fmt: skip
+    assert {row["backend"] for row in found["data"]} == {"together", "local"} and found["rows"] == 12
+    for row in found["data"]:
+        assert row["training"]["expected"] is not None or row["training"]["unavailable"]
+
+    asked = {"training_file": file, "models": ["llama-3.1-8b-instruct"], "backends": ["together"], "requests": 1000,
+             "input_tokens_per_request": 400, "output_tokens_per_request": 80}  # fmt: skip
+    options = ["-m", "llama-3.1-8b-instruct", "-b", "together", "--requests", "1000", "--tokens-per-request", "400:80"]
+    code, printed, _ = run("compare", data, *options, "--json")
+    assert own("POST", "comparisons", asked) == printed | {"dataset": file}
+    assert own("POST", "comparisons", asked, Accept="text/csv").startswith("backend,")
+    page = own("POST", "comparisons", asked, Accept="text/html")
+    assert "<html" in page and home not in page
+
+    code, printed, _ = run("check", data, "--json")
+    report = own("POST", "data_reports", {"file": file})
+    assert report["status"] == "completed" and report["report"] == json.loads(json.dumps(printed).replace(data, file))
+    assert own("GET", f"data_reports/{report['id']}") == report
+    own("GET", "data_reports/report-none", status=404)
+    broken = running.client().files.create(file=("b.jsonl", b'{"what": 1}\n'), purpose="fine-tune").id
+    told = own("POST", "data_reports", {"file": broken})
+    assert told["status"] == "failed" and home not in json.dumps(told) and broken in told["error"]
+    refused = own("POST", "quotes", {"model": "stand-in", "training_file": broken, "backends": ["fake"]}, status=400)
+    assert home not in json.dumps(refused) and refused["error"]["message"]
+
+
+def test_a_report_that_takes_longer_is_asked_for_again(
+    served: tuple[Running, Own, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+
+    from tuneport.serve import prospects
+
+    go, calls = threading.Event(), []
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments)
+        go.wait(60)
+        return check(*arguments, **options)
+
+    check = prospects.check
+    monkeypatch.setattr(prospects, "check", slow)
+    running, own, file = served
+    first = own("POST", "data_reports?wait=0", {"file": file}, status=202)
+    assert first["status"] == "running" and own("POST", "data_reports?wait=0", {"file": file}, status=202) == first
+    assert own("GET", "backends")["data"], "nobody else waits"
+    go.set()
+    assert own("GET", f"data_reports/{first['id']}?wait=60")["report"]["rows"] == 12 and len(calls) == 1
+
+
+def test_its_document_names_all_shapes(served: tuple[Running, Own, str]) -> None:
+    _, own, _ = served
+    document = own("GET", "openapi.json")
+    paths = {path for path in document["paths"] if path.startswith("/tuneport/v1/")}
+    assert {
+        f"/tuneport/v1/{name}"
+        for name in ("backends", "quotes", "comparisons", "data_reports", "jobs", "jobs/{job_id}", "events",
+                     "jobs/{job_id}/events", "jobs/{job_id}/metrics", "jobs/{job_id}/cancel")
+    } <= paths  # fmt: skip
+    for path in paths:
+        for operation in document["paths"][path].values():
+            assert "400" in operation["responses"] and operation["summary"]
