@@ -106,6 +106,7 @@ def _run(settings: Settings, host: str, port: int, *, allow_personal_data: bool)
             console = output.console()
             console.print(f"[bold]{url}[/bold]  backend: {backend}")
             console.print(f"Programs: export OPENAI_BASE_URL={url}", style="dim")
+            console.print(f"Dashboard: {url.removesuffix('v1')}", style="dim")
         config = uvicorn.Config(
             create_app(gateway), log_level="warning", access_log=False, timeout_graceful_shutdown=20, lifespan="off"
         )
