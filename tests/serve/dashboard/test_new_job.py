@@ -60,6 +60,7 @@ def test_a_dataset_with_errors_says_so_and_one_that_is_none(dashboard: Dashboard
     rows = [json.dumps(good)] * 3 + ['{"messages": [{"role": "user", "content": 5}]}', "{no json"]
     path = uploaded(dashboard, "\n".join(rows).encode(), name=f"{HOSTILE[:20]}.jsonl").headers["location"]
     page = finished(dashboard, path)
+    assert str(dashboard.gateway.settings.home) not in page.text, "where it lies here is nobody's business"
     assert "not ready" in page.text and "line 4" in page.text and "Nothing to submit" in page.text
     path = uploaded(dashboard, b"\x00\x01 nothing\n").headers["location"]
     assert "It cannot be read." in finished(dashboard, path).text

@@ -14,7 +14,6 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from tuneport.jobs.document import describe
 from tuneport.jobs.overview import Listed, listed_job
 from tuneport.jobs.store import UnknownJobError
 from tuneport.serve import job_document
@@ -24,6 +23,7 @@ from tuneport.serve.dashboard.job_view import JobView, can, has_weights
 from tuneport.serve.dashboard.pages import ATTACHMENT, Pages, page_routes, see
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
+from tuneport.serve.job_documents import document as told_of
 from tuneport.serve.results import result_csv
 from tuneport.types import JobEvent
 
@@ -62,7 +62,7 @@ def router(gateway: Gateway, pages: Pages, curves: Curves) -> APIRouter:
             paged=before is not None,
             settings=_settings(view),
             weights=has_weights(gateway, view),
-            document=None if row is None else json.dumps(describe(row), indent=2, ensure_ascii=False),
+            document=json.dumps(told_of(row, view.listed.request), indent=2, ensure_ascii=False),
             live=LIVE_MILLISECONDS if view.unfinished and before is None else None,
         )
 

@@ -14,6 +14,7 @@ from tuneport.data.checks.html import pieces
 from tuneport.data.checks.report import CheckReport
 from tuneport.estimate.cost import Traffic
 from tuneport.jobs.tables import UploadedFileRow
+from tuneport.pages.text import clean
 from tuneport.serve import wire
 from tuneport.serve.access import CSRF_FIELD, check_csrf
 from tuneport.serve.dashboard.offers import offers
@@ -73,6 +74,7 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
         }
         report = _report(gateway, studies, training, held_out)
         costs = _costs(gateway, studies, training, held_out, asked)
+        names = {str(gateway.contents.path(file.sha256)): file.filename for file in (training, held_out) if file}
         found, others = None, None
         if costs.result is not None:
             found, others = offers(costs.result, backends(gateway.settings, date.today()))
@@ -83,7 +85,9 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
             held_out=held_out,
             asked=asked,
             report=report,
-            pieces=None if report.result is None else _marked(pieces(report.result, training.filename)),
+            report_failure=_by_name(report.failure, names),
+            costs_failure=_by_name(costs.failure, names),
+            pieces=None if report.result is None else _marked(pieces(report.result, training.filename), names),
             costs=costs,
             offers=found,
             others=others,
@@ -221,5 +225,14 @@ def _dollars(text: str) -> float:
     return amount
 
 
-def _marked(parts: dict[str, str]) -> dict[str, Markup]:
-    return {name: Markup(part) for name, part in parts.items()}
+def _marked(parts: dict[str, str], names: dict[str, str]) -> dict[str, Markup]:
+    escaped = {clean(path): clean(name, 255) for path, name in names.items()}
+    return {name: Markup(_by_name(part, escaped)) for name, part in parts.items()}
+
+
+def _by_name(text: str | None, names: dict[str, str]) -> str:
+    """A file is told by its own name, not by where its content lies on this disk."""
+    told = text or ""
+    for path, name in names.items():
+        told = told.replace(path, name)
+    return told
