@@ -32,6 +32,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = open_engine(url)
+        self._reading = self.engine.execution_options(reading=True)
         with explained(url):
             self._make_or_upgrade()
 
@@ -41,6 +42,12 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         with explained(self.url), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """For what writes nothing: at SQLite it waits for no writer and holds none up."""
+        with explained(self.url), Session(self._reading, expire_on_commit=False) as session, session.begin():
             yield session
 
     def _make_or_upgrade(self) -> None:
@@ -106,7 +113,8 @@ def open_engine(url: str) -> Engine:
         @event.listens_for(engine, "begin")
         def _begin(connection: Any) -> None:
             # IMMEDIATE: two processes that read, then write, queue up instead of failing with "database is locked".
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            reading = connection.get_execution_options().get("reading", False)
+            connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
 

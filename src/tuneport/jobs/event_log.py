@@ -75,14 +75,14 @@ class EventLog(Database):
         if before is not None:
             query = query.where(EventRow.position < before)
         query = query.order_by(EventRow.position.desc()).limit(limit)
-        with self.transaction() as session:
+        with self.reading() as session:
             return [(row.position, _event_of(row)) for row in session.scalars(query)]
 
     def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, JobEvent]]:
         """The events from position `after` + 1 on, each with its position, in the order they were stored."""
         query = select(EventRow).where(EventRow.job_id == job_id, EventRow.position > after)
         query = query.order_by(EventRow.position).limit(limit)
-        with self.transaction() as session:
+        with self.reading() as session:
             return [(row.position, _event_of(row)) for row in session.scalars(query)]
 
     def last_backend_event(self, job_id: str) -> str | None:
@@ -93,7 +93,7 @@ class EventLog(Database):
             .order_by(EventRow.position.desc())
             .limit(1)
         )
-        with self.transaction() as session:
+        with self.reading() as session:
             return session.scalar(query)
 
     def events_due(self, backend: str, *, limit: int = 100) -> list[tuple[str, str]]:

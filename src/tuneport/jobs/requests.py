@@ -77,11 +77,11 @@ class JobRequests(Database):
             return there
 
     def request_of_key(self, key: str) -> JobRequestRow | None:
-        with self.transaction() as session:
+        with self.reading() as session:
             return session.scalars(select(JobRequestRow).where(JobRequestRow.idempotency_key == key)).first()
 
     def job_request(self, job_id: str) -> JobRequestRow | None:
-        with self.transaction() as session:
+        with self.reading() as session:
             return session.get(JobRequestRow, job_id)
 
     def requests_by_id(self, job_ids: list[str]) -> dict[str, JobRequestRow]:
@@ -90,7 +90,7 @@ class JobRequests(Database):
             return {row.id: row for row in found}
 
     def request_of_model(self, tuned_model: str) -> JobRequestRow | None:
-        with self.transaction() as session:
+        with self.reading() as session:
             return session.scalars(select(JobRequestRow).where(JobRequestRow.tuned_model == tuned_model)).first()
 
     def requests_page(
@@ -106,7 +106,7 @@ class JobRequests(Database):
         if after is not None:
             query = query.where(behind(JobRequestRow, after.created_at, after.id, descending=True))
         query = query.order_by(JobRequestRow.created_at.desc(), JobRequestRow.id.desc()).limit(limit + 1)
-        with self.transaction() as session:
+        with self.reading() as session:
             rows = list(session.scalars(query))
         return rows[:limit], len(rows) > limit
 
@@ -127,8 +127,15 @@ class JobRequests(Database):
         return rows[:limit], len(rows) > limit
 
     def jobs_by_id(self, job_ids: list[str]) -> dict[str, JobRow]:
-        with self.transaction() as session:
+        with self.reading() as session:
             return {row.id: row for row in session.scalars(select(JobRow).where(JobRow.id.in_(job_ids)))}
+
+    def request_and_job(self, job_id: str) -> tuple[JobRequestRow, JobRow | None] | None:
+        """Both by one question: what clients ask most."""
+        query = select(JobRequestRow, JobRow).outerjoin(JobRow, JobRow.id == JobRequestRow.id)
+        with self.reading() as session:
+            found = session.execute(query.where(JobRequestRow.id == job_id)).first()
+        return None if found is None else (found[0], found[1])
 
     def take_request(self, owner: str, *, gone: tuple[str, ...] = ()) -> JobRequestRow | None:
         """The oldest request that nobody is at, from now on held by `owner`. `gone` names holders known to be dead."""
@@ -159,7 +166,7 @@ class JobRequests(Database):
         query = select(JobRequestRow.lease_owner).where(
             JobRequestRow.state == "waiting", JobRequestRow.lease_owner.is_not(None)
         )
-        with self.transaction() as session:
+        with self.reading() as session:
             return [str(owner) for owner in session.scalars(query.distinct())]
 
     def renew_request(self, job_id: str, owner: str) -> bool:
@@ -222,7 +229,7 @@ class JobRequests(Database):
             )
             .order_by(JobRow.created_at.desc())
         )
-        with self.transaction() as session:
+        with self.reading() as session:
             return [(request, row) for request, row in session.execute(query)]
 
     def without_results(self, *, limit: int = 1000) -> list[str]:
@@ -234,5 +241,5 @@ class JobRequests(Database):
             .order_by(JobRow.finished_at.desc())
             .limit(limit)
         )
-        with self.transaction() as session:
+        with self.reading() as session:
             return list(session.scalars(query))

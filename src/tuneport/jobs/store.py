@@ -135,7 +135,7 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
 
     def job(self, job_id: str) -> JobRow:
         """The job with that id, or the one whose id (ours or the backend's) begins so, if it is the only one."""
-        with self.transaction() as session:
+        with self.reading() as session:
             exact = session.scalars(select(JobRow).where(or_(JobRow.id == job_id, JobRow.remote_id == job_id))).first()
             if exact is not None:
                 return exact
@@ -157,7 +157,7 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
             query = query.where(JobRow.status.in_(UNFINISHED))
         if backend is not None:
             query = query.where(JobRow.backend == backend)
-        with self.transaction() as session:
+        with self.reading() as session:
             return list(session.scalars(query))
 
     def history(self) -> History:
@@ -176,18 +176,18 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
             return [EstimatedAndActual.of(*found) for found in session.execute(query.order_by(JobRow.finished_at))]
 
     def count_unfinished(self) -> int:
-        with self.transaction() as session:
+        with self.reading() as session:
             return session.scalar(select(func.count()).where(JobRow.status.in_(UNFINISHED))) or 0
 
     def job_of_model(self, tuned_model: str) -> JobRow | None:
         """The newest job that made the tuned model of that name."""
         query = select(JobRow).where(JobRow.tuned_model == tuned_model).order_by(JobRow.created_at.desc()).limit(1)
-        with self.transaction() as session:
+        with self.reading() as session:
             return session.scalars(query).first()
 
     def job_behind(self, backend: str, remote_id: str) -> JobRow | None:
         """The job that the backend knows under that id."""
-        with self.transaction() as session:
+        with self.reading() as session:
             return session.scalars(
                 select(JobRow).where(JobRow.remote_id == remote_id, JobRow.backend == backend)
             ).first()

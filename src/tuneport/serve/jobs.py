@@ -144,8 +144,8 @@ def _request(gateway: Gateway, job_id: str) -> JobRequestRow:
 
 
 def _both(gateway: Gateway, job_id: str) -> tuple[JobRequestRow, JobRow | None]:
-    request = _request(gateway, job_id)
-    return request, gateway.store.jobs_by_id([job_id]).get(job_id)
+    found = gateway.store.request_and_job(job_id)
+    return (_request(gateway, job_id), None) if found is None else found  # which is refused there
 
 
 def _unfinished(gateway: Gateway, job_id: str) -> tuple[JobRequestRow, JobRow | None]:
