@@ -1,10 +1,11 @@
 """How much a gateway carries on one machine, load and server together: `python benchmarks/gateway.py`.
 
 The server is `tuneport serve` in a process of its own on a SQLite store with 10,000 ended jobs; the load comes from
-this process over kept-alive connections. Five figures: requests a second that read one job, at saturation; the latency of
-the same at 300 requests a second, counted from when each was due and not from when it could be sent; an upload beside
-a plain write and a hash of the same bytes, with the server's memory; all jobs listed by cursor, first pages beside
-last; and a chat beside the same chat without the gateway. What others do is in the figures: it prints the load average.
+this process over kept-alive connections. Five figures: requests a second that read one job, at saturation; the latency
+of the same at 300 requests a second, counted from when each was due and not from when it could be sent; an upload
+beside a plain write and a hash of the same bytes, with the server's memory; all jobs listed by cursor, first pages
+beside last; and a chat beside the same chat without the gateway. What others do on the machine is in the figures: it
+prints the load average.
 """
 
 from __future__ import annotations
