@@ -83,3 +83,10 @@ def test_very_many_points_are_thinned_and_no_spike_is_lost() -> None:
     heights = [float(pair.split()[1]) for pair in drawn.chart.split(' d="')[1].split('"')[0][1:].split(" L")]
     assert heights.count(min(heights)) == 1, "the one spike"
     assert charts([]) == [] and len(charts([MetricPoint(step=1, train_loss=0.0, learning_rate=1e-4)])) == 2
+
+
+def test_the_form_for_a_token(dashboard: Dashboard) -> None:
+    page = dashboard.get("/login?wrong=1&next=/jobs/x%22%3E")
+    assert "This token is not known." in page.text and "Log out" not in page.text
+    fields = {given["name"]: given for tag, given in page.tags if tag == "input"}
+    assert fields["next"]["value"] == '/jobs/x">' and fields["token"]["type"] == "password"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from tuneport.serve.dashboard import assets, catalogue, chat, comparison, job, jobs, new_job
+from tuneport.serve.dashboard import assets, catalogue, chat, comparison, job, jobs, login, new_job
 from tuneport.serve.dashboard.curves import Curves
 from tuneport.serve.dashboard.pages import Pages
 from tuneport.serve.gateway import Gateway
@@ -17,6 +17,7 @@ def router(gateway: Gateway) -> APIRouter:
     pages, curves = Pages(gateway), Curves(gateway)
     routes = APIRouter(include_in_schema=False)
     routes.include_router(assets.router())
+    routes.include_router(login.router(pages))
     routes.include_router(jobs.router(gateway, pages))
     routes.include_router(job.router(gateway, pages, curves))
     routes.include_router(new_job.router(gateway, pages))

@@ -21,7 +21,7 @@ from tuneport import __version__
 from tuneport.errors import TuneportError
 from tuneport.pages.text import printable
 from tuneport.pages.words import duration, money, number
-from tuneport.serve.access import CSRF_FIELD, check_csrf, csrf_token
+from tuneport.serve.access import CSRF_FIELD, caller, check_csrf, csrf_token
 from tuneport.serve.dashboard import words
 from tuneport.serve.dashboard.assets import address
 from tuneport.serve.errors import Refusal, complaint_of, refusal_of
@@ -56,7 +56,7 @@ class Pages:
 
     def page(self, template: str, request: Request, *, http_status: int = 200, **context: Any) -> HTMLResponse:
         form = Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, csrf_token(request))
-        body = self.templates.get_template(template).render(request=request, csrf=form, **context)
+        body = self.templates.get_template(template).render(request=request, who=caller(request), csrf=form, **context)
         etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:24]}"'
         headers = {"ETag": etag}
         if http_status == 200 and request.headers.get("if-none-match") == etag:

@@ -1,0 +1,23 @@
+"""The form by which a browser shows its token; who takes it is `Access`'s matter."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from tuneport.serve.dashboard.pages import Pages, page_routes
+
+
+def router(pages: Pages) -> APIRouter:
+    routes = page_routes(pages)
+
+    @routes.get("/login")
+    def login(
+        request: Request,
+        wrong: bool = False,
+        next: Annotated[str, Query(max_length=2000)] = "/",
+    ) -> Response:
+        return pages.page("login.html", request, wrong=wrong, next=next)
+
+    return routes
