@@ -22,7 +22,7 @@ pytest.importorskip("openai", reason="the backend of these tests: pip install 't
 pytestmark = pytest.mark.full
 
 JOBS, KILLS, GATEWAYS = 50, 200, 3
-LONGEST_LIFE = 0.7  # seconds between two kills, at most
+LONGEST_LIFE = 0.6  # seconds between two kills, at most
 
 
 class Clients:

@@ -33,7 +33,8 @@ SWEEP_FROM = 5
 ALONG = 0.5
 """Along comes what has less than this share of its interval left, so that sweeps are rare and not the due jobs few."""
 HOLD_SECONDS = 180.0
-"""What was taken up is due again after so long, should the one who took it die. A sweep of 20,000 jobs is shorter."""
+"""What was taken up is due again after so long at most, should the one who took it die; a few jobs sooner. A sweep of
+20,000 jobs is shorter."""
 RECORDED_AT_ONCE = 200
 TURN_SECONDS = 5.0
 REST_SECONDS = (5.0, 300.0)

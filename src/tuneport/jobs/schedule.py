@@ -17,6 +17,9 @@ from tuneport.types import JobStatus, now
 
 WAITING_SECONDS = 150.0
 """A job that waits for a place and was not tried for so long has nobody who drives it, and is no reason to wait."""
+HOLD_AT_LEAST, HOLD_PER_JOB = 20.0, 0.1
+"""Seconds for which jobs that are asked about are put off: for one request, and for each job's share of a list of a
+hundred. Should it take longer, another process asks, too, which only reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,10 @@ class Schedule(EventLog):
     ) -> tuple[list[Watched], datetime | None]:
         """The jobs of `backend` that are due, and when the next one is.
 
-        They are put off by `hold` seconds in the same transaction, so that another process does not ask about them,
-        too, and asks should this one die. From `sweep_from` jobs on, those that would be due soon are taken along
-        (see `Watched.worth_taking_along`). Rows that somebody is at are left out, and so are wishes (`due_wishes`).
+        They are put off in the same transaction, by `hold` seconds at most (few jobs for less), so that another process
+        does not ask about them, too, and asks should this one die. From `sweep_from` jobs on, those that would be due
+        soon are taken along (see `Watched.worth_taking_along`). Rows that somebody is at are left out, and so are
+        wishes (`due_wishes`).
         """
         columns = (JobRow.id, JobRow.remote_id, JobRow.status, JobRow.created_at, JobRow.polled_at, JobRow.due_at)
         open_ = (JobRow.backend == backend, JobRow.remote_id.is_not(None), *_free_to_poll(moment))
@@ -62,7 +66,7 @@ class Schedule(EventLog):
                 rows = [Watched(*row) for row in session.execute(query)]  # type: ignore[arg-type]
                 due = [row for row in rows if row.worth_taking_along(moment, along)]
             if due:
-                until = moment + timedelta(seconds=hold)
+                until = moment + timedelta(seconds=min(hold, HOLD_AT_LEAST + HOLD_PER_JOB * len(due)))
                 session.execute(update(JobRow), [{"id": row.id, "due_at": until} for row in due])
             next_due = session.scalar(select(func.min(JobRow.due_at)).where(*open_, JobRow.due_at > moment))
         return due, next_due
