@@ -97,8 +97,8 @@ def test_anything_in_any_order(gateway: Gateway) -> None:
         {
             "examples": OFF,
             "coverage": {"enabled": True},
-            "fuzzing": {"generation": {"max-examples": 15}},
-            "stateful": {"generation": {"max-examples": 25}},
+            "fuzzing": {"generation": {"max-examples": 10}},
+            "stateful": {"generation": {"max-examples": 15}},
         },
     )
     assert not told, "\n".join(told)

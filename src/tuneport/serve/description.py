@@ -59,7 +59,11 @@ BY_METADATA: dict[str, Any] = {
             "style": "deepObject",
             "explode": True,
             "description": "`metadata[KEY]=VALUE` for each that it must have.",
-            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+            # In a query `true` and `7` are texts like all others.
+            "schema": {
+                "type": "object",
+                "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+            },
         }
     ]
 }
