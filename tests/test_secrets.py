@@ -121,6 +121,10 @@ VERBS: dict[str, list[str] | None] = {
     "webhook test": ["environment"],
     "webhook deliveries": [],
     "webhook resend": ["wh_nobody"],
+    "token create": ["ci"],
+    "token list": [],
+    "token revoke": ["nobody"],
+    "audit": [],
 }
 
 

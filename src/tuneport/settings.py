@@ -72,6 +72,18 @@ class WebhookSettings(_Configured):
         return value
 
 
+class GatewaySettings(_Configured):
+    """`[gateway]` of `tuneport.toml`: how much one client may ask of `tuneport serve` in a minute.
+
+    Counted for each token, or for each address where no token is needed; there, requests and jobs are only counted if a
+    number is written here. `failures_per_minute`: how many wrong tokens an address may try.
+    """
+
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    jobs_per_minute: int | None = Field(default=None, ge=1)
+    failures_per_minute: int = Field(default=20, ge=1)
+
+
 class ProjectFile(_Configured):
     """`tuneport.toml`: the default backend, backend tables, and model aliases (`[models.ALIAS] backend = "id"`).
 
@@ -81,6 +93,7 @@ class ProjectFile(_Configured):
 
     backend: str | None = None
     delete_files: bool = False
+    gateway: GatewaySettings = GatewaySettings()
     backends: dict[str, BackendSettings] = Field(default_factory=dict)
     models: dict[str, dict[str, str]] = Field(default_factory=dict)
     webhooks: dict[str, WebhookSettings] = Field(default_factory=dict)

@@ -178,7 +178,14 @@ def _accepts(port: int | None) -> bool:
 
 def test_it_listens_here_only_and_says_what_is_wrong(run: Run) -> None:
     code, document, _ = run("serve", "--host", "0.0.0.0", "--json")
-    assert code == 2 and "127.0.0.1" in document["error"]["message"]
+    assert code == 2 and "`tuneport token create NAME` first" in document["error"]["message"]
+    code, document, _ = run("serve", "--require-token", "--json")
+    assert code == 2 and "`tuneport token create NAME` first" in document["error"]["message"]
+    assert run("token", "create", "gone")[0] == 0 and run("token", "revoke", "gone")[0] == 0
+    code, document, _ = run("serve", "--host", "0.0.0.0", "--json")
+    assert code == 2 and "token create" in document["error"]["message"], "a revoked one lets nobody in"
+    code, document, _ = run("serve", "--host", "0.0.0.0", "--no-require-token", "--json")
+    assert code == 2 and "--no-require-token is for this machine only" in document["error"]["message"]
     code, document, _ = run("serve", "--map", "nonsense", "--json")
     assert code == 2 and "--map" in document["error"]["message"]
 

@@ -26,6 +26,7 @@ from tuneport.cli import (
     serve,
     store,
     submit,
+    token,
     webhooks,
     weights,
     wishes,
@@ -76,6 +77,7 @@ for group in (
     migrate,
     serve,
     store,
+    token,
     webhooks,
     backends,
 ):

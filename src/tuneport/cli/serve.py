@@ -28,7 +28,9 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="An address of this machine itself; others are refused.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Where it listens. Any but this machine's own needs a token to exist first.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8321,
     map_: Annotated[
         list[str] | None,
@@ -41,6 +43,18 @@ def serve(
     ] = False,
     log_format: Annotated[LogFormat, typer.Option(help="json: a line for each request and change.")] = LogFormat.TEXT,
     log_level: Annotated[LogLevel, typer.Option(help="info tells each request.")] = LogLevel.WARNING,
+    require_token: Annotated[
+        bool | None,
+        typer.Option(
+            "--require-token/--no-require-token",
+            help="Ask everybody for a token. Left out: as soon as `tuneport token create` made one.",
+            show_default=False,
+        ),
+    ] = None,
+    public_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name by which browsers may reach the dashboard. Repeatable."),
+    ] = None,
     json_: output.Json = False,
 ) -> None:
     """Run the gateway: OpenAI's files, fine-tuning jobs, models and chats over any backend.
@@ -51,13 +65,19 @@ def serve(
     from tuneport.settings import Settings
 
     begin(log_format, log_level)
-    if host not in LOOPBACK:
-        raise ConfigError(
-            f"--host {host} is reachable from elsewhere, and this gateway asks nobody who he is: use 127.0.0.1, behind "
-            "a proxy that does and asks for it as localhost"
-        )
     settings = with_stand_ins(Settings.load(), map_ or [])
-    _run(settings, host, port, allow_personal_data=allow_personal_data)
+    if host not in LOOPBACK:
+        if require_token is False:
+            raise ConfigError(f"--no-require-token is for this machine only; --host {host} is reachable from others")
+        require_token = True
+    _run(
+        settings,
+        host,
+        port,
+        require_token=require_token,
+        public_hosts=tuple(public_host or ()),
+        allow_personal_data=allow_personal_data,
+    )
 
 
 def with_stand_ins(settings: Settings, pairs: list[str]) -> Settings:
@@ -80,22 +100,42 @@ def with_stand_ins(settings: Settings, pairs: list[str]) -> Settings:
     )
 
 
-def _run(settings: Settings, host: str, port: int, *, allow_personal_data: bool) -> None:
+def _run(
+    settings: Settings,
+    host: str,
+    port: int,
+    *,
+    require_token: bool | None,
+    public_hosts: tuple[str, ...],
+    allow_personal_data: bool,
+) -> None:
     try:
         import uvicorn
 
-        from tuneport.serve import Gateway, create_app
+        from tuneport.jobs.store import Store
+        from tuneport.jobs.tokens import is_live
+        from tuneport.serve import AccessRules, Gateway, create_app
+        from tuneport.types import now
     except ImportError as error:
         raise ConfigError(f'serve needs the {error.name} package: pip install "tuneport[serve]"') from error
     import socket
 
+    if require_token:
+        store = Store(settings.database_url)
+        moment = now()
+        anybody = any(is_live(row, moment) for row in store.tokens())
+        store.close()
+        if not anybody:
+            reason = "is reachable from elsewhere" if host not in LOOPBACK else "with --require-token lets nobody in"
+            raise ConfigError(f"--host {host} {reason}, and there is no token yet: `tuneport token create NAME` first")
     try:
         listening = socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
         )
     except OSError as error:
         raise ConfigError(f"{host}:{port} cannot be listened at: {error.strerror}; choose another --port") from error
-    with listening, Gateway(settings, allow_personal_data=allow_personal_data) as gateway:
+    rules = AccessRules(require_token=require_token, public_hosts=public_hosts)
+    with listening, Gateway(settings, allow_personal_data=allow_personal_data, access=rules) as gateway:
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}/v1"
         gateway.start()

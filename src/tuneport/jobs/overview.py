@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import select
 
 from tuneport.jobs.database import Database
+from tuneport.jobs.projects import if_visible, visible
 from tuneport.jobs.tables import JobRequestRow, JobRow
 from tuneport.jobs.training_time import trained_seconds
 from tuneport.jobs.uploaded import behind
@@ -59,8 +60,8 @@ def listed_jobs(
     """So many jobs behind the one with the id `after`, and whether there are more. Each page is two look-ups in
     indexes, however many jobs there are. An `after` that is unknown gives the first page."""
     cursor = None if after is None else listed_job(store, after)
-    jobs = select(JobRow)
-    requests = select(JobRequestRow).where(JobRequestRow.state.in_(list(_STATE)))
+    jobs = select(JobRow).where(visible(JobRow))
+    requests = select(JobRequestRow).where(visible(JobRequestRow), JobRequestRow.state.in_(list(_STATE)))
     if statuses is not None:
         words = [status.value for status in statuses]
         jobs = jobs.where(JobRow.status.in_(words))
@@ -88,7 +89,7 @@ def listed_jobs(
 def listed_job(store: Database, job_id: str) -> Listed | None:
     """The job with exactly that id."""
     with store.transaction() as session:
-        row, request = session.get(JobRow, job_id), session.get(JobRequestRow, job_id)
+        row, request = if_visible(session.get(JobRow, job_id)), if_visible(session.get(JobRequestRow, job_id))
     if row is None and (request is None or request.state not in _STATE):
         return None
     return Listed(row, request)

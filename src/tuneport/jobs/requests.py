@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, select, true, update
+from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tuneport.errors import TuneportError
+from tuneport.jobs.asking import DEFAULT_PROJECT
+from tuneport.jobs.audit import note
 from tuneport.jobs.database import Database
+from tuneport.jobs.projects import if_visible, key_of, visible
 from tuneport.jobs.tables import JobRequestRow, JobRow
 from tuneport.jobs.uploaded import behind
 from tuneport.jobs.webhooks.outbox import announce_request, results_settled
@@ -26,11 +29,12 @@ NOBODY = "nobody"
 
 @dataclass(frozen=True)
 class Claim:
-    """A request that is being made a job, by its holder. `created_at` is when the client asked."""
+    """A request that is being made a job, by its holder. `created_at` is when the client asked, for his `project`."""
 
     job_id: str
     owner: str
     created_at: datetime
+    project: str = DEFAULT_PROJECT
 
 
 class ClaimLostError(TuneportError):
@@ -62,13 +66,14 @@ class JobRequests(Database):
             body=body,
             backend=backend,
             tuned_model=tuned_model,
-            idempotency_key=key,
+            idempotency_key=None if key is None else key_of(key),
             state="waiting",
             created_at=now(),
         )
         try:
             with self.transaction() as session:
                 session.add(row)
+                note(session, "job.create", job_id)
             return row
         except IntegrityError:
             there = None if key is None else self.request_of_key(key)
@@ -78,27 +83,29 @@ class JobRequests(Database):
 
     def request_of_key(self, key: str) -> JobRequestRow | None:
         with self.reading() as session:
-            return session.scalars(select(JobRequestRow).where(JobRequestRow.idempotency_key == key)).first()
+            return session.scalars(select(JobRequestRow).where(JobRequestRow.idempotency_key == key_of(key))).first()
 
     def job_request(self, job_id: str) -> JobRequestRow | None:
         with self.reading() as session:
-            return session.get(JobRequestRow, job_id)
+            return if_visible(session.get(JobRequestRow, job_id))
 
     def requests_by_id(self, job_ids: list[str]) -> dict[str, JobRequestRow]:
         with self.transaction() as session:
-            found = session.scalars(select(JobRequestRow).where(JobRequestRow.id.in_(job_ids)))
+            found = session.scalars(select(JobRequestRow).where(visible(JobRequestRow), JobRequestRow.id.in_(job_ids)))
             return {row.id: row for row in found}
 
     def request_of_model(self, tuned_model: str) -> JobRequestRow | None:
         with self.reading() as session:
-            return session.scalars(select(JobRequestRow).where(JobRequestRow.tuned_model == tuned_model)).first()
+            return session.scalars(
+                select(JobRequestRow).where(visible(JobRequestRow), JobRequestRow.tuned_model == tuned_model)
+            ).first()
 
     def requests_page(
         self, *, limit: int, after: JobRequestRow | None, metadata: Mapping[str, str] | None
     ) -> tuple[list[JobRequestRow], bool]:
         """So many requests behind `after`, newest first, and whether there are more. `metadata`: what they must have;
         empty, that they have none."""
-        query = select(JobRequestRow)
+        query = select(JobRequestRow).where(visible(JobRequestRow))
         if metadata is not None and not metadata:
             query = query.where(JobRequestRow.body["metadata"].as_string().is_(None))
         for name, value in (metadata or {}).items():
@@ -114,7 +121,7 @@ class JobRequests(Database):
         self, *, limit: int, after: JobRow | None, status: JobStatus | None = None, backend: str | None = None
     ) -> tuple[list[JobRow], bool]:
         """So many jobs behind `after`, newest first, and whether there are more."""
-        query = select(JobRow)
+        query = select(JobRow).where(visible(JobRow))
         if status is not None:
             query = query.where(JobRow.status == status.value)
         if backend is not None:
@@ -128,11 +135,14 @@ class JobRequests(Database):
 
     def jobs_by_id(self, job_ids: list[str]) -> dict[str, JobRow]:
         with self.reading() as session:
-            return {row.id: row for row in session.scalars(select(JobRow).where(JobRow.id.in_(job_ids)))}
+            found = session.scalars(select(JobRow).where(visible(JobRow), JobRow.id.in_(job_ids)))
+            return {row.id: row for row in found}
 
     def request_and_job(self, job_id: str) -> tuple[JobRequestRow, JobRow | None] | None:
         """Both by one question: what clients ask most."""
-        query = select(JobRequestRow, JobRow).outerjoin(JobRow, JobRow.id == JobRequestRow.id)
+        query = (
+            select(JobRequestRow, JobRow).outerjoin(JobRow, JobRow.id == JobRequestRow.id).where(visible(JobRequestRow))
+        )
         with self.reading() as session:
             found = session.execute(query.where(JobRequestRow.id == job_id)).first()
         return None if found is None else (found[0], found[1])
@@ -193,7 +203,7 @@ class JobRequests(Database):
 
     def cancel_request(self, job_id: str) -> bool:
         """False where it is a job already, or has ended. A holder that is at it makes no job of it any more."""
-        return self._end_request(job_id, "cancelled", None, true())
+        return self._end_request(job_id, "cancelled", None, visible(JobRequestRow))
 
     def _end_request(self, job_id: str, state: str, error: dict[str, Any] | None, held: ColumnElement[bool]) -> bool:
         ended = {"state": state, "error": error, "finished_at": now(), "lease_owner": None, "lease_expires_at": None}
@@ -206,6 +216,10 @@ class JobRequests(Database):
             if changed.rowcount != 1:  # type: ignore[attr-defined]
                 return False
             announce_request(session, job_id, state)
+            row = session.get(JobRequestRow, job_id)
+            assert row is not None
+            action = "job.cancel" if state == "cancelled" else "job.refuse"
+            note(session, action, job_id, project=row.project, automatic=state == "failed")
             return True
 
     def settle_results(self, job_id: str, file_id: str | None) -> bool:
@@ -225,7 +239,10 @@ class JobRequests(Database):
             select(JobRequestRow, JobRow)
             .join(JobRow, JobRow.id == JobRequestRow.id)
             .where(
-                JobRow.status == JobStatus.SUCCEEDED.value, JobRow.tuned_model.is_not(None), JobRow.deleted_at.is_(None)
+                visible(JobRow),
+                JobRow.status == JobStatus.SUCCEEDED.value,
+                JobRow.tuned_model.is_not(None),
+                JobRow.deleted_at.is_(None),
             )
             .order_by(JobRow.created_at.desc())
         )

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session, defer
 
 from tuneport.jobs.actuals import note_beginning, settle
+from tuneport.jobs.audit import note
 from tuneport.jobs.budgets import Projection, projection
 from tuneport.jobs.tables import EventRow, JobRow
 from tuneport.jobs.training_time import INTERRUPTS, RESTARTS, idle_by_events, starts_training
@@ -43,9 +44,12 @@ def settle_in(session: Session, row: JobRow) -> Projection | None:
         marks = session.execute(select(EventRow.type, EventRow.event_id).where(EventRow.job_id == row.id, told)).all()
         interrupted = any(type_ in INTERRUPTS for type_, _ in marks)
         unread = any(event_id == f"tuneport-{NO_EVENTS}" for _, event_id in marks)
+    known = row.actual is not None, row.cost_usd
     settle(row, interrupted=interrupted, unread=unread)
     if ended:
         announce(session, row)
+    if ended and known != (True, row.cost_usd):  # the end, and what is known of the cost later
+        note(session, "job.end", row.id, project=row.project, usd=row.cost_usd, automatic=True)
     found = None if ended else projection(row)
     if found is not None and row.reserved_usd is not None:
         row.reserved_usd = max(row.reserved_usd, found.usd)

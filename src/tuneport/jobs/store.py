@@ -13,21 +13,25 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 
 from tuneport.errors import ConfigError, TuneportError
 from tuneport.estimate.learning import History
 from tuneport.jobs.accuracy import EstimatedAndActual
+from tuneport.jobs.asking import own_project
+from tuneport.jobs.audit import AuditLog, note
 from tuneport.jobs.budgets import Month, hold_month, month_of, rest_of
 from tuneport.jobs.estimates import JobEstimate
 from tuneport.jobs.figures import StoredFigures
 from tuneport.jobs.file_journal import UNFINISHED, FileJournal
 from tuneport.jobs.history import LEARNT_FROM, history_of
 from tuneport.jobs.migrations import SCHEMA_VERSION
+from tuneport.jobs.projects import visible
 from tuneport.jobs.requests import Claim, JobRequests, take_in
 from tuneport.jobs.schedule import Schedule
 from tuneport.jobs.settling import most_of, settle_in
 from tuneport.jobs.tables import JobRow, ShownTermsRow, UtcDateTime
+from tuneport.jobs.tokens import Tokens
 from tuneport.jobs.uploaded import UploadedFiles
 from tuneport.jobs.watching import Watching
 from tuneport.jobs.webhooks.outbox import Outbox
@@ -47,7 +51,7 @@ class LeaseLostError(TuneportError):
     """Another process took the row over; whatever this one was doing must not be written."""
 
 
-class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox, StoredFigures):
+class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox, StoredFigures, Tokens, AuditLog):
     """All reads and writes. Each method is one short transaction; no network call happens inside any of them.
 
     Raises ConfigError where the database cannot be opened or written.
@@ -76,6 +80,7 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
         row = JobRow(
             id=f"job-{secrets.token_hex(6)}" if claim is None else claim.job_id,
             token=secrets.token_hex(16),
+            project=own_project() if claim is None else claim.project,
             backend=backend,
             model=model,
             spec=spec.model_dump(mode="json"),
@@ -98,6 +103,9 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
             if monthly_budget is not None:
                 hold_month(session, monthly_budget, row.reserved_usd, moment, backend=backend)
             session.add(row)
+            if claim is None:
+                note(session, "job.create", row.id, project=row.project)
+            note(session, "job.reserve", row.id, project=row.project, usd=row.reserved_usd, automatic=True)
         return row
 
     def write_quote(self, job_id: str, owner: str, quote: Quote, *, monthly_budget: float | None = None) -> JobRow:
@@ -111,6 +119,7 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
             if monthly_budget is not None:
                 hold_month(session, monthly_budget, most, now(), backend=row.backend, without=job_id)
             row.quote, row.reserved_usd, row.updated_at = quote.model_dump(mode="json"), most, now()
+            note(session, "job.reserve", job_id, project=row.project, usd=most, automatic=True)
             return row
 
     def reopen(self, job_id: str, owner: str, *, monthly_budget: float | None = None) -> JobRow:
@@ -126,6 +135,8 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
                 hold_month(session, monthly_budget, most, moment, backend=row.backend, without=job_id)
             row.status, row.finished_at, row.due_at, row.updated_at = JobStatus.QUEUED.value, None, moment, moment
             row.reserved_usd, row.actual, row.cost_usd = most, None, None
+            note(session, "job.reopen", job_id, project=row.project)
+            note(session, "job.reserve", job_id, project=row.project, usd=most, automatic=True)
             return row
 
     def month(self) -> Month:
@@ -136,13 +147,17 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
     def job(self, job_id: str) -> JobRow:
         """The job with that id, or the one whose id (ours or the backend's) begins so, if it is the only one."""
         with self.reading() as session:
-            exact = session.scalars(select(JobRow).where(or_(JobRow.id == job_id, JobRow.remote_id == job_id))).first()
+            exact = session.scalars(
+                select(JobRow).where(visible(JobRow), or_(JobRow.id == job_id, JobRow.remote_id == job_id))
+            ).first()
             if exact is not None:
                 return exact
             pattern = _escaped(job_id) + "%"
             if not job_id.startswith("job-"):
                 pattern = "job-" + pattern
-            rows = session.scalars(select(JobRow).where(JobRow.id.like(pattern, escape="\\")).limit(3)).all()
+            rows = session.scalars(
+                select(JobRow).where(visible(JobRow), JobRow.id.like(pattern, escape="\\")).limit(3)
+            ).all()
         if len(rows) == 1:
             return rows[0]
         if rows:
@@ -152,7 +167,7 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
 
     def jobs(self, *, limit: int | None = None, unfinished: bool = False, backend: str | None = None) -> list[JobRow]:
         """Newest first."""
-        query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id).limit(limit)
+        query = select(JobRow).where(visible(JobRow)).order_by(JobRow.created_at.desc(), JobRow.id).limit(limit)
         if unfinished:
             query = query.where(JobRow.status.in_(UNFINISHED))
         if backend is not None:
@@ -181,7 +196,8 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
 
     def job_of_model(self, tuned_model: str) -> JobRow | None:
         """The newest job that made the tuned model of that name."""
-        query = select(JobRow).where(JobRow.tuned_model == tuned_model).order_by(JobRow.created_at.desc()).limit(1)
+        query = select(JobRow).where(visible(JobRow), JobRow.tuned_model == tuned_model)
+        query = query.order_by(JobRow.created_at.desc()).limit(1)
         with self.reading() as session:
             return session.scalars(query).first()
 
@@ -198,34 +214,25 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
         The job is due at once, at every repetition, too; the time of the wish stays that of the first.
         """
         moment = now()
-        with self.transaction() as session:
-            session.execute(
-                update(JobRow)
-                .where(JobRow.id == job_id, JobRow.status.in_(UNFINISHED))
-                .values(
-                    cancel_requested_at=func.coalesce(JobRow.cancel_requested_at, moment, type_=UtcDateTime()),
-                    due_at=moment,
-                    updated_at=moment,
-                )
-            )
+        first = func.coalesce(JobRow.cancel_requested_at, moment, type_=UtcDateTime())
+        self._wish("job.cancel", job_id, JobRow.status.in_(UNFINISHED), cancel_requested_at=first, due_at=moment)
 
     def request_wish(self, job_id: str, wish: str) -> None:
         """`pause` or `resume`, recorded before it is asked; the newer wish replaces the older one."""
-        with self.transaction() as session:
-            session.execute(
-                update(JobRow)
-                .where(JobRow.id == job_id, JobRow.status.in_(UNFINISHED))
-                .values(wish=wish, due_at=now(), updated_at=now())
-            )
+        self._wish(f"job.{wish}", job_id, JobRow.status.in_(UNFINISHED), wish=wish, due_at=now())
 
     def request_deletion(self, job_id: str) -> None:
         """The wish to delete the tuned model, recorded before it is asked."""
+        self._wish("model.delete", job_id, JobRow.delete_requested_at.is_(None), delete_requested_at=now())
+
+    def _wish(self, action: str, job_id: str, possible: ColumnElement[bool], **values: Any) -> None:
         with self.transaction() as session:
-            session.execute(
-                update(JobRow)
-                .where(JobRow.id == job_id, JobRow.delete_requested_at.is_(None))
-                .values(delete_requested_at=now(), updated_at=now())
+            wished = session.execute(
+                update(JobRow).where(JobRow.id == job_id, possible).values(updated_at=now(), **values)
             )
+            if wished.rowcount == 1:  # type: ignore[attr-defined]
+                row = session.get_one(JobRow, job_id)
+                note(session, action, job_id, project=row.project)
 
     # --- leases -----------------------------------------------------------------------------------------------------
 

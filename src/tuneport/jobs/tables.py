@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from tuneport.jobs.asking import DEFAULT_PROJECT, own_project
 from tuneport.jobs.estimates import Actual, JobEstimate
 from tuneport.types import JobError, JobState, JobStatus, PreparedData, Quote, TuneSpec
 
@@ -42,6 +43,12 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}
 
 
+class OfProject:
+    """What belongs to a project: whoever asks for another one does not see it. New rows are the asker's."""
+
+    project: Mapped[str] = mapped_column(String(64), default=own_project, server_default=DEFAULT_PROJECT)
+
+
 class SchemaRow(Base):
     """One row: which version of tuneport's tables this database has."""
 
@@ -49,7 +56,7 @@ class SchemaRow(Base):
     version: Mapped[int] = mapped_column(primary_key=True)
 
 
-class JobRow(Base):
+class JobRow(OfProject, Base):
     """One job. Identity and intent are ours; `state` is what the backend last said.
 
     `prepared` is the dataset as it was when the job was submitted: what is uploaded, whatever happens to the original.
@@ -178,7 +185,7 @@ class ShownTermsRow(Base):
     shown_at: Mapped[datetime]
 
 
-class UploadedFileRow(Base):
+class UploadedFileRow(OfProject, Base):
     """A file as a client of the gateway knows it: one that it uploaded, or the results of its job.
 
     Its bytes lie in `Contents` under their hash, once for all files that are alike.
@@ -194,7 +201,7 @@ class UploadedFileRow(Base):
     expires_at: Mapped[datetime | None]
 
 
-class UploadRow(Base):
+class UploadRow(OfProject, Base):
     """A file that is uploaded in parts, until it is completed or cancelled, or has expired."""
 
     __tablename__ = "uploads"
@@ -218,7 +225,7 @@ class UploadPartRow(Base):
     created_at: Mapped[datetime]
 
 
-class JobRequestRow(Base):
+class JobRequestRow(OfProject, Base):
     """What a client asked the gateway for: the job of the same id is made of it, behind the client's back.
 
     `state`: `waiting` until the job's row is there, `taken` then; `failed` or `cancelled` where it never was.
@@ -230,6 +237,7 @@ class JobRequestRow(Base):
     body: Mapped[dict[str, Any]]
     backend: Mapped[str | None] = mapped_column(String(80))
     tuned_model: Mapped[str] = mapped_column(index=True)
+    # Of projects other than the default one a hash of project and key: the same key of two projects is no clash.
     idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
     state: Mapped[str] = mapped_column(String(10), index=True)
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON)
@@ -281,6 +289,60 @@ class DeliveryRow(Base):
     lease_expires_at: Mapped[datetime | None]
 
 
+class TokenRow(Base):
+    """A secret by which a client of the gateway is known; only its SHA-256 is kept.
+
+    `project` None: of all projects, which only a token of the scope admin is. Nothing but `revoked_at` and
+    `last_used_at` ever changes, so that two counts tell whether anything did; see `Tokens.token_marks`.
+    """
+
+    __tablename__ = "tokens"
+    id: Mapped[str] = mapped_column(String(12), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(String(64))
+    scope: Mapped[str] = mapped_column(String(10))
+    project: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]  # to the minute
+
+
+class BrowserSessionRow(Base):
+    """A browser that was let in with a token, and may what the token may, as long as that lives. `digest` is the
+    SHA-256 of its cookie."""
+
+    __tablename__ = "browser_sessions"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    token_id: Mapped[str] = mapped_column(ForeignKey("tokens.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class AuditRow(Base):
+    """Who did what: only ever added, in the transaction of what was done. No secrets, no contents of files.
+
+    `usd`: of `job.reserve` what the job may cost at most, of `job.end` what it cost.
+    """
+
+    __tablename__ = "audit_log"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    project: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(64))
+    token_id: Mapped[str | None] = mapped_column(String(12))
+    address: Mapped[str | None] = mapped_column(String(64))
+    request_id: Mapped[str | None] = mapped_column(String(40))
+    action: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(200))
+    usd: Mapped[float | None] = mapped_column(Float)
+
+
+_LIVE = text("revoked_at IS NULL")
+Index("tokens_by_name", TokenRow.name, unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE)
+Index("job_requests_by_project", JobRequestRow.project, JobRequestRow.created_at.desc(), JobRequestRow.id)
+Index("uploaded_files_by_project", UploadedFileRow.project, UploadedFileRow.created_at.desc(), UploadedFileRow.id)
+Index("jobs_by_project", JobRow.project, JobRow.created_at.desc(), JobRow.id)
 Index("job_requests_by_age", JobRequestRow.created_at.desc(), JobRequestRow.id)
 Index("remote_files_by_id", RemoteFileRow.remote_id)
 Index("jobs_by_age", JobRow.created_at.desc(), JobRow.id)

@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 
+from tuneport.jobs.audit import note
 from tuneport.jobs.database import Database
+from tuneport.jobs.projects import if_visible, visible
 from tuneport.jobs.tables import JobRequestRow, UploadedFileRow, UploadPartRow, UploadRow
 from tuneport.types import now
 
@@ -51,11 +53,13 @@ class UploadedFiles(Database):
                 expires_at=None if seconds is None else moment + timedelta(seconds=seconds),
             )
             session.add(row)
+            if file_id is None:
+                note(session, "file.create", row.id)
             return row
 
     def uploaded(self, file_id: str) -> UploadedFileRow | None:
         with self.transaction() as session:
-            row = session.get(UploadedFileRow, file_id)
+            row = if_visible(session.get(UploadedFileRow, file_id))
             return None if row is None or _expired(row) else row
 
     def uploaded_page(
@@ -63,7 +67,7 @@ class UploadedFiles(Database):
     ) -> tuple[list[UploadedFileRow], bool]:
         """So many files behind `after`, and whether there are more."""
         query = select(UploadedFileRow).where(
-            or_(UploadedFileRow.expires_at.is_(None), UploadedFileRow.expires_at > now())
+            visible(UploadedFileRow), or_(UploadedFileRow.expires_at.is_(None), UploadedFileRow.expires_at > now())
         )
         if purpose is not None:
             query = query.where(UploadedFileRow.purpose == purpose)
@@ -78,10 +82,11 @@ class UploadedFiles(Database):
     def remove_uploaded(self, file_id: str) -> str | None:
         """The hash of its content where nothing needs that any more: whoever called removes it."""
         with self.transaction() as session:
-            row = session.get(UploadedFileRow, file_id)
+            row = if_visible(session.get(UploadedFileRow, file_id))
             if row is None:
                 return None
             session.delete(row)
+            note(session, "file.delete", file_id)
             session.flush()
             return None if _needed(session, row.sha256) else row.sha256
 
@@ -124,11 +129,12 @@ class UploadedFiles(Database):
         )
         with self.transaction() as session:
             session.add(row)
+            note(session, "upload.create", row.id)
         return row
 
     def upload(self, upload_id: str) -> UploadRow | None:
         with self.transaction() as session:
-            row = session.get(UploadRow, upload_id)
+            row = if_visible(session.get(UploadRow, upload_id))
             if row is not None and row.status == "pending" and row.expires_at <= now():
                 row.status = "expired"
             return row
@@ -137,7 +143,7 @@ class UploadedFiles(Database):
         """None where the upload takes no more parts."""
         row = UploadPartRow(id=new_id("part_"), upload_id=upload_id, sha256=sha256, bytes=bytes, created_at=now())
         with self.transaction() as session:
-            upload = session.get(UploadRow, upload_id, with_for_update=True)
+            upload = if_visible(session.get(UploadRow, upload_id, with_for_update=True))
             if upload is None or upload.status != "pending":
                 return None
             session.add(row)
@@ -157,11 +163,12 @@ class UploadedFiles(Database):
         """The upload and its file, made together; None where it is pending no more."""
         moment = now()
         with self.transaction() as session:
-            row = session.get(UploadRow, upload_id, with_for_update=True)
+            row = if_visible(session.get(UploadRow, upload_id, with_for_update=True))
             if row is None or row.status != "pending":
                 return None
             file = UploadedFileRow(
                 id=new_id("file-"),
+                project=row.project,
                 sha256=sha256,
                 filename=row.filename,
                 purpose=row.purpose,
@@ -171,15 +178,17 @@ class UploadedFiles(Database):
             )
             session.add(file)
             row.status, row.file_id = "completed", file.id
+            note(session, "file.create", file.id)
             return row, file
 
     def cancel_upload(self, upload_id: str) -> UploadRow | None:
         """None where it is pending no more."""
         with self.transaction() as session:
-            row = session.get(UploadRow, upload_id, with_for_update=True)
+            row = if_visible(session.get(UploadRow, upload_id, with_for_update=True))
             if row is None or row.status != "pending":
                 return None
             row.status = "cancelled"
+            note(session, "upload.cancel", row.id)
             return row
 
 

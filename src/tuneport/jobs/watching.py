@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 
 from tuneport.jobs.database import Database
 from tuneport.jobs.file_journal import UNFINISHED
+from tuneport.jobs.projects import visible
 from tuneport.jobs.tables import EventRow, JobRequestRow, JobRow
 from tuneport.types import JobStatus
 
@@ -62,7 +63,7 @@ class Watching(Database):
 
     def ended_since(self, moment: datetime) -> list[str]:
         """Jobs that have ended, and were written since then, whenever their provider says that it was."""
-        query = select(JobRow.id).where(JobRow.status.not_in(UNFINISHED), JobRow.updated_at >= moment)
+        query = select(JobRow.id).where(visible(JobRow), JobRow.status.not_in(UNFINISHED), JobRow.updated_at >= moment)
         with self.transaction() as session:
             return list(session.scalars(query.order_by(JobRow.updated_at)))
 
@@ -71,11 +72,11 @@ def _jobs(which: ColumnElement[bool]):  # type: ignore[no-untyped-def]
     # One statement, so that the head is of the same moment as the status: what came before an end is told before it.
     head = select(func.max(EventRow.position)).where(EventRow.job_id == JobRow.id).scalar_subquery()
     columns = (JobRow.id, JobRow.status, JobRow.updated_at, JobRow.deleted_at, JobRow.backend, JobRow.polled_at)
-    return select(*columns, JobRow.events_due, func.coalesce(head, 0).label("head")).where(which)
+    return select(*columns, JobRow.events_due, func.coalesce(head, 0).label("head")).where(visible(JobRow), which)
 
 
 def _requests(which: ColumnElement[bool]):  # type: ignore[no-untyped-def]
-    return select(JobRequestRow.id, JobRequestRow.state, JobRequestRow.finished_at).where(which)
+    return select(JobRequestRow.id, JobRequestRow.state, JobRequestRow.finished_at).where(visible(JobRequestRow), which)
 
 
 def _job(row) -> Seen:  # type: ignore[no-untyped-def]

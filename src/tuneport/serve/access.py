@@ -2,55 +2,80 @@
 
 Routes ask `caller(request)`. The rows of another project do not exist for them: the store itself leaves them out, by
 `jobs.asking`. Forms of the dashboard carry `csrf_token(request)` in the field CSRF_FIELD, scripts in CSRF_HEADER.
+
+Who is let in:
+- A bearer token, from anywhere and by any name in `Host`: no browser sends one by itself, so that no page of another
+  site can use it.
+- A browser's cookie, and whoever needs no token, only by a name that is loopback's or was given by `--public-host`: a
+  name that was made to point here after a page was loaded (DNS rebinding) stands in `Host`. Of pages on other sites a
+  browser tells by `Origin` or `Sec-Fetch-Site`.
+- Nobody needs a token as long as the store has never had one and the gateway listens on loopback.
 """
 
 from __future__ import annotations
 
 import hmac
 import secrets
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
-from starlette.requests import HTTPConnection
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection, cookie_parser
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tuneport.errors import TuneportError
 from tuneport.jobs.asking import DEFAULT_PROJECT, Asking, on_behalf_of
-from tuneport.serve.errors import Refusal
+from tuneport.jobs.tables import TokenRow
+from tuneport.jobs.tokens import NAME, SCOPES, TOKEN, digest_of
+from tuneport.serve.errors import Refusal, refusal_of
+
+if TYPE_CHECKING:
+    from tuneport.serve.gateway import Gateway
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-SCOPES = ("read", "submit", "admin")
-"""Each includes those before it. read: GET. submit: files, jobs and chats, which cost money. admin: to delete, and the
-audit log."""
+COOKIE = "tuneport_session"
 CSRF_FIELD, CSRF_HEADER = "csrf_token", "x-csrf-token"
 _CALLER, _CSRF = "tuneport.caller", "tuneport.csrf"
+_HEALTH = ("/healthz", "/readyz")
+_OPEN = ("/login", "/assets/")
+"""The way in, and what its page is made of."""
+_FOR_PROGRAMS = ("/v1/", "/tuneport/", "/metrics")
+_READING = ("GET", "HEAD", "OPTIONS")
+_FOR_ADMINS = ("/tuneport/v1/audit",)
 
-HTML_HEADERS = [
-    (
-        b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-        b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    ),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    # With no-referrer a browser would send `Origin: null` along with our own forms.
-    (b"referrer-policy", b"same-origin"),
-    (b"cache-control", b"no-store"),
-]
+HTML_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",  # with no-referrer a browser would send `Origin: null` along with our own forms
+    "cache-control": "no-store",
+}
 """Of every page. Scripts and styles are files of ours: nothing that is written into a page runs."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever asks. `name` is that of the token, or `local` where none is needed."""
+    """Whoever asks. `name` is that of the token, or `local` where none is needed. Of the `scopes` each includes those
+    before it: read (GET), submit (files, jobs, and chats, which cost money), admin (to delete, and the audit log).
+    `every_project`: may ask for any."""
 
     project: str
     scopes: frozenset[str]
     name: str
     token_id: str | None = None
+    every_project: bool = False
+
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes
 
 
 LOCAL = Caller(DEFAULT_PROJECT, frozenset(SCOPES), "local")
 """Whoever works on this machine, as long as no token is needed."""
+NOBODY = Caller(DEFAULT_PROJECT, frozenset(), "nobody")
+"""Whoever has not said yet who he is: he sees whether the gateway is well, and the page to log in."""
 
 
 def caller(connection: HTTPConnection) -> Caller:
@@ -70,53 +95,170 @@ def check_csrf(connection: HTTPConnection, given: str | None) -> None:
         raise Refusal(403, "This form is too old, or none of ours: load the page again.", code="csrf_failed")
 
 
-class Access:
-    """The middleware. A browser tells of a page on another site by `Origin` or `Sec-Fetch-Site`; a name that was made
-    to point here after such a page was loaded stands in `Host`."""
+def asking_of(connection: HTTPConnection, who: Caller) -> Asking:
+    return Asking(
+        project=who.project,
+        name=who.name,
+        token_id=who.token_id,
+        address=_address(connection.scope),
+        request_id=connection.scope.get("tuneport.request_id"),
+    )
 
-    def __init__(self, app: ASGIApp) -> None:
+
+def caller_of(row: TokenRow) -> Caller:
+    scopes = frozenset(SCOPES[: SCOPES.index(row.scope) + 1])
+    return Caller(row.project or DEFAULT_PROJECT, scopes, row.name, row.id, every_project=row.project is None)
+
+
+class Access:
+    """The middleware. One dictionary of headers and a look at tokens in memory: some 20 microseconds a request."""
+
+    def __init__(self, app: ASGIApp, *, gateway: Gateway) -> None:
         self._app = app
-        self._csrf = secrets.token_hex(32)
+        self._rules, self._credentials, self._limits = gateway.access, gateway.credentials, gateway.limits
+        self._hosts = {*LOOPBACK, *(name.lower() for name in self._rules.public_hosts)}
+        self._csrf = secrets.token_hex(32)  # of those who have no session
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        scope[_CSRF] = self._csrf
+        more: dict[str, str] = {}
         try:
-            found = self._admitted(headers)
+            found = await self._admitted(scope, headers)
+            if isinstance(found, Caller):
+                room = None if found is NOBODY else self._limits.request(found.token_id, _address(scope))
+                more = {} if room is None else room.headers()
+                found = self._permitted(found, scope, headers)
         except Refusal as refusal:
-            await refusal.response({"Connection": "close"})(scope, receive, send)
+            found = refusal.response({"Connection": "close"})
+        except TuneportError as error:  # the store's
+            found = refusal_of(error).response({"Connection": "close"})
+        if isinstance(found, Response):
+            await found(scope, receive, send)
             return
-        scope[_CALLER], scope[_CSRF] = found, self._csrf
-        client = scope.get("client")
-        who = Asking(
-            project=found.project,
-            name=found.name,
-            token_id=found.token_id,
-            address=client[0] if client else None,
-            request_id=scope.get("tuneport.request_id"),
-        )
+        scope[_CALLER] = found
 
-        async def send_page(message: Message) -> None:
-            if message["type"] == "http.response.start" and _is_page(message):
-                message["headers"] = [*message["headers"], *HTML_HEADERS]
+        async def send_more(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                told = MutableHeaders(scope=message)
+                told.update(more)
+                if told.get("content-type", "").startswith("text/html"):
+                    for name, value in HTML_HEADERS.items():
+                        told.setdefault(name, value)
             await send(message)
 
-        with on_behalf_of(who):
-            await self._app(scope, receive, send_page)
+        with on_behalf_of(asking_of(HTTPConnection(scope), found)):
+            await self._app(scope, receive, send_more)
 
-    def _admitted(self, headers: dict[bytes, str]) -> Caller:
-        if _host_of(f"//{headers.get(b'host', '')}") not in LOOPBACK:
-            raise Refusal(403, "This gateway answers at localhost only.", code="host_not_allowed")
+    async def _admitted(self, scope: Scope, headers: dict[bytes, str]) -> Caller | Response:
+        path = scope["path"]
+        if path in _HEALTH:
+            return NOBODY
+        await self._credentials.refresh()
+        bearer = _bearer(headers)
+        token = None if bearer is None else await self._credentials.token(bearer)
+        if token is not None:
+            return caller_of(token)
+        needed = self._credentials.any if self._rules.require_token is None else self._rules.require_token
+        is_open = path.startswith(_OPEN)
+        if needed and path.startswith(_FOR_PROGRAMS) and COOKIE not in headers.get(b"cookie", ""):
+            raise self._unknown(scope, bearer)
+        self._check_page(scope, headers)
+        if not needed:
+            if bearer is not None and TOKEN.fullmatch(bearer):  # whose token is no longer good is not let in without
+                raise self._unknown(scope, bearer)
+            return LOCAL
+        cookie = cookie_parser(headers.get(b"cookie", "")).get(COOKIE)
+        token = None if cookie is None else await self._credentials.browser(cookie)
+        if token is not None:
+            assert cookie is not None
+            scope[_CSRF] = digest_of(f"csrf {cookie}")  # tells nothing of the cookie, and nobody else can make it
+            if path.startswith(_FOR_PROGRAMS) and scope["method"] not in _READING:
+                check_csrf(HTTPConnection(scope), headers.get(CSRF_HEADER.encode()))
+            return caller_of(token)
+        if is_open:
+            return NOBODY
+        if scope["method"] in ("GET", "HEAD") and not path.startswith(_FOR_PROGRAMS):
+            answer = RedirectResponse(f"/login?next={quote(path)}" if path != "/" else "/login", 303)
+            if cookie is not None:
+                answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
+            return answer
+        raise self._unknown(scope, bearer)
+
+    def _unknown(self, scope: Scope, bearer: str | None) -> Refusal:
+        """What was sent is not repeated: it may be the key of another service."""
+        known = {"WWW-Authenticate": "Bearer"}
+        if bearer is None:
+            return Refusal(
+                401,
+                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY). On the gateway's machine, `tuneport token create "
+                "NAME` makes one.",
+                headers=known,
+            )
+        self._limits.failure(_address(scope))
+        return Refusal(
+            401,
+            "Incorrect API key provided. It is none of this gateway's, was revoked, or has expired; on the gateway's "
+            "machine, `tuneport token create NAME` makes one.",
+            code="invalid_api_key",
+            headers=known,
+        )
+
+    def _check_page(self, scope: Scope, headers: dict[bytes, str]) -> None:
+        host = _host_of(f"//{headers.get(b'host', '')}")
+        if host not in self._hosts:
+            raise Refusal(
+                403,
+                f"This gateway answers browsers at {' and '.join(sorted(self._hosts - {*LOOPBACK})) or 'localhost'} "
+                "only; `tuneport serve --public-host NAME` adds a name.",
+                code="host_not_allowed",
+            )
         origin = headers.get(b"origin")
-        if (origin is not None and _host_of(origin) not in LOOPBACK) or headers.get(b"sec-fetch-site") == "cross-site":
+        # A link elsewhere may lead to a page of ours, which only its reader sees; a form there comes with its Origin.
+        is_link = scope["method"] == "GET" and headers.get(b"sec-fetch-mode") == "navigate"
+        if (origin is not None and _host_of(origin) not in self._hosts) or (
+            headers.get(b"sec-fetch-site") == "cross-site" and not is_link
+        ):
             raise Refusal(403, "Requests from another site's page are refused.", code="origin_not_allowed")
-        return LOCAL
+
+    def _permitted(self, found: Caller, scope: Scope, headers: dict[bytes, str]) -> Caller:
+        """The caller, in the project that he asks for. Refusal where he may not do what he asks."""
+        if found is NOBODY:
+            return found
+        method, path = scope["method"], scope["path"]
+        wanted = "read" if method in _READING else "admin" if method == "DELETE" else "submit"
+        if path.startswith(_FOR_ADMINS):
+            wanted = "admin"
+        if path in ("/login", "/logout"):
+            wanted = "read"
+        if not found.may(wanted):
+            raise Refusal(
+                403,
+                f"You have insufficient permissions for this operation. Missing scopes: {wanted}. The token "
+                f"'{found.name}' has the scope {SCOPES[len(found.scopes) - 1]}; `tuneport token create NAME --scope "
+                f"{wanted}` makes another.",
+                code="insufficient_permissions",
+            )
+        project = headers.get(b"openai-project")
+        if project is None or found is LOCAL or project == found.project:
+            return found  # on this machine all is in one place, whatever OPENAI_PROJECT_ID says
+        if not found.every_project or not NAME.fullmatch(project):
+            raise Refusal(401, "OpenAI-Project header should match project for API key", code="mismatched_project")
+        return replace(found, project=project)
 
 
-def _is_page(message: Message) -> bool:
-    return any(name == b"content-type" and value.startswith(b"text/html") for name, value in message["headers"])
+def _address(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return client[0] if client else None
+
+
+def _bearer(headers: dict[bytes, str]) -> str | None:
+    kind, _, secret = headers.get(b"authorization", "").partition(" ")
+    return secret.strip() or None if kind.lower() == "bearer" else None
 
 
 def _host_of(url: str) -> str | None:

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tuneport import __version__
 from tuneport.backends.hosted import HOP_HEADER
 from tuneport.jobs.uploaded import new_id
-from tuneport.serve import chat, dashboard, errors, events, files, jobs, models, own_jobs, prospects
+from tuneport.serve import audit, chat, dashboard, errors, events, files, jobs, login, models, own_jobs, prospects
 from tuneport.serve.access import Access
 from tuneport.serve.description import ERRORS, describe
 from tuneport.serve.errors import Refusal
@@ -37,7 +37,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     )
     describe(app)
     errors.install(app)
-    for part in (files, jobs, models, chat):
+    for part in (files, jobs, models, chat, audit, login):
         app.include_router(part.router(gateway))
     app.include_router(dashboard.router(gateway))
     for own in (events, own_jobs, prospects):
@@ -62,7 +62,7 @@ def create_app(gateway: Gateway) -> FastAPI:
         return PlainTextResponse(gateway.figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     app.add_middleware(Mended)
-    app.add_middleware(Access)
+    app.add_middleware(Access, gateway=gateway)
     app.add_middleware(Guard, gateway_id=gateway.settings.gateway_id)
     app.add_middleware(Observed, figures=gateway.figures)
     return app

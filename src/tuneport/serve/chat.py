@@ -21,6 +21,7 @@ from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import route
 from tuneport.serve.models import tuned_model
 from tuneport.serve.queries import by_metadata
+from tuneport.serve.reach import is_kept_from
 from tuneport.serve.wire.chat import CreateChatCompletion
 from tuneport.serve.wire.chat_answer import ChatCompletion, ChatCompletionList, FinishReason
 from tuneport.types import Completion, JobStatus
@@ -126,6 +127,8 @@ def _read(asked: CreateChatCompletion) -> tuple[list[dict[str, Any]], dict[str, 
 def _located(gateway: Gateway, name: str) -> tuple[str, str]:
     """Backend and its own name of the model."""
     tuned = tuned_model(gateway, name)
+    if tuned is None and is_kept_from(gateway, name):
+        raise _no_model(name)
     if tuned is None:
         return _untuned(gateway, name)
     if tuned.row.deleted_at is not None or (tuned.row.job_status is not JobStatus.SUCCEEDED and tuned.step is None):

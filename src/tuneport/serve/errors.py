@@ -39,14 +39,22 @@ class Refusal(Exception):
     """An answer in OpenAI's words that is no success."""
 
     def __init__(
-        self, status: int, message: str, *, param: str | None = None, code: str | None = None, kind: str | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        kind: str | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
+        self.headers = headers or {}
         self.kind = kind or ("server_error" if status >= 500 else "invalid_request_error")
 
     def response(self, headers: dict[str, str] | None = None) -> JSONResponse:
-        told = dict(headers or {})
+        told = self.headers | (headers or {})
         if self.code in _NOT_BETTER_LATER:
             told["x-should-retry"] = "false"  # OpenAI's clients repeat what ends with 5xx
         return JSONResponse(self.body(), self.status, told)

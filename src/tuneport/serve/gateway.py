@@ -14,6 +14,8 @@ from tuneport.jobs.polling import Poller
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
 from tuneport.jobs.webhooks.sender import AT_ONCE, Sender
+from tuneport.serve.credentials import AccessRules, Credentials
+from tuneport.serve.limits import Limits
 from tuneport.serve.observing import Figures
 from tuneport.serve.streams import Streams
 from tuneport.settings import Settings
@@ -42,7 +44,13 @@ class Gateway:
     `allow_personal_data`: whoever runs the gateway answers for what its clients upload to third parties.
     """
 
-    def __init__(self, settings: Settings | None = None, *, allow_personal_data: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        allow_personal_data: bool = False,
+        access: AccessRules = AccessRules(),  # noqa: B008  # frozen
+    ) -> None:
         self.workspace = Workspace(settings)
         self.settings = self.workspace.settings
         self.allow_personal_data = allow_personal_data
@@ -54,6 +62,8 @@ class Gateway:
             self.workspace.worker, on_change=lambda *change: self.streams.wake(), on_trouble=_log_trouble
         )
         self.sender = Sender(self.store, self.settings)
+        self.access, self.credentials = access, Credentials(self.store)
+        self.limits = Limits(self.settings.project.gateway)
         self._awake, self._stopped = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
         self._hurried: dict[str, float] = {}

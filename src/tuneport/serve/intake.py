@@ -15,6 +15,7 @@ from typing import Any
 from tuneport.backends import backend_names, manifest_of
 from tuneport.data.prepare import method_of
 from tuneport.errors import DatasetError, ModelNotOfferedError, ProviderError, StorageError, TuneportError
+from tuneport.jobs.asking import asking
 from tuneport.jobs.database import StoreUnavailableError
 from tuneport.jobs.leases import is_gone, new_owner
 from tuneport.jobs.planning import readiness
@@ -24,6 +25,7 @@ from tuneport.jobs.uploaded import new_id
 from tuneport.manifests import load_models, resolve_model
 from tuneport.serve.errors import Refusal, refusal_of
 from tuneport.serve.gateway import Gateway
+from tuneport.serve.reach import is_kept_from
 from tuneport.serve.wire import CreateJob, MethodAsked
 from tuneport.serve.wire.own import SubmitJob
 from tuneport.settings import Settings
@@ -192,6 +194,8 @@ def _create(
         "training_sha256": training.sha256,
         "validation_sha256": None if validation is None else validation.sha256,
     }
+    who = asking()
+    gateway.limits.job(who.token_id, who.address)
     start = _start(gateway, asked.model, asked.backend if isinstance(asked, SubmitJob) else None)
     spec = spec_of(gateway, body)
     if start.backend is not None:
@@ -235,6 +239,8 @@ def _start(gateway: Gateway, name: str, backend: str | None = None) -> Start:
         refuse_path(name, gateway.settings)
         return Start(backend, _resolved(name, backend, gateway.settings))
     if request is None:
+        if is_kept_from(gateway, name):
+            raise _nobody(name)
         where = route(name, gateway.settings)
         return Start(where.backend, where.model)
     row = gateway.store.jobs_by_id([request.id]).get(request.id)
@@ -377,7 +383,7 @@ def take(gateway: Gateway, request: JobRequestRow, owner: str) -> None:
             allow_personal_data=gateway.allow_personal_data,
             delete_files=(request.body.get("tuneport") or {}).get("delete_files"),
             cancel_over_budget=(request.body.get("tuneport") or {}).get("cancel_over_budget", False),
-            claim=Claim(request.id, owner, request.created_at),
+            claim=Claim(request.id, owner, request.created_at, request.project),
         )
         gateway.nudge()
     except ClaimLostError as error:  # by the client's cancel, or to another gateway

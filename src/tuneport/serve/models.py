@@ -18,9 +18,8 @@ from tuneport.serve.files import unix
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import ORGANIZATION, route
 from tuneport.serve.job_document import model_name
+from tuneport.serve.reach import CHECKPOINT, is_kept_from
 from tuneport.types import JobStatus
-
-CHECKPOINT = ":ckpt-step-"
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def router(gateway: Gateway) -> APIRouter:
         if tuned is not None and tuned.step is not None and tuned.row.deleted_at is None:
             return wire.Model(id=model, created=unix(tuned.row.created_at), owned_by=ORGANIZATION)
         try:
-            found = None if model.startswith("ft:") else route(model, gateway.settings)
+            found = None if model.startswith("ft:") or is_kept_from(gateway, model) else route(model, gateway.settings)
         except (ModelNotOfferedError, ConfigError):
             found = None
         if found is None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from tuneport.errors import ProviderError, TuneportError, UnsupportedError
+from tuneport.jobs.asking import Asking, on_behalf_of
 from tuneport.jobs.tables import JobRow
 from tuneport.serve.files import add_results
 from tuneport.serve.gateway import Gateway
@@ -69,7 +70,8 @@ def settle(gateway: Gateway, row: JobRow) -> None:
     if points:
         # Of the job's own id, so that whoever makes it again after a crash makes the same.
         file_id = f"file-{hashlib.sha256(row.id.encode()).hexdigest()[:24]}"
-        add_results(gateway, file_id, "step_metrics.csv", result_csv(points))
+        with on_behalf_of(Asking(project=row.project)):
+            add_results(gateway, file_id, "step_metrics.csv", result_csv(points))
     gateway.store.settle_results(row.id, file_id)
 
 

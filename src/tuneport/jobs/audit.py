@@ -1,0 +1,86 @@
+"""The audit log: who did what, when, from where, and what it may cost or cost.
+
+Entries are added within the transaction of what they tell, so that there is neither one without the other.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from tuneport.jobs.asking import asking, own_project
+from tuneport.jobs.database import Database
+from tuneport.jobs.tables import AuditRow
+from tuneport.types import now
+
+ITSELF = "tuneport"
+"""The name under which the program does what nobody asks for: a job's end, say."""
+
+
+def note(
+    session: Session,
+    action: str,
+    subject: str,
+    *,
+    project: str | None = None,
+    usd: float | None = None,
+    automatic: bool = False,
+) -> None:
+    """`action` is a thing and a verb, such as `job.cancel`; `subject` an id or a name. `project` is the asker's if none
+    is given. `automatic`: done by the program, whoever's thread it is."""
+    who = asking()
+    session.add(
+        AuditRow(
+            created_at=now(),
+            project=own_project() if project is None else project,
+            name=ITSELF if automatic else who.name,
+            token_id=None if automatic else who.token_id,
+            address=None if automatic else who.address,
+            request_id=None if automatic else who.request_id,
+            action=action,
+            subject=subject[:200],
+            usd=usd,
+        )
+    )
+
+
+class AuditLog(Database):
+    def audit_page(
+        self,
+        *,
+        limit: int,
+        after: int | None = None,
+        since: datetime | None = None,
+        project: str | None = None,
+    ) -> tuple[list[AuditRow], bool]:
+        """Newest first, those behind the entry `after`, and whether there are more."""
+        query = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit + 1)
+        if after is not None:
+            query = query.where(AuditRow.id < after)
+        if since is not None:
+            query = query.where(AuditRow.created_at >= since)
+        if project is not None:
+            query = query.where(AuditRow.project == project)
+        with self.reading() as session:
+            rows = list(session.scalars(query))
+        return rows[:limit], len(rows) > limit
+
+
+def entry(row: AuditRow) -> dict[str, Any]:
+    """As a document."""
+    return {
+        "id": row.id,
+        "object": "tuneport.audit_entry",
+        "created_at": row.created_at.isoformat(),
+        "project": row.project,
+        "name": row.name,
+        "token_id": row.token_id,
+        "address": row.address,
+        "request_id": row.request_id,
+        "action": row.action,
+        "subject": row.subject,
+        "usd": row.usd,
+    }

@@ -1,0 +1,55 @@
+"""/tuneport/v1/audit: who did what, for those who may know it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import AwareDatetime, BaseModel
+
+from tuneport.jobs.audit import entry
+from tuneport.serve.access import caller
+from tuneport.serve.gateway import Gateway
+
+
+class AuditEntry(BaseModel):
+    id: int
+    object: str
+    created_at: datetime
+    project: str
+    name: str
+    token_id: str | None
+    address: str | None
+    request_id: str | None
+    action: str
+    subject: str
+    usd: float | None
+
+
+class AuditPage(BaseModel):
+    object: str = "list"
+    data: list[AuditEntry]
+    has_more: bool
+
+
+def router(gateway: Gateway) -> APIRouter:
+    routes = APIRouter(prefix="/tuneport/v1", tags=["Audit"])
+
+    @routes.get("/audit", response_model=AuditPage)
+    def list_entries(
+        request: Request,
+        after: Annotated[int | None, Query(ge=1, le=2**62)] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        since: AwareDatetime | None = None,
+        project: str | None = None,
+    ) -> dict[str, Any]:
+        """Newest first; `after` is the id of the last entry that was seen. Of all projects, for whoever may ask for
+        all; else of the token's own."""
+        who = caller(request)
+        if not who.every_project and who.token_id is not None:
+            project = who.project
+        rows, more = gateway.store.audit_page(limit=limit, after=after, since=since, project=project)
+        return {"data": [entry(row) for row in rows], "has_more": more}
+
+    return routes

@@ -1,0 +1,190 @@
+"""Two projects on one gateway: what is one's does not exist for the other, on any route."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the gateway is an extra: pip install 'tuneport[serve]'")
+openai = pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
+
+import httpx  # noqa: E402
+
+from tests.serve.conftest import Running, chats, ended, serving, until  # noqa: E402
+from tuneport.jobs.asking import Asking, on_behalf_of  # noqa: E402
+from tuneport.serve import Gateway, create_app  # noqa: E402
+from tuneport.settings import Settings  # noqa: E402
+
+MARK = "ours-alone"
+
+
+@dataclass
+class Two:
+    running: Running
+    secrets: dict[str, str]
+    file: str
+    job: str
+    model: str
+    upload: str
+
+    def sdk(self, name: str, **options: Any) -> Any:
+        return openai.OpenAI(base_url=self.running.url, api_key=self.secrets[name], max_retries=0, **options)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    """A job of the project `ours` that has ended, and tokens of two projects."""
+    folder = tmp_path_factory.mktemp("two")
+    environment = {"TUNEPORT_HOME": str(folder / "home"), "TUNEPORT_BACKEND": "fake", "HF_HUB_OFFLINE": "1"}
+    gateway = Gateway(Settings.load(folder, environment))
+    secrets = {
+        "ours": gateway.store.add_token("ours", scope="admin", project="ours")[1],
+        "theirs": gateway.store.add_token("theirs", scope="admin", project="theirs")[1],
+        "all": gateway.store.add_token("all", scope="admin")[1],
+    }
+    with serving(gateway) as running:
+        made = Two(running, secrets, "", "", "", "")
+        ours = made.sdk("ours")
+        path = chats(folder / f"{MARK}.jsonl")
+        made.file = ours.files.create(file=path, purpose="fine-tune").id
+        made.upload = ours.uploads.create(
+            filename=f"{MARK}.jsonl", bytes=10, purpose="fine-tune", mime_type="application/jsonl"
+        ).id
+        job = ours.fine_tuning.jobs.create(
+            model="m", training_file=made.file, suffix=MARK, metadata={"mark": MARK},
+            extra_headers={"Idempotency-Key": "one"},
+        )  # fmt: skip
+        done = ended(ours, job.id)
+        assert done.status == "succeeded"
+        until(lambda: ours.fine_tuning.jobs.retrieve(job.id).result_files)
+        made.job, made.model = job.id, done.fine_tuned_model
+        yield made
+
+
+def test_lists_leave_out_what_is_another_projects(two: Two) -> None:
+    ours, theirs = two.sdk("ours"), two.sdk("theirs")
+    assert [job.id for job in ours.fine_tuning.jobs.list()] == [two.job]
+    assert {file.filename for file in ours.files.list()} == {f"{MARK}.jsonl", "step_metrics.csv"}
+    assert two.model in {model.id for model in ours.models.list()}
+    assert list(theirs.fine_tuning.jobs.list()) == [] and list(theirs.files.list()) == []
+    assert two.model not in {model.id for model in theirs.models.list()}
+
+
+def test_every_route_answers_as_for_an_id_that_there_never_was(two: Two) -> None:
+    """All that the gateway's own document lists, with the ids of the other project: the answers hold none of its
+    data, and change nothing."""
+    document = create_app(two.running.gateway).openapi()
+    ids = {
+        "file_id": two.file,
+        "upload_id": two.upload,
+        "fine_tuning_job_id": two.job,
+        "job_id": two.job,
+        "model": two.model,
+    }
+    bodies: dict[str, Any] = {
+        "/v1/fine_tuning/jobs": {"model": "m", "training_file": two.file},
+        "/v1/uploads/{upload_id}/complete": {"part_ids": ["part_1"]},
+        "/v1/chat/completions": {"model": two.model, "messages": [{"role": "user", "content": "Hi"}]},
+    }
+    headers = {"Authorization": f"Bearer {two.secrets['theirs']}"}
+    address = two.running.url.removesuffix("/v1")
+    tried = 0
+    for path, methods in document["paths"].items():
+        if path.startswith(("/healthz", "/readyz", "/metrics")):
+            continue
+        concrete = path
+        for name in [part.partition("}")[0] for part in path.split("{")[1:]]:
+            concrete = concrete.replace("{" + name + "}", ids.get(name, two.job))
+        for method in methods:
+            asked = httpx.stream(method, f"{address}{concrete}", headers=headers, json=bodies.get(path), timeout=60)
+            with asked as told:
+                # A stream has no end; what it begins with is all that there is.
+                live = told.headers.get("content-type", "").startswith("text/event-stream")
+                text = next(told.iter_text()) if live else told.read().decode()
+            tried += 1
+            assert MARK not in text.replace(two.model, ""), (method, path)
+            if concrete != path:
+                assert told.status_code == 404, (method, path, text)
+    assert tried >= 20
+    ours = two.sdk("ours")
+    assert ours.files.retrieve(two.file).id == two.file and ours.models.retrieve(two.model).id == two.model
+
+
+@pytest.mark.parametrize("form", ["{model}", "fake/{remote}", "{remote}", "{model}:ckpt-step-1", "fake/{model}"])
+def test_another_projects_model_is_out_of_reach_by_any_of_its_names(two: Two, form: str) -> None:
+    row = two.running.gateway.store.job(two.job)
+    assert row.tuned_model is not None
+    name = form.format(model=two.model, remote=row.tuned_model)
+    theirs = two.sdk("theirs")
+    data = theirs.files.create(file=(f"{MARK}.jsonl", b"x\n"), purpose="fine-tune")
+    with pytest.raises(openai.NotFoundError):
+        theirs.models.retrieve(name)
+    with pytest.raises((openai.NotFoundError, openai.BadRequestError)):
+        theirs.chat.completions.create(model=name, messages=[{"role": "user", "content": "Hi"}])
+    with pytest.raises(openai.BadRequestError):
+        theirs.fine_tuning.jobs.create(model=name, training_file=data.id)
+    assert theirs.files.delete(data.id).deleted
+
+
+def test_the_same_idempotency_key_of_two_projects_is_no_clash(two: Two, tmp_path: Path) -> None:
+    theirs = two.sdk("theirs")
+    file = theirs.files.create(file=chats(tmp_path / "t.jsonl"), purpose="fine-tune")
+    given = {"model": "m", "training_file": file.id, "extra_headers": {"Idempotency-Key": "one"}}
+    job = theirs.fine_tuning.jobs.create(**given)
+    assert job.id != two.job and theirs.fine_tuning.jobs.create(**given).id == job.id
+    theirs.fine_tuning.jobs.cancel(job.id) if ended(theirs, job.id) is None else None
+    row = two.running.gateway.store.job(job.id)
+    assert row.project == "theirs", "the job made of the request is its project's"
+    with on_behalf_of(Asking(project="theirs")):
+        two.running.gateway.store.remove_uploaded(file.id)
+
+
+def test_a_content_that_two_projects_have_stays_as_long_as_one_has_it(two: Two) -> None:
+    content = two.sdk("ours").files.content(two.file).content
+    theirs = two.sdk("theirs")
+    same = theirs.files.create(file=("mine.jsonl", content), purpose="fine-tune")
+    assert theirs.files.delete(same.id).deleted
+    assert two.sdk("ours").files.content(two.file).content == content
+
+
+def test_which_project_an_administrator_asks_for(two: Two) -> None:
+    everywhere = two.sdk("all")
+    assert list(everywhere.fine_tuning.jobs.list()) == [], "the default project's"
+    assert [job.id for job in two.sdk("all", project="ours").fine_tuning.jobs.list()] == [two.job]
+    assert two.sdk("ours", project="ours").fine_tuning.jobs.retrieve(two.job).id == two.job
+    with pytest.raises(openai.AuthenticationError) as refused:
+        two.sdk("theirs", project="ours").fine_tuning.jobs.list()
+    assert refused.value.code == "mismatched_project"
+    for name in ("..", "a b", "x" * 65):
+        with pytest.raises(openai.AuthenticationError):
+            two.sdk("all", project=name).files.list()
+
+
+def test_what_was_done_and_what_it_cost_is_written_down(two: Two) -> None:
+    def entries(name: str, **asked: Any) -> list[dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {two.secrets[name]}"}
+        told = httpx.get(f"{two.running.url.removesuffix('/v1')}/tuneport/v1/audit", params=asked, headers=headers)
+        return list(told.json()["data"])
+
+    mine = [entry for entry in entries("ours", limit=1000) if entry["subject"] in (two.job, two.file)]
+    assert [entry["action"] for entry in mine[::-1]] == ["file.create", "job.create", "job.reserve", "job.end"]
+    created, ended_ = mine[-2], mine[0]
+    assert created["name"] == "ours" and created["address"] == "127.0.0.1"
+    assert created["request_id"].startswith("req_") and two.secrets["ours"].split("-")[1] == created["token_id"]
+    assert ended_["name"] == "tuneport" and ended_["usd"] == two.running.gateway.store.job(two.job).cost_usd
+    assert {entry["project"] for entry in entries("ours")} == {"ours"}
+    assert {entry["project"] for entry in entries("theirs", project="ours")} == {"theirs"}
+    assert {"ours", "theirs", "default"} <= {entry["project"] for entry in entries("all", limit=1000)}
+
+    paged, after = [], None
+    while page := entries("all", limit=3, **({} if after is None else {"after": after})):
+        paged += page
+        after = page[-1]["id"]
+    assert [entry["id"] for entry in paged] == [entry["id"] for entry in entries("all", limit=1000)]
+    text = json.dumps(paged)
+    assert not any(secret in text for secret in two.secrets.values()) and MARK not in text
