@@ -213,6 +213,8 @@ def test_a_real_model_under_the_old_name(
     printed = program(running, tmp_path, port, str(tmp_path / "train.jsonl"), "3", "ask")
     assert printed[0].startswith(f"ft:{OLD_MODEL}:tuneport:support:")
     assert printed[1].strip() and printed[-1] == "True"
+    printed = program(running, tmp_path, port, str(tmp_path / "train.jsonl"), "1", "ask", text=ASYNCHRONOUS)
+    assert printed[1].strip() and printed[-1] == "True"
 
 
 def test_its_document_of_itself_is_made_of_its_routes(serve: Callable[..., Running]) -> None:
