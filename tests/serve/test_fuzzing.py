@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import Status, events, from_schema
 
 from tuneport.serve import Gateway, create_app
+from tuneport.serve.intake import create
+from tuneport.serve.wire import CreateJob
 
 CONFIG: dict[str, Any] = {
     "base-url": "http://localhost",  # as which alone the gateway answers
@@ -28,7 +31,7 @@ CONFIG: dict[str, Any] = {
         # is not fine-tuning. What is refused, and by which name, is in test_requests.py and test_properties.py.
         "positive_data_acceptance": {"enabled": False},
     },
-    # Words that lead somewhere, so that jobs are made and chats are answered.
+    # Words that lead somewhere, so that chats are answered; and a file and a job that are there, see below.
     "dictionaries": {
         "models": {"values": [OLD_MODEL, "fake/stand-in"]},
         "names": {"values": ["train.jsonl"]},
@@ -51,6 +54,19 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
         yield gateway
 
 
+def uploaded(gateway: Gateway) -> str:
+    with gateway.contents.incoming() as incoming:
+        incoming.write(
+            b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n' * 10
+        )
+        incoming.flush()
+        with gateway.contents.locked():
+            row = gateway.store.add_uploaded(
+                incoming.keep(), filename="train.jsonl", purpose="fine-tune", bytes=incoming.bytes
+            )
+    return row.id
+
+
 LARGE = ("/v1/chat/completions", "/v1/fine_tuning/jobs")
 """Bodies with hundreds of properties: their boundaries take 20 seconds."""
 
@@ -58,8 +74,17 @@ LARGE = ("/v1/chat/completions", "/v1/fine_tuning/jobs")
 def findings(gateway: Gateway, phases: dict[str, Any], *, without: tuple[str, ...] = ()) -> tuple[list[str], int]:
     """What schemathesis complains of, and how many requests it made."""
     app = create_app(gateway)
+    config = copy.deepcopy(CONFIG)
+    file_id = uploaded(gateway)
+    job = create(gateway, CreateJob(model=OLD_MODEL, training_file=file_id), key=None)
+    config["dictionaries"] |= {"files": {"values": [file_id]}, "jobs": {"values": [job.id]}}
+    config["parameters"] |= {
+        "body.training_file": {"dictionary": "files", "probability": 0.8},
+        "path.file_id": {"dictionary": "files", "probability": 0.5},
+        "path.fine_tuning_job_id": {"dictionary": "jobs", "probability": 0.5},
+    }
     schema = schemathesis.openapi.from_dict(
-        app.openapi(), config=SchemathesisConfig.from_dict(CONFIG | {"phases": phases})
+        app.openapi(), config=SchemathesisConfig.from_dict(config | {"phases": phases})
     )
     schema.app = app
     if without:
@@ -103,4 +128,3 @@ def test_anything_in_any_order(gateway: Gateway) -> None:
     )
     assert not told, "\n".join(told)
     assert sent > 1000
-    assert gateway.store.requests_page(limit=100, after=None, metadata=None)[0], "jobs were made"

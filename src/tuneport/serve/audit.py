@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
 from tuneport.jobs.audit import entry
 from tuneport.serve.access import caller
 from tuneport.serve.gateway import Gateway
+from tuneport.serve.queries import Moment
 
 
 class AuditEntry(BaseModel):
@@ -41,7 +42,7 @@ def router(gateway: Gateway) -> APIRouter:
         request: Request,
         after: Annotated[int | None, Query(ge=1, le=2**62)] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-        since: AwareDatetime | None = None,
+        since: Moment | None = None,
         project: str | None = None,
     ) -> dict[str, Any]:
         """Newest first; `after` is the id of the last entry that was seen. Of all projects, for whoever may ask for

@@ -108,9 +108,7 @@ def router(gateway: Gateway) -> APIRouter:
                     data.append(told)
         return wire.EventList(data=data[:limit], has_more=len(data) > limit)
 
-    @routes.get(
-        "/{fine_tuning_job_id}/checkpoints", response_model=wire.CheckpointList, response_model_exclude_none=True
-    )
+    @routes.get("/{fine_tuning_job_id}/checkpoints", response_model=wire.CheckpointList)
     def list_checkpoints(fine_tuning_job_id: str, after: str | None = None, limit: Limit = 10) -> wire.CheckpointList:
         """Newest first. A backend that has none to show gives an empty list."""
         request, row = _both(gateway, fine_tuning_job_id)

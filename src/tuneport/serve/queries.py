@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BeforeValidator
 
 from tuneport.serve.errors import Refusal
 
 _KEY = re.compile(r"metadata\[([^\[\]]+)\]")
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, str) and "T" not in value.upper():
+        raise ValueError("a moment with its time zone is written like 2026-11-26T12:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
+"""A bare number would pass for seconds since 1970, or for milliseconds."""
 
 
 def by_metadata(query: Mapping[str, str]) -> dict[str, str] | None:

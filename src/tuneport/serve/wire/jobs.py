@@ -188,13 +188,13 @@ class EventList(Told):
 
 
 class CheckpointMetrics(Told):
-    step: float | None = None
-    train_loss: float | None = None
-    train_mean_token_accuracy: float | None = None
-    valid_loss: float | None = None
-    valid_mean_token_accuracy: float | None = None
-    full_valid_loss: float | None = None
-    full_valid_mean_token_accuracy: float | None = None
+    step: float | None = Field(default=None, exclude_if=unsaid)
+    train_loss: float | None = Field(default=None, exclude_if=unsaid)
+    train_mean_token_accuracy: float | None = Field(default=None, exclude_if=unsaid)
+    valid_loss: float | None = Field(default=None, exclude_if=unsaid)
+    valid_mean_token_accuracy: float | None = Field(default=None, exclude_if=unsaid)
+    full_valid_loss: float | None = Field(default=None, exclude_if=unsaid)
+    full_valid_mean_token_accuracy: float | None = Field(default=None, exclude_if=unsaid)
 
 
 class Checkpoint(Told):
