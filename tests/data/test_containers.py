@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +303,28 @@ def test_a_column_that_is_there_twice_after_mapping(tmp_path: Path) -> None:
 def test_bad_rows_travel_between_processes() -> None:
     row = pickle.loads(pickle.dumps(BadRow("is bad", "mend it")))
     assert (row, row.rule, row.fix) == (b"", "is bad", "mend it")
+
+
+def test_a_file_made_to_unpack_to_more_than_any_disk_holds_is_one_line(tmp_path: Path) -> None:
+    """Ten gigabytes of rows in ten megabytes, and zstd's half a gigabyte in a few kilobytes: given up early."""
+    import zstandard
+
+    row = b'{"messages": [{"role": "user", "content": "' + b"a" * 2000 + b'"}]}\n'
+    member = gzip.compress(row * 4096)
+    bombs = {"b.jsonl.gz": member * 1200, "b.jsonl.zst": zstandard.compress(row * (2**29 // len(row)), 1)}
+    for name, content in bombs.items():
+        (tmp_path / name).write_bytes(content)
+        tracemalloc.start()
+        with pytest.raises(DatasetError, match="unpacks to more than 200 times its size"):
+            for _ in Source(tmp_path / name).batches():
+                pass
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 200 * 2**20, name
+
+
+def test_blank_lines_without_end_do_not_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "b.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + b"\n" * 2**23 + b'{"a": 2}\n')
+    with pytest.raises(DatasetError, match="more than 1 MiB of blank lines"):
+        list(Source(path).rows())

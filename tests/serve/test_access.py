@@ -298,6 +298,60 @@ def test_packed_bodies_are_refused_unread(served: Any) -> None:
     assert told.status_code == 415 and told.json()["error"]["code"] == "packed_body"
 
 
+def test_packed_files_are_refused_whatever_their_name(served: Any) -> None:
+    import zstandard
+
+    client = served().sdk("any")
+    for content in (gzip.compress(b"{}\n" * 1000), zstandard.compress(b"{}\n" * 1000)):
+        with pytest.raises(openai.BadRequestError, match="is packed; unpack it"):
+            client.files.create(file=("a.jsonl", content), purpose="fine-tune")
+        upload = client.uploads.create(filename="a.jsonl", bytes=len(content), purpose="fine-tune", mime_type="x/y")
+        parts = [client.uploads.parts.create(upload.id, data=piece).id for piece in (content[:1], content[1:])]
+        with pytest.raises(openai.BadRequestError, match="is packed; unpack it"):
+            client.uploads.complete(upload.id, part_ids=parts)
+    assert client.files.list().data == []
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/x.jsonl", "/etc/x.jsonl", "..\\x.jsonl", "a\x00b.jsonl", "x" * 300 + ".jsonl", "\u202ex.jsonl"]
+)
+def test_names_of_files_are_text_and_no_paths(served: Any, name: str) -> None:
+    here = served()
+    home = Path(Settings.load().home)
+    told = here.http.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": (name, b"{}\n")})
+    assert told.status_code in (200, 400), told.text
+    if told.status_code == 200:
+        assert "/" not in told.json()["filename"] and "\\" not in told.json()["filename"]
+        assert here.http.get(f"/v1/files/{told.json()['id']}/content").content == b"{}\n"
+    kept = {path.relative_to(home).parts[0] for path in home.rglob("*") if path.is_file()}
+    assert all(part.startswith("tuneport.db") or part in ("contents", "files") for part in kept), kept
+
+
+def test_too_many_requests_jobs_and_wrong_keys(served: Any, store: Store, isolated: Path, tmp_path: Path) -> None:
+    numbers = "requests_per_minute = 8\njobs_per_minute = 2\nfailures_per_minute = 3\n"
+    (isolated / "tuneport.toml").write_text(f"[gateway]\n{numbers}")
+    here = served()
+    _, secret = store.add_token("ci", scope="submit")
+    _, other = store.add_token("other", scope="submit")
+    client = here.sdk(secret)
+    file = client.files.create(file=chats(tmp_path / "c.jsonl"), purpose="fine-tune")
+    for _ in range(2):
+        client.fine_tuning.jobs.create(model="m", training_file=file.id)
+    with pytest.raises(openai.RateLimitError) as refused:
+        client.fine_tuning.jobs.create(model="m", training_file=file.id)
+    assert refused.value.code == "rate_limit_exceeded" and "jobs per minute: Limit 2" in refused.value.message
+    assert 1 <= int(refused.value.response.headers["retry-after"]) <= 30
+    left = client.files.with_raw_response.list().headers
+    assert left["x-ratelimit-limit-requests"] == "8" and left["x-ratelimit-remaining-requests"] == "3"
+    with pytest.raises(openai.RateLimitError, match="requests per minute"):
+        for _ in range(4):
+            client.files.list()
+    assert here.sdk(other).files.list().data, "another token has a bucket of its own"
+    wrong = [here.http.get("/v1/files", headers={"Authorization": "Bearer no"}).status_code for _ in range(5)]
+    assert wrong == [401, 401, 401, 429, 429]
+    assert here.sdk(other).files.list().data, "and a right one is not kept out by wrong ones"
+
+
 def test_a_store_that_does_not_answer_lets_nobody_in(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from tuneport.jobs.database import StoreUnavailableError
 

@@ -29,11 +29,15 @@ class Incoming:
         self._hash = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self.bytes = 0
+        self.start = b""
+        """Its first bytes, which tell what it is."""
         with _told(contents.folder):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = self._path.open("xb")
 
     def write(self, piece: bytes) -> None:
+        if len(self.start) < 4:
+            self.start = (self.start + piece[:4])[:4]
         self._hash.update(piece)
         self._md5.update(piece)
         self.bytes += len(piece)

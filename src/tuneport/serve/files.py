@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from tuneport.data.containers.unpacking import PACKED
 from tuneport.jobs.contents import Incoming, pieces_of
 from tuneport.jobs.tables import UploadedFileRow, UploadRow
 from tuneport.serve.errors import Refusal, complaint_of, not_found
@@ -154,6 +155,7 @@ def router(gateway: Gateway) -> APIRouter:
                 )
             if asked.md5 is not None and joined.md5 != asked.md5.lower():
                 raise Refusal(400, f"The md5 of the parts is {joined.md5}, not {asked.md5}.", param="md5")
+            refuse_packed(joined, row.filename)
             joined.flush()
             with contents.locked():
                 done = store.complete_upload(upload_id, joined.keep())
@@ -204,6 +206,7 @@ def unix(moment: datetime) -> int:
 
 
 def keep_file(gateway: Gateway, incoming: Incoming, filename: str, seconds: int | None) -> File:
+    refuse_packed(incoming, filename)
     incoming.flush()
     with gateway.contents.locked():
         row = gateway.store.add_uploaded(
@@ -245,6 +248,15 @@ def _check_purpose(purpose: str | None) -> None:
     if purpose != "fine-tune":
         raise Refusal(
             400, f"'{purpose}' is not one of ['fine-tune']: this gateway keeps files for fine-tuning.", param="purpose"
+        )
+
+
+def refuse_packed(incoming: Incoming, filename: str) -> None:
+    """What is read later would be unpacked by then, and a small file can be made to unpack to thousands of times its
+    size. OpenAI takes none either."""
+    if incoming.start.startswith(tuple(PACKED.values())):
+        raise Refusal(
+            400, f"'{filename}' is packed; unpack it and send the rows.", param="file", code="invalid_file_format"
         )
 
 

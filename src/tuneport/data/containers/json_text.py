@@ -19,6 +19,9 @@ Batch = tuple[Sequence[int], list[bytes]]
 _BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 16  # some 70 rows; larger ones cost page faults
 _BATCH = 64
+_MOST_BLANK = 1 << 20
+"""Bytes of blank lines in a row: each is told by its number if rows follow, and a file of nothing else fills the memory
+with numbers."""
 _SPACE = b" \t\r\n"
 _BEGIN, _END = {ord("{")}, {ord("}")}
 
@@ -123,12 +126,15 @@ def are_bare(lines: list[bytes]) -> bool:
 
 def line_blocks(path: Path, file: BufferedReader[Any], size: int | None = None) -> Iterator[Block]:
     """The lines from here on; those that begin within `size` bytes. DatasetError for one larger than MAX_ROW."""
-    first = 1
+    first, blank = 1, 0
     while text := file.read(_BLOCK if size is None else max(0, min(_BLOCK, size))):
         if text[-1:] != b"\n":
             text += file.readline(MAX_ROW + 1)
             if len(text) > MAX_ROW and len(text) - text.rfind(b"\n", 0, -1) - 1 > MAX_ROW:
                 raise too_large(path, first + text.count(b"\n", 0, -1))
+        blank = blank + len(text) if text.isspace() else 0
+        if blank > _MOST_BLANK:
+            raise whole(path, "has more than 1 MiB of blank lines in a row", "remove them", first)
         if size is not None:
             size -= len(text)
         block = Block(first, text)

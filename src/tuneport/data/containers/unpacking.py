@@ -16,6 +16,8 @@ PACKED = {".gz": GZIP, ".zst": ZSTD}
 _STEP = 2048  # packed bytes at a time: zstd makes at most 64 MiB of them (a block of 128 KiB from 4 bytes)
 _WINDOW = 1 << 27  # what `zstd --decompress` accepts without being told to
 _BUFFER = 1 << 18
+_MOST_TIMES, _UNWATCHED = 200, 1 << 28
+"""Rows of text shrink to a tenth or a fiftieth; what unpacks to 200 times its size and above 256 MiB was made to."""
 _DAMAGED = "get an undamaged copy of the file"
 
 
@@ -48,6 +50,7 @@ class _Unpacked(io.RawIOBase):
         self._unpacker = self._new()
         self._ready = memoryview(b"")
         self._begun = False
+        self._packed_bytes = self._unpacked_bytes = 0
 
     def readable(self) -> bool:
         return True
@@ -60,6 +63,11 @@ class _Unpacked(io.RawIOBase):
                     raise whole(self._path, "is cut short: its packing does not end", _DAMAGED)
                 return 0
             self._ready = memoryview(self._unpack(packed))
+            self._packed_bytes += len(packed)
+            self._unpacked_bytes += len(self._ready)
+            if self._unpacked_bytes > max(_UNWATCHED, _MOST_TIMES * self._packed_bytes):
+                rule = f"unpacks to more than {_MOST_TIMES} times its size"
+                raise whole(self._path, rule, "check where it comes from; if you trust it, unpack it yourself")
         size = min(len(buffer), len(self._ready))
         buffer[:size] = self._ready[:size]
         self._ready = self._ready[size:]
