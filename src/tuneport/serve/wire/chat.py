@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from tuneport.serve.wire.base import Asked, Integer, Metadata
 
@@ -305,7 +305,12 @@ class PromptCache(Asked):
 
 
 class CreateChatCompletion(Asked):
-    """What a client leaves out is not sent on; what the backend does not know, it refuses by name."""
+    """What a client leaves out is not sent on; what the backend does not know, it refuses by name.
+
+    A backend's own options, which OpenAI's document does not have (`top_k` at Together), are sent on, too.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     model: str = Field(min_length=1)
     messages: list[Message] = Field(min_length=1)
