@@ -5,8 +5,9 @@
 For each dataset the same rows are trained with the numbers that `estimate/hyperparameters.py` recommends for them, and
 at each point of a grid of learning rates and epochs around which everything else is as recommended. Each point is
 tuneport's own recipe (LoRA on all linear layers, SmolLM2-135M-Instruct) from the same seed and the same order, and its
-score is the loss per answer token of held-out rows at the end of its training. Of preference pairs the better answers
-are learned. Rows longer than TOKENS are left out, and only so many are taken that a point takes a minute or two: in a
+score is the loss per answer token of held-out rows at the end of its training; of the recommended run, which has a
+validation file and `epochs` auto and so keeps its best epoch, that of the epoch it keeps. Of preference pairs the better
+answers are learned. Rows longer than TOKENS are left out, and only so many are taken that a point takes a minute or two: in a
 shuffled order, up to `--tokens` to train on, and after them up to `--held-out-tokens`. With more than one seed, each
 has an order of its own, so other rows on both sides, and a score is the mean over the seeds.
 
@@ -88,20 +89,24 @@ def recommended(rows: Rows, given: dict[str, Any] | None = None) -> dict[str, An
         params_b=PARAMS_B,
         adapter=Adapter.LORA,
         longest_tokens=max(row.useful_length for row in rows.training),
+        keeps_best=True,
     )
     return {name: row.value for name, row in chosen.items()}
 
 
 def points(rows: Rows) -> Iterator[tuple[str, dict[str, Any]]]:
     own = recommended(rows)
-    yield "recommended", own
+    yield "recommended", own | {"keeps_best": True}
     for rate in RATES:
         for epochs in EPOCHS:
             yield "grid", own | {"learning_rate": rate, "epochs": epochs}
 
 
-def trained(folder: Path, renderer: Any, rows: Rows, numbers: dict[str, Any]) -> dict[str, float]:
-    """The loss per answer token of the held-out rows after training, and the seconds that it took."""
+def trained(folder: Path, renderer: Any, rows: Rows, numbers: dict[str, Any], keeps_best: bool) -> dict[str, float]:
+    """The loss per answer token of the held-out rows after training, or of its best epoch, and the seconds it took."""
+    from transformers import TrainerCallback
+
+    from tuneport.backends.local_request import PATIENCE
     from tuneport.train.arguments import Recipe
     from tuneport.train.reporting import Counter
     from tuneport.train.sft import sft_trainer
@@ -122,8 +127,22 @@ def trained(folder: Path, renderer: Any, rows: Rows, numbers: dict[str, Any]) ->
         )
         trainer = sft_trainer(recipe, renderer, rows.training, rows.held_out, Counter())
         before = trainer.evaluate()["eval_loss"]
+        each: list[float] = []
+
+        class Epochs(TrainerCallback):
+            """As `train/checkpoints.py` does it in a run."""
+
+            def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+                control.should_evaluate = True
+
+            def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **rest: Any) -> None:
+                each.append(metrics["eval_loss"])
+                control.should_training_stop = len(each) - each.index(min(each)) > PATIENCE
+
+        if keeps_best:
+            trainer.add_callback(Epochs())
         trainer.train()
-        loss = trainer.evaluate()["eval_loss"]
+        loss = min(each) if keeps_best else trainer.evaluate()["eval_loss"]
     return {"loss": loss, "before": before, "seconds": time.monotonic() - started}
 
 
@@ -174,9 +193,10 @@ def main() -> None:
         seeds = [rows_of(data, seed, renderer, arguments) for seed in range(1, arguments.seeds + 1)]
         results = []
         for kind, numbers in points(seeds[0]):
-            scores = []
+            scores, plain = [], {name: value for name, value in numbers.items() if name != "keeps_best"}
+            keeps_best = "keeps_best" in numbers
             for rows in seeds:
-                train = None if arguments.finished else partial(trained, folder, renderer, rows, numbers)
+                train = None if arguments.finished else partial(trained, folder, renderer, rows, plain, keeps_best)
                 scores.append(score(rows, numbers, finished, train=train))
             results.append((kind, numbers, mean(scores)))
         found.append((seeds, results))

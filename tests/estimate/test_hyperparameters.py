@@ -141,7 +141,7 @@ def test_options_have_reasons_and_what_was_given_stands() -> None:
 def test_the_benchmark_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = Rows("data", 1, [Rendered([1, 2, 3], [-100, 2, 3], "", [])] * 40, [Rendered([4, 5], [-100, 5], "", [])])
     planned = list(points(rows))
-    assert planned[0] == ("recommended", recommended(rows)) and len(planned) == 1 + 6
+    assert planned[0] == ("recommended", recommended(rows) | {"keeps_best": True}) and len(planned) == 1 + 6
     path = tmp_path / "cache" / "points.jsonl"
     for number, (_, numbers) in enumerate(planned):
         assert Finished(path).find(rows, numbers) is None
@@ -159,3 +159,12 @@ def test_the_benchmark_goes_on_where_it_was(tmp_path: Path, capsys: pytest.Captu
     assert Finished(path).find(replace(rows, seed=2), planned[0][1]) is None
     other = Rows("data", 1, rows.training[:-1], rows.held_out)
     assert Finished(path).find(other, planned[0][1]) is None
+
+
+def test_a_run_that_keeps_its_best_epoch_may_go_fast() -> None:
+    def rate(adapter: Adapter, batch: int, **more: bool) -> float:
+        return recommended_learning_rate(0.135, adapter, batch, **more)
+
+    assert rate(Adapter.LORA, 4) == 2.5e-4 and rate(Adapter.LORA, 4, keeps_best=True) == 5e-4
+    assert rate(Adapter.FULL, 4, keeps_best=True) == rate(Adapter.FULL, 4), "not measured"
+    assert recommend(Hyperparameters(), rows=50, keeps_best=True)["learning_rate"].value == 2e-4

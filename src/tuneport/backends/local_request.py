@@ -93,6 +93,10 @@ def words(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
     return {ours: theirs for ours, theirs in _WORDS.items() if ours not in useless}
 
 
+PATIENCE = 2
+"""Epochs without a better validation loss that end a run which keeps the best: one may be chance."""
+
+
 @dataclass(frozen=True)
 class ResolvedRequest:
     """`spec` names its adapter. `recommended` tells, for each number, why it is what it is; `base` what is known of the
@@ -130,7 +134,9 @@ def resolve_request(
         refuse_other_base(start, model, name_or_path, home=settings.home)
     offered, weights = manifest.offered(model), load_models().find(model)
     params_b = (offered.params_b if offered else None) or billions_of_parameters(located.folder)
+    best = keeps_best(spec)
     known: dict[str, Any] = {
+        "keeps_best": best,
         "rows": training.rows,
         "params_b": params_b,
         "adapter": adapter,
@@ -153,13 +159,33 @@ def resolve_request(
         # Elsewhere, and where devices may share the model, the trainer looks itself.
         force=options.allow_oversize or options.executor != "process" or options.workers != 1,
     )
+    recommended = _explained(given, known, numbers)
+    if best:
+        spec = spec.model_copy(update={"provider_options": {**spec.provider_options, "early_stopping": PATIENCE}})
+        recommended["reasons"]["early_stopping"] = (
+            f"epochs auto, and a validation file: the best epoch's weights are kept, and {PATIENCE} worse ones are the end"
+        )
     return ResolvedRequest(
         spec=spec.model_copy(update={"adapter": adapter}),
         model_name_or_path=name_or_path,
         hyperparameters=numbers,
-        recommended=_explained(given, known, numbers),
+        recommended=recommended,
         base=_base_facts(weights, name_or_path),
         memory=memory,
+    )
+
+
+def keeps_best(spec: TuneSpec) -> bool:
+    """Whether the run keeps its best epoch without being told to: where how many there are is left to it, and there is
+    what to judge them by. As many ranks may be sharded, and a Ray cluster does not bring the best checkpoint back."""
+    options = TrainingOptions.of(spec.provider_options)
+    return (
+        spec.method is Method.SFT
+        and spec.validation is not None
+        and spec.hyperparameters.epochs == "auto"
+        and options.early_stopping is None
+        and options.executor != "ray"
+        and options.workers == 1
     )
 
 

@@ -107,7 +107,12 @@ def recommended_batch_size(rows: int, epochs: int, *, at_most: int | None = None
 
 
 def recommended_learning_rate(
-    params_b: float | None, adapter: Adapter, batch_size: int, method: Method = Method.SFT
+    params_b: float | None,
+    adapter: Adapter,
+    batch_size: int,
+    method: Method = Method.SFT,
+    *,
+    keeps_best: bool = False,
 ) -> float:
     """By size and adapter, within the card's 1e-5 to 5e-4.
 
@@ -116,6 +121,9 @@ def recommended_learning_rate(
     instruction-tuning recipes of those sizes). An unknown size counts as 7 B. Other batches scale by the square root
     (the usual rule for Adam). A loss against a reference gets a tenth (TRL's defaults, 2e-5 for sft and
     1e-6 for dpo, kto, grpo and rloo, are further apart still).
+
+    `keeps_best`: a run that keeps the weights of its best epoch risks nothing by going fast, so an adapter's small
+    batch does not lower the rate (measured: `benchmarks/hyperparameters.py`).
     """
     size = 7.0 if params_b is None else params_b
     if adapter.has_virtual_tokens:
@@ -127,7 +135,8 @@ def recommended_learning_rate(
         base = 5e-4 if size < 1 else 2e-4 if size <= 20 else 1e-4
     if method in REFERENCE_METHODS:
         base /= 10
-    scaled = base * (batch_size / 16) ** 0.5
+    scale = (batch_size / 16) ** 0.5
+    scaled = base * (max(1.0, scale) if keeps_best and adapter.has_lora else scale)
     return float(f"{min(LEARNING_RATE_MAX, max(LEARNING_RATE_MIN, scaled)):.2g}")
 
 
@@ -152,10 +161,12 @@ def recommend(
     context: int | None = None,
     batch_size_max: int | None = None,
     lora_rank_max: int | None = None,
+    keeps_best: bool = False,
 ) -> Mapping[str, Recommended]:
     """Every hyperparameter as a number, with the reason. What the user gave stands, whatever the rules say.
 
-    `usual_tokens`: the length that 99 of 100 examples keep to; told where a few long ones decide what is needed.
+    `keeps_best`: the run is evaluated each epoch and keeps the weights of its best one. `usual_tokens`: the length that
+    99 of 100 examples keep to; told where a few long ones decide what is needed.
 
     `learning_rate_multiplier`, where given, multiplies the recommended rate, and is shown beside the product.
     """
@@ -169,7 +180,7 @@ def recommend(
     epochs = int(choose("epochs", recommended_epochs(rows), f"{rows} rows: fewer epochs with more data, 1 to 5 (card)"))
     batch = recommended_batch_size(rows, epochs, at_most=batch_size_max)
     batch = int(choose("batch_size", batch, f"4 to 32 (card), so that about {RECOMMENDED_STEPS} steps remain"))
-    rate = recommended_learning_rate(params_b, adapter, batch, method)
+    rate = recommended_learning_rate(params_b, adapter, batch, method, keeps_best=keeps_best)
     size = "an unknown size" if params_b is None else f"{params_b:.3g} B parameters"
     why = f"{adapter} of {size} at batch {batch}, 1e-5 to 5e-4 (card)"
     if given.learning_rate_multiplier != "auto":
@@ -242,6 +253,7 @@ def resolve(
     context: int | None = None,
     batch_size_max: int | None = None,
     lora_rank_max: int | None = None,
+    keeps_best: bool = False,
 ) -> Hyperparameters:
     """`recommend` as Hyperparameters: all numbers, the rate absolute (and so the multiplier `auto`)."""
     chosen = recommend(
@@ -254,6 +266,7 @@ def resolve(
         context=context,
         batch_size_max=batch_size_max,
         lora_rank_max=lora_rank_max,
+        keeps_best=keeps_best,
     )
     values = {name: row.value for name, row in chosen.items() if name != "learning_rate_multiplier"}
     return Hyperparameters.model_validate(values)

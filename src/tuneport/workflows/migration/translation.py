@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.local_request import keeps_best
 from tuneport.backends.together_arguments import DEFAULT_LEARNING_RATE
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.estimate.hyperparameters import recommend
@@ -149,6 +150,7 @@ def _with_rate(line: Line, spec: TuneSpec, target: Manifest, model: str | None, 
             adapter=Adapter.LORA if spec.adapter == "auto" else spec.adapter,
             method=spec.method,
             longest_tokens=longest,
+            keeps_best=keeps_best(spec),
         )
         rate = float(chosen["learning_rate"].value)
         why = f"{factor:g} x {rate / factor:.3g}, tuneport's rate for the model, adapter and batch"
