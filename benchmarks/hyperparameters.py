@@ -2,14 +2,14 @@
 
     python benchmarks/hyperparameters.py --data FILE:TOKENS [--data FILE:TOKENS ...] [--tokens 4000] [--seeds 3]
 
-For each dataset the same rows are trained with the numbers that `estimate/hyperparameters.py` recommends for them, and
-at each point of a grid of learning rates and epochs around which everything else is as recommended. Each point is
-tuneport's own recipe (LoRA on all linear layers, SmolLM2-135M-Instruct) from the same seed and the same order, and its
-score is the loss per answer token of held-out rows at the end of its training; of the recommended run, which has a
-validation file and `epochs` auto and so keeps its best epoch, that of the epoch it keeps. Of preference pairs the better
-answers are learned. Rows longer than TOKENS are left out, and only so many are taken that a point takes a minute or two: in a
-shuffled order, up to `--tokens` to train on, and after them up to `--held-out-tokens`. With more than one seed, each
-has an order of its own, so other rows on both sides, and a score is the mean over the seeds.
+For each dataset the same rows are trained with the numbers that `estimate/hyperparameters.py` recommends for them,
+and at each point of a grid of learning rates and epochs around which everything else is as recommended. Each point is
+tuneport's own recipe (LoRA on all linear layers, SmolLM2-135M-Instruct) from the same seed and the same order, and
+its score is the loss per answer token of held-out rows at the end of its training; of the recommended run, which has
+a validation file and `epochs` auto and so keeps its best epoch, that of the epoch it keeps. Of preference pairs the
+better answers are learned. Rows longer than TOKENS are left out, and only so many are taken that a point takes a
+minute or two: in a shuffled order, up to `--tokens` to train on, and after them up to `--held-out-tokens`. With more
+than one seed, each has an order of its own, so other rows on both sides, and a score is the mean over the seeds.
 
 Each finished point is written to `--cache` at once, and a later run takes it from there: a run that was stopped goes on
 where it was; `--finished` trains nothing and shows what there is. `--markdown` prints the tables for RESULTS.md.

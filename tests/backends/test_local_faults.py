@@ -23,6 +23,7 @@ import pytest
 from tests.contract import prepared_chats, token
 from tuneport.backends import local_process, local_run
 from tuneport.backends.local import LocalBackend
+from tuneport.backends.local_request import PATIENCE
 from tuneport.backends.local_runs import run_id_of
 from tuneport.errors import (
     ConfigError,
@@ -647,6 +648,31 @@ def test_what_the_trainer_cannot_do_is_refused_at_once(open_stub, submit, change
     with pytest.raises(error, match=message):
         submit(backend, **changes)
     assert list(backend.list_jobs()) == [] and list(backend.list_files()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "patience"),
+    [
+        ({}, PATIENCE),
+        ({"provider_options": {"early_stopping": 5}}, 5),
+        ({"hyperparameters": Hyperparameters(epochs=3)}, None),  # who says how many has them all
+        ({"validation": None}, None),
+        ({"method": Method.REWARD}, None),  # not measured
+        ({"provider_options": {"workers": 2}}, None),
+    ],
+)
+def test_whether_the_best_epoch_is_kept_and_the_rate_that_goes_with_it(
+    open_stub, submit, tmp_path, changes, patience
+) -> None:
+    backend = open_stub(SUCCEED)
+    state = submit(backend, **({"validation": tmp_path / "held_out.jsonl"} | changes))
+    request = json.loads((backend.runs.folder / state.remote_id / "run.json").read_text())
+    assert request["spec"]["provider_options"].get("early_stopping") == patience
+    told = "early_stopping" in state.details["hyperparameter_reasons"]
+    assert told is (patience == PATIENCE), "a rule of ours has its reason"
+    slow = submit(backend, "slow", **(changes | {"validation": None, "provider_options": {}}))
+    faster = state.hyperparameters["learning_rate"] > slow.hyperparameters["learning_rate"]
+    assert faster is (patience is not None)
 
 
 def test_hyperparameters_are_numbers_and_the_multiplier_shows_beside_the_rate(open_stub, submit) -> None:

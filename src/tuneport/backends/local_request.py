@@ -160,10 +160,10 @@ def resolve_request(
         force=options.allow_oversize or options.executor != "process" or options.workers != 1,
     )
     recommended = _explained(given, known, numbers)
-    if best:
+    if best and options.early_stopping is None:
         spec = spec.model_copy(update={"provider_options": {**spec.provider_options, "early_stopping": PATIENCE}})
         recommended["reasons"]["early_stopping"] = (
-            f"epochs auto, and a validation file: the best epoch's weights are kept, and {PATIENCE} worse ones are the end"
+            f"epochs auto, and a validation file: the best epoch is kept, and {PATIENCE} worse ones end the run"
         )
     return ResolvedRequest(
         spec=spec.model_copy(update={"adapter": adapter}),
@@ -176,17 +176,13 @@ def resolve_request(
 
 
 def keeps_best(spec: TuneSpec) -> bool:
-    """Whether the run keeps its best epoch without being told to: where how many there are is left to it, and there is
-    what to judge them by. As many ranks may be sharded, and a Ray cluster does not bring the best checkpoint back."""
+    """Whether the run keeps its best epoch: where it is told to, and where their number is left to it and there is
+    what to judge them by. Several ranks may be sharded, and a Ray cluster does not bring the best checkpoint back."""
     options = TrainingOptions.of(spec.provider_options)
-    return (
-        spec.method is Method.SFT
-        and spec.validation is not None
-        and spec.hyperparameters.epochs == "auto"
-        and options.early_stopping is None
-        and options.executor != "ray"
-        and options.workers == 1
-    )
+    if spec.method is not Method.SFT or spec.validation is None:
+        return False
+    left_to_it = spec.hyperparameters.epochs == "auto" and options.executor != "ray" and options.workers == 1
+    return options.early_stopping is not None or left_to_it
 
 
 def model_name_or_path(model: str) -> str:
