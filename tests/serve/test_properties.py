@@ -143,6 +143,7 @@ def test_what_a_chat_asks_for_reaches_the_backend(at_openai: Running, upstream: 
         ({"temperature": "hot"}, "temperature"),
         ({"temperature": 3}, "temperature"),
         ({"n": True}, "n"),
+        ({"model": "x" * 5000}, "model"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": "a", "mood": "b"}]}, "messages[0].mood"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),

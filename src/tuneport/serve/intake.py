@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from tuneport.backends import backend_names, manifest_of
@@ -107,7 +107,8 @@ def _nobody(name: str) -> ModelNotOfferedError:
 
 
 def _is_path(name: str) -> bool:
-    return name.startswith(("/", "~", ".")) or "\\" in name or ".." in name or Path(name).exists()
+    # `Path.exists` raises for a name that is longer than the file system takes.
+    return name.startswith(("/", "~", ".")) or "\\" in name or ".." in name or os.path.exists(name)
 
 
 def _resolved(name: str, backend: str, settings: Settings) -> str:
