@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -99,6 +99,13 @@ class JobRequests(Database):
             return session.scalars(
                 select(JobRequestRow).where(visible(JobRequestRow), JobRequestRow.tuned_model == tuned_model)
             ).first()
+
+    def projects_of_models(self, names: Collection[str]) -> set[str]:
+        """Whose the tuned models of these names are, ours or the backend's; of all projects."""
+        jobs = select(JobRow.project).where(JobRow.tuned_model.in_(names))
+        asked = select(JobRequestRow.project).where(JobRequestRow.tuned_model.in_(names))
+        with self.reading() as session:
+            return set(session.scalars(jobs.union(asked)))
 
     def requests_page(
         self, *, limit: int, after: JobRequestRow | None, metadata: Mapping[str, str] | None

@@ -451,15 +451,21 @@ class Workspace:
         try:
             row = row or self.store.job(model)
         except UnknownJobError:
-            return _locate_base_model(model, self.settings, backend)
-        if row.tuned_model is None:
-            raise ConfigError(f"{row.id} is {row.status} and has no model yet; `tuneport watch {row.id}` follows it")
-        if row.deleted_at is not None:
-            raise ConfigError(f"the model of {row.id} was deleted at {row.backend} on {row.deleted_at:%Y-%m-%d}")
-        return row.backend, row.tuned_model
+            return locate_base_model(model, self.settings, backend)
+        return model_of(row)
 
 
-def _locate_base_model(model: str, settings: Settings, backend: str | None) -> tuple[str, str]:
+def model_of(row: JobRow) -> tuple[str, str]:
+    """The backend of a job and its tuned model's name there. ConfigError where it has none."""
+    if row.tuned_model is None:
+        raise ConfigError(f"{row.id} is {row.status} and has no model yet; `tuneport watch {row.id}` follows it")
+    if row.deleted_at is not None:
+        raise ConfigError(f"the model of {row.id} was deleted at {row.backend} on {row.deleted_at:%Y-%m-%d}")
+    return row.backend, row.tuned_model
+
+
+def locate_base_model(model: str, settings: Settings, backend: str | None) -> tuple[str, str]:
+    """The backend and its id of a model that no job of the store has tuned; asks no store and no backend."""
     prefix, _, rest = model.partition("/")
     if backend is None and rest and prefix in backend_names(settings):
         backend, model = prefix, rest

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from tuneport.backends import manifest_of
 from tuneport.errors import TuneportError
+from tuneport.jobs.service import locate_base_model, model_of
 from tuneport.serve.description import BY_METADATA, CHAT_ANSWERS
 from tuneport.serve.errors import Refusal, not_found, refusal_of
 from tuneport.serve.gateway import Gateway
@@ -134,7 +135,7 @@ def _located(gateway: Gateway, name: str) -> tuple[str, str]:
     if tuned.row.deleted_at is not None or (tuned.row.job_status is not JobStatus.SUCCEEDED and tuned.step is None):
         raise _no_model(name)
     if tuned.step is None:
-        return gateway.workspace.locate(tuned.row.id)
+        return model_of(tuned.row)
     for checkpoint in gateway.workspace.checkpoints(tuned.row.id):
         if checkpoint.step == tuned.step:
             if checkpoint.model is None:
@@ -151,12 +152,13 @@ def _located(gateway: Gateway, name: str) -> tuple[str, str]:
 def _untuned(gateway: Gateway, name: str) -> tuple[str, str]:
     """A base model; or one that was tuned by the command line, or by nobody here at the provider that is chosen."""
     settings = gateway.settings
-    if gateway.store.job_of_model(name) is not None:
-        return gateway.workspace.locate(name)
+    row = gateway.store.job_of_model(name)
+    if row is not None:
+        return model_of(row)
     if name.startswith("ft:"):
         if settings.backend is None or not manifest_of(settings.backend, settings).third_party:
             raise _no_model(name)
-        return gateway.workspace.locate(name, backend=settings.backend)
+        return locate_base_model(name, settings, settings.backend)
     where = route(name, settings)
     if where.backend is None:
         listed = ", ".join(where.able) or "none that is configured"
@@ -166,7 +168,7 @@ def _untuned(gateway: Gateway, name: str) -> tuple[str, str]:
             param="model",
             code="model_ambiguous",
         )
-    return gateway.workspace.locate(where.model, backend=where.backend)
+    return locate_base_model(where.model, settings, where.backend)
 
 
 def _no_model(name: str) -> Refusal:

@@ -3,7 +3,7 @@ models lie in one account."""
 
 from __future__ import annotations
 
-from tuneport.jobs.asking import DEFAULT_PROJECT, asking, everything
+from tuneport.jobs.asking import DEFAULT_PROJECT, asking
 from tuneport.serve.gateway import Gateway
 
 CHECKPOINT = ":ckpt-step-"
@@ -17,9 +17,6 @@ def is_kept_from(gateway: Gateway, name: str) -> bool:
         return False
     plain = name.partition(CHECKPOINT)[0]
     names = {name, plain, name.partition("/")[2], plain.partition("/")[2]} - {""}
-    with everything():
-        for known in names:
-            row = gateway.store.job_of_model(known) or gateway.store.request_of_model(known)
-            if row is not None:
-                return row.project != project
+    if projects := gateway.store.projects_of_models(names):
+        return project not in projects
     return any(known.startswith("ft:") for known in names) and project != DEFAULT_PROJECT
