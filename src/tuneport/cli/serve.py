@@ -152,7 +152,9 @@ def _run(
         )
         server = uvicorn.Server(config)
         with _ending(server, gateway):
-            asyncio.run(server.serve(sockets=[listening]))
+            # uvloop's, where it is installed
+            with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+                runner.run(server.serve(sockets=[listening]))
 
 
 @contextmanager
