@@ -9,7 +9,7 @@ demo: .venv/installed
 	@$(BIN)/tuneport demo
 
 test: .venv/installed-for-development
-	@$(BIN)/python -m pytest -m "not full" -n 2 --dist loadscope --durations=10 -rs
+	@$(BIN)/python -m pytest -m "not full" -n 2 --dist loadscope --no-loadscope-reorder --durations=25 -rs
 
 test-full: .venv/installed-for-development
 	@$(BIN)/python -m tests.system_packages

@@ -15,6 +15,20 @@ FIXTURES = Path(__file__).parent.parent / "fixtures"
 SHARED = Path(os.environ.get("TUNEPORT_SHARED", Path(__file__).parent.parent.parent / "shared"))
 
 
+SLOW_FIRST = (
+    "tests/test_real_run.py",
+    "tests/test_wheel.py",
+    "tests/train/",
+    "tests/serve/",
+    "tests/backends/test_local",
+)
+"""Whose modules take longest. Two processes share a run by modules: one that came last would leave the other idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((n for n, name in enumerate(SLOW_FIRST) if item.nodeid.startswith(name)), 99))
+
+
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home, a working folder and an environment of the test's own; no key and no hub."""

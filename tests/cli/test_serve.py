@@ -91,6 +91,7 @@ def test_killed_at_once_it_forgets_no_job_and_doubles_none(started: Any, tmp_pat
     assert len(remote) == len(jobs), "each was started once over there"
 
 
+@pytest.mark.full
 def test_watchers_of_a_job_miss_and_repeat_no_event_when_it_dies(started: Any, settings: Settings) -> None:
     """Events are written all the while; the gateway is killed in the middle of a stream, and started again."""
     store = Store(settings.database_url)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serve.conftest import OLD_MODEL, Running, chats, until
+from tests.serve.conftest import OLD_MODEL, Running, chats, ended, until
 from tests.webhook_receiver import Receiver
 
 openai = pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
@@ -45,6 +45,27 @@ def test_client_that_is_told_finds_the_job_ended_with_its_results(
     assert (event.type, event.data.id) == ("fine_tuning.job.succeeded", job.id)
     found = client.fine_tuning.jobs.retrieve(event.data.id)
     assert found.status == "succeeded" and found.result_files and len(receiver.received) == 1
+
+
+def test_what_ends_before_the_sender_has_looked_is_told(
+    receiver: Receiver,
+    webhook_secret: str,
+    tmp_path: Path,
+    serve: Callable[..., Running],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
+    monkeypatch.setenv("TUNEPORT_WEBHOOK_URL", receiver.url)
+    monkeypatch.setenv("TUNEPORT_WEBHOOK_SECRET", webhook_secret)
+    monkeypatch.setenv("TUNEPORT_WEBHOOK_ALLOW_PRIVATE", "1")
+    monkeypatch.setattr("tuneport.serve.gateway.SENDING_SECONDS", 3600.0)
+    running = serve(f"{OLD_MODEL}=stand-in")
+    (tmp_path / "bad.jsonl").write_text('{"messages": []}\n' * 12)
+    file = running.client().files.create(file=tmp_path / "bad.jsonl", purpose="fine-tune")
+    job = running.client().fine_tuning.jobs.create(model=OLD_MODEL, training_file=file.id)
+    assert ended(running.client(), job.id).status == "failed"
+    (delivery,) = running.gateway.store.deliveries()
+    assert delivery.job_id == job.id
 
 
 def test_data_that_is_refused_before_there_is_a_job(

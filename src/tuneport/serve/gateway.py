@@ -80,6 +80,7 @@ class Gateway:
         from tuneport.serve.results import Results
 
         results = Results(self)
+        self.sender.register()  # before any job can end
 
         def intake() -> None:
             while not self._stopped.is_set():

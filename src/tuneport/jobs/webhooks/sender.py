@@ -41,15 +41,20 @@ class Sender:
             refuse_unknown(notified)
         self._registered = self._cleaned = float("-inf")
 
+    def register(self) -> None:
+        """Say in the store who wants to be told: what ends before is told nobody."""
+        wanted = {name: ("webhook", endpoint.events) for name, endpoint in self.webhooks.items()}
+        wanted |= {name: ("notify", notified.events) for name, notified in self.notified.items()}
+        if wanted:
+            self._store.register_endpoints(wanted)
+        self._registered = time.monotonic()
+
     def send_due(self) -> int:
         """Make every attempt that is due now; return how many there were."""
         names = [*self.webhooks, *self.notified]
         moment = time.monotonic()
-        if names and moment - self._registered > REGISTER_SECONDS:
-            wanted = {name: ("webhook", endpoint.events) for name, endpoint in self.webhooks.items()}
-            wanted |= {name: ("notify", notified.events) for name, notified in self.notified.items()}
-            self._store.register_endpoints(wanted)
-            self._registered = moment
+        if moment - self._registered > REGISTER_SECONDS:
+            self.register()
         if moment - self._cleaned > HOUSEKEEPING_SECONDS:
             if gone := [owner for owner in self._store.delivery_holders() if is_gone(owner)]:
                 self._store.free_deliveries(gone)
