@@ -143,7 +143,7 @@ def router(gateway: Gateway) -> APIRouter:
             raise Refusal(400, "A part is named twice.", param="part_ids", code="invalid_value")
         for part_id in asked.part_ids:
             if part_id not in parts:
-                raise not_found(f"No part '{part_id}' in {upload_id}.", "part_ids")
+                raise Refusal(400, f"No part '{part_id}' in {upload_id}.", param="part_ids", code="invalid_value")
             if not contents.has(parts[part_id].sha256):
                 raise Refusal(409, f"The content of {part_id} is gone from the gateway's disk; send the part again.")
         with contents.join(parts[part_id].sha256 for part_id in asked.part_ids) as joined:
