@@ -88,6 +88,7 @@ def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
         locate(str(tmp_path), home=tmp_path)
 
 
+@pytest.mark.full
 def test_the_bundled_model_is_converted_once_and_answers(tmp_path: Path, no_hub: None) -> None:
     pytest.importorskip("gguf", reason="converting needs the gguf reader")
     if locate_or_none(tmp_path) is None:

@@ -55,6 +55,7 @@ def going_on(finished: JobState, model: Path, folder: Path, **fields: Any) -> Tu
     return TuneSpec.model_validate(spec | {"hyperparameters": {"epochs": 1, "batch_size": 4}} | fields)
 
 
+@pytest.mark.full
 def test_a_checkpoint_and_a_merged_model_are_downloaded_and_answer(
     backend: LocalBackend, finished: JobState, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -111,6 +111,7 @@ def test_a_base_model_s_licence_is_shown_with_its_first_job(
         assert "Community" not in run(*arguments)[2]
 
 
+@pytest.mark.full
 def test_the_fourth_job_waits_and_watch_starts_it(run: Run, openai: OpenAIEmulator) -> None:
     started = [run(*OPENAI, "--json")[1] for _ in range(3)]
     code, out, _ = run(*OPENAI)

@@ -75,6 +75,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         running.process.communicate()
 
 
+@pytest.mark.full
 def test_killed_at_once_it_forgets_no_job_and_doubles_none(started: Any, tmp_path: Path) -> None:
     first = started()
     file = first.client.files.create(file=chats(tmp_path / "c.jsonl"), purpose="fine-tune")

@@ -30,6 +30,7 @@ def valid(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "valid.jsonl", chat_rows(4))
 
 
+@pytest.mark.full
 def test_packs_dropout_sampled_prompts_and_the_average_go_on(
     home: Path, model: Path, uneven: Path, valid: Path
 ) -> None:
@@ -46,6 +47,7 @@ def test_packs_dropout_sampled_prompts_and_the_average_go_on(
     assert steps == [2, 4, 6, 8, 10, 12, 14, 15]
 
 
+@pytest.mark.full
 def test_rows_grouped_by_length_go_on_in_the_same_order(
     home: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def kill_and_compare(home: Path, model: Path, tmp_path: Path, seed: int, kills: 
     ), "nothing is left of what was being written"
 
 
+@pytest.mark.full
 def test_two_kills_in_one_run_leave_no_trace(home: Path, model: Path, tmp_path: Path) -> None:
     kill_and_compare(home, model, tmp_path, 1, [("at step", 8), ("at step", 31)])
 

@@ -54,6 +54,7 @@ def train_limited(folder: Path, *, at: int, mib: int) -> int:
     return done.returncode
 
 
+@pytest.mark.full
 @needs_limit
 def test_a_step_that_does_not_fit_is_taken_in_halves_from_the_last_checkpoint_on(home: Path, wide: Path) -> None:
     limited, free = (run_of(home, wide, name, batch_size=8) for name in ("limited", "free"))

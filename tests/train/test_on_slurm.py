@@ -91,6 +91,7 @@ def nothing_is_left(home: Path) -> Iterator[None]:
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.full
 def test_driver_and_job_are_killed_and_the_run_is_trained_once(home: Path, model: Path, tmp_path: Path) -> None:
     backend = opened(home, cluster="local")
     with busy_cpu(home).open("w") as busy:  # of this machine's devices it wants none

@@ -35,6 +35,7 @@ def assert_same_weights(one: Path, other: Path, tolerance: float = 1e-5) -> None
         assert (second[name].float() - weights.float()).abs().max() < tolerance, name
 
 
+@pytest.mark.full
 def test_two_ranks_do_what_one_process_does(home: Path, model: Path, tmp_path: Path, monkeypatch: Any) -> None:
     """18 rows: the last batch of an epoch is a half one, and one of the two ranks has nothing in it."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -20,6 +20,7 @@ def trained(folder: Path, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, env=clean | environment, capture_output=True, text=True)
 
 
+@pytest.mark.full
 def test_wandb_has_the_curve_under_the_run_s_own_id(home: Path, model: Path, data: Path) -> None:
     pytest.importorskip("wandb", reason="pip install wandb")
     folder = make_run(home, model, data, name="run-w", wandb={"project": "bots", "name": "mine", "tags": ["a"]})
