@@ -659,6 +659,7 @@ def test_what_the_trainer_cannot_do_is_refused_at_once(open_stub, submit, change
         ({"validation": None}, None),
         ({"method": Method.REWARD}, None),  # not measured
         ({"provider_options": {"workers": 2}}, None),
+        ({"provider_options": {"evaluate_every": 5}}, None),
     ],
 )
 def test_whether_the_best_epoch_is_kept_and_the_rate_that_goes_with_it(

@@ -102,7 +102,7 @@ def test_calls_of_many_threads_are_answered_together_and_as_alone(
 
 
 def test_a_long_answer_goes_on_beside_others_and_ends_when_nobody_wants_it(backend: LocalBackend, model: Path) -> None:
-    pieces = backend.complete(str(model), chat("a long one"), stream=True, max_tokens=49_000)
+    pieces = backend.complete(str(model), chat("a long one"), stream=True, max_tokens=49_000, temperature=0)
     assert isinstance(pieces, Iterator)
     assert next(pieces)
     for text, error, match in (
@@ -151,7 +151,10 @@ def test_an_adapter_of_another_model_is_refused_and_nothing_else_changes(
 
 
 def test_each_call_in_flight_is_told_once_when_the_child_is_killed(backend: LocalBackend, model: Path) -> None:
-    streams = [backend.complete(str(model), chat(f"q{n}"), stream=True, max_tokens=40_000) for n in range(4)]
+    # Greedy, since a drawn answer may end by itself before the kill.
+    streams = [
+        backend.complete(str(model), chat(f"q{n}"), stream=True, max_tokens=40_000, temperature=0) for n in range(4)
+    ]
     for pieces in streams:
         assert next(pieces)
     pid = child_of(backend)._child.pid
@@ -179,7 +182,7 @@ import os, signal, sys
 from pathlib import Path
 from tests.backends.test_local_serving import chat, child_of, opened
 backend = opened(Path({str(tmp_path)!r}), {{}})
-pieces = backend.complete({str(model)!r}, chat("hello"), stream=True, max_tokens=49000)
+pieces = backend.complete({str(model)!r}, chat("hello"), stream=True, max_tokens=49000, temperature=0)
 next(pieces)
 print(child_of(backend)._child.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

@@ -181,8 +181,9 @@ def keeps_best(spec: TuneSpec) -> bool:
     options = TrainingOptions.of(spec.provider_options)
     if spec.method is not Method.SFT or spec.validation is None:
         return False
-    left_to_it = spec.hyperparameters.epochs == "auto" and options.executor != "ray" and options.workers == 1
-    return options.early_stopping is not None or left_to_it
+    # Of evaluations every few steps two worse ones may be chance; whoever wants them says how many end the run.
+    by_epochs = spec.hyperparameters.epochs == "auto" and options.evaluate_every is None
+    return options.early_stopping is not None or (by_epochs and options.executor != "ray" and options.workers == 1)
 
 
 def model_name_or_path(model: str) -> str:
