@@ -11,8 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from tuneport.errors import ConfigError
+from tuneport.jobs.asking import Asking, on_behalf_of
 from tuneport.jobs.store import LeaseLostError, Store, UnknownJobError
 from tuneport.jobs.tables import Base, JobRow
 from tuneport.types import DataFile, JobEvent, JobStatus, PreparedData, RemoteFile, TuneSpec, now
@@ -166,6 +168,18 @@ def test_many_changes_are_one_write_and_ended_rows_keep_theirs(store: Store) -> 
     assert [store.job(row.id).status for row in rows] == ["running", "succeeded", "failed"]
     assert store.job_of_model("ft:1").id == rows[1].id  # type: ignore[union-attr]
     assert store.due_backends() == ["fake"] and store.count_unfinished() == 1
+
+
+def test_a_model_is_found_by_its_name_not_by_going_through_all_jobs(tmp_path: Path) -> None:
+    store, asked = Store(f"sqlite:///{tmp_path / 'store.db'}"), []
+    sqlalchemy.event.listen(store.engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
+    with on_behalf_of(Asking(project="default")):
+        assert store.job_of_model("ft:1") is None
+    statement, values = next(call for call in asked if "SELECT" in call[0])
+    with store.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+    store.close()
+    assert "tuned_model=?" in str(plan), plan
 
 
 def test_places_are_counted_in_one_transaction(store: Store) -> None:

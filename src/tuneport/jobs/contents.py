@@ -9,7 +9,7 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +27,6 @@ class Incoming:
         self._contents = contents
         self._path = contents.folder / "incoming" / uuid.uuid4().hex
         self._hash = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
         self.bytes = 0
         self.start = b""
         """Its first bytes, which tell what it is."""
@@ -35,18 +34,13 @@ class Incoming:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = self._path.open("xb")
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: bytes | bytearray) -> None:
         if len(self.start) < 4:
             self.start = (self.start + piece[:4])[:4]
         self._hash.update(piece)
-        self._md5.update(piece)
         self.bytes += len(piece)
         with _told(self._contents.folder):
             self._file.write(piece)
-
-    @property
-    def md5(self) -> str:
-        return self._md5.hexdigest()
 
     def flush(self) -> None:
         """Have all of it on the disk, which may take seconds: before `keep`, and outside of its lock."""
@@ -96,13 +90,15 @@ class Contents:
     def has(self, sha256: str) -> bool:
         return self.path(sha256).is_file()
 
-    def join(self, parts: Iterable[str]) -> Incoming:
-        """The contents one behind the other, not kept yet."""
+    def join(self, parts: Iterable[str], see: Callable[[bytes], object] | None = None) -> Incoming:
+        """The contents one behind the other, not kept yet. `see` is shown each piece."""
         joined = self.incoming()
         try:
             for sha256 in parts:
                 for piece in pieces_of(self.path(sha256).open("rb")):
                     joined.write(piece)
+                    if see is not None:
+                        see(piece)
         except BaseException:
             joined.close()
             raise

@@ -26,7 +26,7 @@ from tuneport.jobs.figures import StoredFigures
 from tuneport.jobs.file_journal import UNFINISHED, FileJournal
 from tuneport.jobs.history import LEARNT_FROM, history_of
 from tuneport.jobs.migrations import SCHEMA_VERSION
-from tuneport.jobs.projects import visible
+from tuneport.jobs.projects import if_visible, visible
 from tuneport.jobs.requests import Claim, JobRequests, take_in
 from tuneport.jobs.schedule import Schedule
 from tuneport.jobs.settling import most_of, settle_in
@@ -196,10 +196,11 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
 
     def job_of_model(self, tuned_model: str) -> JobRow | None:
         """The newest job that made the tuned model of that name."""
-        query = select(JobRow).where(visible(JobRow), JobRow.tuned_model == tuned_model)
-        query = query.order_by(JobRow.created_at.desc()).limit(1)
+        # Few have one name: sorted here, since for "the newest" databases go through all jobs by age until one fits.
+        query = select(JobRow).where(JobRow.tuned_model == tuned_model)
         with self.reading() as session:
-            return session.scalars(query).first()
+            found = [row for row in session.scalars(query) if if_visible(row) is not None]
+        return max(found, key=lambda row: row.created_at, default=None)
 
     def job_behind(self, backend: str, remote_id: str) -> JobRow | None:
         """The job that the backend knows under that id."""

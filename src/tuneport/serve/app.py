@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
@@ -11,7 +12,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tuneport import __version__
 from tuneport.backends.hosted import HOP_HEADER
-from tuneport.jobs.uploaded import new_id
 from tuneport.serve import audit, chat, dashboard, errors, events, files, jobs, login, models, own_jobs, prospects
 from tuneport.serve.access import Access
 from tuneport.serve.description import ERRORS, describe
@@ -79,7 +79,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = scope["tuneport.request_id"] = new_id("req_")
+        request_id = scope["tuneport.request_id"] = f"req_{secrets.token_hex(16)}"
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
         async def send_with_id(message) -> None:  # type: ignore[no-untyped-def]

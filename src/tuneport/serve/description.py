@@ -59,11 +59,8 @@ BY_METADATA: dict[str, Any] = {
             "style": "deepObject",
             "explode": True,
             "description": "`metadata[KEY]=VALUE` for each that it must have.",
-            # In a query `true` and `7` are texts like all others.
-            "schema": {
-                "type": "object",
-                "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
-            },
+            # In a query `true`, `7` and a list of one are texts like all others, and an empty list is nothing at all.
+            "schema": {"type": "object", "additionalProperties": {"description": "As text."}},
         }
     ]
 }

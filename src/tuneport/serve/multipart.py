@@ -6,6 +6,7 @@ hash is known when its last byte has come.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import Message
@@ -47,14 +48,15 @@ async def read_form(request: Request, contents: Contents, *, file_field: str, ma
     reader = _Reader(contents, file_field, max_bytes)
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]  # a TypedDict of theirs
-        async for chunk in request.stream():
-            parser.write(chunk)
-            if len(reader.pending) >= _BUFFER:
-                await run_in_threadpool(reader.flush)
-        parser.finalize()
-        if not reader.ended:
-            raise Refusal(400, "The form ends before its last part does; send it again.")
-        await run_in_threadpool(reader.flush)
+        async with _Writer(reader) as writer:
+            async for chunk in request.stream():
+                parser.write(chunk)
+                if len(reader.pending) >= _BUFFER:
+                    await writer.next()
+            parser.finalize()
+            if not reader.ended:
+                raise Refusal(400, "The form ends before its last part does; send it again.")
+            await writer.next()
     except FormParserError as error:
         reader.form.close()
         raise Refusal(400, f"The form cannot be read: {error}.") from error
@@ -79,8 +81,40 @@ def _boundary(content_type: str) -> bytes:
     return boundary.encode("latin-1", "replace")
 
 
+class _Writer:
+    """Hashes and writes, in a thread, what has come, while more comes: one block at a time, in order."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+        self._writing: asyncio.Task[None] | None = None
+
+    async def next(self) -> None:
+        """Begin with what is pending, once what came before it is written."""
+        await self._settle()
+        file, block = self._reader.form.file, self._reader.taken()
+        if file is not None and block:
+            self._writing = asyncio.create_task(run_in_threadpool(file.write, block))
+
+    async def _settle(self) -> None:
+        """What is being written is waited for even by a request that is given up: its file is closed afterwards."""
+        writing = self._writing
+        if writing is None:
+            return
+        try:
+            await asyncio.shield(writing)
+        finally:
+            if writing.done():
+                self._writing = None
+
+    async def __aenter__(self) -> _Writer:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._settle()
+
+
 class _Reader:
-    """The parser's callbacks. Bytes of the file gather in `pending` until `flush` writes them, outside the loop."""
+    """The parser's callbacks. Bytes of the file gather in `pending`, for `_Writer`."""
 
     def __init__(self, contents: Contents, file_field: str, max_bytes: int) -> None:
         self.form = Form()
@@ -105,10 +139,10 @@ class _Reader:
             "on_end": self._end,
         }
 
-    def flush(self) -> None:
-        if self.form.file is not None and self.pending:
-            self.form.file.write(bytes(self.pending))
-            self.pending.clear()
+    def taken(self) -> bytearray:
+        """What is pending, which is then the caller's to write."""
+        taken, self.pending = self.pending, bytearray()
+        return taken
 
     def _part_begin(self) -> None:
         self._parts += 1
