@@ -13,6 +13,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NoReturn
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -145,6 +146,29 @@ class Settings(_Configured):
         from sqlalchemy import URL
 
         return URL.create("sqlite", database=str(self.home / "tuneport.db")).render_as_string(hide_password=False)
+
+    @property
+    def files_url(self) -> str | None:
+        """`TUNEPORT_FILES_URL`: where a gateway keeps what clients upload; None: in `home`. ConfigError if it is no
+        URL, or would hold a secret."""
+        given = self.get("TUNEPORT_FILES_URL")
+        if given is None:
+            return None
+        try:
+            parts = urlsplit(given)
+            secret = parts.password is not None or bool(parts.query)
+        except ValueError:
+            raise ConfigError("TUNEPORT_FILES_URL is no URL; write for example s3://bucket/prefix") from None
+        if secret:
+            raise ConfigError(
+                "TUNEPORT_FILES_URL holds a password or a query; leave them out, and set the credentials where the "
+                "library of that file system looks for them, such as AWS_SECRET_ACCESS_KEY"
+            )
+        if "://" not in given or (parts.scheme == "file" and (parts.netloc or len(parts.path) < 2)):
+            raise ConfigError(
+                f"TUNEPORT_FILES_URL is {given!r}; write a whole URL, such as s3://bucket/prefix or file:///mnt/files"
+            )
+        return given
 
     @property
     def local_usd_per_hour(self) -> float | None:

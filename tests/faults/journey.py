@@ -82,6 +82,7 @@ class BenchWorkspace(Workspace):
             self.store,
             self.backend,
             self.worker.files,
+            fetch=self.contents.fetch,
             sleep=clock.sleeper("worker"),
             monotonic=clock.monotonic,
             clock=clock.now,

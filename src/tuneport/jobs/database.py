@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -18,7 +20,8 @@ from tuneport.errors import ConfigError, StorageError
 from tuneport.jobs.migrations import SCHEMA_VERSION, create, migrate, version_of
 
 _LOCK = 0x74756E65
-"""For PostgreSQL's advisory lock: any number that nobody else uses in this database."""
+_ALONE = _LOCK + 1
+"""For PostgreSQL's advisory locks: any numbers that nobody else uses in this database."""
 _BUSY_SECONDS = 15  # for others who write to an SQLite file
 
 
@@ -33,6 +36,7 @@ class Database:
         self.url = url
         self.engine = open_engine(url)
         self._reading = self.engine.execution_options(reading=True)
+        self._thread_alone = threading.Lock()
         with explained(url):
             self._make_or_upgrade()
 
@@ -49,6 +53,28 @@ class Database:
         """For what writes nothing: at SQLite it waits for no writer and holds none up."""
         with explained(self.url), Session(self._reading, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One at a time, of all threads and processes on this store, on whichever machine. Not a transaction: those
+        go on within and beside it."""
+        with self._thread_alone:  # of one process one waits at most, and leaves the others their connections
+            if self.engine.dialect.name == "postgresql":
+                with explained(self.url), self.engine.begin() as connection:
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ALONE})")
+                    yield
+            else:
+                with self._lock_beside() as file:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                    yield
+
+    def _lock_beside(self) -> TextIO:
+        """A file beside SQLite's own: whoever has the one has the other."""
+        path = f"{self.engine.url.database}.lock"
+        try:
+            return open(path, "w")
+        except OSError as error:
+            raise StoreUnavailableError(f"{path} cannot be written: {error.strerror}; mend that, or move it") from error
 
     def _make_or_upgrade(self) -> None:
         """New tables are made as they now are; older ones are altered, all or nothing, whoever comes first."""

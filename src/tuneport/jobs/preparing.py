@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from tuneport.data.prepare import prepare
+from tuneport.data.prepare import prepare_for
 from tuneport.data.reading import columns_there
 from tuneport.errors import BudgetError, DatasetError, DatasetProblem
+from tuneport.jobs.contents import sha256_of
 from tuneport.jobs.tables import JobRow
 from tuneport.types import DataFile, PreparedData, Quote
 
 
-def as_submitted(row: JobRow, files: Path) -> PreparedData:
-    """The files as they were at submit. One that was cleaned away is made again, if its source is the same."""
+def as_submitted(row: JobRow, files: Path, fetch: Callable[[str], Path]) -> PreparedData:
+    """The files as they were at submit, in the folder `files`. One that is not there, cleaned away or prepared on
+    another machine, is made again, if its source is the same; `fetch` has a content that a gateway's client uploaded.
+    """
     data, spec = row.prepared_data, row.tune_spec
-    for file, source in ((data.training, spec.dataset), (data.validation, spec.validation)):
-        if file is None or source is None or file.path.is_file():
-            continue
-        columns = spec.columns if source == spec.dataset else columns_there(source, spec.columns)
-        again: DataFile = prepare(source, file.format, files, columns=columns)
-        if again.sha256 != file.sha256:
-            rule = f"has changed since {row.id} was submitted, and the copy made then is gone"
-            raise DatasetError(DatasetProblem(str(source), None, "", rule, "submit it again"))
-    return data
+    training = _as_submitted(row, data.training, spec.dataset, files, fetch)
+    if data.validation is None or spec.validation is None:
+        return data.model_copy(update={"training": training})
+    held_out = _as_submitted(row, data.validation, spec.validation, files, fetch)
+    return PreparedData(training=training, validation=held_out)
+
+
+def _as_submitted(row: JobRow, file: DataFile, source: Path, files: Path, fetch: Callable[[str], Path]) -> DataFile:
+    here = files / f"{file.sha256}.jsonl"
+    for path in (file.path, here):
+        if path.is_file():
+            return file.model_copy(update={"path": path})
+    spec = row.tune_spec
+    first = source == spec.dataset
+    if not source.is_file() and (sha256 := sha256_of(source)) is not None:
+        source = fetch(sha256)
+    columns = spec.columns if first else columns_there(source, spec.columns)
+    again = prepare_for(spec.method, source, file.format, files, columns)
+    if again.sha256 != file.sha256:
+        rule = f"has changed since {row.id} was submitted, and the copy made then is gone"
+        raise DatasetError(DatasetProblem(str(source), None, "", rule, "submit it again"))
+    return file.model_copy(update={"path": again.path})
 
 
 def beside_ours(theirs: Quote, ours: Quote | None) -> Quote:

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ from tuneport.jobs.document import describe
 from tuneport.jobs.planning import Plan, plan
 from tuneport.jobs.polling import Poller
 from tuneport.jobs.recording import record_states
+from tuneport.jobs.remote_contents import open_contents
 from tuneport.jobs.remote_files import FileEntry
 from tuneport.jobs.requests import Claim
 from tuneport.jobs.store import Store, UnknownJobError
@@ -72,10 +74,10 @@ class Workspace:
             self.backend,
             self.settings.home / "files",
             alternatives=lambda row: alternatives(row, self.settings),
+            fetch=lambda sha256: self.contents.fetch(sha256),
             monthly_budget=self.settings.monthly_budget,
         )
         self.remote_files = self.worker.remote_files
-        self.contents = Contents(self.settings.home / "contents")
         self._backends: dict[str, FineTuneBackend] = {}
         self._opening = threading.Lock()
 
@@ -90,6 +92,11 @@ class Workspace:
             backend.close()
         self._backends.clear()
         self.store.close()
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What clients of a gateway uploaded, wherever that is kept; opened by who needs it."""
+        return open_contents(self.settings, self.store.alone)
 
     def backend(self, name: str) -> FineTuneBackend:
         with self._opening:

@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from tuneport.jobs.audit import note
 from tuneport.jobs.database import Database
 from tuneport.jobs.projects import if_visible, visible
-from tuneport.jobs.tables import JobRequestRow, UploadedFileRow, UploadPartRow, UploadRow
-from tuneport.types import now
+from tuneport.jobs.tables import JobRequestRow, JobRow, UploadedFileRow, UploadPartRow, UploadRow
+from tuneport.types import JobStatus, now
 
 UPLOAD_SECONDS = 3600
 """How long an upload may stay pending: OpenAI's hour."""
@@ -205,10 +205,17 @@ def _expired(row: UploadedFileRow) -> bool:
 
 
 def _needed(session, sha256: str) -> bool:  # type: ignore[no-untyped-def]
-    """Whether a file, a part, or a request that is not a job yet needs a content."""
+    """Whether a file, a part, a request that is not a job yet, or a job whose data is not with its backend yet needs a
+    content: whichever machine goes on with that job may have no copy."""
     if session.scalar(select(UploadedFileRow.id).where(UploadedFileRow.sha256 == sha256).limit(1)) is not None:
         return True
     if session.scalar(select(UploadPartRow.id).where(UploadPartRow.sha256 == sha256).limit(1)) is not None:
+        return True
+    sources = [JobRow.spec[name].as_string() for name in ("dataset", "validation")]
+    preparing = select(JobRow.id).where(
+        JobRow.status == JobStatus.PREPARING, or_(*(source.endswith(f"/{sha256}.jsonl") for source in sources))
+    )
+    if session.scalar(preparing.limit(1)) is not None:
         return True
     waiting: Sequence[dict[str, object]] = session.scalars(
         select(JobRequestRow.body).where(JobRequestRow.state == "waiting")

@@ -46,6 +46,7 @@ ONLY_ELSEWHERE = ("training_not_available", "daily_rate_limit_exceeded")
 class Worker:
     """`open_backend` gives the backend of a name; `files` is the folder for prepared files. Threads may share one.
 
+    `fetch` has a content that a gateway's client uploaded on this machine, by its hash, and gives its path.
     `alternatives` ranks the other backends for a job that its own one does not take. `monthly_budget`: what all jobs of
     a calendar month may cost, in US dollars; a provider's own quote is held against it, too.
     `sleep`, `monotonic` and `clock` are time itself, for whoever wants another.
@@ -57,6 +58,7 @@ class Worker:
         open_backend: Callable[[str], FineTuneBackend],
         files: Path,
         *,
+        fetch: Callable[[str], Path],
         alternatives: Callable[[JobRow], Sequence[Alternative]] = lambda row: (),
         monthly_budget: float | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -66,7 +68,7 @@ class Worker:
         self.store = store
         self._sleep, self._monotonic, self._now = sleep, monotonic, clock
         self.open_backend = open_backend
-        self.files = files
+        self.files, self.fetch = files, fetch
         self.alternatives = alternatives
         self.monthly_budget = monthly_budget
         self.remote_files = RemoteFiles(store, open_backend)
@@ -174,7 +176,7 @@ class Worker:
 
     def _prepare(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
         spec = _spec_for_backend(lease.row)
-        data = as_submitted(lease.row, self.files)
+        data = as_submitted(lease.row, self.files, self.fetch)
         journalled = {file.sha256 for file in self.store.files(lease.row.id)}
         for file in backend.prepare(spec, data):
             self.store.add_file(lease.row.id, file)

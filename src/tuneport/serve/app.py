@@ -50,8 +50,9 @@ def create_app(gateway: Gateway) -> FastAPI:
 
     @app.get("/readyz", tags=["Health"])
     def readyz() -> dict[str, str]:
-        """The store answers, too, and jobs are looked after."""
+        """The store answers, too, files can be kept, and jobs are looked after."""
         gateway.store.count_unfinished()
+        gateway.contents.check()
         if not gateway.working:
             raise Refusal(503, "The gateway looks after no jobs; its log says why. Start it again.", code="not_ready")
         return {"status": "ok"}

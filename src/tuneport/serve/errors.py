@@ -26,6 +26,7 @@ from tuneport.errors import (
     UnsupportedError,
 )
 from tuneport.jobs.database import StoreUnavailableError
+from tuneport.jobs.remote_contents import FilesUnavailableError
 from tuneport.jobs.store import UnknownJobError
 from tuneport.serve.description import allowed_methods
 
@@ -72,6 +73,8 @@ def refusal_of(error: TuneportError) -> Refusal:
     text = str(error)
     if isinstance(error, StoreUnavailableError):  # whose message names the store's address
         return Refusal(503, "The gateway's store does not answer; try again.", code="store_unavailable")
+    if isinstance(error, FilesUnavailableError):  # the same
+        return Refusal(503, "The gateway's store of files does not answer; try again.", code="files_unavailable")
     if isinstance(error, ModelNotOfferedError):
         return Refusal(400, text, param="model", code="model_not_available")
     if isinstance(error, DatasetError):
@@ -151,7 +154,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(TuneportError)
     def _tuneport(request: Request, error: TuneportError) -> JSONResponse:
-        if isinstance(error, StoreUnavailableError):
+        if isinstance(error, StoreUnavailableError | FilesUnavailableError):
             log.error("%s %s: %s", request.method, request.url.path, error)
         retry_after = getattr(error, "retry_after", None)
         headers = {} if retry_after is None else {"Retry-After": str(max(1, round(retry_after)))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from tuneport.data.containers.unpacking import PACKED
-from tuneport.jobs.contents import Incoming, pieces_of
+from tuneport.jobs.contents import ContentGoneError, Incoming, pieces_of
 from tuneport.jobs.tables import UploadedFileRow, UploadRow
 from tuneport.serve.errors import Refusal, complaint_of, not_found
 from tuneport.serve.gateway import Gateway
@@ -35,6 +36,8 @@ MAX_FILE_BYTES = 512 * 2**20
 MAX_UPLOAD_BYTES = 8 * 2**30
 MAX_PART_BYTES = 64 * 2**20
 """OpenAI's limits of a file, of one that comes in parts, and of a part."""
+log = logging.getLogger(__name__)
+
 _EXPIRY = re.compile(r"expires_after\[(\w+)\]")
 
 
@@ -89,9 +92,11 @@ def router(gateway: Gateway) -> APIRouter:
             "X-Content-Type-Options": "nosniff",
         }
         try:
-            opened = contents.path(row.sha256).open("rb")  # now: deleted meanwhile, it is read to its end nevertheless
-        except FileNotFoundError:
-            raise Refusal(404, f"The content of {file_id} is gone from the gateway's disk.") from None
+            # Opened now: deleted meanwhile, it is read to its end nevertheless.
+            opened = contents.fetch(row.sha256).open("rb")
+        except (ContentGoneError, FileNotFoundError) as error:
+            log.warning("%s: %s", file_id, error)
+            raise Refusal(404, f"The content of {file_id} is gone from the gateway.") from None
         return StreamingResponse(pieces_of(opened), media_type="application/octet-stream", headers=headers)
 
     @routes.delete("/files/{file_id}", response_model=DeletedFile)
@@ -146,7 +151,7 @@ def router(gateway: Gateway) -> APIRouter:
             if part_id not in parts:
                 raise Refusal(400, f"No part '{part_id}' in {upload_id}.", param="part_ids", code="invalid_value")
             if not contents.has(parts[part_id].sha256):
-                raise Refusal(409, f"The content of {part_id} is gone from the gateway's disk; send the part again.")
+                raise Refusal(409, f"The content of {part_id} is gone from the gateway; send the part again.")
         md5 = None if asked.md5 is None else hashlib.md5(usedforsecurity=False)  # slower than all else of it
         named = [parts[part_id].sha256 for part_id in asked.part_ids]
         with contents.join(named, None if md5 is None else md5.update) as joined:

@@ -162,7 +162,7 @@ class Gateway:
         with self.contents.locked():
             for sha256 in self.store.expired_uploads():
                 self.contents.remove(sha256)
-        for sha256 in self.contents.old():
+        for sha256 in self.contents.strays(self.store.needs):
             with self.contents.locked():
                 if not self.store.needs(sha256):
                     self.contents.remove(sha256)

@@ -16,6 +16,7 @@ from tuneport.backends import backend_names, manifest_of
 from tuneport.data.prepare import method_of
 from tuneport.errors import DatasetError, ModelNotOfferedError, ProviderError, StorageError, TuneportError
 from tuneport.jobs.asking import asking
+from tuneport.jobs.contents import ContentGoneError
 from tuneport.jobs.database import StoreUnavailableError
 from tuneport.jobs.leases import is_gone, new_owner
 from tuneport.jobs.planning import readiness
@@ -164,8 +165,8 @@ def create_own(gateway: Gateway, asked: SubmitJob, *, key: str | None) -> JobReq
 
 def _method_of(gateway: Gateway, row: UploadedFileRow, columns: Mapping[str, str]) -> str:
     try:
-        return method_of(gateway.contents.path(row.sha256), columns=columns).value
-    except DatasetError as error:
+        return method_of(gateway.contents.fetch(row.sha256), columns=columns).value
+    except (DatasetError, ContentGoneError) as error:
         raise file_refusal(error, {row.sha256: row.id}) from error
 
 
@@ -326,7 +327,7 @@ def training_file(gateway: Gateway, file_id: str, param: str) -> UploadedFileRow
     if row.purpose != "fine-tune":
         raise Refusal(400, f"File '{file_id}' does not have purpose 'fine-tune'.", param=param)
     if not gateway.contents.has(row.sha256):
-        raise Refusal(400, f"The content of {file_id} is gone from the gateway's disk; upload it again.", param=param)
+        raise Refusal(400, f"The content of {file_id} is gone from the gateway; upload it again.", param=param)
     return row
 
 
@@ -377,7 +378,10 @@ def take(gateway: Gateway, request: JobRequestRow, owner: str) -> None:
         return
     try:
         if missing:
-            raise Refusal(400, "The file's content is gone from the gateway's disk; upload it again.")
+            raise Refusal(400, "The file's content is gone from the gateway; upload it again.")
+        for sha256 in hashes:
+            if sha256 is not None:
+                gateway.contents.fetch(sha256)
         gateway.workspace.submit(
             spec_of(gateway, request.body),
             backend=request.backend,

@@ -128,14 +128,14 @@ def _quotes(gateway: Gateway, asked: AskQuotes) -> QuoteList:
     refuse_path(asked.model, gateway.settings)
     where: Route | None = None if asked.backends else route(asked.model, gateway.settings)
     try:
-        path = gateway.contents.path(training.sha256)
+        path = gateway.contents.fetch(training.sha256)
         method = Method(asked.method or method_of(path, columns=asked.columns))
         spec = validated(
             TuneSpec,
             {
                 "model": asked.model if where is None else where.model,
                 "dataset": path,
-                "validation": None if validation is None else gateway.contents.path(validation.sha256),
+                "validation": None if validation is None else gateway.contents.fetch(validation.sha256),
                 "columns": asked.columns,
                 "method": method,
                 "grader": {} if method is Method.RFT else None,  # which one makes no difference to what it costs
@@ -167,10 +167,10 @@ def _compare(gateway: Gateway, asked: AskComparison) -> tuple[Any, Mapping[str, 
             saved_per_request=asked.saved_per_request,
         )
         found = compare(
-            gateway.contents.path(training.sha256),
+            gateway.contents.fetch(training.sha256),
             models=asked.models,
             backends=asked.backends,
-            validation=None if validation is None else gateway.contents.path(validation.sha256),
+            validation=None if validation is None else gateway.contents.fetch(validation.sha256),
             columns=asked.columns,
             method=asked.method,
             epochs=asked.epochs,
@@ -237,11 +237,11 @@ def _report(gateway: Gateway, reports: Reports, asked: AskDataReport) -> str:
     def work() -> dict[str, Any]:
         try:
             report = check(
-                gateway.contents.path(file.sha256),
+                gateway.contents.fetch(file.sha256),
                 model=asked.model,
                 backend=asked.backend,
                 format=asked.format,
-                validation=None if validation is None else gateway.contents.path(validation.sha256),
+                validation=None if validation is None else gateway.contents.fetch(validation.sha256),
                 task=asked.task,
                 context=asked.context,
                 columns=asked.columns,

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.provider_errors import shown_url
 from tuneport.errors import TuneportError, UnsupportedError
+from tuneport.jobs.service import Workspace
 from tuneport.jobs.store import Store
 from tuneport.jobs.terms import as_documents, terms_of
 from tuneport.settings import Settings
@@ -68,6 +69,7 @@ def doctor(settings: Settings, today: date) -> Iterator[Finding]:
     yield Finding("python", "ok", f"Python {platform.python_version()} on {platform.platform(terse=True)}")
     yield from _home(settings)
     yield _store(settings)
+    yield from _files(settings)
     yield _month(settings)
     yield _device()
     rows = backends(settings, today)
@@ -101,6 +103,19 @@ def _store(settings: Settings) -> Finding:
     except TuneportError as error:
         return Finding("store", "fail", str(error))
     return Finding("store", "ok", f"{store.engine.dialect.name}, {unfinished} unfinished jobs")
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    """Where a gateway keeps what clients upload, if that is not in the home: whether one can be kept there."""
+    try:
+        if settings.files_url is None:
+            return
+        with Workspace(settings) as workspace:
+            workspace.contents.check()
+    except TuneportError as error:
+        yield Finding("files", "fail", str(error))
+        return
+    yield Finding("files", "ok", f"{settings.files_url} takes files")
 
 
 def _month(settings: Settings) -> Finding:

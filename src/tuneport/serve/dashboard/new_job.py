@@ -124,19 +124,19 @@ def _file(gateway: Gateway, file_id: str) -> UploadedFileRow:
     if row is None or row.purpose != "fine-tune":
         raise not_found(f"There is no dataset {file_id}.", "file_id")
     if not gateway.contents.has(row.sha256):
-        raise Refusal(404, f"The content of {file_id} is gone from the gateway's disk; upload it again.")
+        raise Refusal(404, f"The content of {file_id} is gone from the gateway; upload it again.")
     return row
 
 
 def _report(
     gateway: Gateway, studies: Studies, training: UploadedFileRow, held_out: UploadedFileRow | None
 ) -> Study[CheckReport]:
-    path = gateway.contents.path
+    fetch = gateway.contents.fetch
     return studies.of(
         ("report", training.sha256, held_out and held_out.sha256),
         lambda: check(
-            path(training.sha256),
-            validation=None if held_out is None else path(held_out.sha256),
+            fetch(training.sha256),
+            validation=None if held_out is None else fetch(held_out.sha256),
             settings=gateway.settings,
         ),
     )
@@ -149,13 +149,13 @@ def _costs(
     held_out: UploadedFileRow | None,
     asked: dict[str, Any],
 ) -> Study[Comparison]:
-    path = gateway.contents.path
+    fetch = gateway.contents.fetch
 
     def work() -> Comparison:
         return compare(
-            path(training.sha256),
+            fetch(training.sha256),
             models=[asked["model"]] if asked["model"] else [],
-            validation=None if held_out is None else path(held_out.sha256),
+            validation=None if held_out is None else fetch(held_out.sha256),
             epochs=asked["epochs"],
             traffic=Traffic.of_requests(asked["requests"], asked["tokens_in"], asked["tokens_out"]),
             settings=gateway.settings,
