@@ -42,8 +42,8 @@ class Running:
 
 
 @contextmanager
-def serving(gateway: Gateway, *, background: bool = True) -> Iterator[Running]:
-    listening = socket.create_server(("127.0.0.1", 0))
+def serving(gateway: Gateway, *, background: bool = True, port: int = 0) -> Iterator[Running]:
+    listening = socket.create_server(("127.0.0.1", port))
     running = Running(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", gateway)
     app = _recorded(create_app(gateway), running.exchanges)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=5))
@@ -54,6 +54,7 @@ def serving(gateway: Gateway, *, background: bool = True) -> Iterator[Running]:
     try:
         yield running
     finally:
+        gateway.let_go()
         server.should_exit = True
         thread.join(timeout=20)
         listening.close()

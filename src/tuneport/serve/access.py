@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 COOKIE = "tuneport_session"
 CSRF_FIELD, CSRF_HEADER = "csrf_token", "x-csrf-token"
-_CALLER, _CSRF = "tuneport.caller", "tuneport.csrf"
+_CALLER, _CSRF, _AGAIN = "tuneport.caller", "tuneport.csrf", "tuneport.still_admitted"
 _HEALTH = ("/healthz", "/readyz")
 _OPEN = ("/login", "/assets/")
 """The way in, and what its page is made of."""
@@ -81,6 +83,13 @@ NOBODY = Caller(DEFAULT_PROJECT, frozenset(), "nobody")
 def caller(connection: HTTPConnection) -> Caller:
     found: Caller = connection.scope[_CALLER]
     return found
+
+
+async def still_admitted(connection: HTTPConnection) -> bool:
+    """For answers that take long: whether the same caller would be let in now, too. A token may have been revoked, a
+    browser's session have ended."""
+    again: Callable[[], Awaitable[bool]] = connection.scope[_AGAIN]
+    return await again()
 
 
 def csrf_token(connection: HTTPConnection) -> str:
@@ -139,7 +148,7 @@ class Access:
         if isinstance(found, Response):
             await found(scope, receive, send)
             return
-        scope[_CALLER] = found
+        scope[_CALLER], scope[_AGAIN] = found, partial(self._still, scope, headers, found)
 
         async def send_more(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -152,6 +161,15 @@ class Access:
 
         with on_behalf_of(asking_of(HTTPConnection(scope), found)):
             await self._app(scope, receive, send_more)
+
+    async def _still(self, scope: Scope, headers: dict[bytes, str], who: Caller) -> bool:
+        try:
+            found = await self._admitted(scope, headers)
+        except Refusal:
+            return False
+        except TuneportError:  # the store's: nobody can say, and there is nothing to be seen in it either
+            return True
+        return isinstance(found, Caller) and found.token_id == who.token_id and found.scopes == who.scopes
 
     async def _admitted(self, scope: Scope, headers: dict[bytes, str]) -> Caller | Response:
         path = scope["path"]

@@ -6,6 +6,8 @@ A stream sends each stored event with its position as `id:` (so that `Last-Event
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -15,13 +17,13 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from tuneport.jobs.watching import Seen
+from tuneport.serve.access import still_admitted
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.streams import message
+from tuneport.serve.streams import HEADERS, message
 
 LIMIT = 1000
 END = ".end"
-_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"description": "A page; with `Accept: text/event-stream` a stream", "content": {"text/event-stream": {}}},
     204: {"description": "Its end was told, and nothing has happened since"},
@@ -78,10 +80,10 @@ def router(gateway: Gateway) -> APIRouter:
         if ended and seen.told and position == seen.head:
             return Response(status_code=204)  # by which a browser stops asking
         stream = gateway.streams.of_job(job_id, position)
-        return StreamingResponse(stream, media_type="text/event-stream", headers=_HEADERS)
+        return StreamingResponse(_while_admitted(request, stream), media_type="text/event-stream", headers=HEADERS)
 
     @routes.get("/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
-    async def all_jobs(last_event_id: Last = None, last: LastByQuery = None) -> StreamingResponse:
+    async def all_jobs(request: Request, last_event_id: Last = None, last: LastByQuery = None) -> StreamingResponse:
         """All jobs, live: at first those that have not ended, then each job whenever it has changed (`event: job`).
 
         A client that comes back with `Last-Event-ID` is told what ended meanwhile, too."""
@@ -89,9 +91,18 @@ def router(gateway: Gateway) -> APIRouter:
         told = last_event_id or last
         since = None if told is None else _moment(told)
         stream = gateway.streams.of_all(since)
-        return StreamingResponse(stream, media_type="text/event-stream", headers=_HEADERS)
+        return StreamingResponse(_while_admitted(request, stream), media_type="text/event-stream", headers=HEADERS)
 
     return routes
+
+
+async def _while_admitted(request: Request, stream: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    """A stream may be open for days: whoever is not let in any more is told nothing more, keep-alives included."""
+    async with aclosing(stream):
+        async for sent in stream:
+            if not await still_admitted(request):
+                return
+            yield sent
 
 
 def _position(told: str) -> tuple[int, bool]:

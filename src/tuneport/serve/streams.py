@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +30,8 @@ from tuneport.types import JobEvent, now
 if TYPE_CHECKING:
     from tuneport.serve.gateway import Gateway
 
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""Of every stream: nothing on the way keeps it back."""
 LOOK_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 15.0
 """Proxies close what is silent for a minute or so."""
@@ -79,9 +81,11 @@ class Changing:
     def __init__(self) -> None:
         self.watchers = 0
         self.known = False  # whether it has been looked at yet
+        self.turn = 0  # another one after each change: whoever was busy meanwhile sees that he has missed something
         self._changed = asyncio.Event()
 
     def tell(self) -> None:
+        self.turn += 1
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -141,6 +145,12 @@ class Streams:
             with suppress(RuntimeError):  # the loop is closed: nobody watches any more
                 loop.call_soon_threadsafe(self._look_now)
 
+    def touch(self, job_id: str) -> None:
+        """Something about the job is there that is not in the store: what it draws, say."""
+        if (loop := self._loop) is not None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._touched, job_id)
+
     def close(self) -> None:
         """Let all watchers go; they come back, to this gateway's successor, with how far they are."""
         self.closing = True
@@ -153,11 +163,17 @@ class Streams:
             for watched in (*self._feeds.values(), *self._all.values()):
                 watched.tell()
 
+    def _touched(self, job_id: str) -> None:
+        feeds = (self._feeds.get(job_id), *self._all.values())
+        for feed in feeds:
+            if feed is not None:
+                feed.tell()
+
     # --- streams ----------------------------------------------------------------------------------------------------
 
-    async def of_job(self, job_id: str, after: int) -> AsyncIterator[bytes]:
+    async def of_job(self, job_id: str, after: int) -> AsyncGenerator[bytes]:
         """Events behind `after`, the job whenever it has changed, and its end."""
-        with self._watching(job_id) as feed:
+        with self.watching(job_id) as feed:
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
             position, told = after, b""
             while not self.closing:
@@ -187,11 +203,9 @@ class Streams:
             data["note"] = feed.over
         return block(encoded(data), event="end", id_=f"{position}.end" if complete else str(position))
 
-    async def of_all(self, since: datetime | None) -> AsyncIterator[bytes]:
+    async def of_all(self, since: datetime | None) -> AsyncGenerator[bytes]:
         """Every unfinished job, what ended since then, and then each job whenever it has changed."""
-        project = asking().project
-        feed = self._all.setdefault(project, _All(self._gateway, project))
-        with self._watched(feed):
+        with self.watching_all() as feed:
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
             told: dict[str, Told] = {}
             if since is not None:
@@ -210,7 +224,8 @@ class Streams:
                     yield KEEP_ALIVE
 
     @contextmanager
-    def _watching(self, job_id: str) -> Iterator[Feed]:
+    def watching(self, job_id: str) -> Iterator[Feed]:
+        """The job's news for as long as somebody wants them."""
         feed = self._feeds.setdefault(job_id, Feed(job_id))
         try:
             with self._watched(feed):
@@ -218,6 +233,14 @@ class Streams:
         finally:
             if feed.watchers == 0:
                 self._feeds.pop(job_id, None)
+
+    @contextmanager
+    def watching_all(self) -> Iterator[_All]:
+        """Those of all jobs of the project on whose behalf it is asked."""
+        project = asking().project
+        feed = self._all.setdefault(project, _All(self._gateway, project))
+        with self._watched(feed):
+            yield feed
 
     @contextmanager
     def _watched(self, feed: Changing) -> Iterator[None]:

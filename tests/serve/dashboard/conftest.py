@@ -15,6 +15,9 @@ pytest.importorskip("fastapi", reason="the gateway is an extra: pip install 'tun
 
 from starlette.testclient import TestClient
 
+from tests.emulators import OpenAIEmulator
+from tests.serve.conftest import serving
+from tests.system_packages import browser_program
 from tuneport.serve import Gateway, create_app
 from tuneport.settings import Settings
 from tuneport.types import TuneSpec
@@ -108,3 +111,28 @@ class Dashboard:
 def dashboard(settings: Settings) -> Iterator[Dashboard]:
     with Gateway(settings) as gateway:
         yield Dashboard(gateway)
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Any]:
+    program = browser_program()
+    if program is None:
+        pytest.skip("chromium is not installed")
+    playwright = pytest.importorskip("playwright.sync_api", reason="a development tool: .ci/development.txt")
+    with playwright.sync_playwright() as driver:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+        browser = driver.chromium.launch(executable_path=program, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[tuple[str, Gateway, OpenAIEmulator]]:
+    """Over an emulated OpenAI whose jobs take seconds."""
+    monkeypatch.setattr("tuneport.serve.gateway.HURRY_REMOTE_SECONDS", 0.3)
+    monkeypatch.setattr("tuneport.serve.dashboard.curves.FRESH_REMOTE_SECONDS", 0.3)
+    with OpenAIEmulator(pace=1.0) as emulator:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+        monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", emulator.base_url)
+        with serving(Gateway(Settings.load())) as running:
+            yield running.url.removesuffix("/v1"), running.gateway, emulator

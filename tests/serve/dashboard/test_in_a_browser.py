@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +11,12 @@ import pytest
 
 from tests.conftest import FIXTURES
 from tests.emulators import OpenAIEmulator
-from tests.serve.conftest import serving
-from tests.system_packages import browser_program
+from tests.serve.dashboard.browser import expect, opened
 from tuneport.serve import Gateway
-from tuneport.settings import Settings
-
-playwright = pytest.importorskip("playwright.sync_api", reason="a development tool: .ci/development.txt")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="a development tool: .ci/development.txt")
-
 
 pytestmark = pytest.mark.full
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
-PATIENCE_MILLISECONDS = 30_000
-playwright.expect.set_options(timeout=PATIENCE_MILLISECONDS)
 DROP = """([name, text]) => {
     const carried = new DataTransfer();
     carried.items.add(new File([text], name));
@@ -34,73 +24,6 @@ DROP = """([name, text]) => {
         document.querySelector("form[data-drop]").dispatchEvent(
             new DragEvent(kind, { dataTransfer: carried, bubbles: true, cancelable: true }));
 }"""
-
-
-class Tab:
-    """A page that must not complain, ask another origin, be wider than its window, or keep anybody out."""
-
-    def __init__(self, page: Any, origin: str) -> None:
-        self.page, self.origin = page, origin
-        self.trouble: list[str] = []
-        page.set_default_timeout(PATIENCE_MILLISECONDS)
-        page.on("console", lambda message: self.trouble.append(message.text) if message.type != "log" else None)
-        page.on("pageerror", lambda error: self.trouble.append(str(error)))
-        page.on("request", lambda request: self._asked(request.url))
-
-    def _asked(self, url: str) -> None:
-        if not url.startswith((self.origin + "/", "data:")):
-            self.trouble.append(f"asked {url}")
-
-    def see(self, path: str) -> None:
-        self.page.goto(self.origin + path)
-
-    def told(self, text: str) -> None:
-        playwright.expect(self.page.get_by_text(text).first).to_be_visible(timeout=PATIENCE_MILLISECONDS)
-
-    def judged(self) -> None:
-        """In both schemes; with everything opened that can be."""
-        self.page.evaluate("document.querySelectorAll('details:not(.sure)').forEach((each) => { each.open = true })")
-        for scheme in ("light", "dark"):
-            self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            found = axe.Axe().run(self.page).response["violations"]
-            told = [(row["id"], node["html"][:200], node["failureSummary"]) for row in found for node in row["nodes"]]
-            assert told == [], f"{self.page.url} in {scheme}"
-        width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert self.page.evaluate(width) <= 0, f"{self.page.url} is wider than its window"
-        assert self.trouble == [], self.page.url
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    program = browser_program()
-    if program is None:
-        pytest.skip("chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
-        browser = driver.chromium.launch(executable_path=program, args=arguments)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def gateway(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[tuple[str, Gateway, OpenAIEmulator]]:
-    """Over an emulated OpenAI whose jobs take seconds."""
-    monkeypatch.setattr("tuneport.serve.gateway.HURRY_REMOTE_SECONDS", 0.3)
-    monkeypatch.setattr("tuneport.serve.dashboard.curves.FRESH_REMOTE_SECONDS", 0.3)
-    with OpenAIEmulator(pace=1.0) as emulator:
-        monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-        monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", emulator.base_url)
-        with serving(Gateway(Settings.load())) as running:
-            yield running.url.removesuffix("/v1"), running.gateway, emulator
-
-
-@contextmanager
-def opened(browser: Any, origin: str, *, width: int = 1200, **options: Any) -> Iterator[Tab]:
-    context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-    try:
-        yield Tab(context.new_page(), origin)
-    finally:
-        context.close()
 
 
 def test_the_whole_journey(chromium: Any, gateway: tuple[str, Gateway, OpenAIEmulator]) -> None:
@@ -125,8 +48,8 @@ def test_the_whole_journey(chromium: Any, gateway: tuple[str, Gateway, OpenAIEmu
 
         # Live to the end, without a reload.
         page.evaluate("window.loaded = true")
-        playwright.expect(page.locator("#state .badge")).to_have_text("succeeded")
-        playwright.expect(page.get_by_role("heading", name="Loss")).to_be_visible()
+        expect(page.locator("#state .badge")).to_have_text("succeeded")
+        expect(page.get_by_role("heading", name="Loss")).to_be_visible()
         tab.told("The job has successfully completed")
         assert page.evaluate("window.loaded") is True
         first = page.url.rsplit("/", 1)[1]
@@ -139,19 +62,19 @@ def test_the_whole_journey(chromium: Any, gateway: tuple[str, Gateway, OpenAIEmu
         emulator.next_job(stuck="running")
         second = another(running, page, origin)
         tab.see(f"/jobs/{second}")
-        playwright.expect(page.locator("#state .badge")).to_have_text("running")
+        expect(page.locator("#state .badge")).to_have_text("running")
         assert page.get_by_role("button", name="Pause").is_visible()
         page.get_by_text("Cancel…").click()
         tab.judged()
         page.get_by_role("button", name="Cancel the job").click()
-        playwright.expect(page.locator("#state .badge")).to_have_text("cancelled")
+        expect(page.locator("#state .badge")).to_have_text("cancelled")
 
         tab.see("/")
         for job in (first, second):
             page.get_by_label(f"compare {job}").check()
         tab.judged()
         page.get_by_role("button", name="Compare the chosen jobs").click()
-        playwright.expect(page.get_by_role("heading", name="Training loss")).to_be_visible()
+        expect(page.get_by_role("heading", name="Training loss")).to_be_visible()
         tab.judged()
 
         tab.see(f"/jobs/{first}")
@@ -159,8 +82,8 @@ def test_the_whole_journey(chromium: Any, gateway: tuple[str, Gateway, OpenAIEmu
         page.get_by_label("Prompt", exact=True).fill("Where is my parcel?")
         page.get_by_role("button", name="Ask both").click()
         for side in ("base", "tuned"):
-            playwright.expect(page.locator(f"#{side}")).to_have_text(re.compile(r"\w{3}"))
-        playwright.expect(page.get_by_role("button", name="Ask both")).to_be_enabled()
+            expect(page.locator(f"#{side}")).to_have_text(re.compile(r"\w{3}"))
+        expect(page.get_by_role("button", name="Ask both")).to_be_enabled()
         tab.judged()
         for path in ("/models", "/backends"):
             tab.see(path)
@@ -206,7 +129,7 @@ def test_by_keyboard_alone_on_a_phone(
         page.keyboard.press("Enter")
         focus(page, "details.sure button")
         page.keyboard.press("Enter")
-        playwright.expect(page.locator("#state .badge")).to_have_text("cancelled")
+        expect(page.locator("#state .badge")).to_have_text("cancelled")
         tab.judged()
         for path in ("/", "/chat", "/models", "/backends"):
             tab.see(path)
@@ -231,7 +154,7 @@ def test_without_scripts_everything_can_be_read_and_sent(
         tab.see("/new")
         page.set_input_files("#file", TRAIN)
         page.get_by_role("button", name="Upload").click()
-        playwright.expect(page.get_by_role("button", name="Submit the job")).to_be_visible(timeout=60_000)
+        expect(page.get_by_role("button", name="Submit the job")).to_be_visible(timeout=60_000)
         page.locator("input[value^=openai]").first.check()
         page.get_by_role("button", name="Submit the job").click()
         page.wait_for_url("**/jobs/*")

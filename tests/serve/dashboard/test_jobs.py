@@ -32,7 +32,7 @@ def test_a_job_from_its_beginning_to_its_end(dashboard: Dashboard) -> None:
     page = dashboard.get(f"/jobs/{running}")
     assert "succeeded" in page.text and "Job done" in page.text and "6 of 6 steps" in page.text
     assert "unavailable, because fake tells no sum" in page.text
-    assert not any(given.get("data-live-every") for _, given in page.tags), "nothing moves any more"
+    assert not any(given.get("data-live") for _, given in page.tags), "nothing moves any more"
     csv = dashboard.client.get(f"/jobs/{running}/metrics.csv")
     assert csv.text.splitlines()[1].startswith("1,1.4") and csv.headers["content-disposition"].startswith("attachment")
 

@@ -26,7 +26,7 @@ def finished(dashboard: Dashboard, path: str) -> Document:
     deadline = time.monotonic() + 60
     while True:
         page = dashboard.get(path)
-        if not any(given.get("data-live-every") for _, given in page.tags):
+        if not any(given.get("data-live") for _, given in page.tags):
             return page
         assert "The button comes with" in page.text and time.monotonic() < deadline
 

@@ -1,6 +1,6 @@
 """The dashboard at `/`: pages over the same verbs as the command line and the API. It decides nothing.
 
-Each page is whole without a script; with one, parts that carry `data-live` are renewed while it is open.
+Each page is whole without a script; with one, the parts of it that change are renewed by a stream (`live.py`).
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from fastapi import APIRouter
 
 from tuneport.serve.dashboard import assets, catalogue, chat, comparison, job, jobs, login, new_job
 from tuneport.serve.dashboard.curves import Curves
+from tuneport.serve.dashboard.live import Live
 from tuneport.serve.dashboard.pages import Pages
 from tuneport.serve.gateway import Gateway
 
 
 def router(gateway: Gateway) -> APIRouter:
-    pages, curves = Pages(gateway), Curves(gateway)
+    pages, curves, live = Pages(gateway), Curves(gateway), Live(gateway)
     routes = APIRouter(include_in_schema=False)
     routes.include_router(assets.router())
     routes.include_router(login.router(pages))
-    routes.include_router(jobs.router(gateway, pages))
-    routes.include_router(job.router(gateway, pages, curves))
-    routes.include_router(new_job.router(gateway, pages))
-    routes.include_router(comparison.router(gateway, pages, curves))
+    routes.include_router(jobs.router(gateway, pages, live))
+    routes.include_router(job.router(gateway, pages, curves, live))
+    routes.include_router(new_job.router(gateway, pages, live))
+    routes.include_router(comparison.router(gateway, pages, curves, live))
     routes.include_router(chat.router(gateway, pages))
     routes.include_router(catalogue.router(gateway, pages))
     return routes

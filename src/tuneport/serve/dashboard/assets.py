@@ -1,4 +1,4 @@
-"""The dashboard's own style, script and icon: a handful of files by name, never a path."""
+"""The dashboard's own style, scripts and icon: a handful of files by name, never a path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _STATIC = Path(__file__).with_name("static")
 FILES = {
     "page.css": (STYLE, "text/css"),
     "dashboard.css": (_STATIC / "dashboard.css", "text/css"),
-    "dashboard.js": (_STATIC / "dashboard.js", "text/javascript"),
+    "live.js": (_STATIC / "live.js", "text/javascript"),
+    "upload.js": (_STATIC / "upload.js", "text/javascript"),
+    "chat.js": (_STATIC / "chat.js", "text/javascript"),
     "icon.svg": (_STATIC / "icon.svg", "image/svg+xml"),
 }
 

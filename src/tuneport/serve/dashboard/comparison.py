@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
 from tuneport.jobs.overview import listed_job
 from tuneport.pages.lines import STYLES
-from tuneport.serve.dashboard.curves import Curves, overlaid, train_loss, valid_loss
+from tuneport.serve.dashboard.curves import Curves, Points, overlaid, train_loss, valid_loss
+from tuneport.serve.dashboard.job import moving
 from tuneport.serve.dashboard.job_view import JobView
+from tuneport.serve.dashboard.live import Live, Mark, View
 from tuneport.serve.dashboard.pages import Pages, page_routes
 from tuneport.serve.errors import Refusal
 from tuneport.serve.gateway import Gateway
 from tuneport.types import MetricPoint
 
-LIVE_MILLISECONDS = 3_000
+LOOK_SECONDS = 5.0
 _SAME = {"n_epochs": "epochs"}
 
 
-def router(gateway: Gateway, pages: Pages, curves: Curves) -> APIRouter:
+def router(gateway: Gateway, pages: Pages, curves: Curves, live: Live) -> APIRouter:
     routes = page_routes(pages)
 
     @routes.get("/compare")
@@ -28,26 +30,44 @@ def router(gateway: Gateway, pages: Pages, curves: Curves) -> APIRouter:
         wanted = list(dict.fromkeys(job or []))
         if len(wanted) > STYLES:
             raise Refusal(400, f"{len(wanted)} jobs are more than can be told apart: choose at most {STYLES}.")
-        views = [JobView(found) for each in wanted if (found := listed_job(gateway.store, each)) is not None]
-        points: list[Sequence[MetricPoint]] = []
-        for view in views:
-            row = view.listed.row
-            points.append([] if row is None else curves.of(row).points)
-        named = [(f"{view.name} ({view.id})", found) for view, found in zip(views, points, strict=True)]
-        drawn = [
-            overlaid(named, value, title)
-            for value, title in ((train_loss, "Training loss"), (valid_loss, "Validation loss"))
-        ]
-        return pages.page(
-            "compare.html",
-            request,
-            jobs=views,
-            charts=[each for each in drawn if each is not None],
-            figures=_figures(views, points),
-            live=LIVE_MILLISECONDS if any(view.unfinished for view in views) else None,
-        )
+
+        def look() -> dict[str, Any]:
+            return _compared(gateway, curves, wanted)
+
+        def draw(_: Mark) -> View:
+            context = look()
+            return View(pages.parts("compare.html", request, **context), moving=context["moving"])
+
+        if live.wanted(request):
+            return live.stream(request, draw, gateway.streams.watching_all(), seconds=LOOK_SECONDS)
+        context = look()
+        return pages.page("compare.html", request, live=Mark() if context["moving"] else None, **context)
 
     return routes
+
+
+def _compared(gateway: Gateway, curves: Curves, wanted: Sequence[str]) -> dict[str, Any]:
+    views = [JobView(found) for each in wanted if (found := listed_job(gateway.store, each)) is not None]
+    points: list[Sequence[MetricPoint]] = []
+    unsettled = False
+    for view in views:
+        row = view.listed.row
+        known = Points() if row is None else curves.of(row)
+        points.append(known.points)
+        unsettled = unsettled or moving(view, known)
+        if row is not None:
+            gateway.hurry(row)
+    named = [(f"{view.name} ({view.id})", found) for view, found in zip(views, points, strict=True)]
+    drawn = [
+        overlaid(named, value, title)
+        for value, title in ((train_loss, "Training loss"), (valid_loss, "Validation loss"))
+    ]
+    return {
+        "jobs": views,
+        "charts": [each for each in drawn if each is not None],
+        "figures": _figures(views, points),
+        "moving": unsettled,
+    }
 
 
 def _figures(views: Sequence[JobView], points: Sequence[Sequence[MetricPoint]]) -> list[tuple[str, list[str]]]:

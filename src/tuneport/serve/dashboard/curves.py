@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from markupsafe import Markup
 
@@ -26,17 +26,19 @@ _MOST_POINTS = 400
 
 @dataclass
 class Points:
-    """What is known of a job's metrics; `unavailable` says why there are none."""
+    """What is known of a job's metrics; `unavailable` says why there are none, `settled` that no more will come."""
 
     points: Sequence[MetricPoint] = ()
     unavailable: str | None = None
+    settled: bool = False
 
 
 @dataclass
 class _Entry:
     known: Points | None = None
     asked_at: float = float("-inf")
-    of_the_end: bool = False
+    after_the_end: bool = False  # asked for
+    of_the_end: bool = False  # and answered
     running: threading.Event | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -58,9 +60,11 @@ class Curves:
             while len(self._entries) > _KEPT:
                 self._entries.popitem(last=False)
         running = self._ask(entry, row)
-        if entry.known is None and running is not None:
+        if running is not None and (entry.known is None or row.job_status.terminal):
             running.wait(FIRST_WAIT_SECONDS)
-        return entry.known or Points(unavailable=f"{row.backend} has not answered yet; this page goes on asking")
+        if entry.known is None:
+            return Points(unavailable=f"{row.backend} has not answered yet; this page goes on asking")
+        return replace(entry.known, settled=entry.of_the_end)
 
     def _ask(self, entry: _Entry, row: JobRow) -> threading.Event | None:
         remote = manifest_of(row.backend, self._gateway.settings).third_party
@@ -70,9 +74,11 @@ class Curves:
                 return entry.running
             if entry.of_the_end and row.job_status.terminal:
                 return None
-            if time.monotonic() - entry.asked_at < fresh and not row.job_status.terminal:
+            ended_since = row.job_status.terminal and not entry.after_the_end
+            if time.monotonic() - entry.asked_at < fresh and not ended_since:
                 return None
             entry.asked_at, running = time.monotonic(), threading.Event()
+            entry.after_the_end = row.job_status.terminal
             entry.running = running
         threading.Thread(target=self._fetch, args=(entry, row, running), daemon=True).start()
         return running
@@ -90,6 +96,7 @@ class Curves:
             with entry.lock:
                 entry.known, entry.of_the_end, entry.running = found, settled, None
             running.set()
+            self._gateway.streams.touch(row.id)
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------

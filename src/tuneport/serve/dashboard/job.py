@@ -18,53 +18,56 @@ from tuneport.jobs.overview import Listed, listed_job
 from tuneport.jobs.store import UnknownJobError
 from tuneport.serve import job_document
 from tuneport.serve.dashboard.archive import archived
-from tuneport.serve.dashboard.curves import Curves, charts
+from tuneport.serve.dashboard.curves import Curves, Points, charts
 from tuneport.serve.dashboard.job_view import JobView, can, has_weights
+from tuneport.serve.dashboard.live import Live, Mark, View
 from tuneport.serve.dashboard.pages import ATTACHMENT, Pages, page_routes, see
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.job_documents import document as told_of
 from tuneport.serve.results import result_csv
-from tuneport.types import JobEvent
+from tuneport.serve.streams import GIVE_UP_SECONDS
+from tuneport.types import JobEvent, now
 
-LIVE_MILLISECONDS = 2_000
+LOOK_SECONDS = 10.0
 EVENTS = 50
 
 
-def router(gateway: Gateway, pages: Pages, curves: Curves) -> APIRouter:
+def moving(view: JobView, known: Points) -> bool:
+    """Whether anything of the job may change yet; after its end its last points and events may still come."""
+    row = view.listed.row
+    if view.unfinished or row is None or row.finished_at is None:
+        return view.unfinished
+    due = row.events_due or not known.settled
+    return due and (now() - row.finished_at).total_seconds() < GIVE_UP_SECONDS
+
+
+def router(gateway: Gateway, pages: Pages, curves: Curves, live: Live) -> APIRouter:
     routes = page_routes(pages)
 
     @routes.get("/jobs/{job_id}")
     def job(job_id: str, request: Request, before: Annotated[int | None, Query(ge=1)] = None) -> Response:
-        view = JobView(_listed(gateway, job_id))
-        row = view.listed.row
-        drawn, unavailable = [], None
-        events: list[JobEvent] = []
-        earlier = None
-        if row is not None:
-            gateway.hurry(row)
-            known = curves.of(row)
-            drawn, unavailable = charts(known.points), known.unavailable
-            found = gateway.workspace.newest_events(row.id, before=before, limit=EVENTS + 1)
-            events = [event for _, event in found[:EVENTS]]
-            earlier = found[EVENTS - 1][0] if len(found) > EVENTS else None
-        elif view.listed.request is not None:
-            events = [_as_event(told) for told in reversed(job_document.last_events(view.listed.request))]
-        return pages.page(
-            "job.html",
-            request,
-            job=view,
-            can=can(gateway, view),
-            charts=drawn,
-            unavailable=unavailable,
-            events=events,
-            earlier=earlier,
-            paged=before is not None,
-            settings=_settings(view),
-            weights=has_weights(gateway, view),
-            document=json.dumps(told_of(row, view.listed.request), indent=2, ensure_ascii=False),
-            live=LIVE_MILLISECONDS if view.unfinished and before is None else None,
-        )
+        def look() -> dict[str, Any]:
+            return _page(gateway, curves, job_id, before)
+
+        def draw(mark: Mark) -> View:
+            context = look()
+            parts = pages.parts("job.html", request, **context)
+            told, head = context["events"], context["head"]
+            fresh = [(at, event) for at, event in told if mark.head is not None and at is not None and at > mark.head]
+            if mark.head is not None and len(fresh) < EVENTS:  # else the whole list of events is another one
+                parts = [part for part in parts if part.id != "events"]
+            else:
+                fresh = []
+            events = [(at, pages.macro("event", at, event)) for at, event in reversed(fresh)]
+            return View(parts, events, head, moving=context["moving"])
+
+        _listed(gateway, job_id)
+        if live.wanted(request):
+            return live.stream(request, draw, gateway.streams.watching(job_id), seconds=LOOK_SECONDS)
+        context = look()
+        mark = Mark(context["head"]) if context["moving"] and before is None else None
+        return pages.page("job.html", request, live=mark, **context)
 
     @routes.post("/jobs/{job_id}/{verb}")
     async def act(job_id: str, verb: str, request: Request) -> Response:
@@ -100,6 +103,37 @@ def router(gateway: Gateway, pages: Pages, curves: Curves) -> APIRouter:
         return StreamingResponse(archived(fetched, job_id, folder), media_type="application/x-tar", headers=headers)
 
     return routes
+
+
+def _page(gateway: Gateway, curves: Curves, job_id: str, before: int | None) -> dict[str, Any]:
+    """All that a job's page tells. `moving`: something of it may change yet."""
+    view = JobView(_listed(gateway, job_id))
+    row = view.listed.row
+    known = Points()
+    events: list[tuple[int | None, JobEvent]] = []
+    earlier = None
+    if row is not None:
+        gateway.hurry(row)
+        known = curves.of(row)
+        found = gateway.workspace.newest_events(row.id, before=before, limit=EVENTS + 1)
+        events = list(found[:EVENTS])
+        earlier = found[EVENTS - 1][0] if len(found) > EVENTS else None
+    elif view.listed.request is not None:
+        events = [(None, _as_event(told)) for told in reversed(job_document.last_events(view.listed.request))]
+    return {
+        "job": view,
+        "can": can(gateway, view),
+        "charts": charts(known.points),
+        "unavailable": known.unavailable,
+        "events": events,
+        "head": None if row is None else next((at for at, _ in events), 0),
+        "earlier": earlier,
+        "paged": before is not None,
+        "settings": _settings(view),
+        "weights": has_weights(gateway, view),
+        "document": json.dumps(told_of(row, view.listed.request), indent=2, ensure_ascii=False),
+        "moving": moving(view, known),
+    }
 
 
 def _listed(gateway: Gateway, job_id: str) -> Listed:

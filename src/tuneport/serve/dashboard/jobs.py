@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,12 +12,13 @@ from tuneport.backends import backend_names
 from tuneport.jobs.file_journal import UNFINISHED
 from tuneport.jobs.overview import listed_jobs
 from tuneport.serve.dashboard.job_view import JobView
+from tuneport.serve.dashboard.live import Live, Mark, Part, View
 from tuneport.serve.dashboard.pages import Pages, page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.types import JobStatus
 
 PER_PAGE = 25
-LIVE_MILLISECONDS = 3_000
+LOOK_SECONDS = 5.0
 _WANTED = {
     "unfinished": tuple(JobStatus(word) for word in UNFINISHED),
     "succeeded": (JobStatus.SUCCEEDED,),
@@ -25,7 +27,7 @@ _WANTED = {
 }
 
 
-def router(gateway: Gateway, pages: Pages) -> APIRouter:
+def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
     routes = page_routes(pages)
 
     @routes.get("/")
@@ -35,34 +37,51 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
         backend: Annotated[str, Query(max_length=80)] = "",
         after: Annotated[str | None, Query(max_length=40)] = None,
     ) -> Response:
-        found, more = listed_jobs(
-            gateway.store, limit=PER_PAGE, after=after, statuses=_WANTED.get(status), backend=backend or None
-        )
-        views = [JobView(listed) for listed in found]
-        for view in views:
-            if view.listed.row is not None:
-                gateway.hurry(view.listed.row)
-        filters = {name: value for name, value in (("status", status), ("backend", backend)) if value}
-        names = [*backend_names(gateway.settings)]
-        names += sorted({view.backend for view in views if view.backend} - set(names))
-        return pages.page(
-            "jobs.html",
-            request,
-            jobs=views,
-            month=gateway.workspace.month(),
-            monthly_budget=gateway.settings.monthly_budget,
-            status=status,
-            backend=backend,
-            statuses=list(_WANTED),
-            backends=names,
-            filtered=bool(filters),
-            first="/" + _query(filters),
-            older="/" + _query(filters | {"after": views[-1].id}) if more and views else None,
-            paged=after is not None,
-            live=LIVE_MILLISECONDS if any(view.unfinished for view in views) else None,
-        )
+        def look() -> dict[str, Any]:
+            return _listing(gateway, status, backend, after)
+
+        def draw(_: Mark) -> View:
+            context = look()
+            jobs: list[JobView] = context["jobs"]
+            # Rows change one by one, the list as a whole only where other jobs are on it.
+            parts = [
+                replace(part, key=" ".join(job.id for job in jobs) or part.html) if part.id == "jobs" else part
+                for part in pages.parts("jobs.html", request, **context)
+            ]
+            parts += [Part(f"row-{job.id}", pages.macro("cells", job), within="jobs") for job in jobs]
+            return View(parts)
+
+        if live.wanted(request):
+            return live.stream(request, draw, gateway.streams.watching_all(), seconds=LOOK_SECONDS)
+        return pages.page("jobs.html", request, live=Mark(), **look())
 
     return routes
+
+
+def _listing(gateway: Gateway, status: str, backend: str, after: str | None) -> dict[str, Any]:
+    found, more = listed_jobs(
+        gateway.store, limit=PER_PAGE, after=after, statuses=_WANTED.get(status), backend=backend or None
+    )
+    views = [JobView(listed) for listed in found]
+    for view in views:
+        if view.listed.row is not None:
+            gateway.hurry(view.listed.row)
+    filters = {name: value for name, value in (("status", status), ("backend", backend)) if value}
+    names = [*backend_names(gateway.settings)]
+    names += sorted({view.backend for view in views if view.backend} - set(names))
+    return {
+        "jobs": views,
+        "month": gateway.workspace.month(),
+        "monthly_budget": gateway.settings.monthly_budget,
+        "status": status,
+        "backend": backend,
+        "statuses": list(_WANTED),
+        "backends": names,
+        "filtered": bool(filters),
+        "first": "/" + _query(filters),
+        "older": "/" + _query(filters | {"after": views[-1].id}) if more and views else None,
+        "paged": after is not None,
+    }
 
 
 def _query(values: dict[str, str]) -> str:

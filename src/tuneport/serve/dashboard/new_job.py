@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import nullcontext
 from datetime import date
 from typing import Annotated, Any
 
@@ -17,24 +18,26 @@ from tuneport.jobs.tables import UploadedFileRow
 from tuneport.pages.text import clean
 from tuneport.serve import wire
 from tuneport.serve.access import CSRF_FIELD, check_csrf
+from tuneport.serve.dashboard.live import Live, Mark, View
 from tuneport.serve.dashboard.offers import offers
 from tuneport.serve.dashboard.pages import Pages, page_routes, see
-from tuneport.serve.dashboard.studies import Studies, Study
+from tuneport.serve.dashboard.studies import WAIT_SECONDS, Studies, Study
 from tuneport.serve.errors import Refusal, complaint_of, not_found
 from tuneport.serve.files import MAX_FILE_BYTES, check_name, keep_file
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import METHODS, create
 from tuneport.serve.multipart import read_form
+from tuneport.serve.streams import Changing
 from tuneport.workflows.check import check
 from tuneport.workflows.compare import Comparison, compare
 from tuneport.workflows.comparison.page import charts_of
 from tuneport.workflows.doctor import backends
 
-LIVE_MILLISECONDS = 1_000
+LOOK_SECONDS = 0.5
 _METHODS = {method.value: name for name, method in METHODS.items() if name != "reinforcement"}
 
 
-def router(gateway: Gateway, pages: Pages) -> APIRouter:
+def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
     routes, studies = page_routes(pages), Studies()
 
     @routes.get("/new")
@@ -72,31 +75,19 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
             "tokens_in": _whole(tokens_in, "tokens in"),
             "tokens_out": _whole(tokens_out, "tokens out"),
         }
-        report = _report(gateway, studies, training, held_out)
-        costs = _costs(gateway, studies, training, held_out, asked)
-        names = {str(gateway.contents.path(file.sha256)): file.filename for file in (training, held_out) if file}
-        found, others = None, None
-        if costs.result is not None:
-            found, others = offers(costs.result, backends(gateway.settings, date.today()))
-        return pages.page(
-            "plan.html",
-            request,
-            training=training,
-            held_out=held_out,
-            asked=asked,
-            report=report,
-            report_failure=_by_name(report.failure, names),
-            costs_failure=_by_name(costs.failure, names),
-            pieces=None if report.result is None else _marked(pieces(report.result, training.filename), names),
-            costs=costs,
-            offers=found,
-            others=others,
-            charts=None if costs.result is None else Markup(charts_of(costs.result.break_even)),
-            method=None if report.result is None else _METHODS.get(report.result.method.value),
-            once=secrets.token_hex(16),
-            chosen=next((offer.value for offer in [*(found or ()), *(others or ())] if offer.can_be_chosen), None),
-            live=LIVE_MILLISECONDS if report.under_way or costs.under_way else None,
-        )
+        once = secrets.token_hex(16)
+
+        def look(wait: float = WAIT_SECONDS) -> dict[str, Any]:
+            return _plan(gateway, studies, training, held_out, asked, wait) | {"once": once}
+
+        def draw(_: Mark) -> View:
+            context = look(wait=0.0)
+            return View(pages.parts("plan.html", request, **context), moving=context["moving"])
+
+        if live.wanted(request):  # nobody tells of studies: it is looked at whether they are there
+            return live.stream(request, draw, nullcontext(Changing()), seconds=LOOK_SECONDS)
+        context = look()
+        return pages.page("plan.html", request, live=Mark() if context["moving"] else None, **context)
 
     @routes.post("/new/{file_id}")
     async def submit(file_id: str, request: Request) -> Response:
@@ -105,6 +96,39 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
         return see(f"/jobs/{job_id}")
 
     return routes
+
+
+def _plan(
+    gateway: Gateway,
+    studies: Studies,
+    training: UploadedFileRow,
+    held_out: UploadedFileRow | None,
+    asked: dict[str, Any],
+    wait: float,
+) -> dict[str, Any]:
+    report = _report(gateway, studies, training, held_out, wait)
+    costs = _costs(gateway, studies, training, held_out, asked, wait)
+    names = {str(gateway.contents.path(file.sha256)): file.filename for file in (training, held_out) if file}
+    found, others = None, None
+    if costs.result is not None:
+        found, others = offers(costs.result, backends(gateway.settings, date.today()))
+    return {
+        "training": training,
+        "most": MAX_FILE_BYTES,
+        "held_out": held_out,
+        "asked": asked,
+        "report": report,
+        "report_failure": _by_name(report.failure, names),
+        "costs_failure": _by_name(costs.failure, names),
+        "pieces": None if report.result is None else _marked(pieces(report.result, training.filename), names),
+        "costs": costs,
+        "offers": found,
+        "others": others,
+        "charts": None if costs.result is None else Markup(charts_of(costs.result.break_even)),
+        "method": None if report.result is None else _METHODS.get(report.result.method.value),
+        "chosen": next((offer.value for offer in [*(found or ()), *(others or ())] if offer.can_be_chosen), None),
+        "moving": report.under_way or costs.under_way,
+    }
 
 
 async def _upload(gateway: Gateway, request: Request) -> str:
@@ -129,7 +153,7 @@ def _file(gateway: Gateway, file_id: str) -> UploadedFileRow:
 
 
 def _report(
-    gateway: Gateway, studies: Studies, training: UploadedFileRow, held_out: UploadedFileRow | None
+    gateway: Gateway, studies: Studies, training: UploadedFileRow, held_out: UploadedFileRow | None, wait: float
 ) -> Study[CheckReport]:
     fetch = gateway.contents.fetch
     return studies.of(
@@ -139,6 +163,7 @@ def _report(
             validation=None if held_out is None else fetch(held_out.sha256),
             settings=gateway.settings,
         ),
+        wait=wait,
     )
 
 
@@ -148,6 +173,7 @@ def _costs(
     training: UploadedFileRow,
     held_out: UploadedFileRow | None,
     asked: dict[str, Any],
+    wait: float,
 ) -> Study[Comparison]:
     fetch = gateway.contents.fetch
 
@@ -162,7 +188,7 @@ def _costs(
         )
 
     key = ("costs", training.sha256, held_out and held_out.sha256, date.today(), *asked.values())
-    return studies.of(key, work)
+    return studies.of(key, work, wait=wait)
 
 
 def _submit(gateway: Gateway, file_id: str, fields: dict[str, str]) -> str:

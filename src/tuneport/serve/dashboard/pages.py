@@ -24,6 +24,7 @@ from tuneport.pages.words import duration, money, number
 from tuneport.serve.access import CSRF_FIELD, caller, check_csrf, csrf_token
 from tuneport.serve.dashboard import words
 from tuneport.serve.dashboard.assets import address
+from tuneport.serve.dashboard.live import Part
 from tuneport.serve.errors import Refusal, complaint_of, refusal_of
 from tuneport.serve.gateway import Gateway
 
@@ -53,15 +54,27 @@ class Pages:
             size=words.size,
         )
         self.templates.globals.update(asset=address, version=__version__)
+        # Parts of a page are written without the rest of it: what they use is no import of the page.
+        self.templates.globals["show"] = self.templates.get_template("macros.html").module
 
     def page(self, template: str, request: Request, *, http_status: int = 200, **context: Any) -> HTMLResponse:
-        form = Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, csrf_token(request))
-        body = self.templates.get_template(template).render(request=request, who=caller(request), csrf=form, **context)
+        body = self.templates.get_template(template).render(**_around(request), **context)
         etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:24]}"'
         headers = {"ETag": etag}
         if http_status == 200 and request.headers.get("if-none-match") == etag:
             return HTMLResponse(status_code=304, headers=headers)
         return HTMLResponse(body, http_status, headers)
+
+    def parts(self, template: str, request: Request, **context: Any) -> list[Part]:
+        """Those of the page that change: what its blocks `live_NAME` write, which stand in the elements NAME."""
+        found = self.templates.get_template(template)
+        about = found.new_context(_around(request) | context)
+        names = [name for name in found.blocks if name.startswith("live_")]
+        return [Part(name.removeprefix("live_"), "".join(found.blocks[name](about))) for name in names]
+
+    def macro(self, name: str, *given: Any) -> str:
+        """What a macro of macros.html writes."""
+        return str(getattr(self.templates.globals["show"], name)(*given))
 
     def error(self, request: Request, refusal: Refusal) -> HTMLResponse:
         return self.page("error.html", request, http_status=refusal.status, refusal=refusal)
@@ -109,6 +122,13 @@ def page_routes(pages: Pages) -> APIRouter:
 def see(path: str) -> RedirectResponse:
     """After a form: look there, so that a reload sends nothing again."""
     return RedirectResponse(path, 303)
+
+
+def _around(request: Request) -> dict[str, Any]:
+    """What every page knows of its reader. `may_submit` False: buttons that he would be refused are left out."""
+    who = caller(request)
+    form = Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, csrf_token(request))
+    return {"request": request, "who": who, "may_submit": who.may("submit"), "csrf": form}
 
 
 def _written(value: Any) -> Any:

@@ -45,7 +45,7 @@ class Studies:
         self._lock = threading.Lock()
         self._seats = threading.Semaphore(_AT_ONCE)
 
-    def of(self, key: Hashable, work: Callable[[], T], *, wait: float = WAIT_SECONDS) -> Study[T]:
+    def of(self, key: Hashable, work: Callable[[], T], *, wait: float) -> Study[T]:
         with self._lock:
             future = self._futures.get(key)
             if future is None:

@@ -1,0 +1,152 @@
+"""Pages that change while they are looked at: a page's own address, asked for as a stream, tells what has changed.
+
+Each message has the parts of the page that have become others, as HTML, and the events that have come, and as its id a
+`Mark`: all that the reader has by then. Nothing is kept for him here: who comes back with the mark, to this gateway or
+another on the same store, is told what he has missed, and nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import Request
+from fastapi.responses import StreamingResponse
+
+from tuneport.errors import TuneportError
+from tuneport.serve.access import still_admitted
+from tuneport.serve.errors import Refusal
+from tuneport.serve.gateway import Gateway
+from tuneport.serve.streams import HEADERS, KEEP_ALIVE, RETRY_MILLISECONDS, Changing, block, encoded
+
+LEAST_SECONDS = 0.5
+"""A page that changes all the time is drawn so often for each reader."""
+_AT_ONCE = 4
+_DIGEST = 8
+_MARK = re.compile(rf"(\d{{0,9}})\.((?:[0-9a-f]{{{_DIGEST}}}){{0,200}})")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is within the element `id`. It is another one where `key` is, by default the HTML itself; one that lies
+    `within` another comes along with that."""
+
+    id: str
+    html: str
+    key: str | None = None
+    within: str | None = None
+
+    @property
+    def digest(self) -> str:
+        told = self.html if self.key is None else self.key
+        return hashlib.sha256(f"{self.id} {told}".encode()).hexdigest()[:_DIGEST]
+
+
+@dataclass(frozen=True)
+class View:
+    """A page at one moment. `events` are those that come on top, oldest first, up to the position `head`; with `moving`
+    False nothing of it will ever change."""
+
+    parts: Sequence[Part]
+    events: Sequence[tuple[int, str]] = ()
+    head: int | None = None
+    moving: bool = True
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a reader is: the position of the newest event that he has, if he has any, and which parts."""
+
+    head: int | None = None
+    digests: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, text: str) -> Mark:
+        """Of anything else than a mark: that of a reader who has nothing."""
+        match = _MARK.fullmatch(text)
+        if match is None:
+            return cls()
+        head, found = match.groups()
+        digests = frozenset(found[start : start + _DIGEST] for start in range(0, len(found), _DIGEST))
+        return cls(int(head) if head else None, digests)
+
+    def __str__(self) -> str:
+        return f"{'' if self.head is None else self.head}.{''.join(sorted(self.digests))}"
+
+
+Draw = Callable[[Mark], View]
+
+
+class Live:
+    """`watched` gives what tells of changes; a page is looked at every `seconds` besides, for what nobody tells of."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._streams = gateway.streams
+        self._threads: CapacityLimiter | None = None
+
+    @staticmethod
+    def wanted(request: Request) -> bool:
+        return "text/event-stream" in request.headers.get("accept", "")
+
+    def stream(
+        self, request: Request, draw: Draw, watched: AbstractContextManager[Changing], *, seconds: float
+    ) -> StreamingResponse:
+        self._streams.check_room()
+        mark = Mark.of(request.headers.get("last-event-id") or request.query_params.get("live", ""))
+        sent = self._sent(request, draw, watched, mark, seconds)
+        return StreamingResponse(sent, media_type="text/event-stream", headers=HEADERS)
+
+    async def _sent(
+        self, request: Request, draw: Draw, watched: AbstractContextManager[Changing], mark: Mark, seconds: float
+    ) -> AsyncIterator[bytes]:
+        with watched as changing:
+            yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+            while not self._streams.closing:
+                turn, told = changing.turn, KEEP_ALIVE
+                view = await self._drawn(draw, mark)
+                if not await still_admitted(request):
+                    yield block("{}", event="gone")
+                    return
+                if view is not None:
+                    news, mark = _news(view, mark)
+                    told = KEEP_ALIVE if news is None else block(news, event="news", id_=str(mark))
+                yield told
+                if view is not None and not view.moving:
+                    yield block("{}", event="end", id_=str(mark))
+                    return
+                await asyncio.sleep(LEAST_SECONDS)
+                if changing.turn == turn:
+                    await changing.changed(seconds)
+
+    async def _drawn(self, draw: Draw, mark: Mark) -> View | None:
+        """None where it cannot be drawn at present."""
+        if self._threads is None:
+            self._threads = CapacityLimiter(_AT_ONCE)
+        try:
+            return await to_thread.run_sync(draw, mark, limiter=self._threads)
+        except Refusal:  # it is gone
+            return View((), moving=False)
+        except TuneportError as error:
+            log.warning("a live page: %s", error)
+        except Exception:
+            log.exception("a live page could not be drawn; it is tried again")
+        return None
+
+
+def _news(view: View, mark: Mark) -> tuple[str | None, Mark]:
+    """What the reader does not have, and the mark of who has all."""
+    fresh = [part for part in view.parts if part.digest not in mark.digests]
+    ids = {part.id for part in fresh}
+    parts = {part.id: part.html for part in fresh if part.within not in ids}
+    now = replace(mark, head=view.head, digests=frozenset(part.digest for part in view.parts))
+    if not parts and not view.events:
+        return None, now
+    return encoded({"parts": parts, "events": view.events}), now
