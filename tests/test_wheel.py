@@ -36,6 +36,7 @@ def test_the_wheel_holds_what_it_should_and_nothing_else(wheel: Path) -> None:
     assert strays == []
 
 
+@pytest.mark.full
 def test_a_clean_environment_lists_the_providers_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     """Only the core is installed: no torch, no vendor SDK. Needs the package index, as `make test` does anyway."""
     environment = tmp_path / "venv"

@@ -5,6 +5,7 @@ TuneportError
  ├─ DatasetError             a record or a file that cannot be used; knows path, line, field, rule, fix
  ├─ ConversionLossError      a conversion would lose something and was not allowed to
  ├─ UnsupportedError         this backend (or method, adapter, model) cannot do that
+ │   └─ NotDeployedError     the model answers only from an endpoint, which is not up; knows whether it is starting
  ├─ BudgetError              the quote is above the budget, or unknown
  ├─ ModelNotOfferedError     this backend does not offer that model
  ├─ ProviderError            what a provider answered; knows provider, http_status, code, request_id, retryable
@@ -147,6 +148,14 @@ class UnsupportedError(TuneportError):
     def __init__(self, message: str, *, param: str | None = None) -> None:
         self.param = param
         super().__init__(message)
+
+
+class NotDeployedError(UnsupportedError):
+    """`starting`: there is an endpoint, and it will answer in some minutes. Else somebody has to start one."""
+
+    def __init__(self, message: str, *, starting: bool) -> None:
+        self.starting = starting
+        super().__init__(message, param="model")
 
 
 class BudgetError(TuneportError):

@@ -78,11 +78,15 @@ class GatewaySettings(_Configured):
 
     Counted for each token, or for each address where no token is needed; there, requests and jobs are only counted if a
     number is written here. `failures_per_minute`: how many wrong tokens an address may try.
+
+    `endpoint_usd_per_hour`: a tuned model that answers only from an endpoint gets one when it is first asked, where it
+    costs no more than that; it stops when it is idle. Not given: none is started but by `tuneport deploy`.
     """
 
     requests_per_minute: int | None = Field(default=None, ge=1)
     jobs_per_minute: int | None = Field(default=None, ge=1)
     failures_per_minute: int = Field(default=20, ge=1)
+    endpoint_usd_per_hour: float | None = Field(default=None, gt=0)
 
 
 class ProjectFile(_Configured):

@@ -193,6 +193,7 @@ def long_run(folder: Path, model: Path, epochs: int = 10) -> tuple[TuneSpec, Pre
     return TuneSpec(model=str(model), dataset=data.training.path, seed=1, hyperparameters=numbers), data
 
 
+@pytest.mark.full
 def test_run_survives_the_death_of_its_parent_and_of_its_child(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -280,6 +280,7 @@ def test_the_kernels_count_of_memory_kills_is_read() -> None:
     assert (kills is None) is not Path("/proc/vmstat").exists() and (kills is None or kills >= 0)
 
 
+@pytest.mark.full
 def test_the_real_trainer_pauses_in_the_queue_and_within_an_epoch(tiny_model: Path, tmp_path: Path) -> None:
     """And makes a checkpoint of its step on a SIGTERM that nobody asked for, as at a reboot."""
     backend = test_local.opened(tmp_path / "home")

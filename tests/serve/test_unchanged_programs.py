@@ -140,18 +140,44 @@ def test_at_openai_the_job_and_its_model_are_theirs(
 
 
 def test_at_together_by_one_line(
-    serve: Callable[..., Running], port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., Running], port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: Path
 ) -> None:
+    (isolated / "tuneport.toml").write_text("[gateway]\nendpoint_usd_per_hour = 4.5\n")
     with TogetherEmulator(key="tk", pace=0.2) as upstream:
         monkeypatch.setenv("TUNEPORT_TOGETHER_BASE_URL", upstream.base_url)
         monkeypatch.setenv("TOGETHER_API_KEY", "tk")
         monkeypatch.setenv("TUNEPORT_BACKEND", "together")
         running = serve(f"{OLD_MODEL}=llama-3.1-8b-instruct")
-        printed = program(running, tmp_path, port, str(chats(tmp_path / "c.jsonl")), "2")
-        assert printed[0].startswith(f"ft:{OLD_MODEL}:tuneport:support:")
-        later = program(running, tmp_path, port, str(tmp_path / "c.jsonl"), "2", text=ASYNCHRONOUS)
+        printed = program(running, tmp_path, port, str(chats(tmp_path / "c.jsonl")), "2", "ask")
+        assert printed[0].startswith(f"ft:{OLD_MODEL}:tuneport:support:") and printed[2] == "True"
+        later = program(running, tmp_path, port, str(tmp_path / "c.jsonl"), "2", "ask", text=ASYNCHRONOUS)
         assert later[0].startswith(f"ft:{OLD_MODEL}:tuneport:support:") and later != printed
-        assert upstream.jobs_created == 2
+        assert upstream.jobs_created == upstream.deployments_created == 2
+        assert upstream.running() == [], "what cost money by the hour went with its model"
+
+
+def test_no_endpoint_is_started_unasked_or_above_its_price(
+    serve: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: Path
+) -> None:
+    import openai
+
+    with TogetherEmulator(key="tk", pace=0.2) as upstream:
+        monkeypatch.setenv("TUNEPORT_TOGETHER_BASE_URL", upstream.base_url)
+        monkeypatch.setenv("TOGETHER_API_KEY", "tk")
+        monkeypatch.setenv("TUNEPORT_BACKEND", "together")
+        client = serve(f"{OLD_MODEL}=llama-3.1-8b-instruct").client()
+        file = client.files.create(file=chats(tmp_path / "c.jsonl"), purpose="fine-tune")
+        job = ended(client, client.fine_tuning.jobs.create(model=OLD_MODEL, training_file=file.id).id)
+        asked: dict[str, Any] = {"model": job.fine_tuned_model, "messages": [{"role": "user", "content": "Where?"}]}
+        with pytest.raises(openai.BadRequestError, match="dedicated endpoint.*tuneport deploy") as refused:
+            client.chat.completions.create(**asked)
+        assert refused.value.code == "not_deployed"
+        (isolated / "tuneport.toml").write_text("[gateway]\nendpoint_usd_per_hour = 2\n")
+        with pytest.raises(
+            openai.BadRequestError, match=r"\$3.99 an hour, more than \$2.00; nothing was started"
+        ):
+            serve().client().chat.completions.create(**asked)
+        assert upstream.deployments_created == 0
 
 
 def test_litellm_and_tuneport_itself_and_asyncio(

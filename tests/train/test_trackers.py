@@ -38,6 +38,7 @@ def test_wandb_has_the_curve_under_the_run_s_own_id(home: Path, model: Path, dat
     assert "W&B could not be started" in error["message"] and "WANDB_API_KEY" in error["message"]
 
 
+@pytest.mark.full
 def test_mlflow_is_told_where_its_server_is_named(
     home: Path, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -269,6 +269,8 @@ class TogetherBackend(TogetherServing):
         return self._cancel(remote_id, lambda: self._state(self.client.fine_tuning.cancel(remote_id)))
 
     def delete(self, remote_id: str) -> None:
+        """See the base class. Its endpoint, which would cost money and answer nothing, is stopped first."""
+        self._stop_endpoint(remote_id)
         self._delete(lambda: self.client.fine_tuning.delete(remote_id))
 
     def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:

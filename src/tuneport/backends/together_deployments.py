@@ -238,6 +238,11 @@ class DedicatedEndpoints:
 
     # --- stop -------------------------------------------------------------------------------------------------------
 
+    def stop_of(self, model: TunedModel) -> None:
+        """`stop` for the endpoint that `start` makes for the model; others that serve it may serve more."""
+        if (endpoint := self._named(slug_of(model.name))) is not None:
+            self.stop(endpoint["id"])
+
     def stop(self, id: str) -> None:
         """Take the endpoint and its deployments away, and see that they are gone. Of one that is gone: no error."""
         endpoints = self._client.endpoints

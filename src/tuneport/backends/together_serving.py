@@ -11,6 +11,8 @@ from tuneport.backends.hosted import HostedBackend
 from tuneport.backends.together_deployments import DedicatedEndpoints
 from tuneport.backends.together_endpoints import TunedModel
 from tuneport.errors import (
+    AuthError,
+    NotDeployedError,
     NotFoundError,
     ProviderError,
     RejectedError,
@@ -61,6 +63,13 @@ class TogetherServing(HostedBackend):
     def undeploy(self, deployment_id: str) -> None:
         self._endpoints().stop(deployment_id)
 
+    def _stop_endpoint(self, model: str) -> None:
+        """That which `deploy` made, if there is one. A key that sees no endpoints has made none."""
+        try:
+            self._endpoints().stop_of(self._registered(model))
+        except (UnsupportedError, AuthError, NotFoundError):
+            pass
+
     def deployments(self) -> Iterable[Deployment]:
         return self._endpoints().all(
             str(job["model_output_name"]) for job in self._listed() if job.get("model_output_name")
@@ -84,8 +93,8 @@ class TogetherServing(HostedBackend):
     def complete(self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any) -> Any:
         """See the base class. A tuned model is asked at its endpoint, where it has one.
 
-        UnsupportedError, where it has none, says what one costs and how to get it, and the cheaper way; and for an
-        option of OpenAI's that would be ignored.
+        NotDeployedError, where it has none, says what one costs and how to get it, and the cheaper way.
+        UnsupportedError for an option of OpenAI's that would be ignored.
         """
         if unknown := sorted(_NOT_TAKEN & {name for name, value in options.items() if value is not None}):
             raise UnsupportedError(f"the backend {self.name} does not take {unknown[0]} for a chat", param=unknown[0])
@@ -109,15 +118,17 @@ class TogetherServing(HostedBackend):
         if found and found[0].status == "ready":
             return str(found[0].details["name"])
         if found and found[0].status == "starting":
-            raise UnsupportedError(
+            raise NotDeployedError(
                 f"the endpoint of {model} at {self.name} is starting ({found[0].raw_status}); ask again in some "
-                f"minutes (`tuneport undeploy {found[0].id}` stops it)"
+                f"minutes (`tuneport undeploy {found[0].id}` stops it)",
+                starting=True,
             ) from error
         stopped = f" (its own, {found[0].id}, is {found[0].status})" if found else ""
-        raise UnsupportedError(
+        raise NotDeployedError(
             f"{self.name} answers as {model} only from a dedicated endpoint{stopped}{self._price_of_hosting()}: "
             f"`tuneport deploy {model} --backend {self.name}` starts one; or, which is cheaper, download the weights "
-            "and run them here: `tuneport download JOB -o FOLDER`, then `tuneport chat FOLDER --backend local`"
+            "and run them here: `tuneport download JOB -o FOLDER`, then `tuneport chat FOLDER --backend local`",
+            starting=False,
         ) from error
 
     def _price_of_hosting(self) -> str:

@@ -95,12 +95,14 @@ def _answer(gateway: Gateway, asked: CreateChatCompletion) -> dict[str, Any] | I
     head = _Head(asked.model)
     usage = asked.stream_options is not None and asked.stream_options.include_usage
     if asked.stream and not usage and not any(options.get(name) for name in _WHOLE):
-        pieces = opened.complete(model, messages, stream=True, **options)
+        pieces = gateway.endpoints.answered(
+            backend, model, lambda: opened.complete(model, messages, stream=True, **options)
+        )
         assert not isinstance(pieces, Completion)
         gateway.figures.chat(backend, None, None)  # a stream of text has no counts
         first = next(pieces, None)  # what is refused is refused now, with a status
         return head.streamed(first, pieces)
-    answer = opened.complete(model, messages, **options)
+    answer = gateway.endpoints.answered(backend, model, lambda: opened.complete(model, messages, **options))
     assert isinstance(answer, Completion)
     gateway.figures.chat(backend, answer.prompt_tokens, answer.completion_tokens)
     if asked.stream:  # a backend's stream is of text only, so calls and counts come when all of them are known

@@ -15,6 +15,7 @@ from tuneport.errors import (
     ConfigError,
     DatasetError,
     ModelNotOfferedError,
+    NotDeployedError,
     NotFoundError,
     ProviderError,
     QuotaError,
@@ -99,6 +100,10 @@ def refusal_of(error: TuneportError) -> Refusal:
         return Refusal(error.http_status if refused and error.http_status else 400, text, code=error.code)
     if isinstance(error, TrainingError):
         return Refusal(500, text, code="local_model_failed")
+    if isinstance(error, NotDeployedError):
+        if error.starting:
+            return Refusal(503, text, param="model", code="endpoint_starting", headers={"Retry-After": "30"})
+        return Refusal(400, text, param="model", code="not_deployed")
     if isinstance(error, UnsupportedError):
         return Refusal(400, text, param=error.param, code="unsupported")
     if isinstance(error, ConfigError):

@@ -15,6 +15,7 @@ from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
 from tuneport.jobs.webhooks.sender import AT_ONCE, Sender
 from tuneport.serve.credentials import AccessRules, Credentials
+from tuneport.serve.endpoints import Endpoints
 from tuneport.serve.limits import Limits
 from tuneport.serve.observing import Figures
 from tuneport.serve.streams import Streams
@@ -65,6 +66,7 @@ class Gateway:
         self.access, self.credentials = access, Credentials(self.store)
         self.limits = Limits(self.settings.project.gateway)
         self._awake, self._stopped = threading.Event(), threading.Event()
+        self.endpoints = Endpoints(self.workspace, self._stopped)
         self._threads: list[threading.Thread] = []
         self._hurried: dict[str, float] = {}
         self._swept = 0.0
