@@ -173,9 +173,7 @@ def test_no_endpoint_is_started_unasked_or_above_its_price(
             client.chat.completions.create(**asked)
         assert refused.value.code == "not_deployed"
         (isolated / "tuneport.toml").write_text("[gateway]\nendpoint_usd_per_hour = 2\n")
-        with pytest.raises(
-            openai.BadRequestError, match=r"\$3.99 an hour, more than \$2.00; nothing was started"
-        ):
+        with pytest.raises(openai.BadRequestError, match=r"\$3.99 an hour, more than \$2.00; nothing was started"):
             serve().client().chat.completions.create(**asked)
         assert upstream.deployments_created == 0
 
