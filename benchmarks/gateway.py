@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import hashlib
 import http.client
 import json
@@ -293,6 +294,8 @@ def uploaded(port: int, source: Path) -> float:
 
 
 def measure(jobs: int, megabytes: int, seconds: float) -> dict[str, Any]:
+    gc.collect()
+    gc.freeze()  # the load must not stand still for tens of milliseconds: they would be the server's
     upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
     threading.Thread(target=upstream.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
