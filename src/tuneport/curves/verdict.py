@@ -1,0 +1,70 @@
+"""What a curve says, in words and numbers: the kinds of finding, and what one of them comes with."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from tuneport.types import Model
+
+
+class Finding(StrEnum):
+    HEALTHY = "healthy"
+    STILL_LEARNING = "still_learning"
+    OVERFITTING = "overfitting"
+    MEMORISING = "memorising"
+    MEMORISED = "memorised"
+    DIVERGED = "diverged"
+    FORGETTING = "forgetting"
+    UNCLEAR = "unclear"
+
+    @property
+    def words(self) -> str:
+        return _WORDS[self]
+
+
+_WORDS = {
+    Finding.HEALTHY: "healthy",
+    Finding.STILL_LEARNING: "still learning",
+    Finding.OVERFITTING: "overfitting",
+    Finding.MEMORISING: "memorisation has started",
+    Finding.MEMORISED: "memorised",
+    Finding.DIVERGED: "diverged",
+    Finding.FORGETTING: "forgets what the base could",
+    Finding.UNCLEAR: "cannot be said",
+}
+
+
+class Forgetting(Model):
+    """By how much the tuned model is worse than its base on general tasks: shares of the points, 0 to 1, with the
+    interval of an evaluation."""
+
+    drop: float
+    low: float
+    high: float
+
+    @property
+    def shown(self) -> bool:
+        return self.low > 0
+
+
+class CurveVerdict(Model):
+    """`summary` is one sentence; `evidence` its reasons, with the numbers that `numbers` holds by name; `fixes` what to
+    do, the best first. Losses are as the backend measures them, mostly nats per trained token."""
+
+    finding: Finding
+    summary: str
+    since_step: int | None = Field(default=None, description="of overfitting: the step after which validation rises")
+    confidence: float | None = Field(default=None, description="0 to 1, of overfitting: how sure the rise is no noise")
+    sure: bool = Field(default=False, description="overfitting, and sure enough to stop a job that costs money")
+    best_step: int | None = Field(default=None, description="of the lowest validation loss")
+    best_epoch: float | None = None
+    best_loss: float | None = None
+    last_step: int = 0
+    evidence: tuple[str, ...] = ()
+    fixes: tuple[str, ...] = ()
+    numbers: dict[str, float] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.summary
