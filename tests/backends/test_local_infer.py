@@ -139,7 +139,9 @@ def test_one_child_serves_all_requests_in_their_order(open_stub, model: Path) ->
     answers = list(backend.complete_many(str(model), [chat(word) for word in words]))
     assert [answer.text.split(":")[1] for answer in answers] == words
     assert list(backend.score(str(model), [chat("a"), chat("b")], ["no", "yes"])) == [[-2.0, -3.0], [-2.0, -3.0]]
-    assert list(backend.complete(str(model), chat("in pieces"), stream=True)) == list("in pieces")
+    *pieces, last = backend.complete(str(model), chat("in pieces"), stream=True)
+    assert pieces == list("in pieces") and last == ""
+    assert last.choices[0]["finish_reason"] == "stop" and last.usage["total_tokens"] == 3
     assert len(started(model)) == 1
 
 

@@ -15,6 +15,7 @@ FaultKind = Literal[
     "status", "html", "hang", "drop", "reset",  # the server did not act (`acts=True`: it did, its answer is lost)
     "drop_after_accept", "reset_after_accept", "slow",  # it acted, and there is no answer, or a late one
     "cut", "truncated", "content_type", "shape", "drip",  # it acted, and the answer has a defect
+    "error_in_stream",  # the same, of a stream: half of its events, then `body` as an error
     "down_after",  # this one answer is whole; then nobody listens until `Emulator.start`
 ]  # fmt: skip
 HTML_PAGE = b"<!DOCTYPE html><html><head><title>Bad gateway</title></head><body><h1>Error 502</h1></body></html>"
@@ -25,7 +26,7 @@ class Fault:
     """One armed fault; see `Emulator.fail`.
 
     `reached` is set when its request is in the server's hands (`slow`, and whatever acts: when it has acted);
-    `release` ends its waiting.
+    `release` ends its waiting; `abandoned` is set when the client of a dripping stream goes away.
     """
 
     kind: FaultKind = "status"
@@ -41,6 +42,7 @@ class Fault:
     acts: bool = False  # `status`, `html`: first carry the request out, as behind a gateway that gave up
     reached: threading.Event = field(default_factory=threading.Event, repr=False)
     release: threading.Event = field(default_factory=threading.Event, repr=False)
+    abandoned: threading.Event = field(default_factory=threading.Event, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(FaultKind):
@@ -87,7 +89,10 @@ class Fault:
             case "shape":
                 return reply({} if self.body is None else self.body, response.status)
             case "drip":
-                response.drip = self.seconds / 16
+                response.drip, response.abandoned = self.seconds / 16, self.abandoned
+            case "error_in_stream" if response.events:
+                told = b"data: " + json.dumps(self.body).encode() + b"\n\n"
+                response.events = [*response.events[: len(response.events) // 2], told]
             case "reset_after_accept":
                 response.reset = True
             case "down_after":

@@ -35,10 +35,36 @@ def usage(messages: list[dict[str, Any]], reply: dict[str, Any]) -> dict[str, in
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def pieces(reply: dict[str, Any]) -> list[dict[str, Any]]:
-    """The deltas of a stream: the text word by word, or the tool calls in one."""
+def within(reply: dict[str, Any], most_tokens: int | None) -> tuple[dict[str, Any], str]:
+    """The reply as far as it may be long, a word being a token, and why it ends."""
     if reply.get("tool_calls"):
-        calls = [{"index": index, **call} for index, call in enumerate(reply["tool_calls"])]
-        return [{"tool_calls": calls}]
+        return reply, "tool_calls"
     words = (reply["content"] or "").split(" ")
-    return [{"content": word if index == 0 else " " + word} for index, word in enumerate(words)]
+    if most_tokens is None or len(words) <= most_tokens:
+        return reply, "stop"
+    return reply | {"content": " ".join(words[:most_tokens])}, "length"
+
+
+def pieces(reply: dict[str, Any]) -> list[dict[str, Any]]:
+    """The deltas of a stream: the text word by word, or each call's name and then its arguments in fragments."""
+    if not reply.get("tool_calls"):
+        words = (reply["content"] or "").split(" ")
+        return [{"content": word if index == 0 else " " + word} for index, word in enumerate(words)]
+    deltas = []
+    for index, call in enumerate(reply["tool_calls"]):
+        arguments = call["function"]["arguments"]
+        begun = {**call, "index": index, "function": {**call["function"], "arguments": ""}}
+        deltas.append({"tool_calls": [begun]})
+        for start in range(0, len(arguments), 5):
+            fragment = {"index": index, "function": {"arguments": arguments[start : start + 5]}}
+            deltas.append({"tool_calls": [fragment]})
+    return deltas
+
+
+def logprobs(delta: dict[str, Any]) -> dict[str, Any] | None:
+    """As certain of every word."""
+    word = delta.get("content")
+    if not word:
+        return None
+    told = {"token": word, "logprob": -0.25, "bytes": list(word.encode())}
+    return {"content": [told | {"top_logprobs": [told]}], "refusal": None}

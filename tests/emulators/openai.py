@@ -310,16 +310,28 @@ class OpenAIEmulator(OpenAIFiles):
         model = self._model(given.get("model", ""))["id"]
         job = self._tuned().get(model)
         said = inference.answer(job.rows if job else None, given.get("messages", []))
+        said, reason = inference.within(said, given.get("max_completion_tokens") or given.get("max_tokens"))
         usage = inference.usage(given.get("messages", []), said)
         head = {"id": self.new_id("chatcmpl-"), "created": int(self.now()), "model": model}
-        reason = "tool_calls" if said.get("tool_calls") else "stop"
         if not given.get("stream"):
-            choice = {"index": 0, "message": {**said, "refusal": None}, "logprobs": None, "finish_reason": reason}
-            return {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
-        head["object"] = "chat.completion.chunk"
-        deltas = [{"role": "assistant", "content": ""}, *inference.pieces(said), {}]
-        choices = [{"index": 0, "delta": delta, "finish_reason": None if delta else reason} for delta in deltas]
-        chunks = [{**head, "choices": [choice]} for choice in choices]
-        if (given.get("stream_options") or {}).get("include_usage"):
-            chunks.append({**head, "choices": [], "usage": usage})
-        return stream(chunks)
+            choice = {"message": {**said, "refusal": None}, "logprobs": None, "finish_reason": reason}
+            choices = [{"index": index, **choice} for index in range(given.get("n") or 1)]
+            return {**head, "object": "chat.completion", "choices": choices, "usage": usage}
+        return stream(self._chunks(given, head, said, reason, usage))
+
+    def _chunks(self, given: dict[str, Any], head: dict[str, Any], said: dict[str, Any], reason: str,
+                usage: dict[str, int]) -> list[dict[str, Any]]:  # fmt: skip
+        head |= {"object": "chat.completion.chunk", "service_tier": "default", "system_fingerprint": "fp_emulated"}
+        first = {"role": "assistant", "content": None if said.get("tool_calls") else "", "refusal": None}
+        chunks = []
+        for delta in (first, *inference.pieces(said), {}):
+            for index in range(given.get("n") or 1):  # the choices take turns
+                probable = inference.logprobs(delta) if given.get("logprobs") else None
+                choice = {"index": index, "delta": delta, "logprobs": probable}
+                chunks.append({**head, "choices": [choice | {"finish_reason": None if delta else reason}]})
+        options = given.get("stream_options") or {}
+        if options.get("include_usage"):
+            chunks = [{**chunk, "usage": None} for chunk in chunks] + [{**head, "choices": [], "usage": usage}]
+        if options.get("include_obfuscation", True):
+            chunks = [{**chunk, "obfuscation": "x" * (number % 7)} for number, chunk in enumerate(chunks)]
+        return chunks

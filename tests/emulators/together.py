@@ -233,9 +233,10 @@ class TogetherEmulator(TogetherFiles, TogetherDeployments, TogetherWeights):
         job = served or tuned.get(model)
         said = inference.answer(job.training.rows if job else None, messages)
         calls = [{"index": index, **call} for index, call in enumerate(said.get("tool_calls", []))]
-        said = {**said, "tool_calls": calls}
+        said, reason = inference.within({**said, "tool_calls": calls}, given.get("max_tokens"))
+        reason = "eos" if reason == "stop" else reason
         head = {"id": self.new_id("chat-"), "created": int(self.now()), "model": model}
-        reason, usage = "tool_calls" if calls else "stop", inference.usage(messages, said)
+        usage = inference.usage(messages, said)
         if not given.get("stream"):
             choice = {"index": 0, "message": said, "finish_reason": reason}
             return {**head, "object": "chat.completion", "prompt": [], "choices": [choice], "usage": usage}

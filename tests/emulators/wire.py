@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import socket
 import socketserver
 import struct
@@ -77,7 +78,8 @@ class Response:
     events: list[bytes] | None = None  # a stream of these instead of the body
     cut: bool = False  # announce the whole body, send half of it, close
     reset: bool = False  # send nothing and reset the connection (RST, not FIN)
-    drip: float = 0.0  # seconds between one sixteenth of the body and the next
+    drip: float = 0.0  # seconds between one sixteenth of the body and the next; between events of a stream
+    abandoned: threading.Event | None = None  # set when the client of a dripping stream goes away
     close: bool = False  # the connection, after this answer
 
 
@@ -212,6 +214,11 @@ class _Handler(BaseHTTPRequestHandler):
         for event in response.events[: len(response.events) // 2] if response.cut else response.events:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
             self.wfile.flush()
+            if response.drip and self._left_within(response.drip):
+                if response.abandoned:
+                    response.abandoned.set()
+                self.close_connection = True
+                return
         if response.cut:
             self.close_connection = True
         else:
@@ -224,6 +231,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(response.body[start : start + size])
             self.wfile.flush()
             time.sleep(response.drip)
+
+    def _left_within(self, seconds: float) -> bool:
+        """Whether the client closes its end while nothing is sent to it."""
+        readable, _, _ = select.select([self.connection], [], [], seconds)
+        try:
+            return bool(readable) and self.connection.recv(1, socket.MSG_PEEK) == b""
+        except ConnectionError:
+            return True
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Silent: the emulator keeps its own log."""

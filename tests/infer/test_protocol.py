@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tuneport.errors import ConfigError
-from tuneport.infer.protocol import Service, options_of, split_calls
+from tuneport.infer.protocol import Service, options_of
+from tuneport.infer.tool_calls import CallReader, split_calls
 
 CHAT = [{"role": "user", "content": "Hello"}]
 
@@ -79,9 +80,22 @@ def test_tool_calls_come_back_in_openais_shape(engine: Any, monkeypatch: pytest.
     rest, calls = split_calls(text)
 
     assert rest == "Let me see."
-    assert calls == [
-        {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
-    ]
+    function = {"name": "weather", "arguments": '{"city": "Oslo"}'}
+    assert calls == [{"id": calls[0]["id"], "type": "function", "function": function}]
+    assert calls[0]["id"] != split_calls(text)[1][0]["id"], "a conversation may hold many"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_growing_answer_tells_the_same_text_and_calls(size: int) -> None:
+    call = '<tool_call>\n{"name": "f", "arguments": {"n": %d}}\n</tool_call>'
+    text = f" a <tool  b <tool_call>{{no}}</tool_call>\n{call % 1}\n{call % 2} c {call % 3} <tool_call>{{"
+    reader = CallReader()
+    told = [fields for start in range(0, len(text), size) for fields in reader.read(text[start : start + size])]
+    told += reader.finish()
+    assert "".join(fields.get("delta", "") for fields in told) == reader.text == split_calls(text)[0]
+    assert reader.text == " a <tool  b <tool_call>{no}</tool_call>\n\n c  <tool_call>{"
+    found = [fields["tool_call"]["function"]["arguments"] for fields in told if "tool_call" in fields]
+    assert found == ['{"n": 1}', '{"n": 2}', '{"n": 3}'] and len(reader.calls) == 3
 
 
 @pytest.mark.parametrize(
@@ -115,7 +129,10 @@ def test_no_conversations_are_no_answers(engine: Any) -> None:
 def test_a_request_that_is_cancelled_ends(engine: Any) -> None:
     written: list[dict[str, Any]] = []
     service = Service(engine)
-    service.accept({"id": "7", "op": "complete", "conversations": [CHAT] * 3, "max_tokens": 400}, written.append)
+    service.accept(
+        {"id": "7", "op": "complete", "conversations": [CHAT] * 3, "max_tokens": 400, "temperature": 0.0},
+        written.append,
+    )
     for _ in range(3):
         service.step()
     assert not written and service.busy

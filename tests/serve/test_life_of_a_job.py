@@ -80,6 +80,8 @@ def test_everything_and_each_answer_conforms(
         )
     )
     assert counted[-1].usage.total_tokens > 0 and counted[-1].choices == []
+    whole = counted[-1].usage.completion_tokens < 3
+    assert counted[-2].choices[0].finish_reason == ("stop" if whole else "length")
 
     names = {row.id for row in client.models.list()}
     assert {OLD_MODEL, done.fine_tuned_model, "smollm2-135m-instruct"} <= names

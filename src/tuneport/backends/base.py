@@ -187,9 +187,12 @@ class FineTuneBackend(ABC):
     def complete(
         self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
     ) -> Completion | Iterator[str]:
-        """Answer a chat: a Completion, or with `stream` an iterator over pieces of its text.
+        """Answer a chat: a Completion, or with `stream` an iterator over pieces of its text, as it is written.
 
         `messages` are in OpenAI's shape; `options` take OpenAI's names (`max_tokens`, `temperature`, `tools` ...).
+        Joined, the pieces are the text. Each may be a `Piece`, which also carries what OpenAI's chunks do: further
+        choices, fragments of tool calls, why the answer ended, its tokens. Plain strings count as text of an answer
+        that ends by itself. Closing the iterator (a `Stream` from any thread), or dropping it, ends the answer.
         """
         self._unsupported("completing a prompt")
 

@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -25,6 +25,7 @@ from pydantic import TypeAdapter
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.fake_jobs import STEPS, STEPS_PER_EPOCH, FakeJob, Fault
+from tuneport.backends.pieces import Piece, Pieces, usage_of
 from tuneport.backends.provider_options import refuse_hyperparameters
 from tuneport.backends.statuses import status_of
 from tuneport.errors import NotFoundError, QuotaError, RateLimitError, RejectedError, UnavailableError
@@ -301,11 +302,16 @@ class FakeBackend(FineTuneBackend):
     ) -> Completion | Iterator[str]:
         with self._call("complete"):
             text = self._answer(model, messages)
-        if stream:
-            return iter(re.findall(r"\s*\S+|\s+$", text))
-        words = len(text.split())
+        words = re.findall(r"\s*\S+|\s+$", text)
+        most = options.get("max_completion_tokens") or options.get("max_tokens") or len(words)
+        reason = "length" if len(words) > most else "stop"
+        words = words[:most]
         asked = sum(len(_text(message).split()) for message in messages)
-        return Completion(text=text, model=model, finish_reason="stop", prompt_tokens=asked, completion_tokens=words)
+        if stream:
+            return Pieces(_pieces(words, reason, usage_of(asked, len(words))), lambda: None)
+        return Completion(
+            text="".join(words), model=model, finish_reason=reason, prompt_tokens=asked, completion_tokens=len(words)
+        )
 
     def _answer(self, model: str, messages: Sequence[dict[str, Any]]) -> str:
         if not model.startswith("fake:"):
@@ -325,6 +331,12 @@ class FakeBackend(FineTuneBackend):
             if likeness > best[1]:
                 best = (_last(turns, "assistant"), likeness)
         return best[0]
+
+
+def _pieces(words: Sequence[str], reason: str, usage: dict[str, Any] | None) -> Generator[Piece]:
+    for word in words:
+        yield Piece.of_delta(content=word)
+    yield Piece.of_delta(reason, usage)
 
 
 def _write(path: Path, text: str) -> None:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.connection_errors import never_sent
+from tuneport.backends.hosted_chat import completion_of, pieces_of, refuses_counts, told_in_stream
 from tuneport.backends.network import Network, is_address
 from tuneport.backends.pacing import after_response, before_request
 from tuneport.backends.provider_errors import NotJsonError, Upstream, shown_url
@@ -74,6 +75,9 @@ class HostedBackend(FineTuneBackend):
 
     lists_are_partial: ClassVar[bool] = False
     """A listed job that has ended lacks something that the job's own address has: it is asked for once more."""
+
+    _counts_streams = True
+    """Whether to ask for the tokens of a stream: not where it tells them unasked, or has refused to."""
 
     sdk_errors: tuple[type[Exception], ...] = ()
     """What the SDK raises; set when its client is made."""
@@ -325,22 +329,26 @@ class HostedBackend(FineTuneBackend):
         """See the base class. Tried again like a read: a chat whose answer was lost may be billed twice."""
         create = self._chat_client().chat.completions.create
         request = {"model": model, "messages": list(messages), "timeout": self.options.completion_timeout}
-        if stream:
-            answer = self._read(lambda: create(**request, stream=True, extra_body=options), "chat")
-            return self._pieces(answer)
-        return self._read(
-            lambda: _completion(model, create(**request, extra_body=options).to_dict(mode="json")), "chat"
-        )
+
+        def begin() -> Any:
+            counting = {"stream_options": {"include_usage": True}} if self._counts_streams else {}
+            return create(**request, stream=True, extra_body=counting | options)
+
+        if not stream:
+            return self._read(
+                lambda: completion_of(model, create(**request, extra_body=options).to_dict(mode="json")), "chat"
+            )
+        try:
+            answer = self._read(begin, "chat")
+        except RejectedError as error:
+            if not self._counts_streams or "stream_options" in options or not refuses_counts(error):
+                raise
+            self._counts_streams = False
+            answer = self._read(begin, "chat")
+        return pieces_of(answer, self.upstream, self._translating_stream())
 
     def _chat_client(self) -> Any:
         return self.client
-
-    def _pieces(self, answer: Any) -> Iterator[str]:
-        with self._translating_stream():
-            for chunk in answer:
-                for choice in (chunk.choices or ())[:1]:
-                    if choice.delta is not None and choice.delta.content:
-                        yield choice.delta.content
 
     @contextmanager
     def _translating_stream(self) -> Iterator[None]:
@@ -352,7 +360,7 @@ class HostedBackend(FineTuneBackend):
             yield
         except Exception as error:
             if isinstance(error, errors) or type(error).__module__.split(".")[0] == "httpx2":
-                raise self.upstream.translate(error) from None
+                raise told_in_stream(error, self.upstream) or self.upstream.translate(error) from None
             raise
 
 
@@ -408,18 +416,3 @@ def _wait(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     asked = error.retry_after if isinstance(error, ProviderError) else None
     return max(asked or 0.0, 0.5 * 2.0 ** (state.attempt_number - 1) * random.uniform(1.0, 1.5))
-
-
-def _completion(model: str, answer: dict[str, Any]) -> Completion:
-    choice = answer["choices"][0]
-    message = choice["message"]
-    usage = answer.get("usage") or {}
-    return Completion(
-        text=message.get("content") or "",
-        model=answer.get("model") or model,
-        finish_reason=choice.get("finish_reason"),
-        prompt_tokens=usage.get("prompt_tokens"),
-        completion_tokens=usage.get("completion_tokens"),
-        tool_calls=message.get("tool_calls") or [],
-        document=answer,
-    )

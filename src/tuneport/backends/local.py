@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -33,6 +33,7 @@ from tuneport.backends.local_state import RESULT_FILES, STATUSES, job_state, tun
 from tuneport.backends.local_vllm import VLLM_COMMAND
 from tuneport.backends.local_weights import merge, placed, refuse_occupied, refuse_unmergeable
 from tuneport.backends.openai_graders import check_columns
+from tuneport.backends.pieces import Piece, Pieces
 from tuneport.backends.secrets import key_variables
 from tuneport.errors import (
     NotFoundError,
@@ -340,14 +341,24 @@ class LocalBackend(FineTuneBackend):
         fields = completion_fields(options)
         if stream:
             with self._serving.of(model):  # so that an unknown model is told now, and not with the first piece
-                return self._pieces(model, messages, fields)
+                return self._stream(model, messages, fields)
         with self._serving.of(model) as server:
             (answer,) = server.complete_many(model, [messages], fields)
             return answer
 
-    def _pieces(self, model: str, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> Iterator[str]:
-        with self._serving.of(model) as server:
-            yield from server.stream(messages, fields)
+    def _stream(self, model: str, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> Pieces:
+        begun: list[Pieces] = []
+
+        def pieces() -> Generator[Piece]:
+            with self._serving.of(model) as server:
+                begun.append(server.stream(messages, fields))
+                yield from begun[0]
+
+        def stop() -> None:
+            for stream in begun:
+                stream.close()
+
+        return Pieces(pieces(), stop)
 
     def complete_many(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], **options: Any

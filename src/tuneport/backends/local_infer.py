@@ -14,11 +14,12 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuneport.backends.pieces import Piece, Pieces, usage_of
 from tuneport.errors import RejectedError, TrainingError, TuneportError, UnsupportedError
 from tuneport.types import Completion
 
@@ -242,9 +243,11 @@ class Answers:
         raise StopIteration
 
     def close(self) -> None:
+        """Let the child stop at it. From any thread: whoever waits for an answer is told that there is no more."""
         if not self._over:
             self._over = True
             self._process.forget(self._number)
+            self.inbox.put({"done": True})
 
     def __del__(self) -> None:
         self.close()
@@ -303,13 +306,10 @@ class ServedByChild:
     ) -> Iterator[Completion]:
         return complete_all(self.child, self.adapter, model, conversations, fields)
 
-    def stream(self, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> Iterator[str]:
+    def stream(self, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> Pieces:
         chats = [list(messages)]
         answers = self.child.request("complete", adapter=self.adapter, conversations=chats, stream=True, **fields)
-        with contextlib.closing(answers):
-            for answer in answers:
-                if "delta" in answer:
-                    yield str(answer["delta"])
+        return Pieces(_pieces(answers), answers.close)
 
     def score(self, conversations: Sequence[Sequence[dict[str, Any]]], choices: Sequence[str]) -> Iterator[list[float]]:
         for start in range(0, len(conversations), CONVERSATIONS_PER_REQUEST):
@@ -317,6 +317,25 @@ class ServedByChild:
             asked = self.child.request("score", adapter=self.adapter, conversations=part, choices=list(choices))
             for answer in in_order(asked, len(part), self.child.model):
                 yield [float(value) for value in answer["log_likelihoods"]]
+
+
+def _pieces(answers: Answers) -> Generator[Piece]:
+    """The child's lines of one streamed answer, in the words of OpenAI's chunks."""
+    calls = 0
+    with contextlib.closing(answers):
+        for answer in answers:
+            if "delta" in answer:
+                yield Piece.of_delta(content=str(answer["delta"]))
+            elif "tool_call" in answer:
+                call = answer["tool_call"]
+                arguments = call["function"]["arguments"]
+                begun = call | {"index": calls, "function": call["function"] | {"arguments": ""}}
+                yield Piece.of_delta(tool_calls=[begun])
+                yield Piece.of_delta(tool_calls=[{"index": calls, "function": {"arguments": arguments}}])
+                calls += 1
+            elif "finish_reason" in answer:
+                usage = usage_of(answer.get("prompt_tokens"), answer.get("completion_tokens"))
+                yield Piece.of_delta(answer["finish_reason"], usage)
 
 
 def _message(error: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from tuneport.backends.network import without_user
+from tuneport.backends.pieces import Piece, Pieces, hang_up
 from tuneport.errors import (
     AuthError,
     ConfigError,
@@ -47,6 +48,7 @@ class ChatServer:
         limits = httpx.Limits(max_connections=None)
         timeout = httpx.Timeout(silence_seconds, connect=CONNECT_SECONDS)
         self._client = httpx.Client(headers=headers, timeout=timeout, limits=limits, trust_env=not direct)
+        self._counts_streams = True  # unless the server turns out not to know how to
 
     def close(self) -> None:
         self._client.close()
@@ -70,30 +72,47 @@ class ChatServer:
             raise UnavailableError(f"the server at {self.shown} sent an answer without a message", provider="local")
         return answer
 
-    def stream(self, name: str, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> Iterator[str]:
-        """Pieces of text. Closing the iterator closes the connection, at which servers stop answering."""
+    def stream(self, name: str, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> Pieces:
+        """To close the pieces is to close the connection, at which servers stop answering."""
         request = self._request(name, messages, fields) | {"stream": True}
+        open_: list[httpx.Response] = []
+
+        def stop() -> None:
+            for response in open_:
+                hang_up(response)
+
+        return Pieces(self._pieces(request, open_), stop)
+
+    def _pieces(self, request: dict[str, Any], open_: list[httpx.Response]) -> Generator[Piece]:
+        """`open_` receives the response as soon as there is one."""
+        counting = {"stream_options": {"include_usage": True}} if self._counts_streams else {}
+        body = request | counting
         ended = False
-        with self._telling(), self._client.stream("POST", f"{self.url}/chat/completions", json=request) as response:
+        with self._telling(), self._client.stream("POST", f"{self.url}/chat/completions", json=body) as response:
+            open_.append(response)
             if response.status_code >= 400:
                 response.read()
-            self._checked(response)
-            for line in response.iter_lines():
-                if not line.startswith("data:"):
-                    continue
-                data = line[len("data:") :].strip()
-                if data == "[DONE]":
-                    return
-                chunk = _parsed(data)
-                if "error" in chunk:
-                    message = _said(chunk)
-                    raise UnavailableError(f"the server at {self.shown} broke off: {message}", provider="local")
-                for choice in (chunk.get("choices") or [])[:1]:
-                    piece = (choice.get("delta") or {}).get("content")
-                    ended = ended or choice.get("finish_reason") is not None
-                    if piece:
-                        yield str(piece)
-        if not ended:
+            if response.status_code in (400, 422) and counting and "stream_options" in response.text:
+                self._counts_streams = False  # an older server, which can answer all the same
+            else:
+                self._checked(response)
+                for line in response.iter_lines():
+                    if not line.startswith("data:"):
+                        continue
+                    data = line[len("data:") :].strip()
+                    if data == "[DONE]":
+                        return
+                    chunk = _parsed(data)
+                    if "error" in chunk:
+                        message = _said(chunk)
+                        raise UnavailableError(f"the server at {self.shown} broke off: {message}", provider="local")
+                    piece = Piece.of_chunk(chunk)
+                    ended = ended or any(choice["finish_reason"] is not None for choice in piece.choices)
+                    yield piece
+        if counting and not self._counts_streams:
+            open_.clear()
+            yield from self._pieces(request, open_)
+        elif not ended:
             raise UnavailableError(
                 f"the server at {self.shown} broke off in the middle of its answer", provider="local"
             )
@@ -155,7 +174,7 @@ class ServedByServer:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def stream(self, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> Iterator[str]:
+    def stream(self, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> Pieces:
         return self.server.stream(self.name, messages, fields)
 
 

@@ -32,6 +32,8 @@ _DEPLOY_OPTIONS = ("hardware", "inactive_timeout", "max_usd_per_hour", "replicas
 
 
 class TogetherServing(HostedBackend):
+    _counts_streams = False
+
     @abstractmethod
     def _listed(self) -> list[dict[str, Any]]:
         """The account's jobs, as the service lists them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -103,14 +103,16 @@ def _show(answer: Iterator[str], pieces: list[str] | None = None) -> None:
     """Write the pieces as they come, and keep them in `pieces`."""
     try:
         for piece in answer:
+            if not piece:
+                continue  # it tells how the answer ended
             if pieces is not None:
                 pieces.append(piece)
             sys.stdout.write(_harmless(piece) if sys.stdout.isatty() else piece)
             sys.stdout.flush()
             output.stop_if_interrupted()
     finally:
-        if isinstance(answer, Generator):
-            answer.close()
+        if (close := getattr(answer, "close", None)) is not None:
+            close()
     print(flush=True)
 
 

@@ -5,7 +5,7 @@ Requests, each with an `id`:
 - `{"op": "complete", "adapter", "conversations", "stream"}` and OpenAI's `tools`, `max_tokens`, `temperature`, `top_p`,
   `stop`, `seed`: a line for each conversation when it is done, with `index`, `text`, `finish_reason`, `prompt_tokens`,
   `completion_tokens`, `seconds_to_first_token`, `seconds` and `tool_calls`; before it, with `stream`, lines with
-  `index` and `delta`
+  `index` and either `delta`, new text, or `tool_call`, the next call in OpenAI's shape
 - `{"op": "score", "adapter", "conversations", "choices"}`: `index` and `log_likelihoods`, in nats, end of turn included
 - `{"op": "cancel", "request"}`: the request of that id ends as it is; no answer of its own
 - `{"op": "shutdown"}`

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,9 @@ from tuneport.infer.requests import Answer, Request
 from tuneport.infer.sampling import DEFAULT_MAX_TOKENS, Options
 from tuneport.infer.scheduler import Scheduler, is_out_of_memory
 from tuneport.infer.scoring import score
+from tuneport.infer.tool_calls import CallReader, split_calls
 
 Write = Callable[[dict[str, Any]], None]
-
-_TOOL_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
 
 def serve(
@@ -76,12 +74,26 @@ class Service:
         tools = read_tools(request.get("tools") or [], problems)
         _refuse(problems)
 
+        readers = [CallReader() for _ in request["conversations"]]  # used where there are tools, in a stream
+
+        def on_delta(index: int, delta: str) -> None:
+            for fields in readers[index].read(delta) if tools else [{"delta": delta}]:
+                write({"index": index} | fields)
+
         def on_answer(done: Answer) -> None:
-            text, calls = split_calls(done.text) if tools else (done.text, [])
-            fields = dataclasses.asdict(done) | {"text": text}
+            fields = dataclasses.asdict(done)
+            if tools and request.get("stream"):
+                reader = readers[done.index]
+                for rest in reader.finish():
+                    write({"index": done.index} | rest)
+                text, calls = reader.text, reader.calls
+            else:
+                text, calls = split_calls(done.text) if tools else (done.text, [])
             if calls:
-                fields |= {"finish_reason": "tool_calls", "tool_calls": calls}
-            write(fields)
+                # An answer that was cut off may lack a call: that is told first.
+                reason = "tool_calls" if done.finish_reason == "stop" else done.finish_reason
+                fields |= {"finish_reason": reason, "tool_calls": calls}
+            write(fields | {"text": text})
 
         def on_end(error: Exception | None) -> None:
             self._requests.pop(number, None)
@@ -94,7 +106,7 @@ class Service:
             options_of(request),
             on_answer=on_answer,
             on_end=on_end,
-            on_delta=(lambda index, delta: write({"index": index, "delta": delta})) if request.get("stream") else None,
+            on_delta=on_delta if request.get("stream") else None,
         )
         self._requests[number] = asked
         self.scheduler.add(asked)
@@ -143,32 +155,6 @@ def options_of(request: dict[str, Any]) -> Options:
         stop=tuple([stop] if isinstance(stop, str) else [text for text in stop if text]),
         seed=None if request.get("seed") is None else int(number("seed", 0, -(2**63), 2**63 - 1)),
     )
-
-
-def split_calls(text: str) -> tuple[str, list[dict[str, Any]]]:
-    """An answer's text and its calls in OpenAI's shape, where it wrote them as `<tool_call>{json}</tool_call>`.
-
-    A call that is no JSON object stays in the text.
-    """
-    calls: list[dict[str, Any]] = []
-
-    def take(match: re.Match[str]) -> str:
-        try:
-            call = json.loads(match[1])
-        except ValueError:
-            return match[0]
-        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-            return match[0]
-        arguments = call.get("arguments", {})
-        function = {
-            "name": call["name"],
-            "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
-        }
-        calls.append({"id": f"call_{len(calls) + 1}", "type": "function", "function": function})
-        return ""
-
-    rest = _TOOL_CALL.sub(take, text)
-    return (rest.strip() if calls else text), calls
 
 
 def _ended(error: Exception | None) -> dict[str, Any]:

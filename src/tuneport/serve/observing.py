@@ -46,7 +46,7 @@ class Figures:
         )
         self.chats = Counter("tuneport_chats", "Chats that were answered.", ("backend",), registry=self.registry)
         self.tokens = Counter(
-            "tuneport_chat_tokens", "Tokens of whole answers, as the backend counted.", ("backend", "kind"),
+            "tuneport_chat_tokens", "Tokens of chats, as the backend counted.", ("backend", "kind"),
             registry=self.registry,
         )  # fmt: skip
         Info("tuneport_build", "The program.", registry=self.registry).info(

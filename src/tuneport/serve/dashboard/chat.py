@@ -81,7 +81,8 @@ def _lines(gateway: Gateway, fields: dict[str, str], side: str) -> Iterator[str]
         try:
             pieces = gateway.workspace.backend(backend).complete(model, messages, stream=True, **options)
             for piece in [pieces.text] if isinstance(pieces, Completion) else pieces:
-                yield json.dumps({"text": piece}) + "\n"
+                if piece:
+                    yield json.dumps({"text": piece}) + "\n"
         except TuneportError as error:
             yield json.dumps({"failure": str(error)}) + "\n"
 

@@ -1,0 +1,93 @@
+"""Calls of tools in what a model writes: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>` among its text."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+_BEGIN, _END = "<tool_call>", "</tool_call>"
+
+
+class CallReader:
+    """Tells text from calls while an answer grows. `text` and `calls`, in OpenAI's shape, are all that was found.
+
+    A call that is no JSON object with a name stays in the text, and so does one without its end. White space around
+    calls is nobody's.
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.calls: list[dict[str, Any]] = []
+        self._unread = ""
+        self._blank = ""  # white space that is text only if more text follows, or there are no calls
+
+    def read(self, piece: str) -> Iterator[dict[str, Any]]:
+        """What is certain now: `{"delta": text}` or `{"tool_call": call}`."""
+        self._unread += piece
+        while True:
+            begin = self._unread.find(_BEGIN)
+            if begin < 0:
+                certain = len(self._unread) - _beginnings(self._unread)
+                yield from self._say(self._unread[:certain])
+                self._unread = self._unread[certain:]
+                return
+            yield from self._say(self._unread[:begin])
+            self._unread = self._unread[begin:]
+            end = self._unread.find(_END)
+            if end < 0:
+                return
+            written = self._unread[: end + len(_END)]
+            self._unread = self._unread[len(written) :]
+            call = _call(written[len(_BEGIN) : -len(_END)])
+            if call is None:
+                yield from self._say(written)
+            else:
+                self.calls.append(call)
+                yield {"tool_call": call}
+
+    def finish(self) -> Iterator[dict[str, Any]]:
+        """What is left when the answer is over."""
+        yield from self._say(self._unread)
+        self._unread = ""
+        if self._blank and not self.calls:
+            self.text += self._blank
+            yield {"delta": self._blank}
+        self._blank = ""
+
+    def _say(self, text: str) -> Iterator[dict[str, Any]]:
+        text = self._blank + text
+        self._blank = text[len(text.rstrip()) :]
+        said = text[: len(text) - len(self._blank)]
+        if said:
+            self.text += said
+            yield {"delta": said}
+
+
+def split_calls(text: str) -> tuple[str, list[dict[str, Any]]]:
+    """An answer's text and its calls."""
+    reader = CallReader()
+    for _ in (*reader.read(text), *reader.finish()):
+        pass
+    return reader.text, reader.calls
+
+
+def _beginnings(text: str) -> int:
+    """How many characters at the end may be the beginning of a call."""
+    return next((size for size in range(len(_BEGIN) - 1, 0, -1) if text.endswith(_BEGIN[:size])), 0)
+
+
+def _call(written: str) -> dict[str, Any] | None:
+    try:
+        call = json.loads(written)
+    except ValueError:
+        return None
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        return None
+    arguments = call.get("arguments", {})
+    function = {
+        "name": call["name"],
+        "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
+    }
+    return {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function}

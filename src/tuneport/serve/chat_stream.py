@@ -1,0 +1,134 @@
+"""A backend's pieces as the chunks that OpenAI sends: one by one, as they come, with nothing waited for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from typing import Any
+
+from tuneport.backends.pieces import Piece, Stream
+from tuneport.errors import TuneportError
+from tuneport.serve.chat_answers import Head, finish_reason
+from tuneport.serve.errors import refusal_of
+from tuneport.serve.wire.chat import StreamOptions
+
+_PASSED_ON = ("service_tier", "system_fingerprint", "moderation", "obfuscation")
+"""What else of a provider's chunk is for the client."""
+_MAY_BE_NULL = ("content", "refusal")
+
+Count = Callable[[int | None, int | None], None]
+
+
+def begun_stream(head: Head, pieces: Iterator[str], asked: StreamOptions, count: Count) -> Stream[str]:
+    """The events of an answer, when its first piece is there; TuneportError where the backend refuses.
+
+    `count` is called once with the tokens of prompt and answer, as far as they are known, however an answer ends that
+    has begun.
+    """
+    events = _Chunks(head, asked).events(pieces, count)
+    first = next(events)
+
+    def all_events() -> Generator[str]:
+        yield first
+        yield from events
+
+    return Stream(all_events(), lambda: _close(pieces))
+
+
+def _close(pieces: Iterator[str]) -> None:
+    """A backend's own kind of iterator may have no `close`, or none while it is waited for."""
+    with suppress(AttributeError, ValueError):
+        pieces.close()  # type: ignore[attr-defined]
+
+
+class _Chunks:
+    """One answer's chunks, and what of it is known so far."""
+
+    def __init__(self, head: Head, asked: StreamOptions) -> None:
+        self._head = head
+        self._counting = asked.include_usage
+        self._padded = asked.include_obfuscation or "include_obfuscation" not in asked.model_fields_set
+        self._usage: dict[str, Any] | None = None
+        self._told_with_usage: dict[str, Any] = {}
+        self._calling: dict[int, bool] = {}  # the choices that have begun, and whether they call tools
+        self._ended: set[int] = set()
+
+    def events(self, pieces: Iterator[str], count: Count) -> Generator[str]:
+        """A stream that breaks off ends with an error in place of `[DONE]`, which clients raise."""
+        begun = refused = False
+        try:
+            for piece in pieces:
+                for chunk in self._of(piece if isinstance(piece, Piece) else Piece.of_delta(content=piece)):
+                    begun = True
+                    yield chunk
+            yield from self._last()
+            yield "data: [DONE]\n\n"
+        except TuneportError as error:
+            if not begun:
+                refused = True
+                raise
+            yield _event(refusal_of(error).body())
+        finally:
+            _close(pieces)
+            if not refused:
+                usage = self._usage or {}
+                count(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+
+    def _of(self, piece: Piece) -> Iterator[str]:
+        more = {name: piece.more[name] for name in _PASSED_ON if name in piece.more}
+        if not self._padded:
+            more.pop("obfuscation", None)
+        if piece.usage:
+            self._usage, self._told_with_usage = piece.usage, more
+        for choice in piece.choices:
+            if choice["index"] not in self._calling and choice["delta"].get("role") is None:
+                yield self._chunk([_choice(choice["index"], {"role": "assistant", "content": ""})], more)
+                self._calling[choice["index"]] = False
+        choices = [self._next(choice) for choice in piece.choices]
+        if choices or "moderation" in more:
+            yield self._chunk(choices, more)
+
+    def _next(self, choice: dict[str, Any]) -> dict[str, Any]:
+        """A choice of a provider's chunk in OpenAI's words: its role once, and no nulls but those that OpenAI sends."""
+        index, delta = choice["index"], choice["delta"]
+        delta = {name: value for name, value in delta.items() if value is not None or name in _MAY_BE_NULL}
+        if index in self._calling:
+            delta.pop("role", None)
+        if calls := delta.pop("tool_calls", None):
+            delta["tool_calls"] = [_without_nulls(call) for call in calls]
+        self._calling[index] = self._calling.get(index, False) or bool(calls)
+        reason = choice["finish_reason"]
+        if reason is not None:
+            self._ended.add(index)
+            reason = finish_reason(reason, calls=self._calling[index])
+        return _choice(index, delta, reason, choice["logprobs"])
+
+    def _last(self) -> Iterator[str]:
+        """The end of what has none of its own, and the counts, where they are wanted and known."""
+        for index in sorted((self._calling.keys() or {0}) - self._ended):
+            if index not in self._calling:  # nothing was said at all
+                yield self._chunk([_choice(index, {"role": "assistant", "content": ""})])
+            reason = finish_reason(None, calls=self._calling.get(index, False))
+            yield self._chunk([_choice(index, {}, reason)])
+        if self._counting and self._usage is not None:
+            counts = {"usage": _without_nulls(self._usage)}
+            yield _event(self._head.document("chat.completion.chunk", [], **self._told_with_usage, **counts))
+
+    def _chunk(self, choices: list[dict[str, Any]], more: dict[str, Any] | None = None) -> str:
+        counts = {"usage": None} if self._counting else {}
+        return _event(self._head.document("chat.completion.chunk", choices, **(more or {}), **counts))
+
+
+def _choice(index: int, delta: dict[str, Any], reason: str | None = None, logprobs: Any = None) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
+    return value
+
+
+def _event(document: dict[str, Any]) -> str:
+    return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"
