@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.connection_errors import never_sent
+from tuneport.backends.hops import HOP_HEADER, hop_header
 from tuneport.backends.hosted_chat import completion_of, pieces_of, refuses_counts, told_in_stream
 from tuneport.backends.network import Network, is_address
 from tuneport.backends.pacing import after_response, before_request
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
     from tuneport.settings import Settings
 
 T = TypeVar("T")
-
-HOP_HEADER = {"X-Tuneport-Hop": "1"}
-"""Said of every request: of a gateway, by its own id, and a gateway that finds its own refuses to ask itself."""
 
 _TRIES = 4
 _SECONDS_FOR_RETRIES = 60.0
@@ -380,8 +378,7 @@ def id_of(answer: Any) -> str:
 
 def headers_for(key: str, settings: Settings) -> dict[str, str]:
     """For every request. The key once more, because the SDKs let a variable of custom headers override their own."""
-    hop = HOP_HEADER if settings.gateway_id is None else dict.fromkeys(HOP_HEADER, settings.gateway_id)
-    return {"Authorization": f"Bearer {key}", **hop}
+    return {"Authorization": f"Bearer {key}", HOP_HEADER: hop_header(settings.gateway_id)}
 
 
 def remote_name(file: DataFile) -> str:

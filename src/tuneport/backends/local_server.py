@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from tuneport.backends.hops import HOP_HEADER, hop_header, telling_hops
 from tuneport.backends.network import without_user
 from tuneport.backends.pieces import Piece, Pieces, hang_up
 from tuneport.errors import (
@@ -38,16 +39,30 @@ _ERRORS = {401: AuthError, 403: AuthError, 404: NotFoundError, 429: RateLimitErr
 class ChatServer:
     """`url` is the address before `/chat/completions`, such as http://127.0.0.1:8000/v1. May be shared by threads.
 
-    `silence_seconds` bounds the wait for the next byte.
+    `silence_seconds` bounds the wait for the next byte. `gateway_id`: of the gateway that asks, where the server may be
+    one, too.
     """
 
-    def __init__(self, url: str, key: SecretStr | None = None, *, silence_seconds: float, direct: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: SecretStr | None = None,
+        *,
+        silence_seconds: float,
+        direct: bool = False,
+        gateway_id: str | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self.shown = without_user(self.url)
         headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
         limits = httpx.Limits(max_connections=None)
         timeout = httpx.Timeout(silence_seconds, connect=CONNECT_SECONDS)
-        self._client = httpx.Client(headers=headers, timeout=timeout, limits=limits, trust_env=not direct)
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [telling_hops(gateway_id)]}
+        if gateway_id is not None:
+            headers[HOP_HEADER] = hop_header(gateway_id)
+        self._client = httpx.Client(
+            headers=headers, timeout=timeout, limits=limits, trust_env=not direct, event_hooks=hooks
+        )
         self._counts_streams = True  # unless the server turns out not to know how to
 
     def close(self) -> None:

@@ -90,7 +90,12 @@ class Serving:
         key, variable = None, self._options.serve_api_key_env
         if variable is not None and (key := self._backend.settings.secret(variable)) is None:
             raise ConfigError(f"{variable} is not set: serve_api_key_env names it; set it, or take that line out")
-        return ChatServer(self._options.serve_url, key, silence_seconds=self._options.silence_seconds)
+        return ChatServer(
+            self._options.serve_url,
+            key,
+            silence_seconds=self._options.silence_seconds,
+            gateway_id=self._backend.settings.gateway_id,
+        )
 
     def _start_vllm(self, weights: Weights) -> VllmServer:
         self._home.mkdir(parents=True, exist_ok=True)

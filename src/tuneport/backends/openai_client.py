@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from tuneport.backends.hops import telling_hops
 from tuneport.backends.hosted import headers_for
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def connect(
     import openai
 
     timeout = openai.Timeout(seconds, connect=min(10.0, seconds))
-    hooks: dict[str, list[Any]] = {"request": [], "response": [look_at]}
+    hooks: dict[str, list[Any]] = {"request": [telling_hops(settings.gateway_id)], "response": [look_at]}
     if manifest.key_header == "api-key":
         hooks["request"].append(_own_key_header(key, base_url))
     headers = headers_for(key, settings)

@@ -31,6 +31,7 @@ from typing import Any, ClassVar
 
 from tuneport.backends import together_arguments as arguments_
 from tuneport.backends import together_files as files_
+from tuneport.backends.hops import telling_hops
 from tuneport.backends.hosted import headers_for, listed
 from tuneport.backends.together_jobs import checkpoints_of, events_of, metrics_of, preview_of, state_of
 from tuneport.backends.together_limits import check_features, check_limits, whole_limits
@@ -112,7 +113,8 @@ class TogetherBackend(TogetherServing):
         self.upstream = replace(self.upstream, others=tuple(secret for secret in others if secret is not None))
         self._last_sent = threading.local()
         timeout = together.Timeout(self.options.timeout, connect=min(10.0, self.options.timeout))
-        hooks: dict[str, list[Any]] = {"request": [self._note_request], "response": [self._refuse_html]}
+        asking = [self._note_request, telling_hops(self.settings.gateway_id)]
+        hooks: dict[str, list[Any]] = {"request": asking, "response": [self._refuse_html]}
         client = together.Together(
             api_key=key,
             # The SDK's own paths begin with /v1, and other clients' base URLs end with it.

@@ -89,6 +89,12 @@ class JobRequests(Database):
         with self.reading() as session:
             return if_visible(session.get(JobRequestRow, job_id))
 
+    def hops_of(self, job_id: str) -> tuple[str, ...]:
+        """The gateways through which a job's request came; none where nobody asked a gateway for it."""
+        with self.reading() as session:
+            body = session.scalar(select(JobRequestRow.body).where(JobRequestRow.id == job_id))
+        return () if body is None else tuple(body.get("hops", ()))
+
     def requests_by_id(self, job_ids: list[str]) -> dict[str, JobRequestRow]:
         with self.transaction() as session:
             found = session.scalars(select(JobRequestRow).where(visible(JobRequestRow), JobRequestRow.id.in_(job_ids)))

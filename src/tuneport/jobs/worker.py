@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.hops import having_come_by
 from tuneport.errors import (
     NotFoundError,
     ProviderError,
@@ -158,10 +159,10 @@ class Worker:
             return self._cancelled(lease)
         try:
             backend = self.open_backend(row.backend)
-            if row.job_status is JobStatus.PREPARING:
-                return self._prepare(lease, backend)
-            if row.job_status is JobStatus.SUBMITTING:
-                return self._submit(lease, backend)
+            if row.job_status in (JobStatus.PREPARING, JobStatus.SUBMITTING):
+                begin = self._prepare if row.job_status is JobStatus.PREPARING else self._submit
+                with having_come_by(self.store.hops_of(row.id)):
+                    return begin(lease, backend)
             return self._poll(lease, backend)
         except LeaseLostError:
             raise

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tuneport import __version__
-from tuneport.backends.hosted import HOP_HEADER
+from tuneport.backends.hops import HOP_HEADER, MOST_HOPS, having_come_by, read_hops
 from tuneport.serve import audit, chat, dashboard, errors, events, files, jobs, login, models, own_jobs, prospects
 from tuneport.serve.access import Access
 from tuneport.serve.description import ERRORS, describe
@@ -70,7 +70,7 @@ def create_app(gateway: Gateway) -> FastAPI:
 
 
 class Guard:
-    """Before anything is read: none that came from here by way of a backend, and no body without end or packed. Each
+    """Before anything is read: none that has been here before, and no body without end or packed. Each
     answer has a request id. Who asks is `Access`'s matter."""
 
     def __init__(self, app: ASGIApp, *, gateway_id: str | None) -> None:
@@ -88,23 +88,35 @@ class Guard:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
-        refusal = self._refusal(scope, headers)
+        way = read_hops(headers.get(HOP_HEADER.lower()))
+        refusal = self._refusal(scope, headers, way)
         if refusal is not None:
             await refusal.response({"Connection": "close"})(scope, receive, send_with_id)
             return
         if (most := _most_bytes(scope["path"])) is not None:
             receive = _limited(receive, most)
-        await self._app(scope, receive, send_with_id)
+        with having_come_by(way):
+            await self._app(scope, receive, send_with_id)
 
-    def _refusal(self, scope: Scope, headers: dict[str, str]) -> Refusal | None:
+    def _refusal(self, scope: Scope, headers: dict[str, str], way: tuple[str, ...]) -> Refusal | None:
         if headers.get("content-encoding", "identity").lower() != "identity":
             # Nothing is unpacked here, so that no small body becomes a large one.
             return Refusal(415, "Packed bodies are not taken: send it without Content-Encoding.", code="packed_body")
-        if self._id is not None and headers.get(next(iter(HOP_HEADER)).lower()) == self._id:
+        if self._id is not None and self._id in way:
+            others = len(way) - way.index(self._id) - 1
+            by = f", by way of {others} other{'s' if others > 1 else ''}" if others else ""
             return Refusal(
                 400,
-                "This gateway is its own backend: an address in tuneport.toml or TUNEPORT_OPENAI_BASE_URL leads back "
-                "here; let it lead to the provider.",
+                f"This gateway is its own backend{by}: an address in tuneport.toml or TUNEPORT_OPENAI_BASE_URL leads "
+                "back here; let it lead to the provider.",
+                code="gateway_loop",
+            )
+        if len(way) >= MOST_HOPS:
+            return Refusal(
+                400,
+                f"This request has come through {len(way)} gateways, one behind the other, and at most {MOST_HOPS} may "
+                "be: let TUNEPORT_OPENAI_BASE_URL, or the address in tuneport.toml, of one of them lead to the "
+                "provider.",
                 code="gateway_loop",
             )
         length, most = headers.get("content-length", ""), _most_bytes(scope["path"])

@@ -96,7 +96,7 @@ def _answer(gateway: Gateway, asked: CreateChatCompletion) -> dict[str, Any] | S
     opened = gateway.workspace.backend(backend)
     head = Head(asked.model)
     answer = gateway.endpoints.answered(
-        backend, model, lambda: opened.complete(model, messages, stream=asked.stream, **options)
+        backend, model, lambda: opened.complete(model, messages, stream=bool(asked.stream), **options)
     )
     if isinstance(answer, Completion):
         gateway.figures.chat(backend, answer.prompt_tokens, answer.completion_tokens)

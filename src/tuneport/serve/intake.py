@@ -13,6 +13,8 @@ from datetime import timedelta
 from typing import Any
 
 from tuneport.backends import backend_names, manifest_of
+from tuneport.backends.hops import having_come_by, hops
+from tuneport.backends.openai_request import TOKEN_KEY
 from tuneport.data.prepare import method_of
 from tuneport.errors import DatasetError, ModelNotOfferedError, ProviderError, StorageError, TuneportError
 from tuneport.jobs.asking import asking
@@ -196,6 +198,8 @@ def _create(
         "training_sha256": training.sha256,
         "validation_sha256": None if validation is None else validation.sha256,
     }
+    if hops():
+        body["hops"] = list(hops())
     who = asking()
     gateway.limits.job(who.token_id, who.address)
     start = _start(gateway, asked.model, asked.backend if isinstance(asked, SubmitJob) else None)
@@ -219,8 +223,8 @@ def _create(
 
 def _the_same(request: JobRequestRow, asked_for: dict[str, Any]) -> JobRequestRow:
     """What was asked for with that idempotency key before."""
-    hashes = ("training_sha256", "validation_sha256")
-    if {name: value for name, value in request.body.items() if name not in hashes} != asked_for:
+    ours = ("training_sha256", "validation_sha256", "hops")
+    if {name: value for name, value in request.body.items() if name not in ours} != asked_for:
         raise Refusal(409, f"This Idempotency-Key was sent with another request before, for {request.id}.")
     return request
 
@@ -287,12 +291,18 @@ def spec_of(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
             "hyperparameters": validated(Hyperparameters, given),
             "suffix": body.get("suffix"),
             "seed": body.get("seed"),
-            "metadata": body.get("metadata") or {},
+            "metadata": _metadata(body),
             "wandb": integrations[0]["wandb"] if integrations else None,
             "budget": body.get("budget"),
             "from_checkpoint": start.job,
         },
     )
+
+
+def _metadata(body: dict[str, Any]) -> dict[str, str]:
+    """What goes with the job to its backend. Another tuneport's token stays here, where that one asks for it: the
+    backend gets our own."""
+    return {name: value for name, value in (body.get("metadata") or {}).items() if name != TOKEN_KEY}
 
 
 def _own_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
@@ -308,7 +318,7 @@ def _own_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
             "hyperparameters": validated(Hyperparameters, own["hyperparameters"]),
             "suffix": body.get("suffix"),
             "seed": body.get("seed"),
-            "metadata": body.get("metadata") or {},
+            "metadata": _metadata(body),
             "wandb": None if own.get("wandb") is None else {"project": own["wandb"]},
             "from_checkpoint": own.get("from_checkpoint", start.job),
         }
@@ -342,7 +352,7 @@ def take_all(gateway: Gateway) -> None:
         request = gateway.store.take_request(owner, gone=gone)
         if request is None:
             return
-        with _kept(gateway, request.id, owner):
+        with _kept(gateway, request.id, owner), having_come_by(request.body.get("hops", ())):
             take(gateway, request, owner)
 
 
