@@ -64,7 +64,11 @@ def at_s3(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lead
 
 
-@pytest.fixture(params=["file", "local", "memory", "s3"])
+def at(*protocols: Any) -> Any:
+    return pytest.mark.parametrize("url", protocols, indirect=True)
+
+
+@pytest.fixture
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     prefix = f"bucket-{os.urandom(4).hex()}"
     if request.param in ("file", "local"):
@@ -101,6 +105,7 @@ def two(tmp_path: Path, url: str) -> Iterator[list[Running]]:
         ]
 
 
+@at("file", "local", "s3")
 def test_what_one_gateway_takes_the_other_has(two: list[Running], url: str, tmp_path: Path) -> None:
     a, b = (each.client() for each in two)
     first = a.files.create(file=("a.jsonl", ROWS), purpose="fine-tune")
@@ -126,6 +131,7 @@ def test_what_one_gateway_takes_the_other_has(two: list[Running], url: str, tmp_
         assert each.gateway.contents.check() is None
 
 
+@at("s3")
 def test_one_takes_the_file_and_another_makes_and_runs_the_job(two: list[Running], url: str, tmp_path: Path) -> None:
     """The file is deleted meanwhile; and who prepared the data is not who uploads it."""
     a, b = two
@@ -145,6 +151,7 @@ def test_one_takes_the_file_and_another_makes_and_runs_the_job(two: list[Running
         (tmp_path / "c.jsonl").read_bytes()).hexdigest()]  # fmt: skip
 
 
+@at("file", "s3")
 def test_what_is_gone_or_damaged_is_told(two: list[Running], url: str) -> None:
     a, b = two
     files, _ = fsspec.url_to_fs(url)
@@ -165,6 +172,7 @@ def test_what_is_gone_or_damaged_is_told(two: list[Running], url: str) -> None:
     assert leftovers == []
 
 
+@at("memory")
 def test_copies_and_strays_go_in_time(two: list[Running], url: str) -> None:
     a, b = (each.gateway.contents for each in two)
     with a.incoming() as incoming:
@@ -174,7 +182,7 @@ def test_copies_and_strays_go_in_time(two: list[Running], url: str) -> None:
     copy = b.fetch(sha256)
     assert list(b.strays(lambda sha256: False)) == [] and list(b.strays(lambda sha256: True, seconds=-60)) == []
     b.sweep(seconds=-60)
-    assert copy.is_file() == url.startswith("file:"), "there it is no copy"
+    assert not copy.exists()
     assert b.fetch(sha256).read_bytes() == ROWS
     assert list(b.strays(lambda sha256: False, seconds=-60)) == [sha256]
 
@@ -234,8 +242,9 @@ import contextlib, os
 from tuneport.jobs.remote_contents import open_contents
 from tuneport.settings import Settings
 contents = open_contents(Settings.load(), contextlib.nullcontext)
-print("ready", flush=True)
-while True:
+for number in range(10**6):
+    if number == 1:
+        print("one is kept", flush=True)
     with contents.incoming() as incoming:
         for _ in range(24):
             incoming.write(os.urandom(1 << 20))
@@ -244,7 +253,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("url", ["local", "s3"], indirect=True)
+@at("local", pytest.param("s3", marks=pytest.mark.full))
 def test_killed_at_any_moment_it_leaves_no_half_file(tmp_path: Path, url: str) -> None:
     dice, found = random.Random(7), set[str]()
     environment = {
@@ -253,7 +262,7 @@ def test_killed_at_any_moment_it_leaves_no_half_file(tmp_path: Path, url: str) -
     }  # fmt: skip
     for _ in range(3):
         writer = subprocess.Popen([sys.executable, "-c", WRITER], stdout=subprocess.PIPE, env=environment)
-        assert writer.stdout is not None and writer.stdout.readline() == b"ready\n"
+        assert writer.stdout is not None and writer.stdout.readline() == b"one is kept\n"
         time.sleep(0.3 + dice.random())
         writer.kill()
         writer.wait()
@@ -263,7 +272,7 @@ def test_killed_at_any_moment_it_leaves_no_half_file(tmp_path: Path, url: str) -
             if "/incoming/" not in key and key not in found:
                 found.add(key)
                 assert hashlib.sha256(files.cat_file(key)).hexdigest() == Path(key).stem
-    assert found, "it put something before it was killed"
+    assert len(found) >= 3
 
 
 def raced(a: Gateway, b: Gateway, seconds: float) -> int:
