@@ -2,13 +2,15 @@
 # It trains at providers. Local training needs a GPU image and pip install "tuneport[local]".
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /source
+# What TUNEPORT_FILES_URL needs, such as s3fs.
+ARG PACKAGES=""
 COPY pyproject.toml README.md LICENSE ./
 COPY .ci/constraints.txt .ci/constraints.txt
 COPY src src
 COPY providers providers
 COPY fixtures/datasets fixtures/datasets
 RUN python -m venv /opt/tuneport \
- && /opt/tuneport/bin/pip install --no-cache-dir --constraint .ci/constraints.txt ".[openai,together,serve]"
+ && /opt/tuneport/bin/pip install --no-cache-dir --constraint .ci/constraints.txt ".[openai,together,serve]" ${PACKAGES:+"${PACKAGES}"}
 
 FROM python:3.11-slim-bookworm
 # The number is fixed, so that a volume's owner stays the same from image to image.
