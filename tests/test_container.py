@@ -83,7 +83,7 @@ def test_secrets_come_from_the_environment_and_the_port_is_this_machine_s() -> N
     for service in services.values():
         for name, value in service["environment"].items():
             if name.endswith(("_KEY", "PASSWORD", "_URL")):
-                assert "${" in value, f"{name} is written down"
+                assert value is None or "${" in value, f"{name} is written down"
     assert all(port.startswith("127.0.0.1:") for port in services["gateway"]["ports"])
     assert "ports" not in services["database"]
     assert services["gateway"]["cap_drop"] == ["ALL"] and services["gateway"]["read_only"]
