@@ -15,6 +15,7 @@ import sqlalchemy
 
 from tuneport.errors import ConfigError
 from tuneport.jobs.asking import Asking, on_behalf_of
+from tuneport.jobs.database import StoreUnavailableError
 from tuneport.jobs.store import LeaseLostError, Store, UnknownJobError
 from tuneport.jobs.tables import Base, JobRow
 from tuneport.types import DataFile, JobEvent, JobStatus, PreparedData, RemoteFile, TuneSpec, now
@@ -272,3 +273,13 @@ def test_a_damaged_file_and_another_version_are_one_line(tmp_path: Path) -> None
     store.close()
     with pytest.raises(ConfigError, match="tables of version 99"):
         Store(url)
+
+
+@pytest.mark.full
+def test_a_value_that_postgresql_does_not_take_is_refused_and_no_store_is_called_down(postgres: str) -> None:
+    store = Store(postgres)
+    with pytest.raises(ConfigError, match="takes no such value: .*NUL") as caught:
+        store.uploaded("file-\0")
+    assert not isinstance(caught.value, StoreUnavailableError) and "\n" not in str(caught.value)
+    Base.metadata.drop_all(store.engine)
+    store.close()

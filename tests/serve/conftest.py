@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.emulators.faults import Exchange
+from tests.serve.refusals import complaints
 from tuneport.cli.serve import with_stand_ins
 from tuneport.jobs.store import Store
 from tuneport.settings import Settings
@@ -59,6 +60,7 @@ def serving(gateway: Gateway, *, background: bool = True, port: int = 0) -> Iter
         thread.join(timeout=20)
         listening.close()
         gateway.close(patience=10)
+    assert complaints(running.exchanges) == []
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ def file_id(running: Running, tmp_path: Path) -> str:
         ({"suffix": "x" * 65}, "suffix", "invalid_value"),
         ({"seed": -1}, "seed", "invalid_value"),
         ({"metadata": {"k": "v" * 513}}, "metadata.k", "invalid_value"),
+        ({"metadata": {"k": "\0"}}, "metadata.k", "invalid_value"),
         ({"metadata": {f"k{n}": "v" for n in range(17)}}, "metadata", "invalid_value"),
         ({"method": {"type": "ppo"}}, "method.type", "invalid_value"),
         ({"method": {"type": "reinforcement"}}, "method", "invalid_value"),

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DatabaseError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from tuneport.errors import ConfigError, StorageError
@@ -151,6 +151,9 @@ def explained(url: str) -> Iterator[None]:
         yield
     except IntegrityError:
         raise  # whoever broke a constraint knows what it means
+    except DataError as error:  # what was asked is at fault, and no store gets better by waiting
+        reason = str(error.orig).partition("\n")[0]
+        raise ConfigError(f"the store takes no such value: {reason}") from error
     except DatabaseError as error:
         reason = " ".join(str(error.orig).split())
         raise StoreUnavailableError(

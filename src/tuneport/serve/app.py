@@ -62,8 +62,8 @@ def create_app(gateway: Gateway) -> FastAPI:
         """For Prometheus: requests, jobs, files, chats and tokens of all projects."""
         return PlainTextResponse(gateway.figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    app.add_middleware(Mended)
     app.add_middleware(Access, gateway=gateway)
+    app.add_middleware(Mended)
     app.add_middleware(Guard, gateway_id=gateway.settings.gateway_id)
     app.add_middleware(Observed, figures=gateway.figures)
     return app

@@ -20,7 +20,7 @@ from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import route
 from tuneport.serve.models import tuned_model
-from tuneport.serve.queries import by_metadata
+from tuneport.serve.queries import StrictRoute, by_metadata
 from tuneport.serve.reach import is_kept_from
 from tuneport.serve.wire.chat import CreateChatCompletion, StreamOptions
 from tuneport.serve.wire.chat_answer import ChatCompletionList
@@ -42,7 +42,7 @@ option or refuses it by name."""
 
 
 def router(gateway: Gateway) -> APIRouter:
-    routes = APIRouter(prefix="/v1", tags=["Chat"])
+    routes = APIRouter(prefix="/v1", tags=["Chat"], route_class=StrictRoute)
 
     seats = CapacityLimiter(MOST_CHATS)
 

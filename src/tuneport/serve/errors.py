@@ -29,7 +29,7 @@ from tuneport.errors import (
 from tuneport.jobs.database import StoreUnavailableError
 from tuneport.jobs.remote_contents import FilesUnavailableError
 from tuneport.jobs.store import UnknownJobError
-from tuneport.serve.description import allowed_methods
+from tuneport.serve.description import ERRORS, allowed_methods
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +96,8 @@ def refusal_of(error: TuneportError) -> Refusal:
     if isinstance(error, UnavailableError):
         return Refusal(503, text, code=error.code or "backend_unavailable")
     if isinstance(error, ProviderError):
-        refused = error.http_status is not None and 400 <= error.http_status < 500
-        return Refusal(error.http_status if refused and error.http_status else 400, text, code=error.code)
+        status = error.http_status or 400
+        return Refusal(status if status < 500 and status in ERRORS else 400, text, code=error.code)
     if isinstance(error, TrainingError):
         return Refusal(500, text, code="local_model_failed")
     if isinstance(error, NotDeployedError):

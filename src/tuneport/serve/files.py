@@ -20,6 +20,7 @@ from tuneport.jobs.tables import UploadedFileRow, UploadRow
 from tuneport.serve.errors import Refusal, complaint_of, not_found
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.multipart import read_form
+from tuneport.serve.queries import StrictRoute
 from tuneport.serve.wire import (
     CompleteUpload,
     CreateUpload,
@@ -43,7 +44,7 @@ _EXPIRY = re.compile(r"expires_after\[(\w+)\]")
 
 def router(gateway: Gateway) -> APIRouter:
     store, contents = gateway.store, gateway.contents
-    routes = APIRouter(prefix="/v1", tags=["Files"])
+    routes = APIRouter(prefix="/v1", tags=["Files"], route_class=StrictRoute)
 
     @routes.post("/files", response_model=File, response_model_exclude_none=True, openapi_extra=_FILE_FORM)
     async def create_file(request: Request) -> File:

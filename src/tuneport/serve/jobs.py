@@ -13,14 +13,14 @@ from tuneport.serve.description import BY_METADATA
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import create
-from tuneport.serve.queries import by_metadata
+from tuneport.serve.queries import StrictRoute, by_metadata
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 def router(gateway: Gateway) -> APIRouter:
     store, workspace = gateway.store, gateway.workspace
-    routes = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["Fine-tuning"])
+    routes = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["Fine-tuning"], route_class=StrictRoute)
 
     @routes.post("", response_model=wire.FineTuningJob)
     def create_job(

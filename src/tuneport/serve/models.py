@@ -18,6 +18,7 @@ from tuneport.serve.files import unix
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import ORGANIZATION, route
 from tuneport.serve.job_document import model_name
+from tuneport.serve.queries import StrictRoute
 from tuneport.serve.reach import CHECKPOINT, is_kept_from
 from tuneport.types import JobStatus
 
@@ -45,7 +46,7 @@ def tuned_model(gateway: Gateway, name: str) -> Tuned | None:
 
 
 def router(gateway: Gateway) -> APIRouter:
-    routes = APIRouter(prefix="/v1", tags=["Models"])
+    routes = APIRouter(prefix="/v1", tags=["Models"], route_class=StrictRoute)
 
     @routes.get("/models", response_model=wire.ModelList, response_model_exclude_none=True)
     def list_models() -> wire.ModelList:

@@ -1,11 +1,13 @@
-"""Queries that OpenAI's clients write as objects."""
+"""What stands behind the question mark: objects as OpenAI's clients write them, moments, and what no route knows."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any
 
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from pydantic import AwareDatetime, BeforeValidator
 
 from tuneport.serve.errors import Refusal
@@ -37,3 +39,27 @@ def by_metadata(query: Mapping[str, str]) -> dict[str, str] | None:
                 400, "Filter by metadata[KEY]=VALUE, or metadata=null.", param="metadata", code="invalid_value"
             )
     return wanted if wanted or "metadata" in query else None
+
+
+_ANYWHERE = frozenset({"api-version"})
+"""Azure's clients say it of their own accord with every request: it is no wish."""
+
+
+class StrictRoute(APIRoute):
+    """Refuses a query parameter that it does not have: whoever misspells a filter would take all for what he asked."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+        documented = {row["name"] for row in (self.openapi_extra or {}).get("parameters", ()) if row["in"] == "query"}
+        known = _ANYWHERE | documented | {field.alias for field in self.dependant.query_params}
+
+        async def checked(request: Request) -> Response:
+            if request.scope["query_string"]:
+                for name in request.query_params:
+                    if name not in known and name.partition("[")[0] not in documented:
+                        raise Refusal(
+                            400, f"Unknown query parameter: '{name}'.", param=name, code="unknown_query_parameter"
+                        )
+            return await answer(request)
+
+        return checked
