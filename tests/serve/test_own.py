@@ -12,6 +12,9 @@ import pytest
 
 from tests.cli.conftest import run  # noqa: F401 - the fixture
 from tests.serve.conftest import OLD_MODEL, Running, chats, ended, open_job, until
+from tuneport.backends import manifest_of
+from tuneport.serve import own_models
+from tuneport.types import Deployment
 
 pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
 
@@ -152,3 +155,42 @@ def test_its_document_names_all_shapes(served: tuple[Running, Own, str]) -> None
     for path in paths:
         for operation in document["paths"][path].values():
             assert "400" in operation["responses"] and operation["summary"]
+
+
+def test_models_with_their_last_days_and_whether_they_answer(
+    served: tuple[Running, Own, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, own, file = served
+    jobs = [own("POST", "jobs", {"model": "stand-in", "training_file": file, "suffix": name})["id"] for name in "ab"]
+    for job in jobs:
+        assert ended(running.client(), job).status == "succeeded"
+    told = own("GET", "models")
+    by_id = {(row["backend"], row["id"]): row for row in told["base"]}
+    old = by_id["openai", "gpt-4.1-mini-2025-04-14"]
+    assert (old["retires"], old["answers"]) == ("2027-01-14", "not_configured") and "sft" in old["methods"]
+    assert by_id["local", "smollm2-135m-instruct"]["answers"] == "now"
+    assert "lora" in by_id["local", "smollm2-135m-instruct"]["adapters"]
+    assert [row["job"] for row in told["tuned"]] == jobs[::-1] and not told["has_more"]
+    newest = told["tuned"][0]
+    assert newest["id"] == running.client().fine_tuning.jobs.retrieve(jobs[1]).fine_tuned_model
+    assert (newest["base"], newest["method"], newest["suffix"], newest["answers"]) == ("stand-in", "sft", "b", "now")
+
+    page = own("GET", "models?limit=1")
+    assert page["has_more"] and [row["job"] for row in page["tuned"]] == jobs[1:]
+    rest = own("GET", f"models?limit=1&after={jobs[1]}")
+    assert (rest["base"], [row["job"] for row in rest["tuned"]], rest["has_more"]) == ([], jobs[:1], False)
+    own("GET", "models?after=job-none", status=404)
+    assert {row["backend"] for row in own("GET", "models?backend=together")["base"]} == {"together"}
+
+    opened = running.gateway.workspace.backend("fake")
+    served_as = Deployment(id="e1", model=newest["backend_model"], status="ready", raw_status="UP", usd_per_hour=4.0)
+    theirs = Deployment(id="e2", model="another's", status="ready", raw_status="UP")
+    monkeypatch.setattr(type(opened), "deployments", lambda self: [served_as, theirs])
+    notice = manifest_of("azure", running.gateway.settings).deployment
+    needing = manifest_of("fake", running.gateway.settings).model_copy(update={"deployment": notice})
+    known = own_models.manifest_of
+    monkeypatch.setattr(own_models, "manifest_of", lambda name, of: needing if name == "fake" else known(name, of))
+    assert {row["answers"] for row in own("GET", "models")["tuned"]} == {"from_endpoint"}
+    asked = own("GET", "models?endpoints=true")
+    assert [row["answers"] for row in asked["tuned"]] == ["now", "from_endpoint"] and "e2" not in json.dumps(asked)
+    assert asked["tuned"][0]["endpoint"] == {"id": "e1", "status": "ready", "usd_per_hour": 4.0}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import false, select
 
 from tuneport.jobs.database import Database
 from tuneport.jobs.projects import if_visible, visible
@@ -56,9 +56,12 @@ def listed_jobs(
     after: str | None = None,
     statuses: Sequence[JobStatus] | None = None,
     backend: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    with_model: bool = False,
 ) -> tuple[list[Listed], bool]:
     """So many jobs behind the one with the id `after`, and whether there are more. Each page is two look-ups in
-    indexes, however many jobs there are. An `after` that is unknown gives the first page."""
+    indexes, however many jobs there are. An `after` that is unknown gives the first page. `metadata`: what they must
+    have; empty, that they have none. `with_model`: only those whose tuned model is there."""
     cursor = None if after is None else listed_job(store, after)
     jobs = select(JobRow).where(visible(JobRow))
     requests = select(JobRequestRow).where(visible(JobRequestRow), JobRequestRow.state.in_(list(_STATE)))
@@ -68,12 +71,21 @@ def listed_jobs(
         requests = requests.where(JobRequestRow.state.in_([state for state, word in _STATE.items() if word in words]))
     if backend is not None:
         jobs, requests = jobs.where(JobRow.backend == backend), requests.where(JobRequestRow.backend == backend)
+    if with_model:
+        jobs = jobs.where(JobRow.tuned_model.is_not(None), JobRow.deleted_at.is_(None))
+        requests = requests.where(false())
+    for name, value in (metadata or {}).items():
+        jobs = jobs.where(JobRow.spec["metadata"][name].as_string() == value)
+        requests = requests.where(JobRequestRow.body["metadata"][name].as_string() == value)
+    if metadata is not None and not metadata:
+        jobs = jobs.where(JobRow.spec["metadata"].as_string() == "{}")
+        requests = requests.where(JobRequestRow.body["metadata"].as_string().is_(None))
     if cursor is not None:
         jobs = jobs.where(behind(JobRow, cursor.created_at, cursor.id, descending=True))
         requests = requests.where(behind(JobRequestRow, cursor.created_at, cursor.id, descending=True))
     jobs = jobs.order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit + 1)
     requests = requests.order_by(JobRequestRow.created_at.desc(), JobRequestRow.id.desc()).limit(limit + 1)
-    with store.transaction() as session:
+    with store.reading() as session:
         rows = list(session.scalars(jobs))
         waiting = list(session.scalars(requests))
         asked = select(JobRequestRow).where(JobRequestRow.id.in_([row.id for row in rows]))
@@ -88,7 +100,7 @@ def listed_jobs(
 
 def listed_job(store: Database, job_id: str) -> Listed | None:
     """The job with exactly that id."""
-    with store.transaction() as session:
+    with store.reading() as session:
         row, request = if_visible(session.get(JobRow, job_id)), if_visible(session.get(JobRequestRow, job_id))
     if row is None and (request is None or request.state not in _STATE):
         return None

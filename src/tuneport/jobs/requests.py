@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -112,23 +112,6 @@ class JobRequests(Database):
         asked = select(JobRequestRow.project).where(JobRequestRow.tuned_model.in_(names))
         with self.reading() as session:
             return set(session.scalars(jobs.union(asked)))
-
-    def requests_page(
-        self, *, limit: int, after: JobRequestRow | None, metadata: Mapping[str, str] | None
-    ) -> tuple[list[JobRequestRow], bool]:
-        """So many requests behind `after`, newest first, and whether there are more. `metadata`: what they must have;
-        empty, that they have none."""
-        query = select(JobRequestRow).where(visible(JobRequestRow))
-        if metadata is not None and not metadata:
-            query = query.where(JobRequestRow.body["metadata"].as_string().is_(None))
-        for name, value in (metadata or {}).items():
-            query = query.where(JobRequestRow.body["metadata"][name].as_string() == value)
-        if after is not None:
-            query = query.where(behind(JobRequestRow, after.created_at, after.id, descending=True))
-        query = query.order_by(JobRequestRow.created_at.desc(), JobRequestRow.id.desc()).limit(limit + 1)
-        with self.reading() as session:
-            rows = list(session.scalars(query))
-        return rows[:limit], len(rows) > limit
 
     def jobs_page(
         self, *, limit: int, after: JobRow | None, status: JobStatus | None = None, backend: str | None = None
@@ -246,11 +229,12 @@ class JobRequests(Database):
             results_settled(session, job_id)
             return changed.rowcount == 1  # type: ignore[attr-defined, no-any-return]
 
-    def jobs_with_models(self) -> list[tuple[JobRequestRow, JobRow]]:
-        """Requested jobs whose tuned model is there, newest first."""
+    def jobs_with_models(self) -> list[tuple[JobRequestRow | None, JobRow]]:
+        """Jobs whose tuned model is there, newest first, with the request of each that a client asked for."""
         query = (
             select(JobRequestRow, JobRow)
-            .join(JobRow, JobRow.id == JobRequestRow.id)
+            .select_from(JobRow)
+            .outerjoin(JobRequestRow, JobRow.id == JobRequestRow.id)
             .where(
                 visible(JobRow),
                 JobRow.status == JobStatus.SUCCEEDED.value,

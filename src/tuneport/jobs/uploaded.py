@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
@@ -61,6 +61,14 @@ class UploadedFiles(Database):
         with self.transaction() as session:
             row = if_visible(session.get(UploadedFileRow, file_id))
             return None if row is None or _expired(row) else row
+
+    def files_of_contents(self, hashes: Collection[str]) -> dict[str, str]:
+        """The id of a file of the asker's that has that content, by its hash, where there is one."""
+        query = select(UploadedFileRow.sha256, func.max(UploadedFileRow.id)).where(
+            visible(UploadedFileRow), UploadedFileRow.sha256.in_(hashes)
+        )
+        with self.reading() as session:
+            return {sha256: file_id for sha256, file_id in session.execute(query.group_by(UploadedFileRow.sha256))}
 
     def uploaded_page(
         self, *, limit: int, after: UploadedFileRow | None, purpose: str | None, descending: bool

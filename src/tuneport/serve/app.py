@@ -12,7 +12,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tuneport import __version__
 from tuneport.backends.hops import HOP_HEADER, MOST_HOPS, having_come_by, read_hops
-from tuneport.serve import audit, chat, dashboard, errors, events, files, jobs, login, models, own_jobs, prospects
+from tuneport.serve import (
+    audit,
+    chat,
+    dashboard,
+    errors,
+    events,
+    files,
+    jobs,
+    login,
+    models,
+    own_jobs,
+    own_models,
+    prospects,
+)
 from tuneport.serve.access import Access
 from tuneport.serve.description import ERRORS, describe
 from tuneport.serve.errors import Refusal
@@ -40,7 +53,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     for part in (files, jobs, models, chat, audit, login):
         app.include_router(part.router(gateway))
     app.include_router(dashboard.router(gateway))
-    for own in (events, own_jobs, prospects):
+    for own in (events, own_jobs, own_models, prospects):
         app.include_router(own.router(gateway))
 
     @app.get("/healthz", tags=["Health"])

@@ -155,14 +155,20 @@ def create_own(gateway: Gateway, asked: SubmitJob, *, key: str | None) -> JobReq
     for name, value in asked.provider_options.items():
         if isinstance(value, str) and (_is_path(value) or "/" in value):
             raise Refusal(400, f"'{name}' is a path; clients name none.", param=f"provider_options.{name}")
-    kind = _AS_OPENAI.get(own["method"], "supervised")
-    told_as: dict[str, Any] = {} if asked.grader is None else {"grader": asked.grader}
-    told_as["hyperparameters"] = {
-        name: asked.hyperparameters[ours]
+    shown = shown_method(own["method"], asked.hyperparameters, asked.grader)
+    return _create(gateway, asked, body | {"method": shown, "tuneport": own}, key)
+
+
+def shown_method(method: str, hyperparameters: Mapping[str, Any], grader: Any) -> dict[str, Any]:
+    """A method of ours in OpenAI's words."""
+    kind = _AS_OPENAI.get(method, "supervised")
+    told: dict[str, Any] = {} if grader is None else {"grader": grader}
+    told["hyperparameters"] = {
+        name: hyperparameters[ours]
         for name, ours in (("n_epochs", "epochs"), ("batch_size", "batch_size"))
-        if isinstance(asked.hyperparameters.get(ours), (int, float))
+        if isinstance(hyperparameters.get(ours), (int, float))
     }
-    return _create(gateway, asked, body | {"method": {"type": kind, kind: told_as}, "tuneport": own}, key)
+    return {"type": kind, kind: told}
 
 
 def _method_of(gateway: Gateway, row: UploadedFileRow, columns: Mapping[str, str]) -> str:
@@ -240,19 +246,20 @@ class Start:
 
 def _start(gateway: Gateway, name: str, backend: str | None = None) -> Start:
     """`backend`: where the client wants it, whatever else has the model."""
-    request = gateway.store.request_of_model(name)
+    store = gateway.store
+    request = store.request_of_model(name)
+    row = store.job_of_model(name) if request is None else store.jobs_by_id([request.id]).get(request.id)
     if request is None and backend is not None:
         refuse_path(name, gateway.settings)
         return Start(backend, _resolved(name, backend, gateway.settings))
-    if request is None:
+    if request is None and row is None:
         if is_kept_from(gateway, name):
             raise _nobody(name)
         where = route(name, gateway.settings)
         return Start(where.backend, where.model)
-    row = gateway.store.jobs_by_id([request.id]).get(request.id)
     if row is None or row.tuned_model is None or row.deleted_at is not None:
         raise Refusal(400, f"The model {name} does not exist, or not yet.", param="model", code="model_not_found")
-    return Start(row.backend, row.model, request.id)
+    return Start(row.backend, row.model, row.id)
 
 
 def tuned_name(asked: CreateJob | SubmitJob, job_id: str) -> str:

@@ -7,8 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from tuneport.errors import ConfigError, UnsupportedError
+from tuneport.jobs.overview import listed_jobs
 from tuneport.jobs.tables import JobRequestRow, JobRow
 from tuneport.serve import job_document, wire
+from tuneport.serve.command_line_jobs import requests_for
 from tuneport.serve.description import BY_METADATA
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
@@ -36,10 +38,11 @@ def router(gateway: Gateway) -> APIRouter:
     def list_jobs(request: Request, after: str | None = None, limit: Limit = 20) -> Response:
         """Newest first. `metadata[KEY]=VALUE` filters; `metadata=null` asks for jobs without any."""
         filtered = by_metadata(request.query_params)
-        cursor = None if after is None else _request(gateway, after)
-        rows, more = store.requests_page(limit=limit, after=cursor, metadata=filtered)
-        jobs = store.jobs_by_id([row.id for row in rows])
-        documents = [job_document.document(row, jobs.get(row.id)) for row in rows]
+        if after is not None:
+            _both(gateway, after)
+        found, more = listed_jobs(store, limit=limit, after=after, metadata=filtered)
+        made = requests_for(store, [each.row for each in found if each.row is not None and each.request is None])
+        documents = [job_document.document(each.request or made[each.id], each.row) for each in found]
         return _written(wire.JobList(data=documents, has_more=more))
 
     @routes.get("/{fine_tuning_job_id}", response_model=wire.FineTuningJob)
@@ -55,7 +58,7 @@ def router(gateway: Gateway) -> APIRouter:
         request, row = _unfinished(gateway, fine_tuning_job_id)
         if row is None:
             if store.cancel_request(request.id):
-                return job_document.document(_request(gateway, request.id), None)
+                return job_document.document(*_both(gateway, request.id))
             request, row = _both(gateway, request.id)  # it became a job meanwhile
         if row is not None:
             row = workspace.cancel(row.id)
@@ -140,16 +143,14 @@ def _written(told: wire.Told) -> Response:
     return Response(told.model_dump_json(), media_type="application/json")
 
 
-def _request(gateway: Gateway, job_id: str) -> JobRequestRow:
-    request = gateway.store.job_request(job_id)
-    if request is None:
-        raise not_found(f"Could not find fine tune: {job_id}", "fine_tuning_job_id", "fine_tune_not_found")
-    return request
-
-
 def _both(gateway: Gateway, job_id: str) -> tuple[JobRequestRow, JobRow | None]:
     found = gateway.store.request_and_job(job_id)
-    return (_request(gateway, job_id), None) if found is None else found  # which is refused there
+    if found is not None:
+        return found
+    row = gateway.store.jobs_by_id([job_id]).get(job_id)
+    if row is None:
+        raise not_found(f"Could not find fine tune: {job_id}", "fine_tuning_job_id", "fine_tune_not_found")
+    return requests_for(gateway.store, [row])[job_id], row
 
 
 def _unfinished(gateway: Gateway, job_id: str) -> tuple[JobRequestRow, JobRow | None]:

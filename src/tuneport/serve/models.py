@@ -13,6 +13,7 @@ from tuneport.jobs.planning import readiness
 from tuneport.jobs.tables import JobRequestRow, JobRow
 from tuneport.manifests import load_models
 from tuneport.serve import wire
+from tuneport.serve.command_line_jobs import request_for
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.files import unix
 from tuneport.serve.gateway import Gateway
@@ -25,7 +26,7 @@ from tuneport.types import JobStatus
 
 @dataclass(frozen=True)
 class Tuned:
-    """A tuned model of a client's job, or with `step` what the job had after it."""
+    """A tuned model of a job, or with `step` what the job had after it."""
 
     request: JobRequestRow
     row: JobRow
@@ -37,8 +38,9 @@ def tuned_model(gateway: Gateway, name: str) -> Tuned | None:
     plain, _, step = name.partition(CHECKPOINT)
     request = gateway.store.request_of_model(plain)
     if request is None:
-        upstream = gateway.store.job_of_model(name)
-        request = None if upstream is None else gateway.store.job_request(upstream.id)
+        upstream = gateway.store.job_of_model(name) or (gateway.store.job_of_model(plain) if step else None)
+        if upstream is not None:
+            request = gateway.store.job_request(upstream.id) or request_for(upstream)
     if request is None or (step and not step.isdecimal()):
         return None
     row = gateway.store.jobs_by_id([request.id]).get(request.id)
@@ -119,9 +121,6 @@ def _base_models(gateway: Gateway) -> list[wire.Model]:
 def _tuned_models(gateway: Gateway) -> list[wire.Model]:
     found = []
     for request, row in gateway.store.jobs_with_models():
-        found.append(
-            wire.Model(
-                id=model_name(request, row), created=unix(row.finished_at or row.created_at), owned_by=ORGANIZATION
-            )
-        )
+        name = model_name(request or request_for(row), row)
+        found.append(wire.Model(id=name, created=unix(row.finished_at or row.created_at), owned_by=ORGANIZATION))
     return found

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import FIXTURES
 from tests.serve.dashboard.conftest import HOSTILE, Dashboard, Document
+from tuneport.jobs.overview import listed_jobs
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 
@@ -79,7 +80,7 @@ def test_what_cannot_be_submitted_is_refused(dashboard: Dashboard, fields: dict[
     path = uploaded(dashboard, TRAIN.read_bytes()).headers["location"]
     answer = dashboard.post(path, csrf=dashboard.token("/new"), **fields)
     assert answer.status_code == 400 and told in Document(answer.text).text
-    assert dashboard.gateway.store.requests_page(limit=1, after=None, metadata=None)[0] == []
+    assert listed_jobs(dashboard.gateway.store, limit=1) == ([], False)
 
 
 def test_uploads_that_are_none_of_ours_leave_nothing(dashboard: Dashboard) -> None:

@@ -7,12 +7,10 @@ from datetime import date
 from fastapi import APIRouter, Request, Response
 
 from tuneport.backends import backend_names, manifest_of
-from tuneport.errors import TuneportError
-from tuneport.jobs.overview import listed_jobs
 from tuneport.serve.dashboard.job_view import JobView
 from tuneport.serve.dashboard.pages import Pages, page_routes
 from tuneport.serve.gateway import Gateway
-from tuneport.types import JobStatus
+from tuneport.serve.own_models import base_models, jobs_with_models, tuned_model_told
 from tuneport.workflows.doctor import backends as look
 
 MOST_TUNED = 100
@@ -31,8 +29,8 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
         for name in backend_names(gateway.settings):
             manifest = manifest_of(name, gateway.settings)
             rows = [
-                {"model": model, "days": None if model.retires is None else (model.retires - today).days}
-                for model in manifest.models
+                {"model": model, "days": _days(model.retires, today)}
+                for model in base_models(name, gateway.settings, today)
             ]
             offered.append(
                 {
@@ -44,10 +42,9 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
                 }
             )
         tuned = []
-        for job in tuned_jobs(gateway):
-            last_day = _last_day(gateway, job)
-            days = None if last_day is None else (last_day - today).days
-            tuned.append({"job": job, "last_day": last_day, "days": days})
+        for each in jobs_with_models(gateway, limit=MOST_TUNED)[0]:
+            told = tuned_model_told(each, gateway.settings, today)
+            tuned.append({"job": JobView(each), "last_day": told.retires, "days": _days(told.retires, today)})
         return pages.page("models.html", request, tuned=tuned, offered=offered)
 
     return routes
@@ -55,14 +52,8 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
 
 def tuned_jobs(gateway: Gateway) -> list[JobView]:
     """The newest jobs whose tuned model is there."""
-    found, _ = listed_jobs(gateway.store, limit=MOST_TUNED, statuses=[JobStatus.SUCCEEDED])
-    return [view for view in map(JobView, found) if view.tuned_model is not None]
+    return [JobView(each) for each in jobs_with_models(gateway, limit=MOST_TUNED)[0]]
 
 
-def _last_day(gateway: Gateway, job: JobView) -> date | None:
-    """A tuned model ends with the one that it was tuned from."""
-    try:
-        offered = manifest_of(job.backend or "", gateway.settings).offered(job.model or "")
-    except TuneportError:  # a backend of a tuneport.toml that is not here any more
-        return None
-    return None if offered is None else offered.retires
+def _days(last_day: date | None, today: date) -> int | None:
+    return None if last_day is None else (last_day - today).days

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tuneport.jobs.estimates import Actual, JobEstimate
 from tuneport.serve.wire.base import Asked, Integer, Metadata, Told
-from tuneport.types import JobError, JobStatus, MetricPoint, Progress, Quote
+from tuneport.types import Adapter, JobError, JobStatus, MetricPoint, Progress, Quote
 
 Methods = Literal["sft", "dpo", "kto", "reward", "grpo", "rloo", "rft"]
 Adapters = Literal["auto", "full", "lora", "qlora", "prefix", "prompt"]
@@ -112,6 +112,57 @@ class Backend(Told):
 class BackendList(Told):
     object: Literal["list"] = "list"
     data: list[Backend]
+
+
+Answers = Literal["now", "from_endpoint", "not_configured", "no_longer"]
+"""`from_endpoint`: once `tuneport deploy` has given it one; `not_configured`: the gateway lacks its key or packages."""
+
+
+class BaseModelTold(Told):
+    id: str
+    object: Literal["tuneport.base_model"] = "tuneport.base_model"
+    backend: str
+    title: str
+    methods: list[str]
+    adapters: list[str] = Field(description="Empty: the backend chooses.")
+    context: int | None = Field(description="Tokens of one training example.")
+    accepts_new_jobs: bool
+    retires: date | None = Field(description="The first day on which it, and what was tuned from it, is gone.")
+    answers: Answers
+
+
+class Endpoint(Told):
+    id: str
+    status: Literal["starting", "ready", "stopping", "stopped", "failed"]
+    usd_per_hour: float | None
+
+
+class TunedModelTold(Told):
+    """`id` is what a chat asks for; `backend_model` its name at the backend."""
+
+    id: str
+    object: Literal["tuneport.tuned_model"] = "tuneport.tuned_model"
+    backend: str
+    backend_model: str
+    base: str
+    job: str
+    method: Methods
+    adapter: Adapter | Literal["auto"]
+    suffix: str | None
+    created_at: datetime
+    retires: date | None
+    answers: Answers
+    endpoint: Endpoint | None = None
+
+
+class ModelCatalogue(Told):
+    """`not_asked`: backends whose endpoints could not be asked for, and why."""
+
+    object: Literal["list"] = "list"
+    base: list[BaseModelTold]
+    tuned: list[TunedModelTold]
+    has_more: bool
+    not_asked: dict[str, str]
 
 
 class Wishes(Asked):
