@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, Integer, create_engine, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from tuneport.cli.main import main
 from tuneport.errors import ConfigError
@@ -286,6 +287,43 @@ def test_tables_that_were_made_are_those_that_were_migrated(tmp_path: Path) -> N
         assert differences(connection), "what differs is told"
     made.close()
     empty.dispose()
+
+
+TRIGGERS = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
+    "postgresql": "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = 'audit_log'::regclass",
+}
+
+
+def triggers(connection: Connection) -> set[str]:
+    return set(connection.exec_driver_sql(TRIGGERS[connection.dialect.name]).scalars())
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.full)])
+def test_the_audit_log_is_kept_from_version_7_on(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    if kind == "postgresql":
+        url = empty_schema(request.getfixturevalue("postgres"), "audited")
+    store = Store(url)
+    assert store.add_token("me", scope="read")[0]
+    entries = [migrated.id for migrated in store.audit_page(limit=10)[0]]
+    with store.engine.connect() as connection:
+        made = triggers(connection)
+    store.close()
+    assert entries and upkeep.downgrade(url, 6).version == 6
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        assert triggers(connection) == set()
+        connection.exec_driver_sql("UPDATE audit_log SET name = 'changed'")
+    assert upkeep.upgrade(url).version == SCHEMA_VERSION
+    with engine.connect() as connection:
+        assert triggers(connection) == made and len(made) >= 2
+    with pytest.raises(DBAPIError, match="only added to"), engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM audit_log")
+    store = Store(url)
+    assert [(kept.id, kept.name) for kept in store.audit_page(limit=10)[0]] == [(id_, "changed") for id_ in entries]
+    store.close()
+    engine.dispose()
 
 
 def test_revisions_are_in_a_row_and_say_what_going_back_loses() -> None:

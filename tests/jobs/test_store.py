@@ -283,3 +283,19 @@ def test_a_value_that_postgresql_does_not_take_is_refused_and_no_store_is_called
     assert not isinstance(caught.value, StoreUnavailableError) and "\n" not in str(caught.value)
     Base.metadata.drop_all(store.engine)
     store.close()
+
+
+def test_the_audit_log_is_only_added_to(store: Store, row: JobRow) -> None:
+    (before, _) = store.audit_page(limit=10)
+    assert before, "the job's creation"
+    statements = ["UPDATE audit_log SET name = 'nobody'", "DELETE FROM audit_log"]
+    if store.engine.dialect.name == "postgresql":
+        statements += ["TRUNCATE audit_log"]
+    for statement in statements:
+        with pytest.raises(sqlalchemy.exc.DBAPIError), store.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+    with pytest.raises(sqlalchemy.exc.DBAPIError, match="only added to"), store.engine.begin() as connection:
+        connection.exec_driver_sql(statements[0])
+    assert [entry.name for entry in store.audit_page(limit=10)[0]] == [entry.name for entry in before]
+    store.request_cancel(row.id)
+    assert len(store.audit_page(limit=10)[0]) == len(before) + 1

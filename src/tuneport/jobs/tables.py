@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     DateTime,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     String,
     TypeDecorator,
     UniqueConstraint,
+    event,
     false,
     text,
 )
@@ -320,7 +322,8 @@ class BrowserSessionRow(Base):
 
 
 class AuditRow(Base):
-    """Who did what: only ever added, in the transaction of what was done. No secrets, no contents of files.
+    """Who did what: only ever added, in the transaction of what was done; the database refuses to change or remove one.
+    No secrets, no contents of files.
 
     `usd`: of `job.reserve` what the job may cost at most, of `job.end` what it cost.
     """
@@ -346,3 +349,22 @@ Index("jobs_by_project", JobRow.project, JobRow.created_at.desc(), JobRow.id)
 Index("job_requests_by_age", JobRequestRow.created_at.desc(), JobRequestRow.id)
 Index("remote_files_by_id", RemoteFileRow.remote_id)
 Index("jobs_by_age", JobRow.created_at.desc(), JobRow.id)
+
+
+def _keep_audit_log() -> None:
+    """Triggers that come with the table: whoever can write to the store by this program's account cannot rewrite what
+    was done. On PostgreSQL the tables' owner still can, if he removes the triggers first."""
+    refuse = """CREATE TRIGGER audit_log_no_{verb} BEFORE {verb} ON audit_log
+        BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END"""
+    function = """CREATE OR REPLACE FUNCTION audit_log_is_kept() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'the audit log is only added to'; END $$"""
+    call = """CREATE TRIGGER audit_log_no_{verb} BEFORE {verb} ON audit_log
+        FOR EACH STATEMENT EXECUTE FUNCTION audit_log_is_kept()"""
+    statements = [("sqlite", refuse.format(verb=verb)) for verb in ("update", "delete")]
+    statements += [("postgresql", function)]
+    statements += [("postgresql", call.format(verb=verb)) for verb in ("update", "delete", "truncate")]
+    for dialect, statement in statements:
+        event.listen(AuditRow.__table__, "after_create", DDL(statement).execute_if(dialect=dialect))  # type: ignore[no-untyped-call]
+
+
+_keep_audit_log()
