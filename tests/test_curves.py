@@ -104,7 +104,7 @@ def test_it_is_said_live_and_surely_only_some_evaluations_behind_the_best() -> N
         ([1.2, 1.0, 1.01, 1.0, 1.0, 1.01, 1.0, 1.0], [1.2, 1.0, 0.9, 0.75, 0.6, 0.5, 0.4, 0.35], "memorising"),
         ([1.2, 1.0, 1.01, 1.0, 1.0, 1.01, 1.0, 1.0], LEARNING_BY_HEART, "memorised"),
         (RISING, [1.0, 0.9, 1.2, 1.5, 2.0, 2.6, 3.0, 3.2], "diverged"),
-        ([1.0, 0.4, 1.3, 0.5, 1.6, 0.7, 0.4, 1.2], None, "unclear"),
+        ([1.0, 0.4, 1.3, 0.5, 1.6, 0.7, 0.4, 1.2], FALLING, "unclear"),
         ([1.4, 1.1], None, "unclear"),
     ],
 )

@@ -15,6 +15,7 @@ from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
 
 TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
+TEST = str(FIXTURES / "datasets" / "support_intents.test.jsonl")
 OPENAI = ("submit", TRAIN, "--model", "gpt-4.1-mini", "--backend", "openai")
 
 
@@ -207,3 +208,15 @@ def test_doctor_and_show_tell_where_budgets_stand(
     _, found, _ = run("doctor", "--json")
     [budget] = [row for row in found["data"] if row["subject"] == "budget"]
     assert budget["verdict"] == "warn" and budget["fix"].startswith("jobs that cost anything are refused")
+
+
+def test_watch_show_and_metrics_say_what_the_curve_says(run: Run, openai: OpenAIEmulator) -> None:
+    _, job, _ = run(*OPENAI, "--validation", TEST, "--json")
+    openai.advance(4000)
+    code, document, said = run("watch", job["id"], "--json")
+    assert code == 0 and document["curve"]["finding"] and document["curve"]["best_step"]
+    for command in ("watch", "show", "metrics"):
+        code, out, _ = run(command, job["id"])
+        assert code == 0 and f"curve: {document['curve']['finding'].split('_')[0]}" in out
+        assert max(len(line) for line in out.split("curve: ")[1].splitlines()) <= 80
+    assert run("metrics", job["id"], "--json")[1]["curve"] == document["curve"]

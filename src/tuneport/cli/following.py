@@ -16,24 +16,35 @@ if TYPE_CHECKING:
 
 def follow(workspace: Workspace, row: JobRow, *, to_the_end: bool) -> None:
     """Drive the job and show how it goes: a live bar on a terminal, a line for each change elsewhere."""
+    from tuneport.cli.curve_view import CurveWatch
     from tuneport.cli.progress import JobProgress
 
     kept = f"stopped watching; {row.id} is kept: `tuneport watch {row.id}` goes on with it"
     output.say_on_interrupt(kept, job=row.id)
+    curve = CurveWatch(workspace)
+
+    def show(row: JobRow) -> None:
+        shown.update(row)
+        curve.look(row)
+
     with JobProgress(row) as shown:
         if to_the_end:
-            workspace.drive(row.id, on_change=shown.update)
+            workspace.drive(row.id, on_change=show)
         else:
             # A backend that is down is worth knowing now; the row stays, and `watch` goes on with it.
             workspace.start(row.id, on_change=shown.update)
 
 
-def finish(row: JobRow) -> None:
+def finish(workspace: Workspace, row: JobRow) -> None:
     """Print the outcome, and leave with the exit code that belongs to it: 0 only for a job that was not stopped."""
+    from tuneport.cli.curve_view import last_word, print_verdict
     from tuneport.jobs.service import describe
 
+    verdict = last_word(workspace, row) if row.job_status.terminal else None
     if output.as_json:
-        output.document(describe(row))
+        output.document(describe(row) | {"curve": None if verdict is None else verdict.model_dump(mode="json")})
+    elif verdict is not None:
+        print_verdict(verdict)
     error = row.job_error
     if row.status == "failed":
         if not output.as_json:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tuneport.cli import output
+from tuneport.cli.curve_view import last_word, print_verdict
 from tuneport.cli.following import exit_code, finish, follow, refreshed
 from tuneport.cli.job_costs import print_costs
 from tuneport.cli.job_view import coloured, print_job, progress_of
@@ -66,10 +67,14 @@ def show(job: JobId, json_: Json = False) -> None:
 
     with Workspace() as workspace:
         row, trouble = refreshed(workspace, job)
+        verdict = None if trouble else last_word(workspace, row)
     if output.as_json:
-        output.document(describe(row) | {"trouble": trouble})
+        curve = None if verdict is None else verdict.model_dump(mode="json")
+        output.document(describe(row) | {"curve": curve, "trouble": trouble})
         return
     print_job(row)
+    if verdict is not None:
+        print_verdict(verdict)
     if trouble:
         output.note(f"{row.backend}: not asked, showing what was last known: {trouble}")
 
@@ -90,7 +95,7 @@ def watch(
     with Workspace() as workspace:
         row = workspace.job(job)
         follow(workspace, row, to_the_end=True)
-        finish(workspace.job(row.id))
+        finish(workspace, workspace.job(row.id))
 
 
 def _watch_all() -> None:
@@ -146,7 +151,8 @@ def logs(
 
 
 def metrics(job: JobId, json_: Json = False) -> None:
-    """Print the loss curve: one row a logged step."""
+    """Print the loss curve, one row a logged step, and what it says."""
+    from tuneport.curves import judge
     from tuneport.jobs.service import Workspace
 
     with Workspace() as workspace:
@@ -154,7 +160,8 @@ def metrics(job: JobId, json_: Json = False) -> None:
         points = workspace.metrics(row.id)
     if output.as_json:
         data = [point.model_dump(mode="json") for point in points]
-        output.document({"object": "list", "job": row.id, "data": data})
+        verdict = judge(points, ended=row.job_status.terminal).model_dump(mode="json") if points else None
+        output.document({"object": "list", "job": row.id, "data": data, "curve": verdict})
         return
     if not points:
         output.note(f"{row.id} is {row.status} and has logged no metrics yet")
@@ -176,3 +183,4 @@ def metrics(job: JobId, json_: Json = False) -> None:
             ),
         )
     output.console().print(table)
+    print_verdict(judge(points, ended=row.job_status.terminal))

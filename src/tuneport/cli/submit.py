@@ -133,7 +133,7 @@ def submit(
         if push is not None and row.status == "succeeded":
             output.note(f"pushing the weights to {push} ...")
             output.note(f"pushed: {push_job(workspace, row.id, push)}")
-        finish(row)
+        finish(workspace, row)
 
 
 def show_terms(terms: list[BindingTerm]) -> None:

@@ -41,7 +41,7 @@ class Look:
 
     @cached_property
     def logs(self) -> tuple[float, ...]:
-        return tuple(math.log(max(loss, 0.0) + SCALE) for loss in self.valid.values)
+        return tuple(map(log_of, self.valid.values))
 
     @cached_property
     def best(self) -> int:
@@ -176,3 +176,7 @@ class Look:
 
     def unclear(self, why: str, *, needs: str) -> CurveVerdict:
         return self.verdict(Finding.UNCLEAR, f"cannot be said: {why}", fixes=(needs,))
+
+
+def log_of(loss: float) -> float:
+    return math.log(max(loss, 0.0) + SCALE)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from statistics import median
 
-from tuneport.curves.look import KNOWN_BY_HEART, SCALE, Look
-from tuneport.curves.series import FEWEST_EVALUATIONS
+from tuneport.curves.look import KNOWN_BY_HEART, SCALE, Look, log_of
+from tuneport.curves.series import FEWEST_EVALUATIONS, FIRST_STEPS
 from tuneport.curves.trends import (
-    PRIOR_NOISE,
     TAIL,
     falling_fit,
     mann_kendall,
-    noise_of,
     rise_after_lowest,
+    roughness,
     theil_sen,
 )
 from tuneport.curves.verdict import CurveVerdict, Finding
@@ -56,6 +55,9 @@ STILL_GAIN = 0.02
 did."""
 STILL_RATIO = 0.4
 """Of the gain of the first half of training, what the second half brought: a curve that flattens has much less."""
+LITTLE, LITTLE_TRAIN = 0.02, 0.05
+"""Of the losses, from the first evaluation to the last: a run that moved both by less has hardly begun, or its rate is
+too low. The second: its batches are not the same ones."""
 BLIND = 0.25
 """Of the loss: where only a greater rise than this would be noticed (19 times of 20), nothing can be said."""
 
@@ -84,11 +86,14 @@ def diverged(look: Look) -> CurveVerdict | None:
     parts = curve.train.in_stretches(20)
     low = min(range(len(parts)), key=parts.values.__getitem__)
     lowest, since = parts.values[low], parts.steps[low]
+    first = min(curve.train.values[:FIRST_STEPS])  # where a rate wrecks the model at once, only the first one is sane
+    if first < lowest:
+        lowest, since = first, curve.train.steps[curve.train.values.index(first)]
     now = median(parts.values[-2:]) if len(parts) >= 10 else parts.values[-1]
-    noise = NOISE_OF_DIVERGED * noise_of(curve.train.in_stretches(200).values, PRIOR_NOISE * before)
-    above_start = now > before * DIVERGED_ABOVE_START and now - before > noise
-    lost = now - lowest > max(DIVERGED_LOST * (before - lowest), RISE * before, noise)
-    if not (above_start or lost):
+    noise = NOISE_OF_DIVERGED * roughness([log_of(loss) for loss in curve.train.in_stretches(200).values])
+    above_start = now > first * DIVERGED_ABOVE_START
+    lost = now - lowest > max(DIVERGED_LOST * (before - lowest), RISE * before)
+    if not (above_start or lost) or log_of(now) - log_of(lowest) < noise:
         return None
     told = f"training loss {before:.3g} at first, {lowest:.3g} at its lowest (step {since}), {now:.3g} now"
     said = f"it diverged after step {since}: {told}"
@@ -214,6 +219,20 @@ def still_learning(look: Look) -> CurveVerdict | None:
     return look.verdict(Finding.STILL_LEARNING, said, told, fixes=fixes, numbers={"gain": gain, "ratio": ratio})
 
 
+def hardly_begun(look: Look) -> CurveVerdict | None:
+    then, now = look.train_at(look.valid.steps[0]), look.train_now
+    if then is None or now is None or look.best < len(look.valid) - 2:
+        return None
+    fall = 1 - now / max(then, SCALE)
+    valid_fall = 1 - look.valid_now / max(look.valid.values[0], SCALE)
+    if abs(fall) > LITTLE_TRAIN or abs(valid_fall) > LITTLE:
+        return None
+    told = f"since the first evaluation training loss fell by {fall:.1%} and validation loss by {valid_fall:.1%}"
+    said = f"still learning: hardly anything was learnt, validation loss is {look.valid_now:.3g}"
+    fixes = ("a higher learning rate", "more epochs") if look.ended else ("let it go on, or raise the learning rate",)
+    return look.verdict(Finding.STILL_LEARNING, said, told, fixes=fixes, numbers={"train_fall": fall})
+
+
 def too_noisy(look: Look) -> CurveVerdict | None:
     _, rise = look.chance
     visible = math.expm1(rise)
@@ -229,5 +248,16 @@ def healthy(look: Look) -> CurveVerdict:
     return look.verdict(Finding.HEALTHY, said, look.train_told)
 
 
-QUESTIONS = (judged_by_loss, diverged, overfitting, memorised, too_few, memorising, still_learning, too_noisy, healthy)
+QUESTIONS = (
+    judged_by_loss,
+    diverged,
+    overfitting,
+    memorised,
+    too_few,
+    memorising,
+    still_learning,
+    too_noisy,
+    hardly_begun,
+    healthy,
+)
 """In the order in which they are asked: the gravest first, and each knows that those before it found nothing."""

@@ -42,8 +42,7 @@ def noise_of(values: Sequence[float], prior: float) -> float:
     where the other one does not.
 
     What no curve explains that falls and then perhaps rises: of a few values such a curve explains nearly all, noise
-    or not. And by how far values miss the middle of their neighbours: the median, so that a steep beginning and single
-    ones that stick out do not count, but a smooth rise does not, either.
+    or not. And `roughness`, in which noise that is alike in neighbours does not show.
     """
     if not values:
         return prior
@@ -53,9 +52,16 @@ def noise_of(values: Sequence[float], prior: float) -> float:
     fitted = [*down, *(-value for value in up)]
     free = max(0, len(values) - len(set(down)) - len(set(up)))
     left = sum((value - fit) ** 2 for value, fit in zip(values, fitted, strict=True))
+    bends = max(0, len(values) - 2)
+    rough = roughness(values)
+    return math.sqrt(max(_drawn(left, free, prior), _drawn(rough**2 * bends, bends, prior)))
+
+
+def roughness(values: Sequence[float]) -> float:
+    """The standard deviation of noise around any smooth curve, by how far values miss the middle of their neighbours:
+    the median, so that a steep beginning and single ones that stick out do not count."""
     bends = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
-    bend = median(bends) / BEND_OF_NOISE if bends else 0.0
-    return math.sqrt(max(_drawn(left, free, prior), _drawn(bend**2 * len(bends), len(bends), prior)))
+    return median(bends) / BEND_OF_NOISE if bends else 0.0
 
 
 def _drawn(squares: float, count: int, prior: float) -> float:

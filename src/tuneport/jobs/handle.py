@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tuneport.curves import CurveVerdict
 from tuneport.data.prepare import method_of
 from tuneport.errors import TrainingError, TuneportError
 from tuneport.jobs.hub import push_job
@@ -131,6 +132,10 @@ class Job:
 
     def metrics(self) -> Sequence[MetricPoint]:
         return self._workspace.metrics(self.id)
+
+    def verdict(self) -> CurveVerdict | None:
+        """What the loss curve says now: overfitting, still learning and so on, and why; None where there is none."""
+        return self._workspace.verdict(self.id)
 
     def complete(
         self, prompt: str | Sequence[dict[str, Any]], *, stream: bool = False, **options: Any

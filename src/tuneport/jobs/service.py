@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
+from tuneport.curves import CurveVerdict
 from tuneport.data.containers.hub import hub_name
 from tuneport.data.prepare import file_format, prepare_for
 from tuneport.data.reading import columns_there, detect
@@ -29,6 +30,7 @@ from tuneport.jobs.alternatives import alternatives
 from tuneport.jobs.budgets import Month
 from tuneport.jobs.consent import refuse_personal_data
 from tuneport.jobs.contents import Contents
+from tuneport.jobs.curve_reading import verdict_of
 from tuneport.jobs.document import describe
 from tuneport.jobs.planning import Plan, plan
 from tuneport.jobs.polling import Poller
@@ -431,6 +433,11 @@ class Workspace:
     def metrics(self, job_id: str) -> Sequence[MetricPoint]:
         row = self.store.job(job_id)
         return [] if row.remote_id is None else self.backend(row.backend).metrics(row.remote_id)
+
+    def verdict(self, job_id: str) -> CurveVerdict | None:
+        """What the job's loss curve says now; None where it has none."""
+        row = self.store.job(job_id)
+        return verdict_of(row, self.backend(row.backend))
 
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """The checkpoints that the backend keeps of a job, by step. UnsupportedError where it has none to show."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
 
+from tuneport.curves import judge
 from tuneport.errors import UnsupportedError
 from tuneport.jobs.tables import JobRequestRow, JobRow
 from tuneport.serve.errors import Refusal, not_found
@@ -58,13 +59,14 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/{job_id}/metrics", response_model=Metrics)
     def job_metrics(job_id: str) -> Metrics:
-        """The loss curve: a point a logged step. Empty where the backend has none to show."""
+        """The loss curve: a point a logged step, and the verdict on it. Empty where the backend has none to show."""
         row, _ = _both(gateway, job_id)
         try:
             points = [] if row is None else list(workspace.metrics(row.id))
         except UnsupportedError:
             points = []
-        return Metrics(job=job_id, data=points)
+        curve = judge(points, ended=row.job_status.terminal) if row is not None and points else None
+        return Metrics(job=job_id, data=points, curve=curve)
 
     @routes.post("/{job_id}/cancel", response_model=Job)
     def cancel_own_job(job_id: str) -> dict[str, Any]:

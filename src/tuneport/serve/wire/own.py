@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from tuneport.curves import CurveVerdict
 from tuneport.jobs.estimates import Actual, JobEstimate
 from tuneport.serve.wire.base import Asked, Integer, Metadata, Told
 from tuneport.types import Adapter, JobError, JobStatus, MetricPoint, Progress, Quote
@@ -88,6 +89,7 @@ class Metrics(Told):
     object: Literal["list"] = "list"
     job: str
     data: list[MetricPoint]
+    curve: CurveVerdict | None
 
 
 class Backend(Told):
