@@ -6,8 +6,7 @@ every exact copy of the record, and no longer once the record was changed.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from tuneport.data.journal import Journal
 from tuneport.data.records import (
     Chat,
     Graded,
@@ -26,8 +26,6 @@ from tuneport.data.records import (
     Record,
     TextPart,
 )
-from tuneport.data.writing import remedy
-from tuneport.errors import DatasetError, DatasetProblem, StorageError
 
 _RECORD_BYTES = 16
 
@@ -64,7 +62,7 @@ def verdicts(path: Path | str) -> Mapping[str, Verdict]:
     `path` is the file of verdicts (see `verdicts_path`). DatasetError names the line that is none; a last line that a
     crash cut short is left out.
     """
-    return {verdict.record: verdict for verdict in _standing(Path(path))}
+    return {verdict.record: verdict for verdict in _standing(_journal(Path(path)))}
 
 
 def with_answer(record: Record, text: str) -> Record:
@@ -101,8 +99,9 @@ class VerdictFile:
     """Appends verdicts; each is on the disk when the call returns. StorageError where the disk refuses."""
 
     def __init__(self, path: Path) -> None:
+        self._journal = _journal(path)
         self.path = path
-        self._order = _standing(path)
+        self._order = _standing(self._journal)
         self._last = {verdict.record: verdict for verdict in self._order}
 
     def standing(self, record: str) -> Verdict | None:
@@ -110,7 +109,7 @@ class VerdictFile:
 
     def give(self, line: int, record: str, judgement: Judgement, text: str | None = None) -> Verdict:
         verdict = Verdict(line, record, judgement, datetime.now(UTC), text)
-        self._append(verdict)
+        self._journal.append(verdict)
         self._order.append(verdict)
         self._last[record] = verdict
         return verdict
@@ -119,38 +118,20 @@ class VerdictFile:
         """Take the latest standing verdict on one of these records back and return it; None where there is none."""
         last = next((verdict for verdict in reversed(self._order) if verdict.record in among), None)
         if last is not None:
-            self._append(Verdict(last.line, last.record, Judgement.UNDO, datetime.now(UTC)))
+            self._journal.append(Verdict(last.line, last.record, Judgement.UNDO, datetime.now(UTC)))
             _take_back(self._order, last.record)
             self._last = {verdict.record: verdict for verdict in self._order}
         return last
 
-    def _append(self, verdict: Verdict) -> None:
-        row = msgspec.json.encode(verdict) + b"\n"
-        try:
-            new = not self.path.exists()
-            handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                size = os.fstat(handle).st_size
-                if size and os.pread(handle, 1, size - 1) != b"\n":
-                    row = b"\n" + row  # what a crash cut short stays a line of its own
-                written = os.write(handle, row)
-                if written != len(row):
-                    raise OSError(28, "the disk is full")
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            if new:
-                _sync_folder(self.path.parent)
-        except OSError as error:
-            raise StorageError(
-                f"{self.path} cannot be written: {error.strerror}; {remedy(error, 'copy the dataset elsewhere')}"
-            ) from error
+
+def _journal(path: Path) -> Journal[Verdict]:
+    return Journal(path, Verdict, what="verdict of `tuneport review`")
 
 
-def _standing(path: Path) -> list[Verdict]:
+def _standing(journal: Journal[Verdict]) -> list[Verdict]:
     """The verdicts that were not taken back, oldest first; of several on one record the last one stands."""
     order: list[Verdict] = []
-    for verdict in _read(path):
+    for verdict in journal.rows():
         if verdict.verdict is Judgement.UNDO:
             _take_back(order, verdict.record)
         else:
@@ -163,34 +144,6 @@ def _take_back(order: list[Verdict], record: str) -> None:
         if order[index].record == record:
             del order[index]
             return
-
-
-def _read(path: Path) -> Iterator[Verdict]:
-    decode = msgspec.json.Decoder(Verdict).decode
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}; check the path and its permissions") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            if not _whole_object(line):
-                continue  # cut short by a crash, so it was never confirmed to anybody
-            rule = f"is no verdict of `tuneport review`: {error}"
-            raise DatasetError(DatasetProblem(str(path), number, "", rule, "correct the line or remove it")) from error
-
-
-def _whole_object(line: bytes) -> bool:
-    try:
-        msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return not line.startswith(b'{"line":')
-    return True
 
 
 def _last_answer(messages: list[Message]) -> str | None:
@@ -214,11 +167,3 @@ def _with_last_answer(messages: list[Message], text: str) -> list[Message]:
     else:
         changed = msgspec.structs.replace(messages[last], content=text)
     return [*messages[:last], changed, *messages[last + 1 :]]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

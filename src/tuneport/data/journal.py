@@ -1,0 +1,110 @@
+"""A file of rows that only ever grows: what somebody said is on the disk when the call returns, and stays there.
+
+A line that a crash cut short was never confirmed to anybody: it is left out when the file is read, and the next row
+begins on a line of its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+
+from tuneport.data.writing import remedy
+from tuneport.errors import ConfigError, DatasetError, DatasetProblem, StorageError
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+
+class Journal(Generic[Row]):
+    """One JSON object of the type `row` a line. `what` names a row to whoever has to mend one by hand."""
+
+    def __init__(self, path: Path, row: type[Row], *, what: str) -> None:
+        self.path, self._what = path, what
+        self._decode = msgspec.json.Decoder(row).decode
+        self._beginning = b'{"%s":' % row.__struct_fields__[0].encode()
+
+    def rows(self) -> Iterator[Row]:
+        """All of them, in their order; none where there is no file yet. DatasetError names the line that is none."""
+        try:
+            lines = self.path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            reason = f"{self.path} cannot be read: {error.strerror}; check the path and its permissions"
+            raise StorageError(reason) from error
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield self._decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                if self._cut_short(line):
+                    continue
+                problem = DatasetProblem(
+                    str(self.path), number, "", f"is no {self._what}: {error}", "correct the line or remove it"
+                )
+                raise DatasetError(problem) from error
+
+    def append(self, row: Row) -> None:
+        """Returns once it is on the disk. StorageError where the disk refuses."""
+        line = msgspec.json.encode(row) + b"\n"
+        try:
+            new = not self.path.exists()
+            handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                size = os.fstat(handle).st_size
+                if size and os.pread(handle, 1, size - 1) != b"\n":
+                    line = b"\n" + line  # what a crash cut short stays a line of its own
+                written = os.write(handle, line)
+                if written != len(line):
+                    raise OSError(28, "the disk is full")
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            if new:
+                _sync_folder(self.path.parent)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    @contextmanager
+    def held(self, by: str) -> Iterator[None]:
+        """Meanwhile no other process can hold it; ConfigError where one does. The file is there then, if empty."""
+        try:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise self._refused(error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            raise ConfigError(f"another `{by}` writes to {self.path}; go on there, or end it first") from error
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    def _cut_short(self, line: bytes) -> bool:
+        try:
+            msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return line.startswith(self._beginning) or self._beginning.startswith(line)
+        return False
+
+    def _refused(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"{self.path} cannot be written: {error.strerror}; {remedy(error, 'copy the dataset elsewhere')}"
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,136 @@
+"""What a rater is shown: the pairs in an order of his own, each with sides of its own, and no word of whose they are.
+
+Order and sides follow from the seed, the rater's name (however he spells it) and the pair's content. So they are the
+same after a restart, and for the pairs that are left when rows were added to the file, removed or changed.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Literal
+
+from tuneport.errors import ConfigError
+from tuneport.evaluate.people.answers import Answers, Pair, System, Turn
+from tuneport.evaluate.people.ratings import LONGEST_NOTE, Judgement, Ratings, Verdict
+
+Choice = Literal["left", "right", "tie", "bad"]
+CHOICES: tuple[Choice, ...] = ("left", "right", "tie", "bad")
+_LONGEST_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A pair as its rater sees it. `view` stands for the pair with these sides, so that a verdict on what another seed
+    had shown is refused instead of misunderstood. `note`, `choice`: what he said before he took it back."""
+
+    view: str
+    prompt: tuple[Turn, ...]
+    left: str
+    right: str
+    reference: str | None
+    note: str = ""
+    choice: Choice | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a rater stands; `next` is None once he has judged all."""
+
+    rater: str
+    judged: int
+    total: int
+    next: Shown | None
+
+
+class BlindRating:
+    """Several raters at work on one file of answers. Methods may be called from several threads."""
+
+    def __init__(self, answers: Answers, ratings: Ratings, *, seed: int = 0) -> None:
+        self._pairs = {pair.key: pair for pair in answers.to_judge}
+        if not self._pairs:
+            raise ConfigError(f"{answers.path}: both answers are the same in every pair, so there is nothing to judge")
+        self._ratings, self._seed = ratings, str(seed)
+        self._views: dict[str, dict[str, str]] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, name: str) -> Standing:
+        """ConfigError for what is no name."""
+        with self._lock:
+            return self._standing(self._ratings.rater(name))
+
+    def judge(self, name: str, view: str, choice: Choice, *, note: str = "", seconds: float | None = None) -> Standing:
+        """On the disk when this returns. The same again changes nothing: an answer may have been lost on the way.
+
+        ConfigError for what this rater was not shown, or has judged otherwise.
+        """
+        with self._lock:
+            if len(note) > LONGEST_NOTE:
+                raise ConfigError(f"the note has {len(note):,} letters; shorten it to {LONGEST_NOTE:,}")
+            rater = self._ratings.rater(name)
+            key = self._views_of(rater).get(view)
+            if key is None:
+                raise ConfigError("this pair is not shown like that any more: load the page again")
+            left = self._left(rater, key)
+            verdict = _verdict(choice, left)
+            given = self._ratings.of(rater).get(key)
+            if given is not None and given.verdict is not verdict:
+                raise ConfigError("this pair is judged already, in another window perhaps: load the page again")
+            if given is None:
+                took = None if seconds is None else round(min(max(seconds, 0.0), _LONGEST_SECONDS), 1)
+                id_ = self._pairs[key].id
+                self._ratings.give(Judgement(rater, key, verdict, datetime.now(UTC), left, id_, note.strip(), took))
+            return self._standing(rater)
+
+    def undo(self, name: str) -> Standing:
+        """Take the rater's last judgement back: its pair is the next one again, with what he said. ConfigError where
+        there is none."""
+        with self._lock:
+            rater = self._ratings.rater(name)
+            taken = self._ratings.undo(rater)
+            if taken is None:
+                raise ConfigError("there is nothing to undo")
+            if taken.pair not in self._pairs:  # a row that was changed since
+                return self._standing(rater)
+            choice: Choice = taken.side or ("tie" if taken.verdict is Verdict.TIE else "bad")
+            return self._standing(rater, self._shown(rater, self._pairs[taken.pair], taken.note, choice))
+
+    def _standing(self, rater: str, shown: Shown | None = None) -> Standing:
+        given, views = self._ratings.of(rater), self._views_of(rater)
+        open_ = [key for key in views.values() if key not in given]
+        if shown is None and open_:
+            shown = self._shown(rater, self._pairs[open_[0]])
+        return Standing(rater, len(views) - len(open_), len(views), shown)
+
+    def _views_of(self, rater: str) -> dict[str, str]:
+        """The pair's key for each view, in the rater's order."""
+        if rater not in self._views:
+            order = sorted(self._pairs, key=lambda key: self._draw("order", rater, key))
+            self._views[rater] = {self._view(rater, key): key for key in order}
+        return self._views[rater]
+
+    def _shown(self, rater: str, pair: Pair, note: str = "", choice: Choice | None = None) -> Shown:
+        left, right = (pair.a, pair.b) if self._left(rater, pair.key) == "a" else (pair.b, pair.a)
+        return Shown(self._view(rater, pair.key), pair.prompt, left, right, pair.reference, note, choice)
+
+    def _view(self, rater: str, key: str) -> str:
+        return self._draw(f"view, {self._left(rater, key)} left", rater, key).hex()
+
+    def _left(self, rater: str, key: str) -> System:
+        return "a" if self._draw("side", rater, key)[0] % 2 else "b"
+
+    def _draw(self, what: str, rater: str, key: str) -> bytes:
+        return blake2b("\0".join((what, self._seed, rater.casefold(), key)).encode(), digest_size=12).digest()
+
+
+def _verdict(choice: Choice, left: System) -> Verdict:
+    match choice:
+        case "left":
+            return Verdict(left)
+        case "right":
+            return Verdict.B if left == "a" else Verdict.A
+        case "tie":
+            return Verdict.TIE
+    return Verdict.BAD
