@@ -40,9 +40,18 @@ def emulator(**options: Any) -> OpenAIEmulator:
 
 
 class Fleet:
-    """`start` and `kill` a gateway by its place. All have one home and one store."""
+    """`start` and `kill` a gateway by its place. All have one store and one home, or with `files_url` homes of their
+    own and one store of files."""
 
-    def __init__(self, folder: Path, base_url: str, *, count: int = 2, database: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        base_url: str,
+        *,
+        count: int = 2,
+        database: str | None = None,
+        files_url: str | None = None,
+    ) -> None:
         self.folder, self.ports, self.processes = folder, free_ports(count), dict[int, int]()
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("TUNEPORT_")}
         self.environment |= {
@@ -52,6 +61,9 @@ class Fleet:
             "OURS_API_KEY": KEY,
             "HF_HUB_OFFLINE": "1",
         }
+        self.apart = files_url is not None
+        if files_url is not None:
+            self.environment["TUNEPORT_FILES_URL"] = files_url
         if database is not None:
             self.environment["TUNEPORT_DATABASE_URL"] = database
         (folder / "tuneport.toml").write_text(
@@ -80,13 +92,16 @@ class Fleet:
     def start(self, place: int) -> None:
         asked = {
             "arguments": ["serve", "--port", str(self.ports[place]), "--json"],
-            "environment": self.environment,
+            "environment": self.environment | ({"TUNEPORT_HOME": str(self.home(place))} if self.apart else {}),
             "folder": str(self.folder),
         }
         assert self.zygote.stdin is not None and self.zygote.stdout is not None
         self.zygote.stdin.write(json.dumps(asked) + "\n")
         self.zygote.stdin.flush()
         self.processes[place] = int(self.zygote.stdout.readline())
+
+    def home(self, place: int) -> Path:
+        return self.folder / (f"home-{place}" if self.apart else "home")
 
     def kill(self, place: int, number: int = signal.SIGKILL) -> None:
         with suppress(ProcessLookupError):

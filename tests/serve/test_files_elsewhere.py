@@ -17,11 +17,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import httpx
 import pytest
 
 from tests.jobs.conftest import postgres  # noqa: F401
 from tests.serve.conftest import Running, chats, serving
+from tests.serve.s3 import at_s3, s3  # noqa: F401
 from tuneport.errors import ConfigError, StorageError
 from tuneport.jobs.contents import ContentGoneError
 from tuneport.jobs.service import Workspace
@@ -32,36 +34,9 @@ from tuneport.types import JobStatus
 from tuneport.workflows.doctor import _files
 
 openai = pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
-fsspec = pytest.importorskip("fsspec", reason="of the gateway's extra: pip install 'tuneport[serve]'")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROWS = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """The address of a server that speaks S3."""
-    pytest.importorskip("s3fs", reason="what S3 is asked with: pip install s3fs")
-    moto = pytest.importorskip("moto.server", reason="the S3 of these tests: pip install 'moto[s3]' flask flask-cors")
-    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def at_s3(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Leads s3fs to an address, by its own variables."""
-
-    def lead(address: str) -> None:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-test")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-s3")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
-
-    return lead
 
 
 def at(*protocols: Any) -> Any:
@@ -188,7 +163,10 @@ def test_copies_and_strays_go_in_time(two: list[Running], url: str) -> None:
 
 
 def test_a_store_that_does_not_answer(
-    tmp_path: Path, s3: str, at_s3: Callable[[str], None], caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    s3: str,
+    at_s3: Callable[[str], None],
+    caplog: pytest.LogCaptureFixture,  # noqa: F811
 ) -> None:
     at_s3(s3)
     asked = settings(tmp_path, "a", "s3://no-such-bucket/deep")

@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from pathlib import Path
 
+import fsspec
 import pytest
+from sqlalchemy import create_engine
 
 from tests.jobs.conftest import postgres  # noqa: F401
 from tests.serve.fleet import ENDED, Fleet, complaints, dataset, emulator, wait_until
+from tests.serve.s3 import at_s3, s3  # noqa: F401
 
 pytest.importorskip("fastapi", reason="the gateway is an extra: pip install 'tuneport[serve]'")
 pytest.importorskip("openai", reason="the backend of these tests: pip install 'tuneport[openai]'")
 pytestmark = pytest.mark.full
 
 
-def test_one_is_killed_and_the_other_finishes_its_jobs(tmp_path: Path, postgres: str) -> None:  # noqa: F811
-    with emulator(pace=1.5) as provider, Fleet(tmp_path, provider.base_url, database=postgres) as fleet:
+@pytest.fixture
+def database(postgres: str) -> str:  # noqa: F811
+    """Without a table, on the same server."""
+    address, name = postgres.rpartition("/")[0], f"fleet_{os.urandom(4).hex()}"
+    with create_engine(postgres, isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    return f"{address}/{name}"
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one home", "homes of their own and a bucket"])
+def test_one_is_killed_and_the_other_finishes_its_jobs(
+    tmp_path: Path, database: str, apart: bool, request: pytest.FixtureRequest
+) -> None:
+    files_url = None
+    if apart:
+        request.getfixturevalue("at_s3")(request.getfixturevalue("s3"))
+        fsspec.filesystem("s3").mkdir("fleet")
+        files_url = "s3://fleet/of/two"
+    with (
+        emulator(pace=1.5) as provider,
+        Fleet(tmp_path, provider.base_url, database=database, files_url=files_url) as fleet,
+    ):
         for place in (0, 1):
             fleet.start(place)
         for place in (0, 1):
