@@ -153,7 +153,13 @@ def test_scopes(served: Any, store: Store, tmp_path: Path) -> None:
     for scope in ("read", "submit"):
         with pytest.raises(openai.PermissionDeniedError):
             keys[scope].files.delete(file.id)
-        assert here.http.get("/tuneport/v1/audit", headers=bearer(keys[scope])).status_code == 403
+        for path in ("/tuneport/v1/audit", "/metrics"):
+            assert here.http.get(path, headers=bearer(keys[scope])).status_code == 403
+    everywhere = here.sdk(store.add_token("all", scope="admin")[1])
+    assert here.http.get("/metrics", headers=bearer(everywhere)).status_code == 200
+    refused_by_name = here.http.get("/metrics", headers=bearer(admin))
+    assert refused_by_name.status_code == 403, "whose project is one of several"
+    assert "of all projects" in refused_by_name.json()["error"]["message"]
     assert admin.files.delete(file.id).deleted
 
 

@@ -5,16 +5,19 @@ Entries are added within the transaction of what they tell, so that there is nei
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 from tuneport.jobs.asking import asking, own_project
 from tuneport.jobs.database import Database
 from tuneport.jobs.tables import AuditRow
 from tuneport.types import now
+
+log = logging.getLogger(__name__)
 
 ITSELF = "tuneport"
 """The name under which the program does what nobody asks for: a job's end, say."""
@@ -28,23 +31,33 @@ def note(
     project: str | None = None,
     usd: float | None = None,
     automatic: bool = False,
+    **more: str | None,
 ) -> None:
     """`action` is a thing and a verb, such as `job.cancel`; `subject` an id or a name. `project` is the asker's if none
-    is given. `automatic`: done by the program, whoever's thread it is."""
+    is given. `automatic`: done by the program, whoever's thread it is. Once it is stored, the log tells it in a line,
+    too, with `more`."""
     who = asking()
-    session.add(
-        AuditRow(
-            created_at=now(),
-            project=own_project() if project is None else project,
-            name=ITSELF if automatic else who.name,
-            token_id=None if automatic else who.token_id,
-            address=None if automatic else who.address,
-            request_id=None if automatic else who.request_id,
-            action=action,
-            subject=subject[:200],
-            usd=usd,
-        )
+    row = AuditRow(
+        created_at=now(),
+        project=own_project() if project is None else project,
+        name=ITSELF if automatic else who.name,
+        token_id=None if automatic else who.token_id,
+        address=None if automatic else who.address,
+        request_id=None if automatic else who.request_id,
+        action=action,
+        subject=subject[:200],
+        usd=usd,
     )
+    session.add(row)
+    if log.isEnabledFor(logging.INFO):
+        told = {"event": action, "subject": row.subject, "project": row.project, "by": row.name, "usd": usd, **more}
+        told["request_id"] = row.request_id
+
+        def tell(_: Session) -> None:
+            cost = "" if usd is None else f" ${usd:,.2f}"
+            log.info("%s %s%s", action, told["subject"], cost, extra={"told": told})
+
+        event.listen(session, "after_commit", tell, once=True)
 
 
 class AuditLog(Database):

@@ -49,7 +49,8 @@ def settle_in(session: Session, row: JobRow) -> Projection | None:
     if ended:
         announce(session, row)
     if ended and known != (True, row.cost_usd):  # the end, and what is known of the cost later
-        note(session, "job.end", row.id, project=row.project, usd=row.cost_usd, automatic=True)
+        end = {"status": row.status, "backend": row.backend}
+        note(session, "job.end", row.id, project=row.project, usd=row.cost_usd, automatic=True, **end)
     found = None if ended else projection(row)
     if found is not None and row.reserved_usd is not None:
         row.reserved_usd = max(row.reserved_usd, found.usd)

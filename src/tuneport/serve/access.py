@@ -45,7 +45,7 @@ _OPEN = ("/login", "/assets/")
 """The way in, and what its page is made of."""
 _FOR_PROGRAMS = ("/v1/", "/tuneport/", "/metrics")
 _READING = ("GET", "HEAD", "OPTIONS")
-_FOR_ADMINS = ("/tuneport/v1/audit",)
+_FOR_ADMINS = ("/tuneport/v1/audit", "/metrics")
 
 HTML_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,7 +26,7 @@ from tuneport.serve import (
     own_models,
     prospects,
 )
-from tuneport.serve.access import Access
+from tuneport.serve.access import Access, caller
 from tuneport.serve.description import ERRORS, describe
 from tuneport.serve.errors import Refusal
 from tuneport.serve.gateway import Gateway
@@ -71,8 +71,16 @@ def create_app(gateway: Gateway) -> FastAPI:
         return {"status": "ok"}
 
     @app.get("/metrics", tags=["Health"], response_class=PlainTextResponse)
-    def metrics() -> PlainTextResponse:
-        """For Prometheus: requests, jobs, files, chats and tokens of all projects."""
+    def metrics(request: Request) -> PlainTextResponse:
+        """For Prometheus: requests, jobs, files, chats and tokens of all projects, for whoever may see them all."""
+        who = caller(request)
+        if who.token_id is not None and not who.every_project:
+            raise Refusal(
+                403,
+                f"These figures are of all projects, and the token '{who.name}' is of one; `tuneport token create NAME "
+                "--scope admin` makes one of all.",
+                code="insufficient_permissions",
+            )
         return PlainTextResponse(gateway.figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     app.add_middleware(Access, gateway=gateway)

@@ -59,10 +59,8 @@ class Gateway:
         self.contents: Contents = self.workspace.contents
         self.streams = Streams(self)
         self.figures = Figures(self)
-        self._poller = Poller(
-            self.workspace.worker, on_change=lambda *change: self.streams.wake(), on_trouble=_log_trouble
-        )
-        self.sender = Sender(self.store, self.settings)
+        self._poller = Poller(self.workspace.worker, on_change=self._changed, on_trouble=_log_trouble)
+        self.sender = Sender(self.store, self.settings, on_attempt=self.figures.delivery)
         self.access, self.credentials = access, Credentials(self.store)
         self.limits = Limits(self.settings.project.gateway)
         self._awake, self._stopped = threading.Event(), threading.Event()
@@ -151,6 +149,11 @@ class Gateway:
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self.workspace.close()
+
+    def _changed(self, job_id: str, status: str, note: str | None) -> None:
+        told = {"event": "job.state", "subject": job_id, "status": status, "note": note}
+        log.info("job.state %s %s", job_id, status, extra={"told": told})
+        self.streams.wake()
 
     def _send_due(self) -> None:
         while self.sender.send_due() == AT_ONCE and not self._stopped.is_set():

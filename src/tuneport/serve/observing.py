@@ -49,6 +49,10 @@ class Figures:
             "tuneport_chat_tokens", "Tokens of chats, as the backend counted.", ("backend", "kind"),
             registry=self.registry,
         )  # fmt: skip
+        self.deliveries = Counter(
+            "tuneport_webhook_deliveries", "Attempts to tell of a job's end, by webhook and what came of them.",
+            ("webhook", "outcome"), registry=self.registry,
+        )  # fmt: skip
         Info("tuneport_build", "The program.", registry=self.registry).info(
             {"version": __version__, "python": ".".join(map(str, sys.version_info[:3]))}
         )
@@ -59,6 +63,9 @@ class Figures:
         if prompt_tokens is not None and completion_tokens is not None:
             self.tokens.labels(backend, "prompt").inc(prompt_tokens)
             self.tokens.labels(backend, "completion").inc(completion_tokens)
+
+    def delivery(self, webhook: str, outcome: str) -> None:
+        self.deliveries.labels(webhook, outcome).inc()
 
     def text(self) -> bytes:
         from prometheus_client import generate_latest

@@ -146,7 +146,8 @@ def test_success_is_told_when_the_results_are_there(
 def test_tried_again_later_with_the_same_id_and_the_same_body(
     workspace: Workspace, start: Callable[..., str], receiver: Receiver, configured: Configured, status: int
 ) -> None:
-    sender = Sender(workspace.store, configured(), dice=lambda: 0.5)
+    told: list[tuple[str, str]] = []
+    sender = Sender(workspace.store, configured(), dice=lambda: 0.5, on_attempt=lambda *attempt: told.append(attempt))
     sender.send_due()
     ended(workspace, start())
     receiver.statuses = [status, status]
@@ -160,6 +161,9 @@ def test_tried_again_later_with_the_same_id_and_the_same_body(
         due_now(workspace)
     assert sender.send_due() == 1
     assert len({(r.headers["webhook-id"], r.body) for r in receiver.received}) == 1 and len(receiver.received) == 3
+    assert [outcome for _, outcome in told] == ["retried", "retried", "delivered"] and {*dict(told)} == {
+        *sender.webhooks
+    }
     assert workspace.store.deliveries()[0].state == "delivered"
 
 

@@ -31,11 +31,19 @@ log = logging.getLogger(__name__)
 class Sender:
     """Of one gateway. `send_due` does what is due; one thread calls it again and again.
 
-    ConfigError where a webhook is configured wrongly. `dice` spreads the attempts of many deliveries.
+    ConfigError where a webhook is configured wrongly. `dice` spreads the attempts of many deliveries. `on_attempt` is
+    told of each attempt: whom it was for, and `delivered`, `retried` (it is sent again) or `dead`.
     """
 
-    def __init__(self, store: Store, settings: Settings, *, dice: Callable[[], float] = random.random) -> None:
-        self._store, self._settings, self._dice = store, settings, dice
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        dice: Callable[[], float] = random.random,
+        on_attempt: Callable[[str, str], None] = lambda name, outcome: None,
+    ) -> None:
+        self._store, self._settings, self._dice, self._on_attempt = store, settings, dice, on_attempt
         self.webhooks, self.notified = webhooks_of(settings), notified_of(settings)
         for notified in self.notified.values():
             refuse_unknown(notified)
@@ -87,6 +95,7 @@ class Sender:
         if failed is not None:
             log.warning("%s (%s) of %s to %s: %s", row.id, row.type, row.job_id, row.endpoint, failed)
         self._store.delivery_tried(row.id, owner, state=state, status=outcome.status, error=failed, due_at=due)
+        self._on_attempt(row.endpoint, "retried" if state == "waiting" else state)
 
     async def _attempt(self, row: DeliveryRow) -> Outcome:
         endpoint = self.webhooks.get(row.endpoint) or self.notified[row.endpoint]
