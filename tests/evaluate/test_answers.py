@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tuneport.data.records import Chat, ImagePart, Labelled, Message, PlainText, Preference, PromptCompletion, Tool
-from tuneport.evaluate.classification import example_of
-from tuneport.evaluate.exact_match import Score, exact_match
-from tuneport.evaluate.metrics import metric_for, words_shared
+from tuneport.evaluate.correctness import correctness_for
+from tuneport.evaluate.examples import example_of
+from tuneport.evaluate.marks import Marks, mark
+from tuneport.evaluate.metrics.words import words_shared
 
 ASKED, SAID = Message("user", "Where is it?"), Message("assistant", "On its way.")
 
@@ -26,11 +27,13 @@ ASKED, SAID = Message("user", "Where is it?"), Message("assistant", "On its way.
     ],
 )
 def test_an_answer_is_right_by_its_task(task: str, expected: str, answer: str, right: bool) -> None:
-    assert metric_for(task).same(expected, answer) is right
+    assert correctness_for(task).same(expected, answer) is right
 
 
 def test_words_decide_nothing_where_the_answer_is_open() -> None:
-    assert {task: metric_for(task).decides for task in ("classification", "extraction", "style", "domain", "code")} == {
+    assert {
+        task: correctness_for(task).decides for task in ("classification", "extraction", "style", "domain", "code")
+    } == {
         "classification": True,
         "extraction": True,
         "style": False,
@@ -44,10 +47,10 @@ def test_words_decide_nothing_where_the_answer_is_open() -> None:
 
 def test_the_interval_is_wilsons() -> None:
     """By hand: 10 of 30, z = 1.96."""
-    score = Score(10, 30)
+    score = Marks(10, 30)
     assert (score.low, score.high) == pytest.approx((0.1923, 0.5122), abs=5e-4)
-    assert (Score(0, 30).low, Score(30, 30).high) == (0.0, 1.0)
-    assert exact_match(["?"], ["a"], ["b"], same=lambda want, got: (want, got) == ("a", "b")).correct == 1
+    assert (Marks(0, 30).low, Marks(30, 30).high) == (0.0, 1.0)
+    assert mark(["?"], ["a"], ["b"], same=lambda want, got: (want, got) == ("a", "b")).correct == 1
 
 
 def test_which_records_are_a_question_and_its_answer() -> None:

@@ -15,7 +15,8 @@ from tuneport.evaluate.people.agreement import cohens_kappa, krippendorffs_alpha
 from tuneport.evaluate.people.answers import read_answers, write_answers
 from tuneport.evaluate.people.blind import CHOICES, BlindRating, Standing
 from tuneport.evaluate.people.ratings import Judgement, Ratings, Verdict, ratings_path, read_ratings
-from tuneport.evaluate.people.results import results, sign_test
+from tuneport.evaluate.people.results import results
+from tuneport.evaluate.statistics.paired import sign_test
 
 NAMES = {"a": "base-model", "b": "tuned-model"}
 

@@ -18,7 +18,7 @@ from tuneport.advisor import Approach, Tried
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.text import normalised
 from tuneport.errors import BudgetError, ConfigError
-from tuneport.evaluate.exact_match import Score
+from tuneport.evaluate.marks import Marks
 from tuneport.types import Completion
 from tuneport.workflows.advise import gather, probe_quote
 from tuneport.workflows.advising.probing import ProbePlan, result_of, run_probe
@@ -131,7 +131,7 @@ def test_what_is_measured_goes_into_the_tree() -> None:
     ],
 )
 def test_what_a_share_means(correct: int, total: int, chance: float, result: Tried) -> None:
-    assert result_of(Score(correct, total), chance) is result
+    assert result_of(Marks(correct, total), chance) is result
 
 
 def test_a_person_judges_open_answers(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from tuneport.evaluate.exact_match import Score
+    from tuneport.evaluate.marks import Marks
     from tuneport.jobs.tables import JobRow
     from tuneport.workflows.migration.comparison import Comparison
     from tuneport.workflows.migration.folder import JobRecord, SavedFile, SavedFolder
@@ -321,13 +321,13 @@ def _print_example(example: dict[str, str], console: Console) -> None:
     console.print(Padding(grid, (1, 0, 0, 2), expand=False))
 
 
-def _scored(score: Score | None, unavailable: str | None, model: str) -> str:
+def _scored(score: Marks | None, unavailable: str | None, model: str) -> str:
     if score is None:
         return f"[yellow]not asked or no answer[/yellow]: {escape(unavailable or '')}"
     return f"{_share(score)}  {escape(model)}"
 
 
-def _share(score: Score) -> str:
+def _share(score: Marks) -> str:
     return f"{score.accuracy:>6.1%} ({score.low:.0%} to {score.high:.0%})"
 
 

@@ -1,14 +1,24 @@
-"""The base model as it is, asked plainly and with examples shown: what tuning has to beat."""
+"""Four ways to ask a model, so that a tuned model's gain is measured against more than a straw man.
+
+Zero-shot as the data has it; few-shot, with examples from the training file in the prompt; by likelihood, where the
+model only ranks the labels and cannot fail by format; and the tuned model. What completes is handed in.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.evaluate.classification import Complete, Example, Messages, Same, score_few_shot, score_zero_shot
-from tuneport.evaluate.exact_match import Score, equal
+from tuneport.evaluate.examples import Example, Messages, with_shots
+from tuneport.evaluate.marks import Marks, Same, mark
+from tuneport.evaluate.metrics.normalisation import equal
+
+Complete = Callable[[Sequence[Messages]], Iterable[str]]
+"""Takes conversations in OpenAI's shape, gives one answer's text for each, in order."""
+Rank = Callable[[Sequence[Messages], Sequence[str]], Iterable[Sequence[float]]]
+"""Takes conversations and choices, gives for each conversation one log-likelihood (nats) a choice."""
 
 
 @dataclass(frozen=True)
@@ -17,11 +27,11 @@ class Measured:
 
     name: str
     what: str
-    score: Score
+    score: Marks
     seconds: float
 
 
-def measured(name: str, what: str, score: Callable[[], Score]) -> Measured:
+def measured(name: str, what: str, score: Callable[[], Marks]) -> Measured:
     begun = time.monotonic()
     result = score()
     return Measured(name, what, result, time.monotonic() - begun)
@@ -48,3 +58,39 @@ def ask_base(
             f"{len(shots)} examples shown",
             lambda: score_few_shot(rows, shots, complete, same=same),
         )
+
+
+def score_zero_shot(rows: Sequence[Example], complete: Complete, *, same: Same = equal) -> Marks:
+    return _marked(rows, list(complete([row.messages for row in rows])), same)
+
+
+def score_few_shot(
+    rows: Sequence[Example], shots: Sequence[Example], complete: Complete, *, same: Same = equal
+) -> Marks:
+    return _marked(rows, list(complete([with_shots(row, shots) for row in rows])), same)
+
+
+def score_by_likelihood(rows: Sequence[Example], choices: Sequence[str], rank: Rank) -> Marks:
+    """The answer is the choice with the highest log-likelihood; the first of equals."""
+    answers = []
+    for likelihoods in rank([row.messages for row in rows], choices):
+        best = max(range(len(choices)), key=lambda index: likelihoods[index])
+        answers.append(choices[best])
+    return _marked(rows, answers, equal)
+
+
+def likelihoods_of_answers(rows: Sequence[Example], rank: Rank) -> list[float]:
+    """The log-likelihood of each row's own expected answer, in nats. Rows with equal answers are asked together."""
+    by_answer: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        by_answer.setdefault(row.expected, []).append(index)
+    found = [0.0] * len(rows)
+    for expected, indexes in by_answer.items():
+        ranked = rank([rows[index].messages for index in indexes], [expected])
+        for index, likelihoods in zip(indexes, ranked, strict=True):
+            found[index] = float(likelihoods[0])
+    return found
+
+
+def _marked(rows: Sequence[Example], answers: Sequence[str], same: Same) -> Marks:
+    return mark([row.prompt for row in rows], [row.expected for row in rows], answers, same=same)

@@ -17,7 +17,7 @@ from tuneport.data.checks import CheckReport
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote
 from tuneport.evaluate.asking import Measured
-from tuneport.evaluate.classification import Example
+from tuneport.evaluate.examples import Example
 from tuneport.manifests import load_base_prices
 from tuneport.settings import Settings
 from tuneport.workflows.advising.drawing import tokens

@@ -14,8 +14,8 @@ from pathlib import Path
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.checks import CheckReport, check
 from tuneport.errors import ConfigError
-from tuneport.evaluate import classification
-from tuneport.evaluate.asking import Measured, ask_base, completer, measured
+from tuneport.evaluate.asking import Measured, ask_base, completer, measured, score_by_likelihood, score_zero_shot
+from tuneport.evaluate.examples import Example, choose_shots, examples, labels
 from tuneport.jobs.handle import JobFailedError
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.tables import JobRow
@@ -115,8 +115,8 @@ def demo(
         raise JobFailedError(f"training {row.status}: {reason}", row.job_error)
     yield Trained(row, time.monotonic() - begun)
 
-    rows = classification.examples(test)
-    yield from _evaluate(workspace.backend("local"), row, rows, classification.examples(train), seed)
+    rows = examples(test)
+    yield from _evaluate(workspace.backend("local"), row, rows, examples(train), seed)
 
     state = row.job_state
     assert state is not None
@@ -130,24 +130,22 @@ def demo(
 def _evaluate(
     backend: FineTuneBackend,
     row: JobRow,
-    rows: Sequence[classification.Example],
-    train: Sequence[classification.Example],
+    rows: Sequence[Example],
+    train: Sequence[Example],
     seed: int,
 ) -> Iterator[Measured]:
     """Base zero-shot, base few-shot, base by likelihood, tuned: on the same rows, in one inference process."""
     state = row.job_state
     assert state is not None and state.tuned_model is not None
     base, tuned = row.model, state.tuned_model
-    choices = classification.labels(train)
-    shots = classification.choose_shots(train, per_label=SHOTS_PER_LABEL, seed=seed)
+    choices = labels(train)
+    shots = choose_shots(train, per_label=SHOTS_PER_LABEL, seed=seed)
 
     yield from ask_base(rows, shots, completer(backend, base, most_tokens=ANSWER_TOKENS))
     yield measured(
         "base, likelihood",
         f"{len(choices)} labels ranked",
-        lambda: classification.score_by_likelihood(
-            rows, choices, lambda asked, given: backend.score(base, asked, given)
-        ),
+        lambda: score_by_likelihood(rows, choices, lambda asked, given: backend.score(base, asked, given)),
     )
     ask_tuned = completer(backend, tuned, most_tokens=ANSWER_TOKENS)
-    yield measured("tuned", "the prompt as it is", lambda: classification.score_zero_shot(rows, ask_tuned))
+    yield measured("tuned", "the prompt as it is", lambda: score_zero_shot(rows, ask_tuned))

@@ -6,7 +6,6 @@ that more than half of its raters preferred, and tied otherwise. Intervals and t
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,10 +13,11 @@ from itertools import combinations
 from statistics import median
 from typing import Any, Literal
 
-from tuneport.evaluate.exact_match import Score
 from tuneport.evaluate.people.agreement import cohens_kappa, krippendorffs_alpha, same_share
 from tuneport.evaluate.people.answers import Answers, System
 from tuneport.evaluate.people.ratings import Judgement, Verdict
+from tuneport.evaluate.statistics.intervals import wilson
+from tuneport.evaluate.statistics.paired import sign_test
 
 ALPHA = 0.05
 Winner = Literal["a", "b", "tie"]
@@ -149,20 +149,7 @@ def results(answers: Answers, judgements: Iterable[Judgement]) -> Results:
 def share(of: int, total: int) -> Share:
     if not total:
         return Share(of, total, None, None, None)
-    score = Score(of, total)
-    return Share(of, total, score.accuracy, score.low, score.high)
-
-
-def sign_test(one: int, other: int) -> float:
-    """Two-sided and exact: how likely a split at least as uneven is if either side is as likely to win; ties left out.
-
-    Twice the smaller tail of the binomial distribution with p = 1/2, at most 1.
-    """
-    total, fewer = one + other, min(one, other)
-    if not total:
-        return 1.0
-    tail: int = sum(math.comb(total, wins) for wins in range(fewer + 1))
-    return min(1.0, tail / (1 << (total - 1)))
+    return Share(of, total, of / total, *wilson(of, total))
 
 
 def _winner(rows: Sequence[Judgement]) -> Winner:

@@ -15,7 +15,7 @@ from tuneport.data.reading import columns_there, read_records
 from tuneport.data.text import key_of_normalised, normalised
 from tuneport.data.tokens import encoding
 from tuneport.errors import ConfigError
-from tuneport.evaluate.classification import Example, example_of
+from tuneport.evaluate.examples import Example, example_of
 
 SHOTS = 4  # where there are no classes
 MOST_SHOTS = 16

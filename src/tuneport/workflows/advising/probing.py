@@ -14,9 +14,9 @@ from tuneport.data.personal.search import find
 from tuneport.data.text import normalised
 from tuneport.errors import ConfigError
 from tuneport.evaluate.asking import Measured, ask_base, completer
-from tuneport.evaluate.classification import Example, with_shots
-from tuneport.evaluate.exact_match import Score
-from tuneport.evaluate.metrics import Metric, metric_for
+from tuneport.evaluate.correctness import Correctness, correctness_for
+from tuneport.evaluate.examples import Example, with_shots
+from tuneport.evaluate.marks import Marks
 from tuneport.workflows.advising.drawing import Drawn, draw, tokens
 from tuneport.workflows.target import Target
 
@@ -40,7 +40,7 @@ class ProbePlan:
     """
 
     target: Target
-    metric: Metric
+    metric: Correctness
     drawn: Drawn
     input_tokens: int
     output_tokens: int
@@ -138,7 +138,7 @@ def plan_probe(
     answers = [tokens([row.expected]) for row in drawn.rows]
     return ProbePlan(
         target=target,
-        metric=metric_for(report.task),
+        metric=correctness_for(report.task),
         drawn=drawn,
         input_tokens=sum(tokens(str(each["content"]) for each in messages) for messages in asked),
         output_tokens=sum(answers) * (2 if drawn.shots else 1),
@@ -170,7 +170,7 @@ def run_probe(
     return Probe(plan, tuple(measured), tuple(answers))
 
 
-def result_of(score: Score, chance: float) -> Tried:
+def result_of(score: Marks, chance: float) -> Tried:
     """What a measured share of right answers means; `chance` is what always giving the commonest answer gets."""
     if score.accuracy >= WORKS and score.low >= SURELY and score.accuracy > chance:
         return Tried.WORKS

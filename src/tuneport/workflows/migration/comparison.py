@@ -12,7 +12,8 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.data.reading import columns_there, read_records
 from tuneport.data.records import Chat, Message, Preference
 from tuneport.errors import NotFoundError, TuneportError
-from tuneport.evaluate.exact_match import Score, exact_match, normalised
+from tuneport.evaluate.marks import Marks, mark
+from tuneport.evaluate.metrics.normalisation import normalised
 
 DEFAULT_ROWS = 50
 EXAMPLES = 3
@@ -53,9 +54,9 @@ class Comparison:
     of: int
     old: Side
     new: Side
-    old_score: Score | None = None
-    new_score: Score | None = None
-    agreement: Score | None = None
+    old_score: Marks | None = None
+    new_score: Marks | None = None
+    agreement: Marks | None = None
     examples: list[dict[str, str]] = field(default_factory=list)
     note: str = ""
 
@@ -164,8 +165,8 @@ def _ask(backend: FineTuneBackend, model: str, asked: Sequence[Prompt], limit: i
         return Side(backend.name, model, None, str(error))
 
 
-def _score(asked: Sequence[Prompt], expected: Sequence[str], answers: Sequence[str] | None) -> Score | None:
-    return None if answers is None else exact_match([prompt.shown for prompt in asked], expected, answers)
+def _score(asked: Sequence[Prompt], expected: Sequence[str], answers: Sequence[str] | None) -> Marks | None:
+    return None if answers is None else mark([prompt.shown for prompt in asked], expected, answers)
 
 
 def _differing(asked: Sequence[Prompt], old: Side, new: Side) -> list[dict[str, str]]:

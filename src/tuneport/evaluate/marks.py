@@ -1,11 +1,15 @@
-"""Exact match: the share of answers that equal the expected text, with the interval that so few rows allow."""
+"""Answers marked right or wrong against the expected text, with the interval that so few rows allow."""
 
 from __future__ import annotations
 
-import math
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+from tuneport.evaluate.metrics.normalisation import equal
+from tuneport.evaluate.statistics.intervals import wilson
+
+Same = Callable[[str, str], bool]
+"""Whether an answer, the second, is right where the first is expected."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Miss:
 
 
 @dataclass(frozen=True)
-class Score:
+class Marks:
     """`accuracy` is a share, 0 to 1. `low` and `high` are the Wilson 95 % interval of that share."""
 
     correct: int
@@ -32,21 +36,11 @@ class Score:
 
     @property
     def low(self) -> float:
-        return self._wilson()[0]
+        return wilson(self.correct, self.total)[0]
 
     @property
     def high(self) -> float:
-        return self._wilson()[1]
-
-    def _wilson(self) -> tuple[float, float]:
-        """Wilson (1927): (p + z²/2n ± z·sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n), with z = 1.96.
-
-        Unlike the normal approximation it stays inside 0..1 and is honest at 0 % and 100 %.
-        """
-        z, n, p = 1.959964, self.total, self.accuracy
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-        return max(0.0, centre - half), min(1.0, centre + half)
+        return wilson(self.correct, self.total)[1]
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -59,22 +53,7 @@ class Score:
         }
 
 
-def normalised(text: str) -> str:
-    """What counts as the same answer: NFKC, case folded, white space collapsed, a final full stop dropped."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).removesuffix(".")
-
-
-def equal(expected: str, answer: str) -> bool:
-    return normalised(expected) == normalised(answer)
-
-
-def exact_match(
-    prompts: Sequence[str],
-    expected: Sequence[str],
-    answers: Sequence[str],
-    *,
-    same: Callable[[str, str], bool] = equal,
-) -> Score:
+def mark(prompts: Sequence[str], expected: Sequence[str], answers: Sequence[str], *, same: Same = equal) -> Marks:
     """Compare row by row; `same` says of an expected text and an answer whether it is right.
 
     ValueError where the lengths differ or nothing is there to compare.
@@ -86,4 +65,4 @@ def exact_match(
         for index, (prompt, want, got) in enumerate(zip(prompts, expected, answers, strict=True))
         if not same(want, got)
     ]
-    return Score(correct=len(expected) - len(misses), total=len(expected), misses=misses)
+    return Marks(correct=len(expected) - len(misses), total=len(expected), misses=misses)

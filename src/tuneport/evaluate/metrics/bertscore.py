@@ -1,0 +1,53 @@
+"""BERTScore: how near the answer's words are to the reference's in what they mean, by an encoder on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuneport.errors import ConfigError
+from tuneport.evaluate.examples import Answer, Example
+from tuneport.evaluate.extra import needs
+from tuneport.evaluate.statistics.tally import Tally, tally_means
+
+
+def tally_bertscore(
+    rows: Sequence[Example], answers: Sequence[Answer], *, encoder: Path | None = None, layer: int | None = None
+) -> Tally:
+    """The mean F1 of bert-score (Zhang and others 2020), without idf and without rescaling by a baseline.
+
+    `encoder` is a folder with a model in Hugging Face's form; `layer` says whose output is compared, by default the
+    last one. As in bert-score itself, a blank answer is worth 0. ConfigError where the folder has no encoder.
+    """
+    if encoder is None:
+        raise ConfigError("bertscore needs an encoder: give the folder of a model, as encoder=FOLDER")
+    filled = [
+        index
+        for index, (row, said) in enumerate(zip(rows, answers, strict=True))
+        if row.expected.strip() and said.text.strip()
+    ]
+    values = np.zeros(len(rows))
+    if filled:
+        scorer = _scorer(encoder, layer)
+        _, _, found = scorer.score(
+            [answers[index].text for index in filled], [rows[index].expected for index in filled]
+        )
+        values[filled] = found.numpy()
+    return tally_means(values)
+
+
+def _scorer(encoder: Path, layer: int | None) -> Any:
+    config = encoder / "config.json"
+    if not config.is_file():
+        raise ConfigError(f"{encoder} is no folder of an encoder: it has no config.json")
+    layers = json.loads(config.read_text()).get("num_hidden_layers")
+    wanted = layers if layer is None else layer
+    if not isinstance(wanted, int) or not 0 < wanted <= (layers or wanted):
+        raise ConfigError(f"the encoder {encoder} has {layers} layers; layer={layer} is none of them")
+    with needs("bert-score"):
+        from bert_score import BERTScorer
+    return BERTScorer(model_type=str(encoder), num_layers=wanted)
