@@ -164,9 +164,9 @@ def test_copies_and_strays_go_in_time(two: list[Running], url: str) -> None:
 
 def test_a_store_that_does_not_answer(
     tmp_path: Path,
-    s3: str,
-    at_s3: Callable[[str], None],
-    caplog: pytest.LogCaptureFixture,  # noqa: F811
+    s3: str,  # noqa: F811
+    at_s3: Callable[[str], None],  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     at_s3(s3)
     asked = settings(tmp_path, "a", "s3://no-such-bucket/deep")
