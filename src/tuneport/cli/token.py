@@ -102,7 +102,7 @@ def audit(
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many, newest first.")] = 50,
     json_: output.Json = False,
 ) -> None:
-    """Show who changed what, and what jobs may cost and cost. Times are UTC."""
+    """Show who changed what, what jobs may cost and cost, and who chatted for how many tokens. Times are UTC."""
     from tuneport.jobs.audit import entry
     from tuneport.jobs.store import Store
     from tuneport.settings import Settings
@@ -116,10 +116,14 @@ def audit(
     if not rows:
         output.note("nothing has been done yet" if since is None and project is None else "nothing of that kind")
         return
-    table = output.table("time", "who", "action", "subject", "cost", right=("cost",), cut=("who", "subject"))
+    table = output.table(
+        "time", "who", "action", "subject", "tokens", "cost", right=("tokens", "cost"), cut=("who", "subject")
+    )
     for row in rows:
         cost = "" if row.usd is None else output.money(row.usd)
-        table.add_row(f"{row.created_at:%m-%d %H:%M:%S}", row.name, row.action, row.subject, cost)
+        counted = row.prompt_tokens is not None and row.completion_tokens is not None
+        tokens = f"{row.prompt_tokens:,} + {row.completion_tokens:,}" if counted else ""
+        table.add_row(f"{row.created_at:%m-%d %H:%M:%S}", row.name, row.action, row.subject, tokens, cost)
     output.console().print(table)
     if more:
         output.note(f"the newest {limit}; --limit shows more")

@@ -1,18 +1,21 @@
 """The audit log: who did what, when, from where, and what it may cost or cost.
 
-Entries are added within the transaction of what they tell, so that there is neither one without the other.
+Entries are added within the transaction of what they tell, so that there is neither one without the other. Chats change
+nothing in the store: theirs are written behind them, many at a time.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
-from tuneport.jobs.asking import asking, own_project
+from tuneport.jobs.asking import DEFAULT_PROJECT, Asking, asking, own_project
 from tuneport.jobs.database import Database
 from tuneport.jobs.tables import AuditRow
 from tuneport.types import now
@@ -36,18 +39,9 @@ def note(
     """`action` is a thing and a verb, such as `job.cancel`; `subject` an id or a name. `project` is the asker's if none
     is given. `automatic`: done by the program, whoever's thread it is. Once it is stored, the log tells it in a line,
     too, with `more`."""
-    who = asking()
-    row = AuditRow(
-        created_at=now(),
-        project=own_project() if project is None else project,
-        name=ITSELF if automatic else who.name,
-        token_id=None if automatic else who.token_id,
-        address=None if automatic else who.address,
-        request_id=None if automatic else who.request_id,
-        action=action,
-        subject=subject[:200],
-        usd=usd,
-    )
+    project = own_project() if project is None else project
+    who = Asking(project, ITSELF) if automatic else replace(asking(), project=project)
+    row = entry_of(who, action, subject, at=now(), usd=usd)
     session.add(row)
     if log.isEnabledFor(logging.INFO):
         told = {"event": action, "subject": row.subject, "project": row.project, "by": row.name, "usd": usd, **more}
@@ -60,7 +54,37 @@ def note(
         event.listen(session, "after_commit", tell, once=True)
 
 
+def entry_of(
+    who: Asking,
+    action: str,
+    subject: str,
+    *,
+    at: datetime,
+    usd: float | None = None,
+    prompt_tokens: int | None = None,
+    completion_tokens: int | None = None,
+) -> AuditRow:
+    return AuditRow(
+        created_at=at,
+        project=who.project or DEFAULT_PROJECT,
+        name=who.name,
+        token_id=who.token_id,
+        address=who.address,
+        request_id=who.request_id,
+        action=action,
+        subject=subject[:200],
+        usd=usd,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+    )
+
+
 class AuditLog(Database):
+    def add_entries(self, rows: Sequence[AuditRow]) -> None:
+        """All or none."""
+        with self.transaction() as session:
+            session.add_all(rows)
+
     def audit_page(
         self,
         *,
@@ -96,4 +120,6 @@ def entry(row: AuditRow) -> dict[str, Any]:
         "action": row.action,
         "subject": row.subject,
         "usd": row.usd,
+        "prompt_tokens": row.prompt_tokens,
+        "completion_tokens": row.completion_tokens,
     }

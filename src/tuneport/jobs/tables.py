@@ -322,10 +322,10 @@ class BrowserSessionRow(Base):
 
 
 class AuditRow(Base):
-    """Who did what: only ever added, in the transaction of what was done; the database refuses to change or remove one.
-    No secrets, no contents of files.
+    """Who did what: only ever added, in the transaction of what was done, or of chats soon after; the database refuses
+    to change or remove one. No secrets, no contents of files, nothing that was said.
 
-    `usd`: of `job.reserve` what the job may cost at most, of `job.end` what it cost.
+    `usd`: of `job.reserve` what the job may cost at most, of `job.end` and `chat.answer` what it cost.
     """
 
     __tablename__ = "audit_log"
@@ -339,6 +339,8 @@ class AuditRow(Base):
     action: Mapped[str] = mapped_column(String(40))
     subject: Mapped[str] = mapped_column(String(200))
     usd: Mapped[float | None] = mapped_column(Float)
+    prompt_tokens: Mapped[int | None]  # since version 8, of chats
+    completion_tokens: Mapped[int | None]
 
 
 _LIVE = text("revoked_at IS NULL")

@@ -26,6 +26,8 @@ class AuditEntry(BaseModel):
     action: str
     subject: str
     usd: float | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
 
 
 class AuditPage(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -12,9 +11,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from tuneport.backends import manifest_of
 from tuneport.backends.pieces import Stream
+from tuneport.jobs.asking import asking
 from tuneport.jobs.service import locate_base_model, model_of
-from tuneport.serve.chat_answers import Head, whole
-from tuneport.serve.chat_stream import begun_stream
+from tuneport.serve.chat_answers import Head, usage_told, whole
+from tuneport.serve.chat_stream import begun_stream, one_by_one
 from tuneport.serve.description import BY_METADATA, CHAT_ANSWERS
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
@@ -73,20 +73,9 @@ def router(gateway: Gateway) -> APIRouter:
         if isinstance(answer, dict):
             return JSONResponse(answer)
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        return StreamingResponse(_one_by_one(answer, seats), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(one_by_one(answer, seats), media_type="text/event-stream", headers=headers)
 
     return routes
-
-
-async def _one_by_one(stream: Stream[str], seats: CapacityLimiter) -> AsyncIterator[str]:
-    """The events. When the client goes away, this is cancelled, and the answer ends where it is written."""
-    try:
-        # Cancelled at once: the thread that waits for the next event is woken by `close`.
-        waiting = partial(to_thread.run_sync, next, stream, None, limiter=seats, abandon_on_cancel=True)
-        while (event := await waiting()) is not None:
-            yield event
-    finally:
-        stream.close()
 
 
 def _answer(gateway: Gateway, asked: CreateChatCompletion) -> dict[str, Any] | Stream[str]:
@@ -98,10 +87,11 @@ def _answer(gateway: Gateway, asked: CreateChatCompletion) -> dict[str, Any] | S
     answer = gateway.endpoints.answered(
         backend, model, lambda: opened.complete(model, messages, stream=bool(asked.stream), **options)
     )
+    count = partial(gateway.spending.add, asking(), backend, asked.model, model)
     if isinstance(answer, Completion):
-        gateway.figures.chat(backend, answer.prompt_tokens, answer.completion_tokens)
+        count(usage_told(answer))
         return whole(head, answer)
-    return begun_stream(head, answer, asked.stream_options or StreamOptions(), partial(gateway.figures.chat, backend))
+    return begun_stream(head, answer, asked.stream_options or StreamOptions(), count)
 
 
 def _read(asked: CreateChatCompletion) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -48,6 +48,12 @@ def whole(head: Head, answer: Completion) -> dict[str, Any]:
     return head.document("chat.completion", [choice], **({} if usage is None else {"usage": usage}))
 
 
+def usage_told(answer: Completion) -> dict[str, Any]:
+    """The counts in OpenAI's words, in detail where the provider gave it; empty where they are not known."""
+    told = (answer.document or {}).get("usage")
+    return told if isinstance(told, dict) else usage_of(answer.prompt_tokens, answer.completion_tokens) or {}
+
+
 def finish_reason(said: Any, *, calls: bool) -> str:
     """Why a choice ended, in one of OpenAI's words; Together, for one, says `eos`."""
     if said in FINISH_REASONS and not (calls and said == "stop"):

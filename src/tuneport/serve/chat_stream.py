@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
+
+from anyio import CapacityLimiter, to_thread
 
 from tuneport.backends.pieces import Piece, Stream
 from tuneport.errors import TuneportError
@@ -17,14 +20,13 @@ _PASSED_ON = ("service_tier", "system_fingerprint", "moderation", "obfuscation")
 """What else of a provider's chunk is for the client."""
 _MAY_BE_NULL = ("content", "refusal")
 
-Count = Callable[[int | None, int | None], None]
+Count = Callable[[Mapping[str, Any]], None]
 
 
 def begun_stream(head: Head, pieces: Iterator[str], asked: StreamOptions, count: Count) -> Stream[str]:
     """The events of an answer, when its first piece is there; TuneportError where the backend refuses.
 
-    `count` is called once with the tokens of prompt and answer, as far as they are known, however an answer ends that
-    has begun.
+    `count` is called once with the usage, empty where that is not known, however an answer ends that has begun.
     """
     events = _Chunks(head, asked).events(pieces, count)
     first = next(events)
@@ -33,11 +35,22 @@ def begun_stream(head: Head, pieces: Iterator[str], asked: StreamOptions, count:
         yield first
         yield from events
 
-    return Stream(all_events(), lambda: _close(pieces))
+    return Stream(all_events(), lambda: close_pieces(pieces))
 
 
-def _close(pieces: Iterator[str]) -> None:
-    """A backend's own kind of iterator may have no `close`, or none while it is waited for."""
+async def one_by_one(stream: Stream[str], seats: CapacityLimiter) -> AsyncIterator[str]:
+    """What a client is sent. When it goes away, this is cancelled, and the answer ends where it is written."""
+    try:
+        # Cancelled at once: the thread that waits for the next event is woken by `close`.
+        waiting = partial(to_thread.run_sync, next, stream, None, limiter=seats, abandon_on_cancel=True)
+        while (event := await waiting()) is not None:
+            yield event
+    finally:
+        stream.close()
+
+
+def close_pieces(pieces: Iterator[str]) -> None:
+    """End an answer. A backend's own kind of iterator may have no `close`, or none while it is waited for."""
     with suppress(AttributeError, ValueError):
         pieces.close()  # type: ignore[attr-defined]
 
@@ -70,10 +83,9 @@ class _Chunks:
                 raise
             yield _event(refusal_of(error).body())
         finally:
-            _close(pieces)
+            close_pieces(pieces)
             if not refused:
-                usage = self._usage or {}
-                count(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+                count(self._usage or {})
 
     def _of(self, piece: Piece) -> Iterator[str]:
         more = {name: piece.more[name] for name in _PASSED_ON if name in piece.more}

@@ -18,6 +18,7 @@ from tuneport.serve.credentials import AccessRules, Credentials
 from tuneport.serve.endpoints import Endpoints
 from tuneport.serve.limits import Limits
 from tuneport.serve.observing import Figures
+from tuneport.serve.spending import WRITE_SECONDS, Spending
 from tuneport.serve.streams import Streams
 from tuneport.settings import Settings
 from tuneport.types import JobStatus
@@ -59,6 +60,7 @@ class Gateway:
         self.contents: Contents = self.workspace.contents
         self.streams = Streams(self)
         self.figures = Figures(self)
+        self.spending = Spending(self.store, self.settings, self.figures)
         self._poller = Poller(self.workspace.worker, on_change=self._changed, on_trouble=_log_trouble)
         self.sender = Sender(self.store, self.settings, on_attempt=self.figures.delivery)
         self.access, self.credentials = access, Credentials(self.store)
@@ -97,7 +99,17 @@ class Gateway:
             while not self._stopped.wait(SENDING_SECONDS):
                 _guarded(self._send_due)
 
-        threads = (("intake", intake), ("results", endings), ("sender", sending), ("poller", self._poller.run))
+        def spending() -> None:
+            while not self._stopped.wait(WRITE_SECONDS):
+                _guarded(self.spending.write)
+
+        threads = (
+            ("intake", intake),
+            ("results", endings),
+            ("sender", sending),
+            ("spending", spending),
+            ("poller", self._poller.run),
+        )
         for name, target in threads:
             thread = threading.Thread(target=target, name=f"tuneport-{name}", daemon=True)
             self._threads.append(thread)
@@ -148,6 +160,7 @@ class Gateway:
         deadline = time.monotonic() + patience
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        _guarded(self.spending.write)
         self.workspace.close()
 
     def _changed(self, job_id: str, status: str, note: str | None) -> None:

@@ -39,7 +39,7 @@ def base_inference_quote(
 
     if prices is None:
         return unknown("litellm, whose table has base models' prices, is not installed")
-    found = prices.find(*_names(manifest.name, model.id))
+    found = prices.find(*table_names(manifest.name, model.id))
     if found is None:
         return unknown(f"litellm {prices.version} has no price per token for {model.id} at {manifest.title}")
     if found.retires is not None and today is not None and today >= found.retires:
@@ -54,7 +54,7 @@ def base_inference_quote(
     )
 
 
-def _names(backend: str, model_id: str) -> list[str]:
-    """Together tunes "-Reference" weights and serves the same as "-Turbo"."""
+def table_names(backend: str, model_id: str) -> list[str]:
+    """What the table may call a model. Together tunes "-Reference" weights and serves the same as "-Turbo"."""
     prefix = PREFIXES.get(backend, f"{backend}/")
     return [prefix + name for name in (model_id, f"{model_id.removesuffix('-Reference')}-Turbo")]

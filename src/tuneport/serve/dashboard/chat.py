@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -15,8 +15,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from tuneport.backends.pieces import Stream
 from tuneport.errors import ConfigError, TuneportError
+from tuneport.jobs.asking import asking
 from tuneport.jobs.overview import listed_job
+from tuneport.serve.chat_answers import usage_told
+from tuneport.serve.chat_stream import close_pieces, one_by_one
 from tuneport.serve.dashboard.catalogue import tuned_jobs
 from tuneport.serve.dashboard.pages import ATTACHMENT, Pages, page_routes
 from tuneport.serve.errors import Refusal, not_found
@@ -62,31 +66,39 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
             raise Refusal(429, f"{AT_ONCE} answers are being written; try again.")
         lines = await to_thread.run_sync(_lines, gateway, fields, side, limiter=seats)
         headers = ATTACHMENT | {"X-Accel-Buffering": "no"}
-        return StreamingResponse(_one_by_one(lines, seats), media_type="application/x-ndjson", headers=headers)
+        return StreamingResponse(one_by_one(lines, seats), media_type="application/x-ndjson", headers=headers)
 
     return routes
 
 
-async def _one_by_one(lines: Iterator[str], seats: CapacityLimiter) -> AsyncIterator[str]:
-    while (line := await to_thread.run_sync(next, lines, None, limiter=seats)) is not None:
-        yield line
-
-
-def _lines(gateway: Gateway, fields: dict[str, str], side: str) -> Iterator[str]:
+def _lines(gateway: Gateway, fields: dict[str, str], side: str) -> Stream[str]:
     """What is wrong with the question is refused now, with a status."""
     backend, model, messages, options = _question(gateway, fields, side)
+    who, begun = asking(), list[Iterator[str]]()
 
-    def lines() -> Iterator[str]:
+    def end() -> None:
+        for pieces in begun:
+            close_pieces(pieces)
+
+    def lines() -> Generator[str]:
         yield json.dumps({"model": f"{model} on {backend}"}) + "\n"
+        usage: Mapping[str, Any] = {}
         try:
             pieces = gateway.workspace.backend(backend).complete(model, messages, stream=True, **options)
-            for piece in [pieces.text] if isinstance(pieces, Completion) else pieces:
+            assert not isinstance(pieces, Completion)
+            begun.append(pieces)
+            for piece in pieces:
+                usage = getattr(piece, "usage", None) or usage
                 if piece:
                     yield json.dumps({"text": piece}) + "\n"
         except TuneportError as error:
             yield json.dumps({"failure": str(error)}) + "\n"
+        finally:
+            end()
+            if begun:
+                gateway.spending.add(who, backend, model, model, usage)
 
-    return lines()
+    return Stream(lines(), end)
 
 
 def _both(gateway: Gateway, fields: dict[str, str]) -> dict[str, Answer]:
@@ -108,7 +120,9 @@ def _answer(
         found = gateway.workspace.backend(backend).complete(model, messages, **options)
     except TuneportError as error:
         return Answer(name, failure=str(error))
-    return Answer(name, found.text if isinstance(found, Completion) else "".join(found))
+    assert isinstance(found, Completion)
+    gateway.spending.add(asking(), backend, model, model, usage_told(found))
+    return Answer(name, found.text)
 
 
 def _question(

@@ -1,0 +1,33 @@
+"""What one chat cost, by its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tuneport.estimate.cost.base_prices import table_names
+from tuneport.manifests import InferencePrice, Manifest
+from tuneport.manifests.base_prices import BasePrices
+
+
+def chat_cost(manifest: Manifest, model: str, usage: Mapping[str, Any], prices: BasePrices | None) -> float | None:
+    """US dollars; None where the tokens or the price of one are unknown, or what is paid for is not tokens: a machine
+    of one's own, an endpoint by the hour. `model` is the backend's own name, `usage` in OpenAI's words."""
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    price = _price(manifest, model, prices)
+    if price is None or not isinstance(prompt, int) or not isinstance(completion, int):
+        return None
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    cached_price = price.usd_per_mtok_cached_input
+    if not isinstance(cached, int) or cached_price is None:
+        cached, cached_price = 0, 0.0
+    new = max(0, prompt - cached)
+    return (new * price.usd_per_mtok_input + cached * cached_price + completion * price.usd_per_mtok_output) / 1e6
+
+
+def _price(manifest: Manifest, model: str, prices: BasePrices | None) -> InferencePrice | None:
+    if model.startswith("ft:"):  # `ft:BASE:...`, of which the manifest has the price
+        base = model.split(":")[1]
+        return next((offered.inference for offered in manifest.models if offered.id == base), None)
+    found = None if prices is None else prices.find(*table_names(manifest.name, model))
+    return None if found is None else found.price
