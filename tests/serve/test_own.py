@@ -143,6 +143,42 @@ def test_a_report_that_takes_longer_is_asked_for_again(
     assert own("GET", f"data_reports/{first['id']}?wait=60")["report"]["rows"] == 12 and len(calls) == 1
 
 
+def test_who_compares_much_is_told_to_wait_and_keeps_nobody_else_waiting(
+    served: tuple[Running, Own, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+    import time
+
+    from tuneport.serve import prospects, shared_work
+
+    go, calls = threading.Event(), []
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        calls.append(options["models"])
+        go.wait(60)
+        return compare(*arguments, **options)
+
+    compare = prospects.compare
+    monkeypatch.setattr(prospects, "compare", slow)
+    running, own, file = served
+    asked = {"training_file": file, "models": ["llama-3.1-8b-instruct"], "backends": ["together"], "requests": 1000}
+    each = [asked | {"requests": 1000 + number} for number in range(shared_work.MOST_UNDER_WAY)]
+    for one in each:
+        assert own("POST", "comparisons?wait=0", one, status=202)["status"] == "running"
+    assert own("POST", "comparisons?wait=0", each[0], status=202), "which is under way already"
+    assert "try again" in own("POST", "comparisons?wait=0", asked | {"requests": 7}, status=429)["error"]["message"]
+    began = time.monotonic()
+    client = running.client()
+    assert client.fine_tuning.jobs.list().data == [] and client.files.retrieve(file).id == file
+    assert own("GET", "backends")["data"] and own("POST", "data_reports", {"file": file})["status"] == "completed"
+    assert time.monotonic() - began < 20 and len(calls) == shared_work.AT_ONCE
+    go.set()
+    told = own("POST", "comparisons?wait=60", each[0])
+    assert told["rows"] == 12 and told["traffic_per_month"]["requests"] == 1000
+    assert len(own("POST", "comparisons?wait=60", each[-1])["choices"]) >= 1
+    assert len(calls) == len(each)
+
+
 def test_its_document_names_all_shapes(served: tuple[Running, Own, str]) -> None:
     _, own, _ = served
     document = own("GET", "openapi.json")

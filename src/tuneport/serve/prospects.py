@@ -3,31 +3,27 @@ in few threads of its own: a large file keeps no other request waiting."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from contextvars import copy_context
 from datetime import date
 from functools import partial
 from typing import Annotated, Any
 
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from tuneport.data.prepare import method_of
 from tuneport.errors import TuneportError
 from tuneport.estimate.cost import Traffic
+from tuneport.jobs.asking import asking
 from tuneport.jobs.planning import quotes
 from tuneport.jobs.tables import UploadedFileRow
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import Route, by_ids, file_refusal, refuse_path, route, training_file
+from tuneport.serve.shared_work import RETRY_SECONDS, SharedWork, is_done
 from tuneport.serve.wire.own import (
     AskComparison,
     AskDataReport,
@@ -36,6 +32,7 @@ from tuneport.serve.wire.own import (
     BackendList,
     Comparison,
     DataReport,
+    NotYet,
     QuoteList,
 )
 from tuneport.types import Hyperparameters, Method, TuneSpec, validated
@@ -43,38 +40,50 @@ from tuneport.workflows.check import check
 from tuneport.workflows.compare import compare
 from tuneport.workflows.doctor import backends
 
-MOST_AT_ONCE = 2
-"""Datasets that are read at the same time; counting and checking use all the processor they get."""
-MOST_WAITING = 16
-KEPT_REPORTS = 64
 WAIT_SECONDS = 20.0
 Wait = Annotated[float, Query(ge=0, le=60, description="Seconds; then the answer is 202.")]
+_LATER: dict[int | str, dict[str, Any]] = {202: {"model": NotYet, "description": "Not yet: ask the same again."}}
 
 
 def router(gateway: Gateway) -> APIRouter:
     routes = APIRouter(prefix="/tuneport/v1", tags=["Prospects"])
-    seats = CapacityLimiter(MOST_AT_ONCE)
-    reports = Reports()
+    reports: SharedWork[dict[str, Any]] = SharedWork()
+    prices: SharedWork[Any] = SharedWork()
+
+    async def priced(asked: AskQuotes | AskComparison, work: Callable[[], Any], wait: float) -> Any:
+        """What `work` gives; None: not yet. Once it was told it is made anew for whoever asks, since prices and what
+        this machine has learnt of its runs change."""
+        key = "\n".join((type(asked).__name__, str(date.today()), str(asking().project), asked.model_dump_json()))
+        future = prices.ask(key, asked.training_file, work)
+        if not await is_done(future, within=wait):
+            return None
+        prices.drop(key)
+        return future.result()
 
     @routes.get("/backends", response_model=BackendList)
     def list_backends() -> BackendList:
         """Which are configured, what is missing, and when they end."""
         return BackendList(data=[Backend.model_validate(row) for row in backends(gateway.settings, date.today())])
 
-    @routes.post("/quotes", response_model=QuoteList)
-    async def ask_quotes(asked: AskQuotes) -> QuoteList:
-        """What a job would cost, need and take at each backend, with the reasons; nothing is started."""
-        found: QuoteList = await _seated(seats, partial(_quotes, gateway, asked))
-        return found
+    @routes.post("/quotes", response_model=QuoteList, responses=_LATER)
+    async def ask_quotes(asked: AskQuotes, wait: Wait = WAIT_SECONDS) -> QuoteList | Response:
+        """What a job would cost, need and take at each backend, with the reasons; nothing is started. What takes longer
+        than `wait` is answered with 202, goes on, and is there when the same is asked again."""
+        found: QuoteList | None = await priced(asked, partial(_quotes, gateway, asked), wait)
+        return _later() if found is None else found
 
     @routes.post(
         "/comparisons",
         response_model=Comparison,
-        responses={200: {"content": {"text/csv": {}, "text/html": {}}, "description": "By `Accept`"}},
+        responses={200: {"content": {"text/csv": {}, "text/html": {}}, "description": "By `Accept`"}, **_LATER},
     )
-    async def ask_comparison(asked: AskComparison, request: Request) -> Response:
-        """Training and a month of traffic, everywhere, side by side: JSON, or a table or report by `Accept`."""
-        found, ids = await _seated(seats, partial(_compare, gateway, asked))
+    async def ask_comparison(asked: AskComparison, request: Request, wait: Wait = WAIT_SECONDS) -> Response:
+        """Training and a month of traffic, everywhere, side by side: JSON, or a table or report by `Accept`. What takes
+        longer than `wait` is answered with 202, goes on, and is there when the same is asked again."""
+        answer = await priced(asked, partial(_compare, gateway, asked), wait)
+        if answer is None:
+            return _later()
+        found, ids = answer
         accept = request.headers.get("accept", "")
         if "text/csv" in accept:
             from tuneport.workflows.comparison.csv_file import render as csv
@@ -111,13 +120,8 @@ def _file(ending: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="comparison.{ending}"', "X-Content-Type-Options": "nosniff"}
 
 
-async def _seated(seats: CapacityLimiter, work: Callable[[], Any]) -> Any:
-    if seats.statistics().tasks_waiting >= MOST_WAITING:
-        raise Refusal(
-            429, "Too many datasets are being looked at; try again.", code="rate_limit_exceeded",
-            kind="rate_limit_error",
-        )  # fmt: skip
-    return await to_thread.run_sync(work, limiter=seats)
+def _later() -> Response:
+    return JSONResponse(NotYet().model_dump(), 202, {"Retry-After": str(RETRY_SECONDS)})
 
 
 # --- quotes and comparisons ------------------------------------------------------------------------------------------
@@ -198,40 +202,12 @@ def _files(
 # --- data reports ----------------------------------------------------------------------------------------------------
 
 
-class Reports:
-    """Reports by what was asked for, the newest kept; each is made once, however many ask for it meanwhile."""
-
-    def __init__(self) -> None:
-        self._made: OrderedDict[str, tuple[str, Future[dict[str, Any]]]] = OrderedDict()
-        self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="data-report")
-
-    def ask(self, report_id: str, file_id: str, work: Callable[[], dict[str, Any]]) -> None:
-        with self._lock:
-            there = self._made.get(report_id)
-            if there is not None and not (there[1].done() and there[1].exception() is not None):
-                self._made.move_to_end(report_id)
-                return
-            under_way = sum(not future.done() for _, future in self._made.values())
-            if under_way >= MOST_WAITING:
-                raise Refusal(
-                    429, "Too many datasets are being looked at; try again.", code="rate_limit_exceeded",
-                    kind="rate_limit_error",
-                )  # fmt: skip
-            self._made[report_id] = file_id, self._pool.submit(copy_context().run, work)
-            while len(self._made) > KEPT_REPORTS and next(iter(self._made.values()))[1].done():
-                self._made.popitem(last=False)
-
-    def find(self, report_id: str) -> tuple[str, Future[dict[str, Any]]] | None:
-        with self._lock:
-            return self._made.get(report_id)
-
-
-def _report(gateway: Gateway, reports: Reports, asked: AskDataReport) -> str:
+def _report(gateway: Gateway, reports: SharedWork[dict[str, Any]], asked: AskDataReport) -> str:
     file, validation, ids = _files(gateway, asked.file, asked.validation_file, "file")
     if asked.model is not None:
         refuse_path(asked.model, gateway.settings)
     key = asked.model_dump_json() + file.sha256 + ("" if validation is None else validation.sha256)
+    key += str(asking().project)  # which alone knows the file by this id
     report_id = "report-" + hashlib.sha256(key.encode()).hexdigest()[:24]
 
     def work() -> dict[str, Any]:
@@ -256,17 +232,14 @@ def _report(gateway: Gateway, reports: Reports, asked: AskDataReport) -> str:
     return report_id
 
 
-async def _told(reports: Reports, report_id: str, response: Response, wait: float) -> DataReport:
+async def _told(reports: SharedWork[dict[str, Any]], report_id: str, response: Response, wait: float) -> DataReport:
     there = reports.find(report_id)
     if there is None:
         raise not_found(f"No data report {report_id!r} here; ask for it again.", "report_id")
-    file_id, future = there
-    if not future.done() and wait:
-        with suppress(TimeoutError, TuneportError, Refusal):
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), wait)
-    if not future.done():
+    file_id, future = there.about, there.future
+    if not await is_done(future, within=wait):
         response.status_code = 202
-        response.headers["Retry-After"] = "2"
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
         return DataReport(id=report_id, file=file_id, status="running")
     error = future.exception()
     if isinstance(error, Refusal):

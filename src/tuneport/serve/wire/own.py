@@ -194,6 +194,13 @@ class QuoteList(Told):
     data: list[dict[str, Any]]
 
 
+class NotYet(Told):
+    """It is being worked out: ask the same again after `Retry-After`."""
+
+    object: Literal["tuneport.not_yet"] = "tuneport.not_yet"
+    status: Literal["running"] = "running"
+
+
 class SubmitJob(Wishes):
     backend: str | None = None
     suffix: str | None = Field(default=None, min_length=1, max_length=64)
