@@ -194,7 +194,7 @@ def test_the_page_holds_the_verdict_the_numbers_and_the_reasons() -> None:
         assert said.words in texts
     assert "unavailable, because no page has it" in texts and "prices of 2026-11-01" in texts
     assert "600 tokens fewer in each request" in texts and "$12.50 · 38%" in texts
-    assert {attributes.get("class") for tag, attributes in document.elements if tag == "svg"} >= {"lines"}
+    assert {attributes.get("class") for tag, attributes in document.elements if tag == "svg"} >= {"lines wide"}
     assert sum(tag == "a" for tag, _ in document.elements) == 3, "the sources"
 
 

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from tuneport.errors import ConfigError
 from tuneport.jobs.budgets import Projection
 from tuneport.jobs.database import Database, explained
-from tuneport.jobs.settling import heed_events, over_budget_event, settle_in
+from tuneport.jobs.settling import heed_events, over_budget_event, progress_of, settle_in
 from tuneport.jobs.tables import EventRow, JobRow
-from tuneport.types import JobEvent
+from tuneport.types import JobEvent, Progress
 
 _ASKED_AT_ONCE = 500  # ids in one question; SQLite takes 999 in its oldest builds
 
@@ -68,6 +68,12 @@ class EventLog(Database):
             event = over_budget_event(projected, cancels=bool(cancels))
             if self.add_events(job_id, [event], origin="tuneport"):
                 self.on_over_budget(job_id, event.message)
+
+    def told_progress(self, job_id: str) -> Progress:
+        """How far a job is by its newest metrics: providers whose job says nothing of it tell it in their events."""
+        query = select(EventRow.data).where(EventRow.job_id == job_id, EventRow.type == "metrics")
+        with self.reading() as session:
+            return progress_of(session.scalar(query.order_by(EventRow.position.desc()).limit(1)) or {})
 
     def newest_events(self, job_id: str, *, before: int | None, limit: int) -> list[tuple[int, JobEvent]]:
         """So many events before the position `before`, or the last ones, newest first, each with its position."""

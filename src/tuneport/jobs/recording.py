@@ -64,6 +64,8 @@ def record_states(
             columns = {"polled_at": columns["polled_at"], "due_at": columns["due_at"]}
             changes[job_id] = columns | {"note": None}
             continue
+        if written is not None and job_id in written and state.progress.step is None:
+            columns["state"]["progress"] = store.told_progress(job_id).model_dump(mode="json")
         changes[job_id] = columns | {"note": None}
         if columns["status"] != known[job_id].status:
             changes[job_id]["events_due"] = True

@@ -116,7 +116,8 @@ class Schedule(EventLog):
                 )
 
     def hurry(self, job_id: str, *, polled_before_seconds: float) -> None:
-        """Have a job asked about now, if that was longer ago. What the provider told to come later, comes later."""
+        """Have a job asked about now, its events too, if that was longer ago. What the provider told to come later,
+        comes later."""
         moment = now()
         with self.transaction() as session:
             session.execute(
@@ -128,7 +129,7 @@ class Schedule(EventLog):
                     JobRow.due_at > moment,
                     JobRow.polled_at < moment - timedelta(seconds=polled_before_seconds),
                 )
-                .values(due_at=moment)
+                .values(due_at=moment, events_due=JobRow.remote_id.is_not(None))
             )
 
     def record_many(self, changes: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -5,7 +5,9 @@ Every way by which a row changes comes through here, so that there is no end wit
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from math import isfinite
+from typing import Any
 
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session, defer
@@ -16,9 +18,10 @@ from tuneport.jobs.budgets import Projection, projection
 from tuneport.jobs.tables import EventRow, JobRow
 from tuneport.jobs.training_time import INTERRUPTS, RESTARTS, idle_by_events, starts_training
 from tuneport.jobs.webhooks.outbox import announce
-from tuneport.types import JobEvent, Quote, now
+from tuneport.types import JobEvent, Progress, Quote, now
 
 _NOT_NEEDED = (defer(JobRow.spec), defer(JobRow.prepared))
+_TOLD = {"step", "total_steps", "train_loss"}
 NO_EVENTS = "no-events"
 """The id, after `tuneport-`, of the event that tells that a job's last events will not be read."""
 
@@ -93,8 +96,31 @@ def over_budget_event(found: Projection, *, cancels: bool) -> JobEvent:
     )
 
 
+def progress_of(data: Mapping[str, Any]) -> Progress:
+    """How far a job is, by the data of an event with metrics."""
+    step, total, loss = (data.get(name) for name in ("step", "total_steps", "train_loss"))
+    return Progress(
+        step=step if isinstance(step, int) else None,
+        total_steps=total if isinstance(total, int) else None,
+        train_loss=loss if isinstance(loss, int | float) and isfinite(loss) else None,
+    )
+
+
+def _note_progress(session: Session, job_id: str, told: Progress) -> None:
+    """Of a provider whose jobs do not say how far they are."""
+    row = session.get(JobRow, job_id)
+    state = None if row is None else row.job_state
+    # What a backend says itself has more than events have.
+    if row is None or state is None or state.progress.model_copy(update=told.model_dump(include=_TOLD)) != told:
+        return
+    row.state = state.model_copy(update={"progress": told}).model_dump(mode="json")
+
+
 def heed_events(session: Session, job_id: str, events: Sequence[JobEvent]) -> None:
-    """What a backend's new events say of the beginning and of pauses; of a job that has ended the actuals follow."""
+    """What a backend's new events say of progress, of the beginning and of pauses; of a job that has ended the actuals
+    follow."""
+    if metrics := [event for event in events if event.type == "metrics"]:
+        _note_progress(session, job_id, progress_of(metrics[-1].data))
     begins = [event.created_at for event in events if starts_training(event.type, event.message)]
     if not begins and not any(event.type in (*INTERRUPTS, RESTARTS) for event in events):
         return

@@ -392,6 +392,8 @@ class Worker:
     def _record(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRow:
         """Events first: a job whose row says that it ended has its events stored, or an event that says why not."""
         note = self.events.collect_with(lease.row.id, backend, state)
+        if state.progress.step is None:
+            state = state.model_copy(update={"progress": self.store.told_progress(lease.row.id)})
         if note is not None and state.status.terminal:  # its last events are still to be had
             ending = {"status": JobStatus.FINALIZING, "state": state.model_dump(mode="json"), "polled_at": now()}
             return lease.write(**ending, due_at=now() + timedelta(seconds=SHORTEST), note=note)

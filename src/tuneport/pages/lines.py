@@ -16,6 +16,7 @@ STYLES = 6
 _ACROSS = 1000
 _TOP, _PLOT, _FOOT = 18, 240, 24
 _MOST_TICKS = 5
+_SHORT = 5
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ def lines(
             f'<text class="mark number" x="{across}" y="{down + lift:.1f}" text-anchor="middle">{number}</text>'
         )
     height = _TOP + _PLOT + _FOOT
-    svg = f'<svg class="lines" width="100%" height="{height}" role="img" aria-label="{clean(label, 300)}">'
+    # The style keeps room for the words left of the plot.
+    kind = "lines wide" if any(len(y.words(tick)) > _SHORT for tick in y.ticks()) else "lines"
+    svg = f'<svg class="{kind}" width="100%" height="{height}" role="img" aria-label="{clean(label, 300)}">'
     listed = "".join(f"<li>{text(mark.words, 500)}</li>" for mark in shown)
     return f"{svg}{''.join(parts)}</svg>{_legend(drawn)}" + (f'<ol class="marks">{listed}</ol>' if listed else "")
 
@@ -113,8 +116,8 @@ def _tick(y: Axis, tick: float) -> str:
 def _ticks(x: Axis, y: Axis) -> list[str]:
     parts = []
     for tick in y.ticks():
-        above = float(_tick(y, tick)) - 4
-        parts.append(f'<text class="tick" x="0" y="{above:.1f}">{clean(y.words(tick))}</text>')
+        middle = float(_tick(y, tick)) + 4
+        parts.append(f'<text x="-8" y="{middle:.1f}" text-anchor="end">{clean(y.words(tick))}</text>')
     for tick in x.ticks():
         place = x.place(tick)
         anchor = "start" if place < 0.05 else "end" if place > 0.95 else "middle"

@@ -44,6 +44,7 @@ def test_a_job_s_page_lives_through_a_restart_and_repeats_nothing(
             tab.page.evaluate("window.loaded = true")
             expect(tab.page.locator("#state .badge")).to_have_text("running")
             expect(tab.page.get_by_role("heading", name="Loss")).to_be_visible()
+            expect(tab.page.locator("#figures progress")).to_be_visible()  # known by its events alone
             assert [kind for kind, url in asked if "/assets/" not in url] == ["document", "eventsource"], "no polling"
             assert tab.trouble == []
         expect(tab.page.get_by_role("alert")).to_contain_text("The gateway does not answer.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import FIXTURES
 from tests.serve.dashboard.conftest import HOSTILE, Dashboard
 from tuneport.serve.dashboard.archive import archived
 from tuneport.serve.dashboard.curves import charts
@@ -75,14 +76,32 @@ def test_a_folder_is_sent_as_a_tar_file_and_goes(tmp_path: Path) -> None:
     assert not folder.parent.exists()
 
 
-def test_very_many_points_are_thinned_and_no_spike_is_lost() -> None:
+def test_very_many_points_are_smoothed_and_no_spike_is_lost() -> None:
     points = [MetricPoint(step=step, train_loss=9.0 if step == 54_321 else 1.0) for step in range(1, 100_001)]
     (drawn,) = charts([*points, MetricPoint(step=100_001, train_loss=float("nan"))])
     assert len(drawn.chart) < 30_000 and drawn.chart.count("L") < 900
-    assert " 0.0" not in drawn.chart.split('class="line s0" d="')[0]
-    heights = [float(pair.split()[1]) for pair in drawn.chart.split(' d="')[1].split('"')[0][1:].split(" L")]
-    assert heights.count(min(heights)) == 1, "the one spike"
+    around, mean = (
+        [float(pair.split()[1]) for pair in path.split('"')[0].strip("MZ").split(" L")]
+        for path in str(drawn.chart).split(' d="')[1:3]
+    )
+    assert around.count(min(around)) == 1 and min(around) < min(mean), "the one spike, around the line"
     assert charts([]) == [] and len(charts([MetricPoint(step=1, train_loss=0.0, learning_rate=1e-4)])) == 2
+
+
+def test_a_job_whose_curve_turns_says_so_and_marks_its_best_step(
+    dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The points of a real run that overfits."""
+    told = json.loads((FIXTURES / "curves" / "overfit-alpaca-30x30.json").read_text())
+    points = [MetricPoint.model_validate(point) for point in told["points"]]
+    fake = dashboard.gateway.workspace.backend("fake")
+    monkeypatch.setattr(fake, "metrics", lambda remote_id: points)
+    job = dashboard.job()
+    page = dashboard.get(f"/jobs/{job}")
+    assert "Overfitting." in page.text and "What helps: take the checkpoint of step 12" in page.text
+    assert "lowest validation loss: 1.5" in page.text and "at step 12" in page.text
+    assert len([tag for tag, given in page.tags if tag == "circle" and given.get("class") == "mark"]) == 1
+    assert "overfitting" in dashboard.get(f"/compare?job={job}").text
 
 
 def test_the_form_for_a_token(dashboard: Dashboard) -> None:

@@ -21,11 +21,13 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
 
     @routes.get("/backends")
     def backends(request: Request) -> Response:
-        return pages.page("backends.html", request, backends=look(gateway.settings, date.today()))
+        found = sorted(look(gateway.settings, date.today()), key=lambda row: not row["configured"])
+        return pages.page("backends.html", request, backends=found)
 
     @routes.get("/models")
     def models(request: Request) -> Response:
         today, offered = date.today(), []
+        ready = {row["name"] for row in look(gateway.settings, today) if row["configured"]}
         for name in backend_names(gateway.settings):
             manifest = manifest_of(name, gateway.settings)
             rows = [
@@ -39,8 +41,11 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
                     "no_new_jobs_from": manifest.no_new_jobs_from,
                     "any_model": manifest.any_model is not None,
                     "models": rows,
+                    "contexts": any(model.context for model in manifest.models),
+                    "ready": name in ready,
                 }
             )
+        offered.sort(key=lambda offer: not offer["ready"])
         tuned = []
         for each in jobs_with_models(gateway, limit=MOST_TUNED)[0]:
             told = tuned_model_told(each, gateway.settings, today)

@@ -19,6 +19,7 @@ from tuneport.serve.gateway import Gateway
 from tuneport.types import MetricPoint
 
 LOOK_SECONDS = 5.0
+_NONE = "–"
 _SAME = {"n_epochs": "epochs"}
 
 
@@ -48,16 +49,15 @@ def router(gateway: Gateway, pages: Pages, curves: Curves, live: Live) -> APIRou
 
 def _compared(gateway: Gateway, curves: Curves, wanted: Sequence[str]) -> dict[str, Any]:
     views = [JobView(found) for each in wanted if (found := listed_job(gateway.store, each)) is not None]
-    points: list[Sequence[MetricPoint]] = []
+    known: list[Points] = []
     unsettled = False
     for view in views:
         row = view.listed.row
-        known = Points() if row is None else curves.of(row)
-        points.append(known.points)
-        unsettled = unsettled or moving(view, known)
+        known.append(Points() if row is None else curves.of(row))
+        unsettled = unsettled or moving(view, known[-1])
         if row is not None:
             gateway.hurry(row)
-    named = [(f"{view.name} ({view.id})", found) for view, found in zip(views, points, strict=True)]
+    named = [(f"{view.name} ({view.id})", found.points) for view, found in zip(views, known, strict=True)]
     drawn = [
         overlaid(named, value, title)
         for value, title in ((train_loss, "Training loss"), (valid_loss, "Validation loss"))
@@ -65,22 +65,48 @@ def _compared(gateway: Gateway, curves: Curves, wanted: Sequence[str]) -> dict[s
     return {
         "jobs": views,
         "charts": [each for each in drawn if each is not None],
-        "figures": _figures(views, points),
+        "figures": _figures(views, known),
         "moving": unsettled,
     }
 
 
-def _figures(views: Sequence[JobView], points: Sequence[Sequence[MetricPoint]]) -> list[tuple[str, list[str]]]:
-    """Rows of the table: those of which at least one job has something to say."""
+def _figures(views: Sequence[JobView], known: Sequence[Points]) -> list[tuple[str, list[tuple[str, bool]]]]:
+    """Rows of the table, each value with whether it is the best: those of which at least one job has something to
+    say. Losses are one better than the other on the same model and the same validation rows only."""
+    points = [each.points for each in known]
     names = list(dict.fromkeys(name for view in views for name in settings_of(view)))
-    rows = [
-        ("last training loss", [_last(found, train_loss) for found in points]),
-        ("last validation loss", [_last(found, valid_loss) for found in points]),
-        ("lowest validation loss", [_lowest(found, valid_loss) for found in points]),
-        ("trained tokens", [_tokens(view) for view in views]),
-        *((name.replace("_", " "), [settings_of(view).get(name, "–") for view in views]) for name in names),
+    plain = {
+        "what the curves say": [_NONE if each.verdict is None else each.verdict.finding.words for each in known],
+        "last training loss": [_last(found, train_loss) for found in points],
+        "last validation loss": [_last(found, valid_loss) for found in points],
+        "lowest validation loss": [_lowest(found, valid_loss) for found in points],
+        "last validation accuracy": [_last(found, _accuracy, "{:.1%}") for found in points],
+        "trained tokens": [_tokens(view) for view in views],
+    }
+    plain |= {name.replace("_", " "): [settings_of(view).get(name, _NONE) for view in views] for name in names}
+    best = {"lowest validation loss": _best(views, [_values(found, valid_loss) for found in points])}
+    return [
+        (name, [(value, place == best.get(name)) for place, value in enumerate(values)])
+        for name, values in plain.items()
+        if any(value != _NONE for value in values)
     ]
-    return [(name, values) for name, values in rows if any(value != "–" for value in values)]
+
+
+def _best(views: Sequence[JobView], losses: Sequence[list[tuple[float, int]]]) -> int | None:
+    """The place of the lowest, where that says something."""
+    alike = {(view.model, _validation(view)) for view, found in zip(views, losses, strict=True) if found}
+    there = [(min(found)[0], place) for place, found in enumerate(losses) if found]
+    return min(there)[1] if len(alike) == 1 and len(there) > 1 else None
+
+
+def _validation(view: JobView) -> str | None:
+    row = view.listed.row
+    held_out = None if row is None else row.prepared_data.validation
+    return None if held_out is None else held_out.sha256
+
+
+def _accuracy(point: MetricPoint) -> float | None:
+    return point.valid_accuracy
 
 
 def settings_of(view: JobView) -> dict[str, str]:
@@ -94,15 +120,15 @@ def _values(points: Sequence[MetricPoint], value: Callable[[MetricPoint], float 
     return [(found, point.step) for point in points if (found := value(point)) is not None]
 
 
-def _last(points: Sequence[MetricPoint], value: Callable[[MetricPoint], float | None]) -> str:
+def _last(points: Sequence[MetricPoint], value: Callable[[MetricPoint], float | None], shape: str = "{:.4f}") -> str:
     found = _values(points, value)
-    return f"{found[-1][0]:.4f}" if found else "–"
+    return shape.format(found[-1][0]) if found else _NONE
 
 
 def _lowest(points: Sequence[MetricPoint], value: Callable[[MetricPoint], float | None]) -> str:
     found = _values(points, value)
-    return "{:.4f} at step {:,}".format(*min(found)) if found else "–"
+    return "{:.4f} at step {:,}".format(*min(found)) if found else _NONE
 
 
 def _tokens(view: JobView) -> str:
-    return f"{view.state.trained_tokens:,}" if view.state is not None and view.state.trained_tokens else "–"
+    return f"{view.state.trained_tokens:,}" if view.state is not None and view.state.trained_tokens else _NONE

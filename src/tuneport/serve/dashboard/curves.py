@@ -7,13 +7,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 from markupsafe import Markup
 
 from tuneport.backends import manifest_of
+from tuneport.curves import CurveVerdict, judge
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.jobs.tables import JobRow
-from tuneport.pages.lines import Axis, Line, lines
+from tuneport.pages.lines import Axis, Line, Mark, lines
 from tuneport.serve.gateway import Gateway
 from tuneport.types import MetricPoint
 
@@ -21,7 +23,7 @@ FIRST_WAIT_SECONDS = 3.0
 """So long a page waits for points that nobody has asked for before; a slower provider's come with the next look."""
 FRESH_SECONDS, FRESH_REMOTE_SECONDS = 1.0, 15.0
 _KEPT = 200
-_MOST_POINTS = 400
+_MOST_POINTS = 150
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Points:
     """What is known of a job's metrics; `unavailable` says why there are none, `settled` that no more will come."""
 
     points: Sequence[MetricPoint] = ()
+    verdict: CurveVerdict | None = None
     unavailable: str | None = None
     settled: bool = False
 
@@ -87,6 +90,8 @@ class Curves:
         found, settled = entry.known, False
         try:
             found = Points(self._gateway.workspace.metrics(row.id))
+            if found.points:
+                found = replace(found, verdict=judge(found.points, ended=row.job_status.terminal))
             settled = row.job_status.terminal
         except UnsupportedError as error:
             found, settled = Points(unavailable=str(error)), True
@@ -102,6 +107,7 @@ class Curves:
 # --- drawing ---------------------------------------------------------------------------------------------------------
 
 Value = Callable[[MetricPoint], float | None]
+Told = Callable[[float], str]
 
 
 @dataclass(frozen=True)
@@ -110,21 +116,25 @@ class Drawn:
     chart: Markup
 
 
-def charts(points: Sequence[MetricPoint]) -> list[Drawn]:
-    """Loss, learning rate and accuracy: those of which there are points."""
-    losses = [_line("training", points, lambda point: point.train_loss, _loss)]
-    losses.append(_line("validation", points, _valid_loss, _loss))
+def charts(points: Sequence[MetricPoint], verdict: CurveVerdict | None = None) -> list[Drawn]:
+    """Loss, learning rate and accuracy: those of which there are points. The best step of a verdict is marked."""
+    losses = [_line("training", points, train_loss, _loss), _line("validation", points, valid_loss, _loss)]
     rates = [_line("learning rate", points, lambda point: point.learning_rate, _rate)]
     accuracies = [
         _line("training", points, lambda point: point.train_accuracy, _share),
         _line("validation", points, lambda point: point.valid_accuracy, _share),
     ]
-    wanted = [("Loss", losses, _loss), ("Learning rate", rates, _rate), ("Token accuracy", accuracies, _share)]
+    marks = [] if verdict is None else _marks(verdict)
+    wanted: list[tuple[str, list[Line | None], Told, list[Mark]]] = [
+        ("Loss", losses, _loss, marks),
+        ("Learning rate", rates, _rate, []),
+        ("Token accuracy", accuracies, _share, []),
+    ]
     drawn = []
-    for title, found, told in wanted:
+    for title, found, told, marked in wanted:
         there = [line for line in found if line is not None]
         if there:
-            drawn.append(Drawn(title, chart(there, told, title)))
+            drawn.append(Drawn(title, chart(there, told, title, marked)))
     return drawn
 
 
@@ -138,27 +148,33 @@ def train_loss(point: MetricPoint) -> float | None:
     return point.train_loss
 
 
-def _valid_loss(point: MetricPoint) -> float | None:
+def valid_loss(point: MetricPoint) -> float | None:
     return point.extra.get("full_valid_loss") if point.valid_loss is None else point.valid_loss
 
 
-valid_loss = _valid_loss
-
-
-def chart(drawn: Sequence[Line], told: Callable[[float], str], title: str) -> Markup:
+def chart(drawn: Sequence[Line], told: Told, title: str, marks: Sequence[Mark] = ()) -> Markup:
     steps = [step for line in drawn for step, _ in line.points]
     values = [value for line in drawn for _, value in line.points]
+    values += [value for line in drawn for _, low, high in line.band for value in (low, high)]
     low, high = min(values), max(values)
     room = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
     first, last = min(steps), max(steps)
     if first == last:
         first, last = first - 1, last + 1
     x = Axis(first, last, lambda step: f"{step:,.0f}")
-    y = Axis(max(0.0, low - room) if low >= 0 else low - room, high + room, told)
-    return Markup(lines(drawn, x, y, label=f"{title} by training step"))
+    y = Axis(max(0.0, low - room) if low >= 0 else low - room, high + room, _share if told is _share else _tick)
+    return Markup(lines(drawn, x, y, label=f"{title} by training step", marks=marks))
 
 
-def _line(name: str, points: Sequence[MetricPoint], value: Value, told: Callable[[float], str]) -> Line | None:
+def _marks(verdict: CurveVerdict) -> list[Mark]:
+    if verdict.best_step is None or verdict.best_loss is None:
+        return []
+    epoch = "" if verdict.best_epoch is None else f", epoch {verdict.best_epoch:.3g}"
+    told = f"lowest validation loss: {_loss(verdict.best_loss)} at step {verdict.best_step:,}{epoch}"
+    return [Mark(float(verdict.best_step), verdict.best_loss, told)]
+
+
+def _line(name: str, points: Sequence[MetricPoint], value: Value, told: Told) -> Line | None:
     found = [(float(point.step), number) for point in points if (number := value(point)) is not None]
     found = [pair for pair in found if abs(pair[1]) < 1e12]  # neither infinite nor no number
     if not found:
@@ -167,20 +183,28 @@ def _line(name: str, points: Sequence[MetricPoint], value: Value, told: Callable
     step, last = found[-1]
     lowest = min(number for _, number in found)
     note = f"{told(last)} at step {step:,.0f}" + (f", lowest {told(lowest)}" if told is _loss and lowest < last else "")
-    return Line(name, _thinned(found), note=note)
+    line, band = _smoothed(found)
+    if band:
+        note += f"; the mean of each {-(-len(found) // len(band))} points, with the lowest and the highest around it"
+    return Line(name, line, band, note)
 
 
-def _thinned(found: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Of very many points the lowest and the highest of each stretch, so that no spike is lost."""
+def _smoothed(found: list[tuple[float, float]]) -> tuple[list[tuple[float, float]], list[tuple[float, float, float]]]:
+    """Of very many points the mean of each stretch, and its lowest and highest, so that no spike is lost."""
     if len(found) <= _MOST_POINTS:
-        return found
-    stretch = -(-len(found) // (_MOST_POINTS // 2))
-    kept = []
-    for start in range(0, len(found), stretch):
-        part = found[start : start + stretch]
-        ends = {min(part, key=lambda pair: pair[1]), max(part, key=lambda pair: pair[1])}
-        kept += sorted(ends)
-    return [found[0], *(pair for pair in kept if pair not in (found[0], found[-1])), found[-1]]
+        return found, []
+    stretch = -(-len(found) // _MOST_POINTS)
+    parts = [found[start : start + stretch] for start in range(0, len(found), stretch)]
+    line = [(fmean(step for step, _ in part), fmean(value for _, value in part)) for part in parts]
+    band = [
+        (middle, min(value for _, value in part), max(value for _, value in part))
+        for (middle, _), part in zip(line, parts, strict=True)
+    ]
+    return line, band
+
+
+def _tick(value: float) -> str:
+    return f"{value:.3g}"
 
 
 def _loss(value: float) -> str:

@@ -123,7 +123,8 @@ def _page(gateway: Gateway, curves: Curves, job_id: str, before: int | None) -> 
     return {
         "job": view,
         "can": can(gateway, view),
-        "charts": charts(known.points),
+        "charts": charts(known.points, known.verdict),
+        "verdict": known.verdict,
         "unavailable": known.unavailable,
         "events": events,
         "head": None if row is None else next((at for at, _ in events), 0),

@@ -49,6 +49,8 @@ class Pages:
             duration=duration,
             number=number,
             ago=words.ago,
+            since=words.since,
+            month=words.month,
             moment=words.moment,
             clock=words.clock,
             size=words.size,

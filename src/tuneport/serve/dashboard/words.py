@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from markupsafe import Markup
 
@@ -34,6 +34,19 @@ def ago(value: datetime) -> str:
     if seconds < 48 * 3600:
         return f"{seconds // 3600:.0f} h ago"
     return f"{seconds // 86400:.0f} days ago"
+
+
+def since(value: datetime) -> str:
+    """How long it is by now; as coarse as `ago`."""
+    minutes = int((datetime.now(UTC) - value).total_seconds()) // 60
+    if minutes < 1:
+        return "under a minute"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def month(value: str) -> str:
+    """November 2026, of 2026-11."""
+    return f"{date.fromisoformat(f'{value}-01'):%B %Y}"
 
 
 def size(count: int) -> str:
