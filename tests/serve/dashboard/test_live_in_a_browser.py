@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,31 @@ def test_many_tabs_leave_the_browser_connections_to_spare(chromium: Any, setting
             expect(told[1].page.locator(f"#row-{new} .badge")).not_to_have_text("preparing")
             assert told[1].page.get_by_label(f"compare {new}").is_checked(), "what is chosen stays"
             assert [each.trouble for each in tabs] == [[]] * len(tabs)
+
+
+def test_a_large_file_shows_how_far_it_is_and_can_be_stopped(chromium: Any, settings: Settings, tmp_path: Path) -> None:
+    row = b'{"messages": [{"role": "user", "content": "%s"}, {"role": "assistant", "content": "a"}]}\n' % (b"q" * 9_900)
+    path = tmp_path / "large.jsonl"
+    path.write_bytes(row * 3_000)
+    with serving(Gateway(settings), background=False) as running:
+        with opened(chromium, running.url.removesuffix("/v1")) as tab:
+            tab.see("/new")
+            tab.page.set_input_files("#file", path)
+            network = tab.page.context.new_cdp_session(tab.page)
+            slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 8_000_000}
+            network.send("Network.enable")
+            network.send("Network.emulateNetworkConditions", slow)
+            tab.page.get_by_role("button", name="Upload").click()
+            expect(tab.page.locator(".sending output")).to_have_text(re.compile(r"^\d+ of 30 MB, .* MB/s, \d+ s left$"))
+            tab.judged()
+            tab.page.get_by_role("button", name="Stop").click()
+            tab.told("Stopped; nothing was kept.")
+            contents = running.gateway.contents.folder
+            until(lambda: [each for each in contents.rglob("*") if each.is_file() and each.name != "lock"] == [])
+            network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
+            tab.page.get_by_role("button", name="Upload").click()
+            tab.page.wait_for_url("**/new/file-*")
+            assert tab.trouble == []
 
 
 def test_a_session_that_ends_says_so(chromium: Any, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -57,7 +58,11 @@ def _compared(gateway: Gateway, curves: Curves, wanted: Sequence[str]) -> dict[s
         unsettled = unsettled or moving(view, known[-1])
         if row is not None:
             gateway.hurry(row)
-    named = [(f"{view.name} ({view.id})", found.points) for view, found in zip(views, known, strict=True)]
+    names = Counter(view.name for view in views)
+    named = [
+        (view.name if names[view.name] == 1 else f"{view.name} ({view.id})", found.points)
+        for view, found in zip(views, known, strict=True)
+    ]
     drawn = [
         overlaid(named, value, title)
         for value, title in ((train_loss, "Training loss"), (valid_loss, "Validation loss"))
