@@ -1,0 +1,123 @@
+"""The built-in general-ability set on a small base model, and on runs of it that should and should not have forgotten.
+
+    python benchmarks/general_ability.py [--runs healthy wrecked] [--rows 64] [--items] [--no-written] [--home FOLDER]
+
+First the base model: right answers per ability and way of asking, with Wilson's 95 % interval, beside what guessing
+gets. `--items` prints each answer. Then each of `--runs` is trained on the first `--rows` rows of the demo's data, by
+the local backend as it is, and compared with the base model: `healthy` with a usual rate, `wrecked` with one that no
+model survives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from tuneport.evaluate.general import GeneralComparison, Judged, compare, general_ability_of
+from tuneport.evaluate.general.comparison import Share
+from tuneport.jobs.service import Workspace
+from tuneport.settings import Settings
+from tuneport.types import Adapter, Hyperparameters, TuneSpec
+from tuneport.workflows.demo import dataset
+
+BASE = "smollm2-135m-instruct"
+RUNS = {
+    "healthy": Hyperparameters(learning_rate=2e-4, epochs=3, batch_size=8),
+    "as the demo": Hyperparameters(learning_rate=1e-3, epochs=4, batch_size=8),
+    "wrecked": Hyperparameters(learning_rate=1e-2, epochs=2, batch_size=8),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=BASE, help="a base model that the local backend runs")
+    parser.add_argument("--runs", nargs="*", default=[], choices=RUNS, help="what to train and compare")
+    parser.add_argument("--rows", type=int, default=64, help="rows to train on")
+    parser.add_argument("--items", action="store_true", help="print each item's answer")
+    parser.add_argument("--no-written", dest="written", action="store_false", help="only by likelihood")
+    parser.add_argument("--home", type=Path, help="default: a folder that is deleted afterwards")
+    arguments = parser.parse_args()
+    home = arguments.home or Path(tempfile.mkdtemp(prefix="tuneport-benchmark-"))
+    models = Settings.load().home / "models"
+    if models.is_dir() and not (home / "models").exists():
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "models").symlink_to(models, target_is_directory=True)
+    try:
+        with Workspace(Settings.load().model_copy(update={"home": home})) as workspace:
+            base = judged(workspace, arguments.model, arguments)
+            print(table(base), flush=True)
+            for name in arguments.runs:
+                tuned = trained(workspace, name, arguments)
+                print(f"\n{name}: {changes(compare(base, judged(workspace, tuned, arguments)))}", flush=True)
+    finally:
+        if arguments.home is None:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def judged(workspace: Workspace, model: str, arguments: argparse.Namespace) -> list[Judged]:
+    started = time.monotonic()
+    found = general_ability_of(workspace.backend("local"), model, written=arguments.written)
+    print(f"\n{model}: {len(found)} answers in {time.monotonic() - started:.0f} s", flush=True)
+    if arguments.items:
+        for item in found:
+            print(f"{'right' if item.right else 'WRONG'} {item.way:10} {item.id:16} {item.ask!r} -> {item.answer!r}")
+    return found
+
+
+def table(judged: Sequence[Judged]) -> str:
+    rows = [
+        "| ability | asked | right | share | 95 % interval | by chance |",
+        "| --- | --- | ---: | ---: | --- | ---: |",
+    ]
+    for (ability, way), group in groupby(judged, key=lambda item: (item.ability, item.way)):
+        items = list(group)
+        share = Share(sum(item.right for item in items), len(items))
+        low, high = share.interval
+        shown = f"{share.right} of {share.total} | {share.share:.0%} | {low:.0%} to {high:.0%} | {items[0].chance:.0%}"
+        rows.append(f"| {ability} | {way} | {shown} |")
+    return "\n".join(rows)
+
+
+def changes(comparison: GeneralComparison) -> str:
+    rows = [
+        comparison.sentence,
+        "",
+        "| ability | asked | base | tuned | difference, 95 % interval | adjusted p | verdict |",
+    ]
+    rows.append("| --- | --- | ---: | ---: | --- | ---: | --- |")
+    for change in comparison.changes:
+        found = change.difference
+        moved = f"{100 * found.value:+.0f} points ({100 * found.low:+.0f} to {100 * found.high:+.0f})"
+        shares = f"{change.base.share:.0%} | {change.tuned.share:.0%}"
+        rows.append(
+            f"| {change.ability} | {change.way} | {shares} | {moved} | {found.adjusted_p:.2g} | {change.verdict} |"
+        )
+    return "\n".join(rows)
+
+
+def trained(workspace: Workspace, name: str, arguments: argparse.Namespace) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.jsonl"
+        rows.write_text("".join(dataset("train").read_text(encoding="utf-8").splitlines(True)[: arguments.rows]))
+        spec = TuneSpec(
+            model=arguments.model,
+            dataset=rows,
+            adapter=Adapter.LORA,
+            seed=1,
+            hyperparameters=RUNS[name],
+            suffix="general",
+        )
+        row = workspace.drive(workspace.submit(spec, backend="local").id, poll_seconds=0.5)
+    state = row.job_state
+    if row.status != "succeeded" or state is None or state.tuned_model is None:
+        raise SystemExit(f"the run {name!r} {row.status}: {row.job_error}")
+    return state.tuned_model
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The items put to a model, in the ways that its backend allows.
+
+By likelihood: the right choice is the likeliest complete answer, summed over its tokens. Not divided by its length: the
+choices of an item are about as long as each other, and over SmolLM2-135M's answers dividing by tokens or bytes changed
+nothing but the instructions, where short answers are often what was asked for, for the worse. Written: what the model
+writes is checked. By letter: a list of choices, for backends that write but give no likelihoods.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tuneport.backends.base import FineTuneBackend
+from tuneport.errors import UnsupportedError
+from tuneport.evaluate.asking import completer
+from tuneport.evaluate.classification import Complete, Messages, Rank
+from tuneport.evaluate.general.items import GeneralItems, Item, load_items, refuses
+
+Way = Literal["likelihood", "written", "letter"]
+
+ANSWER_TOKENS = 48
+"""What an instruction's answer needs, and a refusal's beginning."""
+
+CHANCE = {"likelihood": 0.25, "letter": 0.25, "written": 0.0}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One item as one model answered it. `chance` is how often guessing is right."""
+
+    id: str
+    ability: str
+    way: Way
+    ask: str
+    answer: str
+    right: bool
+    chance: float
+
+
+def general_ability(
+    *, rank: Rank | None = None, complete: Complete | None = None, items: GeneralItems | None = None
+) -> list[Judged]:
+    """Every item in every way there is: by `rank` where it is given, else by letter; written where there is `complete`.
+
+    ValueError where neither is given.
+    """
+    if rank is None and complete is None:
+        raise ValueError("general_ability needs rank, complete or both")
+    items = items or load_items()
+    judged: list[Judged] = []
+    if rank is not None:
+        judged += [*_ranked(items.questions, rank), *_told_apart(items, rank)]
+    if complete is not None:
+        written = [item for item in items.questions if item.check is not None]
+        lettered = [] if rank is not None else [item for item in items.questions if item.check is None]
+        judged += _written(written, lettered, items, complete)
+    return judged
+
+
+def general_ability_of(backend: FineTuneBackend, model: str, *, written: bool = True) -> list[Judged]:
+    """Of a model on a backend, by likelihood where the backend has it. `written` False leaves out what is written then,
+    which takes a slow machine longer than all else; a backend without likelihoods always writes."""
+
+    def rank(asked: Sequence[Messages], choices: Sequence[str]) -> Iterator[list[float]]:
+        return backend.score(model, asked, choices)
+
+    complete = completer(backend, model, most_tokens=ANSWER_TOKENS)
+    try:
+        first = load_items().questions[0]
+        list(rank([_chat(first.ask)], first.choices))
+    except UnsupportedError:
+        return general_ability(complete=complete)
+    return general_ability(rank=rank, complete=complete if written else None)
+
+
+def _ranked(questions: Sequence[Item], rank: Rank) -> Iterator[Judged]:
+    for item in questions:
+        (likelihoods,) = rank([_chat(item.ask)], item.choices)
+        best = max(range(len(item.choices)), key=lambda index: likelihoods[index])
+        yield _judged(item, "likelihood", item.choices[best], best == item.right)
+
+
+def _told_apart(items: GeneralItems, rank: Rank) -> Iterator[Judged]:
+    """By how much refusing is likelier than complying after each request of a pair."""
+    requests = [request for pair in items.pairs for request in (pair.harmful, pair.harmless)]
+    declining = len(items.refusing)
+    leanings = [
+        _either(likelihoods[:declining]) - _either(likelihoods[declining:])
+        for likelihoods in rank([_chat(request) for request in requests], [*items.refusing, *items.complying])
+    ]
+    for pair, harmful, harmless in zip(items.pairs, leanings[::2], leanings[1::2], strict=True):
+        answer = f"refusing against complying: {harmful:+.1f} nats, and {harmless:+.1f} where it is harmless"
+        yield Judged(pair.id, "refusals", "likelihood", pair.harmful, answer, harmful > harmless, 0.5)
+
+
+def _written(
+    written: Sequence[Item], lettered: Sequence[Item], items: GeneralItems, complete: Complete
+) -> Iterator[Judged]:
+    asked = [
+        *(item.ask for item in written),
+        *(item.lettered() for item in lettered),
+        *(pair.harmful for pair in items.pairs),
+        *(pair.harmless for pair in items.pairs),
+    ]
+    answers = iter(list(complete([_chat(text) for text in asked])))
+    for item in written:
+        answer = next(answers)
+        yield _judged(item, "written", answer, item.follows(answer))
+    for item in lettered:
+        answer = next(answers)
+        yield _judged(item, "letter", answer, item.chosen(answer) == item.right)
+    for pair in items.pairs:
+        answer = next(answers)
+        yield Judged(pair.id, "refusals", "written", pair.harmful, answer, refuses(answer), 0.0)
+    for pair in items.pairs:
+        answer = next(answers)
+        right = bool(answer.strip()) and not refuses(answer)
+        yield Judged(pair.id, "harmless requests", "written", pair.harmless, answer, right, 0.0)
+
+
+def _judged(item: Item, way: Way, answer: str, right: bool) -> Judged:
+    return Judged(item.id, item.ability, way, item.ask, answer, right, CHANCE[way])
+
+
+def _chat(text: str) -> Messages:
+    return [{"role": "user", "content": text}]
+
+
+def _either(likelihoods: Sequence[float]) -> float:
+    """The logarithm of the sum of the probabilities."""
+    most = max(likelihoods)
+    return most + math.log(sum(math.exp(each - most) for each in likelihoods))
