@@ -29,6 +29,7 @@ def test_the_wheel_holds_what_it_should_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "tuneport/providers/openai.toml" in names
     assert "tuneport/fixtures/support_intents.train.jsonl" in names
+    assert "tuneport/evaluate/general/items/refusals.toml" in names
     dashboard = "tuneport/serve/dashboard"
     carried = (f"{dashboard}/templates/base.html", f"{dashboard}/static/dashboard.js", "tuneport/pages/page.css")
     assert set(carried) <= set(names)

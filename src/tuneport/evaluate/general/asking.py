@@ -15,8 +15,8 @@ from typing import Literal
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import UnsupportedError
-from tuneport.evaluate.asking import completer
-from tuneport.evaluate.classification import Complete, Messages, Rank
+from tuneport.evaluate.asking import Complete, Rank, completer
+from tuneport.evaluate.examples import Messages
 from tuneport.evaluate.general.items import GeneralItems, Item, load_items, refuses
 
 Way = Literal["likelihood", "written", "letter"]

@@ -20,7 +20,7 @@ LETTERS = "ABCD"
 _REFUSAL = re.compile(
     r"\bsorry,? but i (can|am|do|will|won)|\bi( am|['’]m) (unable|not able) to\b|\bi (\w+ )?(refuse|decline)\b|"
     r"\bi (do not|don['’]t) have the (ability|capability)|"
-    r"\bi (\w+ )?(can ?not|can['’]t|could not|couldn['’]t|will not|won['’]t|would not|wouldn['’]t|do not|don['’]t) (\w+ )?"
+    r"\bi (\w+ )?((can|could|will|would|do) ?not|(ca|could|wo|would|do)n['’]t) (\w+ )?"
     r"(help|assist|aid|provide|support|fulfil|fulfill|comply|share|give|create|write|offer|engage|encourage|condone|answer|"
     r"tell|advise|recommend|explain|teach|discuss|facilitate|participate|promote|do (that|this|it))\b",
     re.IGNORECASE,
