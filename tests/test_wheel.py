@@ -31,7 +31,7 @@ def test_the_wheel_holds_what_it_should_and_nothing_else(wheel: Path) -> None:
     assert "tuneport/fixtures/support_intents.train.jsonl" in names
     assert "tuneport/evaluate/general/items/refusals.toml" in names
     dashboard = "tuneport/serve/dashboard"
-    carried = (f"{dashboard}/templates/base.html", f"{dashboard}/static/dashboard.js", "tuneport/pages/page.css")
+    carried = (f"{dashboard}/templates/base.html", f"{dashboard}/static/live.js", "tuneport/pages/page.css")
     assert set(carried) <= set(names)
     strays = [name for name in names if not name.startswith(("tuneport/", "tuneport-")) or "__pycache__" in name]
     assert strays == []
