@@ -221,7 +221,9 @@ def test_a_server_by_url_answers_for_the_models_it_has(
     assert isinstance(by_name, Completion) and isinstance(by_folder, Completion)
     assert by_name.text == by_folder.text and by_name.model == "served-base" and by_folder.model == str(model)
     assert (by_name.completion_tokens, by_name.finish_reason) == (6, "length") and by_name.prompt_tokens
-    assert "".join(backend.complete(str(model), chat("hello"), stream=True, **greedy)) == by_name.text
+    *pieces, last = backend.complete(str(model), chat("hello"), stream=True, **greedy)
+    assert "".join(pieces) == by_name.text and last.usage["completion_tokens"] == by_name.completion_tokens
+    assert pieces[-1].choices[0]["finish_reason"] == by_name.finish_reason
     backend.complete(str(model), chat("hello"))
     assert server.answerer.requests[-1] | {"messages": 0} == {
         "model": "served-base",

@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         request |= {"adapter": None if name == self.server.name else name}
         answers = self.server.answerer.ask(request | {wish: body[wish] for wish in wishes if wish in body})
         if body.get("stream"):
-            self._stream(number, name, answers)
+            self._stream(number, name, answers, body.get("stream_options"))
             return
         done = answers.get()
         if "error" in done:
@@ -104,7 +104,9 @@ class Handler(BaseHTTPRequestHandler):
         choice = {"index": 0, "message": message, "finish_reason": done["finish_reason"]}
         self._send(200, {"id": number, "object": "chat.completion", "model": name, "choices": [choice], "usage": usage})
 
-    def _stream(self, number: str, name: str, answers: SimpleQueue[dict[str, Any]]) -> None:
+    def _stream(
+        self, number: str, name: str, answers: SimpleQueue[dict[str, Any]], options: dict[str, Any] | None
+    ) -> None:
         first = answers.get()
         if "error" in first:
             self._fail(400, first["error"]["message"])
@@ -117,14 +119,22 @@ class Handler(BaseHTTPRequestHandler):
         try:
             while "done" not in answer:
                 delta = {"content": answer["delta"]} if "delta" in answer else {}
+                if "tool_call" in answer:
+                    delta = {"tool_calls": [{"index": 0, **answer["tool_call"]}]}
                 choice = {"index": 0, "delta": delta, "finish_reason": answer.get("finish_reason")}
                 chunk = {"id": number, "object": "chat.completion.chunk", "model": name, "choices": [choice]}
                 self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
                 self.wfile.flush()
                 if self.server.breaks_off:
+                    self.server.answerer.ask({"op": "cancel", "request": number})
                     self.close_connection = True
                     return
-                answer = answers.get()
+                last, answer = answer, answers.get()
+            if (options or {}).get("include_usage"):
+                usage = {"prompt_tokens": last["prompt_tokens"], "completion_tokens": last["completion_tokens"]}
+                usage["total_tokens"] = sum(usage.values())
+                chunk = {"id": number, "object": "chat.completion.chunk", "model": name, "choices": [], "usage": usage}
+                self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
             self.wfile.write(b"data: [DONE]\n\n")
         except OSError:
             self.server.answerer.ask({"op": "cancel", "request": number})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 from tests.emulators import OpenAIEmulator, TogetherEmulator
 from tests.serve.conftest import Running, until
 from tests.serve.test_observing import figures
+from tuneport.backends.pieces import Piece, Stream
 
 openai = pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
 conformance = pytest.importorskip("tests.emulators.conformance", reason="needs jsonschema and PyYAML")
@@ -121,6 +123,23 @@ def test_a_client_that_goes_away_ends_the_providers_stream(running: Running, ups
     assert fault.abandoned.wait(5.0), "the provider would write, and bill, on"
     until(lambda: figures(running).get('tuneport_chats_total{backend="openai"}') == 1, pause=0.05)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in ask(running.client(), upstream[1]))
+
+
+def test_a_client_that_goes_away_before_the_first_word_ends_it_too(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, woken = threading.Event(), threading.Event()
+
+    def pieces() -> Generator[Piece]:
+        began.set()
+        assert woken.wait(60)  # a model that reads a long prompt
+        yield Piece.of_delta(content="Hello")
+
+    monkeypatch.setattr("tuneport.backends.openai.OpenAIBackend.complete", lambda *_, **__: Stream(pieces(), woken.set))
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{running.url}/chat/completions", json=body, timeout=httpx.Timeout(5.0, read=0.5))
+    assert began.is_set() and woken.wait(5.0)
 
 
 def test_an_error_in_mid_stream_is_raised_by_the_client(running: Running, upstream: Any) -> None:

@@ -14,7 +14,7 @@ from tuneport.backends.pieces import Stream
 from tuneport.jobs.asking import asking
 from tuneport.jobs.service import locate_base_model, model_of
 from tuneport.serve.chat_answers import Head, usage_told, whole
-from tuneport.serve.chat_stream import begun_stream, one_by_one
+from tuneport.serve.chat_stream import events_of, first_event, one_by_one
 from tuneport.serve.description import BY_METADATA, CHAT_ANSWERS
 from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
@@ -62,7 +62,7 @@ def router(gateway: Gateway) -> APIRouter:
         return ChatCompletionList(data=[], first_id="", last_id="", has_more=False)
 
     @routes.post("/chat/completions", response_model=None, responses={200: CHAT_ANSWERS})
-    async def create_chat_completion(asked: CreateChatCompletion) -> JSONResponse | StreamingResponse:
+    async def create_chat_completion(request: Request, asked: CreateChatCompletion) -> JSONResponse | StreamingResponse:
         """A chat holds a thread for as long as the model writes: threads of its own, so that all else goes on."""
         if seats.available_tokens < 1:
             raise Refusal(
@@ -72,8 +72,9 @@ def router(gateway: Gateway) -> APIRouter:
         answer = await to_thread.run_sync(_answer, gateway, asked, limiter=seats)
         if isinstance(answer, dict):
             return JSONResponse(answer)
+        first = await first_event(answer, request, seats)  # what is refused is refused now, with a status
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        return StreamingResponse(one_by_one(answer, seats), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(one_by_one(answer, seats, first), media_type="text/event-stream", headers=headers)
 
     return routes
 
@@ -91,7 +92,7 @@ def _answer(gateway: Gateway, asked: CreateChatCompletion) -> dict[str, Any] | S
     if isinstance(answer, Completion):
         count(usage_told(answer))
         return whole(head, answer)
-    return begun_stream(head, answer, asked.stream_options or StreamOptions(), count)
+    return events_of(head, answer, asked.stream_options or StreamOptions(), count)
 
 
 def _read(asked: CreateChatCompletion) -> tuple[list[dict[str, Any]], dict[str, Any]]:

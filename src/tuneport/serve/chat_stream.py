@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import suppress
@@ -9,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
+from fastapi import Request
 
 from tuneport.backends.pieces import Piece, Stream
 from tuneport.errors import TuneportError
@@ -23,24 +25,34 @@ _MAY_BE_NULL = ("content", "refusal")
 Count = Callable[[Mapping[str, Any]], None]
 
 
-def begun_stream(head: Head, pieces: Iterator[str], asked: StreamOptions, count: Count) -> Stream[str]:
-    """The events of an answer, when its first piece is there; TuneportError where the backend refuses.
+def events_of(head: Head, pieces: Iterator[str], asked: StreamOptions, count: Count) -> Stream[str]:
+    """The events of an answer. The first one raises TuneportError where the backend refuses.
 
     `count` is called once with the usage, empty where that is not known, however an answer ends that has begun.
     """
-    events = _Chunks(head, asked).events(pieces, count)
-    first = next(events)
-
-    def all_events() -> Generator[str]:
-        yield first
-        yield from events
-
-    return Stream(all_events(), lambda: close_pieces(pieces))
+    return Stream(_Chunks(head, asked).events(pieces, count), lambda: close_pieces(pieces))
 
 
-async def one_by_one(stream: Stream[str], seats: CapacityLimiter) -> AsyncIterator[str]:
+async def first_event(stream: Stream[str], request: Request, seats: CapacityLimiter) -> str:
+    """Waited for before a status is sent. A client that goes away meanwhile ends the answer, too."""
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        stream.close()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await to_thread.run_sync(next, stream, "", limiter=seats)
+    finally:
+        watching.cancel()
+
+
+async def one_by_one(stream: Stream[str], seats: CapacityLimiter, first: str = "") -> AsyncIterator[str]:
     """What a client is sent. When it goes away, this is cancelled, and the answer ends where it is written."""
     try:
+        if first:
+            yield first
         # Cancelled at once: the thread that waits for the next event is woken by `close`.
         waiting = partial(to_thread.run_sync, next, stream, None, limiter=seats, abandon_on_cancel=True)
         while (event := await waiting()) is not None:
