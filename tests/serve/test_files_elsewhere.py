@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tuneport.errors import ConfigError, StorageError
 from tuneport.jobs.contents import ContentGoneError
 from tuneport.jobs.service import Workspace
 from tuneport.serve import Gateway
-from tuneport.serve.intake import take_all
+from tuneport.serve.intake import take, take_all
 from tuneport.settings import Settings
 from tuneport.types import JobStatus
 from tuneport.workflows.doctor import _files
@@ -134,7 +135,7 @@ def test_what_is_gone_or_damaged_is_told(two: list[Running], url: str) -> None:
     (key,) = kept(url)
     if not url.startswith("file:"):  # there the disk's own word counts
         files.pipe_file(key, b"others")
-        with pytest.raises(ContentGoneError, match="is damaged in .*, where other bytes lie under its name; upload it"):
+        with pytest.raises(ContentGoneError, match="is damaged in .*: other bytes lie under its name; upload it"):
             b.gateway.contents.fetch(hashlib.sha256(ROWS).hexdigest())
     files.rm_file(key)
     with pytest.raises(openai.NotFoundError, match=f"The content of {file.id} is gone from the gateway"):
@@ -185,6 +186,53 @@ def test_a_store_that_does_not_answer(
         assert running.client().files.list().data == []
     assert "s3://no-such-bucket/deep does not work: Could not connect" in caplog.text
     assert "secret-of-s3" not in caplog.text and "secret-of-s3" not in answer.text
+
+
+def test_jobs_wait_for_a_store_that_does_not_answer(
+    tmp_path: Path,
+    s3: str,  # noqa: F811
+    at_s3: Callable[[str], None],  # noqa: F811
+) -> None:
+    at_s3(s3)
+    fsspec.filesystem("s3").mkdir("waits")
+    with serving(Gateway(settings(tmp_path, "a", "s3://waits/deep")), background=False) as running:
+        file = running.client().files.create(file=chats(tmp_path / "c.jsonl"), purpose="fine-tune")
+        job_id = running.client().fine_tuning.jobs.create(model="stand-in", training_file=file.id).id
+    for address, state in (("http://127.0.0.1:9", "waiting"), (s3, "taken")):
+        at_s3(address)
+        with Gateway(settings(tmp_path, "b", "s3://waits/deep")) as other:
+            asked = other.store.job_request(job_id)
+            assert asked is not None
+            other.store.rest_request(job_id, str(asked.lease_owner), seconds=-1)
+            request = other.store.take_request("the test")
+            assert request is not None
+            take(other, request, "the test")
+            asked = other.store.job_request(job_id)
+            assert asked is not None and (asked.state, asked.error) == (state, None)
+
+
+def test_a_store_that_hangs_holds_one_thread(
+    tmp_path: Path,
+    at_s3: Callable[[str], None],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tuneport.jobs.remote_contents.CHECK_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        at_s3(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with Workspace(settings(tmp_path, "a", "s3://hangs")) as workspace:
+
+            def ask() -> None:
+                with suppress(StorageError):
+                    workspace.contents.check()
+
+            hanging = threading.Thread(target=ask, daemon=True)
+            hanging.start()
+            time.sleep(0.3)
+            with pytest.raises(StorageError, match="s3://hangs does not answer; check it and the way there"):
+                workspace.contents.check()
+            assert hanging.is_alive()
+    hanging.join(20)
+    assert not hanging.is_alive(), "nobody listens there any more"
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ class Contents:
         """Its path on this machine, where it now lies whole. ContentGoneError where it is nowhere."""
         path = self.path(sha256)
         if not path.is_file():
-            raise self._gone(sha256, f"is gone from {self.folder}")
+            raise self._gone(sha256, "is gone from the gateway's disk")
         return path
 
     def has(self, sha256: str) -> bool:

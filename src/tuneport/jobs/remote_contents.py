@@ -31,9 +31,13 @@ OBJECT_STORES = frozenset({"s3", "gs", "abfs", "az", "memory"})
 """There an object appears when all of it has come, and there are no folders. Elsewhere it is put aside and renamed."""
 _AT_ONCE: dict[str, dict[str, int]] = {"s3": {"chunksize": 8 << 20, "max_concurrency": 4}}
 """Bytes of a part, and parts under way: by default s3fs holds 500 MB in memory."""
-_OPTIONS: dict[str, dict[str, Any]] = {"s3": {"config_kwargs": {"connect_timeout": 5, "retries": {"max_attempts": 1}}}}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "s3": {"config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 0}}}
+}
 """Where fsspec's own configuration says nothing: s3fs tries everything five times by itself, and botocore as often each
-time, so that who waits for an answer would wait for minutes."""
+time, a minute long, while others wait for the lock."""
+CHECK_SECONDS = 3.0
+"""So long a check waits for another one to end; what has not answered by then does not answer."""
 _LONGEST_REASON = 200  # characters
 
 log = logging.getLogger(__name__)
@@ -83,16 +87,25 @@ class RemoteContents(Contents):
         self._files, self._prefix, self._shown = filesystem, prefix.rstrip("/"), shown
         protocols = filesystem.protocol
         self._protocol = protocols if isinstance(protocols, str) else protocols[0]
+        self._checking = threading.Lock()
         self._fetching: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 
     def check(self) -> None:
-        """One request, to a mark in the store; the first time it is written."""
+        """One request, to a mark in the store; the first time it is written.
+
+        One at a time: a store that hangs, asked again and again whether it is there, would hold all threads.
+        """
         super().check()
         mark = f"{self._prefix}/tuneport"
-        with self._reached():
-            if not self._there(mark):
-                self._make_folder(self._prefix)
-                self._files.pipe_file(mark, b"Contents of tuneport's files, by their SHA-256.\n")
+        if not self._checking.acquire(timeout=CHECK_SECONDS):
+            raise FilesUnavailableError(f"the store of files {self._shown} does not answer; check it and the way there")
+        try:
+            with self._reached():
+                if not self._there(mark):
+                    self._make_folder(self._prefix)
+                    self._files.pipe_file(mark, b"Contents of tuneport's files, by their SHA-256.\n")
+        finally:
+            self._checking.release()
 
     def fetch(self, sha256: str) -> Path:
         path = self.path(sha256)
@@ -183,10 +196,11 @@ class RemoteContents(Contents):
                     self._files.get_file(self._key(sha256), str(aside), **_AT_ONCE.get(self._protocol, {}))
                 except FileNotFoundError as error:
                     self.check()  # as in `has`
-                    raise self._gone(sha256, f"is gone from {self._shown}") from error
+                    raise self._gone(sha256, "is gone from the gateway's store of files") from error
             with storage_errors(self.folder), aside.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                    raise self._gone(sha256, f"is damaged in {self._shown}, where other bytes lie under its name")
+                    what = "is damaged in the gateway's store of files: other bytes lie under its name"
+                    raise self._gone(sha256, what)
                 os.fsync(file.fileno())
             self.place(aside, sha256)
         finally:

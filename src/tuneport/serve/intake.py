@@ -389,11 +389,11 @@ def take(gateway: Gateway, request: JobRequestRow, owner: str) -> None:
     """Read, judge and convert the data, and write the job's row. What is refused now fails the job, as at OpenAI."""
     store = gateway.store
     hashes = (request.body["training_sha256"], request.body.get("validation_sha256"))
-    missing = [sha256 for sha256 in hashes if sha256 is not None and not gateway.contents.has(sha256)]
-    if missing and now() - request.created_at < timedelta(seconds=MISSING_SECONDS):
-        store.rest_request(request.id, owner, seconds=REST_SECONDS)  # another gateway on this store may have it
-        return
     try:
+        missing = [sha256 for sha256 in hashes if sha256 is not None and not gateway.contents.has(sha256)]
+        if missing and now() - request.created_at < timedelta(seconds=MISSING_SECONDS):
+            store.rest_request(request.id, owner, seconds=REST_SECONDS)  # another gateway on this store may have it
+            return
         if missing:
             raise Refusal(400, "The file's content is gone from the gateway; upload it again.")
         for sha256 in hashes:
