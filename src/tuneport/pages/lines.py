@@ -79,7 +79,8 @@ def lines(
     marks: Sequence[Mark] = (),
     here: tuple[float, str] | None = None,
 ) -> str:
-    """The chart: at most `STYLES` lines. `here` is an upright line with its words: where the reader is."""
+    """The chart: at most `STYLES` lines. `here` is an upright line with its words: where the reader is. The ends of
+    linear axes are written down for scripts, which read values off the lines."""
     if not drawn:
         return ""
     parts = [f'<line class="grid" x1="0" x2="100%" y1="{_tick(y, tick)}" y2="{_tick(y, tick)}"/>' for tick in y.ticks()]
@@ -104,7 +105,8 @@ def lines(
     height = _TOP + _PLOT + _FOOT
     # The style keeps room for the words left of the plot.
     kind = "lines wide" if any(len(y.words(tick)) > _SHORT for tick in y.ticks()) else "lines"
-    svg = f'<svg class="{kind}" width="100%" height="{height}" role="img" aria-label="{clean(label, 300)}">'
+    ends = "" if x.logarithmic or y.logarithmic else f' data-x="{x.low:g} {x.high:g}" data-y="{y.low:g} {y.high:g}"'
+    svg = f'<svg class="{kind}"{ends} width="100%" height="{height}" role="img" aria-label="{clean(label, 300)}">'
     listed = "".join(f"<li>{text(mark.words, 500)}</li>" for mark in shown)
     return f"{svg}{''.join(parts)}</svg>{_legend(drawn)}" + (f'<ol class="marks">{listed}</ol>' if listed else "")
 

@@ -52,6 +52,8 @@ def test_the_whole_journey(chromium: Any, gateway: tuple[str, Gateway, OpenAIEmu
         expect(page.get_by_role("heading", name="Loss")).to_be_visible()
         tab.told("The job has successfully completed")
         assert page.evaluate("window.loaded") is True
+        page.locator("svg.lines").first.hover()
+        expect(page.locator(".readout").first).to_have_text(re.compile(r"^at step [\d,]+: training [\d.]+"))
         first = page.url.rsplit("/", 1)[1]
         tab.judged()
         with page.expect_download() as download:

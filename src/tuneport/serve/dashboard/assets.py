@@ -17,6 +17,7 @@ FILES = {
     "dashboard.css": (_STATIC / "dashboard.css", "text/css"),
     "live.js": (_STATIC / "live.js", "text/javascript"),
     "upload.js": (_STATIC / "upload.js", "text/javascript"),
+    "chart.js": (_STATIC / "chart.js", "text/javascript"),
     "chat.js": (_STATIC / "chat.js", "text/javascript"),
     "icon.svg": (_STATIC / "icon.svg", "image/svg+xml"),
 }
