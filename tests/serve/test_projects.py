@@ -16,9 +16,11 @@ openai = pytest.importorskip("openai", reason="the client of these tests: pip in
 import httpx  # noqa: E402
 
 from tests.serve.conftest import Running, chats, ended, serving, until  # noqa: E402
+from tuneport.backends import manifest_of  # noqa: E402
 from tuneport.jobs.asking import Asking, on_behalf_of  # noqa: E402
-from tuneport.serve import Gateway, create_app  # noqa: E402
+from tuneport.serve import Gateway, create_app, own_models  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
+from tuneport.types import Deployment  # noqa: E402
 
 MARK = "ours-alone"
 
@@ -129,6 +131,27 @@ def test_another_projects_model_is_out_of_reach_by_any_of_its_names(two: Two, fo
     with pytest.raises(openai.BadRequestError):
         theirs.fine_tuning.jobs.create(model=name, training_file=data.id)
     assert theirs.files.delete(data.id).deleted
+
+
+def test_another_projects_endpoints_are_not_told_of(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They lie in one account at the provider. The gateway lists them with a project's own models, and stops none."""
+    gateway = two.running.gateway
+    row = gateway.store.job(two.job)
+    up = Deployment(id="endpoint-of-ours", model=str(row.tuned_model), status="ready", raw_status="UP")
+    monkeypatch.setattr(type(gateway.workspace.backend("fake")), "deployments", lambda self: [up])
+    notice = manifest_of("azure", gateway.settings).deployment
+    needing = manifest_of("fake", gateway.settings).model_copy(update={"deployment": notice})
+    known = own_models.manifest_of
+    monkeypatch.setattr(own_models, "manifest_of", lambda name, of: needing if name == "fake" else known(name, of))
+    address = f"{two.running.url.removesuffix('/v1')}/tuneport/v1/models"
+
+    def told(name: str, **headers: str) -> str:
+        headers = {"Authorization": f"Bearer {two.secrets[name]}"} | headers
+        return httpx.get(address, params={"endpoints": "true"}, headers=headers).text
+
+    assert "endpoint-of-ours" in told("ours") and "endpoint-of-ours" in told("all", **{"OpenAI-Project": "ours"})
+    for asker in ("theirs", "all"):
+        assert "endpoint-of-ours" not in told(asker) and two.model not in told(asker)
 
 
 def test_the_same_idempotency_key_of_two_projects_is_no_clash(two: Two, tmp_path: Path) -> None:

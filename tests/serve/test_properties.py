@@ -3,9 +3,10 @@ bookkeeping, and is listed here."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -15,8 +16,9 @@ from tests.serve.conftest import OLD_MODEL, Running, chats
 pytest.importorskip("openai", reason="the client of the backend: pip install 'tuneport[openai]'")
 
 from tests.emulators import OpenAIEmulator
+from tuneport.serve import create_app
 from tuneport.serve.wire.chat import CreateChatCompletion
-from tuneport.serve.wire.files import CompleteUpload, CreateUpload
+from tuneport.serve.wire.files import CompleteUpload, CreateUpload, ExpiresAfter, FilePurposeAsked
 from tuneport.serve.wire.jobs import CreateJob
 
 TOOL = {
@@ -207,5 +209,80 @@ def test_a_job_shows_all_that_it_was_asked_for(
     body = {"model": OLD_MODEL, "training_file": file.id, "hyperparameters": old}
     assert httpx.post(f"{running.url}/fine_tuning/jobs", json=body).json()["hyperparameters"] == old
     assert {*asked, "suffix", "hyperparameters"} == set(CreateJob.model_fields)
-    assert set(CreateUpload.model_fields) == {"filename", "purpose", "bytes", "mime_type", "expires_after"}
-    assert set(CompleteUpload.model_fields) == {"part_ids", "md5"}, "of which test_files.py tells"
+
+
+ROWS = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n' * 4
+EXPIRY = {"anchor": "created_at", "seconds": 3600}
+UPLOAD: dict[str, Any] = {
+    "filename": "u.jsonl", "purpose": "fine-tune", "bytes": len(ROWS), "mime_type": "application/jsonl",
+    "expires_after": EXPIRY,
+}  # fmt: skip
+
+
+def sent(running: Running, fields: dict[str, str], name: str = "f.jsonl") -> httpx.Response:
+    given = {"purpose": "fine-tune"} | fields
+    return httpx.post(f"{running.url}/files", files={"file": (name, ROWS)}, data=given)
+
+
+def test_each_property_of_a_file_is_honoured(serve: Callable[..., Running]) -> None:
+    running = serve(background=False)
+    form = create_app(running.gateway).openapi()["paths"]["/v1/files"]["post"]["requestBody"]["content"]
+    properties = form["multipart/form-data"]["schema"]["properties"]
+    assert set(properties) == {"file", "purpose", "expires_after"}
+    assert set(properties["expires_after"]["properties"]) == set(EXPIRY) == set(ExpiresAfter.model_fields)
+    told = sent(running, {f"expires_after[{name}]": str(value) for name, value in EXPIRY.items()}).json()
+    assert told["expires_at"] == told["created_at"] + 3600
+    assert (told["filename"], told["purpose"], told["bytes"]) == ("f.jsonl", "fine-tune", len(ROWS))
+    assert httpx.get(f"{running.url}/files/{told['id']}/content").content == ROWS
+    assert "expires_at" not in sent(running, {}).json()
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        *(({"purpose": purpose}, "purpose") for purpose in get_args(FilePurposeAsked) if purpose != "fine-tune"),
+        ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "5"}, "expires_after.seconds"),
+        ({"expires_after[anchor]": "created_at"}, "expires_after.seconds"),
+        ({"expires_after[anchor]": "now", "expires_after[seconds]": "3600"}, "expires_after.anchor"),
+        ({"expires_after[colour]": "blue", "expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"},
+         "expires_after.colour"),
+        ({"expires_after": "3600"}, "expires_after"),
+        ({"colour": "blue"}, "colour"),
+    ],
+)  # fmt: skip
+def test_what_a_file_is_not_to_have_is_refused_by_name(
+    serve: Callable[..., Running], fields: dict[str, str], param: str
+) -> None:
+    running = serve(background=False)
+    answer = sent(running, fields)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), answer.text
+    assert httpx.get(f"{running.url}/files").json()["data"] == []
+
+
+def test_each_property_of_an_upload_is_honoured_or_refused_by_name(serve: Callable[..., Running]) -> None:
+    """`mime_type` alone changes nothing: what a file is, its rows say."""
+    running = serve(background=False)
+
+    def post(path: str, **given: Any) -> httpx.Response:
+        return httpx.post(f"{running.url}/uploads{path}", **given)
+
+    assert set(UPLOAD) == set(CreateUpload.model_fields)
+    wrongs = {"filename": "u.pdf", "purpose": "vision", "bytes": 0, "mime_type": 7, "expires_after": "x"}
+    for name, wrong in wrongs.items():
+        answer = post("", json=UPLOAD | {name: wrong})
+        param = "file" if name == "filename" else name  # as of a file that is sent at once
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), answer.text
+    begun = post("", json=UPLOAD).json()
+    assert {name: begun[name] for name in ("filename", "purpose", "bytes")} == {
+        name: UPLOAD[name] for name in ("filename", "purpose", "bytes")
+    }
+    half = len(ROWS) // 2
+    parts = [post(f"/{begun['id']}/parts", files={"data": piece}).json()["id"] for piece in (ROWS[half:], ROWS[:half])]
+    complete = {"part_ids": parts[::-1], "md5": hashlib.md5(ROWS).hexdigest()}
+    assert set(complete) == set(CompleteUpload.model_fields)
+    for name, wrong in {"part_ids": ["part_none"], "md5": "0" * 32, "colour": "blue"}.items():
+        answer = post(f"/{begun['id']}/complete", json=complete | {name: wrong})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, name), answer.text
+    file = post(f"/{begun['id']}/complete", json=complete).json()["file"]
+    assert file["expires_at"] == file["created_at"] + 3600 and file["filename"] == "u.jsonl"
+    assert httpx.get(f"{running.url}/files/{file['id']}/content").content == ROWS, "in the order of part_ids"
