@@ -83,7 +83,7 @@ def test_results_are_those_counted_by_hand(answers: Path) -> None:
     def said(rater: str, words: str, *, left: str = "a") -> list[Judgement]:
         meant = {"a": Verdict.A, "b": Verdict.B, "=": Verdict.TIE, "x": Verdict.BAD}
         return [
-            Judgement(rater, pair, meant[word], datetime.now(UTC), left, seconds=4.0)  # type: ignore[arg-type]
+            Judgement(rater, pair, meant[word], left, datetime.now(UTC), seconds=4.0)  # type: ignore[arg-type]
             for pair, word in zip(pairs, words, strict=False)
         ]
 
@@ -102,7 +102,7 @@ def test_results_are_those_counted_by_hand(answers: Path) -> None:
 
     every = results(file, said("Ana", "b" * 20, left="b"))
     assert every.preferred == "b" and every.side_matters and every.finished == 1
-    nobody = results(file, [Judgement("Ana", "of an older file", Verdict.A, datetime.now(UTC))])
+    nobody = results(file, [Judgement("Ana", "of an older file", Verdict.A, "a", datetime.now(UTC))])
     assert (nobody.judged, nobody.b_rate.share, nobody.p, nobody.outdated) == (0, None, 1.0, 1)
 
 

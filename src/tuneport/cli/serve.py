@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import secrets
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuneport.cli import output
+from tuneport.cli.listening import answer, listen
 from tuneport.cli.serving_log import LogFormat, LogLevel, begin
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tuneport.serve import Gateway
     from tuneport.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -111,7 +105,7 @@ def _run(
     allow_personal_data: bool,
 ) -> None:
     try:
-        import uvicorn
+        import uvicorn  # noqa: F401 (for `answer`: missed before anything has begun)
 
         from tuneport.jobs.store import Store
         from tuneport.jobs.tokens import is_live
@@ -119,8 +113,6 @@ def _run(
         from tuneport.types import now
     except ImportError as error:
         raise ConfigError(f'serve needs the {error.name} package: pip install "tuneport[serve]"') from error
-    import socket
-
     if require_token:
         store = Store(settings.database_url)
         moment = now()
@@ -129,12 +121,7 @@ def _run(
         if not anybody:
             reason = "is reachable from elsewhere" if host not in LOOPBACK else "with --require-token lets nobody in"
             raise ConfigError(f"--host {host} {reason}, and there is no token yet: `tuneport token create NAME` first")
-    try:
-        listening = socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
-        )
-    except OSError as error:
-        raise ConfigError(f"{host}:{port} cannot be listened at: {error.strerror}; choose another --port") from error
+    listening = listen(host, port)
     rules = AccessRules(require_token=require_token, public_hosts=public_hosts)
     with listening, Gateway(settings, allow_personal_data=allow_personal_data, access=rules) as gateway:
         shown = f"[{host}]" if ":" in host else host
@@ -148,36 +135,4 @@ def _run(
             console.print(f"[bold]{url}[/bold]  backend: {backend}")
             console.print(f"Programs: export OPENAI_BASE_URL={url}", style="dim")
             console.print(f"Dashboard: {url.removesuffix('v1')}", style="dim")
-        config = uvicorn.Config(
-            create_app(gateway), log_level="warning", access_log=False, timeout_graceful_shutdown=20, lifespan="off"
-        )
-        server = uvicorn.Server(config)
-        # What is there now stays: the collector need not go through it again and again, a tenth of each request's time.
-        gc.collect()
-        gc.freeze()
-        with _ending(server, gateway):
-            # uvloop's, where it is installed
-            with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-                runner.run(server.serve(sockets=[listening]))
-
-
-@contextmanager
-def _ending(server: Any, gateway: Gateway) -> Iterator[None]:
-    """SIGTERM and Ctrl-C let the server finish what is under way; a second one does not wait for that.
-
-    The server's own way sends itself the signal once more when it is done, which would end the process before the
-    gateway is closed.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        server.force_exit = server.should_exit
-        server.should_exit = True
-        gateway.let_go()
-
-    server.capture_signals = nullcontext
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        answer(create_app(gateway), listening, let_go=gateway.let_go)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -150,17 +150,8 @@ class Access:
             return
         scope[_CALLER], scope[_AGAIN] = found, partial(self._still, scope, headers, found)
 
-        async def send_more(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                told = MutableHeaders(scope=message)
-                told.update(more)
-                if told.get("content-type", "").startswith("text/html"):
-                    for name, value in HTML_HEADERS.items():
-                        told.setdefault(name, value)
-            await send(message)
-
         with on_behalf_of(asking_of(HTTPConnection(scope), found)):
-            await self._app(scope, receive, send_more)
+            await self._app(scope, receive, _with_headers(send, more))
 
     async def _still(self, scope: Scope, headers: dict[bytes, str], who: Caller) -> bool:
         try:
@@ -184,7 +175,14 @@ class Access:
         is_open = path.startswith(_OPEN)
         if needed and path.startswith(_FOR_PROGRAMS) and COOKIE not in headers.get(b"cookie", ""):
             raise self._unknown(scope, bearer)
-        self._check_page(scope, headers)
+        public = " and ".join(sorted(self._hosts - {*LOOPBACK}))
+        check_page(
+            scope,
+            headers,
+            self._hosts,
+            f"This gateway answers browsers at {public or 'localhost'} only; `tuneport serve --public-host NAME` adds "
+            "a name.",
+        )
         if not needed:
             if bearer is not None and TOKEN.fullmatch(bearer):  # whose token is no longer good is not let in without
                 raise self._unknown(scope, bearer)
@@ -226,23 +224,6 @@ class Access:
             headers=known,
         )
 
-    def _check_page(self, scope: Scope, headers: dict[bytes, str]) -> None:
-        host = _host_of(f"//{headers.get(b'host', '')}")
-        if host not in self._hosts:
-            raise Refusal(
-                403,
-                f"This gateway answers browsers at {' and '.join(sorted(self._hosts - {*LOOPBACK})) or 'localhost'} "
-                "only; `tuneport serve --public-host NAME` adds a name.",
-                code="host_not_allowed",
-            )
-        origin = headers.get(b"origin")
-        # A link elsewhere may lead to a page of ours, which only its reader sees; a form there comes with its Origin.
-        is_link = scope["method"] == "GET" and headers.get(b"sec-fetch-mode") == "navigate"
-        if (origin is not None and _host_of(origin) not in self._hosts) or (
-            headers.get(b"sec-fetch-site") == "cross-site" and not is_link
-        ):
-            raise Refusal(403, "Requests from another site's page are refused.", code="origin_not_allowed")
-
     def _permitted(self, found: Caller, scope: Scope, headers: dict[bytes, str]) -> Caller:
         """The caller, in the project that he asks for. Refusal where he may not do what he asks."""
         if found is NOBODY:
@@ -267,6 +248,56 @@ class Access:
         if not found.every_project or not NAME.fullmatch(project):
             raise Refusal(401, "OpenAI-Project header should match project for API key", code="mismatched_project")
         return replace(found, project=project)
+
+
+class ThisMachine:
+    """The middleware of a server that only browsers of this machine ask, and nobody needs a token for: the same watch
+    over names, other sites' pages and CSRF_HEADER, which whatever is no reading must carry."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app, self._csrf = app, secrets.token_hex(32)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        scope[_CSRF] = self._csrf
+        try:
+            check_page(scope, headers, {*LOOPBACK}, "This page is for browsers on its own machine: open localhost.")
+            if scope["method"] not in _READING:
+                check_csrf(HTTPConnection(scope), headers.get(CSRF_HEADER.encode()))
+        except Refusal as refusal:
+            await refusal.response({"Connection": "close"})(scope, receive, send)
+            return
+        await self._app(scope, receive, _with_headers(send, {}))
+
+
+def check_page(scope: Scope, headers: dict[bytes, str], hosts: Set[str], where: str) -> None:
+    """Refusal of a browser that came by another name than `hosts` (`where` tells it better), or from a page of
+    another site."""
+    if _host_of(f"//{headers.get(b'host', '')}") not in hosts:
+        raise Refusal(403, where, code="host_not_allowed")
+    origin = headers.get(b"origin")
+    # A link elsewhere may lead to a page of ours, which only its reader sees; a form there comes with its Origin.
+    is_link = scope["method"] == "GET" and headers.get(b"sec-fetch-mode") == "navigate"
+    if (origin is not None and _host_of(origin) not in hosts) or (
+        headers.get(b"sec-fetch-site") == "cross-site" and not is_link
+    ):
+        raise Refusal(403, "Requests from another site's page are refused.", code="origin_not_allowed")
+
+
+def _with_headers(send: Send, more: dict[str, str]) -> Send:
+    async def send_more(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            told = MutableHeaders(scope=message)
+            told.update(more)
+            if told.get("content-type", "").startswith("text/html"):
+                for name, value in HTML_HEADERS.items():
+                    told.setdefault(name, value)
+        await send(message)
+
+    return send_more
 
 
 def _address(scope: Scope) -> str | None:

@@ -44,7 +44,7 @@ class Tab:
             self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             found = axe.Axe().run(self.page).response["violations"]
             told = [(row["id"], node["html"][:200], node["failureSummary"]) for row in found for node in row["nodes"]]
-            assert told == [], f"{self.page.url} in {scheme}"
+            assert told == [], f"{self.page.url} in {scheme}: {told}"
         width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert self.page.evaluate(width) <= 0, f"{self.page.url} is wider than its window"
         assert self.trouble == [], self.page.url

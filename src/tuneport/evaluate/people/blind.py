@@ -81,7 +81,7 @@ class BlindRating:
             if given is None:
                 took = None if seconds is None else round(min(max(seconds, 0.0), _LONGEST_SECONDS), 1)
                 id_ = self._pairs[key].id
-                self._ratings.give(Judgement(rater, key, verdict, datetime.now(UTC), left, id_, note.strip(), took))
+                self._ratings.give(Judgement(rater, key, verdict, left, datetime.now(UTC), id_, note.strip(), took))
             return self._standing(rater)
 
     def undo(self, name: str) -> Standing:

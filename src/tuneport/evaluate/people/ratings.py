@@ -41,8 +41,8 @@ class Judgement(msgspec.Struct, frozen=True, omit_defaults=True):
     rater: str
     pair: str
     verdict: Verdict
+    left: System
     at: datetime
-    left: System = "a"
     id: str = ""
     note: str = ""
     seconds: float | None = None
@@ -113,7 +113,7 @@ class Ratings:
         if not given:
             return None
         last = given[next(reversed(given))]
-        self._journal.append(Judgement(rater, last.pair, Verdict.UNDO, datetime.now(UTC), last.left, last.id))
+        self._journal.append(Judgement(rater, last.pair, Verdict.UNDO, last.left, datetime.now(UTC), last.id))
         del given[last.pair]
         return last
 

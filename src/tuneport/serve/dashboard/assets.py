@@ -1,4 +1,4 @@
-"""The dashboard's own style, scripts and icon: a handful of files by name, never a path."""
+"""Style, scripts and icon of our own pages: a handful of files by name, never a path."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tuneport.pages.frame import STYLE
 from tuneport.serve.errors import not_found
 
 _STATIC = Path(__file__).with_name("static")
+_RATING = Path(__file__).parents[1] / "rating"
 FILES = {
     "page.css": (STYLE, "text/css"),
     "dashboard.css": (_STATIC / "dashboard.css", "text/css"),
@@ -19,6 +20,8 @@ FILES = {
     "upload.js": (_STATIC / "upload.js", "text/javascript"),
     "chart.js": (_STATIC / "chart.js", "text/javascript"),
     "chat.js": (_STATIC / "chat.js", "text/javascript"),
+    "rating.css": (_RATING / "rating.css", "text/css"),
+    "rating.js": (_RATING / "rating.js", "text/javascript"),
     "icon.svg": (_STATIC / "icon.svg", "image/svg+xml"),
 }
 

@@ -1,0 +1,72 @@
+"""The page on which people compare two systems' answers without knowing whose they are.
+
+A browser is told no name of a system, no name of a file and no key that could be computed from the answers. It works
+for browsers of this machine, under the same watch as the gateway's pages; every rater has a name, and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict
+
+from tuneport import __version__
+from tuneport.evaluate.people.blind import BlindRating, Choice
+from tuneport.evaluate.people.ratings import LONGEST_NAME, LONGEST_NOTE
+from tuneport.serve import errors
+from tuneport.serve.access import ThisMachine, csrf_token
+from tuneport.serve.app import Guard
+from tuneport.serve.dashboard import assets
+from tuneport.serve.observing import Mended
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    rater: str
+
+
+class _Judged(_Asked):
+    view: str
+    choice: Choice
+    note: str = ""
+    seconds: float | None = None
+
+
+def create_app(rating: BlindRating) -> FastAPI:
+    app = FastAPI(title="tuneport rate", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    errors.install(app)
+    app.include_router(assets.router())
+    templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    templates.globals.update(
+        asset=assets.address, version=__version__, longest_name=LONGEST_NAME, longest_note=LONGEST_NOTE
+    )
+
+    @app.get("/")
+    def page(request: Request) -> HTMLResponse:
+        return HTMLResponse(templates.get_template("rating.html").render(csrf=csrf_token(request)))
+
+    @app.post("/rating/begin")
+    def begin(asked: _Asked) -> dict[str, Any]:
+        """Where this rater stands, and the next pair."""
+        return asdict(rating.begin(asked.rater))
+
+    @app.post("/rating/judge")
+    def judge(judged: _Judged) -> dict[str, Any]:
+        """The same, once the judgement is on the disk."""
+        return asdict(rating.judge(judged.rater, judged.view, judged.choice, note=judged.note, seconds=judged.seconds))
+
+    @app.post("/rating/undo")
+    def undo(asked: _Asked) -> dict[str, Any]:
+        """The same, the pair that was judged last being the next one again."""
+        return asdict(rating.undo(asked.rater))
+
+    app.add_middleware(Mended)
+    app.add_middleware(ThisMachine)
+    app.add_middleware(Guard, gateway_id=None)
+    return app
