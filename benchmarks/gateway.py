@@ -30,6 +30,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from compare import write_rows
 from sqlalchemy import insert
 
 from tuneport.jobs.store import Store
@@ -293,7 +294,35 @@ def uploaded(port: int, source: Path) -> float:
     return took
 
 
-def measure(jobs: int, megabytes: int, seconds: float) -> dict[str, Any]:
+def studied(server: Server, source: Path, rows: int) -> dict[str, Any]:
+    """A dataset of so many different chats: seconds of its upload, its comparison, the same again, and its report."""
+    write_rows(source, rows)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
+
+    def ask(path: str, body: dict[str, Any]) -> float:
+        began = time.perf_counter()
+        while True:  # 202: the same again, until it is there
+            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            told = answer.read()
+            if answer.status == 200:
+                return time.perf_counter() - began
+            if answer.status != 202:
+                raise SystemExit(f"{path}: {answer.status} {told[:300].decode()}")
+
+    took = uploaded(server.port, source)
+    connection.request("GET", "/v1/files?limit=1")
+    file = json.loads(connection.getresponse().read())["data"][0]["id"]
+    return {
+        "rows": rows, "mb": source.stat().st_size / 1e6, "upload_seconds": took,
+        "comparison_seconds": ask("/tuneport/v1/comparisons", {"training_file": file}),
+        "again_seconds": ask("/tuneport/v1/comparisons", {"training_file": file}),
+        "report_seconds": ask("/tuneport/v1/data_reports", {"file": file}),
+        "peak_mib": server.memory("VmHWM"),
+    }  # fmt: skip
+
+
+def measure(jobs: int, megabytes: int, seconds: float, rows: int) -> dict[str, Any]:
     gc.collect()
     gc.freeze()  # the load must not stand still for tens of milliseconds: they would be the server's
     upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
@@ -328,6 +357,8 @@ def measure(jobs: int, megabytes: int, seconds: float) -> dict[str, Any]:
                 "mb": size, "seconds": upload, "write_seconds": plain, "sha256_seconds": digest,
                 "peak_mib_before": before, "peak_mib_after": server.memory("VmHWM"),
             }  # fmt: skip
+            if rows:
+                found["dataset"] = studied(server, home / "rows.jsonl", rows)
         found["load_after"] = os.getloadavg()[0]
     upstream.shutdown()
     return found
@@ -351,6 +382,12 @@ def show(found: dict[str, Any]) -> None:
         f"server's peak memory  {upload['peak_mib_before']:8.0f} MiB before the upload, "
         f"{upload['peak_mib_after']:.0f} after"
     )
+    if (data := found.get("dataset")) is not None:
+        print(
+            f"{data['rows']:,} rows, {data['mb']:.0f} MB: upload {data['upload_seconds']:.1f} s, comparison "
+            f"{data['comparison_seconds']:.1f} s, again {data['again_seconds']:.2f} s, report "
+            f"{data['report_seconds']:.1f} s; peak memory {data['peak_mib']:.0f} MiB"
+        )
 
 
 def main() -> None:
@@ -358,9 +395,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--megabytes", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each of the two loads")
+    parser.add_argument("--rows", type=int, default=0, help="also the comparison and the report of so many rows")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    found = measure(given.jobs, given.megabytes, given.seconds)
+    found = measure(given.jobs, given.megabytes, given.seconds, given.rows)
     print(json.dumps(found, indent=2)) if given.json else show(found)
 
 

@@ -84,17 +84,8 @@ def router(gateway: Gateway) -> APIRouter:
         if answer is None:
             return _later()
         found, ids = answer
-        accept = request.headers.get("accept", "")
-        if "text/csv" in accept:
-            from tuneport.workflows.comparison.csv_file import render as csv
-
-            return Response(await to_thread.run_sync(csv, found), media_type="text/csv", headers=_file("csv"))
-        if "text/html" in accept:
-            from tuneport.workflows.comparison.page import render as page
-
-            text = by_ids(await to_thread.run_sync(page, found), ids)
-            return Response(text, media_type="text/html", headers=_file("html"))
-        return JSONResponse(json.loads(by_ids(json.dumps(found.as_dict(), default=str), ids)))
+        # It is long, and written in a thread: meanwhile others are answered.
+        return await to_thread.run_sync(_written, found, ids, request.headers.get("accept", ""))
 
     @routes.post(
         "/data_reports", response_model=DataReport, responses={202: {"model": DataReport, "description": "Not yet"}}
@@ -118,6 +109,18 @@ def router(gateway: Gateway) -> APIRouter:
 
 def _file(ending: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="comparison.{ending}"', "X-Content-Type-Options": "nosniff"}
+
+
+def _written(found: Any, ids: Mapping[str, str], accept: str) -> Response:
+    if "text/csv" in accept:
+        from tuneport.workflows.comparison.csv_file import render as csv
+
+        return Response(csv(found), media_type="text/csv", headers=_file("csv"))
+    if "text/html" in accept:
+        from tuneport.workflows.comparison.page import render as page
+
+        return Response(by_ids(page(found), ids), media_type="text/html", headers=_file("html"))
+    return Response(by_ids(json.dumps(found.as_dict(), default=str), ids), media_type="application/json")
 
 
 def _later() -> Response:
