@@ -49,6 +49,8 @@ def test_small_samples_have_wider_tails() -> None:
 def test_rows_that_are_all_alike_do_not_make_an_interval_of_nothing() -> None:
     found = interval(tally_means([1.0] * 20))
     assert found.low == pytest.approx(wilson(20, 20)[0]) and found.high == 1.0 and "alike" in found.method
+    nothing = interval(tally_sums(np.array([[0.0, 1.0], [0.0, 2.0]] * 10), ratio))
+    assert (nothing.low, nothing.high) == pytest.approx(wilson(0, 20))
 
 
 def test_many_rows_are_resampled_like_few() -> None:

@@ -85,3 +85,38 @@ def _facts(row: JobRow) -> str:
         if progress.seconds_left is not None:
             parts.append(f"{output.duration(progress.seconds_left)} left")
     return "  ".join(parts)
+
+
+class AnswerProgress:
+    """A context manager; `update` takes a model, its answers so far, and how many there will be. To stderr only: a bar
+    on a terminal, else a line for about every tenth."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._tasks: dict[str, Any] = {}
+        self._tenths: dict[str, int] = {}
+
+    def __enter__(self) -> AnswerProgress:
+        if sys.stderr.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description:<24}"), BarColumn(bar_width=24), MofNCompleteColumn())
+            self._progress = Progress(*columns, TimeRemainingColumn(), console=output.console(stderr=True))
+            self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def update(self, model: str, answered: int, of: int) -> None:
+        output.stop_if_interrupted()
+        if self._progress is not None:
+            if model not in self._tasks:
+                self._tasks[model] = self._progress.add_task(model, total=of)
+            self._progress.update(self._tasks[model], completed=answered)
+            return
+        tenth = answered * 10 // of
+        if tenth > self._tenths.get(model, 0):
+            self._tenths[model] = tenth
+            output.note(f"{model}: {answered:,} of {of:,} answers")

@@ -42,14 +42,14 @@ def interval(tally: Tally, *, seed: int = 0, resamples: int = RESAMPLES) -> Inte
     """The 95 % interval around `tally.corpus`; the same seed gives the same one."""
     if tally.right_or_wrong:
         return Interval(*wilson(float(tally.right.sum()), tally.rows), "Wilson")
-    if tally.table.shape[0] == 1:  # all rows alike: a bootstrap would claim to be certain
+    rng = np.random.default_rng(seed)
+    parts = drawn(tally.of, tally.table.shape[0], resamples, rng)
+    values = np.concatenate([tally.value(weighted(part, tally.table)) for part in parts])
+    if values.max() == values.min():  # rows that all count alike: a bootstrap would claim to be certain
         if tally.best is None or not 0 <= tally.corpus <= tally.best:
             return Interval(-math.inf, math.inf, "none: all rows are alike")
         low, high = wilson(tally.corpus / tally.best * tally.rows, tally.rows)
         return Interval(low * tally.best, high * tally.best, "Wilson, as all rows are alike")
-    rng = np.random.default_rng(seed)
-    parts = drawn(tally.of, tally.table.shape[0], resamples, rng)
-    values = np.concatenate([tally.value(weighted(part, tally.table)) for part in parts])
     return Interval(*percentiles(values, tally.rows), "bootstrap")
 
 

@@ -76,6 +76,18 @@ def draw(
     return Drawn(told, asked.seen, tuple(shots), nearest if shots else 0.0, instruction)
 
 
+def shots_for(
+    rows: Sequence[Example], dataset: Path, *, by_label: bool, seed: int, columns: Mapping[str, str] | None = None
+) -> list[Example]:
+    """Examples of `dataset` to show before the `rows`, none of which is one of them or nearly so; of each label one
+    where there are labels. The same file, rows and seed give the same ones."""
+    pools = _Pools(random.Random(seed), by_label=by_label)
+    for example in _examples(dataset, columns):
+        pools.add(example)
+    shots, _ = _far_from(rows, pools.candidates(), MOST_SHOTS if by_label else SHOTS)
+    return _fitting(shots)
+
+
 class _Reservoir:
     """`size` of all that is added, each as likely as any other (Vitter's algorithm R)."""
 

@@ -1,0 +1,148 @@
+"""eval: models measured on held-out rows, side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuneport.cli import output
+from tuneport.cli.data import DATA, Task
+from tuneport.cli.mapping import Map, columns_of
+from tuneport.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tuneport.workflows.evaluate import EvaluationPlan
+
+BELOW_LIMIT = 4
+"""The exit code where a limit of --fail-under is missed."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("eval")(evaluate)
+
+
+def evaluate(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help=f"The held-out rows. {DATA}")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help='A job, a tuned model, base, "base few-shot", or backend/model. All are compared with the first.',
+        ),
+    ],
+    train: Annotated[
+        Path | None, typer.Option(help="A file that no row may be in, beside what the jobs were trained on.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(metavar="MODEL", help="What `base` is. Default: the jobs' own.")] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="By name, or package.module:function; repeatable. Default: what suits the data."),
+    ] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="At most so many rows, drawn by --seed.")] = None,
+    task: Task = None,
+    map_: Map = None,
+    schema: Annotated[Path | None, typer.Option(help="A JSON schema, for schema_valid.")] = None,
+    encoder: Annotated[Path | None, typer.Option(help="The folder of an encoder, for bertscore.")] = None,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Let code_passed run the models' code here, in a sandbox.")
+    ] = False,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=VALUE", help=f"Exit code {BELOW_LIMIT} where the last MODEL is worse; repeatable."
+        ),
+    ] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="The most that asking may cost, in US dollars.")] = None,
+    seed: Annotated[int, typer.Option(help="For the draw of rows and examples, and for intervals.")] = 0,
+    allow_personal_data: Annotated[
+        bool, typer.Option("--allow-personal-data", help="Let rows that hold it go to a third party.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before rows are sent elsewhere.")] = False,
+    json_: output.Json = False,
+) -> None:
+    """Did it help? Measure models on rows that are proved to be in no training data; answers are kept for next time."""
+    from tuneport.cli.evaluation_report import print_evaluation
+    from tuneport.cli.progress import AnswerProgress
+    from tuneport.jobs.service import Workspace
+    from tuneport.workflows.evaluate import plan_evaluation, run_evaluation
+
+    least = _limits(fail_under)
+    options: dict[str, dict[str, Any]] = {"code_passed": {"allow_code": allow_code}}
+    if schema is not None:
+        options["schema_valid"] = {"schema": _schema(schema)}
+    if encoder is not None:
+        options["bertscore"] = {"encoder": encoder}
+    with Workspace() as workspace:
+        plan = plan_evaluation(
+            workspace,
+            data,
+            models,
+            training=train,
+            base=base,
+            metrics=metric or (),
+            also=list(least),
+            options=options,
+            task=task,
+            most=rows,
+            seed=seed,
+            columns=columns_of(map_),
+        )
+        if budget is not None:
+            plan.refuse_over_budget(budget)
+        if not allow_personal_data:
+            plan.refuse_personal_data()
+        _before(plan, yes=yes)
+        with AnswerProgress() as progress:
+            found = run_evaluation(workspace, plan, seed=seed, on_progress=progress.update)
+    missed = found.failing(least)
+    if output.as_json:
+        output.document(found.as_dict() | {"failing": missed})
+    else:
+        print_evaluation(found)
+    for complaint in missed:
+        output.note(f"below the limit: {complaint}")
+    if missed:
+        raise typer.Exit(BELOW_LIMIT)
+
+
+def _before(plan: EvaluationPlan, *, yes: bool) -> None:
+    """What it costs, and the question where rows leave this machine."""
+    output.note(f"{plan.held_out.path.name}: {len(plan.held_out.rows):,} rows; {plan.held_out.proof}")
+    for each in plan.models:
+        if each.third_party is not None and each.waiting:
+            cost = (
+                f"at most {output.money(each.usd)}" if each.usd is not None else f"cost unavailable, because {each.why}"
+            )
+            output.note(
+                f"{each.asked.name}: {each.waiting:,} prompts to {each.asked.model} ({each.third_party}), "
+                f"{each.input_tokens:,} tokens in, at most {each.waiting * plan.answer_limit:,} out: {cost}"
+            )
+    if plan.third_parties:
+        question = f"send {len(plan.held_out.rows):,} rows to {' and '.join(plan.third_parties)}?"
+        output.confirm(question, yes=yes, otherwise="nothing was sent")
+
+
+def _limits(pairs: list[str] | None) -> dict[str, float]:
+    limits = {}
+    for pair in pairs or ():
+        name, _, value = pair.rpartition("=")
+        try:
+            limits[name] = float(value)
+        except ValueError:
+            name = ""
+        if not name:
+            raise ConfigError(f"--fail-under {pair} is no limit; write --fail-under exact_match=0.85")
+    return limits
+
+
+def _schema(path: Path) -> dict[str, Any]:
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the schema {path} cannot be read: {error}") from error
+    if not isinstance(schema, dict):
+        raise ConfigError(f"the schema {path} is no object in JSON")
+    return schema

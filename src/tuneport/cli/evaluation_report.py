@@ -1,0 +1,85 @@
+"""How an evaluation looks: each metric with all models, then what they took, for 80 columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from tuneport.cli import output
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tuneport.evaluate.scores import Comparison, Score
+    from tuneport.workflows.evaluate import Evaluation, Measured
+
+_COLOURS = {"better": "green", "worse": "red", "no difference shown": "yellow"}
+_NAME = 24  # characters of a model's name
+
+
+def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
+    console = console or output.console()
+    first = found.models[0].asked.name
+    beside = {(each.metric, each.model): each for each in found.scored.comparisons}
+    for metric in found.metrics:
+        arrow = "" if metric.higher_is_better else "; less is better"
+        console.print(Text.assemble((metric.name, "bold"), (f"  {metric.what}{arrow}", "dim")))
+        for model in found.models:
+            name = model.asked.name
+            score = found.score(name, metric.name)
+            line = Text(f"  {_short(name):<{_NAME}} {shown(score, score.value):>8}  ")
+            line.append(f"({shown(score, score.low)} to {shown(score, score.high)})".ljust(20))
+            if (compared := beside.get((metric.name, name))) is not None:
+                verdict = compared.difference.verdict
+                line.append(
+                    verdict if verdict == "no difference shown" else f"{verdict}{_p(compared)}", _COLOURS[verdict]
+                )
+            console.print(line)
+        console.print()
+    table = output.table("MODEL", "FIRST TOKEN", "TOKENS/S", "$/1,000", right=("FIRST TOKEN", "TOKENS/S", "$/1,000"))
+    for model in found.models:
+        speed = model.speed
+        table.add_row(
+            _short(model.asked.name),
+            "-" if speed.seconds_to_first_token is None else f"{1000 * speed.seconds_to_first_token:,.0f} ms",
+            "-" if speed.tokens_per_second is None else f"{speed.tokens_per_second:,.0f}",
+            "-" if model.usd_per_thousand is None else f"{model.usd_per_thousand:,.4f}",
+        )
+    console.print(table)
+    for note in _notes(found, first):
+        console.print(Text(note, style="dim"))
+
+
+def shown(score: Score, value: float) -> str:
+    if score.unit == "share":
+        return f"{value:.1%}"
+    return f"{value:.1f}" if score.unit == "points" else f"{value:.3g}"
+
+
+def _p(compared: Comparison) -> str:
+    p = compared.difference.adjusted_p
+    return " (p < 0.001)" if p < 0.001 else f" (p = {p:.3f})"
+
+
+def _notes(found: Evaluation, first: str) -> list[str]:
+    rows = len(found.held_out.rows)
+    notes = [f"{rows:,} rows, 95 % intervals; {found.held_out.proof}"]
+    if len(found.models) > 1:
+        many = ", corrected for several models (Holm)" if len(found.models) > 2 else ""
+        notes.append(f"better and worse: than {first}, by a paired test on the same rows{many}")
+    notes += [
+        f"{model.asked.name}: {model.refused:,} of its answers were refused and count as wrong"
+        for model in found.models
+        if model.refused
+    ]
+    unpriced: dict[str, list[Measured]] = {}
+    for model in found.models:
+        if model.usd_per_thousand is None:
+            unpriced.setdefault(model.price, []).append(model)
+    notes += [f"no price of {', '.join(each.asked.name for each in models)}: {why}" for why, models in unpriced.items()]
+    return notes
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"

@@ -1,0 +1,312 @@
+"""Did it help? Models measured on the same held-out rows, side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuneport.backends import manifest_of
+from tuneport.data.personal.search import find
+from tuneport.errors import BudgetError, ConfigError
+from tuneport.evaluate.asking import likelihoods_of_answers
+from tuneport.evaluate.examples import Answer, Example, with_shots
+from tuneport.evaluate.metrics import Metric, metric, names_for
+from tuneport.evaluate.scores import Score, Scored, score_all
+from tuneport.jobs.service import Workspace
+from tuneport.workflows.advising.drawing import shots_for, tokens
+from tuneport.workflows.evaluation.answer_cache import AnswerCache
+from tuneport.workflows.evaluation.answering import Prompt, Said, Speed, ask, keys_of, speed_of
+from tuneport.workflows.evaluation.asked_models import AskedModel, asked_models
+from tuneport.workflows.evaluation.held_out import HeldOut, held_out
+from tuneport.workflows.evaluation.prices import price, price_of_a_thousand
+
+MOST_ANSWER_TOKENS = 1024
+ROWS_SEARCHED = 10_000  # for personal data, before anything is sent
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """`waiting`: prompts that are not in the cache. `usd` is the most that they cost; None with the reason in `why`."""
+
+    asked: AskedModel
+    prompts: tuple[Prompt, ...]
+    keys: tuple[str, ...]
+    waiting: int
+    shots: int
+    input_tokens: int
+    usd: float | None
+    why: str
+    third_party: str | None
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What would be asked, of whom, and what it would cost. Nothing has been sent."""
+
+    held_out: HeldOut
+    models: tuple[PlannedModel, ...]
+    metrics: tuple[Metric, ...]
+    answer_limit: int
+
+    @property
+    def third_parties(self) -> list[str]:
+        return sorted({each.third_party for each in self.models if each.third_party and each.waiting})
+
+    def refuse_over_budget(self, budget: float) -> None:
+        for each in self.models:
+            if each.usd is None and each.waiting:
+                raise BudgetError(
+                    f"what {each.asked.name} costs is unavailable, because {each.why}; leave --budget away"
+                )
+        most = sum(each.usd or 0.0 for each in self.models)
+        if most > budget:
+            raise BudgetError(
+                f"the evaluation may cost ${most:.4f}, above the budget of ${budget:.4f}; ask fewer --rows"
+            )
+
+    def refuse_personal_data(self) -> None:
+        """ConfigError where what would go to a third party holds what looks like personal data."""
+        if not self.third_parties:
+            return
+        for row in self.held_out.rows[:ROWS_SEARCHED]:
+            if matches := find("\n".join([*(str(each["content"]) for each in row.messages), row.expected])):
+                raise ConfigError(
+                    f"the rows hold what looks like personal data ({matches[0].kind} {matches[0].masked}) and "
+                    f"{self.third_parties[0]} is a third party; `tuneport clean --redact` replaces it, "
+                    "--allow-personal-data sends it anyway"
+                )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's answers, and what they took. `usd_per_thousand` requests: None with the reason in `price`.
+
+    `seconds` is the time of those answers that were asked now; `cached` of them were kept from before.
+    """
+
+    asked: AskedModel
+    said: tuple[Said, ...]
+    speed: Speed
+    usd_per_thousand: float | None
+    price: str
+    seconds: float
+    cached: int
+
+    @property
+    def refused(self) -> int:
+        return sum(each.refused is not None for each in self.said)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`scored`: see `evaluate.scores`. Models are compared with the first one."""
+
+    held_out: HeldOut
+    models: tuple[Measured, ...]
+    metrics: tuple[Metric, ...]
+    scored: Scored
+
+    def score(self, model: str, name: str) -> Score:
+        return self.scored.scores[model][name]
+
+    def failing(self, least: Mapping[str, float]) -> list[str]:
+        """Which of the limits the last model misses, in words; ConfigError for a metric that was not measured."""
+        model = self.models[-1].asked.name
+        told = []
+        for name, limit in least.items():
+            if name not in self.scored.scores[model]:
+                raise ConfigError(f"--fail-under {name}: measured were {', '.join(self.scored.scores[model])}")
+            score = self.score(model, name)
+            if score.value < limit if score.higher_is_better else score.value > limit:
+                told.append(f"{name} of {model} is {score.value:.4g}, and {limit:g} was asked for")
+        return told
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "held_out": self.held_out.as_dict(),
+            "models": [
+                {
+                    "name": each.asked.name,
+                    "backend": each.asked.backend,
+                    "model": each.asked.model,
+                    "few_shot": each.asked.few_shot,
+                    "answers": len(each.said),
+                    "cached": each.cached,
+                    "refused": each.refused,
+                    "seconds": each.seconds,
+                    "speed": each.speed.as_dict(),
+                    "usd_per_thousand_requests": each.usd_per_thousand,
+                    "price": each.price,
+                }
+                for each in self.models
+            ],
+            **self.scored.as_dict(),
+            "rows": [
+                {
+                    "line": line,
+                    "expected": row.expected,
+                    "answers": {each.asked.name: each.said[index].text for each in self.models},
+                }
+                for index, (line, row) in enumerate(zip(self.held_out.lines, self.held_out.rows, strict=True))
+            ],
+        }
+
+
+def plan_evaluation(
+    workspace: Workspace,
+    data: Path,
+    models: Sequence[str],
+    *,
+    training: Path | None = None,
+    base: str | None = None,
+    metrics: Sequence[str] = (),
+    also: Sequence[str] = (),
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    task: str | None = None,
+    most: int | None = None,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+) -> EvaluationPlan:
+    """Which rows are held out, which models are meant, and what asking them would cost. Sends nothing.
+
+    `training` is a further file that no row may be in, beside what the jobs were trained on; few-shot examples are
+    drawn from it, else from the first job's. `metrics` are names (`options` of each by its name), by default those
+    that suit the data; those of `also` are measured besides. ConfigError for what cannot be measured.
+    """
+    if not models:
+        raise ConfigError('name the models to measure: a job, base, "base few-shot", or backend/model')
+    asked = asked_models(workspace, models, base=base)
+    files = {} if training is None else {training.name: training}
+    for each in asked:
+        if each.training is not None and each.training not in files.values():
+            files[each.dataset] = each.training
+    rows = held_out(data, files, most=most, seed=seed, task=task, columns=columns)
+    names = dict.fromkeys([*(metrics or names_for(rows.rows, rows.task)), *also])
+    chosen = tuple(metric(name, **(options or {}).get(name, {})) for name in names)
+    shots: list[Example] = []
+    if any(each.few_shot for each in asked):
+        if not files:
+            raise ConfigError("few-shot examples come from training data: name it with --train")
+        first = next(iter(files.values()))
+        shots = shots_for(rows.rows, first, by_label=rows.task == "classification", seed=seed)
+        if not shots:
+            raise ConfigError(
+                f"no record of {next(iter(files))} is far enough from all rows to be an example; leave few-shot away"
+            )
+    answers = [tokens([_written(row)]) for row in rows.rows]
+    limit = min(MOST_ANSWER_TOKENS, 16 + 2 * max(answers))  # other vocabularies take up to twice as many
+    with _cache(workspace) as cache:
+        planned = tuple(_planned(workspace, cache, each, rows.rows, shots, limit) for each in asked)
+    return EvaluationPlan(rows, planned, chosen, limit)
+
+
+def run_evaluation(
+    workspace: Workspace,
+    plan: EvaluationPlan,
+    *,
+    seed: int = 0,
+    on_progress: Callable[[str, int, int], None] = lambda model, answered, of: None,
+) -> Evaluation:
+    """Ask what is not known yet, and score. `on_progress` gets a model, its answers so far, and how many there will be.
+
+    Killed, or stopped by a provider, the same again goes on with the answers that were there.
+    """
+    measured: list[Measured] = []
+    answers: dict[str, list[Answer]] = {}
+    rows = plan.held_out.rows
+    likelihoods = any(each.needs_likelihood for each in plan.metrics)
+    with _cache(workspace) as cache:
+        for each in plan.models:
+            name, begun = each.asked.name, time.monotonic()
+            backend = workspace.backend(each.asked.backend)
+            said = ask(
+                backend,
+                each.asked.model,
+                each.prompts,
+                each.keys,
+                cache,
+                lambda answered, name=name: on_progress(name, answered, len(rows)),  # type: ignore[misc]
+            )
+            seconds = time.monotonic() - begun
+            measured.append(_measured(workspace, each, said, seconds))
+            answers[name] = [one.answer for one in said]
+            if likelihoods:
+                shown = [
+                    Example(list(prompt.messages), row.expected) for prompt, row in zip(each.prompts, rows, strict=True)
+                ]
+                model = each.asked.model
+                found = likelihoods_of_answers(
+                    shown,
+                    lambda asked, given, backend=backend, model=model: backend.score(model, asked, given),  # type: ignore[misc]
+                )
+                answers[name] = [
+                    Answer(one.text, one.calls, likelihood)
+                    for one, likelihood in zip(answers[name], found, strict=True)
+                ]
+    return Evaluation(plan.held_out, tuple(measured), plan.metrics, score_all(rows, answers, plan.metrics, seed=seed))
+
+
+def _cache(workspace: Workspace) -> AnswerCache:
+    return AnswerCache(workspace.settings.home / "evaluations" / "answers.sqlite")
+
+
+def _planned(
+    workspace: Workspace,
+    cache: AnswerCache,
+    asked: AskedModel,
+    rows: Sequence[Example],
+    shots: Sequence[Example],
+    limit: int,
+) -> PlannedModel:
+    prompts = []
+    for row in rows:
+        options: dict[str, Any] = {"max_tokens": limit, "temperature": 0.0}
+        if row.tools:
+            options["tools"] = list(row.tools)
+        prompts.append(Prompt(with_shots(row, shots) if asked.few_shot else row.messages, options))
+    manifest = manifest_of(asked.backend, workspace.settings)
+    address = workspace.settings.base_url(asked.backend, manifest.base_url)
+    keys = keys_of((asked.backend, address, asked.model), prompts)
+    there = cache.get(keys)
+    waiting = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}
+    input_tokens = 0
+    if manifest.third_party:
+        input_tokens = sum(tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting.values())
+    usd, why = price(
+        asked,
+        workspace.settings,
+        requests=len(waiting),
+        input_tokens=input_tokens,
+        output_tokens=len(waiting) * limit,
+    )
+    return PlannedModel(
+        asked,
+        tuple(prompts),
+        tuple(keys),
+        len(waiting),
+        len(shots) if asked.few_shot else 0,
+        input_tokens,
+        usd,
+        why,
+        manifest.title if manifest.third_party else None,
+    )
+
+
+def _measured(workspace: Workspace, planned: PlannedModel, said: Sequence[Said], seconds: float) -> Measured:
+    speed = speed_of(said)
+    usd, why = price_of_a_thousand(
+        planned.asked,
+        workspace.settings,
+        prompt_tokens=speed.prompt_tokens,
+        completion_tokens=speed.completion_tokens,
+        # Of answers from the cache only their own time is known, which is longer: others were answered beside them.
+        seconds=seconds / planned.waiting if planned.waiting else speed.seconds or 0.0,
+    )
+    return Measured(planned.asked, tuple(said), speed, usd, why, seconds, len(planned.keys) - planned.waiting)
+
+
+def _written(row: Example) -> str:
+    return row.expected + "".join(f"{call.name}({call.arguments})" for call in row.calls)

@@ -1,0 +1,64 @@
+"""Answers that were given are kept: what is asked again is not paid again, and a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuneport.errors import StorageError
+
+_AT_ONCE = 500  # keys in one query
+
+Kept = dict[str, Any]
+"""An answer as it was given: text, calls, tokens, seconds; see `answering.Said`."""
+
+
+class AnswerCache:
+    """One SQLite file, which several processes may use at once. What was put is safe from `kill -9`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last answers, no crash
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID"
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise StorageError(f"answers cannot be kept in {path}: {error}; is the disk full or read-only?") from error
+
+    def __enter__(self) -> AnswerCache:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._connection.close()
+
+    def get(self, keys: Sequence[str]) -> dict[str, Kept]:
+        found: dict[str, Kept] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            part = keys[start : start + _AT_ONCE]
+            rows: Iterable[tuple[str, str]] = self._connection.execute(
+                f"SELECT key, answer FROM answers WHERE key IN ({','.join('?' * len(part))})", list(part)
+            )
+            found |= {key: json.loads(answer) for key, answer in rows}
+        return found
+
+    def put(self, key: str, answer: Kept) -> None:
+        try:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(answer, ensure_ascii=True))
+            )
+        except sqlite3.Error as error:
+            raise StorageError(f"answers cannot be kept in {self.path}: {error}; is the disk full?") from error
+
+
+def key_of(where: Sequence[str | None], messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
+    """`where`: the backend, its address, the model. The same question, asked in the same way."""
+    asked = json.dumps([list(where), list(messages), dict(options)], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(asked.encode()).hexdigest()

@@ -1,0 +1,187 @@
+"""Asks a model every row, in batches, and keeps each answer as it comes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any, cast
+
+from tuneport.backends.base import FineTuneBackend
+from tuneport.errors import RejectedError
+from tuneport.evaluate.examples import Answer, Messages, calls_of
+from tuneport.types import Completion
+from tuneport.workflows.evaluation.answer_cache import AnswerCache, key_of
+
+PER_BATCH = 256
+AT_ONCE = 8
+_REFUSED_AT_ONCE = 3
+"""Of a batch in which nothing was answered: from so many refusals on the model or the options are to blame."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    messages: Messages
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Said:
+    """`refused`: why the provider did not answer this prompt; its text is empty then, which is wrong by any metric."""
+
+    text: str
+    tool_calls: list[dict[str, Any]]
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    seconds_to_first_token: float | None = None
+    seconds: float | None = None
+    refused: str | None = None
+
+    @property
+    def answer(self) -> Answer:
+        return Answer(self.text, calls_of(self.tool_calls))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Medians of seconds and rates, means of tokens, over the answers that say; None where the server does not.
+
+    The seconds are those of one answer among others that are asked at the same time: a server that is busy.
+    """
+
+    seconds_to_first_token: float | None
+    tokens_per_second: float | None
+    prompt_tokens: float | None
+    completion_tokens: float | None
+    seconds: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def keys_of(where: Sequence[str | None], prompts: Sequence[Prompt]) -> list[str]:
+    return [key_of(where, prompt.messages, prompt.options) for prompt in prompts]
+
+
+def ask(
+    backend: FineTuneBackend,
+    model: str,
+    prompts: Sequence[Prompt],
+    keys: Sequence[str],
+    cache: AnswerCache,
+    on_answered: Callable[[int], None] = lambda answered: None,
+) -> list[Said]:
+    """One for each prompt, in order; those in the cache are not asked again. `on_answered` gets how many are there.
+
+    A prompt that the provider refuses (too long, say) does not stop the others; any other failure is raised, with all
+    answers so far kept, so that the same again goes on.
+    """
+    found = {key: Said(**kept) for key, kept in cache.get(keys).items()}
+    on_answered(sum(key in found for key in keys))
+    waiting: dict[str, list[tuple[str, Prompt]]] = {}
+    for key, prompt in {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in found}.items():
+        waiting.setdefault(json.dumps(dict(prompt.options), sort_keys=True), []).append((key, prompt))
+    times = Counter(keys)
+    answered = sum(key in found for key in keys)
+
+    def keep(key: str, said: Said) -> None:
+        nonlocal answered
+        if said.refused is None:  # another time it may be answered
+            cache.put(key, asdict(said))
+        found[key] = said
+        answered += times[key]
+        on_answered(answered)
+
+    batches = type(backend).complete_many is not FineTuneBackend.complete_many
+    for group in waiting.values():
+        for start in range(0, len(group), PER_BATCH):
+            part = group[start : start + PER_BATCH]
+            _batch(backend, model, part, keep) if batches else _at_once(backend, model, part, keep)
+    return [found[key] for key in keys]
+
+
+def _at_once(
+    backend: FineTuneBackend, model: str, part: Sequence[tuple[str, Prompt]], keep: Callable[[str, Said], None]
+) -> None:
+    """For a backend that has no batches: some at the same time, and whatever was answered is kept, since it is paid."""
+    answered, refused = 0, 0
+    failure: Exception | None = None
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        asked = {
+            pool.submit(backend.complete, model, prompt.messages, **dict(prompt.options)): key for key, prompt in part
+        }
+        for future in as_completed(asked):
+            if future.cancelled():
+                continue
+            try:
+                keep(asked[future], _said(cast(Completion, future.result())))  # without `stream` that is what it gives
+                answered += 1
+                continue
+            except RejectedError as error:
+                refused += 1
+                if answered or refused < _REFUSED_AT_ONCE:
+                    keep(asked[future], Said("", [], refused=str(error)))
+                    continue
+                failure = failure or error  # it is not the prompts
+            except Exception as error:
+                failure = failure or error
+            for other in asked:
+                other.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _batch(
+    backend: FineTuneBackend, model: str, batch: Sequence[tuple[str, Prompt]], keep: Callable[[str, Said], None]
+) -> None:
+    options = dict(batch[0][1].options)
+    done = 0
+    try:
+        for completion in backend.complete_many(model, [prompt.messages for _, prompt in batch], **options):
+            keep(batch[done][0], _said(completion))
+            done += 1
+    except RejectedError:
+        # One of them is refused, and which one is not told: the rest is asked one by one.
+        for place, (key, prompt) in enumerate(batch[done:], 1):
+            try:
+                keep(key, _said(next(iter(backend.complete_many(model, [prompt.messages], **options)))))
+                done += 1
+            except RejectedError as error:
+                if not done and place >= _REFUSED_AT_ONCE:
+                    raise  # it is not the prompts
+                keep(key, Said("", [], refused=str(error)))
+
+
+def _said(completion: Completion) -> Said:
+    return Said(
+        completion.text,
+        completion.tool_calls,
+        completion.prompt_tokens,
+        completion.completion_tokens,
+        completion.seconds_to_first_token,
+        completion.seconds,
+    )
+
+
+def speed_of(answers: Sequence[Said]) -> Speed:
+    rates = [each.completion_tokens / each.seconds for each in answers if each.completion_tokens and each.seconds]
+    return Speed(
+        _median([each.seconds_to_first_token for each in answers]),
+        median(rates) if rates else None,
+        _mean([each.prompt_tokens for each in answers]),
+        _mean([each.completion_tokens for each in answers]),
+        _median([each.seconds for each in answers]),
+    )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return median(there) if there else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None

@@ -1,0 +1,122 @@
+"""Rows to measure on, and the proof that no model has been trained on them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuneport.data.checks import check
+from tuneport.data.reading import digest, read_records
+from tuneport.errors import ConfigError
+from tuneport.evaluate.examples import Example, any_example_of
+
+_LINES_TOLD = 5
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """`rows` are asked, in the file's order; `lines` says where they stand. `of`: all usable ones that are held out.
+
+    `exact` and `near` are the lines whose input is in a training file, which are left out. `unusable`: records that
+    are no question and answer, or have an image. `against`: the hash of each training file, by what it is called.
+    """
+
+    path: Path
+    rows: tuple[Example, ...]
+    lines: tuple[int, ...]
+    of: int
+    exact: tuple[int, ...]
+    near: tuple[int, ...]
+    unusable: int
+    task: str
+    against: Mapping[str, str]
+    sha256: str
+
+    @property
+    def proof(self) -> str:
+        """In a sentence, for people."""
+        if not self.against:
+            return (
+                "no training file is known, so that nothing proves that these rows are held out: name it with --train"
+            )
+        files = ", ".join(self.against)
+        leaks = len(self.exact) + len(self.near)
+        if not leaks:
+            return f"none of them is in the training data, nor nearly ({files})"
+        told = sorted((*self.exact, *self.near))
+        which = ", ".join(map(str, told[:_LINES_TOLD])) + (" ..." if leaks > _LINES_TOLD else "")
+        return (
+            f"{leaks:,} rows are in the training data ({len(self.exact):,} exactly, {len(self.near):,} nearly: line "
+            f"{which}) and are left out"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "path": str(self.path),
+            "sha256": self.sha256,
+            "rows": len(self.rows),
+            "of": self.of,
+            "left_out": {"exact": list(self.exact), "near": list(self.near), "unusable": self.unusable},
+            "against": dict(self.against),
+            "task": self.task,
+        }
+
+
+def held_out(
+    path: Path,
+    training: Mapping[str, Path],
+    *,
+    most: int | None = None,
+    seed: int = 0,
+    task: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> HeldOut:
+    """The rows of `path` that are in none of the `training` files (by what people call them), exactly or nearly: by the
+    hashes and sketches of `tuneport check`. At most `most` of them, drawn by `seed`. ConfigError where none is left, or
+    a training file is gone."""
+    if missing := [name for name, each in training.items() if not each.exists()]:
+        raise ConfigError(
+            f"the training file {missing[0]} is gone, so nothing proves what is held out; name it: --train"
+        )
+    exact: set[int] = set()
+    near: set[int] = set()
+    guessed = ""
+    for other in training.values() or (None,):
+        # The other way round than in `check`: what is flagged are the held-out rows that the training data has.
+        report = check(path, validation=other, task=task, columns=columns)
+        guessed = report.task
+        if other is not None:
+            exact.update(report.flagged.get("holdout.exact", ()))
+            near.update(report.flagged.get("holdout.near", ()))
+    near -= exact
+    rows: list[Example] = []
+    lines: list[int] = []
+    unusable = 0
+    for line, record in read_records(path, columns=columns):
+        example = any_example_of(record)
+        if example is None:
+            unusable += 1
+        elif line not in exact and line not in near:
+            rows.append(example)
+            lines.append(line)
+    if not rows:
+        why = "all of its rows are in the training data" if exact or near else "it has no question with its answer"
+        raise ConfigError(f"there is nothing in {path} to measure on: {why}")
+    chosen = range(len(rows))
+    if most is not None and most < len(rows):
+        chosen = sorted(random.Random(seed).sample(range(len(rows)), most))  # type: ignore[assignment]
+    return HeldOut(
+        path=path,
+        rows=tuple(rows[index] for index in chosen),
+        lines=tuple(lines[index] for index in chosen),
+        of=len(rows),
+        exact=tuple(sorted(exact)),
+        near=tuple(sorted(near)),
+        unusable=unusable,
+        task=task or guessed,
+        against={name: digest(each) for name, each in training.items()},
+        sha256=digest(path),
+    )

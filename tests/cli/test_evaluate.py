@@ -1,0 +1,34 @@
+"""eval as people and CI have it: 80 columns, one document, an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.conftest import FIXTURES
+
+TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
+TEST = str(FIXTURES / "datasets" / "support_intents.test.jsonl")
+
+
+def test_a_table_for_people_and_a_gate_for_ci(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, submitted, error = run("submit", TRAIN, "--backend", "fake", "--model", "tiny", "--wait", "--json")
+    job = submitted["id"]
+    code, out, error = run("eval", TEST, "base", "base few-shot", job, "--fail-under", "accuracy=0.1")
+    assert code == 0, error
+    assert max(map(len, out.splitlines())) <= 80
+    assert "better (p < 0.001)" in out and "no difference shown" in out and "FIRST TOKEN" in out
+    assert "80 rows; none of them is in the training data" in error and "base: 80 of 80 answers" in error
+    code, document, error = run("eval", TEST, job, "--fail-under", "accuracy=0.99", "--fail-under", "bleu=0", "--json")
+    assert code == 4 and len(document["failing"]) == 1 and "below the limit: accuracy of" in error
+    assert document["models"][0]["cached"] == 80 and set(document["scores"][job]) == {"accuracy", "macro_f1", "bleu"}
+    code, _, error = run("eval", TEST, job, "--fail-under", "accuracy")
+    assert code == 2 and "write --fail-under exact_match=0.85" in error
+
+
+def test_nothing_is_sent_unasked(run: Run, isolated: Path) -> None:
+    code, _, error = run("eval", TEST, "openai/gpt-4.1-mini", "--rows", "5")
+    assert code == 2 and "send 5 rows to OpenAI?" in error and "5 prompts to gpt-4.1-mini" in error

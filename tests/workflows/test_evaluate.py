@@ -1,0 +1,210 @@
+"""Models measured on held-out rows: the proof, the answers that are kept, the verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tuneport
+from tests.conftest import FIXTURES
+from tuneport.backends.fake import FakeBackend
+from tuneport.errors import ConfigError, RejectedError, UnavailableError
+from tuneport.jobs.service import Workspace
+from tuneport.settings import Settings
+from tuneport.types import Completion, TuneSpec
+from tuneport.workflows.evaluate import Evaluation, plan_evaluation, run_evaluation
+from tuneport.workflows.evaluation.answer_cache import AnswerCache
+from tuneport.workflows.evaluation.answering import Prompt, ask, keys_of
+from tuneport.workflows.evaluation.held_out import held_out
+
+TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
+TEST = FIXTURES / "datasets" / "support_intents.test.jsonl"
+
+
+@pytest.fixture
+def workspace(settings: Settings) -> Iterator[Workspace]:
+    with Workspace(settings) as opened:
+        yield opened
+
+
+def tuned(workspace: Workspace, dataset: Path = TRAIN) -> str:
+    row = workspace.submit(TuneSpec(model="tiny", dataset=dataset), backend="fake")
+    row = workspace.drive(row.id, poll_seconds=0.01)
+    assert row.status == "succeeded", row.job_error
+    return row.id
+
+
+def evaluated(workspace: Workspace, data: Path, models: Sequence[str], **options: Any) -> Evaluation:
+    return run_evaluation(workspace, plan_evaluation(workspace, data, models, **options))
+
+
+def test_a_tuned_model_is_measured_beside_its_base(workspace: Workspace) -> None:
+    job = tuned(workspace)
+    found = evaluated(workspace, TEST, ["base", "base few-shot", job])
+    verdicts = {(each.metric, each.model): each.difference.verdict for each in found.scored.comparisons}
+    assert verdicts == {
+        ("accuracy", "base few-shot"): "no difference shown",
+        ("macro_f1", "base few-shot"): "no difference shown",
+        ("accuracy", job): "better",
+        ("macro_f1", job): "better",
+    }
+    assert found.held_out.proof.startswith("none of them is in the training data")
+    assert found.failing({"accuracy": 0.1}) == [] and len(found.failing({"accuracy": 0.99})) == 1
+    document = json.loads(json.dumps(found.as_dict()))
+    assert document["scores"][job]["accuracy"]["method"] == "Wilson" and len(document["rows"]) == 80
+    shown = plan_evaluation(workspace, TEST, ["base few-shot", job]).models[0]
+    assert shown.shots >= 6 and len(shown.prompts[0].messages) == 2 + 2 * shown.shots
+    with pytest.raises(ConfigError, match="measured were accuracy, macro_f1"):
+        found.failing({"bleu": 1})
+
+
+def test_rows_that_were_trained_on_are_left_out_and_told(workspace: Workspace, tmp_path: Path) -> None:
+    """Three exactly (one in capitals), one with a word more."""
+    lines, test = TRAIN.read_text().splitlines(), TEST.read_text().splitlines()
+    long = max(lines, key=len)
+    longer = json.loads(long)
+    longer["messages"][-2]["content"] += " Thanks!"
+    capitals = json.loads(lines[1])
+    capitals["messages"][-2]["content"] = capitals["messages"][-2]["content"].upper()
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text("\n".join([test[0], lines[0], json.dumps(capitals), lines[7], json.dumps(longer), *test[1:20]]))
+    found = held_out(mixed, {"train": TRAIN})
+    assert (found.exact, found.near) == ((2, 3, 4), (5,)) and len(found.rows) == found.of == 20
+    assert "4 rows are in the training data (3 exactly, 1 nearly: line 2, 3, 4, 5)" in found.proof
+    assert held_out(mixed, {}).proof.startswith("no training file is known")
+    drawn = held_out(mixed, {"train": TRAIN}, most=5, seed=3)
+    assert len(drawn.rows) == 5 and list(drawn.lines) == sorted(drawn.lines) and drawn.of == 20
+    with pytest.raises(ConfigError, match="all of its rows are in the training data"):
+        held_out(TRAIN, {"train": TRAIN})
+    with pytest.raises(ConfigError, match="the training file old is gone"):
+        held_out(TEST, {"old": tmp_path / "old.jsonl"})
+
+
+def test_answers_are_kept_and_asked_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    answer = FakeBackend._answer
+
+    def counted(backend: FakeBackend, model: str, turns: Any) -> str:
+        asked.append(model)
+        return answer(backend, model, turns)
+
+    monkeypatch.setattr(FakeBackend, "_answer", counted)
+    job = tuned(workspace)
+    first = evaluated(workspace, TEST, [job], most=20)
+    assert len(asked) == 20 and first.models[0].cached == 0
+    again = evaluated(workspace, TEST, [job, "base"], most=20)
+    assert len(asked) == 40 and [each.cached for each in again.models] == [20, 0]
+    assert again.score(job, "accuracy") == first.score(job, "accuracy")
+
+
+class Moody(FakeBackend):
+    """Refuses prompts with "poison" in them; goes away after `patience` answers."""
+
+    patience = 10**9
+
+    def complete(self, model: str, messages: Sequence[dict[str, Any]], **options: Any) -> Completion:  # type: ignore[override]
+        if "poison" in str(messages[-1]["content"]):
+            raise RejectedError("too long", provider="fake", http_status=400)
+        if self.patience <= 0:
+            raise UnavailableError("away", provider="fake", http_status=503)
+        self.patience -= 1
+        return Completion(text=str(messages[-1]["content"]), model=model)
+
+
+def test_a_refused_prompt_stops_no_other_and_a_provider_that_goes_away_loses_nothing(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    backend = Moody(workspace.backend("fake").manifest, workspace.settings)
+    prompts = [Prompt([{"role": "user", "content": f"{n} {'poison' if n == 7 else ''}"}], {}) for n in range(12)]
+    keys = keys_of(("fake", None, "m"), prompts)
+    with AnswerCache(tmp_path / "cache.sqlite") as cache:
+        backend.patience = 4
+        with pytest.raises(UnavailableError):
+            ask(backend, "m", prompts[:6], keys[:6], cache)
+        kept = len(cache.get(keys))
+        assert 0 < kept <= 4
+        backend.patience = 100
+        said = ask(backend, "m", prompts, keys, cache)
+        assert [each.refused for each in said if each.refused] == ["too long"] and said[7].text == ""
+        assert [each.text for each in said[8:]] == [f"{n} " for n in range(8, 12)]
+        assert backend.patience == 100 - (11 - kept)  # the others were kept
+        poisoned = [Prompt([{"role": "user", "content": f"poison {n}"}], {}) for n in range(9)]
+        with pytest.raises(RejectedError):
+            ask(backend, "m", poisoned, keys_of(("fake", None, "m"), poisoned), cache)
+
+
+def test_a_killed_evaluation_goes_on(workspace: Workspace, tmp_path: Path) -> None:
+    job = tuned(workspace)
+    data = tmp_path / "many.jsonl"
+    with data.open("w") as file:
+        for n in range(300):
+            asked = {"role": "user", "content": f"Where is order {n} of the {n * 7919 % 1009} ones?"}
+            file.write(json.dumps({"messages": [asked, {"role": "assistant", "content": "delivery"}]}) + "\n")
+    command = [sys.executable, "-m", "tuneport.cli.main", "eval", str(data), job, "--task", "classification", "--json"]
+    environment = os.environ | {"PYTHONPATH": str(Path(tuneport.__file__).parents[1])}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    cache = workspace.settings.home / "evaluations" / "answers.sqlite"
+    deadline = time.monotonic() + 60
+    while not kept_in(cache):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = kept_in(cache)
+    assert 0 < kept < 300
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    model = json.loads(done.stdout)["models"][0]
+    assert model["answers"] == 300 and model["cached"] == kept
+
+
+def kept_in(cache: Path) -> int:
+    if not cache.exists():
+        return 0
+    try:
+        connection = sqlite3.connect(f"file:{cache}?mode=ro", uri=True)
+        return int(connection.execute("SELECT count(*) FROM answers").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "complaint"),
+    [
+        ([], {}, "name the models"),
+        (["base"], {}, "which model is `base`"),
+        (["fake/tiny", "fake/tiny"], {}, "named twice"),
+        (["fake/tiny few-shot"], {}, "name it with --train"),
+        (["fake/tiny"], {"metrics": ["blue"]}, "no metric 'blue'"),
+    ],
+)
+def test_what_cannot_be_measured_says_why(
+    workspace: Workspace, models: list[str], options: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        plan_evaluation(workspace, TEST, models, **options)
+
+
+def test_what_it_costs_is_known_before_and_personal_data_stays(workspace: Workspace, tmp_path: Path) -> None:
+    plan = plan_evaluation(workspace, TEST, ["openai/gpt-4.1-mini"], most=10)
+    (model,) = plan.models
+    assert plan.third_parties == ["OpenAI"] and model.waiting == 10 and model.input_tokens > 100
+    assert model.usd is not None and 0 < model.usd < 0.01
+    with pytest.raises(tuneport.errors.BudgetError, match=r"above the budget of \$0.0000"):
+        plan.refuse_over_budget(0.0)
+    plan.refuse_personal_data()
+    private = tmp_path / "private.jsonl"
+    turns = [{"role": "user", "content": "Write to ada@lovelace-works.com"}, {"role": "assistant", "content": "Done"}]
+    private.write_text(json.dumps({"messages": turns}) + "\n")
+    with pytest.raises(ConfigError, match="looks like personal data"):
+        plan_evaluation(workspace, private, ["openai/gpt-4.1-mini"]).refuse_personal_data()
+    plan_evaluation(workspace, private, ["fake/tiny"]).refuse_personal_data()  # this machine is no third party
