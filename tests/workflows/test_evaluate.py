@@ -143,6 +143,7 @@ def test_a_refused_prompt_stops_no_other_and_a_provider_that_goes_away_loses_not
             ask(backend, "m", poisoned, keys_of(("fake", None, "m"), poisoned), cache)
 
 
+@pytest.mark.full  # three processes, and answers for some seconds
 def test_a_killed_evaluation_goes_on(workspace: Workspace, tmp_path: Path) -> None:
     job = tuned(workspace)
     data = tmp_path / "many.jsonl"
