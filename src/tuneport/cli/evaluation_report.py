@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tuneport.workflows.evaluate import Evaluation, Measured
 
 _COLOURS = {"better": "green", "worse": "red", "no difference shown": "yellow"}
-_NAME = 24  # characters of a model's name
+_NAME, _END = 27, 16  # characters of a model's name, and of its end where it is cut
 
 
 def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
@@ -28,7 +28,7 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
         for model in found.models:
             name = model.asked.name
             score = found.score(name, metric.name)
-            line = Text(f"  {_short(name):<{_NAME}} {shown(score, score.value):>8}  ")
+            line = Text(f"  {_short(name):<{_NAME}} {shown(score, score.value):>6}  ")
             line.append(f"({shown(score, score.low)} to {shown(score, score.high)})".ljust(20))
             if (compared := beside.get((metric.name, name))) is not None:
                 verdict = compared.difference.verdict
@@ -82,4 +82,7 @@ def _notes(found: Evaluation, first: str) -> list[str]:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
+    """Its beginning and its end, which is where names differ."""
+    if len(name) <= _NAME:
+        return name
+    return f"{name[: _NAME - _END - 1]}…{name[-_END:]}"
