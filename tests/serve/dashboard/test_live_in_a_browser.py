@@ -30,7 +30,8 @@ def test_a_job_s_page_lives_through_a_restart_and_repeats_nothing(
 ) -> None:
     monkeypatch.setattr("tuneport.serve.gateway.HURRY_REMOTE_SECONDS", 0.3)
     monkeypatch.setattr("tuneport.serve.dashboard.curves.FRESH_REMOTE_SECONDS", 0.3)
-    with OpenAIEmulator(pace=2.0) as emulator:
+    with OpenAIEmulator(pace=1.0) as emulator:
+        emulator.next_job(stuck="running")
         monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
         monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", emulator.base_url)
         with serving(Gateway(Settings.load())) as running:
@@ -49,6 +50,8 @@ def test_a_job_s_page_lives_through_a_restart_and_repeats_nothing(
             assert [kind for kind, url in asked if "/assets/" not in url] == ["document", "eventsource"], "no polling"
             assert tab.trouble == []
         expect(tab.page.get_by_role("alert")).to_contain_text("The gateway does not answer.")
+        for held in emulator.jobs.values():
+            held.timeline.stuck = None  # it ends while the gateway is away
         with serving(Gateway(Settings.load()), port=int(origin.rsplit(":", 1)[1])) as running:
             expect(tab.page.locator("#state .badge")).to_have_text("succeeded")
             expect(tab.page.get_by_text("The job has successfully completed")).to_be_visible()
