@@ -103,7 +103,7 @@ def test_results_are_those_counted_by_hand(answers: Path) -> None:
     every = results(file, said("Ana", "b" * 20, left="b"))
     assert every.preferred == "b" and every.side_matters and every.finished == 1
     nobody = results(file, [Judgement("Ana", "of an older file", Verdict.A, "a", datetime.now(UTC))])
-    assert (nobody.judged, nobody.b_rate.share, nobody.p, nobody.outdated) == (0, None, 1.0, 1)
+    assert (nobody.judged, nobody.b_rate.share, nobody.p, nobody.outside) == (0, None, 1.0, 1)
 
 
 def test_order_and_sides_are_a_raters_own_and_come_back(answers: Path, tmp_path: Path) -> None:
@@ -122,6 +122,18 @@ def test_order_and_sides_are_a_raters_own_and_come_back(answers: Path, tmp_path:
     # Rows that come later change nothing for those that were there.
     grown = rating(pairs_file(tmp_path / "grown.jsonl", 30))
     assert set(first) < set(seen(grown, "Ana"))
+
+
+def test_a_sample_is_the_same_for_all_and_grows(answers: Path) -> None:
+    whole = read_answers(answers)
+    small, large = whole.sample(5), whole.sample(9)
+    assert set(small.pairs) < set(large.pairs) and len(large.pairs) == 9
+    assert whole.sample(5, seed=1).pairs != small.pairs and len(whole.sample(100).pairs) == 20
+    ratings = Ratings(ratings_path(answers))
+    for name in ("Ana", "Ben"):
+        assert len(seen(BlindRating(small, ratings), name)) == 5
+    found = results(small, read_ratings(ratings.path))
+    assert (found.pairs, found.judged, found.finished, found.agreement.pairs) == (5, 5, 2, 5)
 
 
 def test_a_judgement_names_the_system_wherever_it_stood(answers: Path) -> None:

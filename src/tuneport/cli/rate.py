@@ -33,7 +33,10 @@ def rate(
         ),
     ],
     results: Annotated[bool, typer.Option("--results", help="What the raters said, instead of the page.")] = False,
-    seed: Annotated[int, typer.Option(help="The same seed shows each rater the same order and sides.")] = 0,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="So many pairs, the same ones for every rater; give it to --results, too.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same sample, and each rater the same sides.")] = 0,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8322,
     json_: output.Json = False,
 ) -> None:
@@ -47,6 +50,8 @@ def rate(
     from tuneport.evaluate.people.results import results as counted
 
     file = read_answers(answers)
+    if sample is not None:
+        file = file.sample(sample, seed=seed)
     if not results:
         _serve(file, seed, port)
         return
@@ -119,8 +124,8 @@ def _print(path: Path, found: Results) -> None:
     _print_raters(found)
     if found.identical:
         output.note(f"{_pairs(found.identical)} the same answer twice, which is in no figure")
-    if found.outdated:
-        output.note(f"{found.outdated} judgements are of pairs that are not in the file any more: not counted")
+    if found.outside:
+        output.note(f"{found.outside} judgements are of pairs that are not in the file, or the sample: not counted")
     if found.finished < raters:
         output.note("not everybody has finished: who stops as soon as the figures please finds differences by chance")
 

@@ -14,7 +14,7 @@ One JSON object a line. The first may name the two systems; without it they are 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -76,6 +76,16 @@ class Answers:
     @property
     def identical(self) -> list[Pair]:
         return [pair for pair in self.pairs if not pair.differs]
+
+    def sample(self, size: int, *, seed: int = 0) -> Answers:
+        """So many of the pairs to judge, the same for every rater, beside the identical ones. The same seed draws the
+        same, a larger sample contains a smaller one, and rows that come later replace few."""
+
+        def draw(pair: Pair) -> bytes:
+            return blake2b(f"sample\0{seed}\0{pair.key}".encode(), digest_size=_KEY_BYTES).digest()
+
+        chosen = {pair.key for pair in sorted(self.to_judge, key=draw)[:size]}
+        return replace(self, pairs=tuple(pair for pair in self.pairs if pair.key in chosen or not pair.differs))
 
     def naming(self) -> list[Pair]:
         """The pairs in whose answers a system's name stands, by which a rater could tell them apart."""

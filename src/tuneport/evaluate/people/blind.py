@@ -99,10 +99,10 @@ class BlindRating:
 
     def _standing(self, rater: str, shown: Shown | None = None) -> Standing:
         given, views = self._ratings.of(rater), self._views_of(rater)
-        open_ = [key for key in views.values() if key not in given]
-        if shown is None and open_:
-            shown = self._shown(rater, self._pairs[open_[0]])
-        return Standing(rater, len(views) - len(open_), len(views), shown)
+        if shown is None:
+            first = next((key for key in views.values() if key not in given), None)
+            shown = None if first is None else self._shown(rater, self._pairs[first])
+        return Standing(rater, sum(key in self._pairs for key in given), len(views), shown)
 
     def _views_of(self, rater: str) -> dict[str, str]:
         """The pair's key for each view, in the rater's order."""

@@ -75,8 +75,8 @@ class Results:
 
     `b_rate` is how often B won where one of them did, and `p` that of the sign test on the same pairs. `left` is how
     often the left side was preferred, over votes, with `left_p` against one half. `identical`: pairs with equal
-    answers, which nobody was asked about and which are in no figure. `outdated`: judgements of pairs that are no longer
-    in the file.
+    answers, which nobody was asked about and which are in no figure. `outside`: judgements of pairs that are not
+    (or no longer) among these answers.
     """
 
     names: dict[System, str]
@@ -95,7 +95,7 @@ class Results:
     agreement: Agreement
     raters: tuple[Rater, ...]
     notes: tuple[Note, ...]
-    outdated: int
+    outside: int
 
     @property
     def preferred(self) -> Winner:
@@ -142,7 +142,7 @@ def results(answers: Answers, judgements: Iterable[Judgement]) -> Results:
         agreement=_agreement(by_pair),
         raters=tuple(_rater(name, rows_of[name], by_pair) for name in raters),
         notes=tuple(Note(asked[row.pair].id, row.rater, row.verdict, row.note) for row in standing if row.note),
-        outdated=len(given) - len(standing),
+        outside=len(given) - len(standing),
     )
 
 

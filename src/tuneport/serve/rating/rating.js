@@ -185,13 +185,14 @@
     return told;
   };
 
+  // `told`: what to say when it is done, or what makes that of where the rater stands.
   const doing = async (work, told) => {
     if (busy) return;
     busy = true;
     try {
       const standing = await work();
       part("trouble").textContent = "";
-      part("told").textContent = told;
+      part("told").textContent = typeof told === "string" ? told : told(standing);
       show(standing);
     } catch (error) {
       part("told").textContent = "";
@@ -278,7 +279,8 @@
     event.preventDefault();
     const name = part("name").value;
     sessionStorage.setItem("rater", name);
-    doing(() => post("begin", { rater: name }), "");
+    doing(() => post("begin", { rater: name }), ({ rater, judged }) =>
+      judged ? `Welcome back, ${rater}: ${judged} judged so far. (Are you somebody else? Load the page again and take another name.)` : "");
   });
   part("name").value = sessionStorage.getItem("rater") || "";
   part("name").select();
