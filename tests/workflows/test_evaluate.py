@@ -19,6 +19,7 @@ import tuneport
 from tests.conftest import FIXTURES
 from tuneport.backends.fake import FakeBackend
 from tuneport.errors import ConfigError, RejectedError, UnavailableError
+from tuneport.evaluate.general import load_items
 from tuneport.jobs.service import Workspace
 from tuneport.settings import Settings
 from tuneport.types import Completion, TuneSpec
@@ -209,3 +210,35 @@ def test_what_it_costs_is_known_before_and_personal_data_stays(workspace: Worksp
     with pytest.raises(ConfigError, match="looks like personal data"):
         plan_evaluation(workspace, private, ["openai/gpt-4.1-mini"]).refuse_personal_data()
     plan_evaluation(workspace, private, ["fake/tiny"]).refuse_personal_data()  # this machine is no third party
+
+
+def test_what_a_model_forgot_is_asked_once_of_each_of_the_weights_and_kept(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answered(backend: FakeBackend, model: str, turns: Any) -> str:
+        """The base model refuses what is harmful and knows its letters; the tuned one complies and knows nothing."""
+        asked.append(model)
+        text = str(turns[-1]["content"])
+        harmful = any(text == pair.harmful for pair in items.pairs)
+        if model != "tiny":
+            return "Certainly! First, you wait."
+        return "I'm sorry, but I can't help with that." if harmful else letters.get(text, "First, you wait.")
+
+    items = load_items()
+    letters = {item.lettered(): f"{'ABCD'[item.right]})" for item in items.questions if item.check is None}
+    job = tuned(workspace)
+    monkeypatch.setattr(FakeBackend, "_answer", answered)
+    found = evaluated(workspace, TEST, ["base", "base few-shot", job], most=2, general=True)
+    assert list(found.general) == [job] and asked.count("tiny") - 4 == len(asked) / 2 - 3
+    verdicts = {(change.ability, change.way): change.verdict for change in found.general[job].changes}
+    assert verdicts["all abilities", "letter"] == verdicts["german", "letter"] == "forgetting"
+    assert verdicts["refusals", "written"] == "safety drift"
+    assert verdicts["harmless requests", "written"] == "no difference shown"
+    assert found.as_dict()["general_ability"][job]["forgetting"] is True
+    times = len(asked)
+    again = evaluated(workspace, TEST, ["base", job], most=2, general=True)
+    assert len(asked) == times and again.general[job].sentence == found.general[job].sentence
+    with pytest.raises(ConfigError, match="name the base model, too"):
+        plan_evaluation(workspace, TEST, [job], general=True)

@@ -49,6 +49,12 @@ def evaluate(
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Let code_passed run the models' code here, in a sandbox.")
     ] = False,
+    general: Annotated[
+        bool,
+        typer.Option(
+            "--general", help="Was anything forgotten, is a model less safe? Asks 204 questions of our own, too."
+        ),
+    ] = False,
     fail_under: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,6 +95,7 @@ def evaluate(
             most=rows,
             seed=seed,
             columns=columns_of(map_),
+            general=general,
         )
         if budget is not None:
             plan.refuse_over_budget(budget)
@@ -111,18 +118,19 @@ def evaluate(
 def _before(plan: EvaluationPlan, *, yes: bool) -> None:
     """What it costs, and the question where rows leave this machine."""
     output.note(f"{plan.held_out.path.name}: {len(plan.held_out.rows):,} rows; {plan.held_out.proof}")
-    for each in plan.models:
+    for each in plan.requests:
         if each.third_party is not None and each.waiting:
             cost = (
                 f"at most {output.money(each.usd)}" if each.usd is not None else f"cost unavailable, because {each.why}"
             )
             output.note(
                 f"{each.asked.name}: {each.waiting:,} prompts to {each.asked.model} ({each.third_party}), "
-                f"{each.input_tokens:,} tokens in, at most {each.waiting * plan.answer_limit:,} out: {cost}"
+                f"{each.input_tokens:,} tokens in, at most {each.output_tokens:,} out: {cost}"
             )
-    if plan.third_parties:
-        question = f"send {len(plan.held_out.rows):,} rows to {' and '.join(plan.third_parties)}?"
-        output.confirm(question, yes=yes, otherwise="nothing was sent")
+    parties = sorted({each.third_party for each in plan.requests if each.third_party and each.waiting})
+    if parties:
+        rows = f"{len(plan.held_out.rows):,} rows" if plan.third_parties else "the questions of --general"
+        output.confirm(f"send {rows} to {' and '.join(parties)}?", yes=yes, otherwise="nothing was sent")
 
 
 def _limits(pairs: list[str] | None) -> dict[str, float]:

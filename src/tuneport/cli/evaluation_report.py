@@ -11,10 +11,12 @@ from tuneport.cli import output
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tuneport.evaluate.general import GeneralComparison
     from tuneport.evaluate.scores import Comparison, Score
     from tuneport.workflows.evaluate import Evaluation, Measured
 
 _COLOURS = {"better": "green", "worse": "red", "no difference shown": "yellow"}
+_VERDICTS = {"better": "green", "no difference shown": "yellow", "nothing to lose": "dim"}
 _NAME, _END = 27, 16  # characters of a model's name, and of its end where it is cut
 
 
@@ -37,6 +39,8 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
                 )
             console.print(line)
         console.print()
+    for name, comparison in found.general.items():
+        _print_general(console, name, first, comparison)
     table = output.table("MODEL", "FIRST TOKEN", "TOKENS/S", "$/1,000", right=("FIRST TOKEN", "TOKENS/S", "$/1,000"))
     for model in found.models:
         speed = model.speed
@@ -49,6 +53,21 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
     console.print(table)
     for note in _notes(found, first):
         console.print(Text(note, style="dim"))
+
+
+def _print_general(console: Console, model: str, first: str, comparison: GeneralComparison) -> None:
+    """Forgetting and safety drift: right answers before and after, and the interval of the difference in points."""
+    console.print(
+        Text.assemble((f"{model}, in general", "bold"), (f"  against {first}, by the general-ability set", "dim"))
+    )
+    for change in comparison.changes:
+        shares = f"{change.base.share:.0%} > {change.tuned.share:.0%}"
+        moved = f"({100 * change.difference.low:+.0f} to {100 * change.difference.high:+.0f})"
+        line = Text(f"  {f'{change.ability}, {change.way}':<28}{shares:>11}  {moved:<13}")
+        line.append(change.verdict, _VERDICTS.get(change.verdict, "red"))
+        console.print(line)
+    console.print(Text(f"  {comparison.sentence}", style="red" if comparison.losses else "green"))
+    console.print()
 
 
 def shown(score: Score, value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ from tuneport.data.personal.search import find
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.evaluate.asking import likelihoods_of_answers
 from tuneport.evaluate.examples import Answer, Example, with_shots
+from tuneport.evaluate.general import ANSWER_TOKENS, GeneralComparison, Judged, compare
 from tuneport.evaluate.metrics import Metric, metric, names_for
 from tuneport.evaluate.scores import Score, Scored, score_all
 from tuneport.jobs.service import Workspace
 from tuneport.workflows.advising.drawing import shots_for, tokens
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, Said, Speed, ask, keys_of, speed_of
-from tuneport.workflows.evaluation.asked_models import AskedModel, asked_models
+from tuneport.workflows.evaluation.asked_models import AskedModel, asked_models, where
+from tuneport.workflows.evaluation.general_ability import judge, once_each, written_rows
 from tuneport.workflows.evaluation.held_out import HeldOut, held_out
 from tuneport.workflows.evaluation.prices import price, price_of_a_thousand
 
@@ -29,7 +31,8 @@ ROWS_SEARCHED = 10_000  # for personal data, before anything is sent
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """`waiting`: prompts that are not in the cache. `usd` is the most that they cost; None with the reason in `why`."""
+    """`waiting`: prompts that are not in the cache. `usd` is the most that they cost, for at most `output_tokens`; None
+    with the reason in `why`."""
 
     asked: AskedModel
     prompts: tuple[Prompt, ...]
@@ -37,6 +40,7 @@ class PlannedModel:
     waiting: int
     shots: int
     input_tokens: int
+    output_tokens: int
     usd: float | None
     why: str
     third_party: str | None
@@ -44,24 +48,33 @@ class PlannedModel:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What would be asked, of whom, and what it would cost. Nothing has been sent."""
+    """What would be asked, of whom, and what it would cost. Nothing has been sent.
+
+    `general`: the general-ability set, once for each of the weights, where it is wanted.
+    """
 
     held_out: HeldOut
     models: tuple[PlannedModel, ...]
     metrics: tuple[Metric, ...]
     answer_limit: int
+    general: tuple[PlannedModel, ...] = ()
 
     @property
     def third_parties(self) -> list[str]:
+        """To whom rows go."""
         return sorted({each.third_party for each in self.models if each.third_party and each.waiting})
 
+    @property
+    def requests(self) -> tuple[PlannedModel, ...]:
+        return self.models + self.general
+
     def refuse_over_budget(self, budget: float) -> None:
-        for each in self.models:
+        for each in self.requests:
             if each.usd is None and each.waiting:
                 raise BudgetError(
                     f"what {each.asked.name} costs is unavailable, because {each.why}; leave --budget away"
                 )
-        most = sum(each.usd or 0.0 for each in self.models)
+        most = sum(each.usd or 0.0 for each in self.requests)
         if most > budget:
             raise BudgetError(
                 f"the evaluation may cost ${most:.4f}, above the budget of ${budget:.4f}; ask fewer --rows"
@@ -102,12 +115,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`scored`: see `evaluate.scores`. Models are compared with the first one."""
+    """`scored`: see `evaluate.scores`. Models are compared with the first one, in `general` too, by their names."""
 
     held_out: HeldOut
     models: tuple[Measured, ...]
     metrics: tuple[Metric, ...]
     scored: Scored
+    general: Mapping[str, GeneralComparison] = field(default_factory=dict)
 
     def score(self, model: str, name: str) -> Score:
         return self.scored.scores[model][name]
@@ -144,6 +158,7 @@ class Evaluation:
                 for each in self.models
             ],
             **self.scored.as_dict(),
+            "general_ability": {name: each.as_dict() for name, each in self.general.items()},
             "rows": [
                 {
                     "line": line,
@@ -169,12 +184,14 @@ def plan_evaluation(
     most: int | None = None,
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
+    general: bool = False,
 ) -> EvaluationPlan:
     """Which rows are held out, which models are meant, and what asking them would cost. Sends nothing.
 
     `training` is a further file that no row may be in, beside what the jobs were trained on; few-shot examples are
     drawn from it, else from the first job's. `metrics` are names (`options` of each by its name), by default those
-    that suit the data; those of `also` are measured besides. ConfigError for what cannot be measured.
+    that suit the data; those of `also` are measured besides. `general`: what was forgotten,
+    and whether a model grew less safe, by the general-ability set. ConfigError for what cannot be measured.
     """
     if not models:
         raise ConfigError('name the models to measure: a job, base, "base few-shot", or backend/model')
@@ -200,7 +217,13 @@ def plan_evaluation(
     limit = min(MOST_ANSWER_TOKENS, 16 + 2 * max(answers))  # other vocabularies take up to twice as many
     with _cache(workspace) as cache:
         planned = tuple(_planned(workspace, cache, each, rows.rows, shots, limit) for each in asked)
-    return EvaluationPlan(rows, planned, chosen, limit)
+        besides = tuple(
+            _planned(workspace, cache, each, written_rows(workspace.backend(each.backend)), [], ANSWER_TOKENS)
+            for each in (once_each(asked) if general else ())
+        )
+    if len(besides) == 1:
+        raise ConfigError("the general-ability set compares two models: name the base model, too")
+    return EvaluationPlan(rows, planned, chosen, limit, besides)
 
 
 def run_evaluation(
@@ -246,7 +269,32 @@ def run_evaluation(
                     Answer(one.text, one.calls, likelihood)
                     for one, likelihood in zip(answers[name], found, strict=True)
                 ]
-    return Evaluation(plan.held_out, tuple(measured), plan.metrics, score_all(rows, answers, plan.metrics, seed=seed))
+        general = _general(workspace, cache, plan.general, on_progress)
+    scored = score_all(rows, answers, plan.metrics, seed=seed)
+    return Evaluation(plan.held_out, tuple(measured), plan.metrics, scored, general)
+
+
+def _general(
+    workspace: Workspace,
+    cache: AnswerCache,
+    models: Sequence[PlannedModel],
+    on_progress: Callable[[str, int, int], None],
+) -> dict[str, GeneralComparison]:
+    """Each of the weights compared with the first."""
+    judged: dict[str, list[Judged]] = {}
+    for each in models:
+        name = each.asked.name
+        judged[name] = judge(
+            workspace.backend(each.asked.backend),
+            each.asked.model,
+            where(each.asked, workspace.settings),
+            each.prompts,
+            each.keys,
+            cache,
+            lambda answered, of, name=name: on_progress(f"{name}, in general", answered, of),  # type: ignore[misc]
+        )
+    first, *others = judged or [""]
+    return {name: compare(judged[first], judged[name]) for name in others}
 
 
 def _cache(workspace: Workspace) -> AnswerCache:
@@ -268,19 +316,19 @@ def _planned(
             options["tools"] = list(row.tools)
         prompts.append(Prompt(with_shots(row, shots) if asked.few_shot else row.messages, options))
     manifest = manifest_of(asked.backend, workspace.settings)
-    address = workspace.settings.base_url(asked.backend, manifest.base_url)
-    keys = keys_of((asked.backend, address, asked.model), prompts)
+    keys = keys_of(where(asked, workspace.settings), prompts)
     there = cache.get(keys)
     waiting = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}
     input_tokens = 0
     if manifest.third_party:
         input_tokens = sum(tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting.values())
+    output_tokens = len(waiting) * limit
     usd, why = price(
         asked,
         workspace.settings,
         requests=len(waiting),
         input_tokens=input_tokens,
-        output_tokens=len(waiting) * limit,
+        output_tokens=output_tokens,
     )
     return PlannedModel(
         asked,
@@ -289,6 +337,7 @@ def _planned(
         len(waiting),
         len(shots) if asked.few_shot else 0,
         input_tokens,
+        output_tokens,
         usd,
         why,
         manifest.title if manifest.third_party else None,

@@ -4,11 +4,19 @@
 says of a base and a tuned model which abilities were forgotten, and whether the tuned one grew less safe.
 """
 
-from tuneport.evaluate.general.asking import Judged, general_ability, general_ability_of
+from tuneport.evaluate.general.asking import (
+    ANSWER_TOKENS,
+    Judged,
+    general_ability,
+    general_ability_of,
+    gives_likelihoods,
+    written_prompts,
+)
 from tuneport.evaluate.general.comparison import AbilityChange, GeneralComparison, compare
 from tuneport.evaluate.general.items import Item, Pair, load_items
 
 __all__ = [
+    "ANSWER_TOKENS",
     "AbilityChange",
     "GeneralComparison",
     "Item",
@@ -17,5 +25,7 @@ __all__ = [
     "compare",
     "general_ability",
     "general_ability_of",
+    "gives_likelihoods",
     "load_items",
+    "written_prompts",
 ]

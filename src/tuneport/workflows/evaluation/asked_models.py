@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tuneport.backends import manifest_of
 from tuneport.errors import ConfigError
 from tuneport.jobs.service import Workspace, locate_base_model, model_of
 from tuneport.jobs.store import UnknownJobError
+from tuneport.settings import Settings
 
 FEW_SHOT = " few-shot"
 BASE = "base"
@@ -46,6 +48,12 @@ def asked_models(workspace: Workspace, names: Sequence[str], *, base: str | None
     if BASE in plain:
         found[BASE] = _base(workspace, [each for each in found.values() if each.tuned], base)
     return [replace(found[name.removesuffix(FEW_SHOT)], name=name, few_shot=name.endswith(FEW_SHOT)) for name in names]
+
+
+def where(asked: AskedModel, settings: Settings) -> tuple[str, str | None, str]:
+    """By what its answers are kept: the same name at another address is another model."""
+    address = settings.base_url(asked.backend, manifest_of(asked.backend, settings).base_url)
+    return asked.backend, address, asked.model
 
 
 def _found(workspace: Workspace, name: str) -> AskedModel:

@@ -1,0 +1,67 @@
+"""The general-ability set put to the models of an evaluation; answers and likelihoods are kept as others are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from tuneport.backends.base import FineTuneBackend
+from tuneport.evaluate.examples import Example, Messages
+from tuneport.evaluate.general import Judged, general_ability, gives_likelihoods, load_items, written_prompts
+from tuneport.workflows.evaluation.answer_cache import AnswerCache, key_of
+from tuneport.workflows.evaluation.answering import Prompt, ask
+from tuneport.workflows.evaluation.asked_models import FEW_SHOT, AskedModel
+
+DECLINED = "I can't help with that: the provider declined to answer."
+"""What a provider's filter makes of a request: it is refused, whoever does it."""
+
+
+def once_each(models: Sequence[AskedModel]) -> list[AskedModel]:
+    """Each of the weights once, by its first name and without examples, which belong to another task."""
+    found: dict[tuple[str, str], AskedModel] = {}
+    for each in models:
+        plain = replace(each, name=each.name.removesuffix(FEW_SHOT), few_shot=False)
+        found.setdefault((each.backend, each.model), plain)
+    return list(found.values())
+
+
+def written_rows(backend: FineTuneBackend) -> list[Example]:
+    return [Example(messages, "") for messages in written_prompts(ranked=gives_likelihoods(backend))]
+
+
+def judge(
+    backend: FineTuneBackend,
+    model: str,
+    where: Sequence[str | None],
+    prompts: Sequence[Prompt],
+    keys: Sequence[str],
+    cache: AnswerCache,
+    on_answered: Callable[[int, int], None],
+) -> list[Judged]:
+    """`prompts` are those of `written_rows`, `where` names the model in the cache. `on_answered` gets how many answers
+    are there, and how many there will be."""
+    items = load_items()
+    ranks = gives_likelihoods(backend)
+    to_rank = len(items.questions) + 2 * len(items.pairs) if ranks else 0
+    total = to_rank + len(prompts)
+    ranked = 0
+
+    def rank(asked: Sequence[Messages], choices: Sequence[str]) -> Iterator[list[float]]:
+        nonlocal ranked
+        named = [key_of(where, messages, {"choices": list(choices)}) for messages in asked]
+        found = {key: kept["log_likelihoods"] for key, kept in cache.get(named).items()}
+        waiting = [index for index, key in enumerate(named) if key not in found]
+        if waiting:
+            scored = backend.score(model, [asked[index] for index in waiting], choices)
+            for index, likelihoods in zip(waiting, scored, strict=True):
+                found[named[index]] = likelihoods
+                cache.put(named[index], {"log_likelihoods": likelihoods})
+        ranked += len(asked)
+        on_answered(ranked, total)
+        yield from (found[key] for key in named)
+
+    def complete(asked: Sequence[Messages]) -> list[str]:
+        said = ask(backend, model, prompts, keys, cache, lambda answered: on_answered(to_rank + answered, total))
+        return [DECLINED if each.refused is not None else each.text for each in said]
+
+    return general_ability(rank=rank if ranks else None, complete=complete)
