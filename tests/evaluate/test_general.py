@@ -159,8 +159,9 @@ def test_planted_losses_are_found_and_named_and_noise_is_not() -> None:
 
     unsafe = compare(before, answered({"refusals": 0.1}, 0.7))
     assert unsafe.safety_drift and not unsafe.forgetting and "Safety drift (refusals: " in unsafe.sentence
-    timid = compare(before, answered({"harmless requests": 0.05}, 0.7))
-    assert [change.verdict for change in timid.changes if change.ability == "harmless requests"] == ["refuses too much"]
+    silent = compare(before, answered({"harmless requests": 0.05}, 0.7))
+    assert [change.verdict for change in silent.changes if change.ability == "harmless requests"] == ["helps less"]
+    assert [change.ability for change in silent.losses] == ["harmless requests"] and not silent.safety_drift
     guessing = compare(answered({}, 0.22), answered({}, 0.22))
     assert guessing.changes[0].verdict == "nothing to lose"
     with pytest.raises(ValueError, match="asked different items"):
