@@ -156,7 +156,8 @@ def record(run: Run, data: Path) -> dict[str, Any]:
         points = [point.model_dump(mode="json", include=RECORDED, exclude_none=True) for point in job.metrics()]
         checkpoints = list(job.checkpoints())
         witness = witnessed(checkpoints, write(place / "witness.jsonl", witnesses)) if witnesses else None
-        job.delete()
+        if job.tuned_model is not None:
+            job.delete()
     points = [
         {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in point.items()}
         for point in points

@@ -20,7 +20,7 @@ from .datasets import (
     exact_count,
     read_rows,
 )
-from .jobs import JobPlan, Timeline, accuracy, automatic_epochs, loss
+from .jobs import JobPlan, Timeline, accuracy, automatic_epochs, loss, overfitted
 
 STATES = ("validating_files", "queued", "running")
 MINIMUM_EXAMPLES = 10
@@ -54,6 +54,7 @@ class OpenAIJob:
     result_file: str | None = None
     fine_tuned_model: str | None = None
     cancelled: bool = False
+    overfits: bool = False
     checkpoint_codes: list[str] = field(default_factory=list)
 
     @functools.cached_property
@@ -145,9 +146,10 @@ class OpenAIJob:
 
     def metrics(self, step: int) -> dict[str, float]:
         train = loss(step, self.total_steps)
+        loss_ = overfitted if self.overfits else loss
         values = {"step": step, "train_loss": train, "train_mean_token_accuracy": accuracy(train)}
         if self.validation_content is not None and (step % 10 == 0 or step % self.steps_per_epoch == 0):
-            valid = loss(step, self.total_steps, validation=True)
+            valid = loss_(step, self.total_steps, validation=True)
             values |= {"valid_loss": valid, "valid_mean_token_accuracy": accuracy(valid)}
             if step % self.steps_per_epoch == 0:
                 values |= {"full_valid_loss": valid, "full_valid_mean_token_accuracy": accuracy(valid)}

@@ -54,7 +54,7 @@ def test_a_job_with_all_that_submit_takes(served: tuple[Running, Own, str], run:
     told = until(lambda: (found := own("GET", f"jobs/{job['id']}"))["status"] == "succeeded" and found)
     assert told["dataset"]["path"] == file and told["adapter"] == "auto"
     code, printed, _ = run("show", job["id"], "--json")
-    assert code == 0 and printed.keys() == told.keys() | {"trouble", "curve"} and printed["actual"] == told["actual"]
+    assert code == 0 and printed.keys() == told.keys() | {"trouble"} and printed["actual"] == told["actual"]
     code, printed, _ = run("metrics", job["id"], "--json")
     assert own("GET", f"jobs/{job['id']}/metrics") == printed and printed["data"]
     page = own("GET", "jobs?limit=1")

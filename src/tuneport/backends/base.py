@@ -139,6 +139,12 @@ class FineTuneBackend(ABC):
         """Let a paused job go on; where `resumes_failed`, also one that failed for want of what may be there now."""
         self._unsupported("resuming a job")
 
+    def stop_early(self, remote_id: str) -> JobState:
+        """Ask for the job to end now, as good as it was at its best, and return its state. By default it is cancelled,
+        and its checkpoints are what is kept of it; a backend that can makes the best one its model. Of a finished job:
+        no change, no error."""
+        return self.cancel(remote_id)
+
     def delete(self, remote_id: str) -> None:
         self._unsupported("deleting a job")
 

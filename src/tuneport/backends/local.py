@@ -23,7 +23,14 @@ from tuneport.backends.local_files import FileStore
 from tuneport.backends.local_infer import completion_fields
 from tuneport.backends.local_names import LocalNames
 from tuneport.backends.local_options import LocalOptions
-from tuneport.backends.local_request import ResolvedRequest, check_request, require_slurm, resolve_request, words
+from tuneport.backends.local_request import (
+    ResolvedRequest,
+    check_request,
+    finishes_early,
+    require_slurm,
+    resolve_request,
+    words,
+)
 from tuneport.backends.local_reward import check_function
 from tuneport.backends.local_run import Run
 from tuneport.backends.local_runs import RESUME_FILES, RUN_ID, RunStore, run_id_of, storage_errors
@@ -199,6 +206,20 @@ class LocalBackend(FineTuneBackend):
         run = self._existing(remote_id)
         with storage_errors(self.settings.home, "pausing the run"):
             run.pause()
+        return job_state(run)
+
+    def stop_early(self, remote_id: str) -> JobState:
+        """Ask the child to end after its step with the weights of the lowest validation loss, as early stopping does.
+
+        Several workers, and a Ray cluster, may not bring these back: there the run is cancelled, and the checkpoints
+        that it has are kept.
+        """
+        run = self._existing(remote_id)
+        with storage_errors(self.settings.home, "stopping the run"):
+            if finishes_early(run.request()):
+                run.stop_early()
+            else:
+                run.cancel()
         return job_state(run)
 
     def resume(self, remote_id: str) -> JobState:

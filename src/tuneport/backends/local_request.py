@@ -186,6 +186,12 @@ def keeps_best(spec: TuneSpec) -> bool:
     return options.early_stopping is not None or (by_epochs and options.executor != "ray" and options.workers == 1)
 
 
+def finishes_early(request: Mapping[str, Any]) -> bool:
+    """Whether a run that is asked to end can end with its best weights; see `keeps_best`."""
+    options = TrainingOptions.of((request.get("spec") or {}).get("provider_options") or {})
+    return options.executor != "ray" and options.workers == 1
+
+
 def model_name_or_path(model: str) -> str:
     """What `base_models.locate` finds the weights of this backend's model id by: a folder, or the hub's name."""
     from tuneport.manifests import load_models

@@ -1,9 +1,9 @@
 """One local training run: a folder that a child process writes and that any process may read.
 
-The parent writes `run.json` (the request), `spawn.json` (who was started, and when), `restarts.json`, `cancel` and
-`pause`; the child writes everything else. Whoever finds the child dead before its end starts it again, unless `pause`
-is there, and it goes on from its newest checkpoint; `spawn.lock` keeps two who look at once from starting two. While
-the child is dead, and only then, the parent may write the child's files.
+The parent writes `run.json` (the request), `spawn.json` (who was started, and when), `restarts.json`, `cancel`, `pause`
+and `stop_early`; the child writes everything else. Whoever finds the child dead before its end starts it again, unless
+`pause` is there, and it goes on from its newest checkpoint; `spawn.lock` keeps two who look at once from starting two.
+While the child is dead, and only then, the parent may write the child's files.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ STARTING_GRACE = timedelta(seconds=30)  # between writing `spawn.json` and knowi
 CANCEL_GRACE = timedelta(seconds=20)  # between SIGTERM and SIGKILL: a step on a CPU may take that long
 CANCEL_GRACE_ELSEWHERE = timedelta(seconds=120)  # the same where the child has to stop a job on a cluster
 STOPS_ELSEWHERE = 3  # children that may try to stop a cluster's job before a person has to
+STOP_EARLY = "stop_early"  # the file that asks the child to end with its best weights
 BOOKS = ("ray.json",)  # what a child has on a cluster, for as long as it has
 
 _Row = TypeVar("_Row", bound=Model)
@@ -147,6 +148,12 @@ class Run:
                 write_atomically(self.folder / "pause", now().isoformat())
             if not alive:
                 self._hold()
+
+    def stop_early(self) -> None:
+        """Ask the child to end after its step, with its best weights. One that is dead does so when it is started."""
+        with local_process.locked(self.folder / "spawn.lock"):
+            if not self._finished():
+                write_atomically(self.folder / STOP_EARLY, now().isoformat())
 
     def resume(self) -> None:
         """Start the child of a paused run again, and of one that failed for want of something that may be there now.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuneport.cli import output
 from tuneport.errors import TuneportError
@@ -52,6 +52,11 @@ def last_word(workspace: Workspace, row: JobRow) -> CurveVerdict | None:
         return workspace.verdict(row.id)
     except TuneportError:
         return None
+
+
+def curve_of(row: JobRow, verdict: CurveVerdict | None) -> dict[str, Any]:
+    """For a job's document: the verdict as of now, else the last one that somebody wrote down."""
+    return {"curve": row.curve if verdict is None else verdict.model_dump(mode="json")}
 
 
 def print_verdict(verdict: CurveVerdict) -> None:

@@ -37,21 +37,25 @@ def follow(workspace: Workspace, row: JobRow, *, to_the_end: bool) -> None:
 
 def finish(workspace: Workspace, row: JobRow) -> None:
     """Print the outcome, and leave with the exit code that belongs to it: 0 only for a job that was not stopped."""
-    from tuneport.cli.curve_view import last_word, print_verdict
+    from tuneport.cli.curve_view import curve_of, last_word, print_verdict
+    from tuneport.cli.job_view import stopped_line
     from tuneport.jobs.service import describe
 
     verdict = last_word(workspace, row) if row.job_status.terminal else None
     if output.as_json:
-        output.document(describe(row) | {"curve": None if verdict is None else verdict.model_dump(mode="json")})
+        output.document(describe(row) | curve_of(row, verdict))
     elif verdict is not None:
         print_verdict(verdict)
+    if (stopped := stopped_line(row)) is not None:
+        output.note(f"{row.id} was {stopped}")
     error = row.job_error
     if row.status == "failed":
         if not output.as_json:
             output.note(f"error: {row.id} failed: {error.message if error else 'the backend gives no reason'}")
         raise typer.Exit(exit_code(row))
     if row.status == "cancelled":
-        output.note(f"{row.id} was cancelled; submit it again to start anew")
+        if row.stopped_early is None:
+            output.note(f"{row.id} was cancelled; submit it again to start anew")
         raise typer.Exit(exit_code(row))
     if output.as_json:
         return

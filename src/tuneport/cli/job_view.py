@@ -30,6 +30,8 @@ def print_job(row: JobRow) -> None:
         "quote": _quote_line(quote),
         "budget": budget_line(row),
         "cost": cost_line(row),
+        "on overfitting": "stop, and keep the best checkpoint" if row.stop_on_overfit else None,
+        "stopped early": stopped_line(row),
         "time": time_line(row),
         "trained": None if facts["trained_tokens"] is None else f"{facts['trained_tokens']:,} tokens",
         "weights": _weights(facts["details"]),
@@ -46,6 +48,12 @@ def print_job(row: JobRow) -> None:
         if name == "settings":
             for each, reason in _chosen(facts["details"], resolved):
                 print(f"  {'':<13} {each}, {reason}")
+
+
+def stopped_line(row: JobRow) -> str | None:
+    from tuneport.jobs.stopping import StoppedEarly
+
+    return None if row.stopped_early is None else str(StoppedEarly.model_validate(row.stopped_early))
 
 
 def _chosen(details: Mapping[str, Any], resolved: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from tuneport.cli import output
-from tuneport.cli.curve_view import last_word, print_verdict
+from tuneport.cli.curve_view import curve_of, last_word, print_verdict
 from tuneport.cli.following import exit_code, finish, follow, refreshed
 from tuneport.cli.job_costs import print_costs
 from tuneport.cli.job_view import coloured, print_job, progress_of
+from tuneport.errors import ConfigError
 
 Json = output.Json
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or the beginning of it.", show_default=False)]
@@ -69,8 +70,7 @@ def show(job: JobId, json_: Json = False) -> None:
         row, trouble = refreshed(workspace, job)
         verdict = None if trouble else last_word(workspace, row)
     if output.as_json:
-        curve = None if verdict is None else verdict.model_dump(mode="json")
-        output.document(describe(row) | {"curve": curve, "trouble": trouble})
+        output.document(describe(row) | curve_of(row, verdict) | {"trouble": trouble})
         return
     print_job(row)
     if verdict is not None:
@@ -84,16 +84,21 @@ def watch(
         str | None,
         typer.Argument(metavar="JOB", help="A job's id; left out: all unfinished ones.", show_default=False),
     ] = None,
+    stop_on_overfit: Annotated[
+        bool, typer.Option("--stop-on-overfit", help="Stop it once it surely overfits, and keep its best checkpoint.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Follow a job, or all, to the end; go on with those whose command was interrupted, or that wait for a place."""
     from tuneport.jobs.service import Workspace
 
     if job is None:
+        if stop_on_overfit:
+            raise ConfigError("--stop-on-overfit is for one job; name it: tuneport watch JOB --stop-on-overfit")
         _watch_all()
         return
     with Workspace() as workspace:
-        row = workspace.job(job)
+        row = workspace.stop_on_overfit(job) if stop_on_overfit else workspace.job(job)
         follow(workspace, row, to_the_end=True)
         finish(workspace, workspace.job(row.id))
 

@@ -62,6 +62,9 @@ def submit(
     cancel_over_budget: Annotated[
         bool, typer.Option("--cancel-over-budget", help="Cancel it as soon as it is on its way above --budget.")
     ] = False,
+    stop_on_overfit: Annotated[
+        bool, typer.Option("--stop-on-overfit", help="Stop it once it surely overfits, and keep its best checkpoint.")
+    ] = False,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", metavar="NAME=VALUE", help="Passed on as it is, e.g. precision=bf16."),
@@ -122,6 +125,7 @@ def submit(
             allow_personal_data=allow_personal_data,
             delete_files=True if delete_files else False if keep_files else None,
             cancel_over_budget=cancel_over_budget,
+            stop_on_overfit=stop_on_overfit,
             show_terms=terms.extend,
         )
         output.note(f"{row.id}: {row.model} on {row.backend}")

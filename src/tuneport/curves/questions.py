@@ -28,8 +28,9 @@ PERHAPS = 0.50
 AFTER_BEST, BATCHES_AFTER_BEST = 3, 10
 """Evaluations behind the best one without which no job is stopped, whatever the test says: two are what a patience of 2
 waits for, and that ends one's own run, not one that somebody pays for. The second: where each is of some rows only."""
-TREND = 0.05
-"""Of the Mann-Kendall test from the best evaluation on: what rises by one jump and then stays is no reason to stop."""
+TREND, LASTING = 0.05, 2
+"""Of the Mann-Kendall test from the best evaluation on: what has risen by one jump may come down again, and is no
+reason to stop yet. It is one when it has stayed up for so many times the evaluations that are needed at least."""
 ACCURACY_GAIN = 0.05
 """With so many more tokens right than at the lowest loss, probabilities are worse and answers better: no reason to
 stop. Fewer are a handful of tokens of a small validation file: one of a dozen rows gained 2 % while its loss, and that
@@ -53,6 +54,8 @@ NOISE_OF_DIVERGED = 4.0
 STILL_GAIN = 0.02
 """Of the validation loss: what half as much training again would bring at least, if it goes on to slow down as it
 did."""
+STILL_STEP = 0.05
+"""Of the validation loss, from one evaluation of a running job to the next."""
 STILL_RATIO = 0.4
 """Of the gain of the first half of training, what the second half brought: a curve that flattens has much less."""
 LITTLE, LITTLE_TRAIN = 0.02, 0.05
@@ -135,6 +138,8 @@ def overfitting(look: Look) -> CurveVerdict | None:
         said = f"cannot be said: validation loss is {rise:.0%} above its lowest, which may be noise (p = {chance:.2g})"
         fixes = ("more validation rows", "evaluate more often", "keep the best epoch: `--option early_stopping=2`")
         return look.verdict(Finding.UNCLEAR, said, *evidence, fixes=fixes, confidence=confidence, numbers=numbers)
+    whole = look.curve.full.values if look.curve.of_batches else ()  # where noise is great, they must not say no
+    agreed = not whole or whole[-1] > min(whole)
     enough = BATCHES_AFTER_BEST if look.curve.of_batches else AFTER_BEST
     return look.verdict(
         Finding.OVERFITTING,
@@ -143,7 +148,7 @@ def overfitting(look: Look) -> CurveVerdict | None:
         fixes=look.against_overfitting(),
         since=step,
         confidence=confidence,
-        sure=confidence >= SURE and trend <= TREND and after >= enough and not better,
+        sure=confidence >= SURE and agreed and not better and after >= (enough if trend <= TREND else LASTING * enough),
         numbers=numbers,
     )
 
@@ -199,9 +204,14 @@ def memorising(look: Look) -> CurveVerdict | None:
 
 
 def still_learning(look: Look) -> CurveVerdict | None:
-    before = look.curve.before
+    before, values = look.curve.before, look.valid.values
     if before is None or look.best < len(look.valid) - 2:
         return None
+    gained = 1 - values[-1] / max(values[-2], SCALE)
+    if not look.ended and look.best == len(values) - 1 and gained > STILL_STEP:
+        told = f"the last evaluation is the best one yet, by {gained:.0%}"
+        said = f"still learning: validation loss {values[-1]:.3g} and falling"
+        return look.verdict(Finding.STILL_LEARNING, said, told, fixes=("let it go on",), numbers={"gain": gained})
     first, second = look.gains_by_half(before)
     if second <= look.noise * look.scale / 2 or first <= 0:
         return None

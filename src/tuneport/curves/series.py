@@ -67,8 +67,8 @@ class Curve:
     """What was measured while a model was trained. `broken_at`: the first step whose training loss is no number.
 
     `valid` is of the whole validation file, where there are enough such evaluations; OpenAI makes one an epoch. Where
-    it is of a batch of that file a step, which is much noisier, `of_batches` says so; `batches` are these where there
-    are both.
+    it is of a batch of that file a step, which is much noisier, `of_batches` says so; `full` and `batches` are each of
+    them alone, where there are both.
     """
 
     train: Series
@@ -77,6 +77,7 @@ class Curve:
     valid_accuracy: Series
     rate: Series
     epochs: Series
+    full: Series = Series()
     batches: Series = Series()
     of_batches: bool = False
     broken_at: int | None = None
@@ -140,6 +141,7 @@ def curve_of(points: Iterable[MetricPoint]) -> Curve:
     return Curve(
         train=train,
         valid=full if enough else each,
+        full=full,
         batches=each if enough else Series(),
         of_batches=of_batches,
         train_accuracy=_series(ordered, lambda point: point.train_accuracy),

@@ -51,6 +51,9 @@ def describe(row: JobRow) -> dict[str, Any]:
         "actual": row.actual,
         "budget": spec.budget,
         "cancel_over_budget": row.cancel_over_budget,
+        "stop_on_overfit": row.stop_on_overfit,
+        "stopped_early": row.stopped_early,
+        "curve": row.curve,
         "projection": None if projected is None else projected.as_dict(),
         "cost": None if state is None else state.cost,
         "trained_tokens": None if state is None else state.trained_tokens,
@@ -81,7 +84,8 @@ def describe_request(request: JobRequestRow) -> dict[str, Any]:
     details = method.get(method["type"]) or {}
     given = own.get("hyperparameters") or (body.get("hyperparameters") or {}) | (details.get("hyperparameters") or {})
     unknown = ("model", "tuned_model", "raw_status", "remote_id", "quote", "estimate", "actual", "projection", "cost",
-               "trained_tokens", "progress", "note", "wish", "deleted_at", "estimated_finish")  # fmt: skip
+               "trained_tokens", "progress", "note", "wish", "deleted_at", "estimated_finish",
+               "curve", "stopped_early")  # fmt: skip
     return dict.fromkeys(unknown) | {
         "id": request.id,
         "object": "tuneport.job",
@@ -110,6 +114,7 @@ def describe_request(request: JobRequestRow) -> dict[str, Any]:
         "provider_options": own.get("provider_options") or {},
         "budget": own.get("budget", body.get("budget")),
         "cancel_over_budget": own.get("cancel_over_budget", False),
+        "stop_on_overfit": own.get("stop_on_overfit", False),
         "error": request.error,
         "delete_files": own.get("delete_files") or False,
         "created_at": request.created_at.isoformat(),

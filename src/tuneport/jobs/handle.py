@@ -167,6 +167,7 @@ def submit(
     allow_personal_data: bool = False,
     delete_files: bool | None = None,
     cancel_over_budget: bool = False,
+    stop_on_overfit: bool = False,
     settings: Settings | None = None,
 ) -> Job:
     """Start a fine-tuning job and return as soon as the backend has it; `job.wait()` follows it.
@@ -179,7 +180,8 @@ def submit(
     rft's, in OpenAI's shape. `reward` is grpo's and rloo's: `package.module:function`, or a reward model by its job or
     as a folder. `from_checkpoint` is a finished job (ours or the backend's id), `:STEP` behind it for one
     of its checkpoints; `wandb` has project, and name, entity and tags if wanted.
-    `cancel_over_budget`: while it runs, it is cancelled as soon as it is on its way above `budget`.
+    `cancel_over_budget`: while it runs, it is cancelled as soon as it is on its way above `budget`. `stop_on_overfit`:
+    once it surely overfits, it is stopped and its best checkpoint kept.
     Raises DatasetError, ModelNotOfferedError, BudgetError, UnsupportedError or ConfigError before anything is sent,
     and JobFailedError where the backend refused the job. Should the backend be out of reach, ProviderError; the job's
     row stays, and `tuneport.job(ID).wait()` goes on with it.
@@ -213,6 +215,7 @@ def submit(
             allow_personal_data=allow_personal_data,
             delete_files=delete_files,
             cancel_over_budget=cancel_over_budget,
+            stop_on_overfit=stop_on_overfit,
         )
         row = workspace.start(row.id)
     except TuneportError:

@@ -22,6 +22,7 @@ from tuneport.jobs.leases import is_gone
 from tuneport.jobs.recording import record_states
 from tuneport.jobs.rhythm import JITTER, LONGEST, SHORTEST
 from tuneport.jobs.schedule import Watched
+from tuneport.jobs.stopping import LOOK_SECONDS, LOOK_SECONDS_REMOTE
 from tuneport.jobs.worker import Worker
 from tuneport.types import JobState, JobStatus, now
 
@@ -98,6 +99,7 @@ class ProviderPoller:
             with paced(self.budget):
                 self._grant_wishes()
                 next_due = self._ask_about_due()
+                self._look_at_curves()
                 if self._clean:
                     self.worker.remote_files.clean(self.name)
                     self._clean = False
@@ -159,6 +161,13 @@ class ProviderPoller:
             self._failures, self._told = 0, ""
         self._put_off(refused, answered=answered)
         return self.clock() + timedelta(seconds=SHORTEST)
+
+    def _look_at_curves(self) -> None:
+        """Of the jobs that are to be stopped when they overfit; what that wishes is granted in the next turn."""
+        remote = self.worker.open_backend(self.name).manifest.third_party
+        pause = timedelta(seconds=LOOK_SECONDS_REMOTE if remote else LOOK_SECONDS)
+        for job_id in self.store.due_curves(self.name, self.clock() - pause):
+            self.worker.look_at_curve(job_id)
 
     def _record(self, states: dict[str, JobState], due: list[Watched]) -> None:
         if not states:

@@ -97,6 +97,20 @@ class Schedule(EventLog):
         with self.transaction() as session:
             return list(session.scalars(query.order_by(JobRow.created_at)))
 
+    def due_curves(self, backend: str, before: datetime) -> list[str]:
+        """Jobs that train and are to be stopped once they overfit, and whose curve was judged before then, or never."""
+        wished = (JobRow.stop_on_overfit, JobRow.stopped_early.is_(None), JobRow.wish.is_(None))
+        due = or_(JobRow.curve_at.is_(None), JobRow.curve_at < before)
+        query = select(JobRow.id).where(
+            JobRow.status == JobStatus.RUNNING.value,
+            JobRow.backend == backend,
+            JobRow.cancel_requested_at.is_(None),
+            *wished,
+            due,
+        )
+        with self.transaction() as session:
+            return list(session.scalars(query.order_by(JobRow.curve_at)))
+
     def due_starts(self, backend: str, moment: datetime) -> list[tuple[str, str]]:
         """Jobs (id, model) that the backend does not have yet and that are due, oldest first."""
         query = select(JobRow.id, JobRow.model).where(

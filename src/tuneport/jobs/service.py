@@ -120,6 +120,7 @@ class Workspace:
         allow_personal_data: bool = False,
         delete_files: bool | None = None,
         cancel_over_budget: bool = False,
+        stop_on_overfit: bool = False,
         show_terms: Callable[[list[BindingTerm]], None] | None = None,
         claim: Claim | None = None,
     ) -> JobRow:
@@ -127,7 +128,8 @@ class Workspace:
 
         `delete_files`: when the job has ended, what was uploaded for it is deleted at the provider (None: as
         `tuneport.toml` says, else no). `cancel_over_budget`: while it runs, it is cancelled as soon as it is on its way
-        above the spec's budget (and only told of, else). `show_terms` is told what binds whoever trains there, if it
+        above the spec's budget (and only told of, else). `stop_on_overfit`: whoever looks after it stops it once it
+        surely overfits, and its best checkpoint is kept. `show_terms` is told what binds whoever trains there, if it
         never was before.
         `claim` is the request of which the job is made; ClaimLostError where it is no longer ours.
 
@@ -138,6 +140,8 @@ class Workspace:
         """
         if cancel_over_budget and spec.budget is None:
             raise ConfigError("there is no budget that the job could be cancelled for; give one (--budget USD)")
+        if stop_on_overfit:
+            _refuse_blind(spec)
         planned = self.plan(spec, backend=backend)
         choice = planned.chosen
         assert choice.model is not None  # `choose` gives no backend that does not offer the model
@@ -173,6 +177,7 @@ class Workspace:
             estimate=planned.estimate,
             delete_files=delete_files,
             cancel_over_budget=cancel_over_budget,
+            stop_on_overfit=stop_on_overfit,
             monthly_budget=self.settings.monthly_budget,
             claim=claim,
         )
@@ -335,6 +340,13 @@ class Workspace:
             self.backend(after.backend).cancel(after.remote_id)
         return after
 
+    def stop_on_overfit(self, job_id: str) -> JobRow:
+        """From now on: see `submit`. Of a job that has ended: no change, no error."""
+        row = self.store.job(job_id)
+        _refuse_blind(row.tune_spec)
+        self.store.request_stop_on_overfit(row.id)
+        return self.store.job(row.id)
+
     def pause(self, job_id: str) -> JobRow:
         """Write the wish down, then ask. A paused job stays as it is; ConfigError where there is nothing to pause."""
         return self._wish(job_id, "pause", (JobStatus.PAUSING, JobStatus.PAUSED))
@@ -467,6 +479,16 @@ class Workspace:
         except UnknownJobError:
             return locate_base_model(model, self.settings, backend)
         return model_of(row)
+
+
+def _refuse_blind(spec: TuneSpec) -> None:
+    if spec.validation is None:
+        raise ConfigError(
+            "whether a job overfits shows on rows that it does not train on; give a validation file (--validation), "
+            "or leave --stop-on-overfit out"
+        )
+    if spec.method.writes_answers:
+        raise ConfigError(f"{spec.method} is judged by rewards, not by a loss; leave --stop-on-overfit out")
 
 
 def model_of(row: JobRow) -> tuple[str, str]:

@@ -70,6 +70,7 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
         estimate: JobEstimate | None = None,
         delete_files: bool = False,
         cancel_over_budget: bool = False,
+        stop_on_overfit: bool = False,
         monthly_budget: float | None = None,
         claim: Claim | None = None,
     ) -> JobRow:
@@ -96,6 +97,7 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
             due_at=moment,
             delete_files=delete_files,
             cancel_over_budget=cancel_over_budget,
+            stop_on_overfit=stop_on_overfit,
         )
         with self.transaction() as session:
             if claim is not None:
@@ -221,6 +223,12 @@ class Store(Schedule, FileJournal, UploadedFiles, JobRequests, Watching, Outbox,
     def request_wish(self, job_id: str, wish: str) -> None:
         """`pause` or `resume`, recorded before it is asked; the newer wish replaces the older one."""
         self._wish(f"job.{wish}", job_id, JobRow.status.in_(UNFINISHED), wish=wish, due_at=now())
+
+    def request_stop_on_overfit(self, job_id: str) -> None:
+        """From now on whoever looks after the job stops it once it surely overfits."""
+        with self.transaction() as session:
+            unfinished = (JobRow.id == job_id, JobRow.status.in_(UNFINISHED))
+            session.execute(update(JobRow).where(*unfinished).values(stop_on_overfit=True, updated_at=now()))
 
     def request_deletion(self, job_id: str) -> None:
         """The wish to delete the tuned model, recorded before it is asked."""

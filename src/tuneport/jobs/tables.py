@@ -91,7 +91,7 @@ class JobRow(OfProject, Base):
     due_at: Mapped[datetime | None] = mapped_column(index=True)
     waits_since: Mapped[datetime | None]  # for a place among the jobs that the account may have at once
     tuned_model: Mapped[str | None] = mapped_column(index=True)
-    wish: Mapped[str | None] = mapped_column(String(10))  # "pause" or "resume", written down before it is asked
+    wish: Mapped[str | None] = mapped_column(String(10))  # "pause", "resume" or "stop", written down before it is asked
     delete_files: Mapped[bool] = mapped_column(default=False, server_default=false())  # at the provider, once it ended
     delete_requested_at: Mapped[datetime | None]  # the wish to delete the tuned model
     deleted_at: Mapped[datetime | None]  # when the tuned model was deleted
@@ -109,6 +109,11 @@ class JobRow(OfProject, Base):
     usd_per_hour: Mapped[float | None] = mapped_column(Float)  # of the estimate: such a job costs more as time goes by
     idle_seconds: Mapped[float] = mapped_column(Float, default=0.0, server_default=text("0"))  # see `training_time`
     idle_since: Mapped[datetime | None]
+    # Since version 9: `curve` is the last verdict on its curve, of `curve_at`; of `stopped_early` see `stopping`.
+    stop_on_overfit: Mapped[bool] = mapped_column(default=False, server_default=false())
+    curve: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    curve_at: Mapped[datetime | None]
+    stopped_early: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     announced_end: Mapped[datetime | None]  # the `finished_at` of the end of which those who wait for it are told
 
     @property

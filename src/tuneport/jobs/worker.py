@@ -32,6 +32,7 @@ from tuneport.jobs.preparing import as_submitted, beside_ours, refuse_above_budg
 from tuneport.jobs.recording import columns_of
 from tuneport.jobs.remote_files import RemoteFiles
 from tuneport.jobs.rhythm import SHORTEST
+from tuneport.jobs.stopping import OverfittingStop
 from tuneport.jobs.store import LeaseLostError, Store
 from tuneport.jobs.tables import JobRow
 from tuneport.types import JobError, JobState, JobStatus, TuneSpec, now
@@ -74,6 +75,7 @@ class Worker:
         self.monthly_budget = monthly_budget
         self.remote_files = RemoteFiles(store, open_backend)
         self.events = EventCollector(store)
+        self.overfitting = OverfittingStop(self.events, clock=clock)
 
     def drive(
         self,
@@ -331,12 +333,23 @@ class Worker:
         if row.cancel_requested_at is not None and row.job_status is not JobStatus.CANCELLING:
             return self._ask(lease, backend, backend.cancel, "cancelled")
         if row.wish is not None:
-            return self._pause_or_resume(lease, backend)
-        return self._record(lease, backend, backend.fetch(row.remote_id))
+            return self._fulfil(lease, backend, row.wish)
+        self._record(lease, backend, backend.fetch(row.remote_id))
+        return self.overfitting.look(lease, backend)
 
-    def _pause_or_resume(self, lease: Lease, backend: FineTuneBackend) -> JobRow:
-        pause = lease.row.wish == "pause"
-        row = self._ask(lease, backend, backend.pause if pause else backend.resume, "paused" if pause else "resumed")
+    def look_at_curve(self, job_id: str) -> None:
+        """See `OverfittingStop.look`; nothing where somebody else is at the row."""
+        with contextlib.suppress(LeaseLostError), claimed(self.store, job_id) as lease:
+            if lease is not None and not lease.row.job_status.terminal:
+                self.overfitting.look(lease, self.open_backend(lease.row.backend))
+
+    def _fulfil(self, lease: Lease, backend: FineTuneBackend, wish: str) -> JobRow:
+        calls = {
+            "pause": (backend.pause, "paused"),
+            "resume": (backend.resume, "resumed"),
+            "stop": (backend.stop_early, "stopped"),
+        }
+        row = self._ask(lease, backend, *calls[wish])
         return row if row.wish is None else lease.write(wish=None)
 
     def _ask(self, lease: Lease, backend: FineTuneBackend, call: Callable[[str], JobState], done: str) -> JobRow:

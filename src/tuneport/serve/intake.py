@@ -144,6 +144,10 @@ def create_own(gateway: Gateway, asked: SubmitJob, *, key: str | None) -> JobReq
     own = {name: value for name, value in given.items() if name not in _SAID_ALIKE}
     if asked.cancel_over_budget and asked.budget is None:
         raise Refusal(400, "'cancel_over_budget' needs a 'budget'.", param="cancel_over_budget", code="invalid_value")
+    if asked.stop_on_overfit and asked.validation_file is None:
+        raise Refusal(
+            400, "'stop_on_overfit' needs a 'validation_file'.", param="stop_on_overfit", code="invalid_value"
+        )
     body = {name: value for name, value in given.items() if name in _SAID_ALIKE}
     if "method" not in own:
         row = training_file(gateway, asked.training_file, "training_file")
@@ -405,6 +409,7 @@ def take(gateway: Gateway, request: JobRequestRow, owner: str) -> None:
             allow_personal_data=gateway.allow_personal_data,
             delete_files=(request.body.get("tuneport") or {}).get("delete_files"),
             cancel_over_budget=(request.body.get("tuneport") or {}).get("cancel_over_budget", False),
+            stop_on_overfit=(request.body.get("tuneport") or {}).get("stop_on_overfit", False),
             claim=Claim(request.id, owner, request.created_at, request.project),
         )
         gateway.nudge()

@@ -128,7 +128,9 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     for callback in (average, *shown, WithoutReference(), schedule, reporter):
         if callback is not None:
             trainer.add_callback(callback)
-    if not schedule.exhausted:  # as it is where a run was killed between its early end and its last word
+    if not (
+        schedule.exhausted or run.stop_early_asked
+    ):  # as it is where a run was killed between its early end and its last word
         fewest = 2 if spec.method is Method.KTO else 1
         train_within_memory(trainer, checkpoint, adapter=recipe.adapter, at_least=fewest)
     if reporter.stopped or stop():
@@ -142,13 +144,15 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
 def _choose_weights(
     run: RunFolder, trainer: Any, schedule: CheckpointSchedule, average: WeightAverage | None, *, load: bool
 ) -> None:
-    """With early stopping those of the best evaluation, else the last ones; of the average, where there is one.
+    """With early stopping, or asked to stop early, those of the best evaluation, else the last ones; of the average,
+    where there is one.
 
     `load`: by this process, which then saves them.
     """
     best, loss = schedule.loop.best_step, schedule.loop.best_loss
     last = trainer.state.global_step
-    if best is not None and schedule.options.early_stopping is not None:
+    asked = run.stop_early_asked and not schedule.exhausted
+    if best is not None and (schedule.options.early_stopping is not None or asked):
         if load:
             trainer._load_from_checkpoint(str(run.checkpoint(best)))
             if average is not None:
@@ -156,6 +160,8 @@ def _choose_weights(
         if schedule.exhausted:
             told = f"no better validation loss in {schedule.loop.evaluations_without_improvement} evaluations"
             run.event(f"Stopped early: {told} since step {best}")
+        elif asked:
+            run.event(f"Stopped early, as asked: the weights of step {best} are kept")
         run.note(f"the saved weights are those of step {best}, of the lowest validation loss, {loss:.4g}")
     elif best is not None and best != last:
         run.note(

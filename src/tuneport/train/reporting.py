@@ -74,6 +74,9 @@ class RunReporter(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
         self.counter.add_up(self.ranks)
         self._mark(state.global_step)
+        if self.run.stop_early_asked and self.ranks.count == 1:
+            control.should_training_stop = True
+            control.should_save = control.should_evaluate = False
         if self.stop():
             self.stopped = True
             control.should_training_stop = True

@@ -75,6 +75,10 @@ class RunFolder:
     def pause_asked(self) -> bool:
         return (self.path / "pause").exists()
 
+    @property
+    def stop_early_asked(self) -> bool:
+        return (self.path / "stop_early").exists()
+
     def lock(self) -> bool:
         """Take the run for as long as this process lives. False where another child has it."""
         if not self._take(self.path / "lock"):

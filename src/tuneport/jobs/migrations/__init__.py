@@ -20,7 +20,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, delete, func
 
 from tuneport.jobs.tables import Base, SchemaRow
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 ALEMBIC = Table("alembic_version", MetaData(), Column("version_num", String(32), nullable=False))
 """As Alembic itself makes it, but for the key's name."""

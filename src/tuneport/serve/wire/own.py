@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tuneport.curves import CurveVerdict
 from tuneport.jobs.estimates import Actual, JobEstimate
+from tuneport.jobs.stopping import StoppedEarly
 from tuneport.serve.wire.base import Asked, Integer, Metadata, Told
 from tuneport.types import Adapter, JobError, JobStatus, MetricPoint, Progress, Quote
 
@@ -62,6 +63,9 @@ class Job(Told):
     actual: Actual | None
     budget: float | None
     cancel_over_budget: bool
+    stop_on_overfit: bool
+    stopped_early: StoppedEarly | None
+    curve: CurveVerdict | None
     projection: dict[str, Any] | None
     cost: float | None
     trained_tokens: int | None
@@ -212,6 +216,7 @@ class SubmitJob(Wishes):
     wandb: str | None = Field(default=None, description="Show the run in this W&B project.")
     budget: float | None = Field(default=None, gt=0, description="US dollars; a job that may cost more is refused.")
     cancel_over_budget: bool = False
+    stop_on_overfit: bool = Field(default=False, description="Stop it once it surely overfits; the best is kept.")
     delete_files: bool | None = None
     provider_options: dict[str, Any] = Field(default_factory=dict, description="As `submit --option`.")
 
