@@ -17,14 +17,21 @@ def test_a_table_for_people_and_a_gate_for_ci(run: Run, monkeypatch: pytest.Monk
     monkeypatch.setenv("COLUMNS", "80")
     _, submitted, error = run("submit", TRAIN, "--backend", "fake", "--model", "tiny", "--wait", "--json")
     job = submitted["id"]
-    code, out, error = run("eval", TEST, "base", "base few-shot", job, "--fail-under", "accuracy=0.1")
-    assert code == 0, error
+    asked = (TEST, "base", "base few-shot", job, "--fail-under", "accuracy=0.1", "--pairs", "pairs.jsonl")
+    code, out, error = run("eval", *asked)
+    assert code == 0 and "for people: `tuneport rate pairs.jsonl`" in error, error
     assert max(map(len, out.splitlines())) <= 80
     assert "better (p < 0.001)" in out and "no difference shown" in out and "FIRST TOKEN" in out
     assert "80 rows; none of them is in the training data" in error and "base: 80 of 80 answers" in error
     code, document, error = run("eval", TEST, job, "--fail-under", "accuracy=0.99", "--fail-under", "bleu=0", "--json")
     assert code == 4 and len(document["failing"]) == 1 and "below the limit: accuracy of" in error
     assert document["models"][0]["cached"] == 80 and set(document["scores"][job]) == {"accuracy", "macro_f1", "bleu"}
+    code, document, _ = run("rate", "pairs.jsonl", "--results", "--json")
+    assert document["names"] == {"a": "base", "b": job} and document["pairs"] + document["identical"] == 80
+    code, _, error = run("eval", TEST, job, "--pairs", "pairs.jsonl")
+    assert code == 2 and "name two" in error
+    code, _, error = run("eval", TEST, job, "base", "--pairs", TEST)
+    assert code == 2 and "support_intents.test.jsonl" in error
     code, _, error = run("eval", TEST, job, "--fail-under", "accuracy")
     assert code == 2 and "write --fail-under exact_match=0.85" in error
 

@@ -61,6 +61,10 @@ def evaluate(
             metavar="METRIC=VALUE", help=f"Exit code {BELOW_LIMIT} where the last MODEL is worse; repeatable."
         ),
     ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the first and the last MODEL's answers, for `tuneport rate FILE`."),
+    ] = None,
     budget: Annotated[float | None, typer.Option(min=0, help="The most that asking may cost, in US dollars.")] = None,
     seed: Annotated[int, typer.Option(help="For the draw of rows and examples, and for intervals.")] = 0,
     allow_personal_data: Annotated[
@@ -76,6 +80,13 @@ def evaluate(
     from tuneport.workflows.evaluate import plan_evaluation, run_evaluation
 
     least = _limits(fail_under)
+    if pairs is not None:
+        from tuneport.data.containers.source import Source
+        from tuneport.data.writing import refuse_overwriting
+
+        if len(models) < 2:
+            raise ConfigError("--pairs sets one model's answers beside another's: name two")
+        refuse_overwriting([pairs], [*Source(data).files, *([] if train is None else Source(train).files)])
     options: dict[str, dict[str, Any]] = {"code_passed": {"allow_code": allow_code}}
     if schema is not None:
         options["schema_valid"] = {"schema": _schema(schema)}
@@ -104,6 +115,11 @@ def evaluate(
         _before(plan, yes=yes)
         with AnswerProgress() as progress:
             found = run_evaluation(workspace, plan, seed=seed, on_progress=progress.update)
+    if pairs is not None:
+        from tuneport.workflows.evaluation.for_people import write_pairs
+
+        write_pairs(found, pairs)
+        output.note(f"for people: `tuneport rate {pairs}`")
     missed = found.failing(least)
     if output.as_json:
         output.document(found.as_dict() | {"failing": missed})

@@ -1,0 +1,42 @@
+"""Two models' answers of an evaluation as the file that `tuneport rate` shows people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuneport.evaluate.people.answers import write_answers
+from tuneport.workflows.evaluation.answering import Said
+
+if TYPE_CHECKING:
+    from tuneport.workflows.evaluate import Evaluation
+
+
+def write_pairs(found: Evaluation, path: Path) -> None:
+    """The first model's answers beside the last one's, row by row, with what was expected as the reference.
+
+    What a provider refused to answer is an empty answer here, as it is to the metrics. StorageError where the disk
+    refuses.
+    """
+    first, last = found.models[0], found.models[-1]
+    rows = zip(found.held_out.lines, found.held_out.rows, first.said, last.said, strict=True)
+    write_answers(
+        path,
+        {"a": first.asked.name, "b": last.asked.name},
+        (
+            {
+                "id": f"line {line}",
+                "prompt": row.messages,
+                "answer_a": _answer(one),
+                "answer_b": _answer(other),
+                **({"reference": row.expected} if row.expected else {}),
+            }
+            for line, row, one, other in rows
+        ),
+    )
+
+
+def _answer(said: Said) -> str | dict[str, Any]:
+    if not said.tool_calls:
+        return said.text
+    return {"role": "assistant", "content": said.text or None, "tool_calls": said.tool_calls}
