@@ -38,4 +38,4 @@ def test_a_table_for_people_and_a_gate_for_ci(run: Run, monkeypatch: pytest.Monk
 
 def test_nothing_is_sent_unasked(run: Run, isolated: Path) -> None:
     code, _, error = run("eval", TEST, "openai/gpt-4.1-mini", "--rows", "5")
-    assert code == 2 and "send 5 rows to OpenAI?" in error and "5 prompts to gpt-4.1-mini" in error
+    assert code == 2 and "send 5 rows to OpenAI?" in error and "10 prompts to gpt-4.1-mini" in error

@@ -27,6 +27,7 @@ from tuneport.workflows.evaluate import Evaluation, plan_evaluation, run_evaluat
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, ask, keys_of
 from tuneport.workflows.evaluation.held_out import held_out
+from tuneport.workflows.evaluation.latency import ALONE
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 TEST = FIXTURES / "datasets" / "support_intents.test.jsonl"
@@ -102,9 +103,10 @@ def test_answers_are_kept_and_asked_once(workspace: Workspace, monkeypatch: pyte
     monkeypatch.setattr(FakeBackend, "_answer", counted)
     job = tuned(workspace)
     first = evaluated(workspace, TEST, [job], most=20)
-    assert len(asked) == 20 and first.models[0].cached == 0
+    assert len(asked) == 20 + ALONE and first.models[0].cached == 0
+    assert first.models[0].speed.seconds_to_first_token is not None
     again = evaluated(workspace, TEST, [job, "base"], most=20)
-    assert len(asked) == 40 and [each.cached for each in again.models] == [20, 0]
+    assert len(asked) == 2 * (20 + ALONE) and [each.cached for each in again.models] == [20, 0]
     assert again.score(job, "accuracy") == first.score(job, "accuracy")
 
 
@@ -199,7 +201,7 @@ def test_what_cannot_be_measured_says_why(
 def test_what_it_costs_is_known_before_and_personal_data_stays(workspace: Workspace, tmp_path: Path) -> None:
     plan = plan_evaluation(workspace, TEST, ["openai/gpt-4.1-mini"], most=10)
     (model,) = plan.models
-    assert plan.third_parties == ["OpenAI"] and model.waiting == 10 and model.input_tokens > 100
+    assert plan.third_parties == ["OpenAI"] and model.waiting == 10 + ALONE and model.input_tokens > 100
     assert model.usd is not None and 0 < model.usd < 0.01
     with pytest.raises(tuneport.errors.BudgetError, match=r"above the budget of \$0.0000"):
         plan.refuse_over_budget(0.0)
@@ -231,7 +233,7 @@ def test_what_a_model_forgot_is_asked_once_of_each_of_the_weights_and_kept(
     job = tuned(workspace)
     monkeypatch.setattr(FakeBackend, "_answer", answered)
     found = evaluated(workspace, TEST, ["base", "base few-shot", job], most=2, general=True)
-    assert list(found.general) == [job] and asked.count("tiny") - 4 == len(asked) / 2 - 3
+    assert list(found.general) == [job] and asked.count("tiny") - 8 == len(asked) / 2 - 6
     verdicts = {(change.ability, change.way): change.verdict for change in found.general[job].changes}
     assert verdicts["all abilities", "letter"] == verdicts["german", "letter"] == "forgetting"
     assert verdicts["refusals", "written"] == "safety drift"

@@ -47,7 +47,7 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
         table.add_row(
             _short(model.asked.name),
             "-" if speed.seconds_to_first_token is None else f"{1000 * speed.seconds_to_first_token:,.0f} ms",
-            "-" if speed.tokens_per_second is None else f"{speed.tokens_per_second:,.0f}",
+            "-" if speed.tokens_per_second is None else f"{speed.tokens_per_second:,.3g}",
             "-" if model.usd_per_thousand is None else f"{model.usd_per_thousand:,.4f}",
         )
     console.print(table)
@@ -87,6 +87,7 @@ def _notes(found: Evaluation, first: str) -> list[str]:
     if len(found.models) > 1:
         many = ", corrected for several models (Holm)" if len(found.models) > 2 else ""
         notes.append(f"better and worse: than {first}, by a paired test on the same rows{many}")
+    notes.append("latency: median of prompts asked by themselves, one after the other")
     notes += [
         f"{model.asked.name}: {model.refused:,} of its answers were refused and count as wrong"
         for model in found.models

@@ -19,10 +19,11 @@ from tuneport.evaluate.scores import Score, Scored, score_all
 from tuneport.jobs.service import Workspace
 from tuneport.workflows.advising.drawing import shots_for, tokens
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
-from tuneport.workflows.evaluation.answering import Prompt, Said, Speed, ask, keys_of, speed_of
+from tuneport.workflows.evaluation.answering import Prompt, Said, ask, keys_of
 from tuneport.workflows.evaluation.asked_models import AskedModel, asked_models, where
 from tuneport.workflows.evaluation.general_ability import judge, once_each, written_rows
 from tuneport.workflows.evaluation.held_out import HeldOut, held_out
+from tuneport.workflows.evaluation.latency import Speed, alone_keys, measure_speed
 from tuneport.workflows.evaluation.prices import price, price_of_a_thousand
 
 MOST_ANSWER_TOKENS = 1024
@@ -31,12 +32,15 @@ ROWS_SEARCHED = 10_000  # for personal data, before anything is sent
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """`waiting`: prompts that are not in the cache. `usd` is the most that they cost, for at most `output_tokens`; None
-    with the reason in `why`."""
+    """`kept`: how many of the answers are in the cache; `waiting`: how many prompts will be sent, those that are asked
+    once more by themselves (`alone`, for the latency) among them. `usd` is the most that these cost, for at most
+    `output_tokens`; None with the reason in `why`."""
 
     asked: AskedModel
     prompts: tuple[Prompt, ...]
     keys: tuple[str, ...]
+    alone: tuple[str, ...]
+    kept: int
     waiting: int
     shots: int
     input_tokens: int
@@ -218,7 +222,9 @@ def plan_evaluation(
     with _cache(workspace) as cache:
         planned = tuple(_planned(workspace, cache, each, rows.rows, shots, limit) for each in asked)
         besides = tuple(
-            _planned(workspace, cache, each, written_rows(workspace.backend(each.backend)), [], ANSWER_TOKENS)
+            _planned(
+                workspace, cache, each, written_rows(workspace.backend(each.backend)), [], ANSWER_TOKENS, timed=False
+            )
             for each in (once_each(asked) if general else ())
         )
     if len(besides) == 1:
@@ -254,7 +260,8 @@ def run_evaluation(
                 lambda answered, name=name: on_progress(name, answered, len(rows)),  # type: ignore[misc]
             )
             seconds = time.monotonic() - begun
-            measured.append(_measured(workspace, each, said, seconds))
+            speed = measure_speed(backend, each.asked.model, each.prompts, said, each.alone, cache)
+            measured.append(_measured(workspace, each, said, speed, seconds))
             answers[name] = [one.answer for one in said]
             if likelihoods:
                 shown = [
@@ -308,6 +315,8 @@ def _planned(
     rows: Sequence[Example],
     shots: Sequence[Example],
     limit: int,
+    *,
+    timed: bool = True,
 ) -> PlannedModel:
     prompts = []
     for row in rows:
@@ -317,11 +326,13 @@ def _planned(
         prompts.append(Prompt(with_shots(row, shots) if asked.few_shot else row.messages, options))
     manifest = manifest_of(asked.backend, workspace.settings)
     keys = keys_of(where(asked, workspace.settings), prompts)
-    there = cache.get(keys)
-    waiting = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}
+    alone = alone_keys(where(asked, workspace.settings), prompts) if timed else []
+    there = cache.get([*keys, *alone])
+    missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}
+    waiting = [*missing.values(), *(prompt for key, prompt in zip(alone, prompts, strict=False) if key not in there)]
     input_tokens = 0
     if manifest.third_party:
-        input_tokens = sum(tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting.values())
+        input_tokens = sum(tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting)
     output_tokens = len(waiting) * limit
     usd, why = price(
         asked,
@@ -334,6 +345,8 @@ def _planned(
         asked,
         tuple(prompts),
         tuple(keys),
+        tuple(alone),
+        sum(key in there for key in keys),
         len(waiting),
         len(shots) if asked.few_shot else 0,
         input_tokens,
@@ -344,17 +357,17 @@ def _planned(
     )
 
 
-def _measured(workspace: Workspace, planned: PlannedModel, said: Sequence[Said], seconds: float) -> Measured:
-    speed = speed_of(said)
+def _measured(
+    workspace: Workspace, planned: PlannedModel, said: Sequence[Said], speed: Speed, seconds: float
+) -> Measured:
     usd, why = price_of_a_thousand(
         planned.asked,
         workspace.settings,
         prompt_tokens=speed.prompt_tokens,
         completion_tokens=speed.completion_tokens,
-        # Of answers from the cache only their own time is known, which is longer: others were answered beside them.
-        seconds=seconds / planned.waiting if planned.waiting else speed.seconds or 0.0,
+        seconds=speed.seconds,
     )
-    return Measured(planned.asked, tuple(said), speed, usd, why, seconds, len(planned.keys) - planned.waiting)
+    return Measured(planned.asked, tuple(said), speed, usd, why, seconds, planned.kept)
 
 
 def _written(row: Example) -> str:

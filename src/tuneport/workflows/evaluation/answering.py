@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from statistics import median
 from typing import Any, cast
 
 from tuneport.backends.base import FineTuneBackend
@@ -43,23 +42,6 @@ class Said:
     @property
     def answer(self) -> Answer:
         return Answer(self.text, calls_of(self.tool_calls))
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Medians of seconds and rates, means of tokens, over the answers that say; None where the server does not.
-
-    The seconds are those of one answer among others that are asked at the same time: a server that is busy.
-    """
-
-    seconds_to_first_token: float | None
-    tokens_per_second: float | None
-    prompt_tokens: float | None
-    completion_tokens: float | None
-    seconds: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def keys_of(where: Sequence[str | None], prompts: Sequence[Prompt]) -> list[str]:
@@ -164,24 +146,3 @@ def _said(completion: Completion) -> Said:
         completion.seconds_to_first_token,
         completion.seconds,
     )
-
-
-def speed_of(answers: Sequence[Said]) -> Speed:
-    rates = [each.completion_tokens / each.seconds for each in answers if each.completion_tokens and each.seconds]
-    return Speed(
-        _median([each.seconds_to_first_token for each in answers]),
-        median(rates) if rates else None,
-        _mean([each.prompt_tokens for each in answers]),
-        _mean([each.completion_tokens for each in answers]),
-        _median([each.seconds for each in answers]),
-    )
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return median(there) if there else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there else None

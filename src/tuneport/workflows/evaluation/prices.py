@@ -40,15 +40,17 @@ def price_of_a_thousand(
     *,
     prompt_tokens: float | None,
     completion_tokens: float | None,
-    seconds: float,
+    seconds: float | None,
 ) -> tuple[float | None, str]:
-    """The same of a thousand requests as they were measured. `seconds`: the machine's time for one, by which a machine
-    of one's own is priced (`TUNEPORT_LOCAL_USD_PER_HOUR`)."""
+    """The same of a thousand requests as they were measured. `seconds`: of one that is asked by itself, by which a
+    machine of one's own is priced (`TUNEPORT_LOCAL_USD_PER_HOUR`): batches share the time, and cost less."""
     if not manifest_of(asked.backend, settings).third_party:
         hourly = settings.local_usd_per_hour
         if hourly is None:
             return None, "your own machine: TUNEPORT_LOCAL_USD_PER_HOUR says what an hour of it costs"
-        return 1000 * seconds / 3600 * hourly, f"{seconds:.3g} s each at ${hourly:g} an hour"
+        if seconds is None:
+            return None, "no answer was timed"
+        return 1000 * seconds / 3600 * hourly, f"{seconds:.3g} s each, one at a time, at ${hourly:g} an hour"
     if prompt_tokens is None or completion_tokens is None:
         return None, f"{asked.backend} did not say how many tokens there were"
     return price(

@@ -1,0 +1,92 @@
+"""How long one person would wait: some prompts asked by themselves. In a batch, answers wait for each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any, cast
+
+from tuneport.backends.base import FineTuneBackend
+from tuneport.errors import RejectedError, UnsupportedError
+from tuneport.workflows.evaluation.answer_cache import AnswerCache
+from tuneport.workflows.evaluation.answering import Prompt, Said, keys_of
+
+ALONE = 5
+"""Prompts that are asked once more, one after the other."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Medians over the prompts that were asked alone; None where the backend does not stream or says no tokens.
+
+    `tokens_per_second` is over the whole answer, its first token included. `prompt_tokens` and `completion_tokens` are
+    means over all answers.
+    """
+
+    seconds_to_first_token: float | None
+    seconds: float | None
+    tokens_per_second: float | None
+    prompt_tokens: float | None
+    completion_tokens: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def alone_keys(where: Sequence[str | None], prompts: Sequence[Prompt]) -> list[str]:
+    return keys_of(("alone", *where), prompts[:ALONE])
+
+
+def measure_speed(
+    backend: FineTuneBackend,
+    model: str,
+    prompts: Sequence[Prompt],
+    said: Sequence[Said],
+    keys: Sequence[str],
+    cache: AnswerCache,
+) -> Speed:
+    """`keys` are those of `alone_keys`; what is in the cache is not asked again."""
+    kept = cache.get(keys)
+    firsts: list[float] = []
+    totals: list[float] = []
+    rates: list[float] = []
+    for prompt, answer, key in zip(prompts, said, keys, strict=False):
+        if key not in kept:
+            try:
+                kept[key] = _streamed(backend, model, prompt)
+            except UnsupportedError:
+                break
+            except RejectedError:
+                continue  # as it was among the others
+            cache.put(key, kept[key])
+        firsts.append(kept[key]["first"])
+        totals.append(kept[key]["total"])
+        if answer.completion_tokens and kept[key]["total"] > 0:
+            rates.append(answer.completion_tokens / kept[key]["total"])
+    return Speed(
+        median(firsts) if firsts else None,
+        median(totals) if totals else None,
+        median(rates) if rates else None,
+        _mean([each.prompt_tokens for each in said]),
+        _mean([each.completion_tokens for each in said]),
+    )
+
+
+def _streamed(backend: FineTuneBackend, model: str, prompt: Prompt) -> dict[str, float]:
+    begun = time.monotonic()
+    first = None
+    pieces = cast("Iterator[str]", backend.complete(model, prompt.messages, stream=True, **dict(prompt.options)))
+    with closing(cast(Any, pieces)) if hasattr(pieces, "close") else nullcontext():
+        for piece in pieces:
+            if piece and first is None:
+                first = time.monotonic() - begun
+    total = time.monotonic() - begun
+    return {"first": total if first is None else first, "total": total}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
