@@ -36,6 +36,7 @@ def chats(tmp_path: Path) -> Path:
     return write(tmp_path / "chats.jsonl", [chat(f"Say hello {number}", "Hello!") for number in range(4)])
 
 
+@pytest.mark.full
 def test_a_reward_function_is_imported_from_the_folder_of_submit(
     settings: Settings, chats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,7 @@ def test_a_job_that_cannot_be_says_why(
     assert newest.level == "error" and "messages" in newest.message
 
 
+@pytest.mark.full
 def test_cancelled_before_and_while_it_runs(
     serve: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +131,7 @@ def test_cancelled_before_and_while_it_runs(
     model = tiny_model(tmp_path / "tiny")
     waiting = serve(f"{OLD_MODEL}={model}", background=False)
     client = waiting.client()
-    data = client.files.create(file=chats(tmp_path / "c.jsonl"), purpose="fine-tune")
+    data = client.files.create(file=chats(tmp_path / "c.jsonl", 200), purpose="fine-tune")  # it runs for minutes
     job = client.fine_tuning.jobs.create(model=OLD_MODEL, training_file=data.id)
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
     other = client.fine_tuning.jobs.create(
