@@ -77,6 +77,20 @@ def test_who_may_ask(answers: Path) -> None:
     assert not ratings_path(answers).exists()
 
 
+def test_what_the_disk_refuses_is_not_counted_and_names_no_file(
+    answers: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = opened(answers)
+    view = client.post("/rating/begin", json={"rater": "Ana"}).json()["next"]["view"]
+    ratings_path(answers).mkdir()
+    answer = client.post("/rating/judge", json={"rater": "Ana", "view": view, "choice": "left"})
+    assert answer.status_code == 507 and "Not kept" in answer.text and "secret" not in answer.text
+    assert "secret-name-of-a-file.jsonl.ratings.jsonl cannot be written" in caplog.text
+    ratings_path(answers).rmdir()
+    body = {"rater": "Ana", "view": view, "choice": "right"}
+    assert client.post("/rating/judge", json=body).json()["judged"] == 1
+
+
 def test_the_command_counts(answers: Path, run: Run) -> None:  # noqa: F811
     code, empty, _ = run("rate", str(answers), "--results")
     assert code == 0 and "0 of 3 pairs judged" in empty and "Nothing to count yet" in empty

@@ -6,23 +6,28 @@ for browsers of this machine, under the same watch as the gateway's pages; every
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict
 
 from tuneport import __version__
+from tuneport.errors import StorageError
 from tuneport.evaluate.people.blind import BlindRating, Choice
 from tuneport.evaluate.people.ratings import LONGEST_NAME, LONGEST_NOTE
 from tuneport.serve import errors
 from tuneport.serve.access import ThisMachine, csrf_token
 from tuneport.serve.app import Guard
 from tuneport.serve.dashboard import assets
+from tuneport.serve.errors import Refusal
 from tuneport.serve.observing import Mended
+
+log = logging.getLogger(__name__)
 
 
 class _Asked(BaseModel):
@@ -41,6 +46,12 @@ class _Judged(_Asked):
 def create_app(rating: BlindRating) -> FastAPI:
     app = FastAPI(title="tuneport rate", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     errors.install(app)
+
+    @app.exception_handler(StorageError)
+    def _not_kept(request: Request, error: StorageError) -> JSONResponse:
+        log.error("%s", error)  # which names the file, and the file perhaps the systems
+        return Refusal(507, "Not kept: the disk refuses it, and the terminal of tuneport rate says why.").response()
+
     app.include_router(assets.router())
     templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
     templates.globals.update(
