@@ -1,6 +1,6 @@
 """The built-in general-ability set on a small base model, and on runs of it that should and should not have forgotten.
 
-    python benchmarks/general_ability.py [--runs healthy wrecked] [--rows 64] [--items] [--no-written] [--home FOLDER]
+    python benchmarks/general_ability.py [--runs healthy wrecked] [--rows 64] [--items] [--lengths] [--no-written]
 
 First the base model: right answers per ability and way of asking, with Wilson's 95 % interval, beside what guessing
 gets. `--items` prints each answer. Then each of `--runs` is trained on the first `--rows` rows of the demo's data, by
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from tuneport.evaluate.general import GeneralComparison, Judged, compare, general_ability_of
+from tuneport.evaluate.general import GeneralComparison, Judged, compare, general_ability_of, load_items
 from tuneport.evaluate.general.comparison import Share
 from tuneport.jobs.service import Workspace
 from tuneport.settings import Settings
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="*", default=[], choices=RUNS, help="what to train and compare")
     parser.add_argument("--rows", type=int, default=64, help="rows to train on")
     parser.add_argument("--items", action="store_true", help="print each item's answer")
+    parser.add_argument("--lengths", action="store_true", help="print what other ways of ranking choices would give")
     parser.add_argument("--no-written", dest="written", action="store_false", help="only by likelihood")
     parser.add_argument("--home", type=Path, help="default: a folder that is deleted afterwards")
     arguments = parser.parse_args()
@@ -51,6 +52,8 @@ def main() -> None:
         with Workspace(Settings.load().model_copy(update={"home": home})) as workspace:
             base = judged(workspace, arguments.model, arguments)
             print(table(base), flush=True)
+            if arguments.lengths:
+                print(f"\n{lengths(workspace, arguments.model)}", flush=True)
             for name in arguments.runs:
                 tuned = trained(workspace, name, arguments)
                 print(f"\n{name}: {changes(compare(base, judged(workspace, tuned, arguments)))}", flush=True)
@@ -98,6 +101,22 @@ def changes(comparison: GeneralComparison) -> str:
             f"| {change.ability} | {change.way} | {shares} | {moved} | {found.adjusted_p:.2g} | {change.verdict} |"
         )
     return "\n".join(rows)
+
+
+def lengths(workspace: Workspace, model: str) -> str:
+    """Right by the sum over a choice's tokens, by that divided by the choice's bytes, and by the bare answers' sum."""
+    right: dict[str, list[int]] = {}
+    for item in load_items().questions:
+        chat = [{"role": "user", "content": item.ask}]
+        (sums,) = workspace.backend("local").score(model, [chat], item.choices)
+        (bare,) = workspace.backend("local").score(model, [chat], item.shown)
+        by_byte = [value / len(choice.encode()) for value, choice in zip(sums, item.choices, strict=True)]
+        counts = right.setdefault(item.ability, [0, 0, 0, 0])
+        for column, values in enumerate((sums, by_byte, bare)):
+            counts[column] += max(range(len(values)), key=values.__getitem__) == item.right
+        counts[3] += 1
+    rows = ["| ability | sum | by byte | bare answers | items |", "| --- | ---: | ---: | ---: | ---: |"]
+    return "\n".join([*rows, *(f"| {name} | {' | '.join(map(str, counts))} |" for name, counts in right.items())])
 
 
 def trained(workspace: Workspace, name: str, arguments: argparse.Namespace) -> str:
