@@ -94,8 +94,6 @@ RUNS = (
     Run("overfit-alpaca-20x14", ALPACA, 20, 12, 14, 1e-3, "overfitting", seed=3),
     Run("wrecked-intents-rate", INTENTS, 32, 12, 5, 0.05, "diverged", seed=2),
     Run("memorised-alpaca-unvalidated", ALPACA, 16, 0, 14, 1e-3, "memorised", seed=8, batch_size=4),
-    Run("good-intents-100x3", INTENTS, 100, 24, 3, 1e-3, "healthy", seed=2),
-    Run("overfit-intents-24x20", INTENTS, 24, 16, 20, 1e-3, "overfitting", seed=2),
 )
 
 
