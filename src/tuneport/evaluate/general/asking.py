@@ -1,9 +1,9 @@
 """The items put to a model, in the ways that its backend allows.
 
 By likelihood: the right choice is the likeliest complete answer, summed over its tokens. Not divided by its length: the
-choices of an item are about as long as each other, and over SmolLM2-135M's answers dividing by tokens or bytes changed
-nothing but the instructions, where short answers are often what was asked for, for the worse. Written: what the model
-writes is checked. By letter: a list of choices, for backends that write but give no likelihoods.
+choices of an item are about as long as each other, and of SmolLM2-135M's answers dividing by bytes changed hardly any
+but those to instructions, where a short answer is often what was asked for, for the worse (`benchmarks/RESULTS.md`).
+Written: what the model writes is checked. By letter: a list of choices, for backends that give no likelihoods.
 """
 
 from __future__ import annotations
