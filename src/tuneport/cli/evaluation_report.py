@@ -58,7 +58,9 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
 def _print_general(console: Console, model: str, first: str, comparison: GeneralComparison) -> None:
     """Forgetting and safety drift: right answers before and after, and the interval of the difference in points."""
     console.print(
-        Text.assemble((f"{model}, in general", "bold"), (f"  against {first}, by the general-ability set", "dim"))
+        Text.assemble(
+            (f"{model}, in general", "bold"), (f"  right before ({first}) and after, change in points", "dim")
+        )
     )
     for change in comparison.changes:
         shares = f"{change.base.share:.0%} > {change.tuned.share:.0%}"
