@@ -42,6 +42,12 @@ def file_id(running: Running, tmp_path: Path) -> str:
         ({"seed": -1}, "seed", "invalid_value"),
         ({"metadata": {"k": "v" * 513}}, "metadata.k", "invalid_value"),
         ({"metadata": {"k": "\0"}}, "metadata.k", "invalid_value"),
+        ({"suffix": "a\0b"}, "suffix", "invalid_value"),
+        (
+            {"integrations": [{"type": "wandb", "wandb": {"project": "p", "tags": ["\0"]}}]},
+            "integrations[0].wandb.tags[0]",
+            "invalid_value",
+        ),
         ({"metadata": {f"k{n}": "v" for n in range(17)}}, "metadata", "invalid_value"),
         ({"method": {"type": "ppo"}}, "method.type", "invalid_value"),
         ({"method": {"type": "reinforcement"}}, "method", "invalid_value"),
@@ -55,6 +61,19 @@ def test_refused_by_name(running: Running, file_id: str, changes: dict[str, Any]
     assert (answer.status_code, error["param"], error["code"]) == (400, param, code), error
     assert error["type"] == "invalid_request_error"
     assert running.client().fine_tuning.jobs.list().data == []
+
+
+def test_no_json_object(running: Running) -> None:
+    for body, kind in (("[]", "application/json"), ("{}", "text/plain")):
+        answer = httpx.post(f"{running.url}/fine_tuning/jobs", content=body, headers={"Content-Type": kind})
+        error = answer.json()["error"]
+        assert answer.status_code == 400 and "Content-Type: application/json" in error["message"], error
+
+
+@pytest.mark.parametrize("key", ['a"b', "a\\b", "a[b", "\0"])
+def test_a_filter_that_would_find_nothing_is_refused(running: Running, key: str) -> None:
+    answer = httpx.get(f"{running.url}/fine_tuning/jobs", params={f"metadata[{key}]": "v"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "metadata")
 
 
 def test_a_model_that_nobody_has(serve: Callable[..., Running], tmp_path: Path, monkeypatch: Any) -> None:

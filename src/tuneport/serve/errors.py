@@ -123,6 +123,10 @@ def complaint_of(errors: list[dict[str, Any]], given: Any) -> Refusal:
         return Refusal(400, message, param=param, code="missing_required_parameter")
     if told["type"] == "json_invalid":
         return Refusal(400, "We could not parse the JSON body of your request.")
+    if told["type"] == "model_attributes_type" and param is None:
+        return Refusal(
+            400, "This request needs a JSON object, sent with Content-Type: application/json.", code="invalid_value"
+        )
     message = str(told["msg"]).removeprefix("Value error, ")
     return Refusal(
         400, f"Invalid value for '{param}': {message}." if param else message, param=param, code="invalid_value"

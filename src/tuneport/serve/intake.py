@@ -200,6 +200,7 @@ def _create(
 ) -> JobRequestRow:
     if key is not None and (there := gateway.store.request_of_key(key)) is not None:
         return _the_same(there, asked_for)
+    _refuse_nul(asked_for)
     training = training_file(gateway, asked.training_file, "training_file")
     validation = None
     if asked.validation_file is not None:
@@ -229,6 +230,21 @@ def _create(
             job_id, body, backend=start.backend, tuned_model=tuned_name(asked, job_id), key=key
         )
     return request if request.id == job_id else _the_same(request, asked_for)
+
+
+def _refuse_nul(value: Any, param: str = "") -> None:
+    """PostgreSQL stores one within JSON, and then answers no question about that column any more, whoever asks."""
+    if isinstance(value, str) and "\0" in value:
+        message = f"Invalid value for '{param}': it has a NUL character, which no store takes."
+        raise Refusal(400, message, param=param, code="invalid_value")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            path = f"{param}.{name}" if param else name
+            _refuse_nul(name, path)
+            _refuse_nul(inner, path)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            _refuse_nul(inner, f"{param}[{number}]")
 
 
 def _the_same(request: JobRequestRow, asked_for: dict[str, Any]) -> JobRequestRow:

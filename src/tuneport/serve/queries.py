@@ -12,7 +12,8 @@ from pydantic import AwareDatetime, BeforeValidator
 
 from tuneport.serve.errors import Refusal
 
-_KEY = re.compile(r"metadata\[([^\[\]]+)\]")
+_KEY = re.compile(r'metadata\[([^\[\]"\\\0]+)\]')
+"""SQLite has no way to write a quote or a backslash in the path of a key: asked for, it would find nothing."""
 
 
 def _written(value: Any) -> Any:
@@ -36,7 +37,10 @@ def by_metadata(query: Mapping[str, str]) -> dict[str, str] | None:
             wanted[match[1]] = value
         elif (name, value) != ("metadata", "null"):
             raise Refusal(
-                400, "Filter by metadata[KEY]=VALUE, or metadata=null.", param="metadata", code="invalid_value"
+                400,
+                "Filter by metadata[KEY]=VALUE, the KEY without brackets, quotes and backslashes, or metadata=null.",
+                param="metadata",
+                code="invalid_value",
             )
     return wanted if wanted or "metadata" in query else None
 

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
-
-
-def _without_nul(text: str) -> str:
-    # PostgreSQL stores one within JSON, and then answers no question about that column any more.
-    if "\0" in text:
-        raise ValueError("it has a NUL character, which no store takes")
-    return text
-
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 Auto = Literal["auto"]
-Text64 = Annotated[str, StringConstraints(max_length=64), AfterValidator(_without_nul)]
-Text512 = Annotated[str, StringConstraints(max_length=512), AfterValidator(_without_nul)]
+Text64 = Annotated[str, StringConstraints(max_length=64)]
+Text512 = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[Text64, Text512], Field(max_length=16)]
 
 
