@@ -89,6 +89,25 @@ def test_what_waits_is_written_at_the_end_and_after_trouble(
     assert {(row.prompt_tokens, row.completion_tokens, row.usd) for row in rows} == {(1, None, None)}
 
 
+def test_what_a_provider_or_a_client_makes_up_keeps_no_other_chat_out(serve: Callable[..., Running]) -> None:
+    """One entry that cannot be written would hold up all those behind it."""
+    running = serve(background=False)
+    odd: list[tuple[str, dict[str, Any]]] = [
+        (f"{MODEL}\0", {"prompt_tokens": 1, "completion_tokens": 1}),
+        (MODEL, {"prompt_tokens": 1, "completion_tokens": 1, "prompt_tokens_details": ["none"]}),
+        (MODEL, {"prompt_tokens": 10**400, "completion_tokens": 1}),
+        ("last", {}),
+    ]
+    for model, usage in odd:
+        running.gateway.spending.add(Asking(), "openai", model, MODEL, usage)
+    running.gateway.spending.write()
+    rows = chats_of(running)
+    assert [row.subject for row in rows] == [
+        "last at openai", f"{MODEL} at openai", f"{MODEL} at openai", f"{MODEL}\N{REPLACEMENT CHARACTER} at openai"
+    ]  # fmt: skip
+    assert [row.usd is None for row in rows] == [True, True, False, False]
+
+
 def test_a_tuned_models_price_is_the_manifests_and_cached_tokens_are_cheaper() -> None:
     manifest = load_manifest("openai")
     price = next(model.inference for model in manifest.models if model.id == MODEL)

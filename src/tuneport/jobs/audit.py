@@ -72,7 +72,7 @@ def entry_of(
         address=who.address,
         request_id=who.request_id,
         action=action,
-        subject=subject[:200],
+        subject=subject.replace("\0", "\N{REPLACEMENT CHARACTER}")[:200],  # PostgreSQL refuses the entry with it
         usd=usd,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,

@@ -69,8 +69,12 @@ class Spending:
                     self._waiting.popleft()
 
     def _entry(self, answered: Answered) -> AuditRow:
-        manifest = manifest_of(answered.backend, self._settings)
-        usd = chat_cost(manifest, answered.model_id, answered.usage, load_base_prices())
+        try:
+            manifest = manifest_of(answered.backend, self._settings)
+            usd = chat_cost(manifest, answered.model_id, answered.usage, load_base_prices())
+        except Exception:  # one chat that cannot be priced keeps no other out of the log
+            log.exception("what a chat with %r at %s cost is not known", answered.model, answered.backend)
+            usd = None
         return entry_of(
             answered.who,
             "chat.answer",

@@ -17,7 +17,8 @@ def chat_cost(manifest: Manifest, model: str, usage: Mapping[str, Any], prices: 
     price = _price(manifest, model, prices)
     if price is None or not isinstance(prompt, int) or not isinstance(completion, int):
         return None
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
     cached_price = price.usd_per_mtok_cached_input
     if not isinstance(cached, int) or cached_price is None:
         cached, cached_price = 0, 0.0
