@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -16,7 +16,7 @@ from tuneport.jobs.asking import DEFAULT_PROJECT
 from tuneport.jobs.audit import note
 from tuneport.jobs.database import Database
 from tuneport.jobs.projects import if_visible, key_of, visible
-from tuneport.jobs.tables import JobRequestRow, JobRow
+from tuneport.jobs.tables import JobRequestRow, JobRow, UtcDateTime
 from tuneport.jobs.uploaded import behind
 from tuneport.jobs.webhooks.outbox import announce_request, results_settled
 from tuneport.types import JobStatus, now
@@ -229,10 +229,15 @@ class JobRequests(Database):
             results_settled(session, job_id)
             return changed.rowcount == 1  # type: ignore[attr-defined, no-any-return]
 
-    def jobs_with_models(self) -> list[tuple[JobRequestRow | None, JobRow]]:
-        """Jobs whose tuned model is there, newest first, with the request of each that a client asked for."""
+    def models_made(self) -> list[tuple[str | None, str, datetime]]:
+        """Of each tuned model that is there, newest first: its name for the client who asked for it, if one did, its
+        backend's, and when it was made. No more of a job is read: there may be ten thousand."""
         query = (
-            select(JobRequestRow, JobRow)
+            select(
+                JobRequestRow.tuned_model,
+                JobRow.tuned_model,
+                func.coalesce(JobRow.finished_at, JobRow.created_at, type_=UtcDateTime()),
+            )
             .select_from(JobRow)
             .outerjoin(JobRequestRow, JobRow.id == JobRequestRow.id)
             .where(
@@ -244,7 +249,7 @@ class JobRequests(Database):
             .order_by(JobRow.created_at.desc())
         )
         with self.reading() as session:
-            return [(request, row) for request, row in session.execute(query)]
+            return [(asked, name or "", made) for asked, name, made in session.execute(query)]
 
     def without_results(self, *, limit: int = 1000) -> list[str]:
         """Succeeded jobs of which nobody has settled yet whether they have results, latest first."""

@@ -86,9 +86,12 @@ def _status(request: JobRequestRow, row: JobRow | None) -> str:
 
 
 def model_name(request: JobRequestRow, row: JobRow | None) -> str:
+    return name_told(request.tuned_model, None if row is None else row.tuned_model)
+
+
+def name_told(asked: str, upstream: str | None) -> str:
     """OpenAI's own name of a model that was tuned there; else the one that the gateway gave it."""
-    upstream = None if row is None else row.tuned_model
-    return upstream if upstream is not None and _is_theirs(upstream) else request.tuned_model
+    return upstream if upstream is not None and _is_theirs(upstream) else asked
 
 
 def _is_theirs(name: str) -> bool:

@@ -18,7 +18,7 @@ from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.files import unix
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.intake import ORGANIZATION, route
-from tuneport.serve.job_document import model_name
+from tuneport.serve.job_document import name_told
 from tuneport.serve.queries import StrictRoute
 from tuneport.serve.reach import CHECKPOINT, is_kept_from
 from tuneport.types import JobStatus
@@ -58,12 +58,16 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/models/{model:path}", response_model=wire.Model, response_model_exclude_none=True)
     def retrieve_model(model: str) -> wire.Model:
-        known = next((row for row in [*_tuned_models(gateway), *_base_models(gateway)] if row.id == model), None)
+        tuned = tuned_model(gateway, model)
+        if tuned is not None and tuned.row.deleted_at is None:
+            if tuned.step is not None:
+                return wire.Model(id=model, created=unix(tuned.row.created_at), owned_by=ORGANIZATION)
+            if tuned.row.job_status is JobStatus.SUCCEEDED:
+                made = tuned.row.finished_at or tuned.row.created_at
+                return wire.Model(id=model, created=unix(made), owned_by=ORGANIZATION)
+        known = next((row for row in _base_models(gateway) if row.id == model), None)
         if known is not None:
             return known
-        tuned = tuned_model(gateway, model)
-        if tuned is not None and tuned.step is not None and tuned.row.deleted_at is None:
-            return wire.Model(id=model, created=unix(tuned.row.created_at), owned_by=ORGANIZATION)
         try:
             found = None if model.startswith("ft:") or is_kept_from(gateway, model) else route(model, gateway.settings)
         except (ModelNotOfferedError, ConfigError):
@@ -119,8 +123,7 @@ def _base_models(gateway: Gateway) -> list[wire.Model]:
 
 
 def _tuned_models(gateway: Gateway) -> list[wire.Model]:
-    found = []
-    for request, row in gateway.store.jobs_with_models():
-        name = model_name(request or request_for(row), row)
-        found.append(wire.Model(id=name, created=unix(row.finished_at or row.created_at), owned_by=ORGANIZATION))
-    return found
+    return [
+        wire.Model(id=name_told(asked or upstream, upstream), created=unix(made), owned_by=ORGANIZATION)
+        for asked, upstream, made in gateway.store.models_made()
+    ]
