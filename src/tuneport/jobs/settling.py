@@ -108,7 +108,7 @@ def progress_of(data: Mapping[str, Any]) -> Progress:
 
 def _note_progress(session: Session, job_id: str, told: Progress) -> None:
     """Of a provider whose jobs do not say how far they are."""
-    row = session.get(JobRow, job_id)
+    row = session.get(JobRow, job_id, with_for_update=True)  # whoever writes another state meanwhile keeps it
     state = None if row is None else row.job_state
     # What a backend says itself has more than events have.
     if row is None or state is None or state.progress.model_copy(update=told.model_dump(include=_TOLD)) != told:
