@@ -16,6 +16,7 @@ import sqlalchemy
 from tuneport.errors import ConfigError
 from tuneport.jobs.asking import Asking, on_behalf_of
 from tuneport.jobs.database import StoreUnavailableError
+from tuneport.jobs.history import _NEWEST, LEARNT_FROM
 from tuneport.jobs.store import LeaseLostError, Store, UnknownJobError
 from tuneport.jobs.tables import Base, JobRow
 from tuneport.types import DataFile, JobEvent, JobStatus, PreparedData, RemoteFile, TuneSpec, now
@@ -181,6 +182,18 @@ def test_a_model_is_found_by_its_name_not_by_going_through_all_jobs(tmp_path: Pa
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
     store.close()
     assert "tuned_model=?" in str(plan), plan
+
+
+def test_what_is_learnt_is_read_by_age_not_sorted_out_of_all_jobs(tmp_path: Path) -> None:
+    store, asked = Store(f"sqlite:///{tmp_path / 'store.db'}"), []
+    sqlalchemy.event.listen(store.engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
+    store.history()
+    statements = [next(call for call in asked if "SELECT" in call[0]), (_NEWEST, ("succeeded", LEARNT_FROM))]
+    with store.engine.connect() as connection:
+        for statement, values in statements:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+            assert "ix_jobs_finished_at" in str(plan) and "TEMP B-TREE" not in str(plan), plan
+    store.close()
 
 
 def test_places_are_counted_in_one_transaction(store: Store) -> None:
