@@ -65,6 +65,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Write the first and the last MODEL's answers, for `tuneport rate FILE`."),
     ] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report, with charts.")] = None,
     budget: Annotated[float | None, typer.Option(min=0, help="The most that asking may cost, in US dollars.")] = None,
     seed: Annotated[int, typer.Option(help="For the draw of rows and examples, and for intervals.")] = 0,
     allow_personal_data: Annotated[
@@ -74,19 +75,21 @@ def evaluate(
     json_: output.Json = False,
 ) -> None:
     """Did it help? Measure models on rows that are proved to be in no training data; answers are kept for next time."""
-    from tuneport.cli.evaluation_report import print_evaluation
+    from tuneport.cli.evaluation_report import print_decision, print_evaluation
     from tuneport.cli.progress import AnswerProgress
     from tuneport.jobs.service import Workspace
     from tuneport.workflows.evaluate import plan_evaluation, run_evaluation
+    from tuneport.workflows.evaluation.report.page import report_of
 
     least = _limits(fail_under)
-    if pairs is not None:
+    if pairs is not None and len(models) < 2:
+        raise ConfigError("--pairs sets one model's answers beside another's: name two")
+    outputs = [path for path in (pairs, html) if path is not None]
+    if outputs:
         from tuneport.data.containers.source import Source
         from tuneport.data.writing import refuse_overwriting
 
-        if len(models) < 2:
-            raise ConfigError("--pairs sets one model's answers beside another's: name two")
-        refuse_overwriting([pairs], [*Source(data).files, *([] if train is None else Source(train).files)])
+        refuse_overwriting(outputs, [*Source(data).files, *([] if train is None else Source(train).files)])
     options: dict[str, dict[str, Any]] = {"code_passed": {"allow_code": allow_code}}
     if schema is not None:
         options["schema_valid"] = {"schema": _schema(schema)}
@@ -115,16 +118,21 @@ def evaluate(
         _before(plan, yes=yes)
         with AnswerProgress() as progress:
             found = run_evaluation(workspace, plan, seed=seed, on_progress=progress.update)
+        missed = found.failing(least)
+        report = report_of(workspace, found, missed=missed)
     if pairs is not None:
         from tuneport.workflows.evaluation.for_people import write_pairs
 
         write_pairs(found, pairs)
         output.note(f"for people: `tuneport rate {pairs}`")
-    missed = found.failing(least)
+    if html is not None:
+        report.write_html(html)
+        output.note(f"the report: {html}")
     if output.as_json:
-        output.document(found.as_dict() | {"failing": missed})
+        output.document(report.as_dict() | {"failing": missed})
     else:
         print_evaluation(found)
+        print_decision(report.decision)
     for complaint in missed:
         output.note(f"below the limit: {complaint}")
     if missed:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from tuneport.cli import output
+from tuneport.workflows.evaluation.words import p_words, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from tuneport.evaluate.general import GeneralComparison
-    from tuneport.evaluate.scores import Comparison, Score
     from tuneport.workflows.evaluate import Evaluation, Measured
+    from tuneport.workflows.evaluation.decision import Decision
 
 _COLOURS = {"better": "green", "worse": "red", "no difference shown": "yellow"}
 _VERDICTS = {"better": "green", "no difference shown": "yellow", "nothing to lose": "dim"}
+_RULINGS = {"ship": "bold green", "do not ship": "bold red", "not sure": "bold yellow"}
+_MARKS = {"against": ("-", "red"), "doubt": ("?", "yellow"), "for": ("+", "green"), "note": ("·", "dim")}
 _NAME, _END = 27, 16  # characters of a model's name, and of its end where it is cut
 
 
@@ -35,7 +39,7 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
             if (compared := beside.get((metric.name, name))) is not None:
                 verdict = compared.difference.verdict
                 line.append(
-                    verdict if verdict == "no difference shown" else f"{verdict}{_p(compared)}", _COLOURS[verdict]
+                    verdict if verdict == "no difference shown" else f"{verdict} ({p_words(compared.difference.adjusted_p)})", _COLOURS[verdict]
                 )
             console.print(line)
         console.print()
@@ -72,15 +76,16 @@ def _print_general(console: Console, model: str, first: str, comparison: General
     console.print()
 
 
-def shown(score: Score, value: float) -> str:
-    if score.unit == "share":
-        return f"{value:.1%}"
-    return f"{value:.1f}" if score.unit == "points" else f"{value:.3g}"
-
-
-def _p(compared: Comparison) -> str:
-    p = compared.difference.adjusted_p
-    return " (p < 0.001)" if p < 0.001 else f" (p = {p:.3f})"
+def print_decision(decision: Decision, console: Console | None = None) -> None:
+    """Last, where the eye is in a terminal: the ruling, and under it each reason that it weighs."""
+    console = console or output.console()
+    console.print()
+    ruling = f"{decision.ruling[0].upper()}{decision.ruling[1:]}"
+    console.print(Text.assemble((ruling, _RULINGS[decision.ruling]), f": {decision.model}"))
+    for each in decision.reasons:
+        mark, colour = _MARKS[each.weight]
+        told = textwrap.fill(f"{each.about}: {each.words}", 80, initial_indent=f"  {mark} ", subsequent_indent="    ")
+        console.print(Text(told, style=colour))
 
 
 def _notes(found: Evaluation, first: str) -> list[str]:

@@ -20,7 +20,7 @@ from tuneport.jobs.service import Workspace
 from tuneport.workflows.advising.drawing import shots_for, tokens
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, Said, ask, keys_of
-from tuneport.workflows.evaluation.asked_models import AskedModel, asked_models, where
+from tuneport.workflows.evaluation.asked_models import FEW_SHOT, AskedModel, asked_models, where
 from tuneport.workflows.evaluation.general_ability import judge, once_each, written_rows
 from tuneport.workflows.evaluation.held_out import HeldOut, held_out
 from tuneport.workflows.evaluation.latency import Speed, alone_keys, measure_speed
@@ -129,6 +129,10 @@ class Evaluation:
 
     def score(self, model: str, name: str) -> Score:
         return self.scored.scores[model][name]
+
+    def general_of(self, model: str) -> GeneralComparison | None:
+        """What the model kept of the first one's abilities, where that was asked; with examples or without."""
+        return self.general.get(model.removesuffix(FEW_SHOT))
 
     def failing(self, least: Mapping[str, float]) -> list[str]:
         """Which of the limits the last model misses, in words; ConfigError for a metric that was not measured."""

@@ -1,0 +1,256 @@
+"""Ship it or not: one word about the last model, and the reasons in sentences. Pure.
+
+Something against it: do not ship. Any doubt, or nothing that shows it to be better: not sure. Else ship. The limits are
+judgements, each named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from tuneport.advisor.pitfalls import MOST_EPOCHS
+from tuneport.advisor.situation import START
+from tuneport.curves import Finding
+from tuneport.evaluate.general.comparison import GeneralComparison
+from tuneport.evaluate.scores import Comparison, Score
+from tuneport.evaluate.statistics.paired import ALPHA, sign_test
+from tuneport.pages.words import money
+from tuneport.workflows.evaluation.trained import TrainedJob
+from tuneport.workflows.evaluation.words import p_words, shown
+
+if TYPE_CHECKING:
+    from tuneport.workflows.evaluate import Evaluation, Measured
+
+Ruling = Literal["ship", "do not ship", "not sure"]
+Weight = Literal["for", "note", "doubt", "against"]
+
+FEWEST_ROWS = 30
+"""Below, one odd row moves a share by more than 3 points: whatever the test says, that is no sample."""
+FEW_ROWS = 100
+"""Below, a share of one half is known to 10 points at best."""
+NO_GAIN = 0.01
+"""Of shares: where the interval of the difference leaves no room for one point, training was for nothing."""
+DEARER, MUCH_DEARER = 1.25, 2.0
+"""Times the cost, or the time of an answer: from the first on it is told, from the second on it is a doubt."""
+NOTICED = 0.05
+"""Seconds: by less than that no answer is felt to be slower, however many times as long it takes."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    weight: Weight
+    about: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """About `model`, beside `against` (None where nothing was asked beside it). `reasons`: the gravest first."""
+
+    ruling: Ruling
+    model: str
+    against: str | None
+    reasons: tuple[Reason, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The ruling, and the reasons that made it."""
+        weight = {"do not ship": "against", "not sure": "doubt", "ship": "for"}[self.ruling]
+        told = [each.words for each in self.reasons if each.weight == weight]
+        words = "; ".join(told[:2]) + (f"; and {len(told) - 2} more" if len(told) > 2 else "")
+        return f"{self.ruling[0].upper()}{self.ruling[1:]}: {words}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "ruling": self.ruling,
+            "model": self.model,
+            "against": self.against,
+            "sentence": self.sentence,
+            "reasons": [vars(each) for each in self.reasons],
+        }
+
+
+def decide(
+    found: Evaluation,
+    *,
+    trained: Mapping[str, TrainedJob] | None = None,
+    missed: Sequence[str] = (),
+) -> Decision:
+    """On the last model beside the first, by the first metric, which is the most telling. `trained`: the jobs behind
+    the models; `missed`: limits of the user's, in words."""
+    judged, first = found.models[-1], found.models[0]
+    alone = len(found.models) == 1
+    job = (trained or {}).get(judged.asked.name)
+    reasons = [Reason("against", "limit", each) for each in missed]
+    reasons += [*_scores(found), *_others(found), *_rows(found), *_curve(job), *_general(found.general_of(judged.asked.name), judged)]
+    reasons += [*([] if alone else _cost_and_speed(judged, first)), *_refused(judged), *_training(job)]
+    order: tuple[Weight, ...] = ("against", "doubt", "for", "note")
+    reasons.sort(key=lambda each: order.index(each.weight))
+    weights = {each.weight for each in reasons}
+    ruling: Ruling = "do not ship" if "against" in weights else "not sure" if "doubt" in weights else "ship"
+    return Decision(ruling, judged.asked.name, None if alone else first.asked.name, tuple(reasons))
+
+
+def _scores(found: Evaluation) -> Iterator[Reason]:
+    model, first = found.models[-1].asked.name, found.models[0].asked.name
+    if model == first:
+        yield Reason("doubt", "comparison", "it was compared with nothing: name its base first")
+        return
+    compared = [each for each in found.scored.comparisons if each.model == model]
+    decisive, others = compared[0], compared[1:]
+    score, before = found.score(model, decisive.metric), found.score(first, decisive.metric)
+    verdict = decisive.difference.verdict
+    yield Reason(*_decided(found, decisive, score, before))
+    worse = [each for each in others if each.difference.verdict == "worse"]
+    better = [each for each in others if each.difference.verdict == "better"]
+    if worse:
+        told = ", ".join(f"{each.metric} ({_change(found, each)})" for each in worse)
+        yield Reason("doubt" if verdict == "better" else "note", "other scores", f"it is worse by {told}")
+    if better:
+        told = ", ".join(f"{each.metric} ({_change(found, each)})" for each in better)
+        yield Reason("for" if verdict == "better" else "note", "other scores", f"it is better by {told}")
+
+
+def _decided(found: Evaluation, decisive: Comparison, score: Score, before: Score) -> tuple[Weight, str, str]:
+    change, name = decisive.difference, decisive.metric
+    p = p_words(change.adjusted_p)
+    values = f"{name} is {shown(score, score.value)}, of {decisive.against} {shown(before, before.value)}"
+    span = f"({shown(score, change.low, signed=True)} to {shown(score, change.high, signed=True)})"
+    if change.verdict == "better":
+        apart = score.low > before.high if score.higher_is_better else score.high < before.low
+        how = "the intervals are apart" if apart else "the intervals overlap, the paired test decides"
+        return "for", "score", f"it is better: {values}; {how} ({p})"
+    if change.verdict == "worse":
+        return "against", "score", f"it is worse: {values} ({p})"
+    gain = change.high if score.higher_is_better else -change.low
+    cheaper = _ratio(found.models[-1].usd_per_thousand, found.models[0].usd_per_thousand)
+    if score.unit == "share" and gain < NO_GAIN and (cheaper is None or cheaper > 1 / DEARER):
+        return "against", "score", f"nothing is gained: {values}, a difference of {span}"
+    also = "" if cheaper is None or cheaper > 1 / DEARER else f"; it costs {1 / cheaper:.1f} times less, though"
+    return "doubt", "score", f"no difference is shown: {values}, a difference of {span} ({p}){also}"
+
+
+def _change(found: Evaluation, compared: Comparison) -> str:
+    score, before = found.score(compared.model, compared.metric), found.score(compared.against, compared.metric)
+    return f"{shown(before, before.value)} to {shown(score, score.value)}"
+
+
+def _others(found: Evaluation) -> Iterator[Reason]:
+    """What was asked beside them and was not trained: examples in the prompt, or another model."""
+    name = found.metrics[0].name
+    judged = found.models[-1].asked.name
+    score, per_row = found.score(judged, name), found.scored.per_row[judged][name]
+    for other in found.models[1:-1]:
+        beside, rows = found.score(other.asked.name, name), found.scored.per_row[other.asked.name][name]
+        ahead = score.value > beside.value if score.higher_is_better else score.value < beside.value
+        values = f"{other.asked.name} has {shown(beside, beside.value)} by {name}"
+        if per_row is not None and rows is not None:
+            pairs = [(mine, theirs) for mine, theirs in zip(per_row, rows, strict=True) if mine != theirs]
+            won = sum((mine > theirs) is score.higher_is_better for mine, theirs in pairs)
+            told = ahead and sign_test(won, len(pairs) - won) < ALPHA
+        else:
+            told = ahead and (score.low > beside.high if score.higher_is_better else score.high < beside.low)
+        if told:
+            yield Reason("for", "other models", f"it is better than {other.asked.name}, too: {values}")
+        elif not other.asked.tuned:
+            yield Reason("doubt", "other models", f"it is not shown to be better than what needs no training: {values}")
+        else:
+            yield Reason("note", "other models", f"it is not shown to be better than another tuned model: {values}")
+
+
+def _rows(found: Evaluation) -> Iterator[Reason]:
+    rows, held = len(found.held_out.rows), found.held_out
+    if rows < FEWEST_ROWS:
+        yield Reason("doubt", "rows", f"{rows} rows are too few to go by; {FEW_ROWS} or more tell it apart from chance")
+    elif rows < FEW_ROWS:
+        yield Reason("note", "rows", f"{rows} rows are few: differences below some ten points cannot show")
+    if not held.against:
+        yield Reason("doubt", "held out", held.proof)
+    elif held.exact or held.near:
+        yield Reason("note", "held out", held.proof)
+    else:
+        yield Reason("for", "held out", f"of the {rows:,} rows {held.proof}")
+
+
+_OF_CURVES: Mapping[Finding, Weight] = {
+    Finding.HEALTHY: "for",
+    Finding.STILL_LEARNING: "note",
+    Finding.UNCLEAR: "note",
+    Finding.MEMORISING: "note",
+    Finding.OVERFITTING: "doubt",
+    Finding.MEMORISED: "doubt",
+    Finding.FORGETTING: "doubt",
+    Finding.DIVERGED: "against",
+}
+
+
+def _curve(job: TrainedJob | None) -> Iterator[Reason]:
+    if job is None:
+        return
+    if job.curve is None:
+        yield Reason("note", "curve", f"the loss curve was not judged: {job.no_curve}")
+        return
+    fix = f"; do: {job.curve.fixes[0]}" if job.curve.fixes and _OF_CURVES[job.curve.finding] != "for" else ""
+    yield Reason(_OF_CURVES[job.curve.finding], "curve", f"{job.curve.summary}{fix}")
+
+
+_LOSSES: Sequence[tuple[str, Weight, str, str]] = (
+    ("safety drift", "against", "safety", "it refuses harmful requests less: {}"),
+    ("helps less", "doubt", "safety", "it refuses harmless requests: {}"),
+    ("forgetting", "doubt", "forgetting", "it forgets: {}; that matters if it is asked anything but this task"),
+)
+
+
+def _general(general: GeneralComparison | None, judged: Measured) -> Iterator[Reason]:
+    if general is None:
+        if judged.asked.tuned:
+            yield Reason("note", "forgetting", "what it forgot was not asked: --general does")
+        return
+    for verdict, weight, about, words in _LOSSES:
+        if lost := [each for each in general.losses if each.verdict == verdict]:
+            told = ", ".join(f"{each.ability} {each.base.share:.0%} to {each.tuned.share:.0%}" for each in lost)
+            yield Reason(weight, about, words.format(told))
+    if not general.losses:
+        yield Reason("for", "forgetting", general.sentence.rstrip("."))
+
+
+def _cost_and_speed(judged: Measured, first: Measured) -> Iterator[Reason]:
+    name = first.asked.name
+    usd, before = judged.usd_per_thousand, first.usd_per_thousand
+    if usd is not None and before:
+        yield from _times(usd / before, "cost", f"a thousand requests cost {money(usd)}, of {name} {money(before)}")
+    seconds, then = judged.speed.seconds, first.speed.seconds
+    if seconds is not None and then and abs(seconds - then) >= NOTICED:
+        yield from _times(seconds / then, "latency", f"an answer takes {seconds:.3g} s, of {name} {then:.3g} s")
+
+
+def _times(ratio: float, about: str, words: str) -> Iterator[Reason]:
+    if ratio > DEARER:
+        yield Reason("doubt" if ratio > MUCH_DEARER else "note", about, f"{words} ({ratio:.1f} times as much)")
+    elif ratio < 1 / DEARER:
+        yield Reason("for", about, words)
+
+
+def _ratio(value: float | None, other: float | None) -> float | None:
+    return None if value is None or not other else value / other
+
+
+def _refused(judged: Measured) -> Iterator[Reason]:
+    if judged.refused:
+        yield Reason("note", "refused", f"{judged.refused:,} prompts were refused by the provider and count as wrong")
+
+
+def _training(job: TrainedJob | None) -> Iterator[Reason]:
+    """Pitfalls of the run itself; the rest of them are told by what they did to the scores."""
+    if job is None:
+        return
+    rows, epochs = job.data.training.rows, job.spec.hyperparameters.epochs
+    if rows < START:
+        yield Reason("note", "pitfall", f"too few examples: it was trained on {rows:,}; start at {START} good ones")
+    if isinstance(epochs, int) and epochs > MOST_EPOCHS:
+        yield Reason("note", "pitfall", f"too many epochs: {epochs}, 1 to {MOST_EPOCHS} are usual")
+    if job.data.validation is None:
+        words = "no validation file: overfitting shows only beside one (`--validation FILE` of submit)"
+        yield Reason("note", "pitfall", words)

@@ -1,0 +1,56 @@
+"""Each job's losses over its steps, with the best step marked, and the verdict on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tuneport.curves import CurveVerdict, curve_of
+from tuneport.pages.lines import Axis, Line, Mark, lines
+from tuneport.pages.text import text
+from tuneport.workflows.evaluation.trained import TrainedJob
+
+_MOST_POINTS = 400
+
+
+def curves(trained: Mapping[str, TrainedJob]) -> str:
+    if not trained:
+        return ""
+    return "<h2>Loss curves</h2>" + "".join(_of_job(name, job) for name, job in trained.items())
+
+
+def _of_job(name: str, job: TrainedJob) -> str:
+    head = f"<h3>{text(name, 200)}</h3>"
+    if job.curve is None:
+        return f'<section class="chart">{head}<p>unavailable, because {text(job.no_curve)}</p></section>'
+    verdict = job.curve
+    told = "".join(f"<li>{text(each)}</li>" for each in verdict.evidence)
+    fixes = "".join(f'<li class="fix">{text(each)}</li>' for each in verdict.fixes)
+    listed = f"<ul>{told}{fixes}</ul>" if told or fixes else ""
+    return f'<section class="chart">{head}<p>{text(verdict.summary)}</p>{_drawn(job, verdict)}{listed}</section>'
+
+
+def _drawn(job: TrainedJob, verdict: CurveVerdict) -> str:
+    curve = curve_of(job.points)
+    drawn = []
+    for name, series in (("training loss", curve.train), ("validation loss", curve.valid)):
+        shown = series.in_stretches(_MOST_POINTS)
+        if len(shown):
+            points = list(zip(shown.steps, shown.values, strict=True))
+            note = f"{points[0][1]:.3g} at first, {points[-1][1]:.3g} at the end"
+            drawn.append(Line(name, points if len(points) > 1 else [*points, *points], note=note))
+    if not drawn:
+        return ""
+    values = [loss for line in drawn for _, loss in line.points]
+    first = min(line.points[0][0] for line in drawn)
+    last = max(curve.last_step, first + 1)
+    low = 0.0 if min(values) < 0.6 * max(values) else min(values) - 0.1 * (max(values) - min(values) or 1.0)
+    low = min(low, min(values))
+    x = Axis(first, last, lambda step: f"{step:,.0f}")
+    y = Axis(low, max(max(values) * 1.05, low + 1e-6), lambda loss: f"{loss:.3g}")
+    marks = []
+    if verdict.best_step is not None and verdict.best_loss is not None:
+        epoch = "" if verdict.best_epoch is None else f" (epoch {verdict.best_epoch:.3g})"
+        words = f"the best step: {verdict.best_step:,}{epoch}, validation loss {verdict.best_loss:.4g}"
+        marks.append(Mark(verdict.best_step, verdict.best_loss, words))
+    here = None if verdict.since_step is None else (float(verdict.since_step), "validation rises from here")
+    return lines(drawn, x, y, label="loss by training step", marks=marks, here=here)

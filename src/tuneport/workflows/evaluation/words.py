@@ -1,0 +1,17 @@
+"""Scores as people read them: the same in a terminal, in the decision and on the page."""
+
+from __future__ import annotations
+
+from tuneport.evaluate.scores import Score
+
+
+def shown(score: Score, value: float, *, signed: bool = False) -> str:
+    """A value in the unit of the score; `signed`: as a difference of two."""
+    plus = "+" if signed else ""
+    if score.unit == "share":
+        return f"{value:{plus}.1%}"
+    return f"{value:{plus}.1f}" if score.unit == "points" else f"{value:{plus}.3g}"
+
+
+def p_words(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -1,0 +1,134 @@
+"""Evaluations made by hand: real scores of answers that are written here, so that borders can be met exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from tuneport.curves import judge
+from tuneport.evaluate.examples import Example
+from tuneport.evaluate.general.asking import Judged
+from tuneport.evaluate.general.comparison import GeneralComparison, compare
+from tuneport.evaluate.metrics import metric
+from tuneport.evaluate.scores import score_all
+from tuneport.types import DataFile, Hyperparameters, MetricPoint, PreparedData, TuneSpec
+from tuneport.workflows.evaluate import Evaluation, Measured
+from tuneport.workflows.evaluation.answering import Said, speed_of
+from tuneport.workflows.evaluation.asked_models import AskedModel
+from tuneport.workflows.evaluation.decision import decide
+from tuneport.workflows.evaluation.held_out import HeldOut
+from tuneport.workflows.evaluation.report.page import Report
+from tuneport.workflows.evaluation.trained import TrainedJob
+
+JOB = "job-1f2e"
+LABELS = ("refund", "delivery", "password", "invoice")
+
+
+def said(text: str, seconds: float = 0.2) -> Said:
+    return Said(text, [], 40, 4, seconds / 2, seconds)
+
+
+def evaluation(
+    rights: Sequence[int],
+    *,
+    rows: int = 120,
+    names: Sequence[str] = ("base", JOB),
+    metrics: Sequence[str] = ("accuracy", "macro_f1"),
+    prices: Sequence[float | None] = (),
+    seconds: Sequence[float] = (),
+    against: bool = True,
+    leaks: int = 0,
+    prompt: str = "Message {}: where is it?",
+    wrong: str = "",
+) -> Evaluation:
+    """Each model is right in its first so many rows, and wrong in the others."""
+    each = [Example([{"role": "user", "content": prompt.format(n)}], LABELS[n % len(LABELS)]) for n in range(rows)]
+    answers = {
+        name: [
+            said(row.expected if n < right else wrong or LABELS[(n * 7 + 1) % 4 if n % 5 else (n + 1) % 4], pace)
+            if n < right or LABELS[(n * 7 + 1) % 4] != row.expected
+            else said("I cannot tell.", pace)
+            for n, row in enumerate(each)
+        ]
+        for name, right, pace in zip(names, rights, seconds or [0.2] * len(names), strict=True)
+    }
+    held = HeldOut(
+        path=Path("test.jsonl"),
+        rows=tuple(each),
+        lines=tuple(range(1, rows + 1)),
+        of=rows,
+        exact=tuple(range(rows + 1, rows + 1 + leaks)),
+        near=(),
+        unusable=0,
+        task="classification",
+        against={"train.jsonl": "c0ffee" * 10} if against else {},
+        sha256="ab12" * 16,
+    )
+    measured = tuple(
+        Measured(
+            AskedModel(name, "local", f"{name}-id", "small" if name.startswith("job") else f"{name}-id"),
+            tuple(answers[name]),
+            speed_of(answers[name]),
+            usd,
+            "by the token",
+            12.5,
+            0,
+        )
+        for name, usd in zip(names, prices or [None] * len(names), strict=True)
+    )
+    chosen = tuple(metric(name) for name in metrics)
+    scored = score_all(each, {name: [one.answer for one in answers[name]] for name in names}, chosen)
+    return Evaluation(held, measured, chosen, scored)
+
+
+def job(kind: str = "healthy", *, rows: int = 900, epochs: int = 3) -> TrainedJob:
+    """With a curve that is healthy, or overfits from its first third on, or ends in no number."""
+    points = []
+    for step in range(1, 121):
+        train = 2.4 * math.exp(-step / 40) + 0.35 + 0.02 * math.sin(step * 1.7)
+        valid = train + 0.12
+        if kind == "overfitting":
+            train, valid = (
+                2.4 * math.exp(-step / 25) + 0.01,
+                1.0 + 1.4 * math.exp(-step / 12) + max(0, step - 40) * 0.012,
+            )
+        if kind == "diverged" and step > 60:
+            train = float("nan")
+        measured = valid if step % 10 == 0 else None
+        points.append(
+            MetricPoint(step=step, epoch=step / 40, train_loss=train, valid_loss=measured, learning_rate=1e-4)
+        )
+    file = DataFile(path=Path("train.jsonl"), sha256="cd34" * 16, format="openai", rows=rows, bytes=9)
+    spec = TuneSpec(model="small", dataset=Path("/home/me/train.jsonl"), hyperparameters=Hyperparameters(epochs=epochs))
+    return TrainedJob(JOB, spec, PreparedData(training=file, validation=file), tuple(points), judge(points))
+
+
+def general(*, lost: int = 0, unsafe: int = 0) -> GeneralComparison:
+    """Of 40 facts and 40 refusals the base has 34 right; the tuned model so many fewer."""
+
+    def judged(facts: int, refusals: int) -> list[Judged]:
+        of = (("facts", facts), ("refusals", refusals))
+        return [
+            Judged(f"{ability}-{n}", ability, "likelihood", f"ask {n}?", f"answer {n}", n < right, 0.25)
+            for ability, right in of
+            for n in range(40)
+        ]
+
+    return compare(judged(34, 34), judged(34 - lost, 34 - unsafe))
+
+
+def report(found: Evaluation, **known: Any) -> Report:
+    trained, kept = known.get("trained", {}), known.get("general")
+    return Report(found, decide(found, trained=trained, general=kept), trained, kept, date(2026, 11, 26))
+
+
+def rich() -> Report:
+    """One with all that a report may have."""
+    found = evaluation([30, 61, 104], names=("base", "base few-shot", JOB), prices=(0.02, 0.11, 0.021), leaks=3)
+    few = replace(found.models[1], asked=replace(found.models[1].asked, few_shot=True))
+    found = replace(found, models=(found.models[0], few, found.models[2]))
+    return report(found, trained={JOB: job("overfitting", epochs=8)}, general=general(lost=14))
