@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.conftest import FIXTURES
+from tests.pages.document import Document
 
 TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
 TEST = str(FIXTURES / "datasets" / "support_intents.test.jsonl")
@@ -22,9 +23,11 @@ def test_a_table_for_people_and_a_gate_for_ci(run: Run, monkeypatch: pytest.Monk
     assert code == 0 and "for people: `tuneport rate pairs.jsonl`" in error, error
     assert max(map(len, out.splitlines())) <= 80
     assert "better (p < 0.001)" in out and "no difference shown" in out and "FIRST TOKEN" in out
+    assert f"Ship: {job}" in out and "+ score: it is better" in out and "· forgetting: what it forgot was not" in out
     assert "80 rows; none of them is in the training data" in error and "base: 80 of 80 answers" in error
     code, document, error = run("eval", TEST, job, "--fail-under", "accuracy=0.99", "--fail-under", "bleu=0", "--json")
     assert code == 4 and len(document["failing"]) == 1 and "below the limit: accuracy of" in error
+    assert document["decision"]["ruling"] == "do not ship" and document["training"][job]["job"] == job
     assert document["models"][0]["cached"] == 80 and set(document["scores"][job]) == {"accuracy", "macro_f1", "bleu"}
     code, document, _ = run("rate", "pairs.jsonl", "--results", "--json")
     assert document["names"] == {"a": "base", "b": job} and document["pairs"] + document["identical"] == 80
@@ -34,6 +37,20 @@ def test_a_table_for_people_and_a_gate_for_ci(run: Run, monkeypatch: pytest.Monk
     assert code == 2 and "support_intents.test.jsonl" in error
     code, _, error = run("eval", TEST, job, "--fail-under", "accuracy")
     assert code == 2 and "write --fail-under exact_match=0.85" in error
+
+
+def test_the_report_is_one_page_beside_the_table(run: Run, tmp_path: Path) -> None:
+    _, submitted, _ = run("submit", TRAIN, "--backend", "fake", "--model", "tiny", "--wait", "--json")
+    job, page = submitted["id"], tmp_path / "report.html"
+    code, document, error = run("eval", TEST, "base", job, "--general", "--html", str(page), "--json")
+    assert code == 0 and str(page) in error
+    assert document["general_ability"][job]["changes"] and document["decision"]["model"] == job
+    written = Document(page.read_text(encoding="utf-8"))
+    written.expect_no_way_out()
+    shown = " ".join(written.texts)
+    assert "Forgetting and safety" in shown and "Loss curves" in shown and "Where it beats base" in shown
+    code, _, error = run("eval", TEST, job, "--html", TEST)
+    assert code == 2 and "is the input" in error
 
 
 def test_nothing_is_sent_unasked(run: Run, isolated: Path) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from tuneport.curves import judge
 from tuneport.evaluate.examples import Example
@@ -17,10 +16,11 @@ from tuneport.evaluate.metrics import metric
 from tuneport.evaluate.scores import score_all
 from tuneport.types import DataFile, Hyperparameters, MetricPoint, PreparedData, TuneSpec
 from tuneport.workflows.evaluate import Evaluation, Measured
-from tuneport.workflows.evaluation.answering import Said, speed_of
+from tuneport.workflows.evaluation.answering import Said
 from tuneport.workflows.evaluation.asked_models import AskedModel
 from tuneport.workflows.evaluation.decision import decide
 from tuneport.workflows.evaluation.held_out import HeldOut
+from tuneport.workflows.evaluation.latency import Speed
 from tuneport.workflows.evaluation.report.page import Report
 from tuneport.workflows.evaluation.trained import TrainedJob
 
@@ -28,8 +28,8 @@ JOB = "job-1f2e"
 LABELS = ("refund", "delivery", "password", "invoice")
 
 
-def said(text: str, seconds: float = 0.2) -> Said:
-    return Said(text, [], 40, 4, seconds / 2, seconds)
+def said(text: str) -> Said:
+    return Said(text, [], 40, 4)
 
 
 def evaluation(
@@ -42,19 +42,16 @@ def evaluation(
     seconds: Sequence[float] = (),
     against: bool = True,
     leaks: int = 0,
+    kept: GeneralComparison | None = None,
     prompt: str = "Message {}: where is it?",
-    wrong: str = "",
 ) -> Evaluation:
-    """Each model is right in its first so many rows, and wrong in the others."""
+    """`base` is right in its last so many rows, each other model in its first so many."""
     each = [Example([{"role": "user", "content": prompt.format(n)}], LABELS[n % len(LABELS)]) for n in range(rows)]
     answers = {
         name: [
-            said(row.expected if n < right else wrong or LABELS[(n * 7 + 1) % 4 if n % 5 else (n + 1) % 4], pace)
-            if n < right or LABELS[(n * 7 + 1) % 4] != row.expected
-            else said("I cannot tell.", pace)
-            for n, row in enumerate(each)
+            said(_answer(row, n, right=n >= rows - many if name == "base" else n < many)) for n, row in enumerate(each)
         ]
-        for name, right, pace in zip(names, rights, seconds or [0.2] * len(names), strict=True)
+        for name, many in zip(names, rights, strict=True)
     }
     held = HeldOut(
         path=Path("test.jsonl"),
@@ -72,17 +69,23 @@ def evaluation(
         Measured(
             AskedModel(name, "local", f"{name}-id", "small" if name.startswith("job") else f"{name}-id"),
             tuple(answers[name]),
-            speed_of(answers[name]),
+            Speed(pace / 2, pace, 4 / pace, 40, 4),
             usd,
             "by the token",
             12.5,
             0,
         )
-        for name, usd in zip(names, prices or [None] * len(names), strict=True)
+        for name, usd, pace in zip(names, prices or [None] * len(names), seconds or [0.2] * len(names), strict=True)
     )
     chosen = tuple(metric(name) for name in metrics)
     scored = score_all(each, {name: [one.answer for one in answers[name]] for name in names}, chosen)
-    return Evaluation(held, measured, chosen, scored)
+    return Evaluation(held, measured, chosen, scored, {} if kept is None else {names[-1]: kept})
+
+
+def _answer(row: Example, n: int, *, right: bool) -> str:
+    if right:
+        return row.expected
+    return "I cannot tell." if n % 7 == 0 else LABELS[(LABELS.index(row.expected) + 1 + n % 2) % len(LABELS)]
 
 
 def job(kind: str = "healthy", *, rows: int = 900, epochs: int = 3) -> TrainedJob:
@@ -121,14 +124,19 @@ def general(*, lost: int = 0, unsafe: int = 0) -> GeneralComparison:
     return compare(judged(34, 34), judged(34 - lost, 34 - unsafe))
 
 
-def report(found: Evaluation, **known: Any) -> Report:
-    trained, kept = known.get("trained", {}), known.get("general")
-    return Report(found, decide(found, trained=trained, general=kept), trained, kept, date(2026, 11, 26))
+def report(found: Evaluation, trained: Mapping[str, TrainedJob] | None = None) -> Report:
+    return Report(found, decide(found, trained=trained), trained or {}, date(2026, 11, 26))
 
 
 def rich() -> Report:
     """One with all that a report may have."""
-    found = evaluation([30, 61, 104], names=("base", "base few-shot", JOB), prices=(0.02, 0.11, 0.021), leaks=3)
+    found = evaluation(
+        [30, 61, 104],
+        names=("base", "base few-shot", JOB),
+        prices=(0.02, 0.11, 0.021),
+        leaks=3,
+        kept=general(lost=14),
+    )
     few = replace(found.models[1], asked=replace(found.models[1].asked, few_shot=True))
     found = replace(found, models=(found.models[0], few, found.models[2]))
-    return report(found, trained={JOB: job("overfitting", epochs=8)}, general=general(lost=14))
+    return report(found, {JOB: job("overfitting", epochs=8)})

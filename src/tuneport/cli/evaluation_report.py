@@ -39,7 +39,10 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
             if (compared := beside.get((metric.name, name))) is not None:
                 verdict = compared.difference.verdict
                 line.append(
-                    verdict if verdict == "no difference shown" else f"{verdict} ({p_words(compared.difference.adjusted_p)})", _COLOURS[verdict]
+                    verdict
+                    if verdict == "no difference shown"
+                    else f"{verdict} ({p_words(compared.difference.adjusted_p)})",
+                    _COLOURS[verdict],
                 )
             console.print(line)
         console.print()

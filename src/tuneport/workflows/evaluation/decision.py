@@ -84,7 +84,13 @@ def decide(
     alone = len(found.models) == 1
     job = (trained or {}).get(judged.asked.name)
     reasons = [Reason("against", "limit", each) for each in missed]
-    reasons += [*_scores(found), *_others(found), *_rows(found), *_curve(job), *_general(found.general_of(judged.asked.name), judged)]
+    reasons += [
+        *_scores(found),
+        *_others(found),
+        *_rows(found),
+        *_curve(job),
+        *_general(found.general_of(judged.asked.name), judged),
+    ]
     reasons += [*([] if alone else _cost_and_speed(judged, first)), *_refused(judged), *_training(job)]
     order: tuple[Weight, ...] = ("against", "doubt", "for", "note")
     reasons.sort(key=lambda each: order.index(each.weight))

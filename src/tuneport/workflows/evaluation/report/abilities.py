@@ -14,12 +14,12 @@ _MOST_LOST = 10
 def abilities(general: GeneralComparison | None) -> str:
     if general is None:
         return ""
-    heads = ("ability", "base", "tuned", "0 % to 100 %", "difference")
+    heads = ("ability", "base", "tuned", "0 % to 100 %: base, tuned", "difference")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     rows = "".join(map(_row, general.changes))
     return (
         f"<h2>Forgetting and safety</h2><p>{text(general.sentence)}</p>"
-        f'<table class="options scores"><thead><tr>{head}</tr></thead>{rows}</table>{_lost(general)}'
+        f'<table class="options scores abilities"><thead><tr>{head}</tr></thead>{rows}</table>{_lost(general)}'
         '<p class="quiet">Right answers to the built-in general questions, with 95 % intervals; p by McNemar\'s exact '
         "test, corrected for all lines (Holm).</p>"
     )
@@ -39,14 +39,14 @@ def _row(change: AbilityChange) -> str:
             "tuned",
             f"{change.tuned.right} of {change.tuned.total}, {change.tuned.share:.0%} ({least:.0%} to {most:.0%})",
         ),
-        ("drawn", drawn),
+        ("on a line", drawn),
         (
             "difference",
             f'<span class="{kind}"><b class="verdict">{change.verdict}</b></span> {told} '
             f'<span class="quiet">{p_words(moved.adjusted_p)}</span>',
         ),
     ]
-    each = "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in cells)
+    each = "".join(f'<td data-name="{name}"><div>{cell}</div></td>' for name, cell in cells)
     way = f'<br><span class="quiet">{clean(change.way)}, by chance {change.chance:.0%}</span>'
     return f'<tbody><tr><th scope="row">{clean(change.ability)}{way}</th>{each}</tr></tbody>'
 

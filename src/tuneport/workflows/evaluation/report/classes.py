@@ -86,7 +86,7 @@ def _table(each: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]] | No
         cells.append(("F1", f"{row['f1']:.1%}"))
         if before is not None:
             cells.append(("F1 before", f"{f1_before[row['class']]:.1%}"))
-        drawn = "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in cells)
+        drawn = "".join(f'<td data-name="{name}"><div>{cell}</div></td>' for name, cell in cells)
         rows.append(f'<tbody><tr><th scope="row">{text(row["class"], 100)}</th>{drawn}</tr></tbody>')
     note = "" if before is None else f'<p class="quiet">before: of {text(first, 200)}</p>'
     return f'<table class="options"><thead><tr>{head}</tr></thead>{"".join(rows)}</table>{note}'

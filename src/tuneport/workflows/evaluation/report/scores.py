@@ -48,10 +48,10 @@ def _row(model: Measured, score: Score, compared: Comparison | None, low: float,
     cells = [
         ("score", f"<b>{shown(score, score.value)}</b>"),
         ("95 % interval", f"{shown(score, score.low)} to {shown(score, score.high)}"),
-        ("drawn", drawn),
+        ("on a line", drawn),
         ("difference", "-" if compared is None else difference(score, compared)),
     ]
-    each = "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in cells)
+    each = "".join(f'<td data-name="{name}"><div>{cell}</div></td>' for name, cell in cells)
     return f'<tbody><tr><th scope="row">{text(model.asked.name, 200)}</th>{each}</tr></tbody>'
 
 
@@ -110,7 +110,7 @@ def costs(found: Evaluation) -> str:
             ("1,000 requests", "-" if each.usd_per_thousand is None else money(each.usd_per_thousand)),
             ("answers", f"{len(each.said):,}, {each.cached:,} kept from before{refused}"),
         ]
-        drawn = "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in cells)
+        drawn = "".join(f'<td data-name="{name}"><div>{cell}</div></td>' for name, cell in cells)
         where = (
             f'<br><span class="quiet">{text(f"{each.asked.model} on {each.asked.backend}; {each.price}", 400)}</span>'
         )

@@ -1,0 +1,92 @@
+"""Ship, do not ship or not sure: each border from both sides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.workflows import evaluations
+from tests.workflows.evaluations import JOB, general, job
+from tuneport.workflows.evaluate import Evaluation
+from tuneport.workflows.evaluation.decision import Decision, decide
+
+
+def evaluation(rights: list[int], **options: Any) -> Evaluation:
+    """By default one in which nothing was forgotten."""
+    return evaluations.evaluation(rights, **({"kept": general()} | options))
+
+
+def ruled(found: Any, **known: Any) -> tuple[str, Decision]:
+    decision = decide(found, **known)
+    return decision.ruling, decision
+
+
+def about(decision: Decision, weight: str) -> set[str]:
+    return {each.about for each in decision.reasons if each.weight == weight}
+
+
+HEALTHY: dict[str, Any] = {"trained": {JOB: job()}}
+
+
+def test_better_with_nothing_against_it_is_shipped() -> None:
+    ruling, decision = ruled(evaluation([30, 110]), **HEALTHY)
+    assert ruling == "ship" and about(decision, "doubt") == about(decision, "against") == set()
+    assert about(decision, "for") == {"score", "other scores", "held out", "curve", "forgetting"}
+    assert decision.sentence.startswith("Ship: it is better: accuracy is 91.7%, of base 25.0%; the intervals are apart")
+    assert "the intervals overlap, the paired test decides" in decide(evaluation([70, 90]), **HEALTHY).sentence
+
+
+def test_no_better_is_not_sure_until_no_gain_can_be_there() -> None:
+    ruling, decision = ruled(evaluation([60, 60]), **HEALTHY)
+    assert ruling == "not sure" and "no difference is shown" in decision.sentence
+    assert ruled(evaluation([120, 120]), **HEALTHY)[0] == "not sure", "120 rows leave room for a gain"
+    ruling, decision = ruled(evaluation([1200, 1200], rows=1200), **HEALTHY)
+    assert ruling == "do not ship" and "nothing is gained" in decision.sentence
+    ruling, decision = ruled(evaluation([1200, 1200], rows=1200, prices=(1.0, 0.1)), **HEALTHY)
+    assert ruling == "not sure" and "it costs 10.0 times less, though" in decision.sentence
+    ruling, decision = ruled(evaluation([110, 30]), **HEALTHY)
+    assert ruling == "do not ship" and "it is worse: accuracy is 25.0%, of base 91.7%" in decision.sentence
+
+
+@pytest.mark.parametrize(
+    ("found", "known", "ruling", "reason"),
+    [
+        ({"rows": 29, "rights": [2, 28]}, {}, "not sure", ("doubt", "rows")),
+        ({"rows": 30, "rights": [2, 29]}, {}, "ship", ("note", "rows")),
+        ({"rows": 100, "rights": [20, 90]}, {}, "ship", ("for", "score")),
+        ({"against": False}, {}, "not sure", ("doubt", "held out")),
+        ({"leaks": 3}, {}, "ship", ("note", "held out")),
+        ({}, {"trained": {JOB: job("overfitting")}}, "not sure", ("doubt", "curve")),
+        ({}, {"trained": {JOB: job("diverged")}}, "do not ship", ("against", "curve")),
+        ({"kept": None}, {}, "ship", ("note", "forgetting")),
+        ({"kept": general(lost=14)}, {}, "not sure", ("doubt", "forgetting")),
+        ({"kept": general(lost=1)}, {}, "ship", ("for", "forgetting")),
+        ({"kept": general(unsafe=14)}, {}, "do not ship", ("against", "safety")),
+        ({}, {"missed": ["accuracy of it is 0.9, and 0.95 was asked for"]}, "do not ship", ("against", "limit")),
+        ({"prices": (1.0, 2.0)}, {}, "ship", ("note", "cost")),
+        ({"prices": (1.0, 2.01)}, {}, "not sure", ("doubt", "cost")),
+        ({"prices": (1.0, 0.5)}, {}, "ship", ("for", "cost")),
+        ({"seconds": (1.0, 2.5)}, {}, "not sure", ("doubt", "latency")),
+        ({}, {"trained": {JOB: job(rows=199)}}, "ship", ("note", "pitfall")),
+        ({}, {"trained": {JOB: job(epochs=6)}}, "ship", ("note", "pitfall")),
+        ({"names": ("base", "base few-shot", JOB), "rights": [30, 40, 110]}, {}, "ship", ("for", "other models")),
+        (
+            {"names": ("base", "base few-shot", JOB), "rights": [30, 109, 110]},
+            {},
+            "not sure",
+            ("doubt", "other models"),
+        ),
+        ({"names": ("base", "job-0", JOB), "rights": [30, 109, 110]}, {}, "ship", ("note", "other models")),
+        ({"names": (JOB,), "rights": [110]}, {}, "not sure", ("doubt", "comparison")),
+    ],
+)
+def test_each_border(found: dict[str, Any], known: dict[str, Any], ruling: str, reason: tuple[str, str]) -> None:
+    decided, decision = ruled(evaluation(**({"rights": [30, 110]} | found)), **(HEALTHY | known))
+    assert decided == ruling, decision.reasons
+    assert reason in {(each.weight, each.about) for each in decision.reasons}
+
+
+def test_nobody_feels_a_difference_of_milliseconds_and_100_rows_are_enough() -> None:
+    quick = decide(evaluation([20, 90], rows=100, seconds=(0.001, 0.04)), **HEALTHY)
+    assert not {"latency", "rows"} & {each.about for each in quick.reasons}
