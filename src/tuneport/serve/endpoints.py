@@ -15,6 +15,9 @@ from tuneport.jobs.service import Workspace
 WAIT_SECONDS = 540.0
 """How long a chat waits for its endpoint. OpenAI's clients give up after 600."""
 ASK_SECONDS = 2.0
+MOST_WAITING = 32
+"""Chats that may wait side by side. Each holds a thread of those that answer chats; the others are for models that are
+up, also while clients that gave up ask again and again."""
 
 Answer = TypeVar("Answer")
 log = logging.getLogger(__name__)
@@ -23,13 +26,14 @@ log = logging.getLogger(__name__)
 class Endpoints:
     """Starts none unless `[gateway] endpoint_usd_per_hour` says what one may cost."""
 
-    def __init__(self, workspace: Workspace, stopped: threading.Event) -> None:
-        self._workspace, self._stopped = workspace, stopped
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace, self._ending = workspace, threading.Event()
         self._starting = threading.Lock()
+        self._places = threading.BoundedSemaphore(MOST_WAITING)
 
     def answered(self, backend: str, model: str, ask: Callable[[], Answer]) -> Answer:
-        """What `ask` gives, once the model has an endpoint. NotDeployedError where it may have none, or it takes
-        longer than `WAIT_SECONDS`; BudgetError where it would cost too much, before anything is started."""
+        """What `ask` gives, once the model has an endpoint. NotDeployedError where it may have none, it takes longer
+        than `WAIT_SECONDS`, or too many wait; BudgetError where it would cost too much, before anything is started."""
         most = self._workspace.settings.project.gateway.endpoint_usd_per_hour
         try:
             return ask()
@@ -38,13 +42,28 @@ class Endpoints:
                 raise
             if not error.starting:
                 self._start(backend, model, most)
+            if not self._places.acquire(blocking=False):
+                raise NotDeployedError(
+                    f"the endpoint of {model} is starting, and {MOST_WAITING} chats wait for one already; ask again",
+                    starting=True,
+                ) from error
+        try:
+            return self._waited_for(ask)
+        finally:
+            self._places.release()
+
+    def let_go(self) -> None:
+        """The server is to end: whoever waits is told to ask again, of its successor."""
+        self._ending.set()
+
+    def _waited_for(self, ask: Callable[[], Answer]) -> Answer:
         until = time.monotonic() + WAIT_SECONDS
         while True:
-            self._stopped.wait(ASK_SECONDS)
+            self._ending.wait(ASK_SECONDS)
             try:
                 return ask()
             except NotDeployedError:
-                if time.monotonic() > until or self._stopped.is_set():
+                if time.monotonic() > until or self._ending.is_set():
                     raise
 
     def _start(self, backend: str, model: str, most: float) -> None:

@@ -66,7 +66,7 @@ class Gateway:
         self.access, self.credentials = access, Credentials(self.store)
         self.limits = Limits(self.settings.project.gateway)
         self._awake, self._stopped = threading.Event(), threading.Event()
-        self.endpoints = Endpoints(self.workspace, self._stopped)
+        self.endpoints = Endpoints(self.workspace)
         self._threads: list[threading.Thread] = []
         self._hurried: dict[str, float] = {}
         self._swept = 0.0
@@ -120,8 +120,10 @@ class Gateway:
         self._awake.set()
 
     def let_go(self) -> None:
-        """The server is to end: streams, which have no end of their own, end now. Safe in a signal handler."""
+        """The server is to end: streams, which have no end of their own, end now, and so do chats that wait for an
+        endpoint. Safe in a signal handler."""
         self.streams.close()
+        self.endpoints.let_go()
 
     def nudge(self) -> None:
         """A job became due: have its provider's turn taken now."""
