@@ -42,10 +42,15 @@ def finish(workspace: Workspace, row: JobRow) -> None:
     from tuneport.jobs.service import describe
 
     verdict = last_word(workspace, row) if row.job_status.terminal else None
+    state = row.job_state
+    made = state.tuned_model if row.status == "succeeded" and state is not None else None
     if output.as_json:
         output.document(describe(row) | curve_of(row, verdict))
-    elif verdict is not None:
-        print_verdict(verdict)
+    else:
+        if made is not None:
+            print(f"{row.id} succeeded: {made}")
+        if verdict is not None:
+            print_verdict(verdict)
     if (stopped := stopped_line(row)) is not None:
         output.note(f"{row.id} was {stopped}")
     error = row.job_error
@@ -59,9 +64,8 @@ def finish(workspace: Workspace, row: JobRow) -> None:
         raise typer.Exit(exit_code(row))
     if output.as_json:
         return
-    state = row.job_state
-    if row.status == "succeeded" and state is not None:
-        print(f"{row.id} succeeded: {state.tuned_model}\ntry it: tuneport chat {row.id}")
+    if made is not None:
+        print(f"try it: tuneport chat {row.id}")
     elif row.waits_since is not None:
         print(f"{row.id} {row.note}; `tuneport watch` starts it as soon as there is room")
     else:
