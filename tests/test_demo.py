@@ -28,6 +28,9 @@ def test_the_demo_trains_a_real_model_that_beats_every_way_of_asking_the_base(is
     assert accuracy["tuned"] >= 0.75
     assert accuracy["tuned"] >= best_base + 0.15
     assert all(score["total"] == 80 for score in document["scores"])
+    assert document["decision"]["ruling"] in ("ship", "not sure") and "it is better" in str(document["decision"])
+    page = Path(document["report"]).read_text(encoding="utf-8")
+    assert f"{accuracy['tuned']:.1%}" in page and f"{accuracy['base, few-shot']:.1%}" in page
     assert (Path(document["adapter"]) / "adapter_model.safetensors").stat().st_size > 1_000_000
     assert document["job"]["status"] == "succeeded" and document["job"]["trained_tokens"] > 0
     assert {row["backend"] for row in document["comparison"]["choices"]} == {"local", "openai", "together"}

@@ -29,6 +29,7 @@ def demo(
     """Fine-tune a real model on this machine and measure whether it helped: no key, no GPU, about three minutes."""
     from tuneport.cli.check_report import print_report
     from tuneport.cli.costs import print_comparison
+    from tuneport.cli.evaluation_report import print_decision
     from tuneport.cli.progress import JobProgress
     from tuneport.evaluate.asking import Measured
     from tuneport.jobs.service import Workspace, describe
@@ -70,8 +71,15 @@ def demo(
                     document["scores"].append(_score(stage))
                     console.print(_score_line(stage))
                 case workflow.Finished():
+                    page = workspace.settings.home / "evaluations" / f"{stage.row.id}.html"
+                    page.parent.mkdir(parents=True, exist_ok=True)
+                    stage.report.write_html(page)
                     document |= {"adapter": str(stage.adapter), "seconds": stage.seconds}
-                    heading(5, "What next?")
+                    document |= {"decision": stage.report.decision.as_dict(), "report": str(page)}
+                    heading(5, "Ship it?  tuneport eval --html")
+                    print_decision(stage.report.decision, console=console)
+                    heading(6, "What next?")
+                    console.print(f"The report is {page}", soft_wrap=True, markup=False)
                     _print_next(console, stage)
     if output.as_json:
         output.document(document)
