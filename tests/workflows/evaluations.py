@@ -89,7 +89,8 @@ def _answer(row: Example, n: int, *, right: bool) -> str:
 
 
 def job(kind: str = "healthy", *, rows: int = 900, epochs: int = 3) -> TrainedJob:
-    """With a curve that is healthy, or overfits from its first third on, or ends in no number."""
+    """With a curve that is healthy, overfits from its first third on, ends in no number, or has no validation loss and
+    knows its rows by heart."""
     points = []
     for step in range(1, 121):
         train = 2.4 * math.exp(-step / 40) + 0.35 + 0.02 * math.sin(step * 1.7)
@@ -101,7 +102,9 @@ def job(kind: str = "healthy", *, rows: int = 900, epochs: int = 3) -> TrainedJo
             )
         if kind == "diverged" and step > 60:
             train = float("nan")
-        measured = valid if step % 10 == 0 else None
+        if kind == "memorised":
+            train = 2.4 * math.exp(-step / 10) + 0.005
+        measured = valid if step % 10 == 0 and kind != "memorised" else None
         points.append(
             MetricPoint(step=step, epoch=step / 40, train_loss=train, valid_loss=measured, learning_rate=1e-4)
         )

@@ -58,6 +58,8 @@ def test_no_better_is_not_sure_until_no_gain_can_be_there() -> None:
         ({"against": False}, {}, "not sure", ("doubt", "held out")),
         ({"leaks": 3}, {}, "ship", ("note", "held out")),
         ({}, {"trained": {JOB: job("overfitting")}}, "not sure", ("doubt", "curve")),
+        ({}, {"trained": {JOB: job("memorised")}}, "ship", ("note", "curve")),
+        ({"against": False}, {"trained": {JOB: job("memorised")}}, "not sure", ("doubt", "curve")),
         ({}, {"trained": {JOB: job("diverged")}}, "do not ship", ("against", "curve")),
         ({"kept": None}, {}, "ship", ("note", "forgetting")),
         ({"kept": general(lost=14)}, {}, "not sure", ("doubt", "forgetting")),

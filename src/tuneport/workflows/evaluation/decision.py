@@ -88,7 +88,7 @@ def decide(
         *_scores(found),
         *_others(found),
         *_rows(found),
-        *_curve(job),
+        *_curve(job, proved=_proved_better(found)),
         *_general(found.general_of(judged.asked.name), judged),
     ]
     reasons += [*([] if alone else _cost_and_speed(judged, first)), *_refused(judged), *_training(job)]
@@ -192,14 +192,27 @@ _OF_CURVES: Mapping[Finding, Weight] = {
 }
 
 
-def _curve(job: TrainedJob | None) -> Iterator[Reason]:
+def _proved_better(found: Evaluation) -> bool:
+    """Better, on enough rows that are held out for certain."""
+    model = found.models[-1].asked.name
+    compared = next((each for each in found.scored.comparisons if each.model == model), None)
+    proved = bool(found.held_out.against) and len(found.held_out.rows) >= FEWEST_ROWS
+    return proved and compared is not None and compared.difference.verdict == "better"
+
+
+def _curve(job: TrainedJob | None, *, proved: bool) -> Iterator[Reason]:
     if job is None:
         return
     if job.curve is None:
         yield Reason("note", "curve", f"the loss curve was not judged: {job.no_curve}")
         return
-    fix = f"; do: {job.curve.fixes[0]}" if job.curve.fixes and _OF_CURVES[job.curve.finding] != "for" else ""
-    yield Reason(_OF_CURVES[job.curve.finding], "curve", f"{job.curve.summary}{fix}")
+    weight, fix = _OF_CURVES[job.curve.finding], ""
+    if job.curve.finding is Finding.MEMORISED and job.curve.best_step is None and proved:
+        # Without a validation loss the curve cannot say whether more was learnt. The held-out rows have said it.
+        weight, fix = "note", "; the held-out rows show that more was"
+    elif job.curve.fixes and weight != "for":
+        fix = f"; do: {job.curve.fixes[0]}"
+    yield Reason(weight, "curve", f"{job.curve.summary}{fix}")
 
 
 _LOSSES: Sequence[tuple[str, Weight, str, str]] = (
