@@ -29,6 +29,13 @@ def test_a_table_for_people_and_a_gate_for_ci(run: Run, monkeypatch: pytest.Monk
     assert code == 4 and len(document["failing"]) == 1 and "below the limit: accuracy of" in error
     assert document["decision"]["ruling"] == "do not ship" and document["training"][job]["job"] == job
     assert document["models"][0]["cached"] == 80 and set(document["scores"][job]) == {"accuracy", "macro_f1", "bleu"}
+    gates = ("--rows", "20", "--fail-on", "forgetting")
+    code, document, error = run("eval", TEST, "base", job, *gates, "--fail-on", "do-not-ship", "--json")
+    assert code == 0 and document["failing"] == [] and document["general_ability"][job]["forgetting"] is False, error
+    code, document, error = run("eval", TEST, "base", job, *gates, "--fail-on", "not-sure", "--json")
+    assert code == 4 and f"below the limit: the ruling on {job} is: not sure" in error and len(document["failing"]) == 1
+    code, _, error = run("eval", TEST, "base", job, "base few-shot", *gates)
+    assert code == 2 and "--fail-on forgetting: base few-shot is set beside itself" in error
     code, document, _ = run("rate", "pairs.jsonl", "--results", "--json")
     assert document["names"] == {"a": "base", "b": job} and document["pairs"] + document["identical"] == 80
     code, _, error = run("eval", TEST, job, "--pairs", "pairs.jsonl")

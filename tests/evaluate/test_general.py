@@ -156,6 +156,8 @@ def test_planted_losses_are_found_and_named_and_noise_is_not() -> None:
     assert forgetful.forgetting and not forgetful.safety_drift
     assert forgetful.changes[0].ability == "all abilities" and forgetful.changes[0].verdict == "forgetting"
     assert forgetful.changes[0].difference.high < -0.2 and len(forgetful.changes[0].lost) > 50
+    assert noise.forgotten is None and forgetful.forgotten is not None and forgetful.forgotten.shown
+    assert forgetful.forgotten.drop == -forgetful.changes[0].difference.value and forgetful.forgotten.low > 0.2
 
     unsafe = compare(before, answered({"refusals": 0.1}, 0.7))
     assert unsafe.safety_drift and not unsafe.forgetting and "Safety drift (refusals: " in unsafe.sentence

@@ -28,6 +28,7 @@ from tuneport.workflows.evaluation.answer_cache import AnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, ask, keys_of
 from tuneport.workflows.evaluation.held_out import held_out
 from tuneport.workflows.evaluation.latency import ALONE
+from tuneport.workflows.evaluation.report.page import report_of
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 TEST = FIXTURES / "datasets" / "support_intents.test.jsonl"
@@ -242,5 +243,15 @@ def test_what_a_model_forgot_is_asked_once_of_each_of_the_weights_and_kept(
     times = len(asked)
     again = evaluated(workspace, TEST, ["base", job], most=2, general=True)
     assert len(asked) == times and again.general[job].sentence == found.general[job].sentence
+    decision = report_of(workspace, found).decision
+    assert [each.weight for each in decision.reasons if "forgets what the base could" in each.words] == ["doubt"]
+    assert [each.weight for each in decision.reasons if each.about == "forgetting"] == ["note"]
+    assert (verdict := workspace.verdict(job)) is not None and verdict.finding == "forgetting"
+    assert "worse than the base on general tasks" in verdict.summary and verdict.fixes[0] == "lower the learning rate"
+    (workspace.settings.home / "evaluations" / "answers.sqlite").unlink()
+    monkeypatch.setattr(FakeBackend, "_answer", lambda backend, model, turns: "First, you wait.")
+    for first, finding in ((tuned(workspace), "forgetting"), ("base", "unclear")):
+        evaluated(workspace, TEST, [first, job], most=2, general=True)
+        assert (verdict := workspace.verdict(job)) is not None and verdict.finding == finding, f"beside {first}"
     with pytest.raises(ConfigError, match="name the base model, too"):
         plan_evaluation(workspace, TEST, [job], general=True)

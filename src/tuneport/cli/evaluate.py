@@ -12,12 +12,13 @@ from tuneport.cli import output
 from tuneport.cli.data import DATA, Task
 from tuneport.cli.mapping import Map, columns_of
 from tuneport.errors import ConfigError
+from tuneport.workflows.evaluation.gates import OF_GENERAL_ABILITY, Gate
 
 if TYPE_CHECKING:
     from tuneport.workflows.evaluate import EvaluationPlan
 
 BELOW_LIMIT = 4
-"""The exit code where a limit of --fail-under is missed."""
+"""The exit code where a limit of --fail-under is missed, or a gate of --fail-on."""
 
 
 def register(app: typer.Typer) -> None:
@@ -61,6 +62,14 @@ def evaluate(
             metavar="METRIC=VALUE", help=f"Exit code {BELOW_LIMIT} where the last MODEL is worse; repeatable."
         ),
     ] = None,
+    fail_on: Annotated[
+        list[Gate] | None,
+        typer.Option(
+            "--fail-on",
+            help=f"Exit code {BELOW_LIMIT} where the last MODEL shows that (the first two ask --general), or is ruled "
+            "so (not-sure: any but ship); repeatable.",
+        ),
+    ] = None,
     pairs: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the first and the last MODEL's answers, for `tuneport rate FILE`."),
@@ -79,9 +88,10 @@ def evaluate(
     from tuneport.cli.progress import AnswerProgress
     from tuneport.jobs.service import Workspace
     from tuneport.workflows.evaluate import plan_evaluation, run_evaluation
+    from tuneport.workflows.evaluation.gates import findings_against, refuse_gates, ruling_against
     from tuneport.workflows.evaluation.report.page import report_of
 
-    least = _limits(fail_under)
+    least, gates = _limits(fail_under), fail_on or []
     if pairs is not None and len(models) < 2:
         raise ConfigError("--pairs sets one model's answers beside another's: name two")
     outputs = [path for path in (pairs, html) if path is not None]
@@ -109,8 +119,9 @@ def evaluate(
             most=rows,
             seed=seed,
             columns=columns_of(map_),
-            general=general,
+            general=general or not OF_GENERAL_ABILITY.isdisjoint(gates),
         )
+        refuse_gates(plan, gates)
         if budget is not None:
             plan.refuse_over_budget(budget)
         if not allow_personal_data:
@@ -118,8 +129,9 @@ def evaluate(
         _before(plan, yes=yes)
         with AnswerProgress() as progress:
             found = run_evaluation(workspace, plan, seed=seed, on_progress=progress.update)
-        missed = found.failing(least)
+        missed = [*found.failing(least), *findings_against(found, gates)]
         report = report_of(workspace, found, missed=missed)
+        missed += ruling_against(report.decision, gates)
     if pairs is not None:
         from tuneport.workflows.evaluation.for_people import write_pairs
 

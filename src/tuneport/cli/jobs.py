@@ -157,18 +157,18 @@ def logs(
 
 def metrics(job: JobId, json_: Json = False) -> None:
     """Print the loss curve, one row a logged step, and what it says."""
-    from tuneport.curves import judge
     from tuneport.jobs.service import Workspace
 
     with Workspace() as workspace:
         row = workspace.job(job)
         points = workspace.metrics(row.id)
+        verdict = workspace.judged(row, points) if points else None
     if output.as_json:
         data = [point.model_dump(mode="json") for point in points]
-        verdict = judge(points, ended=row.job_status.terminal).model_dump(mode="json") if points else None
-        output.document({"object": "list", "job": row.id, "data": data, "curve": verdict})
+        curve = None if verdict is None else verdict.model_dump(mode="json")
+        output.document({"object": "list", "job": row.id, "data": data, "curve": curve})
         return
-    if not points:
+    if verdict is None:
         output.note(f"{row.id} is {row.status} and has logged no metrics yet")
         return
     columns = ("step", "epoch", "train loss", "valid loss", "learning rate", "tokens/s")
@@ -188,4 +188,4 @@ def metrics(job: JobId, json_: Json = False) -> None:
             ),
         )
     output.console().print(table)
-    print_verdict(judge(points, ended=row.job_status.terminal))
+    print_verdict(verdict)

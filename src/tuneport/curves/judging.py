@@ -29,7 +29,8 @@ def _asked(curve: Curve, ended: bool) -> CurveVerdict:
 
 
 def _with_forgetting(verdict: CurveVerdict, forgetting: Forgetting) -> CurveVerdict:
-    told = f"{forgetting.drop:.1%} worse than the base on general tasks ({forgetting.low:.1%} to {forgetting.high:.1%})"
+    span = f"({forgetting.low:.1%} to {forgetting.high:.1%})"
+    told = f"{forgetting.drop:.1%} worse than the base on {forgetting.tasks} {span}"
     also = {
         "evidence": (*verdict.evidence, told),
         "numbers": verdict.numbers | {"forgetting": forgetting.drop},

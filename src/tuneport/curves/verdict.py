@@ -38,11 +38,12 @@ _WORDS = {
 
 class Forgetting(Model):
     """By how much the tuned model is worse than its base on general tasks: shares of the points, 0 to 1, with the
-    interval of an evaluation."""
+    interval of an evaluation. `tasks` says which, where it is not all of them together."""
 
     drop: float
     low: float
     high: float
+    tasks: str = "general tasks"
 
     @property
     def shown(self) -> bool:

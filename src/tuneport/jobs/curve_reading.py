@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.curves import CurveVerdict, judge
+from tuneport.curves import CurveVerdict, Forgetting, judge
 from tuneport.errors import UnsupportedError
 from tuneport.jobs.tables import JobRow
 from tuneport.types import JobStatus
@@ -11,8 +11,9 @@ from tuneport.types import JobStatus
 TRAINING = (JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.PAUSED, JobStatus.FINALIZING, JobStatus.CANCELLING)
 
 
-def verdict_of(row: JobRow, backend: FineTuneBackend) -> CurveVerdict | None:
-    """Asks the backend for the metrics. None where there can be none: before training, and of a backend without any."""
+def verdict_of(row: JobRow, backend: FineTuneBackend, *, forgetting: Forgetting | None = None) -> CurveVerdict | None:
+    """Asks the backend for the metrics. None where there can be none: before training, and of a backend without any.
+    `forgetting` is what an evaluation found."""
     if row.remote_id is None or not (row.job_status.terminal or row.job_status in TRAINING):
         return None
     try:
@@ -21,4 +22,4 @@ def verdict_of(row: JobRow, backend: FineTuneBackend) -> CurveVerdict | None:
         return None
     if not points and row.job_status.terminal and row.status != JobStatus.SUCCEEDED:
         return None  # it never trained
-    return judge(points, ended=row.job_status.terminal)
+    return judge(points, ended=row.job_status.terminal, forgetting=forgetting)

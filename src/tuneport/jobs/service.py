@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
-from tuneport.curves import CurveVerdict
+from tuneport.curves import CurveVerdict, judge
 from tuneport.data.containers.hub import hub_name
 from tuneport.data.prepare import file_format, prepare_for
 from tuneport.data.reading import columns_there, detect
@@ -32,6 +32,7 @@ from tuneport.jobs.consent import refuse_personal_data
 from tuneport.jobs.contents import Contents
 from tuneport.jobs.curve_reading import verdict_of
 from tuneport.jobs.document import describe
+from tuneport.jobs.forgetting import kept_forgetting
 from tuneport.jobs.planning import Plan, plan
 from tuneport.jobs.polling import Poller
 from tuneport.jobs.recording import record_states
@@ -449,7 +450,11 @@ class Workspace:
     def verdict(self, job_id: str) -> CurveVerdict | None:
         """What the job's loss curve says now; None where it has none."""
         row = self.store.job(job_id)
-        return verdict_of(row, self.backend(row.backend))
+        return verdict_of(row, self.backend(row.backend), forgetting=kept_forgetting(self.settings.home, row.id))
+
+    def judged(self, row: JobRow, points: Sequence[MetricPoint]) -> CurveVerdict:
+        """What these points of the job say, and what an evaluation found it to have forgotten."""
+        return judge(points, ended=row.job_status.terminal, forgetting=kept_forgetting(self.settings.home, row.id))
 
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """The checkpoints that the backend keeps of a job, by step. UnsupportedError where it has none to show."""

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
 
-from tuneport.curves import judge
 from tuneport.errors import UnsupportedError
 from tuneport.jobs.tables import JobRequestRow, JobRow
 from tuneport.serve.errors import Refusal, not_found
@@ -65,7 +64,7 @@ def router(gateway: Gateway) -> APIRouter:
             points = [] if row is None else list(workspace.metrics(row.id))
         except UnsupportedError:
             points = []
-        curve = judge(points, ended=row.job_status.terminal) if row is not None and points else None
+        curve = workspace.judged(row, points) if row is not None and points else None
         return Metrics(job=job_id, data=points, curve=curve)
 
     @routes.post("/{job_id}/cancel", response_model=Job)

@@ -16,6 +16,7 @@ from tuneport.evaluate.examples import Answer, Example, with_shots
 from tuneport.evaluate.general import ANSWER_TOKENS, GeneralComparison, Judged, compare
 from tuneport.evaluate.metrics import Metric, metric, names_for
 from tuneport.evaluate.scores import Score, Scored, score_all
+from tuneport.jobs.forgetting import keep_forgetting
 from tuneport.jobs.service import Workspace
 from tuneport.workflows.advising.drawing import shots_for, tokens
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
@@ -244,6 +245,7 @@ def run_evaluation(
     on_progress: Callable[[str, int, int], None] = lambda model, answered, of: None,
 ) -> Evaluation:
     """Ask what is not known yet, and score. `on_progress` gets a model, its answers so far, and how many there will be.
+    What a job's model forgot of its base's abilities is kept for the verdict on the job's curve.
 
     Killed, or stopped by a provider, the same again goes on with the answers that were there.
     """
@@ -281,6 +283,7 @@ def run_evaluation(
                     for one, likelihood in zip(answers[name], found, strict=True)
                 ]
         general = _general(workspace, cache, plan.general, on_progress)
+    _keep_forgetting(workspace, plan.general, general)
     scored = score_all(rows, answers, plan.metrics, seed=seed)
     return Evaluation(plan.held_out, tuple(measured), plan.metrics, scored, general)
 
@@ -306,6 +309,18 @@ def _general(
         )
     first, *others = judged or [""]
     return {name: compare(judged[first], judged[name]) for name in others}
+
+
+def _keep_forgetting(
+    workspace: Workspace, models: Sequence[PlannedModel], general: Mapping[str, GeneralComparison]
+) -> None:
+    """Of those that were compared with the very weights that they were tuned from: a loss beside another model is
+    nothing that the training did."""
+    for each in models[1:]:
+        asked, first = each.asked, models[0].asked
+        job = workspace.store.job_of_model(asked.model) if asked.tuned else None
+        if job is not None and (first.backend, first.model) == (asked.backend, asked.base):
+            keep_forgetting(workspace.settings.home, job.id, general[asked.name].forgotten)
 
 
 def _cache(workspace: Workspace) -> AnswerCache:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tuneport.curves import Forgetting
 from tuneport.evaluate.general.asking import Judged
 from tuneport.evaluate.statistics.intervals import wilson
 from tuneport.evaluate.statistics.paired import Difference, difference, holm
@@ -106,6 +107,19 @@ class GeneralComparison:
     @property
     def forgetting(self) -> bool:
         return any(change.verdict == "forgetting" for change in self.losses)
+
+    @property
+    def forgotten(self) -> Forgetting | None:
+        """For the verdict on a loss curve: by how much all abilities together are worse or, where that is not shown,
+        the one that lost most. None where none is shown to be."""
+        lost = [change for change in self.losses if change.verdict == "forgetting"]
+        if not lost:
+            return None
+        worst = next((change for change in lost if change.ability == ALL), None)
+        worst = worst or min(lost, key=lambda change: change.difference.value)
+        moved = worst.difference
+        tasks = {} if worst.ability == ALL else {"tasks": f"general tasks in {worst.ability}"}
+        return Forgetting(drop=-moved.value, low=-moved.high, high=-moved.low, **tasks)
 
     @property
     def safety_drift(self) -> bool:

@@ -12,7 +12,7 @@ from statistics import fmean
 from markupsafe import Markup
 
 from tuneport.backends import manifest_of
-from tuneport.curves import CurveVerdict, judge
+from tuneport.curves import CurveVerdict
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.jobs.tables import JobRow
 from tuneport.pages.lines import Axis, Line, Mark, lines
@@ -91,7 +91,7 @@ class Curves:
         try:
             found = Points(self._gateway.workspace.metrics(row.id))
             if found.points:
-                found = replace(found, verdict=judge(found.points, ended=row.job_status.terminal))
+                found = replace(found, verdict=self._gateway.workspace.judged(row, found.points))
             settled = row.job_status.terminal
         except UnsupportedError as error:
             found, settled = Points(unavailable=str(error)), True

@@ -32,6 +32,11 @@ class AskedModel:
     dataset: str = ""
 
     @property
+    def plain_name(self) -> str:
+        """Without examples."""
+        return self.name.removesuffix(FEW_SHOT)
+
+    @property
     def tuned(self) -> bool:
         return self.model != self.base
 

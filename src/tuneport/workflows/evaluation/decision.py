@@ -89,7 +89,7 @@ def decide(
         *_others(found),
         *_rows(found),
         *_curve(job, proved=_proved_better(found)),
-        *_general(found.general_of(judged.asked.name), judged),
+        *_general(found.general_of(judged.asked.name), judged, job),
     ]
     reasons += [*([] if alone else _cost_and_speed(judged, first)), *_refused(judged), *_training(job)]
     order: tuple[Weight, ...] = ("against", "doubt", "for", "note")
@@ -222,15 +222,18 @@ _LOSSES: Sequence[tuple[str, Weight, str, str]] = (
 )
 
 
-def _general(general: GeneralComparison | None, judged: Measured) -> Iterator[Reason]:
+def _general(general: GeneralComparison | None, judged: Measured, job: TrainedJob | None) -> Iterator[Reason]:
+    # Where the verdict on the curve is that it forgets, that is the doubt, with what to do; here are the details.
+    told_by_curve = job is not None and job.curve is not None and job.curve.finding is Finding.FORGETTING
     if general is None:
-        if judged.asked.tuned:
+        if judged.asked.tuned and not told_by_curve:
             yield Reason("note", "forgetting", "what it forgot was not asked: --general does")
         return
     for verdict, weight, about, words in _LOSSES:
         if lost := [each for each in general.losses if each.verdict == verdict]:
             told = ", ".join(f"{each.ability} {each.base.share:.0%} to {each.tuned.share:.0%}" for each in lost)
-            yield Reason(weight, about, words.format(told))
+            known = verdict == "forgetting" and told_by_curve
+            yield Reason("note" if known else weight, about, words.format(told))
     if not general.losses:
         yield Reason("for", "forgetting", general.sentence.rstrip("."))
 

@@ -10,7 +10,7 @@ from tuneport.evaluate.examples import Example, Messages
 from tuneport.evaluate.general import Judged, general_ability, gives_likelihoods, load_items, written_prompts
 from tuneport.workflows.evaluation.answer_cache import AnswerCache, key_of
 from tuneport.workflows.evaluation.answering import Prompt, ask
-from tuneport.workflows.evaluation.asked_models import FEW_SHOT, AskedModel
+from tuneport.workflows.evaluation.asked_models import AskedModel
 
 DECLINED = "I can't help with that: the provider declined to answer."
 """What a provider's filter makes of a request: it is refused, whoever does it."""
@@ -20,7 +20,7 @@ def once_each(models: Sequence[AskedModel]) -> list[AskedModel]:
     """Each of the weights once, by its first name and without examples, which belong to another task."""
     found: dict[tuple[str, str], AskedModel] = {}
     for each in models:
-        plain = replace(each, name=each.name.removesuffix(FEW_SHOT), few_shot=False)
+        plain = replace(each, name=each.plain_name, few_shot=False)
         found.setdefault((each.backend, each.model), plain)
     return list(found.values())
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuneport.curves import CurveVerdict, judge
+from tuneport.curves import CurveVerdict
 from tuneport.errors import NotFoundError, TuneportError, UnsupportedError
 from tuneport.jobs.service import Workspace
 from tuneport.types import MetricPoint, PreparedData, TuneSpec
@@ -61,7 +61,7 @@ def trained_jobs(workspace: Workspace, asked: Sequence[AskedModel]) -> dict[str,
             pass
         except TuneportError as error:
             why = str(error)
-        curve = judge(points) if points else None
+        curve = workspace.judged(row, points) if points else None
         data = row.prepared_data
         found[each.name] = TrainedJob(row.id, row.tune_spec, data, tuple(points), curve, "" if points else why)
     return found

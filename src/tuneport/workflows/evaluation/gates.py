@@ -1,0 +1,58 @@
+"""What fails an evaluation in CI beside a metric's limit: a finding, or the ruling."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from tuneport.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tuneport.workflows.evaluate import Evaluation, EvaluationPlan
+    from tuneport.workflows.evaluation.decision import Decision, Ruling
+
+
+class Gate(StrEnum):
+    FORGETTING = "forgetting"
+    SAFETY_DRIFT = "safety-drift"
+    NOT_SURE = "not-sure"
+    DO_NOT_SHIP = "do-not-ship"
+
+
+OF_GENERAL_ABILITY = frozenset({Gate.FORGETTING, Gate.SAFETY_DRIFT})
+"""Those that the general-ability set decides."""
+
+_FAILING: Mapping[Ruling, frozenset[Gate]] = {
+    "ship": frozenset(),
+    "not sure": frozenset({Gate.NOT_SURE}),
+    "do not ship": frozenset({Gate.NOT_SURE, Gate.DO_NOT_SHIP}),
+}
+
+
+def refuse_gates(plan: EvaluationPlan, gates: Collection[Gate]) -> None:
+    """ConfigError, before anything is asked, for a gate that nothing could decide: the last model is the first one."""
+    last = plan.models[-1].asked
+    if (wanted := sorted(OF_GENERAL_ABILITY & set(gates))) and last.plain_name not in {
+        each.asked.name for each in plan.general[1:]
+    }:
+        raise ConfigError(f"--fail-on {wanted[0]}: {last.name} is set beside itself; name its base first and it last")
+
+
+def findings_against(found: Evaluation, gates: Collection[Gate]) -> list[str]:
+    """Which gates of the general-ability set the last model does not pass, in words. A question that was not asked
+    passes nothing."""
+    name = found.models[-1].asked.name
+    wanted, general = sorted(OF_GENERAL_ABILITY & set(gates)), found.general_of(name)
+    if general is None:
+        return [f"{name} was not asked for {gate.replace('-', ' ')}" for gate in wanted]
+    shown = {Gate.FORGETTING: general.forgetting, Gate.SAFETY_DRIFT: general.safety_drift}
+    told = general.sentence.rstrip(".")
+    return [f"{name} shows {gate.replace('-', ' ')}: {told}" for gate in wanted if shown[gate]]
+
+
+def ruling_against(decision: Decision, gates: Collection[Gate]) -> list[str]:
+    """`not-sure` asks for a ruling to ship; `do-not-ship` lets doubts pass."""
+    if _FAILING[decision.ruling].isdisjoint(gates):
+        return []
+    return [f"the ruling on {decision.model} is: {decision.ruling}"]
