@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,11 @@ def test_a_table_for_people_and_a_gate_for_ci(run: Run, monkeypatch: pytest.Monk
     assert code == 2 and "support_intents.test.jsonl" in error
     code, _, error = run("eval", TEST, job, "--fail-under", "accuracy")
     assert code == 2 and "write --fail-under exact_match=0.85" in error
+    code, _, error = run("eval", TEST, job, "--fail-under", "accuracy=nan")
+    assert code == 2 and "accuracy=nan is no limit" in error
+    for option in ("--html", "--pairs"):
+        code, _, error = run("eval", TEST, "base", job, option, "nowhere/out", "--json")
+        assert code == 2 and "nowhere: the folder does not exist" in error and "answers" not in error
 
 
 def test_the_report_is_one_page_beside_the_table(run: Run, tmp_path: Path) -> None:
@@ -58,6 +64,18 @@ def test_the_report_is_one_page_beside_the_table(run: Run, tmp_path: Path) -> No
     assert "Forgetting and safety" in shown and "Loss curves" in shown and "Where it beats base" in shown
     code, _, error = run("eval", TEST, job, "--html", TEST)
     assert code == 2 and "is the input" in error
+
+
+def test_an_interval_that_nobody_knows_is_none_in_json_and_said_in_words(run: Run, isolated: Path) -> None:
+    (isolated / "constant.py").write_text("def three(example, answer): return 3.0\n")
+    _, submitted, _ = run("submit", TRAIN, "--backend", "fake", "--model", "tiny", "--wait", "--json")
+    asked = ("eval", TEST, "base", submitted["id"], "--rows", "5", "--metric", "constant:three")
+    code, document, _ = run(*asked, "--json")
+    score = document["scores"]["base"]["constant:three"]
+    assert code == 0 and (score["value"], score["low"], score["high"]) == (3.0, None, None)
+    json.dumps(document, allow_nan=False)  # of which Python would read Infinity, and no other program
+    _, out, _ = run(*asked)
+    assert "3  (no interval: all rows alike)" in out
 
 
 def test_nothing_is_sent_unasked(run: Run, isolated: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,6 +101,9 @@ def evaluate(
         from tuneport.data.writing import refuse_overwriting
 
         refuse_overwriting(outputs, [*Source(data).files, *([] if train is None else Source(train).files)])
+        for path in outputs:  # told before anything is asked and paid
+            if not path.parent.is_dir():
+                raise ConfigError(f"{path.parent}: the folder does not exist; create it, or name another output")
     options: dict[str, dict[str, Any]] = {"code_passed": {"allow_code": allow_code}}
     if schema is not None:
         options["schema_valid"] = {"schema": _schema(schema)}
@@ -177,7 +181,7 @@ def _limits(pairs: list[str] | None) -> dict[str, float]:
             limits[name] = float(value)
         except ValueError:
             name = ""
-        if not name:
+        if not name or not math.isfinite(limits[name]):  # no score is below NaN: the gate would let all through
             raise ConfigError(f"--fail-under {pair} is no limit; write --fail-under exact_match=0.85")
     return limits
 

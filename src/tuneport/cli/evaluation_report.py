@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from tuneport.cli import output
-from tuneport.workflows.evaluation.words import p_words, shown
+from tuneport.workflows.evaluation.words import between, p_words, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +35,7 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
             name = model.asked.name
             score = found.score(name, metric.name)
             line = Text(f"  {_short(name):<{_NAME}} {shown(score, score.value):>6}  ")
-            line.append(f"({shown(score, score.low)} to {shown(score, score.high)})".ljust(20))
+            line.append(f"({between(score)})".ljust(20))
             if (compared := beside.get((metric.name, name))) is not None:
                 verdict = compared.difference.verdict
                 line.append(

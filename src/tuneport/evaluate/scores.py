@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class Score:
     higher_is_better: bool
 
     def as_dict(self) -> dict[str, Any]:
-        return vars(self).copy()
+        return _finite(vars(self))
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         names = {"metric": self.metric, "model": self.model, "against": self.against}
-        return names | vars(self.difference) | {"verdict": self.difference.verdict}
+        return names | _finite(vars(self.difference)) | {"verdict": self.difference.verdict}
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ class Scored:
             "comparisons": [each.as_dict() for each in self.comparisons],
             "details": self.details,
         }
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """With None for what is infinite or no number (an end that nobody knows): JSON has no word for these."""
+    unknown = {name for name, each in values.items() if isinstance(each, float) and not math.isfinite(each)}
+    return {name: None if name in unknown else each for name, each in values.items()}
 
 
 def score_of(metric: Metric, tally: Tally, *, seed: int = 0) -> Score:

@@ -64,7 +64,11 @@ METRICS: Mapping[str, Metric] = {
             partial(_tally_same, same=SAME["text"]),
         ),
         *(
-            Metric(f"exact_match:{name}", f"the same, {_RULES[name]}", partial(_tally_same, same=same))
+            Metric(
+                f"exact_match:{name}",
+                f"answers that equal the expected one; {_RULES[name]}",
+                partial(_tally_same, same=same),
+            )
             for name, same in SAME.items()
         ),
         Metric(
@@ -78,9 +82,9 @@ METRICS: Mapping[str, Metric] = {
         Metric("schema_valid", "answers that fit the JSON schema", tally_schema_valid, options=("schema",)),
         *(
             Metric(
-                f"field_{part}", f"{part} of the fields in JSON", partial(tally_fields, part=part), details=field_report
+                f"field_{part}", f"{what} of the fields in JSON", partial(tally_fields, part=part), details=field_report
             )
-            for part in ("precision", "recall", "f1")
+            for part, what in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"))
         ),
         Metric("call_names", "rows whose calls are of the right tools", tally_call_names),
         Metric("calls", "rows whose calls are right with all arguments, in any order", tally_calls),

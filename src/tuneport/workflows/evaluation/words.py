@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tuneport.evaluate.scores import Score
 
 
@@ -11,6 +13,13 @@ def shown(score: Score, value: float, *, signed: bool = False) -> str:
     if score.unit == "share":
         return f"{value:{plus}.1%}"
     return f"{value:{plus}.1f}" if score.unit == "points" else f"{value:{plus}.3g}"
+
+
+def between(score: Score) -> str:
+    """The ends of its interval, where it has any."""
+    if math.isinf(score.low) and math.isinf(score.high):
+        return "no interval: all rows alike"
+    return f"{shown(score, score.low)} to {shown(score, score.high)}"
 
 
 def p_words(p: float) -> str:

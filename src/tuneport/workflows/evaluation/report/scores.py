@@ -10,7 +10,7 @@ from tuneport.evaluate.metrics import Metric
 from tuneport.evaluate.scores import Comparison, Score
 from tuneport.pages.text import clean, text
 from tuneport.pages.words import money
-from tuneport.workflows.evaluation.words import p_words, shown
+from tuneport.workflows.evaluation.words import between, p_words, shown
 
 if TYPE_CHECKING:
     from tuneport.workflows.evaluate import Evaluation, Measured
@@ -47,7 +47,7 @@ def _row(model: Measured, score: Score, compared: Comparison | None, low: float,
     drawn = interval(score.value, score.low, score.high, low, high, f"{model.asked.name} by {score.metric}")
     cells = [
         ("score", f"<b>{shown(score, score.value)}</b>"),
-        ("95 % interval", f"{shown(score, score.low)} to {shown(score, score.high)}"),
+        ("95 % interval", between(score)),
         ("on a line", drawn),
         ("difference", "-" if compared is None else difference(score, compared)),
     ]
