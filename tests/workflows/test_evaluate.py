@@ -147,6 +147,27 @@ def test_a_refused_prompt_stops_no_other_and_a_provider_that_goes_away_loses_not
             ask(backend, "m", poisoned, keys_of(("fake", None, "m"), poisoned), cache)
 
 
+def test_ctrl_c_asks_nothing_more_and_keeps_what_was_under_way(workspace: Workspace, tmp_path: Path) -> None:
+    """Answers cost money: 200 prompts wait, and those that nobody has sent yet stay unsent."""
+    answered: list[str] = []
+
+    class Interrupted(Moody):
+        def complete(self, model: str, messages: Sequence[dict[str, Any]], **options: Any) -> Completion:  # type: ignore[override]
+            if messages[-1]["content"] == "3":
+                raise KeyboardInterrupt
+            time.sleep(0.01)
+            answered.append(messages[-1]["content"])
+            return Completion(text="yes", model=model)
+
+    backend = Interrupted(workspace.backend("fake").manifest, workspace.settings)
+    prompts = [Prompt([{"role": "user", "content": str(n)}], {}) for n in range(200)]
+    keys = keys_of(("fake", None, "m"), prompts)
+    with AnswerCache(tmp_path / "cache.sqlite") as cache:
+        with pytest.raises(KeyboardInterrupt):
+            ask(backend, "m", prompts, keys, cache)
+        assert len(cache.get(keys)) == len(answered) < 100
+
+
 @pytest.mark.full  # three processes, and answers for some seconds
 def test_a_killed_evaluation_goes_on(workspace: Workspace, tmp_path: Path) -> None:
     job = tuned(workspace)
@@ -190,6 +211,14 @@ def kept_in(cache: Path) -> int:
         (["fake/tiny", "fake/tiny"], {}, "named twice"),
         (["fake/tiny few-shot"], {}, "name it with --train"),
         (["fake/tiny"], {"metrics": ["blue"]}, "no metric 'blue'"),
+        (["fake/tiny"], {"metrics": ["schema_valid"]}, "row 1 has no `schema`"),
+        (["fake/tiny"], {"metrics": ["code_passed"]}, "allow it: allow_code"),
+        (
+            ["fake/tiny"],
+            {"metrics": ["bertscore"], "options": {"bertscore": {"encoder": Path("no")}}},
+            "no config.json",
+        ),
+        (["openai/gpt-4.1-mini"], {"metrics": ["bits_per_byte"]}, "openai of openai/gpt-4.1-mini does not"),
     ],
 )
 def test_what_cannot_be_measured_says_why(
@@ -213,6 +242,24 @@ def test_what_it_costs_is_known_before_and_personal_data_stays(workspace: Worksp
     with pytest.raises(ConfigError, match="looks like personal data"):
         plan_evaluation(workspace, private, ["openai/gpt-4.1-mini"]).refuse_personal_data()
     plan_evaluation(workspace, private, ["fake/tiny"]).refuse_personal_data()  # this machine is no third party
+    shown = ["openai/gpt-4.1-mini few-shot"]  # whose examples are rows of the training file
+    with pytest.raises(ConfigError, match="what is sent holds what looks like personal data"):
+        plan_evaluation(workspace, TEST, shown, training=private, most=3, task="style").refuse_personal_data()
+
+
+def test_columns_are_mapped_in_the_training_file_too(workspace: Workspace, tmp_path: Path) -> None:
+    for name, word in (("train.csv", "parcel"), ("test.csv", "colour")):
+        rows = [f"{n * 7919 % 1009} {word} {n * 104729 % 997},{'yes' if n % 2 else 'no'}" for n in range(12)]
+        (tmp_path / name).write_text("\n".join(["asked,said", *rows]) + "\n")
+    columns = {"prompt": "asked", "completion": "said"}
+    plan = plan_evaluation(
+        workspace,
+        tmp_path / "test.csv",
+        ["fake/tiny", "fake/tiny few-shot"],
+        training=tmp_path / "train.csv",
+        columns=columns,
+    )
+    assert len(plan.held_out.rows) == 12 and plan.models[1].shots
 
 
 def test_what_a_model_forgot_is_asked_once_of_each_of_the_weights_and_kept(

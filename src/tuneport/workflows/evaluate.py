@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.backends import manifest_of
+from tuneport.backends.base import FineTuneBackend
 from tuneport.data.personal.search import find
+from tuneport.data.reading import columns_there
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.evaluate.asking import likelihoods_of_answers
 from tuneport.evaluate.examples import Answer, Example, with_shots
 from tuneport.evaluate.general import ANSWER_TOKENS, GeneralComparison, Judged, compare
-from tuneport.evaluate.metrics import Metric, metric, names_for
+from tuneport.evaluate.metrics import Metric, metric, names_for, rehearse
 from tuneport.evaluate.scores import Score, Scored, score_all
 from tuneport.jobs.forgetting import keep_forgetting
 from tuneport.jobs.service import Workspace
@@ -28,7 +30,6 @@ from tuneport.workflows.evaluation.latency import Speed, alone_keys, measure_spe
 from tuneport.workflows.evaluation.prices import price, price_of_a_thousand
 
 MOST_ANSWER_TOKENS = 1024
-ROWS_SEARCHED = 10_000  # for personal data, before anything is sent
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,14 @@ class EvaluationPlan:
         """ConfigError where what would go to a third party holds what looks like personal data."""
         if not self.third_parties:
             return
-        for row in self.held_out.rows[:ROWS_SEARCHED]:
-            if matches := find("\n".join([*(str(each["content"]) for each in row.messages), row.expected])):
+        sent = [(row.messages, row.expected) for row in self.held_out.rows]
+        # The examples of few-shot prompts are training rows, and the same ones in each of them.
+        sent += [(each.prompts[0].messages, "") for each in self.models if each.third_party and each.shots]
+        for messages, expected in sent:
+            calls = [call["function"]["arguments"] for each in messages for call in each.get("tool_calls", ())]
+            if matches := find("\n".join([*(str(each["content"]) for each in messages), *calls, expected])):
                 raise ConfigError(
-                    f"the rows hold what looks like personal data ({matches[0].kind} {matches[0].masked}) and "
+                    f"what is sent holds what looks like personal data ({matches[0].kind} {matches[0].masked}) and "
                     f"{self.third_parties[0]} is a third party; `tuneport clean --redact` replaces it, "
                     "--allow-personal-data sends it anyway"
                 )
@@ -212,12 +217,22 @@ def plan_evaluation(
     rows = held_out(data, files, most=most, seed=seed, task=task, columns=columns)
     names = dict.fromkeys([*(metrics or names_for(rows.rows, rows.task)), *also])
     chosen = tuple(metric(name, **(options or {}).get(name, {})) for name in names)
+    for each_metric in chosen:
+        rehearse(each_metric, rows.rows)
+        if each_metric.needs_likelihood:
+            _refuse_without_likelihood(workspace, each_metric, asked)
     shots: list[Example] = []
     if any(each.few_shot for each in asked):
         if not files:
             raise ConfigError("few-shot examples come from training data: name it with --train")
         first = next(iter(files.values()))
-        shots = shots_for(rows.rows, first, by_label=rows.task == "classification", seed=seed)
+        shots = shots_for(
+            rows.rows,
+            first,
+            by_label=rows.task == "classification",
+            seed=seed,
+            columns=columns_there(first, columns),
+        )
         if not shots:
             raise ConfigError(
                 f"no record of {next(iter(files))} is far enough from all rows to be an example; leave few-shot away"
@@ -321,6 +336,15 @@ def _keep_forgetting(
         job = workspace.store.job_of_model(asked.model) if asked.tuned else None
         if job is not None and (first.backend, first.model) == (asked.backend, asked.base):
             keep_forgetting(workspace.settings.home, job.id, general[asked.name].forgotten)
+
+
+def _refuse_without_likelihood(workspace: Workspace, wanted: Metric, asked: Sequence[AskedModel]) -> None:
+    for each in asked:
+        if type(workspace.backend(each.backend)).score is FineTuneBackend.score:
+            raise ConfigError(
+                f"{wanted.name} needs a backend that tells how likely an answer is: local does, "
+                f"{each.backend} of {each.name} does not"
+            )
 
 
 def _cache(workspace: Workspace) -> AnswerCache:

@@ -123,6 +123,14 @@ def metric(name: str, **options: Any) -> Metric:
     return replace(found, tally=partial(found.tally, **options)) if options else found
 
 
+def rehearse(metric: Metric, rows: Sequence[Example]) -> None:
+    """ConfigError for what would keep the rows from being measured by it (a package, a schema, a permission that is
+    missing), before any model is asked: it takes blank answers. A function of the user's own is not called."""
+    if metric.unit != "value":
+        some = rows if metric.options else rows[:1]
+        metric.tally(some, [Answer("", log_likelihood=-1.0)] * len(some))
+
+
 def names_for(rows: Sequence[Example], task: str | None) -> list[str]:
     """The metrics that suit the rows, the most telling first. `task` is what `tuneport check` makes of the data."""
     if any(row.calls for row in rows):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,6 +24,7 @@ def tally_bertscore(
     """
     if encoder is None:
         raise ConfigError("bertscore needs an encoder: give the folder of a model, as encoder=FOLDER")
+    wanted = _layer(encoder, layer)
     filled = [
         index
         for index, (row, said) in enumerate(zip(rows, answers, strict=True))
@@ -32,7 +32,9 @@ def tally_bertscore(
     ]
     values = np.zeros(len(rows))
     if filled:
-        scorer = _scorer(encoder, layer)
+        with needs("bert-score"):
+            from bert_score import BERTScorer
+        scorer = BERTScorer(model_type=str(encoder), num_layers=wanted)
         _, _, found = scorer.score(
             [answers[index].text for index in filled], [rows[index].expected for index in filled]
         )
@@ -40,7 +42,7 @@ def tally_bertscore(
     return tally_means(values)
 
 
-def _scorer(encoder: Path, layer: int | None) -> Any:
+def _layer(encoder: Path, layer: int | None) -> int:
     config = encoder / "config.json"
     if not config.is_file():
         raise ConfigError(f"{encoder} is no folder of an encoder: it has no config.json")
@@ -48,6 +50,4 @@ def _scorer(encoder: Path, layer: int | None) -> Any:
     wanted = layers if layer is None else layer
     if not isinstance(wanted, int) or not 0 < wanted <= (layers or wanted):
         raise ConfigError(f"the encoder {encoder} has {layers} layers; layer={layer} is none of them")
-    with needs("bert-score"):
-        from bert_score import BERTScorer
-    return BERTScorer(model_type=str(encoder), num_layers=wanted)
+    return wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -91,27 +91,36 @@ def _at_once(
     """For a backend that has no batches: some at the same time, and whatever was answered is kept, since it is paid."""
     answered, refused = 0, 0
     failure: Exception | None = None
+    asked: dict[Future[Any], str] = {}
+    looked_at: set[Future[Any]] = set()
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        asked = {
-            pool.submit(backend.complete, model, prompt.messages, **dict(prompt.options)): key for key, prompt in part
-        }
-        for future in as_completed(asked):
-            if future.cancelled():
-                continue
-            try:
-                keep(asked[future], _said(cast(Completion, future.result())))  # without `stream` that is what it gives
-                answered += 1
-                continue
-            except RejectedError as error:
-                refused += 1
-                if answered or refused < _REFUSED_AT_ONCE:
-                    keep(asked[future], Said("", [], refused=str(error)))
+        try:
+            for key, prompt in part:
+                asked[pool.submit(backend.complete, model, prompt.messages, **dict(prompt.options))] = key
+            for future in as_completed(asked):
+                looked_at.add(future)
+                if future.cancelled():
                     continue
-                failure = failure or error  # it is not the prompts
-            except Exception as error:
-                failure = failure or error
-            for other in asked:
-                other.cancel()
+                try:
+                    keep(asked[future], _said(cast(Completion, future.result())))  # without `stream` it gives that
+                    answered += 1
+                    continue
+                except RejectedError as error:
+                    refused += 1
+                    if answered or refused < _REFUSED_AT_ONCE:
+                        keep(asked[future], Said("", [], refused=str(error)))
+                        continue
+                    failure = failure or error  # it is not the prompts
+                except Exception as error:
+                    failure = failure or error
+                for other in asked:
+                    other.cancel()
+        except BaseException:  # Ctrl-C: nothing more is asked, and what was under way is paid, so it is kept
+            pool.shutdown(cancel_futures=True)
+            for future in asked.keys() - looked_at:
+                if not future.cancelled() and future.exception() is None:
+                    keep(asked[future], _said(cast(Completion, future.result())))
+            raise
     if failure is not None:
         raise failure
 
