@@ -85,6 +85,7 @@ VERBS: dict[str, list[str] | None] = {
     "demo": None,
     "serve": None,
     "review": None,
+    "rate": None,
     "advise": ["DATA", "--need", "style"],
     "check": ["DATA"],
     "clean": ["DATA", "-o", "NEW"],
@@ -101,6 +102,7 @@ VERBS: dict[str, list[str] | None] = {
     "metrics": ["JOB"],
     "cancel": ["JOB"],
     "chat": ["JOB", "Where is my parcel?"],
+    "eval": [TRAIN.replace("train", "test"), "JOB", "--rows", "3", "--yes"],
     "backends": [],
     "doctor": [],
     "pause": ["JOB"],
@@ -503,7 +505,7 @@ def test_every_verb_of_the_command_line_was_run(everything: Everything) -> None:
     succeeded = {verb for verb in VERBS if VERBS[verb] is not None} - {
         line.split(" ")[0] for line, code in everything.codes.items() if code != 0
     }
-    assert {"jobs", "show", "logs", "metrics", "chat", "compare", "split", "backends"} <= succeeded
+    assert {"jobs", "show", "logs", "metrics", "chat", "eval", "compare", "split", "backends"} <= succeeded
 
 
 def test_settings_and_backends_refuse_to_be_pickled(settings: Settings) -> None:

@@ -74,7 +74,14 @@ def test_rows_grouped_by_length_go_on_in_the_same_order(
 
 @pytest.mark.parametrize(
     ("method", "adapter"),
-    [("dpo", "lora"), ("kto", "lora"), ("reward", "lora"), ("sft", "full"), ("sft", "prefix"), ("sft", "prompt")],
+    [
+        ("dpo", "lora"),
+        ("sft", "full"),
+        *(
+            pytest.param(*pair, marks=pytest.mark.full)
+            for pair in (("kto", "lora"), ("reward", "lora"), ("sft", "prefix"), ("sft", "prompt"))
+        ),
+    ],
 )
 def test_every_method_goes_on(home: Path, model: Path, uneven: Path, tmp_path: Path, method: str, adapter: str) -> None:
     rows = {"dpo": preference_rows, "kto": labelled_rows, "reward": preference_rows}
@@ -93,6 +100,7 @@ def test_every_method_goes_on(home: Path, model: Path, uneven: Path, tmp_path: P
     assert validated == ([4, 8] if method in rows else [])
 
 
+@pytest.mark.full
 def test_early_stopping_publishes_the_best_and_keeps_it(home: Path, model: Path, uneven: Path, tmp_path: Path) -> None:
     """The validation rows contradict the training: every step but the first ones makes them worse."""
     rows = chat_rows(4)

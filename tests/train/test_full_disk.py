@@ -58,7 +58,9 @@ def fill_at(monkeypatch: pytest.MonkeyPatch, disk: Path, step: int, leave: int) 
     monkeypatch.setattr(RunReporter, "on_step_begin", on_step_begin)
 
 
-@pytest.mark.parametrize(("at", "leave"), [(7, 0), (3, 40_000), (3, 700_000)])
+@pytest.mark.parametrize(
+    ("at", "leave"), [(7, 0), *(pytest.param(3, leave, marks=pytest.mark.full) for leave in (40_000, 700_000))]
+)
 def test_a_full_disk_costs_the_steps_since_the_last_checkpoint_and_no_more(
     home: Path,
     small_disk: Path,

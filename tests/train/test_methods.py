@@ -115,7 +115,7 @@ def grade(sample, item):
 @pytest.mark.parametrize(
     ("method", "adapter"),
     [
-        pytest.param(method, adapter, marks=() if adapter == "lora" else pytest.mark.full)
+        pytest.param(method, adapter, marks=() if (method, adapter) == ("grpo", "lora") else pytest.mark.full)
         for method in ANSWERING
         for adapter in ADAPTERS
         if (method, adapter) in TRAINED
