@@ -107,11 +107,8 @@ def test_a_server_that_cannot_count_answers_all_the_same(running: Running, upstr
 
 def test_the_first_words_come_while_the_provider_is_still_writing(running: Running, upstream: Any) -> None:
     upstream[0].fail("drip", path="/chat/completions", seconds=16 * 0.4)  # before each event
-    began = time.monotonic()
-    for chunk in ask(running.client(), upstream[1]):
-        if chunk.choices[0].delta.content:
-            break
-    assert time.monotonic() - began < 2.0, "all seven events take 2.8 s"
+    came = [time.monotonic() for chunk in ask(running.client(), upstream[1]) if chunk.choices]
+    assert came[-1] - came[0] > 1.0, "the provider takes 2.4 s from the first of seven events to the last"
 
 
 @pytest.mark.parametrize("seconds", [0.2, 60.0], ids=["between two words", "while it is silent"])
