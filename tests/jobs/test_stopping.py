@@ -9,13 +9,13 @@ import pytest
 
 from tests.emulators import OpenAIEmulator
 from tests.jobs.conftest import write_chats
-from tuneport.errors import ConfigError
+from tuneport.errors import ConfigError, RejectedError
 from tuneport.jobs.polling import ProviderPoller
 from tuneport.jobs.service import Workspace
 from tuneport.jobs.stopping import StoppedEarly
 from tuneport.jobs.tables import JobRow
 from tuneport.settings import Settings
-from tuneport.types import JobStatus, TuneSpec
+from tuneport.types import JobState, JobStatus, TuneSpec
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 Submit = Callable[..., JobRow]
@@ -127,6 +127,29 @@ def test_the_wish_outlives_the_process_that_wrote_it(
     with Workspace(workspace.settings) as other:
         assert other.refresh(row.id).job_status is JobStatus.CANCELLED
         assert len([event for _, event in other.events(row.id) if event.type == "overfitting"]) == 1
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_was_not_stopped_is_not_said_to_have_saved_anything(
+    workspace: Workspace, openai: OpenAIEmulator, submit: Submit, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    row = submit(overfits=True, stop=True)
+    share_done(openai, 0.6)
+    backend = workspace.backend("openai")
+
+    def too_late(remote_id: str) -> JobState:
+        if not ended:
+            raise RejectedError("this key may not cancel", provider="openai", http_status=403)
+        share_done(openai, 10.0)
+        return backend.cancel(remote_id)
+
+    monkeypatch.setattr(backend, "stop_early", too_late)
+    row = look(workspace, row, by="drive")
+    assert row.stopped_early is None and row.wish is None
+    assert row.job_status is (JobStatus.SUCCEEDED if ended else JobStatus.RUNNING)
+    told = [event.message for _, event in workspace.events(row.id) if event.type == "overfitting"]
+    why = "it had ended before it could be stopped" if ended else "this key may not cancel, so it goes on"
+    assert any("Nothing was stopped or saved" in each and why in each for each in told)
 
 
 def test_a_job_of_which_nothing_could_be_kept_goes_on_and_says_so(

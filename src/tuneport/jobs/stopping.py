@@ -97,6 +97,17 @@ class OverfittingStop:
         wish = {"wish": WISH, "stopped_early": stopped.model_dump(mode="json"), "due_at": moment}
         return lease.write(curve=curve, curve_at=moment, **wish)
 
+    def withdraw_if_not_stopped(self, lease: Lease) -> JobRow:
+        """Right after it was asked: a job that had ended by then, or may not be stopped, is not told to have been, nor
+        what that saves. One that goes on is looked at again."""
+        row = lease.row
+        refused = not row.job_status.terminal and row.wish is None  # see `Worker._ask`
+        if not refused and row.job_status not in (JobStatus.SUCCEEDED, JobStatus.FAILED):
+            return row
+        why = f"{row.note}, so it goes on" if refused else "it had ended before it could be stopped"
+        self._tell_once(row, f"Nothing was stopped or saved: {why}", "not-stopped")
+        return lease.write(stopped_early=None)
+
     def _tell_once(self, row: JobRow, message: str, once: str) -> None:
         self.events.tell(row.id, message, level="warning", type_=OVERFITTING, once=f"{OVERFITTING}-{once}")
 

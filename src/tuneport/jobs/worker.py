@@ -350,6 +350,8 @@ class Worker:
             "stop": (backend.stop_early, "stopped"),
         }
         row = self._ask(lease, backend, *calls[wish])
+        if wish == "stop":
+            row = self.overfitting.withdraw_if_not_stopped(lease)
         return row if row.wish is None else lease.write(wish=None)
 
     def _ask(self, lease: Lease, backend: FineTuneBackend, call: Callable[[str], JobState], done: str) -> JobRow:
