@@ -26,6 +26,7 @@ from tuneport.types import Completion, TuneSpec
 from tuneport.workflows.evaluate import Evaluation, plan_evaluation, run_evaluation
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, ask, keys_of
+from tuneport.workflows.evaluation.asked_models import AskedModel, asked_models, where
 from tuneport.workflows.evaluation.held_out import held_out
 from tuneport.workflows.evaluation.latency import ALONE
 from tuneport.workflows.evaluation.report.page import report_of
@@ -91,6 +92,41 @@ def test_rows_that_were_trained_on_are_left_out_and_told(workspace: Workspace, t
         held_out(TRAIN, {"train": TRAIN})
     with pytest.raises(ConfigError, match="the training file old is gone"):
         held_out(TEST, {"old": tmp_path / "old.jsonl"})
+
+
+def test_rows_of_a_job_that_the_model_went_on_from_are_left_out_too(workspace: Workspace, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
+    rows = TRAIN.read_text().splitlines(keepends=True)
+    first.write_text("".join(rows[:120]))
+    second.write_text("".join(rows[120:]))
+    start = workspace.submit(TuneSpec(model="tiny", dataset=first), backend="fake")
+    workspace.drive(start.id, poll_seconds=0.01)
+    later = workspace.submit(TuneSpec(model="tiny", dataset=second, from_checkpoint=start.id), backend="fake")
+    later = workspace.drive(later.id, poll_seconds=0.01)
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text("".join([*rows[:3], *rows[130:132], *TEST.read_text().splitlines(keepends=True)[:10]]))
+    for name in (later.id, str(later.tuned_model)):
+        held = plan_evaluation(workspace, mixed, [name]).held_out
+        assert held.exact == (1, 2, 3, 4, 5) and len(held.against) == 2
+
+
+def test_a_checkpoint_is_known_by_its_job(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = workspace.store.job(tuned(workspace))
+    monkeypatch.setattr(workspace.store, "job_of_model", lambda name: row if name == "ft:tiny::abc" else None)
+    row.backend = "local"
+    found, base = asked_models(workspace, ["ft:tiny::abc:ckpt-step-24", "base"])
+    assert (found.model, found.tuned, base.model) == ("ft:tiny::abc:ckpt-step-24", True, "tiny")
+    assert list(found.trained_on.values()) == [row.prepared_data.training.path]
+
+
+def test_a_folder_whose_weights_have_changed_is_another_model(workspace: Workspace, tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.write_text("one")
+    asked = AskedModel("local/here", "local", str(tmp_path), str(tmp_path))
+    before = where(asked, workspace.settings)
+    assert where(asked, workspace.settings) == before
+    weights.write_text("other")
+    assert where(asked, workspace.settings) != before
 
 
 def test_answers_are_kept_and_asked_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,8 +212,7 @@ def plan_evaluation(
     asked = asked_models(workspace, models, base=base)
     files = {} if training is None else {training.name: training}
     for each in asked:
-        if each.training is not None and each.training not in files.values():
-            files[each.dataset] = each.training
+        files |= {name: path for name, path in each.trained_on.items() if path not in files.values()}
     rows = held_out(data, files, most=most, seed=seed, task=task, columns=columns)
     names = dict.fromkeys([*(metrics or names_for(rows.rows, rows.task)), *also])
     chosen = tuple(metric(name, **(options or {}).get(name, {})) for name in names)

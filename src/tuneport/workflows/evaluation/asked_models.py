@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tuneport.backends import manifest_of
 from tuneport.errors import ConfigError
 from tuneport.jobs.service import Workspace, locate_base_model, model_of
 from tuneport.jobs.store import UnknownJobError
+from tuneport.jobs.tables import JobRow
 from tuneport.settings import Settings
 
 FEW_SHOT = " few-shot"
 BASE = "base"
+_CHECKPOINT = re.compile(r":ckpt-step-\d+$")  # behind the name of a job's model
+_STEP = re.compile(r":\d+$")  # behind a job's id
 
 
 @dataclass(frozen=True)
 class AskedModel:
     """`model` is the backend's own id, `base` that of the weights that were tuned (the same where none were).
 
-    `training`: what it was tuned on, as it was uploaded, and `dataset` what that was called.
+    `trained_on`: the file that it was tuned on, as it was uploaded, by what people call it; then those of the jobs that
+    it went on from.
     """
 
     name: str
@@ -28,8 +34,7 @@ class AskedModel:
     model: str
     base: str
     few_shot: bool = False
-    training: Path | None = None
-    dataset: str = ""
+    trained_on: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def plain_name(self) -> str:
@@ -56,9 +61,15 @@ def asked_models(workspace: Workspace, names: Sequence[str], *, base: str | None
 
 
 def where(asked: AskedModel, settings: Settings) -> tuple[str, str | None, str]:
-    """By what its answers are kept: the same name at another address is another model."""
-    address = settings.base_url(asked.backend, manifest_of(asked.backend, settings).base_url)
-    return asked.backend, address, asked.model
+    """By what its answers are kept: the same name at another address is another model, and so is a folder on this
+    machine whose files have changed."""
+    manifest = manifest_of(asked.backend, settings)
+    address = settings.base_url(asked.backend, manifest.base_url)
+    folder = Path(asked.model).expanduser()
+    if manifest.third_party or not folder.is_dir():
+        return asked.backend, address, asked.model
+    files = sorted((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in folder.iterdir())
+    return asked.backend, json.dumps(files), str(folder.resolve())
 
 
 def _found(workspace: Workspace, name: str) -> AskedModel:
@@ -67,10 +78,26 @@ def _found(workspace: Workspace, name: str) -> AskedModel:
         row = row or workspace.store.job(name)
     except UnknownJobError:
         backend, model = locate_base_model(name, workspace.settings, None)
-        return AskedModel(name, backend, model, model)
-    backend, model = model_of(row)
-    dataset = f"{row.tune_spec.dataset.name} of {row.id}"
-    return AskedModel(name, backend, model, row.model, training=row.prepared_data.training.path, dataset=dataset)
+        row = workspace.store.job_of_model(_CHECKPOINT.sub("", model))
+        if row is None or row.backend != backend:
+            return AskedModel(name, backend, model, model)
+    else:
+        backend, model = model_of(row)
+    return AskedModel(name, backend, model, row.model, trained_on=_trained_on(workspace, row))
+
+
+def _trained_on(workspace: Workspace, row: JobRow) -> dict[str, Path]:
+    """What the job's weights have seen: a job that goes on from another one has learnt that one's rows, too."""
+    found: dict[str, Path] = {}
+    seen: set[str] = set()
+    behind: JobRow | None = row
+    while behind is not None and behind.id not in seen:
+        seen.add(behind.id)
+        found[f"{behind.tune_spec.dataset.name} of {behind.id}"] = behind.prepared_data.training.path
+        start = behind.tune_spec.from_checkpoint or behind.model
+        whole = start.rpartition(":")[0] if _STEP.search(start) else start
+        behind = workspace.store.job_behind(row.backend, whole) or workspace.store.job_of_model(start)
+    return found
 
 
 def _base(workspace: Workspace, jobs: Sequence[AskedModel], said: str | None) -> AskedModel:
