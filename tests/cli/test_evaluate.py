@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Run
 from tests.conftest import FIXTURES
 from tests.pages.document import Document
+from tuneport.backends.fake import FakeBackend
 
 TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
 TEST = str(FIXTURES / "datasets" / "support_intents.test.jsonl")
@@ -76,6 +78,41 @@ def test_an_interval_that_nobody_knows_is_none_in_json_and_said_in_words(run: Ru
     json.dumps(document, allow_nan=False)  # of which Python would read Infinity, and no other program
     _, out, _ = run(*asked)
     assert "3  (no interval: all rows alike)" in out
+
+
+def test_a_judge_and_its_reasons_for_people(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It calls the longer answer better, and of one row says nothing."""
+
+    def answer(backend: FakeBackend, model: str, turns: Any) -> str:
+        text = str(turns[-1]["content"])
+        if model != "judge":
+            return "delivery" if model == "one" else "delivery, I should think"
+        first, second = (part.split("\n</answer>")[0] for part in text.split("<answer>\n")[1:])
+        longer = "A" if len(first) > len(second) else "B"
+        return "Hm." if text.startswith(silent) else f"{longer} says more, and more is better.\nVERDICT: {longer}"
+
+    silent = f"Conversation:\nsystem: {json.loads(Path(TEST).read_text().splitlines()[0])['messages'][0]['content']}"
+    silent += f"\nuser: {json.loads(Path(TEST).read_text().splitlines()[0])['messages'][1]['content']}"
+    monkeypatch.setattr(FakeBackend, "_answer", answer)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
+    page = tmp_path / "report.html"
+    code, out, error = run("eval", TEST, "one", "two", "--judge", "judge", "--html", str(page))
+    assert code == 0 and "judge judge: at most 160 judgements, both orders of each pair" in error, error
+    assert max(map(len, out.splitlines())) <= 80
+    assert "win rate, ties as half      100.0%" in out and "better (p < 0.001)" in out
+    assert "No position bias shown" in out and "A says more, and more is better." in out
+    assert "2 of its 160 judgements have no line VERDICT" in " ".join(out.split())
+    assert "+ judge: judge prefers its answers: of 80 pairs it wins 79" in " ".join(out.split())
+    assert "What a judge says" in page.read_text(encoding="utf-8")
+    code, document, error = run("eval", TEST, "one", "two", "--judge", "judge", "--json")
+    assert document["judgement"]["won"] == 79 and document["judgement"]["cached"] == 160
+    assert document["judgement"]["pairs"][1]["winner"] == "two" and "160 are kept from before" in error
+    code, _, error = run("eval", TEST, "one", "two", "--rubric", TEST)
+    assert code == 2 and "name one with --judge" in error
+    code, _, error = run("eval", TEST, "one", "two", "--judge", "openai/gpt-4.1-mini")
+    assert code == 2 and "send 80 rows with both answers to OpenAI? Say so with --yes" in error
+    assert "160 judgements, both orders of each pair; to gpt-4.1-mini" in error and "out: at most $0." in error
 
 
 def test_nothing_is_sent_unasked(run: Run, isolated: Path) -> None:

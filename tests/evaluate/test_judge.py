@@ -9,7 +9,7 @@ import pytest
 
 from tuneport.errors import ConfigError
 from tuneport.evaluate.examples import Answer, Example, Messages
-from tuneport.evaluate.judge import judge, question, read_rubric
+from tuneport.evaluate.judge import judge, question, read_rubric, reason_of
 
 ROWS = [Example([{"role": "user", "content": f"What is {n} + {n}?"}], str(2 * n)) for n in range(40)]
 RIGHT = [Answer(row.expected) for row in ROWS]
@@ -41,8 +41,12 @@ def test_a_judge_that_prefers_a_place_decides_nothing() -> None:
 
 
 def test_what_is_no_verdict_is_counted() -> None:
+    assert reason_of("A is right.\n\n**VERDICT: A**") == "A is right." and reason_of("hm") == "hm"
     found = judge(question(ROWS, RIGHT, WRONG), lambda prompts: ["I like VERDICT: A, no, VERDICT: b", "hm"] * 40)
-    assert found.unclear == 40 and set(found.winners) == {"tie"}
+    assert found.unclear == 40 and set(found.winners) == {None} and found.inconsistent == 0
+    assert (found.wins, found.low, found.high, found.verdict) == (0.5, 0.0, 1.0, "no difference shown")
+    half = judge(question(ROWS, RIGHT, WRONG), lambda prompts: [*by_content(prompts)[:-2], "hm", "VERDICT: B"])
+    assert half.unclear == 1 and half.winners[-1] is None and half.wins == 1, "no opinion is no tie"
 
 
 def test_the_question_has_the_rubric_and_its_size_before_it_is_sent(tmp_path: Path) -> None:

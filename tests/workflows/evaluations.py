@@ -9,9 +9,11 @@ from datetime import date
 from pathlib import Path
 
 from tuneport.curves import judge
-from tuneport.evaluate.examples import Example
+from tuneport.evaluate.examples import Answer, Example
 from tuneport.evaluate.general.asking import Judged
 from tuneport.evaluate.general.comparison import GeneralComparison, compare
+from tuneport.evaluate.judge import judge as judge_answers
+from tuneport.evaluate.judge import question
 from tuneport.evaluate.metrics import metric
 from tuneport.evaluate.scores import score_all
 from tuneport.types import DataFile, Hyperparameters, MetricPoint, PreparedData, TuneSpec
@@ -20,6 +22,7 @@ from tuneport.workflows.evaluation.answering import Said
 from tuneport.workflows.evaluation.asked_models import AskedModel
 from tuneport.workflows.evaluation.decision import decide
 from tuneport.workflows.evaluation.held_out import HeldOut
+from tuneport.workflows.evaluation.judgement import Judgement, Pair
 from tuneport.workflows.evaluation.latency import Speed
 from tuneport.workflows.evaluation.report.page import Report
 from tuneport.workflows.evaluation.trained import TrainedJob
@@ -82,6 +85,17 @@ def evaluation(
     return Evaluation(held, measured, chosen, scored, {} if kept is None else {names[-1]: kept})
 
 
+def judgement(won: int, lost: int, *, always_first: int = 0, silent: int = 0, own: bool = False) -> Judgement:
+    """Of the last model beside the first one: so many pairs, in the order of the lines; in `always_first` of them the
+    judge prefers the place, in `silent` it says nothing."""
+    sides = ["AB"] * won + ["BA"] * lost + ["AA"] * always_first + ["--"] * silent
+    texts = [f"Because of {n}.\nVERDICT: {side}" for n, both in enumerate(sides) for side in both]
+    rows = [Example([{"role": "user", "content": f"{n}?"}], "") for n in range(len(sides))]
+    judged = judge_answers(question(rows, [Answer("x")] * len(rows), [Answer("y")] * len(rows)), lambda asked: texts)
+    pairs = tuple(Pair(n, n + 1, winner, *texts[2 * n : 2 * n + 2]) for n, winner in enumerate(judged.winners))
+    return Judgement("openai/gpt-5.1", "Prefer brevity.", JOB, "base", judged, pairs, 2, 0, 0, own)
+
+
 def _answer(row: Example, n: int, *, right: bool) -> str:
     if right:
         return row.expected
@@ -141,5 +155,6 @@ def rich() -> Report:
         kept=general(lost=14),
     )
     few = replace(found.models[1], asked=replace(found.models[1].asked, few_shot=True))
-    found = replace(found, models=(found.models[0], few, found.models[2]))
+    models = (found.models[0], few, found.models[2])
+    found = replace(found, models=models, judgement=judgement(50, 20, always_first=30, silent=5))
     return report(found, {JOB: job("overfitting", epochs=8)})

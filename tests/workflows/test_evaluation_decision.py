@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.workflows import evaluations
-from tests.workflows.evaluations import JOB, general, job
+from tests.workflows.evaluations import JOB, general, job, judgement
 from tuneport.workflows.evaluate import Evaluation
 from tuneport.workflows.evaluation.decision import Decision, decide
 
@@ -87,6 +88,26 @@ def test_each_border(found: dict[str, Any], known: dict[str, Any], ruling: str, 
     decided, decision = ruled(evaluation(**({"rights": [30, 110]} | found)), **(HEALTHY | known))
     assert decided == ruling, decision.reasons
     assert reason in {(each.weight, each.about) for each in decision.reasons}
+
+
+@pytest.mark.parametrize(
+    ("said", "ruling", "weight"),
+    [
+        ({"won": 40, "lost": 10}, "ship", "for"),
+        ({"won": 20, "lost": 20}, "ship", "note"),
+        ({"won": 10, "lost": 40}, "not sure", "doubt"),
+        ({"won": 40, "lost": 10, "always_first": 20}, "ship", "note"),
+        ({"won": 40, "lost": 10, "silent": 6}, "ship", "note"),
+        ({"won": 40, "lost": 10, "silent": 5}, "ship", "for"),
+        ({"won": 40, "lost": 10, "own": True}, "ship", "note"),
+    ],
+)
+def test_a_judge_is_one_more_reason(said: dict[str, Any], ruling: str, weight: str) -> None:
+    found = replace(evaluation([30, 110]), judgement=judgement(**said))
+    decided, decision = ruled(found, **HEALTHY)
+    assert decided == ruling and ("judge" in about(decision, weight)), decision.reasons
+    liked = replace(evaluation([60, 60]), judgement=judgement(40, 0))
+    assert ruled(liked, **HEALTHY)[0] == "not sure", "an opinion alone ships nothing"
 
 
 def test_nobody_feels_a_difference_of_milliseconds_and_100_rows_are_enough() -> None:

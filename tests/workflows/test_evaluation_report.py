@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.pages.document import HOSTILE, Document
-from tests.workflows.evaluations import JOB, evaluation, job, report, rich, said
+from tests.workflows.evaluations import JOB, evaluation, job, judgement, report, rich, said
 from tuneport.errors import StorageError
 from tuneport.evaluate.examples import Example
 from tuneport.workflows.evaluation.report.page import Report, render
@@ -39,6 +39,15 @@ def test_the_page_holds_every_number_of_the_document() -> None:
         assert f"{each['tuned']['right']} of {each['tuned']['total']}, {each['tuned']['share']:.0%}" in shown
     for each in document["decision"]["reasons"]:
         assert each["words"] in shown
+    said = document["judgement"]
+    assert f"{said['wins']:.1%} {said['low']:.1%} to {said['high']:.1%}" in shown and "Prefer brevity." in shown
+    assert (
+        f"Of 105 pairs {JOB} wins 50 and loses 20; 30 are ties, 5 without a verdict. 2 more have equal answers."
+        in shown
+    )
+    assert "Position bias: the answer that is shown first gets 65% of its preferences" in shown
+    assert "10 of its 210 judgements have no line VERDICT" in shown and "line 51: lost" in shown
+    assert "Because of 50." in shown and "Because of 0." in shown
     classes = document["details"][JOB]["classes"]
     assert all(f"{row['recall']:.1%} ({row['recall_low']:.1%} to {row['recall_high']:.1%})" in shown for row in classes)
     held, training = document["held_out"], document["training"][JOB]
@@ -62,6 +71,9 @@ def test_nothing_from_outside_becomes_part_of_the_page() -> None:
             )
             for model in found.models
         )
+        said_so = judgement(3, 2)
+        pairs = tuple(replace(each, in_order=words, turned=words) for each in said_so.pairs)
+        found = replace(found, judgement=replace(said_so, pairs=pairs, judge=words, rubric=words, model=words))
         page = render(report(replace(found, held_out=replace(found.held_out, rows=rows), models=models)))
         Document(page).expect_no_way_out()
         assert len(page) < 120_000, "long answers are cut"

@@ -17,6 +17,7 @@ from tuneport.workflows.evaluation.gates import OF_GENERAL_ABILITY, Gate
 
 if TYPE_CHECKING:
     from tuneport.workflows.evaluate import EvaluationPlan
+    from tuneport.workflows.evaluation.judging import PlannedJudge
 
 BELOW_LIMIT = 4
 """The exit code where a limit of --fail-under is missed, or a gate of --fail-on."""
@@ -57,6 +58,17 @@ def evaluate(
             "--general", help="Was anything forgotten, is a model less safe? Asks 204 questions of our own, too."
         ),
     ] = False,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Ask this model, in both orders, whether the last MODEL answers better than the first: one of "
+            "tuneport's, or any that litellm knows (anthropic/claude-...).",
+        ),
+    ] = None,
+    rubric: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What makes one answer better than another, for --judge.")
+    ] = None,
     fail_under: Annotated[
         list[str] | None,
         typer.Option(
@@ -87,6 +99,7 @@ def evaluate(
     """Did it help? Measure models on rows that are proved to be in no training data; answers are kept for next time."""
     from tuneport.cli.evaluation_report import print_decision, print_evaluation
     from tuneport.cli.progress import AnswerProgress
+    from tuneport.evaluate.judge import RUBRIC, read_rubric
     from tuneport.jobs.service import Workspace
     from tuneport.workflows.evaluate import plan_evaluation, run_evaluation
     from tuneport.workflows.evaluation.gates import findings_against, refuse_gates, ruling_against
@@ -95,6 +108,8 @@ def evaluate(
     least, gates = _limits(fail_under), fail_on or []
     if pairs is not None and len(models) < 2:
         raise ConfigError("--pairs sets one model's answers beside another's: name two")
+    if rubric is not None and judge is None:
+        raise ConfigError("--rubric is for a judge: name one with --judge MODEL")
     outputs = [path for path in (pairs, html) if path is not None]
     if outputs:
         from tuneport.data.containers.source import Source
@@ -124,6 +139,8 @@ def evaluate(
             seed=seed,
             columns=columns_of(map_),
             general=general or not OF_GENERAL_ABILITY.isdisjoint(gates),
+            judge=judge,
+            rubric=RUBRIC if rubric is None else read_rubric(rubric),
         )
         refuse_gates(plan, gates)
         if budget is not None:
@@ -132,7 +149,13 @@ def evaluate(
             plan.refuse_personal_data()
         _before(plan, yes=yes)
         with AnswerProgress() as progress:
-            found = run_evaluation(workspace, plan, seed=seed, on_progress=progress.update)
+            found = run_evaluation(
+                workspace,
+                plan,
+                seed=seed,
+                allow_personal_data=allow_personal_data,
+                on_progress=progress.update,
+            )
         missed = [*found.failing(least), *findings_against(found, gates)]
         report = report_of(workspace, found, missed=missed)
         missed += ruling_against(report.decision, gates)
@@ -167,10 +190,29 @@ def _before(plan: EvaluationPlan, *, yes: bool) -> None:
                 f"{each.asked.name}: {each.waiting:,} prompts to {each.asked.model} ({each.third_party}), "
                 f"{each.input_tokens:,} tokens in, at most {each.output_tokens:,} out: {cost}"
             )
-    parties = sorted({each.third_party for each in plan.requests if each.third_party and each.waiting})
-    if parties:
+    if plan.judge is not None:
+        _judge_before(plan.judge)
+    asked = {each.third_party for each in plan.requests if each.third_party and each.waiting}
+    if parties := sorted({*asked, *plan.third_parties}):
         rows = f"{len(plan.held_out.rows):,} rows" if plan.third_parties else "the questions of --general"
+        if plan.judge is not None and plan.judge.third_party is not None:
+            rows += " with both answers"
         output.confirm(f"send {rows} to {' and '.join(parties)}?", yes=yes, otherwise="nothing was sent")
+
+
+def _judge_before(judge: PlannedJudge) -> None:
+    kept = f", {judge.kept:,} are kept from before" if judge.kept else ""
+    most = "" if judge.counted else "at most "
+    told = f"judge {judge.judge.name}: {most}{judge.waiting:,} judgements, both orders of each pair{kept}"
+    if judge.third_party is not None:
+        cost = (
+            f"at most {output.money(judge.usd)}" if judge.usd is not None else f"cost unavailable, because {judge.why}"
+        )
+        told += (
+            f"; to {judge.judge.model} ({judge.third_party}), {most}{judge.input_tokens:,} tokens in, "
+            f"at most {judge.output_tokens:,} out: {cost}"
+        )
+    output.note(told)
 
 
 def _limits(pairs: list[str] | None) -> dict[str, float]:

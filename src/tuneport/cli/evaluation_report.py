@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from tuneport.cli import output
+from tuneport.cli.judgement_report import print_judgement
 from tuneport.workflows.evaluation.words import between, p_words, shown
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
         console.print()
     for name, comparison in found.general.items():
         _print_general(console, name, first, comparison)
+    if found.judgement is not None:
+        print_judgement(console, found.judgement)
     table = output.table("MODEL", "FIRST TOKEN", "TOKENS/S", "$/1,000", right=("FIRST TOKEN", "TOKENS/S", "$/1,000"))
     for model in found.models:
         speed = model.speed

@@ -1,8 +1,9 @@
 """A model as judge: which of two answers is better, asked twice, with the answers in either order.
 
 Judges prefer the first answer, or the second, whatever it says (Zheng and others 2023). So a row is won only where both
-orders agree; where they do not it is a tie, and how often the first place won is reported beside the result. What
-completes is handed in: one of tuneport's backends, or anything else.
+orders agree; where they do not it is a tie, and how often the first place won is reported beside the result. An answer
+without a verdict is no opinion: its row is counted apart. What completes is handed in: one of tuneport's backends, or
+anything else.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,20 +47,30 @@ class Question:
     """What is asked before anything is sent: `prompts` has both orders of each row, one after the other."""
 
     prompts: tuple[Messages, ...]
-    input_tokens: int
     most_output_tokens: int
+
+    @cached_property
+    def input_tokens(self) -> int:
+        """By OpenAI's vocabulary."""
+        count = encoding(_COUNTED_WITH)
+        return sum(
+            len(count.encode_ordinary(str(each["content"]))) + _PER_MESSAGE
+            for prompt in self.prompts
+            for each in prompt
+        )
 
 
 @dataclass(frozen=True)
 class Judged:
-    """`winners`: of each row. `wins` is the first model's share, ties counted as half, with its 95 % interval.
+    """`winners`: of each row; None where a verdict is missing, and such rows take no part in what follows. `wins` is
+    the first model's share, ties counted as half, with its 95 % interval.
 
     `first_place`: of all preferences, those for the answer that was shown first; `position_bias` says whether that is
     more than chance (its p is `position_p`). `inconsistent`: rows whose two orders disagreed. `unclear`: judgements
-    without a verdict, which count as ties.
+    without a verdict.
     """
 
-    winners: tuple[Winner, ...]
+    winners: tuple[Winner | None, ...]
     wins: float
     low: float
     high: float
@@ -98,40 +110,40 @@ def read_rubric(path: Path) -> str:
 def question(
     rows: Sequence[Example], first: Sequence[Answer], second: Sequence[Answer], *, rubric: str = RUBRIC
 ) -> Question:
-    """What would be asked, and how much of it there is, by OpenAI's vocabulary. Sends nothing."""
+    """What would be asked, and how much of it there is. Sends nothing."""
     prompts: list[Messages] = []
     for row, one, other in zip(rows, first, second, strict=True):
         prompts += [_prompt(row, one, other, rubric), _prompt(row, other, one, rubric)]
-    count = encoding(_COUNTED_WITH)
-    tokens = sum(
-        len(count.encode_ordinary(str(each["content"]))) + _PER_MESSAGE for prompt in prompts for each in prompt
-    )
-    return Question(tuple(prompts), tokens, len(prompts) * ANSWER_TOKENS)
+    return Question(tuple(prompts), len(prompts) * ANSWER_TOKENS)
 
 
 def judge(asked: Question, complete: Complete) -> Judged:
     """Ask, and say which model is better. Whatever the provider refuses is raised as it is."""
-    said = [_verdict(text) for text in complete(asked.prompts)]
+    said = [verdict_of(text) for text in complete(asked.prompts)]
     if len(said) != len(asked.prompts):
         raise ConfigError(f"the judge has answered {len(said)} of {len(asked.prompts)} prompts; ask again")
     in_order, turned = said[0::2], [_turned(verdict) for verdict in said[1::2]]
-    winners = tuple(one if one == other and one else "tie" for one, other in zip(in_order, turned, strict=True))
-    tally = tally_means([{"first": 1.0, "tie": 0.5, "second": 0.0}[winner] for winner in winners])
-    around = interval(tally)
+    winners = tuple(map(winner_of, in_order, turned))
+    worth = [{"first": 1.0, "tie": 0.5, "second": 0.0}[winner] for winner in winners if winner is not None]
+    wins, low, high = 0.5, 0.0, 1.0  # where nothing was said, all is possible
+    if worth:
+        tally = tally_means(worth)
+        around = interval(tally)
+        wins, low, high = tally.corpus, around.low, around.high
     shown_first, shown_second = said.count("first"), said.count("second")
     preferences = shown_first + shown_second
-    low, high = wilson(shown_first, preferences) if preferences else (None, None)
+    least, most = wilson(shown_first, preferences) if preferences else (None, None)
     return Judged(
         winners=winners,
-        wins=tally.corpus,
-        low=around.low,
-        high=around.high,
+        wins=wins,
+        low=low,
+        high=high,
         p=sign_test(winners.count("first"), winners.count("second")),
         first_place=shown_first / preferences if preferences else None,
-        first_place_low=low,
-        first_place_high=high,
+        first_place_low=least,
+        first_place_high=most,
         position_p=sign_test(shown_first, shown_second),
-        inconsistent=sum(one != other for one, other in zip(in_order, turned, strict=True)),
+        inconsistent=sum(bool(one and other and one != other) for one, other in zip(in_order, turned, strict=True)),
         unclear=said.count(None),
     )
 
@@ -155,11 +167,24 @@ def _written(answer: Answer) -> str:
     return "\n".join([answer.text, *calls]).replace("</answer>", "</ answer>").strip()
 
 
-def _verdict(text: str) -> Winner | None:
-    """The last verdict that is written there."""
+def winner_of(in_order: Winner | None, turned: Winner | None) -> Winner | None:
+    """Of a row, by the verdicts of both orders as they name the models; None where one of them is missing."""
+    if in_order is None or turned is None:
+        return None
+    return in_order if in_order == turned else "tie"
+
+
+def verdict_of(text: str) -> Winner | None:
+    """The last verdict that is written there: which of the two answers as they were shown."""
     found = _VERDICT.findall(text)
     verdicts: dict[str, Winner] = {"A": "first", "B": "second", "TIE": "tie"}
     return verdicts[found[-1].upper()] if found else None
+
+
+def reason_of(text: str) -> str:
+    """What the judge wrote before its verdict."""
+    found = list(_VERDICT.finditer(text))
+    return (text[: found[-1].start()] if found else text).strip(" \n*_#>-")
 
 
 def _turned(verdict: Winner | None) -> Winner | None:

@@ -8,48 +8,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends import manifest_of
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.personal.search import find
 from tuneport.data.reading import columns_there
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.evaluate.asking import likelihoods_of_answers
-from tuneport.evaluate.examples import Answer, Example, with_shots
+from tuneport.evaluate.examples import Answer, Example
 from tuneport.evaluate.general import ANSWER_TOKENS, GeneralComparison, Judged, compare
+from tuneport.evaluate.judge import RUBRIC
 from tuneport.evaluate.metrics import Metric, metric, names_for, rehearse
 from tuneport.evaluate.scores import Score, Scored, score_all
 from tuneport.jobs.forgetting import keep_forgetting
 from tuneport.jobs.service import Workspace
 from tuneport.workflows.advising.drawing import shots_for, tokens
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
-from tuneport.workflows.evaluation.answering import Prompt, Said, ask, keys_of
+from tuneport.workflows.evaluation.answering import Said, ask
 from tuneport.workflows.evaluation.asked_models import FEW_SHOT, AskedModel, asked_models, where
-from tuneport.workflows.evaluation.general_ability import judge, once_each, written_rows
+from tuneport.workflows.evaluation.general_ability import judge as judge_general_ability
+from tuneport.workflows.evaluation.general_ability import once_each, written_rows
 from tuneport.workflows.evaluation.held_out import HeldOut, held_out
-from tuneport.workflows.evaluation.latency import Speed, alone_keys, measure_speed
-from tuneport.workflows.evaluation.prices import price, price_of_a_thousand
+from tuneport.workflows.evaluation.judgement import Judgement
+from tuneport.workflows.evaluation.judging import PlannedJudge, plan_judge, run_judge
+from tuneport.workflows.evaluation.latency import Speed, measure_speed
+from tuneport.workflows.evaluation.planned_models import PlannedModel, plan_model
+from tuneport.workflows.evaluation.prices import price_of_a_thousand
 
 MOST_ANSWER_TOKENS = 1024
-
-
-@dataclass(frozen=True)
-class PlannedModel:
-    """`kept`: how many of the answers are in the cache; `waiting`: how many prompts will be sent, those that are asked
-    once more by themselves (`alone`, for the latency) among them. `usd` is the most that these cost, for at most
-    `output_tokens`; None with the reason in `why`."""
-
-    asked: AskedModel
-    prompts: tuple[Prompt, ...]
-    keys: tuple[str, ...]
-    alone: tuple[str, ...]
-    kept: int
-    waiting: int
-    shots: int
-    input_tokens: int
-    output_tokens: int
-    usd: float | None
-    why: str
-    third_party: str | None
 
 
 @dataclass(frozen=True)
@@ -64,11 +48,15 @@ class EvaluationPlan:
     metrics: tuple[Metric, ...]
     answer_limit: int
     general: tuple[PlannedModel, ...] = ()
+    judge: PlannedJudge | None = None
 
     @property
     def third_parties(self) -> list[str]:
         """To whom rows go."""
-        return sorted({each.third_party for each in self.models if each.third_party and each.waiting})
+        parties = {each.third_party for each in self.models if each.third_party and each.waiting}
+        if self.judge is not None and self.judge.third_party is not None:
+            parties.add(self.judge.third_party)
+        return sorted(parties)
 
     @property
     def requests(self) -> tuple[PlannedModel, ...]:
@@ -81,6 +69,8 @@ class EvaluationPlan:
                     f"what {each.asked.name} costs is unavailable, because {each.why}; leave --budget away"
                 )
         most = sum(each.usd or 0.0 for each in self.requests)
+        if self.judge is not None:
+            most += self.judge.usd_at_most
         if most > budget:
             raise BudgetError(
                 f"the evaluation may cost ${most:.4f}, above the budget of ${budget:.4f}; ask fewer --rows"
@@ -132,6 +122,7 @@ class Evaluation:
     metrics: tuple[Metric, ...]
     scored: Scored
     general: Mapping[str, GeneralComparison] = field(default_factory=dict)
+    judgement: Judgement | None = None
 
     def score(self, model: str, name: str) -> Score:
         return self.scored.scores[model][name]
@@ -173,6 +164,7 @@ class Evaluation:
             ],
             **self.scored.as_dict(),
             "general_ability": {name: each.as_dict() for name, each in self.general.items()},
+            "judgement": None if self.judgement is None else self.judgement.as_dict(),
             "rows": [
                 {
                     "line": line,
@@ -199,13 +191,16 @@ def plan_evaluation(
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
     general: bool = False,
+    judge: str | None = None,
+    rubric: str = RUBRIC,
 ) -> EvaluationPlan:
     """Which rows are held out, which models are meant, and what asking them would cost. Sends nothing.
 
     `training` is a further file that no row may be in, beside what the jobs were trained on; few-shot examples are
     drawn from it, else from the first job's. `metrics` are names (`options` of each by its name), by default those
     that suit the data; those of `also` are measured besides. `general`: what was forgotten,
-    and whether a model grew less safe, by the general-ability set. ConfigError for what cannot be measured.
+    and whether a model grew less safe, by the general-ability set. `judge`: a model that is asked by the `rubric`
+    whether the last model's answers are better than the first one's. ConfigError for what cannot be measured.
     """
     if not models:
         raise ConfigError('name the models to measure: a job, base, "base few-shot", or backend/model')
@@ -239,16 +234,20 @@ def plan_evaluation(
     answers = [tokens([_written(row)]) for row in rows.rows]
     limit = min(MOST_ANSWER_TOKENS, 16 + 2 * max(answers))  # other vocabularies take up to twice as many
     with _cache(workspace) as cache:
-        planned = tuple(_planned(workspace, cache, each, rows.rows, shots, limit) for each in asked)
+        planned = tuple(plan_model(workspace, cache, each, rows.rows, shots, limit) for each in asked)
         besides = tuple(
-            _planned(
+            plan_model(
                 workspace, cache, each, written_rows(workspace.backend(each.backend)), [], ANSWER_TOKENS, timed=False
             )
             for each in (once_each(asked) if general else ())
         )
+        judging = None
+        if judge is not None:
+            known = [each.keys for each in planned]
+            judging = plan_judge(workspace, cache, judge, rubric, rows.rows, asked, known, limit, base=base)
     if len(besides) == 1:
         raise ConfigError("the general-ability set compares two models: name the base model, too")
-    return EvaluationPlan(rows, planned, chosen, limit, besides)
+    return EvaluationPlan(rows, planned, chosen, limit, besides, judging)
 
 
 def run_evaluation(
@@ -256,13 +255,17 @@ def run_evaluation(
     plan: EvaluationPlan,
     *,
     seed: int = 0,
+    allow_personal_data: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda model, answered, of: None,
 ) -> Evaluation:
     """Ask what is not known yet, and score. `on_progress` gets a model, its answers so far, and how many there will be.
     What a job's model forgot of its base's abilities is kept for the verdict on the job's curve.
 
-    Killed, or stopped by a provider, the same again goes on with the answers that were there.
+    Killed, or stopped by a provider, the same again goes on with the answers that were there. `allow_personal_data`: in
+    answers that go to a judge; of the rows, `refuse_personal_data` of the plan is asked before.
     """
+    if plan.judge is not None and plan.judge.waiting:
+        plan.judge.judge.refuse_without_key(workspace)
     measured: list[Measured] = []
     answers: dict[str, list[Answer]] = {}
     rows = plan.held_out.rows
@@ -297,9 +300,21 @@ def run_evaluation(
                     for one, likelihood in zip(answers[name], found, strict=True)
                 ]
         general = _general(workspace, cache, plan.general, on_progress)
+        judgement = None
+        if plan.judge is not None:
+            judgement = run_judge(
+                workspace,
+                cache,
+                plan.judge,
+                plan.held_out,
+                measured[-1].said,
+                measured[0].said,
+                allow_personal_data=allow_personal_data,
+                on_progress=on_progress,
+            )
     _keep_forgetting(workspace, plan.general, general)
     scored = score_all(rows, answers, plan.metrics, seed=seed)
-    return Evaluation(plan.held_out, tuple(measured), plan.metrics, scored, general)
+    return Evaluation(plan.held_out, tuple(measured), plan.metrics, scored, general, judgement)
 
 
 def _general(
@@ -312,7 +327,7 @@ def _general(
     judged: dict[str, list[Judged]] = {}
     for each in models:
         name = each.asked.name
-        judged[name] = judge(
+        judged[name] = judge_general_ability(
             workspace.backend(each.asked.backend),
             each.asked.model,
             where(each.asked, workspace.settings),
@@ -348,55 +363,6 @@ def _refuse_without_likelihood(workspace: Workspace, wanted: Metric, asked: Sequ
 
 def _cache(workspace: Workspace) -> AnswerCache:
     return AnswerCache(workspace.settings.home / "evaluations" / "answers.sqlite")
-
-
-def _planned(
-    workspace: Workspace,
-    cache: AnswerCache,
-    asked: AskedModel,
-    rows: Sequence[Example],
-    shots: Sequence[Example],
-    limit: int,
-    *,
-    timed: bool = True,
-) -> PlannedModel:
-    prompts = []
-    for row in rows:
-        options: dict[str, Any] = {"max_tokens": limit, "temperature": 0.0}
-        if row.tools:
-            options["tools"] = list(row.tools)
-        prompts.append(Prompt(with_shots(row, shots) if asked.few_shot else row.messages, options))
-    manifest = manifest_of(asked.backend, workspace.settings)
-    keys = keys_of(where(asked, workspace.settings), prompts)
-    alone = alone_keys(where(asked, workspace.settings), prompts) if timed else []
-    there = cache.get([*keys, *alone])
-    missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}
-    waiting = [*missing.values(), *(prompt for key, prompt in zip(alone, prompts, strict=False) if key not in there)]
-    input_tokens = 0
-    if manifest.third_party:
-        input_tokens = sum(tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting)
-    output_tokens = len(waiting) * limit
-    usd, why = price(
-        asked,
-        workspace.settings,
-        requests=len(waiting),
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-    )
-    return PlannedModel(
-        asked,
-        tuple(prompts),
-        tuple(keys),
-        tuple(alone),
-        sum(key in there for key in keys),
-        len(waiting),
-        len(shots) if asked.few_shot else 0,
-        input_tokens,
-        output_tokens,
-        usd,
-        why,
-        manifest.title if manifest.third_party else None,
-    )
 
 
 def _measured(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import RejectedError
@@ -44,12 +44,20 @@ class Said:
         return Answer(self.text, calls_of(self.tool_calls))
 
 
+class Completes(Protocol):
+    """All that asking needs of a backend, for what is none."""
+
+    def complete(
+        self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
+    ) -> Completion | Iterator[str]: ...
+
+
 def keys_of(where: Sequence[str | None], prompts: Sequence[Prompt]) -> list[str]:
     return [key_of(where, prompt.messages, prompt.options) for prompt in prompts]
 
 
 def ask(
-    backend: FineTuneBackend,
+    backend: Completes,
     model: str,
     prompts: Sequence[Prompt],
     keys: Sequence[str],
@@ -77,16 +85,21 @@ def ask(
         answered += times[key]
         on_answered(answered)
 
-    batches = type(backend).complete_many is not FineTuneBackend.complete_many
     for group in waiting.values():
         for start in range(0, len(group), PER_BATCH):
             part = group[start : start + PER_BATCH]
-            _batch(backend, model, part, keep) if batches else _at_once(backend, model, part, keep)
+            if (
+                isinstance(backend, FineTuneBackend)
+                and type(backend).complete_many is not FineTuneBackend.complete_many
+            ):
+                _batch(backend, model, part, keep)
+            else:
+                _at_once(backend, model, part, keep)
     return [found[key] for key in keys]
 
 
 def _at_once(
-    backend: FineTuneBackend, model: str, part: Sequence[tuple[str, Prompt]], keep: Callable[[str, Said], None]
+    backend: Completes, model: str, part: Sequence[tuple[str, Prompt]], keep: Callable[[str, Said], None]
 ) -> None:
     """For a backend that has no batches: some at the same time, and whatever was answered is kept, since it is paid."""
     answered, refused = 0, 0

@@ -22,6 +22,7 @@ from tuneport.workflows.evaluation.words import p_words, shown
 
 if TYPE_CHECKING:
     from tuneport.workflows.evaluate import Evaluation, Measured
+    from tuneport.workflows.evaluation.judgement import Judgement
 
 Ruling = Literal["ship", "do not ship", "not sure"]
 Weight = Literal["for", "note", "doubt", "against"]
@@ -87,6 +88,7 @@ def decide(
     reasons += [
         *_scores(found),
         *_others(found),
+        *_judged(found.judgement),
         *_rows(found),
         *_curve(job, proved=_proved_better(found)),
         *_general(found.general_of(judged.asked.name), judged, job),
@@ -164,6 +166,21 @@ def _others(found: Evaluation) -> Iterator[Reason]:
             yield Reason("doubt", "other models", f"it is not shown to be better than what needs no training: {values}")
         else:
             yield Reason("note", "other models", f"it is not shown to be better than another tuned model: {values}")
+
+
+def _judged(judgement: Judgement | None) -> Iterator[Reason]:
+    """An opinion: it casts doubt, or speaks for the model where the judge has no known flaw. Alone it ships nothing
+    and stops nothing."""
+    if judgement is None or judgement.judged is None:
+        return
+    found, counts = judgement.judged, [judgement.count(winner) for winner in ("first", "tie", "second")]
+    values = f"of {len(judgement.pairs):,} pairs it wins {counts[0]:,}, ties {counts[1]:,}, loses {counts[2]:,}"
+    told = {"better": "prefers its answers", "worse": f"prefers the answers of {judgement.against}"}
+    words = f"{judgement.judge} {told.get(found.verdict, 'shows no preference')}: {values} ({p_words(found.p)})"
+    weights: Mapping[str, Weight] = {"better": "note" if judgement.flaw else "for", "worse": "doubt"}
+    yield Reason(
+        weights.get(found.verdict, "note"), "judge", words + (f"; but {judgement.flaw}" if judgement.flaw else "")
+    )
 
 
 def _rows(found: Evaluation) -> Iterator[Reason]:

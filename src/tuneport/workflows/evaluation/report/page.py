@@ -18,6 +18,7 @@ from tuneport.workflows.evaluation.report.abilities import abilities
 from tuneport.workflows.evaluation.report.answers import answers
 from tuneport.workflows.evaluation.report.classes import classes
 from tuneport.workflows.evaluation.report.curves import curves
+from tuneport.workflows.evaluation.report.judgement import judgement
 from tuneport.workflows.evaluation.report.scores import costs, scores
 from tuneport.workflows.evaluation.trained import TrainedJob, trained_jobs
 
@@ -89,6 +90,7 @@ def render(report: Report) -> str:
         "curves": curves(report.trained),
         "classes": classes(found),
         "answers": answers(found),
+        "judgement": judgement(found),
         "abilities": abilities(found.general_of(decision.model)),
         "costs": costs(found),
         "data": _data(report),

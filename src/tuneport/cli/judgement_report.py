@@ -1,0 +1,56 @@
+"""How a judge's opinion looks in 80 columns: who is preferred, how far to trust the judge, and why it says so."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from tuneport.workflows.evaluation.words import p_words
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tuneport.workflows.evaluation.judgement import Judgement, Pair
+
+_COLOURS = {"better": "green", "worse": "red", "no difference shown": "yellow"}
+_EXAMPLES, _REASON = 4, 220  # shown, and characters of each
+
+
+def print_judgement(console: Console, judgement: Judgement) -> None:
+    title = Text.assemble(
+        ("judge", "bold"), (f"  {judgement.judge}, of {judgement.model} beside {judgement.against}", "dim")
+    )
+    title.truncate(80, overflow="ellipsis")
+    console.print(title)
+    found = judgement.judged
+    if found is None:
+        console.print(Text("  the answers are equal on all rows: nothing was asked", style="dim"))
+        console.print()
+        return
+    line = Text(f"  {'win rate, ties as half':<27} {found.wins:>6.1%}  {f'({found.low:.1%} to {found.high:.1%})':<20}")
+    p = "" if found.verdict == "no difference shown" else f" ({p_words(found.p)})"
+    line.append(f"{found.verdict}{p}", _COLOURS[found.verdict])
+    console.print(line)
+    _fill(console, judgement.outcome)
+    _fill(console, judgement.position, "yellow" if found.position_bias else "")
+    if judgement.unanswered:
+        _fill(console, judgement.unanswered, "yellow")
+    for pair in judgement.examples(_EXAMPLES):
+        _fill(console, f"line {pair.line:,}, {_outcome(judgement, pair)}: {_reason(pair)}", "dim")
+    _fill(console, "in reasons A is the last model's answer, B the first one's; --json has all of them", "dim")
+    console.print()
+
+
+def _outcome(judgement: Judgement, pair: Pair) -> str:
+    return {"first": "won", "second": "lost", "tie": "a tie"}.get(pair.winner or "", "no verdict")
+
+
+def _reason(pair: Pair) -> str:
+    words = " ".join(pair.reason.split()) or "(no reason given)"
+    return words if len(words) <= _REASON else f"{words[:_REASON]}…"
+
+
+def _fill(console: Console, words: str, style: str = "") -> None:
+    console.print(Text(textwrap.fill(words, 80, initial_indent="  ", subsequent_indent="    "), style=style))

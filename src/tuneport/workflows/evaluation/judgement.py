@@ -1,0 +1,140 @@
+"""What a judge said of two models' answers: figures, examples, and how far it is to be relied on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from tuneport.evaluate.judge import Judged, Winner, reason_of
+from tuneport.workflows.evaluation.words import p_words
+
+MOST_UNCLEAR = 0.1
+"""Of its judgements without a verdict: a judge with more of them does not do what it is asked."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A row, by its `place` and `line`, whose answers differ. `in_order`: what the judge said where `model`'s answer
+    was A, `turned`: where it was B. `winner` "first" is `model`; None where one of the two has no verdict."""
+
+    place: int
+    line: int
+    winner: Winner | None
+    in_order: str
+    turned: str
+
+    @property
+    def reason(self) -> str:
+        return reason_of(self.in_order)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What `judged` says is of `model` beside `against`, over `pairs`; None where no two answers differ.
+
+    `identical`: rows with equal answers, of which nothing is asked. `cached`: judgements kept from before. `refused`:
+    prompts that the judge's provider did not answer; they are unclear, too. `own`: the judge is one of the two.
+    """
+
+    judge: str
+    rubric: str
+    model: str
+    against: str
+    judged: Judged | None
+    pairs: tuple[Pair, ...]
+    identical: int
+    cached: int
+    refused: int
+    own: bool
+
+    def count(self, winner: Winner | None) -> int:
+        return sum(each.winner == winner for each in self.pairs)
+
+    def examples(self, most: int) -> list[Pair]:
+        """Pairs with their reasons: lost ones and won ones in turn, then ties, then what has no verdict."""
+        lost, won, *others = (
+            [each for each in self.pairs if each.winner == winner] for winner in ("second", "first", "tie", None)
+        )
+        in_turn = [each for both in zip_longest(lost, won) for each in both if each is not None]
+        return [*in_turn, *others[0], *others[1]][:most]
+
+    @property
+    def outcome(self) -> str:
+        """Who won how many pairs, in a sentence."""
+        won, tied, lost = (self.count(winner) for winner in ("first", "tie", "second"))
+        without = f", {self.count(None):,} without a verdict" if self.count(None) else ""
+        return (
+            f"Of {len(self.pairs):,} pairs {self.model} wins {won:,} and loses {lost:,}; {tied:,} are ties{without}. "
+            f"{self.identical:,} more have equal answers."
+        )
+
+    @property
+    def position(self) -> str:
+        """Whether the judge prefers a place, in a sentence."""
+        found = self.judged
+        if (
+            found is None
+            or found.first_place is None
+            or found.first_place_low is None
+            or found.first_place_high is None
+        ):
+            return "It preferred no answer, so nothing can be said of a preference for a place."
+        return (
+            f"{'Position bias' if found.position_bias else 'No position bias shown'}: the answer that is shown first "
+            f"gets {found.first_place:.0%} of its preferences ({found.first_place_low:.0%} to "
+            f"{found.first_place_high:.0%}, {p_words(found.position_p)}); "
+            f"{found.inconsistent:,} pairs are ties because its two orders disagree."
+        )
+
+    @property
+    def unanswered(self) -> str:
+        """What has no verdict, in a sentence; empty where all have one."""
+        if self.judged is None or not self.judged.unclear:
+            return ""
+        refused = f" ({self.refused:,} were refused by its provider)" if self.refused else ""
+        return (
+            f"{self.judged.unclear:,} of its {2 * len(self.pairs):,} judgements have no line VERDICT: A, B or TIE"
+            f"{refused}; their pairs are not counted."
+        )
+
+    @property
+    def flaw(self) -> str:
+        """Why its praise is not to be relied on; empty where nothing of that kind is known."""
+        if self.own:
+            return "it judges its own answers, and models prefer those"
+        if self.judged is None:
+            return ""
+        if self.judged.unclear > MOST_UNCLEAR * 2 * len(self.pairs):
+            return f"{self.judged.unclear:,} of its {2 * len(self.pairs):,} judgements have no verdict"
+        return "it prefers a place, whatever stands there" if self.judged.position_bias else ""
+
+    def as_dict(self) -> dict[str, Any]:
+        winners: Mapping[Winner | None, str | None] = {"first": self.model, "second": self.against, "tie": "tie"}
+        judged = {} if self.judged is None else self.judged.as_dict()
+        return {
+            "judge": self.judge,
+            "model": self.model,
+            "against": self.against,
+            "rubric": self.rubric,
+            "won": self.count("first"),
+            "tied": self.count("tie"),
+            "lost": self.count("second"),
+            "no_verdict": self.count(None),
+            "identical": self.identical,
+            "judgements": 2 * len(self.pairs),
+            "cached": self.cached,
+            "refused": self.refused,
+            **{key: value for key, value in judged.items() if key != "winners"},
+            "flaw": self.flaw,
+            "pairs": [
+                {
+                    "line": each.line,
+                    "winner": winners.get(each.winner),
+                    "in_order": each.in_order,
+                    "turned": each.turned,
+                }
+                for each in self.pairs
+            ],
+        }

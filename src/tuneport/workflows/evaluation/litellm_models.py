@@ -1,0 +1,192 @@
+"""Any model that litellm can ask, for what needs an answer and no training. litellm is imported to ask, not before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuneport.errors import (
+    AuthError,
+    ConfigError,
+    NotFoundError,
+    ProviderError,
+    QuotaError,
+    RateLimitError,
+    RejectedError,
+    UnavailableError,
+    one_line,
+)
+from tuneport.estimate.cost import Traffic, per_token_quote
+from tuneport.manifests import load_base_prices
+from tuneport.manifests.base_prices import SOURCE
+from tuneport.settings import Settings
+from tuneport.types import Completion
+
+PREFIX = "litellm/"
+"""Before a name: litellm is meant, even where nothing here has heard of the model."""
+_TRIES, _SECONDS = 6, 120.0
+_LONGEST_QUOTE = 300  # characters of a provider's own words
+
+
+@dataclass(frozen=True)
+class LiteLLMModel:
+    """`name` is litellm's own, `provider` who answers. `thinks`: it may think in tokens that are billed as answers."""
+
+    name: str
+    provider: str
+    thinks: bool
+    settings: Settings
+
+    @property
+    def listed(self) -> bool:
+        """Whether litellm's table has it."""
+        return _listed(self.name) is not None
+
+    @property
+    def third_party(self) -> str:
+        return f"{self.provider}, through litellm"
+
+    @property
+    def where(self) -> tuple[str, str | None, str]:
+        """By what its answers are kept."""
+        return "litellm", self._address, self.name
+
+    def price(self, *, requests: int, input_tokens: int, output_tokens: int) -> tuple[float | None, str]:
+        """US dollars of so many tokens by litellm's table, and how; None with the reason where it has no price."""
+        prices = load_base_prices()
+        if prices is None:
+            return None, "litellm, whose table has models' prices, is not installed"
+        found = prices.find(_listed(self.name) or self.name)
+        if found is None:
+            return None, f"litellm {prices.version} has no price per token for {self.name}"
+        traffic = Traffic(input_tokens, output_tokens, requests=requests)
+        quote = per_token_quote("litellm", found.name, found.price, traffic, source=SOURCE, as_of=prices.as_of)
+        return quote.expected, f"litellm {prices.version}, {found.name}"
+
+    def refuse_without_key(self) -> None:
+        """ConfigError that names the variable, before anything is asked. Other ways to be known (a cloud's, a token)
+        are litellm's matter."""
+        found = _litellm().validate_environment(self.name)
+        missing = [
+            each for each in found["missing_keys"] if each.endswith("_API_KEY") and self.settings.secret(each) is None
+        ]
+        token = os.environ.get(f"{self.provider.upper()}_AUTH_TOKEN")
+        if missing and not token and not found["keys_in_environment"]:
+            raise ConfigError(f"{self.name} needs {' and '.join(missing)} in the environment or .env")
+
+    def complete(
+        self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
+    ) -> Completion:
+        """As a backend's: `model` is this one's name. What may pass is tried again; else a ProviderError."""
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+        passing = retry_if_exception(lambda error: isinstance(error, ProviderError) and error.retryable)
+        retrying = Retrying(
+            retry=passing, wait=wait_exponential_jitter(1, 30), stop=stop_after_attempt(_TRIES), reraise=True
+        )
+        return retrying(self._once, messages, options)
+
+    def _once(self, messages: Sequence[dict[str, Any]], options: dict[str, Any]) -> Completion:
+        litellm = _litellm()
+        import openai  # litellm needs it, and its errors are openai's
+
+        reached: dict[str, Any] = {} if self._address is None else {"api_base": self._address}
+        if (secret := self.settings.secret(f"{self.provider.upper()}_API_KEY")) is not None:
+            reached["api_key"] = secret.get_secret_value()
+        try:
+            answer = litellm.completion(
+                model=self.name,
+                messages=list(messages),
+                drop_params=True,  # some take no temperature
+                num_retries=0,
+                max_retries=0,
+                timeout=_SECONDS,
+                **reached,
+                **options,
+            )
+        except openai.OpenAIError as error:
+            raise _error(error, self, reached.get("api_key")) from error
+        choice = answer.choices[0]
+        usage = getattr(answer, "usage", None)
+        return Completion(
+            text=choice.message.content or "",
+            model=self.name,
+            finish_reason=choice.finish_reason,
+            prompt_tokens=getattr(usage, "prompt_tokens", None),
+            completion_tokens=getattr(usage, "completion_tokens", None),
+        )
+
+    @property
+    def _address(self) -> str | None:
+        """Never `OPENAI_BASE_URL`, which litellm would take: users point that one at tuneport itself."""
+        if self.provider == "openai":
+            return self.settings.base_url("openai", "https://api.openai.com/v1")
+        variable = self.provider.upper()
+        return os.environ.get(f"{variable}_API_BASE") or os.environ.get(f"{variable}_BASE_URL")
+
+
+def litellm_model(name: str, settings: Settings) -> LiteLLMModel | None:
+    """By the table that litellm ships: a model that it lists, or any name after a provider that it lists; and any
+    `litellm/PROVIDER/MODEL`. None for other names."""
+    said = name.startswith(PREFIX)
+    name = name.removeprefix(PREFIX)
+    prefix, _, rest = name.partition("/")
+    listed, rows = _listed(name), _rows()
+    row = {} if listed is None else rows[listed]
+    provider = prefix if rest else row.get("litellm_provider")
+    if not (said and rest) and listed is None and all(each.get("litellm_provider") != prefix for each in rows.values()):
+        return None
+    return None if not provider else LiteLLMModel(name, provider, bool(row.get("supports_reasoning")), settings)
+
+
+def _rows() -> Mapping[str, Mapping[str, Any]]:
+    prices = load_base_prices()
+    return {} if prices is None else prices.rows
+
+
+def _listed(name: str) -> str | None:
+    """What the table calls it: some of its names have the provider before them, some have not."""
+    rows = _rows()
+    if name in rows:
+        return name
+    prefix, _, rest = name.partition("/")
+    return rest if rest in rows and rows[rest].get("litellm_provider") == prefix else None
+
+
+def _litellm() -> Any:
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it fetches a file when it is imported
+    try:
+        import litellm
+    except ImportError as error:
+        raise ConfigError("litellm is not installed; run `pip install litellm`") from error
+
+    litellm.suppress_debug_info = True  # it prints to stdout
+    return litellm
+
+
+def _error(error: Exception, model: LiteLLMModel, key: str | None) -> ProviderError:
+    """By the HTTP status, as every provider's: see `errors`."""
+    status = getattr(error, "status_code", None)
+    words = str(error).replace(key, "***") if key else str(error)
+    words = one_line(" ".join(words.split()))
+    words = f"{words[:_LONGEST_QUOTE]}…" if len(words) > _LONGEST_QUOTE else words
+    told: dict[str, Any] = {"provider": model.provider, "http_status": status}
+    if status in (401, 403):
+        return AuthError(
+            f"{model.provider} refuses the key for {model.name}; check {model.provider.upper()}_API_KEY", **told
+        )
+    if status == 404:
+        return NotFoundError(f"{model.provider} has no model {model.name}; check the name ({words})", **told)
+    if status == 402 or "insufficient_quota" in words:
+        return QuotaError(f"{model.provider} has no money or quota left for {model.name} ({words})", **told)
+    if status == 429:
+        return RateLimitError(
+            f"{model.provider} had too many requests; the same again goes on where it stopped", retryable=True, **told
+        )
+    if status in (400, 413, 422):
+        return RejectedError(f"{model.provider} refused a prompt to {model.name}: {words}", **told)
+    return UnavailableError(
+        f"{model.provider} did not answer; the same again goes on where it stopped ({words})", retryable=True, **told
+    )

@@ -1,0 +1,80 @@
+"""What a model as judge said of the last model's answers beside the first one's, and whether it prefers a place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tuneport.evaluate.judge import reason_of
+from tuneport.pages.text import text
+from tuneport.workflows.evaluation.report.scores import KINDS, interval
+from tuneport.workflows.evaluation.words import p_words
+
+if TYPE_CHECKING:
+    from tuneport.workflows.evaluate import Evaluation
+    from tuneport.workflows.evaluation.judgement import Judgement, Pair
+
+SHOWN, MORE = 4, 8
+"""So many of its reasons stand open, and so many more are folded away."""
+_MOST_CHARACTERS = 700
+_OUTCOMES = {"first": "won", "second": "lost", "tie": "a tie"}
+
+
+def judgement(found: Evaluation) -> str:
+    given = found.judgement
+    if given is None:
+        return ""
+    head = f"<h2>What a judge says</h2><p>{text(f'{given.judge}: {given.outcome}', 800)}</p>"
+    if given.judged is None:
+        return head
+    told = "".join(f"<p>{text(each)}</p>" for each in (given.position, given.unanswered) if each)
+    rubric = f'<details><summary>the rubric</summary><div class="said">{text(given.rubric)}</div></details>'
+    note = (
+        '<p class="quiet">Each pair was asked about in both orders, and is won only where both agree. In the reasons '
+        "that are shown A is the last model's answer, B the first one's; --json has all of them, in both orders.</p>"
+    )
+    return f"{head}{_table(given)}{told}{_examples(found, given)}{rubric}{note}"
+
+
+def _table(given: Judgement) -> str:
+    judged = given.judged
+    assert judged is not None
+    heads = ("model", "win rate, ties as half", "95 % interval", "0 % to 100 %", "verdict")
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    cells = [
+        ("win rate", f"<b>{judged.wins:.1%}</b>"),
+        ("95 % interval", f"{judged.low:.1%} to {judged.high:.1%}"),
+        ("on a line", interval(judged.wins, judged.low, judged.high, 0, 1, "win rate")),
+        (
+            "verdict",
+            f'<span class="{KINDS[judged.verdict]}"><b class="verdict">{judged.verdict}</b></span> '
+            f'<span class="quiet">{p_words(judged.p)}, sign test</span>',
+        ),
+    ]
+    each = "".join(f'<td data-name="{name}"><div>{cell}</div></td>' for name, cell in cells)
+    row = f'<tbody><tr><th scope="row">{text(given.model, 200)}</th>{each}</tr></tbody>'
+    return f'<table class="options scores"><thead><tr>{head}</tr></thead>{row}</table>'
+
+
+def _examples(found: Evaluation, given: Judgement) -> str:
+    pairs = given.examples(SHOWN + MORE)
+    opened = "".join(_example(found, each) for each in pairs[:SHOWN])
+    folded = "".join(_example(found, each) for each in pairs[SHOWN:])
+    return opened + (f"<details><summary>{len(pairs) - SHOWN} more</summary>{folded}</details>" if folded else "")
+
+
+def _example(found: Evaluation, pair: Pair) -> str:
+    answered = []
+    for name, model in (("A", found.models[-1]), ("B", found.models[0])):
+        said = model.said[pair.place].answer
+        words = "\n".join([said.text, *(f"{call.name}({call.arguments})" for call in said.calls)])
+        answered.append(
+            f'<div><div class="quiet">{name}: {text(model.asked.name, 100)}</div>'
+            f'<div class="said">{text(words, _MOST_CHARACTERS)}</div></div>'
+        )
+    outcome = _OUTCOMES.get(pair.winner or "", "no verdict")
+    return (
+        f'<section class="chart example"><div class="quiet">line {pair.line:,}: {outcome}</div>'
+        f'<div class="said">{text(found.held_out.rows[pair.place].prompt, _MOST_CHARACTERS)}</div>'
+        f'<div class="quiet">the judge</div><div class="said">{text(reason_of(pair.in_order), _MOST_CHARACTERS)}</div>'
+        f'<div class="pair">{"".join(answered)}</div></section>'
+    )
