@@ -18,6 +18,7 @@ import pytest
 import tuneport
 from tests.conftest import FIXTURES
 from tuneport.backends.fake import FakeBackend
+from tuneport.backends.fake_jobs import Fault
 from tuneport.errors import ConfigError, RejectedError, UnavailableError
 from tuneport.evaluate.general import load_items
 from tuneport.jobs.service import Workspace
@@ -108,6 +109,28 @@ def test_rows_of_a_job_that_the_model_went_on_from_are_left_out_too(workspace: W
     for name in (later.id, str(later.tuned_model)):
         held = plan_evaluation(workspace, mixed, [name]).held_out
         assert held.exact == (1, 2, 3, 4, 5) and len(held.against) == 2
+
+
+def test_rows_of_its_validation_file_are_told_and_a_failed_job_is_no_model(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """What chose the best epoch says too much good of it."""
+    validation = tmp_path / "validation.jsonl"
+    validation.write_text("".join(TEST.read_text().splitlines(keepends=True)[:7]))
+    row = workspace.submit(TuneSpec(model="tiny", dataset=TRAIN, validation=validation), backend="fake")
+    workspace.drive(row.id, poll_seconds=0.01)
+    report = report_of(workspace, evaluated(workspace, TEST, ["base", row.id]))
+    assert report.as_dict()["training"][row.id]["validation_rows"] == 7
+    assert any(each.words.startswith("7 of the rows are in its validation") for each in report.decision.reasons)
+    unseen = tmp_path / "unseen.jsonl"
+    unseen.write_text("".join(TEST.read_text().splitlines(keepends=True)[7:12]))
+    report = report_of(workspace, evaluated(workspace, unseen, ["base", row.id]))
+    assert not any("validation file:" in each.words for each in report.decision.reasons)
+    FakeBackend(workspace.backend("fake").manifest, workspace.settings, faults=[Fault(on="submit", kind="fail_job")])
+    failed = workspace.submit(TuneSpec(model="tiny", dataset=TRAIN), backend="fake")
+    assert workspace.drive(failed.id, poll_seconds=0.01).status == "failed"
+    with pytest.raises(ConfigError, match=f"{failed.id} ended as failed and made no model; `tuneport show"):
+        plan_evaluation(workspace, TEST, [failed.id])
 
 
 def test_a_checkpoint_is_known_by_its_job(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

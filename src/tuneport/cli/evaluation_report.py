@@ -90,7 +90,8 @@ def print_decision(decision: Decision, console: Console | None = None) -> None:
     console.print(Text.assemble((ruling, _RULINGS[decision.ruling]), f": {decision.model}"))
     for each in decision.reasons:
         mark, colour = _MARKS[each.weight]
-        told = textwrap.fill(f"{each.about}: {each.words}", 80, initial_indent=f"  {mark} ", subsequent_indent="    ")
+        words, lead = f"{each.about}: {each.words}", f"  {mark} "
+        told = textwrap.fill(words, 80, initial_indent=lead, subsequent_indent="    ", break_on_hyphens=False)
         console.print(Text(told, style=colour))
 
 

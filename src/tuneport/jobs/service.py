@@ -498,6 +498,8 @@ def _refuse_blind(spec: TuneSpec) -> None:
 
 def model_of(row: JobRow) -> tuple[str, str]:
     """The backend of a job and its tuned model's name there. ConfigError where it has none."""
+    if row.tuned_model is None and row.job_status.terminal:
+        raise ConfigError(f"{row.id} ended as {row.status} and made no model; `tuneport show {row.id}` says more")
     if row.tuned_model is None:
         raise ConfigError(f"{row.id} is {row.status} and has no model yet; `tuneport watch {row.id}` follows it")
     if row.deleted_at is not None:

@@ -290,6 +290,10 @@ def _training(job: TrainedJob | None) -> Iterator[Reason]:
         yield Reason("note", "pitfall", f"too few examples: it was trained on {rows:,}; start at {START} good ones")
     if isinstance(epochs, int) and epochs > MOST_EPOCHS:
         yield Reason("note", "pitfall", f"too many epochs: {epochs}, 1 to {MOST_EPOCHS} are usual")
+    if job.validation_rows:
+        words = f"{job.validation_rows:,} of the rows are in its validation file"
+        words += ": they flatter it where that chose its best epoch"
+        yield Reason("note", "pitfall", words)
     if job.data.validation is None:
         words = "no validation file: overfitting shows only beside one (`--validation FILE` of submit)"
         yield Reason("note", "pitfall", words)

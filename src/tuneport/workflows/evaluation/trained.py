@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tuneport.curves import CurveVerdict
+from tuneport.data.reading import read_records
 from tuneport.errors import NotFoundError, TuneportError, UnsupportedError
+from tuneport.evaluate.examples import Example, any_example_of
 from tuneport.jobs.service import Workspace
-from tuneport.types import MetricPoint, PreparedData, TuneSpec
+from tuneport.types import DataFile, MetricPoint, PreparedData, TuneSpec
 from tuneport.workflows.evaluation.asked_models import AskedModel
 
 
 @dataclass(frozen=True)
 class TrainedJob:
-    """`points` and `curve`: what the backend measured, and the verdict on it; none with the reason in `no_curve`."""
+    """`points` and `curve`: what the backend measured, and the verdict on it; none with the reason in `no_curve`.
+
+    `validation_rows`: how many of the rows that it is measured on are in its validation file.
+    """
 
     id: str
     spec: TuneSpec
@@ -25,6 +31,7 @@ class TrainedJob:
     points: tuple[MetricPoint, ...] = ()
     curve: CurveVerdict | None = None
     no_curve: str = ""
+    validation_rows: int = 0
 
     @property
     def spec_sha256(self) -> str:
@@ -43,12 +50,16 @@ class TrainedJob:
             "training_rows": self.data.training.rows,
             "curve": None if self.curve is None else self.curve.model_dump(mode="json"),
             "no_curve": self.no_curve,
+            "validation_rows": self.validation_rows,
         }
 
 
-def trained_jobs(workspace: Workspace, asked: Sequence[AskedModel]) -> dict[str, TrainedJob]:
-    """Of each model that a job of the store tuned, by the name that it is asked under. Asks the backends for metrics;
-    one that has none to give, or none any more, leaves the curve out and stops nothing."""
+def trained_jobs(
+    workspace: Workspace, asked: Sequence[AskedModel], rows: Sequence[Example] = ()
+) -> dict[str, TrainedJob]:
+    """Of each model that a job of the store tuned, by the name that it is asked under; `rows` are what it is measured
+    on. Asks the backends for metrics; one that has none to give, or none any more, leaves the curve out and stops
+    nothing."""
     found = {}
     for each in asked:
         if not each.tuned or (row := workspace.store.job_of_model(each.model)) is None:
@@ -63,5 +74,15 @@ def trained_jobs(workspace: Workspace, asked: Sequence[AskedModel]) -> dict[str,
             why = str(error)
         curve = workspace.judged(row, points) if points else None
         data = row.prepared_data
-        found[each.name] = TrainedJob(row.id, row.tune_spec, data, tuple(points), curve, "" if points else why)
+        seen = _rows_in(data.validation, rows)
+        found[each.name] = TrainedJob(row.id, row.tune_spec, data, tuple(points), curve, "" if points else why, seen)
     return found
+
+
+def _rows_in(file: DataFile | None, rows: Sequence[Example]) -> int:
+    """How many of the rows ask what a record of the file asks; 0 where there is no such file any more."""
+    if file is None or not file.path.exists():
+        return 0
+    times = Counter(json.dumps(row.messages) for row in rows)
+    examples = (any_example_of(record) for _, record in read_records(file.path))
+    return sum(times.pop(json.dumps(each.messages), 0) for each in examples if each is not None)

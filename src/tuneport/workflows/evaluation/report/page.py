@@ -62,7 +62,7 @@ class Report:
 
 def report_of(workspace: Workspace, found: Evaluation, *, missed: Sequence[str] = ()) -> Report:
     """With what the backends tell of the jobs behind the models. `missed`: limits of the user's, in words."""
-    trained = trained_jobs(workspace, [each.asked for each in found.models])
+    trained = trained_jobs(workspace, [each.asked for each in found.models], found.held_out.rows)
     return Report(found, decide(found, trained=trained, missed=missed), trained, date.today())
 
 
