@@ -115,3 +115,17 @@ def test_the_command_counts(answers: Path, run: Run) -> None:  # noqa: F811
     answers.write_text(json.dumps({"prompt": "q", "answer_a": "x"}))
     code, _, error = run("rate", str(answers), "--results")
     assert code == 2 and "answer_b: is missing" in error
+
+
+def test_what_others_wrote_is_neither_markup_nor_obeyed_by_the_terminal(tmp_path: Path, run: Run) -> None:  # noqa: F811
+    path = tmp_path / "pairs[v2].jsonl"
+    names = {"a": "model [v2]", "b": "tuned[/bold]"}
+    pair = {"prompt": "q", "answer_a": "x", "answer_b": "y"}
+    path.write_text(f"{json.dumps({'systems': names})}\n{json.dumps(pair)}\n")
+    client = opened(path)
+    view = client.post("/rating/begin", json={"rater": "Ana [x]"}).json()["next"]["view"]
+    body = {"rater": "Ana [x]", "view": view, "choice": "left", "note": "so \x1b]0;pwned\x07 [red]it is[/]"}
+    assert client.post("/rating/judge", json=body).status_code == 200
+    code, out, _ = run("rate", str(path), "--results")
+    assert code == 0 and "pairs[v2].jsonl" in out and "model [v2]" in out and "tuned[/bold]" in out and "Ana [x]" in out
+    assert "\x1b" not in out and "\x07" not in out and "[red]it is[/]" in out

@@ -55,7 +55,7 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
     for model in found.models:
         speed = model.speed
         table.add_row(
-            _short(model.asked.name),
+            output.plain(_short(model.asked.name)),
             "-" if speed.seconds_to_first_token is None else f"{1000 * speed.seconds_to_first_token:,.0f} ms",
             "-" if speed.tokens_per_second is None else f"{speed.tokens_per_second:,.3g}",
             "-" if model.usd_per_thousand is None else f"{model.usd_per_thousand:,.4f}",

@@ -71,6 +71,13 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
 
 
+def plain(words: object) -> str:
+    """What others wrote, on a line of a console: no markup, and nothing that a terminal obeys."""
+    from rich.markup import escape
+
+    return escape("".join(each if each.isprintable() else "\ufffd" for each in " ".join(str(words).split())))
+
+
 def document(value: Any) -> None:
     """The one JSON document on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")

@@ -93,17 +93,18 @@ def _serve(file: Answers, seed: int, port: int) -> None:
 
 
 def _print(path: Path, found: Results) -> None:
-    console, a, b = output.console(), found.names["a"], found.names["b"]
+    console, names = output.console(), {side: output.plain(name) for side, name in found.names.items()}
+    a, b = names["a"], names["b"]
     raters = len(found.raters)
     console.print(
-        f"{path}: {found.judged} of {found.pairs} pairs judged by {raters} rater{'' if raters == 1 else 's'}, of whom "
-        f"{found.finished} finished"
+        f"{output.plain(path)}: {found.judged} of {found.pairs} pairs judged by {raters} "
+        f"rater{'' if raters == 1 else 's'}, of whom {found.finished} finished"
     )
     if not found.judged:
-        console.print(f"Nothing to count yet: `tuneport rate {path}` opens the page.")
+        console.print(f"Nothing to count yet: `tuneport rate {output.plain(path)}` opens the page.")
         return
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
-    verdict = "No difference shown" if found.preferred == "tie" else f"{found.names[found.preferred]} is preferred"
+    verdict = "No difference shown" if found.preferred == "tie" else f"{names[found.preferred]} is preferred"
     console.print(f"[bold]{verdict}[/bold] (sign test over pairs, {p})", markup=True)
     table = output.table(
         "system", "won", "of those decided", "95 %", right=("won", "of those decided"), cut=("system",)
@@ -147,12 +148,12 @@ def _print_agreement(found: Results) -> None:
 
 
 def _print_raters(found: Results) -> None:
-    a, b = found.names["a"], found.names["b"]
+    a, b = output.plain(found.names["a"]), output.plain(found.names["b"])
     numbers = ("judged", a, b, "tie", "both bad", "left", "agrees", "seconds")
     table = output.table("rater", *numbers, right=numbers, cut=("rater", a, b))
     for rater in found.raters:
         table.add_row(
-            rater.name,
+            output.plain(rater.name),
             str(rater.judged),
             *map(str, (rater.a, rater.b, rater.tie, rater.bad)),
             "-" if rater.left_share is None else f"{rater.left_share:.0%}",
@@ -163,7 +164,7 @@ def _print_raters(found: Results) -> None:
     console.print(table)
     for note in found.notes[:NOTES_TOLD]:
         words = {"a": a, "b": b, "tie": "tie", "bad": "both bad"}[note.verdict.value]
-        console.print(f"{note.pair}, {note.rater}, {words}: {' '.join(note.text.split())}", markup=False)
+        console.print(f"{output.plain(note.pair)}, {output.plain(note.rater)}, {words}: {output.plain(note.text)}")
     if len(found.notes) > NOTES_TOLD:
         output.note(f"{len(found.notes) - NOTES_TOLD} more notes: --json has all")
 
