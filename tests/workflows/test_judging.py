@@ -14,6 +14,7 @@ import pytest
 from tests.emulators import OpenAIEmulator, inference
 from tuneport.backends.fake import FakeBackend
 from tuneport.errors import AuthError, BudgetError, ConfigError, ModelNotOfferedError, UnavailableError
+from tuneport.evaluate.judge import reason_of
 from tuneport.jobs.service import Workspace
 from tuneport.settings import Settings
 from tuneport.workflows.evaluate import Evaluation, plan_evaluation, run_evaluation
@@ -99,7 +100,10 @@ def test_the_better_model_wins_by_a_real_sdk_and_is_not_asked_about_twice(
             assert found is not None and found.judged is not None and len(said) == 2 * (ROWS - EQUAL)
             assert (found.judged.verdict, found.judged.wins, found.judged.first_place) == ("better", 1.0, 0.5)
             assert (found.count("first"), found.identical, found.flaw) == (ROWS - EQUAL, EQUAL, "")
-            assert found.pairs[0].reason == "Answer A has the number, B guesses." and found.pairs[0].line == EQUAL + 1
+            assert (
+                reason_of(found.pairs[0].in_order) == "Answer A has the number, B guesses."
+                and found.pairs[0].line == EQUAL + 1
+            )
             document = json.loads(json.dumps(found.as_dict()))
             assert document["pairs"][0]["winner"] == "fake/strong" and not document["position_bias"]
             after = plan_evaluation(opened, data, MODELS, **options).judge

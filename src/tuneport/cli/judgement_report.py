@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from tuneport.evaluate.judge import reason_of
 from tuneport.workflows.evaluation.words import p_words
 
 if TYPE_CHECKING:
@@ -19,9 +20,7 @@ _EXAMPLES, _REASON = 4, 220  # shown, and characters of each
 
 
 def print_judgement(console: Console, judgement: Judgement) -> None:
-    title = Text.assemble(
-        ("judge", "bold"), (f"  {judgement.judge}, of {judgement.model} beside {judgement.against}", "dim")
-    )
+    title = Text.assemble(("judge", "bold"), (f"  {judgement.judge}, in both orders", "dim"))
     title.truncate(80, overflow="ellipsis")
     console.print(title)
     found = judgement.judged
@@ -39,7 +38,8 @@ def print_judgement(console: Console, judgement: Judgement) -> None:
         _fill(console, judgement.unanswered, "yellow")
     for pair in judgement.examples(_EXAMPLES):
         _fill(console, f"line {pair.line:,}, {_outcome(judgement, pair)}: {_reason(pair)}", "dim")
-    _fill(console, "in reasons A is the last model's answer, B the first one's; --json has all of them", "dim")
+    named = f"in these reasons A is {judgement.model}, B is {judgement.against}; --json has all, in both orders"
+    _fill(console, named, "dim")
     console.print()
 
 
@@ -48,7 +48,7 @@ def _outcome(judgement: Judgement, pair: Pair) -> str:
 
 
 def _reason(pair: Pair) -> str:
-    words = " ".join(pair.reason.split()) or "(no reason given)"
+    words = " ".join(reason_of(pair.in_order).split()) or "(no reason given)"
     return words if len(words) <= _REASON else f"{words[:_REASON]}…"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from tuneport.evaluate.judge import Judged, Winner, reason_of
+from tuneport.evaluate.judge import Judged, Winner
 from tuneport.workflows.evaluation.words import p_words
 
 MOST_UNCLEAR = 0.1
@@ -24,10 +24,6 @@ class Pair:
     winner: Winner | None
     in_order: str
     turned: str
-
-    @property
-    def reason(self) -> str:
-        return reason_of(self.in_order)
 
 
 @dataclass(frozen=True)
@@ -53,12 +49,10 @@ class Judgement:
         return sum(each.winner == winner for each in self.pairs)
 
     def examples(self, most: int) -> list[Pair]:
-        """Pairs with their reasons: lost ones and won ones in turn, then ties, then what has no verdict."""
-        lost, won, *others = (
-            [each for each in self.pairs if each.winner == winner] for winner in ("second", "first", "tie", None)
-        )
-        in_turn = [each for both in zip_longest(lost, won) for each in both if each is not None]
-        return [*in_turn, *others[0], *others[1]][:most]
+        """Pairs with their reasons: lost ones, won ones and ties in turn, then what has no verdict."""
+        kinds = [[each for each in self.pairs if each.winner == winner] for winner in ("second", "first", "tie")]
+        in_turn = [each for three in zip_longest(*kinds) for each in three if each is not None]
+        return [*in_turn, *(each for each in self.pairs if each.winner is None)][:most]
 
     @property
     def outcome(self) -> str:
@@ -66,8 +60,9 @@ class Judgement:
         won, tied, lost = (self.count(winner) for winner in ("first", "tie", "second"))
         without = f", {self.count(None):,} without a verdict" if self.count(None) else ""
         return (
-            f"Of {len(self.pairs):,} pairs {self.model} wins {won:,} and loses {lost:,}; {tied:,} are ties{without}. "
-            f"{self.identical:,} more have equal answers."
+            f"Of {len(self.pairs):,} pairs {self.model} wins {won:,} and loses {lost:,} to {self.against}; "
+            f"{tied:,} are ties{without}"
+            + (f". {self.identical:,} more have equal answers." if self.identical else ".")
         )
 
     @property
@@ -102,12 +97,12 @@ class Judgement:
     @property
     def flaw(self) -> str:
         """Why its praise is not to be relied on; empty where nothing of that kind is known."""
-        if self.own:
-            return "it judges its own answers, and models prefer those"
         if self.judged is None:
             return ""
         if self.judged.unclear > MOST_UNCLEAR * 2 * len(self.pairs):
             return f"{self.judged.unclear:,} of its {2 * len(self.pairs):,} judgements have no verdict"
+        if self.own:
+            return "it judges its own answers, and models prefer those"
         return "it prefers a place, whatever stands there" if self.judged.position_bias else ""
 
     def as_dict(self) -> dict[str, Any]:

@@ -27,7 +27,8 @@ def judgement(found: Evaluation) -> str:
     if given.judged is None:
         return head
     told = "".join(f"<p>{text(each)}</p>" for each in (given.position, given.unanswered) if each)
-    rubric = f'<details><summary>the rubric</summary><div class="said">{text(given.rubric)}</div></details>'
+    said = f'<div class="example"><div class="said">{text(given.rubric, 5000)}</div></div>'
+    rubric = f"<details><summary>the rubric</summary>{said}</details>"
     note = (
         '<p class="quiet">Each pair was asked about in both orders, and is won only where both agree. In the reasons '
         "that are shown A is the last model's answer, B the first one's; --json has all of them, in both orders.</p>"
@@ -72,9 +73,19 @@ def _example(found: Evaluation, pair: Pair) -> str:
             f'<div class="said">{text(words, _MOST_CHARACTERS)}</div></div>'
         )
     outcome = _OUTCOMES.get(pair.winner or "", "no verdict")
+    given = [("the judge", pair.in_order)]
+    if pair.winner in ("tie", None):  # where its two orders mostly disagree
+        given.append(("the judge, where A and B were the other way round", pair.turned))
+    reasons = "".join(
+        f'<div class="quiet">{who}</div><div class="said">{text(_reason(said), _MOST_CHARACTERS)}</div>'
+        for who, said in given
+    )
     return (
         f'<section class="chart example"><div class="quiet">line {pair.line:,}: {outcome}</div>'
         f'<div class="said">{text(found.held_out.rows[pair.place].prompt, _MOST_CHARACTERS)}</div>'
-        f'<div class="quiet">the judge</div><div class="said">{text(reason_of(pair.in_order), _MOST_CHARACTERS)}</div>'
-        f'<div class="pair">{"".join(answered)}</div></section>'
+        f'{reasons}<div class="pair">{"".join(answered)}</div></section>'
     )
+
+
+def _reason(said: str) -> str:
+    return reason_of(said) or "(no reason given)"
