@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.emulators import OpenAIEmulator, inference
+from tests.workflows.evaluations import report
 from tuneport.backends.fake import FakeBackend
 from tuneport.errors import AuthError, BudgetError, ConfigError, ModelNotOfferedError, UnavailableError
 from tuneport.evaluate.judge import reason_of
@@ -20,6 +21,7 @@ from tuneport.settings import Settings
 from tuneport.workflows.evaluate import Evaluation, plan_evaluation, run_evaluation
 from tuneport.workflows.evaluation.judge_models import judge_model
 from tuneport.workflows.evaluation.judgement import Judgement
+from tuneport.workflows.evaluation.report.page import render
 
 ROWS, EQUAL = 30, 4
 MODELS = ["fake/weak", "fake/strong"]
@@ -258,3 +260,15 @@ def test_names_that_are_nobodys_and_prices_that_nobody_knows(workspace: Workspac
     assert plan.judge is not None and plan.judge.usd is None and "no price per token" in plan.judge.why
     with pytest.raises(BudgetError, match="what the judge anthropic/claude-of-tomorrow costs is unavailable"):
         plan.refuse_over_budget(100)
+
+
+def test_of_equal_answers_nothing_is_asked(
+    workspace: Workspace, data: Path, judged_by: list[Callable[[str], str]]
+) -> None:
+    judged_by.append(lambda prompt: pytest.fail("there was nothing to ask"))
+    data.write_text(data.read_text().splitlines()[0] + "\n")
+    found = run_evaluation(workspace, plan_evaluation(workspace, data, MODELS, judge="fake/judge"))
+    assert found.judgement is not None and found.judgement.judged is None and found.judgement.identical == 1
+    assert found.judgement.as_dict()["judgements"] == 0 and found.judgement.flaw == ""
+    page = render(report(found))
+    assert "What a judge says" in page and "gave equal answers to all 1 rows: nothing was asked" in page

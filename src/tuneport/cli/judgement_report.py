@@ -25,7 +25,7 @@ def print_judgement(console: Console, judgement: Judgement) -> None:
     console.print(title)
     found = judgement.judged
     if found is None:
-        console.print(Text("  the answers are equal on all rows: nothing was asked", style="dim"))
+        _fill(console, judgement.outcome, "dim")
         console.print()
         return
     line = Text(f"  {'win rate, ties as half':<27} {found.wins:>6.1%}  {f'({found.low:.1%} to {found.high:.1%})':<20}")

@@ -59,6 +59,10 @@ class Judgement:
         """Who won how many pairs, in a sentence."""
         won, tied, lost = (self.count(winner) for winner in ("first", "tie", "second"))
         without = f", {self.count(None):,} without a verdict" if self.count(None) else ""
+        if not self.pairs:
+            return (
+                f"{self.model} and {self.against} gave equal answers to all {self.identical:,} rows: nothing was asked."
+            )
         return (
             f"Of {len(self.pairs):,} pairs {self.model} wins {won:,} and loses {lost:,} to {self.against}; "
             f"{tied:,} are ties{without}"
