@@ -69,6 +69,17 @@ def evaluate(
     rubric: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What makes one answer better than another, for --judge.")
     ] = None,
+    lm_eval: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lm-eval",
+            metavar="TASK[,TASK]",
+            help="Tasks of EleutherAI's lm-eval, by name or as a YAML file, on models of this machine; repeatable.",
+        ),
+    ] = None,
+    lm_eval_limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many rows of each task of --lm-eval, the first ones.")
+    ] = None,
     fail_under: Annotated[
         list[str] | None,
         typer.Option(
@@ -138,6 +149,8 @@ def evaluate(
             most=rows,
             seed=seed,
             columns=columns_of(map_),
+            lm_eval=[task for each in lm_eval or () for task in each.split(",") if task],
+            lm_eval_limit=lm_eval_limit,
             general=general or not OF_GENERAL_ABILITY.isdisjoint(gates),
             judge=judge,
             rubric=RUBRIC if rubric is None else read_rubric(rubric),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tuneport.evaluate.general import GeneralComparison
     from tuneport.workflows.evaluate import Evaluation, Measured
     from tuneport.workflows.evaluation.decision import Decision
+    from tuneport.workflows.evaluation.lm_eval import LmEvalResults
 
 _COLOURS = {"better": "green", "worse": "red", "no difference shown": "yellow"}
 _VERDICTS = {"better": "green", "no difference shown": "yellow", "nothing to lose": "dim"}
@@ -51,6 +52,8 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
         _print_general(console, name, first, comparison)
     if found.judgement is not None:
         print_judgement(console, found.judgement)
+    if found.lm_eval is not None:
+        _print_lm_eval(console, found.lm_eval)
     table = output.table("MODEL", "FIRST TOKEN", "TOKENS/S", "$/1,000", right=("FIRST TOKEN", "TOKENS/S", "$/1,000"))
     for model in found.models:
         speed = model.speed
@@ -79,6 +82,28 @@ def _print_general(console: Console, model: str, first: str, comparison: General
         line.append(change.verdict, _VERDICTS.get(change.verdict, "red"))
         console.print(line)
     console.print(Text(f"  {comparison.sentence}", style="red" if comparison.losses else "green"))
+    console.print()
+
+
+def _print_lm_eval(console: Console, found: LmEvalResults) -> None:
+    """Each score under its task, a line a model, with its standard error."""
+    rows = "" if found.limit is None else f", the first {found.limit:,} rows of each task"
+    first, *_ = found.scores
+    console.print(Text.assemble(("lm-eval", "bold"), (f"  {found.version}{rows}, with standard errors", "dim")))
+    changes = {(name, each.base.kind): each for name, every in found.changes.items() for each in every}
+    for kind in dict.fromkeys(score.kind for scores in found.scores.values() for score in scores):
+        for name, scores in found.scores.items():
+            for score in (each for each in scores if each.kind == kind):
+                if name == first:
+                    arrow = "" if score.higher_is_better else "; less is better"
+                    console.print(Text.assemble(f"  {score.name}", (f"  {score.count:,} rows{arrow}", "dim")))
+                error = "" if score.stderr is None else f"± {score.stderr:.4f}"
+                line = Text(f"    {_short(name):<{_NAME}} {score.value:>8.4f}  {error:<10}")
+                if (change := changes.get((name, kind))) is not None:
+                    p = change.difference
+                    told = f" ({p_words(p.adjusted_p)})" if p is not None and change.verdict in _COLOURS else ""
+                    line.append(f"{change.verdict}{told}", _COLOURS.get(change.verdict, "dim"))
+                console.print(line)
     console.print()
 
 

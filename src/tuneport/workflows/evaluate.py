@@ -14,22 +14,26 @@ from tuneport.data.reading import columns_there
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.evaluate.asking import likelihoods_of_answers
 from tuneport.evaluate.examples import Answer, Example
-from tuneport.evaluate.general import ANSWER_TOKENS, GeneralComparison, Judged, compare
+from tuneport.evaluate.general import ANSWER_TOKENS, GeneralComparison
 from tuneport.evaluate.judge import RUBRIC
 from tuneport.evaluate.metrics import Metric, metric, names_for, rehearse
 from tuneport.evaluate.scores import Score, Scored, score_all
-from tuneport.jobs.forgetting import keep_forgetting
 from tuneport.jobs.service import Workspace
 from tuneport.workflows.advising.drawing import shots_for, tokens
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
 from tuneport.workflows.evaluation.answering import Said, ask
-from tuneport.workflows.evaluation.asked_models import FEW_SHOT, AskedModel, asked_models, where
-from tuneport.workflows.evaluation.general_ability import judge as judge_general_ability
-from tuneport.workflows.evaluation.general_ability import once_each, written_rows
+from tuneport.workflows.evaluation.asked_models import FEW_SHOT, AskedModel, asked_models
+from tuneport.workflows.evaluation.general_ability import (
+    compare_in_general,
+    keep_what_was_forgotten,
+    once_each,
+    written_rows,
+)
 from tuneport.workflows.evaluation.held_out import HeldOut, held_out
 from tuneport.workflows.evaluation.judgement import Judgement
 from tuneport.workflows.evaluation.judging import PlannedJudge, plan_judge, run_judge
 from tuneport.workflows.evaluation.latency import Speed, measure_speed
+from tuneport.workflows.evaluation.lm_eval import LmEvalPlan, LmEvalResults, measure_lm_eval, plan_lm_eval
 from tuneport.workflows.evaluation.planned_models import PlannedModel, plan_model
 from tuneport.workflows.evaluation.prices import price_of_a_thousand
 
@@ -49,6 +53,7 @@ class EvaluationPlan:
     answer_limit: int
     general: tuple[PlannedModel, ...] = ()
     judge: PlannedJudge | None = None
+    lm_eval: LmEvalPlan | None = None
 
     @property
     def third_parties(self) -> list[str]:
@@ -123,6 +128,7 @@ class Evaluation:
     scored: Scored
     general: Mapping[str, GeneralComparison] = field(default_factory=dict)
     judgement: Judgement | None = None
+    lm_eval: LmEvalResults | None = None
 
     def score(self, model: str, name: str) -> Score:
         return self.scored.scores[model][name]
@@ -165,6 +171,7 @@ class Evaluation:
             **self.scored.as_dict(),
             "general_ability": {name: each.as_dict() for name, each in self.general.items()},
             "judgement": None if self.judgement is None else self.judgement.as_dict(),
+            "lm_eval": None if self.lm_eval is None else self.lm_eval.as_dict(),
             "rows": [
                 {
                     "line": line,
@@ -193,6 +200,8 @@ def plan_evaluation(
     general: bool = False,
     judge: str | None = None,
     rubric: str = RUBRIC,
+    lm_eval: Sequence[str] = (),
+    lm_eval_limit: int | None = None,
 ) -> EvaluationPlan:
     """Which rows are held out, which models are meant, and what asking them would cost. Sends nothing.
 
@@ -200,11 +209,13 @@ def plan_evaluation(
     drawn from it, else from the first job's. `metrics` are names (`options` of each by its name), by default those
     that suit the data; those of `also` are measured besides. `general`: what was forgotten,
     and whether a model grew less safe, by the general-ability set. `judge`: a model that is asked by the `rubric`
-    whether the last model's answers are better than the first one's. ConfigError for what cannot be measured.
+    whether the last model's answers are better than the first one's. `lm_eval` are tasks of that package, of each the
+    first `lm_eval_limit` rows. ConfigError for what cannot be measured.
     """
     if not models:
         raise ConfigError('name the models to measure: a job, base, "base few-shot", or backend/model')
     asked = asked_models(workspace, models, base=base)
+    benchmarks = plan_lm_eval(workspace, asked, lm_eval, limit=lm_eval_limit)
     files = {} if training is None else {training.name: training}
     for each in asked:
         files |= {name: path for name, path in each.trained_on.items() if path not in files.values()}
@@ -247,7 +258,7 @@ def plan_evaluation(
             judging = plan_judge(workspace, cache, judge, rubric, rows.rows, asked, known, limit, base=base)
     if len(besides) == 1:
         raise ConfigError("the general-ability set compares two models: name the base model, too")
-    return EvaluationPlan(rows, planned, chosen, limit, besides, judging)
+    return EvaluationPlan(rows, planned, chosen, limit, besides, judging, benchmarks)
 
 
 def run_evaluation(
@@ -270,7 +281,12 @@ def run_evaluation(
     answers: dict[str, list[Answer]] = {}
     rows = plan.held_out.rows
     likelihoods = any(each.needs_likelihood for each in plan.metrics)
+    lm_eval = None
     with _cache(workspace) as cache:
+        if plan.lm_eval is not None:  # before any row is sent: only lm-eval itself knows whether a task can be run
+            lm_eval = measure_lm_eval(
+                workspace, cache, plan.lm_eval, lambda name, done, of: on_progress(f"{name}, lm-eval", done, of)
+            )
         for each in plan.models:
             name, begun = each.asked.name, time.monotonic()
             backend = workspace.backend(each.asked.backend)
@@ -299,7 +315,8 @@ def run_evaluation(
                     Answer(one.text, one.calls, likelihood)
                     for one, likelihood in zip(answers[name], found, strict=True)
                 ]
-        general = _general(workspace, cache, plan.general, on_progress)
+        general = compare_in_general(workspace, cache, plan.general, on_progress)
+        keep_what_was_forgotten(workspace, plan.general, general)
         judgement = None
         if plan.judge is not None:
             judgement = run_judge(
@@ -312,44 +329,8 @@ def run_evaluation(
                 allow_personal_data=allow_personal_data,
                 on_progress=on_progress,
             )
-    _keep_forgetting(workspace, plan.general, general)
     scored = score_all(rows, answers, plan.metrics, seed=seed)
-    return Evaluation(plan.held_out, tuple(measured), plan.metrics, scored, general, judgement)
-
-
-def _general(
-    workspace: Workspace,
-    cache: AnswerCache,
-    models: Sequence[PlannedModel],
-    on_progress: Callable[[str, int, int], None],
-) -> dict[str, GeneralComparison]:
-    """Each of the weights compared with the first."""
-    judged: dict[str, list[Judged]] = {}
-    for each in models:
-        name = each.asked.name
-        judged[name] = judge_general_ability(
-            workspace.backend(each.asked.backend),
-            each.asked.model,
-            where(each.asked, workspace.settings),
-            each.prompts,
-            each.keys,
-            cache,
-            lambda answered, of, name=name: on_progress(f"{name}, in general", answered, of),  # type: ignore[misc]
-        )
-    first, *others = judged or [""]
-    return {name: compare(judged[first], judged[name]) for name in others}
-
-
-def _keep_forgetting(
-    workspace: Workspace, models: Sequence[PlannedModel], general: Mapping[str, GeneralComparison]
-) -> None:
-    """Of those that were compared with the very weights that they were tuned from: a loss beside another model is
-    nothing that the training did."""
-    for each in models[1:]:
-        asked, first = each.asked, models[0].asked
-        job = workspace.store.job_of_model(asked.model) if asked.tuned else None
-        if job is not None and (first.backend, first.model) == (asked.backend, asked.base):
-            keep_forgetting(workspace.settings.home, job.id, general[asked.name].forgotten)
+    return Evaluation(plan.held_out, tuple(measured), plan.metrics, scored, general, judgement, lm_eval)
 
 
 def _refuse_without_likelihood(workspace: Workspace, wanted: Metric, asked: Sequence[AskedModel]) -> None:

@@ -92,6 +92,7 @@ def decide(
         *_rows(found),
         *_curve(job, proved=_proved_better(found)),
         *_general(found.general_of(judged.asked.name), judged, job),
+        *_benchmarks(found, judged),
     ]
     reasons += [*([] if alone else _cost_and_speed(judged, first)), *_refused(judged), *_training(job)]
     order: tuple[Weight, ...] = ("against", "doubt", "for", "note")
@@ -253,6 +254,21 @@ def _general(general: GeneralComparison | None, judged: Measured, job: TrainedJo
             yield Reason("note" if known else weight, about, words.format(told))
     if not general.losses:
         yield Reason("for", "forgetting", general.sentence.rstrip("."))
+
+
+def _benchmarks(found: Evaluation, judged: Measured) -> Iterator[Reason]:
+    """As forgetting is: others' tasks are not the one that it was tuned for."""
+    changes = {} if found.lm_eval is None else found.lm_eval.changes
+    of_model = changes.get(judged.asked.plain_name, ())
+    weights: Sequence[tuple[str, Weight]] = (("worse", "doubt"), ("better", "note"))
+    for verdict, weight in weights:
+        if moved := [each for each in of_model if each.verdict == verdict]:
+            told = ", ".join(f"{each.base.name} {each.base.value:.4g} to {each.tuned.value:.4g}" for each in moved[:5])
+            more = f", and {len(moved) - 5} more" if len(moved) > 5 else ""
+            yield Reason(weight, "lm-eval", f"it is {verdict} at {told}{more}")
+    tested = [each for each in of_model if each.verdict != "not tested"]
+    if tested and all(each.verdict == "no difference shown" for each in tested):
+        yield Reason("note", "lm-eval", f"no difference is shown by {len(tested):,} scores of lm-eval's tasks")
 
 
 def _cost_and_speed(judged: Measured, first: Measured) -> Iterator[Reason]:

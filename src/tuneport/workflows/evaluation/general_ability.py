@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.evaluate.examples import Example, Messages
-from tuneport.evaluate.general import Judged, general_ability, gives_likelihoods, load_items, written_prompts
+from tuneport.evaluate.general import (
+    GeneralComparison,
+    Judged,
+    compare,
+    general_ability,
+    gives_likelihoods,
+    load_items,
+    written_prompts,
+)
+from tuneport.jobs.forgetting import keep_forgetting
+from tuneport.jobs.service import Workspace
 from tuneport.workflows.evaluation.answer_cache import AnswerCache, key_of
 from tuneport.workflows.evaluation.answering import Prompt, ask
-from tuneport.workflows.evaluation.asked_models import AskedModel
+from tuneport.workflows.evaluation.asked_models import AskedModel, where
+
+if TYPE_CHECKING:
+    from tuneport.workflows.evaluation.planned_models import PlannedModel
 
 DECLINED = "I can't help with that: the provider declined to answer."
 """What a provider's filter makes of a request: it is refused, whoever does it."""
@@ -65,3 +79,38 @@ def judge(
         return [DECLINED if each.refused is not None else each.text for each in said]
 
     return general_ability(rank=rank if ranks else None, complete=complete)
+
+
+def compare_in_general(
+    workspace: Workspace,
+    cache: AnswerCache,
+    models: Sequence[PlannedModel],
+    on_progress: Callable[[str, int, int], None],
+) -> dict[str, GeneralComparison]:
+    """Each of the weights compared with the first."""
+    judged: dict[str, list[Judged]] = {}
+    for each in models:
+        name = each.asked.name
+        judged[name] = judge(
+            workspace.backend(each.asked.backend),
+            each.asked.model,
+            where(each.asked, workspace.settings),
+            each.prompts,
+            each.keys,
+            cache,
+            lambda answered, of, name=name: on_progress(f"{name}, in general", answered, of),  # type: ignore[misc]
+        )
+    first, *others = judged or [""]
+    return {name: compare(judged[first], judged[name]) for name in others}
+
+
+def keep_what_was_forgotten(
+    workspace: Workspace, models: Sequence[PlannedModel], general: Mapping[str, GeneralComparison]
+) -> None:
+    """Of those that were compared with the very weights that they were tuned from: a loss beside another model is
+    nothing that the training did."""
+    for each in models[1:]:
+        asked, first = each.asked, models[0].asked
+        job = workspace.store.job_of_model(asked.model) if asked.tuned else None
+        if job is not None and (first.backend, first.model) == (asked.backend, asked.base):
+            keep_forgetting(workspace.settings.home, job.id, general[asked.name].forgotten)

@@ -16,6 +16,7 @@ from tuneport.pages.text import text
 from tuneport.workflows.evaluation.decision import Decision, Weight, decide
 from tuneport.workflows.evaluation.report.abilities import abilities
 from tuneport.workflows.evaluation.report.answers import answers
+from tuneport.workflows.evaluation.report.benchmarks import benchmarks
 from tuneport.workflows.evaluation.report.classes import classes
 from tuneport.workflows.evaluation.report.curves import curves
 from tuneport.workflows.evaluation.report.judgement import judgement
@@ -91,7 +92,7 @@ def render(report: Report) -> str:
         "classes": classes(found),
         "answers": answers(found),
         "judgement": judgement(found),
-        "abilities": abilities(found.general_of(decision.model)),
+        "abilities": abilities(found.general_of(decision.model)) + benchmarks(found.lm_eval),
         "costs": costs(found),
         "data": _data(report),
     }

@@ -1,0 +1,181 @@
+"""`python -m tuneport.infer.lm_eval_tasks --model FOLDER TASK...`: EleutherAI's lm-eval on a model and its adapter.
+
+A task is a name that the installed lm-eval knows (a task, a group or a tag of tasks), or the path of a task's YAML.
+On stdout, one JSON object a line: `{"ready": true}` once the model is loaded; for each task, in order, `{"task",
+"scores"}`, each score with `task`, `metric`, `filter`, `value`, `stderr`, `higher_is_better`, `count`, and `rows`, what
+each row scored where `value` is their mean. Where something fails, `{"error": {"code", "message"}}` is the last line.
+The process ends when its stdin is closed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuneport.errors import ConfigError
+
+BATCH_SIZES: Mapping[str, int | str] = {"cpu": 8, "mps": 8}
+"""Elsewhere lm-eval finds the largest that fits, which on a CPU takes longer than it saves."""
+RESAMPLES = 1_000
+"""For the standard errors that lm-eval finds by bootstrap; those of means have a formula."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tuneport.infer.lm_eval_tasks")
+    parser.add_argument("--model", required=True, help="a folder, or the name of a base model")
+    parser.add_argument("--adapter", type=Path, help="a folder")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--device-map", default="auto")
+    parser.add_argument("--precision", choices=["bf16", "fp16", "fp32"])
+    parser.add_argument("--load-in-4bit", action="store_true")
+    parser.add_argument("--limit", type=int, help="so many rows of each task, the first ones")
+    parser.add_argument("tasks", nargs="+")
+    arguments = parser.parse_args()
+    # Stdout is for the results alone: what a library prints goes to stderr.
+    from tuneport.infer.__main__ import Answers
+
+    answers = Answers(os.dup(1))
+    os.dup2(2, 1)
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    try:
+        for message in _run(arguments):
+            answers.write(message)
+    except Exception as error:
+        from tuneport.infer.protocol import error_of
+
+        traceback.print_exc()
+        answers.write({"error": error_of(error)})
+        return 1
+    return 0
+
+
+def _end_with_stdin() -> None:
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
+
+
+def _run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    from tuneport.infer.scheduler import is_out_of_memory
+
+    manager = TaskManager()
+    for name in arguments.tasks:
+        if name not in manager.task_index and not Path(name).is_file():
+            raise ConfigError(f"lm-eval {lm_eval.__version__} has no task {name}; `lm-eval ls tasks` lists them")
+    model, tokenizer, device = _loaded(arguments)
+    asked = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH_SIZES.get(device, "auto"))
+    yield {"ready": True, "device": device}
+    for name in arguments.tasks:
+        try:
+            found = lm_eval.simple_evaluate(
+                model=asked,
+                tasks=[name],
+                task_manager=manager,
+                limit=arguments.limit,
+                bootstrap_iters=RESAMPLES,
+            )
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ConfigError(f"lm-eval's task {name} cannot be run: {reason}") from error
+        yield {"task": name, "scores": list(_scores(found))}
+
+
+def _loaded(arguments: argparse.Namespace) -> tuple[Any, Any, str]:
+    """The model, with its adapter where one is given, in the place and precision in which it would answer."""
+    from tuneport.infer.protocol import serve
+    from tuneport.infer.virtual_tokens import has_virtual_tokens
+
+    engine = serve(
+        arguments.model,
+        arguments.home,
+        device_map=arguments.device_map,
+        precision=arguments.precision,
+        load_in_4bit=arguments.load_in_4bit,
+    ).engine
+    if arguments.adapter is None:
+        return engine.model, engine.tokenizer, engine.device.name
+    if has_virtual_tokens(arguments.adapter):
+        raise ConfigError(
+            f"the adapter in {arguments.adapter} stands before every input, where lm-eval would count it as text; "
+            "leave that model or --lm-eval away"
+        )
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(engine.model, str(arguments.adapter)).eval(), engine.tokenizer, engine.device.name
+
+
+def _scores(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Of a group that has a score of its own that one, else of each task; of each metric in each way of reading the
+    answers (a filter)."""
+    groups: Mapping[str, Sequence[str]] = found.get("group_subtasks") or {}
+    inside = {
+        task for name in groups if _values(found["results"].get(name, {})) for task in _leaves(groups, name, whole=True)
+    }
+    for name, result in found["results"].items():
+        if name in inside:
+            continue
+        leaves = _leaves(groups, name)
+        for metric, filter_name, value in _values(result):
+            rows = [
+                sample.get(metric)
+                for leaf in leaves
+                for sample in found["samples"].get(leaf, ())
+                if sample["filter"] == filter_name
+            ]
+            stderr = result.get(f"{metric}_stderr,{filter_name}")
+            better = [(found["higher_is_better"].get(each) or {}).get(metric) for each in (name, *leaves)]
+            yield {
+                "task": name,
+                "metric": metric,
+                "filter": "" if filter_name == "none" else filter_name,
+                "value": value,
+                "stderr": float(stderr) if isinstance(stderr, (int, float)) else None,
+                "higher_is_better": next((each for each in better if each is not None), True),
+                "count": sum(found["n-samples"][leaf]["effective"] for leaf in leaves),
+                "rows": _rows(rows, value),
+            }
+
+
+def _values(result: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    found = []
+    for key, value in result.items():
+        metric, comma, filter_name = key.partition(",")
+        if comma and not metric.endswith("_stderr") and isinstance(value, (int, float)):
+            found.append((metric, filter_name, float(value)))
+    return found
+
+
+def _leaves(groups: Mapping[str, Sequence[str]], name: str, *, whole: bool = False) -> list[str]:
+    """The tasks in a group; with the groups in it where `whole`. A task is its own only one."""
+    if name not in groups:
+        return [name]
+    found = []
+    for each in groups[name]:
+        found += [each] if whole and each in groups else []
+        found += _leaves(groups, each, whole=whole)
+    return found
+
+
+def _rows(values: Sequence[Any], mean: float) -> list[float] | None:
+    """What each row scored, if the score is the mean of that: of a perplexity, or tasks weighted alike, it is not."""
+    if not values or not all(isinstance(value, (bool, int, float)) for value in values):
+        return None
+    rows = [float(value) for value in values]
+    return rows if math.isclose(math.fsum(rows) / len(rows), mean, rel_tol=1e-9, abs_tol=1e-12) else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

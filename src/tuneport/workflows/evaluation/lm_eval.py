@@ -1,0 +1,111 @@
+"""Tasks of EleutherAI's lm-eval beside an evaluation's own rows: on models of this machine, and kept as answers are."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuneport.backends.local import LocalBackend
+from tuneport.backends.local_lm_eval import lm_eval_version, run_lm_eval
+from tuneport.errors import ConfigError, UnsupportedError
+from tuneport.evaluate.benchmarks import BenchmarkChange, BenchmarkScore, compare_scores
+from tuneport.jobs.service import Workspace
+from tuneport.workflows.evaluation.answer_cache import AnswerCache, key_of
+from tuneport.workflows.evaluation.asked_models import AskedModel, where
+from tuneport.workflows.evaluation.general_ability import once_each
+
+
+@dataclass(frozen=True)
+class LmEvalPlan:
+    """`models`: each of the weights once. `limit`: so many rows of each task, the first ones; None: all."""
+
+    version: str
+    models: tuple[AskedModel, ...]
+    tasks: tuple[str, ...]
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class LmEvalResults:
+    """`scores` of each model, by its name, the first one first."""
+
+    version: str
+    limit: int | None
+    scores: Mapping[str, tuple[BenchmarkScore, ...]]
+
+    @property
+    def changes(self) -> dict[str, tuple[BenchmarkChange, ...]]:
+        """Of each other model beside the first."""
+        (_, first), *others = self.scores.items()
+        return {name: compare_scores(first, scores) for name, scores in others}
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "limit": self.limit,
+            "scores": {name: [each.as_dict() for each in scores] for name, scores in self.scores.items()},
+            "changes": {name: [each.as_dict() for each in changes] for name, changes in self.changes.items()},
+        }
+
+
+def plan_lm_eval(
+    workspace: Workspace, models: Sequence[AskedModel], tasks: Sequence[str], *, limit: int | None = None
+) -> LmEvalPlan | None:
+    """`tasks` are names of lm-eval's, or paths of YAML files; None where there are none. ConfigError where the package
+    is not installed or a task is named twice, UnsupportedError for a model elsewhere: lm-eval reads the likelihood of
+    each token, which no provider gives."""
+    if not tasks:
+        return None
+    version = lm_eval_version()
+    if len(set(tasks)) < len(tasks):
+        raise ConfigError(f"--lm-eval names {next(each for each in tasks if tasks.count(each) > 1)} twice")
+    for task in tasks:
+        if task.endswith((".yaml", ".yml")) and not Path(task).is_file():
+            raise ConfigError(f"--lm-eval: there is no file {task}")
+    for each in models:
+        if not isinstance(workspace.backend(each.backend), LocalBackend):
+            raise UnsupportedError(
+                f"--lm-eval runs on this machine's models, and {each.name} is at {each.backend}; leave one of them away"
+            )
+    return LmEvalPlan(version, tuple(once_each(models)), tuple(tasks), limit)
+
+
+def measure_lm_eval(
+    workspace: Workspace,
+    cache: AnswerCache,
+    plan: LmEvalPlan,
+    on_done: Callable[[str, int, int], None],
+) -> LmEvalResults:
+    """Each model's scores, those known from before first. `on_done` gets a model, its tasks that are done, and of how
+    many. Killed, the same again goes on after the last task that was done."""
+    scores = {}
+    for each in plan.models:
+        keys = {task: _key(workspace, plan, each, task) for task in plan.tasks}
+        kept = cache.get(list(keys.values()))
+        found = {task: kept[key]["scores"] for task, key in keys.items() if key in kept}
+        on_done(each.name, len(found), len(plan.tasks))
+        if waiting := [task for task in plan.tasks if task not in found]:
+            backend = workspace.backend(each.backend)
+            assert isinstance(backend, LocalBackend)
+            backend.close()  # what answered before holds the memory that lm-eval's own copy of the model needs
+            for task, measured in run_lm_eval(backend, each.model, waiting, limit=plan.limit):
+                found[task] = measured
+                cache.put(keys[task], {"scores": measured})
+                on_done(each.name, len(found), len(plan.tasks))
+        scores[each.name] = tuple(
+            BenchmarkScore(**score | {"rows": None if score["rows"] is None else tuple(score["rows"])})
+            for task in plan.tasks
+            for score in found[task]
+        )
+    return LmEvalResults(plan.version, plan.limit, scores)
+
+
+def _key(workspace: Workspace, plan: LmEvalPlan, model: AskedModel, task: str) -> str:
+    """A file counts by what is in it; the data that it names may change unseen, as a benchmark's on the hub may."""
+    path = Path(task)
+    named = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else task
+    options = {"lm_eval": plan.version, "task": named, "limit": plan.limit}
+    return key_of(where(model, workspace.settings), [], options)

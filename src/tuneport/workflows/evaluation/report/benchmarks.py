@@ -1,0 +1,43 @@
+"""What lm-eval measured of each model, beside the first."""
+
+from __future__ import annotations
+
+from tuneport.evaluate.benchmarks import BenchmarkChange, BenchmarkScore
+from tuneport.pages.text import text
+from tuneport.workflows.evaluation.lm_eval import LmEvalResults
+from tuneport.workflows.evaluation.words import p_words
+
+_KINDS = {"better": "pass", "worse": "fail"}
+
+
+def benchmarks(found: LmEvalResults | None) -> str:
+    if found is None:
+        return ""
+    changes = {(name, each.base.kind): each for name, every in found.changes.items() for each in every}
+    rows = "".join(
+        f'<tr><th scope="row">{text(score.name, 200)}<br><span class="quiet">{text(name, 200)}</span></th>'
+        f"<td>{_told(score)}{_change(changes.get((name, score.kind)))}</td></tr>"
+        for name, scores in found.scores.items()
+        for score in scores
+    )
+    limit = "" if found.limit is None else f" Of each task the first {found.limit:,} rows."
+    return (
+        f'<h2>Public benchmarks</h2><table class="entries">{rows}</table>'
+        f'<p class="quiet">By EleutherAI\'s lm-eval {text(found.version, 50)}, prompts without a chat template, with '
+        f"standard errors; p corrected for all scores of a model (Holm).{limit}</p>"
+    )
+
+
+def _told(score: BenchmarkScore) -> str:
+    error = "" if score.stderr is None else f" ± {score.stderr:.4f}"
+    less = "" if score.higher_is_better else ", less is better"
+    return f'<b>{score.value:.4f}</b>{error} <span class="quiet">{score.count:,} rows{less}</span>'
+
+
+def _change(change: BenchmarkChange | None) -> str:
+    if change is None:
+        return ""
+    kind, moved = _KINDS.get(change.verdict, "note"), change.difference
+    told = "" if moved is None else f"{moved.value:+.4f} ({moved.low:+.4f} to {moved.high:+.4f})"
+    how = "" if moved is None else f'<span class="quiet">{p_words(moved.adjusted_p)}, {text(moved.test, 100)}</span>'
+    return f'<br><span class="{kind}"><b class="verdict">{change.verdict}</b></span> {told} {how}'

@@ -1,0 +1,128 @@
+"""lm-eval's tasks beside an evaluation: a real run where the package is installed, and what is said where it is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.pages.document import Document
+from tests.train.tiny import tiny_adapter, tiny_model
+from tests.workflows.evaluations import JOB, evaluation, report
+from tuneport.cli.evaluation_report import print_evaluation
+from tuneport.errors import ConfigError, UnsupportedError
+from tuneport.evaluate.benchmarks import BenchmarkScore
+from tuneport.jobs.service import Workspace
+from tuneport.settings import Settings
+from tuneport.workflows.evaluation import lm_eval
+from tuneport.workflows.evaluation.answer_cache import AnswerCache
+from tuneport.workflows.evaluation.asked_models import AskedModel
+from tuneport.workflows.evaluation.lm_eval import LmEvalResults, measure_lm_eval, plan_lm_eval
+from tuneport.workflows.evaluation.report.page import render
+
+TASK = """
+task: letters
+dataset_path: json
+dataset_kwargs:
+  data_files: {{test: {rows}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{ask}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: "{{{{right}}}}"
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+"""
+
+
+@pytest.fixture
+def workspace(settings: Settings) -> Iterator[Workspace]:
+    with Workspace(settings) as opened:
+        yield opened
+
+
+def test_what_cannot_be_run_says_what_to_do(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    fake, local = AskedModel("a", "fake", "tiny", "tiny"), AskedModel("b", "local", "tiny", "tiny")
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert plan_lm_eval(workspace, [fake], []) is None
+    with pytest.raises(ConfigError, match="pip install lm-eval"):
+        plan_lm_eval(workspace, [local], ["hellaswag"])
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.4.13")
+    with pytest.raises(UnsupportedError, match="a is at fake"):
+        plan_lm_eval(workspace, [local, fake], ["hellaswag"])
+    with pytest.raises(ConfigError, match="there is no file mine.yaml"):
+        plan_lm_eval(workspace, [local], ["mine.yaml"])
+    with pytest.raises(ConfigError, match="names hellaswag twice"):
+        plan_lm_eval(workspace, [local], ["hellaswag", "hellaswag"])
+    few_shot = AskedModel("b few-shot", "local", "tiny", "tiny", few_shot=True)
+    planned = plan_lm_eval(workspace, [few_shot, local], ["hellaswag"])
+    assert planned is not None and [each.name for each in planned.models] == ["b"], "each of the weights once"
+
+
+def test_what_was_lost_is_a_doubt_and_every_score_is_shown() -> None:
+    def score(value: float, rows: list[float]) -> BenchmarkScore:
+        return BenchmarkScore("arc_easy", "acc", "", value, 0.0401, True, 100, tuple(rows))
+
+    scores = {
+        "base": (score(0.8, [1.0] * 80 + [0.0] * 20), BenchmarkScore("wiki", "bits", "", 1.25, None, False, 9)),
+        JOB: (score(0.6, [1.0] * 60 + [0.0] * 40), BenchmarkScore("wiki", "bits", "", 1.5, None, False, 9)),
+    }
+    found = replace(evaluation([30, 110]), lm_eval=LmEvalResults("0.4.13", 100, scores))
+    made = report(found)
+    (reason,) = (each for each in made.decision.reasons if each.about == "lm-eval")
+    assert (reason.weight, reason.words) == ("doubt", "it is worse at arc_easy acc 0.8 to 0.6")
+    document = json.loads(json.dumps(made.as_dict()))["lm_eval"]
+    assert [each["verdict"] for each in document["changes"][JOB]] == ["worse", "not tested"]
+    assert document["scores"]["base"][0]["stderr"] == 0.0401 and "rows" not in document["scores"]["base"][0]
+    page = Document(render(made))
+    page.expect_no_way_out()
+    shown = " ".join(" ".join(page.texts).split())
+    assert "Public benchmarks" in shown and "0.8000 ± 0.0401" in shown and "-0.2000" in shown and "not tested" in shown
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_evaluation(found, console)
+    told = console.export_text()
+    assert "arc_easy acc  100 rows" in told and "0.6000  ± 0.0401  worse (p < 0.001)" in told
+    assert max(map(len, told.splitlines())) <= 80
+
+
+@pytest.mark.full
+@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="lm-eval is not installed: pip install lm-eval")
+def test_a_task_of_ones_own_is_run_on_a_model_and_its_adapter_once(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny_model(tmp_path / "base")
+    adapter = tiny_adapter(tmp_path / "adapter", base)
+    rows, task = tmp_path / "rows.jsonl", tmp_path / "letters.yaml"
+    rows.write_text(
+        "".join(json.dumps({"ask": f"{n}:", "choices": ["a", "b", "c"], "right": n % 3}) + "\n" for n in range(40))
+    )
+    task.write_text(TASK.format(rows=rows))
+    asked = [AskedModel(name, "local", str(path), str(base)) for name, path in (("base", base), ("tuned", adapter))]
+    plan = plan_lm_eval(workspace, asked, [str(task)], limit=30)
+    assert plan is not None
+    done: list[tuple[str, int, int]] = []
+    with AnswerCache(tmp_path / "answers.sqlite") as cache:
+        found = measure_lm_eval(workspace, cache, plan, lambda *each: done.append(each))
+        monkeypatch.setattr(lm_eval, "run_lm_eval", None)
+        assert measure_lm_eval(workspace, cache, plan, lambda *_: None) == found, "kept"
+        monkeypatch.undo()
+        with pytest.raises(ConfigError, match="has no task no_such_task"):
+            measure_lm_eval(workspace, cache, replace(plan, tasks=("no_such_task",)), lambda *_: None)
+    assert done == [("base", 0, 1), ("base", 1, 1), ("tuned", 0, 1), ("tuned", 1, 1)]
+    (before,), (after,) = found.scores.values()
+    assert (before.task, before.metric, before.count) == ("letters", "acc", 30) and before.higher_is_better
+    for each in (before, after):
+        assert each.rows is not None and sum(each.rows) / 30 == each.value and each.stderr is not None
+    assert before.rows != after.rows, "the adapter answers"
+    (change,) = found.changes["tuned"]
+    assert change.difference is not None and change.difference.test == "McNemar, exact"
