@@ -56,6 +56,7 @@ def test_no_better_is_not_sure_until_no_gain_can_be_there() -> None:
         ({"rows": 29, "rights": [2, 28]}, {}, "not sure", ("doubt", "rows")),
         ({"rows": 30, "rights": [2, 29]}, {}, "ship", ("note", "rows")),
         ({"rows": 100, "rights": [20, 90]}, {}, "ship", ("for", "score")),
+        ({"prompt": "Where is it?"}, {}, "not sure", ("doubt", "rows")),
         ({"against": False}, {}, "not sure", ("doubt", "held out")),
         ({"leaks": 3}, {}, "ship", ("note", "held out")),
         ({}, {"trained": {JOB: job("overfitting")}}, "not sure", ("doubt", "curve")),

@@ -185,11 +185,15 @@ def _judged(judgement: Judgement | None) -> Iterator[Reason]:
 
 
 def _rows(found: Evaluation) -> Iterator[Reason]:
-    rows, held = len(found.held_out.rows), found.held_out
-    if rows < FEWEST_ROWS:
-        yield Reason("doubt", "rows", f"{rows} rows are too few to go by; {FEW_ROWS} or more tell it apart from chance")
-    elif rows < FEW_ROWS:
-        yield Reason("note", "rows", f"{rows} rows are few: differences below some ten points cannot show")
+    held = found.held_out
+    rows, different = len(held.rows), held.different
+    told = f"{rows} rows" if different == rows else f"{different} different rows (of {rows:,})"
+    if different < FEWEST_ROWS:
+        yield Reason("doubt", "rows", f"{told} are too few to go by; {FEW_ROWS} or more tell it apart from chance")
+    elif different < FEW_ROWS:
+        yield Reason("note", "rows", f"{told} are few: differences below some ten points cannot show")
+    elif different < rows / 2:
+        yield Reason("doubt", "rows", f"{told}: the tests take each for new, and are surer than they should be")
     if not held.against:
         yield Reason("doubt", "held out", held.proof)
     elif held.exact or held.near:
@@ -214,7 +218,7 @@ def _proved_better(found: Evaluation) -> bool:
     """Better, on enough rows that are held out for certain."""
     model = found.models[-1].asked.name
     compared = next((each for each in found.scored.comparisons if each.model == model), None)
-    proved = bool(found.held_out.against) and len(found.held_out.rows) >= FEWEST_ROWS
+    proved = bool(found.held_out.against) and found.held_out.different >= FEWEST_ROWS
     return proved and compared is not None and compared.difference.verdict == "better"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class HeldOut:
     sha256: str
 
     @property
+    def different(self) -> int:
+        """How many of the rows ask something that no row before them asks: the others tell nothing new."""
+        return len({json.dumps(row.messages) for row in self.rows})
+
+    @property
     def proof(self) -> str:
         """In a sentence, for people."""
         if not self.against:
@@ -58,6 +64,7 @@ class HeldOut:
             "path": str(self.path),
             "sha256": self.sha256,
             "rows": len(self.rows),
+            "different": self.different,
             "of": self.of,
             "left_out": {"exact": list(self.exact), "near": list(self.near), "unusable": self.unusable},
             "against": dict(self.against),
