@@ -89,7 +89,7 @@ def test_a_judge_and_its_reasons_for_people(run: Run, tmp_path: Path, monkeypatc
             return "delivery" if model == "one" else "delivery, I should think"
         first, second = (part.split("\n</answer>")[0] for part in text.split("<answer>\n")[1:])
         longer = "A" if len(first) > len(second) else "B"
-        return "Hm." if text.startswith(silent) else f"{longer} says more, and more is better.\nVERDICT: {longer}"
+        return "Hm." if text.startswith(silent) else f"{longer} says [/more], \x1b[2Jand more.\nVERDICT: {longer}"
 
     silent = f"Conversation:\nsystem: {json.loads(Path(TEST).read_text().splitlines()[0])['messages'][0]['content']}"
     silent += f"\nuser: {json.loads(Path(TEST).read_text().splitlines()[0])['messages'][1]['content']}"
@@ -101,7 +101,7 @@ def test_a_judge_and_its_reasons_for_people(run: Run, tmp_path: Path, monkeypatc
     assert code == 0 and "judge judge: at most 160 judgements, both orders of each pair" in error, error
     assert max(map(len, out.splitlines())) <= 80
     assert "win rate, ties as half      100.0%" in out and "better (p < 0.001)" in out
-    assert "No position bias shown" in out and "A says more, and more is better." in out
+    assert "No position bias shown" in out and "A says [/more], \\x1b[2Jand more." in out and "\x1b" not in out
     assert "2 of its 160 judgements have no line VERDICT" in " ".join(out.split())
     assert "+ judge: judge prefers its answers: of 80 pairs it wins 79" in " ".join(out.split())
     assert "What a judge says" in page.read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from tuneport.errors import one_line
 from tuneport.evaluate.judge import reason_of
 from tuneport.workflows.evaluation.words import p_words
 
@@ -48,7 +49,8 @@ def _outcome(judgement: Judgement, pair: Pair) -> str:
 
 
 def _reason(pair: Pair) -> str:
-    words = " ".join(reason_of(pair.in_order).split()) or "(no reason given)"
+    """A model wrote it: nothing in it is for a terminal to obey."""
+    words = one_line(" ".join(reason_of(pair.in_order).split())) or "(no reason given)"
     return words if len(words) <= _REASON else f"{words[:_REASON]}…"
 
 
