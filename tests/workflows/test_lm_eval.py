@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -19,6 +20,7 @@ from tests.workflows.evaluations import JOB, evaluation, report
 from tuneport.cli.evaluation_report import print_evaluation
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.evaluate.benchmarks import BenchmarkScore
+from tuneport.infer.lm_eval_tasks import _scores
 from tuneport.jobs.service import Workspace
 from tuneport.settings import Settings
 from tuneport.workflows.evaluation import lm_eval
@@ -93,6 +95,35 @@ def test_what_was_lost_is_a_doubt_and_every_score_is_shown() -> None:
     told = console.export_text()
     assert "arc_easy acc  100 rows" in told and "0.6000  ± 0.0401  worse (p < 0.001)" in told
     assert max(map(len, told.splitlines())) <= 80
+
+
+def test_a_group_has_one_score_over_the_rows_of_all_its_tasks_and_a_task_outside_its_own() -> None:
+    """In the words of lm-eval 0.4.13: a metric, a comma, how the answers were read."""
+
+    def result(value: float, stderr: float | str = 0.1) -> dict[str, object]:
+        return {"alias": "it", "sample_len": 4, "acc,none": value, "acc_stderr,none": stderr, "sample_count": {}}
+
+    def samples(*right: float) -> list[dict[str, object]]:
+        return [{"filter": "none", "acc": each} for each in right]
+
+    found: dict[str, Any] = {
+        "results": {
+            "all": result(0.5),
+            "a": result(1.0),
+            "inner": result(0.25),
+            "b": result(0.25),
+            "c": result(9, "N/A"),
+        },
+        "group_subtasks": {"all": ["a", "inner"], "inner": ["b"]},
+        "samples": {"a": samples(1, 1), "b": samples(0, 0, 0, 1), "c": samples(1, 0)},
+        "n-samples": {"a": {"effective": 2}, "b": {"effective": 4}, "c": {"effective": 2}},
+        "higher_is_better": {"a": {"acc": True}, "b": {"acc": True}, "c": {"acc": False}},
+    }
+    whole, alone = _scores(found)
+    assert (whole["task"], whole["count"], whole["rows"]) == ("all", 6, [1, 1, 0, 0, 0, 1]) and whole["stderr"] == 0.1
+    assert (alone["task"], alone["rows"], alone["stderr"], alone["higher_is_better"]) == ("c", None, None, False)
+    found["results"]["all"] = result(0.625)
+    assert next(_scores(found))["rows"] is None, "tasks that weigh alike: no mean of the rows"
 
 
 @pytest.mark.full

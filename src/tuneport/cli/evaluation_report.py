@@ -88,22 +88,19 @@ def _print_general(console: Console, model: str, first: str, comparison: General
 def _print_lm_eval(console: Console, found: LmEvalResults) -> None:
     """Each score under its task, a line a model, with its standard error."""
     rows = "" if found.limit is None else f", the first {found.limit:,} rows of each task"
-    first, *_ = found.scores
     console.print(Text.assemble(("lm-eval", "bold"), (f"  {found.version}{rows}, with standard errors", "dim")))
-    changes = {(name, each.base.kind): each for name, every in found.changes.items() for each in every}
-    for kind in dict.fromkeys(score.kind for scores in found.scores.values() for score in scores):
-        for name, scores in found.scores.items():
-            for score in (each for each in scores if each.kind == kind):
-                if name == first:
-                    arrow = "" if score.higher_is_better else "; less is better"
-                    console.print(Text.assemble(f"  {score.name}", (f"  {score.count:,} rows{arrow}", "dim")))
-                error = "" if score.stderr is None else f"± {score.stderr:.4f}"
-                line = Text(f"    {_short(name):<{_NAME}} {score.value:>8.4f}  {error:<10}")
-                if (change := changes.get((name, kind))) is not None:
-                    p = change.difference
-                    told = f" ({p_words(p.adjusted_p)})" if p is not None and change.verdict in _COLOURS else ""
-                    line.append(f"{change.verdict}{told}", _COLOURS.get(change.verdict, "dim"))
-                console.print(line)
+    for together in found.beside:
+        _, score, _ = together[0]
+        arrow = "" if score.higher_is_better else "; less is better"
+        console.print(Text.assemble(f"  {score.name}", (f"  {score.count:,} rows{arrow}", "dim")))
+        for name, score, change in together:
+            error = "" if score.stderr is None else f"± {score.stderr:.4f}"
+            line = Text(f"    {_short(name):<{_NAME}} {score.value:>8.4f}  {error:<10}")
+            if change is not None:
+                moved = change.difference if change.verdict in ("better", "worse") else None
+                told = "" if moved is None else f" ({p_words(moved.adjusted_p)})"
+                line.append(f"{change.verdict}{told}", _COLOURS.get(change.verdict, "dim"))
+            console.print(line)
     console.print()
 
 

@@ -42,6 +42,16 @@ class LmEvalResults:
         (_, first), *others = self.scores.items()
         return {name: compare_scores(first, scores) for name, scores in others}
 
+    @property
+    def beside(self) -> list[list[tuple[str, BenchmarkScore, BenchmarkChange | None]]]:
+        """Each score, as every model has it: the model's name, the score, and the change from the first model's."""
+        changes = {(name, each.tuned.kind): each for name, every in self.changes.items() for each in every}
+        found: dict[tuple[Any, ...], list[tuple[str, BenchmarkScore, BenchmarkChange | None]]] = {}
+        for name, scores in self.scores.items():
+            for score in scores:
+                found.setdefault(score.kind, []).append((name, score, changes.get((name, score.kind))))
+        return list(found.values())
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "version": self.version,

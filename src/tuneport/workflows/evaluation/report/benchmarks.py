@@ -13,12 +13,11 @@ _KINDS = {"better": "pass", "worse": "fail"}
 def benchmarks(found: LmEvalResults | None) -> str:
     if found is None:
         return ""
-    changes = {(name, each.base.kind): each for name, every in found.changes.items() for each in every}
     rows = "".join(
         f'<tr><th scope="row">{text(score.name, 200)}<br><span class="quiet">{text(name, 200)}</span></th>'
-        f"<td>{_told(score)}{_change(changes.get((name, score.kind)))}</td></tr>"
-        for name, scores in found.scores.items()
-        for score in scores
+        f"<td>{_told(score)}{_change(change)}</td></tr>"
+        for together in found.beside
+        for name, score, change in together
     )
     limit = "" if found.limit is None else f" Of each task the first {found.limit:,} rows."
     return (
