@@ -11,6 +11,7 @@ from tests.workflows import evaluations
 from tests.workflows.evaluations import JOB, general, job, judgement
 from tuneport.workflows.evaluate import Evaluation
 from tuneport.workflows.evaluation.decision import Decision, decide
+from tuneport.workflows.evaluation.gates import Gate, findings_against, ruling_against
 
 
 def evaluation(rights: list[int], **options: Any) -> Evaluation:
@@ -109,6 +110,19 @@ def test_a_judge_is_one_more_reason(said: dict[str, Any], ruling: str, weight: s
     assert decided == ruling and ("judge" in about(decision, weight)), decision.reasons
     liked = replace(evaluation([60, 60]), judgement=judgement(40, 0))
     assert ruled(liked, **HEALTHY)[0] == "not sure", "an opinion alone ships nothing"
+
+
+def test_a_gate_names_what_it_is_for_and_lets_nothing_pass_that_was_not_asked() -> None:
+    lost, both = [Gate.FORGETTING], [Gate.FORGETTING, Gate.SAFETY_DRIFT, Gate.NOT_SURE]
+    found = evaluation([30, 110], kept=general(lost=14))
+    assert findings_against(found, lost) == [f"{JOB} shows forgetting: all abilities 85% to 50%, facts 85% to 50%"]
+    assert findings_against(found, both) == findings_against(found, lost)
+    assert len(findings_against(evaluation([30, 110], kept=general(lost=14, unsafe=14)), both)) == 2
+    assert findings_against(evaluation([30, 110]), both) == []
+    assert findings_against(evaluation([30, 110], kept=None), lost) == [f"{JOB} was not asked for forgetting"]
+    for evaluated, failing in ((found, [Gate.NOT_SURE]), (evaluation([110, 30]), [Gate.NOT_SURE, Gate.DO_NOT_SHIP])):
+        assert [gate for gate in Gate if ruling_against(decide(evaluated, **HEALTHY), [gate])] == failing
+    assert ruling_against(decide(evaluation([30, 110]), **HEALTHY), list(Gate)) == []
 
 
 def test_nobody_feels_a_difference_of_milliseconds_and_100_rows_are_enough() -> None:

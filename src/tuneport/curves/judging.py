@@ -31,12 +31,14 @@ def _asked(curve: Curve, ended: bool) -> CurveVerdict:
 def _with_forgetting(verdict: CurveVerdict, forgetting: Forgetting) -> CurveVerdict:
     span = f"({forgetting.low:.1%} to {forgetting.high:.1%})"
     told = f"{forgetting.drop:.1%} worse than the base on {forgetting.tasks} {span}"
-    also = {
-        "evidence": (*verdict.evidence, told),
-        "numbers": verdict.numbers | {"forgetting": forgetting.drop},
-    }
+    numbers = verdict.numbers | {"forgetting": forgetting.drop}
     if verdict.finding not in (Finding.HEALTHY, Finding.STILL_LEARNING, Finding.UNCLEAR):
-        return verdict.model_copy(update=also)
-    fixes = ("lower the learning rate", "fewer epochs", "a smaller LoRA rank", "mix in general examples")
-    said = {"finding": Finding.FORGETTING, "summary": f"it forgets what the base could: {told}", "fixes": fixes}
-    return verdict.model_copy(update=also | said)
+        return verdict.model_copy(update={"evidence": (*verdict.evidence, told), "numbers": numbers})
+    said = {
+        "finding": Finding.FORGETTING,
+        "summary": f"it forgets what the base could: {told}",
+        "evidence": (*verdict.evidence, f"by its losses alone: {verdict.summary}"),
+        "numbers": numbers,
+        "fixes": ("lower the learning rate", "fewer epochs", "a smaller LoRA rank", "mix in general examples"),
+    }
+    return verdict.model_copy(update=said)

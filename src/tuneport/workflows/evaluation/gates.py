@@ -46,9 +46,13 @@ def findings_against(found: Evaluation, gates: Collection[Gate]) -> list[str]:
     wanted, general = sorted(OF_GENERAL_ABILITY & set(gates)), found.general_of(name)
     if general is None:
         return [f"{name} was not asked for {gate.replace('-', ' ')}" for gate in wanted]
-    shown = {Gate.FORGETTING: general.forgetting, Gate.SAFETY_DRIFT: general.safety_drift}
-    told = general.sentence.rstrip(".")
-    return [f"{name} shows {gate.replace('-', ' ')}: {told}" for gate in wanted if shown[gate]]
+    told = []
+    for gate in wanted:
+        finding = gate.replace("-", " ")
+        if lost := [each for each in general.losses if each.verdict == finding]:
+            shares = ", ".join(f"{each.ability} {each.base.share:.0%} to {each.tuned.share:.0%}" for each in lost)
+            told.append(f"{name} shows {finding}: {shares}")
+    return told
 
 
 def ruling_against(decision: Decision, gates: Collection[Gate]) -> list[str]:
