@@ -117,8 +117,8 @@ def test_the_command_counts(answers: Path, run: Run) -> None:  # noqa: F811
     assert code == 2 and "answer_b: is missing" in error
 
 
-def test_what_others_wrote_is_neither_markup_nor_obeyed_by_the_terminal(tmp_path: Path, run: Run) -> None:  # noqa: F811
-    path = tmp_path / "pairs[v2].jsonl"
+def test_what_others_wrote_is_neither_markup_nor_obeyed_by_the_terminal(run: Run) -> None:  # noqa: F811
+    path = Path("pairs[v2].jsonl")  # in the working folder: a longer path would be broken at a line's end
     names = {"a": "model [v2]", "b": "tuned[/bold]"}
     pair = {"prompt": "q", "answer_a": "x", "answer_b": "y"}
     path.write_text(f"{json.dumps({'systems': names})}\n{json.dumps(pair)}\n")
