@@ -1,4 +1,4 @@
-"""How often the advisor agrees with people: on the labelled scenarios of `tests/advice_scenarios.toml`.
+"""How often the advisor agrees with people: on the labelled scenarios of `tests/advisor/advice_scenarios.toml`.
 
     python benchmarks/advice.py [--scenarios FILE]
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from tuneport.advisor import Approach, Need, Situation, Task, Tried, advise
 
-SCENARIOS = Path(__file__).parent.parent / "tests" / "advice_scenarios.toml"
+SCENARIOS = Path(__file__).parent.parent / "tests" / "advisor" / "advice_scenarios.toml"
 
 
 @dataclass

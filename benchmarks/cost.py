@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from tuneport.estimate.cost import OwnGPU, Traffic, estimated_speed, inference_quote, training_price, training_quote
-from tuneport.manifests import Manifest, OfferedModel, load_gpus, load_manifest, load_models
+from tuneport.manifests import Manifest, OfferedModel, find_offered, load_gpus, load_manifest, load_models
 from tuneport.types import Adapter, Method
 
 LLAMA = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
@@ -133,7 +133,7 @@ def own_gpu(local: Manifest) -> Line:
 
 
 def offered(manifest: Manifest, model_id: str) -> OfferedModel:
-    model = manifest.offered(model_id)
+    model = find_offered(manifest, model_id)
     if model is None:
         raise SystemExit(f"{manifest.title} does not offer {model_id} any more; name another model in {__file__}")
     return model

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
 from benchmarks.generated_curves import curves  # noqa: E402
-from tuneport.curves import CurveVerdict, Finding, judge  # noqa: E402
+from tuneport.curves import CurveFinding, CurveVerdict, judge  # noqa: E402
 from tuneport.types import MetricPoint  # noqa: E402
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "curves"
@@ -32,7 +32,7 @@ GOAL = 0.90
 @dataclass(frozen=True)
 class Case:
     name: str
-    truth: Finding
+    truth: CurveFinding
     points: Sequence[MetricPoint]
     turn: float | None = None
     tuned_by: bool = False
@@ -60,13 +60,13 @@ def recorded(folder: Path = RECORDED) -> list[Case]:
         document = json.loads(path.read_text(encoding="utf-8"))
         points = [MetricPoint.model_validate(point) for point in document["points"]]
         run = document["run"]
-        found.append(Case(path.stem, Finding(run["truth"]), points, tuned_by=run["tuned_by"]))
+        found.append(Case(path.stem, CurveFinding(run["truth"]), points, tuned_by=run["tuned_by"]))
     return found
 
 
 def generated(seed: int, per_kind: int) -> list[Case]:
     return [
-        Case(curve.name, Finding(curve.truth), curve.points, curve.turn, tuned_by=seed == TUNING_SEED)
+        Case(curve.name, CurveFinding(curve.truth), curve.points, curve.turn, tuned_by=seed == TUNING_SEED)
         for curve in curves(seed, per_kind)
     ]
 
@@ -87,7 +87,7 @@ def stopped_at(case: Case) -> int | None:
 
 def table(found: Iterable[Judged]) -> list[list[str]]:
     counts = Counter((each.case.truth, each.verdict.finding) for each in found)
-    kinds = [kind for kind in Finding if any(kind in pair for pair in counts)]
+    kinds = [kind for kind in CurveFinding if any(kind in pair for pair in counts)]
     lines = [["truth", *(kind.value for kind in kinds), "right"]]
     for truth in kinds:
         row = [counts[truth, said] for said in kinds]
@@ -108,9 +108,11 @@ def show(title: str, found: Sequence[Judged], *, markdown: bool) -> None:
 
 
 def show_stops(found: Sequence[Judged]) -> None:
-    overfitted = [each for each in found if each.case.truth is Finding.OVERFITTING]
+    overfitted = [each for each in found if each.case.truth is CurveFinding.OVERFITTING]
     stopped = [each for each in overfitted if each.stopped_at is not None]
-    wrongly = [each for each in found if each.stopped_at is not None and each.case.truth is not Finding.OVERFITTING]
+    wrongly = [
+        each for each in found if each.stopped_at is not None and each.case.truth is not CurveFinding.OVERFITTING
+    ]
     print(f"\nlive: {len(stopped)} of {len(overfitted)} overfitted runs are stopped", end="")
     if stopped:
         shares = sorted((each.stopped_at or 0) / each.case.points[-1].step for each in stopped)
@@ -159,13 +161,13 @@ def main() -> int:
     missed = [
         each
         for each in [*real, *made]
-        if each.case.truth is Finding.OVERFITTING and each.verdict.finding is Finding.HEALTHY
+        if each.case.truth is CurveFinding.OVERFITTING and each.verdict.finding is CurveFinding.HEALTHY
     ]
     share = sum(each.right for each in unseen) / max(1, len(unseen))
     seconds = time.monotonic() - began
     print(f"overfitted and called healthy: {len(missed)}; {len(real) + len(made)} curves in {seconds:.0f} s")
     for each in [*real, *made] if arguments.wrong else ():
-        if not each.right or (each.stopped_at is not None and each.case.truth is not Finding.OVERFITTING):
+        if not each.right or (each.stopped_at is not None and each.case.truth is not CurveFinding.OVERFITTING):
             stop = "" if each.stopped_at is None else f" [stopped at {each.stopped_at}]"
             print(f"{each.case.name}, {each.case.truth}, was called {each.verdict.summary}{stop}")
             print("   ", "; ".join(each.verdict.evidence), each.verdict.numbers)

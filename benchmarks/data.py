@@ -65,7 +65,7 @@ def _text(draw: random.Random, least: int, most: int) -> str:
 
 
 def with_tuneport(source: Path, output: Path) -> None:
-    from tuneport.data.convert import convert
+    from tuneport.data.conversion.convert import convert
 
     convert(source, "openai", output)
 
@@ -109,7 +109,7 @@ def with_bare_msgspec(source: Path, output: Path) -> None:
 
 
 def tokens_with_tuneport(source: Path, output: Path) -> int:
-    from tuneport.data.tokens import count_dataset
+    from tuneport.data.tokens.tokens import count_dataset
 
     return count_dataset(source).total
 
@@ -118,7 +118,7 @@ def tokens_with_tiktoken(source: Path, output: Path) -> int:
     """One thread, the texts of the messages alone, without OpenAI's rule."""
     import msgspec
 
-    from tuneport.data.tokens import encoding
+    from tuneport.data.tokens.tokens import encoding
 
     encode = encoding("o200k_base").encode_ordinary
     count = 0

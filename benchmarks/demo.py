@@ -17,8 +17,8 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from tuneport.evaluate.asking import Measured
-from tuneport.jobs.service import Workspace
+from tuneport.lifecycle.service import Workspace
+from tuneport.scoring.prompting import PromptingResult
 from tuneport.settings import Settings
 from tuneport.workflows.demo import Finished, Trained, demo
 
@@ -32,7 +32,7 @@ def run(seed: int, home: Path, test: Path | None) -> dict[str, dict[str, float]]
             match stage:
                 case Trained(seconds=seconds):
                     parts["training"] = {"seconds": seconds}
-                case Measured(name=name, score=score, seconds=seconds):
+                case PromptingResult(name=name, score=score, seconds=seconds):
                     parts[name] = {"seconds": seconds, "exact_match": score.accuracy}
                 case Finished(seconds=seconds):
                     parts["whole demo"] = {"seconds": seconds}

@@ -33,8 +33,8 @@ from typing import Any
 from compare import write_rows
 from sqlalchemy import insert
 
-from tuneport.jobs.store import Store
-from tuneport.jobs.tables import JobRequestRow, JobRow
+from tuneport.lifecycle.schema.tables import JobRequestRow, JobRow
+from tuneport.lifecycle.store.store import Store
 from tuneport.types import DataFile, JobState, JobStatus, PreparedData, TuneSpec, now
 
 CONNECTIONS = 16
@@ -49,7 +49,7 @@ def job_id(number: int) -> str:
 
 def fill(url: str, jobs: int) -> None:
     """Ended jobs, a second apart, with everything that a real one has."""
-    store = Store(url)
+    store = Store(url).unscoped()
     file = DataFile(path=Path("f.jsonl"), sha256="a" * 64, format="openai", rows=100, bytes=50_000)
     spec = TuneSpec(model="base", dataset=Path("f.jsonl")).model_dump(mode="json")
     prepared = PreparedData(training=file).model_dump(mode="json")
@@ -63,16 +63,18 @@ def fill(url: str, jobs: int) -> None:
         )  # fmt: skip
         body = {"model": "base", "training_file": "file-1", "metadata": {"number": str(number)}}
         requests.append(
-            {"id": job_id(number), "body": body, "backend": "fake", "tuned_model": f"ft:base:tuneport::{number:08d}",
+            {"id": job_id(number), "project": "default",
+             "body": body, "backend": "fake", "tuned_model": f"ft:base:tuneport::{number:08d}",
              "state": "taken", "created_at": created, "results_at": ended}
         )  # fmt: skip
         rows.append(
-            {"id": job_id(number), "token": f"t{number}", "backend": "fake", "model": "base", "spec": spec,
+            {"id": job_id(number), "token": f"t{number}", "project": "default",
+             "backend": "fake", "model": "base", "spec": spec,
              "prepared": prepared, "status": "succeeded", "remote_id": f"r{number}",
              "state": state.model_dump(mode="json"), "tuned_model": f"fake:{number}", "created_at": created,
              "updated_at": ended, "finished_at": ended, "announced_end": ended, "submit_attempts": 1}
         )  # fmt: skip
-    with store.transaction() as session:
+    with store.database.transaction() as session:
         session.execute(insert(JobRequestRow), requests)
         session.execute(insert(JobRow), rows)
     store.close()

@@ -18,9 +18,17 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from tuneport.evaluate.general import GeneralComparison, Judged, compare, general_ability_of, load_items
-from tuneport.evaluate.general.comparison import Share
-from tuneport.jobs.service import Workspace
+from tuneport.lifecycle.service import Workspace
+from tuneport.scoring.general import (
+    ANSWER_TOKENS,
+    AnsweredItem,
+    GeneralComparison,
+    compare,
+    general_ability,
+    load_items,
+)
+from tuneport.scoring.general.comparison import ItemShare
+from tuneport.scoring.prompting import completer
 from tuneport.settings import Settings
 from tuneport.types import Adapter, Hyperparameters, TuneSpec
 from tuneport.workflows.demo import dataset
@@ -62,9 +70,11 @@ def main() -> None:
             shutil.rmtree(home, ignore_errors=True)
 
 
-def judged(workspace: Workspace, model: str, arguments: argparse.Namespace) -> list[Judged]:
+def judged(workspace: Workspace, model: str, arguments: argparse.Namespace) -> list[AnsweredItem]:
     started = time.monotonic()
-    found = general_ability_of(workspace.backend("local"), model, written=arguments.written)
+    backend = workspace.backend("local")
+    complete = completer(backend, model, most_tokens=ANSWER_TOKENS) if arguments.written else None
+    found = general_ability(rank=lambda asked, choices: backend.score(model, asked, choices), complete=complete)
     print(f"\n{model}: {len(found)} answers in {time.monotonic() - started:.0f} s", flush=True)
     if arguments.items:
         for item in found:
@@ -72,14 +82,14 @@ def judged(workspace: Workspace, model: str, arguments: argparse.Namespace) -> l
     return found
 
 
-def table(judged: Sequence[Judged]) -> str:
+def table(judged: Sequence[AnsweredItem]) -> str:
     rows = [
         "| ability | asked | right | share | 95 % interval | by chance |",
         "| --- | --- | ---: | ---: | --- | ---: |",
     ]
     for (ability, way), group in groupby(judged, key=lambda item: (item.ability, item.way)):
         items = list(group)
-        share = Share(sum(item.right for item in items), len(items))
+        share = ItemShare(sum(item.right for item in items), len(items))
         low, high = share.interval
         shown = f"{share.right} of {share.total} | {share.share:.0%} | {low:.0%} to {high:.0%} | {items[0].chance:.0%}"
         rows.append(f"| {ability} | {way} | {shown} |")

@@ -36,12 +36,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
 from tuneport.base_models import choose_device, locate, materialise  # noqa: E402
 from tuneport.data.reading import read_records  # noqa: E402
-from tuneport.data.records import Chat, Preference, Record  # noqa: E402
-from tuneport.data.rendering import Rendered  # noqa: E402
-from tuneport.data.tokenizer import training_renderer  # noqa: E402
+from tuneport.data.rows.records import Chat, Preference, Record  # noqa: E402
+from tuneport.data.templates.rendering import Rendered  # noqa: E402
+from tuneport.data.tokens.tokenizer import training_renderer  # noqa: E402
 from tuneport.estimate.hyperparameters import recommend  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
-from tuneport.types import Adapter, Hyperparameters  # noqa: E402
+from tuneport.types import Adapter, Hyperparameters, Method  # noqa: E402
 
 MODEL, PARAMS_B = "smollm2-135m-instruct", 0.1345
 RATES, EPOCHS = (1e-4, 3e-4, 1e-3), (2, 4)
@@ -106,15 +106,16 @@ def trained(folder: Path, renderer: Any, rows: Rows, numbers: dict[str, Any], ke
     """The loss per answer token of the held-out rows after training, or of its best epoch, and the seconds it took."""
     from transformers import TrainerCallback
 
-    from tuneport.backends.local_request import PATIENCE
-    from tuneport.train.arguments import Recipe
-    from tuneport.train.reporting import Counter
-    from tuneport.train.sft import sft_trainer
+    from tuneport.backends.local.request import PATIENCE
+    from tuneport.train.methods.sft import sft_trainer
+    from tuneport.train.model.arguments import Recipe
+    from tuneport.train.run.reporting import Counter
     from tuneport.training_options import TrainingOptions
 
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as working:
         recipe = Recipe(
+            method=Method.SFT,
             folder=folder,
             device=choose_device(),
             adapter=Adapter.LORA,
@@ -130,7 +131,7 @@ def trained(folder: Path, renderer: Any, rows: Rows, numbers: dict[str, Any], ke
         each: list[float] = []
 
         class Epochs(TrainerCallback):
-            """As `train/checkpoints.py` does it in a run."""
+            """As `train/run/checkpoints.py` does it in a run."""
 
             def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
                 control.should_evaluate = True

@@ -25,9 +25,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the child; read when torch
 import torch  # noqa: E402
 
 from tuneport.base_models import choose_device, locate, materialise  # noqa: E402
-from tuneport.data.records import Message  # noqa: E402
+from tuneport.data.rows.records import Message  # noqa: E402
 from tuneport.infer.engine import Engine  # noqa: E402
-from tuneport.infer.requests import Request  # noqa: E402
+from tuneport.infer.requests import GenerationRequest  # noqa: E402
 from tuneport.infer.sampling import Options  # noqa: E402
 from tuneport.infer.scheduler import Scheduler  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
@@ -60,7 +60,9 @@ def ours(
             answers[number] = answer.text
 
         options = Options(max_tokens=tokens, temperature=0.0)
-        scheduler.add(Request(engine, [prompts[number]], adapters[number], options, on_answer=answered, on_end=ended))
+        scheduler.add(
+            GenerationRequest(engine, [prompts[number]], adapters[number], options, on_answer=answered, on_end=ended)
+        )
 
     for number in range(len(prompts)):
         add(number)

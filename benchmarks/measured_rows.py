@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from tuneport.estimate.memory import ALL_LINEAR, Run
+from tuneport.estimate.memory import ALL_LINEAR, TrainingShape
 from tuneport.manifests import Dimensions, load_models
 from tuneport.types import Adapter
 
@@ -102,7 +102,7 @@ class MeasuredRow:
     dimensions: Dimensions
     params_b: float
     exact_shape: bool
-    run: Run
+    run: TrainingShape
     gpu: str
     peak_gib: float | None
     kind: Kind
@@ -157,7 +157,7 @@ def parse(row: dict[str, str]) -> MeasuredRow:
     rank = row["rank"].strip()
     dtype, optimizer = row["weights_dtype"].lower(), row["optimizer"].lower()
     quantised = adapter is Adapter.QLORA
-    run = Run(
+    run = TrainingShape(
         micro_batch=batch,
         length=length,
         examples=_examples(row["method"]),

@@ -27,7 +27,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it fin
 
 from benchmarks.measured_rows import MeasuredRow, UnusableRowError, print_left_out, scored, shape
 from benchmarks.memory_peers import installed_peers
-from tuneport.estimate.memory import GIB, MemoryEstimate, Run, estimate_memory, high_reserved_gib, rule_of_thumb
+from tuneport.estimate.memory import (
+    GIB,
+    MemoryEstimate,
+    TrainingShape,
+    estimate_memory,
+    high_reserved_gib,
+    rule_of_thumb,
+)
 from tuneport.types import Adapter
 
 FITTED_ON = ("canifinetune",)
@@ -128,8 +135,8 @@ def main() -> None:
 
 
 CARD = {"1B": "llama-3.2-1b", "7B": "llama-2-7b", "13B": "llama-2-13b", "70B": "llama-2-70b"}
-AS_THE_CARD = Run(micro_batch=1, length=2048, full_weights="bf16", optimizer="adamw_fused")
-AS_TUNEPORT = Run(micro_batch=4, length=1024)
+AS_THE_CARD = TrainingShape(micro_batch=1, length=2048, full_weights="bf16", optimizer="adamw_fused")
+AS_TUNEPORT = TrainingShape(micro_batch=4, length=1024)
 
 
 def print_card() -> None:

@@ -30,9 +30,9 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
 
 from benchmarks import planted_values as planted
-from tuneport.data.checks.personal import find_in
-from tuneport.data.personal.places import joined
-from tuneport.data.personal.search import find
+from tuneport.data.checks.rows.personal import find_in
+from tuneport.data.pii.search import find
+from tuneport.data.pii.spans import joined
 from tuneport.data.reading import read_records
 
 UNNAMED = 0.05

@@ -31,11 +31,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from tests.emulators.jobs import JobPlan, Timeline  # noqa: E402
-from tests.emulators.openai import OpenAIEmulator  # noqa: E402
-from tests.emulators.openai_jobs import STATES, OpenAIJob  # noqa: E402
-from tests.emulators.server import route  # noqa: E402
-from tests.emulators.wire import Request, Response  # noqa: E402
+from tuneport.testing.emulators.openai.emulator import OpenAIEmulator  # noqa: E402
+from tuneport.testing.emulators.openai.jobs import STATES, OpenAIJob  # noqa: E402
+from tuneport.testing.emulators.server import route  # noqa: E402
+from tuneport.testing.emulators.timeline import JobPlan, Timeline  # noqa: E402
+from tuneport.testing.emulators.wire import Request, Response  # noqa: E402
 
 KEY = "sk-benchmark"
 MODEL = "gpt-4.1-mini-2025-04-14"
@@ -51,7 +51,8 @@ class ManyJobs(OpenAIEmulator):
         dice = random.Random(7)
         content = ROW * 12
         first = OpenAIJob(
-            id="ftjob-0", base=MODEL, method="supervised", options={}, organization="benchmark", plan=JobPlan(),
+            id="ftjob-0", base=MODEL, start=MODEL, method="supervised", options={}, organization="benchmark",
+            plan=JobPlan(),
             hyperparameters={"n_epochs": 1}, training_file="file-1", training_content=content, validation_file=None,
             validation_content=None, suffix=None, seed=1, metadata={}, integrations=[], code="00000000",
             timeline=Timeline(STATES, self.now(), 1.0), exact_tokens=False, checkpoint_codes=["a", "b", "c"],
@@ -148,8 +149,8 @@ def main() -> None:
 
 
 def report(server: dict[str, str], home: Path, options: argparse.Namespace) -> None:
-    from tuneport.jobs.polling import REQUESTS_PER_MINUTE, ProviderPoller
-    from tuneport.jobs.service import Workspace
+    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.worker.provider_polling import REQUESTS_PER_MINUTE, ProviderPoller
     from tuneport.settings import Settings
     from tuneport.types import JobState
 
@@ -170,13 +171,14 @@ def report(server: dict[str, str], home: Path, options: argparse.Namespace) -> N
         on_change=on_change, on_trouble=lambda name, message: print(f"{name}: {message}", file=sys.stderr),
     )  # fmt: skip
     if options.per_minute:
-        from tuneport.backends.pacing import Budget
+        from tuneport.rate_limits import RateLimiter
 
-        poller.budget = Budget(options.per_minute, clock=lambda: clock.now().timestamp(), sleep=clock.sleep)
+        per_minute, seconds = options.per_minute, lambda: clock.now().timestamp()
+        poller.limiter = RateLimiter(per_minute, burst=per_minute / 6, clock=seconds, sleep=clock.sleep)
     began, cpu, sweeps = time.monotonic(), time.process_time(), 0
     started = clock.now()
     before = 0
-    while workspace.store.count_unfinished() and time.monotonic() - began < options.seconds:
+    while workspace.store.jobs.count_unfinished() and time.monotonic() - began < options.seconds:
         wait = poller.turn()
         listed = clock.ask()["counts"]["list"]
         sweeps += listed > before
@@ -185,7 +187,7 @@ def report(server: dict[str, str], home: Path, options: argparse.Namespace) -> N
     cpu, wall = time.process_time() - cpu, time.monotonic() - began
     counts = clock.ask()["counts"]
     emulated = (clock.now() - started).total_seconds()
-    unfinished = workspace.store.count_unfinished()
+    unfinished = workspace.store.jobs.count_unfinished()
     delays.sort()
     rate = options.per_minute or REQUESTS_PER_MINUTE
     print(f"{options.jobs:,} jobs, {len(delays):,} ended and noticed, {unfinished:,} unfinished")
@@ -210,7 +212,7 @@ def add_rows(workspace: Any, count: int) -> None:
     """The jobs as if they had been submitted: the store's rows, without 10,000 submits."""
     from sqlalchemy import insert
 
-    from tuneport.jobs.tables import JobRow
+    from tuneport.lifecycle.schema.tables import JobRow
     from tuneport.types import DataFile, PreparedData, TuneSpec, now
 
     spec = TuneSpec(model="gpt-4.1-mini", dataset=Path("train.jsonl")).model_dump(mode="json")
@@ -219,13 +221,14 @@ def add_rows(workspace: Any, count: int) -> None:
     moment = now()
     rows = [
         {
-            "id": f"job-{number:012x}", "token": f"{number:032x}", "backend": "openai", "model": MODEL, "spec": spec,
+            "id": f"job-{number:012x}", "token": f"{number:032x}", "project": "default",
+            "backend": "openai", "model": MODEL, "spec": spec,
             "prepared": prepared, "status": "running", "remote_id": f"ftjob-{number:06}", "submit_attempts": 1,
             "created_at": moment, "updated_at": moment, "due_at": moment,
         }
         for number in range(count)
     ]  # fmt: skip
-    with workspace.store.transaction() as session:
+    with workspace.store.database.transaction() as session:
         session.execute(insert(JobRow), rows)
 
 

@@ -27,7 +27,7 @@ from typing import Any
 import tuneport
 from tuneport.base_models import locate, materialise
 from tuneport.data.reading import read_records
-from tuneport.data.tokenizer import training_renderer
+from tuneport.data.tokens.tokenizer import training_renderer
 from tuneport.settings import Settings
 from tuneport.types import Checkpoint
 

@@ -38,15 +38,18 @@ from transformers import TrainerCallback  # noqa: E402
 
 from tuneport.base_models import choose_device, locate, materialise  # noqa: E402
 from tuneport.data.reading import read_records  # noqa: E402
-from tuneport.data.rendering import IGNORED, Rendered  # noqa: E402
-from tuneport.data.tokenizer import training_renderer  # noqa: E402
+from tuneport.data.templates.rendering import IGNORED, Rendered  # noqa: E402
+from tuneport.data.tokens.tokenizer import training_renderer  # noqa: E402
 from tuneport.errors import ConfigError  # noqa: E402
 from tuneport.estimate.duration import flops_per_token  # noqa: E402
 from tuneport.manifests import load_gpus  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
-from tuneport.train.loading import CHECKPOINTING_FROM_PARAMETERS, lora_config, resolved  # noqa: E402
-from tuneport.training_options import TrainingOptions  # noqa: E402
-from tuneport.types import Adapter  # noqa: E402
+from tuneport.train.model.loading import lora_config, resolved  # noqa: E402
+from tuneport.training_options import (
+    CHECKPOINTING_FROM_PARAMETERS,  # noqa: E402
+    TrainingOptions,  # noqa: E402
+)
+from tuneport.types import Adapter, Method  # noqa: E402
 
 DATA = Path(__file__).parent.parent / "fixtures" / "datasets" / "support_intents.train.jsonl"
 WARM_UP_STEPS = 1
@@ -102,12 +105,13 @@ def plain_trl(folder: Path, rows: Sequence[Rendered], numbers: dict[str, Any], c
 
 
 def tuneport(folder: Path, rows: Sequence[Rendered], numbers: dict[str, Any], clock: StepClock, seed: int) -> Any:
-    from tuneport.train.arguments import Recipe
-    from tuneport.train.reporting import Counter
-    from tuneport.train.sft import sft_trainer
+    from tuneport.train.methods.sft import sft_trainer
+    from tuneport.train.model.arguments import Recipe
+    from tuneport.train.run.reporting import Counter
 
     with tempfile.TemporaryDirectory() as output:
         recipe = Recipe(
+            method=Method.SFT,
             folder=folder,
             device=choose_device(),
             adapter=Adapter.LORA,

@@ -8,24 +8,71 @@ from pathlib import Path
 
 import pytest
 
-from tests.webhook_receiver import Receiver, receiving
+from tests.support.folders import SHARED
+from tests.support.webhook_receiver import Receiver, receiving
 from tuneport.settings import Settings
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-SHARED = Path(os.environ.get("TUNEPORT_SHARED", Path(__file__).parent.parent.parent / "shared"))
+_FIXTURES = ("accounts", "commands", "emulated", "gateways", "models", "postgres", "s3", "workspaces")
+pytest_plugins = [f"tests.support.{name}" for name in _FIXTURES]
+
+# One thread a process: the models are tiny, two processes share the tests, and threads that wait for each other burn
+# what other tests could use. Set before torch is loaded, here and in every process that a test starts.
+for _library in ("OMP", "MKL", "OPENBLAS"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 
 SLOW_FIRST = (
-    "tests/test_real_run.py",
-    "tests/test_wheel.py",
+    "tests/journeys/test_real_run.py",
+    "tests/journeys/test_wheel.py",
     "tests/train/",
     "tests/serve/",
-    "tests/backends/test_local",
+    "tests/journeys/",
+    "tests/backends/local/",
 )
 """Whose modules take longest. Two processes share a run by modules: one that came last would leave the other idle."""
 
 
+UNIT = (
+    "tests/advisor/",
+    "tests/cli/views/",
+    "tests/curves/",
+    "tests/data/",
+    "tests/estimate/",
+    "tests/lifecycle/",
+    "tests/manifests/",
+    "tests/pages/",
+    "tests/router/",
+    "tests/scoring/",
+    "tests/test_",
+    "tests/testing/fake/",
+    "tests/workflows/",
+)
+"""Where the tests of one module's own behaviour are: `make test-fast` runs these."""
+JOURNEYS = (
+    "tests/data/checks/test_planted.py",
+    "tests/data/checks/test_report_over_processes.py",
+    "tests/data/running/",
+    "tests/data/templates/test_limits.py",
+    "tests/data/test_fuzz.py",
+    "tests/data/test_real_files.py",
+    "tests/lifecycle/schema/",
+    "tests/lifecycle/test_open_workspace.py",
+    "tests/lifecycle/webhooks/test_sender.py",
+    "tests/lifecycle/worker/",
+    "tests/test_aio.py",
+    "tests/test_device_queue.py",
+    "tests/workflows/evaluation/",
+    "tests/workflows/migration/",
+    "tests/workflows/test_evaluate.py",
+    "tests/workflows/test_workspace.py",
+)
+"""What among them starts servers or processes, migrates stores or reads much."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(UNIT) and not item.nodeid.startswith(JOURNEYS):
+            item.add_marker(pytest.mark.unit)
     items.sort(key=lambda item: next((n for n, name in enumerate(SLOW_FIRST) if item.nodeid.startswith(name)), 99))
 
 
@@ -40,7 +87,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ):
             monkeypatch.delenv(name)
     home = tmp_path / "home"
-    home.mkdir()
+    home.mkdir(mode=0o700)
     monkeypatch.setenv("TUNEPORT_HOME", str(home))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     work = tmp_path / "work"
@@ -71,6 +118,6 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def webhook_secret() -> str:
-    from tuneport.jobs.webhooks.signing import new_secret
+    from tuneport.lifecycle.webhooks.signing import new_secret
 
     return new_secret()

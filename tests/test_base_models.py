@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.tiny import tiny_model
-from tuneport.base_models import BUNDLES, BaseModel, locate, materialise
+from tests.support.tiny import tiny_model
+from tuneport.base_models import BUNDLES, BaseWeights, locate, materialise
 from tuneport.errors import ConfigError
 
 NAME = "smollm2-135m-instruct"
@@ -42,7 +42,7 @@ def folder_with_weights(folder: Path) -> Path:
 def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     folder = folder_with_weights(tmp_path / "mine")
 
-    assert locate(str(folder), home=tmp_path) == BaseModel("mine", folder, None, "folder")
+    assert locate(str(folder), home=tmp_path) == BaseWeights("mine", folder, None, "folder")
     assert str(locate(str(folder), home=tmp_path)) == str(folder)
     assert materialise(locate(str(folder), home=tmp_path), home=tmp_path) == folder
 
@@ -51,14 +51,14 @@ def test_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_the_cache_comes_before_the_bundle(name: str, tmp_path: Path, bundled: Path) -> None:
     cached = folder_with_weights(tmp_path / "models" / NAME)
 
-    assert locate(name, home=tmp_path) == BaseModel(NAME, cached, None, "cache")
+    assert locate(name, home=tmp_path) == BaseWeights(NAME, cached, None, "cache")
 
 
 @pytest.mark.parametrize("name", [NAME, HUB_NAME])
 def test_a_bundle_is_found_without_importing_it(name: str, tmp_path: Path, bundled: Path, no_hub: None) -> None:
     found = locate(name, home=tmp_path)
 
-    assert found == BaseModel(NAME, bundled, BUNDLES[NAME].gguf_file, "package")
+    assert found == BaseWeights(NAME, bundled, BUNDLES[NAME].gguf_file, "package")
     assert BUNDLES[NAME].package not in sys.modules
     # The folder alone, as a child process gets it, means the same model.
     assert locate(str(found), home=tmp_path).name == NAME
@@ -113,7 +113,7 @@ def test_the_bundled_model_is_converted_once_and_answers(tmp_path: Path, no_hub:
     assert "Paris" in tokenizer.decode(answer)
 
 
-def locate_or_none(home: Path) -> BaseModel | None:
+def locate_or_none(home: Path) -> BaseWeights | None:
     try:
         return locate(NAME, home=home)
     except ConfigError:

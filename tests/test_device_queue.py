@@ -11,15 +11,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.waiting import until
 from tuneport import device_queue
-from tuneport.device_queue import TICKET_VARIABLE, DeviceQueue, Place
+from tuneport.device_queue import TICKET_VARIABLE, DeviceQueue, QueueTicket
 from tuneport.devices import Device
 
 MONDAY = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -27,13 +28,13 @@ WAIT = """
 import json, os, sys, time
 from datetime import datetime
 from pathlib import Path
-from tuneport.device_queue import DeviceQueue, Place
+from tuneport.device_queue import DeviceQueue, QueueTicket
 from tuneport.devices import Device
 home, run_id, submitted, count, names, go = sys.argv[1:7]
 log = os.open(f"{home}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 def say(what, **more):
     os.write(log, (json.dumps({"what": what, "run": run_id, "pid": os.getpid(), **more}) + "\\n").encode())
-place = Place(DeviceQueue(Path(home)), run_id, datetime.fromisoformat(submitted))
+place = QueueTicket(DeviceQueue(Path(home)), run_id, datetime.fromisoformat(submitted))
 devices = [Device(name) for name in names.split(",")]
 taken = place.take(int(count), devices, lambda: False, lambda before: say("waits", before=before))
 say("has", names=list(taken))
@@ -86,14 +87,6 @@ class Waiters:
     def kill(self, run_id: str) -> None:
         self.children[run_id].kill()
         self.children[run_id].wait()
-
-
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"still not so after {seconds} s"
-        time.sleep(0.01)
-    return result
 
 
 @pytest.fixture
@@ -174,7 +167,7 @@ def test_a_place_is_taken_before_its_process_is_up(waiters: Waiters, tmp_path: P
 def test_who_stops_waiting_leaves_the_queue(waiters: Waiters) -> None:
     waiters.start("holder", until="never")
     until(lambda: waiters.having() == ["holder"])
-    place = Place(DeviceQueue(waiters.home), "mine", MONDAY)
+    place = QueueTicket(DeviceQueue(waiters.home), "mine", MONDAY)
     told: list[int] = []
     assert place.take(1, [Device("cpu")], lambda: bool(told), told.append) is None
     assert told == [0] and DeviceQueue(waiters.home).waiting() == ["mine"]
@@ -214,14 +207,14 @@ def test_a_gpu_is_one_for_all_homes_and_users(
     shared = tmp_path / "shared"
     monkeypatch.setattr(device_queue, "GPU_LOCKS", shared / "tuneport-devices")
     shared.mkdir()
-    other = Place(DeviceQueue(tmp_path / "other home"), "other", MONDAY)
+    other = QueueTicket(DeviceQueue(tmp_path / "other home"), "other", MONDAY)
     gpu = [Device("cuda:0", "GPU-1")]
     taken = other.take(1, gpu, lambda: False, lambda before: None)
     assert taken is not None
     assert (shared / "tuneport-devices").stat().st_mode & 0o7777 == 0o1777
     assert (shared / "tuneport-devices" / "GPU-1.lock").stat().st_mode & 0o777 == 0o644
 
-    mine = Place(DeviceQueue(tmp_path / "my home"), "mine", MONDAY)
+    mine = QueueTicket(DeviceQueue(tmp_path / "my home"), "mine", MONDAY)
     told: list[int] = []
     assert mine.take(1, gpu, lambda: bool(told), told.append) is None
     mine.leave()

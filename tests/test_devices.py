@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tuneport import devices
-from tuneport.devices import Device, check_names, devices_of, pin
+from tuneport.devices import Device, check_names, find_devices, pin
 from tuneport.errors import ConfigError
 
 # Of a machine with three A100s, the second of which is divided (NVIDIA's MIG user guide has such listings).
@@ -49,20 +49,20 @@ def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_gpus_are_those_that_cuda_would_show(gpus: Path, visible: str | None, found: list[Device]) -> None:
-    assert devices_of(None, {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}) == found
+    assert find_devices(None, {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}) == found
 
 
 def test_named_devices_must_be_there(gpus: Path) -> None:
-    assert devices_of(["cuda:2"], {}) == [LAST]
-    assert devices_of(["cuda:GPU-e86"], {}) == [FIRST]
-    assert devices_of(["cpu:0", "cpu:1"], {}) == [Device("cpu:0"), Device("cpu:1")]
+    assert find_devices(["cuda:2"], {}) == [LAST]
+    assert find_devices(["cuda:GPU-e86"], {}) == [FIRST]
+    assert find_devices(["cpu:0", "cpu:1"], {}) == [Device("cpu:0"), Device("cpu:1")]
     with pytest.raises(ConfigError, match=r"names cuda:2, and this machine has cuda:0;"):
-        devices_of(["cuda:2"], {"CUDA_VISIBLE_DEVICES": "0"})
+        find_devices(["cuda:2"], {"CUDA_VISIBLE_DEVICES": "0"})
 
 
 def test_a_driver_that_does_not_answer_leaves_the_cpu(gpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gpus.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed' >&2; exit 9\n")
-    assert devices_of(None, {}) == [Device("cpu")]
+    assert find_devices(None, {}) == [Device("cpu")]
     assert "nvidia-smi lists no GPU" in capsys.readouterr().err
 
 
@@ -70,14 +70,14 @@ def test_a_mac_has_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(devices.sys, "platform", "darwin")
     monkeypatch.setattr(devices.platform, "machine", lambda: "arm64")
-    assert devices_of(None, {}) == [Device("mps")]
+    assert find_devices(None, {}) == [Device("mps")]
 
 
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (["gpu0"], "'gpu0' is no device; there are cuda:0"),
-        ([], "one device or more"),
+        (["gpu0"], "'gpu0' is not a device; use cuda:0"),
+        ([], "at least one device"),
         (["cuda:0", "cuda:0"], "each once"),
         (["cuda:0", "cpu"], "of one kind"),
         (["cpu", "cpu:1"], "all of the CPU"),

@@ -15,20 +15,25 @@ PACKAGE = Path(tuneport.__file__).parent
 
 # Each room may import those on lower levels only; rooms on one level do not know each other.
 LEVELS = [
-    ["errors"],
-    ["types", "devices"],
-    ["manifests", "settings", "training_options", "device_queue", "pages"],
+    ["errors", "client_rules", "deprecation", "formatting", "methods", "private", "rate_limits", "version"],
+    ["types", "devices", "digests", "files", "sandbox", "validation"],
+    ["manifests", "settings", "infer_protocol", "run_protocol", "training_options", "device_queue", "pages"],
     ["base_models", "data"],
     ["estimate", "curves"],
     ["router", "advisor", "backends"],
-    ["jobs", "evaluate"],
+    ["lifecycle", "scoring", "testing"],
     ["workflows"],
-    ["serve"],
+    ["serve", "aio"],
     ["cli"],
 ]
 # The child processes: they know little, and nobody imports them.
-KNOWN_TO_CHILDREN = {"errors", "types", "training_options", "devices", "device_queue", "data", "base_models"}
+KNOWN_TO_CHILDREN = {
+    "errors", "types", "digests", "files", "formatting", "methods", "private", "infer_protocol", "run_protocol",
+    "sandbox", "training_options", "devices", "device_queue", "data", "base_models",
+}  # fmt: skip
 CHILDREN = {room: KNOWN_TO_CHILDREN for room in ("train", "infer")}
+# Others test with it: nothing imports it, and its own fake provider is opened by the name in providers/fake.toml.
+FOR_OTHERS = "testing"
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 HEAVY = {"torch", "transformers", "peft", "trl", "litellm", "openai", "together", "datasets", "bitsandbytes"}
 
@@ -58,9 +63,10 @@ def test_imports_point_down(path: Path) -> None:
     assert room in LEVEL_OF or room in CHILDREN, f"{room} is no room: add it to the picture in README.md and to LEVELS"
     for name in imports(ast.parse(path.read_text())):
         parts = name.split(".")
-        if parts[0] != "tuneport" or len(parts) == 1 or parts[1] in (room, "__version__"):
+        if parts[0] != "tuneport" or len(parts) == 1 or parts[1] == room:
             continue
         other = parts[1]
+        assert other != FOR_OTHERS, f"{path.name} imports {name}: what is for tests is imported by tests only"
         assert other not in CHILDREN, f"{path.name} imports {name}: child processes are started, not imported"
         if room in CHILDREN:
             assert other in CHILDREN[room], f"{path.name} imports {name}: {room} may know {sorted(CHILDREN[room])} only"
@@ -76,6 +82,12 @@ def test_heavy_libraries_are_imported_inside_functions(path: Path) -> None:
     top = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     for name in imports(ast.Module(top, [])):
         assert name.split(".")[0] not in HEAVY, f"{path.name} imports {name} at module level"
+
+
+def test_only_the_contract_imports_a_test_tool() -> None:
+    named = [path for path in SOURCES if "pytest" in path.read_text()]
+    found = [path for path in named if "pytest" in imports(ast.parse(path.read_text()))]
+    assert found == [PACKAGE / "testing" / "contract.py"]
 
 
 @pytest.mark.parametrize("code", ["import tuneport", "from tuneport.cli.main import main; main(['--help'])"])

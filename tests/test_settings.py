@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tuneport.errors import ConfigError
-from tuneport.jobs.store import Store
+from tuneport.lifecycle.store.store import Store
 from tuneport.settings import Settings
 
 TOML = """
@@ -109,8 +109,8 @@ def test_keys_are_in_no_repr(isolated: Path) -> None:
 @pytest.mark.parametrize("name", ["plain", "what?", "c#", "50%20", "a b", "ä", "u:p@h", "file:x"])
 def test_the_store_lies_in_the_home_whatever_its_name(isolated: Path, name: str) -> None:
     settings = Settings.load(isolated, {"TUNEPORT_HOME": str(isolated / name)})
-    store = Store(settings.database_url)
-    assert store.jobs() == []
+    store = Store(settings.database_url).unscoped()
+    assert store.jobs.all() == []
     store.close()
     assert (isolated / name / "tuneport.db").stat().st_size > 0
     assert [path.name for path in isolated.iterdir()] == [name]

@@ -1,5 +1,5 @@
-"""Where a base model's weights are (a local folder, our own cache, the hub, a package that bundles them), and on which
-device it runs.
+"""Locates a base model's weights (a local folder, our own cache, the hub, a package that bundles them), and chooses its
+device.
 
 `locate` is cheap and loads nothing heavy, so that the parent process may ask. `materialise` turns what `locate` found
 into a folder that transformers loads directly; the child processes of `train` and `infer` call it, and `preview`
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tuneport import private
 from tuneport.errors import ConfigError
 
 Source = Literal["folder", "cache", "hub", "package"]
@@ -27,7 +28,7 @@ HUB_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class BaseModel:
+class BaseWeights:
     """`folder` holds the weights. `gguf_file` is set where they must be converted once (see `materialise`)."""
 
     name: str
@@ -36,7 +37,7 @@ class BaseModel:
     source: Source
 
     def __str__(self) -> str:
-        """The folder: `locate` finds the same model by it again."""
+        """Return the folder: `locate` finds the same model by it again."""
         return str(self.folder)
 
 
@@ -62,7 +63,7 @@ BUNDLES = {
 
 
 @dataclass(frozen=True)
-class Device:
+class ComputeTarget:
     """`precision` is bf16, fp16 or fp32: that of the matrix products; adapters are trained in fp32."""
 
     name: str
@@ -70,21 +71,21 @@ class Device:
 
     @property
     def dtype(self) -> str:
-        """The name of the torch dtype."""
+        """Return the name of the torch dtype."""
         return {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[self.precision]
 
 
-def locate(name_or_path: str, *, home: Path, download: bool = True) -> BaseModel:
+def locate(name_or_path: str, *, home: Path, download: bool = True) -> BaseWeights:
     """Find a base model: a local folder, `home/models/NAME`, the hub's cache or the hub, a package that bundles it.
 
-    With `download=False`, or HF_HUB_OFFLINE set, the hub itself is not asked. Raises ConfigError, which says how to
-    get the model, where it is nowhere.
+    With `download=False`, or HF_HUB_OFFLINE set, the hub itself is not asked. Raises ConfigError that says how to get
+    the model if it is nowhere.
     """
     folder = Path(name_or_path).expanduser()
     if _is_model_folder(folder):
-        return BaseModel(folder.name, folder.absolute(), None, "folder")
+        return BaseWeights(folder.name, folder.absolute(), None, "folder")
     if (ggufs := sorted(folder.glob("*.gguf"))) and len(ggufs) == 1:
-        return BaseModel(_converted_name(ggufs[0]), folder.absolute(), ggufs[0].name, "folder")
+        return BaseWeights(_converted_name(ggufs[0]), folder.absolute(), ggufs[0].name, "folder")
     if folder.is_dir() and not _is_name(name_or_path):
         raise ConfigError(
             f"{folder} holds no model: config.json with *.safetensors, or one GGUF file, is needed; name another folder"
@@ -92,21 +93,21 @@ def locate(name_or_path: str, *, home: Path, download: bool = True) -> BaseModel
     key = _bundle_key(name_or_path)
     cached = home / "models" / (key or name_or_path.lower().replace("/", "--"))
     if _is_model_folder(cached):
-        return BaseModel(cached.name, cached, None, "cache")
+        return BaseWeights(cached.name, cached, None, "cache")
     bundle = BUNDLES.get(key) if key else None
     hub_name = bundle.hub_name if bundle else name_or_path
     if "/" in hub_name and _is_name(hub_name) and (snapshot := _from_hub(hub_name, download)):
-        return BaseModel(cached.name, snapshot, None, "hub")
+        return BaseWeights(cached.name, snapshot, None, "hub")
     if bundle is not None and (package := _package_folder(bundle)):
-        return BaseModel(cached.name, package, bundle.gguf_file, "package")
+        return BaseWeights(cached.name, package, bundle.gguf_file, "package")
     raise ConfigError(_how_to_get(name_or_path, bundle))
 
 
-def materialise(base: BaseModel, *, home: Path) -> Path:
+def materialise(base: BaseWeights, *, home: Path) -> Path:
     """Return a folder with safetensors, tokenizer and chat template; a bundled GGUF is converted on first use.
 
     The conversion is written aside and renamed, so that a crash leaves nothing half done and two processes may race.
-    Raises ConfigError where the `gguf` reader is missing or the disk is full.
+    Raises ConfigError if the `gguf` reader is missing or the disk is full.
     """
     if base.gguf_file is None:
         return base.folder
@@ -115,7 +116,7 @@ def materialise(base: BaseModel, *, home: Path) -> Path:
         return target
     aside = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     try:
-        aside.mkdir(parents=True)
+        private.make_folder(aside)
         _convert_gguf(base.folder, base.gguf_file, aside)
         aside.rename(target)
     except OSError as error:
@@ -132,7 +133,7 @@ def materialise(base: BaseModel, *, home: Path) -> Path:
 
 
 def locate_tokenizer(name_or_path: str, *, home: Path) -> Path:
-    """A folder with the model's tokenizer, chat template and config: those of its weights where they are here.
+    """Return a folder with the model's tokenizer, chat template and config: that of its weights if they are here.
 
     Else only these few files are fetched from the hub. Raises ConfigError as `locate` and `materialise` do.
     """
@@ -147,9 +148,9 @@ def locate_tokenizer(name_or_path: str, *, home: Path) -> Path:
 
 
 def locate_config(name_or_path: str, *, home: Path) -> Path:
-    """The model's `config.json`, of a folder, our cache, or the hub, from which only that small file is fetched.
+    """Return the model's `config.json`, of a folder, our cache, or the hub, from which only that small file is fetched.
 
-    ConfigError where it is nowhere; a GGUF file keeps its shape inside, so it has none.
+    Raises ConfigError if it is nowhere; a GGUF file keeps its shape inside, so it has none.
     """
     folder = Path(name_or_path).expanduser()
     cached = home / "models" / (_bundle_key(name_or_path) or name_or_path.lower().replace("/", "--"))
@@ -161,9 +162,9 @@ def locate_config(name_or_path: str, *, home: Path) -> Path:
     raise ConfigError(_how_to_get(name_or_path, None))
 
 
-def choose_device(precision: str | None = None, *, on_cpu: bool = False) -> Device:
-    """Where models run on this machine: CUDA, Apple's GPU or the CPU, which `on_cpu` wants whatever else there is.
-    `precision` overrules what is fastest there."""
+def choose_device(precision: str | None = None, *, on_cpu: bool = False) -> ComputeTarget:
+    """Choose where models run on this machine: CUDA, Apple's GPU or the CPU, which `on_cpu` forces. `precision`
+    overrides the fastest one there."""
     import torch
 
     if on_cpu:
@@ -174,13 +175,13 @@ def choose_device(precision: str | None = None, *, on_cpu: bool = False) -> Devi
         name, best = "mps", best_precision("mps")
     else:
         name, best = "cpu", best_precision("cpu", cpu_has_bf16=_cpu_is_faster_in_bf16())
-    return Device(name, precision or best)
+    return ComputeTarget(name, precision or best)
 
 
 def best_precision(device: str, *, capability: tuple[int, int] = (0, 0), cpu_has_bf16: bool = False) -> str:
-    """bf16 where the hardware multiplies it, which has fp32's range and needs no loss scaling; else fp16 on CUDA.
+    """Return bf16 if the hardware multiplies it, which has fp32's range and needs no loss scaling; else fp16 on CUDA.
 
-    Asked by compute capability: `torch.cuda.is_bf16_supported()` also says yes where bf16 is emulated (before 8.0,
+    Decided by compute capability: `torch.cuda.is_bf16_supported()` also says yes if bf16 is emulated (before 8.0,
     Ampere). Apple's GPUs and other CPUs get fp32: fp16 would need a scaled loss, which is for CUDA alone.
     """
     if device == "cuda":
@@ -189,11 +190,12 @@ def best_precision(device: str, *, capability: tuple[int, int] = (0, 0), cpu_has
 
 
 def _cpu_is_faster_in_bf16() -> bool:
-    """Whether the processor multiplies bf16 matrices itself: then twice as fast as fp32 or more, else far slower.
+    """Return whether the processor multiplies bf16 matrices itself: then twice as fast as fp32 or more, else far
+    slower.
 
     Measured on two cores of an EPYC with AVX512-BF16 and no AMX (torch 2.13; 1,024 to 4,096 rows by 576 x 1,536 and
-    back): 850 to 1,070 GFLOP/s in bf16, 220 to 240 in fp32.
-    Asked of the processor, not measured: a run that goes on after a crash must choose as it did before.
+    back): 850 to 1,070 GFLOP/s in bf16, 220 to 240 in fp32. Read from the processor, not measured: a run that goes on
+    after a crash must choose as it did before.
     """
     import platform
 
@@ -216,8 +218,8 @@ def _convert_gguf(folder: Path, gguf_file: str, target: Path) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # three bars of a second each, amid what a command prints
-    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
-    source = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=False)
+    source = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=False)
     config = source.config
     if hasattr(config, "quantization_config"):
         del config.quantization_config  # else save_pretrained refuses: the tensors are no longer quantised
@@ -233,7 +235,7 @@ def _is_model_folder(folder: Path) -> bool:
 
 
 def _converted_name(gguf: Path) -> str:
-    """What a converted GGUF is called in our cache: the bundle's name, or one that changes with the file."""
+    """Return the name of a converted GGUF in our cache: the bundle's name, or one that changes with the file."""
     for name, bundle in BUNDLES.items():
         if gguf.name == bundle.gguf_file:
             return name
@@ -243,7 +245,7 @@ def _converted_name(gguf: Path) -> str:
 
 
 def _is_name(name_or_path: str) -> bool:
-    """Whether this may be a model's name although a folder of that name is here by chance."""
+    """Return whether this may be a model's name although a folder of that name happens to be here."""
     return not name_or_path.startswith(("/", ".", "~")) and "\\" not in name_or_path
 
 
@@ -264,7 +266,7 @@ def _package_folder(bundle: Bundle) -> Path | None:
 
 
 def _from_hub(hub_name: str, download: bool, files: tuple[str, ...] = HUB_FILES) -> Path | None:
-    """The snapshot's folder, or None where the hub does not have it or cannot be reached quickly."""
+    """Return the snapshot's folder, or None if the hub does not have it or cannot be reached quickly."""
     if importlib.util.find_spec("huggingface_hub") is None:
         return None
     from huggingface_hub import snapshot_download
@@ -300,7 +302,8 @@ def _how_to_get(name: str, bundle: Bundle | None) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m tuneport.base_models NAME`: have the base model here, from the hub if need be. Exit code 1 if not."""
+    """Run `python -m tuneport.base_models NAME`: get the base model, from the hub if needed. Returns exit code 1 if
+    that fails."""
     import sys
 
     from tuneport.manifests import load_models

@@ -1,14 +1,14 @@
-"""Who has which device of this machine, and who waits for one, in order: files whose locks the system drops with their
-holders, so that `kill -9` at any moment leaves no hole and nothing to clean up.
+"""The devices of this machine, the runs that hold them, and the queue of those that wait: files whose locks the system
+drops with their holders, so that `kill -9` at any moment leaves no hole and nothing to clean up.
 
-    HOME/devices/mutex                 held for a moment by whoever reads or changes the rest
+    HOME/devices/mutex                 held for a moment to read or change the rest
     HOME/devices/cpu.lock              held by the run that has that device; a GPU's is in `GPU_LOCKS`
     HOME/devices/queue/TIME-RUN        a ticket: held while its run waits; TIME is when the run was submitted
 
-A ticket is made by whoever starts a run's process and handed down to it locked, so the order is that of submission
-whichever process is up first. What a ticket asks for is written into it once its process knows. The first in line is
-never overtaken by one that would take a device from it: it waits for several GPUs while others could use those that
-are free. Only the standard library is used here: a waiting process is to cost next to nothing.
+A ticket is made by the process that starts a run's process and handed down to it locked, so the order is that of
+submission whichever process is up first. What a ticket asks for is written into it once its process knows. The first in
+line is never overtaken by one that would take a device from it: it waits for several GPUs while others could use those
+that are free. Only the standard library is used here: a waiting process is to cost next to nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tuneport import private
 from tuneport.devices import Device
+from tuneport.files import locked
 
 GPU_LOCKS = Path("/tmp/tuneport-devices")
 """GPUs belong to the machine: runs of all homes and all users lock them here. A CPU can be shared, so each home has its
@@ -39,8 +41,8 @@ _LONGEST_SECONDS_UNTIL_STOPPED = 1.0
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a ticket asks for: so many of these devices."""
+class DeviceRequest:
+    """The request of a ticket: `count` of the devices `names`."""
 
     count: int
     names: tuple[str, ...]
@@ -55,11 +57,12 @@ class DeviceQueue:
 
     @contextlib.contextmanager
     def ticket(self, run_id: str, submitted: datetime) -> Iterator[int | None]:
-        """A locked ticket, to be handed down to the process of a run. None where an older process of it still has it.
+        """Provide a locked ticket to hand down to the process of a run, or None if an older process of the run still
+        has it.
 
-        It is this process's only until the block ends, and in the queue as long as anybody has it open.
+        The caller holds it until the block ends; it stays in the queue as long as any process has it open.
         """
-        self.tickets.mkdir(parents=True, exist_ok=True)
+        private.make_folder(self.tickets)
         with self.mutex():
             for path in self._paths():
                 _remove_if_nobody_holds(path)
@@ -71,7 +74,7 @@ class DeviceQueue:
                 os.close(descriptor)
 
     def waiting(self) -> list[str]:
-        """The ids of the runs that wait, first the one whose turn it is."""
+        """Return the ids of the runs that wait, in the order of their turns."""
         if not self.tickets.is_dir():
             return []
         with self.mutex():
@@ -79,12 +82,8 @@ class DeviceQueue:
 
     @contextlib.contextmanager
     def mutex(self) -> Iterator[None]:
-        descriptor = os.open(self.folder / "mutex", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locked(self.folder / "mutex"):
             yield
-        finally:
-            os.close(descriptor)
 
     def lock_of(self, device: str, uuid: str = "") -> Path:
         if device.startswith("cpu"):
@@ -95,8 +94,8 @@ class DeviceQueue:
         return sorted(self.tickets.iterdir())
 
 
-class Place:
-    """A run's place in the queue, from its process's side: from `take` until it has its devices or gives up."""
+class QueueTicket:
+    """A run's ticket in the queue, as its process sees it: from `take` until it has its devices or gives up."""
 
     def __init__(self, queue: DeviceQueue, run_id: str, submitted: datetime) -> None:
         self.queue = queue
@@ -104,7 +103,7 @@ class Place:
         self._descriptor = _inherited(self.path)
 
     def leave(self) -> None:
-        """Out of the queue. To call it twice is once too often and harmless."""
+        """Leave the queue. Idempotent."""
         if self._descriptor is not None:
             with self.queue.mutex():
                 self.path.unlink(missing_ok=True)
@@ -114,13 +113,16 @@ class Place:
     def take(
         self, count: int, devices: Sequence[Device], stop: Callable[[], bool], tell: Callable[[int], None]
     ) -> dict[str, int] | None:
-        """Wait for `count` of `devices`, and return them with the open files that lock them; None where `stop` came
-        first. `tell` is called with the number of runs before this one whenever that changes."""
-        wish = Wish(count, tuple(device.name for device in devices))
+        """Wait for `count` of `devices`, and return them with the open files that lock them. Returns None if `stop`
+        came first.
+
+        `tell` is called with the number of runs before this one whenever that changes.
+        """
+        request = DeviceRequest(count, tuple(device.name for device in devices))
         locks = {device.name: self.queue.lock_of(device.name, device.uuid) for device in devices}
         told = None
         while not stop():
-            taken, before = self._try(wish, locks)
+            taken, before = self._try(request, locks)
             if taken is not None:
                 return taken
             if told != before:
@@ -129,25 +131,26 @@ class Place:
             _sleep(min(SECONDS_BETWEEN_LOOKS * (before + 1), _LONGEST_SECONDS_BETWEEN_LOOKS), stop)
         return None
 
-    def _try(self, wish: Wish, locks: dict[str, Path]) -> tuple[dict[str, int] | None, int]:
-        """The devices if they are free and nobody before us wants them, and how many are before us."""
+    def _try(self, request: DeviceRequest, locks: dict[str, Path]) -> tuple[dict[str, int] | None, int]:
+        """Return the devices if they are free and no earlier run needs them (else None), and the number of earlier
+        runs."""
         self.queue.tickets.mkdir(parents=True, exist_ok=True)
         with self.queue.mutex():
             if self._descriptor is None:  # started by hand, or an older process of this run had the ticket
                 self._descriptor = _take(self.path)
                 if self._descriptor is None:
                     return None, 0
-            _write_wish(self._descriptor, wish)
+            _write_request(self._descriptor, request)
             before = [path for path in self.queue._paths() if path < self.path and not _remove_if_nobody_holds(path)]
             free = _lock_free_ones(locks)
             chosen: Sequence[str] = ()
             try:
-                left = [name for name in wish.names if name in free]
+                left = [name for name in request.names if name in free]
                 for path in before:
-                    left = _left_by(_read_wish(path), left)
-                if len(left) < wish.count:
+                    left = _remaining_after(_read_request(path), left)
+                if len(left) < request.count:
                     return None, len(before)
-                chosen = left[: wish.count]
+                chosen = left[: request.count]
                 self.path.unlink(missing_ok=True)
                 os.close(self._descriptor)
                 self._descriptor = None
@@ -159,17 +162,20 @@ class Place:
 
 
 def ticket_name(run_id: str, submitted: datetime) -> str:
-    """Names sort by time of submission."""
+    """Return the ticket's file name. Names sort by time of submission."""
     return f"{submitted.astimezone(UTC):%Y%m%dT%H%M%S%f}-{run_id}"
 
 
-def _left_by(wish: Wish | None, free: list[str]) -> list[str]:
-    """What of `free` one that is before us leaves to us: what it will take is gone, and while it waits for more, all
-    that it could use is kept for it. Of a wish that is not known yet, too: its process is coming up."""
-    if wish is None:
+def _remaining_after(request: DeviceRequest | None, free: list[str]) -> list[str]:
+    """Return the devices of `free` that an earlier run leaves: all that it does not need.
+
+    While it waits for more devices, everything that it could use is kept for it. A request that is not known yet (its
+    process is starting) keeps everything.
+    """
+    if request is None:
         return []
-    wanted = [name for name in wish.names if name in free]
-    gone = wanted[: wish.count]
+    wanted = [name for name in request.names if name in free]
+    gone = wanted[: request.count]
     return [name for name in free if name not in gone]
 
 
@@ -182,13 +188,16 @@ def _lock_free_ones(locks: dict[str, Path]) -> dict[str, int]:
 
 
 def _take(path: Path) -> int | None:
-    """The file, made where it is not there, open and locked for us alone. None where somebody has it."""
+    """Open the file, creating it if needed, and lock it. Returns None if another process holds it."""
     return _locked(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
 
 
 def _take_shared(path: Path) -> int | None:
-    """As `_take`, of a file that every user may lock, whoever made it. Another user's is only opened to be read: in a
-    folder like /tmp systems forbid more, and a lock needs no more."""
+    """Open and lock a file that every user may lock, whichever user made it.
+
+    Another user's file is opened for reading only: in a folder like /tmp systems forbid more, and a lock needs no more.
+    Returns None if another process holds it.
+    """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
     before = os.umask(0)
     try:
@@ -211,7 +220,7 @@ def _locked(descriptor: int) -> int | None:
 
 
 def _remove_if_nobody_holds(path: Path) -> bool:
-    """Whether the ticket was left behind by a process that died. Under the mutex, so nobody is about to take it."""
+    """Remove the ticket of a process that died, and return whether it did. Call it under the mutex."""
     descriptor = _take(path)
     if descriptor is None:
         return False
@@ -221,7 +230,7 @@ def _remove_if_nobody_holds(path: Path) -> bool:
 
 
 def _inherited(path: Path) -> int | None:
-    """The ticket that our parent locked for us, if this process was given one and it is that of `path`."""
+    """Return the ticket that the parent locked for this process, or None if it has none or another run's."""
     number = os.environ.pop(TICKET_VARIABLE, "")
     if not number.isdigit():
         return None
@@ -234,17 +243,17 @@ def _inherited(path: Path) -> int | None:
     return int(number)
 
 
-def _write_wish(descriptor: int, wish: Wish) -> None:
-    text = json.dumps({"count": wish.count, "names": wish.names}).encode()
+def _write_request(descriptor: int, request: DeviceRequest) -> None:
+    text = json.dumps({"count": request.count, "names": request.names}).encode()
     if os.pread(descriptor, len(text) + 1, 0) != text:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text, 0)
 
 
-def _read_wish(path: Path) -> Wish | None:
+def _read_request(path: Path) -> DeviceRequest | None:
     try:
         content = json.loads(path.read_bytes())
-        return Wish(int(content["count"]), tuple(content["names"]))
+        return DeviceRequest(int(content["count"]), tuple(content["names"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -37,22 +37,23 @@ class Device:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """ValueError for a list of devices that no machine can have."""
+    """Raise ValueError for a list of devices that no machine can have."""
     for name in names:
         if not NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no device; there are {NAMES_IN_WORDS}")
+            raise ValueError(f"{name!r} is not a device; use {NAMES_IN_WORDS}")
     if len(set(names)) != len(names) or not names:
-        raise ValueError("name one device or more, each once")
+        raise ValueError("name at least one device, each once")
     if len({name.partition(":")[0] for name in names}) > 1:
         raise ValueError("name devices of one kind: a run takes any of them")
     if "cpu" in names and len(names) > 1:
         raise ValueError("cpu is all of the CPU; name its shares cpu:0, cpu:1 ...")
 
 
-def devices_of(names: Sequence[str] | None, environment: Mapping[str, str]) -> list[Device]:
-    """The devices that runs may use: those named, else what is found. ConfigError where a named one is not there.
+def find_devices(names: Sequence[str] | None, environment: Mapping[str, str]) -> list[Device]:
+    """Return the devices that runs may use: the named ones, else those found. Raises ConfigError if a named one is
+    missing.
 
-    `environment`: its CUDA_VISIBLE_DEVICES is respected, as CUDA does: what it leaves out does not exist.
+    `environment`: its CUDA_VISIBLE_DEVICES is respected as CUDA does; devices that it leaves out do not exist.
     """
     found = _gpus(environment)
     if names is None:
@@ -75,9 +76,10 @@ def devices_of(names: Sequence[str] | None, environment: Mapping[str, str]) -> l
 
 
 def pin(taken: Sequence[Device], names: Sequence[str] | None, environment: MutableMapping[str, str]) -> None:
-    """Make what is started or loaded with `environment` see these devices only; before torch is imported.
+    """Make what is started or loaded with `environment` see these devices only; call it before torch is imported.
 
-    `names`: all that runs may use, None where nobody named any. A share of the CPU gets its part of the threads.
+    `names`: all devices that runs may use, or None if the user named none. A share of the CPU gets its part of the
+    threads.
     """
     if taken[0].uuid:
         environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
@@ -108,14 +110,14 @@ def _gpus(environment: Mapping[str, str]) -> list[Device]:
 
 
 def _listed_gpus() -> list[Device]:
-    """What `nvidia-smi -L` lists; of a GPU that is divided (MIG), its parts instead."""
+    """Return what `nvidia-smi -L` lists; for a GPU that is divided (MIG), its parts instead."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
     try:
         done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        print(f"nvidia-smi lists no GPU ({error}); going on without", file=sys.stderr)
+        print(f"nvidia-smi lists no GPU ({error}); continuing without", file=sys.stderr)
         return []
     gpus: list[Device] = []
     for line in done.stdout.splitlines():
@@ -133,5 +135,5 @@ def _has_apple_gpu() -> bool:
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,6 +2,7 @@
 
 TuneportError
  ├─ ConfigError              settings, aliases, command-line values
+ │   └─ NoBackendChosenError several backends have the model, or none that is set up here
  ├─ DatasetError             a record or a file that cannot be used; knows path, line, field, rule, fix
  ├─ ConversionLossError      a conversion would lose something and was not allowed to
  ├─ UnsupportedError         this backend (or method, adapter, model) cannot do that
@@ -14,7 +15,8 @@ TuneportError
  │   ├─ RateLimitError       too many requests; retryable unless the limit is a daily one
  │   ├─ QuotaError           no money or no quota left; never retried
  │   ├─ RejectedError        understood and refused: a bad parameter, a closed service
- │   └─ UnavailableError     down, overloaded, hanging, or not speaking JSON; retryable
+ │   ├─ UnavailableError     down, overloaded, hanging, or not speaking JSON; retryable
+ │   └─ UnresolvedStartError whether a job was started is not known, and only a person can say
  ├─ StorageError             this machine's disk: full, read-only or missing
  └─ TrainingError            local training or inference ended badly
 
@@ -42,7 +44,7 @@ class ConfigError(TuneportError):
 
 
 def one_line(text: str) -> str:
-    """The text with what cannot be printed escaped: names of columns may hold line ends and lone surrogates."""
+    """Return the text with what cannot be printed escaped: names of columns may hold line ends and lone surrogates."""
     if text.isprintable():
         return text
     return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
@@ -90,7 +92,8 @@ class DatasetError(TuneportError):
         super().__init__(f"{first}{more}")
 
     def listed(self) -> DatasetError:
-        """The same error for whoever has listed all of `problems` but the first, and needs no pointer to the list."""
+        """Return the same error without its pointer to the list, for a caller that has listed all of `problems` but the
+        first."""
         same = DatasetError(self.problems, count=self.count)
         more, untold = self.count - 1, self.count - len(self.problems)
         which = f", of which the first {more - untold:,} are listed above" if untold else " above"
@@ -151,7 +154,7 @@ class UnsupportedError(TuneportError):
 
 
 class NotDeployedError(UnsupportedError):
-    """`starting`: there is an endpoint, and it will answer in some minutes. Else somebody has to start one."""
+    """`starting`: there is an endpoint, and it will answer in some minutes. Else the user has to start one."""
 
     def __init__(self, message: str, *, starting: bool) -> None:
         self.starting = starting
@@ -171,8 +174,19 @@ class ModelNotOfferedError(TuneportError):
         return super().as_dict() | {"model": self.model, "backend": self.backend, "nearest": self.nearest}
 
 
+class NoBackendChosenError(ConfigError):
+    """No backend was named, and not exactly one of those that have the model is set up: `backends` are, if any."""
+
+    def __init__(self, message: str, *, model: str, backends: Sequence[str]) -> None:
+        self.model, self.backends = model, list(backends)
+        super().__init__(message)
+
+    def as_dict(self) -> dict[str, object]:
+        return super().as_dict() | {"model": self.model, "backends": self.backends}
+
+
 class ProviderError(TuneportError):
-    """What a provider answered, mapped once: by HTTP status, and by code where the status is ambiguous."""
+    """A provider's error, mapped once: by HTTP status, and by code where the status is ambiguous."""
 
     exit_code = 3
     retryable = False
@@ -226,6 +240,11 @@ class RejectedError(ProviderError):
 
 class UnavailableError(ProviderError):
     retryable = True
+
+
+class UnresolvedStartError(ProviderError):
+    """The answer to a submit was lost, and nothing shows whether the job runs: `tuneport resolve` takes the word of a
+    person. Nothing is started until then."""
 
 
 class StorageError(TuneportError):

@@ -1,4 +1,4 @@
-"""What the user configured: environment first, then `.env`, then `tuneport.toml`, then defaults.
+"""The user's configuration: environment first, then `.env`, then `tuneport.toml`, then defaults.
 
 Keys are read here and nowhere else, one by one, by the name of the environment variable that a manifest gives; they
 are `SecretStr` from the start and never stored.
@@ -9,21 +9,21 @@ from __future__ import annotations
 import math
 import os
 import re
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from tuneport.errors import ConfigError
-from tuneport.types import complaint
+from tuneport.validation import validated_file
 
 
 class _Configured(BaseModel):
-    """What may hold keys and passwords: no error repeats what was written, and no pickle carries it elsewhere."""
+    """A model that may hold keys and passwords: no error repeats what was written, and no pickle carries it
+    elsewhere."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -35,12 +35,14 @@ class BackendSettings(_Configured):
     """One `[backends.NAME]` table of `tuneport.toml`.
 
     `like` makes a new backend of that name, which speaks the wire format of the backend that it names. Its `models` are
-    rows as in `providers/*.toml`, prices optional; without them it takes any model name.
+    rows as in `providers/*.toml`, prices optional; without them it takes any model name. `orders`: the body that its
+    server wants with a cancel, a pause and a resume.
     """
 
     like: str | None = None
     base_url: str | None = Field(default=None, repr=False, exclude=True)  # which may hold a password
     api_key_env: str | None = None
+    orders: Literal["no_body", "empty_object"] | None = None
     delete_files: bool | None = None
     models: tuple[dict[str, Any], ...] = ()
     options: dict[str, Any] = Field(default_factory=dict, repr=False)
@@ -81,12 +83,16 @@ class GatewaySettings(_Configured):
 
     `endpoint_usd_per_hour`: a tuned model that answers only from an endpoint gets one when it is first asked, where it
     costs no more than that; it stops when it is idle. Not given: none is started but by `tuneport deploy`.
+
+    `client_options`: what clients may set beyond the numbers of training, by name: an option that is the operator's
+    (`allow_oversize`, `slurm.partition`), `wandb`, `python_graders`, `hub_models`, `request.NAME`, `chat.NAME`.
     """
 
     requests_per_minute: int | None = Field(default=None, ge=1)
     jobs_per_minute: int | None = Field(default=None, ge=1)
     failures_per_minute: int = Field(default=20, ge=1)
     endpoint_usd_per_hour: float | None = Field(default=None, gt=0)
+    client_options: tuple[str, ...] = ()
 
 
 class ProjectFile(_Configured):
@@ -129,7 +135,7 @@ class Settings(_Configured):
         )
 
     def get(self, name: str) -> str | None:
-        """The value of an environment variable that is no secret, or None where unset or empty."""
+        """Return the value of an environment variable that is not a secret, or None if unset or empty."""
         value = self.environment.get(name)
         return None if value is None else value.get_secret_value()
 
@@ -138,12 +144,13 @@ class Settings(_Configured):
 
     @property
     def backend(self) -> str | None:
-        """The backend that the user chose: `TUNEPORT_BACKEND`, else `backend = ` in `tuneport.toml`, else None."""
+        """Return the backend that the user chose: `TUNEPORT_BACKEND`, else `backend = ` in `tuneport.toml`, else
+        None."""
         return self.get("TUNEPORT_BACKEND") or self.project.backend
 
     @property
     def database_url(self) -> str:
-        """`TUNEPORT_DATABASE_URL`, else a SQLite file in `home`, whatever characters its path has."""
+        """Return `TUNEPORT_DATABASE_URL`, else the URL of a SQLite file in `home`, whatever characters its path has."""
         given = self.get("TUNEPORT_DATABASE_URL")
         if given is not None:
             return given
@@ -153,8 +160,8 @@ class Settings(_Configured):
 
     @property
     def files_url(self) -> str | None:
-        """`TUNEPORT_FILES_URL`: where a gateway keeps what clients upload; None: in `home`. ConfigError if it is no
-        URL, or would hold a secret."""
+        """Return `TUNEPORT_FILES_URL`: where a gateway keeps what clients upload; None: in `home`. Raises ConfigError
+        if it is not a URL, or would hold a secret."""
         given = self.get("TUNEPORT_FILES_URL")
         if given is None:
             return None
@@ -176,13 +183,14 @@ class Settings(_Configured):
 
     @property
     def local_usd_per_hour(self) -> float | None:
-        """`TUNEPORT_LOCAL_USD_PER_HOUR`: what an hour of this machine costs, all of its GPUs together, where it is
-        rented. ConfigError if no amount."""
+        """Return `TUNEPORT_LOCAL_USD_PER_HOUR`: the price of an hour of this machine, all of its GPUs together, if it
+        is rented. Raises ConfigError if it is not an amount."""
         return self._dollars("TUNEPORT_LOCAL_USD_PER_HOUR")
 
     @property
     def monthly_budget(self) -> float | None:
-        """`TUNEPORT_MONTHLY_BUDGET`: US dollars for all backends' jobs in a calendar month (UTC); None: no cap."""
+        """Return `TUNEPORT_MONTHLY_BUDGET`: US dollars for all backends' jobs in a calendar month (UTC); None: no
+        cap."""
         return self._dollars("TUNEPORT_MONTHLY_BUDGET")
 
     def _dollars(self, name: str) -> float | None:
@@ -199,11 +207,12 @@ class Settings(_Configured):
 
     @property
     def gateway_id(self) -> str | None:
-        """Of a process that is a gateway: by what it knows its own requests when they come back to it."""
+        """Return the id of this gateway process, used to detect requests that loop back to it. None outside a
+        gateway."""
         return self.get("TUNEPORT_GATEWAY_ID")
 
     def base_url(self, backend: str, default: str | None) -> str | None:
-        """A backend's upstream: `TUNEPORT_NAME_BASE_URL`, its table in `tuneport.toml`, else the manifest's.
+        """Return a backend's upstream: `TUNEPORT_NAME_BASE_URL`, its table in `tuneport.toml`, else the manifest's.
 
         Never `OPENAI_BASE_URL`: users point that one at tuneport itself.
         """
@@ -212,18 +221,24 @@ class Settings(_Configured):
         return self.get(variable) or table.base_url or default
 
     def delete_files(self, backend: str) -> bool:
-        """Whether files uploaded to that backend are deleted there when their job has ended."""
+        """Return whether files uploaded to that backend are deleted there when their job has ended."""
         own = self.project.backends.get(backend, BackendSettings()).delete_files
         return self.project.delete_files if own is None else own
 
     def aliases(self, name: str) -> dict[str, str] | None:
-        """The `[models.NAME]` table: backend name to that backend's model, or None where there is no such alias."""
+        """Return the `[models.NAME]` table: backend name to that backend's model, or None if there is no such alias."""
         return self.project.models.get(name)
 
 
 def _home(given: str | None) -> Path:
     try:
-        return Path(given or "~/.tuneport").expanduser().absolute()
+        home = Path(given or "~/.tuneport").expanduser().absolute()
+        str(home).encode()  # the store's address, documents and messages are text
+        return home
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"TUNEPORT_HOME {os.fsencode(home)!r} is not UTF-8; set it to a folder with another name"
+        ) from error
     except RuntimeError as error:
         raise ConfigError(f"TUNEPORT_HOME {given or 'is not set'}: {error}; set it to a folder") from error
 
@@ -249,9 +264,4 @@ def _project_file(directory: Path, explicit: str | None) -> Path | None:
 
 @cache
 def _read_project(path: Path) -> ProjectFile:
-    try:
-        return ProjectFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}; correct the file") from error
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {complaint(error)}; correct that line") from error
+    return validated_file(ProjectFile, path)

@@ -1,6 +1,7 @@
-"""What a run on one's own machines can be told beyond the hyperparameters: `provider_options` of the backend local.
+"""Options of a run on your own machines, beyond the hyperparameters: `provider_options` of the backend local.
 
-Checked by the backend before anything is loaded, read by the trainer as they are.
+Checked by the backend before anything is loaded, read by the trainer as they are. Each field says whether a client of
+the gateway may set it, and to what (`client_rules`); tests/attacks/gateway/ walks them all.
 """
 
 from __future__ import annotations
@@ -10,33 +11,49 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from tuneport.client_rules import YES_NO, Operator, Rule, module_names, number, one_of, rules_of, whole
 from tuneport.errors import ConfigError, UnsupportedError
-from tuneport.types import LossOn, Model
+from tuneport.types import Adapter, LossOn, Method, Model
 
 GPU_TOKENS = 8192
 """Of a micro-batch, padding counted: enough to keep a GPU busy, little enough to fit beside a model."""
 
+CHECKPOINTING_FROM_PARAMETERS = 1_000_000_000
+"""Below it, activations of a usual batch fit beside the weights, and recomputing them costs a third more time."""
+
 _Name = Annotated[str, Field(min_length=1)]
+_PLACES = Operator("chooses the machines on which jobs run")
+_SHELL = Operator("runs shell commands on the machines that train")
 
 
 class SlurmOptions(Model):
-    """What a run asks of a Slurm cluster: `[backends.local.options.slurm]` in `tuneport.toml`, and the option `slurm`,
+    """The request to a Slurm cluster: `[backends.local.options.slurm]` in `tuneport.toml`, and the option `slurm`,
     whose fields go before those."""
 
     model_config = ConfigDict(strict=True)
 
-    cluster: Literal["slurm", "local"] = Field(default="slurm", description="local: processes of this machine instead")
-    partition: _Name | None = None
-    account: _Name | None = None
-    qos: _Name | None = None
-    constraint: _Name | None = None
-    gpus_per_node: int = Field(default=1, ge=0, le=1, description="0 trains on the node's CPU")
-    cpus_per_task: int | None = Field(default=None, ge=1)
-    mem_gb: float | None = Field(default=None, gt=0)
-    timeout_min: int = Field(default=720, ge=1, description="a run that needs longer goes on in a further job")
-    warning_seconds: int = Field(default=90, ge=0, description="between Slurm's warning of an end and the end")
-    setup: list[str] | None = Field(default=None, description="commands of the job before it trains (module load ...)")
-    sbatch: dict[_Name, str | int | bool] | None = Field(default=None, description="further options of sbatch")
+    cluster: Annotated[Literal["slurm", "local"], _PLACES] = Field(
+        default="slurm", description="local: processes of this machine instead"
+    )
+    partition: Annotated[_Name | None, _PLACES] = None
+    account: Annotated[_Name | None, _PLACES] = None
+    qos: Annotated[_Name | None, _PLACES] = None
+    constraint: Annotated[_Name | None, _PLACES] = None
+    gpus_per_node: Annotated[int, _PLACES] = Field(default=1, ge=0, le=1, description="0 trains on the node's CPU")
+    cpus_per_task: Annotated[int | None, _PLACES] = Field(default=None, ge=1)
+    mem_gb: Annotated[float | None, _PLACES] = Field(default=None, gt=0)
+    timeout_min: Annotated[int, _PLACES] = Field(
+        default=720, ge=1, description="a run that needs longer goes on in a further job"
+    )
+    warning_seconds: Annotated[int, _PLACES] = Field(
+        default=90, ge=0, description="between Slurm's warning of an end and the end"
+    )
+    setup: Annotated[list[str] | None, _SHELL] = Field(
+        default=None, description="commands of the job before it trains (module load ...)"
+    )
+    sbatch: Annotated[dict[_Name, str | int | bool] | None, _SHELL] = Field(
+        default=None, description="further options of sbatch"
+    )
 
 
 class TrainingOptions(Model):
@@ -44,85 +61,99 @@ class TrainingOptions(Model):
 
     model_config = ConfigDict(strict=True)
 
-    lora_target_modules: Literal["all-linear"] | list[_Name] | None = Field(
+    lora_target_modules: Annotated[Literal["all-linear"] | list[_Name] | None, module_names("all-linear")] = Field(
         default=None, min_length=1, description="a list of module names (q_proj, v_proj ...), or all-linear"
     )
-    lora_variant: Literal["rslora", "dora"] | None = Field(default=None, description="rslora or dora")
-    gradient_checkpointing: bool | None = Field(
+    lora_variant: Annotated[Literal["rslora", "dora"] | None, one_of("rslora", "dora")] = Field(
+        default=None, description="rslora or dora"
+    )
+    gradient_checkpointing: Annotated[bool | None, YES_NO] = Field(
         default=None, description="true or false: less memory, about a third more time"
     )
-    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="cosine, linear or constant: how the learning rate falls after the warm-up"
+    lr_scheduler_type: Annotated[Literal["cosine", "linear", "constant"], one_of("cosine", "linear", "constant")] = (
+        Field(default="cosine", description="cosine, linear or constant: how the learning rate falls after the warm-up")
     )
-    precision: Literal["bf16", "fp16", "fp32"] | None = Field(default=None, description="bf16, fp16 or fp32")
-    prompt_loss_weight: float = Field(
+    precision: Annotated[Literal["bf16", "fp16", "fp32"] | None, one_of("bf16", "fp16", "fp32")] = Field(
+        default=None, description="bf16, fp16 or fp32"
+    )
+    prompt_loss_weight: Annotated[float, number(0, 1)] = Field(
         default=0.0,
         ge=0,
         le=1,
         description="a number from 0 to 1: what a prompt's token counts in the loss of sft (an answer's: 1)",
     )
-    trust_remote_code: bool = Field(
+    trust_remote_code: Annotated[bool, Operator("runs code that came with a model", never=True)] = Field(
         default=False, description="true or false: run the code that came with the base model's weights"
     )
-    allow_oversize: bool = Field(
+    allow_oversize: Annotated[bool, Operator("lets a job take more memory than this machine has")] = Field(
         default=False, description="true or false: try although the estimate says that memory will not do"
     )
-    loss_on: LossOn = Field(
+    loss_on: Annotated[LossOn, one_of("assistant", "last", "completion")] = Field(
         default="assistant",
         description="of sft: assistant (every answer of weight 1), last (the last one only) or completion (what the "
         "assistant writes after the last user message)",
     )
-    lora_modules_to_save: list[_Name] | None = Field(
-        default=None,
-        min_length=1,
-        description="a list of module names (embed_tokens, lm_head ...), which are trained whole and saved, too",
+    lora_modules_to_save: Annotated[list[_Name] | None, Operator("takes memory that the estimate does not count")] = (
+        Field(
+            default=None,
+            min_length=1,
+            description="a list of module names (embed_tokens, lm_head ...), which are trained whole and saved, too",
+        )
     )
-    generations: int | None = Field(
+    generations: Annotated[int | None, whole(2, 64)] = Field(
         default=None, ge=2, description="2 or more: answers to each question in a step of grpo, rloo or rft"
     )
-    max_completion_length: int = Field(
+    max_completion_length: Annotated[int, whole(1, 16_384)] = Field(
         default=512, ge=1, description="1 or more: tokens of an answer in grpo, rloo and rft, after which it is cut off"
     )
-    temperature: float = Field(
+    temperature: Annotated[float, number(0, 2, above=True)] = Field(
         default=1.0, gt=0, description="above 0: of the answers in grpo, rloo and rft; 1 is the model as it is"
     )
-    run_grader_code: bool = Field(
+    run_grader_code: Annotated[
+        bool, Operator("lets code of a grader run here, which python_graders does for clients", never=True)
+    ] = Field(
         default=False,
-        description="true or false: rft's python graders run as your own code on this machine, with no sandbox",
+        description="true or false: rft's python graders may run on this machine, in a sandbox (no files, no network)",
     )
-    average_weights: bool = Field(
+    average_weights: Annotated[bool, YES_NO] = Field(
         default=False, description="true or false: save the mean of the weights over about the last sixth of the steps"
     )
-    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+    workers: Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], _PLACES] = Field(
         default=1, description="a number of devices to train on at once, 1 or more, or auto: all that there are"
     )
-    sharding: Literal["auto", "ddp", "fsdp"] = Field(
+    sharding: Annotated[Literal["auto", "ddp", "fsdp"], _PLACES] = Field(
         default="auto",
         description="ddp (each device has the whole model), fsdp (each a share of it), or auto: what fits",
     )
-    executor: Literal["process", "slurm", "ray"] = Field(
+    executor: Annotated[Literal["process", "slurm", "ray"], _PLACES] = Field(
         default="process",
         description="process (on this machine), slurm (as jobs of a Slurm cluster) or ray (on the cluster of "
         "RAY_ADDRESS, or one of its own)",
     )
-    slurm: SlurmOptions | None = Field(
+    slurm: Annotated[SlurmOptions | None, _PLACES] = Field(
         default=None, description=f"an object of what sbatch is asked for: {', '.join(SlurmOptions.model_fields)}"
     )
-    evaluate_every: int | None = Field(
+    evaluate_every: Annotated[int | None, whole(1, 1_000_000)] = Field(
         default=None, ge=1, description="a number of steps between evaluations on the validation file (else each epoch)"
     )
-    save_every: int | None = Field(
+    save_every: Annotated[int | None, whole(1, 1_000_000)] = Field(
         default=None, ge=1, description="a number of steps between checkpoints (else each epoch, and every few minutes)"
     )
-    early_stopping: int | None = Field(
+    early_stopping: Annotated[int | None, whole(1, 1_000)] = Field(
         default=None,
         ge=1,
         description="a number of evaluations: stop after as many without a better validation loss, and keep the best",
     )
 
     @classmethod
+    def client_rules(cls) -> dict[str, Rule]:
+        """Return the rules for clients of the gateway, by the option's name: `slurm.setup` is inside `slurm`."""
+        return rules_of(cls.model_fields) | rules_of(SlurmOptions.model_fields, "slurm.")
+
+    @classmethod
     def of(cls, given: Mapping[str, Any]) -> TrainingOptions:
-        """UnsupportedError for an option that there is not, ConfigError for a value that an option does not take."""
+        """Parse the options. Raises UnsupportedError for an unknown option, ConfigError for a value that an option does
+        not take."""
         fields = cls.model_fields
         if unknown := sorted(given.keys() - fields.keys()):
             known = "; ".join(f"{name}: {field.description}" for name, field in fields.items())
@@ -133,3 +164,29 @@ class TrainingOptions(Model):
             name = str(error.errors()[0]["loc"][0])
             message = f"provider_options.{name} is {given[name]!r}; it must be {fields[name].description}"
             raise ConfigError(message) from error
+
+    def checkpoints_activations(self, adapter: Adapter, parameters: float) -> bool:
+        """Return whether activations are recomputed rather than kept, for a model of so many parameters."""
+        if self.gradient_checkpointing is not None:
+            return self.gradient_checkpointing
+        return adapter is not Adapter.PREFIX and parameters >= CHECKPOINTING_FROM_PARAMETERS
+
+
+def rows_at_once(
+    method: Method, batch_size: int, longest: int, *, tokens: int = GPU_TOKENS, most: int | None = None
+) -> int:
+    """Return how many rows of texts of up to `longest` tokens go through a model at once: a divisor of the batch.
+
+    `tokens` are those that keep the device busy, padding counted; `most` is a further limit in rows.
+    """
+    fitting = tokens // (method.traits.texts * longest)
+    return largest_divisor(
+        batch_size, fitting if most is None else min(fitting, most), at_least=method.traits.least_rows
+    )
+
+
+def largest_divisor(batch_size: int, limit: int | None, *, at_least: int = 1) -> int:
+    """Return the most rows, up to `limit`, that a batch divides into without a rest; `at_least` wins over the limit."""
+    if limit is None:
+        return batch_size
+    return max(n for n in range(1, batch_size + 1) if batch_size % n == 0 and (n <= limit or n <= at_least))

@@ -7,15 +7,17 @@ datetimes in UTC; money is US dollars; token counts are integers.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tuneport.errors import ConfigError
+from tuneport.client_rules import Checked, Operator, number, one_of, whole
+from tuneport.methods import Method as Method
+from tuneport.methods import methods_where
 
 Auto = Literal["auto"]
 LossOn = Literal["assistant", "last", "completion"]
@@ -32,60 +34,10 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-M = TypeVar("M", bound=BaseModel)
 _FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
-_UNION_MEMBERS = ("int", "float", "str", "bool", "enum")
-
-
-def validated(type_: type[M], values: Mapping[str, Any]) -> M:
-    """Build a pydantic model of what a person wrote; its first complaint is a ConfigError of one line."""
-    try:
-        return type_.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-            raise ConfigError(f"{complaint(error)}; known are: {', '.join(type_.model_fields)}") from error
-        if not first["loc"]:  # of several fields together: what was written would be all of them
-            raise ConfigError(complaint(error)) from error
-        raise ConfigError(f"{complaint(error)}; got {first['input']!r}") from error
-
-
-def complaint(error: ValidationError) -> str:
-    """The field and what is wrong with it, for the first of pydantic's complaints. What was written is not in it."""
-    first = error.errors()[0]
-    # For a field of several types pydantic's location ends with the type that it tried, e.g. epochs.int.
-    places = [str(part) for part in first["loc"]]
-    field = ".".join(part for part in places if part not in _UNION_MEMBERS and "[" not in part)
-    if first["type"] == "extra_forbidden":
-        return f"there is no {field!r}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{field}: {message}" if field else message
 
 
 # --- what is to be done ----------------------------------------------------------------------------------------------
-
-
-class Method(StrEnum):
-    SFT = "sft"
-    DPO = "dpo"
-    KTO = "kto"
-    REWARD = "reward"
-    GRPO = "grpo"
-    RLOO = "rloo"
-    RFT = "rft"
-
-    @property
-    def trains_on_pairs(self) -> bool:
-        return self in (Method.DPO, Method.REWARD)
-
-    @property
-    def writes_answers(self) -> bool:
-        """The model answers the data's questions itself, and learns from what its answers are worth."""
-        return self in (Method.GRPO, Method.RLOO, Method.RFT)
-
-    @property
-    def takes_reward(self) -> bool:
-        return self in (Method.GRPO, Method.RLOO)
 
 
 class Adapter(StrEnum):
@@ -101,7 +53,7 @@ class Adapter(StrEnum):
 
     @property
     def has_virtual_tokens(self) -> bool:
-        """The base stays as it is; what is trained stands before every input, as if it were tokens."""
+        """Return whether the base stays unchanged and the trained part stands before every input, like tokens."""
         return self in (Adapter.PREFIX, Adapter.PROMPT)
 
 
@@ -112,26 +64,40 @@ class Hyperparameters(Model):
     word. Giving both is an error.
     """
 
-    epochs: int | Auto = Field(default="auto")
-    batch_size: int | Auto = Field(default="auto", description="examples per optimizer step")
-    learning_rate: float | Auto = Field(default="auto")
-    learning_rate_multiplier: float | Auto = Field(default="auto")
-    warmup_ratio: float | Auto = Field(default="auto", description="share of the steps, 0 to 1")
-    weight_decay: float | Auto = Field(default="auto")
-    max_length: int | Auto = Field(default="auto", description="tokens; longer examples are cut at the end, and named")
-    lora_rank: int | Auto = Field(default="auto")
-    lora_alpha: float | Auto = Field(default="auto")
-    lora_dropout: float | Auto = Field(default="auto")
-    virtual_tokens: int | Auto = Field(default="auto", description="prefix, prompt: trained tokens before every input")
-    beta: float | Auto = Field(
+    epochs: Annotated[int | Auto, whole(1, 50, "auto")] = Field(default="auto")
+    batch_size: Annotated[int | Auto, whole(1, 1_024, "auto")] = Field(
+        default="auto", description="examples per optimizer step"
+    )
+    learning_rate: Annotated[float | Auto, number(0, 1, "auto", above=True)] = Field(default="auto")
+    learning_rate_multiplier: Annotated[float | Auto, number(0, 1_000, "auto", above=True)] = Field(default="auto")
+    warmup_ratio: Annotated[float | Auto, number(0, 0.999, "auto")] = Field(
+        default="auto", description="share of the steps, 0 to 1"
+    )
+    weight_decay: Annotated[float | Auto, number(0, 0.999, "auto")] = Field(default="auto")
+    max_length: Annotated[int | Auto, whole(1, 1_048_576, "auto")] = Field(
+        default="auto", description="tokens; longer examples are cut at the end, and named"
+    )
+    lora_rank: Annotated[int | Auto, whole(1, 1_024, "auto")] = Field(default="auto")
+    lora_alpha: Annotated[float | Auto, number(0, 8_192, "auto", above=True)] = Field(default="auto")
+    lora_dropout: Annotated[float | Auto, number(0, 0.999, "auto")] = Field(default="auto")
+    virtual_tokens: Annotated[int | Auto, whole(1, 4_096, "auto")] = Field(
+        default="auto", description="prefix, prompt: trained tokens before every input"
+    )
+    beta: Annotated[float | Auto, number(0, 100, "auto")] = Field(
         default="auto", description="dpo, kto, grpo, rloo: strength of the pull towards the reference"
     )
-    compute_multiplier: float | Auto = Field(default="auto", description="rft: how much is explored in training")
-    eval_interval: int | Auto = Field(default="auto", description="rft, grpo, rloo: training steps between evaluations")
-    eval_samples: int | Auto = Field(
+    compute_multiplier: Annotated[float | Auto, number(0, 10, "auto", above=True)] = Field(
+        default="auto", description="rft: how much is explored in training"
+    )
+    eval_interval: Annotated[int | Auto, whole(1, 1_000_000, "auto")] = Field(
+        default="auto", description="rft, grpo, rloo: training steps between evaluations"
+    )
+    eval_samples: Annotated[int | Auto, whole(1, 1_000, "auto")] = Field(
         default="auto", description="rft, grpo, rloo: answers graded in an evaluation, per example"
     )
-    reasoning_effort: Literal["low", "medium", "high", "auto"] = Field(default="auto", description="rft")
+    reasoning_effort: Annotated[Literal["low", "medium", "high", "auto"], one_of("low", "medium", "high", "auto")] = (
+        Field(default="auto", description="rft")
+    )
 
     @field_validator(
         "epochs", "batch_size", "max_length", "lora_rank", "virtual_tokens", "eval_interval", "eval_samples"
@@ -168,12 +134,12 @@ class Hyperparameters(Model):
             raise ValueError("give learning_rate or learning_rate_multiplier, not both")
 
     def given(self) -> dict[str, Any]:
-        """Only what is not `auto`."""
+        """Return only the values that are not `auto`."""
         return {name: value for name, value in self.model_dump().items() if value != "auto"}
 
 
 class Wandb(Model):
-    """Where Weights & Biases shows the run. The key is given to the provider in its own settings, never here."""
+    """The place of the run in Weights & Biases. The key is given to the provider in its own settings, never here."""
 
     project: str
     name: str | None = None
@@ -191,43 +157,56 @@ class TuneSpec(Model):
     backend's id of a finished job, `:STEP` behind it for one of its checkpoints: training goes on from its weights.
     """
 
-    model: str
-    dataset: Path
-    validation: Path | None = None
-    columns: dict[str, str] = Field(default_factory=dict, description="the format's names for columns of the dataset")
-    method: Method = Method.SFT
-    adapter: Adapter | Auto = "auto"
-    hyperparameters: Hyperparameters = Hyperparameters()
-    suffix: str | None = Field(default=None, max_length=64)
-    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
-    budget: float | None = Field(default=None, gt=0, description="US dollars; above it, or unknown, is refused")
-    metadata: dict[str, str] = Field(default_factory=dict)
-    grader: dict[str, Any] | None = None
-    reward: str | None = Field(default=None, min_length=1)
-    reward_folder: Path | None = None
-    from_checkpoint: str | None = None
-    wandb: Wandb | None = None
-    provider_options: dict[str, Any] = Field(default_factory=dict)
+    model: Annotated[str, Checked("a listed model, an alias of the operator, or a tuned model of the project")]
+    dataset: Annotated[Path, Checked("the content of an uploaded file")]
+    validation: Annotated[Path | None, Checked("the content of an uploaded file")] = None
+    columns: Annotated[dict[str, str], Checked("names of columns of the uploaded file")] = Field(
+        default_factory=dict, description="the format's names for columns of the dataset"
+    )
+    method: Annotated[Method, Checked("one of the methods")] = Method.SFT
+    adapter: Annotated[Adapter | Auto, Checked("one of the adapters")] = "auto"
+    hyperparameters: Annotated[Hyperparameters, Checked("each by its own rule")] = Hyperparameters()
+    suffix: Annotated[str | None, Checked("text of at most 64 characters, in no path")] = Field(
+        default=None, max_length=64
+    )
+    seed: Annotated[int | None, Checked("a whole number of 31 bits")] = Field(default=None, ge=0, le=2**31 - 1)
+    budget: Annotated[float | None, Checked("US dollars")] = Field(
+        default=None, gt=0, description="US dollars; above it, or unknown, is refused"
+    )
+    metadata: Annotated[dict[str, str], Checked("up to 16 pairs of text")] = Field(default_factory=dict)
+    grader: Annotated[dict[str, Any] | None, Checked("one of the graders; Python code only with python_graders")] = None
+    reward: Annotated[str | None, Checked("a job of the project")] = Field(default=None, min_length=1)
+    reward_folder: Annotated[Path | None, Operator("names a folder with code", never=True)] = None
+    from_checkpoint: Annotated[str | None, Checked("a job of the project, and a step")] = None
+    wandb: Annotated[Wandb | None, Operator("uses the operator's W&B key")] = None
+    provider_options: Annotated[dict[str, Any], Checked("each by its backend's rule: FineTuneBackend.client_rules")] = (
+        Field(default_factory=dict)
+    )
 
     def model_post_init(self, context: Any) -> None:
-        if self.method is Method.RFT and self.grader is None:
-            raise ValueError("the method rft needs a grader: --grader FILE, or grader=")
-        if self.method is not Method.RFT and self.grader is not None:
-            raise ValueError(f"a grader belongs to the method rft, not to {self.method}")
+        if self.method.takes_grader and self.grader is None:
+            raise ValueError(f"the method {self.method} needs a grader: --grader FILE, or grader=")
+        if not self.method.takes_grader and self.grader is not None:
+            raise ValueError(f"a grader belongs to {_named(lambda each: each.takes_grader)}, not to {self.method}")
         if self.method.takes_reward and self.reward is None:
             raise ValueError(
                 f"the method {self.method} needs a reward: --reward package.module:function, or a reward model"
             )
         if not self.method.takes_reward and self.reward is not None:
-            raise ValueError(f"a reward belongs to the methods grpo and rloo, not to {self.method}")
+            raise ValueError(f"a reward belongs to {_named(lambda each: each.takes_reward)}, not to {self.method}")
         if self.hyperparameters.beta == 0 and not self.method.writes_answers:
             raise ValueError(f"beta must be above 0 for {self.method}: without a reference it would not be trained")
 
     @property
     def reward_function(self) -> tuple[str, str] | None:
-        """Module and name of the reward where it is a function; None where it is a model."""
+        """Return module and name of the reward if it is a function, or None if it is a model."""
         found = _FUNCTION.fullmatch(self.reward or "")
         return None if found is None else (found[1], found[2])
+
+
+def _named(test: Callable[[Method], bool]) -> str:
+    *first, last = methods_where(test)
+    return f"the methods {', '.join(first)} and {last}" if first else f"the method {last}"
 
 
 class DataFile(Model):
@@ -325,7 +304,7 @@ class Progress(Model):
 
 
 class JobState(Model):
-    """What a backend last said of one job. `raw_status` is its own word; a non-null `error` is not a verdict."""
+    """The last state of one job at a backend. `raw_status` is its own word; a non-null `error` is not a verdict."""
 
     remote_id: str
     status: JobStatus
@@ -392,19 +371,27 @@ class Completion(Model):
 
 
 class Found(Model):
-    """What became of an interrupted submit: FOUND (with the state), ABSENT, or UNKNOWN (ask again, start nothing)."""
+    """The outcome of an interrupted submit: FOUND (with the state), ABSENT, or UNKNOWN (ask again, start nothing).
+
+    `others` are further jobs that carry the same token. `unmarked` are the listed jobs that carry no token of tuneport:
+    where a provider drops tokens, any of them may be the one. `marks_seen`: some listed job carries a token, so this
+    provider keeps them.
+    """
 
     answer: Literal["found", "absent", "unknown"]
     state: JobState | None = None
     reason: str = ""
+    others: tuple[JobState, ...] = ()
+    unmarked: tuple[JobState, ...] = ()
+    marks_seen: bool = False
 
     @classmethod
-    def found(cls, state: JobState) -> Found:
-        return cls(answer="found", state=state)
+    def found(cls, state: JobState, *, others: Sequence[JobState] = ()) -> Found:
+        return cls(answer="found", state=state, others=tuple(others), marks_seen=True)
 
     @classmethod
-    def absent(cls) -> Found:
-        return cls(answer="absent")
+    def absent(cls, *, unmarked: Sequence[JobState] = (), marks_seen: bool = False) -> Found:
+        return cls(answer="absent", unmarked=tuple(unmarked), marks_seen=marks_seen)
 
     @classmethod
     def unknown(cls, reason: str) -> Found:
@@ -412,7 +399,7 @@ class Found(Model):
 
 
 class Quote(Model):
-    """What a spec would cost to train on one backend, in US dollars, or the reason why that is unknown.
+    """The cost of training a spec on one backend, in US dollars, or the reason why that is unknown.
 
     `expected` is None exactly when `unavailable` says why. `low` and `high` bound it where the rule is approximate.
     `billed_tokens_per_epoch`, by the provider's rule and between its `_low` and `_high`, is there whether or not the

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.backends.conftest import KEYS, settings_for
-from tests.contract import BackendContract, Case, prepared_chats
-from tests.emulators import OpenAIEmulator, TogetherEmulator
-from tests.emulators.conformance import specification
+from tests.support.conformance import specification
+from tests.support.emulated import KEYS, settings_for
 from tuneport.backends import open_backend
-from tuneport.backends.fake import FakeBackend
-from tuneport.backends.fake_jobs import Fault
 from tuneport.settings import Settings
+from tuneport.testing.contract import BackendContract, Case, prepared_chats
+from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
+from tuneport.testing.fake.backend import FakeBackend
+from tuneport.testing.fake.jobs import ArmedFault
 from tuneport.types import Hyperparameters, TuneSpec
 
 
@@ -29,7 +29,7 @@ class TestFake(BackendContract):
             spec=TuneSpec(model="some-model", dataset=data.training.path, suffix="mine"),
             data=data,
             jobs_started=lambda: len(list(backend.list_jobs())),
-            lose_reply=lambda: backend.arm(Fault(on="submit", kind="lost_reply")),
+            lose_reply=lambda: backend.arm(ArmedFault(on="submit", kind="lost_reply")),
             refused=Hyperparameters(lora_dropout=0.1),
         )
 

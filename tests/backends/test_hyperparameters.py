@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import FIXTURES
-from tests.contract import prepared_chats, token, written
-from tests.emulators import OpenAIEmulator, TogetherEmulator
+from tests.support.folders import FIXTURES
 from tuneport.backends import open_backend
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.fake import FakeBackend
-from tuneport.backends.local import LocalBackend
-from tuneport.backends.openai import OpenAIBackend
-from tuneport.backends.together import TogetherBackend
-from tuneport.backends.together_arguments import DEFAULT_LEARNING_RATE
+from tuneport.backends.local.backend import LocalBackend
+from tuneport.backends.openai.backend import OpenAIBackend
+from tuneport.backends.together.backend import TogetherBackend
+from tuneport.backends.together.request import DEFAULT_LEARNING_RATE
 from tuneport.errors import UnsupportedError
 from tuneport.settings import Settings
-from tuneport.types import Adapter, Hyperparameters, Method, PreparedData, TuneSpec
+from tuneport.testing.contract import prepared_chats, token, written
+from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
+from tuneport.testing.fake.backend import FakeBackend
+from tuneport.types import Adapter, Auto, Hyperparameters, Method, PreparedData, TuneSpec
 
 README = FIXTURES.parent / "providers" / "README.md"
 BACKENDS: dict[str, type[FineTuneBackend]] = {
@@ -98,7 +98,7 @@ def test_there_is_a_value_for_every_hyperparameter() -> None:
 def test_every_hyperparameter_is_taken_or_refused_by_its_name(backend: FineTuneBackend) -> None:
     refused, taken = set(), set()
     for method, adapter in KINDS:
-        words = backend.words(method, adapter)
+        words = backend.hyperparameter_names(method, adapter)
         assert words.keys() <= Hyperparameters.model_fields.keys()
         if not runs(backend, method, adapter):
             continue
@@ -118,7 +118,7 @@ def test_every_hyperparameter_is_taken_or_refused_by_its_name(backend: FineTuneB
 def test_no_words_for_what_is_not_done_at_all(backend: FineTuneBackend) -> None:
     for method, adapter in KINDS:
         if backend.name != "fake" and not runs(backend, method, adapter):
-            assert backend.words(method, adapter) == {}
+            assert backend.hyperparameter_names(method, adapter) == {}
 
 
 # --- as they go over the wire ---------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_openai_gets_each_under_its_own_word(
     openai: OpenAIEmulator, connect: Callable[..., Any], tmp_path: Path, method: Method
 ) -> None:
     backend = connect(openai)
-    words = backend.words(method, "auto")
+    words = backend.hyperparameter_names(method, "auto")
     spec = spec_of("openai", method, "auto", **{name: VALUES[name] for name in words})
     kind = {Method.SFT: "supervised", Method.DPO: "dpo"}[method]
     body = sent(backend, openai, tmp_path, spec)
@@ -159,7 +159,7 @@ def test_together_gets_each_under_its_own_word(
     together: TogetherEmulator, connect: Callable[..., Any], tmp_path: Path, method: Method, adapter: Adapter
 ) -> None:
     backend = connect(together)
-    words = dict(backend.words(method, adapter))
+    words = dict(backend.hyperparameter_names(method, adapter))
     assert words.pop("learning_rate_multiplier") == words["learning_rate"]
     spec = spec_of("together", method, adapter, **{name: VALUES[name] for name in words})
     body = sent(backend, together, tmp_path, spec)
@@ -217,11 +217,11 @@ def test_provider_options_pass_the_rest_on(
 
 def cell(backend: type[FineTuneBackend], name: str) -> str:
     """The backend's word, and for which methods and adapters, where not for all that it does."""
-    kinds = [kind for kind in KINDS if backend.words(*kind)]
-    taken = [kind for kind in kinds if name in backend.words(*kind)]
+    kinds = [kind for kind in KINDS if backend.hyperparameter_names(*kind)]
+    taken = [kind for kind in kinds if name in backend.hyperparameter_names(*kind)]
     if not taken:
         return "-"
-    (word,) = {backend.words(*kind)[name] for kind in taken}
+    (word,) = {backend.hyperparameter_names(*kind)[name] for kind in taken}
     notes = []
     for position, all_of in ((0, Method), (1, Adapter)):
         done = [value for value in all_of if any(kind[position] == value for kind in kinds)]
@@ -240,6 +240,16 @@ def table() -> str:
 
 def test_readme_has_the_table_that_the_code_declares() -> None:
     assert table() in README.read_text(encoding="utf-8"), f"put this into {README.name}:\n{table()}"
+
+
+def test_a_backend_written_for_the_earlier_name_still_answers() -> None:
+    class Earlier(FakeBackend):
+        @classmethod
+        def words(cls, method: Method, adapter: Adapter | Auto) -> dict[str, str]:
+            return {"epochs": "rounds"}
+
+    assert Earlier.hyperparameter_names(Method.SFT, Adapter.LORA) == {"epochs": "rounds"}
+    assert FakeBackend.words(Method.SFT, Adapter.LORA) == FakeBackend.hyperparameter_names(Method.SFT, Adapter.LORA)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import pytest
 from pydantic import SecretStr
 
 from tuneport import backends, manifests
-from tuneport.backends import EXTRAS, backend_names, manifest_of, open_backend
-from tuneport.backends.hosted import HostedBackend
+from tuneport.backends import backend_names, manifest_of, open_backend
+from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.errors import ConfigError
-from tuneport.jobs.planning import readiness
-from tuneport.manifests import load_manifest
+from tuneport.lifecycle.planning.planning import readiness
+from tuneport.manifests import find_offered, load_manifest, manifest_names
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.workflows import doctor
 
@@ -61,7 +61,8 @@ def test_missing_extra_is_told_with_the_command(
 
 def test_extras_are_those_of_the_package() -> None:
     declared = importlib.metadata.metadata("tuneport").get_all("Provides-Extra") or []
-    assert set(EXTRAS) <= set(declared)
+    named = {manifest.extra for manifest in map(load_manifest, manifest_names()) if manifest.packages}
+    assert named <= set(declared)
 
 
 def test_fault_in_a_backend_of_another_package_is_not_called_a_missing_extra(
@@ -79,7 +80,7 @@ def test_backend_of_another_package_is_opened_by_its_entry_point(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere.py").write_text(
-        "from tuneport.backends.fake import FakeBackend\n"
+        "from tuneport.testing.fake.backend import FakeBackend\n"
         "from tuneport.manifests import load_manifest\n"
         "class Elsewhere(FakeBackend): pass\n"
         "changes = {'name': 'elsewhere', 'backend': 'elsewhere:Elsewhere', 'hidden': False}\n"
@@ -122,7 +123,7 @@ def test_a_project_defines_a_backend_that_speaks_like_another(settings: Settings
     assert "ours" in backend_names(ours) and "ours" not in backend_names(settings)
     manifest = manifest_of("ours", ours)
     assert (manifest.api_key_env, manifest.base_url) == ("OURS_KEY", "http://127.0.0.1:8321/v1")
-    assert manifest.offered("anything-at-all") is not None
+    assert find_offered(manifest, "anything-at-all") is not None
     assert manifest.no_new_jobs_from is None and manifest.models == ()  # OpenAI's facts are not the other server's
     assert type(open_backend("ours", ours)).__name__ == "OpenAIBackend"
 

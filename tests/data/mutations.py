@@ -14,8 +14,8 @@ import pyarrow
 import pyarrow.parquet
 import zstandard
 
-from tests.conftest import FIXTURES
-from tests.data.rows import chat
+from tests.support.folders import FIXTURES
+from tests.support.rows import chat
 
 Rows = list[Any]
 ODD: list[Any] = [None, True, 0, -1, 1.5, 10**400, 2**64, "", "x", "\ud800", [], {}, [None], [[]], {"": ""}, [{}], "\0"]

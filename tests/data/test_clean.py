@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.data.rows import chat, write
-from tests.data.test_checks import sentence, stories
+from tests.data.checks.test_checks import sentence, stories
+from tests.support.rows import chat, write
 from tuneport.data.checks import check
 from tuneport.data.clean import clean
 from tuneport.data.reading import read_records
-from tuneport.data.review import Judgement, record_hash, verdicts_path
+from tuneport.data.review import ReviewDecision, record_hash, verdicts_path
 from tuneport.data.review.verdicts import VerdictFile
 from tuneport.errors import ConfigError, DatasetError
 
@@ -90,7 +90,7 @@ def test_of_like_records_one_stays_whatever_happens_to_the_first(tmp_path: Path)
     assert made.written == 19 and lines_of(made.output) == [json.dumps(row) for row in rows[1:]]
     # The first of three is rejected by a person, by its content: so are its copies, and nothing of them stays.
     review = VerdictFile(verdicts_path(path))
-    review.give(2, record_hash(next(r for line, r in read_records(path) if line == 2)), Judgement.REJECT)
+    review.give(2, record_hash(next(r for line, r in read_records(path) if line == 2)), ReviewDecision.REJECT)
     made = clean(path, tmp_path / "b.jsonl", review=verdicts_path(path))
     assert made.why["review.rejected"] == 3 and made.written == 18
 
@@ -98,7 +98,7 @@ def test_of_like_records_one_stays_whatever_happens_to_the_first(tmp_path: Path)
 def test_a_persons_word_comes_before_the_checks(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", [chat(sentence(900), " "), *stories(20)])
     review = VerdictFile(verdicts_path(path))
-    review.give(1, record_hash(next(record for _, record in read_records(path))), Judgement.EDIT, "It was Paris.")
+    review.give(1, record_hash(next(record for _, record in read_records(path))), ReviewDecision.EDIT, "It was Paris.")
     made = clean(path, tmp_path / "clean.jsonl", review=verdicts_path(path))
     assert (made.written, made.removed, made.changed, made.why) == (21, 0, 1, {"review.edited": 1})
     assert json.loads(lines_of(made.output)[0])["messages"][1]["content"] == "It was Paris."
@@ -131,7 +131,7 @@ def test_verdicts_that_are_about_nothing_here_are_refused(tmp_path: Path) -> Non
     path, other = write(tmp_path / "d.jsonl", stories(12)), write(tmp_path / "e.jsonl", [chat(sentence(1), "Yes.")])
     review = VerdictFile(verdicts_path(other))
     emptied = next(record for _, record in read_records(other))
-    review.give(1, record_hash(emptied), Judgement.EDIT, " ")
+    review.give(1, record_hash(emptied), ReviewDecision.EDIT, " ")
     with pytest.raises(ConfigError, match="about a record of"):
         clean(path, tmp_path / "clean.jsonl", review=verdicts_path(other))
     both = write(tmp_path / "f.jsonl", [*stories(12), chat(sentence(1), "Yes.")])
@@ -145,8 +145,8 @@ def test_the_log_says_what_is_wrong_with_a_record(tmp_path: Path) -> None:
 
 
 def test_more_odd_records_than_a_check_lists_go_in_one_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuneport.data.checks.places.MAX_LINES", 2)
-    monkeypatch.setattr("tuneport.data.checks.places.MAX_KEYS", 4)
+    monkeypatch.setattr("tuneport.data.checks.near.line_index.MAX_LINES", 2)
+    monkeypatch.setattr("tuneport.data.checks.near.line_index.MAX_KEYS", 4)
     usual = json.dumps({"mood": "calm", "place": "sea"})
     tool = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
     odd: dict[str, list[Any]] = {

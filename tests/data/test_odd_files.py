@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tests.data.rows import chat, write
+from tests.support.rows import chat, write
 from tuneport.data.checks import check
-from tuneport.data.containers.source import Source
-from tuneport.data.convert import convert
-from tuneport.data.reading import detect, read_records
+from tuneport.data.containers.source import RowSource
+from tuneport.data.conversion.convert import convert
+from tuneport.data.dataset import Dataset
+from tuneport.data.reading import read_records
 from tuneport.errors import DatasetError
 
 ROWS = [chat(f"question {number}", f"answer {number}") for number in range(4)]
@@ -112,17 +113,18 @@ def test_tabs_and_ndjson_are_written_and_read(tmp_path: Path, suffix: str) -> No
     text = zstandard.ZstdDecompressor().decompressobj().decompress(raw) if suffix.endswith(".zst") else text
     assert text.startswith(b"messages" if ".tsv" in suffix else b'{"messages"')
     assert [record for _, record in read_records(out)] == [record for _, record in read_records(source)]
-    assert detect(out).format == "openai" and Source(out).files == [out]
+    assert Dataset(out).format == "openai" and RowSource(out).files == [out]
 
 
 def test_columns_that_travel_along_are_named_once(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", [{**row, "id": number, "origin": "x"} for number, row in enumerate(ROWS)])
     report = convert(source, "anthropic", tmp_path / "b.jsonl")
-    assert report.notes == ("columns that are no part of the format, taken along: id, origin",)
+    assert report.notes == ("columns that are not part of the format, kept as columns: id, origin",)
     assert '"origin":"x"' in (tmp_path / "b.jsonl").read_text()
 
 
 def test_a_context_that_is_not_known_is_said(tmp_path: Path) -> None:
     assert (
-        "whether they fit a model is not known" in check(write(tmp_path / "a.jsonl", ROWS)).finding("lengths").message
+        "add --model NAME (or --context) to check whether they fit"
+        in check(write(tmp_path / "a.jsonl", ROWS)).finding("lengths").message
     )

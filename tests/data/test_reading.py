@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.rows import chat, write
-from tuneport.data.convert import convert
-from tuneport.data.reading import MAX_PROBLEMS, detect, digest, read_records, scan
-from tuneport.data.records import Chat, Message, Preference
+from tests.support.rows import chat, write
+from tuneport.data.conversion.convert import convert
+from tuneport.data.dataset import Dataset
+from tuneport.data.reading import MAX_PROBLEMS, read_records
+from tuneport.data.rows.records import Chat, Message, Preference
 from tuneport.errors import ConfigError, DatasetError
 
 GOOD = chat("Where is it?", "On its way.")
@@ -64,7 +65,7 @@ def test_reading_streams(tmp_path: Path) -> None:
     ],
 )
 def test_detection(tmp_path: Path, row: dict, format: str, confidence: float) -> None:
-    detection = detect(write(tmp_path / "a.jsonl", [row]))
+    detection = Dataset(write(tmp_path / "a.jsonl", [row])).detection
     assert (detection.format, detection.confidence) == (format, confidence)
     assert detection.reason
 
@@ -72,7 +73,7 @@ def test_detection(tmp_path: Path, row: dict, format: str, confidence: float) ->
 def test_one_decisive_row_decides(tmp_path: Path) -> None:
     thought = {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "b"}]}
     rows = [chat("a", "b")] * 9 + [{"messages": [{"role": "user", "content": "a"}, thought]}]
-    assert detect(write(tmp_path / "a.jsonl", rows)).format == "anthropic"
+    assert Dataset(write(tmp_path / "a.jsonl", rows)).format == "anthropic"
 
 
 def test_missing_empty_directory_unreadable(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_foreign_files(tmp_path: Path) -> None:
     assert str(problem_of(wide)) == f"{wide}: is UTF-16, not UTF-8; save it as UTF-8"
     table = tmp_path / "c.xlsx"
     table.write_bytes(b"PK\x03\x04")
-    assert ".xlsx files are not read; convert it to .jsonl" in str(problem_of(table))
+    assert ".xlsx files are not supported; convert it to .jsonl" in str(problem_of(table))
 
 
 def test_unknown_formats(tmp_path: Path) -> None:
@@ -215,7 +216,7 @@ def test_odd_values_are_problems_not_accidents(tmp_path: Path, tools: object) ->
 
 def test_scan_gives_bad_rows_too(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [GOOD, {"messages": []}, GOOD])
-    assert [(row.line, row.record is None, len(row.problems)) for row in scan(path)] == [
+    assert [(row.line, row.record is None, len(row.problems)) for row in Dataset(path).scan()] == [
         (1, False, 0),
         (2, True, 1),
         (3, False, 0),
@@ -235,4 +236,4 @@ def test_a_preference_file(tmp_path: Path) -> None:
 def test_digest_is_of_the_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"abc")
-    assert digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert Dataset(path).digest() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

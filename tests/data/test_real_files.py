@@ -8,14 +8,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.conftest import FIXTURES
+from tests.support.folders import FIXTURES
 from tuneport.data.checks import check
-from tuneport.data.convert import convert
+from tuneport.data.conversion.convert import convert
+from tuneport.data.conversion.prepare import prepare
+from tuneport.data.dataset import Dataset
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.contract import equivalent
-from tuneport.data.prepare import method_of, prepare
-from tuneport.data.reading import detect, read_records
-from tuneport.data.records import Chat
+from tuneport.data.reading import read_records
+from tuneport.data.rows.records import Chat
 from tuneport.errors import ConversionLossError
 
 TOOLS = ("openai", "anthropic", "sharegpt", "together", "trl", "llamafactory", "gemini")
@@ -50,7 +51,7 @@ def test_every_file_goes_to_every_format_that_holds_it_and_back(
     shared_data: Path, tmp_path: Path, name: str, format: str, rows: int, targets: tuple[str, ...]
 ) -> None:
     source = shared_data / name
-    assert (detect(source).format, detect(source).confidence) == (format, 1.0)
+    assert (Dataset(source).format, Dataset(source).detection.confidence) == (format, 1.0)
     records = [record for _, record in read_records(source)]
     assert len(records) == rows
     first = tmp_path / "first.jsonl"
@@ -59,9 +60,9 @@ def test_every_file_goes_to_every_format_that_holds_it_and_back(
     for target in targets:
         there, back = tmp_path / f"{target}.jsonl", tmp_path / "back.jsonl"
         assert convert(source, target, there).losses == ()
-        assert convert(there, format, back, source_format=target).losses == ()
+        assert convert(there, format, back, format=target).losses == ()
         assert back.read_bytes() == first.read_bytes()
-        found = detect(there).format  # the format, or another that reads its rows the same
+        found = Dataset(there).format  # the format, or another that reads its rows the same
         assert all(
             equivalent(one, other)
             for (_, one), (_, other) in zip(read_records(there, target), read_records(there, found), strict=True)
@@ -83,7 +84,7 @@ def test_tools_go_round_through_every_format_that_holds_them(shared_data: Path, 
     last, format = source, "sharegpt"
     for target in ("openai", "anthropic", "gemini", "llamafactory", "together", "trl", "sharegpt"):
         path = tmp_path / f"{target}.jsonl"
-        assert convert(last, target, path, source_format=format).losses == ()
+        assert convert(last, target, path, format=format).losses == ()
         last, format = path, target
     assert [record for _, record in read_records(last, format)] == records
 
@@ -101,7 +102,7 @@ def test_tool_calls_survive_with_their_spelling(shared_data: Path, tmp_path: Pat
     path = shared_data / "glaive_toolcall_en_demo.json"
     for target in ("openai", "anthropic"):
         convert(path, target, tmp_path / "a.jsonl")
-        convert(tmp_path / "a.jsonl", "sharegpt", tmp_path / "b.json", source_format=target)
+        convert(tmp_path / "a.jsonl", "sharegpt", tmp_path / "b.json", format=target)
         back = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
         for before, after in zip(source, back, strict=True):
             assert after["conversations"] == before["conversations"]
@@ -126,7 +127,7 @@ def test_the_forms_of_the_demo_dataset_are_the_same_records(format: str) -> None
     folder = FIXTURES / "datasets"
     source = [record for _, record in read_records(folder / "support_intents.train.jsonl", "openai")]
     copy = folder / f"support_intents.train.{format}.jsonl"
-    assert detect(copy).format == format
+    assert Dataset(copy).format == format
     assert [record for _, record in read_records(copy)] == source
 
 
@@ -144,7 +145,7 @@ def test_real_files_are_checked_and_prepared(shared_data: Path, tmp_path: Path) 
         path = shared_data / name
         report = check(path)
         assert report.rows == report.tokens.rows == rows
-        assert report.finding("schema").verdict == "pass" and report.method == method_of(path)
+        assert report.finding("schema").verdict == "pass" and report.method == Dataset(path).method
         json.dumps(report.as_dict())
         target = "openai-preference" if report.method == "dpo" else "openai"
         prepared = prepare(path, target, tmp_path / "files")

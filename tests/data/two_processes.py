@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tuneport.data import ordered
+from tests.support.folders import CHECKOUT
+from tuneport.data.running import ordered_map as ordered
 
 
 def always(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -28,7 +28,5 @@ def always(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(ordered._Helper, "hand", noted)
     monkeypatch.setattr(ordered, "WORTH_SECONDS", -1.0)
     monkeypatch.setattr(ordered, "cores", lambda: 2)
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")]))
     return handed

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tuneport.errors import ConfigError
 from tuneport.estimate.break_even import (
     MOST_PIECES,
-    Option,
+    ServingOption,
     Span,
     TrafficCost,
     overtaking,
@@ -40,8 +40,8 @@ def brute(cost: TrafficCost, traffic: Fraction) -> Fraction:
     return Fraction(cost.fixed) + Fraction(cost.per_unit) * traffic + Fraction(cost.step) * replicas
 
 
-def option(name: str, expected: TrafficCost, training: float = 0, **more: float) -> Option:
-    return Option(name, expected, expected, expected, Span(training, training, training), **more)
+def option(name: str, expected: TrafficCost, training: float = 0, **more: float) -> ServingOption:
+    return ServingOption(name, expected, expected, expected, Span(training, training, training), **more)
 
 
 @settings(deadline=None)
@@ -102,17 +102,17 @@ def test_an_endpoint_overtakes_tokens_and_loses_again_where_it_needs_a_second_re
 
 
 def test_the_range_of_a_cross_over_holds_that_of_every_cost_within_the_ranges() -> None:
-    tokens = Option("tokens", TrafficCost(per_unit=0.8), TrafficCost(per_unit=1), TrafficCost(per_unit=1.25))
-    endpoint = Option("endpoint", TrafficCost(fixed=90), TrafficCost(fixed=100), TrafficCost(fixed=120))
+    tokens = ServingOption("tokens", TrafficCost(per_unit=0.8), TrafficCost(per_unit=1), TrafficCost(per_unit=1.25))
+    endpoint = ServingOption("endpoint", TrafficCost(fixed=90), TrafficCost(fixed=100), TrafficCost(fixed=120))
     found = overtaking(endpoint, tokens, 1_000)
     assert (found.low, found.at, found.high) == (72, 100, 150)
     assert overtaking(tokens, endpoint, 140).high is None, "surely cheaper only above what was looked at"
 
 
-def ranged(name: str, cost: TrafficCost, less: float, more: float) -> Option:
+def ranged(name: str, cost: TrafficCost, less: float, more: float) -> ServingOption:
     low = TrafficCost(cost.fixed * less, cost.per_unit * less, cost.step * less, cost.capacity)
     high = TrafficCost(cost.fixed * more, cost.per_unit * more, cost.step * more, cost.capacity)
-    return Option(name, low, cost, high)
+    return ServingOption(name, low, cost, high)
 
 
 shares = st.sampled_from([0.0, 0.25, 0.5, 1.0])
@@ -141,11 +141,11 @@ def test_why_none_overtakes() -> None:
     dear, cheap = option("dear", TrafficCost(per_unit=2)), option("cheap", TrafficCost(per_unit=1))
     found = overtaking(dear, cheap, 100)
     assert (found.first, found.at, found.low) == ("cheap", None, None)
-    assert found.reason == "cheap costs less at every traffic that was looked at"
+    assert found.reason == "cheap costs less at any traffic in the range"
     assert overtaking(cheap, cheap, 100).reason == "both cost the same"
     # Both rise by 10 a step of 10: they change places for ever.
     stairs, line = option("stairs", TrafficCost(step=10, capacity=10)), option("line", TrafficCost(2.5, per_unit=1))
-    assert overtaking(stairs, line, 95).reason == "they change places with each replica; neither stays the cheaper one"
+    assert overtaking(stairs, line, 95).reason == "the cheaper one changes with each replica"
 
 
 def test_so_many_crossings_are_listed_and_no_more() -> None:
@@ -160,16 +160,16 @@ def test_training_is_paid_back_in_months() -> None:
     tuned = option("tuned", TrafficCost(fixed=20), training=90)
     base = option("base", TrafficCost(per_unit=0.5))
     assert payback(tuned, base, 100).months == 3
-    assert payback(tuned, base, 40).never == "it costs as much a month"
+    assert payback(tuned, base, 40).never == "it costs the same each month"
     assert payback(tuned, base, 20).never == "it costs $10.00 a month more"
     ending = option("tuned", TrafficCost(fixed=20), training=90, months_left=1.5)
-    assert payback(ending, base, 100).never == "it would take 3.0 months, and its last day comes in 1.5"
+    assert payback(ending, base, 100).never == "it would take 3.0 months, and it shuts down in 1.5"
     assert payback(ending, base, 200).months == pytest.approx(1.125)
     assert payback(option("free", TrafficCost(fixed=20)), base, 100).months == 0
 
 
 def test_the_range_of_the_months() -> None:
-    tuned = Option("tuned", TrafficCost(10), TrafficCost(20), TrafficCost(60), Span(80, 90, 100))
+    tuned = ServingOption("tuned", TrafficCost(10), TrafficCost(20), TrafficCost(60), Span(80, 90, 100))
     found = payback(tuned, option("base", TrafficCost(fixed=50)), 1)
     assert (found.low, found.months, found.high) == (2, 3, None)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.duration import score
 from benchmarks.measured_rows import UnusableRowError, parse, read_rows
-from tests.conftest import SHARED
+from tests.support.folders import SHARED
 from tuneport.estimate.duration import (
     GPU_SPREAD,
     MEASURED_CPU_TOKENS_PER_SECOND,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.hyperparameters import Finished, Rows, mean, points, print_table, recommended
-from tuneport.data.rendering import Rendered
+from tuneport.data.templates.rendering import Rendered
 from tuneport.estimate.hyperparameters import (
     openai_auto_epochs,
     planned_epochs,
@@ -57,13 +57,15 @@ def test_everything_becomes_a_number_within_the_cards_ranges(
     rows: int, params_b: float | None, adapter: Adapter, method: Method, longest: int | None, context: int | None
 ) -> None:
     chosen = resolve(
-        Hyperparameters(),
-        rows=rows,
-        params_b=params_b,
-        adapter=adapter,
-        method=method,
-        longest_tokens=longest,
-        context=context,
+        recommend(
+            Hyperparameters(),
+            rows=rows,
+            params_b=params_b,
+            adapter=adapter,
+            method=method,
+            longest_tokens=longest,
+            context=context,
+        )
     )
     numbers = chosen.model_dump()
     assert numbers.pop("learning_rate_multiplier") == "auto"  # the rate is absolute
@@ -88,13 +90,13 @@ def test_larger_models_and_all_weights_get_lower_rates() -> None:
 def test_more_data_means_fewer_epochs_and_larger_batches() -> None:
     rows = (20, 240, 5_000, 100_000)
     assert [recommended_epochs(count) for count in rows] == [5, 3, 2, 1]
-    batches = [resolve(Hyperparameters(), rows=count).batch_size for count in rows]
+    batches = [resolve(recommend(Hyperparameters(), rows=count)).batch_size for count in rows]
     assert batches == [4, 8, 32, 32]
 
 
 def test_what_the_user_gave_stands() -> None:
     given = Hyperparameters(epochs=40, learning_rate=1.0, batch_size=1, lora_rank=128, max_length=64, weight_decay=0)
-    chosen = resolve(given, rows=100, batch_size_max=8, lora_rank_max=16)
+    chosen = resolve(recommend(given, rows=100, batch_size_max=8, lora_rank_max=16))
     for name, value in given.given().items():
         assert getattr(chosen, name) == value
     assert chosen.lora_alpha == 256  # follows the rank that was given
@@ -103,7 +105,7 @@ def test_what_the_user_gave_stands() -> None:
 
 
 def test_a_models_own_limits_bound_the_choice() -> None:
-    chosen = resolve(Hyperparameters(), rows=10_000, batch_size_max=1, lora_rank_max=8)
+    chosen = resolve(recommend(Hyperparameters(), rows=10_000, batch_size_max=1, lora_rank_max=8))
     assert (chosen.batch_size, chosen.lora_rank) == (1, 8)
 
 
@@ -113,9 +115,9 @@ def test_a_multiplier_scales_the_recommended_rate() -> None:
     assert doubled["learning_rate"].value == pytest.approx(2 * plain["learning_rate"].value)
     assert doubled["learning_rate_multiplier"].value == 2
     assert "2 times" in doubled["learning_rate"].because
-    assert resolve(Hyperparameters(learning_rate_multiplier=2), rows=1_000, params_b=8).learning_rate == pytest.approx(
-        doubled["learning_rate"].value
-    )
+    assert resolve(
+        recommend(Hyperparameters(learning_rate_multiplier=2), rows=1_000, params_b=8)
+    ).learning_rate == pytest.approx(doubled["learning_rate"].value)
 
 
 def test_a_few_long_examples_are_told_beside_the_length_that_they_ask_for() -> None:

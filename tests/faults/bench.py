@@ -10,17 +10,18 @@ import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.emulators import OpenAIEmulator, TogetherEmulator
-from tests.emulators.faults import Exchange
 from tests.faults.clock import Clock, StuckError, Wait
 from tests.faults.journey import BACKENDS, KEYS, Report, open_workspace, provider_of, travel
 from tests.faults.kinds import Kind
-from tuneport.backends.hosted import HostedBackend
-from tuneport.jobs.store import Store
-from tuneport.jobs.tables import JobRow
+from tuneport.backends.hosted.backend import HostedBackend
+from tuneport.lifecycle.schema.tables import JobRow
+from tuneport.lifecycle.store.store import Store
+from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
+from tuneport.testing.emulators.faults import Exchange
 from tuneport.types import JobEvent
 
 EMULATORS = {"openai": OpenAIEmulator, "together": TogetherEmulator}
@@ -65,20 +66,34 @@ def labels(log: list[Exchange]) -> list[str]:
     return named
 
 
-def new_emulator(route: str, **switches: Any) -> Any:
+def new_emulator(route: str, *, earlier: bool = True, **switches: Any) -> Any:
     provider = provider_of(route)
     options: dict[str, Any] = {"exact_tokens": False} if provider == "openai" else {}
-    return EMULATORS[provider](key=KEYS[provider], pace=PACE, clock=lambda: START, **options, **switches)
+    emulator = EMULATORS[provider](key=KEYS[provider], pace=PACE, clock=lambda: START, **options, **switches)
+    if earlier:
+        emulator.earlier.append(earlier_job(provider))
+    return emulator
+
+
+@cache
+def earlier_job(provider: str) -> dict[str, Any]:
+    """A finished job that the account's list has, with another token: so the provider is known to keep tokens."""
+    emulator = run(provider, earlier=False).emulator
+    (job,) = emulator.jobs.values()
+    if provider == "openai":
+        return {**emulator._show(job), "id": "ftjob-earlier", "metadata": {"tuneport_token": "e" * 32}}
+    return {**job.show(emulator.now()), "id": "ft-earlier", "suffix": "bench-tpeeeeeeeeee", "model_output_name": "m"}
 
 
 def run(
     route: str,
     *faults: tuple[Kind, int],
     make: type[HostedBackend] | None = None,
+    earlier: bool = True,
     **switches: Any,
 ) -> Run:
     """One run with each of `faults` at its request, counted from 0 in the order in which they arrive."""
-    emulator = new_emulator(route, **switches)
+    emulator = new_emulator(route, earlier=earlier, **switches)
     done = Run(provider_of(route), emulator)
 
     def advance(seconds: float) -> float:
@@ -118,9 +133,9 @@ def run(
 
 def look(done: Run, store: Store) -> None:
     """Read the store: its rows, newest first, and the newest one's events."""
-    done.rows = store.jobs()
+    done.rows = store.jobs.all()
     if done.rows:
-        own = store.events(done.rows[0].id)
+        own = store.events.of_job(done.rows[0].id)
         done.events = [("tuneport" if event.id.startswith("tuneport-") else "backend", event) for _, event in own]
 
 

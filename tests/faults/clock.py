@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from tuneport.lifecycle.schema.machine_clock import ClockReading
+
 LONGEST_RUN = 100_000.0
 """Seconds. A run that has waited for so long is going in circles."""
 
@@ -39,6 +41,9 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.time
+
+    def machine(self) -> ClockReading:
+        return ClockReading("bench", self.time)
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.time, UTC)

@@ -14,15 +14,16 @@ from typing import Any
 
 from tests.faults.clock import Clock
 from tuneport.backends import manifest_of
-from tuneport.backends.hosted import HostedBackend
-from tuneport.backends.openai import OpenAIBackend
-from tuneport.backends.together import TogetherBackend
+from tuneport.backends.hosted.backend import HostedBackend
+from tuneport.backends.openai.backend import OpenAIBackend
+from tuneport.backends.together.backend import TogetherBackend
+from tuneport.data.dataset import Dataset
 from tuneport.errors import ProviderError, TuneportError, UnsupportedError
-from tuneport.jobs.planning import Plan
-from tuneport.jobs.service import Workspace
-from tuneport.jobs.worker import Worker
+from tuneport.lifecycle.planning.planning import Plan
+from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.worker.worker import Worker
 from tuneport.manifests import Manifest
-from tuneport.router import Choice
+from tuneport.router import BackendChoice
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.types import Hyperparameters, JobStatus, Quote, TuneSpec
 
@@ -86,16 +87,19 @@ class BenchWorkspace(Workspace):
             sleep=clock.sleeper("worker"),
             monotonic=clock.monotonic,
             clock=clock.now,
+            machine_clock=clock.machine,
         )
         self._backends[name] = make(
             manifest_of(name, settings), settings, sleep=clock.sleeper("backend"), monotonic=clock.monotonic
         )
 
-    def plan(self, spec: TuneSpec, *, backend: str | None = None) -> Plan:
+    def plan(self, spec: TuneSpec, *, backend: str | None = None, dataset: Dataset | None = None) -> Plan:
         assert backend is not None
         unknown = Quote.unknown(backend, spec.model, "the bench does not plan")
-        choice = Choice(backend=backend, title=backend, model=spec.model, quote=unknown)
-        return Plan([choice], choice, third_party=True)
+        choice = BackendChoice(backend=backend, title=backend, model=spec.model, quote=unknown)
+        training = dataset or Dataset(spec.dataset, spec.columns)
+        validation = None if spec.validation is None else training.validation_like(spec.validation)
+        return Plan([choice], choice, True, training, validation)
 
 
 def provider_of(route: str) -> str:
@@ -169,7 +173,7 @@ def travel(workspace: BenchWorkspace, route: str, folder: Path) -> Report:
 
     def to_the_end() -> str:
         # Whatever is in the store is gone on with; a job that was never started is submitted again.
-        row = next((row for row in workspace.store.jobs() if row.status != JobStatus.FAILED), None)
+        row = next((row for row in workspace.store.jobs.all() if row.status != JobStatus.FAILED), None)
         if row is None:
             row = workspace.submit(spec_of(name, folder / "data"), backend=name, allow_personal_data=True)
         row = workspace.drive(row.id, poll_seconds=POLL_SECONDS)
@@ -179,7 +183,7 @@ def travel(workspace: BenchWorkspace, route: str, folder: Path) -> Report:
         return row.status
 
     persist("drive", to_the_end)
-    (row, *_) = workspace.store.jobs()
+    (row, *_) = workspace.store.jobs.all()
     if row.remote_id is None or row.status != JobStatus.SUCCEEDED:
         return report
     remote_id = row.remote_id
@@ -214,7 +218,7 @@ def _result(backend: HostedBackend, remote_id: str, folder: Path) -> list[str]:
 
 def _delete_files(workspace: BenchWorkspace, backend: HostedBackend, job_id: str) -> int:
     """Delete the job's files that are still there, and return how many of them are left."""
-    ours = {file.id for file in workspace.store.files(job_id)}
+    ours = {file.id for file in workspace.store.files.of_job(job_id)}
     for file in backend.list_files():
         if file.id in ours:
             backend.delete_file(file.id)

@@ -16,7 +16,7 @@ from typing import Literal
 
 from tests.faults.bench import MEMORY, START, Run, look, new_emulator
 from tests.faults.journey import Report, Trouble, provider_of
-from tuneport.jobs.store import Store
+from tuneport.lifecycle.store.store import Store
 
 PATIENCE = 60.0  # real seconds for a child to get to where it is killed
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -95,7 +95,7 @@ def killed_run(children: Children, route: str, point: KillPoint) -> Run:
                 done.stuck = f"the second process ended with {status}"
                 return done
             done.report = _report(folder / "report.json")
-            store = Store(f"sqlite:///{folder / 'home' / 'tuneport.db'}")
+            store = Store(f"sqlite:///{folder / 'home' / 'tuneport.db'}").unscoped()
             look(done, store)
             store.close()
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tests.emulators.openai import REFUSALS
+from tuneport.testing.emulators.openai.emulator import REFUSALS
 
 Outcome = Literal["ridden out", "may be told", "refused"]
 SHORT_TIMEOUT = 1.5  # of the client, real seconds; the server is silent until the client has gone

@@ -10,26 +10,26 @@ import pytest
 from tests.faults.bench import judge, run
 from tests.faults.cases import CREATION, clean_run
 from tests.faults.kinds import KINDS
-from tuneport.backends.hosted import HostedBackend, remote_name
-from tuneport.backends.openai import OpenAIBackend
-from tuneport.backends.together import TogetherBackend
+from tuneport.backends.hosted.backend import HostedBackend, remote_name
+from tuneport.backends.openai.backend import OpenAIBackend
+from tuneport.backends.together.backend import TogetherBackend
 from tuneport.errors import ProviderError, QuotaError
+from tuneport.manifests import Manifest
 from tuneport.types import DataFile, Found, JobEvent, JobState, RemoteFile, TuneSpec
 
 
 class NeverFinds(OpenAIBackend):
     """What any exception read as "no such job" comes to."""
 
-    settle_seconds = 0.0
-
     def find(self, token: str) -> Found:
-        return Found.absent()
+        return Found.absent(marks_seen=True)
 
 
 class FindsTooSoon(OpenAIBackend):
     """Believes a list that lags at once."""
 
-    settle_seconds = 0.0
+    def __init__(self, manifest: Manifest, *arguments: Any, **options: Any) -> None:
+        super().__init__(manifest.model_copy(update={"settle_seconds": 0.0}), *arguments, **options)
 
 
 class RetriesOfTheSdk(OpenAIBackend):
@@ -76,7 +76,7 @@ class Impatient(OpenAIBackend):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         sleep = options["sleep"]
         super().__init__(*arguments, **{**options, "sleep": lambda seconds: sleep(0.5)})
-        self._quiet.heed = lambda lane: None  # type: ignore[method-assign]
+        self._cooldown.check = lambda kind: None  # type: ignore[method-assign]
 
 
 class RetriesQuota(OpenAIBackend):
@@ -90,7 +90,7 @@ class RetriesQuota(OpenAIBackend):
 class GivesUp(TogetherBackend):
     """No retries at all."""
 
-    def _read(self, call: Callable[[], Any], *lane: Any) -> Any:
+    def _read(self, call: Callable[[], Any], *lane: Any, **within: Any) -> Any:
         return self._once(call, *lane)
 
 
@@ -120,5 +120,5 @@ def test_a_seeded_defect_is_found(make: type[HostedBackend], fault: str, place: 
 @pytest.mark.parametrize(("make", "jobs"), [(OpenAIBackend, 1), (FindsTooSoon, 2)])
 def test_a_list_that_lags_is_believed_only_after_a_while(make: type[HostedBackend], jobs: int) -> None:
     position = clean_run("openai").labels.index(CREATION["openai"])
-    done = run("openai", (KINDS["reset after"], position), make=make, list_lag=10.0)
+    done = run("openai", (KINDS["reset after"], position), make=make, list_lag=1000.0)
     assert done.emulator.jobs_created == jobs

@@ -5,14 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.train.tiny import tiny_adapter, tiny_model
+from tests.support.tiny import tiny_adapter
 
 pytest.importorskip("transformers", reason="local inference is an extra: pip install 'tuneport[local]'")
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("tiny-model"))
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +17,7 @@ def adapter(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def engine(model: Path) -> Any:
-    from tuneport.base_models import Device
+    from tuneport.base_models import ComputeTarget
     from tuneport.infer.engine import Engine
 
-    return Engine(model, Device("cpu", "fp32"))
+    return Engine(model, ComputeTarget("cpu", "fp32"))

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from tuneport.data.records import Message
+from tests.infer.answering import answer
+from tuneport.data.rows.records import Message
 from tuneport.errors import ConfigError
-from tuneport.infer.answering import answer
 from tuneport.infer.engine import common_prefix
 from tuneport.infer.sampling import Options, choose
 from tuneport.infer.scoring import batches, score

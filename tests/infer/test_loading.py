@@ -10,28 +10,29 @@ from typing import Any
 import pytest
 import torch
 
-from tests.train.tiny import tiny_adapter, tiny_model, tiny_tokenizer
-from tuneport.base_models import Device
-from tuneport.data.records import Message
+from tests.infer.answering import answer
+from tests.support.tiny import tiny_adapter, tiny_model, tiny_tokenizer
+from tuneport.base_models import ComputeTarget
+from tuneport.data.rows.records import Message
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
-from tuneport.infer.answering import answer
+from tuneport.infer.batch import prefill
 from tuneport.infer.engine import Engine
-from tuneport.infer.growing_text import GrowingText
-from tuneport.infer.placement import Machine, Placement, place, weight_bytes_of
+from tuneport.infer.incremental_detokenizer import IncrementalDetokenizer
+from tuneport.infer.model.placement import AvailableHardware, Placement, measure_weight_bytes, place
 from tuneport.infer.sampling import Options
 
-CPU, MPS, CUDA = Device("cpu", "bf16"), Device("mps", "fp32"), Device("cuda", "bf16")
+CPU, MPS, CUDA = ComputeTarget("cpu", "bf16"), ComputeTarget("mps", "fp32"), ComputeTarget("cuda", "bf16")
 GIB = 2**30
-ONE = Machine(CUDA, None, (24 * GIB,), True)
-TWO = Machine(CUDA, None, (20 * GIB, 24 * GIB), True)
+ONE = AvailableHardware(CUDA, None, (24 * GIB,), True)
+TWO = AvailableHardware(CUDA, None, (20 * GIB, 24 * GIB), True)
 
 
 @pytest.mark.parametrize(
     ("machine", "gib", "options", "expected"),
     [
-        (Machine(CPU), 500, {}, {"": "cpu"}),
-        (Machine(MPS), 500, {}, {"": "mps"}),
-        (Machine(MPS), 1, {"device_map": "cpu"}, {"": "cpu"}),
+        (AvailableHardware(CPU), 500, {}, {"": "cpu"}),
+        (AvailableHardware(MPS), 500, {}, {"": "mps"}),
+        (AvailableHardware(MPS), 1, {"device_map": "cpu"}, {"": "cpu"}),
         (ONE, 15, {}, {"": "cuda:0"}),
         (ONE, 15, {"device_map": "balanced"}, {"": "cuda:0"}),
         (ONE, 60, {"load_in_4bit": True}, {"": "cuda:0"}),
@@ -43,7 +44,7 @@ TWO = Machine(CUDA, None, (20 * GIB, 24 * GIB), True)
         (TWO, 15, {"device_map": "cpu"}, {"": "cpu"}),
     ],
 )
-def test_where_a_model_is_loaded(machine: Machine, gib: int, options: dict[str, Any], expected: Any) -> None:
+def test_where_a_model_is_loaded(machine: AvailableHardware, gib: int, options: dict[str, Any], expected: Any) -> None:
     placement = place(machine, gib * GIB, **options)
     assert placement.device_map == expected
     assert placement.load_in_4bit == bool(options.get("load_in_4bit"))
@@ -57,15 +58,17 @@ def test_where_a_model_is_loaded(machine: Machine, gib: int, options: dict[str, 
         (ONE, 30, {}, "takes 30.0 GiB and the 1 visible GPUs have 24.0 GiB free, .*set load_in_4bit"),
         (TWO, 60, {}, "takes 60.0 GiB and the 2 visible GPUs have 44.0 GiB free"),
         (TWO, 200, {"load_in_4bit": True}, "choose a smaller model"),
-        (Machine(CPU), 1, {"load_in_4bit": True}, "needs bitsandbytes: pip install"),
-        (Machine(CPU), 1, {"device_map": "cuda"}, "cuda is not on this machine"),
+        (AvailableHardware(CPU), 1, {"load_in_4bit": True}, "needs bitsandbytes: pip install"),
+        (AvailableHardware(CPU), 1, {"device_map": "cuda"}, "cuda is not on this machine"),
         (TWO, 1, {"device_map": "cuda:2"}, "cuda:2 is not on this machine .*2 CUDA GPUs"),
         (TWO, 1, {"device_map": "cuda:x"}, "is not on this machine"),
         (TWO, 1, {"device_map": "gpu"}, "name auto, balanced"),
-        (Machine(MPS), 1, {"device_map": "balanced"}, "there is none"),
+        (AvailableHardware(MPS), 1, {"device_map": "balanced"}, "there is none"),
     ],
 )
-def test_a_place_that_is_not_there_is_told(machine: Machine, gib: int, options: dict[str, Any], says: str) -> None:
+def test_a_place_that_is_not_there_is_told(
+    machine: AvailableHardware, gib: int, options: dict[str, Any], says: str
+) -> None:
     with pytest.raises(ConfigError, match=says):
         place(machine, gib * GIB, **options)
 
@@ -73,22 +76,22 @@ def test_a_place_that_is_not_there_is_told(machine: Machine, gib: int, options: 
 def test_the_size_of_a_model_is_that_of_its_numbers(model: Path, tmp_path: Path) -> None:
     engine = Engine(model, CPU)
     parameters = sum(parameter.numel() for parameter in engine.model.parameters())
-    assert weight_bytes_of(model, CPU) == 2 * parameters
-    assert weight_bytes_of(model, Device("cpu", "fp32")) == 4 * parameters
+    assert measure_weight_bytes(model, CPU) == 2 * parameters
+    assert measure_weight_bytes(model, ComputeTarget("cpu", "fp32")) == 4 * parameters
     for content in (b"", b"\xff" * 100):
         (tmp_path / "model.safetensors").write_bytes(content)
         with pytest.raises(ConfigError, match="cannot be read.*fetch the model again"):
-            weight_bytes_of(tmp_path, CPU)
+            measure_weight_bytes(tmp_path, CPU)
 
 
 def test_a_base_in_four_bits_answers_with_its_adapter(model: Path, adapter: Path) -> None:
     pytest.importorskip("bitsandbytes", reason="4-bit bases need bitsandbytes")
-    engine = Engine(model, Placement(Device("cpu", "fp32"), load_in_4bit=True))
+    engine = Engine(model, Placement(ComputeTarget("cpu", "fp32"), load_in_4bit=True))
     assert sum(type(module).__name__ == "Linear4bit" for module in engine.model.modules()) == 14
     engine.load_adapter("tuned", adapter)
     assert engine.mixes([None, "tuned"])
     prompt = engine.renderer.prompt_ids([Message("user", "hello")])
-    base, tuned = (engine.prefill([prompt], name)[0][0] for name in (None, "tuned"))
+    base, tuned = (prefill(engine, [prompt], name)[0][0] for name in (None, "tuned"))
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -141,19 +144,19 @@ def test_an_adapter_that_does_not_fit_leaves_the_model_as_it_was(
     prompt = engine.renderer.prompt_ids([Message("user", "hello")])
     if not first:
         engine.load_adapter("good", adapter)
-    base, _ = engine.prefill([prompt], None)
+    base, _ = prefill(engine, [prompt], None)
     for _ in range(2):
         with pytest.raises(ConfigError, match="does not fit this model: .*size mismatch for .*shape"):
             engine.load_adapter("wrong", wrong)
     with pytest.raises(ConfigError, match="no adapter wrong is loaded"):
         list(answer(engine, [prompt], Options(), adapter="wrong"))
-    assert torch.equal(engine.prefill([prompt], None)[0], base)
+    assert torch.equal(prefill(engine, [prompt], None)[0], base)
     engine.load_adapter("good", adapter)
-    good, _ = engine.prefill([prompt], "good")
+    good, _ = prefill(engine, [prompt], "good")
     assert (good - base).abs().max() > 0.01
-    fresh = Engine(Path(engine.tokenizer.name_or_path), Device("cpu", "fp32"))
+    fresh = Engine(Path(engine.tokenizer.name_or_path), ComputeTarget("cpu", "fp32"))
     fresh.load_adapter("good", adapter)
-    assert torch.equal(good, fresh.prefill([prompt], "good")[0])
+    assert torch.equal(good, prefill(fresh, [prompt], "good")[0])
 
 
 @pytest.mark.parametrize("config", ["", "[]", '{"peft_type": "NEW"}', '{"peft_type": "PREFIX_TUNING"}'])
@@ -186,7 +189,7 @@ def test_text_that_grows_by_tokens_is_the_text_of_all_of_them(kind: str) -> None
     else:
         tokenizer, tokens = metaspace_tokenizer(), [0, 1, 2, 4, 6, 0, 3, 1, 3, 3, 0, 7, 2, 1]
     whole = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    growing, pieces = GrowingText(tokenizer, ()), []
+    growing, pieces = IncrementalDetokenizer(tokenizer, ()), []
     for token in tokens:
         growing.add(token)
         pieces.append(growing.take(final=False))
@@ -198,7 +201,7 @@ def test_text_that_grows_by_tokens_is_the_text_of_all_of_them(kind: str) -> None
 
 def test_nothing_of_a_stop_string_is_shown() -> None:
     tokenizer = tiny_tokenizer()
-    growing, shown = GrowingText(tokenizer, ("END", "\n\n")), ""
+    growing, shown = IncrementalDetokenizer(tokenizer, ("END", "\n\n")), ""
     for token in tokenizer("one EN two\n ENDING", add_special_tokens=False)["input_ids"]:
         growing.add(token)
         shown += growing.take(final=growing.stopped)

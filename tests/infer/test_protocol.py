@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 
 from tuneport.errors import ConfigError
-from tuneport.infer.protocol import Service, options_of
+from tuneport.infer.protocol import Service, parse_options
 from tuneport.infer.tool_calls import CallReader, split_calls
+from tuneport.infer_protocol import Cancel, Complete, Done, Reply, decode_request
 
 CHAT = [{"role": "user", "content": "Hello"}]
 
 
-def handle(engine: Any, **request: Any) -> list[dict[str, Any]]:
-    written: list[dict[str, Any]] = []
+def handle(engine: Any, **request: Any) -> list[Reply]:
+    written: list[Reply] = []
     service = Service(engine)
-    service.accept(request, written.append)
+    service.accept(decode_request(json.dumps(request)), written.append)
     while service.busy:
         service.step()
     return written
@@ -34,7 +35,7 @@ def test_a_child_answers_over_its_pipes(model: Path, adapter: Path, tmp_path: Pa
         {"id": "3", "op": "complete", "adapter": "tuned", "conversations": [CHAT], "max_tokens": 3, "stream": True},
         {"id": "4", "op": "score", "adapter": None, "conversations": [CHAT], "choices": ["yes", "no"]},
         {"id": "5", "op": "complete", "adapter": "other", "conversations": [CHAT]},
-        {"id": "6", "op": "shutdown"},
+        {"id": "6", "op": "sing"},
     ]
     lines = [json.dumps(request) for request in requests]
     child = subprocess.run(
@@ -48,17 +49,17 @@ def test_a_child_answers_over_its_pipes(model: Path, adapter: Path, tmp_path: Pa
     assert child.returncode == 0, child.stderr[-2000:]
     answers = [json.loads(line) for line in child.stdout.splitlines()]
 
-    assert answers[0] == {"ready": True, "model": str(model), "device": "cpu"}
+    assert answers[0] == {"reply": "ready", "model": str(model), "device": "cpu"}
     by_id: dict[Any, list[dict[str, Any]]] = {}
     for message in answers[1:]:
-        by_id.setdefault(message.pop("id"), []).append(message)
-    assert by_id["1"] == [{"done": True}]
+        by_id.setdefault(message.pop("id", None), []).append(message)
+    assert by_id["1"] == [{"reply": "done"}]
     assert [row.get("index") for row in by_id["2"]] == [0, 1, None] and by_id["2"][0]["text"] == by_id["2"][1]["text"]
-    assert by_id[None][0]["error"]["code"] == "invalid_request"
-    assert by_id["3"][-2]["text"] == "".join(row.get("delta", "") for row in by_id["3"])
+    assert by_id[None][0]["code"] == "invalid_request"
+    assert by_id["3"][-2]["text"] == "".join(row["text"] for row in by_id["3"] if row["reply"] == "delta")
     assert len(by_id["4"][0]["log_likelihoods"]) == 2 and max(by_id["4"][0]["log_likelihoods"]) < 0
-    assert "no adapter other" in by_id["5"][0]["error"]["message"]
-    assert by_id["6"] == [{"done": True}]
+    assert "no adapter other" in by_id["5"][0]["message"]
+    assert [(row["code"], "sing" in row["message"]) for row in by_id["6"]] == [("invalid_request", True)]
 
 
 def test_a_model_that_is_nowhere_is_said_before_the_first_request(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_a_model_that_is_nowhere_is_said_before_the_first_request(tmp_path: Path
     )
     assert child.returncode == 1
     (line,) = child.stdout.splitlines()
-    assert json.loads(line)["id"] is None and "is not on this machine" in json.loads(line)["error"]["message"]
+    assert "id" not in json.loads(line) and "is not on this machine" in json.loads(line)["message"]
 
 
 def test_tool_calls_come_back_in_openais_shape(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,11 +91,11 @@ def test_a_growing_answer_tells_the_same_text_and_calls(size: int) -> None:
     call = '<tool_call>\n{"name": "f", "arguments": {"n": %d}}\n</tool_call>'
     text = f" a <tool  b <tool_call>{{no}}</tool_call>\n{call % 1}\n{call % 2} c {call % 3} <tool_call>{{"
     reader = CallReader()
-    told = [fields for start in range(0, len(text), size) for fields in reader.read(text[start : start + size])]
+    told = [each for start in range(0, len(text), size) for each in reader.read(text[start : start + size])]
     told += reader.finish()
-    assert "".join(fields.get("delta", "") for fields in told) == reader.text == split_calls(text)[0]
+    assert "".join(each for each in told if isinstance(each, str)) == reader.text == split_calls(text)[0]
     assert reader.text == " a <tool  b <tool_call>{no}</tool_call>\n\n c  <tool_call>{"
-    found = [fields["tool_call"]["function"]["arguments"] for fields in told if "tool_call" in fields]
+    found = [each["function"]["arguments"] for each in told if not isinstance(each, str)]
     assert found == ['{"n": 1}', '{"n": 2}', '{"n": 3}'] and len(reader.calls) == 3
 
 
@@ -108,7 +109,9 @@ def test_what_is_no_call_stays_text(text: str) -> None:
 @pytest.mark.parametrize(
     ("request_", "says"),
     [
-        ({"op": "sing"}, "is no request"),
+        ({"op": "sing"}, "Invalid value 'sing'"),
+        ({"op": "complete"}, "`conversations`"),
+        ({"op": "complete", "conversations": [CHAT], "seed": True}, "seed"),
         ({"op": "complete", "conversations": [[]]}, "at least one message"),
         ({"op": "complete", "conversations": [[{"role": "wizard", "content": "x"}]]}, "is not a role"),
         ({"op": "complete", "conversations": [CHAT], "temperature": 3}, "temperature"),
@@ -123,26 +126,26 @@ def test_a_bad_request_says_what_is_wrong(engine: Any, request_: dict[str, Any],
 
 
 def test_no_conversations_are_no_answers(engine: Any) -> None:
-    assert handle(engine, op="complete", conversations=[]) == [{"done": True}]
+    assert handle(engine, op="complete", conversations=[]) == [Done()]
 
 
 def test_a_request_that_is_cancelled_ends(engine: Any) -> None:
-    written: list[dict[str, Any]] = []
+    written: list[Reply] = []
     service = Service(engine)
     service.accept(
-        {"id": "7", "op": "complete", "conversations": [CHAT] * 3, "max_tokens": 400, "temperature": 0.0},
+        Complete(id="7", conversations=[CHAT] * 3, max_tokens=400, temperature=0.0),
         written.append,
     )
     for _ in range(3):
         service.step()
     assert not written and service.busy
-    service.accept({"op": "cancel", "request": "7"}, written.append)
-    service.accept({"op": "cancel", "request": "8"}, written.append)
+    service.accept(Cancel(request="7"), written.append)
+    service.accept(Cancel(request="8"), written.append)
     service.step()
-    assert written == [{"done": True}] and not service.busy
+    assert written == [Done()] and not service.busy
 
 
 def test_options_have_openais_defaults() -> None:
-    options = options_of({"stop": "###", "max_tokens": None})
+    options = parse_options(Complete(conversations=[], stop="###"))
 
     assert (options.temperature, options.top_p, options.stop, options.max_tokens) == (1.0, 1.0, ("###",), 512)

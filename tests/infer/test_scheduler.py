@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-from tests.train.tiny import tiny_model
-from tuneport.base_models import Device
-from tuneport.data.records import Message
+from tests.support.tiny import tiny_model
+from tuneport.base_models import ComputeTarget
+from tuneport.data.rows.records import Message
+from tuneport.infer.batch import prefill
 from tuneport.infer.engine import Engine
-from tuneport.infer.limits import Limits, limits_of
-from tuneport.infer.requests import Request
+from tuneport.infer.limits import BatchLimits, choose_limits
+from tuneport.infer.requests import GenerationRequest
 from tuneport.infer.sampling import Options
 from tuneport.infer.scheduler import Scheduler
 
-ROOMY = Limits(rows=16, tokens=100_000, tokens_read_together=2_048)
+ROOMY = BatchLimits(rows=16, tokens=100_000, tokens_read_together=2_048)
 
 
 class Asked:
@@ -31,7 +32,7 @@ class Asked:
         self.error: Exception | None = None
         self.over = False
         prompts = [engine.renderer.prompt_ids([Message("user", text)]) for text in texts]
-        self.request = Request(
+        self.request = GenerationRequest(
             engine,
             prompts,
             adapter,
@@ -164,7 +165,7 @@ def test_an_adapter_that_one_pass_cannot_share_is_answered_beside_the_others(eng
     prompt = engine.renderer.prompt_ids([Message("user", "hello")])
     with torch.inference_mode():
         expected = by_peft(torch.tensor([prompt])).logits[0, -1]
-    assert torch.allclose(engine.prefill([prompt], "dora")[0][0], expected, atol=1e-4)
+    assert torch.allclose(prefill(engine, [prompt], "dora")[0][0], expected, atol=1e-4)
 
 
 def test_a_sliding_window_counts_no_padding(tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_a_sliding_window_counts_no_padding(tmp_path: Path) -> None:
     size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = MistralConfig(vocab_size=259, num_key_value_heads=1, sliding_window=24, initializer_range=0.3, **size)
     MistralForCausalLM(config).save_pretrained(folder)
-    engine = endless(Engine(folder, Device("cpu", "fp32")))
+    engine = endless(Engine(folder, ComputeTarget("cpu", "fp32")))
     texts = ["a question that is longer than the window of the model is", "short", "of middling length"]
     expected = [alone(engine, [text], max_tokens=40).answers[0] for text in texts]
     scheduler = Scheduler(engine, ROOMY)
@@ -196,7 +197,7 @@ def test_a_prompt_that_is_read_in_parts_is_answered_as_one_that_is_not(engine: E
     endless(engine)
     long = ["x" * 300, "y" * 200]
     expected = alone(engine, long).answers
-    scheduler = Scheduler(engine, Limits(rows=8, tokens=100_000, tokens_read_together=128))
+    scheduler = Scheduler(engine, BatchLimits(rows=8, tokens=100_000, tokens_read_together=128))
     first, second = Asked(engine, ["hello"], max_tokens=60), Asked(engine, long)
     scheduler.add(first.request)
     scheduler.step()
@@ -213,7 +214,7 @@ def test_a_prompt_that_is_read_in_parts_is_answered_as_one_that_is_not(engine: E
 
 def test_a_short_request_is_not_kept_waiting_by_a_large_one(engine: Engine) -> None:
     endless(engine)
-    scheduler = Scheduler(engine, Limits(rows=8, tokens=100_000, tokens_read_together=2_048))
+    scheduler = Scheduler(engine, BatchLimits(rows=8, tokens=100_000, tokens_read_together=2_048))
     large = Asked(engine, [f"question {number}" for number in range(40)], max_tokens=30)
     scheduler.add(large.request)
     for _ in range(3):
@@ -233,7 +234,7 @@ def test_what_does_not_fit_memory_together_waits(engine: Engine) -> None:
     texts = [f"question {number}" for number in range(6)]
     expected = alone(engine, texts).answers
     longest = len(engine.renderer.prompt_ids([Message("user", texts[0])])) + 10
-    scheduler = Scheduler(engine, Limits(rows=16, tokens=2 * longest, tokens_read_together=2_048))
+    scheduler = Scheduler(engine, BatchLimits(rows=16, tokens=2 * longest, tokens_read_together=2_048))
     asked = Asked(engine, texts)
     scheduler.add(asked.request)
     most = 0
@@ -242,12 +243,12 @@ def test_what_does_not_fit_memory_together_waits(engine: Engine) -> None:
         most = max(most, sum(len(group.rows) for group in scheduler._groups))
 
     assert most == 2 and asked.answers == expected
-    assert limits_of(engine).tokens > 100_000  # 2 x 2 x 2 layers x 2 heads x 16 x 4 bytes each
+    assert choose_limits(engine).tokens > 100_000  # 2 x 2 x 2 layers x 2 heads x 16 x 4 bytes each
 
 
 def test_a_cancelled_request_gives_up_its_place_at_once(engine: Engine) -> None:
     endless(engine)
-    scheduler = Scheduler(engine, Limits(rows=1, tokens=100_000, tokens_read_together=2_048))
+    scheduler = Scheduler(engine, BatchLimits(rows=1, tokens=100_000, tokens_read_together=2_048))
     long, next_one = Asked(engine, ["hello"], max_tokens=400), Asked(engine, ["hello"], max_tokens=3)
     scheduler.add(long.request)
     scheduler.add(next_one.request)

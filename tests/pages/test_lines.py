@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.pages.document import HOSTILE, Document
+from tests.support.document import HOSTILE, Document
 from tuneport.pages.lines import STYLES, Axis, Line, Mark, lines
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.serve.conftest import OLD_MODEL
-from tuneport.cli.serve import with_stand_ins
+from tests.support.gateways import OLD_MODEL
+from tuneport.cli.commands.serve import with_stand_ins
+from tuneport.lifecycle.schema.request_context import Asking, on_behalf_of  # noqa: E402
+from tuneport.serve import background
 from tuneport.settings import Settings
 
 pytest.importorskip("schemathesis", reason="a test tool: .ci/development.txt")
@@ -19,7 +21,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import Status, events, from_schema
 
 from tuneport.serve import Gateway, create_app
-from tuneport.serve.intake import create
+from tuneport.serve.jobs.create import create
 from tuneport.serve.wire import CreateJob
 
 CONFIG: dict[str, Any] = {
@@ -50,7 +52,7 @@ CONFIG: dict[str, Any] = {
 def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
     with Gateway(with_stand_ins(Settings.load(), [f"{OLD_MODEL}=stand-in"])) as gateway:
-        gateway.start()
+        background.start(gateway)
         yield gateway
 
 
@@ -61,7 +63,7 @@ def uploaded(gateway: Gateway) -> str:
         )
         incoming.flush()
         with gateway.contents.locked():
-            row = gateway.store.add_uploaded(
+            row = gateway.unscoped.store.uploaded.add(
                 incoming.keep(), filename="train.jsonl", purpose="fine-tune", bytes=incoming.bytes
             )
     return row.id
@@ -76,7 +78,8 @@ def findings(gateway: Gateway, phases: dict[str, Any], *, without: tuple[str, ..
     app = create_app(gateway)
     config = copy.deepcopy(CONFIG)
     file_id = uploaded(gateway)
-    job = create(gateway, CreateJob(model=OLD_MODEL, training_file=file_id), key=None)
+    with on_behalf_of(Asking()):
+        job = create(gateway, CreateJob(model=OLD_MODEL, training_file=file_id), key=None)
     config["dictionaries"] |= {"files": {"values": [file_id]}, "jobs": {"values": [job.id]}}
     config["parameters"] |= {
         "body.training_file": {"dictionary": "files", "probability": 0.8},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,14 @@ pytest.importorskip("fastapi", reason="the gateway is an extra: pip install 'tun
 openai = pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
 
 import httpx  # noqa: E402
+from fastapi.testclient import TestClient  # noqa: E402
 
-from tests.serve.conftest import Running, chats, ended, serving, until  # noqa: E402
+from tests.support.gateways import Running, chats, ended, serving  # noqa: E402
+from tests.support.waiting import until  # noqa: E402
 from tuneport.backends import manifest_of  # noqa: E402
-from tuneport.jobs.asking import Asking, on_behalf_of  # noqa: E402
-from tuneport.serve import Gateway, create_app, own_models  # noqa: E402
+from tuneport.lifecycle.store.store import NoScopeError, Store  # noqa: E402
+from tuneport.serve import Gateway, create_app  # noqa: E402
+from tuneport.serve.native import models as native_models  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
 from tuneport.types import Deployment  # noqa: E402
 
@@ -45,9 +49,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     environment = {"TUNEPORT_HOME": str(folder / "home"), "TUNEPORT_BACKEND": "fake", "HF_HUB_OFFLINE": "1"}
     gateway = Gateway(Settings.load(folder, environment))
     secrets = {
-        "ours": gateway.store.add_token("ours", scope="admin", project="ours")[1],
-        "theirs": gateway.store.add_token("theirs", scope="admin", project="theirs")[1],
-        "all": gateway.store.add_token("all", scope="admin")[1],
+        "ours": gateway.unscoped.store.tokens.add("ours", scope="admin", project="ours")[1],
+        "theirs": gateway.unscoped.store.tokens.add("theirs", scope="admin", project="theirs")[1],
+        "all": gateway.unscoped.store.tokens.add("all", scope="admin")[1],
     }
     with serving(gateway) as running:
         made = Two(running, secrets, "", "", "", "")
@@ -119,7 +123,7 @@ def test_every_route_answers_as_for_an_id_that_there_never_was(two: Two) -> None
 
 @pytest.mark.parametrize("form", ["{model}", "fake/{remote}", "{remote}", "{model}:ckpt-step-1", "fake/{model}"])
 def test_another_projects_model_is_out_of_reach_by_any_of_its_names(two: Two, form: str) -> None:
-    row = two.running.gateway.store.job(two.job)
+    row = two.running.gateway.unscoped.store.jobs.get(two.job)
     assert row.tuned_model is not None
     name = form.format(model=two.model, remote=row.tuned_model)
     theirs = two.sdk("theirs")
@@ -136,13 +140,13 @@ def test_another_projects_model_is_out_of_reach_by_any_of_its_names(two: Two, fo
 def test_another_projects_endpoints_are_not_told_of(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     """They lie in one account at the provider. The gateway lists them with a project's own models, and stops none."""
     gateway = two.running.gateway
-    row = gateway.store.job(two.job)
+    row = gateway.unscoped.store.jobs.get(two.job)
     up = Deployment(id="endpoint-of-ours", model=str(row.tuned_model), status="ready", raw_status="UP")
-    monkeypatch.setattr(type(gateway.workspace.backend("fake")), "deployments", lambda self: [up])
+    monkeypatch.setattr(type(gateway.unscoped.backend("fake")), "deployments", lambda self: [up])
     notice = manifest_of("azure", gateway.settings).deployment
     needing = manifest_of("fake", gateway.settings).model_copy(update={"deployment": notice})
-    known = own_models.manifest_of
-    monkeypatch.setattr(own_models, "manifest_of", lambda name, of: needing if name == "fake" else known(name, of))
+    known = native_models.manifest_of
+    monkeypatch.setattr(native_models, "manifest_of", lambda name, of: needing if name == "fake" else known(name, of))
     address = f"{two.running.url.removesuffix('/v1')}/tuneport/v1/models"
 
     def told(name: str, **headers: str) -> str:
@@ -161,10 +165,9 @@ def test_the_same_idempotency_key_of_two_projects_is_no_clash(two: Two, tmp_path
     job = theirs.fine_tuning.jobs.create(**given)
     assert job.id != two.job and theirs.fine_tuning.jobs.create(**given).id == job.id
     theirs.fine_tuning.jobs.cancel(job.id) if ended(theirs, job.id) is None else None
-    row = two.running.gateway.store.job(job.id)
+    row = two.running.gateway.unscoped.store.jobs.get(job.id)
     assert row.project == "theirs", "the job made of the request is its project's"
-    with on_behalf_of(Asking(project="theirs")):
-        two.running.gateway.store.remove_uploaded(file.id)
+    two.running.gateway.unscoped.store.scoped("theirs").uploaded.remove(file.id)
 
 
 def test_a_content_that_two_projects_have_stays_as_long_as_one_has_it(two: Two) -> None:
@@ -173,6 +176,53 @@ def test_a_content_that_two_projects_have_stays_as_long_as_one_has_it(two: Two) 
     same = theirs.files.create(file=("mine.jsonl", content), purpose="fine-tune")
     assert theirs.files.delete(same.id).deleted
     assert two.sdk("ours").files.content(two.file).content == content
+
+
+def test_a_thread_that_forgets_its_request_sees_nothing_rather_than_everything(two: Two) -> None:
+    gateway = two.running.gateway
+    app, told = create_app(gateway), list[object]()
+
+    def look() -> None:
+        for ask in (lambda: gateway.store.jobs.all(), lambda: gateway.workspace):
+            try:
+                told.append(ask())
+            except NoScopeError as error:
+                told.append(error)
+
+    @app.get("/tuneport/v1/forgetful")
+    def forgetful() -> list[str]:
+        """A route that is written later, by somebody who thinks of no projects."""
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        return [row.id for row in gateway.store.jobs.all()]
+
+    client = TestClient(app, base_url="http://127.0.0.1")
+    for name, seen in (("ours", {two.job}), ("theirs", set())):
+        answer = client.get("/tuneport/v1/forgetful", headers={"Authorization": f"Bearer {two.secrets[name]}"})
+        assert seen <= set(answer.json()) and (name == "ours" or two.job not in answer.json())
+    assert len(told) == 4 and all(isinstance(each, NoScopeError) for each in told), told
+
+
+def test_a_store_shows_nothing_until_it_is_said_whose(two: Two) -> None:
+    opened = Store(two.running.gateway.settings.database_url)
+    asked = (
+        opened.jobs.all, lambda: opened.jobs.get(two.job), lambda: opened.jobs.by_ids([two.job]),
+        lambda: opened.jobs.request_cancel(two.job), lambda: opened.listing.get(two.job),
+        lambda: opened.listing.page(limit=1), lambda: opened.requests.get(two.job),
+        lambda: opened.requests.by_key("one"), lambda: opened.requests.cancel(two.job),
+        lambda: opened.uploaded.get(two.file), lambda: opened.uploaded.remove(two.file),
+        lambda: opened.uploads.get(two.upload), lambda: opened.uploads.cancel(two.upload),
+        lambda: opened.snapshots.of([two.job]), lambda: opened.models.job_of(two.model), opened.models.made,
+    )  # fmt: skip
+    for ask in asked:
+        with pytest.raises(NoScopeError):
+            ask()
+    theirs, ours = opened.scoped("theirs"), opened.scoped("ours")
+    assert ours.jobs.by_ids([two.job]) and not theirs.jobs.by_ids([two.job])
+    assert ours.snapshots.of([two.job]) and not theirs.snapshots.of([two.job])
+    assert two.job in {row.id for row in opened.unscoped().jobs.all()}
+    opened.close()
 
 
 def test_which_project_an_administrator_asks_for(two: Two) -> None:
@@ -199,7 +249,9 @@ def test_what_was_done_and_what_it_cost_is_written_down(two: Two) -> None:
     created, ended_ = mine[-2], mine[0]
     assert created["name"] == "ours" and created["address"] == "127.0.0.1"
     assert created["request_id"].startswith("req_") and two.secrets["ours"].split("-")[1] == created["token_id"]
-    assert ended_["name"] == "tuneport" and ended_["usd"] == two.running.gateway.store.job(two.job).cost_usd
+    assert (
+        ended_["name"] == "tuneport" and ended_["usd"] == two.running.gateway.unscoped.store.jobs.get(two.job).cost_usd
+    )
     assert {entry["project"] for entry in entries("ours")} == {"ours"}
     assert {entry["project"] for entry in entries("theirs", project="ours")} == {"theirs"}
     assert {"ours", "theirs", "default"} <= {entry["project"] for entry in entries("all", limit=1000)}

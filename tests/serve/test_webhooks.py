@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.serve.conftest import OLD_MODEL, Running, chats, ended, until
-from tests.webhook_receiver import Receiver
+from tests.support.gateways import OLD_MODEL, SOON, Running, chats, ended
+from tests.support.waiting import until
+from tests.support.webhook_receiver import Receiver
 
 openai = pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
 
@@ -24,8 +26,8 @@ def client(
     monkeypatch.setenv("TUNEPORT_WEBHOOK_URL", receiver.url)
     monkeypatch.setenv("TUNEPORT_WEBHOOK_SECRET", webhook_secret)
     monkeypatch.setenv("TUNEPORT_WEBHOOK_ALLOW_PRIVATE", "1")
-    monkeypatch.setattr("tuneport.serve.gateway.SENDING_SECONDS", 0.1)
-    return serve(f"{OLD_MODEL}=stand-in").client(webhook_secret=webhook_secret)
+    timing = replace(SOON, send_webhooks=0.1)
+    return serve(f"{OLD_MODEL}=stand-in", timing=timing).client(webhook_secret=webhook_secret)
 
 
 def test_client_that_is_told_finds_the_job_ended_with_its_results(
@@ -58,13 +60,12 @@ def test_what_ends_before_the_sender_has_looked_is_told(
     monkeypatch.setenv("TUNEPORT_WEBHOOK_URL", receiver.url)
     monkeypatch.setenv("TUNEPORT_WEBHOOK_SECRET", webhook_secret)
     monkeypatch.setenv("TUNEPORT_WEBHOOK_ALLOW_PRIVATE", "1")
-    monkeypatch.setattr("tuneport.serve.gateway.SENDING_SECONDS", 3600.0)
-    running = serve(f"{OLD_MODEL}=stand-in")
+    running = serve(f"{OLD_MODEL}=stand-in", timing=replace(SOON, send_webhooks=3600.0))
     (tmp_path / "bad.jsonl").write_text('{"messages": []}\n' * 12)
     file = running.client().files.create(file=tmp_path / "bad.jsonl", purpose="fine-tune")
     job = running.client().fine_tuning.jobs.create(model=OLD_MODEL, training_file=file.id)
     assert ended(running.client(), job.id).status == "failed"
-    (delivery,) = running.gateway.store.deliveries()
+    (delivery,) = running.gateway.unscoped.store.webhooks.all()
     assert delivery.job_id == job.id
 
 

@@ -4,14 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.tiny import chat_rows, tiny_model, write_rows
+from tests.support.tiny import chat_rows, write_rows
 
 pytest.importorskip("trl", reason="local training is an extra: pip install 'tuneport[local]'")
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("tiny-model"))
 
 
 @pytest.fixture

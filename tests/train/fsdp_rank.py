@@ -9,7 +9,7 @@ from pathlib import Path
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 
-from tuneport.train import rank
+from tuneport.train import ddp_worker as rank
 
 if __name__ == "__main__":
     start = PartialState.__init__

@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import psutil
+
+from tests.support.waiting import until
 
 PATIENCE = 180.0
 START = """
@@ -121,12 +122,13 @@ class LoopbackCluster:
         return node
 
     def _await(self, count: int) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while self.alive() != count:
-            for node in self.nodes:
-                assert node.poll() is None, [path.read_text()[-2000:] for path in self.folder.glob("*.log")]
-            assert time.monotonic() < deadline, f"{self.alive()} nodes, not {count}"
-            time.sleep(0.5)
+        until(
+            lambda: self.alive() == count,
+            PATIENCE,
+            pause=0.5,
+            told=lambda: [path.read_text()[-2000:] for path in self.folder.glob("*.log")],
+            alive=lambda: all(node.poll() is None for node in self.nodes),
+        )
 
 
 def _kill(node: subprocess.Popen[bytes]) -> None:

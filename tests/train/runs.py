@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.train.tiny import lines_of, state_of
+from tests.support.tiny import lines_of, state_of
 from tuneport.train.__main__ import main
 
 UNTIMED = ("step", "epoch", "train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "learning_rate", "extra")
@@ -14,7 +14,7 @@ UNTIMED = ("step", "epoch", "train_loss", "valid_loss", "train_accuracy", "valid
 def interrupt(folder: Path, after: int) -> None:
     """Train in this process until a step after `after`, as on SIGTERM or a pause: with a checkpoint of that step."""
     from tuneport.train.recipe import train
-    from tuneport.train.run_folder import RunFolder
+    from tuneport.train.run.run_folder import RunFolder
 
     run = RunFolder(folder)
     assert run.lock()

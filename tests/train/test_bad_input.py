@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.train.tiny import chat_rows, lines_of, make_run, state_of, tiny_model, write_rows
+from tests.support.tiny import chat_rows, lines_of, make_run, state_of, tiny_model, write_rows
 from tuneport.train.__main__ import main
 
 QUESTION = {"role": "user", "content": "Where is it?"}

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.tiny import chat_rows, lines_of, make_run, state_of, write_rows
 from tests.train.runs import assert_same_run, finish
-from tests.train.tiny import chat_rows, lines_of, make_run, state_of, write_rows
-from tuneport.backends.local_run import Run
+from tuneport.backends.local.runs.run import LocalRun
 from tuneport.train.__main__ import main
-from tuneport.train.reporting import RunReporter
+from tuneport.train.run.reporting import RunReporter
 
 SPEC: dict[str, Any] = {
     "adapter": "full",  # so that a checkpoint is of a megabyte
@@ -86,7 +86,9 @@ def test_a_full_disk_costs_the_steps_since_the_last_checkpoint_and_no_more(
     assert len(steps) - 2 <= int(left.name.removeprefix("step-")) <= len(steps), "whole, and nothing beside it"
 
     (small_disk / "ballast").unlink()
-    Run(broken, ["true"], lambda: dict(os.environ)).resume()  # its child would be the trainer; here it is this process
+    LocalRun(
+        broken, ["true"], lambda: dict(os.environ)
+    ).resume()  # its child would be the trainer; here it is this process
     assert state_of(broken)["status"] == "queued" and state_of(broken)["error"] is None
     finish(broken)
     finish(straight)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tuneport
-from tests.conftest import FIXTURES
+from tests.support.folders import FIXTURES
 from tuneport.advisor import Approach, Need, Task, Tried
 from tuneport.errors import ConfigError
 from tuneport.workflows.advise import gather, recommend
@@ -28,7 +28,7 @@ def write(path: Path, pairs: list[tuple[str, str]], **columns: str) -> Path:
 
 
 def test_the_data_says_the_task_the_count_and_what_is_held_out() -> None:
-    made = tuneport.advise(TRAIN, needs=["task"], validation=TEST, **TRIED)
+    made = tuneport.advise(TRAIN, need=["task"], validation=TEST, **TRIED)
     situation = made.situation
     assert (situation.task, situation.examples, situation.has_evaluation) == (Task.CLASSIFICATION, 240, True)
     assert situation.inconsistent == 0 and situation.generated_only is None
@@ -38,7 +38,7 @@ def test_the_data_says_the_task_the_count_and_what_is_held_out() -> None:
 
 
 def test_a_held_out_file_that_leaks_is_no_evaluation_set() -> None:
-    made = tuneport.advise(TRAIN, needs=["task"], validation=TRAIN, **TRIED)
+    made = tuneport.advise(TRAIN, need=["task"], validation=TRAIN, **TRIED)
     pitfall = next(each for each in made.advice.pitfalls if each.name == "no evaluation set")
     assert pitfall.applies and "leak" in pitfall.evidence
 
@@ -46,7 +46,7 @@ def test_a_held_out_file_that_leaks_is_no_evaluation_set() -> None:
 def test_data_that_contradicts_itself_is_told_with_its_lines(tmp_path: Path) -> None:
     pairs = [(f"Where is parcel {number}, please?", "tracking") for number in range(60)]
     pairs += [(f"Where is parcel {number}, please?", "refund") for number in range(30)]
-    made = tuneport.advise(write(tmp_path / "data.jsonl", pairs), needs=["behaviour"], **TRIED)
+    made = tuneport.advise(write(tmp_path / "data.jsonl", pairs), need=["behaviour"], **TRIED)
     assert made.situation.inconsistent == pytest.approx(30 / 90)
     pitfall = next(each for each in made.advice.pitfalls if each.name == "inconsistent format")
     assert pitfall.applies and "30 of 90 rows (33%)" in pitfall.evidence and "line" in pitfall.evidence
@@ -55,10 +55,10 @@ def test_data_that_contradicts_itself_is_told_with_its_lines(tmp_path: Path) -> 
 
 def test_data_that_is_marked_as_generated_and_checked_by_nobody_is_a_pitfall(tmp_path: Path) -> None:
     pairs = [(f"Question number {number}?", f"An answer about {number} things.") for number in range(40)]
-    made = tuneport.advise(write(tmp_path / "data.jsonl", pairs, generated_by="gpt-4.1"), needs=["style"], **TRIED)
+    made = tuneport.advise(write(tmp_path / "data.jsonl", pairs, generated_by="gpt-4.1"), need=["style"], **TRIED)
     pitfall = next(each for each in made.advice.pitfalls if each.name == "generated data only")
     assert pitfall.applies and "40 records" in pitfall.evidence
-    people = tuneport.advise(tmp_path / "data.jsonl", needs=["style"], generated_only=False, **TRIED)
+    people = tuneport.advise(tmp_path / "data.jsonl", need=["style"], generated_only=False, **TRIED)
     assert people.situation.generated_only is False  # what is said goes before what the data shows
     assert "generated_only" not in people.situation.evidence
 
@@ -66,17 +66,17 @@ def test_data_that_is_marked_as_generated_and_checked_by_nobody_is_a_pitfall(tmp
 def test_plain_text_is_text_to_learn_from_and_no_example(tmp_path: Path) -> None:
     path = tmp_path / "corpus.jsonl"
     path.write_text("".join(json.dumps({"text": f"Paragraph {number} of the corpus."}) + "\n" for number in range(30)))
-    situation = tuneport.advise(path, needs=["language"]).situation
+    situation = tuneport.advise(path, need=["language"]).situation
     assert situation.examples == 0 and situation.text_tokens and situation.task is None
 
 
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"needs": ["speed"]}, "'speed' is no need; known: task, format"),
-        ({"needs": ["style"], "prompt": "perhaps"}, "'perhaps' is no result of the prompt"),
-        ({"needs": []}, "say what has to change"),
-        ({"needs": ["style"], "validation": TEST}, "give DATA as well"),
+        ({"need": ["speed"]}, "'speed' is no need; known: task, format"),
+        ({"need": ["style"], "prompt": "perhaps"}, "'perhaps' is no result of the prompt"),
+        ({"need": []}, "say what has to change"),
+        ({"need": ["style"], "validation": TEST}, "give DATA as well"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(said: dict[str, object], message: str) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FIXTURES
-from tests.train.tiny import preference_rows, write_rows
+from tests.support.folders import FIXTURES
+from tests.support.tiny import preference_rows, write_rows
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import Traffic
 from tuneport.settings import Settings
@@ -19,11 +19,11 @@ from tuneport.workflows.compare import Comparison, compare
 
 TODAY = date(2026, 11, 26)
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
-OF_A_CARD = {"own_gpu": "H100", "own_usd_per_hour": 4.0}
+OF_A_CARD = {"own_gpu": "H100", "own_hour": 4.0}
 
 
 def one(settings: Settings, dataset: Path, model: str, backend: str = "openai", **more: object) -> Comparison:
-    return compare(dataset, models=[model], backends=[backend], settings=settings, today=TODAY, **more)  # type: ignore[arg-type]
+    return compare(dataset, model=[model], backend=[backend], settings=settings, today=TODAY, **more)  # type: ignore[arg-type]
 
 
 def test_a_published_bill_comes_out_to_the_token(shared_data: Path, settings: Settings) -> None:
@@ -83,7 +83,7 @@ def test_reinforcement_is_hours_times_the_rate(tmp_path: Path, settings: Setting
     assert unsaid.quote.expected is None and "by the hour ($100.00)" in str(unsaid.quote.unavailable)
     (said,) = one(settings, tmp_path / "rft.jsonl", "o4-mini-2025-04-16", method="rft", hours=1.234).choices
     assert said.quote.expected == pytest.approx(123.0)
-    with pytest.raises(ConfigError, match="no number of hours"):
+    with pytest.raises(ConfigError, match="is not a duration"):
         one(settings, tmp_path / "rft.jsonl", "o4-mini-2025-04-16", method="rft", hours=7_200)
 
 
@@ -91,11 +91,11 @@ def test_a_document_has_base_licence_last_day_and_whose_machine(settings: Settin
     traffic = replace(Traffic.of_requests(100_000, 1_500, 100), saved_per_request=1_200)
     found = compare(
         TRAIN,
-        models=["llama-3.1-8b-instruct", "gpt-4.1-mini"],
+        model=["llama-3.1-8b-instruct", "gpt-4.1-mini"],
         traffic=traffic,
         own_gpu="H100",
-        own_usd_per_hour=2.0,
-        own_tokens_per_second=4_000,
+        own_hour=2.0,
+        own_speed=4_000,
         settings=settings,
         today=TODAY,
     )
@@ -130,14 +130,14 @@ def test_a_machine_of_unknown_speed_is_not_the_cheapest_at_any_traffic(
     def compared(**own: float) -> Comparison:
         traffic = Traffic.of_requests(100_000_000, 400, 80)
         models, backends = ["smollm2-135m-instruct", "gpt-4.1-mini"], ["local", "openai"]
-        return compare(TRAIN, models=models, backends=backends, traffic=traffic, settings=settings, today=TODAY, **own)  # type: ignore[arg-type]
+        return compare(TRAIN, model=models, backend=backends, traffic=traffic, settings=settings, today=TODAY, **own)  # type: ignore[arg-type]
 
-    unknown = compared(own_usd_per_hour=2.0)
+    unknown = compared(own_hour=2.0)
     rows = {row.choice.backend: row for row in unknown.break_even.rows}
     assert rows["local"].option is None and rows["openai"].compared
     assert unknown.break_even.cross_overs() == [] and unknown.break_even.lasting() is None
     assert "--own-speed or --own-gpu" in str(rows["local"].choice.inference)
-    known = compared(own_usd_per_hour=2.0, own_tokens_per_second=5_000.0).break_even
+    known = compared(own_hour=2.0, own_speed=5_000.0).break_even
     assert known.lasting() is not None and len(known.cross_overs()) == 1
 
 
@@ -146,7 +146,7 @@ def test_a_gpu_that_no_table_knows_has_its_price_and_no_duration(
 ) -> None:
     gpu_here("NVIDIA Unheard Of, 81559")
     monkeypatch.setenv("TUNEPORT_LOCAL_USD_PER_HOUR", "12")
-    (choice,) = one(Settings.load(isolated), TRAIN, "llama-3.2-1b-instruct", "local", own_usd_per_hour=9.0).choices
+    (choice,) = one(Settings.load(isolated), TRAIN, "llama-3.2-1b-instruct", "local", own_hour=9.0).choices
     assert choice.allowed and "Unheard Of" in (choice.duration.unavailable or "")
 
 
@@ -157,6 +157,6 @@ def test_a_price_of_this_machine_is_that_of_all_of_it_and_one_of_a_card_is_per_c
     gpu_here("NVIDIA H100 80GB HBM3, 81559")
     monkeypatch.setenv("TUNEPORT_LOCAL_USD_PER_HOUR", "12")
     settings = Settings.load(isolated)
-    for given, dollars in (({}, 12.0), ({"own_usd_per_hour": 9.0}, 9.0), (OF_A_CARD, 3 * 4.0)):
+    for given, dollars in (({}, 12.0), ({"own_hour": 9.0}, 9.0), (OF_A_CARD, 3 * 4.0)):
         (choice,) = one(settings, TRAIN, "llama-3.3-70b-instruct", "local", **given).choices
         assert choice.inference is not None and choice.inference.expected == pytest.approx(dollars * 730)

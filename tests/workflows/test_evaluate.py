@@ -9,37 +9,32 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tuneport
-from tests.conftest import FIXTURES
-from tuneport.backends.fake import FakeBackend
-from tuneport.backends.fake_jobs import Fault
+from tests.support.folders import FIXTURES
+from tests.support.waiting import until
 from tuneport.errors import ConfigError, RejectedError, UnavailableError
-from tuneport.evaluate.general import load_items
-from tuneport.jobs.service import Workspace
-from tuneport.settings import Settings
+from tuneport.lifecycle.service import Workspace
+from tuneport.scoring.general import load_items
+from tuneport.testing.fake.backend import FakeBackend
+from tuneport.testing.fake.jobs import ArmedFault
 from tuneport.types import Completion, TuneSpec
 from tuneport.workflows.evaluate import Evaluation, plan_evaluation, run_evaluation
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, ask, keys_of
-from tuneport.workflows.evaluation.asked_models import AskedModel, asked_models, where
 from tuneport.workflows.evaluation.held_out import held_out
 from tuneport.workflows.evaluation.latency import ALONE
+from tuneport.workflows.evaluation.models.asked_models import AskedModel, asked_models, where
 from tuneport.workflows.evaluation.report.page import report_of
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 TEST = FIXTURES / "datasets" / "support_intents.test.jsonl"
-
-
-@pytest.fixture
-def workspace(settings: Settings) -> Iterator[Workspace]:
-    with Workspace(settings) as opened:
-        yield opened
 
 
 def tuned(workspace: Workspace, dataset: Path = TRAIN) -> str:
@@ -126,7 +121,9 @@ def test_rows_of_its_validation_file_are_told_and_a_failed_job_is_no_model(
     unseen.write_text("".join(TEST.read_text().splitlines(keepends=True)[7:12]))
     report = report_of(workspace, evaluated(workspace, unseen, ["base", row.id]))
     assert not any("validation file:" in each.words for each in report.decision.reasons)
-    FakeBackend(workspace.backend("fake").manifest, workspace.settings, faults=[Fault(on="submit", kind="fail_job")])
+    FakeBackend(
+        workspace.backend("fake").manifest, workspace.settings, faults=[ArmedFault(on="submit", kind="fail_job")]
+    )
     failed = workspace.submit(TuneSpec(model="tiny", dataset=TRAIN), backend="fake")
     assert workspace.drive(failed.id, poll_seconds=0.01).status == "failed"
     with pytest.raises(ConfigError, match=f"{failed.id} ended as failed and made no model; `tuneport show"):
@@ -134,9 +131,8 @@ def test_rows_of_its_validation_file_are_told_and_a_failed_job_is_no_model(
 
 
 def test_a_checkpoint_is_known_by_its_job(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = workspace.store.job(tuned(workspace))
-    monkeypatch.setattr(workspace.store, "job_of_model", lambda name: row if name == "ft:tiny::abc" else None)
-    row.backend = "local"
+    row = replace(workspace.store.jobs.get(tuned(workspace)), backend="local")
+    monkeypatch.setattr(workspace.store.models, "job_of", lambda name: row if name == "ft:tiny::abc" else None)
     found, base = asked_models(workspace, ["ft:tiny::abc:ckpt-step-24", "base"])
     assert (found.model, found.tuned, base.model) == ("ft:tiny::abc:ckpt-step-24", True, "tiny")
     assert list(found.trained_on.values()) == [row.prepared_data.training.path]
@@ -239,10 +235,7 @@ def test_a_killed_evaluation_goes_on(workspace: Workspace, tmp_path: Path) -> No
     environment = os.environ | {"PYTHONPATH": str(Path(tuneport.__file__).parents[1])}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     cache = workspace.settings.home / "evaluations" / "answers.sqlite"
-    deadline = time.monotonic() + 60
-    while not kept_in(cache):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: kept_in(cache), pause=0.01, alive=lambda: process.poll() is None)
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = kept_in(cache)
@@ -292,7 +285,7 @@ def test_what_it_costs_is_known_before_and_personal_data_stays(workspace: Worksp
     (model,) = plan.models
     assert plan.third_parties == ["OpenAI"] and model.waiting == 10 + ALONE and model.input_tokens > 100
     assert model.usd is not None and 0 < model.usd < 0.01
-    with pytest.raises(tuneport.errors.BudgetError, match=r"above the budget of \$0.0000"):
+    with pytest.raises(tuneport.errors.BudgetError, match=r"above the budget of \$0;"):
         plan.refuse_over_budget(0.0)
     plan.refuse_personal_data()
     private = tmp_path / "private.jsonl"
@@ -350,7 +343,9 @@ def test_what_a_model_forgot_is_asked_once_of_each_of_the_weights_and_kept(
     again = evaluated(workspace, TEST, ["base", job], most=2, general=True)
     assert len(asked) == times and again.general[job].sentence == found.general[job].sentence
     decision = report_of(workspace, found).decision
-    assert [each.weight for each in decision.reasons if "forgets what the base could" in each.words] == ["doubt"]
+    assert [each.weight for each in decision.reasons if "forgets what the base model could do" in each.words] == [
+        "doubt"
+    ]
     assert [each.weight for each in decision.reasons if each.about == "forgetting"] == ["note"]
     assert (verdict := workspace.verdict(job)) is not None and verdict.finding == "forgetting"
     assert "worse than the base on general tasks" in verdict.summary and verdict.fixes[0] == "lower the learning rate"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FIXTURES
+from tests.support.folders import FIXTURES
 from tuneport.cli.main import main
 from tuneport.errors import ConfigError, ModelNotOfferedError, UnsupportedError
 from tuneport.types import Adapter, Method
@@ -52,8 +52,8 @@ def test_a_plan_adds_up() -> None:
 
 
 def test_what_the_user_gave_stands_and_moves_the_estimate() -> None:
-    usual = plan(DATA, model="llama-3.1-8b-instruct", gpus=["A100 80GB"])
-    more = plan(DATA, model="llama-3.1-8b-instruct", gpus=["A100 80GB"], hyperparameters={"epochs": 9, "lora_rank": 64})
+    usual = plan(DATA, model="llama-3.1-8b-instruct", gpu=["A100 80GB"])
+    more = plan(DATA, model="llama-3.1-8b-instruct", gpu=["A100 80GB"], hyperparameters={"epochs": 9, "lora_rank": 64})
     assert more.hyperparameters["epochs"].chosen_by == "user"
     assert more.memory.high_gib > usual.memory.high_gib
     (short,), (long,) = usual.gpus, more.gpus
@@ -63,7 +63,7 @@ def test_what_the_user_gave_stands_and_moves_the_estimate() -> None:
 
 def test_options_of_a_run_move_the_estimate() -> None:
     def high(**options: object) -> float:
-        return plan(DATA, model="llama-3.1-8b-instruct", gpus=["A100 80GB"], options=options).memory.high_gib
+        return plan(DATA, model="llama-3.1-8b-instruct", gpu=["A100 80GB"], options=options).memory.high_gib
 
     usual = high()
     assert high(gradient_checkpointing=False) > usual
@@ -82,16 +82,16 @@ def test_options_of_a_run_move_the_estimate() -> None:
 
 def test_several_workers_share_a_model_that_one_does_not_hold() -> None:
     def on_a100(**options: object) -> tuple[str, int, str]:
-        [card] = plan(DATA, model="llama-3.1-8b-instruct", adapter="full", gpus=["A100 80GB SXM"], options=options).gpus
+        [card] = plan(DATA, model="llama-3.1-8b-instruct", adapter="full", gpu=["A100 80GB SXM"], options=options).gpus
         return card.fit.verdict, card.fit.count, card.fit.run.sharding
 
     assert on_a100() == ("yes", 2, "fsdp")
     assert on_a100(workers=8) == ("yes", 8, "fsdp")
     assert on_a100(workers=1) == ("no", 1, "none")
     assert on_a100(workers=8, sharding="ddp")[0] == "no"
-    [small] = plan(DATA, model="llama-3.2-1b-instruct", gpus=["L4"], options={"workers": 4}).gpus
+    [small] = plan(DATA, model="llama-3.2-1b-instruct", gpu=["L4"], options={"workers": 4}).gpus
     assert (small.fit.verdict, small.fit.count, small.fit.run.sharding) == ("yes", 4, "ddp")
-    [one] = plan(DATA, model="llama-3.2-1b-instruct", gpus=["L4"]).gpus
+    [one] = plan(DATA, model="llama-3.2-1b-instruct", gpu=["L4"]).gpus
     assert one.duration.expected_seconds and small.duration.expected_seconds
     assert small.duration.expected_seconds < one.duration.expected_seconds
 
@@ -104,18 +104,18 @@ def test_every_method_is_planned(method: Method, adapter: str, pairs: Path) -> N
         data = pairs.with_name("questions.jsonl")
         row = {"messages": [{"role": "user", "content": "What is 2 + 2?"}], "answer": "4"}
         data.write_text("\n".join([json.dumps(row)] * 40))
-    found = plan(data, model="llama-3.2-1b-instruct", method=method, adapter=adapter, gpus=["A100 80GB"])
+    found = plan(data, model="llama-3.2-1b-instruct", method=method, adapter=adapter, gpu=["A100 80GB"])
     parts = found.memory.components_gib
     compares = method in (Method.DPO, Method.KTO, Method.GRPO, Method.RLOO, Method.RFT)
     assert ("reference model" in parts) == (compares and adapter == "full")
     if method.writes_answers:
-        assert found.run.length > 512 and found.run.written_at_once >= 4 * found.hyperparameters["batch_size"].value
+        assert found.run.length > 512 and found.run.generation_batch >= 4 * found.hyperparameters["batch_size"].value
         [card] = found.gpus
         assert card.duration.unavailable and "depends on the answers" in card.duration.unavailable and card.usd is None
 
 
 def test_how_long_answers_take_is_not_made_up() -> None:
-    found = plan(DATA, model="llama-3.1-8b-instruct", gpus=["A100 80GB"], method="grpo")
+    found = plan(DATA, model="llama-3.1-8b-instruct", gpu=["A100 80GB"], method="grpo")
     assert found.hyperparameters["beta"].value == 0.04 and "lora_dropout" not in found.hyperparameters
     longer = plan(
         DATA, model="llama-3.1-8b-instruct", method="grpo", options={"max_completion_length": 4096, "generations": 16}
@@ -124,8 +124,8 @@ def test_how_long_answers_take_is_not_made_up() -> None:
 
 
 def test_the_reference_takes_time(pairs: Path) -> None:
-    [dpo] = plan(pairs, model="llama-3.1-8b-instruct", method="dpo", gpus=["A100 80GB"]).gpus
-    [reward] = plan(pairs, model="llama-3.1-8b-instruct", method="reward", gpus=["A100 80GB"]).gpus
+    [dpo] = plan(pairs, model="llama-3.1-8b-instruct", method="dpo", gpu=["A100 80GB"]).gpus
+    [reward] = plan(pairs, model="llama-3.1-8b-instruct", method="reward", gpu=["A100 80GB"]).gpus
     assert dpo.duration.expected_seconds and reward.duration.expected_seconds
     loading = 30
     assert dpo.duration.expected_seconds - loading > 1.2 * (reward.duration.expected_seconds - loading)
@@ -172,7 +172,7 @@ def test_a_shape_that_is_not_known_is_no_guess(tmp_path: Path, config: dict[str,
 
 def test_names_that_there_are_not() -> None:
     with pytest.raises(ConfigError, match="is not known; use one of"):
-        plan(DATA, model="llama-3.1-8b-instruct", gpus=["Voodoo 2"])
+        plan(DATA, model="llama-3.1-8b-instruct", gpu=["Voodoo 2"])
     with pytest.raises((ConfigError, ModelNotOfferedError)):
         plan(DATA, model="no-such-model")
 
@@ -198,8 +198,8 @@ def test_the_choice_depends_on_the_gpus_and_the_budget() -> None:
         return found.chosen and found.chosen.adapter.value, found.choice or ""
 
     one = {"workers": 1}
-    assert chosen(gpus=["T4"], options=one)[0] == "qlora"
-    adapter, why = chosen("llama-3.3-70b-instruct", gpus=["T4"], options=one)
+    assert chosen(gpu=["T4"], options=one)[0] == "qlora"
+    adapter, why = chosen("llama-3.3-70b-instruct", gpu=["T4"], options=one)
     assert adapter is None and "none fits" in why
     assert chosen(budget=10.0)[0] == "lora"
     adapter, why = chosen(budget=0.0001)

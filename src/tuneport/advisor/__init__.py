@@ -1,7 +1,7 @@
-"""Fine-tune or not: the reference card's decision tree over what is asked for, what was tried, what data there is."""
+"""Fine-tune or not: the decision tree over the needs, the attempts so far and the data."""
 
 from tuneport.advisor.advice import Advice, advise
-from tuneport.advisor.options import Option
+from tuneport.advisor.options import ApproachOption
 from tuneport.advisor.pitfalls import Pitfall
 from tuneport.advisor.questions import Question, next_question
 from tuneport.advisor.situation import Approach, Need, Situation, Task, Tried
@@ -10,7 +10,7 @@ __all__ = [
     "Advice",
     "Approach",
     "Need",
-    "Option",
+    "ApproachOption",
     "Pitfall",
     "Question",
     "Situation",
@@ -19,3 +19,10 @@ __all__ = [
     "advise",
     "next_question",
 ]
+
+OPEN_TO_OTHER_ROOMS = (
+    "pitfalls",
+    "questions",
+    "situation",
+)
+"""The files here that other rooms import. The rest may change without a look elsewhere."""

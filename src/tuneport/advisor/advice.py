@@ -1,4 +1,4 @@
-"""Fine-tune or not: the reference card's decision tree over what is asked for, what was tried and what data there is.
+"""Fine-tune or not: the decision tree over the needs, the attempts so far and the data.
 
 Pure. The answer is an approach, why, what else was considered and what that takes, and the pitfalls that apply. "Do not
 fine-tune" is an answer.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tuneport.advisor.options import TAKES, Option, why_not
+from tuneport.advisor.options import TAKES, ApproachOption, why_not
 from tuneport.advisor.pitfalls import Pitfall, pitfalls
 from tuneport.advisor.situation import Approach, Situation, Tried
 from tuneport.advisor.tree import choose
@@ -21,7 +21,7 @@ class Advice:
     approach: Approach
     reason: str
     first: tuple[str, ...]
-    options: tuple[Option, ...]
+    options: tuple[ApproachOption, ...]
     pitfalls: tuple[Pitfall, ...]
 
     @property
@@ -30,14 +30,15 @@ class Advice:
 
 
 def advise(situation: Situation) -> Advice:
-    """Which way to go, by the card's tree: prompts, then retrieval, then tuning, a smaller model, the prompt again."""
+    """Return the recommended approach, in the order of the decision tree: prompting, retrieval, tuning, a smaller
+    model, then the prompt again."""
     approach, reason = choose(situation)
     return Advice(
         approach=approach,
         reason=reason,
         first=tuple(_first(situation, approach)),
         options=tuple(
-            Option(other, *TAKES[other], reason if other is approach else why_not(situation, other))
+            ApproachOption(other, *TAKES[other], reason if other is approach else why_not(situation, other))
             for other in Approach
         ),
         pitfalls=tuple(pitfalls(situation, approach)),
@@ -51,7 +52,7 @@ def _first(s: Situation, approach: Approach) -> list[str]:
     if s.prompt is Tried.NO and approach is not Approach.PROMPT:
         steps.append("try the base model with a prompt, so that there is something to compare with")
     if (s.inconsistent or 0) > 0.05:
-        steps.append("mend the contradictions and formats that tuneport check lists: tuneport clean DATA")
+        steps.append("fix the contradictions and formats that tuneport check lists: tuneport clean DATA")
     if not approach.trains and s.examples is not None and not s.enough:
         steps.append(f"collect examples meanwhile: {s.minimum:,} good ones make tuning worth a try")
     return steps

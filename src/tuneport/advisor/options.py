@@ -8,8 +8,8 @@ from tuneport.advisor.situation import PRETRAINING_TOKENS, SAVINGS, Approach, Ne
 
 
 @dataclass(frozen=True)
-class Option:
-    """One approach beside the others: what it takes, in the card's words, and why it is or is not the one here."""
+class ApproachOption:
+    """One approach beside the others: what it takes, and why it is or is not recommended here."""
 
     approach: Approach
     cost: str
@@ -26,7 +26,8 @@ TAKES = {
     Approach.SMALLER_MODEL: ("high, then lower", "high", "lower: a smaller model"),
     Approach.CONTINUED_PRETRAINING: ("very high", "very high", "none"),
 }
-"""Cost, effort and effect on latency: the card's table. A smaller model is tuned as any, and saves at every request."""
+"""Cost, effort and effect on latency of each approach. A smaller model is tuned like any other, and saves at every
+request."""
 
 
 def why_not(s: Situation, approach: Approach) -> str:
@@ -36,11 +37,11 @@ def why_not(s: Situation, approach: Approach) -> str:
         case Approach.FEW_SHOT:
             return {Tried.NO: "not tried yet", Tried.WORKS: "works"}.get(s.few_shot, "tried, not enough")
         case Approach.RAG:
-            return "would add the facts that are missing" if Need.KNOWLEDGE in s.needs else "no facts are missing"
+            return "would add the missing facts" if Need.KNOWLEDGE in s.needs else "no facts are missing"
         case Approach.FINE_TUNE:
             if not s.enough:
                 return s.too_few
             return "teaches no facts" if s.needs[0] is Need.KNOWLEDGE else "possible, once the cheaper ways are used up"
         case Approach.SMALLER_MODEL:
-            return "possible later" if set(s.needs) & {*SAVINGS} else "neither cost nor speed is the trouble"
-    return f"wants {PRETRAINING_TOKENS:,} tokens of text or more" if not s.has_text else "for a new language or field"
+            return "possible later" if set(s.needs) & {*SAVINGS} else "neither cost nor speed is the problem"
+    return f"needs {PRETRAINING_TOKENS:,} tokens of text or more" if not s.has_text else "for a new language or field"

@@ -1,4 +1,4 @@
-"""The card's pitfalls, each with what it was judged by. Pure."""
+"""The known pitfalls, each with its evidence. Pure."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ SOME_INCONSISTENT = 0.05
 
 
 def pitfalls(s: Situation, approach: Approach) -> list[Pitfall]:
-    """The card's eight, each with what it was judged by: the data where it shows it, else what was said."""
+    """Return the eight known pitfalls, each with its evidence: the data if it shows the pitfall, else the user's
+    answers."""
     trains = approach.trains
 
     def by(field: str, otherwise: str) -> str:
         return s.evidence.get(field) or otherwise
 
     generated = {
-        None: "not known who wrote the examples",
+        None: "the authors of the examples are not known",
         True: "no example was written or checked by a person",
         False: "people wrote or checked examples",
     }
-    counted = "nobody counted them" if s.examples is None else f"{s.examples:,} examples"
+    counted = "their number is not known" if s.examples is None else f"{s.examples:,} examples"
     return [
         Pitfall(
             "fine-tuning for knowledge",
@@ -47,7 +48,7 @@ def pitfalls(s: Situation, approach: Approach) -> list[Pitfall]:
             "too few examples",
             # Continued pre-training learns from text, and examples are none of its matter.
             None if s.examples is None else not s.enough and approach is not Approach.CONTINUED_PRETRAINING,
-            by("examples", counted if s.examples is None else f"{counted}, the least is {s.minimum:,}"),
+            by("examples", counted if s.examples is None else f"{counted}, at least {s.minimum:,} are needed"),
             "start at 200 good ones; 200 clean and diverse beat 2,000 noisy",
         ),
         Pitfall(
@@ -60,7 +61,7 @@ def pitfalls(s: Situation, approach: Approach) -> list[Pitfall]:
             "inconsistent format",
             None if s.inconsistent is None else s.inconsistent > SOME_INCONSISTENT,
             by("inconsistent", "not checked" if s.inconsistent is None else f"{s.inconsistent:.0%} of the rows"),
-            "tuneport check lists the rows, tuneport clean removes or you mend them",
+            "tuneport check lists the rows; fix them, or remove them with tuneport clean",
         ),
         Pitfall(
             "no evaluation set",
@@ -80,7 +81,7 @@ def pitfalls(s: Situation, approach: Approach) -> list[Pitfall]:
         Pitfall(
             "adapter not merged",
             None,
-            "shows when the model is put to use" if trains else "nothing is trained",
+            "shows only in use" if trains else "nothing is trained",
             "tuneport download JOB --merged before serving it elsewhere",
         ),
         Pitfall(
@@ -93,7 +94,7 @@ def pitfalls(s: Situation, approach: Approach) -> list[Pitfall]:
 
 
 def _for_knowledge(s: Situation, trains: bool) -> bool:
-    """Also where the advice is another: whoever asks whether to fine-tune, and lacks facts above all, is about to.
+    """Return whether fine-tuning is meant to teach facts. Holds also if the advice is another one.
 
     Facts that come second are looked up beside a tuned model, unless there is nothing to look them up in.
     """
@@ -104,7 +105,7 @@ def _for_knowledge(s: Situation, trains: bool) -> bool:
 
 def _facts_told(s: Situation) -> str:
     if Need.KNOWLEDGE not in s.needs:
-        return "no facts are asked for"
+        return "no new facts are needed"
     if s.needs[0] is Need.KNOWLEDGE:
-        return "facts are what is missing above all"
-    return "facts are asked for, but something else comes first"
+        return "missing facts are the main problem"
+    return "facts are needed, but something else comes first"

@@ -1,4 +1,5 @@
-"""What to ask, in which order, and what an answer means: few questions, each only where its answer can matter. Pure."""
+"""The questions, their order, and the meaning of each answer: few questions, each only if its answer can matter.
+Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class Question:
     skipped: Any = None
 
     def parse(self, answer: str) -> Any:
-        """The value of an answer: the numbers of choices or a count such as 20k; nothing is skipped. ConfigError."""
+        """Return the value of an answer: the numbers of choices, or a count such as 20k. Raises ConfigError if it is
+        neither."""
         answer = answer.strip()
         if not answer:
             return self.skipped
@@ -34,16 +36,16 @@ class Question:
         found = []
         for number in numbers:
             if not number.isdecimal() or not 1 <= int(number) <= len(self.choices):
-                raise ConfigError(f"{number!r} is no number from 1 to {len(self.choices)}; nothing skips the question")
+                raise ConfigError(f"{number!r} is not a number from 1 to {len(self.choices)}; press Enter to skip this")
             found.append(self.choices[int(number) - 1][0])
         return list(dict.fromkeys(found)) if self.several else found[0]
 
 
 def count(text: str) -> int:
-    """A whole number, as 20000, 20,000, 20k or 1.5M. ConfigError for anything else."""
+    """Parse a whole number such as 20000, 20,000, 20k or 1.5M. Raises ConfigError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?|\d{1,3}(?:,\d{3})+) ?([kKmMbB]?)", text.strip())
     if match is None or len(match[1]) > 15:
-        raise ConfigError(f"{text.strip()!r} is no count; write for example 200, 20k or 1.5M")
+        raise ConfigError(f"{text.strip()!r} is not a count; write for example 200, 20k or 1.5M")
     return round(float(match[1].replace(",", "")) * {"": 1, "k": 1e3, "m": 1e6, "b": 1e9}[match[2].lower()])
 
 
@@ -68,7 +70,8 @@ _YES_NO = ((True, "yes"), (False, "no"))
 
 
 def next_question(known: Mapping[str, Any]) -> Question | None:
-    """What to ask next, given the fields of a `Situation` that are known or were skipped; None: enough is known."""
+    """Return the next question, given the fields of a `Situation` that are known or were skipped. Returns None if
+    enough is known."""
     return next((question for question in _questions(known) if question.field not in known), None)
 
 
@@ -96,12 +99,12 @@ def _questions(known: Mapping[str, Any]) -> Sequence[Question]:
             Question("sources", "Are there documents with those facts that could be searched?", _YES_NO),
         ]
     if {*needs} & {Need.LANGUAGE, Need.DOMAIN}:
-        asked.append(Question("text_tokens", "How many tokens of plain text in it are there, about?"))
+        asked.append(Question("text_tokens", "About how many tokens of plain text in it do you have?"))
     if works and not saves:
         return asked  # stop here: nothing that follows would change that
     return [
         *asked,
-        Question("examples", "How many good examples of what is wanted are there?"),
-        Question("requests", "How many requests a month, about?"),
+        Question("examples", "How many good examples do you have?"),
+        Question("requests", "About how many requests a month?"),
         Question("has_evaluation", "Is there a set of examples held out to measure on?", _YES_NO),
     ]

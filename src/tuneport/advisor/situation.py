@@ -1,4 +1,4 @@
-"""What is known before advice is given: what is asked for, what was tried, what data there is. Pure."""
+"""The facts behind advice: the needs, the attempts so far, the data. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tuneport.errors import ConfigError
 
 
 class Need(StrEnum):
-    """What has to change about the answers."""
+    """A change that the answers need."""
 
     TASK = "task"  # a well-defined task: classify, extract, summarise, answer
     FORMAT = "format"  # a fixed output format or structure
@@ -27,7 +27,7 @@ SAVINGS = (Need.COST, Need.LATENCY)
 
 
 class Tried(StrEnum):
-    """How far something was tried, and with what result."""
+    """The result of an attempt, if there was one."""
 
     NO = "no"
     FAILS = "fails"  # tried properly, and clearly not good enough
@@ -57,10 +57,10 @@ class Task(StrEnum):
 
 
 MINIMUM = {Task.CLASSIFICATION: 50, Task.EXTRACTION: 100, Task.STYLE: 200, Task.DOMAIN: 500, Task.CODE: 1_000}
-"""Examples that a task needs at the least: the card's table."""
+"""The fewest examples that a task needs, by the usual table."""
 GOOD = {Task.CLASSIFICATION: 500, Task.EXTRACTION: 1_000, Task.STYLE: 1_000, Task.DOMAIN: 5_000, Task.CODE: 10_000}
 START = 200
-"""Good examples to start with where the task is not known: the card's pitfalls."""
+"""Good examples to start with if the task is not known."""
 PRETRAINING_TOKENS = 10_000_000
 """Tokens of plain text below which continued pre-training teaches little: a judgement. Published runs use far more."""
 BUSY_REQUESTS = 100_000
@@ -69,15 +69,15 @@ BUSY_REQUESTS = 100_000
 
 @dataclass(frozen=True)
 class Situation:
-    """What is known. None where nobody said.
+    """The known facts; None for what was not answered.
 
     `needs`: what has to change, most important first. `prompt`, `few_shot`: what came of trying each on the base model.
-    `examples`: good examples of what is wanted that there are. `text_tokens`: plain text of the domain, in tokens.
+    `examples`: how many good examples there are. `text_tokens`: plain text of the domain, in tokens.
     `facts_change`: whether the facts change weekly or faster. `sources`: whether documents with the facts can be
     searched. `requests`: a month. `has_evaluation`: a held-out set to measure on. `generated_only`: no example was
     written or checked by a person. `inconsistent`: the share of the data that contradicts itself or its own format.
     `saving`: US dollars that the smaller model saves in its first year compared with what works now, its training paid;
-    below 0 it costs more. `evidence` says of any of these by what it is known, where that is more than somebody's word.
+    below 0 it costs more. `evidence` says of any of these where it is from, if the user did not just say it.
     """
 
     needs: Sequence[Need]
@@ -108,12 +108,12 @@ class Situation:
 
     @property
     def minimum(self) -> int:
-        """Examples that the task needs at the least; without a task the card's "start at 200 good ones"."""
+        """Return the fewest examples that the task needs; without a task, the usual "start at 200 good ones"."""
         return MINIMUM[self.task] if self.task else START
 
     @property
     def enough(self) -> bool:
-        """What nobody counted is not enough."""
+        """Return whether there are enough examples. An unknown count is not enough."""
         return self.examples is not None and self.examples >= self.minimum
 
     @property
@@ -127,5 +127,5 @@ class Situation:
     @property
     def too_few(self) -> str:
         if self.examples is None:
-            return f"how many good examples there are is not known; {self.minimum:,} are the least for this task"
-        return f"{self.examples:,} examples are too few; {self.minimum:,} are the least for this task"
+            return f"the number of good examples is not known; this task needs at least {self.minimum:,}"
+        return f"{self.examples:,} examples are too few; this task needs at least {self.minimum:,}"

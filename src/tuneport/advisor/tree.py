@@ -1,8 +1,9 @@
-"""The card's tree: prompts, then retrieval, then tuning, a smaller model, the prompt again. Pure."""
+"""The decision tree: prompts, then retrieval, then tuning, a smaller model, the prompt again. Pure."""
 
 from __future__ import annotations
 
 from tuneport.advisor.situation import BUSY_REQUESTS, SAVINGS, Approach, Need, Situation, Tried
+from tuneport.formatting import money
 
 
 def choose(s: Situation) -> tuple[Approach, str]:
@@ -72,8 +73,8 @@ def _to_save(s: Situation, need: Need, solved: Approach | None) -> tuple[Approac
     if need is Need.COST and s.saving is not None and s.saving <= 0:
         return (
             solved or Approach.FEW_SHOT,
-            f"the smaller model would cost ${-s.saving:,.0f} more in its first year than what works now, its training "
-            "included",
+            f"the smaller model would cost {money(-s.saving, short=True)} more in its first year than what works now, "
+            "its training included",
         )
     # A price tells more than a number of requests.
     if need is Need.COST and s.saving is None and s.requests is not None and s.requests < FEW_REQUESTS:
@@ -88,7 +89,7 @@ def _to_save(s: Situation, need: Need, solved: Approach | None) -> tuple[Approac
     return (
         Approach.SMALLER_MODEL,
         f"the task is solved: a smaller model, tuned on those answers, does it at less {need}"
-        + ("" if s.saving is None else f", and saves ${s.saving:,.0f} in its first year"),
+        + ("" if s.saving is None else f", and saves {money(s.saving, short=True)} in its first year"),
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tuneport.backends.network import without_user
+from tuneport.backends.hosted.http.network import without_user
 from tuneport.errors import ConfigError
 from tuneport.manifests import derive_manifest, load_manifest, manifest_names
 
@@ -16,20 +16,19 @@ if TYPE_CHECKING:
     from tuneport.manifests import Manifest
     from tuneport.settings import Settings
 
-EXTRAS = {"openai": ("openai",), "together": ("together",), "local": ("torch", "transformers", "peft", "trl")}
-"""The packages without which a backend of that extra cannot work. Looked for, not imported: some take seconds."""
-
 
 def backend_names(settings: Settings) -> list[str]:
-    """Those in `providers/`, those that other packages register, and those that the project's file defines."""
+    """Return the backends in `providers/`, those that other packages register, and those that the project's file
+    defines."""
     names = manifest_names()
     return names + [name for name, table in settings.project.backends.items() if table.like and name not in names]
 
 
 def manifest_of(name: str, settings: Settings) -> Manifest:
-    """The facts of one backend, with the address and the key's variable of its table in `tuneport.toml`.
+    """Return the facts of one backend, with the address and the key's variable of its table in `tuneport.toml`.
 
-    One that the project defines (`like`) has none of the prices of whom it is like. ConfigError for an unknown name.
+    A backend that the project defines (`like`) has no prices of the provider that it is like. Raises ConfigError for an
+    unknown name.
     """
     table = settings.project.backends.get(name)
     if table is None or table.like is None:
@@ -40,7 +39,9 @@ def manifest_of(name: str, settings: Settings) -> Manifest:
                 f'tuneport.toml: backends.{name} needs like = "openai" (or another backend to speak like)'
             )
         manifest = load_manifest(name)
-        given = {} if table is None else {"base_url": _public(table.base_url), "api_key_env": table.api_key_env}
+        given: dict[str, Any] = {}
+        if table is not None:
+            given = {"base_url": _public(table.base_url), "api_key_env": table.api_key_env, "orders": table.orders}
         changes = {field: value for field, value in given.items() if value is not None}
         return manifest.model_copy(update=changes) if changes else manifest
     if name in manifest_names():
@@ -52,31 +53,32 @@ def manifest_of(name: str, settings: Settings) -> Manifest:
         today=today,
         base_url=_public(table.base_url),
         api_key_env=table.api_key_env,
+        orders=table.orders,
         models=table.models,
     )
 
 
 def _public(url: str | None) -> str | None:
-    """A manifest may be shown to anybody. Backends ask the settings for the address, in which a password may be."""
+    """Return the manifest without an address that may hold a password: a manifest may be shown to anyone, and backends
+    ask the settings for the address."""
     return None if url is None else without_user(url)
 
 
 def open_backend(name: str, settings: Settings) -> FineTuneBackend:
-    """The backend called `name`, by its manifest. Asks nobody, and needs no key until its first call.
+    """Open the backend called `name`, by its manifest. Sends nothing, and needs no key until its first call.
 
-    ConfigError for an unknown name, or where a package that the backend needs is not installed.
+    Raises ConfigError for an unknown name, or if a package that the backend needs is not installed.
     """
     manifest = manifest_of(name, settings)
-    packages = EXTRAS.get(manifest.extra or "", ())
     module_name, _, class_name = manifest.backend.partition(":")
     try:
-        for package in packages:
+        for package in manifest.packages:  # looked for, not imported: some take seconds
             if find_spec(package) is None:
                 raise ModuleNotFoundError(f"No module named {package!r}", name=package)
         module = importlib.import_module(module_name)
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in packages:
+        if missing not in manifest.packages:
             raise  # a fault in the backend's own code; saying "install" would mislead
         raise ConfigError(
             f'backend {name} needs the {missing} package: pip install "tuneport[{manifest.extra}]"'
@@ -85,3 +87,27 @@ def open_backend(name: str, settings: Settings) -> FineTuneBackend:
     if backend is None:
         raise ConfigError(f"the manifest of {name} names {manifest.backend}, but {module_name} has no {class_name}")
     return backend(manifest, settings)
+
+
+OPEN_TO_OTHER_ROOMS = (
+    "base",
+    "hosted.finding",
+    "hosted.http.connection_errors",
+    "hosted.http.loop_guard",
+    "hosted.http.network",
+    "hosted.http.rate_limit",
+    "hosted.http.redirects",
+    "hosted.provider_errors",
+    "hosted.statuses",
+    "local.lm_eval",
+    "local.request",
+    "local.runs.process",
+    "openai.jobs",
+    "openai.request",
+    "provider_options",
+    "routing",
+    "secrets",
+    "streaming",
+    "together.request",
+)
+"""The files here that other rooms import. The rest may change without a look elsewhere."""

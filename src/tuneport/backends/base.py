@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from tuneport.backends.provider_options import refuse_secrets, refuse_unpriced
 from tuneport.backends.secrets import known_secrets, refuse_known
+from tuneport.client_rules import Rule
 from tuneport.errors import ProviderError, UnsupportedError
+from tuneport.files import write_atomically
 from tuneport.types import (
     Adapter,
     Auto,
@@ -43,10 +45,7 @@ class FineTuneBackend(ABC):
     """
 
     statuses: ClassVar[dict[str, JobStatus]]
-    """The provider's own status words to ours, each exactly once. See `status_of` for words that are not here."""
-
-    settle_seconds: ClassVar[float] = 15.0
-    """How long the provider's lists may lag: ABSENT counts only when it is still the answer after this time."""
+    """The provider's own status words to ours, each exactly once. See `parse_status` for words that are not here."""
 
     resumes_failed: ClassVar[bool] = False
     """Whether `resume` lets a failed job go on, too, where its error is retryable."""
@@ -54,28 +53,58 @@ class FineTuneBackend(ABC):
     cost_neutral_options: ClassVar[frozenset[str]] = frozenset()
     """The `provider_options` that leave the price as quoted; a spec with a budget may have no others."""
 
+    at_the_provider: ClassVar[frozenset[str]] = frozenset()
+    """Of `wandb` and `python_graders`: what the provider does itself, with no key and no process of this machine. A
+    gateway's clients may ask for these; for the others its operator decides."""
+
+    client_chat_rules: ClassVar[Mapping[str, Rule]] = {}
+    """What a client of a gateway may add to a chat beyond OpenAI's own parameters; all else is refused."""
+
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a backend holds keys and cannot be pickled; open {self.name} anew in the other process")
+        raise TypeError(f"a backend holds keys and cannot be pickled; open {self.name} again in the other process")
 
     def __init__(self, manifest: Manifest, settings: Settings) -> None:
         self.manifest = manifest
         self.settings = settings
         self.name = manifest.name
 
+    def supports(self, name: str) -> bool:
+        """Return whether the backend overrides this method. The default refuses, or takes a slower way."""
+        return getattr(type(self), name) is not getattr(FineTuneBackend, name)
+
+    @classmethod
+    def hyperparameter_names(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
+        """Return the hyperparameters that it takes for such a job, by our name, with its own; `check` refuses others.
+
+        The table in `providers/README.md` is made of these. Returns an empty mapping for a method or an adapter that
+        it does not train.
+        """
+        return {}
+
     @classmethod
     def words(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
-        """Our hyperparameters that it takes for such a job, each with its own word for it; `check` refuses the others.
+        """Return `hyperparameter_names`, whose earlier name this is; it goes with the next release."""
+        return cls.hyperparameter_names(method, adapter)
 
-        The table in `providers/README.md` is made of these. None where it does not do that method or adapter.
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "words" in vars(cls) and "hyperparameter_names" not in vars(cls):
+            cls.hyperparameter_names = cls.words  # type: ignore[method-assign]  # a backend outside this repository
+
+    def client_rules(self) -> Mapping[str, Rule]:
+        """Return what a client of a gateway may set of `provider_options`, by name.
+
+        `slurm.setup` lies inside `slurm`; `*` is the rule for all names that are not listed. Options without a rule are
+        refused, so by default all are.
         """
         return {}
 
     def check(self, spec: TuneSpec) -> None:
-        """Refuse what this backend can never take, before there is a job: asks nobody, needs no key, writes nothing.
+        """Refuse what this backend can never take, before there is a job: sends nothing, needs no key, writes nothing.
 
-        UnsupportedError, ConfigError or BudgetError. By default: what would be stored with the job and is secret, which
-        are `provider_options` that sound like it and keys of the environment anywhere; and, with a budget, options that
-        may change the price. Whoever overrides it calls this one last; `prepare` and `submit` refuse the same.
+        Raises UnsupportedError, ConfigError or BudgetError. By default it refuses secrets that would be stored with the
+        job (`provider_options` whose names sound like one, and keys of the environment anywhere) and, with a budget,
+        options that may change the price. An override calls this one last; `prepare` and `submit` refuse the same.
         """
         refuse_secrets(spec.provider_options)
         refuse_known(spec, known_secrets(self.settings))
@@ -83,33 +112,41 @@ class FineTuneBackend(ABC):
 
     @abstractmethod
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
-        """Upload the files, wait for the provider's validation where it has one, and yield each file when it is there.
+        """Upload the files, wait for the provider's validation if it has one, and yield each file when it is there.
 
-        May be called again after a crash: what is already there by content hash is reused. Blocks as long as the
-        provider takes; raises DatasetError where the provider's validation refuses the file.
+        May be called again after a crash: content that was uploaded is found by its hash and reused. Blocks as long as
+        the provider takes; raises DatasetError if the provider's validation refuses the file.
         """
 
     @abstractmethod
     def submit(self, spec: TuneSpec, files: Sequence[RemoteFile], *, token: str) -> JobState:
         """Start the job: the call that spends money. Sent once, never retried; `token` travels with the remote job.
 
-        An `UnavailableError` means that nobody knows whether it started: ask `find(token)`. Any other error means
-        that it did not.
+        Raises `UnavailableError` if it is unknown whether the job started: ask `find(token)`. Any other error means
+        that it did not start.
         """
 
     @abstractmethod
     def find(self, token: str) -> Found:
-        """Say what became of the submit that carried `token`. UNKNOWN rather than an exception when in doubt."""
+        """Find the job of the submit that carried `token`. Returns UNKNOWN rather than an exception when in doubt.
+
+        ABSENT is what the provider's list says now: it may lag. How long the answer must stay the same before it counts
+        is the manifest's `settle_seconds`.
+        """
+
+    def mark_of(self, state: JobState) -> str | None:
+        """Return the part of a token that the provider's job carries (at least its first ten characters), or None."""
+        return None
 
     @abstractmethod
     def fetch(self, remote_id: str) -> JobState:
-        """Ask for the job's state now. NotFoundError only where the provider says that there is no such job."""
+        """Ask for the job's state now. Raises NotFoundError only if the provider says that there is no such job."""
 
     @abstractmethod
     def cancel(self, remote_id: str) -> JobState:
         """Ask for the job to stop, and return its state, which may still be `cancelling`.
 
-        Of a finished job: no change, no error.
+        Does nothing to a finished job.
         """
 
     def fetch_many(self, remote_ids: Iterable[str]) -> Iterable[tuple[str, JobState | ProviderError]]:
@@ -121,7 +158,7 @@ class FineTuneBackend(ABC):
                 yield remote_id, error
 
     def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:
-        """The job's events, oldest first; those after the event whose id is `after`, if given."""
+        """Return the job's events, oldest first; those after the event whose id is `after`, if given."""
         self._unsupported("events")
 
     def metrics(self, remote_id: str) -> Sequence[MetricPoint]:
@@ -131,25 +168,28 @@ class FineTuneBackend(ABC):
         self._unsupported("checkpoints")
 
     def pause(self, remote_id: str) -> JobState:
-        """Ask for the job to be held, and return its state, which may still be `pausing`. RejectedError of one that
+        """Ask for the job to be held, and return its state, which may still be `pausing`. Raises RejectedError if it
         has ended."""
         self._unsupported("pausing a job")
 
     def resume(self, remote_id: str) -> JobState:
-        """Let a paused job go on; where `resumes_failed`, also one that failed for want of what may be there now."""
+        """Continue a paused job; if `resumes_failed`, also one that failed because something was missing that may be
+        there now."""
         self._unsupported("resuming a job")
 
     def stop_early(self, remote_id: str) -> JobState:
-        """Ask for the job to end now, as good as it was at its best, and return its state. By default it is cancelled,
-        and its checkpoints are what is kept of it; a backend that can makes the best one its model. Of a finished job:
-        no change, no error."""
+        """Ask for the job to end now with its best weights, and return its state.
+
+        By default the job is cancelled and keeps its checkpoints; a backend that can makes the best one its model. Does
+        nothing to a finished job.
+        """
         return self.cancel(remote_id)
 
     def delete(self, remote_id: str) -> None:
         self._unsupported("deleting a job")
 
     def list_jobs(self) -> Iterable[JobState]:
-        """All jobs that the account has, tuneport's or not, newest first."""
+        """Return all jobs that the account has, tuneport's or not, newest first."""
         self._unsupported("listing jobs")
 
     def list_files(self) -> Iterable[RemoteFile]:
@@ -163,9 +203,7 @@ class FineTuneBackend(ABC):
 
     def save_file(self, file_id: str, target: Path) -> Path:
         """Fetch a file of the account to `target`, whole or not at all. Override where it can be streamed."""
-        part = target.with_name(target.name + ".part")
-        part.write_bytes(self.read_file(file_id))
-        part.replace(target)
+        write_atomically(target, self.read_file(file_id), durable=False, private=False)
         return target
 
     def delete_file(self, file_id: str) -> None:
@@ -176,15 +214,16 @@ class FineTuneBackend(ABC):
         self._unsupported("downloading weights")
 
     def quote(self, spec: TuneSpec, files: Sequence[RemoteFile]) -> Quote | None:
-        """The provider's own price for the job, or None where it gives none."""
+        """Return the provider's own price for the job, or None if it gives none."""
         return None
 
     def deploy(self, model: str, **options: Any) -> Deployment:
-        """Ask for an endpoint for a tuned model; it may still be starting. The same again finds the one there is."""
+        """Ask for an endpoint for a tuned model; it may still be starting. Finds an existing endpoint instead of a
+        second one."""
         self._unsupported("deploying a model")
 
     def undeploy(self, deployment_id: str) -> None:
-        """Stop an endpoint and see that nothing of it is billed any more. Of one that is gone: no error."""
+        """Stop an endpoint and verify that nothing of it is billed any more. Does nothing if it is already stopped."""
         self._unsupported("deployments")
 
     def deployments(self) -> Iterable[Deployment]:
@@ -193,28 +232,47 @@ class FineTuneBackend(ABC):
     def complete(
         self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
     ) -> Completion | Iterator[str]:
-        """Answer a chat: a Completion, or with `stream` an iterator over pieces of its text, as it is written.
+        """Answer a chat: return a Completion, or with `stream` an iterator over chunks of its text, as it is written.
 
         `messages` are in OpenAI's shape; `options` take OpenAI's names (`max_tokens`, `temperature`, `tools` ...).
-        Joined, the pieces are the text. Each may be a `Piece`, which also carries what OpenAI's chunks do: further
-        choices, fragments of tool calls, why the answer ended, its tokens. Plain strings count as text of an answer
-        that ends by itself. Closing the iterator (a `Stream` from any thread), or dropping it, ends the answer.
+        Joined, the chunks are the text. Each may be a `Chunk`, which also carries what OpenAI's chunks do: further
+        choices, fragments of tool calls, the finish reason, token counts. Plain strings count as text of an answer that
+        ends by itself. Closing the iterator (a `ClosableStream` from any thread), or dropping it, ends the answer.
         """
         self._unsupported("completing a prompt")
+
+    def answer(self, model: str, messages: Sequence[dict[str, Any]], **options: Any) -> Completion:
+        """Answer a chat whole; see `complete`, which a backend implements."""
+        found = self.complete(model, messages, **options)
+        if not isinstance(found, Completion):
+            raise TypeError(f"{type(self).__name__}.complete gave a stream that was not asked for")
+        return found
+
+    def stream(self, model: str, messages: Sequence[dict[str, Any]], **options: Any) -> Iterator[str]:
+        """Answer a chat piece by piece; see `complete`, which a backend implements."""
+        found = self.complete(model, messages, stream=True, **options)
+        if isinstance(found, Completion):
+            raise TypeError(f"{type(self).__name__}.complete gave no stream, which was asked for")
+        return found
 
     def complete_many(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], **options: Any
     ) -> Iterator[Completion]:
         """Answer many chats, in order, each as it is ready. Override where the backend batches."""
         with ThreadPoolExecutor(max_workers=8) as pool:
-            answers = pool.map(lambda messages: self.complete(model, messages, **options), conversations)
-            yield from cast("Iterator[Completion]", answers)  # without `stream` that is what `complete` gives
+            yield from pool.map(lambda messages: self.answer(model, messages, **options), conversations)
 
     def score(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], choices: Sequence[str]
     ) -> Iterator[list[float]]:
-        """For each chat, the log-likelihood of each of `choices` as the next assistant message, in nats."""
+        """Yield for each chat the log-likelihood of each of `choices` as the next assistant message, in nats."""
         self._unsupported("scoring answers by likelihood")
+
+    def lm_eval(
+        self, model: str, tasks: Sequence[str], *, limit: int | None = None
+    ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """Run tasks of EleutherAI's lm-eval on the first `limit` rows of each; yield each task with its scores."""
+        self._unsupported("lm-eval")
 
     def close(self) -> None:  # noqa: B027 - a default, not a forgotten abstract method
         """Release clients and child processes. The backend is not used afterwards."""

@@ -1,4 +1,4 @@
-"""What `provider_options` may not hold, whatever the backend: secrets, what a job has its own field for, and, where
+"""Refuses `provider_options` that no backend may have: secrets, what a job has its own field for, and, where
 there is a budget, what may change the price."""
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from tuneport.errors import BudgetError, ConfigError, UnsupportedError
+from tuneport.formatting import money
 from tuneport.types import Hyperparameters, TuneSpec
 
 # Wide on purpose: a name that is refused for nothing can be given to the provider elsewhere, a stored key cannot be
@@ -18,7 +19,7 @@ _JOB_FIELDS = frozenset(TuneSpec.model_fields) | frozenset(Hyperparameters.model
 
 
 def refuse_secrets(options: Mapping[str, Any]) -> None:
-    """ConfigError for a name, at any depth, that sounds like a secret, or a URL with a password."""
+    """Raise ConfigError for a name, at any depth, that sounds like a secret, or a URL with a password."""
     for where, value in _walk(options, "provider_options"):
         name = where.rpartition(".")[2]
         if _SECRET_NAME.search(name) or (isinstance(value, str) and _PASSWORD_IN_URL.search(value)):
@@ -28,7 +29,7 @@ def refuse_secrets(options: Mapping[str, Any]) -> None:
 
 
 def refuse_job_fields(backend: str, options: Mapping[str, Any], theirs: Mapping[str, str]) -> None:
-    """ConfigError for what tuneport itself sends. `theirs`: the provider's words to the job's own fields."""
+    """Raise ConfigError for what tuneport itself sends. `theirs`: the provider's names for the job's own fields."""
     for name in options:
         field = theirs.get(name.lower(), name.lower() if name.lower() in _JOB_FIELDS else None)
         if field is not None:
@@ -38,7 +39,7 @@ def refuse_job_fields(backend: str, options: Mapping[str, Any], theirs: Mapping[
 
 
 def refuse_hyperparameters(backend: str, given: Iterable[str], takes: Iterable[str], where: str = "") -> None:
-    """UnsupportedError for each hyperparameter that is set and that this backend cannot take."""
+    """Raise UnsupportedError for each hyperparameter that is set and that this backend cannot take."""
     if unknown := sorted(set(given) - set(takes)):
         raise UnsupportedError(
             f"the backend {backend} does not take {', '.join(unknown)}{where}; leave it at auto "
@@ -47,19 +48,19 @@ def refuse_hyperparameters(backend: str, given: Iterable[str], takes: Iterable[s
 
 
 def refuse_unpriced(backend: str, spec: TuneSpec, cost_neutral: Collection[str]) -> None:
-    """BudgetError where there is a budget and an option that the quote knows nothing of."""
+    """Raise BudgetError if there is a budget and an option that the quote does not know."""
     if spec.budget is None:
         return
     if unpriced := sorted(set(spec.provider_options) - set(cost_neutral)):
         neutral = f" (those that do not change it: {', '.join(sorted(cost_neutral))})" if cost_neutral else ""
         raise BudgetError(
             f"provider_options.{unpriced[0]} may change what {backend} bills, which the quote does not show, and there "
-            f"is a budget of ${spec.budget:.2f}; leave it out{neutral}, or submit without a budget"
+            f"is a budget of {money(spec.budget)}; leave it out{neutral}, or submit without a budget"
         )
 
 
 def _walk(value: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """Each value inside `value` with its place, `provider_options.integrations[0].wandb`."""
+    """Yield each value inside `value` with its path, `provider_options.integrations[0].wandb`."""
     if isinstance(value, Mapping):
         inner = [(f"{where}.{name}", item) for name, item in value.items()]
     elif isinstance(value, (list, tuple)):

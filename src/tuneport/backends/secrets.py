@@ -1,4 +1,4 @@
-"""What must not get out: the forms that a secret takes, where it is found, and how it is taken out of an answer."""
+"""Keeps secrets in: their encoded forms, where they are found, and how they are removed from an answer."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 
 
 def key_variables(settings: Settings) -> set[str]:
-    """The variables that hold the keys of backends: those of the manifests, and of the project's own tables."""
+    """Return the variables that hold the keys of backends: those of the manifests, and of the project's own tables."""
     tables = [table.api_key_env for table in settings.project.backends.values()]
     names = {load_manifest(name).api_key_env for name in manifest_names()} | set(tables)
     return {name for name in names if name is not None}
 
 
 def known_secrets(settings: Settings) -> list[str]:
-    """The values of all variables that hold a backend's key, or whose names end like W&B's and the hub's do.
+    """Return the values of all variables that hold a backend's key, or whose names end like W&B's and the hub's do.
 
-    A path is none: the name may be that of a file with a key in it.
+    A path does not count: the name may be that of a file with a key in it.
     """
     keys = key_variables(settings)
     values = [
@@ -44,8 +44,8 @@ def known_secrets(settings: Settings) -> list[str]:
 
 
 def refuse_known(spec: TuneSpec, secrets: Iterable[str]) -> None:
-    """ConfigError where a field of the spec, which is stored with the job, holds one of `secrets`."""
-    pattern = pattern_of(form for secret in secrets for form in forms_of(secret))
+    """Raise ConfigError if a field of the spec, which is stored with the job, holds one of `secrets`."""
+    pattern = compile_pattern(form for secret in secrets for form in encode_forms(secret))
     for name, value in spec.model_dump(mode="json").items():
         if contains(value, pattern):
             raise ConfigError(
@@ -53,20 +53,22 @@ def refuse_known(spec: TuneSpec, secrets: Iterable[str]) -> None:
             )
 
 
-def forms_of(secret: str) -> list[str]:
-    """The secret as it is, as `repr` and URLs write it, without blanks around it, and in base64; longest first."""
+def encode_forms(secret: str) -> list[str]:
+    """Return the secret verbatim, as `repr` and URLs write it, without blanks around it, and in base64; longest
+    first."""
     encoded = base64.b64encode(secret.encode()).decode().rstrip("=")
     forms = {secret, repr(secret)[1:-1], secret.strip(), quote(secret, safe=""), encoded}
     return sorted((form for form in forms if form), key=len, reverse=True)
 
 
-def pattern_of(secrets: Iterable[str]) -> re.Pattern[str]:
-    """What finds any of `secrets`, in one pass; nothing where there are none."""
+def compile_pattern(secrets: Iterable[str]) -> re.Pattern[str]:
+    """Return the pattern that finds any of `secrets` in one pass; without secrets it matches nothing."""
     return re.compile("|".join(map(re.escape, secrets)) or r"(?!)")
 
 
 def contains(value: Any, secrets: re.Pattern[str]) -> bool:
-    """Whether a string at any depth of `value` (models, mappings, lists; keys of mappings, too) holds a secret."""
+    """Return whether a string at any depth of `value` (models, mappings, lists; keys of mappings, too) holds a
+    secret."""
     if isinstance(value, str):
         return secrets.search(value) is not None
     if isinstance(value, Model):
@@ -77,7 +79,7 @@ def contains(value: Any, secrets: re.Pattern[str]) -> bool:
 
 
 def without(value: T, secrets: re.Pattern[str]) -> T:
-    """`value` with `[key]` for each secret. What holds none is returned as it is."""
+    """Return `value` with `[key]` in place of each secret; the same object if it holds none."""
     if not contains(value, secrets):
         return value
     cleaned: T = _replaced(value, secrets)

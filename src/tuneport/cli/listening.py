@@ -1,4 +1,4 @@
-"""A server in the foreground: a socket, and an application that answers on it until it is told to end."""
+"""A server in the foreground: a socket, and an application that answers on it until a signal ends it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tuneport.errors import ConfigError
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """ConfigError where that address cannot be listened at; 0 is any free port."""
+    """Listen at an address; port 0 is any free one. Raises ConfigError if that fails."""
     try:
         return socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
@@ -24,33 +24,33 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(f"{host}:{port} cannot be listened at: {error.strerror}; choose another --port") from error
 
 
-def answer(app: Any, listening: socket.socket, *, let_go: Callable[[], None] = lambda: None) -> None:
-    """Until SIGTERM or Ctrl-C; `let_go` is called then, for answers that would wait for something else."""
+def answer(app: Any, listening: socket.socket, *, begin_shutdown: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or Ctrl-C; then call `begin_shutdown`, for answers that would wait for something else."""
     import uvicorn
 
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=20, lifespan="off")
     server = uvicorn.Server(config)
-    # What is there now stays: the collector need not go through it again and again, a tenth of each request's time.
+    # Existing objects stay for good: scanning them again and again took the collector a tenth of each request's time.
     gc.collect()
     gc.freeze()
-    with _ending(server, let_go):
-        # uvloop's, where it is installed
+    with _ending(server, begin_shutdown):
+        # uvloop, if it is installed
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(server.serve(sockets=[listening]))
 
 
 @contextmanager
-def _ending(server: Any, let_go: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM and Ctrl-C let the server finish what is under way; a second one does not wait for that.
+def _ending(server: Any, begin_shutdown: Callable[[], None]) -> Iterator[None]:
+    """Handle SIGTERM and Ctrl-C: the server finishes running requests; a second signal does not wait for them.
 
-    The server's own way sends itself the signal once more when it is done, which would end the process before what is
-    behind the application is closed.
+    The server's own handler sends the signal again when it is done, which would end the process before the
+    application's resources are closed.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
         server.force_exit = server.should_exit
         server.should_exit = True
-        let_go()
+        begin_shutdown()
 
     server.capture_signals = nullcontext
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
-from typing import Annotated
+import traceback
+import warnings
+from contextlib import nullcontext
+from types import TracebackType
+from typing import Annotated, TextIO
 
 import typer
 
-from tuneport import __version__
-from tuneport.cli import (
+from tuneport.cli.commands import (
     advise,
     backends,
     chat,
@@ -20,9 +24,9 @@ from tuneport.cli import (
     deployments,
     evaluate,
     files,
+    job_actions,
     jobs,
     migrate,
-    output,
     plan,
     rate,
     serve,
@@ -31,9 +35,12 @@ from tuneport.cli import (
     token,
     webhooks,
     weights,
-    wishes,
 )
+from tuneport.cli.views import output
+from tuneport.cli.views.heartbeat import heartbeat
+from tuneport.data.templates.limits import own_process
 from tuneport.errors import ConfigError, TuneportError
+from tuneport.version import __version__
 
 INTERRUPTED = 130
 
@@ -49,7 +56,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"tuneport {__version__}")
+        output.say(f"tuneport {__version__}")
         raise typer.Exit
 
 
@@ -72,7 +79,7 @@ for group in (
     rate,
     submit,
     jobs,
-    wishes,
+    job_actions,
     chat,
     evaluate,
     weights,
@@ -89,14 +96,19 @@ for group in (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for the caller's mistakes, 3 for the provider's, 130: Ctrl-C."""
+    """Run one command and return its exit code: 0, 2 for the caller's mistakes, 3 for the provider's, 130 for
+    Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
     output.reset(arguments)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, output.on_ctrl_c)
+    if "serve" not in arguments[:2]:
+        own_process()
     try:
         _refuse_what_is_no_text(arguments)
-        code: int = app(args=arguments, standalone_mode=False) or 0
+        busy = heartbeat() if "serve" not in arguments[:2] else nullcontext()  # the gateway has its log
+        with busy:
+            code: int = app(args=arguments, standalone_mode=False) or 0
         return _interrupted() if code == INTERRUPTED else code  # what typer makes of Ctrl-C
     except KeyboardInterrupt:
         return _interrupted()
@@ -106,14 +118,14 @@ def main(arguments: list[str] | None = None) -> int:
         output.print_error(error)
         return error.exit_code
     except BrokenPipeError:
-        sys.stderr.close()  # the reader (head, less) went away: nothing left to tell anybody
+        sys.stderr.close()  # the reader (head, less) went away
         return 0
     except Exception as error:
         return _click_error(error)
 
 
 def _refuse_what_is_no_text(arguments: list[str]) -> None:
-    """Bytes that are not UTF-8 could be stored in no job and printed in no document."""
+    """Refuse arguments that are not UTF-8: no job could store them and no document print them."""
     for argument in arguments:
         try:
             argument.encode()
@@ -128,7 +140,7 @@ def _interrupted() -> int:
 
 
 def _click_error(error: Exception) -> int:
-    """A wrong option or argument in one line; anything else is our own bug and says so."""
+    """Print a wrong option or argument in one line, and anything else as a bug of tuneport."""
     format_message = getattr(error, "format_message", None)
     if format_message is None:
         if output.debug:
@@ -148,8 +160,36 @@ def _click_error(error: Exception) -> int:
 
 
 def run() -> None:
-    """The console script."""
-    sys.exit(main())
+    """Run the console script. Errors that Python itself prints are printed in the same way, too."""
+    warnings.showwarning = _print_warning
+    logging.lastResort = _NoteHandler(logging.WARNING)
+    try:
+        sys.exit(main())
+    except Exception as error:  # with --debug; not by `sys.excepthook`, which typer sets to its own
+        _print_traceback(type(error), error, error.__traceback__)
+        sys.exit(1)
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    output.pour("".join(traceback.format_exception(kind, error, trace)), stderr=True)
+
+
+def _print_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    output.note(f"{category.__name__}: {message}")
+
+
+class _NoteHandler(logging.Handler):
+    """A log handler for commands that configure no logging, unlike `serve`: a warning is a line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        output.note(record.getMessage())
 
 
 if __name__ == "__main__":

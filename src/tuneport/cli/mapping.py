@@ -1,4 +1,4 @@
-"""`--map`: which column of a file has what its format calls otherwise."""
+"""The option `--map`: which column of a file has which field of its format."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import typer
 from tuneport.errors import ConfigError
 
 Map = Annotated[
-    list[str] | None, typer.Option("--map", metavar="NAME=COLUMN", help="Which column has what the format calls NAME.")
+    list[str] | None, typer.Option("--map", metavar="NAME=COLUMN", help="The column for the format's field NAME.")
 ]
 
 
 def columns_of(pairs: list[str] | None) -> dict[str, str]:
-    """What `--map instruction=question` says: the format's name, then the file's."""
+    """Return the columns by the format's names: `--map instruction=question` names the format's field first."""
     columns: dict[str, str] = {}
     for pair in pairs or ():
         name, equals, column = pair.partition("=")
         if not (name and equals and column):
-            raise ConfigError(f"--map {pair} is no mapping; write --map instruction=question")
+            raise ConfigError(f"--map {pair} is not a mapping; write --map instruction=question")
         if name in columns:
             raise ConfigError(f"--map gives {name} twice: {columns[name]} and {column}; choose one")
         columns[name] = column

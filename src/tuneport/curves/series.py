@@ -16,8 +16,8 @@ MOST_EVALUATIONS = 60
 """Longer series are judged by the medians of so many stretches. The tests are quadratic in their number, and
 neighbouring evaluations err alike, so that more of them say less than they seem to."""
 DENSE = 0.5
-"""With a validation loss for so many of the training steps each is of a batch: nobody evaluates a whole file that
-often."""
+"""The share of training steps with a validation loss from which each loss is of a batch: no backend evaluates a whole
+file that often."""
 FIRST_STEPS = 3
 """Training steps whose median is taken for the loss before training: in them the rate still warms up."""
 
@@ -33,7 +33,7 @@ class Series:
         return len(self.steps)
 
     def between(self, after: float, until: float) -> tuple[float, ...]:
-        """The values of steps above `after`, up to and with `until`."""
+        """Return the values of steps above `after`, up to and including `until`."""
         return self.values[bisect_right(self.steps, after) : bisect_right(self.steps, until)]
 
     def up_to(self, step: int) -> Series:
@@ -41,7 +41,7 @@ class Series:
         return Series(self.steps[:end], self.values[:end])
 
     def level(self, until: float, width: float) -> float | None:
-        """The median of the `width` steps up to `until`; where there is none in them, the last one before."""
+        """Return the median of the last `width` steps up to `until`, else the last value before them."""
         inside = self.between(until - width, until)
         if not inside:
             before = bisect_right(self.steps, until)
@@ -49,7 +49,7 @@ class Series:
         return median(inside)
 
     def in_stretches(self, most: int = MOST_EVALUATIONS) -> Series:
-        """At most `most` medians of equally many neighbours, each at the step of the last of them."""
+        """Return at most `most` medians of equally many neighbours, each at the step of the last of them."""
         if len(self) <= most:
             return self
         size = math.ceil(len(self) / most)
@@ -64,7 +64,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Curve:
-    """What was measured while a model was trained. `broken_at`: the first step whose training loss is no number.
+    """The measurements of a training run. `broken_at`: the first step whose training loss is no number.
 
     `valid` is of the whole validation file, where there are enough such evaluations; OpenAI makes one an epoch. Where
     it is of a batch of that file a step, which is much noisier, `of_batches` says so; `full` and `batches` are each of
@@ -89,7 +89,7 @@ class Curve:
 
     @property
     def before(self) -> float | None:
-        """The training loss of the first steps: about what it was before training, less where points lie far apart."""
+        """Return the training loss of the first steps: about the loss before training, less if points lie far apart."""
         first = self.train.values[:FIRST_STEPS]
         return max(first[0], median(first)) if first else None
 
@@ -103,8 +103,7 @@ class Curve:
         return None if each is None else step / each
 
     def learning_until(self, step: int) -> float:
-        """The sum of the learning rates up to a step, which is the time that an optimizer goes by; where no rates were
-        measured, the steps."""
+        """Return the sum of the learning rates up to a step, or the number of steps if no rates were measured."""
         if len(self.rate) < 2:
             return float(step)
         total, before = 0.0, 0
@@ -115,8 +114,8 @@ class Curve:
         return total
 
     def window(self) -> float:
-        """Steps over which a training loss is averaged: as far as from one evaluation to the next, or an epoch where
-        that is more, since only then are they the same rows."""
+        """Return the number of steps over which a training loss is averaged: the distance between two evaluations, or
+        an epoch if that is longer, since only then are the rows the same."""
         gaps = [after - before for before, after in zip(self.valid.steps, self.valid.steps[1:], strict=False)]
         gap = median(gaps) if gaps else max(1.0, self.last_step / 10)
         return max(gap, self.steps_per_epoch or 0.0)
@@ -125,9 +124,11 @@ class Curve:
         return replace(self, valid=self.batches, batches=Series(), of_batches=True)
 
 
-def curve_of(points: Iterable[MetricPoint]) -> Curve:
-    """Points in any order, of any backend. Of a step that was measured twice (a run went on from a checkpoint), the
-    later one in the list counts."""
+def build_curve(points: Iterable[MetricPoint]) -> Curve:
+    """Build the curve from points in any order, of any backend.
+
+    If a step was measured twice (a run was resumed from a checkpoint), the later point in the list counts.
+    """
     by_step: dict[int, MetricPoint] = {}
     for point in points:
         before = by_step.get(point.step)
@@ -164,7 +165,8 @@ def _series(points: Sequence[MetricPoint], value: Callable[[MetricPoint], float 
 
 
 def _full_loss(point: MetricPoint) -> float | None:
-    """OpenAI's loss over the whole validation file: `backends` puts it into `valid_loss`, with the batch's beside."""
+    """Return OpenAI's loss over the whole validation file, which `backends` puts into `valid_loss` beside that of the
+    batch."""
     if "full_valid_loss" in point.extra:
         return point.extra["full_valid_loss"]
     return point.valid_loss if "valid_loss" in point.extra else None
@@ -179,7 +181,7 @@ def _odd(value: float) -> bool:
 
 
 def nearest(steps: Sequence[int], step: int) -> int | None:
-    """Of ordered steps the one that is nearest to `step`, the earlier of two."""
+    """Return the step nearest to `step`, the earlier of two. Takes ordered steps; returns None if there are none."""
     if not steps:
         return None
     at = bisect_left(steps, step)

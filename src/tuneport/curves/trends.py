@@ -26,7 +26,7 @@ TAIL = 3
 
 
 def falling_fit(values: Sequence[float]) -> list[float]:
-    """The nearest curve (least squares) that never rises: pool-adjacent-violators."""
+    """Fit the nearest curve (least squares) that never rises: pool-adjacent-violators."""
     blocks: list[tuple[float, int]] = []
     for value in values:
         mean, count = value, 1
@@ -37,12 +37,11 @@ def falling_fit(values: Sequence[float]) -> list[float]:
     return [mean for mean, count in blocks for _ in range(count)]
 
 
-def noise_of(values: Sequence[float], prior: float) -> float:
-    """The standard deviation of the noise, drawn towards `prior`: the greater of two estimates, each of which fails
-    where the other one does not.
+def estimate_noise(values: Sequence[float], prior: float) -> float:
+    """Estimate the standard deviation of the noise, drawn towards `prior`: the greater of two estimates.
 
-    What no curve explains that falls and then perhaps rises: of a few values such a curve explains nearly all, noise
-    or not. And `roughness`, in which noise that is alike in neighbours does not show.
+    The first is the residual of a curve that falls and then perhaps rises, which fits a few values too well, noise or
+    not. The second is `roughness`, which misses noise that is alike in neighbours.
     """
     if not values:
         return prior
@@ -58,8 +57,8 @@ def noise_of(values: Sequence[float], prior: float) -> float:
 
 
 def roughness(values: Sequence[float]) -> float:
-    """The standard deviation of noise around any smooth curve, by how far values miss the middle of their neighbours:
-    the median, so that a steep beginning and single ones that stick out do not count."""
+    """Estimate the standard deviation of noise around any smooth curve, by how far values miss the middle of their
+    neighbours: the median, so that a steep beginning and single outliers do not count."""
     bends = [abs(a - 2 * b + c) for a, b, c in zip(values, values[1:], values[2:], strict=False)]
     return median(bends) / BEND_OF_NOISE if bends else 0.0
 
@@ -69,7 +68,7 @@ def _drawn(squares: float, count: int, prior: float) -> float:
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Running medians of three, which a single value that sticks out does not move; short series as they are."""
+    """Return running medians of three, which a single outlier does not move; short series are returned unchanged."""
     if len(values) < SHORT:
         return list(values)
     inner = [median(values[index - 1 : index + 2]) for index in range(1, len(values) - 1)]
@@ -77,7 +76,7 @@ def smoothed(values: Sequence[float]) -> list[float]:
 
 
 def lowest(values: Sequence[float]) -> int:
-    """Where the smoothed curve is lowest, and there the lowest of the neighbours as they were measured."""
+    """Return the index of the lowest value as measured, among the neighbours of the smoothed curve's lowest point."""
     flat = smoothed(values)
     at = min(range(len(flat)), key=flat.__getitem__)
     if len(values) < SHORT:
@@ -86,8 +85,8 @@ def lowest(values: Sequence[float]) -> int:
 
 
 def rise_after_lowest(values: Sequence[float]) -> float:
-    """By how much the curve has come up again from its lowest two neighbours, by its last values; 0 where fewer than
-    two came after. Two, since a single low one may be luck."""
+    """Return how far the last values are above the lowest two neighbours; 0 if fewer than two came after. Two are
+    needed, because a single low one may be luck."""
     if len(values) < 3:
         return 0.0
     flat = smoothed(values)
@@ -99,11 +98,11 @@ def rise_after_lowest(values: Sequence[float]) -> float:
 
 
 def never_rises(values: Sequence[float], noise: float) -> tuple[float, float]:
-    """The probability that a curve which never rises shows such a rise by noise alone, and the rise that one in twenty
-    of them shows.
+    """Return the probability that noise alone gives a curve that never rises such a rise, and the rise that one in
+    twenty of them shows.
 
     A parametric bootstrap: the nearest falling curve with normal noise, drawn ROUNDS times. The lowest point is looked
-    for in each anew, so that its having been chosen is reckoned with.
+    for in each draw, so that the choice of it is accounted for.
     """
     found = rise_after_lowest(values)
     fitted, draw = falling_fit(values), random.Random(len(values))
@@ -113,7 +112,7 @@ def never_rises(values: Sequence[float], noise: float) -> tuple[float, float]:
 
 
 def theil_sen(xs: Sequence[float], ys: Sequence[float]) -> float:
-    """The median of the slopes between all pairs (Sen 1968): up to 29 % of the values may be anything."""
+    """Return the median of the slopes between all pairs (Sen 1968); up to 29 % of the values may be outliers."""
     slopes = [
         (ys[later] - ys[earlier]) / (xs[later] - xs[earlier])
         for later in range(len(xs))
@@ -124,9 +123,9 @@ def theil_sen(xs: Sequence[float], ys: Sequence[float]) -> float:
 
 
 def mann_kendall(values: Sequence[float]) -> float:
-    """The probability of at least so many rising pairs in values without a trend (Mann 1945, one-sided).
+    """Return the probability of at least as many rising pairs in values without a trend (Mann 1945, one-sided).
 
-    Exact without ties up to 30 values; else by the normal approximation with the ties' correction.
+    Exact up to 30 values without ties; else by the normal approximation with the correction for ties.
     """
     count = len(values)
     if count < 2:
@@ -152,7 +151,7 @@ def mann_kendall(values: Sequence[float]) -> float:
 
 @cache
 def _permutations_by_inversions(count: int) -> tuple[int, ...]:
-    """How many orders of `count` values have 0, 1, 2 ... pairs the wrong way round."""
+    """Return how many orders of `count` values have 0, 1, 2 ... pairs the wrong way round."""
     ways = [1]
     for size in range(2, count + 1):
         longer = [0] * (len(ways) + size - 1)

@@ -1,4 +1,4 @@
-"""What a curve says, in words and numbers: the kinds of finding, and what one of them comes with."""
+"""The verdict on a curve: the kinds of finding, with their evidence and numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from tuneport.types import Model
 
 
-class Finding(StrEnum):
+class CurveFinding(StrEnum):
     HEALTHY = "healthy"
     STILL_LEARNING = "still_learning"
     OVERFITTING = "overfitting"
@@ -25,19 +25,19 @@ class Finding(StrEnum):
 
 
 _WORDS = {
-    Finding.HEALTHY: "healthy",
-    Finding.STILL_LEARNING: "still learning",
-    Finding.OVERFITTING: "overfitting",
-    Finding.MEMORISING: "memorisation has started",
-    Finding.MEMORISED: "memorised",
-    Finding.DIVERGED: "diverged",
-    Finding.FORGETTING: "forgets what the base could",
-    Finding.UNCLEAR: "cannot be said",
+    CurveFinding.HEALTHY: "healthy",
+    CurveFinding.STILL_LEARNING: "still learning",
+    CurveFinding.OVERFITTING: "overfitting",
+    CurveFinding.MEMORISING: "memorisation has started",
+    CurveFinding.MEMORISED: "memorised",
+    CurveFinding.DIVERGED: "diverged",
+    CurveFinding.FORGETTING: "forgets what the base could do",
+    CurveFinding.UNCLEAR: "no verdict",
 }
 
 
 class Forgetting(Model):
-    """By how much the tuned model is worse than its base on general tasks: shares of the points, 0 to 1, with the
+    """The loss of the tuned model against its base on general tasks: shares of the points, 0 to 1, with the
     interval of an evaluation. `tasks` says which, where it is not all of them together."""
 
     drop: float
@@ -54,10 +54,10 @@ class CurveVerdict(Model):
     """`summary` is one sentence; `evidence` its reasons, with the numbers that `numbers` holds by name; `fixes` what to
     do, the best first. Losses are as the backend measures them, mostly nats per trained token."""
 
-    finding: Finding
+    finding: CurveFinding
     summary: str
     since_step: int | None = Field(default=None, description="of overfitting: the step after which validation rises")
-    confidence: float | None = Field(default=None, description="0 to 1, of overfitting: how sure the rise is no noise")
+    confidence: float | None = Field(default=None, description="0 to 1, of overfitting: how sure it is not noise")
     sure: bool = Field(default=False, description="overfitting, and sure enough to stop a job that costs money")
     best_step: int | None = Field(default=None, description="of the lowest validation loss")
     best_epoch: float | None = None

@@ -11,18 +11,19 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.checks.finding import Example
+from tuneport.data.checks.finding import CheckedExample
 from tuneport.data.checks.kinds import KINDS, named
 from tuneport.data.checks.report import CheckReport, check
 from tuneport.data.containers.numbering import Numbering
-from tuneport.data.containers.source import Source
+from tuneport.data.conversion.conversion_loss import LossReport, write_row
+from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.formats import load_format
-from tuneport.data.losses import LossTally, write_row
-from tuneport.data.personal.redaction import Redactor
+from tuneport.data.pii.redaction import Redactor
 from tuneport.data.reading import Scanned, read_row
-from tuneport.data.records import Record
-from tuneport.data.review import Judgement, Verdict, record_hash, verdicts, with_answer
-from tuneport.data.writing import aside, publish, refuse_overwriting
+from tuneport.data.review import ReviewDecision, ReviewVerdict, record_hash, verdicts, with_answer
+from tuneport.data.rows.records import Record
+from tuneport.data.running.writing import publish, refuse_overwriting, temporary_file
+from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError, ConversionLossError, DatasetError, DatasetProblem
 
 DROPPED = (
@@ -68,12 +69,13 @@ class CleanReport:
         return {**vars(self), **paths, **counts, "notes": list(self.notes)}
 
 
+@renamed(path="dataset")
 def clean(
-    path: Path | str,
+    dataset: DatasetLike,
     output: Path | str,
     *,
     format: str | None = None,
-    validation: Path | str | None = None,
+    validation: DatasetLike | None = None,
     task: str | None = None,
     drop: Iterable[str] = (),
     keep: Iterable[str] = (),
@@ -83,17 +85,17 @@ def clean(
 ) -> CleanReport:
     """Write `output` (JSON lines, in the source's format and order) and `output` + `.log.jsonl`.
 
-    Removed are the kinds of `DROPPED` and `drop` without those of `keep`; a check's name stands for all its kinds. Of
+    Removes the kinds of `DROPPED` and `drop` without those of `keep`; a check's name stands for all its kinds. Of
     duplicates one stays, the first if nothing else is wrong with it. `review` is a file of verdicts by people
-    (`tuneport review`): their rejections are removed, their edits taken over. With `redact`, personal data becomes
-    placeholders, the same value the same one throughout, and the log leaves the records out. Records that stay as they
-    are, are so byte for byte. Both files appear whole at the end, or not at all.
+    (`tuneport review`): their rejections are removed, their edits applied. With `redact`, personal data becomes
+    placeholders, one for each value throughout, and the log leaves the records out. Unchanged records stay so byte for
+    byte. Both files appear whole at the end, or not at all.
 
-    ConfigError for a kind that does not exist, DatasetError where nothing would be left, ConversionLossError where a
+    Raises ConfigError for a kind that does not exist, DatasetError if nothing would be left, ConversionLossError if a
     changed record could not be written in its own format.
     """
-    path, output = Path(path), Path(output)
-    source, log = Source(path, columns), output.with_name(output.name + ".log.jsonl")
+    data, output = Dataset.of(dataset, columns, format), Path(output)
+    path, source, log = data.path, data.open(), output.with_name(output.name + ".log.jsonl")
     if output.suffix != ".jsonl":
         raise ConfigError(f"the output {output} must end in .jsonl; `tuneport convert` writes other files from that")
     refuse_overwriting((output, log), source.files)
@@ -103,15 +105,15 @@ def clean(
     judged = verdicts(review) if review is not None else {}
     if review is not None and not judged:
         raise ConfigError(f"{review} holds no verdicts; give some with `tuneport review {path}`")
-    report = check(path, format=format, validation=validation, task=task, columns=columns)
-    known, losses = load_format(report.format.format), LossTally()
+    report = check(data, validation=validation, task=task)
+    known, losses = load_format(report.format.format), LossReport()
     unlisted = {kind: of for kind, of in report.unlisted.items() if kind in kinds}
     choice = _Choice(_reasons(report, kinds & set(report.flagged)), unlisted, judged)
     redactor = Redactor() if redact else None
     why: Counter[str] = Counter()
     redacted: Counter[str] = Counter()
     written = changed = count = 0
-    with aside(output.parent) as (kept, kept_path), aside(output.parent) as (told, told_path):
+    with temporary_file(output.parent) as (kept, kept_path), temporary_file(output.parent) as (told, told_path):
         for line, raw in source.rows():
             count += 1
             read = read_row(known, line, raw, source.locate) if choice.reads(line) or redactor is not None else None
@@ -136,7 +138,7 @@ def clean(
                     reasons = [{key: reason[key] for key in reason if key != "rule"} for reason in reasons]
                 told.write(_entry(line, source.numbering, None if redact else raw, row, reasons))
         if judged and not choice.used:
-            raise ConfigError(f"no verdict in {review} is about a record of {path}; name the file that was reviewed")
+            raise ConfigError(f"no verdict in {review} is about a record of {path}; name the reviewed file")
         if lost_all := losses.losses(source.numbering):
             raise ConversionLossError(known.NAME, lost_all)
         if not written:
@@ -150,7 +152,7 @@ def clean(
 
 
 class _Choice:
-    """Which records stay: what people said comes before what the checks say, and of like records one is kept.
+    """Chooses the records that stay: verdicts of people come before those of checks, and of like records one is kept.
 
     Records are asked about in the order of the file. A person's word does not bring a leak or a second copy in.
     """
@@ -158,8 +160,8 @@ class _Choice:
     def __init__(
         self,
         reasons: Mapping[int, list[Reason]],
-        unlisted: Mapping[str, Callable[[Example], bool]],
-        judged: Mapping[str, Verdict],
+        unlisted: Mapping[str, Callable[[CheckedExample], bool]],
+        judged: Mapping[str, ReviewVerdict],
     ) -> None:
         self._reasons, self._unlisted, self._judged = reasons, unlisted, judged
         self._gone: set[int] = set()
@@ -168,17 +170,17 @@ class _Choice:
         self.used = 0  # of the verdicts
 
     def reads(self, line: int) -> bool:
-        """Whether the record itself has to be looked at."""
+        """Return whether the record itself has to be read."""
         if self._judged or self._unlisted:
             return True
         return any(reason["check"] == "schema.invalid" for reason in self._reasons.get(line, ()))
 
     def of(self, line: int, read: Scanned | None) -> tuple[bool, list[Reason], Record | None]:
-        """Whether the record stays, why it is removed or changed, and the record as it is then."""
+        """Return whether the record stays, why it is removed or changed, and the new record."""
         found = self._reasons.get(line, [])
         record = None if read is None else read.record
         if record is not None and self._unlisted:
-            listed, example = {reason["check"] for reason in found}, Example.of(line, record)
+            listed, example = {reason["check"] for reason in found}, CheckedExample.of(line, record)
             more = [kind for kind, of in self._unlisted.items() if kind not in listed and of(example)]
             found = [*found, *({"check": kind} for kind in more)]
         if read is not None and read.problems:
@@ -188,12 +190,12 @@ class _Choice:
         verdict = self._judged.get(record_hash(record)) if record is not None and self._judged else None
         if verdict is not None:
             self.used += 1
-            emptied = verdict.verdict is Judgement.EDIT and not (verdict.text or "").strip()
-            if verdict.verdict is Judgement.REJECT or emptied:
+            emptied = verdict.verdict is ReviewDecision.EDIT and not (verdict.text or "").strip()
+            if verdict.verdict is ReviewDecision.REJECT or emptied:
                 self._gone.add(line)
                 return False, [{"check": REJECTED}], record
             found = [reason for reason in found if reason["check"] in _BEYOND_PEOPLE]
-            if verdict.verdict is Judgement.EDIT and verdict.text is not None and record is not None:
+            if verdict.verdict is ReviewDecision.EDIT and verdict.text is not None and record is not None:
                 record = with_answer(record, verdict.text)
                 changes.append({"check": EDITED})
         if any(not reason["check"].startswith("duplicates.") for reason in found):
@@ -210,7 +212,7 @@ class _Choice:
         return True, changes, record
 
     def _kept(self, line: int, asking: int) -> int | None:
-        """The record that stays and is like this one; None where there is none but the one that asks."""
+        """Return the remaining record that is like this one, or None if this is the only one."""
         line = self._like.get(line, line)
         if line in self._gone:
             line = self._stands_in.get(line, asking)
@@ -227,9 +229,10 @@ def _one_line(raw: bytes) -> bytes:
 
 
 def _entry(line: int, numbering: Numbering, raw: bytes | None, row: bytes | None, found: list[Reason]) -> bytes:
-    """The log keeps the record as it was, so that nothing is lost; without `raw` it does not, so that nothing leaks.
+    """Return the entry of the log. It keeps the record as it was, so that nothing is lost; without `raw` it does not,
+    so that nothing leaks.
 
-    In a folder, numbers of lines go on from file to file, and `at` says which file and line that is.
+    In a folder, line numbers continue from file to file, and `at` says which file and line that is.
     """
     entry: dict[str, Any] = {"line": line, "action": "removed" if row is None else "changed", "why": found}
     if len(numbering.files) > 1:
@@ -262,7 +265,7 @@ def _reasons(report: CheckReport, kinds: set[str]) -> dict[int, list[Reason]]:
 
 
 def _raw(raw: bytes) -> Any:
-    """The record itself; text where it is no JSON."""
+    """Return the record itself, or its text if it is not JSON."""
     try:
         msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

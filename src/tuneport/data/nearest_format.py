@@ -1,4 +1,4 @@
-"""What is said of a record that fits no format: which one it is meant to be of, or how to bring it into one."""
+"""The message on a record that fits no format: which one it is meant to be of, or how to bring it into one."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _KEY_SHOWN = 30  # characters
 
 
 def nearest_format(row: Mapping[str, Any]) -> str | None:
-    """The format whose keys the record has, so that what is wrong with their values can be said; None for none."""
+    """Return the format whose keys the record has, so that errors in their values can be reported; None for none."""
     return next((name for name, keys in _KEYS if all(key in row for key in keys)), None)
 
 
 def unknown_record(row: Mapping[str, Any], file: Path, records: int) -> tuple[str, str]:
-    """Rule and fix for the first record of a file, of which no record fits any format."""
+    """Return rule and fix for the first record of a file in which no record fits any format."""
     lists = [key for key, value in row.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
     if records == 1 and len(lists) == 1:
         rule = f"is one object, which seems to hold the records as {lists[0]!r}"

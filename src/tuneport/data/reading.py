@@ -1,28 +1,27 @@
-"""Reads datasets in any known format, from any container (`containers/`).
+"""Read rows in a known format, and find out the format of rows. `Dataset` is how others read a dataset.
 
-Numbers of rows count from 1: lines in JSON lines and CSV, records in arrays, Parquet and Arrow. `columns` maps the
-names that a format expects to those in the file, as `--map instruction=question` does.
+Numbers of rows count from 1: lines in JSON lines and CSV, records in arrays, Parquet and Arrow.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from tuneport.data.broken import broken_row
-from tuneport.data.containers.bad_row import BadRow, whole
-from tuneport.data.containers.numbering import Place
-from tuneport.data.containers.source import Source
+from tuneport.data.containers.bad_row import BadRow
+from tuneport.data.containers.json_text import Row
+from tuneport.data.containers.numbering import RowPosition
+from tuneport.data.containers.source import RowSource
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.contract import Format, InvalidRecord, Problem, decode_row
 from tuneport.data.nearest_format import nearest_format, unknown_record
-from tuneport.data.records import Record
+from tuneport.data.rows.records import Record
+from tuneport.data.rows.syntax_hints import broken_row
 from tuneport.errors import DatasetError, DatasetProblem
 
 MAX_PROBLEMS = 50
@@ -30,12 +29,10 @@ SAMPLE_ROWS = 100
 _JSON_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SURE = 0.9
 
-Columns = Mapping[str, str]
-
 
 @dataclass(frozen=True)
 class Detection:
-    """Which format a file has, how sure that is (0 to 1), and why.
+    """The format of a file, its certainty (0 to 1), and the reason.
 
     The certainty is that of the most telling of the first rows, times the share of rows that look like any format.
     """
@@ -46,6 +43,13 @@ class Detection:
 
     def as_dict(self) -> dict[str, object]:
         return vars(self).copy()
+
+
+class Sample(NamedTuple):
+    """The first rows of a dataset, which tell its format. `first` is the first row of all, readable or not."""
+
+    detection: Detection
+    first: Row
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,13 @@ class ProblemTally:
         self.count = 0
 
     def accept(self, problems: tuple[DatasetProblem, ...]) -> bool:
-        """Take them in; True as long as there are none at all."""
+        """Add problems. Returns True as long as there are none at all."""
         if problems:
             self.merge(problems, len(problems))
         return not self.count
 
     def merge(self, problems: Sequence[DatasetProblem], count: int) -> None:
-        """Take in later ones, of which there are `count` in all."""
+        """Merge later problems, of which there are `count` in all."""
         self.count += count
         self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
 
@@ -85,40 +89,39 @@ class ProblemTally:
             raise DatasetError(self.problems, count=self.count)
 
 
-def read_records(
-    path: Path | str, format: str | None = None, columns: Columns | None = None
-) -> Iterator[tuple[int, Record]]:
+def read_records(path: Path | str, format: str | None = None) -> Iterator[tuple[int, Record]]:
+    """Yield the records of a file whose columns have the format's own names, as `records_in` does."""
+    source = RowSource(path)
+    yield from records_in(source, load_format(format if format is not None else detect(source).detection.format))
+
+
+def records_in(source: RowSource, known: Format) -> Iterator[tuple[int, Record]]:
     """Yield each record with its line, streaming.
 
-    Raises DatasetError with all problems of the file, up to `MAX_PROBLEMS` and with their count. After the first one
-    nothing more is yielded and the rest is only searched for further ones; so whoever needs all or nothing waits for
-    the end. An unknown format is a ConfigError.
+    Raises DatasetError with all problems of the file, up to `MAX_PROBLEMS` and with their count. After the first
+    problem nothing more is yielded and the rest is only searched for further ones; a caller that needs all or nothing
+    waits for the end.
     """
     problems = ProblemTally()
     mixed = False
-    for row in scan(path, format, columns):
+    for row in scan_source(source, known):
         mixed = mixed or bool(row.other)
         if problems.accept(row.problems) and row.record is not None:
             yield row.line, row.record
     if mixed:
-        raise_mixed(path, problems, columns)
+        raise_mixed(source, problems)
     problems.end()
 
 
-def scan(path: Path | str, format: str | None = None, columns: Columns | None = None) -> Iterator[Scanned]:
-    """Yield every row, the bad ones with their problems. DatasetError only where the file as a whole cannot be read."""
-    known = load_format(format if format is not None else detect(path, columns).format)
-    yield from scan_source(Source(path, columns), known)
-
-
-def scan_source(source: Source, known: Format) -> Iterator[Scanned]:
-    """The same for whoever has to say where rows are: `source.numbering` knows those that were yielded."""
+def scan_source(source: RowSource, known: Format) -> Iterator[Scanned]:
+    """Yield every row, the bad ones with their problems. Raises DatasetError only if the file as a whole cannot be
+    read."""
     for line, raw in source.rows():
         yield read_row(known, line, raw, source.locate)
 
 
-def read_row(known: Format, line: int, raw: bytes, locate: Callable[[int], Place]) -> Scanned:
-    """One row of `Source.rows`, read. Problems name the place that `locate` (`Source.locate`) gives for the line."""
+def read_row(known: Format, line: int, raw: bytes, locate: Callable[[int], RowPosition]) -> Scanned:
+    """Return one row of `RowSource.rows` as a record. Problems name the place that `locate` gives for the line."""
     try:
         return Scanned(line, raw, known.read(raw))
     except InvalidRecord as error:
@@ -132,17 +135,18 @@ def read_row(known: Format, line: int, raw: bytes, locate: Callable[[int], Place
         return Scanned(line, raw, None, _located([_broken(raw, error)], line, locate))
 
 
-def detect(path: Path | str, columns: Columns | None = None) -> Detection:
-    """Judge by the first `SAMPLE_ROWS` records.
+def detect(source: RowSource) -> Sample:
+    """Judge by the first `SAMPLE_ROWS` records which format the rows have.
 
-    DatasetError if no format fits, with every change of the format in the whole file if it changes among those.
+    Raises DatasetError if no format fits, with every change of the format in the whole file if it changes among those.
     """
-    source = Source(path, columns)
     sample: list[tuple[int, dict[str, Any]]] = []
     broken = ProblemTally()
     rows = source.rows()
+    first: Row | None = None
     spread: DatasetError | None = None
     for line, raw in islice(rows, SAMPLE_ROWS):
+        first = first or (line, raw)
         if not sample and not broken.count and raw[:1] == b"{" and raw[-1:] in b"{[,:" and raw[-2:] != b"},":
             rule = "a record begins here and goes on over the next lines"
             fix = "write each record on one line (`jq -c .` does), or all of them as a list: [..., ...]"
@@ -159,57 +163,41 @@ def detect(path: Path | str, columns: Columns | None = None) -> Detection:
         if spread is not None and broken.count > 1:
             raise spread
         broken.end()
-    scores = {name: [load_format(name).likeness(row) for _, row in sample] for name in FORMATS}
-    known_rows = [i for i in range(len(sample)) if any(found[i][0] > 0 for found in scores.values())]
+    assert first is not None  # `RowSource.rows` raises where there is none
+    likeliest, known_rows = _fitting([row for _, row in sample])
     if not known_rows:
         raise _unknown(source, sample)
-    fitting = [name for name in FORMATS if all(scores[name][i][0] > 0 for i in known_rows)]
-    if not fitting:
-        raise_mixed(path, ProblemTally(), columns)
-    best = max(fitting, key=lambda name: max(scores[name][i][0] for i in known_rows))
-    confidence, reason = max(scores[best][i] for i in known_rows)
-    share = len(known_rows) / len(sample)
+    if not likeliest:
+        raise_mixed(source, ProblemTally())
+    best = max(likeliest, key=lambda name: likeliest[name][0])
+    confidence, reason = likeliest[best]
+    share = known_rows / len(sample)
     if share < 1:
-        reason = f"{reason}; {len(sample) - len(known_rows)} of the first {len(sample)} records look like no format"
-    return Detection(best, round(confidence * share, 2), reason)
+        reason = f"{reason}; {len(sample) - known_rows} of the first {len(sample)} records look like no format"
+    return Sample(Detection(best, round(confidence * share, 2), reason), first)
 
 
-def columns_there(path: Path | str, columns: Columns | None) -> Columns | None:
-    """The mapping, if a validation file is to be read with it: one that `split` has written has the format's names.
+def _fitting(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, tuple[float, str]], int]:
+    """Return each format that every known row fits, with its highest score, and how many rows fit any format.
 
-    DatasetError where the file can be read neither way.
+    A format that a known row does not fit is excluded: it is tried on a later row only if that row fits none of those
+    left, to tell a change of the format from a row without a format.
     """
-    try:
-        detect(path, columns)
-    except DatasetError:
-        if not columns:
-            raise
-        detect(path)
-        return None
-    return columns
+    left: dict[str, tuple[float, str]] = dict.fromkeys(FORMATS, (0.0, ""))
+    known_rows = 0
+    for row in rows:
+        scores = {name: load_format(name).likeness(row) for name in left}
+        if any(score > 0 for score, _ in scores.values()):
+            known_rows += 1
+            left = {name: max(left[name], scores[name]) for name in left if scores[name][0] > 0}
+        elif any(load_format(name).likeness(row)[0] > 0 for name in FORMATS if name not in left):
+            return {}, known_rows + 1
+    return left, known_rows
 
 
-def digest(path: Path | str) -> str:
-    """The SHA-256 of a dataset's bytes, file after file, in hexadecimal. DatasetError if they cannot be read."""
-    found = hashlib.sha256()
-    for file in Source(path).files:
-        try:
-            with file.open("rb") as opened:
-                while block := opened.read(1 << 20):
-                    found.update(block)
-        except OSError as error:
-            raise whole(file, f"cannot be read: {error.strerror}", "check the path and its permissions") from error
-    return found.hexdigest()
-
-
-def rows(path: Path | str, columns: Columns | None = None) -> Iterator[tuple[int, bytes]]:
-    """Each row's JSON, undecoded (`Source.rows`)."""
-    return Source(path, columns).rows()
-
-
-def changes(path: Path | str, columns: Columns | None = None) -> ProblemTally:
-    """Where the format changes in a dataset: every row that no format fits which fits those since the last change."""
-    source, found = Source(path, columns), ProblemTally()
+def changes(source: RowSource) -> ProblemTally:
+    """Return where the format changes in a dataset: each row that fits no format of the rows since the last change."""
+    found = ProblemTally()
     fitting: list[str] = []
     last: tuple[int, dict[str, Any]] | None = None
     for line, raw in source.rows():
@@ -232,9 +220,9 @@ def changes(path: Path | str, columns: Columns | None = None) -> ProblemTally:
     return found
 
 
-def raise_mixed(path: Path | str, others: ProblemTally, columns: Columns | None = None) -> None:
-    """Raise the DatasetError of a dataset that mixes formats: every change, before whatever else is wrong."""
-    found = changes(path, columns)
+def raise_mixed(source: RowSource, others: ProblemTally) -> None:
+    """Raise the DatasetError of a dataset that mixes formats: every change, before any other problem."""
+    found = changes(source)
     lines = {(problem.path, problem.line) for problem in found.problems}
     rest = [problem for problem in others.problems if (problem.path, problem.line) not in lines]
     found.problems += rest[: MAX_PROBLEMS - len(found.problems)]
@@ -243,7 +231,7 @@ def raise_mixed(path: Path | str, others: ProblemTally, columns: Columns | None 
     others.end()
 
 
-def _located(problems: list[Problem], line: int, locate: Callable[[int], Place]) -> tuple[DatasetProblem, ...]:
+def _located(problems: list[Problem], line: int, locate: Callable[[int], RowPosition]) -> tuple[DatasetProblem, ...]:
     file, number, unit = locate(line)
     return tuple(DatasetProblem(str(file), number, *problem, unit) for problem in problems)
 
@@ -261,7 +249,7 @@ def _likeliest(row: dict[str, Any]) -> tuple[float, str]:
 
 
 def _other_format(raw: bytes, known: Format) -> str:
-    """The format that a bad row looks like, where it is surely not of this one; else ""."""
+    """Return the format that a bad row looks like, if it is surely not of this one; else ""."""
     try:
         row = decode_row(raw)
     except InvalidRecord:
@@ -270,8 +258,9 @@ def _other_format(raw: bytes, known: Format) -> str:
     return name if known.likeness(row)[0] == 0 and score >= _SURE else ""
 
 
-def _unknown(source: Source, sample: list[tuple[int, dict[str, Any]]]) -> DatasetError:
-    """No record of the sample fits a format. Where the first has one's keys, it is the values that are wrong."""
+def _unknown(source: RowSource, sample: list[tuple[int, dict[str, Any]]]) -> DatasetError:
+    """Return the error for a sample without a record that fits a format. If the first has a format's keys, its values
+    are wrong."""
     line, row = sample[0]
     meant = nearest_format(row)
     problems = ProblemTally()

@@ -15,16 +15,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tuneport.data.checks.alike import ROWS_BESIDE, Lookup, compared, input_text, least_similarity
-from tuneport.data.checks.columns import Columns
 from tuneport.data.checks.gathering import gather
-from tuneport.data.checks.lookup import examples_at
-from tuneport.data.checks.sketch import candidates
+from tuneport.data.checks.near.columns import WorkerColumns
+from tuneport.data.checks.near.lookup import examples_at
+from tuneport.data.checks.near.minhash import candidates
+from tuneport.data.checks.near.near_duplicates import ROWS_BESIDE, Lookup, compared, input_text, least_similarity
 from tuneport.data.containers.folder import DATA
-from tuneport.data.containers.source import Source
-from tuneport.data.reading import detect, rows
-from tuneport.data.tokenizer import Vocabulary
-from tuneport.data.writing import aside, make_folder, publish, refuse_overwriting
+from tuneport.data.dataset import Dataset, DatasetLike
+from tuneport.data.running.writing import make_folder, publish, refuse_overwriting, temporary_file
+from tuneport.data.tokens.tokenizer import Vocabulary
+from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem
 
 Indexes = npt.NDArray[np.int64]
@@ -44,44 +44,47 @@ class Split:
         return {**vars(self), "train": str(self.train), "validation": str(self.validation)}
 
 
+@renamed(path="dataset", folder="output")
 def split(
-    path: Path | str,
+    dataset: DatasetLike,
     share: float = 0.1,
     seed: int = 0,
     *,
-    folder: Path | str,
+    output: Path | str,
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Split:
-    """Write `folder/NAME.train.jsonl` and `folder/NAME.validation.jsonl`; `share` of the rows goes into the latter.
+    """Write `output/NAME.train.jsonl` and `output/NAME.validation.jsonl`; `share` of the rows goes into the latter.
 
     Rows with the same input, or nearly the same, stay on one side, so none leaks. In a classification each class gives
-    its share, at least one row where it has two inputs. The same file, share and seed give the same split. DatasetError
-    for a bad dataset or one with fewer than two inputs, ConfigError for a share outside 0 to 0.5.
+    its share, at least one row if it has two inputs. The same file, share and seed give the same split. Raises
+    DatasetError for a bad dataset or one with fewer than two inputs, ConfigError for a share outside 0 to 0.5.
     """
-    path, folder = Path(path), Path(folder)
+    data, folder = Dataset.of(dataset, columns, format), Path(output)
     if not 0 < share <= 0.5:
         raise ConfigError(f"a share of {share} cannot be held out; give one above 0, at most 0.5 (0.1 to 0.2 is usual)")
-    name = format or detect(path, columns).format
     with tempfile.TemporaryDirectory(prefix="tuneport-split-") as temporary:
-        found = gather(path, name, columns=columns, vocabulary=Vocabulary(), folder=Path(temporary), judged=False)
+        found = gather(data, vocabulary=Vocabulary(), folder=Path(temporary), judged=False)
         found.schema.raise_if_any()
         stratified = found.task.name == "classification"
-        remembered, lookup = found.columns, partial(examples_at, path, name, columns)
+        remembered, lookup = found.columns, partial(examples_at, data)
         groups = _groups(remembered, lookup, least_similarity(found.templated))
         held_out = _held_out(groups, remembered, share, seed, stratified)
         if not held_out and stratified:  # no class has two inputs
             stratified = False
             held_out = _held_out(groups, remembered, share, seed, stratified)
     if not held_out or len(held_out) == found.rows:
-        problem = DatasetProblem(str(path), None, "", "has too few different inputs to hold any out", "add records")
+        problem = DatasetProblem(
+            str(data.path), None, "", "has too few different inputs to hold any out", "add records"
+        )
         raise DatasetError(problem)
     make_folder(folder)
-    train, validation = (folder / f"{_stem(path)}.{side}.jsonl" for side in ("train", "validation"))
-    refuse_overwriting((train, validation), Source(path, columns).files)
+    train, validation = (folder / f"{_stem(data.path)}.{side}.jsonl" for side in ("train", "validation"))
+    source = data.open()
+    refuse_overwriting((train, validation), source.files)
     with ExitStack() as stack:
-        files = [stack.enter_context(aside(folder)) for _ in range(2)]
-        for line, raw in rows(path, columns):
+        files = [stack.enter_context(temporary_file(folder)) for _ in range(2)]
+        for line, raw in source.rows():
             row = msgspec.json.format(raw, indent=-1) if b"\n" in raw else raw
             files[line in held_out][0].write(row + b"\n")
         publish(*files[0], train)
@@ -89,7 +92,7 @@ def split(
     return Split(train, validation, found.rows - len(held_out), len(held_out), stratified)
 
 
-def _held_out(groups: Indexes, columns: Columns, share: float, seed: int, stratified: bool) -> set[int]:
+def _held_out(groups: Indexes, columns: WorkerColumns, share: float, seed: int, stratified: bool) -> set[int]:
     labels = columns.key("answer") if stratified else np.zeros(len(columns), np.uint64)
     # A group's number is the index of its first row, whose label is the group's: it stays on one side.
     numbers, sizes = np.unique(groups, return_counts=True)
@@ -102,8 +105,9 @@ def _held_out(groups: Indexes, columns: Columns, share: float, seed: int, strati
     return set(columns.lines[chosen].tolist())
 
 
-def _groups(columns: Columns, lookup: Lookup, similar: float) -> Indexes:
-    """For each row the index of the first row whose input is the same, or `similar`, directly or through others."""
+def _groups(columns: WorkerColumns, lookup: Lookup, similar: float) -> Indexes:
+    """Return for each row the index of the first row whose input is the same, or `similar`, directly or through
+    others."""
     lines, count = columns.lines, len(columns)
     keys = columns.key("question")
     order = np.lexsort((lines, keys))
@@ -136,7 +140,7 @@ def _groups(columns: Columns, lookup: Lookup, similar: float) -> Indexes:
 
 
 def _draw(names: list[int], numbers: list[int], sizes: list[int], share: float, seed: int) -> set[int]:
-    """Groups, in an order that the seed and their inputs decide, until their rows make up the share."""
+    """Draw groups, in an order that the seed and their inputs decide, until their rows make up the share."""
     if len(numbers) < 2:
         return set()
     wanted = max(1, round(share * sum(sizes)))
@@ -156,7 +160,7 @@ def _draw(names: list[int], numbers: list[int], sizes: list[int], share: float, 
 
 
 def _stem(path: Path) -> str:
-    """The dataset's name without the suffixes of its container."""
+    """Return the dataset's name without the suffixes of its container."""
     name = path.name.removesuffix(".gz").removesuffix(".zst")
     inner = Path(name)
     return (inner.stem if inner.suffix.lower() in DATA else name).replace("#", "-") or "data"

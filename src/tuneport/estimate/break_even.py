@@ -1,4 +1,5 @@
-"""When training is paid back, and at which traffic one option overtakes another. Pure, and exact.
+"""The time until training is paid back, and the traffic at which one option becomes cheaper than another. Pure, and
+exact.
 
 A month of an option costs, at a traffic of x (requests, or tokens: one unit for all that are compared),
 
@@ -16,6 +17,7 @@ from itertools import pairwise
 from math import ceil, floor, isfinite
 
 from tuneport.errors import ConfigError
+from tuneport.formatting import money
 
 MOST_PIECES = 5_000
 """Two staircases that rise almost alike cross at each step: so many are looked at, and `until` says how far."""
@@ -45,7 +47,7 @@ class TrafficCost:
         return self.fixed + self.per_unit * traffic + self.step * self.steps(traffic)
 
     def steps(self, traffic: float) -> int:
-        """How many replicas bear the traffic."""
+        """Return how many replicas serve the traffic."""
         return 1 if self.capacity is None else max(1, ceil(Fraction(traffic) / Fraction(self.capacity)))
 
 
@@ -62,12 +64,12 @@ class Span:
             raise ConfigError(f"{self.low:g} <= {self.expected:g} <= {self.high:g} does not hold")
 
     def __sub__(self, other: Span) -> Span:
-        """The least that the difference can be, what is expected, and the most."""
+        """Return the difference as low, expected and high."""
         return Span(self.low - other.high, self.expected - other.expected, self.high - other.low)
 
 
 @dataclass(frozen=True)
-class Option:
+class ServingOption:
     """One way to get the answers: what it costs once, and each month at least, as expected, at most.
 
     It ends after `months_left` months, where a last day is known.
@@ -95,9 +97,10 @@ class Stretch:
 
 
 def stretches(first: TrafficCost, second: TrafficCost, most: float) -> list[Stretch]:
-    """Who is cheaper where, for traffic above 0 and up to `most`: neighbours differ, nothing is left out.
+    """Return which option is cheaper on each stretch of traffic above 0 and up to `most`.
 
-    The last one ends before `most` only where the two cross too often to be listed (`MOST_PIECES`).
+    Neighbours differ and nothing is left out. The last stretch ends before `most` only if the two options cross too
+    often to be listed (`MOST_PIECES`).
     """
     one, other, end, scale = _whole_numbers(first, second, most)
     low, high = _undecided(one, other, end)
@@ -152,7 +155,7 @@ class _Whole:
 
 
 def _whole_numbers(first: TrafficCost, second: TrafficCost, most: float) -> tuple[_Whole, _Whole, int, int]:
-    """Both costs and `most`, all traffic times the last number, which makes every capacity even."""
+    """Return both costs and `most`, with all traffic times the last number, which makes every capacity whole."""
     costs = (first, second)
     traffics = [Fraction(each) for each in (most, first.capacity, second.capacity) if each is not None]
     dollars = [Fraction(each) for cost in costs for each in (cost.fixed, cost.per_unit, cost.step)]
@@ -170,7 +173,8 @@ def _whole_numbers(first: TrafficCost, second: TrafficCost, most: float) -> tupl
 
 
 def _undecided(first: _Whole, second: _Whole, most: int) -> tuple[int, int]:
-    """From where to where the steps can matter to who is cheaper: where the bands of the two staircases overlap."""
+    """Return the range of traffic in which steps can decide which option is cheaper: the bands of both overlap
+    there."""
     growth, base = first.growth - second.growth, first.base - second.base
     # The difference is at least base + growth * x - second.stair, and at most base + growth * x + first.stair.
     if not growth:
@@ -180,7 +184,7 @@ def _undecided(first: _Whole, second: _Whole, most: int) -> tuple[int, int]:
 
 
 def _edges(first: _Whole, second: _Whole, low: int, high: int, most: int) -> list[int]:
-    """Traffics between which both are straight lines, or who is cheaper is settled."""
+    """Return the traffic between which both costs are straight lines, or the cheaper option is settled."""
     edges = {0, low, high, most}
     last = most
     for cost in (first, second):
@@ -214,8 +218,8 @@ class Overtaking:
     reason: str = ""
 
 
-def overtaking(one: Option, other: Option, most: float) -> Overtaking:
-    """At which traffic, up to `most`, one of two options overtakes the other by its monthly costs."""
+def overtaking(one: ServingOption, other: ServingOption, most: float) -> Overtaking:
+    """Return the traffic, up to `most`, at which one of two options becomes cheaper than the other each month."""
     found = stretches(one.expected, other.expected, most)
     first, second = one, other
     if next((each.sign for each in found if each.sign), -1) > 0:
@@ -225,13 +229,13 @@ def overtaking(one: Option, other: Option, most: float) -> Overtaking:
     wins = [each for each in found if each.sign > 0]
     if not wins:
         same = all(each.sign == 0 for each in found)
-        reason = "both cost the same" if same else f"{first.name} costs less at every traffic that was looked at"
+        reason = "both cost the same" if same else f"{first.name} costs less at any traffic in the range"
         return Overtaking(first.name, second.name, None, None, None, None, until, reason)
     # The least traffic at which it can be true.
     possible = next((each for each in stretches(first.high, second.low, most) if each.sign > 0), wins[0])
     start, low = float(wins[0].start), float(possible.start)
     if found[-1].sign <= 0:
-        reason = "they change places with each replica; neither stays the cheaper one"
+        reason = "the cheaper one changes with each replica"
         return Overtaking(first.name, second.name, start, low, None, None, until, reason)
     # The most above which it cannot be otherwise.
     sure = stretches(first.low, second.high, most)[-1]
@@ -252,10 +256,10 @@ class Payback:
     never: str = ""
 
 
-def payback(option: Option, instead_of: Option, traffic: float) -> Payback:
-    """Months until the training of `option` is paid back by what it saves a month instead of `instead_of`.
+def payback(option: ServingOption, instead_of: ServingOption, traffic: float) -> Payback:
+    """Return the months until the training of `option` is paid back by its monthly savings over `instead_of`.
 
-    What `instead_of` costs once is counted as saved.
+    One-time costs of `instead_of` count as saved.
     """
     paid = option.training - instead_of.training
     saved = instead_of.month(traffic) - option.month(traffic)
@@ -266,12 +270,12 @@ def payback(option: Option, instead_of: Option, traffic: float) -> Payback:
         return Payback(months, low, high)
     if saved.expected < 0:
         more = -saved.expected
-        never = f"it costs ${more:,.2f} a month more" if more >= 0.005 else "it costs a little more a month"
+        never = f"it costs {money(more)} a month more" if more >= 0.005 else "it costs a little more a month"
     elif saved.expected == 0:
-        never = "it costs as much a month"
+        never = "it costs the same each month"
     else:
         needed = paid.expected / saved.expected
-        never = f"it would take {needed:,.1f} months, and its last day comes in {max(0.0, left or 0.0):,.1f}"
+        never = f"it would take {needed:,.1f} months, and it shuts down in {max(0.0, left or 0.0):,.1f}"
     return Payback(None, low, None, never)
 
 
@@ -282,8 +286,8 @@ def _months(paid: float, saved: float, left: float | None) -> float | None:
     return months if months is not None and (left is None or months <= left) else None
 
 
-def pays_back_from(option: Option, instead_of: Option, months: float, most: float) -> float | None:
-    """The least traffic from which training is paid back within so many months, for good; None: not up to `most`."""
+def pays_back_from(option: ServingOption, instead_of: ServingOption, months: float, most: float) -> float | None:
+    """Return the least traffic from which training is paid back within `months`, or None if it is not up to `most`."""
     paid = option.training.expected - instead_of.training.expected
     bearing = replace(option.expected, fixed=option.expected.fixed + max(0.0, paid) / months)
     found = stretches(bearing, instead_of.expected, most)

@@ -1,4 +1,5 @@
-"""How long training takes. Pure. On one's own machine from arithmetic or a measured rate; elsewhere nobody says."""
+"""The duration of training. Pure. On your own machine from arithmetic or a measured rate; other providers do not
+say."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ PROBED_SPREAD, PROBED_SIZES = 1.5, 4.0
 since rows of other lengths and other tokens on it change the rate; beyond, as without a measurement. An assumption."""
 
 UTILISATION_MOST, UTILISATION_HALF = 0.70, 1200
-"""Share of a card's peak that long micro-steps reach: 0.70 h / (h + 1200) for a hidden size of h, since narrow matrices
+"""Share of a GPU's peak that long micro-steps reach: 0.70 h / (h + 1200) for a hidden size of h, since narrow matrices
 keep fewer of its units busy. Measured on an A100: 0.44 at 2,048, 0.53 at 4,096, 0.57 at 5,120, 0.62 at 8,192 (Qwen's
 table, LoRA with checkpointing, 4,096 tokens and more)."""
 SHARE_OF_UTILISATION = {"H100": 0.75, "H200": 0.75, "B200": 0.7}
@@ -76,7 +77,7 @@ class Duration:
 
 
 def answering_duration(method: Method) -> Duration:
-    return Duration.unknown(f"how long {method} takes depends on the answers that the model writes")
+    return Duration.unknown(f"the duration of {method} depends on the answers that the model writes")
 
 
 def hosted_duration(title: str) -> Duration:
@@ -92,9 +93,11 @@ def flops_per_token(
     dimensions: Dimensions | None = None,
     further_passes: int = 0,
 ) -> float:
-    """6 P for all weights, 4 P over a frozen base, 2 P more where the forward pass is done twice; and attention's
-    2 L h T for each of its passes, where the dimensions are known. `further_passes`: forward passes without gradients,
-    of a reference model."""
+    """Return the FLOPs of one trained token: 6 P for all weights, 4 P over a frozen base, 2 P more for recomputation.
+
+    With dimensions, attention adds 2 L h T for each of its passes. `further_passes`: forward passes without gradients,
+    of a reference model.
+    """
     params = params_b * 1e9
     total = (6 if adapter is Adapter.FULL else 4) * params + 2 * params * (checkpointing + further_passes)
     if dimensions is not None:
@@ -104,7 +107,7 @@ def flops_per_token(
 
 
 def utilisation(hidden_size: int, gpu: str = "") -> float:
-    """Share of the peak that a micro-step of many tokens reaches."""
+    """Return the share of the peak that a micro-step of many tokens reaches."""
     share = next((share for name, share in SHARE_OF_UTILISATION.items() if name in gpu), 1.0)
     return share * UTILISATION_MOST * hidden_size / (hidden_size + UTILISATION_HALF)
 
@@ -121,8 +124,8 @@ def micro_step_seconds(
     gpu: str = "",
     further_passes: int = 0,
 ) -> float:
-    """Forward and backward of `micro_batch` x `length` tokens: arithmetic and the layers' floor, whichever is more,
-    joined smoothly (the root of the sum of squares). Without dimensions those usual for the size."""
+    """Return the seconds of a forward and backward pass of `micro_batch` x `length` tokens: arithmetic and the floor of
+    the layers, joined smoothly (root of the sum of squares). Without dimensions, uses those usual for the size."""
     layers, hidden = (dimensions.layers, dimensions.hidden_size) if dimensions else usual_shape(params_b)
     flops = flops_per_token(
         params_b,
@@ -139,7 +142,8 @@ def micro_step_seconds(
 
 
 def usual_shape(params_b: float) -> tuple[int, int]:
-    """Layers and hidden size of a decoder of that many billions of parameters: 32 and 4,096 at 7, by its cube root."""
+    """Return layers and hidden size of a decoder of that many billions of parameters: 32 and 4,096 at 7, by its cube
+    root."""
     scale = (params_b / 7) ** (1 / 3)
     return max(1, round(32 * scale)), max(64, round(4096 * scale))
 
@@ -160,9 +164,12 @@ def gpu_duration(
     further_passes: int = 0,
     gpus: int = 1,
 ) -> Duration:
-    """`tokens` in all (per epoch x epochs, padding included): micro-steps, and the optimizer's steps where all weights
-    are trained. `length` is the mean of what is trained on, not the longest. `gpus` of the same kind share the tokens
-    evenly: of 53 published throughputs of 2 to 8 GPUs, that is 19 % off in the mean."""
+    """Estimate the time to train on `tokens` in all (per epoch x epochs, padding included) on a GPU.
+
+    Counts micro-steps, and the steps of the optimizer if all weights are trained. `length` is the mean example, not the
+    longest. `gpus` of the same kind share the tokens evenly: over 53 published throughputs of 2 to 8 GPUs, that is 19 %
+    off on average.
+    """
     per_step = micro_batch * length
     each = micro_step_seconds(
         params_b=params_b,
@@ -198,8 +205,8 @@ def cpu_duration(
     measured: str | None = None,
     rate: CPURate | None = None,
 ) -> Duration:
-    """On the processor: the measured rate of this machine for this model; else `rate`, measured here with another, or
-    the documented one, each scaled by size."""
+    """Estimate the time on the processor by the rate measured on this machine for this model, else by `rate` (measured
+    here with another model, or documented), scaled by size."""
     if tokens_per_second is not None:
         seconds = tokens / tokens_per_second
         return Duration(

@@ -1,6 +1,6 @@
-"""Which number each hyperparameter gets where the user wrote `auto`. Pure; every rule names its source.
+"""Recommends a number for each hyperparameter that is `auto`. Pure; every rule names its source.
 
-"card" is the reference card of the project: learning rate 1e-5 to 5e-4 (lower for larger models), batch 4 to 32, epochs
+"usual" means the usual ranges: learning rate 1e-5 to 5e-4 (lower for larger models), batch 4 to 32, epochs
 1 to 5 (fewer with more data), warm-up 5 to 10 % of the steps, weight decay 0.01 to 0.1, sequence length 512 to 4096 to
 match the data, alpha about twice the rank.
 """
@@ -17,12 +17,8 @@ from tuneport.types import Adapter, Hyperparameters, Method
 LEARNING_RATE_MIN, LEARNING_RATE_MAX = 1e-5, 5e-4  # card
 BATCH_MIN, BATCH_MAX = 4, 32  # card
 LENGTH_MIN, LENGTH_MAX = 512, 4096  # card
-REFERENCE_METHODS = (Method.DPO, Method.KTO, Method.GRPO, Method.RLOO, Method.RFT)
-"""They measure the model against what it was at first, and take `beta`."""
-BETAS = {Method.GRPO: 0.04, Method.RLOO: 0.05, Method.RFT: 0.04}
-"""GRPO's paper (Shao et al. 2024, section 4.2), which rft is run as; TRL's default for RLOO. Elsewhere 0.1."""
 VIRTUAL_RATES = {Adapter.PREFIX: 1e-2, Adapter.PROMPT: 1e-2}
-"""At batch 16, above the card's range, which is for weights: few numbers are trained and far from the loss. PEFT's own
+"""At batch 16, above the usual range, which is for weights: few numbers are trained and far from the loss. PEFT's own
 examples take 1e-2 (prefix) and 3e-2 (prompt, with AdamW); Lester et al. 2021 took 0.3 with Adafactor."""
 VIRTUAL_TOKENS = 20
 """Lester et al. 2021, figure 3a: most of the gain is there with 20, and larger models need no more."""
@@ -41,7 +37,7 @@ class Recommended:
 
 @dataclass(frozen=True)
 class RecommendedOption:
-    """As `Recommended`, of what is no hyperparameter but an option of those backends that have it."""
+    """A recommendation for an option of those backends that have it."""
 
     value: str | int
     because: str
@@ -49,7 +45,7 @@ class RecommendedOption:
 
 
 def openai_auto_epochs(rows: int) -> int:
-    """The epochs that OpenAI picks: 3, but 100 to 25,000 examples in all, and between 1 and 25 epochs.
+    """Return the epochs that OpenAI picks: 3, but 100 to 25,000 examples in all, and between 1 and 25 epochs.
 
     The rule of OpenAI's cookbook (chat_finetuning_data_prep); one job confirms it (25 rows -> 4), three agree.
     """
@@ -63,7 +59,7 @@ def openai_auto_epochs(rows: int) -> int:
 
 
 def recommended_epochs(rows: int) -> int:
-    """5, 3, 2 or 1: fewer with more data, within the card's 1 to 5."""
+    """Return 5, 3, 2 or 1 epochs: fewer with more data, within the usual 1 to 5."""
     if rows <= 150:
         return 5
     if rows <= 1_000:
@@ -72,7 +68,8 @@ def recommended_epochs(rows: int) -> int:
 
 
 def planned_epochs(manifest: Manifest, given: Hyperparameters, rows: int) -> int:
-    """How often the data will be read on this backend: what the user gave, else the backend's rule, else ours."""
+    """Return how often the data will be read on this backend: what the user gave, else the backend's rule, else
+    ours."""
     if given.epochs != "auto":
         return given.epochs
     if isinstance(manifest.auto_epochs, int):
@@ -81,8 +78,11 @@ def planned_epochs(manifest: Manifest, given: Hyperparameters, rows: int) -> int
 
 
 def planned_evaluations(options: Mapping[str, object], epochs: int) -> int:
-    """How often a validation file is gone through: Together's `n_evals` in `options` where it says so, else once an
-    epoch, and as often as early stopping needs to be able to stop. What is no number counts as left out."""
+    """Return how often a validation file is read.
+
+    Together's `n_evals` in `options` decides, else once an epoch, and as often as early stopping needs. A value that is
+    not a number counts as missing.
+    """
 
     def number(name: str, default: int) -> int:
         given = options.get(name)
@@ -96,7 +96,7 @@ def planned_evaluations(options: Mapping[str, object], epochs: int) -> int:
 
 
 def recommended_batch_size(rows: int, epochs: int, *, at_most: int | None = None) -> int:
-    """The largest power of two within 4 to 32 that leaves at least `RECOMMENDED_STEPS` optimizer steps.
+    """Return the largest power of two within 4 to 32 that leaves at least `RECOMMENDED_STEPS` optimizer steps.
 
     `at_most`: what the backend allows for the model, which may lie below 4.
     """
@@ -114,26 +114,26 @@ def recommended_learning_rate(
     *,
     keeps_best: bool = False,
 ) -> float:
-    """By size and adapter, within the card's 1e-5 to 5e-4.
+    """Return the learning rate by size and adapter, within the usual 1e-5 to 5e-4.
 
-    Base rates at batch 16: adapters 5e-4 below 1 B parameters, 2e-4 up to 20 B (the card's example run; QLoRA's paper
+    Base rates at batch 16: adapters 5e-4 below 1 B parameters, 2e-4 up to 20 B (the usual example run; QLoRA's paper
     for 7 B and 13 B), 1e-4 above (QLoRA's paper, 33 B and 65 B); all weights 5e-5, 2e-5 and 1e-5 (published
     instruction-tuning recipes of those sizes). An unknown size counts as 7 B. Other batches scale by the square root
-    (the usual rule for Adam). A loss against a reference gets a tenth (TRL's defaults, 2e-5 for sft and
-    1e-6 for dpo, kto, grpo and rloo, are further apart still).
+    (the usual rule for Adam). A loss against a reference gets a tenth (TRL's defaults, 2e-5 for sft and 1e-6 for dpo,
+    kto, grpo and rloo, are further apart still).
 
-    `keeps_best`: a run that keeps the weights of its best epoch risks nothing by going fast, so an adapter's small
-    batch does not lower the rate (measured: `benchmarks/hyperparameters.py`).
+    `keeps_best`: a run that keeps the weights of its best epoch risks nothing by a high rate, so an adapter's small
+    batch does not lower it (measured: `benchmarks/hyperparameters.py`).
     """
     size = 7.0 if params_b is None else params_b
     if adapter.has_virtual_tokens:
         rate = VIRTUAL_RATES[adapter] * (batch_size / 16) ** 0.5
-        return float(f"{rate / 10 if method in REFERENCE_METHODS else rate:.2g}")
+        return float(f"{rate / 10 if method.has_reference else rate:.2g}")
     if adapter is Adapter.FULL:
         base = 5e-5 if size < 1 else 2e-5 if size <= 20 else 1e-5
     else:
         base = 5e-4 if size < 1 else 2e-4 if size <= 20 else 1e-4
-    if method in REFERENCE_METHODS:
+    if method.has_reference:
         base /= 10
     scale = (batch_size / 16) ** 0.5
     scaled = base * (max(1.0, scale) if keeps_best and adapter.has_lora else scale)
@@ -141,7 +141,7 @@ def recommended_learning_rate(
 
 
 def recommended_max_length(longest_tokens: int | None, context: int | None) -> int:
-    """The longest example, rounded up to 64, but at least 512; 4096 where the data's lengths are not known.
+    """Return the longest example rounded up to 64, at least 512; 4096 if the lengths of the data are unknown.
 
     Never above the model's context, to which longer examples are cut.
     """
@@ -163,12 +163,12 @@ def recommend(
     lora_rank_max: int | None = None,
     keeps_best: bool = False,
 ) -> Mapping[str, Recommended]:
-    """Every hyperparameter as a number, with the reason. What the user gave stands, whatever the rules say.
+    """Recommend every hyperparameter as a number, with the reason. Values that the user gave always stand.
 
     `keeps_best`: the run is evaluated each epoch and keeps the weights of its best one. `usual_tokens`: the length that
-    99 of 100 examples keep to; told where a few long ones decide what is needed.
+    99 of 100 examples stay below, reported if a few long ones decide the need.
 
-    `learning_rate_multiplier`, where given, multiplies the recommended rate, and is shown beside the product.
+    `learning_rate_multiplier` multiplies the recommended rate, and is shown beside the product.
     """
     chosen: dict[str, Recommended] = {}
 
@@ -177,12 +177,14 @@ def recommend(
         chosen[name] = Recommended(value, because) if own == "auto" else Recommended(own, "as given", "user")
         return chosen[name].value
 
-    epochs = int(choose("epochs", recommended_epochs(rows), f"{rows} rows: fewer epochs with more data, 1 to 5 (card)"))
+    epochs = int(choose("epochs", recommended_epochs(rows), f"{rows} rows; more rows need fewer; 1 to 5 is usual"))
     batch = recommended_batch_size(rows, epochs, at_most=batch_size_max)
-    batch = int(choose("batch_size", batch, f"4 to 32 (card), so that about {RECOMMENDED_STEPS} steps remain"))
+    batch = int(
+        choose("batch_size", batch, f"4 to 32 is usual; chosen for about {RECOMMENDED_STEPS} steps of training")
+    )
     rate = recommended_learning_rate(params_b, adapter, batch, method, keeps_best=keeps_best)
     size = "an unknown size" if params_b is None else f"{params_b:.3g} B parameters"
-    why = f"{adapter} of {size} at batch {batch}, 1e-5 to 5e-4 (card)"
+    why = f"{adapter} of {size} at batch {batch}; 1e-5 to 5e-4 is usual"
     if given.learning_rate_multiplier != "auto":
         factor = given.learning_rate_multiplier
         chosen["learning_rate_multiplier"] = Recommended(factor, "as given", "user")
@@ -190,26 +192,26 @@ def recommend(
     else:
         choose("learning_rate", rate, why)
     steps = max(1, -(-rows // batch) * epochs)
-    choose("warmup_ratio", 0.1 if steps < 100 else 0.05, f"5 to 10 % of {steps} steps (card); more of a short run")
-    choose("weight_decay", 0.01, "0.01 to 0.1 (card)")
+    choose("warmup_ratio", 0.1 if steps < 100 else 0.05, f"5 to 10 % of {steps} steps is usual; more for a short run")
+    choose("weight_decay", 0.01, "0.01 to 0.1 is usual")
     choose("max_length", recommended_max_length(longest_tokens, context), _why_length(longest_tokens, usual_tokens))
     rank = 16 if lora_rank_max is None else min(16, lora_rank_max)
-    rank = int(choose("lora_rank", rank, "4 to 64 (card); 16 is the card's example"))
-    choose("lora_alpha", 2 * rank, "twice the rank (card)")
-    choose("lora_dropout", 0.05, "the card's example")
+    rank = int(choose("lora_rank", rank, "4 to 64 is usual; 16 is the default"))
+    choose("lora_alpha", 2 * rank, "twice the rank is usual")
+    choose("lora_dropout", 0.05, "the usual value")
     choose("virtual_tokens", VIRTUAL_TOKENS, "20 bring most of the gain (Lester et al. 2021)")
-    why = "GRPO's paper; TRL's default for rloo" if method in BETAS else "TRL's and Together's default for dpo"
-    choose("beta", BETAS.get(method, 0.1), why)
+    why = "GRPO's paper; TRL's default for rloo" if method.writes_answers else "TRL's and Together's default for dpo"
+    choose("beta", 0.1 if method.traits.beta is None else method.traits.beta, why)
     return chosen
 
 
 def _why_length(longest: int | None, usual: int | None) -> str:
     if longest is None:
-        return "unknown lengths; 512 to 4096 to match (card)"
-    why = f"longest example {longest:,} tokens; 512 to 4096 to match (card)"
+        return "lengths are not known; 512 to 4096 is usual"
+    why = f"longest example {longest:,} tokens; 512 to 4096 is usual"
     if usual is None or recommended_max_length(usual, None) >= recommended_max_length(longest, None):
         return why
-    return f"longest example {longest:,} tokens; 99 % have at most {usual:,}, so a lower one would cut 1 % of them"
+    return f"longest example {longest:,} tokens; 99 % have at most {usual:,}, so a lower limit would cut only 1 %"
 
 
 def recommend_options(
@@ -220,16 +222,16 @@ def recommend_options(
     scheduler: str | None = None,
     targets: Sequence[str] | None = None,
 ) -> Mapping[str, RecommendedOption]:
-    """How the rate falls, what a batch is made of, and which layers get an adapter; what was given stands."""
+    """Recommend the learning rate schedule, the batching, and the layers that get an adapter; given options stand."""
 
     def choose(own: str | None, value: str, because: str) -> RecommendedOption:
         return RecommendedOption(value, because) if own is None else RecommendedOption(own, "as given", "user")
 
     chosen = {
-        "lr_scheduler_type": choose(scheduler, "cosine", "the card's example; it or linear"),
+        "lr_scheduler_type": choose(scheduler, "cosine", "the usual choice; linear is the other"),
         "gradient_accumulation_steps": RecommendedOption(
             max(1, batch // micro_batch),
-            f"{batch} examples a step, {micro_batch} at once on a GPU: enough to keep it busy; 2 to 16 (card) where "
+            f"{batch} examples a step, {micro_batch} at once on a GPU: enough to keep it busy; 2 to 16 if "
             "memory holds fewer",
         ),
     }
@@ -237,36 +239,12 @@ def recommend_options(
         chosen["lora_target_modules"] = choose(
             None if targets is None else ", ".join(targets),
             "all-linear",
-            "all are needed to reach full fine-tuning (Dettmers et al. 2023, figure 2); q and v at the least (card)",
+            "all are needed to reach full fine-tuning (Dettmers et al. 2023, figure 2); q and v at least",
         )
     return chosen
 
 
-def resolve(
-    given: Hyperparameters,
-    *,
-    rows: int,
-    params_b: float | None = None,
-    adapter: Adapter = Adapter.LORA,
-    method: Method = Method.SFT,
-    longest_tokens: int | None = None,
-    context: int | None = None,
-    batch_size_max: int | None = None,
-    lora_rank_max: int | None = None,
-    keeps_best: bool = False,
-) -> Hyperparameters:
-    """`recommend` as Hyperparameters: all numbers, the rate absolute (and so the multiplier `auto`)."""
-    chosen = recommend(
-        given,
-        rows=rows,
-        params_b=params_b,
-        adapter=adapter,
-        method=method,
-        longest_tokens=longest_tokens,
-        context=context,
-        batch_size_max=batch_size_max,
-        lora_rank_max=lora_rank_max,
-        keeps_best=keeps_best,
-    )
+def resolve(chosen: Mapping[str, Recommended]) -> Hyperparameters:
+    """Return what `recommend` chose: all numbers, the rate absolute (and so the multiplier `auto`)."""
     values = {name: row.value for name, row in chosen.items() if name != "learning_rate_multiplier"}
     return Hyperparameters.model_validate(values)

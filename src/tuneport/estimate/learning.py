@@ -1,4 +1,4 @@
-"""What finished jobs teach about how long the next one takes. Pure.
+"""Corrects durations by those of finished jobs. Pure.
 
 A machine's own runs correct its estimate by one factor; a provider, which publishes nothing, is judged by its history
 alone. Both are told on how many jobs they rest, and bounds narrow only as far as those agree.
@@ -12,6 +12,7 @@ from math import exp, log, sqrt
 from statistics import median
 
 from tuneport.estimate.duration import Duration
+from tuneport.formatting import counted, duration
 from tuneport.types import Adapter
 
 SAME_SIZE, LIKE_SIZE = 2.0, 8.0
@@ -67,12 +68,11 @@ def corrected(
     tokens: int,
     proportional: bool,
 ) -> Duration:
-    """The estimate times what this device's runs took over what they were to take: a median, so that one odd run says
-    little, drawn towards 1 as long as they are few (n of n + 1).
+    """Return the estimate times the ratio of actual to estimated durations of earlier runs on this device.
 
-    Runs of the adapter and size count, where there are any; else at least three of a like size. `proportional`: the
-    estimate is one of tokens times parameters (a processor's), so that what it would say of earlier runs today is
-    reckoned anew, whatever rate they were estimated with.
+    The ratio is a median, so that one outlier counts little, drawn towards 1 while there are few runs (n of n + 1).
+    Runs with the same adapter and size count if there are any, else at least three of a similar size. `proportional`:
+    the estimate is tokens times parameters (a processor's), so earlier estimates are computed again at today's rate.
     """
     if duration.expected_seconds is None or tokens <= 0:
         return duration
@@ -92,7 +92,7 @@ def corrected(
     if len(ratios) >= FEW:
         spread = max(LEAST_SPREAD, NINE_OF_TEN * median(abs(ratio - median(ratios)) for ratio in ratios))
         low, high = (_between(prior, spread, len(ratios)) for prior in (low, high))
-    many = f"{len(ratios)} finished run" + ("" if len(ratios) == 1 else "s")
+    many = counted(len(ratios), "finished run")
     return replace(
         duration,
         expected_seconds=expected,
@@ -105,9 +105,12 @@ def corrected(
 
 
 def hosted(title: str, runs: Sequence[HostedRun], *, model: str | None, tokens: int | None) -> Duration:
-    """From jobs of about as many tokens. Nobody knows how much of a job's time is its tokens and how much is the same
-    for all, so each earlier job gives a range: its own time, and its time by the tokens. Expected is the median of
-    their middles; the bounds hold nine of ten of their ends. Queues are not in it."""
+    """Estimate a duration from jobs of about as many tokens.
+
+    How much of a job's time depends on its tokens is unknown, so each earlier job gives a range: its own time, and its
+    time scaled by the tokens. Expected is the median of their middles; the bounds hold nine of ten of their ends.
+    Queues are not included.
+    """
     if tokens is None or tokens <= 0:
         return Duration.unknown(f"{title} publishes no training throughput, and the dataset's tokens were not counted")
     near = [run for run in runs if run.tokens > 0 and run.seconds > 0 and _alike(run.tokens, tokens, NEAR_TOKENS)]
@@ -116,7 +119,7 @@ def hosted(title: str, runs: Sequence[HostedRun], *, model: str | None, tokens: 
     if len(used) < FEW:
         seen = "one finished job is" if len(used) == 1 else f"{len(used)} finished jobs are"
         return Duration.unknown(
-            f"{title} publishes no training throughput, and only {seen} of about this size: {FEW} would tell"
+            f"{title} publishes no training throughput, and only {seen} of about this size; an estimate needs {FEW}"
         )
     ends = [sorted((run.seconds, run.seconds * tokens / run.tokens)) for run in used]
     by_tokens, by_seconds = sorted(used, key=lambda run: run.tokens), sorted(used, key=lambda run: run.seconds)
@@ -130,7 +133,7 @@ def hosted(title: str, runs: Sequence[HostedRun], *, model: str | None, tokens: 
         runs=len(used),
         explanation=(
             f"{len(used)} finished jobs {kind} of {_range([f'{run.tokens:,}' for run in by_tokens])} tokens took "
-            f"{_range([_words(run.seconds) for run in by_seconds])}; this one has {tokens:,}; queues are not "
+            f"{_range([duration(run.seconds) for run in by_seconds])}; this one has {tokens:,}; queues are not "
             "counted"
         ),
     )
@@ -141,7 +144,7 @@ def _alike(one: float, other: float, factor: float) -> bool:
 
 
 def _bounds(duration: Duration) -> tuple[float, float]:
-    """How far the estimate's own bounds lie from it, in logarithms."""
+    """Return how far the estimate's own bounds lie from it, in logarithms."""
     expected = duration.expected_seconds or 1.0
     return log(expected / (duration.low_seconds or expected)), log((duration.high_seconds or expected) / expected)
 
@@ -151,7 +154,7 @@ def _between(prior: float, spread: float, runs: int) -> float:
 
 
 def _share(values: Sequence[float], share: float) -> float:
-    """The value below which that share lies, straight between neighbours."""
+    """Return the value below which that share lies, straight between neighbours."""
     ordered = sorted(values)
     place = share * (len(ordered) - 1)
     below = int(place)
@@ -161,7 +164,3 @@ def _share(values: Sequence[float], share: float) -> float:
 
 def _range(ordered: Sequence[str]) -> str:
     return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
-
-
-def _words(seconds: float) -> str:
-    return f"{seconds / 60:,.0f} min" if seconds >= 120 else f"{seconds:,.0f} s"

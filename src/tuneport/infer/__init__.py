@@ -1,0 +1,1 @@
+"""The child process that answers for local models: `python -m tuneport.infer`."""

@@ -7,15 +7,13 @@ its left, where the mask hides it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-if TYPE_CHECKING:
-    from tuneport.infer.engine import Engine
+from tuneport.infer.engine import Engine
 
 
 class Batch:
@@ -41,7 +39,7 @@ class Batch:
         return int(self.mask.shape[1])
 
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, *, last_only: bool = False) -> torch.Tensor:
-        """Logits after `ids`, whose places in `mask` are set already, in fp32 on the model's device."""
+        """Return logits after `ids`, whose positions in `mask` are set already, in fp32 on the model's device."""
         device = self.engine.input_device
         with self.engine.rows(self.adapters):
             outputs = self.engine.model(
@@ -65,7 +63,7 @@ class Batch:
         return logits
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows only, in this order, and without columns that are padding in all of them."""
+        """Continue with these rows only, in this order, and without columns that are padding in all of them."""
         chosen = torch.tensor(rows)
         for layer in self.cache.layers:
             layer.batch_select_indices(chosen.to(layer.keys.device) if _holds_keys(layer) else chosen)
@@ -74,20 +72,20 @@ class Batch:
         self._trim()
 
     def repeat(self, times: int) -> None:
-        """Each row `times` times, one after the other."""
+        """Repeat each row `times` times, one after the other."""
         self.cache.batch_repeat_interleave(times)
         self.mask = self.mask.repeat_interleave(times, dim=0)
         self.lengths = self.lengths.repeat_interleave(times)
         self.adapters = [adapter for adapter in self.adapters for _ in range(times)]
 
     def takes(self, other: Batch) -> bool:
-        """Whether `merge` may be called: their layers hold keys and values only, and one pass can serve both."""
+        """Return whether `merge` may be called: their layers hold keys and values only, and one pass can serve both."""
         layers = (*self.cache.layers, *other.cache.layers)
         plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
         return plain and self.engine.mixes([*self.adapters, *other.adapters])
 
     def merge(self, other: Batch) -> None:
-        """Take over the rows of `other`, after the own ones."""
+        """Append the rows of `other` behind the own ones."""
         columns = max(self.columns, other.columns)
         for mine, its in zip(self.cache.layers, other.cache.layers, strict=True):
             _widen(mine, columns - self.columns)
@@ -109,6 +107,45 @@ class Batch:
             self.mask = self.mask[:, empty:].contiguous()
             for layer in self.cache.layers:
                 _narrow(layer, empty)
+
+
+class Reading:
+    """Prompts of one adapter that are being read, a part at a time, so that others can go on in between.
+
+    `read` counts the columns that are done. What all prompts begin with is read at once, unless it is remembered.
+    """
+
+    def __init__(self, engine: Engine, prompts: Sequence[list[int]], adapter: str | None) -> None:
+        shared, cache = engine.beginning(prompts, adapter)
+        own = [prompt[shared:] for prompt in prompts]
+        before = cache.get_seq_length()
+        longest = max(map(len, own))
+        self._ids = torch.tensor([[engine.pad_token] * (longest - len(row)) + row for row in own])
+        mask = torch.tensor([[1] * before + [0] * (longest - len(row)) + [1] * len(row) for row in own])
+        self._positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, before:]
+        self._mask = mask.to(engine.input_device)
+        self._before = before
+        self.read = 0
+        if before and len(prompts) > 1:
+            cache.batch_repeat_interleave(len(prompts))
+        self.batch = Batch(engine, cache, self._mask, mask.sum(-1), [adapter] * len(prompts))
+
+    def advance(self, tokens: int) -> torch.Tensor | None:
+        """Read about `tokens` more tokens, over all rows. Returns the logits after each row's last token once all is
+        read."""
+        start, self.read = self.read, min(self.read + max(1, tokens // len(self.batch)), self._ids.shape[1])
+        self.batch.mask = self._mask[:, : self._before + self.read]
+        columns = slice(start, self.read)
+        logits = self.batch.forward(self._ids[:, columns], self._positions[:, columns], last_only=True)
+        return logits[:, -1] if self.read == self._ids.shape[1] else None
+
+
+def prefill(engine: Engine, prompts: Sequence[list[int]], adapter: str | None) -> tuple[torch.Tensor, Batch]:
+    """Read the prompts. Return the logits after each one's last token, and the batch to continue with."""
+    reading = Reading(engine, prompts, adapter)
+    while (logits := reading.advance(max(map(len, prompts)) * len(prompts))) is None:
+        pass
+    return logits, reading.batch
 
 
 def _holds_keys(layer: object) -> bool:

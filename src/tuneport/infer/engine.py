@@ -12,13 +12,12 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from tuneport.base_models import Device
-from tuneport.data.rendering import Renderer
+from tuneport.base_models import ComputeTarget
+from tuneport.data.templates.rendering import Renderer
 from tuneport.errors import ConfigError
-from tuneport.infer.batch import Batch
-from tuneport.infer.lora_rows import ALONE, LoraRows, suits
-from tuneport.infer.placement import Placement, quantisation
-from tuneport.infer.virtual_tokens import has_virtual_tokens, remembered
+from tuneport.infer.model.multi_lora import ALONE, LoraRows, suits
+from tuneport.infer.model.placement import Placement, is_out_of_memory, quantisation
+from tuneport.infer.model.virtual_tokens import has_virtual_tokens, remembered
 
 SHARED_TOKENS = 8  # a common beginning shorter than this is not worth a pass of its own
 
@@ -26,21 +25,22 @@ SHARED_TOKENS = 8  # a common beginning shorter than this is not worth a pass of
 class Engine:
     """Prompts in, logits and caches out. A batch's rows may each use another adapter, or none: see `rows`."""
 
-    def __init__(self, folder: Path, placement: Placement | Device) -> None:
+    def __init__(self, folder: Path, placement: Placement | ComputeTarget) -> None:
         placement = placement if isinstance(placement, Placement) else Placement(placement)
         self.device = placement.device
         dtype = getattr(torch, self.device.dtype)
         if not any(folder.glob("tokenizer*")):
             raise ConfigError(f"the model in {folder} has no tokenizer; copy its base model's tokenizer files there")
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        with _loading(folder):
+            # False, not left out: without it transformers asks for consent on stdin.
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             self.model: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, device_map=placement.device_map, quantization_config=quantisation(placement)
+                folder,
+                dtype=dtype,
+                device_map=placement.device_map,
+                quantization_config=quantisation(placement),
+                trust_remote_code=False,
             )
-        except (OSError, ValueError, SafetensorError) as error:
-            raise ConfigError(
-                f"the model in {folder} cannot be loaded: {_first_line(error)}; fetch it again"
-            ) from error
         self.model.eval()
         self.input_device: torch.device = self.model.get_input_embeddings().weight.device
         self.renderer = Renderer(self.tokenizer)
@@ -61,7 +61,7 @@ class Engine:
     # --- adapters ---------------------------------------------------------------------------------------------------
 
     def load_adapter(self, name: str, folder: Path) -> None:
-        """ConfigError where the folder holds no adapter of this model. Loading a name again replaces nothing."""
+        """Raise ConfigError if the folder holds no adapter of this model. Loading a name again replaces nothing."""
         if name in self._adapters or name in self._virtual:
             return
         if not (folder / "adapter_config.json").is_file():
@@ -93,7 +93,7 @@ class Engine:
         self._active = name
 
     def _forget(self, name: str) -> None:
-        """Leave the model as it was before an adapter that did not fit: some layers may hold it already."""
+        """Remove an adapter that did not fit: some layers may hold it already."""
         if self._adapters:
             if name in self.model.peft_config:
                 self.model.delete_adapter(name)
@@ -109,19 +109,20 @@ class Engine:
             self.model.__dict__.pop(attribute, None)
 
     def mixes(self, adapters: Sequence[str | None]) -> bool:
-        """Whether one pass can serve rows of all these adapters. One pass can always serve rows of one."""
+        """Return whether one pass can serve rows of all these adapters. One pass can always serve rows of one."""
         return self._mixes or len(set(self._weights(adapters))) < 2
 
     def knows(self, adapter: str | None) -> bool:
         return adapter is None or adapter in self._adapters or adapter in self._virtual
 
     def _weights(self, adapters: Sequence[str | None]) -> list[str | None]:
-        """Virtual tokens are in the cache of their rows: to the layers these are rows of the base."""
+        """Return the adapter whose weights the layers apply to each row: none for virtual tokens, which are in the
+        cache."""
         return [adapter if adapter in self._adapters else None for adapter in adapters]
 
     @contextmanager
     def rows(self, adapters: Sequence[str | None]) -> Iterator[None]:
-        """Passes within are of rows with these adapters; None is the base model itself."""
+        """Apply these adapters, one a row, to the passes within; None is the base model itself."""
         weights = self._weights(adapters)
         with torch.inference_mode():
             if self._mixes:
@@ -140,17 +141,10 @@ class Engine:
 
     # --- prompts ----------------------------------------------------------------------------------------------------
 
-    def prefill(self, prompts: Sequence[list[int]], adapter: str | None) -> tuple[torch.Tensor, Batch]:
-        """Read the prompts: the logits after each one's last token, and the batch to go on with."""
-        reading = Reading(self, prompts, adapter)
-        while (logits := reading.advance(max(map(len, prompts)) * len(prompts))) is None:
-            pass
-        return logits, reading.batch
-
     def beginning(self, prompts: Sequence[list[int]], adapter: str | None) -> tuple[int, DynamicCache]:
-        """How many tokens of each prompt are computed already, and one row's cache that holds them.
+        """Return how many tokens of each prompt are computed already, and one row's cache that holds them.
 
-        What all of the prompts begin with is computed here, and remembered for the next call.
+        The common beginning of the prompts is computed here, and remembered for the next call.
         """
         shared = common_prefix(prompts)
         if self._remembered is not None and self._remembered[0] == adapter and self._may_share(prompts):
@@ -173,16 +167,18 @@ class Engine:
         return shared, copy.deepcopy(cache)
 
     def _may_share(self, prompts: Sequence[list[int]]) -> bool:
-        """A sliding window counts columns, so none may be padding between a shared beginning and what follows."""
+        """Return whether a common beginning may be shared: a sliding window counts columns, so none may be padding
+        after it."""
         return not self._sliding or len(set(map(len, prompts))) == 1
 
     def _empty(self, adapter: str | None) -> DynamicCache:
-        """The cache before the first token: empty, or what the adapter puts there."""
+        """Return the cache before the first token: empty, or what the adapter puts there."""
         virtual = self._virtual.get(adapter or "")
         return DynamicCache(config=self.model.config) if virtual is None else copy.deepcopy(virtual)
 
     def _end_tokens(self) -> set[int]:
-        """What ends an answer: the model's own list, the tokenizer's, and what its template writes after a turn."""
+        """Return the tokens that end an answer: the model's own list, the tokenizer's, and what its template writes
+        after a turn."""
         configured = self.model.generation_config.eos_token_id
         ends = set(configured if isinstance(configured, list) else [configured])
         ends.add(self.tokenizer.eos_token_id)
@@ -191,38 +187,8 @@ class Engine:
         return {int(token) for token in ends if token is not None}
 
 
-class Reading:
-    """Prompts of one adapter that are being read, a part at a time, so that others can go on in between.
-
-    `read` counts the columns that are done. What all prompts begin with is read at once, unless it is remembered.
-    """
-
-    def __init__(self, engine: Engine, prompts: Sequence[list[int]], adapter: str | None) -> None:
-        shared, cache = engine.beginning(prompts, adapter)
-        own = [prompt[shared:] for prompt in prompts]
-        before = cache.get_seq_length()
-        longest = max(map(len, own))
-        self._ids = torch.tensor([[engine.pad_token] * (longest - len(row)) + row for row in own])
-        mask = torch.tensor([[1] * before + [0] * (longest - len(row)) + [1] * len(row) for row in own])
-        self._positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, before:]
-        self._mask = mask.to(engine.input_device)
-        self._before = before
-        self.read = 0
-        if before and len(prompts) > 1:
-            cache.batch_repeat_interleave(len(prompts))
-        self.batch = Batch(engine, cache, self._mask, mask.sum(-1), [adapter] * len(prompts))
-
-    def advance(self, tokens: int) -> torch.Tensor | None:
-        """Read about so many more tokens, over all rows; the logits after each row's last one once all is read."""
-        start, self.read = self.read, min(self.read + max(1, tokens // len(self.batch)), self._ids.shape[1])
-        self.batch.mask = self._mask[:, : self._before + self.read]
-        columns = slice(start, self.read)
-        logits = self.batch.forward(self._ids[:, columns], self._positions[:, columns], last_only=True)
-        return logits[:, -1] if self.read == self._ids.shape[1] else None
-
-
 def common_prefix(prompts: Sequence[list[int]]) -> int:
-    """How many tokens all prompts begin with, leaving at least one of each."""
+    """Return how many tokens all prompts begin with, leaving at least one of each."""
     low, high = min(prompts), max(prompts)  # what the first and the last in order share, all share
     limit = min(len(prompt) for prompt in prompts) - 1
     shared = 0
@@ -231,11 +197,27 @@ def common_prefix(prompts: Sequence[list[int]]) -> int:
     return shared
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
+@contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """Raise ConfigError for what transformers and tokenizers raise within, unless memory ran out."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:  # tokenizers raises bare Exceptions and Rust's panics, which are BaseExceptions
+        if isinstance(error, Exception) and is_out_of_memory(error):
+            raise
+        if "trust_remote_code" in str(error):
+            raise ConfigError(
+                f"the model in {folder} needs Python code of its own, which is not run here; use a model whose "
+                "architecture transformers knows, or a server that runs it (serve_url in tuneport.toml)"
+            ) from error
+        reason = (str(error).strip() or type(error).__name__).split("\n", 1)[0][:300]
+        raise ConfigError(f"the model in {folder} cannot be loaded: {reason}; fetch it again") from error
 
 
 def _reason(error: Exception) -> str:
-    """PyTorch's first line names only the class of a model that shapes do not fit; its second, the first shape."""
+    """Return the error's first line; for shapes that do not fit, the second, since PyTorch's first names only the
+    class."""
     lines = [line.strip() for line in str(error).strip().split("\n")]
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

@@ -1,4 +1,4 @@
-"""How much may be under way at once, by the memory of the device."""
+"""Limits of concurrent work, by the memory of the device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_TOKENS_READ_TOGETHER = 16_384
 
 
 @dataclass(frozen=True)
-class Limits:
+class BatchLimits:
     """`rows` are decoded together at most; `tokens` counts their cache at its longest, padding included;
     `tokens_read_together` bounds the prompts that are read in one pass. A single prompt is always taken."""
 
@@ -26,10 +26,10 @@ class Limits:
     tokens_read_together: int
 
 
-def limits_of(engine: Engine) -> Limits:
+def choose_limits(engine: Engine) -> BatchLimits:
     kind = engine.input_device.type
     share = SHARE_FOR_CACHE.get(kind, DEFAULT_SHARE_FOR_CACHE)
-    return Limits(
+    return BatchLimits(
         rows=ROWS.get(kind, DEFAULT_ROWS),
         tokens=max(1, int(_free_bytes(engine) * share) // bytes_per_token(engine)),
         tokens_read_together=TOKENS_READ_TOGETHER.get(kind, DEFAULT_TOKENS_READ_TOGETHER),
@@ -37,8 +37,8 @@ def limits_of(engine: Engine) -> Limits:
 
 
 def bytes_per_token(engine: Engine) -> int:
-    """Keys and values of all layers: 2 x layers x heads x width x bytes; twice that, since a step makes new ones
-    before the old ones go."""
+    """Return the bytes of keys and values of all layers: 2 x layers x heads x width x bytes; twice that, since a step
+    makes new ones before the old ones are freed."""
     config = engine.model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -10,6 +10,7 @@ The process ends when its stdin is closed.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import sys
@@ -17,7 +18,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tuneport.errors import ConfigError
 
@@ -35,29 +36,34 @@ def main() -> int:
     parser.add_argument("--device-map", default="auto")
     parser.add_argument("--precision", choices=["bf16", "fp16", "fp32"])
     parser.add_argument("--load-in-4bit", action="store_true")
-    parser.add_argument("--limit", type=int, help="so many rows of each task, the first ones")
+    parser.add_argument("--limit", type=int, help="only the first so many rows of each task")
     parser.add_argument("tasks", nargs="+")
     arguments = parser.parse_args()
     # Stdout is for the results alone: what a library prints goes to stderr.
-    from tuneport.infer.__main__ import Answers
+    from tuneport.infer.__main__ import ResponsePipe, private_stdin
 
-    answers = Answers(os.dup(1))
+    answers = ResponsePipe(os.dup(1))
     os.dup2(2, 1)
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    threading.Thread(target=_end_with, args=(private_stdin(),), daemon=True).start()
     try:
         for message in _run(arguments):
-            answers.write(message)
+            answers.send(_line(message))
     except Exception as error:
-        from tuneport.infer.protocol import error_of
+        from tuneport.infer.protocol import failure_of
 
         traceback.print_exc()
-        answers.write({"error": error_of(error)})
+        failed = failure_of(error)
+        answers.send(_line({"error": {"code": failed.code, "message": failed.message}}))
         return 1
     return 0
 
 
-def _end_with_stdin() -> None:
-    while os.read(0, 1024):
+def _line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, ensure_ascii=False).encode() + b"\n"
+
+
+def _end_with(requests: IO[bytes]) -> None:
+    while requests.read(1024):
         pass
     os._exit(1)
 
@@ -67,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    from tuneport.infer.scheduler import is_out_of_memory
+    from tuneport.infer.model.placement import is_out_of_memory
 
     manager = TaskManager()
     for name in arguments.tasks:
@@ -94,9 +100,10 @@ def _run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def _loaded(arguments: argparse.Namespace) -> tuple[Any, Any, str]:
-    """The model, with its adapter where one is given, in the place and precision in which it would answer."""
+    """Return the model, with its adapter if one is given, on the device and in the precision in which it would
+    answer."""
+    from tuneport.infer.model.virtual_tokens import has_virtual_tokens
     from tuneport.infer.protocol import serve
-    from tuneport.infer.virtual_tokens import has_virtual_tokens
 
     engine = serve(
         arguments.model,
@@ -110,7 +117,7 @@ def _loaded(arguments: argparse.Namespace) -> tuple[Any, Any, str]:
     if has_virtual_tokens(arguments.adapter):
         raise ConfigError(
             f"the adapter in {arguments.adapter} stands before every input, where lm-eval would count it as text; "
-            "leave that model or --lm-eval away"
+            "leave out that model or --lm-eval"
         )
     from peft import PeftModel
 
@@ -118,8 +125,8 @@ def _loaded(arguments: argparse.Namespace) -> tuple[Any, Any, str]:
 
 
 def _scores(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Of a group that has a score of its own that one, else of each task; of each metric in each way of reading the
-    answers (a filter)."""
+    """Yield each metric of each task, or of a group that has a score of its own, in each way of reading the answers (a
+    filter)."""
     groups: Mapping[str, Sequence[str]] = found.get("group_subtasks") or {}
     inside = {
         task for name in groups if _values(found["results"].get(name, {})) for task in _leaves(groups, name, whole=True)
@@ -159,7 +166,7 @@ def _values(result: Mapping[str, Any]) -> list[tuple[str, str, float]]:
 
 
 def _leaves(groups: Mapping[str, Sequence[str]], name: str, *, whole: bool = False) -> list[str]:
-    """The tasks in a group; with the groups in it where `whole`. A task is its own only one."""
+    """Return the tasks in a group; with its groups if `whole`. A task returns itself."""
     if name not in groups:
         return [name]
     found = []
@@ -170,7 +177,8 @@ def _leaves(groups: Mapping[str, Sequence[str]], name: str, *, whole: bool = Fal
 
 
 def _rows(values: Sequence[Any], mean: float) -> list[float] | None:
-    """What each row scored, if the score is the mean of that: of a perplexity, or tasks weighted alike, it is not."""
+    """Return each row's score, if the task's score is their mean (not for a perplexity, or a weighted mean of
+    tasks)."""
     if not values or not all(isinstance(value, (bool, int, float)) for value in values):
         return None
     rows = [float(value) for value in values]

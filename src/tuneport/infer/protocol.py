@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tuneport import infer_protocol as protocol
 from tuneport.base_models import locate, materialise
 from tuneport.data.formats.contract import Problems
-from tuneport.data.formats.openai_messages import read_messages
-from tuneport.data.formats.tools import read_tools
-from tuneport.data.records import Message, Tool
+from tuneport.data.formats.openai.messages import read_messages
+from tuneport.data.formats.shared.tools import read_tools
+from tuneport.data.rows.records import Message, Tool
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.infer.engine import Engine
-from tuneport.infer.limits import Limits
-from tuneport.infer.placement import place, this_machine, weight_bytes_of
-from tuneport.infer.requests import Answer, Request
+from tuneport.infer.limits import BatchLimits
+from tuneport.infer.model.placement import is_out_of_memory, measure_weight_bytes, place, this_machine
+from tuneport.infer.requests import GenerationRequest
 from tuneport.infer.sampling import DEFAULT_MAX_TOKENS, Options
-from tuneport.infer.scheduler import Scheduler, is_out_of_memory
+from tuneport.infer.scheduler import Scheduler
 from tuneport.infer.scoring import score
-from tuneport.infer.tool_calls import CallReader, split_calls
+from tuneport.infer.tool_calls import Call, CallReader, split_calls
 
-Write = Callable[[dict[str, Any]], None]
+Write = Callable[[protocol.Reply], None]
 
 
 def serve(
     model: str, home: Path, *, device_map: str = "auto", precision: str | None = None, load_in_4bit: bool = False
 ) -> Service:
-    """Load the model. ConfigError where it is nowhere or broken, or does not fit."""
+    """Load the model. Raises ConfigError if it is missing, broken or too large."""
     folder = materialise(locate(model, home=home), home=home)
     machine = this_machine(precision)
-    size = weight_bytes_of(folder, machine.best)
+    size = measure_weight_bytes(folder, machine.best)
     return Service(Engine(folder, place(machine, size, device_map=device_map, load_in_4bit=load_in_4bit)))
 
 
@@ -40,10 +39,10 @@ class Service:
     """Requests as they come in; `step` goes on with all of them at once. `write` is called with the fields of each line
     of a request's answer, the last of which has `done` or `error`."""
 
-    def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
+    def __init__(self, engine: Engine, limits: BatchLimits | None = None) -> None:
         self.engine = engine
         self.scheduler = Scheduler(engine, limits)
-        self._requests: dict[str, Request] = {}
+        self._requests: dict[str, GenerationRequest] = {}
 
     @property
     def busy(self) -> bool:
@@ -52,77 +51,76 @@ class Service:
     def step(self) -> None:
         self.scheduler.step()
 
-    def accept(self, request: dict[str, Any], write: Write) -> None:
+    def accept(self, request: protocol.Request, write: Write) -> None:
         """Take a request up. TuneportError for what it gets wrong."""
-        match request.get("op"):
-            case "load_adapter":
-                self.engine.load_adapter(str(request["name"]), Path(request["folder"]))
-                write({"done": True})
-            case "complete":
+        match request:
+            case protocol.LoadAdapter():
+                self.engine.load_adapter(request.name, Path(request.folder))
+                write(protocol.Done())
+            case protocol.Complete():
                 self._complete(request, write)
-            case "score":
+            case protocol.Score():
                 self._score(request, write)
-            case "cancel":
-                if (cancelled := self._requests.get(str(request["request"]))) is not None:
+            case protocol.Cancel():
+                if (cancelled := self._requests.get(request.request)) is not None:
                     self.scheduler.cancel(cancelled)
-            case other:
-                raise ConfigError(f"{other!r} is no request; send load_adapter, complete, score, cancel or shutdown")
 
-    def _complete(self, request: dict[str, Any], write: Write) -> None:
-        number = str(request.get("id"))
+    def _complete(self, request: protocol.Complete, write: Write) -> None:
         problems = Problems()
-        tools = read_tools(request.get("tools") or [], problems)
+        tools = read_tools(request.tools or [], problems)
         _refuse(problems)
 
-        readers = [CallReader() for _ in request["conversations"]]  # used where there are tools, in a stream
+        readers = [CallReader() for _ in request.conversations]  # used where there are tools, in a stream
+
+        def tell(index: int, told: Iterable[str | Call]) -> None:
+            for each in told:
+                if isinstance(each, str):
+                    write(protocol.Delta(index=index, text=each))
+                else:
+                    write(protocol.Called(index=index, call=each))
 
         def on_delta(index: int, delta: str) -> None:
-            for fields in readers[index].read(delta) if tools else [{"delta": delta}]:
-                write({"index": index} | fields)
+            tell(index, readers[index].read(delta) if tools else [delta])
 
-        def on_answer(done: Answer) -> None:
-            fields = dataclasses.asdict(done)
-            if tools and request.get("stream"):
-                reader = readers[done.index]
-                for rest in reader.finish():
-                    write({"index": done.index} | rest)
-                text, calls = reader.text, reader.calls
-            else:
-                text, calls = split_calls(done.text) if tools else (done.text, [])
-            if calls:
-                # An answer that was cut off may lack a call: that is told first.
-                reason = "tool_calls" if done.finish_reason == "stop" else done.finish_reason
-                fields |= {"finish_reason": reason, "tool_calls": calls}
-            write(fields | {"text": text})
+        def on_answer(done: protocol.GeneratedAnswer) -> None:
+            if tools:
+                if request.stream:
+                    reader = readers[done.index]
+                    tell(done.index, reader.finish())
+                    done.text, done.tool_calls = reader.text, reader.calls
+                else:
+                    done.text, done.tool_calls = split_calls(done.text)
+                if done.tool_calls and done.finish_reason == "stop":
+                    done.finish_reason = "tool_calls"  # an answer that was cut off may lack a call: that is told first
+            write(done)
 
         def on_end(error: Exception | None) -> None:
-            self._requests.pop(number, None)
+            self._requests.pop(request.id, None)
             write(_ended(error))
 
-        asked = Request(
+        asked = GenerationRequest(
             self.engine,
-            [self._prompt(messages, tools) for messages in request["conversations"]],
-            request.get("adapter"),
-            options_of(request),
+            [self._prompt(messages, tools) for messages in request.conversations],
+            request.adapter,
+            parse_options(request),
             on_answer=on_answer,
             on_end=on_end,
-            on_delta=on_delta if request.get("stream") else None,
+            on_delta=on_delta if request.stream else None,
         )
-        self._requests[number] = asked
+        self._requests[request.id] = asked
         self.scheduler.add(asked)
 
-    def _score(self, request: dict[str, Any], write: Write) -> None:
-        choices = [self.engine.renderer.answer_ids(choice) for choice in request["choices"]]
-        prompts = [self._prompt(messages, []) for messages in request["conversations"]]
-        adapter = request.get("adapter")
+    def _score(self, request: protocol.Score, write: Write) -> None:
+        choices = [self.engine.renderer.answer_ids(choice) for choice in request.choices]
+        prompts = [self._prompt(messages, []) for messages in request.conversations]
         if not prompts or not choices:
             raise ConfigError("scoring needs at least one conversation and one choice")
-        if not self.engine.knows(adapter):
-            raise ConfigError(f"no adapter {adapter} is loaded; send load_adapter first")
+        if not self.engine.knows(request.adapter):
+            raise ConfigError(f"no adapter {request.adapter} is loaded; send load_adapter first")
 
         def steps() -> Iterator[None]:
-            for index, values in score(self.engine, prompts, choices, adapter):
-                write({"index": index, "log_likelihoods": values})
+            for index, values in score(self.engine, prompts, choices, request.adapter):
+                write(protocol.Scores(index=index, log_likelihoods=[*values]))
                 yield
 
         self.scheduler.add_task(steps(), lambda error: write(_ended(error)))
@@ -136,46 +134,44 @@ class Service:
         return self.engine.renderer.prompt_ids(messages, tools)
 
 
-def options_of(request: dict[str, Any]) -> Options:
-    """ConfigError names the number that is out of range."""
+def parse_options(request: protocol.Complete) -> Options:
+    """Parse the options of a request. Raises ConfigError that names a number out of range."""
 
-    def number(name: str, default: float, low: float, high: float) -> float:
-        value = request.get(name)
-        if value is None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+    def within(name: str, value: float | None, low: float, high: float) -> float | None:
+        if value is not None and not low <= value <= high:
             raise ConfigError(f"{name} is {value!r}; it must be a number from {low:g} to {high:g}")
         return value
 
-    stop = request.get("stop") or []
+    max_tokens = within("max_tokens", request.max_tokens, 1, 2**31)
+    temperature, top_p = within("temperature", request.temperature, 0, 2), within("top_p", request.top_p, 0, 1)
+    seed = within("seed", request.seed, -(2**63), 2**63 - 1)
+    stop = request.stop or []
     return Options(
-        max_tokens=int(number("max_tokens", DEFAULT_MAX_TOKENS, 1, 2**31)),
-        temperature=number("temperature", 1.0, 0.0, 2.0),
-        top_p=number("top_p", 1.0, 0.0, 1.0),
+        max_tokens=DEFAULT_MAX_TOKENS if max_tokens is None else int(max_tokens),
+        temperature=1.0 if temperature is None else temperature,
+        top_p=1.0 if top_p is None else top_p,
         stop=tuple([stop] if isinstance(stop, str) else [text for text in stop if text]),
-        seed=None if request.get("seed") is None else int(number("seed", 0, -(2**63), 2**63 - 1)),
+        seed=None if seed is None else int(seed),
     )
 
 
-def _ended(error: Exception | None) -> dict[str, Any]:
-    return {"done": True} if error is None else {"error": error_of(error)}
+def _ended(error: Exception | None) -> protocol.Done | protocol.Failed:
+    return protocol.Done() if error is None else failure_of(error)
 
 
-def error_of(error: Exception) -> dict[str, str]:
+def failure_of(error: Exception) -> protocol.Failed:
     text = " ".join(str(error).split())
-    match error:
-        case UnsupportedError():
-            return {"code": "unsupported", "message": text}
-        case TuneportError():
-            return {"code": "invalid_request", "message": text}
-        case KeyError() | TypeError() | json.JSONDecodeError():
-            return {"code": "invalid_request", "message": f"the request is malformed: {type(error).__name__}: {text}"}
+    if isinstance(error, UnsupportedError):
+        return protocol.Failed(code="unsupported", message=text)
+    if isinstance(error, TuneportError):
+        return protocol.Failed(code="invalid_request", message=text)
+    if isinstance(error, KeyError | TypeError):
+        what = f"the request is malformed: {type(error).__name__}: {text}"
+        return protocol.Failed(code="invalid_request", message=what)
     if is_out_of_memory(error):
-        return {
-            "code": "out_of_memory",
-            "message": f"not enough memory for this request; ask for less at once ({text})",
-        }
-    return {"code": "inference_failed", "message": f"{type(error).__name__}: {text}"}
+        what = f"not enough memory for this request; ask for less at once ({text})"
+        return protocol.Failed(code="out_of_memory", message=what)
+    return protocol.Failed(code="inference_failed", message=f"{type(error).__name__}: {text}")
 
 
 def _refuse(problems: Problems) -> None:

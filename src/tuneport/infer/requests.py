@@ -1,34 +1,21 @@
-"""What is asked of the engine: requests, and a row for each of their prompts."""
+"""The engine's work: requests, and a row for each of their prompts."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 
 from tuneport.errors import ConfigError
 from tuneport.infer.engine import Engine
-from tuneport.infer.growing_text import GrowingText
-from tuneport.infer.sampling import Options, generator_of
+from tuneport.infer.incremental_detokenizer import IncrementalDetokenizer
+from tuneport.infer.sampling import Options, make_generator
+from tuneport.infer_protocol import GeneratedAnswer
 
 
-@dataclass(frozen=True)
-class Answer:
-    """Times are in seconds since the request arrived."""
-
-    index: int
-    text: str
-    finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
-    seconds_to_first_token: float
-    seconds: float
-
-
-class Request:
+class GenerationRequest:
     """Prompts that share an adapter and options. The callbacks are called between decoding steps, in the thread that
     calls `Scheduler.step`: `on_answer` for each prompt, `on_delta` with its index and new text, `on_end` once, with the
     error if there is one.
@@ -43,7 +30,7 @@ class Request:
         adapter: str | None,
         options: Options,
         *,
-        on_answer: Callable[[Answer], None],
+        on_answer: Callable[[GeneratedAnswer], None],
         on_end: Callable[[Exception | None], None],
         on_delta: Callable[[int, str], None] | None = None,
     ) -> None:
@@ -54,7 +41,8 @@ class Request:
         self.arrived = time.monotonic()
         self.ended = False
         rows = [
-            Row(self, index, prompt, _room(engine, prompt, options), engine) for index, prompt in enumerate(prompts)
+            GenerationRow(self, index, prompt, _room(engine, prompt, options), engine)
+            for index, prompt in enumerate(prompts)
         ]
         # Longest first: rows that are read together waste least, and what does not fit memory fails at once.
         self.waiting = deque(sorted(rows, key=lambda row: -len(row.prompt)))
@@ -68,30 +56,30 @@ class Request:
             self.on_end(error)
 
 
-class Row:
+class GenerationRow:
     """One prompt and the answer to it as far as it is written."""
 
-    def __init__(self, request: Request, index: int, prompt: list[int], limit: int, engine: Engine) -> None:
+    def __init__(self, request: GenerationRequest, index: int, prompt: list[int], limit: int, engine: Engine) -> None:
         self.request, self.index, self.prompt, self.limit = request, index, prompt, limit
         self.options = request.options
-        self.generator: torch.Generator | None = generator_of(request.options, engine.input_device)
+        self.generator: torch.Generator | None = make_generator(request.options, engine.input_device)
         self.tokens: list[int] = []
-        self.text = GrowingText(engine.tokenizer, request.options.stop)
+        self.text = IncrementalDetokenizer(engine.tokenizer, request.options.stop)
         self.finish_reason: str | None = None
         self._first_token_at: float | None = None
 
     @property
     def ids(self) -> list[int]:
-        """All that the model must have read before the next token."""
+        """Return all tokens that the model must have read before the next one."""
         return self.prompt + self.tokens
 
     @property
     def most_tokens(self) -> int:
-        """How long the row may become."""
+        """Return how long the row may become."""
         return len(self.prompt) + self.limit
 
     def take(self, token: int, end_tokens: set[int]) -> None:
-        """Add what the model chose; `finish_reason` is set if it is the last."""
+        """Add the chosen token; `finish_reason` is set if it is the last."""
         if self._first_token_at is None:
             self._first_token_at = time.monotonic()
         if token in end_tokens:
@@ -112,10 +100,10 @@ class Row:
             if piece:
                 self.request.on_delta(self.index, piece)
 
-    def answer(self) -> Answer:
+    def answer(self) -> GeneratedAnswer:
         assert self.finish_reason is not None and self._first_token_at is not None
         arrived = self.request.arrived
-        return Answer(
+        return GeneratedAnswer(
             index=self.index,
             text=self.text.text,
             finish_reason=self.finish_reason,

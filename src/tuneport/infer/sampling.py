@@ -12,7 +12,7 @@ DEFAULT_MAX_TOKENS = 512
 
 @dataclass(frozen=True)
 class Options:
-    """As OpenAI's of these names. `temperature` 0 takes the likeliest token; `seed` makes sampling repeatable."""
+    """OpenAI's options of these names. `temperature` 0 takes the likeliest token; `seed` makes sampling repeatable."""
 
     max_tokens: int = DEFAULT_MAX_TOKENS
     temperature: float = 1.0
@@ -21,8 +21,8 @@ class Options:
     seed: int | None = None
 
 
-def generator_of(options: Options, device: torch.device) -> torch.Generator | None:
-    """A row's own random numbers, so that its neighbours change nothing; None where it needs none."""
+def make_generator(options: Options, device: torch.device) -> torch.Generator | None:
+    """Return a row's own random number generator, so that its neighbours change nothing, or None if it needs none."""
     if options.temperature == 0:
         return None
     # Elsewhere than on CUDA they are drawn on the CPU, where every version of PyTorch can.
@@ -37,7 +37,7 @@ def generator_of(options: Options, device: torch.device) -> torch.Generator | No
 def choose(
     logits: torch.Tensor, options: Sequence[Options], generators: Sequence[torch.Generator | None]
 ) -> torch.Tensor:
-    """One token for each row of `logits` (rows, vocabulary), on the CPU."""
+    """Return one token for each row of `logits` (rows, vocabulary), on the CPU."""
     tokens = logits.argmax(-1)
     drawn = [row for row, generator in enumerate(generators) if generator is not None]
     if not drawn:
@@ -60,7 +60,7 @@ def choose(
 
 
 def _likeliest(probabilities: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    """The smallest set of tokens whose probabilities reach `top_p`, the others at 0."""
+    """Return the smallest set of tokens whose probabilities reach `top_p`, the others at 0."""
     ordered, order = probabilities.sort(descending=True)
     beyond = ordered.cumsum(-1) - ordered >= top_p[:, None]
     beyond &= (top_p < 1)[:, None]

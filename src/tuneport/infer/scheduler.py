@@ -1,7 +1,7 @@
 """Continuous batching: requests that arrive at any time are decoded together, and join and leave between two steps.
 
 transformers has this too (`generate_batch`), without adapters of its own for each request, without virtual tokens and
-without a seed for each request; here an answer is the same whoever else is asking (exactly so in fp32).
+without a seed for each request; here an answer is the same whatever else is asked (exactly so in fp32).
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import torch
 
-from tuneport.infer.batch import Batch
-from tuneport.infer.engine import Engine, Reading, common_prefix
-from tuneport.infer.limits import Limits, limits_of
-from tuneport.infer.requests import Request, Row
+from tuneport.infer.batch import Batch, Reading
+from tuneport.infer.engine import Engine, common_prefix
+from tuneport.infer.limits import BatchLimits, choose_limits
+from tuneport.infer.model.placement import is_out_of_memory
+from tuneport.infer.requests import GenerationRequest, GenerationRow
 from tuneport.infer.sampling import choose
 
 PAUSE_SECONDS = 0.25  # for how long reading new prompts may hold up those who are being answered
@@ -28,7 +29,7 @@ KEPT_FOR_OTHERS = 8  # one place in so many is never given to a request that has
 class _Group:
     """Rows in the order of their batch, and the token of each that the model has not read yet."""
 
-    rows: list[Row]
+    rows: list[GenerationRow]
     batch: Batch
     tokens: torch.Tensor
 
@@ -36,12 +37,12 @@ class _Group:
 class Scheduler:
     """Not for several threads: `add`, `cancel` and `step` are called by one."""
 
-    def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
+    def __init__(self, engine: Engine, limits: BatchLimits | None = None) -> None:
         self.engine = engine
-        self.limits = limits or limits_of(engine)
-        self._requests: list[Request] = []
+        self.limits = limits or choose_limits(engine)
+        self._requests: list[GenerationRequest] = []
         self._groups: list[_Group] = []
-        self._reading: tuple[Reading, list[Row]] | None = None
+        self._reading: tuple[Reading, list[GenerationRow]] | None = None
         self._tasks: list[tuple[Iterator[None], Callable[[Exception | None], None]]] = []
         self._most_rows = self.limits.rows
         self._tokens_per_second = 0.0
@@ -50,22 +51,22 @@ class Scheduler:
     def busy(self) -> bool:
         return bool(self._requests or self._tasks)
 
-    def add(self, request: Request) -> None:
+    def add(self, request: GenerationRequest) -> None:
         if request.unfinished:
             self._requests.append(request)
         else:
             request.end(None)
 
     def add_task(self, steps: Iterator[None], on_end: Callable[[Exception | None], None]) -> None:
-        """Other work on the engine: each step of it is done between two decoding steps."""
+        """Add other work on the engine: each of its steps is done between two decoding steps."""
         self._tasks.append((steps, on_end))
 
-    def cancel(self, request: Request) -> None:
-        """Answer it no further. Its rows give up their places before the next step."""
+    def cancel(self, request: GenerationRequest) -> None:
+        """Stop answering the request. Its rows are removed before the next step."""
         request.end(None)
 
     def step(self) -> None:
-        """One part of what is to be read, one token for each row that is being answered, one step of a task."""
+        """Do one part of the prompts to read, one token for each row that is being answered, and one step of a task."""
         self._leave()
         self._admit()
         self._read()
@@ -78,7 +79,7 @@ class Scheduler:
     # --- places -----------------------------------------------------------------------------------------------------
 
     def _leave(self) -> None:
-        """Drop the rows of requests that have ended, and part rows that one pass can no longer serve."""
+        """Drop the rows of requests that have ended, and separate rows that one pass can no longer serve."""
         for group in list(self._groups):
             staying = [number for number, row in enumerate(group.rows) if not row.request.ended]
             self._keep(group, staying)
@@ -88,11 +89,11 @@ class Scheduler:
         if self._reading is not None and all(row.request.ended for row in self._reading[1]):
             self._reading = None
 
-    def _running(self) -> list[Row]:
+    def _running(self) -> list[GenerationRow]:
         return [row for group in self._groups for row in group.rows]
 
     def _admit(self) -> None:
-        """Begin to read the prompts of those who have the fewest places, the earliest first."""
+        """Begin to read the prompts of the requests with the fewest running rows, the earliest first."""
         if self._reading is not None:
             return
         running = self._running()
@@ -100,7 +101,7 @@ class Scheduler:
         for row in running:
             held[id(row.request)] += 1
         most = self._most_rows - self._most_rows // KEPT_FOR_OTHERS
-        chosen: list[Row] = []
+        chosen: list[GenerationRow] = []
         longest = max((row.most_tokens for row in running), default=0)
         width = shared = 0
         while len(running) + len(chosen) < self._most_rows:
@@ -130,12 +131,12 @@ class Scheduler:
         if chosen:
             self._begin(chosen)
 
-    def _begin(self, rows: list[Row]) -> None:
+    def _begin(self, rows: list[GenerationRow]) -> None:
         with self._failing(rows):
             self._reading = Reading(self.engine, [row.ids for row in rows], rows[0].request.adapter), rows
 
-    def _restart(self, rows: Sequence[Row]) -> None:
-        """Back to the front of the queue. What they have written is read again with their prompts."""
+    def _restart(self, rows: Sequence[GenerationRow]) -> None:
+        """Move rows back to the front of the queue. Their text so far is read again with their prompts."""
         for row in reversed(rows):
             if not row.request.ended:
                 row.request.waiting.appendleft(row)
@@ -208,8 +209,9 @@ class Scheduler:
         group.rows = [group.rows[number] for number in numbers]
 
     @contextmanager
-    def _failing(self, rows: Sequence[Row]) -> Iterator[None]:
-        """Where memory runs out, half of the rows go on and the others wait; any other failure ends their requests."""
+    def _failing(self, rows: Sequence[GenerationRow]) -> Iterator[None]:
+        """Handle failures within: if memory runs out, half of the rows continue and the others wait; others end their
+        requests."""
         rows = list(rows)
         try:
             yield
@@ -243,8 +245,3 @@ class Scheduler:
             on_end(error)
         else:
             self._tasks.append((steps, on_end))
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """The CPU's allocator has no error class of its own."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)

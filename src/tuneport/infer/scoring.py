@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from tuneport.infer.batch import prefill
 from tuneport.infer.engine import Engine, common_prefix
 
 TOKENS_PER_BATCH = {"cpu": 2_048}
@@ -15,12 +16,12 @@ DEFAULT_TOKENS_PER_BATCH = 32_768
 def score(
     engine: Engine, prompts: Sequence[list[int]], choices: Sequence[list[int]], adapter: str | None
 ) -> Iterator[tuple[int, list[float]]]:
-    """For each prompt the log-likelihood of each choice in nats, summed over its tokens."""
+    """Yield for each prompt the log-likelihood of each choice in nats, summed over its tokens."""
     longest = max(len(choice) for choice in choices)
     padded = torch.tensor([[*choice, *[engine.pad_token] * (longest - len(choice))] for choice in choices])
     seen = torch.tensor([[1] * len(choice) + [0] * (longest - len(choice)) for choice in choices])
     for indexes in batches(engine, prompts, extra=len(choices) * longest):
-        logits, batch = engine.prefill([prompts[index] for index in indexes], adapter)
+        logits, batch = prefill(engine, [prompts[index] for index in indexes], adapter)
         after_prompt = logits.cpu().log_softmax(-1)[:, None].expand(-1, len(choices), -1).flatten(0, 1)
         tokens, real = padded.repeat(len(indexes), 1), seen.repeat(len(indexes), 1)
         found = after_prompt.gather(1, tokens[:, :1])
@@ -33,7 +34,7 @@ def score(
 
 
 def batches(engine: Engine, prompts: Sequence[list[int]], extra: int = 0) -> Iterator[list[int]]:
-    """Indexes of prompts of similar length, longest first, so that what does not fit memory fails at once."""
+    """Yield indexes of prompts of similar length, longest first, so that what does not fit memory fails at once."""
     budget = TOKENS_PER_BATCH.get(engine.device.name, DEFAULT_TOKENS_PER_BATCH)
     shared = common_prefix(prompts) if len(prompts) > 1 else 0
     batch: list[int] = []

@@ -7,6 +7,10 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+from tuneport.data.rows.json_files import loads
+
+Call = dict[str, Any]
+"""A tool call in OpenAI's shape."""
 _BEGIN, _END = "<tool_call>", "</tool_call>"
 
 
@@ -14,17 +18,17 @@ class CallReader:
     """Tells text from calls while an answer grows. `text` and `calls`, in OpenAI's shape, are all that was found.
 
     A call that is no JSON object with a name stays in the text, and so does one without its end. White space around
-    calls is nobody's.
+    calls means nothing.
     """
 
     def __init__(self) -> None:
         self.text = ""
-        self.calls: list[dict[str, Any]] = []
+        self.calls: list[Call] = []
         self._unread = ""
         self._blank = ""  # white space that is text only if more text follows, or there are no calls
 
-    def read(self, piece: str) -> Iterator[dict[str, Any]]:
-        """What is certain now: `{"delta": text}` or `{"tool_call": call}`."""
+    def read(self, piece: str) -> Iterator[str | Call]:
+        """Yield what is certain now: text, or a call."""
         self._unread += piece
         while True:
             begin = self._unread.find(_BEGIN)
@@ -45,28 +49,28 @@ class CallReader:
                 yield from self._say(written)
             else:
                 self.calls.append(call)
-                yield {"tool_call": call}
+                yield call
 
-    def finish(self) -> Iterator[dict[str, Any]]:
-        """What is left when the answer is over."""
+    def finish(self) -> Iterator[str | Call]:
+        """Yield the rest when the answer is complete."""
         yield from self._say(self._unread)
         self._unread = ""
         if self._blank and not self.calls:
             self.text += self._blank
-            yield {"delta": self._blank}
+            yield self._blank
         self._blank = ""
 
-    def _say(self, text: str) -> Iterator[dict[str, Any]]:
+    def _say(self, text: str) -> Iterator[str]:
         text = self._blank + text
         self._blank = text[len(text.rstrip()) :]
         said = text[: len(text) - len(self._blank)]
         if said:
             self.text += said
-            yield {"delta": said}
+            yield said
 
 
-def split_calls(text: str) -> tuple[str, list[dict[str, Any]]]:
-    """An answer's text and its calls."""
+def split_calls(text: str) -> tuple[str, list[Call]]:
+    """Return an answer's text and its calls."""
     reader = CallReader()
     for _ in (*reader.read(text), *reader.finish()):
         pass
@@ -74,13 +78,13 @@ def split_calls(text: str) -> tuple[str, list[dict[str, Any]]]:
 
 
 def _beginnings(text: str) -> int:
-    """How many characters at the end may be the beginning of a call."""
+    """Return how many characters at the end may be the beginning of a call."""
     return next((size for size in range(len(_BEGIN) - 1, 0, -1) if text.endswith(_BEGIN[:size])), 0)
 
 
-def _call(written: str) -> dict[str, Any] | None:
+def _call(written: str) -> Call | None:
     try:
-        call = json.loads(written)
+        call = loads(written)
     except ValueError:
         return None
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):

@@ -14,7 +14,7 @@ from tuneport.manifests.loading import (
     manifest_names,
     read_manifest,
 )
-from tuneport.manifests.resolution import nearest_names, resolve_model
+from tuneport.manifests.resolution import find_offered, nearest_names, resolve_model, resolve_without_aliases
 from tuneport.manifests.schema import (
     AnyModel,
     Billing,
@@ -64,7 +64,15 @@ __all__ = [
     "load_manifest",
     "load_models",
     "manifest_names",
+    "find_offered",
     "nearest_names",
     "read_manifest",
     "resolve_model",
+    "resolve_without_aliases",
 ]
+
+OPEN_TO_OTHER_ROOMS = (
+    "base_prices",
+    "schema",
+)
+"""The files here that other rooms import. The rest may change without a look elsewhere."""

@@ -38,7 +38,7 @@ class BasePrices:
     as_of: date | None
 
     def find(self, *names: str) -> BasePrice | None:
-        """The first of `names` that the table prices by the token."""
+        """Return the first of `names` that the table prices by the token."""
         for name in names:
             row = self.rows.get(name)
             if row and row.get("input_cost_per_token") is not None and row.get("output_cost_per_token") is not None:
@@ -48,7 +48,7 @@ class BasePrices:
 
 @cache
 def load_base_prices() -> BasePrices | None:
-    """The installed litellm's table; None where it is not installed or has no such file."""
+    """Return the installed litellm's table, or None if it is not installed or has no such file."""
     spec = find_spec("litellm")
     if spec is None or not spec.submodule_search_locations:
         return None

@@ -1,4 +1,5 @@
-"""What `models.toml` and `gpus.toml` hold: the same weights under every provider's name, and GPUs with their prices."""
+"""The content of `models.toml` and `gpus.toml`: the same weights under every provider's name, and GPUs with their
+prices."""
 
 from __future__ import annotations
 
@@ -28,9 +29,9 @@ class Dimensions(Model):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Dimensions:
-        """Of a model's `config.json` (its text part, where it has several).
+        """Read the dimensions from a model's `config.json` (its text part, if it has several).
 
-        ConfigError for one that tells too little, and for mixtures of experts, whose layers are of another kind.
+        Raises ConfigError for one that tells too little, and for mixtures of experts, whose layers are of another kind.
         """
         text = config.get("text_config") or config
         if experts := text.get("num_local_experts") or text.get("num_experts") or text.get("n_routed_experts"):
@@ -89,13 +90,13 @@ class Models(Sourced):
         return self
 
     def find(self, name_or_hub_id: str) -> Weights | None:
-        """The row by its name or by its hub id."""
+        """Return the row by its name or by its hub id."""
         if name_or_hub_id in self.weights:
             return self.weights[name_or_hub_id]
         return next((row for row in self.weights.values() if row.hub == name_or_hub_id), None)
 
     def name_of(self, backend: str, model_id: str) -> str | None:
-        """The weights name behind a backend's own id."""
+        """Return the weights name behind a backend's own id."""
         for name, row in self.weights.items():
             if row.ids.get(backend) == model_id or (backend == "local" and model_id in (name, row.hub)):
                 return name
@@ -134,7 +135,7 @@ class GPU(Model):
         return self
 
     def cheapest(self, provider: str | None = None) -> Offer | None:
-        """The cheapest offer, of `provider` if given; what is unverified only where there is nothing else."""
+        """Return the cheapest offer, of `provider` if given; an unverified one only if there is no other."""
         offers = [row for row in self.offers if provider is None or row.provider.lower() == provider.lower()]
         return min(
             offers, key=lambda row: (row.confidence is Confidence.UNVERIFIED, row.usd_per_gpu_hour), default=None
@@ -147,8 +148,8 @@ class Gpus(Sourced):
     gpus: tuple[GPU, ...]
 
     def find(self, name: str) -> GPU:
-        """The first row with every word of `name` ("H100", "a100 80gb", "4090"); else the one most like a driver's name
-        with the same chip ("NVIDIA A100-SXM4-40GB"). ConfigError where neither is there."""
+        """Return the first row with every word of `name` ("H100", "a100 80gb", "4090"); else the one most like a
+        driver's name with the same chip ("NVIDIA A100-SXM4-40GB"). Raises ConfigError if neither is there."""
         wanted = _words(name)
         exact = [gpu for gpu in self.gpus if _words(gpu.name) == wanted]
         for gpu in exact or [gpu for gpu in self.gpus if wanted and wanted <= _words(gpu.name)]:
@@ -169,5 +170,5 @@ def _chip(name: str) -> str:
 
 
 def _spelt(name: str) -> list[str]:
-    """Drivers write the socket with its generation, SXM4 or SXM5."""
+    """Return the spellings of a GPU's name. Drivers write the socket with its generation, SXM4 or SXM5."""
     return [re.sub(r"^sxm\d$", "sxm", word) for word in re.findall(r"[a-z0-9]+", name.lower())]

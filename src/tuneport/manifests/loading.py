@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar, get_args
-
-from pydantic import ValidationError
+from typing import Any, Literal, TypeVar
 
 from tuneport.errors import ConfigError
 from tuneport.manifests.catalogue import Gpus, Models
-from tuneport.manifests.schema import AnyModel, Billing, Manifest, MethodName, OfferedModel
+from tuneport.manifests.schema import AnyModel, Billing, Manifest, OfferedModel
 from tuneport.manifests.sources import Confidence, Source, Sourced
-from tuneport.types import complaint
+from tuneport.types import Method
+from tuneport.validation import validated_file, validated_table
 
 FACTS = ("models", "gpus")
 """The files in `providers/` that are not a provider's."""
 ENTRY_POINTS = "tuneport.backends"
-METHOD_NAMES: tuple[MethodName, ...] = get_args(MethodName)
 
 F = TypeVar("F", bound=Sourced)
 
 
 @cache
 def _folder() -> Path:
-    """`tuneport/providers` in an installed wheel, `providers/` beside `src/` in a checkout."""
+    """Return `tuneport/providers` in an installed wheel, `providers/` beside `src/` in a checkout."""
     installed = Path(str(files("tuneport"))) / "providers"
     checkout = Path(__file__).parents[3] / "providers"
     for folder in (installed, checkout):
@@ -40,14 +37,15 @@ def _folder() -> Path:
 
 
 def manifest_names() -> list[str]:
-    """Every backend that has a manifest and is not hidden: those in `providers/`, then those of other packages."""
+    """Return every backend that has a manifest and is not hidden: those in `providers/`, then those of other
+    packages."""
     own = sorted(path.stem for path in _folder().glob("*.toml") if path.stem not in FACTS and not _own(path).hidden)
     return own + sorted(name for name in _outside() if name not in own)
 
 
 @cache
 def load_manifest(name: str) -> Manifest:
-    """The facts of one backend. ConfigError where there is no such backend, or where its file is wrong."""
+    """Return the facts of one backend. Raises ConfigError if there is no such backend, or its file is wrong."""
     path = _folder() / f"{name}.toml"
     if name not in FACTS and path in _folder().glob("*.toml"):
         return _own(path)
@@ -66,17 +64,17 @@ def _own(path: Path) -> Manifest:
 
 @cache
 def load_models() -> Models:
-    return _read(_folder() / "models.toml", Models)
+    return validated_file(Models, _folder() / "models.toml")
 
 
 @cache
 def load_gpus() -> Gpus:
-    return _read(_folder() / "gpus.toml", Gpus)
+    return validated_file(Gpus, _folder() / "gpus.toml")
 
 
 def read_manifest(path: Path) -> Manifest:
-    """A manifest from any file; what `load_manifest` does for those in `providers/`."""
-    return _read(path, Manifest)
+    """Read a manifest from any file, as `load_manifest` does for those in `providers/`."""
+    return validated_file(Manifest, path)
 
 
 def derive_manifest(
@@ -86,14 +84,15 @@ def derive_manifest(
     today: date,
     base_url: str | None = None,
     api_key_env: str | None = None,
+    orders: Literal["no_body", "empty_object"] | None = None,
     models: Sequence[Mapping[str, Any]] = (),
 ) -> Manifest:
-    """A manifest for another server that speaks `like`'s wire format.
+    """Derive a manifest for another server that speaks `like`'s wire format.
 
     It holds none of `like`'s prices, models, limits, dates or notices: they are not its facts. Nor is `like`'s key for
-    this server: ConfigError where `like` needs one and `api_key_env` does not name another. `models` are the rows of
-    those that it tunes (`OfferedModel`; the project's file is the source of what names none), and with a training price
-    it bills by tokens; without any, it takes every model name.
+    this server: raises ConfigError if `like` needs one and `api_key_env` does not name another. `models` are the rows
+    of those that it tunes (`OfferedModel`; the project's file is the source of rows without one), and with a training
+    price it bills by tokens; without any, it takes every model name. `orders` as in `Manifest`: `like`'s, unless given.
     """
     if like.api_key_env is not None and api_key_env is None:
         raise ConfigError(
@@ -103,8 +102,8 @@ def derive_manifest(
     # Not the address: it may hold a password, and sources are shown.
     source = Source(url="tuneport.toml", read=today, confidence=Confidence.UNVERIFIED, note="the project's own file")
     rows = tuple(_own_model(name, row, today) for row in models)
-    methods = tuple(word for word in METHOD_NAMES if any(word in row.methods for row in like.models))
-    any_model = AnyModel(any_name=True, methods=methods or ("sft", "dpo"), adapters=(), source="project")
+    methods = tuple(word for word in Method if any(word in row.methods for row in like.models))
+    any_model = AnyModel(any_name=True, methods=methods or (Method.SFT, Method.DPO), adapters=(), source="project")
     priced = any(row.training for row in rows)
     return Manifest(
         name=name,
@@ -113,11 +112,15 @@ def derive_manifest(
         base_url=base_url,
         api_key_env=api_key_env,
         extra=like.extra,
+        packages=like.packages,
+        key_pattern=like.key_pattern,
+        option_names=like.option_names,
         third_party=like.third_party,
         data_format=like.data_format,
         also_takes=like.also_takes,
         auto_epochs=like.auto_epochs,
         key_header=like.key_header,
+        orders=orders or like.orders,
         billing=Billing(unit="tokens", source="project") if priced else None,
         any_model=None if rows else any_model,
         models=rows,
@@ -126,7 +129,7 @@ def derive_manifest(
 
 
 def _own_model(backend: str, row: Mapping[str, Any], today: date) -> OfferedModel:
-    """A row of the project's file. Its prices are as old as the file, which is read now."""
+    """Return a row of the project's file. Its prices are as old as the file, which is read now."""
 
     def sourced(value: Any) -> Any:
         return {"source": "project", "as_of": today, **value} if isinstance(value, Mapping) else value
@@ -136,10 +139,7 @@ def _own_model(backend: str, row: Mapping[str, Any], today: date) -> OfferedMode
         filled["training"] = [sourced(price) for price in row["training"]]
     if "inference" in row:
         filled["inference"] = sourced(row["inference"])
-    try:
-        return OfferedModel.model_validate(filled)
-    except ValidationError as error:
-        raise ConfigError(f"tuneport.toml: backends.{backend}.models: {complaint(error)}; correct that line") from error
+    return validated_table(OfferedModel, filled, f"backends.{backend}.models")
 
 
 def _outside() -> Mapping[str, EntryPoint]:
@@ -148,12 +148,13 @@ def _outside() -> Mapping[str, EntryPoint]:
 
 @cache
 def _registered(path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
-    """Looking into every installed package takes a tenth of a second, so it is done once for each search path."""
+    """Return the registered entry points. Looking into every installed package takes a tenth of a second, so it is done
+    once for each search path."""
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 
 
 def _from_entry_point(entry: EntryPoint) -> Manifest:
-    """Such an entry point names a Manifest, or the path of its TOML file."""
+    """Load an entry point, which names a Manifest, or the path of its TOML file."""
     try:
         value = entry.load()
     except (ImportError, AttributeError) as error:
@@ -162,14 +163,3 @@ def _from_entry_point(entry: EntryPoint) -> Manifest:
     if manifest.name != entry.name:
         raise ConfigError(f"the backend {entry.name} ({entry.value}) has a manifest named {manifest.name!r}")
     return manifest
-
-
-def _read(path: Path, kind: type[F]) -> F:
-    try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}; correct the file") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {field + ': ' if field else ''}{first['msg']}; correct that line") from error

@@ -1,7 +1,8 @@
-"""From the word that a user wrote to the id that a backend knows. Never a silent substitute."""
+"""Resolves a user's model name to a backend's model id. Never substitutes another model silently."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from difflib import get_close_matches
@@ -10,9 +11,11 @@ from typing import NoReturn
 
 from tuneport.errors import ModelNotOfferedError
 from tuneport.manifests.catalogue import Models
-from tuneport.manifests.schema import Manifest
+from tuneport.manifests.loading import load_models
+from tuneport.manifests.schema import Manifest, OfferedModel
 
 _NEVER = date.max
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
 
 def resolve_model(
@@ -22,11 +25,11 @@ def resolve_model(
     models: Models,
     aliases: Mapping[str, str] | None = None,
 ) -> str:
-    """The id of `name` on `backend`, for which `manifest.offered` has a row.
+    """Return the id of `name` on `backend`, for which `find_offered` has a row.
 
     `aliases` is the project's own `[models.NAME]` table (`settings.aliases(name)`), and comes first; then the aliases
-    that ship in `models.toml`, the names of weights, the backend's own ids, and last `backend/model`. An alias may
-    name weights as well as an id. ModelNotOfferedError has the nearest names and the lines to paste.
+    that ship in `models.toml`, the names of weights, the backend's own ids, and last `backend/model`. An alias may name
+    weights as well as an id. Raises ModelNotOfferedError with the nearest names and the lines to paste.
     """
     if aliases is not None and backend in aliases:
         return _id_of(aliases[backend], backend, manifest, models) or _refuse(name, backend, manifest, models, aliases)
@@ -41,12 +44,18 @@ def resolve_model(
     return found or _refuse(name, backend, manifest, models, aliases or shipped or None)
 
 
+def resolve_without_aliases(name: str, manifest: Manifest) -> str:
+    """Return the id of a name that the project's aliases must not change: it is an id already, or means the weights
+    themselves. Raises ModelNotOfferedError as `resolve_model` does."""
+    return resolve_model(name, manifest.name, manifest, load_models())
+
+
 def nearest_names(name: str, backend: str, manifest: Manifest, models: Models, *, count: int = 3) -> list[str]:
-    """Names that `backend` does offer, most alike first; where nothing is alike, the first ones that do not retire.
+    """Return names that `backend` does offer, most alike first; if none is alike, the first ones that do not retire.
 
     A project's alias says nothing about its model, so likeness is by spelling only.
     """
-    named = [key for key, row in models.weights.items() if row.ids.get(backend) or _local(backend, manifest, row.hub)]
+    named = [key for key, row in models.weights.items() if row.ids.get(backend) or _local(manifest, row.hub)]
     ids = [row.id for row in manifest.models]
     plain = {_plain(candidate): candidate for candidate in [*ids, *named]}  # names win over ids of the same spelling
     close = get_close_matches(_plain(name), plain, n=count, cutoff=0.55)
@@ -61,16 +70,16 @@ def _id_of(name: str, backend: str, manifest: Manifest, models: Models) -> str |
     weights = models.weights.get(name)
     if weights is not None:
         own = weights.ids.get(backend)
-        if own is not None and manifest.offered(own) is not None:
+        if own is not None and find_offered(manifest, own) is not None:
             return own
     path = Path(name).expanduser()
     if manifest.any_model is not None and not manifest.any_model.any_name and path.is_dir():
         return str(path.absolute())
-    row = manifest.offered(name)
+    row = find_offered(manifest, name)
     return None if row is None else row.id
 
 
-def _local(backend: str, manifest: Manifest, hub: str | None) -> bool:
+def _local(manifest: Manifest, hub: str | None) -> bool:
     return manifest.any_model is not None and not manifest.any_model.any_name and hub is not None
 
 
@@ -102,3 +111,32 @@ def _backends_of(name: str, models: Models, aliases: Mapping[str, str] | None) -
     row = models.weights.get(name)
     known = dict(aliases or {}) if row is None else row.ids | ({"local": row.hub} if row.hub else {})
     return sorted(known)
+
+
+def find_offered(manifest: Manifest, model_id: str) -> OfferedModel | None:
+    """Return the row of `model_id`, or None if the backend does not offer it.
+
+    A backend with `any_model` offers every hub id (`org/name`) and every existing folder.
+    """
+    for model in manifest.models:
+        if model.id == model_id:
+            return model
+    any_model = manifest.any_model
+    if any_model is None:
+        return None
+    if any_model.any_name:
+        return OfferedModel(id=model_id, methods=any_model.methods, source=any_model.source)
+    weights = load_models().find(model_id)
+    if weights is not None and weights.hub is None:
+        return None
+    if weights is None and not (_HUB_ID.match(model_id) or Path(model_id).expanduser().is_dir()):
+        return None
+    return OfferedModel(
+        id=model_id,
+        title=weights.title if weights else "",
+        methods=any_model.methods,
+        adapters=any_model.adapters,
+        context=weights.context if weights else None,
+        params_b=weights.params_b if weights else None,
+        source=any_model.source,
+    )

@@ -1,4 +1,4 @@
-"""What a provider's manifest holds. Every price, limit and date names its source.
+"""The schema of a provider's manifest. Every price, limit and date names its source.
 
 The tables of `providers/*.toml` are these classes field by field; `providers/README.md` documents them for readers.
 """
@@ -7,18 +7,12 @@ from __future__ import annotations
 
 import re
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from tuneport.manifests.sources import Sourced
-from tuneport.types import Adapter, Model
-
-_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
-
-MethodName = Literal["sft", "dpo", "kto", "reward", "grpo", "rloo", "rft"]
-"""What providers price: the words of `types.Method`."""
+from tuneport.types import Adapter, Method, Model
 
 
 class Limit(Model):
@@ -37,7 +31,7 @@ class MoneyLimit(Model):
 
 
 class Range(Model):
-    """From `min` to `max`, both allowed; None where that side is open."""
+    """A range from `min` to `max`, both allowed; None where that side is open."""
 
     min: float | None = None
     max: float | None = None
@@ -76,7 +70,7 @@ class Limits(Model):
 class TrainingPrice(Model):
     """US dollars per million billed tokens, or per hour. `adapter` None: the same for every adapter."""
 
-    method: MethodName
+    method: Method
     adapter: Adapter | None = None
     usd_per_mtok: float | None = Field(default=None, ge=0)
     usd_per_hour: float | None = Field(default=None, ge=0)
@@ -106,7 +100,7 @@ class HostingPrice(Model):
     """An endpoint of one's own: US dollars per hour and GPU while it is up.
 
     `usd_per_hour_high`: the dearer price, where the provider's pages disagree. `idle_stop_minutes`: so long without a
-    request, and it stops and costs nothing; None: it is up until somebody stops it.
+    request, and it stops and costs nothing; None: it is up until it is stopped.
     """
 
     gpu: str
@@ -127,7 +121,7 @@ class TrainingBracket(Model):
 
 
 class Billing(Model):
-    """How training is billed: `tokens` x epochs x rate, or hours of one's own machine."""
+    """The billing of training: `tokens` x epochs x rate, or hours of one's own machine."""
 
     unit: Literal["tokens", "machine_hours"]
     validation_billed: bool = False
@@ -144,17 +138,21 @@ class Notice(Model):
 
 
 class Term(Model):
-    """What binds whoever trains there or uses what comes out, in our words; `source` has the link to theirs."""
+    """Terms for those who train there or use the result, in our words; `source` links to the provider's."""
 
     text: str
     source: str
 
 
 class Option(Model):
-    """One of the `provider_options` that this provider has, and the values that it takes, whatever their case."""
+    """One of the `provider_options` that this provider has, and the values that it takes, whatever their case.
+
+    `clients`: whether a client of the gateway may set it; else only the gateway's operator.
+    """
 
     values: tuple[str, ...]
     source: str
+    clients: bool = False
     note: str = ""
 
 
@@ -167,7 +165,7 @@ class OfferedModel(Model):
 
     id: str
     title: str = ""
-    methods: tuple[MethodName, ...] = ("sft",)
+    methods: tuple[Method, ...] = (Method.SFT,)
     adapters: tuple[Adapter, ...] = ()
     context: int | None = None
     context_dpo: int | None = None
@@ -198,10 +196,10 @@ class OfferedModel(Model):
 
 
 class AnyModel(Model):
-    """Where a backend takes models that are not listed: open weights (a hub id or a folder), or with `any_name` all."""
+    """Allows models that are not listed: open weights (a hub id or a folder), or with `any_name` all."""
 
     any_name: bool = False
-    methods: tuple[MethodName, ...]
+    methods: tuple[Method, ...]
     adapters: tuple[Adapter, ...]
     source: str
 
@@ -222,13 +220,23 @@ class Manifest(Sourced):
     base_url_form: str | None = Field(default=None, description="an example, where each user has an address")
     api_key_env: str | None = None
     key_header: Literal["authorization", "api-key"] = "authorization"
+    orders: Literal["no_body", "empty_object"] = Field(
+        default="no_body", description="the body of a POST without arguments: cancel, pause, resume"
+    )
     account_env: dict[str, str] = Field(default_factory=dict)
     extra: str | None = None
+    packages: tuple[str, ...] = Field(default=(), description="without these the backend cannot work; `extra` has them")
+    key_pattern: str | None = Field(default=None, description="a regular expression that finds its keys in any text")
+    litellm_prefix: str | None = Field(default=None, description="begins its models' names there; left out: NAME/")
+    option_names: dict[str, str] = Field(default_factory=dict, description="options of training: our name = its name")
     third_party: bool = True
     hidden: bool = Field(default=False, description="opened by name, but not listed and never chosen: for tests")
     data_format: str = "openai"
     also_takes: tuple[str, ...] = Field(default=(), description="formats whose datasets are not written as data_format")
     max_age_days: int = Field(default=120, gt=0)
+    settle_seconds: float = Field(
+        default=3600.0, ge=0, description="how long after a lost answer to a submit nothing is started again by itself"
+    )
     auto_epochs: int | Literal["openai", "tuneport"] = Field(
         default="tuneport", description="the epochs where the user gives none: a number, or whose rule picks it"
     )
@@ -240,7 +248,7 @@ class Manifest(Sourced):
     terms: tuple[Term, ...] = ()
     billing: Billing | None = None
     limits: Limits = Limits()
-    unpriced: dict[MethodName, str] = Field(default_factory=dict)
+    unpriced: dict[Method, str] = Field(default_factory=dict)
     training_brackets: tuple[TrainingBracket, ...] = ()
     hosting: tuple[HostingPrice, ...] = ()
     any_model: AnyModel | None = None
@@ -254,40 +262,20 @@ class Manifest(Sourced):
         for model_id in ids:
             if ids.count(model_id) > 1:
                 raise ValueError(f"the model {model_id} is listed twice")
+        try:
+            re.compile(self.key_pattern or "")
+        except re.error as error:
+            raise ValueError(f"key_pattern is no regular expression: {error}") from error
         bounds = [bracket.up_to_params_b for bracket in self.training_brackets]
         if bounds != sorted(set(bounds)):
             raise ValueError("training_brackets must rise by up_to_params_b")
         return self
 
-    def offered(self, model_id: str) -> OfferedModel | None:
-        """The row of `model_id`, or None where this backend does not offer it.
-
-        A backend with `any_model` offers every hub id (`org/name`) and every existing folder.
-        """
-        for model in self.models:
-            if model.id == model_id:
-                return model
-        if self.any_model is None:
-            return None
-        if self.any_model.any_name:
-            return OfferedModel(id=model_id, methods=self.any_model.methods, source=self.any_model.source)
-        from tuneport.manifests.loading import load_models
-
-        weights = load_models().find(model_id)
-        if weights is not None and weights.hub is None:
-            return None
-        if weights is None and not (_HUB_ID.match(model_id) or Path(model_id).expanduser().is_dir()):
-            return None
-        return OfferedModel(
-            id=model_id,
-            title=weights.title if weights else "",
-            methods=self.any_model.methods,
-            adapters=self.any_model.adapters,
-            context=weights.context if weights else None,
-            params_b=weights.params_b if weights else None,
-            source=self.any_model.source,
-        )
+    @property
+    def own_machine(self) -> bool:
+        """Return whether training is paid for by the hour, as your own machine is."""
+        return self.billing is not None and self.billing.unit == "machine_hours"
 
     def stale(self, as_of: date, today: date) -> bool:
-        """True where a fact of the day `as_of` is older than `max_age_days`."""
+        """Return whether a fact of the day `as_of` is older than `max_age_days`."""
         return today - as_of > timedelta(days=self.max_age_days)

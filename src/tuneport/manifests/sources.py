@@ -1,4 +1,4 @@
-"""Where a fact comes from: each file of facts lists its sources, and each fact names one of them."""
+"""Sources of facts: each file of facts lists its sources, and each fact names one of them."""
 
 from __future__ import annotations
 

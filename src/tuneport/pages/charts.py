@@ -13,7 +13,8 @@ _TICKS = 6
 
 
 def bars(rows: Sequence[tuple[str, float, str]], *, label: str) -> str:
-    """Horizontal bars: (name, size, the size in words), the largest filling the width; the first MAX_BARS of them."""
+    """Draw horizontal bars: (name, size, the size in words), the largest filling the width; the first MAX_BARS of
+    them."""
     if not rows:
         return ""
     largest = max(size for _, size, _ in rows) or 1
@@ -29,7 +30,8 @@ def bars(rows: Sequence[tuple[str, float, str]], *, label: str) -> str:
 
 
 def histogram(bins: Sequence[Mapping[str, int]], marks: Mapping[str, int]) -> str:
-    """Rows by length: `bins` are {"up_to": tokens, "rows": n}, rising; `marks` names lengths to point at, in tokens.
+    """Draw rows by length: `bins` are {"up_to": tokens, "rows": n}, rising; `marks` names lengths to point at, in
+    tokens.
 
     Every bin has the same width on the page, whatever it spans, so that lengths over several magnitudes can be seen.
     """
@@ -66,7 +68,7 @@ def histogram(bins: Sequence[Mapping[str, int]], marks: Mapping[str, int]) -> st
 
 
 def _place(tokens: int, bins: Sequence[Mapping[str, int]]) -> float:
-    """Where a length lies, in bins from the left; the right edge for what is beyond the last."""
+    """Return the position of a length, in bins from the left; the right edge for what is beyond the last."""
     low = 0
     for index, each in enumerate(bins):
         high = each["up_to"]

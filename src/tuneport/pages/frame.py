@@ -13,7 +13,8 @@ _FRAME = Path(__file__).with_name("frame.html")
 
 
 def document(title: str, template: Path, parts: Mapping[str, str]) -> str:
-    """The page: `template` with its {{gaps}} filled by `parts`, which are HTML already. The page forbids scripts."""
+    """Return the page: `template` with its {{gaps}} filled by `parts`, which are HTML already. The page forbids
+    scripts."""
     body = _filled(template.read_text(encoding="utf-8"), parts)
     around = {"title": clean(title, 200), "style": STYLE.read_text(encoding="utf-8"), "body": body}
     return _filled(_FRAME.read_text(encoding="utf-8"), around)

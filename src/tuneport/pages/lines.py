@@ -21,7 +21,8 @@ _SHORT = 5
 
 @dataclass(frozen=True)
 class Axis:
-    """From `low` to `high`; `words` writes a number of it. A logarithmic one begins above 0. `at`: its ticks."""
+    """An axis from `low` to `high`; `words` writes a number of it. A logarithmic one begins above 0. `at`: its
+    ticks."""
 
     low: float
     high: float
@@ -30,7 +31,7 @@ class Axis:
     at: Sequence[float] = ()
 
     def place(self, value: float) -> float:
-        """0 at its low end, 1 at its high end, and beyond them outside."""
+        """Return a value's position: 0 at the low end, 1 at the high end, and beyond them outside."""
         if not self.logarithmic:
             return (value - self.low) / (self.high - self.low)
         if value <= 0:
@@ -38,7 +39,7 @@ class Axis:
         return log10(value / self.low) / log10(self.high / self.low)
 
     def ticks(self) -> list[float]:
-        """Those given, else at most five round numbers."""
+        """Return the given ticks, else at most five round numbers."""
         if self.at:
             return [tick for tick in self.at if 0 <= self.place(tick) <= 1]
         if self.logarithmic:
@@ -79,8 +80,8 @@ def lines(
     marks: Sequence[Mark] = (),
     here: tuple[float, str] | None = None,
 ) -> str:
-    """The chart: at most `STYLES` lines. `here` is an upright line with its words: where the reader is. The ends of
-    linear axes are written down for scripts, which read values off the lines."""
+    """Return the chart: at most `STYLES` lines. `here` is an upright line with its words: where the reader is. The ends
+    of linear axes are written down for scripts, which read values off the lines."""
     if not drawn:
         return ""
     parts = [f'<line class="grid" x1="0" x2="100%" y1="{_tick(y, tick)}" y2="{_tick(y, tick)}"/>' for tick in y.ticks()]
@@ -141,7 +142,8 @@ def _here(x: Axis, at: float, words: str) -> list[str]:
 
 
 def _lifts(places: Sequence[float]) -> list[int]:
-    """How far above its point each number stands: neighbours that would touch stand below, higher and lower in turn."""
+    """Return how far above its point each number stands: neighbours that would touch stand below, higher and lower in
+    turn."""
     lifts: list[int] = []
     for number, place in enumerate(places):
         taken = {lifts[other] for other in range(number) if abs(places[other] - place) < 0.05}
@@ -186,6 +188,6 @@ def _down(place: float) -> str:
 
 
 def _round_step(least: float) -> float:
-    """1, 2 or 5 times a power of ten, and not below `least`."""
+    """Return 1, 2 or 5 times a power of ten, and not below `least`."""
     power = 10.0 ** floor(log10(least))
     return next(each * power for each in (1, 2, 5, 10) if each * power >= least * (1 - 1e-9))

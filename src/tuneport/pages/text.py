@@ -6,17 +6,17 @@ from html import escape
 
 
 def text(value: object, most: int = 2000) -> str:
-    """Any value as HTML that can neither end its element nor turn the direction of what stands beside it."""
+    """Return any value as HTML that can neither end its element nor turn the direction of its neighbours."""
     return f'<bdi dir="auto">{clean(value, most)}</bdi>'
 
 
 def clean(value: object, most: int = 2000) -> str:
-    """Escaped, at most so many characters; what has no place in a document (controls, half surrogates) is U+FFFD."""
+    """Escape text, cut to `most` characters; what has no place in a document (controls, half surrogates) is U+FFFD."""
     return escape(printable(value, most), quote=True)
 
 
 def printable(value: object, most: int = 2000) -> str:
-    """The same, not escaped yet: for templates that escape by themselves."""
+    """Return the same without escaping: for templates that escape by themselves."""
     plain = str(value)
     if len(plain) > most:
         plain = f"{plain[:most]}…"

@@ -1,19 +1,19 @@
-"""Which backends can run a spec, best first, each with its reasons. Pure: no network, no clock, no files.
+"""Ranks the backends that can run a spec, best first, each with its reasons. Pure: no network, no clock, no files.
 
 `rank` judges, `choose` obeys the user. A refused backend is never chosen silently, nor skipped silently.
 """
 
 from tuneport.estimate.cost import Traffic
-from tuneport.router.choice import Choice, Dataset, Machine, Readiness, Refusal, TokenCount
+from tuneport.router.choice import BackendChoice, BackendRefusal, DatasetFacts, Machine, Readiness, TokenCount
 from tuneport.router.choosing import choose, refusal_error
 from tuneport.router.ranking import order, rank
 
 __all__ = [
-    "Choice",
-    "Dataset",
+    "BackendChoice",
+    "DatasetFacts",
     "Machine",
     "Readiness",
-    "Refusal",
+    "BackendRefusal",
     "TokenCount",
     "Traffic",
     "choose",

@@ -1,4 +1,4 @@
-"""What ranking is told, and what it answers."""
+"""The input and the result of a ranking."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Kind = Literal["not offered", "ended", "unsupported", "data", "extra", "key", "a
 
 
 @dataclass(frozen=True)
-class Refusal:
+class BackendRefusal:
     kind: Kind
     reason: str
     nearest: tuple[str, ...] = ()
@@ -46,8 +46,9 @@ class TokenCount:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """What ranking needs to know of a dataset. `tokens` counts for a model, and is asked once for each candidate."""
+class DatasetFacts:
+    """The facts about a dataset that ranking needs. `tokens` counts for a model, and is asked once for each
+    candidate."""
 
     rows: int
     bytes: int | None = None
@@ -56,7 +57,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a backend that is one's own machine trains. All None: nothing is known, and nothing is refused for it.
+    """The machine of a backend that trains here. All None: nothing is known, and nothing is refused for it.
 
     `memory_gib` is the accelerator's, or main memory where there is none. `gpu` is its name, empty where the
     processor trains; `bf16_tflops` None of a GPU: nothing is known of its speed.
@@ -77,7 +78,8 @@ class Machine:
 
 @dataclass(frozen=True)
 class Readiness:
-    """What is set up: backends whose key is there, whose extra is installed, and which need the user's own address."""
+    """The backends that are set up: those whose key is there, whose extra is installed, and which need the user's own
+    address."""
 
     with_key: frozenset[str] = frozenset()
     installed: frozenset[str] = frozenset()
@@ -85,12 +87,12 @@ class Readiness:
 
 
 @dataclass(frozen=True)
-class Choice:
+class BackendChoice:
     """One backend's answer to a spec. `model` is the backend's own id (None: not offered).
 
     `adapter` and `epochs` are what would run. `refusals` empty means `allowed`; `warnings` do not forbid. `inference`
     is a month of the tuned model, `base` the same month of the base model with today's prompts. `licence` is the base
-    model's; None where it is not known.
+    model's; None if it is not known.
     """
 
     backend: str
@@ -106,7 +108,7 @@ class Choice:
     licence: str | None = None
     adapter: Adapter | None = None
     epochs: int | None = None
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[BackendRefusal, ...] = ()
     warnings: tuple[str, ...] = ()
     dataset: str = ""
     demerits: int = field(default=0, compare=False)
@@ -117,7 +119,7 @@ class Choice:
 
     @property
     def reasons(self) -> list[str]:
-        """Why it is refused, then what to know about it."""
+        """Return the reasons of the refusal, then the notes."""
         return [refusal.reason for refusal in self.refusals] + list(self.warnings)
 
     def as_dict(self) -> dict[str, Any]:

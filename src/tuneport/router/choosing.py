@@ -14,18 +14,18 @@ from tuneport.errors import (
     TuneportError,
     UnsupportedError,
 )
-from tuneport.router.choice import Choice
+from tuneport.router.choice import BackendChoice
 from tuneport.router.ranking import order
 
 
 def choose(
-    choices: Sequence[Choice],
+    choices: Sequence[BackendChoice],
     *,
     explicit: str | None = None,
     environment: str | None = None,
     project: str | None = None,
-) -> Choice:
-    """The backend to use: `explicit` (backend=), else `environment` (TUNEPORT_BACKEND), else `project`
+) -> BackendChoice:
+    """Return the backend to use: `explicit` (backend=), else `environment` (TUNEPORT_BACKEND), else `project`
     (tuneport.toml), else the best-ranked.
 
     A backend that the user named and that is refused raises the error of its first refusal, with all its reasons.
@@ -43,15 +43,15 @@ def choose(
     if best is not None:
         return best
     if not choices:
-        raise ConfigError("there is no backend to choose from")
+        raise ConfigError("no backend is available")
     if len(choices) == 1:
         raise refusal_error(choices[0])
     told = "; ".join(f"{row.backend}: {_first_line(row)}" for row in choices)
     raise UnsupportedError(f"no backend can run this job now: {told}")
 
 
-def refusal_error(choice: Choice) -> TuneportError:
-    """The error that says why `choice` was refused; its class is that of the first refusal."""
+def refusal_error(choice: BackendChoice) -> TuneportError:
+    """Return the error that says why `choice` was refused; its class is that of the first refusal."""
     first = choice.refusals[0]
     text = "; also: ".join(refusal.reason for refusal in choice.refusals)
     if first.kind == "not offered":
@@ -67,6 +67,6 @@ def refusal_error(choice: Choice) -> TuneportError:
     return UnsupportedError(text)
 
 
-def _first_line(choice: Choice) -> str:
+def _first_line(choice: BackendChoice) -> str:
     first = choice.refusals[0].reason.splitlines()[0]
     return first.removesuffix(". To let one stand in for it, put this into tuneport.toml:")

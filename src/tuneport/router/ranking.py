@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
+from tuneport import formatting
 from tuneport.errors import ModelNotOfferedError
 from tuneport.estimate.cost import Traffic, base_inference_quote, inference_quote, training_quote
 from tuneport.estimate.duration import Duration, answering_duration, cpu_duration, gpu_duration, hosted_duration
-from tuneport.estimate.hyperparameters import planned_epochs, planned_evaluations, resolve
+from tuneport.estimate.hyperparameters import planned_epochs, planned_evaluations, recommend, resolve
 from tuneport.estimate.learning import History, corrected, hosted
-from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory, examples_of
-from tuneport.manifests import BasePrices, Confidence, Manifest, Models, OfferedModel, resolve_model
-from tuneport.router.choice import Choice, Dataset, Machine, Readiness, Refusal, TokenCount
+from tuneport.estimate.memory import MemoryEstimate, TrainingShape, estimate_memory
+from tuneport.manifests import BasePrices, Confidence, Manifest, Models, OfferedModel, find_offered, resolve_model
+from tuneport.router.choice import BackendChoice, BackendRefusal, DatasetFacts, Machine, Readiness, TokenCount
 from tuneport.router.refusals import data, doubt, ended, not_ready, over_budget, too_little_memory, unsupported
-from tuneport.types import Adapter, Method, Quote, TuneSpec
+from tuneport.types import Adapter, Quote, TuneSpec
 
 NEAR_END = timedelta(days=90)
 """A model or service that ends within this is ranked behind those that do not: a team needs about a quarter to move."""
@@ -30,7 +31,7 @@ def rank(
     *,
     today: date,
     models: Models,
-    dataset: Dataset,
+    dataset: DatasetFacts,
     aliases: Mapping[str, str] | None = None,
     ready: Readiness | None = None,
     machine: Machine | None = None,
@@ -38,13 +39,13 @@ def rank(
     base_prices: BasePrices | None = None,
     hours: float | None = None,
     history: History | None = None,
-) -> list[Choice]:
+) -> list[BackendChoice]:
     """Judge every candidate: allowed ones first, cheapest (training, and a month of `traffic`) first among them.
 
-    Behind stand, in this order, what ends soon or takes days, and what has no known price. `aliases` is the project's
-    table for `spec.model`. `ready` None: keys and extras are not looked at (a comparison before any account exists).
-    `base_prices`: the table for the same month of the base model; without it that price is unavailable. `hours`: of
-    training, where a provider bills them. `history`: finished jobs, by which durations are corrected.
+    Models that shut down soon or take days rank behind these, and then models without a known price. `aliases` is the
+    project's table for `spec.model`. `ready` None: keys and extras are not checked (a comparison before any account
+    exists). `base_prices`: the table for the same month of the base model; without it that price is unavailable.
+    `hours`: of training, if a provider bills them. `history`: finished jobs, by which durations are corrected.
     """
     place, past = machine or Machine(), history or History()
     choices = [
@@ -54,8 +55,8 @@ def rank(
     return sorted(choices, key=order)
 
 
-def order(choice: Choice) -> tuple[bool, int, bool, float, str, str]:
-    """The sorting key of `rank`, for callers that join several rankings into one."""
+def order(choice: BackendChoice) -> tuple[bool, int, bool, float, str, str]:
+    """Return the sorting key of `rank`, for callers that join several rankings into one."""
     monthly = choice.inference.expected if choice.inference else None
     price = (choice.quote.expected or 0.0) + (monthly or 0.0)
     unknown = choice.quote.expected is None or (choice.inference is not None and monthly is None)
@@ -67,7 +68,7 @@ def _judge(
     manifest: Manifest,
     today: date,
     models: Models,
-    dataset: Dataset,
+    dataset: DatasetFacts,
     aliases: Mapping[str, str] | None,
     ready: Readiness | None,
     machine: Machine,
@@ -75,12 +76,12 @@ def _judge(
     base_prices: BasePrices | None,
     hours: float | None,
     history: History,
-) -> Choice:
+) -> BackendChoice:
     try:
-        model = manifest.offered(resolve_model(spec.model, manifest.name, manifest, models, aliases))
+        model = find_offered(manifest, resolve_model(spec.model, manifest.name, manifest, models, aliases))
     except ModelNotOfferedError as error:
-        refusal = Refusal("not offered", str(error), tuple(error.nearest))
-        return Choice(
+        refusal = BackendRefusal("not offered", str(error), tuple(error.nearest))
+        return BackendChoice(
             backend=manifest.name,
             title=manifest.title,
             model=None,
@@ -88,7 +89,7 @@ def _judge(
             refusals=(refusal,),
         )
     assert model is not None  # resolve_model promises a row
-    own_machine = manifest.billing is not None and manifest.billing.unit == "machine_hours"
+    own_machine = manifest.own_machine
     adapter = _adapter(spec, model)
     epochs = planned_epochs(manifest, spec.hyperparameters, max(1, dataset.rows))
     tokens = dataset.tokens(manifest, model)
@@ -131,7 +132,7 @@ def _judge(
     if traffic is not None:
         inference = inference_quote(manifest, model, traffic, own=machine.own)
         base = base_inference_quote(manifest, model, traffic, base_prices, own=machine.own, today=today)
-    return Choice(
+    return BackendChoice(
         backend=manifest.name,
         title=manifest.title,
         model=model.id,
@@ -158,7 +159,7 @@ def _licence(manifest: Manifest, model: OfferedModel, models: Models) -> str | N
 
 
 def _adapter(spec: TuneSpec, model: OfferedModel) -> Adapter:
-    """What `auto` means: LoRA where the model takes it."""
+    """Return what `auto` means: LoRA if the model takes it."""
     if spec.adapter != "auto":
         return spec.adapter
     return Adapter.LORA if not model.adapters or Adapter.LORA in model.adapters else model.adapters[0]
@@ -170,26 +171,28 @@ def _on_machine(
     models: Models,
     adapter: Adapter,
     epochs: int,
-    dataset: Dataset,
+    dataset: DatasetFacts,
     tokens: TokenCount,
     machine: Machine,
 ) -> tuple[Duration, MemoryEstimate | None]:
     weights = models.find(model.id)
     dimensions = weights.dimensions if weights else None
     chosen = resolve(
-        spec.hyperparameters,
-        rows=max(1, dataset.rows),
-        params_b=model.params_b,
-        adapter=adapter,
-        method=spec.method,
-        longest_tokens=tokens.longest,
-        context=model.context,
+        recommend(
+            spec.hyperparameters,
+            rows=max(1, dataset.rows),
+            params_b=model.params_b,
+            adapter=adapter,
+            method=spec.method,
+            longest_tokens=tokens.longest,
+            context=model.context,
+        )
     )
     assert chosen.batch_size != "auto" and chosen.max_length != "auto" and chosen.lora_rank != "auto"
     # The micro-batch can be one with accumulation, so the least that a run needs is asked of the machine.
-    run = Run(
-        micro_batch=2 if spec.method is Method.KTO else 1,  # as its trainer
-        examples=examples_of(spec.method),
+    run = TrainingShape(
+        micro_batch=spec.method.traits.least_rows,
+        examples=spec.method.traits.examples,
         length=chosen.max_length,
         lora_rank=chosen.lora_rank,
     )
@@ -201,7 +204,7 @@ def _on_machine(
     if model.params_b is None:
         return Duration.unknown(f"the size of {model.id} is not known"), memory
     if machine.gpu and machine.bf16_tflops is None and machine.tokens_per_second is None:
-        return Duration.unknown(f"how fast a {machine.gpu} is, is not known"), memory
+        return Duration.unknown(f"the speed of the {machine.gpu} is not known"), memory
     total = tokens.training * epochs
     if machine.bf16_tflops is None or machine.tokens_per_second is not None:
         measured = machine.tokens_per_second
@@ -259,10 +262,10 @@ def _elsewhere(manifest: Manifest, model: OfferedModel, epochs: int, tokens: Tok
 def _warnings(
     manifest: Manifest, model: OfferedModel, quote: Quote, duration: Duration, today: date, own_machine: bool
 ) -> tuple[tuple[str, ...], int]:
-    """What to know, and how many of these put the choice behind others."""
+    """Return the notes, and how many of these rank the choice behind others."""
     told, demerits = [], 0
     for day, what in (
-        (model.retires, f"{model.id} and all that is tuned from it stop answering on"),
+        (model.retires, f"{model.id} and all models tuned from it shut down on"),
         (manifest.no_new_jobs_from, f"{manifest.title} takes no new jobs from"),
     ):
         if day is not None and today < day:
@@ -278,6 +281,6 @@ def _warnings(
     if quote.as_of is not None and manifest.stale(quote.as_of, today):
         told.append(f"the price is of {quote.as_of}, older than {manifest.max_age_days} days; check {quote.source}")
     if own_machine and (duration.expected_seconds or 0) > SLOW_SECONDS:
-        told.append(f"would take about {(duration.expected_seconds or 0) / 3600:,.0f} hours on this machine")
+        told.append(f"would take about {formatting.duration(duration.expected_seconds)} on this machine")
         demerits += 1
     return tuple(told), demerits

@@ -5,77 +5,86 @@ from __future__ import annotations
 from datetime import date
 
 from tuneport.estimate.memory import MemoryEstimate
+from tuneport.formatting import money
 from tuneport.manifests import Confidence, Manifest, OfferedModel
-from tuneport.router.choice import Dataset, Machine, Readiness, Refusal, TokenCount
+from tuneport.router.choice import BackendRefusal, DatasetFacts, Machine, Readiness, TokenCount
 from tuneport.types import Quote, TuneSpec
 
 
 def doubt(manifest: Manifest, source: str | None) -> str:
-    """What to add to a day that was read nowhere where it can be read again."""
+    """Return the remark that a source was not verified, or "" if it was."""
     if source is None or manifest.sources[source].confidence is not Confidence.UNVERIFIED:
         return ""
     return f" (not verified: {manifest.sources[source].note or manifest.sources[source].url})"
 
 
-def ended(manifest: Manifest, model: OfferedModel, today: date) -> list[Refusal]:
+def ended(manifest: Manifest, model: OfferedModel, today: date) -> list[BackendRefusal]:
     found = []
     if model.retired(today):
         told = f"{manifest.title} retired {model.id} on {model.retires}{doubt(manifest, model.retires_source)}"
-        found.append(Refusal("ended", f"{told}; choose another model"))
+        found.append(BackendRefusal("ended", f"{told}; choose another model"))
     if manifest.no_new_jobs_from is not None and today >= manifest.no_new_jobs_from:
         day = manifest.no_new_jobs_from
-        found.append(Refusal("ended", f"{manifest.title} takes no new jobs since {day}; choose another backend"))
+        found.append(BackendRefusal("ended", f"{manifest.title} takes no new jobs since {day}; choose another backend"))
     return found
 
 
-def unsupported(spec: TuneSpec, manifest: Manifest, model: OfferedModel) -> list[Refusal]:
+def unsupported(spec: TuneSpec, manifest: Manifest, model: OfferedModel) -> list[BackendRefusal]:
     found = []
     if spec.method not in model.methods:
         can = ", ".join(model.methods) or "nothing any more"
         found.append(
-            Refusal("unsupported", f"{manifest.title} does not do {spec.method} with {model.id} (it does: {can})")
+            BackendRefusal(
+                "unsupported", f"{manifest.title} does not offer {spec.method} for {model.id} (it offers: {can})"
+            )
         )
     if spec.adapter != "auto" and spec.adapter not in model.adapters:
-        can = f"it does: {', '.join(model.adapters)}" if model.adapters else "it chooses the adapter itself: leave auto"
+        can = f"it does: {', '.join(model.adapters)}" if model.adapters else "it chooses the adapter itself; use auto"
         found.append(
-            Refusal("unsupported", f"{manifest.title} does not take adapter {spec.adapter} for {model.id} ({can})")
+            BackendRefusal(
+                "unsupported", f"{manifest.title} does not take adapter {spec.adapter} for {model.id} ({can})"
+            )
         )
     given, limits = spec.hyperparameters.given(), manifest.limits
     for name in ("epochs", "batch_size", "learning_rate", "learning_rate_multiplier", "beta", "compute_multiplier"):
         allowed = getattr(limits, name)
         if name in given and allowed is not None and not allowed.holds(given[name]):
             found.append(
-                Refusal("unsupported", f"{manifest.title} takes {name} of {allowed}, not {given[name]:g}; change it")
+                BackendRefusal(
+                    "unsupported", f"{manifest.title} takes {name} of {allowed}, not {given[name]:g}; change it"
+                )
             )
     for name, most in (("batch_size", model.batch_size_max), ("lora_rank", model.lora_rank_max)):
         if name in given and most is not None and given[name] > most:
             found.append(
-                Refusal(
+                BackendRefusal(
                     "unsupported", f"{manifest.title} takes {name} up to {most} for {model.id}, not {given[name]:g}"
                 )
             )
     if spec.suffix and limits.suffix_max and len(spec.suffix) > limits.suffix_max.value:
         found.append(
-            Refusal("unsupported", f"{manifest.title} takes suffixes of up to {limits.suffix_max.value} characters")
+            BackendRefusal(
+                "unsupported", f"{manifest.title} takes suffixes of up to {limits.suffix_max.value} characters"
+            )
         )
     return found
 
 
 def data(
-    spec: TuneSpec, manifest: Manifest, model: OfferedModel, dataset: Dataset, tokens: TokenCount
-) -> list[Refusal]:
+    spec: TuneSpec, manifest: Manifest, model: OfferedModel, dataset: DatasetFacts, tokens: TokenCount
+) -> list[BackendRefusal]:
     found = []
     least = manifest.limits.min_examples
     if least is not None and dataset.rows < least.value:
         found.append(
-            Refusal(
-                "data", f"{manifest.title} wants at least {least.value} examples and the dataset has {dataset.rows}"
+            BackendRefusal(
+                "data", f"{manifest.title} needs at least {least.value} examples and the dataset has {dataset.rows}"
             )
         )
     most = manifest.limits.max_upload_bytes or manifest.limits.max_file_bytes
     if most is not None and dataset.bytes is not None and dataset.bytes > most.value:
         found.append(
-            Refusal(
+            BackendRefusal(
                 "data", f"{manifest.title} takes files of up to {most.value:,} bytes, not {dataset.bytes:,}; split it"
             )
         )
@@ -84,7 +93,7 @@ def data(
     if context is not None and tokens.longest is not None and tokens.longest > context:
         about = "about " if tokens.approximate else ""
         found.append(
-            Refusal(
+            BackendRefusal(
                 "data",
                 f"the longest example has {about}{tokens.longest:,} tokens and {model.id} trains on {context:,} at "
                 f"{manifest.title}; shorten it or choose another model",
@@ -93,32 +102,36 @@ def data(
     return found
 
 
-def not_ready(manifest: Manifest, ready: Readiness | None) -> list[Refusal]:
+def not_ready(manifest: Manifest, ready: Readiness | None) -> list[BackendRefusal]:
     if ready is None:
         return []
     found = []
     if manifest.extra is not None and manifest.name not in ready.installed:
-        found.append(Refusal("extra", f"{manifest.title} needs an extra: pip install 'tuneport[{manifest.extra}]'"))
+        found.append(
+            BackendRefusal("extra", f"{manifest.title} needs an extra: pip install 'tuneport[{manifest.extra}]'")
+        )
     if manifest.api_key_env is not None and manifest.name not in ready.with_key:
         found.append(
-            Refusal("key", f"no key for {manifest.title}: set {manifest.api_key_env} in the environment or in .env")
+            BackendRefusal(
+                "key", f"no key for {manifest.title}: set {manifest.api_key_env} in the environment or in .env"
+            )
         )
     if manifest.name in ready.without_address:
         variable = f"TUNEPORT_{manifest.name.upper().replace('-', '_')}_BASE_URL"
         form = f", which looks like {manifest.base_url_form}" if manifest.base_url_form else ""
-        found.append(Refusal("address", f"no address of yours at {manifest.title}: set {variable}{form}"))
+        found.append(BackendRefusal("address", f"no address for {manifest.title}: set {variable}{form}"))
     return found
 
 
 def too_little_memory(
     spec: TuneSpec, memory: MemoryEstimate | None, machine: Machine, model: OfferedModel
-) -> list[Refusal]:
+) -> list[BackendRefusal]:
     if spec.provider_options.get("allow_oversize") is True:
         return []
     if memory is None or machine.memory_gib is None or memory.fits(machine.memory_gib):
         return []
     return [
-        Refusal(
+        BackendRefusal(
             "memory",
             f"{model.id} needs about {memory.high_gib:.1f} GiB ({memory.explanation}) and this machine has "
             f"{machine.memory_gib:.1f}; use adapter=qlora, a smaller model or another backend",
@@ -126,20 +139,22 @@ def too_little_memory(
     ]
 
 
-def over_budget(spec: TuneSpec, quote: Quote, manifest: Manifest) -> list[Refusal]:
+def over_budget(spec: TuneSpec, quote: Quote, manifest: Manifest) -> list[BackendRefusal]:
     if spec.budget is None:
         return []
     if quote.expected is None:
         return [
-            Refusal("budget", f"the cost on {manifest.title} is unknown ({quote.unavailable}) and a budget is given")
+            BackendRefusal(
+                "budget", f"the cost on {manifest.title} is unknown ({quote.unavailable}) and a budget is given"
+            )
         ]
     worst = quote.expected if quote.high is None else quote.high
     if worst <= spec.budget:
         return []
     return [
-        Refusal(
+        BackendRefusal(
             "budget",
-            f"{manifest.title} would cost up to ${worst:.2f} ({quote.explanation}), above the budget of "
-            f"${spec.budget:.2f}; raise the budget or train on less",
+            f"{manifest.title} would cost up to {money(worst)} ({quote.explanation}), above the budget of "
+            f"{money(spec.budget)}; raise the budget or train on less",
         )
     ]

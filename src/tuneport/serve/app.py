@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tuneport import __version__
-from tuneport.backends.hops import HOP_HEADER, MOST_HOPS, having_come_by, read_hops
-from tuneport.serve import (
-    audit,
-    chat,
-    dashboard,
-    errors,
-    events,
-    files,
-    jobs,
-    login,
-    models,
-    own_jobs,
-    own_models,
-    prospects,
-)
-from tuneport.serve.access import Access, caller
-from tuneport.serve.description import ERRORS, describe
-from tuneport.serve.errors import Refusal
+from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, MOST_HOPS, forwarded_via, read_hops
+from tuneport.serve import dashboard
+from tuneport.serve.dashboard import session as login
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.observing import Mended, Observed
-
-MAX_JSON_BYTES, MAX_CHAT_BYTES = 2**20, 64 * 2**20
-"""Chats with images in base64 are the largest bodies that are no upload."""
-_PARTS = re.compile(r"/v1/uploads/[^/]+/parts|/new/[^/]+/validation")
+from tuneport.serve.http import errors
+from tuneport.serve.http.access import Access, caller
+from tuneport.serve.http.body_limits import BodyLimits, limited
+from tuneport.serve.http.errors import Refusal
+from tuneport.serve.http.metrics import FixedStatus, Observed
+from tuneport.serve.http.openapi import ERRORS, describe
+from tuneport.serve.native import audit, estimates, events
+from tuneport.serve.native import jobs as native_jobs
+from tuneport.serve.native import models as native_models
+from tuneport.serve.openai import chat, files, jobs, models
+from tuneport.version import __version__
 
 
 def create_app(gateway: Gateway) -> FastAPI:
-    """The routes over a gateway, whose `start` and `close` are the caller's."""
+    """Build the routes over a gateway; the caller starts and closes the gateway."""
     app = FastAPI(
         title="tuneport gateway",
         version=__version__,
@@ -53,26 +41,29 @@ def create_app(gateway: Gateway) -> FastAPI:
     for part in (files, jobs, models, chat, audit, login):
         app.include_router(part.router(gateway))
     app.include_router(dashboard.router(gateway))
-    for own in (events, own_jobs, own_models, prospects):
-        app.include_router(own.router(gateway))
+    for module in (events, native_jobs, native_models, estimates):
+        app.include_router(module.router(gateway))
 
     @app.get("/healthz", tags=["Health"])
     def healthz() -> dict[str, str]:
-        """The process answers."""
+        """Return 200 while the process answers."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["Health"])
     def readyz() -> dict[str, str]:
-        """The store answers, too, files can be kept, and jobs are looked after."""
-        gateway.store.count_unfinished()
+        """Return 200 if the store answers, files can be kept and the background threads run."""
+        gateway.unscoped.store.jobs.count_unfinished()
         gateway.contents.check()
         if not gateway.working:
-            raise Refusal(503, "The gateway looks after no jobs; its log says why. Start it again.", code="not_ready")
+            raise Refusal(
+                503, "The gateway's background work has stopped; its log says why. Restart it.", code="not_ready"
+            )
         return {"status": "ok"}
 
     @app.get("/metrics", tags=["Health"], response_class=PlainTextResponse)
     def metrics(request: Request) -> PlainTextResponse:
-        """For Prometheus: requests, jobs, files, chats and tokens of all projects, for whoever may see them all."""
+        """Return Prometheus metrics: requests, jobs, files, chats and tokens of all projects. A token must be one
+        for all projects."""
         who = caller(request)
         if who.token_id is not None and not who.every_project:
             raise Refusal(
@@ -81,21 +72,21 @@ def create_app(gateway: Gateway) -> FastAPI:
                 "--scope admin` makes one of all.",
                 code="insufficient_permissions",
             )
-        return PlainTextResponse(gateway.figures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return PlainTextResponse(gateway.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    app.add_middleware(Access, gateway=gateway)
-    app.add_middleware(Mended)
-    app.add_middleware(Guard, gateway_id=gateway.settings.gateway_id)
-    app.add_middleware(Observed, figures=gateway.figures)
+    app.add_middleware(Access, rules=gateway.access, credentials=gateway.credentials, limits=gateway.limits)
+    app.add_middleware(FixedStatus)
+    app.add_middleware(Guard, gateway_id=gateway.settings.gateway_id, body_limits=gateway.body_limits)
+    app.add_middleware(Observed, metrics=gateway.metrics)
     return app
 
 
 class Guard:
-    """Before anything is read: none that has been here before, and no body without end or packed. Each
-    answer has a request id. Who asks is `Access`'s matter."""
+    """The middleware that rejects, before the body is read, requests that already passed through this gateway,
+    oversized bodies and compressed bodies. It gives each answer a request id; `Access` identifies the caller."""
 
-    def __init__(self, app: ASGIApp, *, gateway_id: str | None) -> None:
-        self._app, self._id = app, gateway_id
+    def __init__(self, app: ASGIApp, *, gateway_id: str | None, body_limits: BodyLimits) -> None:
+        self._app, self._id, self._limits = app, gateway_id, body_limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -114,22 +105,24 @@ class Guard:
         if refusal is not None:
             await refusal.response({"Connection": "close"})(scope, receive, send_with_id)
             return
-        if (most := _most_bytes(scope["path"])) is not None:
-            receive = _limited(receive, most)
-        with having_come_by(way):
+        if (most := self._limits.most(scope["path"])) is not None:
+            receive = limited(receive, most)
+        with forwarded_via(way):
             await self._app(scope, receive, send_with_id)
 
     def _refusal(self, scope: Scope, headers: dict[str, str], way: tuple[str, ...]) -> Refusal | None:
         if headers.get("content-encoding", "identity").lower() != "identity":
-            # Nothing is unpacked here, so that no small body becomes a large one.
-            return Refusal(415, "Packed bodies are not taken: send it without Content-Encoding.", code="packed_body")
+            # Nothing is decompressed here, so that no small body becomes a large one.
+            return Refusal(
+                415, "Compressed bodies are not accepted: send the body without Content-Encoding.", code="packed_body"
+            )
         if self._id is not None and self._id in way:
             others = len(way) - way.index(self._id) - 1
             by = f", by way of {others} other{'s' if others > 1 else ''}" if others else ""
             return Refusal(
                 400,
                 f"This gateway is its own backend{by}: an address in tuneport.toml or TUNEPORT_OPENAI_BASE_URL leads "
-                "back here; let it lead to the provider.",
+                "back here; change it to the provider's.",
                 code="gateway_loop",
             )
         if len(way) >= MOST_HOPS:
@@ -140,29 +133,7 @@ class Guard:
                 "provider.",
                 code="gateway_loop",
             )
-        length, most = headers.get("content-length", ""), _most_bytes(scope["path"])
+        length, most = headers.get("content-length", ""), self._limits.most(scope["path"])
         if most is not None and length.isdecimal() and int(length) > most:
             return Refusal(413, f"The body is too large: at most {most:,} bytes.")
         return None
-
-
-def _most_bytes(path: str) -> int | None:
-    """Of a body that is read into memory. Uploads are not, and have limits of their own."""
-    if path in ("/v1/files", "/new") or _PARTS.fullmatch(path):
-        return None
-    return MAX_CHAT_BYTES if path == "/v1/chat/completions" else MAX_JSON_BYTES
-
-
-def _limited(receive: Receive, most: int) -> Receive:
-    received = 0
-
-    async def counted():  # type: ignore[no-untyped-def]
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > most:
-            # Of what else is raised while a body is read, FastAPI makes a 400.
-            raise HTTPException(413, f"The body is too large: at most {most:,} bytes.")
-        return message
-
-    return counted

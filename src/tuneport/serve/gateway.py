@@ -1,4 +1,4 @@
-"""What the routes share: one workspace, and the threads that do in the background what clients asked for."""
+"""The gateway object that routes and background threads share: one workspace, its streams, metrics and limits."""
 
 from __future__ import annotations
 
@@ -10,40 +10,37 @@ from typing import TYPE_CHECKING
 
 from tuneport.backends import manifest_of
 from tuneport.errors import TuneportError
-from tuneport.jobs.polling import Poller
-from tuneport.jobs.service import Workspace
-from tuneport.jobs.tables import JobRow
-from tuneport.jobs.webhooks.sender import AT_ONCE, Sender
-from tuneport.serve.credentials import AccessRules, Credentials
-from tuneport.serve.endpoints import Endpoints
-from tuneport.serve.limits import Limits
-from tuneport.serve.observing import Figures
-from tuneport.serve.spending import WRITE_SECONDS, Spending
-from tuneport.serve.streams import Streams
+from tuneport.lifecycle.schema.records import JobRecord
+from tuneport.lifecycle.schema.request_context import requested_project
+from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.webhooks.sender import Sender
+from tuneport.lifecycle.worker.polling import Poller
+from tuneport.serve.http.body_limits import BodyLimits
+from tuneport.serve.http.credentials import AccessRules, Credentials
+from tuneport.serve.http.metrics import GatewayMetrics
+from tuneport.serve.http.rate_limits import RateLimits
+from tuneport.serve.live.chat_usage import ChatUsage
+from tuneport.serve.live.endpoints import Endpoints
+from tuneport.serve.live.streams import Streams
+from tuneport.serve.permitted import opened_to_clients
+from tuneport.serve.timing import GatewayTiming
 from tuneport.settings import Settings
 from tuneport.types import JobStatus
 
 if TYPE_CHECKING:
-    from tuneport.jobs.contents import Contents
-    from tuneport.jobs.store import Store
-    from tuneport.jobs.watching import Seen
+    from tuneport.lifecycle.contents.contents import Contents
+    from tuneport.lifecycle.store.snapshots import JobSnapshot
+    from tuneport.lifecycle.store.store import Store
 
-HOUSEKEEPING_SECONDS = 300.0
-RESULTS_SECONDS = 1.0
-SENDING_SECONDS = 1.0
-INTAKE_SECONDS = 2.0
-"""How soon a request is seen that another gateway on the same store took and dropped; our own are seen at once."""
-HURRY_SECONDS, HURRY_REMOTE_SECONDS = 2.0, 20.0
-"""A job that a client asks about is looked at now, if that was longer ago: watchers see the end when it comes, and
-a remote provider is still asked three times a minute at most."""
+MOST_PROJECTS = 1_000  # whose view of the workspace is kept
 
 log = logging.getLogger(__name__)
 
 
 class Gateway:
-    """Close it, or use it with `with`. `start` begins the background work; without it requests are only written down.
+    """A gateway. Close it, or use it with `with`. Requests are only stored until `background.start` begins the work.
 
-    `allow_personal_data`: whoever runs the gateway answers for what its clients upload to third parties.
+    `allow_personal_data`: the operator answers for what clients upload to third parties.
     """
 
     def __init__(
@@ -51,25 +48,31 @@ class Gateway:
         settings: Settings | None = None,
         *,
         allow_personal_data: bool = False,
-        access: AccessRules = AccessRules(),  # noqa: B008  # frozen
+        access: AccessRules = AccessRules(),  # noqa: B008  # frozen, as are the next two
+        timing: GatewayTiming = GatewayTiming(),  # noqa: B008
+        body_limits: BodyLimits = BodyLimits(),  # noqa: B008
     ) -> None:
-        self.workspace = Workspace(settings)
-        self.settings = self.workspace.settings
+        self.timing, self.body_limits = timing, body_limits
+        self.unscoped = Workspace(settings)
+        self.settings = self.unscoped.settings
+        self._workspaces: dict[str, Workspace] = {}
         self.allow_personal_data = allow_personal_data
-        self.store: Store = self.workspace.store
-        self.contents: Contents = self.workspace.contents
-        self.streams = Streams(self)
-        self.figures = Figures(self)
-        self.spending = Spending(self.store, self.settings, self.figures)
-        self._poller = Poller(self.workspace.worker, on_change=self._changed, on_trouble=_log_trouble)
-        self.sender = Sender(self.store, self.settings, on_attempt=self.figures.delivery)
-        self.access, self.credentials = access, Credentials(self.store)
-        self.limits = Limits(self.settings.project.gateway)
+        self.opened_to_clients = opened_to_clients(self.settings)
+        store = self.unscoped.store
+        self.contents: Contents = self.unscoped.contents
+        self.streams = Streams(store, self.request_poll)
+        self.metrics = GatewayMetrics(store, lambda: self.working)
+        self.chat_usage = ChatUsage(store, self.settings, self.metrics)
+        self.poller = Poller(
+            self.unscoped.worker, on_change=self._changed, on_trouble=_log_trouble, timing=timing.polling
+        )
+        self.sender = Sender(store, self.settings, on_attempt=self.metrics.delivery)
+        self.access, self.credentials = access, Credentials(store, seen_within=timing.credentials)
+        self.limits = RateLimits(self.settings.project.gateway)
         self._awake, self._stopped = threading.Event(), threading.Event()
-        self.endpoints = Endpoints(self.workspace)
+        self.endpoints = Endpoints(self.unscoped, timing)
         self._threads: list[threading.Thread] = []
-        self._hurried: dict[str, float] = {}
-        self._swept = 0.0
+        self._polls_requested: dict[str, float] = {}
 
     def __enter__(self) -> Gateway:
         return self
@@ -77,125 +80,98 @@ class Gateway:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def start(self) -> None:
-        from tuneport.serve.intake import take_all
-        from tuneport.serve.results import Results
+    @property
+    def project(self) -> str:
+        """Return the project of the current request. Raises NoScopeError outside a request."""
+        return requested_project()
 
-        results = Results(self)
-        self.sender.register()  # before any job can end
+    @property
+    def workspace(self) -> Workspace:
+        """Return the workspace limited to the request's project. Raises NoScopeError outside a request: the
+        gateway's own threads use `unscoped`, which routes do not."""
+        project = self.project
+        if project not in self._workspaces:
+            if len(self._workspaces) >= MOST_PROJECTS:
+                self._workspaces.clear()
+            self._workspaces[project] = self.unscoped.scoped(project)
+        return self._workspaces[project]
 
-        def intake() -> None:
-            while not self._stopped.is_set():
-                _guarded(lambda: take_all(self))
-                self._awake.wait(INTAKE_SECONDS)
-                self._awake.clear()
+    @property
+    def store(self) -> Store:
+        return self.workspace.store
 
-        def endings() -> None:
-            while not self._stopped.wait(RESULTS_SECONDS):
-                _guarded(results.settle_all)
-                _guarded(self._housekeeping)
+    def run_in_background(self, name: str, target: Callable[[], None]) -> None:
+        """Start a thread that `close` waits for. `target` must return soon after `stopping`."""
+        thread = threading.Thread(target=target, name=f"tuneport-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
-        def sending() -> None:
-            while not self._stopped.wait(SENDING_SECONDS):
-                _guarded(self._send_due)
+    def wait_for_work(self, seconds: float) -> None:
+        """Wait until `wake` is called, or for so many seconds."""
+        self._awake.wait(seconds)
+        self._awake.clear()
 
-        def spending() -> None:
-            while not self._stopped.wait(WRITE_SECONDS):
-                _guarded(self.spending.write)
-
-        threads = (
-            ("intake", intake),
-            ("results", endings),
-            ("sender", sending),
-            ("spending", spending),
-            ("poller", self._poller.run),
-        )
-        for name, target in threads:
-            thread = threading.Thread(target=target, name=f"tuneport-{name}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+    def wait(self, seconds: float) -> bool:
+        """Return whether the gateway stops, after so many seconds at most."""
+        return self._stopped.wait(seconds)
 
     def wake(self) -> None:
-        """There is something to do."""
+        """Tell the background threads that there is work."""
         self._awake.set()
 
-    def let_go(self) -> None:
-        """The server is to end: streams, which have no end of their own, end now, and so do chats that wait for an
-        endpoint. Safe in a signal handler."""
+    def begin_shutdown(self) -> None:
+        """Begin the shutdown: end open streams, and chats that wait for an endpoint. Safe in a signal handler."""
         self.streams.close()
-        self.endpoints.let_go()
+        self.endpoints.begin_shutdown()
 
-    def nudge(self) -> None:
-        """A job became due: have its provider's turn taken now."""
-        self._poller.nudge()
+    def wake_poller(self) -> None:
+        """Wake the poller, because a job became due."""
+        self.poller.wake()
 
     @property
     def working(self) -> bool:
-        """Whether all that runs in the background does."""
+        """Return whether all background threads run."""
         return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
 
     @property
     def stopping(self) -> bool:
         return self._stopped.is_set()
 
-    def hurry(self, row: JobRow | Seen) -> None:
-        """Somebody asks about the job: have it looked at soon, without making the client wait for that."""
+    def request_poll(self, row: JobRecord | JobSnapshot) -> None:
+        """Schedule an early poll of this job; return immediately."""
         if JobStatus(row.status).terminal or row.polled_at is None or row.backend is None:
             return
         remote = manifest_of(row.backend, self.settings).third_party
-        wait = HURRY_REMOTE_SECONDS if remote else HURRY_SECONDS
+        wait = self.timing.poll_requested_remote if remote else self.timing.poll_requested
         moment = time.monotonic()
-        if moment - self._hurried.get(row.id, float("-inf")) < wait:
+        if moment - self._polls_requested.get(row.id, float("-inf")) < wait:
             return
-        if len(self._hurried) > 10_000:
-            self._hurried.clear()
-        self._hurried[row.id] = moment
-        self.store.hurry(row.id, polled_before_seconds=wait)
-        self.nudge()
+        if len(self._polls_requested) > 10_000:
+            self._polls_requested.clear()
+        self._polls_requested[row.id] = moment
+        self.unscoped.store.schedule.poll_soon(row.id, polled_before_seconds=wait)
+        self.wake_poller()
 
     def close(self, *, patience: float = 20.0) -> None:
-        """Take up nothing more, finish what is under way for so many seconds at most, and let go. Jobs run on."""
-        self.let_go()
+        """Accept nothing more, wait at most `patience` seconds for running work, and release everything. Jobs run
+        on."""
+        self.begin_shutdown()
         self._stopped.set()
         self._awake.set()
-        self._poller.stop(patience=min(5.0, patience))
+        self.poller.stop(patience=min(5.0, patience))
         deadline = time.monotonic() + patience
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        _guarded(self.spending.write)
-        self.workspace.close()
+        try:
+            self.chat_usage.write()
+        except TuneportError as error:
+            log.warning("%s", error)
+        self.unscoped.close()
 
     def _changed(self, job_id: str, status: str, note: str | None) -> None:
         told = {"event": "job.state", "subject": job_id, "status": status, "note": note}
         log.info("job.state %s %s", job_id, status, extra={"told": told})
         self.streams.wake()
-
-    def _send_due(self) -> None:
-        while self.sender.send_due() == AT_ONCE and not self._stopped.is_set():
-            pass
-
-    def _housekeeping(self) -> None:
-        if time.monotonic() - self._swept < HOUSEKEEPING_SECONDS and self._swept:
-            return
-        self._swept = time.monotonic()
-        self.contents.sweep()
-        with self.contents.locked():
-            for sha256 in self.store.expired_uploads():
-                self.contents.remove(sha256)
-        for sha256 in self.contents.strays(self.store.needs):
-            with self.contents.locked():
-                if not self.store.needs(sha256):
-                    self.contents.remove(sha256)
-
-
-def _guarded(work: Callable[[], None]) -> None:
-    """The background goes on whatever happens to one job."""
-    try:
-        work()
-    except TuneportError as error:
-        log.warning("%s", error)
-    except Exception:
-        log.exception("the gateway's background work failed; it goes on")
 
 
 def _log_trouble(name: str, message: str) -> None:

@@ -1,7 +1,7 @@
 """Several processes for one run on this machine, one a device, as torchrun's contract has it.
 
-Ours and not torchrun's agent, because the ranks must hold the run's lock beside the process that started them (whoever
-finds that one dead must not start another while a rank still writes), and must end with it.
+Ours and not torchrun's agent, because the ranks must hold the run's lock beside the process that started them (the one
+that finds that one dead must not start another while a rank still writes), and must end with it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tuneport.errors import TuneportError
-from tuneport.train.run_folder import RunFolder
+from tuneport.train.run.run_folder import RunFolder
 from tuneport.types import JobError
 
 _SECONDS_TO_SPEAK = 3.0  # for the other ranks, after one has ended badly: what they say is in the log
@@ -35,9 +35,12 @@ class RankDiedError(TuneportError):
     """A rank died without a word; the run is to go on from its newest checkpoint."""
 
 
-def launch(run: RunFolder, count: int, stop: Callable[[], bool], *, module: str = "tuneport.train.rank") -> None:
+def launch(run: RunFolder, count: int, stop: Callable[[], bool], *, module: str = "tuneport.train.ddp_worker") -> None:
     """Train on `count` processes, with the run's state read again at the end. Returns as `recipe.train` does, or raises
-    RankFailedError or RankDiedError. `stop` is for the ranks to obey; it is asked here so that it remembers why."""
+    RankFailedError or RankDiedError.
+
+    The ranks obey `stop`; it is also called here so that it remembers why.
+    """
     meeting = run.path / "ranks"
     shutil.rmtree(meeting, ignore_errors=True)
     meeting.mkdir()
@@ -96,7 +99,7 @@ def _environment(index: int, count: int) -> dict[str, str]:
 
 
 def _raise(meeting: Path, processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """What became of the first rank that ended badly, told by a rank or seen from here."""
+    """Raise the error of the first rank that ended badly, as reported by a rank or seen from here."""
     # The others mostly fail next, because they lost it, and would tell that: the first word counts.
     failure = meeting / "failure.json"
     deadline = time.monotonic() + _SECONDS_TO_SPEAK

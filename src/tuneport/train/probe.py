@@ -24,18 +24,18 @@ ANSWER_SHARE = 0.5  # of a row, that is trained on
 
 
 def measure(folder: Path, tokenizer: Any) -> dict[str, Any]:
-    """Train on random tokens until enough was seen, and count."""
+    """Train on random tokens until enough was measured, and count."""
     import torch
     from transformers import TrainerCallback
 
     from tuneport.base_models import choose_device
-    from tuneport.data.rendering import IGNORED, Rendered
-    from tuneport.train.arguments import Recipe
-    from tuneport.train.loading import resolved
-    from tuneport.train.reporting import Counter
-    from tuneport.train.sft import sft_trainer
+    from tuneport.data.templates.rendering import IGNORED, Rendered
+    from tuneport.train.methods.sft import sft_trainer
+    from tuneport.train.model.arguments import Recipe
+    from tuneport.train.model.loading import resolved
+    from tuneport.train.run.reporting import Counter
     from tuneport.training_options import TrainingOptions
-    from tuneport.types import Adapter
+    from tuneport.types import Adapter, Method
 
     class Clock(TrainerCallback):
         ends: list[float] = []
@@ -55,6 +55,7 @@ def measure(folder: Path, tokenizer: Any) -> dict[str, Any]:
     clock = Clock()
     with tempfile.TemporaryDirectory() as working:
         recipe = Recipe(
+            method=Method.SFT,
             folder=folder,
             device=choose_device(on_cpu=True),
             adapter=Adapter.LORA,
@@ -91,7 +92,7 @@ def random_model(folder: Path, shape: dict[str, Any]) -> None:
 
 
 def blank_tokenizer() -> Any:
-    """The rows are token ids already; TRL asks only for the one that fills up and the one that ends."""
+    """Return a tokenizer with padding and end tokens only, which TRL asks for; the rows are token ids already."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
@@ -107,7 +108,7 @@ def main(shape: str, folder: str | None) -> None:
 
 
 if __name__ == "__main__":
-    from tuneport.train.__main__ import prepare_environment
+    from tuneport.train.child import prepare_environment
 
     prepare_environment()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

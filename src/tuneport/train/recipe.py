@@ -6,33 +6,38 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tuneport.base_models import Device, choose_device, locate, materialise
+from tuneport import digests
+from tuneport.base_models import ComputeTarget, choose_device, locate, materialise
 from tuneport.data.reading import read_records
-from tuneport.data.rendering import Renderer
-from tuneport.data.tokenizer import training_renderer
+from tuneport.data.templates.limits import own_process
+from tuneport.data.templates.rendering import Renderer
+from tuneport.data.tokens.tokenizer import training_renderer
+from tuneport.digests import DamagedError
 from tuneport.errors import DatasetError, DatasetProblem, UnsupportedError
-from tuneport.train.arguments import Recipe
-from tuneport.train.averaging import WeightAverage
-from tuneport.train.checkpoints import CheckpointSchedule, LoopState
-from tuneport.train.dpo import dpo_trainer
-from tuneport.train.environment import environment, fingerprint
-from tuneport.train.gradient_watch import GradientWatch
-from tuneport.train.kto import kto_trainer
-from tuneport.train.loading import resolved
-from tuneport.train.memory_check import refuse_too_large
-from tuneport.train.memory_retry import train_within_memory
-from tuneport.train.model_card import write_card
-from tuneport.train.ranks import Ranks, shared_batch
-from tuneport.train.reporting import Counter, RunReporter, start_record
-from tuneport.train.reward import reward_trainer
-from tuneport.train.rewards import reward_of
-from tuneport.train.rollouts import grpo_trainer, rloo_trainer
-from tuneport.train.run_folder import RunFolder
-from tuneport.train.sft import sft_trainer
-from tuneport.train.sharding import Sharding, choose_sharding, memory_of_device, parameters_of
-from tuneport.train.trackers import trackers
-from tuneport.train.vocabulary import refuse_foreign_tokens
-from tuneport.train.weights import WithoutReference, tidy
+from tuneport.run_protocol import DATA, ENVIRONMENT
+from tuneport.train.methods.dpo import dpo_trainer
+from tuneport.train.methods.kto import kto_trainer
+from tuneport.train.methods.reward import reward_trainer
+from tuneport.train.methods.rewards import build_reward
+from tuneport.train.methods.rollouts import grpo_trainer, rloo_trainer
+from tuneport.train.methods.sft import sft_trainer
+from tuneport.train.model.arguments import Recipe
+from tuneport.train.model.loading import resolved
+from tuneport.train.model.sharding import Sharding, choose_sharding, count_parameters, memory_of_device
+from tuneport.train.model.vocabulary import refuse_foreign_tokens
+from tuneport.train.output.model_card import write_card
+from tuneport.train.output.weights import WithoutReference, tidy
+from tuneport.train.run.averaging import WeightAverage
+from tuneport.train.run.checkpoints import CheckpointSchedule, LoopState
+from tuneport.train.run.environment import environment, fingerprint
+from tuneport.train.run.gradient_watch import GradientWatch
+from tuneport.train.run.process_group import Ranks, shared_batch
+from tuneport.train.run.reporting import Counter, RunReporter, start_record
+from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.trackers import trackers
+from tuneport.train.run.whole import check_data, guard_loading, loading, newest_whole, verify
+from tuneport.train.speed.memory_check import refuse_too_large
+from tuneport.train.speed.memory_retry import train_within_memory
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, DataFile, JobStatus, Method
 
@@ -48,12 +53,14 @@ TRAINERS: dict[Method, Callable[..., Any]] = {
 
 
 def train(run: RunFolder, stop: Callable[[], bool]) -> None:
-    """Returns with the run succeeded, or stopped and still to be marked. Raises what went wrong.
+    """Train the run. Returns once it has succeeded, or stopped and is still to be marked. Raises its errors.
 
-    On each rank, where torch's process group has several: the first with the run's folder, others with a `Bystander`.
+    Runs on each rank if torch's process group has several: the first with the run's folder, others with a
+    `NonWritingRun`.
     """
     ranks = Ranks.here()
     stop = ranks.agreed(stop)
+    run.phase("reads the dataset")
     run.update(status=JobStatus.VALIDATING)
     run.event(f"Validating training file: {run.training.path.name}")
     spec, numbers = run.spec, resolved(run.hyperparameters)
@@ -63,7 +70,12 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         run.note(f"a batch of {numbers['batch_size']} became one of {batch_size}, which {ranks.count} workers share")
         numbers["batch_size"] = batch_size
     with ranks.first_alone():
+        if ranks.index == 0:
+            check_data(run)
+            if run.start is not None:
+                digests.check(run.start)
         folder = base = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
+    own_process()
     renderer = training_renderer(
         folder, numbers["max_length"], options.loss_on, trust_remote_code=options.trust_remote_code
     )
@@ -78,20 +90,22 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     device = choose_device(options.precision, on_cpu=run.on_cpu)
     adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
     data = {"training": fingerprint(run.training, rows)}
-    run.record("data.json", data | ({"validation": fingerprint(run.validation, valid)} if run.validation else {}))
-    run.record("environment.json", environment(device))
+    run.record(DATA, data | ({"validation": fingerprint(run.validation, valid)} if run.validation else {}))
+    run.record(ENVIRONMENT, environment(device))
     if numbers["max_length"] is None:
         numbers["max_length"] = data["training"]["longest_row_tokens"]
     sharding = _sharding(run, folder, device, adapter, options, ranks)
     if sharding != "fsdp":  # of which each device has a share
         refuse_too_large(run.memory, device, options, processes=ranks.here_count)
     run.event("Files validated, loading the model")
+    run.phase("loads the model")
     if stop():
         return
 
     if adapter is Adapter.FULL and run.start is not None:
         folder = run.start
     recipe = Recipe(
+        method=spec.method,
         folder=folder,
         device=device,
         adapter=adapter,
@@ -107,7 +121,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         sharding=sharding,
     )
     counter = Counter()
-    judge = {"reward": reward_of(run, recipe, [*rows, *valid])} if spec.method.writes_answers else {}
+    judge = {"reward": build_reward(run, recipe, [*rows, *valid])} if spec.method.writes_answers else {}
     trainer = TRAINERS[spec.method](recipe, renderer, rows, valid, counter, **judge)
     if recipe.sharding == "fsdp" and not trainer.is_fsdp_enabled:
         raise UnsupportedError("accelerate has FSDP for GPUs only: leave sharding out, or set it to ddp")
@@ -115,44 +129,63 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     if stop():
         return
 
-    checkpoint = run.newest_checkpoint()
-    run.forget_after(run.newest_step())
-    loop = LoopState.of(checkpoint)
+    step, listed = _whole_checkpoint(run, ranks)
+    checkpoint = run.checkpoint(step) if step else None
+    run.forget_after(step)
+    with loading(checkpoint, listed=listed):
+        loop = LoopState.of(checkpoint)
+        average = WeightAverage(trainer.model, checkpoint) if options.average_weights else None
+    if checkpoint is not None:
+        guard_loading(trainer, checkpoint, listed=listed)
     if ranks.index == 0:
         counter.tokens = loop.tokens
-    average = WeightAverage(trainer.model, checkpoint) if options.average_weights else None
     schedule = CheckpointSchedule(run, options, loop, counter, validates=recipe.validates, average=average)
     gradients = GradientWatch(numbers["learning_rate"], scaled=bool(trainer.args.fp16))
     reporter = RunReporter(run, counter, stop, schedule, gradients, ranks)
-    shown = trackers(run, run.newest_step(), numbers) if ranks.index == 0 else []
+    shown = trackers(run, step, numbers) if ranks.index == 0 else []
     for callback in (average, *shown, WithoutReference(), schedule, reporter):
         if callback is not None:
             trainer.add_callback(callback)
-    if not (
-        schedule.exhausted or run.stop_early_asked
-    ):  # as it is where a run was killed between its early end and its last word
-        fewest = 2 if spec.method is Method.KTO else 1
+    if schedule.exhausted or run.stop_early_asked:
+        # As it is where a run was killed between its early end and its last word.
+        if checkpoint is not None:
+            trainer._load_from_checkpoint(str(checkpoint))
+    else:
+        fewest = spec.method.traits.least_rows
         train_within_memory(trainer, checkpoint, adapter=recipe.adapter, at_least=fewest)
     if reporter.stopped or stop():
         return
+    run.phase("trains")
     ranks.wait()  # for the first one's last checkpoint to lie in its place
     _choose_weights(run, trainer, schedule, average, load=ranks.index == 0)
     counter.add_up(ranks)
     _save(run, trainer, recipe.adapter, base, counter, ranks)
 
 
+def _whole_checkpoint(run: RunFolder, ranks: Ranks) -> tuple[int, bool]:
+    """Return `newest_whole` as the first rank finds it: all continue from the same step."""
+    found = newest_whole(run) if ranks.index == 0 else (0, False)
+    step, listed = ranks.total(*found)
+    if ranks.index == 0 and run.state.get("start_anew"):
+        run.update(start_anew=None)
+    return int(step), bool(listed)
+
+
 def _choose_weights(
     run: RunFolder, trainer: Any, schedule: CheckpointSchedule, average: WeightAverage | None, *, load: bool
 ) -> None:
-    """With early stopping, or asked to stop early, those of the best evaluation, else the last ones; of the average,
-    where there is one.
+    """Choose the weights of the best evaluation, with early stopping or after a request to stop early, else the last
+    ones; of the average, if there is one.
 
     `load`: by this process, which then saves them.
     """
     best, loss = schedule.loop.best_step, schedule.loop.best_loss
-    last = trainer.state.global_step
+    last = trainer.state.global_step or run.newest_step()
     asked = run.stop_early_asked and not schedule.exhausted
-    if best is not None and (schedule.options.early_stopping is not None or asked):
+    wanted = best is not None and (schedule.options.early_stopping is not None or asked)
+    if best is not None and wanted and load:
+        best, loss = _whole_best(run, best, loss, last)
+    if best is not None and wanted:
         if load:
             trainer._load_from_checkpoint(str(run.checkpoint(best)))
             if average is not None:
@@ -163,7 +196,7 @@ def _choose_weights(
         elif asked:
             run.event(f"Stopped early, as asked: the weights of step {best} are kept")
         run.note(f"the saved weights are those of step {best}, of the lowest validation loss, {loss:.4g}")
-    elif best is not None and best != last:
+    elif best is not None and best != last and not wanted:
         run.note(
             f"the validation loss was lowest at step {best} ({loss:.4g}); its checkpoint is kept, and the saved "
             "weights are the last ones (early_stopping saves the best)"
@@ -173,13 +206,40 @@ def _choose_weights(
         run.note("the saved weights are the mean over about the last sixth of the steps")
 
 
+def _whole_best(run: RunFolder, best: int, loss: float | None, last: int) -> tuple[int | None, float | None]:
+    """Return the step and the loss of the lowest validation loss among the whole checkpoints.
+
+    Usually it is `best`. Returns None if no checkpoint with a validation loss is whole: the last weights are kept then,
+    and that is reported.
+    """
+    losses = run.validation_losses() | ({} if loss is None else {best: loss})
+    for step in sorted(run.steps(), key=lambda step: (step != best, losses.get(step, float("inf")))):
+        if step not in losses:
+            continue
+        try:
+            verify(run.checkpoint(step))
+        except DamagedError as error:
+            message = f"The checkpoint of step {step} is damaged, and its weights are not used: {error}"
+            print(message, flush=True)
+            run.event(message, level="warning", type="damaged", step=step, file=error.name)
+            continue
+        if step != best:
+            message = f"Of the whole checkpoints, that of step {step} has the lowest validation loss: it is saved"
+            run.event(message, level="warning", type="damaged", step=step)
+        return step, losses[step]
+    message = f"No checkpoint with a validation loss is whole: the last weights, of step {last}, are saved"
+    run.note(message)
+    run.event(message, level="warning", type="damaged", step=last)
+    return None, None
+
+
 def _sharding(
-    run: RunFolder, folder: Path, device: Device, adapter: Adapter, options: TrainingOptions, ranks: Ranks
+    run: RunFolder, folder: Path, device: ComputeTarget, adapter: Adapter, options: TrainingOptions, ranks: Ranks
 ) -> Sharding:
     if ranks.count == 1:
         return "single"
     fitting: Sharding = choose_sharding(
-        parameters_of(folder), adapter, memory_of_device(device.name, ranks.here_count), ranks.count
+        count_parameters(folder), adapter, memory_of_device(device.name, ranks.here_count), ranks.count
     )
     # Ranks may have devices of several sizes: the smallest decides.
     if ranks.total(float(fitting == "fsdp"))[0] and device.name != "cpu":

@@ -1,0 +1,38 @@
+"""The workflows: check, preview, compare, plan, advise, evaluate, migrate. Each has a file, and a folder for its
+parts."""
+
+OPEN_TO_OTHER_ROOMS = (
+    "advise",
+    "advising.pricing",
+    "advising.probing",
+    "check",
+    "checking.page",
+    "checking.review_server",
+    "compare",
+    "comparison.break_even",
+    "comparison.charts",
+    "comparison.csv_file",
+    "comparison.page",
+    "comparison.verdict",
+    "comparison.words",
+    "demo",
+    "doctor",
+    "evaluate",
+    "evaluation.decision",
+    "evaluation.gates",
+    "evaluation.judging.judgement",
+    "evaluation.judging.judging",
+    "evaluation.lm_eval",
+    "evaluation.result",
+    "evaluation.words",
+    "migrate",
+    "migration.comparison",
+    "migration.folder",
+    "migration.inventory",
+    "migration.plan",
+    "migration.saving",
+    "plan",
+    "preview",
+    "workspace",
+)
+"""The files here that other rooms import. The rest may change without a look elsewhere."""

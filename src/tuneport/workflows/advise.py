@@ -14,11 +14,15 @@ from tuneport.advisor import Advice, Approach, Need, Situation, Task, Tried
 from tuneport.advisor import advise as judge
 from tuneport.backends import open_backend
 from tuneport.data.checks import CheckReport
+from tuneport.data.dataset import Dataset, DatasetLike
+from tuneport.deprecation import renamed
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote
-from tuneport.evaluate.asking import Measured
-from tuneport.evaluate.examples import Example
-from tuneport.manifests import load_base_prices
+from tuneport.formatting import money
+from tuneport.manifests import find_offered, load_base_prices
+from tuneport.pages.notebook import Verdict, view
+from tuneport.scoring.examples import Example
+from tuneport.scoring.prompting import PromptingResult
 from tuneport.settings import Settings
 from tuneport.workflows.advising.drawing import tokens
 from tuneport.workflows.advising.evidence import seen_in
@@ -32,14 +36,13 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 @dataclass
 class Facts:
-    """What is known so far: fields of a `Situation`, and of each by what it is known, where that is the data."""
+    """The known facts: fields of a `Situation`, and the evidence for each that comes from the data."""
 
     settings: Settings
     known: dict[str, Any] = field(default_factory=dict)
     evidence: dict[str, str] = field(default_factory=dict)
     report: CheckReport | None = None
-    validation: Path | None = None
-    columns: Mapping[str, str] | None = None
+    validation: Dataset | None = None
     probe: Probe | None = None
     pricing: Pricing | None = None
     notes: list[str] = field(default_factory=list)
@@ -56,21 +59,19 @@ class Facts:
         seed: int = 0,
         system: str | None = None,
     ) -> ProbePlan:
-        """What a probe would ask; sends nothing. ConfigError without a dataset or a model."""
+        """Return the plan of a probe; nothing is sent. Raises ConfigError without a dataset or a model."""
         if self.report is None:
             raise ConfigError("--probe measures on held-out rows of a dataset; give DATA")
         if model is None:
             raise ConfigError("--probe asks a base model; say which with --model")
         target = find_target(model, backend, self.settings)
         return plan_probe(
-            self.report.path,
             self.report,
             target,
             validation=self.validation,
             rows=rows,
             seed=seed,
             system=system,
-            columns=self.columns,
         )
 
     def price(
@@ -81,9 +82,10 @@ class Facts:
         smaller: str | None = None,
         tokens_per_request: tuple[int, int] | None = None,
     ) -> Pricing | None:
-        """Dollars for each way, from `model` as the base model; None where no model or no dataset is named.
+        """Return US dollars for each option, with `model` as the base model, or None if no model or no dataset is
+        named.
 
-        ModelNotOfferedError for a model, or a `smaller` one, that no backend has.
+        Raises ModelNotOfferedError for a model, or a `smaller` one, that no backend has.
         """
         if model is None or self.report is None:
             if smaller is not None or tokens_per_request is not None:
@@ -99,7 +101,6 @@ class Facts:
             smaller=smaller,
             epochs=self.known.get("epochs"),
             validation=self.validation,
-            columns=self.columns,
             settings=self.settings,
         )
         if self.pricing.epochs is not None and "epochs" not in self.known:
@@ -118,12 +119,12 @@ class Facts:
         *,
         budget: float | None = None,
         allow_personal_data: bool = False,
-        on_measured: Callable[[Measured], None] = lambda measured: None,
+        on_measured: Callable[[PromptingResult], None] = lambda measured: None,
     ) -> Probe:
-        """Ask the base model, and let what was measured go before what was said.
+        """Ask the base model; measured facts replace stated ones.
 
-        BudgetError where it may cost more than `budget` US dollars, or nobody knows what it costs; ConfigError where
-        personal data would go to a third party. Both before anything is sent.
+        Raises BudgetError if it may cost more than `budget` US dollars or the cost is unknown, and ConfigError if
+        personal data would go to a third party. Both are raised before anything is sent.
         """
         refuse_over_budget(probe_quote(plan), budget)
         if plan.target.manifest.third_party and not allow_personal_data:
@@ -133,7 +134,7 @@ class Facts:
         for name, result in self.probe.results.items():
             said = self.known.get(name)
             if said not in (None, result):
-                self.notes.append(f"{name}: {said} was said, {result} was measured; the measurement goes")
+                self.notes.append(f"{name}: {said} was stated, {result} was measured; the measurement counts")
             self.known[name] = result
             self.evidence[name] = self.probe.evidence
         return self.probe
@@ -149,6 +150,13 @@ class Recommendation:
     probe: Probe | None = None
     pricing: Pricing | None = None
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Recommendation({self.advice.approach.value}: {self.advice.reason})"
+
+    def _repr_html_(self) -> str:
+        kind: Verdict = "pass" if self.fine_tune else "warn"
+        return view(self.advice.approach.value, notes=[self.advice.reason, *self.notes], ruling=("advised", kind))
 
     @property
     def fine_tune(self) -> bool:
@@ -172,7 +180,7 @@ class Recommendation:
 
 
 def gather(
-    dataset: str | Path | None = None,
+    dataset: DatasetLike | None = None,
     *,
     needs: Sequence[str] = (),
     prompt: str | None = None,
@@ -187,14 +195,14 @@ def gather(
     generated_only: bool | None = None,
     inconsistent: float | None = None,
     epochs: int | None = None,
-    validation: str | Path | None = None,
+    validation: DatasetLike | None = None,
     columns: Mapping[str, str] | None = None,
     settings: Settings | None = None,
 ) -> Facts:
-    """What is known from what was said and from the dataset's check; what is said goes before what the data shows.
+    """Return the facts from the user's statements and the dataset's check; statements take precedence.
 
-    `examples` counts good ones: with a dataset that is larger, say how many of its records are good. ConfigError for a
-    word that is no need, result or task; DatasetError for a dataset that cannot be read.
+    `examples` counts good ones: with a dataset that is larger, say how many of its records are good. Raises ConfigError
+    for an unknown need, result or task, and DatasetError for a dataset that cannot be read.
     """
     said: dict[str, Any] = {
         "needs": tuple(_one_of(Need, need, "need") for need in needs) or None,
@@ -217,16 +225,33 @@ def gather(
         if validation is not None:
             raise ConfigError("a held-out file says nothing without the dataset; give DATA as well")
         return Facts(settings, known)
-    report = check(dataset, validation=validation, task=task, columns=columns, settings=settings)
+    data = Dataset.of(dataset, columns)
+    report = check(data, validation=validation, task=task, settings=settings)
     seen = seen_in(report)
     evidence = {name: text for name, text in seen.evidence.items() if name not in known}
-    held_out = None if validation is None else Path(validation)
-    return Facts(settings, {**seen.known, **known}, evidence, report, held_out, columns, notes=[*report.notes])
+    held_out = None if validation is None else data.validation_like(validation)
+    return Facts(settings, {**seen.known, **known}, evidence, report, held_out, notes=[*report.notes])
 
 
+@renamed(needs="need")
 def advise(
-    dataset: str | Path | None = None,
+    dataset: DatasetLike | None = None,
     *,
+    need: str | Sequence[str] = (),
+    prompt: str | None = None,
+    few_shot: str | None = None,
+    task: str | None = None,
+    examples: int | None = None,
+    text_tokens: int | None = None,
+    facts_change: bool | None = None,
+    sources: bool | None = None,
+    requests: int | None = None,
+    has_evaluation: bool | None = None,
+    generated_only: bool | None = None,
+    inconsistent: float | None = None,
+    epochs: int | None = None,
+    validation: DatasetLike | None = None,
+    columns: Mapping[str, str] | None = None,
     model: str | None = None,
     backend: str | None = None,
     probe: bool = False,
@@ -237,16 +262,34 @@ def advise(
     allow_personal_data: bool = False,
     smaller: str | None = None,
     tokens_per_request: tuple[int, int] | None = None,
-    **said: Any,
+    settings: Settings | None = None,
 ) -> Recommendation:
-    """Whether to fine-tune, and what else there is: the reference card's tree.
+    """Recommend fine-tuning or another option by the decision tree of the reference.
 
-    Further arguments as in `gather`; `needs` must be there. Needs no key and makes no network call, unless `probe`
-    has the base `model` on `backend` answer `rows` held-out rows, with a plain and with a few-shot prompt: see
-    `Facts.plan_probe` and `Facts.run_probe`, also for what they raise. With a dataset and a `model`, each way has its
-    price in US dollars, a month's at so many `requests`: see `Facts.price`.
+    The arguments up to `columns` are the facts, as in `gather`; `need` is required. The call needs no key and uses no
+    network, unless `probe` is set: then the base `model` on `backend` answers `rows` held-out rows, with a plain and
+    with a few-shot prompt; see `Facts.plan_probe` and `Facts.run_probe`, also for what they raise. With a dataset and a
+    `model`, each option has its price in US dollars, for a month of so many `requests`: see `Facts.price`.
     """
-    facts = gather(dataset, **said)
+    data = None if dataset is None else Dataset.of(dataset, columns)
+    facts = gather(
+        data,
+        needs=(need,) if isinstance(need, str) else need,
+        prompt=prompt,
+        few_shot=few_shot,
+        task=task,
+        examples=examples,
+        text_tokens=text_tokens,
+        facts_change=facts_change,
+        sources=sources,
+        requests=requests,
+        has_evaluation=has_evaluation,
+        generated_only=generated_only,
+        inconsistent=inconsistent,
+        epochs=epochs,
+        validation=validation,
+        settings=settings,
+    )
     if probe:
         plan = facts.plan_probe(model, backend, rows=rows, seed=seed, system=system)
         facts.run_probe(plan, budget=budget, allow_personal_data=allow_personal_data)
@@ -255,10 +298,10 @@ def advise(
 
 
 def recommend(facts: Facts) -> Recommendation:
-    """ConfigError where nobody said what has to change."""
+    """Return the recommendation for the facts. Raises ConfigError if `need` is missing."""
     situation, notes = facts.situation(), list(facts.notes)
     if facts.probe is not None and not facts.probe.results and situation.prompt is Tried.NO:
-        notes.append("nobody has judged the probe's answers yet: read them, and say --prompt and --few-shot")
+        notes.append("the probe's answers are not judged yet: read them, then set --prompt and --few-shot")
     return Recommendation(
         advice=judge(situation),
         situation=situation,
@@ -270,9 +313,10 @@ def recommend(facts: Facts) -> Recommendation:
 
 
 def probe_quote(plan: ProbePlan, today: date | None = None) -> InferenceQuote:
-    """What the probe costs: expected with answers as long as the right ones, high with answers up to the limit."""
+    """Return the cost of the probe: expected with answers as long as the right ones, high with answers up to the
+    limit."""
     manifest, model = plan.target.manifest, plan.target.model
-    offered = manifest.offered(model)
+    offered = find_offered(manifest, model)
     if offered is None:
         return InferenceQuote(backend=manifest.name, model=model, unavailable=f"{manifest.title} lists no {model}")
     today = today or date.today()
@@ -291,9 +335,11 @@ def refuse_over_budget(quote: InferenceQuote, budget: float | None) -> None:
     if budget is None:
         return
     if quote.high is None:
-        raise BudgetError(f"what the probe costs is unavailable, because {quote.unavailable}; leave --budget away")
+        raise BudgetError(f"what the probe costs is unavailable, because {quote.unavailable}; leave --budget out")
     if quote.high > budget:
-        raise BudgetError(f"the probe may cost ${quote.high:.4f}, above the budget of ${budget:.4f}; ask fewer --rows")
+        raise BudgetError(
+            f"the probe may cost {money(quote.high)}, above the budget of {money(budget)}; ask fewer --rows"
+        )
 
 
 def _texts(shot: Example) -> list[str]:

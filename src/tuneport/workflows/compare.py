@@ -3,156 +3,140 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from tuneport.backends import backend_names, manifest_of
-from tuneport.data.prepare import format_for, method_of
+from tuneport.backends.routing import Catalogue
+from tuneport.data.dataset import Dataset, DatasetLike
+from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import InferenceQuote, OwnGPU, Traffic, oldest
-from tuneport.jobs.history import history
-from tuneport.jobs.planning import card_of, dataset_facts, machine_of
+from tuneport.formatting import duration, money
+from tuneport.lifecycle.planning.past_jobs import past_jobs
+from tuneport.lifecycle.planning.planning import card_of, dataset_facts, machine_of
 from tuneport.manifests import Manifest, load_base_prices, load_gpus, load_models
-from tuneport.router import Choice, Machine, order, rank
+from tuneport.methods import methods_where
+from tuneport.pages.notebook import Verdict, view
+from tuneport.router import BackendChoice, Machine, order, rank
 from tuneport.settings import Settings
-from tuneport.types import Hyperparameters, Method, TuneSpec, validated
-from tuneport.workflows.comparison.break_even import BreakEven, bill_of_today, break_even
+from tuneport.types import Hyperparameters, Quote, TuneSpec
+from tuneport.validation import parse_or_config_error
+from tuneport.workflows.comparison.break_even import bill_of_today, short_name
+from tuneport.workflows.comparison.result import ComparisonResult
 
 DEFAULT_TRAFFIC = Traffic.stated()
 """A month of 25,000 requests of 400 tokens in and 80 out."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """`choices` best first. `priced_on` gives the day of the oldest price in a choice, by its place in the list.
+class Comparison(ComparisonResult):
+    """A comparison that can be written as a report."""
 
-    `instead_of`: what is done today, at the same traffic. `day`: when all this was computed. `machine`: what stands
-    for one's own in it.
-    """
+    def __repr__(self) -> str:
+        return f"Comparison({self.rows:,} rows, {self.method.value}, {len(self.choices)} choices)"
 
-    dataset: Path
-    rows: int
-    method: Method
-    traffic: Traffic
-    choices: list[Choice]
-    priced_on: list[date | None]
-    stale: list[bool]
-    day: date
-    instead_of: InferenceQuote | None = None
-    machine: Machine = Machine()
-
-    @cached_property
-    def break_even(self) -> BreakEven:
-        """What the prices mean over time and traffic."""
-        return break_even(self.choices, self.priced_on, self.stale, self.traffic, day=self.day, today=self.instead_of)
+    def _repr_html_(self) -> str:
+        rows = []
+        for choice in self.choices:
+            prices = [_price(each) for each in (choice.quote, choice.inference, choice.base)]
+            ends = choice.retires.isoformat() if choice.retires else "-"
+            time = duration(choice.duration.expected_seconds)
+            rows.append((short_name(choice), choice.backend, *prices, time, ends))
+        head = ("model", "backend", "training", "a month", "base model", "time", "shuts down")
+        marks: list[Verdict] = ["note" if choice.allowed else "fail" for choice in self.choices]
+        facts = [("rows", f"{self.rows:,}"), ("method", self.method.value), ("on", self.day.isoformat())]
+        return view(f"Training on {self.dataset.name}", facts, head=head, rows=rows, marks=marks)
 
     def write_html(self, path: str | Path) -> None:
-        """The report with charts, as one file. StorageError where it cannot be written."""
+        """Write the report with charts as one file. Raises StorageError if it cannot be written."""
         from tuneport.workflows.comparison.page import write_html
 
         write_html(self, Path(path))
 
     def write_csv(self, path: str | Path) -> None:
-        """One line for each choice. StorageError where it cannot be written."""
+        """Write one line for each choice. Raises StorageError if it cannot be written."""
         from tuneport.workflows.comparison.csv_file import write_csv
 
         write_csv(self, Path(path))
 
-    def as_dict(self) -> dict[str, Any]:
-        rows = []
-        for choice, day, stale, row in zip(self.choices, self.priced_on, self.stale, self.break_even.rows, strict=True):
-            priced = {"priced_on": day and day.isoformat(), "stale": stale}
-            rows.append(choice.as_dict() | priced | {"break_even": row.as_dict()})
-        return {
-            "dataset": str(self.dataset),
-            "rows": self.rows,
-            "method": self.method.value,
-            "traffic_per_month": vars(self.traffic),
-            "own_machine": {
-                "gpu": self.machine.gpu or None,
-                "memory_gib": self.machine.memory_gib,
-                "usd_per_hour": self.machine.own.hourly if self.machine.own else None,
-                "tokens_per_second": self.machine.own.tokens_per_second if self.machine.own else None,
-            },
-            "instead_of": self.instead_of.model_dump(mode="json") if self.instead_of else None,
-            "choices": rows,
-            "break_even": self.break_even.as_dict(),
-        }
 
-
+@renamed(models="model", backends="backend", own_usd_per_hour="own_hour", own_tokens_per_second="own_speed")
 def compare(
-    dataset: str | Path,
+    dataset: DatasetLike,
     *,
-    models: Sequence[str] = (),
-    backends: Sequence[str] = (),
-    validation: str | Path | None = None,
+    model: str | Sequence[str] = (),
+    backend: str | Sequence[str] = (),
+    validation: DatasetLike | None = None,
     columns: Mapping[str, str] | None = None,
     method: str | None = None,
     adapter: str = "auto",
     epochs: int | None = None,
-    traffic: Traffic = DEFAULT_TRAFFIC,
+    requests: int | None = None,
+    tokens_per_request: tuple[float, float] | None = None,
+    traffic_in: int | None = None,
+    traffic_out: int | None = None,
+    cached: float = 0.0,
+    batch: float = 0.0,
+    prompt_saved: int = 0,
+    traffic: Traffic | None = None,
     instead_of: str | None = None,
     own_gpu: str | None = None,
-    own_usd_per_hour: float | None = None,
-    own_tokens_per_second: float | None = None,
+    own_hour: float | None = None,
+    own_speed: float | None = None,
     hours: float | None = None,
     settings: Settings | None = None,
     today: date | None = None,
 ) -> Comparison:
     """Compare backends and models on one dataset. Needs no key and makes no network call.
 
-    `models` are aliases, weights names or providers' ids, asked of every backend; where none are given, each backend
-    shows all that it offers. `backends` limits the table; `columns` maps names of columns (`--map`). `instead_of` is
-    what answers today, for the break-even: a model that litellm's table prices, or US dollars a month ("$2000");
-    without it each tuned model is held against its own base model. `own_gpu`, `own_usd_per_hour` and
-    `own_tokens_per_second` are `own_machine`'s; `hours` of training, where a provider bills those. DatasetError where
-    the dataset cannot be used, ConfigError for a method, adapter or number that cannot be.
+    `model` is one or several of aliases, weights names and providers' ids, looked up at every backend; if none is
+    given, each backend shows all that it offers. `backend` limits the table; `columns` maps names of columns (`--map`).
+    `requests` to `prompt_saved` are a month's traffic, as the command line's flags say it (by default 25,000 requests
+    of 400 tokens in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the
+    break-even: a model that litellm's table prices, or US dollars a month ("$2000"); without it each tuned model is
+    compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `own_machine`'s; `hours` of training,
+    where a provider bills those. Raises DatasetError if the dataset cannot be used, ConfigError for a method, adapter
+    or number that cannot be.
     """
+    traffic = traffic or Traffic.stated(
+        requests=requests,
+        per_request=tokens_per_request,
+        input_tokens=traffic_in,
+        output_tokens=traffic_out,
+        cached_share=cached,
+        batch_share=batch,
+        saved_per_request=prompt_saved,
+    )
     now = None if instead_of is None else bill_of_today(instead_of, traffic, load_base_prices())
     settings = settings or Settings.load()
     today = today or date.today()
-    path, held_out = Path(dataset), None if validation is None else Path(validation)
-    machine = own_machine(own_gpu, own_usd_per_hour, own_tokens_per_second, settings)
-    names = list(backends) or backend_names(settings)
-    manifests = [manifest_of(name, settings) for name in names]
-    how = method or method_of(path, columns=columns)
-    asked = validated(
-        TuneSpec,
-        {
-            "model": "",  # filled in for each row of the table
-            "dataset": path,
-            "validation": held_out,
-            "columns": dict(columns or {}),
-            "method": how,
-            "grader": {} if how == Method.RFT else None,  # which one makes no difference to what it costs
-            "reward": "any:one" if how in (Method.GRPO, Method.RLOO) else None,
-            "adapter": adapter,
-            "hyperparameters": validated(Hyperparameters, {} if epochs is None else {"epochs": epochs}),
-        },
-    )
-    facts = dataset_facts(path, held_out, columns, home=settings.home, format=format_for(path, asked.method, columns))
+    data = Dataset.of(dataset, columns)
+    held_out = None if validation is None else data.validation_like(validation)
+    machine = own_machine(own_gpu, own_hour, own_speed, settings)
+    asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)
+    facts = dataset_facts(data.for_method(asked.method), held_out, home=settings.home)
 
-    past = history(settings)
-    choices: dict[tuple[str, str | None], Choice] = {}
+    names = _several(backend) or backend_names(settings)
+    manifests = [manifest_of(name, settings) for name in names]
+    models, past = _several(model), past_jobs(settings)
+    choices: dict[tuple[str, str | None], BackendChoice] = {}
     for manifest in manifests:
-        for model in models or _offered(manifest, today):
+        for name in _asked_of(manifest.name, models, names, settings) if models else _offered(manifest, today):
             ranked = rank(
-                asked.model_copy(update={"model": model}),
+                asked.model_copy(update={"model": name}),
                 [manifest],
                 today=today,
                 models=load_models(),
                 dataset=facts,
-                aliases=settings.aliases(model),
+                aliases=settings.aliases(name),
                 machine=machine,
                 history=past,
                 traffic=traffic,
                 base_prices=load_base_prices(),
                 hours=hours,
             )
-            choices.setdefault((manifest.name, ranked[0].model or model), ranked[0])
+            choices.setdefault((manifest.name, ranked[0].model or name), ranked[0])
     # A model that one backend lacks is no row, as long as another has it.
     rows = [choice for choice in choices.values() if choice.model is not None]
     if not rows:
@@ -161,16 +145,56 @@ def compare(
     days = [oldest(*(quote for quote in (row.quote, row.inference) if quote is not None)) for row in rows]
     by_name = {manifest.name: manifest for manifest in manifests}
     stale = [day is not None and by_name[row.backend].stale(day, today) for row, day in zip(rows, days, strict=True)]
-    return Comparison(path, facts.rows, asked.method, traffic, rows, days, stale, today, now, machine)
+    return Comparison(data.path, facts.rows, asked.method, traffic, rows, days, stale, today, now, machine)
+
+
+def _several(given: str | Sequence[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _spec(data: Dataset, held_out: Dataset | None, *, method: str, adapter: str, epochs: int | None) -> TuneSpec:
+    """Return what is to be trained, without a model: that is filled in for each row of the table."""
+    return parse_or_config_error(
+        TuneSpec,
+        {
+            "model": "",
+            "dataset": data.path,
+            "validation": None if held_out is None else held_out.path,
+            "columns": data.columns,
+            "method": method,
+            # Which grader or reward it is makes no difference to what it costs.
+            "grader": {} if method in methods_where(lambda each: each.takes_grader) else None,
+            "reward": "any:one" if method in methods_where(lambda each: each.takes_reward) else None,
+            "adapter": adapter,
+            "hyperparameters": parse_or_config_error(Hyperparameters, {} if epochs is None else {"epochs": epochs}),
+        },
+    )
+
+
+def _price(quote: Quote | InferenceQuote | None) -> str:
+    if quote is None or quote.expected is None:
+        return "-"
+    return ("" if quote.low == quote.high else "~") + money(quote.expected, short=True)
+
+
+def _asked_of(backend: str, models: Sequence[str], backends: Sequence[str], settings: Settings) -> list[str]:
+    """Return the names that this backend is asked for: `BACKEND/MODEL` only if it is the one; whatever the default."""
+    found = []
+    for model in models:
+        named, name = Catalogue(settings).named(model)
+        if name != model and named not in backends:
+            raise ConfigError(f"{model} is on {named}, which is not compared here; add --backend {named}")
+        if name == model or named == backend:
+            found.append(name)
+    return found
 
 
 def own_machine(
     gpu: str | None, usd_per_hour: float | None, tokens_per_second: float | None, settings: Settings
 ) -> Machine:
-    """What trains and serves where the backend is one's own machine: the card `gpu` of `gpus.toml`, each owned at
+    """Return the user's own machine, which trains and serves: the GPU `gpu` of `gpus.toml`, each owned at
     `usd_per_hour` or else rented at its cheapest offer; without `gpu` this machine, the whole of it at `usd_per_hour`
-    or else at what the settings say that an hour of it costs. ConfigError for an unknown card and where a price is
-    missing."""
+    or else at the hourly cost in the settings. Raises ConfigError for an unknown GPU and if a price is missing."""
     if gpu is None:
         here = machine_of(settings)
         if usd_per_hour is None and here.own is not None:
@@ -178,15 +202,13 @@ def own_machine(
         if usd_per_hour is None and tokens_per_second is None:
             return here
         if usd_per_hour is None:
-            raise ConfigError(
-                "a speed alone prices nothing: say what an hour of the machine costs, or name a GPU to rent"
-            )
+            raise ConfigError("a speed alone gives no price: give the machine's cost an hour, or name a GPU to rent")
         own = OwnGPU(card_of(here.gpu), usd_per_hour, tokens_per_second=tokens_per_second, whole_machine=True)
         return replace(here, own=own)
     card = load_gpus().find(gpu)
     own = OwnGPU(card, usd_per_hour, card.cheapest(), tokens_per_second)
     if own.hourly is None:
-        raise ConfigError(f"no offer of the {card.name} is known; say what an hour of it costs")
+        raise ConfigError(f"no rental offer of the {card.name} is known; give its cost an hour")
     return Machine(
         memory_gib=card.vram_gib,
         bf16_tflops=card.bf16_tflops,
@@ -197,7 +219,8 @@ def own_machine(
 
 
 def _offered(manifest: Manifest, today: date) -> list[str]:
-    """What a backend shows unasked: all its models that are not gone; for open weights, those with known sizes."""
+    """Return the models that a backend shows by default: all that are still available; for open weights, those with
+    known sizes."""
     if manifest.models:
         return [model.id for model in manifest.models if not model.retired(today)]
     return [name for name, weights in load_models().weights.items() if weights.hub and weights.params_b]

@@ -1,6 +1,6 @@
 """The whole journey on the bundled data and model: check, compare, train, and measure whether it helped.
 
-Nothing here is scripted: each stage is yielded when it has been measured.
+No stage is scripted: each is yielded when it has been measured.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.data.checks import CheckReport, check
 from tuneport.data.reading import read_records
 from tuneport.errors import ConfigError
-from tuneport.evaluate.asking import (
+from tuneport.lifecycle.handle import JobFailedError
+from tuneport.lifecycle.schema.records import JobRecord
+from tuneport.lifecycle.service import Workspace, model_of
+from tuneport.scoring.examples import Example, Messages, choose_shots, examples, labels
+from tuneport.scoring.metrics import metric, names_for
+from tuneport.scoring.prompting import (
     Complete,
-    Measured,
+    PromptingResult,
     ask_base,
     completer,
     measured,
     score_by_likelihood,
     score_zero_shot,
 )
-from tuneport.evaluate.examples import Example, Messages, choose_shots, examples, labels
-from tuneport.evaluate.metrics import metric, names_for
-from tuneport.evaluate.scores import score_all
-from tuneport.jobs.handle import JobFailedError
-from tuneport.jobs.service import Workspace, model_of
-from tuneport.jobs.tables import JobRow
+from tuneport.scoring.scores import score_all
 from tuneport.types import Hyperparameters, TuneSpec
 from tuneport.workflows.compare import Comparison, compare
-from tuneport.workflows.evaluate import Evaluation
-from tuneport.workflows.evaluate import Measured as EvaluatedModel
 from tuneport.workflows.evaluation.answering import Said
-from tuneport.workflows.evaluation.asked_models import BASE, FEW_SHOT, AskedModel
 from tuneport.workflows.evaluation.held_out import held_out
 from tuneport.workflows.evaluation.latency import Speed
-from tuneport.workflows.evaluation.prices import price_of_a_thousand
+from tuneport.workflows.evaluation.models.asked_models import BASE, FEW_SHOT, AskedModel
+from tuneport.workflows.evaluation.models.prices import price_of_a_thousand
 from tuneport.workflows.evaluation.report.page import Report, report_of
+from tuneport.workflows.evaluation.result import Evaluation
+from tuneport.workflows.evaluation.result import Measured as EvaluatedModel
 
 MODEL = "support-intents"
 """An alias that ships in `providers/models.toml`: one model on each backend."""
@@ -53,21 +53,22 @@ HYPERPARAMETERS = Hyperparameters(
 """Chosen by cross-validation within the training rows; the rate is above the usual range, for a tiny model."""
 
 PROMPT_LOSS_WEIGHT = 0.1
-"""So that the prompts, ten times as many tokens as the answers, weigh about as much: see `tuneport.train.sft`.
+"""Weight of the prompts in the loss: the prompts, ten times as many tokens as the answers, then weigh about as much.
+See `tuneport.train.methods.sft`.
 
 Cross-validated exact match within the training rows (160 to train on, 80 to judge by, two folds) was 84 % with it and
 78 % without.
 """
 
 RANKED = "base, likelihood"
-"""Of all ways of asking the one in which nothing is written."""
+"""The way of asking in which nothing is written."""
 
 SHOTS_PER_LABEL = 1
 """One example of each label. Two a label made the base model no better and the prompt twice as long."""
 
 
 @dataclass(frozen=True)
-class Checked:
+class DatasetSummary:
     report: CheckReport
 
 
@@ -78,7 +79,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Trained:
-    row: JobRow
+    row: JobRecord
     seconds: float
 
 
@@ -86,18 +87,18 @@ class Trained:
 class Finished:
     """`report`: the base model as it was asked both ways, and the tuned one, as `tuneport eval` compares them."""
 
-    row: JobRow
+    row: JobRecord
     report: Report
     adapter: Path
     example: str
     seconds: float
 
 
-Stage = Checked | Compared | Trained | Measured | Finished
+Stage = DatasetSummary | Compared | Trained | PromptingResult | Finished
 
 
 def dataset(part: str) -> Path:
-    """The bundled `train` or `test` rows: in the installed package, else in the checkout."""
+    """Return the bundled `train` or `test` rows: in the installed package, else in the checkout."""
     name = f"support_intents.{part}.jsonl"
     installed = Path(str(files("tuneport"))) / "fixtures" / name
     checkout = Path(__file__).parents[3] / "fixtures" / "datasets" / name
@@ -112,17 +113,17 @@ def demo(
     *,
     seed: int,
     test: Path | None = None,
-    on_change: Callable[[JobRow], None] = lambda row: None,
+    on_change: Callable[[JobRecord], None] = lambda row: None,
 ) -> Iterator[Stage]:
     """Run the journey on the local backend; `on_change` gets the job's row while it trains.
 
-    `test` replaces the bundled held-out rows: any of the same intents, in the format of the training rows.
-    Raises JobFailedError where training fails; everything else that can go wrong raises before it starts.
+    `test` replaces the bundled held-out rows: any of the same intents, in the format of the training rows. Raises
+    JobFailedError if training fails; everything else that can go wrong raises before it starts.
     """
     started = time.monotonic()
     train, test = dataset("train"), test or dataset("test")
-    yield Checked(check(train, validation=test))
-    yield Compared(compare(train, models=[MODEL], settings=workspace.settings))
+    yield DatasetSummary(check(train, validation=test))
+    yield Compared(compare(train, model=MODEL, settings=workspace.settings))
 
     begun = time.monotonic()
     spec = TuneSpec(
@@ -160,14 +161,14 @@ def demo(
 
 def _evaluate(
     backend: FineTuneBackend,
-    row: JobRow,
+    row: JobRecord,
     rows: Sequence[Example],
     train: Sequence[Example],
     seed: int,
     said: list[list[str]],
-) -> Iterator[Measured]:
-    """Base zero-shot, base few-shot, base by likelihood, tuned: on the same rows, in one inference process. What was
-    answered, where something was written, is added to `said`."""
+) -> Iterator[PromptingResult]:
+    """Yield the measured models: base zero-shot, base few-shot, base by likelihood, tuned; on the same rows, in one
+    inference process. Written answers are added to `said`."""
     state = row.job_state
     assert state is not None and state.tuned_model is not None
     base, tuned = row.model, state.tuned_model
@@ -193,9 +194,9 @@ def _kept(complete: Complete, said: list[list[str]]) -> Complete:
 
 
 def _report(
-    workspace: Workspace, row: JobRow, train: Path, test: Path, said: Sequence[Sequence[str]], took: Sequence[float]
+    workspace: Workspace, row: JobRecord, train: Path, test: Path, said: Sequence[Sequence[str]], took: Sequence[float]
 ) -> Report:
-    """Of the answers that are there: nothing is asked twice."""
+    """Return the report on the answers that are there: nothing is asked twice."""
     base = AskedModel(BASE, row.backend, row.model, row.model)
     backend, tuned = model_of(row)
     models = (base, replace(base, name=BASE + FEW_SHOT, few_shot=True), AskedModel(row.id, backend, tuned, row.model))

@@ -1,4 +1,4 @@
-"""What is configured, reachable and missing; each finding with what to do about it."""
+"""Diagnosis of the configuration: what works, what is unreachable or missing; each finding says what to do."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any, Literal
 
+from tuneport import private
 from tuneport.backends import backend_names, manifest_of, open_backend
-from tuneport.backends.provider_errors import shown_url
+from tuneport.backends.hosted.provider_errors import shown_url
 from tuneport.errors import TuneportError, UnsupportedError
-from tuneport.jobs.service import Workspace
-from tuneport.jobs.store import Store
-from tuneport.jobs.terms import as_documents, terms_of
+from tuneport.formatting import money
+from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.store.store import Store
+from tuneport.lifecycle.terms import as_documents, terms_of
 from tuneport.settings import Settings
 
 Verdict = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Symptom:
     subject: str
     verdict: Verdict
     message: str
@@ -35,7 +37,7 @@ class Finding:
 
 
 def backends(settings: Settings, today: date) -> list[dict[str, Any]]:
-    """One row a backend, without a network call: what it is, whether it can be used, and what is known of its end."""
+    """Return one row a backend, without a network call: what it is, whether it can be used, and its known end."""
     rows = []
     for name in backend_names(settings):
         manifest = manifest_of(name, settings)
@@ -64,9 +66,10 @@ def backends(settings: Settings, today: date) -> list[dict[str, Any]]:
     return rows
 
 
-def doctor(settings: Settings, today: date) -> Iterator[Finding]:
+def doctor(settings: Settings | None = None, today: date | None = None) -> Iterator[Symptom]:
     """Look at this machine, the store and every backend; network calls only to backends that have a key."""
-    yield Finding("python", "ok", f"Python {platform.python_version()} on {platform.platform(terse=True)}")
+    settings, today = settings or Settings.load(), today or date.today()
+    yield Symptom("python", "ok", f"Python {platform.python_version()} on {platform.platform(terse=True)}")
     yield from _home(settings)
     yield _store(settings)
     yield from _files(settings)
@@ -78,98 +81,100 @@ def doctor(settings: Settings, today: date) -> Iterator[Finding]:
             yield from findings
 
 
-def _home(settings: Settings) -> Iterator[Finding]:
+def _home(settings: Settings) -> Iterator[Symptom]:
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        private.make_folder(settings.home)
+        private.mend_home(settings.home)
         probe = settings.home / f".doctor-{os.getpid()}"
-        probe.write_bytes(b"x")
+        private.make_file(probe)
         probe.unlink()
     except OSError as error:
-        yield Finding("home", "fail", f"{settings.home} cannot be written: {error.strerror}", "set TUNEPORT_HOME")
+        yield Symptom("home", "fail", f"{settings.home} cannot be written: {error.strerror}", "set TUNEPORT_HOME")
         return
     free_gib = shutil.disk_usage(settings.home).free / 2**30
     verdict: Verdict = "ok" if free_gib >= 10 else "warn"
     fix = "" if free_gib >= 10 else "checkpoints and base models need room: free some, or set TUNEPORT_HOME"
-    yield Finding("home", verdict, f"{settings.home}, {free_gib:,.0f} GiB free", fix)
+    yield Symptom("home", verdict, f"{settings.home}, {free_gib:,.0f} GiB free", fix)
     if settings.project_path is not None:
-        yield Finding("project", "ok", f"{settings.project_path}")
+        yield Symptom("project", "ok", f"{settings.project_path}")
 
 
-def _store(settings: Settings) -> Finding:
+def _store(settings: Settings) -> Symptom:
     try:
-        store = Store(settings.database_url)
-        unfinished = store.count_unfinished()
+        store = Store(settings.database_url).unscoped()
+        unfinished = store.jobs.count_unfinished()
         store.close()
     except TuneportError as error:
-        return Finding("store", "fail", str(error))
-    return Finding("store", "ok", f"{store.engine.dialect.name}, {unfinished} unfinished jobs")
+        return Symptom("store", "fail", str(error))
+    return Symptom("store", "ok", f"{store.database.engine.dialect.name}, {unfinished} unfinished jobs")
 
 
-def _files(settings: Settings) -> Iterator[Finding]:
-    """Where a gateway keeps what clients upload, if that is not in the home: whether one can be kept there."""
+def _files(settings: Settings) -> Iterator[Symptom]:
+    """Yield a finding on where a gateway keeps clients' uploads, if that is not in the home: whether a file can be kept
+    there."""
     try:
         if settings.files_url is None:
             return
         with Workspace(settings) as workspace:
             workspace.contents.check()
     except TuneportError as error:
-        yield Finding("files", "fail", str(error))
+        yield Symptom("files", "fail", str(error))
         return
-    yield Finding("files", "ok", f"{settings.files_url} takes files")
+    yield Symptom("files", "ok", f"{settings.files_url} takes files")
 
 
-def _month(settings: Settings) -> Finding:
-    """This month's jobs against TUNEPORT_MONTHLY_BUDGET; without one, only what they came to."""
+def _month(settings: Settings) -> Symptom:
+    """Return the cost of this month's jobs and TUNEPORT_MONTHLY_BUDGET, if that is set."""
     try:
         cap = settings.monthly_budget
-        store = Store(settings.database_url)
-        month = store.month()
+        store = Store(settings.database_url).unscoped()
+        month = store.figures.month()
         store.close()
     except TuneportError as error:
-        return Finding("budget", "fail", str(error))
+        return Symptom("budget", "fail", str(error))
     unknown = f"; unknown is what {', '.join(month.unknown[:3])} cost" if month.unknown else ""
     if cap is None:
-        return Finding("budget", "ok", f"no cap (TUNEPORT_MONTHLY_BUDGET); {month}{unknown}")
+        return Symptom("budget", "ok", f"no cap (TUNEPORT_MONTHLY_BUDGET); {month}{unknown}")
     verdict: Verdict = "warn" if month.unknown or month.total >= cap else "ok"
     fix = "jobs that cost anything are refused until the next month" if verdict == "warn" else ""
-    return Finding("budget", verdict, f"{month}{unknown}, of at most ${cap:,.2f}", fix)
+    return Symptom("budget", verdict, f"{month}{unknown}, of at most {money(cap)}", fix)
 
 
-def _device() -> Finding:
-    """What local training would run on. Asks `nvidia-smi`, since importing torch takes seconds."""
+def _device() -> Symptom:
+    """Return the device that local training would run on. It asks `nvidia-smi`, since importing torch takes seconds."""
     if sys.platform == "darwin" and platform.machine() == "arm64":
-        return Finding("device", "ok", "Apple GPU (MPS)")
+        return Symptom("device", "ok", "Apple GPU (MPS)")
     program = shutil.which("nvidia-smi")
     if program is not None:
         query = ["--query-gpu=name,memory.total", "--format=csv,noheader"]
         try:
             done = subprocess.run([program, *query], capture_output=True, text=True, timeout=20)
         except (OSError, subprocess.TimeoutExpired) as error:
-            return Finding("device", "warn", f"nvidia-smi does not answer: {error}", "look at the driver")
+            return Symptom("device", "warn", f"nvidia-smi does not answer: {error}", "look at the driver")
         if done.returncode == 0 and done.stdout.strip():
-            return Finding("device", "ok", "; ".join(done.stdout.strip().splitlines()))
-        return Finding("device", "warn", f"nvidia-smi fails: {done.stderr.strip()[:200]}", "look at the driver")
-    return Finding("device", "ok", f"no GPU; {os.cpu_count()} CPU cores train models of up to about 1B parameters")
+            return Symptom("device", "ok", "; ".join(done.stdout.strip().splitlines()))
+        return Symptom("device", "warn", f"nvidia-smi fails: {done.stderr.strip()[:200]}", "look at the driver")
+    return Symptom("device", "ok", f"no GPU; {os.cpu_count()} CPU cores train models of up to about 1B parameters")
 
 
-def _backend(row: dict[str, Any], settings: Settings) -> Iterator[Finding]:
+def _backend(row: dict[str, Any], settings: Settings) -> Iterator[Symptom]:
     name = row["name"]
     if not row["accepts_new_jobs"]:
-        yield Finding(name, "warn", f"takes no new jobs since {row['no_new_jobs_from']}", "choose another backend")
+        yield Symptom(name, "warn", f"takes no new jobs since {row['no_new_jobs_from']}", "choose another backend")
     elif row["no_new_jobs_from"]:
-        yield Finding(name, "warn", f"takes no new jobs from {row['no_new_jobs_from']} on", "plan to leave it")
+        yield Symptom(name, "warn", f"takes no new jobs from {row['no_new_jobs_from']} on", "plan to leave it")
     if row["missing_packages"]:
-        yield Finding(name, "warn", f"needs {', '.join(row['missing_packages'])}", row["install"])
+        yield Symptom(name, "warn", f"needs {', '.join(row['missing_packages'])}", row["install"])
         return
     if row["key_set"] is False:
-        yield Finding(name, "warn", f"{row['api_key_env']} is not set", f"export {row['api_key_env']}=... to use it")
+        yield Symptom(name, "warn", f"{row['api_key_env']} is not set", f"export {row['api_key_env']}=... to use it")
         return
     if row["base_url"] is None and row["api_key_env"] is not None:
         variable = f"TUNEPORT_{name.upper().replace('-', '_')}_BASE_URL"
-        yield Finding(name, "warn", "needs your own address there", f"set {variable} to use it")
+        yield Symptom(name, "warn", "needs your own address there", f"set {variable} to use it")
         return
     if row["base_url"] is None:
-        yield Finding(name, "ok", "ready")
+        yield Symptom(name, "ok", "ready")
         return
     try:
         backend = open_backend(name, settings)
@@ -178,15 +183,15 @@ def _backend(row: dict[str, Any], settings: Settings) -> Iterator[Finding]:
         finally:
             backend.close()
     except UnsupportedError:
-        yield Finding(name, "ok", f"configured, {row['base_url']}")
+        yield Symptom(name, "ok", f"configured, {row['base_url']}")
     except TuneportError as error:
-        yield Finding(name, "fail", str(error))
+        yield Symptom(name, "fail", str(error))
     else:
-        yield Finding(name, "ok", f"{row['base_url']} answers; {count} jobs there")
+        yield Symptom(name, "ok", f"{row['base_url']} answers; {count} jobs there")
 
 
 def _missing_packages(extra: str | None) -> list[str]:
-    """The distributions of `tuneport[extra]` that are not installed, read from tuneport's own metadata."""
+    """Return the distributions of `tuneport[extra]` that are not installed, read from tuneport's own metadata."""
     if extra is None:
         return []
     try:

@@ -4,188 +4,153 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends.base import FineTuneBackend
-from tuneport.data.personal.search import find
-from tuneport.data.reading import columns_there
-from tuneport.errors import BudgetError, ConfigError
-from tuneport.evaluate.asking import likelihoods_of_answers
-from tuneport.evaluate.examples import Answer, Example
-from tuneport.evaluate.general import ANSWER_TOKENS, GeneralComparison
-from tuneport.evaluate.judge import RUBRIC
-from tuneport.evaluate.metrics import Metric, metric, names_for, rehearse
-from tuneport.evaluate.scores import Score, Scored, score_all
-from tuneport.jobs.service import Workspace
+from tuneport.data.dataset import Dataset, DatasetLike
+from tuneport.data.rows.json_files import object_in
+from tuneport.errors import ConfigError
+from tuneport.lifecycle.handle import Job
+from tuneport.lifecycle.open_workspace import OpenWorkspace, share_workspace
+from tuneport.lifecycle.service import Workspace
+from tuneport.sandbox.walls import check_places
+from tuneport.scoring.examples import Answer, Example
+from tuneport.scoring.general import ANSWER_TOKENS
+from tuneport.scoring.judge import RUBRIC, read_rubric
+from tuneport.scoring.metrics import Metric, current_name, metric, names_for, validate_metric
+from tuneport.scoring.prompting import likelihoods_of_answers
+from tuneport.scoring.scores import score_all
+from tuneport.settings import Settings
 from tuneport.workflows.advising.drawing import shots_for, tokens
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
 from tuneport.workflows.evaluation.answering import Said, ask
-from tuneport.workflows.evaluation.asked_models import FEW_SHOT, AskedModel, asked_models
+from tuneport.workflows.evaluation.gates import OF_GENERAL_ABILITY, Gate, findings_against, refuse_gates, ruling_against
 from tuneport.workflows.evaluation.general_ability import (
     compare_in_general,
     keep_what_was_forgotten,
     once_each,
     written_rows,
 )
-from tuneport.workflows.evaluation.held_out import HeldOut, held_out
-from tuneport.workflows.evaluation.judgement import Judgement
-from tuneport.workflows.evaluation.judging import PlannedJudge, plan_judge, run_judge
+from tuneport.workflows.evaluation.held_out import held_out
+from tuneport.workflows.evaluation.judging.judging import plan_judge, run_judge
 from tuneport.workflows.evaluation.latency import Speed, measure_speed
-from tuneport.workflows.evaluation.lm_eval import LmEvalPlan, LmEvalResults, measure_lm_eval, plan_lm_eval
-from tuneport.workflows.evaluation.planned_models import PlannedModel, plan_model
-from tuneport.workflows.evaluation.prices import price_of_a_thousand
+from tuneport.workflows.evaluation.lm_eval import measure_lm_eval, plan_lm_eval
+from tuneport.workflows.evaluation.models.asked_models import AskedModel, asked_models
+from tuneport.workflows.evaluation.models.planned_models import PlannedModel, plan_model
+from tuneport.workflows.evaluation.models.prices import price_of_a_thousand
+from tuneport.workflows.evaluation.report.page import Report, report_of
+from tuneport.workflows.evaluation.result import Evaluation, EvaluationPlan, Measured
 
 MOST_ANSWER_TOKENS = 1024
 
 
-@dataclass(frozen=True)
-class EvaluationPlan:
-    """What would be asked, of whom, and what it would cost. Nothing has been sent.
+def evaluate(
+    dataset: DatasetLike,
+    models: str | Job | Sequence[str | Job],
+    *,
+    train: DatasetLike | None = None,
+    base: str | None = None,
+    metric: str | Sequence[str] = (),
+    rows: int | None = None,
+    task: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    schema: Mapping[str, Any] | Path | str | None = None,
+    encoder: Path | str | None = None,
+    allow_code: bool = False,
+    general: bool = False,
+    judge: str | None = None,
+    rubric: Path | str | None = None,
+    lm_eval: str | Sequence[str] = (),
+    lm_eval_limit: int | None = None,
+    fail_under: Mapping[str, float] | None = None,
+    fail_on: Sequence[str] = (),
+    budget: float | None = None,
+    seed: int = 0,
+    allow_personal_data: bool = False,
+    before: Callable[[EvaluationPlan], None] = lambda plan: None,
+    on_progress: Callable[[str, int, int], None] = lambda model, answered, of: None,
+    settings: Settings | None = None,
+    opened: OpenWorkspace | None = None,
+) -> Report:
+    """Measure models on held-out rows that are proved to be in no training data, as `tuneport eval` does.
 
-    `general`: the general-ability set, once for each of the weights, where it is wanted.
+    `models` are jobs (or their ids), tuned models, `base`, `"base few-shot"` or `backend/model`; all are compared with
+    the first, and the report decides about the last. Answers are kept, so that a repeated call asks nothing twice.
+    Arguments are named as the command line's flags; see `plan_evaluation` for those that it takes. `before` is given
+    the plan with its costs and may raise, before anything is sent. `fail_under` has minimum values by metric, and
+    `fail_on` gates; the report's `failing` lists those that are missed.
+
+    Before anything is sent, it raises ConfigError for what cannot be measured and for personal data on its way to a
+    third party, BudgetError if the answers may cost more than `budget` US dollars, and DatasetError.
     """
-
-    held_out: HeldOut
-    models: tuple[PlannedModel, ...]
-    metrics: tuple[Metric, ...]
-    answer_limit: int
-    general: tuple[PlannedModel, ...] = ()
-    judge: PlannedJudge | None = None
-    lm_eval: LmEvalPlan | None = None
-
-    @property
-    def third_parties(self) -> list[str]:
-        """To whom rows go."""
-        parties = {each.third_party for each in self.models if each.third_party and each.waiting}
-        if self.judge is not None and self.judge.third_party is not None:
-            parties.add(self.judge.third_party)
-        return sorted(parties)
-
-    @property
-    def requests(self) -> tuple[PlannedModel, ...]:
-        return self.models + self.general
-
-    def refuse_over_budget(self, budget: float) -> None:
-        for each in self.requests:
-            if each.usd is None and each.waiting:
-                raise BudgetError(
-                    f"what {each.asked.name} costs is unavailable, because {each.why}; leave --budget away"
-                )
-        most = sum(each.usd or 0.0 for each in self.requests)
-        if self.judge is not None:
-            most += self.judge.usd_at_most
-        if most > budget:
-            raise BudgetError(
-                f"the evaluation may cost ${most:.4f}, above the budget of ${budget:.4f}; ask fewer --rows"
-            )
-
-    def refuse_personal_data(self) -> None:
-        """ConfigError where what would go to a third party holds what looks like personal data."""
-        if not self.third_parties:
-            return
-        sent = [(row.messages, row.expected) for row in self.held_out.rows]
-        # The examples of few-shot prompts are training rows, and the same ones in each of them.
-        sent += [(each.prompts[0].messages, "") for each in self.models if each.third_party and each.shots]
-        for messages, expected in sent:
-            calls = [call["function"]["arguments"] for each in messages for call in each.get("tool_calls", ())]
-            if matches := find("\n".join([*(str(each["content"]) for each in messages), *calls, expected])):
-                raise ConfigError(
-                    f"what is sent holds what looks like personal data ({matches[0].kind} {matches[0].masked}) and "
-                    f"{self.third_parties[0]} is a third party; `tuneport clean --redact` replaces it, "
-                    "--allow-personal-data sends it anyway"
-                )
+    if rubric is not None and judge is None:
+        raise ConfigError("a rubric is for a judge: name one with --judge MODEL (in Python: judge=)")
+    least, gates = dict(fail_under or {}), [_gate(name) for name in fail_on]
+    opened, data = opened or share_workspace(settings), Dataset.of(dataset, columns)
+    training = None if train is None else Dataset.of(train)
+    here = opened.workspace
+    if allow_code:
+        check_places(here.settings.home)
+    plan = plan_evaluation(
+        here,
+        data,
+        [
+            each.id if isinstance(each, Job) else each
+            for each in ((models,) if isinstance(models, str | Job) else models)
+        ],
+        training=None if training is None else training.path,
+        base=base,
+        metrics=(metric,) if isinstance(metric, str) else metric,
+        also=list(least),
+        options=_metric_options(schema, encoder, allow_code),
+        task=task,
+        most=rows,
+        seed=seed,
+        general=general or not OF_GENERAL_ABILITY.isdisjoint(gates),
+        judge=judge,
+        rubric=RUBRIC if rubric is None else read_rubric(Path(rubric)),
+        lm_eval=(lm_eval,) if isinstance(lm_eval, str) else lm_eval,
+        lm_eval_limit=lm_eval_limit,
+    )
+    refuse_gates(plan, gates)
+    if budget is not None:
+        plan.refuse_over_budget(budget)
+    if not allow_personal_data:
+        plan.refuse_personal_data()
+    before(plan)
+    found = run_evaluation(here, plan, seed=seed, allow_personal_data=allow_personal_data, on_progress=on_progress)
+    missed = [*found.failing(least), *findings_against(found, gates)]
+    report = report_of(here, found, missed=missed)
+    return replace(report, failing=(*missed, *ruling_against(report.decision, gates)))
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A model's answers, and what they took. `usd_per_thousand` requests: None with the reason in `price`.
-
-    `seconds` is the time of those answers that were asked now; `cached` of them were kept from before.
-    """
-
-    asked: AskedModel
-    said: tuple[Said, ...]
-    speed: Speed
-    usd_per_thousand: float | None
-    price: str
-    seconds: float
-    cached: int
-
-    @property
-    def refused(self) -> int:
-        return sum(each.refused is not None for each in self.said)
+def _gate(name: str) -> Gate:
+    try:
+        return Gate(name)
+    except ValueError:
+        raise ConfigError(f"{name!r} is no gate; known: {', '.join(Gate)}") from None
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """`scored`: see `evaluate.scores`. Models are compared with the first one, in `general` too, by their names."""
-
-    held_out: HeldOut
-    models: tuple[Measured, ...]
-    metrics: tuple[Metric, ...]
-    scored: Scored
-    general: Mapping[str, GeneralComparison] = field(default_factory=dict)
-    judgement: Judgement | None = None
-    lm_eval: LmEvalResults | None = None
-
-    def score(self, model: str, name: str) -> Score:
-        return self.scored.scores[model][name]
-
-    def general_of(self, model: str) -> GeneralComparison | None:
-        """What the model kept of the first one's abilities, where that was asked; with examples or without."""
-        return self.general.get(model.removesuffix(FEW_SHOT))
-
-    def failing(self, least: Mapping[str, float]) -> list[str]:
-        """Which of the limits the last model misses, in words; ConfigError for a metric that was not measured."""
-        model = self.models[-1].asked.name
-        told = []
-        for name, limit in least.items():
-            if name not in self.scored.scores[model]:
-                raise ConfigError(f"--fail-under {name}: measured were {', '.join(self.scored.scores[model])}")
-            score = self.score(model, name)
-            if score.value < limit if score.higher_is_better else score.value > limit:
-                told.append(f"{name} of {model} is {score.value:.4g}, and {limit:g} was asked for")
-        return told
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "held_out": self.held_out.as_dict(),
-            "models": [
-                {
-                    "name": each.asked.name,
-                    "backend": each.asked.backend,
-                    "model": each.asked.model,
-                    "few_shot": each.asked.few_shot,
-                    "answers": len(each.said),
-                    "cached": each.cached,
-                    "refused": each.refused,
-                    "seconds": each.seconds,
-                    "speed": each.speed.as_dict(),
-                    "usd_per_thousand_requests": each.usd_per_thousand,
-                    "price": each.price,
-                }
-                for each in self.models
-            ],
-            **self.scored.as_dict(),
-            "general_ability": {name: each.as_dict() for name, each in self.general.items()},
-            "judgement": None if self.judgement is None else self.judgement.as_dict(),
-            "lm_eval": None if self.lm_eval is None else self.lm_eval.as_dict(),
-            "rows": [
-                {
-                    "line": line,
-                    "expected": row.expected,
-                    "answers": {each.asked.name: each.said[index].text for each in self.models},
-                }
-                for index, (line, row) in enumerate(zip(self.held_out.lines, self.held_out.rows, strict=True))
-            ],
-        }
+def _metric_options(
+    schema: Mapping[str, Any] | Path | str | None, encoder: Path | str | None, allow_code: bool
+) -> dict[str, dict[str, Any]]:
+    options: dict[str, dict[str, Any]] = {"code_passed": {"allow_code": allow_code}}
+    if isinstance(schema, Path | str):
+        try:
+            schema = object_in(Path(schema))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"the schema {schema} cannot be read: {error}") from error
+    if schema is not None:
+        options["schema_valid"] = {"schema": dict(schema)}
+    if encoder is not None:
+        options["bertscore"] = {"encoder": Path(encoder)}
+    return options
 
 
 def plan_evaluation(
     workspace: Workspace,
-    data: Path,
+    data: Dataset | Path,
     models: Sequence[str],
     *,
     training: Path | None = None,
@@ -203,14 +168,15 @@ def plan_evaluation(
     lm_eval: Sequence[str] = (),
     lm_eval_limit: int | None = None,
 ) -> EvaluationPlan:
-    """Which rows are held out, which models are meant, and what asking them would cost. Sends nothing.
+    """Return the plan: which rows are held out, which models are meant, and what their answers would cost. Nothing is
+    sent.
 
     `training` is a further file that no row may be in, beside what the jobs were trained on; few-shot examples are
-    drawn from it, else from the first job's. `metrics` are names (`options` of each by its name), by default those
-    that suit the data; those of `also` are measured besides. `general`: what was forgotten,
-    and whether a model grew less safe, by the general-ability set. `judge`: a model that is asked by the `rubric`
-    whether the last model's answers are better than the first one's. `lm_eval` are tasks of that package, of each the
-    first `lm_eval_limit` rows. ConfigError for what cannot be measured.
+    drawn from it, else from the first job's. `metrics` are names (`options` of each by its name), by default those that
+    suit the data; those of `also` are measured besides. `general`: also measure forgetting and safety with the
+    general-ability set. `judge`: a model that decides by the `rubric` whether the last model's answers are better than
+    the first one's. `lm_eval` has tasks of that package, run on the first `lm_eval_limit` rows each. Raises ConfigError
+    for what cannot be measured.
     """
     if not models:
         raise ConfigError('name the models to measure: a job, base, "base few-shot", or backend/model')
@@ -219,11 +185,12 @@ def plan_evaluation(
     files = {} if training is None else {training.name: training}
     for each in asked:
         files |= {name: path for name, path in each.trained_on.items() if path not in files.values()}
-    rows = held_out(data, files, most=most, seed=seed, task=task, columns=columns)
-    names = dict.fromkeys([*(metrics or names_for(rows.rows, rows.task)), *also])
+    dataset = Dataset.of(data, columns)
+    rows = held_out(dataset, files, most=most, seed=seed, task=task)
+    names = dict.fromkeys(map(current_name, [*(metrics or names_for(rows.rows, rows.task)), *also]))
     chosen = tuple(metric(name, **(options or {}).get(name, {})) for name in names)
     for each_metric in chosen:
-        rehearse(each_metric, rows.rows)
+        validate_metric(each_metric, rows.rows)
         if each_metric.needs_likelihood:
             _refuse_without_likelihood(workspace, each_metric, asked)
     shots: list[Example] = []
@@ -231,16 +198,10 @@ def plan_evaluation(
         if not files:
             raise ConfigError("few-shot examples come from training data: name it with --train")
         first = next(iter(files.values()))
-        shots = shots_for(
-            rows.rows,
-            first,
-            by_label=rows.task == "classification",
-            seed=seed,
-            columns=columns_there(first, columns),
-        )
+        shots = shots_for(rows.rows, dataset.validation_like(first), by_label=rows.task == "classification", seed=seed)
         if not shots:
             raise ConfigError(
-                f"no record of {next(iter(files))} is far enough from all rows to be an example; leave few-shot away"
+                f"no record of {next(iter(files))} is far enough from all rows to be an example; leave few-shot out"
             )
     answers = [tokens([_written(row)]) for row in rows.rows]
     limit = min(MOST_ANSWER_TOKENS, 16 + 2 * max(answers))  # other vocabularies take up to twice as many
@@ -269,11 +230,12 @@ def run_evaluation(
     allow_personal_data: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda model, answered, of: None,
 ) -> Evaluation:
-    """Ask what is not known yet, and score. `on_progress` gets a model, its answers so far, and how many there will be.
-    What a job's model forgot of its base's abilities is kept for the verdict on the job's curve.
+    """Ask for the answers that are not cached, and score. `on_progress` gets a model, its answers so far, and how many
+    there will be. Forgetting of a job's model is stored for the verdict on the job's curve.
 
-    Killed, or stopped by a provider, the same again goes on with the answers that were there. `allow_personal_data`: in
-    answers that go to a judge; of the rows, `refuse_personal_data` of the plan is asked before.
+    If it is killed, or stopped by a provider, a repeated call continues with the answers that were there.
+    `allow_personal_data` concerns answers that go to a judge; for the rows, the plan's `refuse_personal_data` is called
+    before.
     """
     if plan.judge is not None and plan.judge.waiting:
         plan.judge.judge.refuse_without_key(workspace)
@@ -335,7 +297,7 @@ def run_evaluation(
 
 def _refuse_without_likelihood(workspace: Workspace, wanted: Metric, asked: Sequence[AskedModel]) -> None:
     for each in asked:
-        if type(workspace.backend(each.backend)).score is FineTuneBackend.score:
+        if not workspace.backend(each.backend).supports("score"):
             raise ConfigError(
                 f"{wanted.name} needs a backend that tells how likely an answer is: local does, "
                 f"{each.backend} of {each.name} does not"

@@ -17,17 +17,18 @@ from datetime import date
 from pathlib import Path
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.errors import ConfigError, NotFoundError, TuneportError
-from tuneport.jobs.service import Workspace
-from tuneport.jobs.tables import JobRow
-from tuneport.jobs.terms import BindingTerm
+from tuneport.data.dataset import Dataset
+from tuneport.errors import ConfigError, NotFoundError, TuneportError, UnresolvedStartError
+from tuneport.lifecycle.schema.records import JobRecord
+from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.terms import BindingTerm
 from tuneport.settings import Settings
-from tuneport.types import JobStatus
-from tuneport.workflows.migration.comparison import DEFAULT_ROWS, Comparison, compare
+from tuneport.types import JobStatus, TuneSpec
+from tuneport.workflows.migration.comparison import DEFAULT_ROWS, AnswerComparison, compare
 from tuneport.workflows.migration.folder import SavedFolder
 from tuneport.workflows.migration.inventory import Account, Inventory, take_inventory, worth_moving
 from tuneport.workflows.migration.origin import SourceJob
-from tuneport.workflows.migration.plan import JobPlan, Wishes
+from tuneport.workflows.migration.plan import MigrationChoices, MovePlan
 from tuneport.workflows.migration.planning import earlier_moves, plan_job
 from tuneport.workflows.migration.saving import Saved, Saver, SaveReport
 from tuneport.workflows.migration.submission import alone, start
@@ -37,9 +38,9 @@ _PATIENCE = 900.0
 
 
 class Migration:
-    """From one account (`source`), or from a folder that was saved of one (`saved`), to any backend.
+    """A migration from one account (`source`), or from its saved folder (`saved`), to any backend.
 
-    Opening asks nobody. Close it, or use it with `with`.
+    Opening sends nothing. Close it, or use it with `with`.
     """
 
     def __init__(
@@ -74,10 +75,10 @@ class Migration:
 
     @property
     def account(self) -> Account:
-        """The account's lists, read on first use. ProviderError where it cannot be asked."""
+        """Return the account's lists, read on first use. Raises ProviderError if it cannot be asked."""
         if self._account is None:
             if not self.from_account:
-                raise ConfigError("the account is not asked where a saved folder is given; leave --saved away")
+                raise ConfigError("a saved folder is used instead of the account; leave --saved out")
             self._account = Account.read(self.workspace.backend(self.source), self.workspace.store)
         return self._account
 
@@ -93,9 +94,9 @@ class Migration:
         jobs: Sequence[str] = (),
         on_progress: Callable[[Saved], None] = lambda saved: None,
     ) -> SaveReport:
-        """Download what the account has, or these jobs only. Default folder: `migrations/NAME` under the home.
+        """Download what the account has, or these jobs only. The default folder is `migrations/NAME` under the home.
 
-        What could not be had is in the report's `missing`; it is no error.
+        The report's `missing` lists what is no longer available; that is no error.
         """
         account = self.account
         path = self.workspace.settings.home / "migrations" / self.source if folder is None else Path(folder)
@@ -129,9 +130,10 @@ class Migration:
         allow_personal_data: bool = False,
         again: bool = False,
         today: date | None = None,
-        on_plan: Callable[[JobPlan], None] = lambda plan: None,
-    ) -> list[JobPlan]:
-        """A plan for each of the saved jobs that made a model, or for these ones. `save` first, or open a saved folder.
+        on_plan: Callable[[MovePlan], None] = lambda plan: None,
+    ) -> list[MovePlan]:
+        """Return a plan for each of the saved jobs that made a model, or for these ones. Call `save` first, or open a
+        saved folder.
 
         `models`: `NEW`, or `OLD=NEW` for one of several old models. `data`: the user's copy of a file that is gone.
         """
@@ -145,33 +147,32 @@ class Migration:
                 raise ConfigError(
                     f"{job_id} is not in {self.folder.path}; saved are: {', '.join(sorted(known)) or '-'}"
                 )
-        wishes = Wishes(models, data or {}, allow_loss, allow_personal_data, again)
+        choices = MigrationChoices(models, data or {}, allow_loss, allow_personal_data, again)
         earlier = earlier_moves(self.workspace, self.source, to)
         plans = []
         for record in records:
             if record.job.id in jobs or not jobs and worth_moving(record.job):
-                plan = plan_job(self.workspace, self.folder, record, to, wishes, earlier, today or date.today())
+                plan = plan_job(self.workspace, self.folder, record, to, choices, earlier, today or date.today())
                 plans.append(plan)
                 on_plan(plan)
         return plans
 
     def start(
         self,
-        plans: Sequence[JobPlan],
+        plans: Sequence[MovePlan],
         *,
         allow_personal_data: bool = False,
-        on_row: Callable[[JobPlan, JobRow], None] = lambda plan, row: None,
-        on_change: Callable[[JobRow], None] = lambda row: None,
-        on_trouble: Callable[[JobPlan, TuneportError], None] | None = None,
+        on_row: Callable[[MovePlan, JobRecord], None] = lambda plan, row: None,
+        on_change: Callable[[JobRecord], None] = lambda row: None,
+        on_trouble: Callable[[MovePlan, TuneportError], None] | None = None,
         show_terms: Callable[[list[BindingTerm]], None] | None = None,
-    ) -> list[JobRow]:
-        """Start what is ready and go on with what was started, until the backend has each job (or refused it).
+    ) -> list[JobRecord]:
+        """Start what is ready and continue what was started, until the backend has each job (or refused it).
 
-        A job for which there is no place there after some seconds is left to wait (`submitting`, with a note): those
-        behind it are started, and `finish`, or whoever else drives it, goes on with it.
-        A plan with problems is passed over; the others' `row` is their job from here on. Whoever calls this again,
-        with plans made anew, starts nothing twice. With `on_trouble` an error in one does not keep the others.
-        `show_terms` as in `Workspace.submit`.
+        If there is no slot for a job after some seconds, it is left to wait (`submitting`, with a note): those behind
+        it are started, and `finish`, or another driver, continues it. A plan with problems is skipped; the others'
+        `row` is their job from here on. A repeated call, with plans made anew, starts nothing twice. With `on_trouble`
+        an error in one does not stop the others. `show_terms` is as in `Workspace.submit`.
         """
         assert self.folder is not None
         going = [plan for plan in plans if plan.state != "stopped"]
@@ -202,18 +203,22 @@ class Migration:
         return [plan.row for plan in going if plan.row is not None]
 
     def finish(
-        self, plans: Sequence[JobPlan], *, on_change: Callable[[JobRow], None] = lambda row: None
-    ) -> list[JobRow]:
-        """Follow the jobs of started plans to their ends."""
+        self, plans: Sequence[MovePlan], *, on_change: Callable[[JobRecord], None] = lambda row: None
+    ) -> list[JobRecord]:
+        """Drive the jobs of started plans to their ends; one that needs a person's decision is left as it is."""
         for plan in plans:
             if plan.row is not None:
-                plan.row = self.workspace.drive(plan.row.id, on_change=on_change)
+                try:
+                    plan.row = self.workspace.drive(plan.row.id, on_change=on_change)
+                except UnresolvedStartError:  # its note says so; the others go on
+                    plan.row = self.workspace.job(plan.row.id)
         return [plan.row for plan in plans if plan.row is not None]
 
     # --- compare ----------------------------------------------------------------------------------------------------
 
-    def compare(self, plans: Iterable[JobPlan], *, most: int = DEFAULT_ROWS) -> Iterable[Comparison]:
-        """The old and the new model of each move that has succeeded, on `most` rows of the job's validation file."""
+    def compare(self, plans: Iterable[MovePlan], *, most: int = DEFAULT_ROWS) -> Iterable[AnswerComparison]:
+        """Compare the old and the new model of each move that has succeeded, on `most` rows of the job's validation
+        file."""
         assert self.folder is not None
         old_backend: FineTuneBackend | None = None
         if self.from_account:
@@ -226,15 +231,18 @@ class Migration:
             yield compare(
                 plan.job.id,
                 row.id,
-                row.tune_spec.validation,
+                _validation_of(row.tune_spec),
                 (old_backend, plan.job.tuned_model),
                 (self.workspace.backend(row.backend), state.tuned_model),
-                columns=row.tune_spec.columns,
                 most=most,
             )
 
 
-def _over(row: JobRow) -> bool:
+def _validation_of(spec: TuneSpec) -> Dataset | None:
+    return None if spec.validation is None else Dataset(spec.dataset, spec.columns).validation_like(spec.validation)
+
+
+def _over(row: JobRecord) -> bool:
     return row.job_status in (JobStatus.FAILED, JobStatus.CANCELLED)
 
 

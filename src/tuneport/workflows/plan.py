@@ -1,7 +1,7 @@
-"""What a training run would need, before anything is started: hyperparameters, memory, time, and the GPUs that hold it.
+"""The plan of a training run, before anything is started: hyperparameters, memory, time, and the GPUs that hold it.
 
-For one's own machine or rented GPUs. Of a model, its shape is enough: `models.toml`, or a `config.json` in a folder or
-on the hub; no weights are fetched, and nothing heavy is imported unless the model is to be traced (`exact`).
+It is for the user's own machine or rented GPUs. A model's shape is enough: `models.toml`, or a `config.json` in a
+folder or on the hub; no weights are fetched, and nothing heavy is imported unless the model is to be traced (`exact`).
 """
 
 from __future__ import annotations
@@ -12,34 +12,39 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.backends import manifest_of
-from tuneport.data.prepare import format_for, method_of
+from tuneport.backends.routing import Catalogue
+from tuneport.data.dataset import Dataset, DatasetLike
+from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.duration import Duration
 from tuneport.estimate.hyperparameters import Recommended, RecommendedOption, recommend, recommend_options
-from tuneport.estimate.memory import MemoryEstimate, Run, estimate_memory
+from tuneport.estimate.memory import MemoryEstimate, TrainingShape, estimate_memory
 from tuneport.estimate.memory.traced import traced_memory
-from tuneport.jobs.cpu_probe import measure_cpu
-from tuneport.jobs.history import history
-from tuneport.jobs.planning import card_of, dataset_facts, machine_of
-from tuneport.manifests import load_gpus, load_models, resolve_model
+from tuneport.formatting import duration
+from tuneport.lifecycle.planning.cpu_probe import measure_cpu
+from tuneport.lifecycle.planning.past_jobs import past_jobs
+from tuneport.lifecycle.planning.planning import card_of, dataset_facts, machine_of
+from tuneport.manifests import find_offered, load_gpus
+from tuneport.pages.notebook import view
 from tuneport.router import Machine, TokenCount
 from tuneport.settings import Settings
 from tuneport.training_options import TrainingOptions
-from tuneport.types import Adapter, Hyperparameters, Method, TuneSpec, validated
+from tuneport.types import Adapter, Hyperparameters, Method, TuneSpec
+from tuneport.validation import parse_or_config_error
 from tuneport.workflows.training_plan.comparison import Way, choice, ways
 from tuneport.workflows.training_plan.gpus import GPUPlan, Work, cheapest, duration_here, gpu_plans
-from tuneport.workflows.training_plan.knobs import knobs, that_matter
+from tuneport.workflows.training_plan.knobs import applicable, knobs
 from tuneport.workflows.training_plan.runs import Step, step_of
 from tuneport.workflows.training_plan.shapes import BaseModel, base_model, config_of
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """`run` is one micro-step of a GPU, `accumulation` of which make a batch. `here` is this machine's time.
+    """A plan: `run` is one micro-step of a GPU, and `accumulation` of them make a batch. `here` is this machine's time.
 
-    `traced` is the memory by the model's own code, where that was asked for (`exact`), or `not_traced` says why not.
-    `ways` are there where they were asked for (`compare`); `chosen` is the one to take, and `choice` says why, or why
-    none is.
+    `traced` is the memory by the model's own code, if that was asked for (`exact`), or `not_traced` says why not.
+    `ways` are set if they were asked for (`compare`); `chosen` is the one to take, and `choice` says why, or why none
+    is.
     """
 
     dataset: Path
@@ -51,7 +56,7 @@ class TrainingPlan:
     hyperparameters: Mapping[str, Recommended]
     options: Mapping[str, RecommendedOption]
     knobs: Mapping[str, Mapping[str, Any]]
-    run: Run
+    run: TrainingShape
     accumulation: int
     memory: MemoryEstimate
     traced: MemoryEstimate | None
@@ -64,9 +69,27 @@ class TrainingPlan:
     chosen: Way | None
     choice: str | None
 
+    def __repr__(self) -> str:
+        return f"TrainingPlan({self.model.name!r}, {self.method.value}, {self.adapter.value}, {self.rows:,} rows)"
+
+    def _repr_html_(self) -> str:
+        facts = [
+            ("method", self.method.value),
+            ("adapter", self.adapter.value),
+            ("rows", f"{self.rows:,}"),
+            ("tokens an epoch", f"{self.tokens:,}"),
+            ("memory", f"{self.memory.expected_gib:.1f} GiB"),
+            ("here", duration(self.here.expected_seconds)),
+        ]
+        rows = [(name, each.value, each.because) for name, each in self.hyperparameters.items()]
+        notes = [] if self.cheapest is None else [f"Cheapest GPUs: {self.cheapest.name}"]
+        if self.choice is not None:
+            notes.append(self.choice)
+        return view(self.model.name, facts, head=("hyperparameter", "value", "because"), rows=rows, notes=notes)
+
     @property
     def cheapest(self) -> GPUPlan | None:
-        """The GPUs on which the whole run costs least."""
+        """Return the GPUs on which the whole run costs least."""
         return cheapest(self.gpus)
 
     def as_dict(self) -> dict[str, Any]:
@@ -109,8 +132,9 @@ class TrainingPlan:
         }
 
 
+@renamed(gpus="gpu")
 def plan(
-    dataset: str | Path,
+    dataset: DatasetLike,
     *,
     model: str,
     method: str | None = None,
@@ -118,37 +142,37 @@ def plan(
     hyperparameters: Hyperparameters | Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
     columns: Mapping[str, str] | None = None,
-    gpus: Sequence[str] = (),
+    gpu: str | Sequence[str] = (),
     exact: bool = False,
     compare: bool = False,
     budget: float | None = None,
     probe: bool = False,
     settings: Settings | None = None,
 ) -> TrainingPlan:
-    """Plan a run of `model` on `dataset`. `gpus` names cards of `gpus.toml`; all of them by default.
+    """Plan a run of `model` on `dataset`. `gpu` names GPUs of `gpus.toml`; the default is all of them.
 
-    `options` are those of the backend local (`workers`, `gradient_checkpointing`, `precision` ...). `exact` traces
-    the model's own code besides, where torch is installed. `compare` sets all methods and adapters side by side;
-    `budget` (US dollars) leaves out of the choice what costs more. `probe` first measures this machine's processor, and
-    keeps what it found for later estimates.
+    `options` are those of the backend local (`workers`, `gradient_checkpointing`, `precision` ...). `exact` also traces
+    the model's own code, if torch is installed. `compare` sets all methods and adapters side by side; `budget` (US
+    dollars) excludes more expensive options. `probe` first measures this machine's processor, and keeps what it found
+    for later estimates.
 
-    DatasetError where the dataset cannot be used; ConfigError and ModelNotOfferedError for names that there are not,
-    and where neither the model's shape nor its size is known; UnsupportedError for options that there are not.
+    Raises DatasetError if the dataset cannot be used, ConfigError and ModelNotOfferedError for unknown names and if
+    neither the model's shape nor its size is known, and UnsupportedError for unknown options.
     """
     settings = settings or Settings.load()
-    path = Path(dataset)
-    how = Method(method or method_of(path, columns=columns))
-    chosen = validated(TuneSpec, {"model": model, "dataset": path, "adapter": adapter}).adapter
+    data = Dataset.of(dataset, columns)
+    how = Method(method or data.method)
+    chosen = parse_or_config_error(TuneSpec, {"model": model, "dataset": data.path, "adapter": adapter}).adapter
     kind = Adapter.LORA if chosen == "auto" else chosen
     given = (
         hyperparameters
         if isinstance(hyperparameters, Hyperparameters)
-        else validated(Hyperparameters, hyperparameters or {})
+        else parse_or_config_error(Hyperparameters, hyperparameters or {})
     )
     told = TrainingOptions.of(options or {})
-    name = resolve_model(model, "local", manifest_of("local", settings), load_models(), settings.aliases(model))
+    name = Catalogue(settings).resolve(model, "local")
     base = base_model(name, settings)
-    rows, counted = _counted(path, how, name, columns, settings)
+    rows, counted = _counted(data, how, name, settings)
 
     def numbers_for(method: Method, adapter: Adapter) -> Mapping[str, Recommended]:
         return recommend(
@@ -172,7 +196,7 @@ def plan(
     memory = estimate_memory(kind, params_b=base.params_b, dimensions=base.dimensions, run=step.run)
     if memory is None:
         raise ConfigError(f"neither the shape nor the size of {name} is known: name a folder with its config.json")
-    cards = [load_gpus().find(card) for card in gpus] or list(load_gpus().gpus)
+    cards = [load_gpus().find(name) for name in ((gpu,) if isinstance(gpu, str) else gpu)] or list(load_gpus().gpus)
     machine = machine_of(settings)
     if probe:
         measure_cpu(settings, machine, name)
@@ -189,13 +213,13 @@ def plan(
     traced, not_traced = _trace(base, kind, step.run, settings) if exact else (None, None)
     take, why = choice(found, rows, budget) if found else (None, None)
     return TrainingPlan(
-        dataset=path,
+        dataset=data.path,
         model=base,
         method=how,
         adapter=kind,
         rows=rows,
         tokens=work.tokens,
-        hyperparameters=that_matter(numbers, how, kind, settings),
+        hyperparameters=applicable(numbers, how, kind, settings),
         options=settled,
         knobs=knobs(numbers, settled, how, chosen, settings),
         run=step.run,
@@ -205,7 +229,7 @@ def plan(
         not_traced=not_traced,
         gpus=gpu_plans(base, kind, step, work, cards),
         machine=machine,
-        here=duration_here(own, base, kind, step.run, work, machine, history(settings))
+        here=duration_here(own, base, kind, step.run, work, machine, past_jobs(settings))
         if own or not machine.gpu
         else Duration.unknown(f"the rate of {machine.gpu} is not known"),
         budget=budget,
@@ -216,9 +240,9 @@ def plan(
 
 
 def _trace(
-    model: BaseModel, adapter: Adapter, run: Run, settings: Settings
+    model: BaseModel, adapter: Adapter, run: TrainingShape, settings: Settings
 ) -> tuple[MemoryEstimate | None, str | None]:
-    """The traced memory, or why there is none."""
+    """Return the traced memory, or why there is none."""
     if model.dimensions is None:
         return None, f"the shape of {model.name} is not known"
     try:
@@ -227,12 +251,10 @@ def _trace(
         return None, str(error)
 
 
-def _counted(
-    path: Path, method: Method, model: str, columns: Mapping[str, str] | None, settings: Settings
-) -> tuple[int, TokenCount]:
-    """Rows, and their tokens as the model counts them."""
-    facts = dataset_facts(path, None, columns, home=settings.home, format=format_for(path, method, columns))
+def _counted(dataset: Dataset, method: Method, model: str, settings: Settings) -> tuple[int, TokenCount]:
+    """Return the rows, and their tokens as the model counts them."""
+    facts = dataset_facts(dataset.for_method(method), None, home=settings.home)
     manifest = manifest_of("local", settings)
-    offered = manifest.offered(model)
+    offered = find_offered(manifest, model)
     assert offered is not None  # the backend local takes every name
     return max(1, facts.rows), facts.tokens(manifest, offered)

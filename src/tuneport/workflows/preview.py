@@ -1,4 +1,5 @@
-"""What a backend would train on: its tokens with those in the loss, or the file that would be uploaded."""
+"""The preview of what a backend would train on: its tokens with those in the loss, or the file that would be
+uploaded."""
 
 from __future__ import annotations
 
@@ -8,14 +9,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from tuneport.data.containers.source import Source
+from tuneport.data.containers.source import RowSource
+from tuneport.data.conversion.conversion_loss import LossReport, write_row
+from tuneport.data.conversion.prepare import file_format, strip
+from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.formats import load_format
-from tuneport.data.formats.contract import Format, Lost
-from tuneport.data.losses import LossTally, write_row
-from tuneport.data.prepare import file_format, method_of, strip
-from tuneport.data.reading import ProblemTally, detect, scan_source
-from tuneport.data.records import Record
-from tuneport.data.rendering import (
+from tuneport.data.formats.contract import Format, Unrepresentable
+from tuneport.data.reading import ProblemTally, scan_source
+from tuneport.data.rows.records import Record
+from tuneport.data.templates.rendering import (
     IGNORED,
     Rendered,
     RenderedAnswer,
@@ -23,20 +25,21 @@ from tuneport.data.rendering import (
     RenderedPrompt,
     Renderer,
 )
-from tuneport.data.tokenizer import training_renderer
-from tuneport.data.tokens import OTHER_VOCABULARY, TokenCounter
+from tuneport.data.tokens.tokenizer import training_renderer
+from tuneport.data.tokens.tokens import OTHER_VOCABULARY, TokenCounter
 from tuneport.errors import ConfigError, ConversionLoss, UnsupportedError
-from tuneport.jobs.planning import DEFAULT_ENCODING
+from tuneport.lifecycle.planning.planning import DEFAULT_ENCODING
+from tuneport.manifests import find_offered
 from tuneport.settings import Settings
 from tuneport.types import LossOn, Method
 from tuneport.workflows.target import find_target
 
 RENDERED_RECORDS = 2_000
-"""So many are rendered for a local model's totals: a second or two, and enough for a share of trained tokens."""
+"""Records rendered for a local model's totals: a second or two, and enough for a share of trained tokens."""
 
 AnyRendered = Rendered | RenderedPreference | RenderedAnswer | RenderedPrompt
 NO_CHARACTER = "\ufffd"
-"""What bytes that are no whole character are decoded to."""
+"""The character that bytes of an incomplete character are decoded to."""
 MOST_TOKENS_OF_A_CHARACTER = 4  # UTF-8 has no more bytes
 
 Kind = Literal["context", "trained", "chosen", "rejected"]
@@ -55,9 +58,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class PreviewRow:
-    """One record. Locally it has `segments`; elsewhere `uploaded`, the line of the file, or None where it is left out.
+    """One record. Locally it has `segments`; for a hosted backend `uploaded`, the line of the file, or None if it is
+    left out.
 
-    `at` is where it is, in words; `tokens` counts what is billed, or what the model reads; `cut` is how many were over
+    `at` is its position as text; `tokens` counts what is billed, or what the model reads; `cut` is how many were over
     the limit.
     """
 
@@ -73,9 +77,9 @@ class PreviewRow:
 
 @dataclass(frozen=True)
 class Preview:
-    """`records` were looked at: all, where it is `complete`. The totals are theirs, for one epoch.
+    """A preview of `records` records: all, if it is `complete`. The totals are theirs, for one epoch.
 
-    `tokens` lies between `low` and `high`, which differ only where the count is an estimate; `notes` say why.
+    `tokens` lies between `low` and `high`, which differ only if the count is an estimate; `notes` say why.
     """
 
     dataset: Path
@@ -116,11 +120,11 @@ class _Converted:
     at: str
     record: Record
     row: bytes | None
-    lost: list[Lost]
+    lost: list[Unrepresentable]
 
 
 def preview(
-    dataset: Path | str,
+    dataset: DatasetLike,
     *,
     model: str,
     backend: str | None = None,
@@ -134,19 +138,17 @@ def preview(
 ) -> Preview:
     """Convert and render records just as `submit` and the trainer do, and show `rows` of them, from `line` on.
 
-    Nothing is uploaded and no weights are loaded. Raises what `submit` or the trainer would raise: DatasetError,
-    UnsupportedError, ModelNotOfferedError, ConfigError. Losses of the conversion are shown instead of raised.
-    `columns` maps the names that the format expects to those in the file (`--map`). `loss_on` is the local backend's
-    option; another backend decides for itself.
+    Nothing is uploaded and no weights are loaded. It raises what `submit` or the trainer would raise: DatasetError,
+    UnsupportedError, ModelNotOfferedError, ConfigError. Losses of the conversion are shown instead of raised. `columns`
+    maps the names that the format expects to those in the file (`--map`). `loss_on` is the local backend's option;
+    another backend decides for itself.
     """
-    settings, path = settings or Settings.load(), Path(dataset)
+    settings, data = settings or Settings.load(), Dataset.of(dataset, columns, format)
     where = find_target(model, backend, settings)
-    known = load_format(format or detect(path, columns).format)
-    source = Source(path, columns)
-    method = method_of(path, known.NAME, columns)
+    known, source, method = data.known, data.open(), data.method
     target = load_format(file_format(method, known.NAME, where.manifest.data_format, where.manifest.also_takes))
     vocabulary = where.vocabulary(settings, method)
-    losses, left_out = LossTally(), dict[str, None]()
+    losses, left_out = LossReport(), dict[str, None]()
     kept: list[_Converted] = []
     shown: list[_Converted] = []
     complete = True
@@ -170,9 +172,9 @@ def preview(
         complete = complete and (counted or wanted)
     if not shown:
         at = source.numbering.words([line or 1])
-        raise ConfigError(f"{path} has nothing at {at} or after it; name an earlier line")
+        raise ConfigError(f"{data.path} has nothing at {at} or after it; name an earlier line")
     common: dict[str, Any] = {
-        "dataset": path,
+        "dataset": data.path,
         "backend": where.manifest.name,
         "model": where.model,
         "method": method,
@@ -187,7 +189,7 @@ def preview(
         renderer = training_renderer(vocabulary.folder, max_length, loss_on)
         renderer.words = source.numbering.words
         return _rendered(renderer, target, kept, shown, common, read)
-    offered = where.manifest.offered(where.model)
+    offered = find_offered(where.manifest, where.model)
     return _uploaded(counter, shown, common, read, own_vocabulary=offered is not None and offered.encoding is not None)
 
 
@@ -251,7 +253,8 @@ def _segments(tokenizer: Any, rendered: AnyRendered) -> Iterator[Segment]:
 
 
 def _decoded(tokenizer: Any, groups: list[tuple[Any, list[int]]]) -> Iterator[Segment]:
-    """The text of each group, told apart in the text of all up to it: some tokenizers drop a space that comes first."""
+    """Yield the text of each group as a part of the text of all up to it: some tokenizers drop a space that comes
+    first."""
     before, so_far = "", list[int]()
     for kind, ids in groups:
         so_far = so_far + ids
@@ -261,7 +264,8 @@ def _decoded(tokenizer: Any, groups: list[tuple[Any, list[int]]]) -> Iterator[Se
 
 
 def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:
-    """The text of each token. Of a character that several make up together, the last has it and the others nothing."""
+    """Return the text of each token. If several tokens make up a character, the last one has it and the others are
+    empty."""
     pieces: list[str] = []
     waiting: list[int] = []
     for token in ids:
@@ -281,8 +285,8 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
 
 
 def _tokens(rendered: AnyRendered) -> tuple[int, int]:
-    """Tokens that the model reads, and those in the loss; of a pair, the prompt is read with each answer, and of
-    a question that it answers itself nothing is known but the question."""
+    """Return the tokens that the model reads, and those in the loss. The prompt of a pair is read with each answer; for
+    a question that the model answers itself, only the question is known."""
     if isinstance(rendered, Rendered):
         return len(rendered.input_ids), rendered.trained_tokens
     if isinstance(rendered, RenderedPrompt):
@@ -331,9 +335,9 @@ def _uploaded(
 
 
 def _converted(
-    source: Source, known: Format, target: Format, losses: LossTally, left_out: dict[str, None]
+    source: RowSource, known: Format, target: Format, losses: LossReport, left_out: dict[str, None]
 ) -> Iterator[_Converted]:
-    """Each record as `prepare` would write it. DatasetError, at the end of the file, with all that is wrong with it."""
+    """Yield each record as `prepare` would write it. Raises DatasetError, with all problems, at the end of the file."""
     problems = ProblemTally()
     for found in scan_source(source, known):
         if not problems.accept(found.problems) or found.record is None:
@@ -346,5 +350,5 @@ def _converted(
     problems.end()
 
 
-def _words(lost: Lost) -> str:
+def _words(lost: Unrepresentable) -> str:
     return f"{lost.field or 'record'}: {lost.reason}"

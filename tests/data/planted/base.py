@@ -12,7 +12,7 @@ from typing import Any
 from tests.data.planted import prose
 from tests.data.planted.innocent import innocent
 from tests.data.planted.planting import turns
-from tuneport.data.convert import convert
+from tuneport.data.conversion.convert import convert
 
 QUESTIONS = "alpaca_en_demo.json"
 CLEAN = (

@@ -109,7 +109,7 @@ def conditions() -> Sequence[Condition]:
         ),
         Condition("nine in ten are alike", "diversity", lambda: mostly_constant(600), lambda: labelled(600, 39)),
         Condition(
-            "nothing is held out",
+            "no rows are held out",
             "hold-out",
             lambda: composed(400, 40),
             lambda: composed(400, 40),

@@ -15,12 +15,16 @@ pytest.importorskip("fastapi", reason="the gateway is an extra: pip install 'tun
 
 from starlette.testclient import TestClient
 
-from tests.emulators import OpenAIEmulator
-from tests.serve.conftest import serving
-from tests.system_packages import browser_program
+from tests.support.gateways import serving
+from tests.support.system_packages import browser_program
 from tuneport.serve import Gateway, create_app
+from tuneport.serve.timing import GatewayTiming
 from tuneport.settings import Settings
+from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import TuneSpec
+
+LIVELY = GatewayTiming(poll_requested_remote=0.3, curve_remote=0.3)
+"""For pages of jobs at an emulated provider that take seconds."""
 
 HOSTILE = "<script>alert(1)</script>\" onload='x' \u202e\x07 &amp;"
 _VOID = {"meta", "link", "input", "img", "br", "hr"}
@@ -91,7 +95,15 @@ class Dashboard:
     def post(self, path: str, *, csrf: str, **fields: str) -> Any:
         return self.client.post(path, data={"csrf_token": csrf, **fields})
 
-    def job(self, steps: int = 20, *, suffix: str | None = None, model: str = "any-model", **wishes: Any) -> str:
+    def job(
+        self,
+        steps: int = 20,
+        *,
+        suffix: str | None = None,
+        model: str = "any-model",
+        project: str = "default",
+        **wishes: Any,
+    ) -> str:
         """A job at the fake provider, so many looks after its beginning."""
         data = Path("chats.jsonl")
         if not data.exists():
@@ -101,9 +113,9 @@ class Dashboard:
             ]
             data.write_text("".join(json.dumps({"messages": each}) + "\n" for each in turns))
         spec = TuneSpec(model=model, dataset=data, suffix=suffix, **wishes)
-        row = self.gateway.workspace.submit(spec, backend="fake")
+        row = self.gateway.unscoped.scoped(project).submit(spec, backend="fake")
         for _ in range(steps):
-            self.gateway.workspace.worker.step(row.id)
+            self.gateway.unscoped.worker.step(row.id)
         return row.id
 
 
@@ -129,10 +141,8 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture
 def gateway(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[tuple[str, Gateway, OpenAIEmulator]]:
     """Over an emulated OpenAI whose jobs take seconds."""
-    monkeypatch.setattr("tuneport.serve.gateway.HURRY_REMOTE_SECONDS", 0.3)
-    monkeypatch.setattr("tuneport.serve.dashboard.curves.FRESH_REMOTE_SECONDS", 0.3)
     with OpenAIEmulator(pace=1.0) as emulator:
         monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
         monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", emulator.base_url)
-        with serving(Gateway(Settings.load())) as running:
+        with serving(Gateway(Settings.load(), timing=LIVELY)) as running:
             yield running.url.removesuffix("/v1"), running.gateway, emulator

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.serve.dashboard.browser import opened
-from tests.workflows.evaluations import rich
+from tests.support.evaluations import rich
+from tests.support.tabs import opened
 
 pytestmark = pytest.mark.full
 

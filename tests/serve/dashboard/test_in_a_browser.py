@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import FIXTURES
-from tests.emulators import OpenAIEmulator
-from tests.serve.dashboard.browser import expect, opened
+from tests.support.folders import FIXTURES
+from tests.support.tabs import expect, opened
+from tests.support.waiting import until
 from tuneport.serve import Gateway
+from tuneport.testing.emulators import OpenAIEmulator
 
 pytestmark = pytest.mark.full
 
@@ -42,7 +42,7 @@ def test_the_whole_journey(chromium: Any, gateway: tuple[str, Gateway, OpenAIEmu
         page.get_by_role("button", name="Compare again").click()
         page.get_by_label("gpt-4.1-mini-2025-04-14 on openai").check()
         tab.judged()
-        page.get_by_label("Name").fill("triage")
+        page.get_by_label("Name", exact=True).fill("triage")
         page.get_by_label("Budget in US dollars").fill("5")
         page.get_by_role("button", name="Submit the job").click()
 
@@ -94,7 +94,7 @@ def test_the_whole_journey(chromium: Any, gateway: tuple[str, Gateway, OpenAIEmu
 
 def another(running: Gateway, page: Any, origin: str) -> str:
     """A second job of the same dataset, submitted by the form."""
-    (file, *_), _ = running.store.uploaded_page(limit=1, after=None, purpose="fine-tune", descending=True)
+    (file, *_), _ = running.unscoped.store.uploaded.page(limit=1, after=None, purpose="fine-tune", descending=True)
     page.goto(f"{origin}/new/{file.id}?model=gpt-4.1-mini")
     page.get_by_label("gpt-4.1-mini-2025-04-14 on openai").check()
     page.get_by_role("button", name="Submit the job").click()
@@ -160,10 +160,7 @@ def test_without_scripts_everything_can_be_read_and_sent(
         page.locator("input[value^=openai]").first.check()
         page.get_by_role("button", name="Submit the job").click()
         page.wait_for_url("**/jobs/*")
-        deadline = time.monotonic() + 30
-        while page.locator("#state .badge").inner_text() != "succeeded":
-            assert time.monotonic() < deadline
-            page.reload()
+        until(lambda: page.reload() and page.locator("#state .badge").inner_text() == "succeeded")
         assert page.locator("svg.lines").count() >= 1
         page.get_by_role("link", name="Chat with it").click()
         page.get_by_label("Prompt", exact=True).fill("Where is my parcel?")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 from tests.serve.dashboard.conftest import HOSTILE, Dashboard
-from tuneport.backends.fake import FakeBackend
-from tuneport.backends.fake_jobs import Fault
-from tuneport.jobs.overview import listed_jobs
+from tuneport.testing.fake.backend import FakeBackend
+from tuneport.testing.fake.jobs import ArmedFault
 from tuneport.types import JobStatus
 
 
@@ -17,7 +16,7 @@ def ids(html: str) -> list[str]:
 
 def test_without_jobs_the_page_says_how_they_come(dashboard: Dashboard) -> None:
     assert "No jobs yet." in dashboard.get("/").text
-    assert "No job is like that." in dashboard.get("/?status=failed").text
+    assert "No matching jobs." in dashboard.get("/?status=failed").text
 
 
 def test_a_job_from_its_beginning_to_its_end(dashboard: Dashboard) -> None:
@@ -28,19 +27,19 @@ def test_a_job_from_its_beginning_to_its_end(dashboard: Dashboard) -> None:
     assert "Step 4/6: loss 0.4802" in page.text
     assert any(tag == "path" and "line" in (given.get("class") or "") for tag, given in page.tags)
     for _ in range(20):
-        dashboard.gateway.workspace.worker.step(running)
+        dashboard.gateway.unscoped.worker.step(running)
     page = dashboard.get(f"/jobs/{running}")
     assert "succeeded" in page.text and "Job done" in page.text and "6 of 6 steps" in page.text
-    assert "unavailable, because fake tells no sum" in page.text
+    assert "unavailable, because fake reports no sum" in page.text
     assert not any(given.get("data-live") for _, given in page.tags), "nothing moves any more"
     csv = dashboard.client.get(f"/jobs/{running}/metrics.csv")
     assert csv.text.splitlines()[1].startswith("1,1.4") and csv.headers["content-disposition"].startswith("attachment")
 
 
 def test_a_failed_job_says_why_and_one_that_waits_for_what(dashboard: Dashboard) -> None:
-    fake = dashboard.gateway.workspace.backend("fake")
+    fake = dashboard.gateway.unscoped.backend("fake")
     assert isinstance(fake, FakeBackend)
-    fake.arm(Fault(on="submit", kind="fail_job"))
+    fake.arm(ArmedFault(on="submit", kind="fail_job"))
     page = dashboard.get(f"/jobs/{dashboard.job()}")
     assert "It failed. The machine broke" in page.text
     waiting = dashboard.get(f"/jobs/{dashboard.job(0)}")
@@ -72,16 +71,16 @@ def test_pages_by_cursor_and_filters(dashboard: Dashboard) -> None:
 
 
 def test_what_clients_asked_for_is_listed_before_it_is_a_job(dashboard: Dashboard) -> None:
-    store = dashboard.gateway.store
+    store = dashboard.gateway.unscoped.store
     body = {"model": "m", "training_file": "file-1", "training_sha256": "0" * 64}
-    waiting = store.add_request("ftjob-1", body, backend="fake", tuned_model="ft:m:t::1", key=None).id
-    other = store.add_request("ftjob-2", body, backend="fake", tuned_model="ft:m:t::2", key=None).id
+    waiting = store.requests.add("ftjob-1", body, backend="fake", tuned_model="ft:m:t::1", key=None).id
+    other = store.requests.add("ftjob-2", body, backend="fake", tuned_model="ft:m:t::2", key=None).id
     assert ids(dashboard.client.get("/").text) == [other, waiting]
     page = dashboard.get(f"/jobs/{waiting}")
     assert "preparing" in page.text and "reads and checks the data" in page.text
     token = dashboard.token(f"/jobs/{waiting}")
     assert dashboard.post(f"/jobs/{waiting}/cancel", csrf=token).status_code == 303
-    assert listed_jobs(store, limit=5)[0][1].status is JobStatus.CANCELLED
+    assert store.listing.page(limit=5)[0][1].status is JobStatus.CANCELLED
     assert "cancelled" in dashboard.get(f"/jobs/{waiting}").text
 
 
@@ -91,8 +90,8 @@ def test_cancel_pause_and_resume_by_forms(dashboard: Dashboard) -> None:
     for verb, status in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
         answer = dashboard.post(f"/jobs/{job}/{verb}", csrf=token)
         assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job}")
-        dashboard.gateway.workspace.refresh(job)
-        assert dashboard.gateway.workspace.job(job).status == status
+        dashboard.gateway.unscoped.refresh(job)
+        assert dashboard.gateway.unscoped.job(job).status == status
     again = dashboard.post(f"/jobs/{job}/pause", csrf=token)
     assert again.status_code == 400 and "has ended" in again.text and "<h1>That cannot be done</h1>" in again.text
 
@@ -107,7 +106,7 @@ def test_forms_of_others_are_refused(dashboard: Dashboard) -> None:
     assert refused.status_code == 403
     assert dashboard.client.post(f"/jobs/{job}/cancel", json={"csrf_token": token}).status_code == 400
     assert dashboard.post(f"/jobs/{job}/delete", csrf=token).status_code == 404
-    assert dashboard.gateway.workspace.job(job).status == "running"
+    assert dashboard.gateway.unscoped.job(job).status == "running"
 
 
 def test_a_page_that_has_not_changed_is_not_sent_again(dashboard: Dashboard) -> None:

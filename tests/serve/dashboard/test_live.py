@@ -8,23 +8,21 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serve.conftest import Running, serving
 from tests.serve.dashboard.conftest import HOSTILE, Dashboard
-from tests.serve.streaming import Block, blocks
-from tuneport.jobs.asking import Asking, on_behalf_of
+from tests.support.gateways import Running, serving
+from tests.support.streaming import Block, blocks
 from tuneport.serve import Gateway
-from tuneport.serve.access import COOKIE
-from tuneport.serve.dashboard.live import Mark
+from tuneport.serve.dashboard.live import ReaderMark
+from tuneport.serve.http.access import COOKIE
+from tuneport.serve.timing import GatewayTiming
 from tuneport.settings import Settings
 
 
 @pytest.fixture
-def running(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+def running(settings: Settings) -> Iterator[Running]:
     """Nothing moves here but by the test's hand."""
-    monkeypatch.setattr("tuneport.serve.dashboard.live.LEAST_SECONDS", 0.05)
-    for page in ("job", "jobs"):
-        monkeypatch.setattr(f"tuneport.serve.dashboard.{page}.LOOK_SECONDS", 0.3)
-    with serving(Gateway(settings), background=False) as found:
+    timing = GatewayTiming(page=0.05, job_page=0.3, jobs_page=0.3)
+    with serving(Gateway(settings, timing=timing), background=False) as found:
         yield found
 
 
@@ -43,7 +41,7 @@ def told(found: Block) -> list[int]:
 def test_a_job_is_told_part_by_part_and_nothing_twice(running: Running) -> None:
     pages = Dashboard(running.gateway)
     job = pages.job(4, suffix=HOSTILE)
-    worker, store = running.gateway.workspace.worker, running.gateway.store
+    worker, store = running.gateway.unscoped.worker, running.gateway.unscoped.store
     stream = news(running, f"/jobs/{job}")
     first = next(stream)
     everything = {"state", "actions", "told", "figures", "curves", "events", "spec", "files"}
@@ -57,14 +55,14 @@ def test_a_job_is_told_part_by_part_and_nothing_twice(running: Running) -> None:
     assert not {"state", "actions", "files", "events"} & parts
     second = next(found for found in fresh if found.data["events"])
     assert "data-position" in second.data["events"][0][1]
-    while not store.job(job).job_status.terminal:
+    while not store.jobs.get(job).job_status.terminal:
         worker.step(job)
     rest = list(stream)
     assert rest[-1].event == "end" and "succeeded" in "".join(
         found.data["parts"].get("state", "") for found in rest[:-1]
     )
     seen = [position for found in (*fresh, *rest[:-1]) for position in told(found)]
-    heads = [position for position, _ in store.events(job)]
+    heads = [position for position, _ in store.events.of_job(job)]
     assert seen == heads[heads.index(seen[0]) :] and first.id == f"{seen[0] - 1}.{(first.id or '').partition('.')[2]}"
     # Who comes back is told what he has missed, and who has missed nothing, nothing.
     assert [found.event for found in news(running, f"/jobs/{job}", mark=rest[-1].id)] == ["end"]
@@ -80,7 +78,7 @@ def test_the_list_tells_of_single_rows_and_of_new_jobs(running: Running) -> None
     one, other = pages.job(3), pages.job(3)
     stream = news(running, "/")
     assert next(stream).data["parts"].keys() == {"month", "jobs"}
-    running.gateway.workspace.worker.step(one)
+    running.gateway.unscoped.worker.step(one)
     running.gateway.streams.wake()
     assert next(stream).data["parts"].keys() == {f"row-{one}"}
     new = pages.job(0)
@@ -90,14 +88,11 @@ def test_the_list_tells_of_single_rows_and_of_new_jobs(running: Running) -> None
 
 
 def test_a_project_sees_its_own_and_a_session_that_ends_ends_the_stream(running: Running) -> None:
-    store, pages = running.gateway.store, Dashboard(running.gateway)
-    with on_behalf_of(Asking(project="ours")):
-        ours = pages.job(3)
-        row, _ = store.add_token("ours", scope="read", project="ours")
-        cookie = store.add_browser_session(row.id)
-    with on_behalf_of(Asking(project="theirs")):
-        theirs = pages.job(3)
-        token, secret = store.add_token("theirs", scope="submit", project="theirs")
+    store, pages = running.gateway.unscoped.store, Dashboard(running.gateway)
+    ours, theirs = pages.job(3, project="ours"), pages.job(3, project="theirs")
+    row, _ = store.tokens.add("ours", scope="read", project="ours")
+    cookie = store.tokens.add_session(row.id)
+    token, secret = store.tokens.add("theirs", scope="submit", project="theirs")
     seen: list[tuple[str, dict[str, str]]] = [
         (ours, {"Cookie": f"{COOKIE}={cookie}"}),
         (theirs, {"Authorization": f"Bearer {secret}"}),
@@ -114,7 +109,7 @@ def test_a_project_sees_its_own_and_a_session_that_ends_ends_the_stream(running:
         "he may read"
     )
     running.gateway.credentials.end_session(cookie)
-    store.revoke_token(token.id)
+    store.tokens.revoke(token.id)
     for stream in streams:
         running.gateway.streams.wake()
         assert list(stream)[-1].event == "gone"
@@ -123,6 +118,12 @@ def test_a_project_sees_its_own_and_a_session_that_ends_ends_the_stream(running:
 
 
 def test_a_mark_is_read_back_and_rubbish_is_none() -> None:
-    mark = Mark(57, frozenset({"0a1b2c3d", "ffffffff"}))
-    assert Mark.of(str(mark)) == mark and str(mark) == "57.0a1b2c3dffffffff"
-    assert Mark.of(str(Mark())) == Mark() == Mark.of("57") == Mark.of("5.xyz") == Mark.of("1" * 5000)
+    mark = ReaderMark(57, frozenset({"0a1b2c3d", "ffffffff"}))
+    assert ReaderMark.of(str(mark)) == mark and str(mark) == "57.0a1b2c3dffffffff"
+    assert (
+        ReaderMark.of(str(ReaderMark()))
+        == ReaderMark()
+        == ReaderMark.of("57")
+        == ReaderMark.of("5.xyz")
+        == ReaderMark.of("1" * 5000)
+    )

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.emulators import OpenAIEmulator
-from tests.serve.conftest import chats, serving, until
-from tests.serve.dashboard.browser import Tab, expect, opened
-from tests.serve.dashboard.conftest import Dashboard
+from tests.serve.dashboard.conftest import LIVELY, Dashboard
+from tests.support.gateways import chats, serving
+from tests.support.tabs import Tab, expect, opened
+from tests.support.waiting import until
 from tuneport.serve import Gateway
-from tuneport.serve.access import COOKIE
 from tuneport.serve.dashboard.job import EVENTS
+from tuneport.serve.http.access import COOKIE
 from tuneport.settings import Settings
+from tuneport.testing.emulators import OpenAIEmulator
 
 pytestmark = pytest.mark.full
 
@@ -28,13 +29,11 @@ HIDE = """(hidden) => {
 def test_a_job_s_page_lives_through_a_restart_and_repeats_nothing(
     chromium: Any, monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("tuneport.serve.gateway.HURRY_REMOTE_SECONDS", 0.3)
-    monkeypatch.setattr("tuneport.serve.dashboard.curves.FRESH_REMOTE_SECONDS", 0.3)
     with OpenAIEmulator(pace=1.0) as emulator:
         emulator.next_job(stuck="running")
         monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
         monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", emulator.base_url)
-        with serving(Gateway(Settings.load())) as running:
+        with serving(Gateway(Settings.load(), timing=LIVELY)) as running:
             jobs, origin = running.client().fine_tuning.jobs, running.url.removesuffix("/v1")
             file = running.client().files.create(file=chats(tmp_path / "chats.jsonl", 20), purpose="fine-tune").id
             job = jobs.create(model="gpt-4.1-mini-2025-04-14", training_file=file).id
@@ -52,14 +51,14 @@ def test_a_job_s_page_lives_through_a_restart_and_repeats_nothing(
         expect(tab.page.get_by_role("alert")).to_contain_text("The gateway does not answer.")
         for held in emulator.jobs.values():
             held.timeline.stuck = None  # it ends while the gateway is away
-        with serving(Gateway(Settings.load()), port=int(origin.rsplit(":", 1)[1])) as running:
+        with serving(Gateway(Settings.load(), timing=LIVELY), port=int(origin.rsplit(":", 1)[1])) as running:
             expect(tab.page.locator("#state .badge")).to_have_text("succeeded")
             expect(tab.page.get_by_text("The job has successfully completed")).to_be_visible()
             expect(tab.page.locator("#gone")).to_be_hidden()
             until(lambda: running.gateway.streams.count == 0)  # its end was told, and it asks no more
             assert tab.page.evaluate("window.loaded") is True
             shown = tab.page.locator(".events bdi").all_inner_texts()
-            events = [event.message for _, event in reversed(running.gateway.store.events(job))]
+            events = [event.message for _, event in reversed(running.gateway.unscoped.store.events.of_job(job))]
             assert len(shown) >= EVENTS and shown == events[: len(shown)], "each once, newest first"
             assert {kind for kind, url in asked if "/assets/" not in url} == {"document", "eventsource"}
             assert all("ERR_CONNECTION_REFUSED" in told or "ERR_EMPTY_RESPONSE" in told for told in tab.trouble)
@@ -90,7 +89,7 @@ def test_many_tabs_leave_the_browser_connections_to_spare(chromium: Any, setting
             others[0].page.evaluate(HIDE, False)
             until(lambda: streams.count == 4)
             expect(others[0].page.get_by_role("link", name="any-model")).to_have_count(2)
-            running.gateway.workspace.worker.step(new)
+            running.gateway.unscoped.worker.step(new)
             streams.wake()
             expect(told[1].page.locator(f"#row-{new} .badge")).not_to_have_text("preparing")
             assert told[1].page.get_by_label(f"compare {new}").is_checked(), "what is chosen stays"
@@ -124,15 +123,19 @@ def test_a_large_file_shows_how_far_it_is_and_can_be_stopped(chromium: Any, sett
 
 def test_a_session_that_ends_says_so(chromium: Any, settings: Settings) -> None:
     with serving(Gateway(settings), background=False) as running:
-        pages, store, origin = Dashboard(running.gateway), running.gateway.store, running.url.removesuffix("/v1")
+        pages, store, origin = (
+            Dashboard(running.gateway),
+            running.gateway.unscoped.store,
+            running.url.removesuffix("/v1"),
+        )
         job = pages.job(3)
-        cookie = store.add_browser_session(store.add_token("me", scope="admin")[0].id)
+        cookie = store.tokens.add_session(store.tokens.add("me", scope="admin")[0].id)
         with opened(chromium, origin) as tab:
             tab.page.context.add_cookies([{"name": COOKIE, "value": cookie, "url": origin}])
             tab.see(f"/jobs/{job}")
             expect(tab.page.locator("#liveness")).to_have_text("live")
             running.gateway.credentials.end_session(cookie)
-            pages.gateway.workspace.worker.step(job)
+            pages.gateway.unscoped.worker.step(job)
             running.gateway.streams.wake()
             expect(tab.page.get_by_role("alert")).to_contain_text("You are logged out")
             tab.judged()

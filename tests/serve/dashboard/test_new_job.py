@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import FIXTURES
 from tests.serve.dashboard.conftest import HOSTILE, Dashboard, Document
-from tuneport.jobs.overview import listed_jobs
+from tests.support.folders import FIXTURES
+from tests.support.waiting import until
+from tuneport.serve.dashboard import new_job
+from tuneport.serve.task_cache import MOST_UNDER_WAY
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 
@@ -24,12 +26,16 @@ def uploaded(dashboard: Dashboard, content: bytes, name: str = "train.jsonl", to
 
 def finished(dashboard: Dashboard, path: str) -> Document:
     """The page once nothing on it is being worked out any more."""
-    deadline = time.monotonic() + 60
-    while True:
+
+    def look() -> Document | None:
         page = dashboard.get(path)
         if not any(given.get("data-live") for _, given in page.tags):
             return page
-        assert "The button comes with" in page.text and time.monotonic() < deadline
+        assert "The button comes with" in page.text
+        return None
+
+    page: Document = until(look)
+    return page
 
 
 def test_report_and_costs_come_before_the_button(dashboard: Dashboard) -> None:
@@ -49,8 +55,8 @@ def test_report_and_costs_come_before_the_button(dashboard: Dashboard) -> None:
     first = dashboard.post(path, csrf=token, choice=str(chosen[0]), **wishes)
     again = dashboard.post(path, csrf=token, choice=str(chosen[0]), **wishes)
     assert first.status_code == 303 and first.headers["location"] == again.headers["location"], "a second click"
-    request = dashboard.gateway.store.job_request(first.headers["location"].removeprefix("/jobs/"))
-    assert request is not None and request.backend == "local" and request.body["budget"] == 2.5
+    request = dashboard.gateway.unscoped.store.requests.get(first.headers["location"].removeprefix("/jobs/"))
+    assert request is not None and request.backend == "local" and request.body["tuneport"]["budget"] == 2.5
     assert request.body["validation_file"] == validation
     assert request.body["method"]["supervised"]["hyperparameters"] == {"n_epochs": 2}
     assert "triage" in dashboard.get(first.headers["location"]).text
@@ -80,7 +86,7 @@ def test_what_cannot_be_submitted_is_refused(dashboard: Dashboard, fields: dict[
     path = uploaded(dashboard, TRAIN.read_bytes()).headers["location"]
     answer = dashboard.post(path, csrf=dashboard.token("/new"), **fields)
     assert answer.status_code == 400 and told in Document(answer.text).text
-    assert listed_jobs(dashboard.gateway.store, limit=1) == ([], False)
+    assert dashboard.gateway.unscoped.store.listing.page(limit=1) == ([], False)
 
 
 def test_uploads_that_are_none_of_ours_leave_nothing(dashboard: Dashboard) -> None:
@@ -90,3 +96,32 @@ def test_uploads_that_are_none_of_ours_leave_nothing(dashboard: Dashboard) -> No
     contents: Path = dashboard.gateway.contents.folder
     assert [path for path in contents.rglob("*") if path.is_file() and path.name != "lock"] == []
     dashboard.get("/new/file-nowhere", status=404)
+
+
+def test_whoever_reads_pages_cannot_make_threads_without_end(
+    dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each number of requests is another study, which waits for its turn in a thread."""
+    go, calls = threading.Event(), []
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        calls.append(options["traffic"])
+        go.wait(60)
+        return compare(*arguments, **options)
+
+    compare = new_job.compare
+    monkeypatch.setattr(new_job, "compare", slow)
+    monkeypatch.setattr(new_job, "WAIT_SECONDS", 0.01)
+    path = uploaded(dashboard, TRAIN.read_bytes()).headers["location"]
+    before = threading.active_count()
+    try:
+        answers = [dashboard.client.get(f"{path}?requests={number}") for number in range(1, 3 * MOST_UNDER_WAY)]
+        assert threading.active_count() - before <= MOST_UNDER_WAY + 4
+        assert {answer.status_code for answer in answers} == {200, 429} and len(calls) <= 2
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert len(refused) >= len(answers) - MOST_UNDER_WAY
+        assert "try again" in refused[0].text
+        assert dashboard.client.get(f"{path}?requests=1").status_code == 200, "which is under way already"
+    finally:
+        go.set()
+    until(lambda: dashboard.client.get(f"{path}?requests=100000").status_code == 200)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FIXTURES
 from tests.serve.dashboard.conftest import HOSTILE, Dashboard
+from tests.support.folders import FIXTURES
 from tuneport.serve.dashboard.archive import archived
 from tuneport.serve.dashboard.curves import charts
 from tuneport.types import MetricPoint
@@ -41,7 +41,7 @@ def test_both_models_answer_the_same_prompt(dashboard: Dashboard) -> None:
     for wrong in ({"prompt": " "}, {"max_tokens": "many"}, {"job": "job-none"}):
         assert dashboard.post("/chat/base", csrf=token, **asked | wrong).status_code in (400, 404)
     assert dashboard.post("/chat/base", csrf="", **asked).status_code == 403
-    dashboard.gateway.workspace.delete(job)
+    dashboard.gateway.unscoped.delete(job)
     assert "was deleted" in dashboard.post("/chat", csrf=token, **asked).text
 
 
@@ -94,7 +94,7 @@ def test_a_job_whose_curve_turns_says_so_and_marks_its_best_step(
     """The points of a real run that overfits."""
     told = json.loads((FIXTURES / "curves" / "overfit-alpaca-30x30.json").read_text())
     points = [MetricPoint.model_validate(point) for point in told["points"]]
-    fake = dashboard.gateway.workspace.backend("fake")
+    fake = dashboard.gateway.unscoped.backend("fake")
     monkeypatch.setattr(fake, "metrics", lambda remote_id: points)
     job = dashboard.job()
     page = dashboard.get(f"/jobs/{job}")

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.serve.dashboard.browser import Tab, expect, opened
-from tuneport.evaluate.people.answers import read_answers, write_answers
-from tuneport.evaluate.people.ratings import ratings_path, read_ratings
-from tuneport.evaluate.people.results import results
+from tests.support.tabs import Tab, expect, opened
+from tuneport.scoring.people.answers import read_answers, write_answers
+from tuneport.scoring.people.ratings import ratings_path, read_ratings
+from tuneport.scoring.people.results import results
 
 pytestmark = pytest.mark.full
 

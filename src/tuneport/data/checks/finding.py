@@ -1,4 +1,4 @@
-"""What a check is handed and what it says."""
+"""The input and the finding of a check."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from tuneport.data.records import Record
-from tuneport.data.text import prompt_and_input, split_answer, written_out
+from tuneport.data.rows.records import Record
+from tuneport.data.rows.text import prompt_and_input, split_answer, written_out
 
 MAX_EVIDENCE = 10
 EXCERPT = 120  # characters
@@ -53,7 +53,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Example:
+class CheckedExample:
     """One record as the checks look at it: its system prompts, all else up to the last answer, and that, as text."""
 
     line: int
@@ -63,7 +63,7 @@ class Example:
     answer: str
 
     @classmethod
-    def of(cls, line: int, record: Record) -> Example:
+    def of(cls, line: int, record: Record) -> CheckedExample:
         before, answer = split_answer(record)
         system, question = prompt_and_input(before)
         return cls(line, record, system, question, written_out(answer))
@@ -80,15 +80,15 @@ class Check(Protocol):
     others' `state`, in any order, and says what it found.
     """
 
-    def add(self, example: Example) -> None: ...
+    def add(self, example: CheckedExample) -> None: ...
 
     def state(self) -> Any:
-        """What the parent needs: it can be pickled, and its size does not grow with the rows but by their lines."""
+        """Return what the parent needs: it can be pickled, and grows with the flagged lines, not with the rows."""
 
     def merge(self, state: Any) -> None: ...
 
     def lines(self) -> Mapping[str, Sequence[int]]:
-        """All flagged lines in order, by kind."""
+        """Return all flagged lines in order, by kind."""
 
     def finding(self) -> Finding: ...
 
@@ -99,14 +99,10 @@ def excerpt(text: str, length: int = EXCERPT) -> str:
 
 
 def excerpts(one: str, other: str, length: int = EXCERPT) -> tuple[str, str]:
-    """Of two texts the parts that show where they differ; their beginnings where these do."""
+    """Return the parts of two texts in which they differ, or their beginnings."""
     one, other = " ".join(one.split()), " ".join(other.split())
     short = min(len(one), len(other))
     same = next((index for index in range(short) if one[index] != other[index]), short)
     start = 0 if same < length - 10 or one == other else same - length // 3
     first, second = (f"…{text[start + 1 :]}" if start else text for text in (one, other))
     return excerpt(first, length), excerpt(second, length)
-
-
-def records(count: int) -> str:
-    return f"{count:,} record{'s' if count != 1 else ''}"

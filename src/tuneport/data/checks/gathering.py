@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.answers import Answers
-from tuneport.data.checks.columns import Columns, ColumnWriter
-from tuneport.data.checks.consistency import Consistency
-from tuneport.data.checks.diversity import TEMPLATED, Diversity
-from tuneport.data.checks.finding import Check, Example
-from tuneport.data.checks.generated import Generated
-from tuneport.data.checks.personal import Personal
-from tuneport.data.checks.schema import Schema
-from tuneport.data.checks.task import TaskGuess
-from tuneport.data.containers.numbering import Numbering, Place
-from tuneport.data.containers.source import Source
+from tuneport.data.checks.dataset.diversity import TEMPLATED, Diversity
+from tuneport.data.checks.dataset.schema import Schema
+from tuneport.data.checks.finding import Check, CheckedExample
+from tuneport.data.checks.near.columns import ColumnWriter, WorkerColumns
+from tuneport.data.checks.rows.answers import AnswerChecks
+from tuneport.data.checks.rows.consistency import Consistency
+from tuneport.data.checks.rows.generated import Generated
+from tuneport.data.checks.rows.personal import Personal
+from tuneport.data.checks.rows.task import TaskGuess
+from tuneport.data.containers.numbering import Numbering, RowPosition
+from tuneport.data.dataset import Dataset
 from tuneport.data.formats import load_format
-from tuneport.data.parallel import Row, over_rows
 from tuneport.data.reading import changes, read_row
-from tuneport.data.records import Preference
-from tuneport.data.tokenizer import Vocabulary
-from tuneport.data.tokens import LengthCounter
+from tuneport.data.rows.records import Preference
+from tuneport.data.running.parallel import Row, map_rows
+from tuneport.data.tokens.tokenizer import Vocabulary
+from tuneport.data.tokens.tokens import LengthCounter
 
 
 def row_checks() -> dict[str, Check]:
-    """Those that are handed every record, by the name of their finding."""
-    return {"consistency": Consistency(), "answers": Answers(), "generated": Generated(), "personal": Personal()}
+    """Return the checks that see every record, by the name of their finding."""
+    return {"consistency": Consistency(), "answers": AnswerChecks(), "generated": Generated(), "personal": Personal()}
 
 
 @dataclass
 class Gathered:
-    """What a pass has found. Of rows that are no records the schema alone knows."""
+    """The results of a pass. Only the schema knows of rows that are not records."""
 
     rows: int
     pairs: bool
@@ -43,7 +42,7 @@ class Gathered:
     tokens: LengthCounter
     diversity: Diversity
     checks: dict[str, Check] = field(default_factory=row_checks)
-    columns: Columns = field(default_factory=lambda: Columns(Path(), ()))
+    columns: WorkerColumns = field(default_factory=lambda: WorkerColumns(Path(), ()))
     numbering: Numbering = field(default_factory=lambda: Numbering(Path(), []))
     notes: list[str] = field(default_factory=list)
 
@@ -57,7 +56,7 @@ class Gathered:
 
 
 class GatherWork:
-    """A worker of `parallel.over_rows`. `judged` is False where columns, task and diversity are all that is wanted."""
+    """A worker of `parallel.map_rows`. `judged` is False where columns, task and diversity are all that is wanted."""
 
     def __init__(
         self, path: Path, format: str, vocabulary: Vocabulary, folder: Path, judged: bool, worker: int
@@ -76,7 +75,7 @@ class GatherWork:
                 found.schema.add(line, row.problems)
                 found.mixed = found.mixed or bool(row.other)
                 continue
-            example = Example.of(line, row.record)
+            example = CheckedExample.of(line, row.record)
             self._columns.add(example)
             found.task.add(example.answer, example.context, line)
             found.pairs = found.pairs or isinstance(row.record, Preference)
@@ -88,9 +87,9 @@ class GatherWork:
                 check.add(example)
             found.diversity.add(example)  # after the answers, which have found out the question's language
 
-    def _locate(self, line: int) -> Place:
-        """The parent, who has read the files, knows which one a line is in."""
-        return Place(self._path, line)
+    def _locate(self, line: int) -> RowPosition:
+        """Set the file of each line, which the parent knows because it has read the files."""
+        return RowPosition(self._path, line)
 
     def result(self) -> Any:
         held, found = self._columns.close(), self._found
@@ -99,24 +98,16 @@ class GatherWork:
         return (found.rows, found.pairs, found.mixed), held, *parts
 
 
-def gather(
-    path: Path,
-    format: str,
-    *,
-    columns: Mapping[str, str] | None,
-    vocabulary: Vocabulary,
-    folder: Path,
-    judged: bool = True,
-) -> Gathered:
-    """Pass over `path`; what is remembered of each row is in `columns`, and in `folder` where it is much.
+def gather(dataset: Dataset, *, vocabulary: Vocabulary, folder: Path, judged: bool = True) -> Gathered:
+    """Read the dataset once; what is remembered of each row is in `columns`, and in `folder` if it is large.
 
-    DatasetError for a dataset that cannot be read as a whole; bad rows are in `schema`.
+    Raises DatasetError for a dataset that cannot be read as a whole; bad rows are in `schema`.
     """
-    source = Source(path, columns)
+    source = dataset.open()
     make = f"{__name__}:{GatherWork.__name__}"
-    results = over_rows(source.rows(), make, path, format, vocabulary, folder, judged)
+    results = map_rows(source.rows(), make, dataset.path, dataset.format, vocabulary, folder, judged)
     found = Gathered.nothing(vocabulary)
-    found.columns = Columns(folder, [result[1] for result in results])
+    found.columns = WorkerColumns(folder, [result[1] for result in results])
     for (count, pairs, mixed), _, schema, task, tokens, diversity, checks in results:
         found.rows += count
         found.pairs, found.mixed = found.pairs or pairs, found.mixed or mixed
@@ -129,5 +120,5 @@ def gather(
     found.numbering, found.notes = source.numbering, source.notes
     found.schema.locate(source.locate)
     if found.mixed:
-        found.schema.put_first(changes(path, columns).problems, source.numbering.number)
+        found.schema.put_first(changes(source).problems, source.numbering.number)
     return found

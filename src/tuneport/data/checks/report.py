@@ -9,25 +9,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.alike import repeated
-from tuneport.data.checks.classes import balance
-from tuneport.data.checks.consistency import Consistency
-from tuneport.data.checks.contradictions import Contradictions
-from tuneport.data.checks.duplicates import Duplicates
-from tuneport.data.checks.enough import enough
-from tuneport.data.checks.finding import Check, Example, Finding, Verdict
+from tuneport.data.checks.dataset.classes import balance
+from tuneport.data.checks.dataset.contradictions import Contradictions
+from tuneport.data.checks.dataset.duplicates import Duplicates
+from tuneport.data.checks.dataset.holdout import HoldOut, HoldoutCheck
+from tuneport.data.checks.dataset.lengths import Lengths
+from tuneport.data.checks.dataset.sample_size import enough
+from tuneport.data.checks.finding import Check, CheckedExample, Finding, Verdict
 from tuneport.data.checks.gathering import gather
-from tuneport.data.checks.holdout import HeldOut, HoldOut
-from tuneport.data.checks.lengths import Lengths
-from tuneport.data.checks.lookup import examples_at
-from tuneport.data.checks.task import TASKS
+from tuneport.data.checks.near.lookup import examples_at
+from tuneport.data.checks.near.near_duplicates import repeated
+from tuneport.data.checks.rows.consistency import Consistency
+from tuneport.data.checks.rows.task import TASKS
 from tuneport.data.containers.numbering import Numbering
 from tuneport.data.containers.source import held_out_beside
-from tuneport.data.formats import load_format
-from tuneport.data.reading import Detection, columns_there, detect
-from tuneport.data.tokenizer import Vocabulary
-from tuneport.data.tokens import TokenCounts
+from tuneport.data.dataset import Dataset, DatasetLike
+from tuneport.data.reading import Detection
+from tuneport.data.tokens.tokenizer import Vocabulary
+from tuneport.data.tokens.tokens import TokenCounts
 from tuneport.errors import ConfigError
+from tuneport.pages.notebook import Verdict as Mark
+from tuneport.pages.notebook import view
 from tuneport.types import Method
 
 OPENAI = Vocabulary()
@@ -35,7 +37,7 @@ OPENAI = Vocabulary()
 
 @dataclass(frozen=True)
 class CheckReport:
-    """`rows` counts good and bad records; `classes` is None where the task is no classification.
+    """`rows` counts good and bad records; `classes` is None if the task is not classification.
 
     `flagged` has the lines of all records that a check points at, by check and kind ("duplicates.exact"), in order;
     `beside`, of duplicates and contradictions, the earlier line that each of them is like. `numbering` says in which
@@ -44,7 +46,7 @@ class CheckReport:
     all, `unlisted` says of a record whether it is one of them.
     """
 
-    path: Path
+    dataset: Dataset
     format: Detection
     rows: int
     method: Method
@@ -56,11 +58,48 @@ class CheckReport:
     beside: Mapping[str, Sequence[int]]
     numbering: Numbering
     notes: tuple[str, ...] = ()
-    unlisted: Mapping[str, Callable[[Example], bool]] = field(default_factory=dict)
+    unlisted: Mapping[str, Callable[[CheckedExample], bool]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        found = ", ".join(
+            f"{finding.check} {finding.verdict}" for finding in self.findings if finding.verdict != "pass"
+        )
+        return f"CheckReport({self.dataset!r}, {self.rows:,} rows: {found or 'all checks pass'})"
+
+    def _repr_html_(self) -> str:
+        verdicts = [finding.verdict for finding in self.findings]
+        worst = next((verdict for verdict in (Verdict.FAIL, Verdict.WARN) if verdict in verdicts), Verdict.PASS)
+        told = {Verdict.FAIL: "not ready", Verdict.WARN: "worth a look", Verdict.PASS: "good enough"}[worst]
+        facts = [
+            ("records", f"{self.rows:,}"),
+            ("format", self.format.format),
+            ("method", self.method.value),
+            ("task", self.task),
+            ("tokens", f"{self.tokens.total:,}"),
+        ]
+        rows = [
+            (each.check, each.verdict.value, f"{each.message}{f' → {each.fix}' if each.fix else ''}")
+            for each in self.findings
+        ]
+        marks: list[Mark] = [each.verdict.value for each in self.findings]
+        name = self.path.name if self.dataset.in_file else repr(self.dataset)
+        return view(
+            name,
+            facts,
+            ruling=(told, worst.value),
+            head=("check", "verdict", "found"),
+            rows=rows,
+            marks=marks,
+            notes=self.notes,
+        )
+
+    @property
+    def path(self) -> Path:
+        return self.dataset.path
 
     @property
     def ok(self) -> bool:
-        """No check failed. Warnings are for the user to judge."""
+        """Return whether no check failed. Warnings are for the user to judge."""
         return all(finding.verdict is not Verdict.FAIL for finding in self.findings)
 
     def finding(self, check: str) -> Finding:
@@ -84,48 +123,45 @@ class CheckReport:
 
 
 def check(
-    path: Path | str,
+    path: DatasetLike,
     *,
     format: str | None = None,
-    validation: Path | str | None = None,
+    validation: DatasetLike | None = None,
     vocabulary: Vocabulary = OPENAI,
     task: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> CheckReport:
     """Judge a dataset. Bad records are a finding; the other checks look at the good ones.
 
-    `validation` is the held-out file; without one, what the folder holds out whose split `path` is. `task` is one of
-    `TASKS` where it is not to be guessed, `vocabulary` what tokens are counted with and how many an example may have,
-    `columns` other names of columns (`--map`). What is remembered of each row (0.4 kB) lies in a temporary folder
-    meanwhile, where it is much. DatasetError only for a file that cannot be read at all or whose format is unknown,
-    StorageError where that folder is full.
+    `validation` is the held-out file; without one, the held-out split of the folder whose split `path` is. `task` is
+    one of `TASKS`, guessed by default; `vocabulary` is the one to count tokens with and the limit of an example;
+    `columns` renames columns (`--map`). What is remembered of each row (0.4 kB) lies in a temporary folder if it is
+    large. Raises DatasetError only for a file that cannot be read at all or whose format is unknown, StorageError if
+    that folder is full.
     """
-    path = Path(path)
+    dataset = Dataset.of(path, columns, format)
     if task is not None and task not in TASKS:
         raise ConfigError(f"the task {task!r} is not known; known tasks: {', '.join(TASKS)}")
-    if format is None:
-        found_format = detect(path, columns)
-    else:
-        found_format = Detection(load_format(format).NAME, 1.0, "as given")
+    found_format = dataset.detection
     name = found_format.format
     own: tuple[str, ...] = ()
-    if validation is None and (beside_it := held_out_beside(path)) is not None:
+    if validation is None and (beside_it := held_out_beside(dataset.path)) is not None:
         validation = beside_it
-        own = (f"held out is {beside_it}, which the folder has; --validation names another",)
+        own = (f"compared with {beside_it}, the folder's held-out split (--validation names another)",)
     with tempfile.TemporaryDirectory(prefix="tuneport-check-") as temporary:
         folder = Path(temporary) / "training"
         folder.mkdir()
-        found = gather(path, name, columns=columns, vocabulary=vocabulary, folder=folder)
-        remembered, lookup = found.columns, partial(examples_at, path, name, columns)
+        found = gather(dataset, vocabulary=vocabulary, folder=folder)
+        remembered, lookup = found.columns, partial(examples_at, dataset)
         held_out = None
         if validation is not None:
-            held_out = _held_out(validation, columns, Path(temporary) / "validation")
+            held_out = _held_out(dataset.validation_like(validation), Path(temporary) / "validation")
         guess = found.task
         templated = found.templated
         with found.diversity.clustering():
             duplicates = Duplicates(remembered, lookup, templated=templated)
             contradictions = Contradictions(remembered, lookup, task or guess.name, templated=templated)
-            hold_out = HoldOut(path, remembered, lookup, held_out, templated=templated)
+            hold_out = HoldOut(dataset.path, remembered, lookup, held_out, templated=templated)
             repeats = len(repeated(remembered.key("question"), remembered.lines)[0])
     lengths = Lengths(found.tokens, found.numbering)
     distinct = 1 - repeats / max(1, len(remembered))
@@ -149,7 +185,7 @@ def check(
     lines |= {"holdout": hold_out.hits.flagged(), "lengths": lengths.hits.flagged()}
     called = task or guess.name
     return CheckReport(
-        path=path,
+        dataset=dataset,
         format=found_format,
         rows=found.rows,
         method=Method.DPO if found.pairs else Method.SFT,
@@ -165,17 +201,14 @@ def check(
     )
 
 
-def _unlisted(checks: Mapping[str, Check]) -> dict[str, Callable[[Example], bool]]:
+def _unlisted(checks: Mapping[str, Check]) -> dict[str, Callable[[CheckedExample], bool]]:
     consistency = checks["consistency"]
     assert isinstance(consistency, Consistency)
     return {f"consistency.{kind}": of for kind, of in consistency.unlisted().items()}
 
 
-def _held_out(path: Path | str, columns: Mapping[str, str] | None, folder: Path) -> HeldOut:
-    path = Path(path)
-    columns = columns_there(path, columns)
-    name = detect(path, columns).format
+def _held_out(validation: Dataset, folder: Path) -> HoldoutCheck:
     folder.mkdir()
-    found = gather(path, name, columns=columns, vocabulary=OPENAI, folder=folder, judged=False)
+    found = gather(validation, vocabulary=OPENAI, folder=folder, judged=False)
     found.schema.raise_if_any()
-    return HeldOut(found.columns, partial(examples_at, path, name, columns), found.numbering)
+    return HoldoutCheck(found.columns, partial(examples_at, validation), found.numbering)

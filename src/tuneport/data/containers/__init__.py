@@ -1,4 +1,4 @@
-"""What a dataset is kept in: JSON lines, a JSON array, CSV, Parquet, Arrow, each a file here; packed with gzip or zstd.
+"""Containers of datasets: JSON lines, a JSON array, CSV, Parquet, Arrow, each a file here; packed with gzip or zstd.
 
 Whatever the container, reading gives rows of JSON with their numbers (`source.Source`), so that formats, checks and
 conversions know nothing of it. Writing takes lines of JSON (`output.open_sink`). A row that has no JSON is a `BadRow`;

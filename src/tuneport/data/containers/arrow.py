@@ -11,11 +11,13 @@ from typing import Any
 import msgspec
 
 from tuneport.data.containers.bad_row import BadRow, whole
-from tuneport.data.containers.cells import LISTS, RepeatedKeyError, value_of
+from tuneport.data.containers.cells import LISTS, RepeatedKeyError, parse_cell
 from tuneport.data.containers.columns import Columns
 from tuneport.data.containers.json_text import Row
+from tuneport.data.containers.limits import MOST_TIMES, Unfolding
 from tuneport.data.containers.numbering import RECORD
-from tuneport.data.repeated_keys import FIX
+from tuneport.data.rows.repeated_keys import FIX
+from tuneport.data.running.underway import underway
 from tuneport.errors import ConfigError, DatasetError
 
 ROWS = 1000  # in memory at once
@@ -23,7 +25,7 @@ SUFFIXES = (".parquet", ".arrow")
 
 
 def pyarrow() -> Any:
-    """The library; ConfigError says how to get it."""
+    """Return the library. Raises ConfigError that says how to install it."""
     try:
         import pyarrow
         import pyarrow.ipc
@@ -33,11 +35,16 @@ def pyarrow() -> Any:
     return pyarrow
 
 
-def arrow_rows(path: Path, columns: Columns) -> Iterator[Row]:
-    """The records with their numbers."""
+def arrow_rows(path: Path, columns: Columns, *, allow_large: bool = False) -> Iterator[Row]:
+    """Yield the records with their numbers. Raises DatasetError for a file that holds more than its size warrants
+    (`limits`)."""
     arrow = pyarrow()
     number = 0
+    size = Unfolding(path, allowed=allow_large)
     try:
+        size.add(0, path.stat().st_size)
+        if not allow_large and path.suffix.lower() == ".parquet":
+            _refuse_unfolding(arrow, path)
         for batch in _batches(arrow, path):
             batch.validate(full=True)  # a damaged one, unchecked, ends the process: no exception, but an abort in C++
             names = columns.renamed(batch.schema.names)
@@ -45,7 +52,9 @@ def arrow_rows(path: Path, columns: Columns) -> Iterator[Row]:
                 raise whole(path, names.rule, names.fix)
             for row in batch.rename_columns(names).to_pylist(maps_as_pydicts="strict"):
                 number += 1
-                yield number, _raw(row)
+                raw = _raw(row)
+                size.add(len(raw), 0)  # not the batch's bytes: a dictionary's values are there once
+                yield number, raw
     except (DatasetError, GeneratorExit):
         raise
     except FileNotFoundError as error:
@@ -64,10 +73,42 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
+def _refuse_unfolding(arrow: Any, path: Path) -> None:
+    """Raise DatasetError for a Parquet file that holds too much, before hours go into its rows.
+
+    If the first rows suggest more than is allowed, all are decoded, which takes a tenth of the time of reading them.
+    """
+    packed = path.stat().st_size
+    with arrow.parquet.ParquetFile(path) as file:
+        first = next(file.iter_batches(batch_size=ROWS), None)
+        if first is None or not first.num_rows:
+            return
+        promised = _bytes_of(arrow, first) * (file.metadata.num_rows / first.num_rows)
+        if promised <= max(MOST_TIMES[0][0], MOST_TIMES[-1][1] * packed):
+            return
+        size = Unfolding(path, allowed=False)
+        size.add(0, packed)
+        for batch in file.iter_batches(batch_size=ROWS):
+            size.add(_bytes_of(arrow, batch), 0)
+
+
+def _bytes_of(arrow: Any, batch: Any) -> int:
+    """Return the bytes of the values, each counted as often as it occurs."""
+    batch.validate(full=True)
+    columns = (
+        column.dictionary_decode() if arrow.types.is_dictionary(column.type) else column for column in batch.columns
+    )
+    return sum(column.nbytes for column in columns)
+
+
 def _batches(arrow: Any, path: Path) -> Iterator[Any]:
     if path.suffix.lower() == ".parquet":
         with arrow.parquet.ParquetFile(path) as file:
-            yield from file.iter_batches(batch_size=ROWS)
+            rows, all_rows = 0, max(1, file.metadata.num_rows)
+            with underway(f"reading {path.name}", lambda: rows / all_rows):
+                for batch in file.iter_batches(batch_size=ROWS):
+                    rows += batch.num_rows
+                    yield batch
         return
     with arrow.memory_map(str(path)) as file:
         try:
@@ -83,9 +124,9 @@ def _raw(row: dict[str, Any]) -> bytes:
     try:
         for name, value in row.items():
             if isinstance(value, str) and name in LISTS:
-                row[name] = value_of(name, value)
+                row[name] = parse_cell(name, value)
         return msgspec.json.encode(without_nulls(row))
     except RepeatedKeyError as error:
         return BadRow(str(error), FIX)
     except (TypeError, UnicodeEncodeError, OverflowError, RecursionError) as error:
-        return BadRow(f"holds a value that JSON has not: {error}", "store it as text")
+        return BadRow(f"holds a value that JSON cannot hold: {error}", "store it as text")

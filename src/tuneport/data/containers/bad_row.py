@@ -1,4 +1,4 @@
-"""How a container tells that something is wrong: with one row, and with a whole file."""
+"""The errors of a container: with one row, and with a whole file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class BadRow(bytes):
 
 
 def whole(path: Path | str, rule: str, fix: str, line: int | None = None, *, unit: str = LINE) -> DatasetError:
-    """The error that ends the reading of a file."""
+    """Return the error that ends the reading of a file."""
     return DatasetError(DatasetProblem(str(path), line, "", rule, fix, unit))
 
 
 def too_large(path: Path, line: int, *, unit: str = LINE) -> DatasetError:
     rule = f"the record is larger than {MAX_ROW >> 20} MiB"
-    return whole(path, rule, "split it, or check that the file is what it should be", line, unit=unit)
+    return whole(path, rule, "split it, or check that this is the right file", line, unit=unit)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.repeated_keys import all_read, repeated_keys
+from tuneport.data.rows.repeated_keys import all_read, repeated_keys
 
 LISTS = frozenset(
     ("messages", "conversations", "tools", "functions", "history", "preferred_output", "non_preferred_output")
@@ -23,10 +23,10 @@ class RepeatedKeyError(Exception):
     """An object in the JSON of a cell has a key twice; the message says where."""
 
 
-def value_of(column: str, text: str) -> Any:
-    """What a cell means; None where it is empty and its column never holds text. All else is the text itself.
+def parse_cell(column: str, text: str) -> Any:
+    """Return the value of a cell, or None if it is empty and its column never holds text. Everything else is text.
 
-    RepeatedKeyError where reading the cell's JSON would drop something.
+    Raises RepeatedKeyError if reading the cell's JSON would drop something.
     """
     if column in LISTS or column in _SCALARS:
         if not text:
@@ -43,8 +43,8 @@ def value_of(column: str, text: str) -> Any:
     return text
 
 
-def cell_of(value: Any) -> str:
-    """The text of a value: itself, its JSON, or nothing where there is none."""
+def format_cell(value: Any) -> str:
+    """Return the text of a value: itself, its JSON, or an empty string for none."""
     if value is None:
         return ""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from tuneport.data.containers.bad_row import BadRow, whole
-from tuneport.data.repeated_keys import all_read, repeated_keys
+from tuneport.data.rows.repeated_keys import all_read, repeated_keys
 from tuneport.errors import ConfigError, DatasetError
 
 _SHOWN = 20
@@ -33,38 +34,38 @@ class Columns:
 
     @property
     def missing(self) -> list[str]:
-        """The mapped names that no row had so far."""
+        """Return the mapped names that no row had so far."""
         return list(self._missing)
 
     def renamed(self, names: Sequence[str]) -> list[str] | BadRow:
-        """The columns' new names, in order."""
+        """Return the columns' new names, in order."""
         if self._missing:
             self._seen |= dict.fromkeys(names)
             for name in names:
                 self._missing.pop(name, None)
         new = [self._names.get(name, name) for name in names]
         if len(set(new)) < len(new):
-            twice = next(name for name in new if new.count(name) > 1)
+            twice = next(name for name, count in Counter(new).items() if count > 1)
             old = next(name for name in names if self._names.get(name) == twice)
             rule = f"has a column {twice!r} besides {old!r}, which is mapped to it"
             return BadRow(rule, "rename one of them, or map the other, too")
         return new
 
     def row(self, raw: bytes) -> bytes:
-        """A row of JSON with the new names; unchanged where it is no JSON object."""
+        """Return a row of JSON with the new names; unchanged if it is not a JSON object."""
         try:
             row = _decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return raw
         if not all_read(raw, row) and any(not at for at, _ in repeated_keys(raw)):
-            return raw  # it has a column twice; whoever reads it says so
+            return raw  # it has a column twice; the reader says so
         names = self.renamed(list(row))
         if isinstance(names, BadRow):
             return names
         return msgspec.json.encode(dict(zip(names, row.values(), strict=True)))
 
     def absent(self, path: Path | str) -> DatasetError:
-        """The error once all rows were read and some mapped name was in none of them."""
+        """Return the error once all rows were read, if some mapped name was in none of them."""
         columns = ", ".join(list(self._seen)[:_SHOWN]) or "none"
         rule = f"no record has the column {self.missing[0]!r}, which is mapped to {self._names[self.missing[0]]!r}"
-        return whole(path, rule, f"map one of the columns that there are: {columns}")
+        return whole(path, rule, f"map one of its columns: {columns}")

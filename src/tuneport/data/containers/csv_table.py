@@ -13,31 +13,35 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.broken import foreign_start
 from tuneport.data.containers.bad_row import MAX_ROW, BadRow, whole
-from tuneport.data.containers.cells import RepeatedKeyError, value_of
+from tuneport.data.containers.cells import RepeatedKeyError, parse_cell
 from tuneport.data.containers.columns import Columns
 from tuneport.data.containers.folder import container_suffix
-from tuneport.data.containers.json_text import Row, lines_of
-from tuneport.data.repeated_keys import FIX
+from tuneport.data.containers.json_text import Row, read_lines
+from tuneport.data.rows.repeated_keys import FIX
+from tuneport.data.rows.syntax_hints import foreign_start
 
 _SEPARATORS = (",", ";", "\t")
 _QUOTED = re.compile(r'"[^"]*"')
+_OPEN_QUOTE = (
+    f"a quoted cell does not end within {MAX_ROW >> 20} MiB",
+    "add the closing quote, and double the quotes within the cell",
+)
 _encode = msgspec.json.Encoder().encode
 
 
 def csv_rows(path: Path, file: BufferedReader, columns: Columns, notes: list[str]) -> Iterator[Row]:
-    """The records with the number of their first line. `.tsv` files are separated by tabs, others by what their header
-    has most of: commas, semicolons or tabs.
+    """Yield the records with the number of their first line. `.tsv` files are separated by tabs, others by the most
+    frequent of comma, semicolon and tab in their header.
 
-    A column without a name is left out where it is empty, which is added to `notes`.
+    A column without a name is left out if it is empty, which is added to `notes`.
     """
     foreign = foreign_start(file.peek(4096)[:4096])
     if foreign:
         raise whole(path, *foreign)
     csv.field_size_limit(MAX_ROW)  # of the whole process, and only ever more lenient: the default is 128 KiB
     encodings = chain(["utf-8-sig"], repeat("utf-8"))
-    text = (line.decode(next(encodings), "surrogateescape") for line in lines_of(path, file))
+    text = (line.decode(next(encodings), "surrogateescape") for line in read_lines(path, file))
     first = next(text, "")
     separator = "\t" if container_suffix(path) == ".tsv" else _separator(first)
     table = csv.reader(chain([first] if first else [], text), delimiter=separator, strict=True)
@@ -47,6 +51,7 @@ def csv_rows(path: Path, file: BufferedReader, columns: Columns, notes: list[str
         notes.append(
             f"{path.name}: column{'s' if len(unnamed) > 1 else ''} {places} without a name, empty and left out"
         )
+    nameless = frozenset(unnamed)
     blank: list[int] = []
     before = table.line_num
     while True:
@@ -56,9 +61,11 @@ def csv_rows(path: Path, file: BufferedReader, columns: Columns, notes: list[str
         except StopIteration:
             return
         except csv.Error as error:
+            if "larger than field limit" in str(error):  # what follows is the rest of that cell, not rows
+                raise whole(path, *_OPEN_QUOTE, before + 1) from error
             row = BadRow(f"is not CSV: {error}", "quote the cell, and double the quotes within it")
         else:
-            row = _row(header, _named(path, header, unnamed, cells, before + 1)) if cells else b""
+            row = _row(header, _named(path, header, nameless, cells, before + 1)) if cells else b""
         line, before = before + 1, table.line_num
         if not row and not isinstance(row, BadRow):
             blank.append(line)  # one at the end is none
@@ -74,7 +81,7 @@ def _row(header: list[str], cells: list[str] | BadRow) -> bytes:
     row: dict[str, Any] = {}
     try:
         for name, cell in zip(header, cells, strict=True):
-            row[name] = value_of(name, cell)
+            row[name] = parse_cell(name, cell)
         return _encode({name: value for name, value in row.items() if value is not None})
     except RepeatedKeyError as error:
         return BadRow(str(error), FIX)
@@ -87,17 +94,18 @@ def _separator(header: str) -> str:
     return max(_SEPARATORS, key=lambda mark: counts[mark])
 
 
-def _named(path: Path, header: list[str], unnamed: list[int], cells: list[str], line: int) -> list[str] | BadRow:
-    """The cells without those of columns that have no name. DatasetError where one of these holds something."""
+def _named(path: Path, header: list[str], unnamed: frozenset[int], cells: list[str], line: int) -> list[str] | BadRow:
+    """Return the cells without those of columns that have no name. Raises DatasetError if one of these holds
+    something."""
     width = len(header) + len(unnamed)
     if len(cells) != width:
-        if unnamed and len(cells) == len(header) == unnamed[0]:
+        if unnamed and len(cells) == len(header) == min(unnamed):
             return cells  # what has no name comes last, and is not there either
         words = "cell" if len(cells) == 1 else "cells"
         return BadRow(f"has {len(cells)} {words}, the header {width}", "quote cells that hold the separator")
     if not unnamed:
         return cells
-    for index in unnamed:
+    for index in sorted(unnamed):
         if cells[index].strip():
             rule = f"the column {index + 1} has no name in the header, and holds {cells[index][:40]!r} here"
             raise whole(path, rule, "name it in the header, or remove it", line)
@@ -105,7 +113,7 @@ def _named(path: Path, header: list[str], unnamed: list[int], cells: list[str], 
 
 
 def _header(path: Path, table: Iterator[list[str]], columns: Columns) -> tuple[list[str], list[int]]:
-    """The names, and the places of columns that have none."""
+    """Return the names, and the positions of columns without one."""
     try:
         names = [name.strip() for name in next(table, [])]
     except csv.Error as error:
@@ -114,11 +122,11 @@ def _header(path: Path, table: Iterator[list[str]], columns: Columns) -> tuple[l
     names = [name for name in names if name]
     if not names:
         raise whole(path, "is empty" if not unnamed else "has no header", "give a file with a header and records")
-    bad = next((name for name in names if names.count(name) > 1), None)
+    bad = next((name for name, count in Counter(names).items() if count > 1), None)
     if bad is not None:
         raise whole(path, f"the header has the column {bad!r} twice", "give each column a name of its own", 1)
     if not all(name.isprintable() for name in names):
-        raise whole(path, "the header is no text", "save the file as CSV in UTF-8", 1)
+        raise whole(path, "the header is not text", "save the file as CSV in UTF-8", 1)
     renamed = columns.renamed(names)
     if isinstance(renamed, BadRow):
         raise whole(path, renamed.rule, renamed.fix, 1)

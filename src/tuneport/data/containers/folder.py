@@ -1,4 +1,4 @@
-"""Which files a folder's dataset consists of: data files, a Hugging Face checkout, or what `save_to_disk` wrote."""
+"""Finds the files of a folder's dataset: data files, a Hugging Face checkout, or what `save_to_disk` wrote."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _ALIASES = {"training": "train", "valid": "validation", "val": "validation", "de
 
 
 def container_suffix(path: Path) -> str:
-    """The suffix that tells the container: `.csv` for `a.csv.gz`."""
+    """Return the suffix of the container: `.csv` for `a.csv.gz`."""
     inner = Path(path.stem) if path.suffix.lower() in (".gz", ".zst") else path
     return inner.suffix.lower()
 
 
 def data_files(folder: Path, split: str | None = None) -> list[Path]:
-    """The data files of a folder in the order of their paths, those of one split where it has several.
+    """Return the data files of a folder in the order of their paths; with several splits, those of one.
 
-    DatasetError where there is none, and where there are several splits and none was named: joined, they would leak.
+    Raises DatasetError if there is none, or if there are several splits and none was named: joined, they would leak.
     """
     files, splits = _splits(folder)
     named = sorted(name for name in splits if name)
@@ -39,17 +39,17 @@ def data_files(folder: Path, split: str | None = None) -> list[Path]:
 
 
 def split_name(name: str) -> str:
-    """The usual name of a split: `validation` for `dev`."""
+    """Return the usual name of a split: `validation` for `dev`."""
     return _ALIASES.get(name.lower(), name.lower())
 
 
-def splits_of(folder: Path) -> set[str]:
-    """The names of a folder's splits; DatasetError where it has no data files."""
+def list_splits(folder: Path) -> set[str]:
+    """Return the names of a folder's splits; raises DatasetError if it has no data files."""
     return {name for name in _splits(folder)[1] if name}
 
 
 def _splits(folder: Path) -> tuple[list[Path], dict[str, list[Path]]]:
-    """All data files, and those of each split by its usual name; under "" those that name none."""
+    """Return all data files, and those of each split by its usual name; under "" those without a split."""
     try:
         files = _saved(folder) or _walk(folder)
     except OSError as error:
@@ -64,7 +64,7 @@ def _splits(folder: Path) -> tuple[list[Path], dict[str, list[Path]]]:
 
 
 def _saved(folder: Path) -> list[Path]:
-    """The files of a dataset that was saved with `save_to_disk`, as its state lists them."""
+    """Return the files of a dataset that was saved with `save_to_disk`, as its state lists them."""
     state = folder / "state.json"
     if not state.is_file():
         return []

@@ -11,7 +11,7 @@ from tuneport.errors import ConfigError
 
 
 def hub_name(path: Path | str) -> str | None:
-    """`owner/name` where the path is `hf://owner/name` (a Path has made one slash of the two), else None."""
+    """Return `owner/name` for the path `hf://owner/name` (a Path has made one slash of the two), else None."""
     text = str(path)
     if not text.startswith("hf:/"):
         return None
@@ -20,9 +20,9 @@ def hub_name(path: Path | str) -> str | None:
 
 @cache
 def download(name: str) -> Path:
-    """The folder of the dataset's files, fetched unless they are there; the same one as long as the process runs.
+    """Return the folder of the dataset's files, downloaded if needed; the same one as long as the process runs.
 
-    DatasetError where that is impossible.
+    Raises DatasetError if that is impossible.
     """
     try:
         from huggingface_hub import snapshot_download
@@ -32,6 +32,6 @@ def download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, repo_type="dataset", allow_patterns=patterns))
     except Exception as error:  # of the hub, of its HTTP client, of the cache, of the name: a dozen kinds
-        rule = f"cannot be had from the hub or its cache ({type(error).__name__})"
+        rule = f"cannot be downloaded from the hub, and is not in its cache ({type(error).__name__})"
         fix = f"correct the name, or fetch it where there is a network: hf download --repo-type dataset {name}"
         raise whole(f"hf://{name}", rule, fix) from error

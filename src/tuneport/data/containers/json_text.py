@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.broken import foreign_start
 from tuneport.data.containers.bad_row import MAX_ROW, too_large, whole
 from tuneport.data.containers.numbering import RECORD
+from tuneport.data.rows.syntax_hints import foreign_start
 
 Row = tuple[int, bytes]
 Batch = tuple[Sequence[int], list[bytes]]
@@ -26,7 +26,7 @@ _SPACE = b" \t\r\n"
 _BEGIN, _END = {ord("{")}, {ord("}")}
 
 
-class Block:
+class LineBlock:
     """Whole lines of JSON lines, with their ends. The first has the number `first`."""
 
     __slots__ = ("_count", "first", "text")
@@ -37,7 +37,7 @@ class Block:
 
     @property
     def count(self) -> int:
-        """How many lines. Counting takes time: whoever knows it sets it."""
+        """Return how many lines there are. Counting takes time: a caller that knows the number sets it."""
         if not self._count:
             self._count = self.text.count(b"\n") + (self.text[-1:] != b"\n")
         return self._count
@@ -48,14 +48,15 @@ class Block:
 
 
 def json_rows(path: Path, file: BufferedReader, array: bool) -> Iterator[Row]:
-    """The rows with their numbers: lines of JSON lines, records of an `array`. Undecoded: a row may be no JSON."""
+    """Return the rows with their numbers: lines of JSON lines, records of an `array`. They are not decoded: a row may
+    be invalid JSON."""
     if array:
         return _array(path, file)
     return ((number, row) for numbers, rows in _lines(path, file) for number, row in zip(numbers, rows, strict=True))
 
 
-def json_batches(path: Path, file: BufferedReader, array: bool) -> Iterator[Block | Batch]:
-    """The same, many at a time, which is faster."""
+def json_batches(path: Path, file: BufferedReader, array: bool) -> Iterator[LineBlock | Batch]:
+    """Return the rows of `json_rows`, many at a time, which is faster."""
     return batched(_array(path, file)) if array else line_blocks(path, file)
 
 
@@ -65,7 +66,8 @@ def batched(rows: Iterator[Row]) -> Iterator[Batch]:
 
 
 def is_array(path: Path, file: BufferedReader) -> bool:
-    """By the first character. DatasetError for a file that is no text; a byte order mark is taken away."""
+    """Return whether the first character begins an array. Raises DatasetError for a file that is not text; skips a byte
+    order mark."""
     start = file.peek(4096)[:4096]
     foreign = foreign_start(start)
     if foreign:
@@ -76,8 +78,8 @@ def is_array(path: Path, file: BufferedReader) -> bool:
     return start.lstrip()[:1] == b"["
 
 
-def lines_of(path: Path, file: BufferedReader) -> Iterator[bytes]:
-    """Physical lines with their ends. DatasetError for one larger than MAX_ROW."""
+def read_lines(path: Path, file: BufferedReader) -> Iterator[bytes]:
+    """Yield physical lines with their ends. Raises DatasetError for a line larger than MAX_ROW."""
     number = 0
     read = file.readline
     while line := read(MAX_ROW + 1):
@@ -88,7 +90,7 @@ def lines_of(path: Path, file: BufferedReader) -> Iterator[bytes]:
 
 
 def _lines(path: Path, file: BufferedReader) -> Iterator[Batch]:
-    """Lines without the space around them. Blank ones are handed on as they are, except those at the end."""
+    """Yield lines without the space around them. Blank lines are yielded as well, except those at the end."""
     blank = 0
     for block in line_blocks(path, file):
         lines = block.text.split(b"\n")
@@ -105,7 +107,7 @@ def _lines(path: Path, file: BufferedReader) -> Iterator[Batch]:
 
 
 def numbered(first: int, lines: Iterable[bytes], blank: int) -> tuple[list[int], list[bytes]]:
-    """The lines, stripped, down to the last that is not blank; before the first there were so many `blank` ones."""
+    """Return the lines, stripped, down to the last that is not blank; `blank` of them came before the first."""
     numbers: list[int] = []
     rows: list[bytes] = []
     for number, line in enumerate(map(bytes.strip, lines), start=first):
@@ -120,12 +122,13 @@ def numbered(first: int, lines: Iterable[bytes], blank: int) -> tuple[list[int],
 
 
 def are_bare(lines: list[bytes]) -> bool:
-    """Whether each line is an object without space around it, as far as its ends tell: the usual case."""
+    """Return whether each line is an object without space around it, judged by its ends: the usual case."""
     return all(lines) and {line[0] for line in lines} == _BEGIN and {line[-1] for line in lines} == _END
 
 
-def line_blocks(path: Path, file: BufferedReader[Any], size: int | None = None) -> Iterator[Block]:
-    """The lines from here on; those that begin within `size` bytes. DatasetError for one larger than MAX_ROW."""
+def line_blocks(path: Path, file: BufferedReader[Any], size: int | None = None) -> Iterator[LineBlock]:
+    """Yield the lines from here on that begin within `size` bytes. Raises DatasetError for a line larger than
+    MAX_ROW."""
     first, blank = 1, 0
     while text := file.read(_BLOCK if size is None else max(0, min(_BLOCK, size))):
         if text[-1:] != b"\n":
@@ -137,13 +140,13 @@ def line_blocks(path: Path, file: BufferedReader[Any], size: int | None = None) 
             raise whole(path, "has more than 1 MiB of blank lines in a row", "remove them", first)
         if size is not None:
             size -= len(text)
-        block = Block(first, text)
+        block = LineBlock(first, text)
         yield block
         first += block.count
 
 
 def _nested(depth: int) -> bytes:
-    """A pattern for a bracket with all that it holds, down to `depth` further brackets. It never backtracks."""
+    """Return a pattern for a bracket with all that it holds, down to `depth` further brackets. It never backtracks."""
     text = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
     inner = rb'[^\[\]{}"]++|' + text
     pattern = rb"[\[{](?:" + inner + rb")*+[\]}]"
@@ -157,7 +160,7 @@ _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 
 
 def _array(path: Path, file: BufferedReader) -> Iterator[Row]:
-    """Elements are told apart by their brackets; whether each is JSON is for the reader of rows to find out."""
+    """Yield the elements, which brackets separate; the reader of rows finds out whether each is valid JSON."""
     buffer = file.read(_BLOCK)
     position = buffer.index(b"[") + 1
     number, newlines, more = 0, buffer.count(b"\n", 0, position), True
@@ -187,7 +190,7 @@ def _array(path: Path, file: BufferedReader) -> Iterator[Row]:
 
 
 def _deep_element(buffer: bytes, start: int) -> tuple[tuple[int, int] | None, int]:
-    """The same for brackets in more depth than the pattern knows: where the element lies, and the end of its comma."""
+    """Return the element and the end of its comma, for brackets deeper than the pattern knows."""
     first = len(buffer) - len(buffer[start:].lstrip(_SPACE))
     if buffer[first : first + 1] not in (b"{", b"["):
         return None, 0

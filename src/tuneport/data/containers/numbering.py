@@ -1,4 +1,4 @@
-"""Where the rows of a dataset are: in which file, on which line, or as which record where lines say nothing."""
+"""The position of a dataset's rows: file and line, or record if lines mean nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 LINE, RECORD = "line", "record"
 
 
-class Place(NamedTuple):
+class RowPosition(NamedTuple):
     """`unit` says what `number` counts, from 1: lines, or the records of an array or a table."""
 
     file: Path
@@ -28,16 +28,16 @@ class Numbering:
     starts: list[int] = field(default_factory=lambda: [0])
     units: list[str] = field(default_factory=list)
 
-    def place(self, number: int) -> Place:
+    def place(self, number: int) -> RowPosition:
         at = bisect_right(self.starts, number - 1) - 1
-        return Place(self.files[at], number - self.starts[at], self.units[at] if at < len(self.units) else LINE)
+        return RowPosition(self.files[at], number - self.starts[at], self.units[at] if at < len(self.units) else LINE)
 
     def number(self, file: Path, number: int) -> int:
-        """What `place` is the inverse of."""
+        """Return the number of a row in the dataset: the inverse of `place`."""
         return self.starts[self.files.index(file)] + number
 
     def words(self, numbers: Sequence[int]) -> str:
-        """`line 7` or `records 3, 7`; in a dataset of several files `part.jsonl:7`."""
+        """Return `line 7` or `records 3, 7`; in a dataset of several files `part.jsonl:7`."""
         places = [self.place(number) for number in numbers]
         if len(self.files) > 1:
             return ", ".join(map(self._in_file, places))
@@ -45,16 +45,16 @@ class Numbering:
         return f"{unit}{'s' if len(places) > 1 else ''} {', '.join(str(place.number) for place in places)}"
 
     def words_of_file(self, number: int) -> str:
-        """`line 7 of train.jsonl`."""
+        """Return `line 7 of train.jsonl`."""
         place = self.place(number)
         return self._in_file(place) if len(self.files) > 1 else f"{place.unit} {place.number} of {place.file.name}"
 
-    def _in_file(self, place: Place) -> str:
+    def _in_file(self, place: RowPosition) -> str:
         name = place.file.relative_to(self.root) if place.file.is_relative_to(self.root) else place.file.name
         return f"{name}:{place.number}" if place.unit == LINE else f"{name} {place.unit} {place.number}"
 
     def as_dict(self) -> list[dict[str, object]]:
-        """The number before each file's first row, so that whoever has a row's number finds its place."""
+        """Return the number before each file's first row, by which a row's number leads to its place."""
         return [
             {"path": str(file), "before": start, "unit": unit}
             for file, start, unit in zip(self.files, self.starts, self.units, strict=False)

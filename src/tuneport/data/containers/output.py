@@ -1,4 +1,4 @@
-"""Where converted rows go: the container that the output's suffix names, packed if it ends in .gz or .zst."""
+"""Writes converted rows into the container that the output's suffix names, packed if it ends in .gz or .zst."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import IO, BinaryIO, Protocol
 
 from tuneport.data.containers.folder import container_suffix
 from tuneport.data.containers.tables import CsvSink, ParquetSink, TsvSink
-from tuneport.data.formats.contract import Format, Lost
+from tuneport.data.formats.contract import Format, Unrepresentable
 from tuneport.errors import ConfigError
 
 _GZIP_LEVEL = 6  # gzip's own default
@@ -17,14 +17,14 @@ _GZIP_LEVEL = 6  # gzip's own default
 
 class Sink(Protocol):
     def write(self, numbers: Sequence[int], lines: bytes) -> None:
-        """Take rows of JSON, each ended by a newline, and the numbers that they have in their source."""
+        """Write rows of JSON, each ended by a newline, with their numbers in the source."""
 
-    def end(self) -> list[tuple[int, list[Lost]]]:
-        """Write what is still to be written; what the container cannot hold, by the rows' numbers."""
+    def end(self) -> list[tuple[int, list[Unrepresentable]]]:
+        """Write the rest. Returns what the container cannot hold, by the rows' numbers."""
 
 
 def check_output(output: Path) -> None:
-    """ConfigError unless the suffix names a container."""
+    """Raise ConfigError unless the suffix names a container."""
     suffix = container_suffix(output)
     if suffix not in _SINKS or suffix == ".parquet" and output.suffix.lower() != suffix:
         raise ConfigError(
@@ -35,7 +35,8 @@ def check_output(output: Path) -> None:
 
 @contextmanager
 def open_sink(output: Path, file: BinaryIO, target: Format) -> Iterator[Sink]:
-    """A sink that writes to `file`, of the container that `output` names. At the end of the block, `file` is whole."""
+    """Provide a sink that writes to `file`, in the container that `output` names. At the end of the block, `file` is
+    whole."""
     with _packed(output, file) as packed:
         yield _SINKS[container_suffix(output)](packed, target)
 
@@ -47,7 +48,7 @@ class _Lines:
     def write(self, numbers: Sequence[int], lines: bytes) -> None:
         self._file.write(lines)
 
-    def end(self) -> list[tuple[int, list[Lost]]]:
+    def end(self) -> list[tuple[int, list[Unrepresentable]]]:
         return []
 
 
@@ -61,7 +62,7 @@ class _Array:
             self._file.write(self._before + lines[:-1].replace(b"\n", b",\n"))
             self._before = b",\n"
 
-    def end(self) -> list[tuple[int, list[Lost]]]:
+    def end(self) -> list[tuple[int, list[Unrepresentable]]]:
         self._file.write(b"\n]\n")
         return []
 

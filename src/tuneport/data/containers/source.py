@@ -14,18 +14,19 @@ from tuneport.data.containers.arrow import arrow_rows
 from tuneport.data.containers.bad_row import whole
 from tuneport.data.containers.columns import Columns
 from tuneport.data.containers.csv_table import csv_rows
-from tuneport.data.containers.folder import container_suffix, data_files, split_name, splits_of
+from tuneport.data.containers.folder import container_suffix, data_files, list_splits, split_name
 from tuneport.data.containers.hub import download, hub_name
 from tuneport.data.containers.json_text import (
     Batch,
-    Block,
+    LineBlock,
     Row,
     batched,
     is_array,
     json_batches,
     json_rows,
 )
-from tuneport.data.containers.numbering import LINE, RECORD, Numbering, Place
+from tuneport.data.containers.limits import large_is_allowed
+from tuneport.data.containers.numbering import LINE, RECORD, Numbering, RowPosition
 from tuneport.data.containers.unpacking import opened
 from tuneport.errors import DatasetError
 
@@ -41,7 +42,7 @@ class LinesFile(NamedTuple):
     size: int
 
 
-class Source:
+class RowSource:
     """The rows of a dataset.
 
     `path` is a file, a folder or `hf://owner/name`; a split of the latter two is named as in `folder#train`. `columns`
@@ -54,19 +55,20 @@ class Source:
         self.path = Path(path)
         self._mapping = columns
         self._columns = Columns(columns)
-        self.files = self._find()
+        self._allow_large = large_is_allowed()
+        self.files = list_dataset_files(self.path)
         self.numbering = self._unread()
         self.notes: list[str] = []
         """What reading has left out that holds nothing."""
 
     @property
     def missing(self) -> list[str]:
-        """The mapped columns that no row had so far."""
+        """Return the mapped columns that no row had so far."""
         return self._columns.missing
 
     def rows(self) -> Iterator[Row]:
-        """Each row's JSON, undecoded. DatasetError for a file that is missing, empty or unreadable, and at the end for
-        a mapped column that no row had."""
+        """Yield each row's JSON, undecoded. Raises DatasetError for a file that is missing, empty or unreadable, and at
+        the end for a mapped column that no row had."""
         self._columns = Columns(self._mapping)
         self.numbering = numbering = self._unread()
         numbering.starts.clear()
@@ -89,12 +91,12 @@ class Source:
         if self._columns.missing:
             raise self._columns.absent(self.path)
 
-    def batches(self) -> Iterator[Block | Batch]:
-        """The same rows, many at a time: few enough that one odd row sends few others the slow way."""
+    def batches(self) -> Iterator[LineBlock | Batch]:
+        """Yield the same rows, many at a time: few enough that one odd row sends few others the slow way."""
         if len(self.files) == 1 and not self._columns and container_suffix(self.files[0]) not in _TABLES:
             file = self.files[0]
             self.numbering = self._unread()
-            with opened(file) as unpacked:
+            with opened(file, allow_large=self._allow_large) as unpacked:
                 found = False
                 for batch in json_batches(file, unpacked, self._is_array(file, unpacked)):
                     found = True
@@ -105,12 +107,12 @@ class Source:
             yield from batched(self.rows())
 
     def lines_file(self) -> LinesFile | None:
-        """The dataset as lines that can be read from anywhere: a single file of JSON lines, as it is; None if it is
-        anything else. DatasetError for a file that cannot be read or is empty."""
+        """Return the dataset as lines that can be read from any position: a single file of JSON lines, or None for
+        anything else. Raises DatasetError for a file that cannot be read or is empty."""
         file = self.files[0]
         if len(self.files) > 1 or self._columns or container_suffix(file) in _TABLES or not file.is_file():
             return None
-        with opened(file) as unpacked:
+        with opened(file, allow_large=self._allow_large) as unpacked:
             size = file.stat().st_size
             if isinstance(unpacked.raw, FileIO) and size and not is_array(file, unpacked):
                 self.numbering = self._unread()
@@ -118,15 +120,15 @@ class Source:
                 return LinesFile(file, unpacked.tell(), size)
         return None
 
-    def locate(self, number: int) -> Place:
-        """The file of a row that was read, and its line or record number there."""
+    def locate(self, number: int) -> RowPosition:
+        """Return the file of a row that was read, and its line or record number there."""
         return self.numbering.place(number)
 
     def _unread(self) -> Numbering:
         return Numbering(self.path.parent if self.files == [self.path] else self._folder(), self.files)
 
     def _folder(self) -> Path:
-        """That all the files are in."""
+        """Return the folder that all the files are in."""
         return Path(os.path.commonpath([file.parent for file in self.files]))
 
     def _is_array(self, file: Path, unpacked: BufferedReader[Any]) -> bool:
@@ -138,11 +140,11 @@ class Source:
         suffix = container_suffix(file)
         if suffix in ARROW and file.suffix.lower() == suffix:
             self.numbering.units.append(RECORD)
-            yield from arrow_rows(file, self._columns)
+            yield from arrow_rows(file, self._columns, allow_large=self._allow_large)
             return
         if suffix in ARROW:
             raise whole(file, f"is a packed {suffix} file", "unpack it first")
-        with opened(file) as unpacked:
+        with opened(file, allow_large=self._allow_large) as unpacked:
             if suffix in (".csv", ".tsv"):
                 self.numbering.units.append(LINE)
                 yield from csv_rows(file, unpacked, self._columns, self.notes)
@@ -155,22 +157,26 @@ class Source:
             else:
                 yield from rows
 
-    def _find(self) -> list[Path]:
-        path = self.path
-        try:
-            folder, split = _folder_and_split(path)
-            if folder is not None:
-                return data_files(folder, split)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise whole(path, f"cannot be read: {reason}", "check the path and its permissions") from error
-        if container_suffix(path) in _FOREIGN and path.is_file():
-            raise whole(path, f"{path.suffix} files are not read", "convert it to .jsonl, one JSON object a line")
-        return [path]
+
+def list_dataset_files(path: Path) -> list[Path]:
+    """Return the files of a dataset, in the order in which they are read.
+
+    A single file may be missing. Raises DatasetError for a folder that cannot be read and for an unknown kind of file.
+    """
+    try:
+        folder, split = _folder_and_split(path)
+        if folder is not None:
+            return data_files(folder, split)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise whole(path, f"cannot be read: {reason}", "check the path and its permissions") from error
+    if container_suffix(path) in _FOREIGN and path.is_file():
+        raise whole(path, f"{path.suffix} files are not supported", "convert it to .jsonl, one JSON object a line")
+    return [path]
 
 
 def _folder_and_split(path: Path) -> tuple[Path | None, str | None]:
-    """The folder that a dataset is, fetched if it is the hub's, and the split that is named; no folder for a file."""
+    """Return the folder of a dataset, downloaded if it is the hub's, and the named split; no folder for a file."""
     name = hub_name(path)
     if name is not None:
         name, _, named = name.partition("#")
@@ -184,14 +190,14 @@ def _folder_and_split(path: Path) -> tuple[Path | None, str | None]:
 
 
 def held_out_beside(path: Path) -> Path | None:
-    """The split that a folder holds out, for its split `train`; None where there is none."""
+    """Return the split that a folder holds out, for its split `train`, or None if there is none."""
     try:
         folder, split = _folder_and_split(path)
     except (OSError, ValueError):
-        return None  # whoever reads it says so
+        return None  # its reader says so
     if folder is None or split is None or split_name(split) != "train":
         return None
-    splits = splits_of(folder)
+    splits = list_splits(folder)
     name = next((name for name in ("validation", "test") if name in splits), None)
     return None if name is None else path.with_name(f"{path.name.rpartition('#')[0]}#{name}")
 

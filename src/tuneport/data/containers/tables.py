@@ -13,11 +13,11 @@ from typing import IO, Any
 import msgspec
 
 from tuneport.data.containers.arrow import ROWS, pyarrow, without_nulls
-from tuneport.data.containers.cells import LISTS, RepeatedKeyError, cell_of, value_of
-from tuneport.data.formats.contract import Format, InvalidRecord, Lost, equivalent
+from tuneport.data.containers.cells import LISTS, RepeatedKeyError, format_cell, parse_cell
+from tuneport.data.formats.contract import Format, InvalidRecord, Unrepresentable, equivalent
 
-_Losses = list[tuple[int, list[Lost]]]
-_REASON = "a table's cell cannot hold it: it is read back as text, or as empty where it is absent"
+_Losses = list[tuple[int, list[Unrepresentable]]]
+_REASON = "a table's cell cannot hold it: it would be read back as text, or as empty if it is missing"
 
 
 class _Waiting:
@@ -46,8 +46,8 @@ class _Waiting:
         while batch := list(islice(rows, ROWS)):
             yield [number for number, _ in batch], [row for _, row in batch]
 
-    def lost(self, row: dict[str, Any], back: dict[str, Any]) -> list[Lost]:
-        """What differs between a row and what will be read back, if it makes another record."""
+    def lost(self, row: dict[str, Any], back: dict[str, Any]) -> list[Unrepresentable]:
+        """Return what differs between a row and what will be read back, if it makes another record."""
         if row == back:
             return []
         read = self.target.read
@@ -56,7 +56,7 @@ class _Waiting:
                 return []
         except InvalidRecord:
             pass
-        return [Lost(name, _REASON) for name in self.columns if row.get(name) != back.get(name)]
+        return [Unrepresentable(name, _REASON) for name in self.columns if row.get(name) != back.get(name)]
 
 
 class CsvSink(_Waiting):
@@ -68,7 +68,7 @@ class CsvSink(_Waiting):
         table = csv.writer(text, delimiter=self.delimiter)
         table.writerow(self.columns)
         for number, row in self.rows():
-            cells = [cell_of(row.get(name)) for name in self.columns]
+            cells = [format_cell(row.get(name)) for name in self.columns]
             table.writerow(cells)
             values = {name: _read_back(name, cell) for name, cell in zip(self.columns, cells, strict=True)}
             lost = self.lost(row, {name: value for name, value in values.items() if value is not None})
@@ -111,24 +111,24 @@ class ParquetSink(_Waiting):
 
 
 def _cell(value: Any, kind: Any) -> Any:
-    return value if kind is not None or value is None else cell_of(value)
+    return value if kind is not None or value is None else format_cell(value)
 
 
 def _back(name: str, value: Any, kind: Any) -> Any:
     if kind is not None:
         return value
-    return _read_back(name, cell_of(value)) if name in LISTS else cell_of(value)
+    return _read_back(name, format_cell(value)) if name in LISTS else format_cell(value)
 
 
 def _read_back(name: str, cell: str) -> Any:
     try:
-        return value_of(name, cell)
+        return parse_cell(name, cell)
     except RepeatedKeyError:
         return None  # not readable, so lost
 
 
 def _joined(arrow: Any, known: Any, values: list[Any]) -> Any:
-    """The type of a column with these values as well; None where there is none that gives them back as they are."""
+    """Return the type of a column with these values as well, or None if no type gives them back unchanged."""
     try:
         column = arrow.array(values)
         if without_nulls(column.to_pylist()) != values or _has_empty_object(arrow, column.type):
@@ -143,7 +143,7 @@ def _joined(arrow: Any, known: Any, values: list[Any]) -> Any:
 
 
 def _same_numbers(arrow: Any, one: Any, joined: Any) -> bool:
-    """Whether joining turned no number into another kind: 1 and 1.0 are equal, and not the same JSON."""
+    """Return whether joining turned no number into another kind: 1 and 1.0 are equal, and not the same JSON."""
     if arrow.types.is_struct(one):
         return all(_same_numbers(arrow, field.type, joined.field(field.name).type) for field in one)
     if arrow.types.is_list(one):
@@ -152,7 +152,7 @@ def _same_numbers(arrow: Any, one: Any, joined: Any) -> bool:
 
 
 def _has_empty_object(arrow: Any, kind: Any) -> bool:
-    """Parquet has no object without keys."""
+    """Return whether an object without keys is inside, which Parquet cannot hold."""
     if arrow.types.is_struct(kind):
         return not kind.num_fields or any(_has_empty_object(arrow, field.type) for field in kind)
     return bool(arrow.types.is_list(kind)) and _has_empty_object(arrow, kind.value_type)

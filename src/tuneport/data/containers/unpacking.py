@@ -7,25 +7,39 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISREG
 from typing import IO, Any
 
 from tuneport.data.containers.bad_row import whole
+from tuneport.data.containers.limits import MOST_TIMES, Unfolding
+from tuneport.data.running.underway import underway
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 PACKED = {".gz": GZIP, ".zst": ZSTD}
 _STEP = 2048  # packed bytes at a time: zstd makes at most 64 MiB of them (a block of 128 KiB from 4 bytes)
 _WINDOW = 1 << 27  # what `zstd --decompress` accepts without being told to
 _BUFFER = 1 << 18
-_MOST_TIMES, _UNWATCHED = 200, 1 << 28
-"""Rows of text shrink to a tenth or a fiftieth; what unpacks to 200 times its size and above 256 MiB was made to."""
+_LOOKED_AT = 1 << 20
 _DAMAGED = "get an undamaged copy of the file"
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[io.BufferedReader[Any]]:
-    """The unpacked bytes. DatasetError for a file that cannot be opened or read, or whose packing is damaged."""
+def opened(path: Path, *, allow_large: bool = False) -> Iterator[io.BufferedReader[Any]]:
+    """Provide the unpacked bytes.
+
+    Raises DatasetError for a file that cannot be opened or read, whose packing is damaged, or that unpacks to more than
+    its size warrants (`limits`).
+    """
     try:
-        with io.BufferedReader(path.open("rb", buffering=0), _BUFFER) as file:
+        status = path.stat()
+        if not S_ISREG(status.st_mode) and not path.is_dir():  # a pipe would be waited for, and is read only once
+            raise whole(path, "is no plain file", "write what it gives to a file, and name that")
+        raw, size = path.open("rb", buffering=0), status.st_size
+
+        def share() -> float | None:
+            return None if raw.closed or not size else raw.tell() / size
+
+        with io.BufferedReader(raw, _BUFFER) as file, underway(f"reading {path.name}", share):
             start = file.peek(4)[:4]
             packing = next((magic for magic in PACKED.values() if start.startswith(magic)), None)
             expected = PACKED.get(path.suffix.lower())
@@ -34,7 +48,9 @@ def opened(path: Path) -> Iterator[io.BufferedReader[Any]]:
             if packing is None:
                 yield file
             else:
-                yield io.BufferedReader(_Unpacked(file, packing, path), _BUFFER)
+                if not allow_large and _begins_dense(path, packing):
+                    _unpack_all(path, packing)
+                yield io.BufferedReader(_Unpacked(file, packing, path, Unfolding(path, allowed=allow_large)), _BUFFER)
     except FileNotFoundError as error:
         raise whole(path, "does not exist", "correct the path") from error
     except (OSError, ValueError) as error:
@@ -42,15 +58,31 @@ def opened(path: Path) -> Iterator[io.BufferedReader[Any]]:
         raise whole(path, f"cannot be read: {reason}", "check the path and its permissions") from error
 
 
+def _begins_dense(path: Path, packing: bytes) -> bool:
+    """Return whether the first bytes unpack to far more than rows of text usually do."""
+    with path.open("rb") as file:
+        size = Unfolding(path, allowed=True)
+        unpacked = _Unpacked(file, packing, path, size)
+        unpacked.read(_LOOKED_AT)
+        return size.times > MOST_TIMES[-1][1]
+
+
+def _unpack_all(path: Path, packing: bytes) -> None:
+    """Raise DatasetError for a file that unpacks to too much, before hours go into its rows."""
+    with path.open("rb") as file:
+        unpacked = _Unpacked(file, packing, path, Unfolding(path, allowed=False))
+        while unpacked.read(_BUFFER):
+            pass
+
+
 class _Unpacked(io.RawIOBase):
     """Unpacks member after member, a little at a time, so that no file can fill the memory."""
 
-    def __init__(self, file: IO[bytes], packing: bytes, path: Path) -> None:
-        self._file, self._packing, self._path = file, packing, path
+    def __init__(self, file: IO[bytes], packing: bytes, path: Path, size: Unfolding) -> None:
+        self._file, self._packing, self._path, self._size = file, packing, path, size
         self._unpacker = self._new()
         self._ready = memoryview(b"")
         self._begun = False
-        self._packed_bytes = self._unpacked_bytes = 0
 
     def readable(self) -> bool:
         return True
@@ -63,11 +95,7 @@ class _Unpacked(io.RawIOBase):
                     raise whole(self._path, "is cut short: its packing does not end", _DAMAGED)
                 return 0
             self._ready = memoryview(self._unpack(packed))
-            self._packed_bytes += len(packed)
-            self._unpacked_bytes += len(self._ready)
-            if self._unpacked_bytes > max(_UNWATCHED, _MOST_TIMES * self._packed_bytes):
-                rule = f"unpacks to more than {_MOST_TIMES} times its size"
-                raise whole(self._path, rule, "check where it comes from; if you trust it, unpack it yourself")
+            self._size.add(len(self._ready), len(packed))
         size = min(len(buffer), len(self._ready))
         buffer[:size] = self._ready[:size]
         self._ready = self._ready[size:]

@@ -10,19 +10,19 @@ from tuneport.data.formats.contract import Format
 from tuneport.errors import ConfigError
 
 FORMATS = {
-    "openai": "tuneport.data.formats.openai",
-    "openai-preference": "tuneport.data.formats.openai_preference",
-    "openai-reinforcement": "tuneport.data.formats.openai_reinforcement",
-    "anthropic": "tuneport.data.formats.anthropic",
-    "sharegpt": "tuneport.data.formats.sharegpt",
+    "openai": "tuneport.data.formats.openai.format",
+    "openai-preference": "tuneport.data.formats.openai.preference",
+    "openai-reinforcement": "tuneport.data.formats.openai.reinforcement",
+    "anthropic": "tuneport.data.formats.anthropic.format",
+    "sharegpt": "tuneport.data.formats.sharegpt.format",
     "alpaca": "tuneport.data.formats.alpaca",
     "prompt-completion": "tuneport.data.formats.prompt_completion",
     "text": "tuneport.data.formats.text",
     "chatml": "tuneport.data.formats.chatml",
     "together": "tuneport.data.formats.together",
-    "trl": "tuneport.data.formats.trl",
-    "llamafactory": "tuneport.data.formats.llamafactory",
-    "gemini": "tuneport.data.formats.gemini",
+    "trl": "tuneport.data.formats.trl.format",
+    "llamafactory": "tuneport.data.formats.llamafactory.format",
+    "gemini": "tuneport.data.formats.gemini.format",
 }
 """Name to module, in the order in which detection prefers them where a file fits several as well.
 
@@ -35,7 +35,7 @@ same; the later ones are found by what only they have, and the reason names the 
 
 @cache
 def load_format(name: str) -> Format:
-    """The format of that name; ConfigError lists the known ones."""
+    """Return the format of that name. Raises ConfigError that lists the known ones."""
     if name not in FORMATS:
         raise ConfigError(f"the format {name!r} is not known; known formats: {', '.join(FORMATS)}")
     return cast(Format, import_module(FORMATS[name]))

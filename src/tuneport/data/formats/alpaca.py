@@ -13,10 +13,19 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.formats.contract import Lost, Problems, Written, as_chat, decode_row, kind_of, put_rest, rest_of
-from tuneport.data.formats.flat import exchange_of, lose_settings, plain_text, text_messages
-from tuneport.data.records import Chat, Message, Preference, Record
-from tuneport.data.repeated_keys import all_texts_read
+from tuneport.data.formats.contract import (
+    Problems,
+    Unrepresentable,
+    Written,
+    as_chat,
+    decode_row,
+    json_type,
+    pick_rest,
+    put_rest,
+)
+from tuneport.data.formats.flat import lose_settings, plain_text, reduce_to_exchange, text_messages
+from tuneport.data.rows.records import Chat, Message, Preference, Record
+from tuneport.data.rows.repeated_keys import all_texts_read
 
 NAME = "alpaca"
 KNOWN = frozenset(("instruction", "input", "output", "system", "history"))
@@ -73,10 +82,10 @@ def _read_any(row: dict[str, Any]) -> Record:
         problems.end()
         context = [*text_messages(system, pairs), Message("user", question)]
         answers = [Message("assistant", chosen)], [Message("assistant", rejected)]
-        return Preference(context, *answers, metadata=rest_of(row, PAIR))
+        return Preference(context, *answers, metadata=pick_rest(row, PAIR))
     output = problems.text(row, "output", "") or ""
     problems.end()
-    return Chat(text_messages(system, [*pairs, (question, output)]), metadata=rest_of(row, KNOWN))
+    return Chat(text_messages(system, [*pairs, (question, output)]), metadata=pick_rest(row, KNOWN))
 
 
 def _read_history(row: Mapping[str, Any], problems: Problems) -> list[tuple[str, str]]:
@@ -85,13 +94,13 @@ def _read_history(row: Mapping[str, Any], problems: Problems) -> list[tuple[str,
         if isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair):
             pairs.append((pair[0], pair[1]))
         else:
-            rule = f"must be a question and its answer, not {kind_of(pair)}"
+            rule = f"must be a question and its answer, not {json_type(pair)}"
             problems.note(f"history[{index}]", rule, 'write ["question", "answer"]')
     return pairs
 
 
 def write(record: Record) -> Written:
-    lost: list[Lost] = []
+    lost: list[Unrepresentable] = []
     answers: dict[str, str] = {}
     if isinstance(record, Preference) and _holds_pair(record):
         answers = {"chosen": plain_text(record.chosen[0], lost), "rejected": plain_text(record.rejected[0], lost)}
@@ -101,14 +110,14 @@ def write(record: Record) -> Written:
         if chat is None:
             return None, lost
         messages = chat.messages
-    exchange = exchange_of(messages, lost)
+    exchange = reduce_to_exchange(messages, lost)
     if exchange is None:
         return None, lost
     row: dict[str, Any] = {"instruction": exchange.question, "input": "", **(answers or {"output": exchange.answer})}
     if exchange.system:
         row["system"] = exchange.system
     elif exchange.system is not None:
-        lost.append(Lost("messages[].content", "an empty system prompt is the same as none"))
+        lost.append(Unrepresentable("messages[].content", "an empty system prompt is the same as none"))
     if exchange.history:
         row["history"] = [list(pair) for pair in exchange.history]
     lose_settings(record, lost)

@@ -14,18 +14,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuneport.data.formats.contract import (
-    Lost,
     Problems,
+    Unrepresentable,
     Written,
     as_chat,
     decode_row,
+    pick_rest,
     put_rest,
     reads_back,
-    rest_of,
 )
+from tuneport.data.formats.contract import note as note
 from tuneport.data.formats.flat import lose_settings
-from tuneport.data.formats.sharegpt_turns import read_calls, write_call
-from tuneport.data.records import Chat, Message, Record
+from tuneport.data.formats.sharegpt.turns import read_calls, write_call
+from tuneport.data.rows.records import Chat, Message, Record
 
 NAME = "chatml"
 KNOWN = frozenset(("text",))
@@ -52,7 +53,7 @@ def read(line: bytes) -> Record:
     if not problems and not any(message.role == "assistant" for message in messages):
         problems.note("text", "there is no turn of the assistant, so nothing to train on", "add the answer")
     problems.end()
-    return Chat(messages, metadata=rest_of(row, KNOWN))
+    return Chat(messages, metadata=pick_rest(row, KNOWN))
 
 
 def _read_turns(text: str, problems: Problems) -> list[Message]:
@@ -103,7 +104,7 @@ def _read_message(role: Any, name: str | None, text: str) -> Message:
 
 
 def write(record: Record) -> Written:
-    lost: list[Lost] = []
+    lost: list[Unrepresentable] = []
     chat = as_chat(record, lost)
     if chat is None:
         return None, lost
@@ -112,29 +113,27 @@ def write(record: Record) -> Written:
     put_rest(row, record.metadata, KNOWN, "", lost)
     plain = row["text"].count("<") == 2 * len(chat.messages) and not any(message.name for message in chat.messages)
     if not lost and not plain and not reads_back(read, row, record):
-        lost.append(Lost("messages[].content", "the text contains what marks turns, thoughts or calls in ChatML"))
+        lost.append(
+            Unrepresentable("messages[].content", "the text contains what marks turns, thoughts or calls in ChatML")
+        )
     return row, lost
 
 
-def _write_message(message: Message, lost: list[Lost]) -> str:
+def _write_message(message: Message, lost: list[Unrepresentable]) -> str:
     if isinstance(message.content, list):
-        lost.append(Lost("messages[].content", "content is plain text; parts are joined by newlines"))
+        lost.append(Unrepresentable("messages[].content", "content is plain text; parts are joined by newlines"))
         if message.has_image:
-            lost.append(Lost("messages[].content[].image", "there are no images"))
+            lost.append(Unrepresentable("messages[].content[].image", "there are no images"))
     if message.content is None and not message.tool_calls:
-        lost.append(Lost("messages[].content", "an absent content becomes an empty text"))
+        lost.append(Unrepresentable("messages[].content", "an absent content becomes an empty text"))
     if message.weight is not None:
-        lost.append(Lost("messages[].weight", "there are no weights of messages"))
+        lost.append(Unrepresentable("messages[].weight", "there are no weights of messages"))
     if message.tool_call_id is not None:
-        lost.append(Lost("messages[].tool_call_id", "results belong to calls by order, without ids"))
-    lost += [Lost(f"messages[].{key}", "messages have no further keys") for key in message.extra]
+        lost.append(Unrepresentable("messages[].tool_call_id", "results belong to calls by order, without ids"))
+    lost += [Unrepresentable(f"messages[].{key}", "messages have no further keys") for key in message.extra]
     pieces = [] if message.content is None else [message.text]
     pieces += [f"<tool_call>\n{write_call(call, lost)}\n</tool_call>" for call in message.tool_calls]
     thought = "" if message.reasoning is None else f"<think>\n{message.reasoning}\n</think>\n\n"
     name = "" if message.name is None else f" name={message.name}"
     body = thought + "\n".join(pieces)
     return f"{START}{message.role}{name}\n{body}{END}\n"
-
-
-def note(line: bytes) -> str:
-    return ""

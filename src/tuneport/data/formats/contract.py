@@ -1,4 +1,5 @@
-"""What a format is: a module with `NAME`, `likeness`, `read`, `write` and `note`; and the words that formats share.
+"""The contract of a format: a module with `NAME`, `likeness`, `read`, `write` and `note`; and the words that formats
+share.
 
 The promise of `write`: where it reports nothing lost, reading the row back gives an equal record. A format therefore
 either holds a thing exactly or says that it does not.
@@ -10,13 +11,17 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
+from msgspec import structs
 
-from tuneport.data.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
-from tuneport.data.repeated_keys import FIX, all_read, repeated_keys
+from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
+from tuneport.data.rows.repeated_keys import FIX, all_read, repeated_keys
+
+NO_PARAMETERS = {"type": "object"}
+"""The schema of a tool of which nothing is said, where a format asks for one."""
 
 
 class Problem(NamedTuple):
-    """What is wrong within one record. `field` is a path such as `messages[2].content`; "" is the record itself."""
+    """An error within one record. `field` is a path such as `messages[2].content`; "" is the record itself."""
 
     field: str
     rule: str
@@ -31,41 +36,48 @@ class InvalidRecord(Exception):
         super().__init__(f"{problems[0].field}: {problems[0].rule}")
 
 
-class Lost(NamedTuple):
+class Unrepresentable(NamedTuple):
     """Something of one record that a format cannot hold. `field` is a path without indexes: `messages[].weight`."""
 
     field: str
     reason: str
 
 
-Written = tuple[dict[str, Any] | None, list[Lost]]
-"""A row and what it lacks. The row is None where the format has no form at all for such a record."""
+Written = tuple[dict[str, Any] | None, list[Unrepresentable]]
+"""A row and what it lacks. The row is None if the format cannot hold such a record."""
 
 
 class Format(Protocol):
     NAME: str
 
     def likeness(self, row: Mapping[str, Any]) -> tuple[float, str]:
-        """How much the row looks like this format, and why: 0 cannot be, 1 can be nothing else."""
+        """Return how much the row looks like this format, and why: 0 cannot be, 1 can be nothing else."""
 
     def read(self, line: bytes) -> Record:
-        """Decode one row of JSON. InvalidRecord lists all that is wrong; msgspec.DecodeError if it is no JSON."""
+        """Decode one row of JSON. Raises InvalidRecord that lists all that is wrong, or msgspec.DecodeError if it is
+        not JSON."""
 
     def write(self, record: Record) -> Written: ...
 
     def note(self, line: bytes) -> str:
-        """What reading does to the spelling of this row, without changing what is trained on; "" if nothing."""
+        """Return what reading changes in the spelling of this row, without changing what is trained on; "" if
+        nothing."""
+
+
+def note(line: bytes) -> str:
+    """Return the note of a format whose rows are read as they are spelt."""
+    return ""
 
 
 def decode_row(line: bytes) -> dict[str, Any]:
-    """The row without its top-level nulls: in a file, a null is the same as an absent key.
+    """Return the row without its top-level nulls: in a file, a null is the same as an absent key.
 
-    InvalidRecord for what is no object, and where an object has a key twice.
+    Raises InvalidRecord if it is not an object, or an object has a key twice.
     """
     row = msgspec.json.decode(line)
     if not isinstance(row, dict):
         raise InvalidRecord(
-            Problem("", f"a record must be a JSON object, not {kind_of(row)}", "write {...} on each line")
+            Problem("", f"a record must be a JSON object, not {json_type(row)}", "write {...} on each line")
         )
     if not all_read(line, row):
         twice = repeated_keys(line)
@@ -74,8 +86,8 @@ def decode_row(line: bytes) -> dict[str, Any]:
     return {key: value for key, value in row.items() if value is not None}
 
 
-def kind_of(value: object) -> str:
-    """The JSON type of a value, in words."""
+def json_type(value: object) -> str:
+    """Return the JSON type of a value, as text."""
     match value:
         case None:
             return "null"
@@ -97,23 +109,24 @@ class Problems(list[Problem]):
         self.append(Problem(field, rule, fix))
 
     def text(self, row: Mapping[str, Any], key: str, at: str, *, required: bool = True) -> str | None:
-        """The string under `key`; None, with a problem where it is required or of another type."""
+        """Return the string under `key`, or None with a problem if it is missing though required, or of another
+        type."""
         value = row.get(key)
         field = f"{at}.{key}" if at else key
         if isinstance(value, str):
             return value
         if value is not None:
-            self.note(field, f"must be text, not {kind_of(value)}", "write it as a JSON string")
+            self.note(field, f"must be text, not {json_type(value)}", "write it as a JSON string")
         elif required:
             self.note(field, "is missing", f'add "{key}" with its text')
         return None
 
     def items(self, row: Mapping[str, Any], key: str, at: str = "") -> list[Any]:
-        """The list under `key`; empty, with a problem where it is something else. An absent one is empty."""
+        """Return the list under `key`; empty, with a problem if it is something else. An absent one is empty."""
         value = row.get(key)
         if value is None or isinstance(value, list):
             return value or []
-        self.note(f"{at}.{key}" if at else key, f"must be a list, not {kind_of(value)}", "write it as [...]")
+        self.note(f"{at}.{key}" if at else key, f"must be a list, not {json_type(value)}", "write it as [...]")
         return []
 
     def end(self) -> None:
@@ -121,28 +134,28 @@ class Problems(list[Problem]):
             raise InvalidRecord(*self)
 
 
-def rest_of(row: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """The keys that a format does not know, nulls left out."""
+def pick_rest(row: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Return the keys that a format does not know, nulls left out."""
     if len(row) <= len(known) and all(key in known for key in row):
         return {}
     return {key: value for key, value in row.items() if key not in known and value is not None}
 
 
 def put_rest(
-    row: dict[str, Any], rest: Mapping[str, Any], known: Collection[str], field: str, lost: list[Lost]
+    row: dict[str, Any], rest: Mapping[str, Any], known: Collection[str], field: str, lost: list[Unrepresentable]
 ) -> None:
-    """Write back what `rest_of` kept, except keys that mean something else in this format."""
+    """Write back what `pick_rest` kept, except keys that mean something else in this format."""
     for key, value in rest.items():
         if key in known or key in row:
-            lost.append(Lost(f"{field}{key}", "the key means something else in this format"))
+            lost.append(Unrepresentable(f"{field}{key}", "the format uses this key for something else"))
         else:
             row[key] = value
 
 
-def as_chat(record: Record, lost: list[Lost]) -> Chat | None:
-    """The record as a chat, for formats that hold nothing else; None where it is no chat by any reading.
+def as_chat(record: Record, lost: list[Unrepresentable]) -> Chat | None:
+    """Return the record as a chat, for formats that hold nothing else, or None if it cannot be read as one.
 
-    A prompt and its completion are the same as a question and its answer, so that costs nothing.
+    A prompt and its completion are the same as a question and its answer, so that is not a loss.
     """
     common = {
         "tools": record.tools,
@@ -156,19 +169,19 @@ def as_chat(record: Record, lost: list[Lost]) -> Chat | None:
         case PromptCompletion():
             return Chat(question_and_answer(record.prompt, record.completion), **common)  # type: ignore[arg-type]
         case Preference():
-            lost.append(Lost("rejected", "there is no place for a rejected answer; only the chosen one is kept"))
+            lost.append(Unrepresentable("rejected", "it cannot hold a rejected answer; only the chosen one is kept"))
             return Chat(record.context + record.chosen, **common)  # type: ignore[arg-type]
         case Labelled() if record.label:
-            lost.append(Lost("label", "there is no place for a verdict on the answer"))
+            lost.append(Unrepresentable("label", "it cannot hold a verdict on the answer"))
             return Chat(record.messages, **common)  # type: ignore[arg-type]
         case Labelled():
-            lost.append(Lost("", "the answer is marked as bad and this format would train towards it"))
+            lost.append(Unrepresentable("", "the answer is marked as bad and this format would train towards it"))
             return None
         case Graded():
-            lost.append(Lost("", "there is no answer to train towards: such rows are for the method rft"))
+            lost.append(Unrepresentable("", "the row has no answer to train towards; use it with the method rft"))
             return None
         case PlainText():
-            lost.append(Lost("", "plain text has no turns"))
+            lost.append(Unrepresentable("", "plain text has no turns"))
             return None
 
 
@@ -177,17 +190,24 @@ def question_and_answer(question: str, answer: str) -> list[Message]:
 
 
 def equivalent(one: Record, other: Record) -> bool:
-    """Equal, a prompt with its completion counting as a question with its answer."""
-    return _chat_if_prompt(one) == _chat_if_prompt(other)
+    """Return whether two records mean the same: a prompt with its completion is a question with its answer, and a tool
+    without parameters takes an object without further rules."""
+    return _plain(one) == _plain(other)
 
 
 def reads_back(read: Callable[[bytes], Record], row: dict[str, Any], record: Record) -> bool:
-    """Whether the row that was written for the record is read as the same record."""
+    """Return whether the row that was written for the record is read as the same record."""
     try:
         return equivalent(read(msgspec.json.encode(row)), record)
     except InvalidRecord:
         return False
 
 
-def _chat_if_prompt(record: Record) -> Record | None:
-    return as_chat(record, []) if isinstance(record, PromptCompletion) else record
+def _plain(record: Record) -> Record | None:
+    chat = as_chat(record, []) if isinstance(record, PromptCompletion) else record
+    tools = getattr(chat, "tools", None)
+    if chat is None or not tools:
+        return chat
+    told = [NO_PARAMETERS if tool.parameters is None else tool.parameters for tool in tools]
+    same = [structs.replace(tool, parameters=schema) for tool, schema in zip(tools, told, strict=True)]
+    return structs.replace(chat, tools=same)

@@ -1,23 +1,24 @@
-"""What formats without roles need: a conversation as a system prompt, earlier exchanges, a question and its answer."""
+"""Helpers for formats without roles: a conversation as a system prompt, earlier exchanges, a question and its
+answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tuneport.data.formats.contract import Lost
-from tuneport.data.records import Message, Record
+from tuneport.data.formats.contract import Unrepresentable
+from tuneport.data.rows.records import Message, Record
 
 
 @dataclass
-class Exchange:
+class FlatExchange:
     question: str
     answer: str
     system: str | None = None
     history: list[tuple[str, str]] = field(default_factory=list)
 
 
-def exchange_of(messages: list[Message], lost: list[Lost]) -> Exchange | None:
-    """Reduce a conversation to text in turns, saying what that loses; None if there is no answer in it.
+def reduce_to_exchange(messages: list[Message], lost: list[Unrepresentable]) -> FlatExchange | None:
+    """Reduce a conversation to text in turns, and report what that loses. Returns None if it has no answer.
 
     Nothing is lost from: an optional system message, then users and assistants in turn, the last an assistant, all
     plain text.
@@ -29,66 +30,74 @@ def exchange_of(messages: list[Message], lost: list[Lost]) -> Exchange | None:
         if message.role in ("system", "developer"):
             if turns or system is not None:
                 lost.append(
-                    Lost("messages[]", "there is one system prompt, at the beginning; the others are joined to it")
+                    Unrepresentable(
+                        "messages[]", "there is one system prompt, at the beginning; the others are joined to it"
+                    )
                 )
             if message.role == "developer":
-                lost.append(Lost("messages[].role", "there is no developer role; it becomes the system prompt"))
+                lost.append(
+                    Unrepresentable("messages[].role", "there is no developer role; it becomes the system prompt")
+                )
             system = text if system is None else f"{system}\n\n{text}"
             continue
         if message.role == "tool":
-            lost.append(Lost("messages[]", "there are no tool results; they are left out"))
+            lost.append(Unrepresentable("messages[]", "there are no tool results; they are left out"))
             continue
         if message.role == "assistant" and message.tool_calls and not text:
             continue
         if turns and turns[-1][0] == message.role:
             lost.append(
-                Lost("messages[]", "turns must alternate; consecutive ones of a role are joined by a blank line")
+                Unrepresentable(
+                    "messages[]", "turns must alternate; consecutive ones of a role are joined by a blank line"
+                )
             )
             turns[-1] = (message.role, f"{turns[-1][1]}\n\n{text}")
         else:
             turns.append((message.role, text))
     if turns and turns[-1][0] == "user":
-        lost.append(Lost("messages[]", "the last turn must be an answer; a question after it is left out"))
+        lost.append(Unrepresentable("messages[]", "the last turn must be an answer; a question after it is left out"))
         turns.pop()
     if not turns:
-        lost.append(Lost("", "there is no text answer"))
+        lost.append(Unrepresentable("", "there is no text answer"))
         return None
     if turns[0][0] == "assistant":
-        lost.append(Lost("messages[]", "the first turn must be a question; an empty one is put before the answer"))
+        lost.append(
+            Unrepresentable("messages[]", "the first turn must be a question; an empty one is put before the answer")
+        )
         turns.insert(0, ("user", ""))
     texts = [text for _, text in turns]
     pairs = list(zip(texts[::2], texts[1::2], strict=True))
-    return Exchange(*pairs[-1], system=system, history=pairs[:-1])
+    return FlatExchange(*pairs[-1], system=system, history=pairs[:-1])
 
 
-def plain_text(message: Message, lost: list[Lost]) -> str:
-    """The message's text; all else that it holds is noted as lost."""
+def plain_text(message: Message, lost: list[Unrepresentable]) -> str:
+    """Return the message's text; everything else in it is noted as lost."""
     content = message.content
     if isinstance(content, list):
-        lost.append(Lost("messages[].content", "content is plain text; parts are joined by newlines"))
+        lost.append(Unrepresentable("messages[].content", "content is plain text; parts are joined by newlines"))
         if message.has_image:
-            lost.append(Lost("messages[].content[].image", "there are no images"))
+            lost.append(Unrepresentable("messages[].content[].image", "there are no images"))
     if message.tool_calls:
-        lost.append(Lost("messages[].tool_calls", "there are no tool calls"))
+        lost.append(Unrepresentable("messages[].tool_calls", "there are no tool calls"))
     elif content is None:
-        lost.append(Lost("messages[].content", "an absent content becomes an empty text"))
+        lost.append(Unrepresentable("messages[].content", "an absent content becomes an empty text"))
     if message.name is not None:
-        lost.append(Lost("messages[].name", "there are no names"))
+        lost.append(Unrepresentable("messages[].name", "there are no names"))
     if message.reasoning is not None:
-        lost.append(Lost("messages[].reasoning", "there is no reasoning"))
+        lost.append(Unrepresentable("messages[].reasoning", "there is no reasoning"))
     if message.weight is not None:
-        lost.append(Lost("messages[].weight", "there are no weights of messages"))
-    lost += [Lost(f"messages[].{key}", "messages have no further keys") for key in message.extra]
+        lost.append(Unrepresentable("messages[].weight", "there are no weights of messages"))
+    lost += [Unrepresentable(f"messages[].{key}", "messages have no further keys") for key in message.extra]
     return message.text
 
 
-def lose_settings(record: Record, lost: list[Lost]) -> None:
+def lose_settings(record: Record, lost: list[Unrepresentable]) -> None:
     if record.tools:
-        lost.append(Lost("tools", "there are no tool definitions"))
+        lost.append(Unrepresentable("tools", "there are no tool definitions"))
     if record.parallel_tool_calls is not None:
-        lost.append(Lost("parallel_tool_calls", "there is no such setting"))
+        lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
     if record.weight is not None:
-        lost.append(Lost("weight", "a record has no weight of its own"))
+        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
 
 
 def text_messages(system: str | None, pairs: list[tuple[str, str]]) -> list[Message]:

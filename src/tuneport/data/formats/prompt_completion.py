@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.formats.contract import Lost, Problems, Written, as_chat, decode_row, put_rest, rest_of
-from tuneport.data.formats.flat import exchange_of, lose_settings
-from tuneport.data.records import PromptCompletion, Record
-from tuneport.data.repeated_keys import all_texts_read
+from tuneport.data.formats.contract import Problems, Unrepresentable, Written, as_chat, decode_row, pick_rest, put_rest
+from tuneport.data.formats.contract import note as note
+from tuneport.data.formats.flat import lose_settings, reduce_to_exchange
+from tuneport.data.rows.records import PromptCompletion, Record
+from tuneport.data.rows.repeated_keys import all_texts_read
 
 NAME = "prompt-completion"
 KNOWN = frozenset(("prompt", "completion"))
@@ -19,7 +20,7 @@ KNOWN = frozenset(("prompt", "completion"))
 def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
         if isinstance(row.get("label"), bool):
-            return 0.5, "a prompt and a completion, and a label that this format would not heed"
+            return 0.5, "a prompt and a completion, and a label that this format would ignore"
         if "weight" in row:
             return 0.9, "a prompt and a completion, and a weight, which is a mere column here"
         return 1.0, "a prompt and a completion"
@@ -47,20 +48,24 @@ def read(line: bytes) -> Record:
     prompt = problems.text(row, "prompt", "")
     completion = problems.text(row, "completion", "")
     problems.end()
-    return PromptCompletion(prompt or "", completion or "", metadata=rest_of(row, KNOWN))
+    return PromptCompletion(prompt or "", completion or "", metadata=pick_rest(row, KNOWN))
 
 
 def write(record: Record) -> Written:
-    lost: list[Lost] = []
+    lost: list[Unrepresentable] = []
     chat = as_chat(record, lost)
     if chat is None:
         return None, lost
-    exchange = exchange_of(chat.messages, lost)
+    exchange = reduce_to_exchange(chat.messages, lost)
     if exchange is None:
         return None, lost
     prompt = exchange.question
     if exchange.system is not None or exchange.history:
-        lost.append(Lost("messages[]", "there is one prompt; the system prompt and earlier turns are written into it"))
+        lost.append(
+            Unrepresentable(
+                "messages[]", "there is one prompt; the system prompt and earlier turns are written into it"
+            )
+        )
         turns = [] if exchange.system is None else [exchange.system]
         turns += [f"User: {question}\nAssistant: {answer}" for question, answer in exchange.history]
         prompt = "\n\n".join([*turns, f"User: {prompt}" if exchange.history else prompt])
@@ -68,7 +73,3 @@ def write(record: Record) -> Written:
     lose_settings(record, lost)
     put_rest(row, record.metadata, KNOWN, "", lost)
     return row, lost
-
-
-def note(line: bytes) -> str:
-    return ""

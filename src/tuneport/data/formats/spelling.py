@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.formats.contract import Lost
-from tuneport.data.formats.sharegpt_turns import is_json_object
+from tuneport.data.formats.contract import Unrepresentable
+from tuneport.data.formats.sharegpt.turns import is_json_object
 
 
 def spelling(line: bytes, *path: str | int) -> str:
-    """The JSON text of one value of the row, such as `spelling(line, "messages", 1, "tool_calls")`.
+    """Return the JSON text of one value of the row, such as `spelling(line, "messages", 1, "tool_calls")`.
 
-    The value must be there; whoever asks has decoded the row and seen it.
+    The value must exist; the caller has decoded the row and seen it.
     """
     raw = msgspec.Raw(line)
     for step in path:
@@ -24,14 +24,14 @@ def spelling(line: bytes, *path: str | int) -> str:
     return bytes(raw).decode()
 
 
-def spelled_object(text: str, field: str, lost: list[Lost]) -> Any:
-    """The JSON object as it is spelled, for a row to hold; None for a text that is no object.
+def spelled_object(text: str, field: str, lost: list[Unrepresentable]) -> Any:
+    """Return the JSON object with its own spelling, for a row to hold, or None if the text is not an object.
 
     A row is one line, so line breaks outside of the object's strings go, which is a loss.
     """
     if not is_json_object(text):
         return None
     if "\n" in text or "\r" in text:
-        lost.append(Lost(field, "it is an object here; line breaks in it are removed"))
+        lost.append(Unrepresentable(field, "it is an object here; line breaks in it are removed"))
         return msgspec.Raw(msgspec.json.format(text.encode(), indent=-1))
     return msgspec.Raw(text.encode())

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.formats.contract import Lost, Problems, Written, decode_row, put_rest, rest_of
+from tuneport.data.formats.contract import Problems, Unrepresentable, Written, decode_row, pick_rest, put_rest
+from tuneport.data.formats.contract import note as note
 from tuneport.data.formats.flat import lose_settings
-from tuneport.data.records import PlainText, Record
-from tuneport.data.repeated_keys import all_texts_read
+from tuneport.data.rows.records import PlainText, Record
+from tuneport.data.rows.repeated_keys import all_texts_read
 
 NAME = "text"
 KNOWN = frozenset(("text",))
@@ -46,20 +47,18 @@ def read(line: bytes) -> Record:
     problems = Problems()
     text = problems.text(row, "text", "")
     problems.end()
-    return PlainText(text or "", metadata=rest_of(row, KNOWN))
+    return PlainText(text or "", metadata=pick_rest(row, KNOWN))
 
 
 def write(record: Record) -> Written:
     if not isinstance(record, PlainText):
         return None, [
-            Lost("", "a record with an answer has no form as plain text; chatml writes conversations as text")
+            Unrepresentable(
+                "", "a record with an answer has no form as plain text; chatml writes conversations as text"
+            )
         ]
-    lost: list[Lost] = []
+    lost: list[Unrepresentable] = []
     row: dict[str, Any] = {"text": record.text}
     lose_settings(record, lost)
     put_rest(row, record.metadata, KNOWN, "", lost)
     return row, lost
-
-
-def note(line: bytes) -> str:
-    return ""

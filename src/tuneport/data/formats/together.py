@@ -17,20 +17,31 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.formats import openai, openai_preference, prompt_completion, text
-from tuneport.data.formats import openai_messages as chat
+from tuneport.data.formats import prompt_completion, text
 from tuneport.data.formats.contract import (
     InvalidRecord,
-    Lost,
     Problem,
+    Unrepresentable,
     Written,
     as_chat,
     decode_row,
-    kind_of,
+    json_type,
 )
-from tuneport.data.formats.tools import count_calls, has_calls, numbered
-from tuneport.data.formats.turns import alternating
-from tuneport.data.records import ImagePart, Message, Part, PlainText, Preference, PromptCompletion, Record, TextPart
+from tuneport.data.formats.openai import format as openai
+from tuneport.data.formats.openai import messages as chat
+from tuneport.data.formats.openai import preference as openai_preference
+from tuneport.data.formats.shared.tools import count_calls, has_calls, numbered
+from tuneport.data.formats.shared.turns import alternating
+from tuneport.data.rows.records import (
+    ImagePart,
+    Message,
+    Part,
+    PlainText,
+    Preference,
+    PromptCompletion,
+    Record,
+    TextPart,
+)
 
 NAME = "together"
 MAX_IMAGES = 10
@@ -43,14 +54,18 @@ _FORMS = (
 
 
 def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
-    """Below 1 without a weight of the row, because the same row is one of OpenAI's, of `text` or of a prompt."""
+    """Return less than 1 without a weight in the row, because the same row is one of OpenAI's, of `text` or of a
+    prompt."""
+    plain = {key: value for key, value in row.items() if key != "weight"}
     for form, columns in _FORMS:
-        score, reason = form.likeness({key: value for key, value in row.items() if key != "weight"})
-        if score and all(key in columns or key == "weight" for key in row):
+        if not columns.issuperset(plain):
+            continue
+        score, reason = form.likeness(plain)
+        if score:
             if _is_weight(row.get("weight")):
                 return 1.0, f"{reason}, and a weight of the row"
             return min(score, 0.8), f"{reason}, which {form.NAME} has as well"
-    return 0.0, "the columns are none of the four forms'"
+    return 0.0, "the columns match none of the four forms"
 
 
 def _is_weight(value: Any) -> bool:
@@ -67,7 +82,7 @@ def read(line: bytes) -> Record:
     problems = []
     if weight is not None and not _is_weight(weight):
         rule = (
-            f"must be a number from 0, not {weight!r}" if kind_of(weight) == "a number" else "must be a number from 0"
+            f"must be a number from 0, not {weight!r}" if json_type(weight) == "a number" else "must be a number from 0"
         )
         problems.append(Problem("weight", rule, "correct or remove it"))
     try:
@@ -83,7 +98,7 @@ def read(line: bytes) -> Record:
 
 
 def write(record: Record) -> Written:
-    lost: list[Lost] = []
+    lost: list[Unrepresentable] = []
     row: dict[str, Any] = {}
     if isinstance(record, PlainText):
         row["text"] = record.text
@@ -93,9 +108,11 @@ def write(record: Record) -> Written:
         given: dict[str, Any] = {}
         for name, answer in (("chosen", record.chosen), ("rejected", record.rejected)):
             if len(answer) != 1 or answer[0].role != "assistant":
-                return None, [Lost("", f"the {name} answer is not exactly one assistant message")]
+                return None, [Unrepresentable("", f"the {name} answer is not exactly one assistant message")]
         if not record.context or record.context[-1].role == "assistant":
-            return None, [Lost("", "the input of a pair must end with a message that is not the assistant's")]
+            return None, [
+                Unrepresentable("", "the input of a pair must end with a message that is not the assistant's")
+            ]
         start = count_calls(record.context)
         given["messages"] = _write_messages(record.context, 0, lost)
         row["input"] = given
@@ -111,58 +128,66 @@ def write(record: Record) -> Written:
         if record.tools:
             row["tools"] = openai.write_tools(record.tools, lost)
     if record.tools and isinstance(record, PlainText | PromptCompletion):
-        lost.append(Lost("tools", "only messages come with tool definitions"))
+        lost.append(Unrepresentable("tools", "only messages come with tool definitions"))
     if record.parallel_tool_calls is not None:
-        lost.append(Lost("parallel_tool_calls", "there is no such setting"))
+        lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
     if record.weight is not None:
         if record.weight >= 0:
             row["weight"] = record.weight
         else:
-            lost.append(Lost("weight", "a record's weight cannot be negative"))
-    lost += [Lost(key, "further columns are refused") for key in record.metadata]
+            lost.append(Unrepresentable("weight", "a record's weight cannot be negative"))
+    lost += [Unrepresentable(key, "further columns are refused") for key in record.metadata]
     return row, lost
 
 
-def _write_messages(messages: Sequence[Message], start: int, lost: list[Lost]) -> list[dict[str, Any]]:
+def _write_messages(messages: Sequence[Message], start: int, lost: list[Unrepresentable]) -> list[dict[str, Any]]:
     turns = alternating(messages, lost)
     if has_calls(turns):
         turns = numbered(turns, chat.ID_PREFIX, lost, start)
     images = 0
     rows = []
     for message in turns:
-        lost += [Lost(f"messages[].{key}", "messages have no further keys") for key in message.extra]
+        lost += [Unrepresentable(f"messages[].{key}", "messages have no further keys") for key in message.extra]
         message = msgspec.structs.replace(message, extra={})
         if message.name is not None:
-            lost.append(Lost("messages[].name", "there are no names"))
+            lost.append(Unrepresentable("messages[].name", "there are no names"))
             message.name = None
         if isinstance(message.content, list):
             message.content = _content(message.role, message.content, images, lost)
             images += sum(isinstance(part, ImagePart) for part in message.content if not isinstance(part, str))
         elif message.content is None and not message.tool_calls:
-            lost.append(Lost("messages[].content", "must be text; an absent one becomes an empty text"))
+            lost.append(Unrepresentable("messages[].content", "must be text; an absent one becomes an empty text"))
             message.content = ""
         rows.append(chat.write_message(message, lost))
     return rows
 
 
-def _content(role: str, parts: list[Part], images: int, lost: list[Lost]) -> str | list[Part]:
+def _content(role: str, parts: list[Part], images: int, lost: list[Unrepresentable]) -> str | list[Part]:
     if role != "user":
-        lost.append(Lost("messages[].content", "only a user's content has parts; others are joined by newlines"))
+        lost.append(
+            Unrepresentable("messages[].content", "only a user's content has parts; others are joined by newlines")
+        )
         if any(isinstance(part, ImagePart) for part in parts):
-            lost.append(Lost("messages[].content[].image", "only a user shows images"))
+            lost.append(Unrepresentable("messages[].content[].image", "only a user shows images"))
         return "\n".join(part.text for part in parts if isinstance(part, TextPart))
     kept: list[Part] = []
     for part in parts:
-        lost += [Lost(f"messages[].content[].{key}", "parts have no further keys") for key in part.extra]
+        lost += [Unrepresentable(f"messages[].content[].{key}", "parts have no further keys") for key in part.extra]
         if isinstance(part, TextPart):
             kept.append(TextPart(part.text))
         elif part.data is None:
-            lost.append(Lost("messages[].content[].image", "images must be inline (base64); one by URL is left out"))
+            lost.append(
+                Unrepresentable("messages[].content[].image", "images must be inline (base64); one by URL is left out")
+            )
         elif images == MAX_IMAGES:
-            lost.append(Lost("messages[].content[].image", f"there are {MAX_IMAGES} images at most; more are left out"))
+            lost.append(
+                Unrepresentable(
+                    "messages[].content[].image", f"there are {MAX_IMAGES} images at most; more are left out"
+                )
+            )
         else:
             if part.detail is not None:
-                lost.append(Lost("messages[].content[].detail", "an image has no detail setting"))
+                lost.append(Unrepresentable("messages[].content[].detail", "an image has no detail setting"))
             kept.append(ImagePart(data=part.data, media_type=part.media_type))
             images += 1
     return kept or ""

@@ -1,5 +1,12 @@
 """Records judged by a person: the verdicts beside a dataset, and the local page on which they are given."""
 
-from tuneport.data.review.verdicts import Judgement, Verdict, record_hash, verdicts, verdicts_path, with_answer
+from tuneport.data.review.verdicts import (
+    ReviewDecision,
+    ReviewVerdict,
+    record_hash,
+    verdicts,
+    verdicts_path,
+    with_answer,
+)
 
-__all__ = ["Judgement", "Verdict", "record_hash", "verdicts", "verdicts_path", "with_answer"]
+__all__ = ["ReviewDecision", "ReviewVerdict", "record_hash", "verdicts", "verdicts_path", "with_answer"]

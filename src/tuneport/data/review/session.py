@@ -1,4 +1,4 @@
-"""Which records a person is shown, and what was said about them so far."""
+"""The records that a person is shown, and the verdicts on them so far."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.containers.source import Source
-from tuneport.data.formats import load_format
-from tuneport.data.reading import detect, scan_source
-from tuneport.data.records import Record
-from tuneport.data.review.verdicts import Judgement, VerdictFile, editable_answer, record_hash, verdicts_path
+from tuneport.data.dataset import Dataset
+from tuneport.data.reading import scan_source
+from tuneport.data.review.verdicts import ReviewDecision, VerdictFile, editable_answer, record_hash, verdicts_path
+from tuneport.data.rows.records import Record
 from tuneport.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Shown:
+class ReviewRow:
     """`at` is the line in words, `flags` what the checks said about the record."""
 
     line: int
@@ -59,7 +58,7 @@ class Review:
 
     def __init__(
         self,
-        dataset: Path | str,
+        dataset: Dataset | Path | str,
         *,
         sample: int = 50,
         seed: int = 0,
@@ -67,15 +66,16 @@ class Review:
         columns: Mapping[str, str] | None = None,
         flags: Mapping[int, Sequence[str]] | None = None,
     ) -> None:
-        self.dataset = Path(dataset)
-        self.rows, self.shown = _sample(self.dataset, sample, seed, format, columns, flags or {})
+        dataset = Dataset.of(dataset, columns, format)
+        self.dataset = dataset.path
+        self.rows, self.shown = _sample(dataset, sample, seed, flags or {})
         if not self.shown:
             raise ConfigError(f"{self.dataset} holds no good record to look at; `tuneport check` says what is wrong")
         self._file = VerdictFile(verdicts_path(self.dataset))
         self._lock = threading.Lock()
 
     def as_dict(self) -> dict[str, Any]:
-        """All that the page needs at its start."""
+        """Return all that the page needs at its start."""
         with self._lock:
             return {
                 "dataset": self.dataset.name,
@@ -85,22 +85,23 @@ class Review:
             }
 
     def judge(self, index: int, judgement: str, text: str | None = None) -> dict[str, Any]:
-        """Write a verdict down and return the record as it stands. ConfigError for one that cannot be given."""
+        """Store a verdict and return the record as it stands. Raises ConfigError for an invalid one."""
         if not 0 <= index < len(self.shown):
-            raise ConfigError(f"there is no record {index} in this sample of {len(self.shown)}")
-        if judgement not in (Judgement.ACCEPT, Judgement.REJECT, Judgement.EDIT):
+            raise ConfigError(f"this sample of {len(self.shown)} has no record {index}")
+        if judgement not in (ReviewDecision.ACCEPT, ReviewDecision.REJECT, ReviewDecision.EDIT):
             raise ConfigError(f"{judgement!r} is no verdict; give accept, reject or edit")
         shown = self.shown[index]
-        if (judgement == Judgement.EDIT) != (text is not None):
+        if (judgement == ReviewDecision.EDIT) != (text is not None):
             raise ConfigError("an edit, and nothing else, comes with the text of the new answer")
         if text is not None and editable_answer(shown.record) is None:
             raise ConfigError("the answer of this record is no single text, so it cannot be edited here")
         with self._lock:
-            self._file.give(shown.line, shown.hash, Judgement(judgement), text)
+            self._file.give(shown.line, shown.hash, ReviewDecision(judgement), text)
             return self._described(shown)
 
     def undo(self) -> dict[str, Any]:
-        """Take the last verdict back; {"index": ..., "record": ...} of its record, both None where there was none."""
+        """Take the last verdict back. Returns {"index": ..., "record": ...} of its record, both None if there was
+        none."""
         with self._lock:
             taken = self._file.undo({each.hash for each in self.shown})
             for index, shown in enumerate(self.shown):
@@ -117,13 +118,13 @@ class Review:
             verdicts=str(self._file.path),
             rows=self.rows,
             sample=len(self.shown),
-            accepted=said.count(Judgement.ACCEPT),
-            rejected=said.count(Judgement.REJECT),
-            edited=said.count(Judgement.EDIT),
+            accepted=said.count(ReviewDecision.ACCEPT),
+            rejected=said.count(ReviewDecision.REJECT),
+            edited=said.count(ReviewDecision.EDIT),
             left_open=said.count(None),
         )
 
-    def _described(self, shown: Shown) -> dict[str, Any]:
+    def _described(self, shown: ReviewRow) -> dict[str, Any]:
         standing = self._file.standing(shown.hash)
         return {
             "line": shown.line,
@@ -137,7 +138,8 @@ class Review:
 
 
 def read_flags(path: Path) -> dict[int, list[str]]:
-    """What the report that `tuneport check DATA --json` printed says about each line. ConfigError where it is none."""
+    """Return the flags of each line in the report that `tuneport check DATA --json` printed. Raises ConfigError if it
+    is not such a report."""
     flags: dict[int, list[str]] = {}
     try:
         report = msgspec.json.decode(path.read_bytes())
@@ -150,29 +152,22 @@ def read_flags(path: Path) -> dict[int, list[str]]:
                 flags.setdefault(int(line), []).append(kind)
     except OSError as error:
         raise ConfigError(f"the report {path} cannot be read: {error.strerror}; correct the path") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path} is no report of `tuneport check DATA --json`; make it again") from error
     return flags
 
 
-def _sample(
-    path: Path,
-    size: int,
-    seed: int,
-    format: str | None,
-    columns: Mapping[str, str] | None,
-    flags: Mapping[int, Sequence[str]],
-) -> tuple[int, list[Shown]]:
-    """Good records: those with flags first, then drawn ones, each part in the order of the file.
+def _sample(dataset: Dataset, size: int, seed: int, flags: Mapping[int, Sequence[str]]) -> tuple[int, list[ReviewRow]]:
+    """Draw good records: those with flags first, then random ones, each part in the order of the file.
 
-    One pass, of which `size` records are kept (reservoir sampling, Vitter's algorithm R).
+    Reads the file once and keeps `size` records (reservoir sampling, Vitter's algorithm R).
     """
     draw = random.Random(seed)
     flagged: list[tuple[int, Record]] = []
     drawn: list[tuple[int, Record]] = []
     rows = others = 0
-    source = Source(path, columns)
-    for found in scan_source(source, load_format(format or detect(path, columns).format)):
+    source = dataset.open()
+    for found in scan_source(source, dataset.known):
         rows += 1
         if found.record is None:
             continue
@@ -188,6 +183,6 @@ def _sample(
         drawn = draw.sample(drawn, size - len(flagged))
     chosen = [*flagged, *sorted(drawn, key=lambda pair: pair[0])]
     return rows, [
-        Shown(line, source.numbering.words([line]), record, record_hash(record), tuple(flags.get(line, ())))
+        ReviewRow(line, source.numbering.words([line]), record, record_hash(record), tuple(flags.get(line, ())))
         for line, record in chosen
     ]

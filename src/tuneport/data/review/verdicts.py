@@ -1,4 +1,4 @@
-"""What a person said about records: a file beside the dataset that only ever grows, one JSON object a verdict.
+"""Verdicts of people on records: a file beside the dataset that only ever grows, one JSON object a verdict.
 
 A verdict belongs to the content of a record, not to its line: it holds after rows were added, removed or sorted, for
 every exact copy of the record, and no longer once the record was changed.
@@ -14,8 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from tuneport.data.journal import Journal
-from tuneport.data.records import (
+from tuneport.data.rows.records import (
     Chat,
     Graded,
     Labelled,
@@ -26,23 +25,24 @@ from tuneport.data.records import (
     Record,
     TextPart,
 )
+from tuneport.data.running.journal import Journal
 
 _RECORD_BYTES = 16
 
 
-class Judgement(StrEnum):
+class ReviewDecision(StrEnum):
     ACCEPT = "accept"
     REJECT = "reject"
     EDIT = "edit"
     UNDO = "undo"  # takes the record's last verdict back
 
 
-class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
+class ReviewVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the file. `line` is where the record was then; `text` is the new answer of an edit; `at` is UTC."""
 
     line: int
     record: str
-    verdict: Judgement
+    verdict: ReviewDecision
     at: datetime
     text: str | None = None
 
@@ -52,21 +52,21 @@ def verdicts_path(dataset: Path | str) -> Path:
 
 
 def record_hash(record: Record) -> str:
-    """What stands for a record in the file of verdicts: 128 bits of its content, in hexadecimal."""
+    """Return the record's key in the file of verdicts: 128 bits of its content, in hexadecimal."""
     return blake2b(msgspec.json.encode(record), digest_size=_RECORD_BYTES).hexdigest()
 
 
-def verdicts(path: Path | str) -> Mapping[str, Verdict]:
-    """The verdict that stands for each judged record, by `record_hash`; empty where there is no file yet.
+def verdicts(path: Path | str) -> Mapping[str, ReviewVerdict]:
+    """Return the standing verdict of each judged record, by `record_hash`; empty if there is no file yet.
 
-    `path` is the file of verdicts (see `verdicts_path`). DatasetError names the line that is none; a last line that a
-    crash cut short is left out.
+    `path` is the file of verdicts (see `verdicts_path`). Raises DatasetError that names a broken line; a last line that
+    a crash cut short is left out.
     """
     return {verdict.record: verdict for verdict in _standing(_journal(Path(path)))}
 
 
 def with_answer(record: Record, text: str) -> Record:
-    """A copy of the record with the answer that `editable_answer` showed replaced by `text`; all else stays."""
+    """Return a copy of the record with the answer that `editable_answer` showed replaced by `text`; all else stays."""
     copy = msgspec.structs.replace(record)
     match copy:
         case PromptCompletion():
@@ -81,7 +81,8 @@ def with_answer(record: Record, text: str) -> Record:
 
 
 def editable_answer(record: Record) -> str | None:
-    """The last answer's text (of a pair: the chosen one's), or None where it is no single text that could be edited."""
+    """Return the last answer's text (of a pair: the chosen one's), or None if it is not a single text that could be
+    edited."""
     match record:
         case PromptCompletion():
             return record.completion
@@ -104,42 +105,42 @@ class VerdictFile:
         self._order = _standing(self._journal)
         self._last = {verdict.record: verdict for verdict in self._order}
 
-    def standing(self, record: str) -> Verdict | None:
+    def standing(self, record: str) -> ReviewVerdict | None:
         return self._last.get(record)
 
-    def give(self, line: int, record: str, judgement: Judgement, text: str | None = None) -> Verdict:
-        verdict = Verdict(line, record, judgement, datetime.now(UTC), text)
+    def give(self, line: int, record: str, judgement: ReviewDecision, text: str | None = None) -> ReviewVerdict:
+        verdict = ReviewVerdict(line, record, judgement, datetime.now(UTC), text)
         self._journal.append(verdict)
         self._order.append(verdict)
         self._last[record] = verdict
         return verdict
 
-    def undo(self, among: Container[str]) -> Verdict | None:
-        """Take the latest standing verdict on one of these records back and return it; None where there is none."""
+    def undo(self, among: Container[str]) -> ReviewVerdict | None:
+        """Take the latest standing verdict on one of these records back and return it, or None if there is none."""
         last = next((verdict for verdict in reversed(self._order) if verdict.record in among), None)
         if last is not None:
-            self._journal.append(Verdict(last.line, last.record, Judgement.UNDO, datetime.now(UTC)))
+            self._journal.append(ReviewVerdict(last.line, last.record, ReviewDecision.UNDO, datetime.now(UTC)))
             _take_back(self._order, last.record)
             self._last = {verdict.record: verdict for verdict in self._order}
         return last
 
 
-def _journal(path: Path) -> Journal[Verdict]:
-    return Journal(path, Verdict, what="verdict of `tuneport review`")
+def _journal(path: Path) -> Journal[ReviewVerdict]:
+    return Journal(path, ReviewVerdict, what="verdict of `tuneport review`")
 
 
-def _standing(journal: Journal[Verdict]) -> list[Verdict]:
-    """The verdicts that were not taken back, oldest first; of several on one record the last one stands."""
-    order: list[Verdict] = []
+def _standing(journal: Journal[ReviewVerdict]) -> list[ReviewVerdict]:
+    """Return the verdicts that were not taken back, oldest first; the last of several on one record."""
+    order: list[ReviewVerdict] = []
     for verdict in journal.rows():
-        if verdict.verdict is Judgement.UNDO:
+        if verdict.verdict is ReviewDecision.UNDO:
             _take_back(order, verdict.record)
         else:
             order.append(verdict)
     return order
 
 
-def _take_back(order: list[Verdict], record: str) -> None:
+def _take_back(order: list[ReviewVerdict], record: str) -> None:
     for index in range(len(order) - 1, -1, -1):
         if order[index].record == record:
             del order[index]

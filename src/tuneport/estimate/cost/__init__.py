@@ -1,4 +1,5 @@
-"""What training and inference cost, by each provider's own rule as its manifest states it. Pure; no number is invented.
+"""The cost of training and inference, by each provider's own rule as its manifest states it. Pure; no number is
+invented.
 
 `training` prices a job; `inference` a month of a stated `traffic`, with `serving` saying what a GPU carries; and
 `base_prices` the same month from the base model. A quote that cannot be made gives the reason.

@@ -11,9 +11,6 @@ from tuneport.estimate.cost.traffic import Traffic
 from tuneport.manifests import Manifest, OfferedModel
 from tuneport.manifests.base_prices import SOURCE, BasePrices
 
-PREFIXES = {"openai": "", "azure": "azure/", "together": "together_ai/"}
-"""How the table begins the names of a provider's models."""
-
 
 def base_inference_quote(
     manifest: Manifest,
@@ -24,14 +21,14 @@ def base_inference_quote(
     own: OwnGPU | None = None,
     today: date | None = None,
 ) -> InferenceQuote:
-    """What a month of `traffic`, its long prompts included, would cost from the base model of `model`.
+    """Return what a month of `traffic`, its long prompts included, would cost from the base model of `model`.
 
-    One's own machine serves the base model as it serves the tuned one. Elsewhere the price per token is that of
-    litellm's table; what it does not have is unavailable. What it says has ended before `today` is to be had from an
-    endpoint, where there are any.
+    Your own machine serves the base model as it serves the tuned one. Elsewhere the price per token is that of
+    litellm's table; a model that is not in it is unavailable. A model that was shut down before `today` is served from
+    an endpoint, if the provider has any.
     """
     whole = replace(traffic, saved_per_request=0)
-    if manifest.billing is not None and manifest.billing.unit == "machine_hours" and model.inference is None:
+    if manifest.own_machine and model.inference is None:
         return inference_quote(manifest, model, whole, own=own)
 
     def unknown(because: str) -> InferenceQuote:
@@ -39,11 +36,11 @@ def base_inference_quote(
 
     if prices is None:
         return unknown("litellm, whose table has base models' prices, is not installed")
-    found = prices.find(*table_names(manifest.name, model.id))
+    found = prices.find(*table_names(manifest, model.id))
     if found is None:
         return unknown(f"litellm {prices.version} has no price per token for {model.id} at {manifest.title}")
     if found.retires is not None and today is not None and today >= found.retires:
-        ended = f"{manifest.title} serves {found.name} by the token no more since {found.retires}"
+        ended = f"{manifest.title} has not served {found.name} by the token since {found.retires}"
         if not manifest.hosting or model.inference is not None:
             return unknown(ended)
         endpoint = inference_quote(manifest, model, whole)
@@ -54,7 +51,8 @@ def base_inference_quote(
     )
 
 
-def table_names(backend: str, model_id: str) -> list[str]:
-    """What the table may call a model. Together tunes "-Reference" weights and serves the same as "-Turbo"."""
-    prefix = PREFIXES.get(backend, f"{backend}/")
+def table_names(manifest: Manifest, model_id: str) -> list[str]:
+    """Return the names that the table may have for a model. Together tunes "-Reference" weights and serves the same as
+    "-Turbo"."""
+    prefix = f"{manifest.name}/" if manifest.litellm_prefix is None else manifest.litellm_prefix
     return [prefix + name for name in (model_id, f"{model_id.removesuffix('-Reference')}-Turbo")]

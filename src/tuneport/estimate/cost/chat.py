@@ -1,4 +1,4 @@
-"""What one chat cost, by its tokens."""
+"""The cost of one chat, by its tokens."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from tuneport.manifests.base_prices import BasePrices
 
 
 def chat_cost(manifest: Manifest, model: str, usage: Mapping[str, Any], prices: BasePrices | None) -> float | None:
-    """US dollars; None where the tokens or the price of one are unknown, or what is paid for is not tokens: a machine
-    of one's own, an endpoint by the hour. `model` is the backend's own name, `usage` in OpenAI's words."""
+    """Return US dollars, or None if the tokens or a price are unknown or tokens are not what is billed (your own
+    machine, an endpoint by the hour).
+
+    `model` is the backend's own name, `usage` has OpenAI's fields.
+    """
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     price = _price(manifest, model, prices)
     if price is None or not isinstance(prompt, int) or not isinstance(completion, int):
@@ -30,5 +33,5 @@ def _price(manifest: Manifest, model: str, prices: BasePrices | None) -> Inferen
     if model.startswith("ft:"):  # `ft:BASE:...`, of which the manifest has the price
         base = model.split(":")[1]
         return next((offered.inference for offered in manifest.models if offered.id == base), None)
-    found = None if prices is None else prices.find(*table_names(manifest.name, model))
+    found = None if prices is None else prices.find(*table_names(manifest, model))
     return None if found is None else found.price

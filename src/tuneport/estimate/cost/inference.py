@@ -1,6 +1,6 @@
 """A month of inference from a tuned model: by the token, from an endpoint by the hour, or from a GPU of one's own.
 
-Every quote tells its part that is fixed from that which grows with the traffic. Pure; no number is invented.
+Every quote separates the fixed part from the part that grows with the traffic. Pure; no number is invented.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from tuneport.errors import ConfigError
 from tuneport.estimate.cost.own_gpu import OwnGPU
 from tuneport.estimate.cost.serving import (
     ServingSpeed,
-    dimensions_of,
     estimated_speed,
+    find_dimensions,
     gpus_needed,
     measured_speed,
 )
 from tuneport.estimate.cost.traffic import HOURS_PER_MONTH, MonthlyCost, Traffic
+from tuneport.formatting import money
 from tuneport.manifests import HostingPrice, InferencePrice, Manifest, OfferedModel, load_gpus
 from tuneport.types import Quote
 
@@ -33,21 +34,17 @@ class InferenceQuote(Quote):
     prompt_saving: float | None = None
 
     def at(self, scale: float = 1.0) -> float | None:
-        """Expected dollars at `scale` times the stated traffic; None where the price is unknown."""
+        """Return expected dollars at `scale` times the stated traffic, or None if the price is unknown."""
         return None if self.parts is None else self.parts.at(scale)
-
-    def bounds_at(self, scale: float = 1.0) -> tuple[float, float] | None:
-        if self.parts_low is None or self.parts_high is None:
-            return None
-        return self.parts_low.at(scale), self.parts_high.at(scale)
 
 
 def inference_quote(
     manifest: Manifest, model: OfferedModel, traffic: Traffic, *, own: OwnGPU | None = None
 ) -> InferenceQuote:
-    """What a month of `traffic` to the tuned model would cost; without the prompt tokens that it no longer needs.
+    """Return what a month of `traffic` to the tuned model would cost, without the prompt tokens that it no longer
+    needs.
 
-    `own`: the GPU to serve from, for a backend that is one's own machine.
+    `own`: the GPU to serve from, for a backend that is your own machine.
     """
     quote = _quote(manifest, model, traffic.tuned(), own)
     if traffic.saved_tokens and quote.expected is not None:
@@ -69,7 +66,7 @@ def _quote(manifest: Manifest, model: OfferedModel, traffic: Traffic, own: OwnGP
         )
     if manifest.hosting:
         return _endpoint_quote(manifest, model, traffic)
-    if manifest.billing is not None and manifest.billing.unit == "machine_hours":
+    if manifest.own_machine:
         return _own_machine_quote(manifest, model, traffic, own)
     return _unknown(manifest, model, f"{manifest.title} publishes no inference price for {model.id}")
 
@@ -77,9 +74,9 @@ def _quote(manifest: Manifest, model: OfferedModel, traffic: Traffic, own: OwnGP
 def per_token_quote(
     backend: str, model_id: str, price: InferencePrice, traffic: Traffic, *, source: str, as_of: date | None
 ) -> InferenceQuote:
-    """By the token. A cache's discount and a batch's are not combined: what goes through a batch is not cached.
+    """Quote a month by the token. Discounts for cache and batch are not combined: batch requests are not cached.
 
-    Where there is no price for cached tokens or for batches, those cost what others cost.
+    Without a price for cached tokens or for batches, the usual price applies.
     """
     batch = traffic.batch_share if price.usd_per_mtok_batch_input is not None else 0.0
     batch_in = price.usd_per_mtok_input if price.usd_per_mtok_batch_input is None else price.usd_per_mtok_batch_input
@@ -93,8 +90,8 @@ def per_token_quote(
     per_output = (1 - batch) * price.usd_per_mtok_output + batch * batch_out
     cost = (traffic.input_tokens * per_input + traffic.output_tokens * per_output) / 1e6
     explanation = (
-        f"{traffic.input_tokens:,} in at ${per_input:.3g} and {traffic.output_tokens:,} out at "
-        f"${per_output:.3g} per 1M a month"
+        f"{traffic.input_tokens:,} in at {money(per_input)} and {traffic.output_tokens:,} out at "
+        f"{money(per_output)} per 1M a month"
     )
     without = [
         word
@@ -111,11 +108,9 @@ def per_token_quote(
 
 
 def _endpoint_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic) -> InferenceQuote:
-    """Dedicated endpoints for the whole month, on the set of GPUs that carries the traffic for the least money."""
+    """Quote dedicated endpoints for the whole month, on the set of GPUs that serves the traffic at the lowest cost."""
     if model.params_b is None:
-        return _unknown(
-            manifest, model, f"the size of {model.id} is not known, so neither are the GPUs of its endpoint"
-        )
+        return _unknown(manifest, model, f"the GPUs of its endpoint are not known: the size of {model.id} is not known")
     sets = [_endpoint_on(manifest, model, model.params_b, row, traffic) for row in manifest.hosting]
     return min(sets, key=lambda quote: inf if quote.expected is None else quote.expected)
 
@@ -127,13 +122,13 @@ def _endpoint_on(
     try:
         gpu = load_gpus().find(row.gpu)
         speed = estimated_speed(
-            gpu, traffic, params_b=params_b, dimensions=dimensions_of(manifest.name, model.id), count=count
+            gpu, traffic, params_b=params_b, dimensions=find_dimensions(manifest.name, model.id), count=count
         )
     except ConfigError:
         speed = ServingSpeed(unavailable=f"the speed of {row.gpu} is not known")
     loads = _loads(speed, traffic)
     if loads is None:
-        return _unknown(manifest, model, f"how much an endpoint serves is not known: {speed.unavailable}")
+        return _unknown(manifest, model, f"the capacity of an endpoint is not known: {speed.unavailable}")
     month = count * row.usd_per_hour * HOURS_PER_MONTH
     dearest = count * (row.usd_per_hour_high or row.usd_per_hour) * HOURS_PER_MONTH
     low, expected, high = (
@@ -142,17 +137,17 @@ def _endpoint_on(
     idle = ""
     if row.idle_stop_minutes is not None:
         low = MonthlyCost(growing=month * loads[0])
-        idle = f"; at the least only while it works, for it stops after {row.idle_stop_minutes} idle minutes"
+        idle = f"; low end: the endpoint is switched off when idle (after {row.idle_stop_minutes} minutes)"
     replicas = f"{expected.machines()} replica{'s' if expected.machines() > 1 else ''}"
     capacity = f"{replicas}: {speed.explanation or speed.unavailable}"
-    disputed = "" if row.usd_per_hour_high is None else f"; another page says ${row.usd_per_hour_high:.2f}"
+    disputed = "" if row.usd_per_hour_high is None else f"; another page says {money(row.usd_per_hour_high)}"
     return _quoted(
         manifest.name,
         model.id,
         low,
         expected,
         high,
-        f"a dedicated endpoint on {count} x {row.gpu} at ${row.usd_per_hour:.2f} x {HOURS_PER_MONTH} h, always up "
+        f"a dedicated endpoint on {count} x {row.gpu} at {money(row.usd_per_hour)} x {HOURS_PER_MONTH} h, always up "
         f"whatever the traffic (tuned models are not served per token){idle}{disputed}; {capacity}",
         source=manifest.sources[row.source].url,
         as_of=row.as_of,
@@ -174,16 +169,16 @@ def _own_machine_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic
     count, speed = 1, ServingSpeed(unavailable="neither its GPU nor its speed is given")
     if own.gpu is not None:
         if model.params_b is None:
-            return _unknown(manifest, model, f"the size of {model.id} is not known, so neither is its number of GPUs")
+            return _unknown(manifest, model, f"the number of GPUs is not known: the size of {model.id} is not known")
         count = gpus_needed(model.params_b, own.gpu.vram_gib)
-        dimensions = dimensions_of(manifest.name, model.id)
+        dimensions = find_dimensions(manifest.name, model.id)
         speed = estimated_speed(own.gpu, traffic, params_b=model.params_b, dimensions=dimensions, count=count)
     if own.tokens_per_second is not None:
         speed = measured_speed(own.tokens_per_second, traffic)
     loads, offer = _loads(speed, traffic), own.rented
     if loads is None:
-        because = f"{own.name} is paid by the hour, and how much it serves is not known: {speed.unavailable}"
-        return _unknown(manifest, model, f"{because}; say --own-speed or --own-gpu")
+        because = f"{own.name} is billed by the hour, and its capacity is not known: {speed.unavailable}"
+        return _unknown(manifest, model, f"{because}; give --own-speed or --own-gpu")
     month = (1 if own.whole_machine else count) * own.hourly * HOURS_PER_MONTH
     low, expected, high = (MonthlyCost(machine=month, load=load) for load in loads)
     if offer is not None:
@@ -197,7 +192,7 @@ def _own_machine_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic
         low,
         expected,
         high,
-        f"{machines} at ${own.hourly:.2f} x {HOURS_PER_MONTH} h, always up; {speed.explanation or speed.unavailable}",
+        f"{machines} at {money(own.hourly)} x {HOURS_PER_MONTH} h, always up; {speed.explanation or speed.unavailable}",
         authority="local",
         source=None if offer is None else offer.note or offer.source,
         as_of=None if offer is None else offer.as_of,
@@ -205,7 +200,7 @@ def _own_machine_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic
 
 
 def _loads(speed: ServingSpeed, traffic: Traffic) -> tuple[float, float, float] | None:
-    """As `ServingSpeed.loads`; no traffic is no work, whatever the speed."""
+    """Return `ServingSpeed.loads`; no traffic is no work, whatever the speed."""
     return speed.loads(traffic) if traffic.input_tokens or traffic.output_tokens else (0.0, 0.0, 0.0)
 
 

@@ -28,24 +28,24 @@ class OwnGPU:
 
     def __post_init__(self) -> None:
         if self.usd_per_hour is not None and not 0 <= self.usd_per_hour <= MOST_USD_PER_HOUR:
-            raise ConfigError(f"{self.usd_per_hour:g} is no price of an hour; give US dollars an hour of one machine")
+            raise ConfigError(f"{self.usd_per_hour:g} is not an hourly price; give US dollars per hour of one machine")
         if self.tokens_per_second is not None:
             measured_speed(self.tokens_per_second, Traffic(0, 0))
 
     @property
     def hourly(self) -> float | None:
-        """US dollars an hour of one GPU, or of the whole machine; None where nobody knows."""
+        """Return US dollars an hour for one GPU, or for the whole machine, or None if the price is unknown."""
         if self.usd_per_hour is not None:
             return self.usd_per_hour
         return None if self.offer is None else self.offer.usd_per_gpu_hour
 
     @property
     def rented(self) -> Offer | None:
-        """The offer that the hourly price is of; None for a GPU that is owned."""
+        """Return the offer behind the hourly price, or None for a GPU that is owned."""
         return None if self.usd_per_hour is not None else self.offer
 
     @property
     def name(self) -> str:
-        """Whose machine it is: "Lambda's H100 SXM", "your own machine"."""
+        """Return the owner and the machine: "Lambda's H100 SXM", "your own machine"."""
         whose = "your own" if self.rented is None else f"{self.rented.provider}'s"
         return f"{whose} {self.gpu.name if self.gpu else 'machine'}"

@@ -1,4 +1,5 @@
-"""How much one GPU (or several as one) serves: arithmetic for the prompts, memory traffic for the answers. Pure.
+"""The serving capacity of one GPU (or several as one): arithmetic for the prompts, memory traffic for the answers.
+Pure.
 
 prompt:  2 x parameters floating point operations a token, over the peak rate x PREFILL_UTILISATION
 answer:  each step reads all weights and the cache of every request in it, over the bandwidth x BANDWIDTH_SHARE,
@@ -28,7 +29,7 @@ BANDWIDTH_SHARE = 0.7
 on an A100 40GB (johnmusgrave.com, Llama 3.1 8B, one request: 75 tokens/s), 0.58 with vLLM 0.21 on an H100 (one request:
 122 tokens/s, yobitelcomm bench)."""
 SPREAD = 1.6
-"""The estimate is held to lie within a factor of this; `tests/estimate/test_cost_serving.py` has the published rows."""
+"""The estimate is held to lie within a factor of this; `tests/estimate/cost/test_serving.py` has the published rows."""
 TOGETHER_SHARE = 0.8  # of their sum, for several GPUs that serve one model: they wait for each other; an assumption
 PEAK_TO_MEAN = (1.0, 3.0, 168 / 40)
 """The busiest hours over the mean, which is what machines must be there for: traffic that never sleeps; all of it in 8
@@ -47,7 +48,7 @@ class ServingSpeed:
     explanation: str = ""
 
     def loads(self, traffic: Traffic) -> tuple[float, float, float] | None:
-        """How many machines the month keeps busy (low, expected, high), its busiest hours decisive."""
+        """Return how many machines the month keeps busy (low, expected, high), its busiest hours decisive."""
         if self.seconds is None or self.low_seconds is None or self.high_seconds is None:
             return None
         count = traffic.request_count
@@ -58,16 +59,16 @@ class ServingSpeed:
 
 
 def gpus_needed(params_b: float, vram_gib: float) -> int:
-    """How many of such GPUs hold the model in bf16, with room for its cache."""
+    """Return how many such GPUs hold the model in bf16, with room for its cache."""
     return max(1, ceil(params_b * WEIGHT_BYTES * SERVING_HEADROOM / vram_gib))
 
 
 def measured_speed(tokens_per_second: float, traffic: Traffic) -> ServingSpeed:
-    """From a measured rate: tokens written a second by the whole machine, all requests together, their prompts included
-    in the time. ConfigError for a rate that cannot be."""
+    """Return the speed from a measured rate: output tokens per second of the whole machine, over all concurrent
+    requests, prompts included in the time. Raises ConfigError for an impossible rate."""
     if not 0 < tokens_per_second <= MOST_TOKENS_PER_SECOND:
         raise ConfigError(
-            f"{tokens_per_second:g} tokens/s is no rate of a machine; give the tokens that it writes a second in all"
+            f"{tokens_per_second:g} tokens/s is not a possible speed; give the whole machine's output tokens per second"
         )
     seconds = (traffic.tokens_out_per_request or traffic.tokens_in_per_request) / tokens_per_second
     return ServingSpeed(seconds, seconds, seconds, explanation=f"{tokens_per_second:,.0f} tokens/s, as given")
@@ -82,10 +83,10 @@ def estimated_speed(
     count: int = 1,
     most_at_once: int = MOST_AT_ONCE,
 ) -> ServingSpeed:
-    """What `count` such GPUs serve together, in bf16 and under full load: as many requests at once as the memory holds,
-    and `most_at_once` at the most.
+    """Estimate what `count` such GPUs serve together, in bf16 and under full load: as many concurrent requests as the
+    memory holds, and `most_at_once` at most.
 
-    A mixture of experts is taken as dense: that is too slow for few requests at once, and about right for many.
+    A mixture of experts is treated as dense: too slow for few concurrent requests, about right for many.
     """
     if params_b is None:
         return ServingSpeed(unavailable="the model's size is not known")
@@ -117,15 +118,15 @@ def estimated_speed(
 
 
 def cache_bytes_per_token(params_b: float, dimensions: Dimensions | None) -> float:
-    """Keys and values of one token in bf16: 2 x layers x key width x 2 bytes. Without dimensions what Llama 3.1 8B has
-    for its size (128 KiB; it groups its heads)."""
+    """Return the bytes of keys and values of one token in bf16: 2 x layers x key width x 2 bytes. Without dimensions,
+    scales from Llama 3.1 8B (128 KiB; it groups its heads)."""
     if dimensions is None:
         return float(131_072 * (params_b / 8.03) ** (2 / 3))
     return 2.0 * dimensions.layers * dimensions.key_width * 2
 
 
-def dimensions_of(backend: str, model_id: str) -> Dimensions | None:
-    """The shape of the weights behind a backend's own id, where `models.toml` has it."""
+def find_dimensions(backend: str, model_id: str) -> Dimensions | None:
+    """Return the shape of the weights behind a backend's own id, or None if `models.toml` does not have it."""
     models = load_models()
     name = models.name_of(backend, model_id)
     weights = models.find(name or model_id)

@@ -1,4 +1,4 @@
-"""What a model is asked to do in a month, and what that costs as a function of how much is asked. Pure arithmetic."""
+"""A month's traffic to a model, and its cost as a function of the traffic. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Traffic:
         batch_share: float = 0.0,
         saved_per_request: int = 0,
     ) -> Traffic:
-        """`requests` a month, each of so many tokens in and out (means may be broken)."""
+        """Build the traffic of `requests` a month with these tokens in and out per request (means may be fractions)."""
         for name, value in (("requests", requests), ("tokens in", tokens_in), ("tokens out", tokens_out)):
             if not isfinite(value) or value < 0:
                 raise ConfigError(f"{name} is {value:g}; it is 0 or more")
@@ -103,10 +103,11 @@ class Traffic:
         batch_share: float = 0.0,
         saved_per_request: int = 0,
     ) -> Traffic:
-        """From what the user says: requests and the tokens of each, or a month's tokens, or nothing.
+        """Build the traffic from what the user states: requests and the tokens of each, or a month's tokens, or
+        nothing.
 
-        `per_request`: tokens in and out. What is left out is that of the requests, else of `USUAL_REQUESTS`, with
-        `ASSUMED_TOKENS_IN` and `ASSUMED_TOKENS_OUT` each. ConfigError for a contradiction.
+        `per_request`: tokens in and out. Requests that are not stated are `USUAL_REQUESTS`, tokens are
+        `ASSUMED_TOKENS_IN` and `ASSUMED_TOKENS_OUT`. Raises ConfigError for a contradiction.
         """
         monthly = input_tokens is not None or output_tokens is not None
         if per_request is not None and monthly:
@@ -126,7 +127,7 @@ class Traffic:
 
     @property
     def request_count(self) -> float:
-        """The requests as stated; else as few as bear the tokens in, and out, with the assumed ones in each."""
+        """Return the requests as stated, else the fewest that make up the tokens, with the assumed tokens in each."""
         if self.requests is not None:
             return float(self.requests)
         return max(self.input_tokens / ASSUMED_TOKENS_IN, self.output_tokens / ASSUMED_TOKENS_OUT)
@@ -143,14 +144,14 @@ class Traffic:
 
     @property
     def saved_tokens(self) -> int:
-        """Input tokens a month that a tuned model is not sent."""
+        """Return the input tokens a month that a tuned model no longer needs."""
         return self.saved_per_request * (self.requests or 0)
 
     def tuned(self) -> Traffic:
-        """The same requests to a tuned model: without the tokens that it no longer needs.
+        """Return the same requests to a tuned model: without the tokens that it no longer needs.
 
-        Those stand at the prompt's beginning and are the same in each request, so they are what a prompt cache would
-        have held: the cached tokens shrink first, which is why a cache makes the shorter prompt worth less.
+        These tokens stand at the beginning of each prompt and are the same in each request, so a prompt cache would
+        have held them: the cached tokens shrink first, and a cache makes the shorter prompt worth less.
         """
         if not self.saved_tokens:
             return self
@@ -172,13 +173,13 @@ class MonthlyCost(Model):
     load: float | None = None
 
     def machines(self, scale: float = 1.0) -> int:
-        """How many are up; the least is one, whatever it has to do."""
+        """Return how many machines are up: at least one, even without work."""
         if self.machine == 0:
             return 0
         return max(1, ceil((self.load or 0.0) * scale - 1e-9))
 
     def fixed(self, scale: float = 1.0) -> float:
-        """The part that idle machines cost too."""
+        """Return the part that idle machines cost too."""
         return self.machine * self.machines(scale)
 
     def at(self, scale: float = 1.0) -> float:

@@ -1,4 +1,4 @@
-"""What training costs, by each provider's own rule as its manifest states it. Pure; no number is invented.
+"""The cost of training, by each provider's own rule as its manifest states it. Pure; no number is invented.
 
 A quote that cannot be made is `Quote.unknown` with the reason.
 """
@@ -10,6 +10,7 @@ from datetime import date
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost.own_gpu import OwnGPU
 from tuneport.estimate.duration import Duration
+from tuneport.formatting import money
 from tuneport.manifests import Manifest, OfferedModel, TrainingPrice
 from tuneport.types import Adapter, Method, Quote
 
@@ -38,17 +39,17 @@ def training_quote(
     own: OwnGPU | None = None,
     hours: float | None = None,
 ) -> Quote:
-    """What training would cost.
+    """Quote the training cost.
 
-    Tokens are those of the file, once. `evaluations`: how often the validation tokens are gone through.
-    `packing=False` bills `rows` x `max_length` instead, where the provider packs by default. Where the tokens are
-    approximate, `approximate_because` says why, and what is billed lies between `low` and `high` times the tokens.
-    `duration` and `own` are for a machine that is paid by the hour, `hours` for a method that the provider bills by the
-    hour (OpenAI's reinforcement: of its core loop, to the hundredth).
+    Tokens are those of the file, once. `evaluations`: how often the validation tokens are read. `packing=False` bills
+    `rows` x `max_length` instead, for a provider that packs by default. If the tokens are approximate,
+    `approximate_because` says why, and the billed amount lies between `low` and `high` times the tokens. `duration` and
+    `own` are for a machine billed by the hour, `hours` for a method that the provider bills by the hour (OpenAI's
+    reinforcement: of its core loop, to the hundredth).
     """
     if manifest.billing is None:
-        return Quote.unknown(manifest.name, model.id, f"{manifest.title}: no rule of billing is known")
-    if manifest.billing.unit == "machine_hours":
+        return Quote.unknown(manifest.name, model.id, f"{manifest.title}: how it bills is not known")
+    if manifest.own_machine:
         return _machine_quote(manifest, model, duration, own)
     if not packing:
         if rows is None or max_length is None:
@@ -69,7 +70,8 @@ def training_quote(
     quote = _with_tokens(quote, tokens_per_epoch, low, high)
     if not approximate_because:
         return quote
-    bounds = f"${quote.low:.2f} to ${quote.high:.2f}" if quote.low != quote.high else "which makes no difference here"
+    same = quote.low == quote.high
+    bounds = "which makes no difference here" if same else f"{money(quote.low)} to {money(quote.high)}"
     return quote.model_copy(
         update={"explanation": f"{quote.explanation}; approximate, {bounds}: {approximate_because}"}
     )
@@ -86,7 +88,7 @@ def _with_tokens(quote: Quote, tokens_per_epoch: int, low: float, high: float) -
 
 
 def training_price(manifest: Manifest, model: OfferedModel, method: Method, adapter: Adapter) -> TrainingPrice | None:
-    """The model's own row; where it has none at all, that of its bracket by total parameters."""
+    """Return the model's own price row, else that of its bracket by total parameters."""
     rows = model.training
     if not rows and model.params_b is not None:
         # Brackets are told in whole billions ("up to 16B", "17B-69B"), so 16.4 belongs to the first.
@@ -113,11 +115,11 @@ def _token_quote(
         billed += validation_tokens * evaluations
         explanation += f" + {validation_tokens:,} validation tokens x {evaluations} evaluations"
     cost = billed / 1e6 * price.usd_per_mtok
-    explanation += f" at ${price.usd_per_mtok:.2f} per 1M"
+    explanation += f" at {money(price.usd_per_mtok)} per 1M"
     minimum = model.minimum or manifest.billing.minimum
     least = 0.0 if minimum is None else minimum.usd
     if cost < least:
-        explanation += f" = ${cost:.2f}, below the minimum of ${least:.2f} a job"
+        explanation += f" = {money(cost)}, below the minimum of {money(least)} a job"
     return Quote(
         backend=manifest.name,
         model=model.id,
@@ -134,12 +136,10 @@ def _hourly_quote(
     manifest: Manifest, model: OfferedModel, price: TrainingPrice, rate: float, method: Method, hours: float | None
 ) -> Quote:
     if hours is None:
-        because = (
-            f"{manifest.title} bills {method} by the hour (${rate:.2f}), and how many it takes depends on the answers"
-        )
-        return Quote.unknown(manifest.name, model.id, f"{because}; say how many hours to see the price")
+        because = f"{manifest.title} bills {method} by the hour ({money(rate)}); the hours depend on the answers"
+        return Quote.unknown(manifest.name, model.id, f"{because}; give the hours to see the price")
     if not 0 <= hours <= MOST_HOURS:
-        raise ConfigError(f"{hours:g} is no number of hours of a job; give hours, from 0 to {MOST_HOURS}")
+        raise ConfigError(f"{hours:g} is not a duration; give hours, from 0 to {MOST_HOURS}")
     cost = round(hours, 2) * rate
     return Quote(
         backend=manifest.name,
@@ -147,7 +147,7 @@ def _hourly_quote(
         expected=cost,
         low=cost,
         high=cost,
-        explanation=f"{hours:.2f} h x ${rate:.2f}, the hours as given; a model that grades is billed besides",
+        explanation=f"{hours:.2f} h x {money(rate)}, the hours as given; a model that grades is billed besides",
         source=manifest.sources[price.source].url,
         as_of=price.as_of,
     )
@@ -166,7 +166,7 @@ def _machine_quote(manifest: Manifest, model: OfferedModel, duration: Duration |
         )
     if duration is None or duration.expected_seconds is None:
         because = duration.unavailable if duration and duration.unavailable else "the duration is not known"
-        return Quote.unknown(manifest.name, model.id, f"{own.name} is paid by the hour, and {because}")
+        return Quote.unknown(manifest.name, model.id, f"{own.name} is billed by the hour, and {because}")
     hours = duration.expected_seconds / 3600
     low, high = duration.low_seconds or duration.expected_seconds, duration.high_seconds or duration.expected_seconds
     offer = own.rented
@@ -177,7 +177,7 @@ def _machine_quote(manifest: Manifest, model: OfferedModel, duration: Duration |
         low=low / 3600 * own.hourly,
         high=high / 3600 * own.hourly,
         authority="local",
-        explanation=f"{hours:.2f} h x ${own.hourly:.2f} of {own.name}"
+        explanation=f"{hours:.2f} h x {money(own.hourly)} of {own.name}"
         + (f" ({offer.instance})" if offer is not None and offer.instance else ""),
         source=None if offer is None else offer.note or offer.source,
         as_of=None if offer is None else offer.as_of,
@@ -185,14 +185,14 @@ def _machine_quote(manifest: Manifest, model: OfferedModel, duration: Duration |
 
 
 def _why_unpriced(manifest: Manifest, model: OfferedModel, method: Method, adapter: Adapter) -> str:
-    if method.value in manifest.unpriced:
-        return manifest.unpriced[method.value]
+    if method in manifest.unpriced:
+        return manifest.unpriced[method]
     if model.training:
         return f"{manifest.title} has no {method} price for {adapter} of {model.id}"
     if not manifest.training_brackets:
         return f"{manifest.title} publishes no {method} price for {model.id}"
     if model.params_b is None:
-        return f"the size of {model.id} is not known, and the price goes by size; ask {manifest.title}'s own estimate"
+        return f"the size of {model.id} is not known, and the price depends on it; ask {manifest.title}'s own estimate"
     top = manifest.training_brackets[-1].up_to_params_b
     return (
         f"{model.id} has {model.params_b:g} B parameters and the published brackets end at {top:g} B; "
@@ -201,5 +201,5 @@ def _why_unpriced(manifest: Manifest, model: OfferedModel, method: Method, adapt
 
 
 def oldest(*quotes: Quote) -> date | None:
-    """The day of the oldest price among `quotes`."""
+    """Return the day of the oldest price among `quotes`."""
     return min((quote.as_of for quote in quotes if quote.as_of is not None), default=None)

@@ -1,7 +1,7 @@
-"""How much accelerator memory a training run needs. Pure; two rules, and the estimate says which one it used.
+"""The accelerator memory that a training run needs. Pure; two rules, and the estimate says which one it used.
 
 `estimate_memory` follows the tensors that PyTorch keeps where the model's dimensions are known (`tensors`), and the
-reference card's table of thumb where only its size is. `sizing` turns it round: what fits which GPU.
+table of usual sizes if only its size is known. `sizing` answers the inverse: what fits which GPU.
 """
 
 from tuneport.estimate.memory.estimate import (
@@ -12,7 +12,6 @@ from tuneport.estimate.memory.estimate import (
     high_reserved_gib,
     rule_of_thumb,
 )
-from tuneport.estimate.memory.run import ALL_LINEAR, Run, examples_of
 from tuneport.estimate.memory.tensors import (
     adapter_parameters,
     embedding_parameters,
@@ -20,17 +19,17 @@ from tuneport.estimate.memory.tensors import (
     saved_per_layer_token,
     trained_parameters,
 )
+from tuneport.estimate.memory.training_shape import ALL_LINEAR, TrainingShape
 
 __all__ = [
     "ALL_LINEAR",
     "CONTEXT_GIB",
     "GIB",
     "MemoryEstimate",
-    "Run",
+    "TrainingShape",
     "adapter_parameters",
     "embedding_parameters",
     "estimate_memory",
-    "examples_of",
     "high_reserved_gib",
     "linear_parameters",
     "rule_of_thumb",

@@ -1,12 +1,12 @@
-"""How much accelerator memory a training run needs: a point, a safe figure, and the parts that add up to them."""
+"""The accelerator memory that a training run needs: a point, a safe figure, and the parts that add up to them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tuneport.estimate.memory.run import Run
-from tuneport.estimate.memory.tensors import Parts, activations, generation, static
+from tuneport.estimate.memory.tensors import MemoryParts, activations, generation, static
+from tuneport.estimate.memory.training_shape import TrainingShape
 from tuneport.manifests import Dimensions
 from tuneport.types import Adapter
 
@@ -22,15 +22,15 @@ CONTEXT_GIB, CONTEXT_GIB_HIGH = 0.35, 0.50
 TENSORS_HIGH = 1.06
 """The tensors' own error: nine of ten rows with the current libraries need no more than this times the estimate."""
 
-# The card's table, GB by billions of parameters.
+# The usual table, GB by billions of parameters.
 _THUMB: dict[Adapter, tuple[tuple[float, float], ...]] = {
     Adapter.FULL: ((1, 8), (7, 56), (13, 104), (70, 560)),
     Adapter.LORA: ((1, 5), (7, 18), (13, 32), (70, 160)),
     Adapter.QLORA: ((1, 3), (7, 8), (13, 14), (70, 48)),
 }
-# The card has no row for trained prefixes and prompts ("very low", "minimal"): the base in 16 bits stays, so as LoRA.
+# The table has no row for trained prefixes and prompts ("very low", "minimal"): the base in 16 bits stays, so as LoRA.
 _THUMB[Adapter.PREFIX] = _THUMB[Adapter.PROMPT] = _THUMB[Adapter.LORA]
-SHARED_OUT = {
+SHARDED_PARTS = {
     "ddp": frozenset[str](),
     "zero1": frozenset({"optimizer"}),
     "zero2": frozenset({"optimizer", "gradients", "optimizer temporaries"}),
@@ -58,7 +58,7 @@ class MemoryEstimate:
     explanation: str
 
     def fits(self, memory_gib: float) -> bool:
-        """True where even the high estimate fits."""
+        """Return whether even the high estimate fits."""
         return self.high_gib <= memory_gib
 
     def as_dict(self) -> dict[str, Any]:
@@ -66,16 +66,17 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    adapter: Adapter, *, params_b: float | None, dimensions: Dimensions | None, run: Run | None = None
+    adapter: Adapter, *, params_b: float | None, dimensions: Dimensions | None, run: TrainingShape | None = None
 ) -> MemoryEstimate | None:
-    """The need of one training run on each of its accelerators, or None where neither size nor dimensions are known."""
+    """Estimate the memory of one training run on each of its accelerators, or None if neither size nor dimensions are
+    known."""
     if dimensions is not None:
-        return by_formula(adapter, dimensions, run or Run())
+        return by_formula(adapter, dimensions, run or TrainingShape())
     return None if params_b is None else rule_of_thumb(adapter, params_b)
 
 
-def by_formula(adapter: Adapter, dimensions: Dimensions, run: Run) -> MemoryEstimate:
-    parts = shared_out(static(adapter, dimensions, run), dimensions, run)
+def by_formula(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryEstimate:
+    parts = sharded(static(adapter, dimensions, run), dimensions, run)
     if adapter is Adapter.QLORA:
         parts["dequantisation"] = 2.0 * dimensions.hidden_size * dimensions.intermediate_size
     parts |= peak(adapter, parts, activations(adapter, dimensions, run), dimensions, run)
@@ -83,11 +84,13 @@ def by_formula(adapter: Adapter, dimensions: Dimensions, run: Run) -> MemoryEsti
     return of_allocated(sum(components.values()), components, "formula", _explanation(adapter, run))
 
 
-def peak(adapter: Adapter, parts: Parts, working: Parts, dimensions: Dimensions, run: Run) -> Parts:
-    """What is there beside `parts` at the moment that needs most: the end of the forward pass, the optimizer's step, or
-    the writing of answers. Takes from `parts` what is not there all the time."""
+def peak(
+    adapter: Adapter, parts: MemoryParts, working: MemoryParts, dimensions: Dimensions, run: TrainingShape
+) -> MemoryParts:
+    """Return what is in memory beside `parts` at the peak: the end of the forward pass, the optimizer's step, or the
+    generation of answers. Removes from `parts` what is not in memory all the time."""
     gradients, temporaries = parts.pop("gradients", 0.0), parts.pop("optimizer temporaries", 0.0)
-    moments: list[Parts] = []
+    moments: list[MemoryParts] = []
     if adapter is Adapter.FULL:
         # Gradients are freed after each step, so they are not there at the end of the forward pass. Mixed precision
         # keeps a bf16 copy of the weights during it.
@@ -104,7 +107,7 @@ def peak(adapter: Adapter, parts: Parts, working: Parts, dimensions: Dimensions,
 def of_allocated(
     allocated: float, components: dict[str, float], rule: Literal["formula", "traced"], explanation: str
 ) -> MemoryEstimate:
-    """The estimate whose tensors take `allocated` GiB at the peak."""
+    """Build the estimate whose tensors take `allocated` GiB at the peak."""
     reserved = RESERVED_SLOPE * allocated + RESERVED_GIB
     return MemoryEstimate(
         low_gib=allocated,
@@ -118,24 +121,25 @@ def of_allocated(
 
 
 def high_reserved_gib(allocated: float) -> float:
-    """What PyTorch reserves in nine of ten runs at most."""
+    """Return what PyTorch reserves at most in nine of ten runs."""
     return RESERVED_SLOPE_HIGH * TENSORS_HIGH * allocated + RESERVED_GIB_HIGH
 
 
-def shared_out(parts: Parts, dimensions: Dimensions, run: Run) -> Parts:
-    """What each GPU has of the static parts. FSDP gathers two layers in full at a time; the others keep gradients that
-    are under way a second time. An order of magnitude: no measured row has several GPUs and current libraries."""
+def sharded(parts: MemoryParts, dimensions: Dimensions, run: TrainingShape) -> MemoryParts:
+    """Return what each GPU holds of the static parts. FSDP gathers two layers in full at a time; the others keep
+    gradients in transit a second time. An order of magnitude: no measured row has several GPUs and current libraries.
+    """
     if run.sharding == "none":
         return parts
-    everywhere = set(parts) - SHARED_OUT[run.sharding]
+    everywhere = set(parts) - SHARDED_PARTS[run.sharding]
     shared = {name: value if name in everywhere else value / run.gpus for name, value in parts.items()}
     if run.sharding == "fsdp":
         return shared | {"unsharded layers": 2 * parts["weights"] / dimensions.layers}
     return shared | {"gradient buckets": parts.get("gradients", 0.0)}
 
 
-def _explanation(adapter: Adapter, run: Run) -> str:
-    what = {"single": "", "pairs": " pairs", "labelled": " labelled", "scored": " pairs", "rollouts": " rollouts"}
+def _explanation(adapter: Adapter, run: TrainingShape) -> str:
+    what = {"single": "", "pairs": " pairs", "labelled": " labelled", "ranked": " pairs", "rollouts": " rollouts"}
     cards = f" on each of {run.gpus} GPUs, {run.sharding}" if run.gpus > 1 else ""
     return (
         f"{adapter}, {run.micro_batch}{what[run.examples]} x {run.length} tokens{cards}, "
@@ -145,7 +149,7 @@ def _explanation(adapter: Adapter, run: Run) -> str:
 
 
 def rule_of_thumb(adapter: Adapter, params_b: float) -> MemoryEstimate:
-    """The card's table, in between by straight lines and beyond its ends in proportion."""
+    """Estimate by the table of usual sizes: linear between its rows, in proportion beyond its ends."""
     gigabytes = _interpolate(_THUMB[adapter], params_b)
     expected = gigabytes * 1e9 / GIB
     return MemoryEstimate(
@@ -155,7 +159,7 @@ def rule_of_thumb(adapter: Adapter, params_b: float) -> MemoryEstimate:
         high_gib=expected * (1 + THUMB_SPREAD),
         components_gib={},
         rule="rule of thumb",
-        explanation=f"{adapter} of {params_b:g} B parameters by the reference card's table: about {gigabytes:.0f} GB",
+        explanation=f"{adapter} of {params_b:g} B parameters by the table of usual sizes: about {gigabytes:.0f} GB",
     )
 
 

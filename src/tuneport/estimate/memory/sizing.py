@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tuneport.estimate.memory.estimate import MemoryEstimate, estimate_memory
-from tuneport.estimate.memory.run import Run
+from tuneport.estimate.memory.training_shape import TrainingShape
 from tuneport.manifests import GPU, Dimensions, Offer
 from tuneport.types import Adapter
 
@@ -33,7 +33,7 @@ class Fit:
     gpu: str
     memory_gib: float
     count: int
-    run: Run
+    run: TrainingShape
     verdict: str
     largest_batch: int
     largest_length: int
@@ -41,7 +41,7 @@ class Fit:
 
     @property
     def usd_per_hour(self) -> float | None:
-        """Of all `count` together."""
+        """Return US dollars an hour of all `count` together, or None if the price is unknown."""
         return None if self.offer is None else self.offer.usd_per_gpu_hour * self.count
 
     def as_dict(self) -> dict[str, Any]:
@@ -52,16 +52,19 @@ class Fit:
 def fits(
     adapter: Adapter,
     dimensions: Dimensions,
-    run: Run,
+    run: TrainingShape,
     gpus: Sequence[GPU],
     *,
     context: int | None = None,
     counts: Sequence[int] = COUNTS,
     sharding: Literal["auto", "ddp", "fsdp"] = "auto",
 ) -> list[Fit]:
-    """The verdict of each GPU, smallest memory first, with the fewest of `counts` that hold the run; where none do, of
-    the fewest. `context` bounds the lengths. `sharding` auto: DDP where each of several holds the whole model, since
-    it sends less; else FSDP."""
+    """Return the verdict on each GPU, smallest memory first, with the fewest of `counts` that hold the run; if none do,
+    with the fewest.
+
+    `context` bounds the lengths. `sharding` auto: DDP if each GPU holds the whole model, since it sends less; else
+    FSDP.
+    """
     found = []
     for gpu in sorted(gpus, key=lambda gpu: (gpu.vram_gib, gpu.name)):
         tried = []
@@ -76,7 +79,7 @@ def fits(
 def _fit(
     adapter: Adapter,
     dimensions: Dimensions,
-    run: Run,
+    run: TrainingShape,
     gpu: GPU,
     context: int | None,
     count: int,
@@ -105,22 +108,22 @@ def _fit(
 
 
 def cheapest(found: Sequence[Fit]) -> Fit | None:
-    """What holds the run at the lowest hourly price; None where nothing does, or nothing has a price."""
+    """Return the fit with the lowest hourly price, or None if nothing fits or has a price."""
     able = [fit for fit in found if fit.verdict == "yes" and fit.offer is not None]
     return min(able, key=lambda fit: fit.usd_per_hour or 0.0, default=None)
 
 
-def largest_batch(adapter: Adapter, dimensions: Dimensions, run: Run, memory_gib: float) -> int:
-    """The most examples of a micro-batch whose high estimate fits, up to `LARGEST_BATCH`; 0 where none does."""
+def largest_batch(adapter: Adapter, dimensions: Dimensions, run: TrainingShape, memory_gib: float) -> int:
+    """Return the most examples of a micro-batch whose high estimate fits, up to `LARGEST_BATCH`; 0 if none does."""
     return _largest(
         lambda batch: _estimate(adapter, dimensions, replace(run, micro_batch=batch)).fits(memory_gib), LARGEST_BATCH
     )
 
 
 def largest_length(
-    adapter: Adapter, dimensions: Dimensions, run: Run, memory_gib: float, *, context: int | None = None
+    adapter: Adapter, dimensions: Dimensions, run: TrainingShape, memory_gib: float, *, context: int | None = None
 ) -> int:
-    """The most tokens of an example, in steps of 64, whose high estimate fits, up to the model's context."""
+    """Return the most tokens of an example, in steps of 64, whose high estimate fits, up to the model's context."""
     steps = min(context or LARGEST_LENGTH, LARGEST_LENGTH) // LENGTH_STEP
     found = _largest(
         lambda step: _estimate(adapter, dimensions, replace(run, length=step * LENGTH_STEP)).fits(memory_gib), steps
@@ -128,14 +131,14 @@ def largest_length(
     return found * LENGTH_STEP
 
 
-def _estimate(adapter: Adapter, dimensions: Dimensions, run: Run) -> MemoryEstimate:
+def _estimate(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryEstimate:
     estimate = estimate_memory(adapter, params_b=None, dimensions=dimensions, run=run)
     assert estimate is not None  # the dimensions are known
     return estimate
 
 
 def _largest(fits_at: Any, most: int) -> int:
-    """The largest number from 1 to `most` that fits, by halving: what fits at some number fits below it, too."""
+    """Return the largest number from 1 to `most` that fits, by bisection."""
     low, high = 0, most
     while low < high:
         middle = (low + high + 1) // 2

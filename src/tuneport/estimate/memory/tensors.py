@@ -1,14 +1,14 @@
 """The tensors that PyTorch keeps while it trains, in bytes, part by part.
 
 The coefficients were read off transformers 5, peft 0.21 and torch 2.13 with saved-tensor hooks, by which
-`tests/estimate/test_memory_traced.py` checks them again, on models whose dimensions tell the terms apart. Symbols: V
+`tests/estimate/memory/test_tensors.py` checks them again, on models whose dimensions tell the terms apart. Symbols: V
 vocabulary, h hidden size, f intermediate size, L layers, a heads, q and k the widths of queries and of keys, n tokens
 of a micro-step, s bytes of a number in the residual stream.
 """
 
 from __future__ import annotations
 
-from tuneport.estimate.memory.run import ALL_LINEAR, Run
+from tuneport.estimate.memory.training_shape import ALL_LINEAR, TrainingShape
 from tuneport.manifests import Dimensions
 from tuneport.types import Adapter
 
@@ -29,26 +29,27 @@ _INPUTS = {
     **dict.fromkeys(("gate", "up"), "mlp input"),
     "down": "gated product",
 }
-Parts = dict[str, float]
+MemoryParts = dict[str, float]
 
 
 def adapter_parameters(dimensions: Dimensions, rank: int, targets: tuple[str, ...] = ALL_LINEAR) -> int:
-    """Trained numbers of a LoRA: r x (in + out) for each target of each layer."""
+    """Return the trained numbers of a LoRA: r x (in + out) for each target of each layer."""
     return dimensions.layers * rank * sum(a + b for a, b in _shapes(dimensions, targets))
 
 
 def linear_parameters(dimensions: Dimensions) -> int:
-    """The weights that quantisation reaches: every linear layer but the head."""
+    """Return the weights that quantisation reaches: every linear layer but the head."""
     return dimensions.layers * sum(a * b for a, b in _shapes(dimensions, ALL_LINEAR))
 
 
 def embedding_parameters(dimensions: Dimensions) -> int:
-    """V x h, and twice where the head has its own."""
+    """Return V x h, and twice that if the head has its own."""
     return dimensions.vocab_size * dimensions.hidden_size * (1 if dimensions.tied_embeddings else 2)
 
 
-def trained_parameters(adapter: Adapter, dimensions: Dimensions, run: Run) -> int:
-    """Numbers that the optimizer moves, as PEFT counts them; norms and biases of full fine-tuning left out."""
+def trained_parameters(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> int:
+    """Return the numbers that the optimizer updates, as PEFT counts them; norms and biases of full fine-tuning left
+    out."""
     match adapter:
         case Adapter.FULL:
             return linear_parameters(dimensions) + embedding_parameters(dimensions)
@@ -60,8 +61,9 @@ def trained_parameters(adapter: Adapter, dimensions: Dimensions, run: Run) -> in
     return adapter_parameters(dimensions, run.lora_rank, run.lora_targets) + magnitudes
 
 
-def static(adapter: Adapter, dimensions: Dimensions, run: Run) -> Parts:
-    """What is there from the first step to the last: weights, trained numbers, their gradients and moments."""
+def static(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryParts:
+    """Return what is in memory from the first step to the last: weights, trained numbers, their gradients and
+    moments."""
     linear, embeddings = linear_parameters(dimensions), embedding_parameters(dimensions)
     trained = trained_parameters(adapter, dimensions, run)
     if adapter is Adapter.FULL:
@@ -90,13 +92,13 @@ def static(adapter: Adapter, dimensions: Dimensions, run: Run) -> Parts:
     }
 
 
-def _moments(run: Run, width: int) -> float:
-    """Bytes of AdamW's two moments per trained number; paged ones leave the GPU when it is full."""
+def _moments(run: TrainingShape, width: int) -> float:
+    """Return bytes of AdamW's two moments per trained number; paged ones leave the GPU when it is full."""
     return {"adamw": 2.0 * width, "adamw_fused": 2.0 * width, "adamw_8bit": 2.0, "adamw_paged": 2.0}[run.optimizer]
 
 
-def activations(adapter: Adapter, dimensions: Dimensions, run: Run) -> Parts:
-    """What the backward pass needs at its largest moment: the layers' tensors, and the logits at the loss."""
+def activations(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryParts:
+    """Return what the backward pass needs at its largest moment: the layers' tensors, and the logits at the loss."""
     # The tokens of a trained prompt go through every layer like others; a prefix is keys and values only.
     width = run.length + (run.virtual_tokens if adapter is Adapter.PROMPT else 0)
     tokens = run.sequences * width
@@ -118,22 +120,22 @@ def activations(adapter: Adapter, dimensions: Dimensions, run: Run) -> Parts:
     return {"activations": stored + recomputed, "backward pass": backward}
 
 
-def _made_by_backward_per_token(adapter: Adapter, dimensions: Dimensions, run: Run) -> float:
-    """Bytes of the gradients under way while a layer's backward pass is at its largest, in its gated product (traced:
-    `traced.py`, with hidden sizes of 512 and 1,024 and twice that between)."""
+def _made_by_backward_per_token(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> float:
+    """Return bytes of the gradients under way while a layer's backward pass is at its largest, in its gated product
+    (traced: `traced.py`, with hidden sizes of 512 and 1,024 and twice that between)."""
     h, f = dimensions.hidden_size, dimensions.intermediate_size
     if adapter is Adapter.FULL:
         return 8.0 * h
     return (8.0 if run.base_weights == "fp32" else 6.0) * f + 8.0 * h
 
 
-def generation(dimensions: Dimensions, run: Run) -> float:
-    """Keys and values of all that is being written, in 16 bits: 2 x 2 bytes x k x L a token."""
-    return 4.0 * dimensions.key_width * dimensions.layers * (run.written_at_once or run.micro_batch) * run.length
+def generation(dimensions: Dimensions, run: TrainingShape) -> float:
+    """Return the keys and values of all that is generated, in 16 bits: 2 x 2 bytes x k x L a token."""
+    return 4.0 * dimensions.key_width * dimensions.layers * (run.generation_batch or run.micro_batch) * run.length
 
 
-def saved_per_layer_token(adapter: Adapter, dimensions: Dimensions, run: Run) -> float:
-    """Bytes that one layer keeps of one token for its backward pass, with fused attention."""
+def saved_per_layer_token(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> float:
+    """Return bytes that one layer keeps of one token for its backward pass, with fused attention."""
     h, f, a = dimensions.hidden_size, dimensions.intermediate_size, dimensions.heads
     q, k = dimensions.query_width, dimensions.key_width
     if adapter is Adapter.FULL:
@@ -148,7 +150,7 @@ def saved_per_layer_token(adapter: Adapter, dimensions: Dimensions, run: Run) ->
     return kept + (_kept_before_2026(dimensions, stream) if old and adapter is Adapter.QLORA else 0)
 
 
-def _kept_for_adapters(dimensions: Dimensions, run: Run, stream: int) -> float:
+def _kept_for_adapters(dimensions: Dimensions, run: TrainingShape, stream: int) -> float:
     shapes = _shapes(dimensions, run.lora_targets)
     ranks = run.lora_rank * len(shapes)
     if run.autocast:
@@ -168,17 +170,18 @@ def _kept_for_adapters(dimensions: Dimensions, run: Run, stream: int) -> float:
 
 
 def _kept_before_2026(dimensions: Dimensions, stream: int) -> float:
-    """bitsandbytes kept a 16-bit copy of each layer's input, and SDPA got keys and values repeated for every head."""
+    """Return what a layer kept besides: bitsandbytes a 16-bit copy of its input, and SDPA keys and values repeated for
+    every head."""
     h, f, q, k = dimensions.hidden_size, dimensions.intermediate_size, dimensions.query_width, dimensions.key_width
     return 2 * (5 * h + q + f) + 2 * stream * (q - k)
 
 
-def _stream_bytes(adapter: Adapter, run: Run) -> int:
+def _stream_bytes(adapter: Adapter, run: TrainingShape) -> int:
     return 4 if run.base_weights == "fp32" or (adapter is Adapter.QLORA and run.kbit_fp32) else 2
 
 
-def _logits_per_entry(adapter: Adapter, run: Run) -> float:
-    if run.examples == "scored":
+def _logits_per_entry(adapter: Adapter, run: TrainingShape) -> float:
+    if run.examples == "ranked":
         return 0.0  # a head of one number
     if run.fused_loss:
         return LOGITS_FUSED
@@ -188,7 +191,7 @@ def _logits_per_entry(adapter: Adapter, run: Run) -> float:
 
 
 def _shapes(dimensions: Dimensions, targets: tuple[str, ...]) -> list[tuple[int, int]]:
-    """In and out of each target in a layer."""
+    """Return the input and output width of each target in a layer."""
     h, f, q, k = dimensions.hidden_size, dimensions.intermediate_size, dimensions.query_width, dimensions.key_width
     shapes = {"q": (h, q), "k": (h, k), "v": (h, k), "o": (q, h), "gate": (h, f), "up": (h, f), "down": (f, h)}
     return [shapes[target] for target in targets]

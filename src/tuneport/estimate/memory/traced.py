@@ -15,19 +15,19 @@ from typing import Any
 
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.memory.estimate import GIB, MemoryEstimate, of_allocated
-from tuneport.estimate.memory.run import ALL_LINEAR, Run
 from tuneport.estimate.memory.tensors import LOGITS_FUSED, NF4_BYTES, NF4_DOUBLE_BYTES, generation
+from tuneport.estimate.memory.training_shape import ALL_LINEAR, TrainingShape
 from tuneport.manifests import Dimensions
 from tuneport.types import Adapter
 
 NOT_TRACED = {"adamw_8bit": "8-bit optimizers", "adamw_paged": "paged optimizers"}
 
 
-def traced_memory(config: Path, adapter: Adapter, dimensions: Dimensions, run: Run) -> MemoryEstimate:
-    """Of the model that `config` (a config.json, or its folder) describes.
+def traced_memory(config: Path, adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryEstimate:
+    """Estimate the memory of the model that `config` (a config.json, or its folder) describes, by tracing it.
 
-    ConfigError where torch, transformers or peft is not installed; UnsupportedError, with the reason, for what cannot
-    be traced.
+    Raises ConfigError if torch, transformers or peft is not installed; raises UnsupportedError, with the reason, for a
+    model that cannot be traced.
     """
     try:
         import peft  # noqa: F401
@@ -48,13 +48,13 @@ def traced_memory(config: Path, adapter: Adapter, dimensions: Dimensions, run: R
         with FakeTensorMode(allow_non_fake_inputs=True):
             _pretend(model)
             weights, trained, state, forward, peak = _measured(model, run)
-    except (RuntimeError, NotImplementedError, ValueError, AttributeError, TypeError, OSError) as error:
+    except (RuntimeError, ValueError, AttributeError, LookupError, TypeError, OSError, ArithmeticError) as error:
         reason = str(error).strip().partition("\n")[0][:200]
         raise UnsupportedError(f"{config} cannot be traced ({type(error).__name__}: {reason})") from error
     finally:
         torch.clear_autocast_cache()
     tokens = run.sequences * run.length
-    if run.fused_loss and run.examples != "scored":
+    if run.fused_loss and run.examples != "ranked":
         peak = max(peak, forward + LOGITS_FUSED * tokens * dimensions.vocab_size)
     static = weights + state
     if run.examples == "rollouts":
@@ -69,14 +69,14 @@ def traced_memory(config: Path, adapter: Adapter, dimensions: Dimensions, run: R
     return of_allocated(sum(components.values()), components, "traced", what)
 
 
-def _model(config: Path, adapter: Adapter, run: Run) -> Any:
+def _model(config: Path, adapter: Adapter, run: TrainingShape) -> Any:
     import torch
     from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
     from transformers import AutoConfig, AutoModelForCausalLM
 
     whole = adapter is Adapter.FULL and run.full_weights == "fp32"
     dtype = torch.float32 if whole or (adapter is not Adapter.FULL and run.base_weights == "fp32") else torch.bfloat16
-    described = AutoConfig.from_pretrained(config, local_files_only=True)
+    described = AutoConfig.from_pretrained(config, local_files_only=True, trust_remote_code=False)
     attention = "eager" if run.attention == "eager" else "sdpa"
     model: Any = AutoModelForCausalLM.from_config(described, dtype=dtype, attn_implementation=attention)
     if run.checkpointing:
@@ -108,8 +108,8 @@ def _model(config: Path, adapter: Adapter, run: Run) -> Any:
 
 
 def _pretend(model: Any) -> None:
-    """From the meta device to tensors that say they are the CPU's, since autocast and fused attention ask where they
-    are; there is still nothing in them."""
+    """Move the model from the meta device to tensors that claim to be on the CPU, for autocast and fused attention.
+    They still hold nothing."""
     import torch
 
     made: dict[int, Any] = {}  # what is tied stays tied
@@ -126,8 +126,8 @@ def _pretend(model: Any) -> None:
 
 
 def _quantise(model: Any, bytes_per_weight: float, compute: Any) -> None:
-    """Every linear layer but the head becomes one whose weights take as many bytes, and which keeps as little for its
-    backward pass, as bitsandbytes' 4-bit layer does."""
+    """Replace every linear layer but the head by one whose weights, and what it keeps for its backward pass, take as
+    many bytes as bitsandbytes' 4-bit layer."""
     import torch
 
     class Multiply(torch.autograd.Function):
@@ -159,9 +159,9 @@ def _quantise(model: Any, bytes_per_weight: float, compute: Any) -> None:
                 setattr(module, name, made)
 
 
-def _measured(model: Any, run: Run) -> tuple[float, float, float, float, float]:
-    """Bytes of all weights, of those that are trained, and of the optimizer's state; and the most that is there at the
-    end of the forward pass, and at any time of a step."""
+def _measured(model: Any, run: TrainingShape) -> tuple[float, float, float, float, float]:
+    """Measure the bytes of all weights, of the trained ones and of the optimizer's state, and the most in memory at the
+    end of the forward pass and during a step."""
     import torch
 
     storages = {parameter.untyped_storage()._cdata: parameter for parameter in model.parameters()}
@@ -187,15 +187,15 @@ def _measured(model: Any, run: Run) -> tuple[float, float, float, float, float]:
     return weights, bytes_trained, state, weights + forward, weights + tracker.peak
 
 
-def _loss(model: Any, ids: Any, run: Run) -> Any:
-    if run.fused_loss or run.examples == "scored":
+def _loss(model: Any, ids: Any, run: TrainingShape) -> Any:
+    if run.fused_loss or run.examples == "ranked":
         # One position's logits stand for TRL's tiles, which the caller adds.
         return model(input_ids=ids, use_cache=False, logits_to_keep=1).logits.float().sum()
     return model(input_ids=ids, labels=ids, use_cache=False).loss
 
 
 def tracker_class() -> type[Any]:
-    """What counts the bytes of storages that are alive; a class made on demand, since torch is."""
+    """Return a class that counts the bytes of live storages; made on demand, since torch is imported on demand."""
     from torch import Tensor
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves

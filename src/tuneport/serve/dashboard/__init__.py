@@ -1,6 +1,6 @@
-"""The dashboard at `/`: pages over the same verbs as the command line and the API. It decides nothing.
+"""The dashboard at `/`: pages over the same functions as the command line and the API. It decides nothing.
 
-Each page is whole without a script; with one, the parts of it that change are renewed by a stream (`live.py`).
+Each page works without scripts; with them, a stream renews the parts that change (`live.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tuneport.serve.gateway import Gateway
 
 
 def router(gateway: Gateway) -> APIRouter:
-    pages, curves, live = Pages(gateway), Curves(gateway), Live(gateway)
+    pages, curves, live = Pages(), Curves(gateway), Live(gateway)
     routes = APIRouter(include_in_schema=False)
     routes.include_router(assets.router())
     routes.include_router(login.router(pages))

@@ -1,4 +1,4 @@
-"""A folder as a tar file that is sent while it is made: it never lies anywhere, nor in memory."""
+"""A folder as a tar file, made while it is sent: it is never whole on the disk or in memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from tarfile import BLOCKSIZE, PAX_FORMAT, TarInfo
 
-from tuneport.jobs.contents import pieces_of
+from tuneport.lifecycle.contents.contents import pieces_of
 
 
 def archived(folder: Path, name: str, remove: Path) -> Iterator[bytes]:
-    """`folder` under `name`, in pieces; `remove` is removed afterwards, even if nobody waits for the end."""
+    """Yield `folder` as a tar archive under `name`, in chunks. `remove` is deleted afterwards, even if the client
+    goes away."""
     try:
         for path in sorted(each for each in folder.rglob("*") if each.is_file()):
             entry = TarInfo(f"{name}/{path.relative_to(folder)}")

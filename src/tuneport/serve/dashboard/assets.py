@@ -1,4 +1,4 @@
-"""Style, scripts and icon of our own pages: a handful of files by name, never a path."""
+"""Styles, scripts and the icon of the dashboard: a few files by name, never by path."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import APIRouter, Response
 
 from tuneport.pages.frame import STYLE
-from tuneport.serve.errors import not_found
+from tuneport.serve.http.errors import not_found
 
 _STATIC = Path(__file__).with_name("static")
 _RATING = Path(__file__).parents[1] / "rating"
@@ -41,7 +41,7 @@ def router() -> APIRouter:
 
 
 def address(name: str) -> str:
-    """With the content's hash, so that browsers keep it until it changes."""
+    """Return the URL of an asset. It contains the content's hash, so that browsers cache it until it changes."""
     return f"/assets/{name}?v={hashlib.sha256(_content(name)[0]).hexdigest()[:12]}"
 
 

@@ -1,4 +1,4 @@
-"""What there is: models with their last days, backends with what is set up. Facts of the manifests, and of jobs."""
+"""The page of models and backends: models with their shutdown dates, backends with what is set up for them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from datetime import date
 from fastapi import APIRouter, Request, Response
 
 from tuneport.backends import backend_names, manifest_of
-from tuneport.serve.dashboard.job_view import JobView
+from tuneport.serve.dashboard.job_view import JobShown
 from tuneport.serve.dashboard.pages import Pages, page_routes
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.own_models import base_models, jobs_with_models, tuned_model_told
+from tuneport.serve.native.models import base_models, jobs_with_models, tuned_model_told
 from tuneport.workflows.doctor import backends as look
 
 MOST_TUNED = 100
@@ -49,15 +49,15 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
         tuned = []
         for each in jobs_with_models(gateway, limit=MOST_TUNED)[0]:
             told = tuned_model_told(each, gateway.settings, today)
-            tuned.append({"job": JobView(each), "last_day": told.retires, "days": _days(told.retires, today)})
+            tuned.append({"job": JobShown.of(each), "last_day": told.retires, "days": _days(told.retires, today)})
         return pages.page("models.html", request, tuned=tuned, offered=offered)
 
     return routes
 
 
-def tuned_jobs(gateway: Gateway) -> list[JobView]:
-    """The newest jobs whose tuned model is there."""
-    return [JobView(each) for each in jobs_with_models(gateway, limit=MOST_TUNED)[0]]
+def tuned_jobs(gateway: Gateway) -> list[JobShown]:
+    """Return the newest jobs whose tuned model exists."""
+    return [JobShown.of(each) for each in jobs_with_models(gateway, limit=MOST_TUNED)[0]]
 
 
 def _days(last_day: date | None, today: date) -> int | None:

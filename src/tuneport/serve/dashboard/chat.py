@@ -1,4 +1,4 @@
-"""A tuned model and the one that it was tuned from, asked the same."""
+"""The chat page: a tuned model and its base model answer the same question."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from tuneport.backends.pieces import Stream
+from tuneport.backends.streaming import ClosableStream
 from tuneport.errors import ConfigError, TuneportError
-from tuneport.jobs.asking import asking
-from tuneport.jobs.overview import listed_job
-from tuneport.serve.chat_answers import usage_told
-from tuneport.serve.chat_stream import close_pieces, one_by_one
+from tuneport.lifecycle.schema.request_context import asking
 from tuneport.serve.dashboard.catalogue import tuned_jobs
 from tuneport.serve.dashboard.pages import ATTACHMENT, Pages, page_routes
-from tuneport.serve.errors import Refusal, not_found
 from tuneport.serve.gateway import Gateway
+from tuneport.serve.http.errors import Refusal, not_found
+from tuneport.serve.openai.chat_answers import usage_told
+from tuneport.serve.openai.chat_stream import close_pieces, one_by_one
 from tuneport.types import Completion
 
 SIDES = ("base", "tuned")
@@ -33,7 +32,7 @@ AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Answer:
+class ChatAnswer:
     model: str
     text: str = ""
     failure: str | None = None
@@ -49,7 +48,7 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
 
     @routes.post("/chat")
     async def ask(request: Request) -> Response:
-        """Both answers, whole: for a browser without scripts."""
+        """Return both answers whole, for a browser without scripts."""
         fields = await pages.form(request)
         answers = await run_in_threadpool(_both, gateway, fields)
         asked = {name: fields.get(name, "") for name in ("system", "prompt", "max_tokens")}
@@ -58,7 +57,7 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
 
     @routes.post("/chat/{side}")
     async def stream(side: str, request: Request) -> Response:
-        """One answer as it is written: lines of JSON, `model` first, then `text` piece by piece, or `failure`."""
+        """Stream one answer as JSON lines: `model` first, then `text` in chunks, or `failure`."""
         fields = await pages.form(request)
         if side not in SIDES:
             raise Refusal(404, f"There is no side {side!r}.")
@@ -71,8 +70,8 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
     return routes
 
 
-def _lines(gateway: Gateway, fields: dict[str, str], side: str) -> Stream[str]:
-    """What is wrong with the question is refused now, with a status."""
+def _lines(gateway: Gateway, fields: dict[str, str], side: str) -> ClosableStream[str]:
+    """Return the answer's lines. Raises Refusal, before the stream starts, if the question is not valid."""
     backend, model, messages, options = _question(gateway, fields, side)
     who, begun = asking(), list[Iterator[str]]()
 
@@ -96,16 +95,16 @@ def _lines(gateway: Gateway, fields: dict[str, str], side: str) -> Stream[str]:
         finally:
             end()
             if begun:
-                gateway.spending.add(who, backend, model, model, usage)
+                gateway.chat_usage.add(who, backend, model, model, usage)
 
-    return Stream(lines(), end)
+    return ClosableStream(lines(), end)
 
 
-def _both(gateway: Gateway, fields: dict[str, str]) -> dict[str, Answer]:
+def _both(gateway: Gateway, fields: dict[str, str]) -> dict[str, ChatAnswer]:
     questions = {side: _question(gateway, fields, side) for side in SIDES}
     with ThreadPoolExecutor(len(SIDES)) as pool:
         asked = {
-            # On the same behalf as the request.
+            # With the request's project.
             side: pool.submit(copy_context().run, partial(_answer, gateway, *questions[side]))
             for side in SIDES
         }
@@ -114,22 +113,22 @@ def _both(gateway: Gateway, fields: dict[str, str]) -> dict[str, Answer]:
 
 def _answer(
     gateway: Gateway, backend: str, model: str, messages: list[dict[str, str]], options: dict[str, Any]
-) -> Answer:
+) -> ChatAnswer:
     name = f"{model} on {backend}"
     try:
         found = gateway.workspace.backend(backend).complete(model, messages, **options)
     except TuneportError as error:
-        return Answer(name, failure=str(error))
+        return ChatAnswer(name, failure=str(error))
     assert isinstance(found, Completion)
-    gateway.spending.add(asking(), backend, model, model, usage_told(found))
-    return Answer(name, found.text)
+    gateway.chat_usage.add(asking(), backend, model, model, usage_told(found))
+    return ChatAnswer(name, found.text)
 
 
 def _question(
     gateway: Gateway, fields: dict[str, str], side: str
 ) -> tuple[str, str, list[dict[str, str]], dict[str, Any]]:
-    listed = listed_job(gateway.store, fields.get("job", ""))
-    if listed is None or listed.row is None:
+    listed = gateway.store.listing.get(fields.get("job", ""))
+    if listed is None or listed.record is None:
         raise not_found(f"There is no job {fields.get('job', '')}.", "job")
     prompt, system = fields.get("prompt", "").strip(), fields.get("system", "").strip()
     if not prompt:
@@ -139,10 +138,10 @@ def _question(
         raise Refusal(400, f"Most tokens is a number from 1 to {MOST_TOKENS:,}, not {most!r}.", param="max_tokens")
     if side == "tuned":
         try:
-            backend, model = gateway.workspace.locate(listed.row.id)
+            backend, model = gateway.workspace.locate(listed.record.id)
         except ConfigError as error:
             raise Refusal(400, str(error), param="job") from error
     else:
-        backend, model = listed.row.backend, listed.row.model
+        backend, model = listed.record.backend, listed.record.model
     messages = [{"role": "system", "content": system}] if system else []
     return backend, model, [*messages, {"role": "user", "content": prompt}], {"max_tokens": int(most)}

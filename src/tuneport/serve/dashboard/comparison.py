@@ -1,4 +1,4 @@
-"""Jobs held side by side: their curves in one chart, their figures in one table."""
+"""The page that compares jobs: their curves in one chart, their numbers in one table."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from tuneport.jobs.overview import listed_job
 from tuneport.pages.lines import STYLES
 from tuneport.serve.dashboard.curves import Curves, Points, overlaid, train_loss, valid_loss
 from tuneport.serve.dashboard.job import moving
-from tuneport.serve.dashboard.job_view import JobView
-from tuneport.serve.dashboard.live import Live, Mark, View
+from tuneport.serve.dashboard.job_view import JobShown
+from tuneport.serve.dashboard.live import Live, ReaderMark, View
 from tuneport.serve.dashboard.pages import Pages, page_routes
-from tuneport.serve.errors import Refusal
 from tuneport.serve.gateway import Gateway
+from tuneport.serve.http.errors import Refusal
 from tuneport.types import MetricPoint
 
-LOOK_SECONDS = 5.0
 _NONE = "–"
 _SAME = {"n_epochs": "epochs"}
 
@@ -36,28 +34,30 @@ def router(gateway: Gateway, pages: Pages, curves: Curves, live: Live) -> APIRou
         def look() -> dict[str, Any]:
             return _compared(gateway, curves, wanted)
 
-        def draw(_: Mark) -> View:
+        def draw(_: ReaderMark) -> View:
             context = look()
             return View(pages.parts("compare.html", request, **context), moving=context["moving"])
 
         if live.wanted(request):
-            return live.stream(request, draw, gateway.streams.watching_all(), seconds=LOOK_SECONDS)
+            return live.stream(
+                request, draw, gateway.streams.watching_all(gateway.project), seconds=gateway.timing.jobs_page
+            )
         context = look()
-        return pages.page("compare.html", request, live=Mark() if context["moving"] else None, **context)
+        return pages.page("compare.html", request, live=ReaderMark() if context["moving"] else None, **context)
 
     return routes
 
 
 def _compared(gateway: Gateway, curves: Curves, wanted: Sequence[str]) -> dict[str, Any]:
-    views = [JobView(found) for each in wanted if (found := listed_job(gateway.store, each)) is not None]
+    views = [JobShown.of(found) for each in wanted if (found := gateway.store.listing.get(each)) is not None]
     known: list[Points] = []
     unsettled = False
     for view in views:
-        row = view.listed.row
+        row = view.record
         known.append(Points() if row is None else curves.of(row))
         unsettled = unsettled or moving(view, known[-1])
         if row is not None:
-            gateway.hurry(row)
+            gateway.request_poll(row)
     names = Counter(view.name for view in views)
     named = [
         (view.name if names[view.name] == 1 else f"{view.name} ({view.id})", found.points)
@@ -75,9 +75,9 @@ def _compared(gateway: Gateway, curves: Curves, wanted: Sequence[str]) -> dict[s
     }
 
 
-def _figures(views: Sequence[JobView], known: Sequence[Points]) -> list[tuple[str, list[tuple[str, bool]]]]:
-    """Rows of the table, each value with whether it is the best: those of which at least one job has something to
-    say. Losses are one better than the other on the same model and the same validation rows only."""
+def _figures(views: Sequence[JobShown], known: Sequence[Points]) -> list[tuple[str, list[tuple[str, bool]]]]:
+    """Return the table's rows, each value with whether it is the best. Rows without a value are left out. Losses are
+    compared only between jobs with the same model and the same validation rows."""
     points = [each.points for each in known]
     names = list(dict.fromkeys(name for view in views for name in settings_of(view)))
     plain = {
@@ -97,15 +97,15 @@ def _figures(views: Sequence[JobView], known: Sequence[Points]) -> list[tuple[st
     ]
 
 
-def _best(views: Sequence[JobView], losses: Sequence[list[tuple[float, int]]]) -> int | None:
-    """The place of the lowest, where that says something."""
+def _best(views: Sequence[JobShown], losses: Sequence[list[tuple[float, int]]]) -> int | None:
+    """Return the index of the lowest loss. Returns None if the losses cannot be compared."""
     alike = {(view.model, _validation(view)) for view, found in zip(views, losses, strict=True) if found}
     there = [(min(found)[0], place) for place, found in enumerate(losses) if found]
     return min(there)[1] if len(alike) == 1 and len(there) > 1 else None
 
 
-def _validation(view: JobView) -> str | None:
-    row = view.listed.row
+def _validation(view: JobShown) -> str | None:
+    row = view.record
     held_out = None if row is None else row.prepared_data.validation
     return None if held_out is None else held_out.sha256
 
@@ -114,8 +114,8 @@ def _accuracy(point: MetricPoint) -> float | None:
     return point.valid_accuracy
 
 
-def settings_of(view: JobView) -> dict[str, str]:
-    row, state = view.listed.row, view.state
+def settings_of(view: JobShown) -> dict[str, str]:
+    row, state = view.record, view.state
     given = {} if row is None else row.tune_spec.hyperparameters.given()
     resolved = {**given, **(state.hyperparameters if state else {})}
     return {_SAME.get(name, name): str(value) for name, value in resolved.items() if value is not None}
@@ -135,5 +135,5 @@ def _lowest(points: Sequence[MetricPoint], value: Callable[[MetricPoint], float 
     return "{:.4f} at step {:,}".format(*min(found)) if found else _NONE
 
 
-def _tokens(view: JobView) -> str:
+def _tokens(view: JobShown) -> str:
     return f"{view.state.trained_tokens:,}" if view.state is not None and view.state.trained_tokens else _NONE

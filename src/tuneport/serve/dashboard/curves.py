@@ -1,4 +1,4 @@
-"""The points of jobs as pages need them: asked for behind the reader's back, thinned, and drawn."""
+"""The metric points of jobs for the pages: fetched in the background, thinned and drawn."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from markupsafe import Markup
 from tuneport.backends import manifest_of
 from tuneport.curves import CurveVerdict
 from tuneport.errors import TuneportError, UnsupportedError
-from tuneport.jobs.tables import JobRow
+from tuneport.lifecycle.schema.records import JobRecord
+from tuneport.lifecycle.service import Workspace
 from tuneport.pages.lines import Axis, Line, Mark, lines
 from tuneport.serve.gateway import Gateway
 from tuneport.types import MetricPoint
 
 FIRST_WAIT_SECONDS = 3.0
-"""So long a page waits for points that nobody has asked for before; a slower provider's come with the next look."""
-FRESH_SECONDS, FRESH_REMOTE_SECONDS = 1.0, 15.0
+"""How long a page waits for points that were never fetched. A slower provider's points come with the next update."""
 _KEPT = 200
 _MOST_POINTS = 150
 
 
 @dataclass
 class Points:
-    """What is known of a job's metrics; `unavailable` says why there are none, `settled` that no more will come."""
+    """The known metrics of a job. `unavailable` says why there are none, `settled` that no more will come."""
 
     points: Sequence[MetricPoint] = ()
     verdict: CurveVerdict | None = None
@@ -40,21 +40,22 @@ class Points:
 class _Entry:
     known: Points | None = None
     asked_at: float = float("-inf")
-    after_the_end: bool = False  # asked for
-    of_the_end: bool = False  # and answered
+    after_the_end: bool = False  # fetched after the job's end
+    of_the_end: bool = False  # and received
     running: threading.Event | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Curves:
-    """Asks each job's backend at most so often, in threads of their own, so that no provider keeps a page waiting."""
+    """The curves of jobs. It asks each backend at most once per interval, in its own threads, so that no page waits
+    for a provider."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, row: JobRow) -> Points:
+    def of(self, row: JobRecord) -> Points:
         if row.remote_id is None:
             return Points(unavailable=f"{row.backend} does not have the job yet")
         with self._lock:
@@ -69,9 +70,10 @@ class Curves:
             return Points(unavailable=f"{row.backend} has not answered yet; this page goes on asking")
         return replace(entry.known, settled=entry.of_the_end)
 
-    def _ask(self, entry: _Entry, row: JobRow) -> threading.Event | None:
+    def _ask(self, entry: _Entry, row: JobRecord) -> threading.Event | None:
         remote = manifest_of(row.backend, self._gateway.settings).third_party
-        fresh = FRESH_REMOTE_SECONDS if remote else FRESH_SECONDS
+        timing = self._gateway.timing
+        fresh = timing.curve_remote if remote else timing.curve
         with entry.lock:
             if entry.running is not None:
                 return entry.running
@@ -83,15 +85,16 @@ class Curves:
             entry.asked_at, running = time.monotonic(), threading.Event()
             entry.after_the_end = row.job_status.terminal
             entry.running = running
-        threading.Thread(target=self._fetch, args=(entry, row, running), daemon=True).start()
+        asked = (self._gateway.workspace, entry, row, running)
+        threading.Thread(target=self._fetch, args=asked, daemon=True).start()
         return running
 
-    def _fetch(self, entry: _Entry, row: JobRow, running: threading.Event) -> None:
+    def _fetch(self, workspace: Workspace, entry: _Entry, row: JobRecord, running: threading.Event) -> None:
         found, settled = entry.known, False
         try:
-            found = Points(self._gateway.workspace.metrics(row.id))
+            found = Points(workspace.metrics(row.id))
             if found.points:
-                found = replace(found, verdict=self._gateway.workspace.judged(row, found.points))
+                found = replace(found, verdict=workspace.judged(row, found.points))
             settled = row.job_status.terminal
         except UnsupportedError as error:
             found, settled = Points(unavailable=str(error)), True
@@ -107,7 +110,7 @@ class Curves:
 # --- drawing ---------------------------------------------------------------------------------------------------------
 
 Value = Callable[[MetricPoint], float | None]
-Told = Callable[[float], str]
+Format = Callable[[float], str]
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Drawn:
 
 
 def charts(points: Sequence[MetricPoint], verdict: CurveVerdict | None = None) -> list[Drawn]:
-    """Loss, learning rate and accuracy: those of which there are points. The best step of a verdict is marked."""
+    """Draw the charts of loss, learning rate and accuracy that have points, and mark the verdict's best step."""
     losses = [_line("training", points, train_loss, _loss), _line("validation", points, valid_loss, _loss)]
     rates = [_line("learning rate", points, lambda point: point.learning_rate, _rate)]
     accuracies = [
@@ -125,7 +128,7 @@ def charts(points: Sequence[MetricPoint], verdict: CurveVerdict | None = None) -
         _line("validation", points, lambda point: point.valid_accuracy, _share),
     ]
     marks = [] if verdict is None else _marks(verdict)
-    wanted: list[tuple[str, list[Line | None], Told, list[Mark]]] = [
+    wanted: list[tuple[str, list[Line | None], Format, list[Mark]]] = [
         ("Loss", losses, _loss, marks),
         ("Learning rate", rates, _rate, []),
         ("Token accuracy", accuracies, _share, []),
@@ -139,7 +142,7 @@ def charts(points: Sequence[MetricPoint], verdict: CurveVerdict | None = None) -
 
 
 def overlaid(jobs: Sequence[tuple[str, Sequence[MetricPoint]]], value: Value, title: str) -> Drawn | None:
-    """One line a job, over its own steps."""
+    """Draw one line a job, each over its own steps. Returns None if there is nothing to draw."""
     there = [line for name, points in jobs if (line := _line(name, points, value, _loss)) is not None]
     return Drawn(title, chart(there, _loss, title)) if there else None
 
@@ -152,7 +155,7 @@ def valid_loss(point: MetricPoint) -> float | None:
     return point.extra.get("full_valid_loss") if point.valid_loss is None else point.valid_loss
 
 
-def chart(drawn: Sequence[Line], told: Told, title: str, marks: Sequence[Mark] = ()) -> Markup:
+def chart(drawn: Sequence[Line], told: Format, title: str, marks: Sequence[Mark] = ()) -> Markup:
     steps = [step for line in drawn for step, _ in line.points]
     values = [value for line in drawn for _, value in line.points]
     values += [value for line in drawn for _, low, high in line.band for value in (low, high)]
@@ -174,9 +177,9 @@ def _marks(verdict: CurveVerdict) -> list[Mark]:
     return [Mark(float(verdict.best_step), verdict.best_loss, told)]
 
 
-def _line(name: str, points: Sequence[MetricPoint], value: Value, told: Told) -> Line | None:
+def _line(name: str, points: Sequence[MetricPoint], value: Value, told: Format) -> Line | None:
     found = [(float(point.step), number) for point in points if (number := value(point)) is not None]
-    found = [pair for pair in found if abs(pair[1]) < 1e12]  # neither infinite nor no number
+    found = [pair for pair in found if abs(pair[1]) < 1e12]  # drop infinities and NaN
     if not found:
         return None
     found.sort()
@@ -190,7 +193,7 @@ def _line(name: str, points: Sequence[MetricPoint], value: Value, told: Told) ->
 
 
 def _smoothed(found: list[tuple[float, float]]) -> tuple[list[tuple[float, float]], list[tuple[float, float, float]]]:
-    """Of very many points the mean of each stretch, and its lowest and highest, so that no spike is lost."""
+    """Return the mean of each stretch, and its minimum and maximum, so that no spike of a long curve is lost."""
     if len(found) <= _MOST_POINTS:
         return found, []
     stretch = -(-len(found) // _MOST_POINTS)

@@ -1,4 +1,4 @@
-"""A job's page: live curves, events, what it costs, what can be done about it, what it left."""
+"""A job's page: live curves, events, costs, actions and results."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from tuneport.jobs.overview import Listed, listed_job
-from tuneport.jobs.store import UnknownJobError
-from tuneport.serve import job_document
+from tuneport.lifecycle.job_view import JobView
+from tuneport.lifecycle.store.store import UnknownJobError
 from tuneport.serve.dashboard.archive import archived
 from tuneport.serve.dashboard.curves import Curves, Points, charts
-from tuneport.serve.dashboard.job_view import JobView, can, has_weights
-from tuneport.serve.dashboard.live import Live, Mark, View
+from tuneport.serve.dashboard.job_view import JobShown, can, has_weights
+from tuneport.serve.dashboard.live import Live, ReaderMark, View
 from tuneport.serve.dashboard.pages import ATTACHMENT, Pages, page_routes, see
-from tuneport.serve.errors import Refusal, not_found
+from tuneport.serve.documents import openai_job as job_document
+from tuneport.serve.documents.native_job import document as told_of
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.job_documents import document as told_of
-from tuneport.serve.results import result_csv
-from tuneport.serve.streams import GIVE_UP_SECONDS
+from tuneport.serve.http.errors import Refusal, not_found
+from tuneport.serve.jobs.results import result_csv
+from tuneport.serve.live.streams import GIVE_UP_SECONDS
 from tuneport.types import JobEvent, now
 
-LOOK_SECONDS = 10.0
 EVENTS = 50
 
 
-def moving(view: JobView, known: Points) -> bool:
-    """Whether anything of the job may change yet; after its end its last points and events may still come."""
-    row = view.listed.row
+def moving(view: JobShown, known: Points) -> bool:
+    """Return whether the job may still change; after its end, its last points and events may still arrive."""
+    row = view.record
     if view.unfinished or row is None or row.finished_at is None:
         return view.unfinished
     due = row.events_due or not known.settled
@@ -50,12 +49,12 @@ def router(gateway: Gateway, pages: Pages, curves: Curves, live: Live) -> APIRou
         def look() -> dict[str, Any]:
             return _page(gateway, curves, job_id, before)
 
-        def draw(mark: Mark) -> View:
+        def draw(mark: ReaderMark) -> View:
             context = look()
             parts = pages.parts("job.html", request, **context)
             told, head = context["events"], context["head"]
             fresh = [(at, event) for at, event in told if mark.head is not None and at is not None and at > mark.head]
-            if mark.head is not None and len(fresh) < EVENTS:  # else the whole list of events is another one
+            if mark.head is not None and len(fresh) < EVENTS:  # otherwise send the whole list
                 parts = [part for part in parts if part.id != "events"]
             else:
                 fresh = []
@@ -64,14 +63,14 @@ def router(gateway: Gateway, pages: Pages, curves: Curves, live: Live) -> APIRou
 
         _listed(gateway, job_id)
         if live.wanted(request):
-            return live.stream(request, draw, gateway.streams.watching(job_id), seconds=LOOK_SECONDS)
+            return live.stream(request, draw, gateway.streams.watching(job_id), seconds=gateway.timing.job_page)
         context = look()
-        mark = Mark(context["head"]) if context["moving"] and before is None else None
+        mark = ReaderMark(context["head"]) if context["moving"] and before is None else None
         return pages.page("job.html", request, live=mark, **context)
 
     @routes.post("/jobs/{job_id}/{verb}")
     async def act(job_id: str, verb: str, request: Request) -> Response:
-        """Cancel, pause or resume; then the job's page again."""
+        """Cancel, pause or resume the job, then show its page again."""
         await pages.form(request)
         if verb not in ("cancel", "pause", "resume"):
             raise Refusal(404, f"There is nothing to {verb!r} about a job.")
@@ -80,7 +79,7 @@ def router(gateway: Gateway, pages: Pages, curves: Curves, live: Live) -> APIRou
 
     @routes.get("/jobs/{job_id}/metrics.csv")
     def metrics(job_id: str) -> Response:
-        row = _listed(gateway, job_id).row
+        row = _listed(gateway, job_id).record
         points = [] if row is None else gateway.workspace.metrics(row.id)
         if not points:
             raise Refusal(404, f"{job_id} has no metrics.")
@@ -89,13 +88,14 @@ def router(gateway: Gateway, pages: Pages, curves: Curves, live: Live) -> APIRou
 
     @routes.get("/jobs/{job_id}/weights.tar")
     def weights(job_id: str) -> Response:
-        """Fetched into the gateway's home first, whole and verified, and gone from there once they are sent."""
+        """Send the weights as a tar file. They are first downloaded and verified in the gateway's home, and removed
+        after sending."""
         listed = _listed(gateway, job_id)
-        if listed.row is None:
+        if listed.record is None:
             raise Refusal(404, f"{job_id} has no weights.")
         folder = Path(mkdtemp(prefix="weights-", dir=gateway.settings.home))
         try:
-            fetched = gateway.workspace.download(listed.row.id, folder / job_id)
+            fetched = gateway.workspace.download(listed.record.id, folder / job_id)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -106,20 +106,20 @@ def router(gateway: Gateway, pages: Pages, curves: Curves, live: Live) -> APIRou
 
 
 def _page(gateway: Gateway, curves: Curves, job_id: str, before: int | None) -> dict[str, Any]:
-    """All that a job's page tells. `moving`: something of it may change yet."""
-    view = JobView(_listed(gateway, job_id))
-    row = view.listed.row
+    """Return the values that the job's page shows. `moving` says whether the job may still change."""
+    view = JobShown.of(_listed(gateway, job_id))
+    row = view.record
     known = Points()
     events: list[tuple[int | None, JobEvent]] = []
     earlier = None
     if row is not None:
-        gateway.hurry(row)
+        gateway.request_poll(row)
         known = curves.of(row)
         found = gateway.workspace.newest_events(row.id, before=before, limit=EVENTS + 1)
         events = list(found[:EVENTS])
         earlier = found[EVENTS - 1][0] if len(found) > EVENTS else None
-    elif view.listed.request is not None:
-        events = [(None, _as_event(told)) for told in reversed(job_document.last_events(view.listed.request))]
+    elif view.request is not None:
+        events = [(None, _as_event(told)) for told in reversed(job_document.last_events(view))]
     return {
         "job": view,
         "can": can(gateway, view),
@@ -132,13 +132,13 @@ def _page(gateway: Gateway, curves: Curves, job_id: str, before: int | None) -> 
         "paged": before is not None,
         "settings": _settings(view),
         "weights": has_weights(gateway, view),
-        "document": json.dumps(told_of(row, view.listed.request), indent=2, ensure_ascii=False),
+        "document": json.dumps(told_of(view), indent=2, ensure_ascii=False),
         "moving": moving(view, known),
     }
 
 
-def _listed(gateway: Gateway, job_id: str) -> Listed:
-    found = listed_job(gateway.store, job_id)
+def _listed(gateway: Gateway, job_id: str) -> JobView:
+    found = gateway.store.listing.get(job_id)
     if found is None:
         raise not_found(f"There is no job {job_id}.", "job_id")
     return found
@@ -146,14 +146,14 @@ def _listed(gateway: Gateway, job_id: str) -> Listed:
 
 def _act(gateway: Gateway, job_id: str, verb: str) -> None:
     listed = _listed(gateway, job_id)
-    if listed.row is None:
-        if verb == "cancel" and gateway.store.cancel_request(job_id):
+    if listed.record is None:
+        if verb == "cancel" and gateway.store.requests.cancel(job_id):
             return
         listed = _listed(gateway, job_id)  # it became a job meanwhile
-    if listed.row is None:
+    if listed.record is None:
         raise Refusal(400, f"{job_id} is not running: there is nothing to {verb}.")
     try:
-        getattr(gateway.workspace, verb)(listed.row.id)
+        getattr(gateway.workspace, verb)(listed.record.id)
     except UnknownJobError as error:
         raise not_found(str(error), "job_id") from error
 
@@ -165,9 +165,9 @@ def _as_event(told: Any) -> JobEvent:
     )
 
 
-def _settings(view: JobView) -> list[tuple[str, str, str]]:
-    """Name, value and why it is that: what was given, what the backend made of the rest."""
-    row, state = view.listed.row, view.state
+def _settings(view: JobShown) -> list[tuple[str, str, str]]:
+    """Return the name, value and reason of each setting, given by the user or chosen by the backend."""
+    row, state = view.record, view.state
     if row is None:
         return []
     given = row.tune_spec.hyperparameters.given()

@@ -1,31 +1,24 @@
-"""A job as its row on the list and the head of its page show it: every figure beside where it comes from."""
+"""A job as the list's row and the head of its page show it: every number beside its source."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
-
-from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import TuneportError
-from tuneport.jobs.budgets import Projection, projection
-from tuneport.jobs.estimates import Actual, JobEstimate
-from tuneport.jobs.overview import Listed, cost_so_far
+from tuneport.lifecycle.accounting.budgets import Projection, cost_so_far, projection
+from tuneport.lifecycle.job_view import JobView
+from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
+from tuneport.lifecycle.terms import BindingTerm, terms_of_job
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.job_document import model_name
-from tuneport.serve.job_documents import by_file
-from tuneport.types import JobState, JobStatus, Progress, Quote
+from tuneport.types import JobStatus, Quote
 
 TONES = {JobStatus.SUCCEEDED: "pass", JobStatus.FAILED: "fail", JobStatus.CANCELLED: "off", JobStatus.PAUSED: "warn"}
 
 
-@dataclass(frozen=True)
-class JobView:
-    listed: Listed
+class JobShown(JobView):
+    """A job as the dashboard's pages show it."""
 
-    @property
-    def id(self) -> str:
-        return self.listed.id
+    @classmethod
+    def of(cls, view: JobView) -> JobShown:
+        return cls(view.record, view.request)
 
     @property
     def path(self) -> str:
@@ -33,69 +26,16 @@ class JobView:
 
     @property
     def name(self) -> str:
-        """What its owner called it, else the model that it was asked for."""
+        """Return the job's name, or the requested model if it has none."""
         return self.suffix or self.requested_model
-
-    @property
-    def suffix(self) -> str | None:
-        given = self._asked("suffix")
-        return None if given is None else str(given)
-
-    @property
-    def requested_model(self) -> str:
-        request, row = self.listed.request, self.listed.row
-        if request is not None:
-            return str(request.body["model"])
-        assert row is not None
-        return str(row.spec["model"])
-
-    def _asked(self, name: str) -> Any:
-        if self.listed.row is not None:
-            return self.listed.row.spec.get(name)
-        assert self.listed.request is not None
-        return self.listed.request.body.get(name)
-
-    @property
-    def model(self) -> str | None:
-        return None if self.listed.row is None else self.listed.row.model
-
-    @property
-    def backend(self) -> str | None:
-        found = self.listed.row or self.listed.request
-        return None if found is None else found.backend
-
-    @property
-    def status(self) -> JobStatus:
-        return self.listed.status
 
     @property
     def tone(self) -> str:
         return TONES.get(self.status, "busy")
 
     @property
-    def unfinished(self) -> bool:
-        return not self.status.terminal
-
-    @property
-    def created_at(self) -> datetime:
-        return self.listed.created_at
-
-    @property
-    def finished_at(self) -> datetime | None:
-        found = self.listed.row or self.listed.request
-        return None if found is None else found.finished_at
-
-    @property
-    def state(self) -> JobState | None:
-        return None if self.listed.row is None else self.listed.row.job_state
-
-    @property
-    def progress(self) -> Progress:
-        return Progress() if self.state is None else self.state.progress
-
-    @property
     def share(self) -> float | None:
-        """Of its steps, 0 to 1."""
+        """Return the finished share of the steps, 0 to 1. Returns None if it is not known."""
         progress = self.progress
         if progress.step is None or not progress.total_steps:
             return None
@@ -103,17 +43,12 @@ class JobView:
 
     @property
     def error(self) -> str | None:
-        if self.status is not JobStatus.FAILED:
-            return None
-        row, request = self.listed.row, self.listed.request
-        told = (row.error if row is not None else request.error if request is not None else None) or {}
-        message = str(told.get("message") or "the backend gives no reason")
-        return message if request is None else by_file(request, message)
+        return str(self.failure["message"]) if self.status is JobStatus.FAILED else None
 
     @property
     def note(self) -> str | None:
-        """Why nothing moves at present."""
-        row = self.listed.row
+        """Return why the job makes no progress at present. Returns None if it does."""
+        row = self.record
         if row is None:
             return "The gateway reads and checks the data." if self.unfinished else None
         if row.note:
@@ -122,55 +57,61 @@ class JobView:
         return None if waits is None else str(waits)
 
     @property
+    def terms(self) -> list[BindingTerm]:
+        """Return the terms that apply to training there or to using the result."""
+        return [] if self.backend is None else terms_of_job(self.backend, self.model or self.requested_model)
+
+    @property
     def tuned_model(self) -> str | None:
-        row, request = self.listed.row, self.listed.request
+        row = self.record
         if row is None or row.tuned_model is None or row.deleted_at is not None:
             return None
-        return row.tuned_model if request is None else model_name(request, row)
+        return self.model_name
 
     # --- what it costs and takes --------------------------------------------------------------------------------------
 
     @property
     def quote(self) -> Quote | None:
-        return None if self.listed.row is None else self.listed.row.job_quote
+        return None if self.record is None else self.record.job_quote
 
     @property
     def estimate(self) -> JobEstimate | None:
-        return None if self.listed.row is None else self.listed.row.job_estimate
+        return None if self.record is None else self.record.job_estimate
 
     @property
     def actual(self) -> Actual | None:
-        return None if self.listed.row is None else self.listed.row.job_actual
+        return None if self.record is None else self.record.job_actual
 
     @property
     def spent(self) -> tuple[float, str] | None:
-        """US dollars so far, or in all once it has ended, and by what that is known."""
+        """Return the cost in US dollars so far, or in all once the job has ended, and its source. Returns None if it
+        is not known."""
         if self.actual is not None:
             return None if self.actual.usd is None else (self.actual.usd, self.actual.usd_because)
-        return None if self.listed.row is None else cost_so_far(self.listed.row)
+        return None if self.record is None else cost_so_far(self.record)
 
     @property
     def projected(self) -> Projection | None:
-        return None if self.listed.row is None else projection(self.listed.row)
+        return None if self.record is None else projection(self.record)
 
     @property
     def budget(self) -> float | None:
-        return None if self.listed.row is None else self.listed.row.budget_usd
+        return None if self.record is None else self.record.budget_usd
 
 
-def can(gateway: Gateway, view: JobView) -> dict[str, bool]:
-    """Which wishes make sense now, where its backend has them."""
-    row, status = view.listed.row, view.status
+def can(gateway: Gateway, view: JobShown) -> dict[str, bool]:
+    """Return which actions make sense now and are supported by the backend."""
+    row, status = view.record, view.status
     offered = {"pause": False, "resume": False}
     resumes_failed = False
     if row is not None and row.remote_id is not None:
         try:
             backend = gateway.workspace.backend(row.backend)
-        except TuneportError:  # its key is gone, say: what was asked of it before is still worth looking at
+        except TuneportError:  # its key is gone, for example: stored results are still shown
             backend = None
         if backend is not None:
             for verb in offered:
-                offered[verb] = getattr(type(backend), verb) is not getattr(FineTuneBackend, verb)
+                offered[verb] = backend.supports(verb)
             resumes_failed = backend.resumes_failed
     held = status in (JobStatus.PAUSED, JobStatus.PAUSING)
     return {
@@ -180,13 +121,13 @@ def can(gateway: Gateway, view: JobView) -> dict[str, bool]:
     }
 
 
-def has_weights(gateway: Gateway, view: JobView) -> bool:
-    """Whether its backend gives tuned weights away, and there are some."""
-    row = view.listed.row
+def has_weights(gateway: Gateway, view: JobShown) -> bool:
+    """Return whether the job has weights and its backend lets them be downloaded."""
+    row = view.record
     if row is None or row.remote_id is None or view.tuned_model is None:
         return False
     try:
         backend = gateway.workspace.backend(row.backend)
     except TuneportError:
         return False
-    return type(backend).download is not FineTuneBackend.download
+    return backend.supports("download")

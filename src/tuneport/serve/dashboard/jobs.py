@@ -9,16 +9,14 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query, Request, Response
 
 from tuneport.backends import backend_names
-from tuneport.jobs.file_journal import UNFINISHED
-from tuneport.jobs.overview import listed_jobs
-from tuneport.serve.dashboard.job_view import JobView
-from tuneport.serve.dashboard.live import Live, Mark, Part, View
+from tuneport.lifecycle.schema.records import UNFINISHED
+from tuneport.serve.dashboard.job_view import JobShown
+from tuneport.serve.dashboard.live import Live, Part, ReaderMark, View
 from tuneport.serve.dashboard.pages import Pages, page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.types import JobStatus
 
 PER_PAGE = 25
-LOOK_SECONDS = 5.0
 _WANTED = {
     "unfinished": tuple(JobStatus(word) for word in UNFINISHED),
     "succeeded": (JobStatus.SUCCEEDED,),
@@ -40,10 +38,10 @@ def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
         def look() -> dict[str, Any]:
             return _listing(gateway, status, backend, after)
 
-        def draw(_: Mark) -> View:
+        def draw(_: ReaderMark) -> View:
             context = look()
-            jobs: list[JobView] = context["jobs"]
-            # Rows change one by one, the list as a whole only where other jobs are on it.
+            jobs: list[JobShown] = context["jobs"]
+            # Rows change one by one, the whole list only if it has other jobs.
             parts = [
                 replace(part, key=" ".join(job.id for job in jobs) or part.html) if part.id == "jobs" else part
                 for part in pages.parts("jobs.html", request, **context)
@@ -52,20 +50,22 @@ def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
             return View(parts)
 
         if live.wanted(request):
-            return live.stream(request, draw, gateway.streams.watching_all(), seconds=LOOK_SECONDS)
-        return pages.page("jobs.html", request, live=Mark(), **look())
+            return live.stream(
+                request, draw, gateway.streams.watching_all(gateway.project), seconds=gateway.timing.jobs_page
+            )
+        return pages.page("jobs.html", request, live=ReaderMark(), **look())
 
     return routes
 
 
 def _listing(gateway: Gateway, status: str, backend: str, after: str | None) -> dict[str, Any]:
-    found, more = listed_jobs(
-        gateway.store, limit=PER_PAGE, after=after, statuses=_WANTED.get(status), backend=backend or None
+    found, more = gateway.store.listing.page(
+        limit=PER_PAGE, after=after, statuses=_WANTED.get(status), backend=backend or None
     )
-    views = [JobView(listed) for listed in found]
+    views = [JobShown.of(listed) for listed in found]
     for view in views:
-        if view.listed.row is not None:
-            gateway.hurry(view.listed.row)
+        if view.record is not None:
+            gateway.request_poll(view.record)
     filters = {name: value for name, value in (("status", status), ("backend", backend)) if value}
     names = [*backend_names(gateway.settings)]
     names += sorted({view.backend for view in views if view.backend} - set(names))

@@ -1,8 +1,8 @@
-"""Pages that change while they are looked at: a page's own address, asked for as a stream, tells what has changed.
+"""Live pages: a page's own address, requested as a stream, sends what has changed.
 
-Each message has the parts of the page that have become others, as HTML, and the events that have come, and as its id a
-`Mark`: all that the reader has by then. Nothing is kept for him here: who comes back with the mark, to this gateway or
-another on the same store, is told what he has missed, and nothing twice.
+Each message has the changed parts of the page as HTML, the new events, and as its id a `ReaderMark`: what the reader
+has by then. The gateway keeps nothing for a reader: a reader that reconnects with the mark, to this gateway or
+another one on the same store, gets everything missed, once.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from fastapi import Request
 from fastapi.responses import StreamingResponse
 
 from tuneport.errors import TuneportError
-from tuneport.serve.access import still_admitted
-from tuneport.serve.errors import Refusal
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.streams import HEADERS, KEEP_ALIVE, RETRY_MILLISECONDS, Changing, block, encoded
+from tuneport.serve.http.access import still_admitted
+from tuneport.serve.http.errors import Refusal
+from tuneport.serve.live.streams import HEADERS, KEEP_ALIVE, RETRY_MILLISECONDS, Changing, block, encoded
 
-LEAST_SECONDS = 0.5
-"""A page that changes all the time is drawn so often for each reader."""
 _AT_ONCE = 4
 _DIGEST = 8
 _MARK = re.compile(rf"(\d{{0,9}})\.((?:[0-9a-f]{{{_DIGEST}}}){{0,200}})")
@@ -36,8 +34,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """What is within the element `id`. It is another one where `key` is, by default the HTML itself; one that lies
-    `within` another comes along with that."""
+    """The HTML within the element `id`. It counts as changed if `key` has changed, by default the HTML itself; a
+    part `within` another is sent with that one."""
 
     id: str
     html: str
@@ -52,8 +50,8 @@ class Part:
 
 @dataclass(frozen=True)
 class View:
-    """A page at one moment. `events` are those that come on top, oldest first, up to the position `head`; with `moving`
-    False nothing of it will ever change."""
+    """A page at one moment. `events` are put on top, oldest first, up to the position `head`. If `moving` is False,
+    the page will never change again."""
 
     parts: Sequence[Part]
     events: Sequence[tuple[int, str]] = ()
@@ -62,15 +60,15 @@ class View:
 
 
 @dataclass(frozen=True)
-class Mark:
-    """How far a reader is: the position of the newest event that he has, if he has any, and which parts."""
+class ReaderMark:
+    """A reader's progress: the position of the newest event received, if any, and the parts received."""
 
     head: int | None = None
     digests: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, text: str) -> Mark:
-        """Of anything else than a mark: that of a reader who has nothing."""
+    def of(cls, text: str) -> ReaderMark:
+        """Parse a mark. Any other text gives the mark of a reader who has nothing."""
         match = _MARK.fullmatch(text)
         if match is None:
             return cls()
@@ -82,14 +80,15 @@ class Mark:
         return f"{'' if self.head is None else self.head}.{''.join(sorted(self.digests))}"
 
 
-Draw = Callable[[Mark], View]
+Draw = Callable[[ReaderMark], View]
 
 
 class Live:
-    """`watched` gives what tells of changes; a page is looked at every `seconds` besides, for what nobody tells of."""
+    """The live streams of pages. `watched` reports changes; every `seconds`, a page is also redrawn for changes that
+    are not reported."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._streams = gateway.streams
+        self._streams, self._pause = gateway.streams, gateway.timing.page
         self._threads: CapacityLimiter | None = None
 
     @staticmethod
@@ -100,12 +99,12 @@ class Live:
         self, request: Request, draw: Draw, watched: AbstractContextManager[Changing], *, seconds: float
     ) -> StreamingResponse:
         self._streams.check_room()
-        mark = Mark.of(request.headers.get("last-event-id") or request.query_params.get("live", ""))
+        mark = ReaderMark.of(request.headers.get("last-event-id") or request.query_params.get("live", ""))
         sent = self._sent(request, draw, watched, mark, seconds)
         return StreamingResponse(sent, media_type="text/event-stream", headers=HEADERS)
 
     async def _sent(
-        self, request: Request, draw: Draw, watched: AbstractContextManager[Changing], mark: Mark, seconds: float
+        self, request: Request, draw: Draw, watched: AbstractContextManager[Changing], mark: ReaderMark, seconds: float
     ) -> AsyncIterator[bytes]:
         with watched as changing:
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
@@ -122,12 +121,12 @@ class Live:
                 if view is not None and not view.moving:
                     yield block("{}", event="end", id_=str(mark))
                     return
-                await asyncio.sleep(LEAST_SECONDS)
+                await asyncio.sleep(self._pause)
                 if changing.turn == turn:
                     await changing.changed(seconds)
 
-    async def _drawn(self, draw: Draw, mark: Mark) -> View | None:
-        """None where it cannot be drawn at present."""
+    async def _drawn(self, draw: Draw, mark: ReaderMark) -> View | None:
+        """Draw the page. Returns None if it cannot be drawn at present."""
         if self._threads is None:
             self._threads = CapacityLimiter(_AT_ONCE)
         try:
@@ -141,8 +140,8 @@ class Live:
         return None
 
 
-def _news(view: View, mark: Mark) -> tuple[str | None, Mark]:
-    """What the reader does not have, and the mark of who has all."""
+def _news(view: View, mark: ReaderMark) -> tuple[str | None, ReaderMark]:
+    """Return what the reader does not have, and the mark after it."""
     fresh = [part for part in view.parts if part.digest not in mark.digests]
     ids = {part.id for part in fresh}
     parts = {part.id: part.html for part in fresh if part.within not in ids}

@@ -1,4 +1,4 @@
-"""The form by which a browser shows its token; who takes it is `Access`'s matter."""
+"""The form in which a browser enters its token. `Access` checks the token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new job: the dataset, what is wrong with it, what it would cost where, and only then the button that spends."""
+"""The page for a new job: the dataset, its problems, the cost at each backend, and only then the button that spends."""
 
 from __future__ import annotations
 
@@ -11,38 +11,47 @@ from fastapi import APIRouter, Query, Request, Response
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 
-from tuneport.data.checks.html import pieces
+from tuneport.client_rules import Clients, rule_of
 from tuneport.data.checks.report import CheckReport
 from tuneport.estimate.cost import Traffic
-from tuneport.jobs.tables import UploadedFileRow
+from tuneport.lifecycle.schema.records import FileRecord
+from tuneport.lifecycle.submitting.flags import pairs, texts
+from tuneport.lifecycle.submitting.options import ClientOptions, needs
 from tuneport.pages.text import clean
-from tuneport.serve import wire
-from tuneport.serve.access import CSRF_FIELD, check_csrf
-from tuneport.serve.dashboard.live import Live, Mark, View
+from tuneport.serve.dashboard.live import Live, ReaderMark, View
 from tuneport.serve.dashboard.offers import offers
 from tuneport.serve.dashboard.pages import Pages, page_routes, see
-from tuneport.serve.dashboard.studies import WAIT_SECONDS, Studies, Study
-from tuneport.serve.errors import Refusal, complaint_of, not_found
-from tuneport.serve.files import MAX_FILE_BYTES, check_name, keep_file
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.intake import METHODS, create
-from tuneport.serve.multipart import read_form
-from tuneport.serve.streams import Changing
+from tuneport.serve.http.access import CSRF_FIELD, check_csrf
+from tuneport.serve.http.errors import Refusal, complaint_of, not_found
+from tuneport.serve.http.multipart import read_form
+from tuneport.serve.jobs.create import create_native_job
+from tuneport.serve.live.streams import Changing
+from tuneport.serve.naming import refuse_path
+from tuneport.serve.openai.files import MAX_FILE_BYTES, check_name, keep_file
+from tuneport.serve.task_cache import Outcome, TaskCache
+from tuneport.serve.wire.native import SubmitJob
+from tuneport.types import Adapter, Hyperparameters, Method
 from tuneport.workflows.check import check
+from tuneport.workflows.checking.page import pieces
 from tuneport.workflows.compare import Comparison, compare
 from tuneport.workflows.comparison.page import charts_of
 from tuneport.workflows.doctor import backends
 
 LOOK_SECONDS = 0.5
-_METHODS = {method.value: name for name, method in METHODS.items() if name != "reinforcement"}
+WAIT_SECONDS = 1.5
+"""How long a page waits for a result that may be ready soon. Checking 200,000 rows takes longer."""
+_HYPERPARAMETERS = {name: "n_epochs" if name == "epochs" else name for name in Hyperparameters.model_fields}
+"""Form fields by hyperparameter: the form has always called epochs `n_epochs`."""
+_PLAIN = ("suffix", "adapter", "from_checkpoint", "wandb")
 
 
 def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
-    routes, studies = page_routes(pages), Studies()
+    routes, tasks = page_routes(pages), TaskCache()
 
     @routes.get("/new")
     def new(request: Request) -> Response:
-        files, _ = gateway.store.uploaded_page(limit=10, after=None, purpose="fine-tune", descending=True)
+        files, _ = gateway.store.uploaded.page(limit=10, after=None, purpose="fine-tune", descending=True)
         return pages.page("new.html", request, files=files, most=MAX_FILE_BYTES)
 
     @routes.post("/new")
@@ -67,6 +76,8 @@ def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
         tokens_out: Annotated[str, Query(max_length=9)] = "80",
     ) -> Response:
         training = _file(gateway, file_id)
+        if model.strip():
+            refuse_path(model.strip(), gateway.settings)
         held_out = None if not validation else _file(gateway, validation)
         asked = {
             "model": model.strip(),
@@ -78,16 +89,16 @@ def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
         once = secrets.token_hex(16)
 
         def look(wait: float = WAIT_SECONDS) -> dict[str, Any]:
-            return _plan(gateway, studies, training, held_out, asked, wait) | {"once": once}
+            return _plan(gateway, tasks, training, held_out, asked, wait) | {"once": once}
 
-        def draw(_: Mark) -> View:
+        def draw(_: ReaderMark) -> View:
             context = look(wait=0.0)
             return View(pages.parts("plan.html", request, **context), moving=context["moving"])
 
-        if live.wanted(request):  # nobody tells of studies: it is looked at whether they are there
+        if live.wanted(request):  # tasks send no notice when they are done: poll them
             return live.stream(request, draw, nullcontext(Changing()), seconds=LOOK_SECONDS)
         context = look()
-        return pages.page("plan.html", request, live=Mark() if context["moving"] else None, **context)
+        return pages.page("plan.html", request, live=ReaderMark() if context["moving"] else None, **context)
 
     @routes.post("/new/{file_id}")
     async def submit(file_id: str, request: Request) -> Response:
@@ -100,14 +111,14 @@ def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
 
 def _plan(
     gateway: Gateway,
-    studies: Studies,
-    training: UploadedFileRow,
-    held_out: UploadedFileRow | None,
+    tasks: TaskCache,
+    training: FileRecord,
+    held_out: FileRecord | None,
     asked: dict[str, Any],
     wait: float,
 ) -> dict[str, Any]:
-    report = _report(gateway, studies, training, held_out, wait)
-    costs = _costs(gateway, studies, training, held_out, asked, wait)
+    report = _report(gateway, tasks, training, held_out, wait)
+    costs = _costs(gateway, tasks, training, held_out, asked, wait)
     names = {str(gateway.contents.path(file.sha256)): file.filename for file in (training, held_out) if file}
     found, others = None, None
     if costs.result is not None:
@@ -125,7 +136,14 @@ def _plan(
         "offers": found,
         "others": others,
         "charts": None if costs.result is None else Markup(charts_of(costs.result.break_even)),
-        "method": None if report.result is None else _METHODS.get(report.result.method.value),
+        "method": None if report.result is None or report.result.method.writes_answers else report.result.method.value,
+        "adapters": [each.value for each in Adapter],
+        "switches": [(name, field, needs().get(name)) for name, field in ClientOptions.model_fields.items()],
+        "numbers": [
+            (name, field.description or "")
+            for name, field in Hyperparameters.model_fields.items()
+            if name not in ("epochs", "batch_size", "learning_rate_multiplier")
+        ],
         "chosen": next((offer.value for offer in [*(found or ()), *(others or ())] if offer.can_be_chosen), None),
         "moving": report.under_way or costs.under_way,
     }
@@ -143,8 +161,8 @@ async def _upload(gateway: Gateway, request: Request) -> str:
         form.close()
 
 
-def _file(gateway: Gateway, file_id: str) -> UploadedFileRow:
-    row = gateway.store.uploaded(file_id)
+def _file(gateway: Gateway, file_id: str) -> FileRecord:
+    row = gateway.store.uploaded.get(file_id)
     if row is None or row.purpose != "fine-tune":
         raise not_found(f"There is no dataset {file_id}.", "file_id")
     if not gateway.contents.has(row.sha256):
@@ -153,34 +171,35 @@ def _file(gateway: Gateway, file_id: str) -> UploadedFileRow:
 
 
 def _report(
-    gateway: Gateway, studies: Studies, training: UploadedFileRow, held_out: UploadedFileRow | None, wait: float
-) -> Study[CheckReport]:
+    gateway: Gateway, tasks: TaskCache, training: FileRecord, held_out: FileRecord | None, wait: float
+) -> Outcome[CheckReport]:
     fetch = gateway.contents.fetch
-    return studies.of(
+    task = tasks.start(
         ("report", training.sha256, held_out and held_out.sha256),
         lambda: check(
             fetch(training.sha256),
             validation=None if held_out is None else fetch(held_out.sha256),
             settings=gateway.settings,
         ),
-        wait=wait,
+        again=False,
     )
+    return task.outcome(within=wait)
 
 
 def _costs(
     gateway: Gateway,
-    studies: Studies,
-    training: UploadedFileRow,
-    held_out: UploadedFileRow | None,
+    tasks: TaskCache,
+    training: FileRecord,
+    held_out: FileRecord | None,
     asked: dict[str, Any],
     wait: float,
-) -> Study[Comparison]:
+) -> Outcome[Comparison]:
     fetch = gateway.contents.fetch
 
     def work() -> Comparison:
         return compare(
             fetch(training.sha256),
-            models=[asked["model"]] if asked["model"] else [],
+            model=asked["model"] or (),
             validation=None if held_out is None else fetch(held_out.sha256),
             epochs=asked["epochs"],
             traffic=Traffic.of_requests(asked["requests"], asked["tokens_in"], asked["tokens_out"]),
@@ -188,11 +207,12 @@ def _costs(
         )
 
     key = ("costs", training.sha256, held_out and held_out.sha256, date.today(), *asked.values())
-    return studies.of(key, work, wait=wait)
+    return tasks.start(key, work, again=False).outcome(within=wait)
 
 
 def _submit(gateway: Gateway, file_id: str, fields: dict[str, str]) -> str:
-    """By the same way as a client of the API: at once, and everything else behind the reader's back."""
+    """Submit the job as an API client would: the request is accepted at once, everything else happens in the
+    background."""
     from pydantic import ValidationError
 
     def given(name: str) -> str | None:
@@ -201,27 +221,43 @@ def _submit(gateway: Gateway, file_id: str, fields: dict[str, str]) -> str:
     if given("choice") is None:
         raise Refusal(400, "No backend was chosen: go back and choose one.", param="choice")
     method = given("method") or "supervised"
-    hyperparameters = {
-        name: _number(value)
-        for name in ("n_epochs", "batch_size", "learning_rate_multiplier")
-        if (value := given(name)) is not None
-    }
+    budget = given("budget")
     body = {
         "model": given("choice"),
         "training_file": file_id,
         "validation_file": given("validation"),
-        "suffix": given("suffix"),
+        "method": Method.of_openai(method) or method,
         "seed": _number(given("seed")),
-        "method": {"type": method, method: {"hyperparameters": hyperparameters}},
+        "budget": None if budget is None else _dollars(budget),
+        "hyperparameters": {
+            name: _hyperparameter(name, field, value)
+            for name, field in _HYPERPARAMETERS.items()
+            if (value := given(field)) is not None
+        },
+        "metadata": texts(_lines(given("metadata")), "metadata") or None,
+        "provider_options": pairs(_lines(given("provider_options")), "provider options"),
     }
+    body |= {name: value for name in _PLAIN if (value := given(name)) is not None}
+    body |= {name: value == "yes" for name in ClientOptions.model_fields if (value := given(name)) is not None}
     try:
-        asked = wire.CreateJob.model_validate(body)
+        asked = SubmitJob.model_validate(body)
     except ValidationError as error:
         raise complaint_of([dict(row) for row in error.errors()], body) from error
-    budget = given("budget")
-    request = create(gateway, asked, key=given("once"), budget=None if budget is None else _dollars(budget))
+    request = create_native_job(gateway, asked, key=given("once"))
     gateway.wake()
     return request.id
+
+
+def _lines(text: str | None) -> list[str]:
+    return [line.strip() for line in (text or "").splitlines() if line.strip()]
+
+
+def _hyperparameter(name: str, field: str, text: str) -> int | float | str:
+    value = _number(text)
+    rule = rule_of(Hyperparameters.model_fields[name])
+    if isinstance(value, str) and not (isinstance(rule, Clients) and value in rule.words):
+        raise Refusal(400, f"{field}: {rule} was expected, not {text!r}.", param=field)
+    return text if value is None else value
 
 
 def _whole(text: str, what: str) -> int:
@@ -232,7 +268,7 @@ def _whole(text: str, what: str) -> int:
 
 
 def _number(text: str | None) -> int | float | str | None:
-    """What is none stays text: whoever judges the whole says what is wrong with it."""
+    """Return the number in `text`, or the text itself, so that validation of the whole form reports it."""
     for type_ in (int, float):
         try:
             return None if text is None else type_(text)
@@ -257,7 +293,7 @@ def _marked(parts: dict[str, str], names: dict[str, str]) -> dict[str, Markup]:
 
 
 def _by_name(text: str | None, names: dict[str, str]) -> str:
-    """A file is told by its own name, not by where its content lies on this disk."""
+    """Replace the path of a file's content in `text` by the file's own name."""
     told = text or ""
     for path, name in names.items():
         told = told.replace(path, name)

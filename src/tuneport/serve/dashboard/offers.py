@@ -1,4 +1,4 @@
-"""The comparison of costs as a choice: one row for each backend and model, the ones that can be had now first."""
+"""The cost comparison as a choice: a row for each backend and model, the available ones first."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from tuneport.router import Choice
+from tuneport.router import BackendChoice
 from tuneport.workflows.compare import Comparison
 
 OF_EACH_BACKEND = 3
 
 
 @dataclass(frozen=True)
-class Offer:
-    """`missing` says what must be set up here before it can be chosen, though the backend offers it."""
+class OfferRow:
+    """An offer of the comparison. `missing` says what must be set up before it can be chosen."""
 
-    choice: Choice
+    choice: BackendChoice
     priced_on: date | None
     stale: bool
     missing: str | None
@@ -32,18 +32,18 @@ class Offer:
         return self.choice.allowed and self.missing is None
 
 
-def offers(comparison: Comparison, backends: Sequence[Mapping[str, Any]]) -> tuple[list[Offer], list[Offer]]:
-    """The best of every backend, and all others; in each part what cannot be chosen here comes last, else the
-    comparison's order."""
+def offers(comparison: Comparison, backends: Sequence[Mapping[str, Any]]) -> tuple[list[OfferRow], list[OfferRow]]:
+    """Return the best offer of every backend, and all others. In both, offers that cannot be chosen here come last,
+    else in the comparison's order."""
     missing = {row["name"]: _missing(row) for row in backends}
     found = [
-        Offer(choice, day, stale, missing.get(choice.backend))
+        OfferRow(choice, day, stale, missing.get(choice.backend))
         for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True)
     ]
     found.sort(key=lambda offer: not offer.can_be_chosen)
     seen: Counter[str] = Counter()
-    best: list[Offer] = []
-    others: list[Offer] = []
+    best: list[OfferRow] = []
+    others: list[OfferRow] = []
     for offer in found:
         seen[offer.choice.backend] += offer.choice.allowed
         first = offer.choice.allowed and seen[offer.choice.backend] <= OF_EACH_BACKEND

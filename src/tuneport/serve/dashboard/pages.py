@@ -1,4 +1,4 @@
-"""What all pages share: templates, headers, forms that only these pages can send, errors as pages."""
+"""The base of all pages: templates, headers, forms that only these pages can send, errors as pages."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
 
-from tuneport import __version__
 from tuneport.errors import TuneportError
+from tuneport.formatting import ago, duration, money, number, since, size
 from tuneport.pages.text import printable
-from tuneport.pages.words import duration, money, number
-from tuneport.serve.access import CSRF_FIELD, caller, check_csrf, csrf_token
 from tuneport.serve.dashboard import words
 from tuneport.serve.dashboard.assets import address
 from tuneport.serve.dashboard.live import Part
-from tuneport.serve.errors import Refusal, complaint_of, refusal_of
-from tuneport.serve.gateway import Gateway
+from tuneport.serve.http.access import CSRF_FIELD, caller, check_csrf, csrf_token
+from tuneport.serve.http.errors import Refusal, complaint_of, refusal_of
+from tuneport.version import __version__
 
 ATTACHMENT = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _LONGEST_TEXT = 20_000
@@ -35,9 +34,9 @@ log = logging.getLogger(__name__)
 
 
 class Pages:
-    """Renders the templates. Whatever a template writes is escaped, and holds no control characters."""
+    """The renderer of the templates. What a template writes is escaped and free of control characters."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self) -> None:
         self.templates = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")),
             autoescape=True,
@@ -48,15 +47,15 @@ class Pages:
             money=money,
             duration=duration,
             number=number,
-            ago=words.ago,
-            since=words.since,
+            ago=ago,
+            since=since,
             month=words.month,
             moment=words.moment,
             clock=words.clock,
-            size=words.size,
+            size=size,
         )
         self.templates.globals.update(asset=address, version=__version__)
-        # Parts of a page are written without the rest of it: what they use is no import of the page.
+        # Parts are rendered without their page, and so cannot use the page's imports.
         self.templates.globals["show"] = self.templates.get_template("macros.html").module
 
     def page(self, template: str, request: Request, *, http_status: int = 200, **context: Any) -> HTMLResponse:
@@ -68,30 +67,31 @@ class Pages:
         return HTMLResponse(body, http_status, headers)
 
     def parts(self, template: str, request: Request, **context: Any) -> list[Part]:
-        """Those of the page that change: what its blocks `live_NAME` write, which stand in the elements NAME."""
+        """Return the parts of a page that change: the blocks `live_NAME` of its template, shown in the elements
+        NAME."""
         found = self.templates.get_template(template)
         about = found.new_context(_around(request) | context)
         names = [name for name in found.blocks if name.startswith("live_")]
         return [Part(name.removeprefix("live_"), "".join(found.blocks[name](about))) for name in names]
 
     def macro(self, name: str, *given: Any) -> str:
-        """What a macro of macros.html writes."""
+        """Render a macro of macros.html."""
         return str(getattr(self.templates.globals["show"], name)(*given))
 
     def error(self, request: Request, refusal: Refusal) -> HTMLResponse:
         return self.page("error.html", request, http_status=refusal.status, refusal=refusal)
 
     async def form(self, request: Request) -> dict[str, str]:
-        """The fields of a form that one of these pages has sent; Refusal of any other."""
+        """Return the fields of a form. Raises Refusal if it was not sent by one of these pages."""
         if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-            raise Refusal(400, "A form was expected.")
+            raise Refusal(400, "Expected a form.")
         fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
         check_csrf(request, fields.pop(CSRF_FIELD, None))
         return fields
 
 
 class PageRoute(APIRoute):
-    """What goes wrong on a page is told as a page."""
+    """The route class that shows errors as pages."""
 
     pages: ClassVar[Pages]
 
@@ -122,12 +122,13 @@ def page_routes(pages: Pages) -> APIRouter:
 
 
 def see(path: str) -> RedirectResponse:
-    """After a form: look there, so that a reload sends nothing again."""
+    """Redirect after a form, so that a reload sends nothing again."""
     return RedirectResponse(path, 303)
 
 
 def _around(request: Request) -> dict[str, Any]:
-    """What every page knows of its reader. `may_submit` False: buttons that he would be refused are left out."""
+    """Return what every page knows of its reader. If `may_submit` is False, buttons that would be refused are left
+    out."""
     who = caller(request)
     form = Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, csrf_token(request))
     return {"request": request, "who": who, "may_submit": who.may("submit"), "csrf": form}

@@ -1,4 +1,4 @@
-"""Moments and sizes as people read them on a page."""
+"""Dates and times as pages write them, with the exact value for machines."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from markupsafe import Markup
 
 
 def moment(value: datetime) -> Markup:
-    """To the minute, in UTC, and exactly for machines."""
+    """Format a moment to the minute, in UTC, with the exact value for machines."""
     return _time(value, "%Y-%m-%d %H:%M")
 
 
 def clock(value: datetime) -> Markup:
-    """To the second, without the year: for many moments one below the other."""
+    """Format a moment to the second, without the year, for lists of many moments."""
     return _time(value, "%m-%d %H:%M:%S")
 
 
@@ -24,34 +24,6 @@ def _time(value: datetime, shape: str) -> Markup:
     )
 
 
-def ago(value: datetime) -> str:
-    """Coarse, so that a page that says it changes once a minute at most."""
-    seconds = (datetime.now(UTC) - value).total_seconds()
-    if seconds < 60:
-        return "just now"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f} min ago"
-    if seconds < 48 * 3600:
-        return f"{seconds // 3600:.0f} h ago"
-    return f"{seconds // 86400:.0f} days ago"
-
-
-def since(value: datetime) -> str:
-    """How long it is by now; as coarse as `ago`."""
-    minutes = int((datetime.now(UTC) - value).total_seconds()) // 60
-    if minutes < 1:
-        return "under a minute"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
 def month(value: str) -> str:
-    """November 2026, of 2026-11."""
+    """Format a month: `2026-11` becomes "November 2026"."""
     return f"{date.fromisoformat(f'{value}-01'):%B %Y}"
-
-
-def size(count: int) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
-        count = count / 1000  # type: ignore[assignment]
-    return f"{count:,.1f} GB"

@@ -1,7 +1,7 @@
-"""The page on which people compare two systems' answers without knowing whose they are.
+"""The page on which people compare two systems' answers blindly.
 
-A browser is told no name of a system, no name of a file and no key that could be computed from the answers. It works
-for browsers of this machine, under the same watch as the gateway's pages; every rater has a name, and nothing else.
+The browser never gets a system's name, a file's name, or a key that could be computed from the answers. The page
+works for browsers of this machine, with the same checks as the gateway's pages; a rater has a name and nothing else.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict
 
-from tuneport import __version__
 from tuneport.errors import StorageError
-from tuneport.evaluate.people.blind import BlindRating, Choice
-from tuneport.evaluate.people.ratings import LONGEST_NAME, LONGEST_NOTE
-from tuneport.serve import errors
-from tuneport.serve.access import ThisMachine, csrf_token
+from tuneport.scoring.people.blind import BlindRating, Choice
+from tuneport.scoring.people.ratings import LONGEST_NAME, LONGEST_NOTE
 from tuneport.serve.app import Guard
 from tuneport.serve.dashboard import assets
-from tuneport.serve.errors import Refusal
-from tuneport.serve.observing import Mended
+from tuneport.serve.http import errors
+from tuneport.serve.http.access import ThisMachine, csrf_token
+from tuneport.serve.http.body_limits import BodyLimits
+from tuneport.serve.http.errors import Refusal
+from tuneport.serve.http.metrics import FixedStatus
+from tuneport.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -64,20 +65,20 @@ def create_app(rating: BlindRating) -> FastAPI:
 
     @app.post("/rating/begin")
     def begin(asked: _Asked) -> dict[str, Any]:
-        """Where this rater stands, and the next pair."""
+        """Return the rater's progress and the next pair."""
         return asdict(rating.begin(asked.rater))
 
     @app.post("/rating/judge")
     def judge(judged: _Judged) -> dict[str, Any]:
-        """The same, once the judgement is on the disk."""
+        """Store a judgement, then return the progress and the next pair."""
         return asdict(rating.judge(judged.rater, judged.view, judged.choice, note=judged.note, seconds=judged.seconds))
 
     @app.post("/rating/undo")
     def undo(asked: _Asked) -> dict[str, Any]:
-        """The same, the pair that was judged last being the next one again."""
+        """Undo the last judgement, and return the progress with its pair as the next one."""
         return asdict(rating.undo(asked.rater))
 
-    app.add_middleware(Mended)
+    app.add_middleware(FixedStatus)
     app.add_middleware(ThisMachine)
-    app.add_middleware(Guard, gateway_id=None)
+    app.add_middleware(Guard, gateway_id=None, body_limits=BodyLimits())
     return app

@@ -1,9 +1,10 @@
-"""OpenAI's objects as the gateway reads and writes them. Names, limits and words are those of the published document.
+"""OpenAI's objects as the gateway reads and writes them. Names, limits and words are those of the published
+document.
 
-Requests refuse what they do not know, so that nothing a client asked for is silently ignored.
+Requests refuse unknown fields, so that nothing a client asked for is silently ignored.
 """
 
-from tuneport.serve.wire.base import Asked, Told
+from tuneport.serve.wire.base import RequestModel, ResponseModel
 from tuneport.serve.wire.files import (
     CompleteUpload,
     CreateUpload,
@@ -32,7 +33,7 @@ from tuneport.serve.wire.jobs import (
 from tuneport.serve.wire.models import DeletedModel, Model, ModelList
 
 __all__ = [
-    "Asked",
+    "RequestModel",
     "Checkpoint",
     "CheckpointList",
     "CheckpointMetrics",
@@ -55,7 +56,7 @@ __all__ = [
     "MethodTold",
     "Model",
     "ModelList",
-    "Told",
+    "ResponseModel",
     "Upload",
     "UploadPart",
 ]

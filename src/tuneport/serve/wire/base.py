@@ -1,4 +1,4 @@
-"""What all objects of the wire have in common."""
+"""Base classes of all objects of the wire."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Text512 = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[Text64, Text512], Field(max_length=16)]
 
 
-class Asked(BaseModel):
-    """What a client sends: what it does not know is refused, and a text is no number."""
+class RequestModel(BaseModel):
+    """The base of what a client sends: unknown fields are refused, and text is not converted to numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
-class Told(BaseModel):
-    """What the gateway sends."""
+class ResponseModel(BaseModel):
+    """The base of what the gateway sends."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
@@ -29,9 +29,9 @@ def _whole(value: Any) -> Any:
 
 
 Integer = Annotated[int, BeforeValidator(_whole)]
-"""1.0 is a whole number in JSON."""
+"""An integer. JSON may write it as 1.0."""
 
 
 def unsaid(value: Any) -> bool:
-    """For `exclude_if`: the document has the property, or it has not; it is never null."""
+    """Return whether a value is unset, for `exclude_if`: OpenAI's document omits the property instead of null."""
     return value is None

@@ -1,6 +1,6 @@
-"""What a client asks in a chat: every property of the published document, messages of all roles and contents included.
+"""Chat requests: every property of the published document, with messages of all roles and contents.
 
-What is told to OpenAI for its own bookkeeping is read and goes nowhere (`exclude`).
+Properties for OpenAI's own bookkeeping are read and not sent on (`exclude`).
 """
 
 from __future__ import annotations
@@ -9,58 +9,58 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from tuneport.serve.wire.base import Asked, Integer, Metadata
+from tuneport.serve.wire.base import Integer, Metadata, RequestModel
 
 # --- contents --------------------------------------------------------------------------------------------------------
 
 
-class CachePoint(Asked):
+class CachePoint(RequestModel):
     mode: Literal["explicit"]
 
 
 CacheBreakpoint = Annotated[CachePoint | None, Field(exclude=True)]
 
 
-class TextPart(Asked):
+class TextPart(RequestModel):
     type: Literal["text"]
     text: str
     prompt_cache_breakpoint: CacheBreakpoint = None
 
 
-class RefusalPart(Asked):
+class RefusalPart(RequestModel):
     type: Literal["refusal"]
     refusal: str
 
 
-class ImageURL(Asked):
+class ImageURL(RequestModel):
     url: str
     detail: Literal["auto", "low", "high"] | None = None
 
 
-class ImagePart(Asked):
+class ImagePart(RequestModel):
     type: Literal["image_url"]
     image_url: ImageURL
     prompt_cache_breakpoint: CacheBreakpoint = None
 
 
-class SpokenInput(Asked):
+class SpokenInput(RequestModel):
     data: str
     format: Literal["wav", "mp3"]
 
 
-class AudioPart(Asked):
+class AudioPart(RequestModel):
     type: Literal["input_audio"]
     input_audio: SpokenInput
     prompt_cache_breakpoint: CacheBreakpoint = None
 
 
-class AttachedFile(Asked):
+class AttachedFile(RequestModel):
     filename: str | None = None
     file_data: str | None = None
     file_id: str | None = None
 
 
-class FilePart(Asked):
+class FilePart(RequestModel):
     type: Literal["file"]
     file: AttachedFile
     prompt_cache_breakpoint: CacheBreakpoint = None
@@ -73,41 +73,41 @@ AssistantPart = Annotated[TextPart | RefusalPart, Field(discriminator="type")]
 # --- messages --------------------------------------------------------------------------------------------------------
 
 
-class DeveloperMessage(Asked):
+class DeveloperMessage(RequestModel):
     role: Literal["developer"]
     content: Texts
     name: str | None = None
 
 
-class SystemMessage(Asked):
+class SystemMessage(RequestModel):
     role: Literal["system"]
     content: Texts
     name: str | None = None
 
 
-class UserMessage(Asked):
+class UserMessage(RequestModel):
     role: Literal["user"]
     content: str | Annotated[list[UserPart], Field(min_length=1)]
     name: str | None = None
 
 
-class CalledFunction(Asked):
+class CalledFunction(RequestModel):
     name: str
     arguments: str
 
 
-class FunctionToolCall(Asked):
+class FunctionToolCall(RequestModel):
     id: str
     type: Literal["function"]
     function: CalledFunction
 
 
-class CalledCustomTool(Asked):
+class CalledCustomTool(RequestModel):
     name: str
     input: str
 
 
-class CustomToolCall(Asked):
+class CustomToolCall(RequestModel):
     id: str
     type: Literal["custom"]
     custom: CalledCustomTool
@@ -116,11 +116,11 @@ class CustomToolCall(Asked):
 ToolCall = Annotated[FunctionToolCall | CustomToolCall, Field(discriminator="type")]
 
 
-class EarlierAudio(Asked):
+class EarlierAudio(RequestModel):
     id: str
 
 
-class AssistantMessage(Asked):
+class AssistantMessage(RequestModel):
     role: Literal["assistant"]
     content: str | Annotated[list[AssistantPart], Field(min_length=1)] | None = None
     refusal: str | None = None
@@ -129,17 +129,17 @@ class AssistantMessage(Asked):
     tool_calls: list[ToolCall] | None = None
     function_call: CalledFunction | None = Field(default=None, deprecated=True)
     annotations: list[dict[str, Any]] | None = Field(
-        default=None, exclude=True, description="Of an answer that a program sends back as it came."
+        default=None, exclude=True, description="Fields of an earlier answer that a program sends back unchanged."
     )
 
 
-class ToolMessage(Asked):
+class ToolMessage(RequestModel):
     role: Literal["tool"]
     content: Texts
     tool_call_id: str
 
 
-class FunctionMessage(Asked):
+class FunctionMessage(RequestModel):
     role: Literal["function"]
     content: str | None
     name: str
@@ -153,63 +153,63 @@ Message = Annotated[
 # --- tools -----------------------------------------------------------------------------------------------------------
 
 
-class Function(Asked):
+class Function(RequestModel):
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class FunctionTool(Asked):
+class FunctionTool(RequestModel):
     type: Literal["function"]
     function: Function
 
 
-class TextFormat(Asked):
+class TextFormat(RequestModel):
     type: Literal["text"]
 
 
-class Grammar(Asked):
+class Grammar(RequestModel):
     definition: str
     syntax: Literal["lark", "regex"]
 
 
-class GrammarFormat(Asked):
+class GrammarFormat(RequestModel):
     type: Literal["grammar"]
     grammar: Grammar
 
 
-class CustomFunction(Asked):
+class CustomFunction(RequestModel):
     name: str
     description: str | None = None
     format: Annotated[TextFormat | GrammarFormat, Field(discriminator="type")] | None = None
 
 
-class CustomTool(Asked):
+class CustomTool(RequestModel):
     type: Literal["custom"]
     custom: CustomFunction
 
 
-class Named(Asked):
+class Named(RequestModel):
     name: str
 
 
-class NamedFunction(Asked):
+class NamedFunction(RequestModel):
     type: Literal["function"]
     function: Named
 
 
-class NamedCustomTool(Asked):
+class NamedCustomTool(RequestModel):
     type: Literal["custom"]
     custom: Named
 
 
-class AllowedTools(Asked):
+class AllowedTools(RequestModel):
     mode: Literal["auto", "required"]
     tools: list[dict[str, Any]]
 
 
-class AllowedToolsChoice(Asked):
+class AllowedToolsChoice(RequestModel):
     type: Literal["allowed_tools"]
     allowed_tools: AllowedTools
 
@@ -220,7 +220,7 @@ ToolChoice = (
 )
 
 
-class DeprecatedFunction(Asked):
+class DeprecatedFunction(RequestModel):
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
@@ -229,83 +229,83 @@ class DeprecatedFunction(Asked):
 # --- options ---------------------------------------------------------------------------------------------------------
 
 
-class JSONSchema(Asked):
+class JSONSchema(RequestModel):
     name: str
     description: str | None = None
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
 
-class TextResponse(Asked):
+class TextResponse(RequestModel):
     type: Literal["text"]
 
 
-class JSONSchemaResponse(Asked):
+class JSONSchemaResponse(RequestModel):
     type: Literal["json_schema"]
     json_schema: JSONSchema
 
 
-class JSONObjectResponse(Asked):
+class JSONObjectResponse(RequestModel):
     type: Literal["json_object"]
 
 
-class StreamOptions(Asked):
+class StreamOptions(RequestModel):
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class OwnVoice(Asked):
+class OwnVoice(RequestModel):
     id: str
 
 
-class AudioAnswer(Asked):
+class AudioAnswer(RequestModel):
     voice: str | OwnVoice
     format: Literal["wav", "aac", "mp3", "flac", "opus", "pcm16"]
 
 
-class Prediction(Asked):
+class Prediction(RequestModel):
     type: Literal["content"]
     content: Texts
 
 
-class Place(Asked):
+class Place(RequestModel):
     country: str | None = None
     region: str | None = None
     city: str | None = None
     timezone: str | None = None
 
 
-class UserLocation(Asked):
+class UserLocation(RequestModel):
     type: Literal["approximate"]
     approximate: Place
 
 
-class WebSearch(Asked):
+class WebSearch(RequestModel):
     user_location: UserLocation | None = None
     search_context_size: Literal["low", "medium", "high"] | None = None
 
 
-class ModerationMode(Asked):
+class ModerationMode(RequestModel):
     mode: Literal["score", "block"]
 
 
-class ModerationPolicy(Asked):
+class ModerationPolicy(RequestModel):
     input: ModerationMode | None = None
     output: ModerationMode | None = None
 
 
-class Moderation(Asked):
+class Moderation(RequestModel):
     model: str
     policy: ModerationPolicy | None = None
 
 
-class PromptCache(Asked):
+class PromptCache(RequestModel):
     ttl: Literal["30m"] | None = None
     mode: Literal["implicit", "explicit"] | None = None
 
 
-class CreateChatCompletion(Asked):
-    """What a client leaves out is not sent on; what the backend does not know, it refuses by name.
+class CreateChatCompletion(RequestModel):
+    """A chat request. Fields that the client leaves out are not sent on; the backend refuses unknown ones by name.
 
     A backend's own options, which OpenAI's document does not have (`top_k` at Together), are sent on, too.
     """

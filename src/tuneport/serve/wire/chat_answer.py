@@ -1,4 +1,4 @@
-"""What a chat is answered: whole, or in chunks. Read leniently, since providers add what OpenAI does not have."""
+"""Chat answers, whole or in chunks. They are read leniently, since providers add fields that OpenAI does not have."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ class ChatCompletionChunk(Said):
 
 
 class ChatCompletionList(Said):
-    """OpenAI lists the chats that it was asked to store. This gateway stores none, so its list is empty."""
+    """The list of stored chats. This gateway stores none, so the list is empty."""
 
     object: Literal["list"] = "list"
     data: list[ChatCompletion]

@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from tuneport.serve.wire.base import Asked, Integer, Told
+from tuneport.serve.wire.base import Integer, RequestModel, ResponseModel
 
 FilePurposeAsked = Literal["fine-tune", "assistants", "batch", "vision", "user_data", "evals"]
 UploadPurposeAsked = Literal["fine-tune", "assistants", "batch", "vision"]
-"""OpenAI's words. This gateway keeps files for fine-tuning, and refuses the others by name."""
+"""OpenAI's purposes. This gateway accepts files for fine-tuning, and refuses the others by name."""
 Purpose = Literal[
     "fine-tune",
     "fine-tune-results",
@@ -23,12 +23,12 @@ Purpose = Literal[
 ]
 
 
-class ExpiresAfter(Asked):
+class ExpiresAfter(RequestModel):
     anchor: Literal["created_at"]
     seconds: Integer = Field(ge=3600, le=2_592_000)
 
 
-class File(Told):
+class File(ResponseModel):
     id: str
     object: Literal["file"] = "file"
     bytes: int
@@ -40,7 +40,7 @@ class File(Told):
     status_details: str | None = Field(default=None, deprecated=True)
 
 
-class FileList(Told):
+class FileList(ResponseModel):
     object: Literal["list"] = "list"
     data: list[File]
     first_id: str
@@ -48,13 +48,13 @@ class FileList(Told):
     has_more: bool
 
 
-class DeletedFile(Told):
+class DeletedFile(ResponseModel):
     id: str
     object: Literal["file"] = "file"
     deleted: bool
 
 
-class CreateUpload(Asked):
+class CreateUpload(RequestModel):
     filename: str = Field(min_length=1, max_length=1024)
     purpose: UploadPurposeAsked
     bytes: Integer = Field(gt=0)
@@ -62,12 +62,12 @@ class CreateUpload(Asked):
     expires_after: ExpiresAfter | None = None
 
 
-class CompleteUpload(Asked):
+class CompleteUpload(RequestModel):
     part_ids: list[str] = Field(min_length=1)
     md5: str | None = None
 
 
-class Upload(Told):
+class Upload(ResponseModel):
     id: str
     object: Literal["upload"] = "upload"
     created_at: int
@@ -79,7 +79,7 @@ class Upload(Told):
     file: File | None = None
 
 
-class UploadPart(Told):
+class UploadPart(ResponseModel):
     id: str
     object: Literal["upload.part"] = "upload.part"
     created_at: int

@@ -6,36 +6,36 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tuneport.serve.wire.base import Asked, Integer
+from tuneport.serve.wire.base import Integer, RequestModel
 
 
-class CacheBreakpoint(Asked):
+class CacheBreakpoint(RequestModel):
     mode: Literal["explicit"] = "explicit"
 
 
-class InputText(Asked):
+class InputText(RequestModel):
     type: Literal["input_text"]
     text: str
     prompt_cache_breakpoint: CacheBreakpoint | None = None
 
 
-class OutputText(Asked):
+class OutputText(RequestModel):
     type: Literal["output_text"]
     text: str
 
 
-class InputImage(Asked):
+class InputImage(RequestModel):
     type: Literal["input_image"]
     image_url: str
     detail: str | None = None
 
 
-class Audio(Asked):
+class Audio(RequestModel):
     data: str
     format: Literal["mp3", "wav"]
 
 
-class InputAudio(Asked):
+class InputAudio(RequestModel):
     type: Literal["input_audio"]
     input_audio: Audio
 
@@ -43,13 +43,13 @@ class InputAudio(Asked):
 EvalPart = str | Annotated[InputText | OutputText | InputImage | InputAudio, Field(discriminator="type")]
 
 
-class EvalItem(Asked):
+class EvalItem(RequestModel):
     role: Literal["user", "assistant", "system", "developer"]
     content: EvalPart | list[EvalPart]
     type: Literal["message"] | None = None
 
 
-class StringCheck(Asked):
+class StringCheck(RequestModel):
     type: Literal["string_check"]
     name: str
     input: str
@@ -57,7 +57,7 @@ class StringCheck(Asked):
     operation: Literal["eq", "ne", "like", "ilike"]
 
 
-class TextSimilarity(Asked):
+class TextSimilarity(RequestModel):
     type: Literal["text_similarity"]
     name: str
     input: str
@@ -68,14 +68,14 @@ class TextSimilarity(Asked):
     ]  # fmt: skip
 
 
-class PythonGrader(Asked):
+class PythonGrader(RequestModel):
     type: Literal["python"]
     name: str
     source: str
     image_tag: str | None = None
 
 
-class SamplingParams(Asked):
+class SamplingParams(RequestModel):
     seed: Integer | None = None
     top_p: float | None = None
     temperature: float | None = None
@@ -83,7 +83,7 @@ class SamplingParams(Asked):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
 
 
-class ScoreModel(Asked):
+class ScoreModel(RequestModel):
     type: Literal["score_model"]
     name: str
     model: str
@@ -92,7 +92,7 @@ class ScoreModel(Asked):
     range: list[float] | None = Field(default=None, min_length=2, max_length=2)
 
 
-class LabelModel(Asked):
+class LabelModel(RequestModel):
     type: Literal["label_model"]
     name: str
     model: str
@@ -106,8 +106,9 @@ OneGrader = Annotated[
 ]
 
 
-class MultiGrader(Asked):
-    """`graders`: the document has one grader there, OpenAI's service and its clients a grader by each name."""
+class MultiGrader(RequestModel):
+    """A combination of graders. `graders` is one grader in the published document, and one by each name in OpenAI's
+    service and clients."""
 
     type: Literal["multi"]
     name: str

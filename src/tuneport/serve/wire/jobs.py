@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tuneport.serve.wire.base import Asked, Auto, Integer, Metadata, Told, unsaid
+from tuneport.serve.wire.base import Auto, Integer, Metadata, RequestModel, ResponseModel, unsaid
 from tuneport.serve.wire.graders import Grader
 
 Epochs = Auto | Annotated[Integer, Field(ge=1, le=50)]
@@ -14,7 +14,7 @@ BatchSize = Auto | Annotated[Integer, Field(ge=1, le=256)]
 Multiplier = Auto | Annotated[float, Field(gt=0)]
 
 
-class SupervisedHyperparameters(Asked):
+class SupervisedHyperparameters(RequestModel):
     n_epochs: Epochs | None = None
     batch_size: BatchSize | None = None
     learning_rate_multiplier: Multiplier | None = None
@@ -31,20 +31,20 @@ class ReinforcementHyperparameters(SupervisedHyperparameters):
     eval_samples: Auto | Annotated[Integer, Field(ge=1)] | None = None
 
 
-class SupervisedMethod(Asked):
+class SupervisedMethod(RequestModel):
     hyperparameters: SupervisedHyperparameters | None = None
 
 
-class DPOMethod(Asked):
+class DPOMethod(RequestModel):
     hyperparameters: DPOHyperparameters | None = None
 
 
-class ReinforcementMethod(Asked):
+class ReinforcementMethod(RequestModel):
     grader: Grader
     hyperparameters: ReinforcementHyperparameters | None = None
 
 
-class MethodAsked(Asked):
+class MethodAsked(RequestModel):
     type: Literal["supervised", "dpo", "reinforcement"]
     supervised: SupervisedMethod | None = None
     dpo: DPOMethod | None = None
@@ -60,19 +60,19 @@ class MethodAsked(Asked):
         return self
 
 
-class Wandb(Asked):
+class Wandb(RequestModel):
     project: str
     name: str | None = None
     entity: str | None = None
     tags: list[str] | None = None
 
 
-class Integration(Asked):
+class Integration(RequestModel):
     type: Literal["wandb"]
     wandb: Wandb
 
 
-class CreateJob(Asked):
+class CreateJob(RequestModel):
     model: str = Field(min_length=1)
     training_file: str
     validation_file: str | None = None
@@ -84,14 +84,14 @@ class CreateJob(Asked):
     metadata: Metadata | None = None
 
 
-class JobFailure(Told):
+class JobFailure(ResponseModel):
     code: str
     message: str
     param: str | None
 
 
-class JobHyperparameters(Told):
-    """No bounds: a backend may have chosen what a client may not ask for."""
+class JobHyperparameters(ResponseModel):
+    """The hyperparameters of a job, without bounds: a backend may choose values that a client may not ask for."""
 
     n_epochs: Auto | int = "auto"
     batch_size: Auto | int | None = "auto"
@@ -109,39 +109,39 @@ class ReinforcementHyperparametersTold(JobHyperparameters):
     eval_samples: Auto | int | None = Field(default=None, exclude_if=unsaid)
 
 
-class SupervisedMethodTold(Told):
+class SupervisedMethodTold(ResponseModel):
     hyperparameters: JobHyperparameters
 
 
-class DPOMethodTold(Told):
+class DPOMethodTold(ResponseModel):
     hyperparameters: DPOHyperparametersTold
 
 
-class ReinforcementMethodTold(Told):
+class ReinforcementMethodTold(ResponseModel):
     grader: Grader
     hyperparameters: ReinforcementHyperparametersTold
 
 
-class MethodTold(Told):
+class MethodTold(ResponseModel):
     type: Literal["supervised", "dpo", "reinforcement"]
     supervised: SupervisedMethodTold | None = Field(default=None, exclude_if=unsaid)
     dpo: DPOMethodTold | None = Field(default=None, exclude_if=unsaid)
     reinforcement: ReinforcementMethodTold | None = Field(default=None, exclude_if=unsaid)
 
 
-class WandbTold(Told):
+class WandbTold(ResponseModel):
     project: str
     name: str | None = Field(default=None, exclude_if=unsaid)
     entity: str | None = Field(default=None, exclude_if=unsaid)
     tags: list[str] | None = Field(default=None, exclude_if=unsaid)
 
 
-class IntegrationTold(Told):
+class IntegrationTold(ResponseModel):
     type: Literal["wandb"]
     wandb: WandbTold
 
 
-class FineTuningJob(Told):
+class FineTuningJob(ResponseModel):
     id: str
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
     created_at: int
@@ -153,7 +153,7 @@ class FineTuningJob(Told):
     organization_id: str
     result_files: list[str]
     status: Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
-    """OpenAI's words; `paused` is one that its service sends and its document does not have."""
+    """OpenAI's statuses; its service sends `paused`, which its document lacks."""
     trained_tokens: int | None
     training_file: str
     validation_file: str | None
@@ -165,13 +165,13 @@ class FineTuningJob(Told):
     user_provided_suffix: str | None = None
 
 
-class JobList(Told):
+class JobList(ResponseModel):
     object: Literal["list"] = "list"
     data: list[FineTuningJob]
     has_more: bool
 
 
-class Event(Told):
+class Event(ResponseModel):
     object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
     id: str
     created_at: int
@@ -181,13 +181,13 @@ class Event(Told):
     data: dict[str, Any] = {}
 
 
-class EventList(Told):
+class EventList(ResponseModel):
     object: Literal["list"] = "list"
     data: list[Event]
     has_more: bool
 
 
-class CheckpointMetrics(Told):
+class CheckpointMetrics(ResponseModel):
     step: float | None = Field(default=None, exclude_if=unsaid)
     train_loss: float | None = Field(default=None, exclude_if=unsaid)
     train_mean_token_accuracy: float | None = Field(default=None, exclude_if=unsaid)
@@ -197,7 +197,7 @@ class CheckpointMetrics(Told):
     full_valid_mean_token_accuracy: float | None = Field(default=None, exclude_if=unsaid)
 
 
-class Checkpoint(Told):
+class Checkpoint(ResponseModel):
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
     id: str
     created_at: int
@@ -207,7 +207,7 @@ class Checkpoint(Told):
     metrics: CheckpointMetrics
 
 
-class CheckpointList(Told):
+class CheckpointList(ResponseModel):
     object: Literal["list"] = "list"
     data: list[Checkpoint]
     first_id: str | None

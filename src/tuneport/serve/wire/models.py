@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tuneport.serve.wire.base import Told
+from tuneport.serve.wire.base import ResponseModel
 
 
-class Model(Told):
+class Model(ResponseModel):
     id: str
     object: Literal["model"] = "model"
     created: int
@@ -15,12 +15,12 @@ class Model(Told):
     shutdown_date: str | None = None
 
 
-class ModelList(Told):
+class ModelList(ResponseModel):
     object: Literal["list"] = "list"
     data: list[Model]
 
 
-class DeletedModel(Told):
+class DeletedModel(ResponseModel):
     id: str
     object: Literal["model"] = "model"
     deleted: bool

@@ -1,1 +1,1 @@
-"""What advice is made of: what the data shows, what the base model can do, what each way costs."""
+"""The parts of advice: evidence in the data, a probe of the base model, and the price of each option."""

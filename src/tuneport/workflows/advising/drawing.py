@@ -1,21 +1,20 @@
-"""Which rows are asked, which examples are shown before them, and what is said with them."""
+"""Drawing of rows and examples: which rows are asked, which examples are shown before them, and the instruction."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from tuneport.data.checks import CheckReport
-from tuneport.data.checks.alike import ALIKE_IN_TEMPLATE
-from tuneport.data.checks.shapes import json_of, within_fence
-from tuneport.data.checks.sketch import SIMILAR, similarity, word_pairs
-from tuneport.data.reading import columns_there, read_records
-from tuneport.data.text import key_of_normalised, normalised
-from tuneport.data.tokens import encoding
+from tuneport.data.checks.near.minhash import SIMILAR, similarity, word_pairs
+from tuneport.data.checks.near.near_duplicates import ALIKE_IN_TEMPLATE
+from tuneport.data.checks.rows.shapes import parse_json, within_fence
+from tuneport.data.dataset import Dataset
+from tuneport.data.rows.text import key_of_normalised, normalised
+from tuneport.data.tokens.tokens import encoding
 from tuneport.errors import ConfigError
-from tuneport.evaluate.examples import Example, example_of
+from tuneport.scoring.examples import Example, make_example
 
 SHOTS = 4  # where there are no classes
 MOST_SHOTS = 16
@@ -27,7 +26,7 @@ PER_MESSAGE = 4  # tokens of markup
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ProbeSample:
     """`rows` are the held-out ones, with the `instruction`; `of`: how many there were to draw from.
 
     `nearest`: how much the input of a shot is like that of any row, at the most (Jaccard index of word pairs).
@@ -40,49 +39,38 @@ class Drawn:
     instruction: str
 
 
-def draw(
-    dataset: Path,
-    report: CheckReport,
-    *,
-    validation: Path | None,
-    rows: int,
-    seed: int,
-    system: str | None,
-    columns: Mapping[str, str] | None,
-) -> Drawn:
-    """See `probing.plan_probe`."""
+def draw(report: CheckReport, *, validation: Dataset | None, rows: int, seed: int, system: str | None) -> ProbeSample:
+    """Draw the rows and shots; see `probing.plan_probe`."""
     lots = random.Random(seed)
     by_label = report.classes is not None
     pools, asked = _Pools(lots, by_label=by_label), _Reservoir(lots, rows)
     known: set[int] = set()
-    for example in _examples(dataset, columns):
+    for example in _examples(report.dataset):
         pools.add(example)
         if validation is None and _new(example, known):
             asked.add(example)
     if validation is not None:
-        for example in _examples(validation, columns_there(validation, columns)):
+        for example in _examples(validation):
             if _new(example, known):
                 asked.add(example)
     if not asked.taken:
         raise ConfigError(
-            f"{validation or dataset} has no record that is a question and its answer in plain text, so there is "
-            "nothing to probe with"
+            f"{(validation or report.dataset).path} has no record that is a question and its answer in plain text, so "
+            "there is nothing to probe with"
         )
     candidates = pools.candidates()
     shots, nearest = _far_from(asked.taken, candidates, MOST_SHOTS if by_label else SHOTS)
     shots = _fitting(shots)
     instruction = "" if system is not None else _instruction(report, asked.taken, candidates)
     told = tuple(_instructed(each, system, instruction) for each in asked.taken)
-    return Drawn(told, asked.seen, tuple(shots), nearest if shots else 0.0, instruction)
+    return ProbeSample(told, asked.seen, tuple(shots), nearest if shots else 0.0, instruction)
 
 
-def shots_for(
-    rows: Sequence[Example], dataset: Path, *, by_label: bool, seed: int, columns: Mapping[str, str] | None = None
-) -> list[Example]:
-    """Examples of `dataset` to show before the `rows`, none of which is one of them or nearly so; of each label one
-    where there are labels. The same file, rows and seed give the same ones."""
+def shots_for(rows: Sequence[Example], dataset: Dataset, *, by_label: bool, seed: int) -> list[Example]:
+    """Return examples of `dataset` to show before the `rows`; none of them equals a row or nearly so. If there are
+    labels, each label has one. The same file, rows and seed give the same ones."""
     pools = _Pools(random.Random(seed), by_label=by_label)
-    for example in _examples(dataset, columns):
+    for example in _examples(dataset):
         pools.add(example)
     shots, _ = _far_from(rows, pools.candidates(), MOST_SHOTS if by_label else SHOTS)
     return _fitting(shots)
@@ -105,7 +93,7 @@ class _Reservoir:
 
 
 class _Pools:
-    """Candidates for shots: some of each label where there are labels, else some of all."""
+    """Candidates for shots: some of each label if there are labels, else some of all."""
 
     def __init__(self, lots: random.Random, *, by_label: bool) -> None:
         self._lots, self._by_label = lots, by_label
@@ -119,16 +107,16 @@ class _Pools:
             self._pools[label].add(example)
 
     def candidates(self) -> list[Example]:
-        """In rounds: of each label one, then of each a second one, the commonest labels first."""
+        """Return candidates in rounds: one for each label, then a second one for each, the commonest labels first."""
         pools = sorted(self._pools.values(), key=lambda pool: -pool.seen)
         if not self._by_label:
             return [example for pool in pools for example in pool.taken]
         return [pool.taken[place] for place in range(CANDIDATES) for pool in pools if place < len(pool.taken)]
 
 
-def _examples(path: Path, columns: Mapping[str, str] | None) -> Iterator[Example]:
-    for _, record in read_records(path, columns=columns):
-        if (example := example_of(record)) is not None:
+def _examples(dataset: Dataset) -> Iterator[Example]:
+    for _, record in dataset.records():
+        if (example := make_example(record)) is not None:
             yield example
 
 
@@ -145,10 +133,10 @@ def _input(example: Example) -> str:
 
 
 def _far_from(rows: Sequence[Example], candidates: Sequence[Example], wanted: int) -> tuple[list[Example], float]:
-    """Shots whose input is none of the rows' nor like one, with different answers; and how near they come.
+    """Return shots with different answers whose input is unlike all rows, and the highest likeness among them.
 
-    Inputs made from one template share most of their words: where nothing else is left, more likeness is let pass, and
-    the same input never.
+    Inputs made from one template share most of their words: if no others are left, more likeness is allowed, but never
+    the same input.
     """
     asked = {normalised(_input(row)) for row in rows}
     pairs = [word_pairs(text) for text in asked]
@@ -179,7 +167,7 @@ def _fitting(shots: Sequence[Example]) -> list[Example]:
 
 
 def _instruction(report: CheckReport, rows: Sequence[Example], examples: Iterable[Example]) -> str:
-    """What anybody would add who tries a prompt: the labels, or the keys; nothing where the prompts have them."""
+    """Return the obvious instruction of a prompt: the labels, or the keys. It is empty if the prompts have them."""
     shown = [" ".join(str(message["content"]) for message in row.messages) for row in rows[:10]]
     if report.classes is not None:
         names = list(report.classes)
@@ -190,7 +178,7 @@ def _instruction(report: CheckReport, rows: Sequence[Example], examples: Iterabl
         keys: list[str] = []
         for example in examples:
             inside = within_fence(example.expected)
-            value = json_of(example.expected if inside is None else inside)
+            value = parse_json(example.expected if inside is None else inside)
             keys += [str(key) for key in value if str(key) not in keys] if isinstance(value, dict) else []
         if keys and not all(f'"{key}"' in text for text in shown for key in keys):
             return f"Answer with one JSON object and nothing else, with the keys: {', '.join(keys)}."

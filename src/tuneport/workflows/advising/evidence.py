@@ -1,4 +1,4 @@
-"""What the dataset's check says of the situation, in the advisor's words."""
+"""Evidence from the dataset's check, as fields of the advisor's situation."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from tuneport.data.checks import CheckReport, Finding, Verdict
 
 
 @dataclass(frozen=True)
-class Seen:
+class DataEvidence:
     """`known`: fields of a `Situation`; `evidence`: of each by what it is known."""
 
     known: Mapping[str, Any] = field(default_factory=dict)
     evidence: Mapping[str, str] = field(default_factory=dict)
 
 
-def seen_in(report: CheckReport) -> Seen:
-    """Pure. Plain text counts as text to learn a language or a field from, not as examples of answers."""
+def seen_in(report: CheckReport) -> DataEvidence:
+    """Return what the report shows. Pure. Plain text counts as text to learn a language or a field from, not as
+    examples of answers."""
     known: dict[str, Any] = {}
     evidence: dict[str, str] = {}
     name = Path(report.path).name
@@ -37,11 +38,11 @@ def seen_in(report: CheckReport) -> Seen:
     known["inconsistent"], evidence["inconsistent"] = _inconsistent(report)
     known["has_evaluation"], evidence["has_evaluation"] = _held_out(report.finding("hold-out"))
     known["generated_only"], evidence["generated_only"] = _generated(report)
-    return Seen(known, evidence)
+    return DataEvidence(known, evidence)
 
 
 def _inconsistent(report: CheckReport) -> tuple[float, str]:
-    """The share of rows that are not of the others' form, or contradict them.
+    """Return the share of rows that have another form than the rest, or contradict them.
 
     Two good answers to an open question are variety, so contradictions count where the check calls them a mistake.
     """
@@ -64,13 +65,14 @@ def _inconsistent(report: CheckReport) -> tuple[float, str]:
 
 
 def _held_out(finding: Finding) -> tuple[bool, str]:
-    """What is held out but leaks measures nothing."""
+    """Return whether rows are held out, and why. Rows that leak do not count."""
     held_out = finding.details.get("held_out", 0)
     return bool(held_out) and finding.verdict is not Verdict.FAIL, finding.message
 
 
 def _generated(report: CheckReport) -> tuple[bool | None, str]:
-    """True where most is marked as generated and hardly any as checked; None where it only reads so, or nobody says."""
+    """Return True if most rows are marked as generated and hardly any as checked, or None if it only reads so or is not
+    stated."""
     finding = report.finding("generated")
     if finding.verdict is Verdict.WARN:
         return (True if finding.details["marked"] else None), finding.message

@@ -1,4 +1,4 @@
-"""What each way costs in US dollars, for one base model at a stated traffic: compare's estimates, put side by side."""
+"""The price of each option in US dollars, for one base model at a stated traffic: compare's estimates, side by side."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from tuneport.advisor import Approach
 from tuneport.data.checks import CheckReport
-from tuneport.data.reading import read_records
-from tuneport.data.text import split_answer, written_out
+from tuneport.data.dataset import Dataset
+from tuneport.data.rows.text import split_answer, written_out
 from tuneport.errors import TuneportError
 from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote
-from tuneport.manifests import load_base_prices
-from tuneport.router import Choice
+from tuneport.formatting import money
+from tuneport.manifests import find_offered, load_base_prices
+from tuneport.router import BackendChoice
 from tuneport.settings import Settings
 from tuneport.types import Quote
 from tuneport.workflows.advising.drawing import MOST_SHOTS, SHOTS, tokens
@@ -31,8 +31,8 @@ PASSAGES = 1_000
 
 
 @dataclass(frozen=True)
-class Request:
-    """Mean tokens of one request; `shots` are those that a few-shot prompt has more."""
+class MeanRequest:
+    """Mean tokens of one request; `shots` are the additional ones of a few-shot prompt."""
 
     tokens_in: float
     tokens_out: float
@@ -42,7 +42,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars, once and a month; None is unknown or nothing of the kind, and `why` says so, or how it was got at.
+    """US dollars, once and a month. None means unknown or not applicable, and `why` gives the reason, or the origin of
+    the number.
 
     The ranges are the least and the most that each may be.
     """
@@ -62,16 +63,18 @@ class Pricing:
     backend: str
     model: str
     requests: int | None
-    request: Request
+    request: MeanRequest
     prices: Mapping[Approach, Price]
     payback: str
     remarks: tuple[str, ...]
     epochs: int | None = None
 
     def saving(self, now: Approach) -> float | None:
-        """US dollars that the smaller model saves in a year compared with `now`, its training paid; None: not known.
+        """Return the US dollars that the smaller model saves in a year compared with `now`, less its training, or None
+        if that is unknown.
 
-        What runs on one's own machine is $0 because nobody counted it, which saves nothing that could be told.
+        A model on the user's own machine has a price of $0 only because its cost is not counted, so no saving is stated
+        for it.
         """
         smaller, today = self.prices[Approach.SMALLER_MODEL], self.prices[now]
         if not smaller.month or not today.month or smaller.once is None:
@@ -95,17 +98,17 @@ def price(
     shots: int | None = None,
     smaller: str | None = None,
     epochs: int | None = None,
-    validation: Path | None = None,
-    columns: Mapping[str, str] | None = None,
+    validation: Dataset | None = None,
     settings: Settings,
     today: date | None = None,
 ) -> Pricing:
-    """Needs no key and makes no network call. `shots`: tokens of the few-shot examples, where they are known.
+    """Return the price of each option. The call needs no key and uses no network. `shots`: tokens of the few-shot
+    examples, if they are known.
 
-    Whatever has no price says why; what cannot be asked at all (a model that nobody offers) is raised.
+    An option without a price says why. Raises ModelNotOfferedError for a model that no backend offers.
     """
     today = today or date.today()
-    request = _request(report, tokens_per_request, shots, columns)
+    request = _request(report, tokens_per_request, shots)
 
     def traffic(extra: int = 0, saved: int = 0) -> Traffic:
         return Traffic.of_requests(
@@ -114,11 +117,10 @@ def price(
 
     def compared(model: str, backend: str | None) -> Comparison:
         return compare(
-            report.path,
-            models=[model],
-            backends=[] if backend is None else [backend],
+            report.dataset,
+            model=model,
+            backend=backend or (),
             validation=validation,
-            columns=columns,
             epochs=epochs,
             traffic=traffic(request.shots, request.shots),
             settings=settings,
@@ -126,7 +128,7 @@ def price(
         )
 
     def base(extra: int = 0) -> InferenceQuote:
-        offered = target.manifest.offered(target.model)
+        offered = find_offered(target.manifest, target.model)
         if offered is None:
             return InferenceQuote(backend=target.manifest.name, model=target.model, unavailable="it is not listed")
         prices, own = load_base_prices(), comparison.machine.own
@@ -159,24 +161,23 @@ def price(
     )
 
 
-def _request(
-    report: CheckReport, given: tuple[int, int] | None, shots: int | None, columns: Mapping[str, str] | None
-) -> Request:
-    """From the check's count of all tokens, and the share of the answers in the first records."""
+def _request(report: CheckReport, given: tuple[int, int] | None, shots: int | None) -> MeanRequest:
+    """Return the mean request, from the check's count of all tokens and the share of the answers in the first
+    records."""
     mean = report.tokens.total / max(1, report.tokens.rows)
     if shots is None:
         number = SHOTS if report.classes is None else min(MOST_SHOTS, len(report.classes))
         shots = round(number * mean)
     if given is not None:
-        return Request(float(given[0]), float(given[1]), shots, "as given")
+        return MeanRequest(float(given[0]), float(given[1]), shots, "as given")
     counted = []
     try:
-        for _, record in islice(read_records(report.path, columns=columns), SAMPLE):
+        for _, record in islice(report.dataset.records(), SAMPLE):
             counted.append(tokens([written_out(split_answer(record)[1])]))
     except TuneportError:  # the check has told what is wrong with the file
         pass
     out = min(mean, sum(counted) / max(1, len(counted)))
-    return Request(round(mean - out, 1), round(out, 1), shots, "means of DATA")
+    return MeanRequest(round(mean - out, 1), round(out, 1), shots, "means of DATA")
 
 
 def _price(once: Quote | None, month: Quote | None, no_month: str | None) -> Price:
@@ -201,12 +202,13 @@ def _range(quote: Quote | None) -> tuple[float, float] | None:
 
 
 def _retrieval(plain: InferenceQuote, passages: InferenceQuote, no_month: str | None) -> Price:
-    """The prompts as they are, at the least: what an index costs, and how long its passages are, is the user's."""
+    """Return the price of the prompts as they are, which is the least: the cost of an index and the length of its
+    passages depend on the user."""
     index = "the index is yours to price"
     if no_month or plain.expected is None or passages.expected is None:
         return Price(None, None, f"{index}; {no_month or f'the model unavailable, because {plain.unavailable}'}")
     more = passages.expected - plain.expected
-    cost = f"are ${more:,.2f} a month more" if more >= 0.005 else "cost nothing more at this traffic"
+    cost = f"are {money(more)} a month more" if more >= 0.005 else "cost nothing more at this traffic"
     return Price(
         None, plain.expected, f"{index}; each {PASSAGES:,} tokens of passages in a request {cost}", at_least=True
     )
@@ -215,7 +217,8 @@ def _retrieval(plain: InferenceQuote, passages: InferenceQuote, no_month: str | 
 def _smaller(
     model: str | None, at: str, compared: Callable[[str, str | None], Comparison], no_month: str | None
 ) -> Price:
-    """At the same backend where it has the model, else at the best of those that can have it and say what it costs."""
+    """Return the price of the smaller model at the same backend if that has it, else at the best one that can have it
+    and has a price."""
     if model is None:
         return Price(None, None, "name the smaller model: --smaller M")
     choices = sorted(compared(model, None).choices, key=lambda each: (each.backend != at, not _told(each)))
@@ -224,12 +227,13 @@ def _smaller(
     return replace(found, why=f"{choice.model} at {choice.title}: {found.why}")
 
 
-def _told(choice: Choice) -> bool:
+def _told(choice: BackendChoice) -> bool:
     return choice.quote.expected is not None and choice.inference is not None and choice.inference.expected is not None
 
 
 def _payback(comparison: Comparison) -> str:
-    """The base model is held to the prompt of today, which has the examples in it."""
+    """Return when the training pays back. The base model is priced with today's prompt, which has the examples in
+    it."""
     row = comparison.break_even.rows[0]
     if row.payback is None:
         return ""

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tuneport.advisor import Tried
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.checks import CheckReport
-from tuneport.data.personal.search import find
-from tuneport.data.text import normalised
+from tuneport.data.dataset import Dataset
+from tuneport.data.pii.search import find
+from tuneport.data.rows.text import normalised
 from tuneport.errors import ConfigError
-from tuneport.evaluate.asking import Measured, ask_base, completer
-from tuneport.evaluate.correctness import Correctness, correctness_for
-from tuneport.evaluate.examples import Example, with_shots
-from tuneport.evaluate.marks import Marks
-from tuneport.workflows.advising.drawing import Drawn, draw, tokens
+from tuneport.scoring.accuracy import AccuracyScore
+from tuneport.scoring.correctness import Correctness, correctness_for
+from tuneport.scoring.examples import Example, with_shots
+from tuneport.scoring.prompting import PromptingResult, ask_base, completer
+from tuneport.workflows.advising.drawing import ProbeSample, draw, tokens
 from tuneport.workflows.target import Target
 
 DEFAULT_ROWS = 50
@@ -33,15 +33,15 @@ MOST_ANSWER_TOKENS = 1024
 
 @dataclass(frozen=True)
 class ProbePlan:
-    """What would be asked, of whom, and how much of it there is, before anything is sent.
+    """The plan of a probe: what would be asked, of which model, and how much, before anything is sent.
 
-    `input_tokens` are those of all prompts, `output_tokens` those of the expected answers, `most_output_tokens` of
-    answers that go on up to the limit.
+    `input_tokens` are those of all prompts, `output_tokens` those of the expected answers, `most_output_tokens` those
+    of answers as long as the limit.
     """
 
     target: Target
     metric: Correctness
-    drawn: Drawn
+    drawn: ProbeSample
     input_tokens: int
     output_tokens: int
     answer_limit: int
@@ -55,7 +55,7 @@ class ProbePlan:
         return self.prompts * self.answer_limit
 
     def refuse_personal_data(self) -> None:
-        """Looks at the very texts that would be sent. ConfigError where they hold what looks like personal data."""
+        """Check the very texts that would be sent. Raises ConfigError if they hold what looks like personal data."""
         for example in (*self.drawn.rows, *self.drawn.shots):
             texts = [str(message["content"]) for message in example.messages]
             if matches := find("\n".join([*texts, example.expected])):
@@ -68,10 +68,10 @@ class ProbePlan:
 
 @dataclass(frozen=True)
 class Probe:
-    """What was measured. `results`: by field of a `Situation`; empty where a person has to judge the answers."""
+    """The measurements of a probe. `results`: by field of a `Situation`; empty if a person has to judge the answers."""
 
     plan: ProbePlan
-    measured: tuple[Measured, ...]
+    measured: tuple[PromptingResult, ...]
     answers: tuple[dict[str, str], ...]
 
     @property
@@ -115,23 +115,21 @@ class Probe:
 
 
 def plan_probe(
-    dataset: Path,
     report: CheckReport,
     target: Target,
     *,
-    validation: Path | None = None,
+    validation: Dataset | None = None,
     rows: int = DEFAULT_ROWS,
     seed: int = 0,
     system: str | None = None,
-    columns: Mapping[str, str] | None = None,
 ) -> ProbePlan:
-    """Draw the rows and the shots; the same file, number and seed draw the same ones. Asks nobody.
+    """Draw the rows and the shots; the same file, number and seed draw the same ones. Nothing is sent.
 
-    The rows are those of `validation`, else drawn from the dataset, and no shot is one of them or nearly so. `system`
-    replaces the data's own system prompts; without it, a classification is told its labels and an extraction its keys,
-    as anybody would who tries a prompt. ConfigError where there is nothing to ask.
+    The rows are those of `validation`, else drawn from the dataset, and no shot equals one of them or nearly so.
+    `system` replaces the data's own system prompts; without it, a classification is told its labels and an extraction
+    its keys, as is usual in a prompt. Raises ConfigError if there is nothing to ask.
     """
-    drawn = draw(dataset, report, validation=validation, rows=rows, seed=seed, system=system, columns=columns)
+    drawn = draw(report, validation=validation, rows=rows, seed=seed, system=system)
     asked = [row.messages for row in drawn.rows]
     if drawn.shots:
         asked += [with_shots(row, drawn.shots) for row in drawn.rows]
@@ -148,9 +146,9 @@ def plan_probe(
 
 
 def run_probe(
-    plan: ProbePlan, backend: FineTuneBackend, on_measured: Callable[[Measured], None] = lambda measured: None
+    plan: ProbePlan, backend: FineTuneBackend, on_measured: Callable[[PromptingResult], None] = lambda measured: None
 ) -> Probe:
-    """Ask. Whatever the provider refuses is raised as it is."""
+    """Ask the base model. An error of the provider is raised unchanged."""
     texts: list[list[str]] = []
     ask = completer(backend, plan.target.model, most_tokens=plan.answer_limit)
 
@@ -170,8 +168,9 @@ def run_probe(
     return Probe(plan, tuple(measured), tuple(answers))
 
 
-def result_of(score: Marks, chance: float) -> Tried:
-    """What a measured share of right answers means; `chance` is what always giving the commonest answer gets."""
+def result_of(score: AccuracyScore, chance: float) -> Tried:
+    """Return what a measured share of right answers means; `chance` is the share that always giving the commonest
+    answer gets."""
     if score.accuracy >= WORKS and score.low >= SURELY and score.accuracy > chance:
         return Tried.WORKS
     if score.accuracy >= PARTLY and score.low > chance:

@@ -1,1 +1,1 @@
-"""What a comparison says beyond its table: break-even over time and traffic, as a page and as a file of rows."""
+"""The parts of a comparison beside its table: break-even over time and traffic, the page and the CSV file."""

@@ -1,4 +1,5 @@
-"""What a comparison's prices mean over time and traffic: what pays back when, who overtakes whom, and where."""
+"""Break-even of a comparison's options over time and traffic: what pays back when, and which option becomes cheaper
+where."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from typing import Any
 
 from tuneport.errors import ConfigError
 from tuneport.estimate.break_even import (
-    Option,
     Overtaking,
     Payback,
+    ServingOption,
     Span,
     TrafficCost,
     overtaking,
@@ -20,9 +21,10 @@ from tuneport.estimate.break_even import (
     pays_back_from,
 )
 from tuneport.estimate.cost import HOURS_PER_MONTH, InferenceQuote, MonthlyCost, Traffic, per_token_quote
+from tuneport.formatting import money
 from tuneport.manifests import BasePrices, load_models
 from tuneport.manifests.base_prices import SOURCE
-from tuneport.router import Choice
+from tuneport.router import BackendChoice
 
 YEAR = 12
 """Months over which totals are counted, and within which training should pay."""
@@ -33,7 +35,7 @@ DAYS_PER_MONTH = HOURS_PER_MONTH / 24
 
 @dataclass(frozen=True)
 class Unit:
-    """What traffic is counted in: requests where they were stated, else the tokens of a month. `stated` of them."""
+    """The unit of traffic: requests if they are stated, else the tokens of a month. `stated` is how many of them."""
 
     word: str
     stated: float
@@ -49,21 +51,22 @@ class Unit:
 
 @dataclass(frozen=True)
 class Row:
-    """One choice. `option` None: a price of it is unknown. `uncounted`: your own machine, whose cost is not known.
+    """A choice of the comparison. `option` is None if a price of it is unknown. `uncounted`: your own machine, whose
+    cost is not known.
 
     `saved` is what it saves a month, and `payback` when its training has come back, both compared with `instead_of`;
     `pays_from` is the least traffic from which it comes back within a year and before the last day. `total` is training
-    and a year; None, too, for what ends within it.
-    `prompt_saving`: US dollars a month that the shorter prompt saves.
+    and a year; it is None, too, for a model that shuts down within the year. `prompt_saving`: US dollars a month that
+    the shorter prompt saves.
     """
 
-    choice: Choice
+    choice: BackendChoice
     name: str
     priced_on: date | None
     stale: bool
-    option: Option | None = None
+    option: ServingOption | None = None
     uncounted: bool = False
-    instead_of: Option | None = None
+    instead_of: ServingOption | None = None
     payback: Payback | None = None
     saved: Span | None = None
     pays_from: float | None = None
@@ -72,28 +75,28 @@ class Row:
 
     @property
     def compared(self) -> bool:
-        """Whether its numbers may be held against others': it can be had, and its costs are counted."""
+        """Return whether its numbers may be compared with others': it is available, and its costs are counted."""
         return self.option is not None and not self.uncounted and self.choice.allowed
 
     def month(self, unit: Unit) -> float:
-        """Expected US dollars at the stated traffic; 0 where a price is unknown."""
+        """Return expected US dollars at the stated traffic; 0 if a price is unknown."""
         return 0.0 if self.option is None else self.option.month(unit.stated).expected
 
     @property
     def ends(self) -> bool:
-        """Whether its last day comes within the year."""
+        """Return whether its last day comes within the year."""
         return self.option is not None and self.option.months_left is not None and self.option.months_left < YEAR
 
     @property
     def no_total(self) -> str | None:
-        """Why there is no total of a year; None where there is one."""
+        """Return why there is no total of a year, or None if there is one."""
         if self.total is not None:
             return None
-        return f"its last day is {self.choice.retires}, within the {YEAR} months" if self.ends else "a price is unknown"
+        return f"it shuts down {self.choice.retires}, within the {YEAR} months" if self.ends else "a price is unknown"
 
     def year(self, unit: Unit) -> float:
-        """Expected US dollars of training and of twelve such months, by which all are put in order, also what ends
-        sooner; 0 where a price is unknown."""
+        """Return expected US dollars of training and twelve such months, which is the order of all rows, also of those
+        that end sooner; 0 if a price is unknown."""
         return 0.0 if self.option is None else self.option.training.expected + YEAR * self.month(unit)
 
     def as_dict(self) -> dict[str, Any]:
@@ -110,19 +113,20 @@ class Row:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """`rows` in the comparison's order; `today` is what is done now, where that was said."""
+    """The break-even of a comparison: `rows` in its order; `today` is today's solution, if it is stated."""
 
     unit: Unit
     rows: list[Row]
-    today: Option | None
+    today: ServingOption | None
 
     @property
     def until(self) -> float:
-        """So many units a month are looked at."""
+        """Return the highest traffic considered, in units a month."""
         return self.unit.stated * MOST_SCALE
 
-    def cross_overs(self, options: Sequence[Option] | None = None) -> list[Overtaking]:
-        """The pairs, of `options` or of all that can be compared, in which one overtakes the other; lowest first."""
+    def cross_overs(self, options: Sequence[ServingOption] | None = None) -> list[Overtaking]:
+        """Return the pairs, of `options` or of all that can be compared, of which one becomes cheaper than the other;
+        lowest traffic first."""
         if not self.until:
             return []
         found = [overtaking(one, other, self.until) for one, other in combinations(options or self.options(), 2)]
@@ -130,7 +134,7 @@ class BreakEven:
             (each for each in found if each.begins is not None), key=lambda each: each.at or each.begins or 0.0
         )
 
-    def options(self) -> list[Option]:
+    def options(self) -> list[ServingOption]:
         rows = [row.option for row in self.rows if row.compared and row.option is not None]
         return [*rows, *([] if self.today is None else [self.today])]
 
@@ -145,11 +149,11 @@ class BreakEven:
         }
 
     def lasting(self) -> Row | None:
-        """The least total of a year, of what can be had for the whole of it."""
+        """Return the option with the lowest total of a year, of those available for the whole of it."""
         return self._least(row for row in self._compared() if not row.ends)
 
     def ending(self) -> Row | None:
-        """What costs less than that a month, but ends within the year."""
+        """Return an option that costs less than that a month, but shuts down within the year."""
         found = self._least(row for row in self._compared() if row.ends)
         best = self.lasting()
         if found is None or best is None:
@@ -157,11 +161,11 @@ class BreakEven:
         return found if found.month(self.unit) < best.month(self.unit) else None
 
     def as_dear_as(self, row: Row) -> int:
-        """How many others last a year and cost as much over it, give or take 2 %."""
+        """Return how many others last a year and cost as much over it, within 2 %."""
         return sum(other is not row and not other.ends and self._alike(row, other) for other in self._compared())
 
     def shown(self, most: int) -> list[Row]:
-        """Rows for a chart: the best of each backend, then the next best that cost something else."""
+        """Return rows for a chart: the best of each backend, then the next best that cost something else."""
         ordered = sorted(self._compared(), key=self._year)
         seen: list[Row] = []
         for first in (True, False):
@@ -190,7 +194,7 @@ class BreakEven:
 
 
 def break_even(
-    choices: Sequence[Choice],
+    choices: Sequence[BackendChoice],
     priced_on: Sequence[date | None],
     stale: Sequence[bool],
     traffic: Traffic,
@@ -209,7 +213,8 @@ def break_even(
 
 
 def bill_of_today(words: str, traffic: Traffic, prices: BasePrices | None) -> InferenceQuote:
-    """What the answers cost now: a month's bill in US dollars ("$2000"), or a model that litellm's table prices."""
+    """Return today's cost of the answers: a month's bill in US dollars ("$2000"), or a model that litellm's table
+    prices."""
     amount = words.strip().removeprefix("$").replace(",", "")
     try:
         usd = float(amount)
@@ -221,7 +226,7 @@ def bill_of_today(words: str, traffic: Traffic, prices: BasePrices | None) -> In
         parts = MonthlyCost(growing=usd)
         return InferenceQuote(
             backend="today",
-            model=f"${usd:,.0f} a month",
+            model=f"{money(usd, short=True)} a month",
             expected=usd,
             low=usd,
             high=usd,
@@ -244,12 +249,12 @@ def bill_of_today(words: str, traffic: Traffic, prices: BasePrices | None) -> In
 
 def option(
     name: str, month: InferenceQuote, unit: Unit, training: Span = Span(0.0, 0.0, 0.0), months_left: float | None = None
-) -> Option | None:
-    """None where the month's price is unknown."""
+) -> ServingOption | None:
+    """Return the option, or None if the month's price is unknown."""
     if month.parts is None or month.parts_low is None or month.parts_high is None:
         return None
     low, expected, high = (_cost(parts, unit) for parts in (month.parts_low, month.parts, month.parts_high))
-    return Option(name, low, expected, high, training, months_left)
+    return ServingOption(name, low, expected, high, training, months_left)
 
 
 def _cost(parts: MonthlyCost, unit: Unit) -> TrafficCost:
@@ -258,7 +263,9 @@ def _cost(parts: MonthlyCost, unit: Unit) -> TrafficCost:
     return TrafficCost(per_unit=parts.growing / stated, step=parts.machine, capacity=capacity)
 
 
-def _row(choice: Choice, priced_on: date | None, stale: bool, unit: Unit, day: date, today: Option | None) -> Row:
+def _row(
+    choice: BackendChoice, priced_on: date | None, stale: bool, unit: Unit, day: date, today: ServingOption | None
+) -> Row:
     name = f"{short_name(choice)} ({choice.backend})"
     row = Row(choice, name, priced_on, stale)
     month, training = choice.inference, choice.quote
@@ -295,7 +302,7 @@ def _three(span: Span) -> tuple[float, float, float]:
     return span.low, span.expected, span.high
 
 
-def short_name(choice: Choice) -> str:
-    """The weights' own name where they have one, else the id without its organisation."""
+def short_name(choice: BackendChoice) -> str:
+    """Return the weights' own name if they have one, else the id without its organisation."""
     model = choice.model or ""
     return load_models().name_of(choice.backend, model) or model.rsplit("/", 1)[-1]

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 from math import floor, log10
 
-from tuneport.estimate.break_even import Option, TrafficCost
+from tuneport.estimate.break_even import ServingOption, TrafficCost
 from tuneport.estimate.cost import HOURS_PER_MONTH
+from tuneport.formatting import compact, money
 from tuneport.pages.lines import STYLES, Axis, Line, Mark, lines
 from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, BreakEven
-from tuneport.workflows.comparison.words import count, months, overtakes, usd, usd_round
+from tuneport.workflows.comparison.words import months, overtakes
 
 _POINTS = 160
 _MOST_STEPS = 400
 _MOST_MARKS = 6
 _STEEP = 30
-"""So many times the least year's total is too much for a chart in which distances are dollars."""
+"""Multiple of the lowest year's total that is too much for a chart with a linear axis."""
 _EARLY = 0.4
 """Months: what is paid back sooner cannot be seen where a year fills the width."""
 _HOUR = 1 / HOURS_PER_MONTH
+_short_money = partial(money, short=True)
 _TIMES = {_HOUR: "1 hour", 1 / DAYS_PER_MONTH: "1 day", 7 / DAYS_PER_MONTH: "1 week", 1.0: "1 month", 12.0: "1 year"}
 _LEAST_SCALE, _MOST_SCALE = 0.01, 10.0
 """The chart reaches from a hundredth of the stated traffic to ten times it, and on to the last cross-over it marks."""
 
 
-def pictured(found: BreakEven) -> list[Option]:
-    """At most as many options as can be told apart: the best rows, and what the best of them is held against."""
+def pictured(found: BreakEven) -> list[ServingOption]:
+    """Return the options for a chart, at most as many as can be told apart: the best rows, and what the best of them is
+    compared with."""
     rows = [row for row in found.shown(STYLES - 1) if row.option is not None]
     options = [row.option for row in rows if row.option is not None]
     against = [row.instead_of for row in rows if row.instead_of is not None]
@@ -34,8 +38,8 @@ def pictured(found: BreakEven) -> list[Option]:
     return options if before is None else [before, *options]
 
 
-def over_months(found: BreakEven, options: Sequence[Option]) -> str:
-    """What was spent in all after so many months at the stated traffic; in powers of ten where amounts differ much."""
+def over_months(found: BreakEven, options: Sequence[ServingOption]) -> str:
+    """Return the chart of total spending over the months at the stated traffic; logarithmic if amounts differ much."""
     spans = [option.month(found.unit.stated) for option in options]
     ends = [float(YEAR) if option.months_left is None else min(YEAR, option.months_left) for option in options]
     years = [option.training.expected + YEAR * span.expected for option, span in zip(options, spans, strict=True)]
@@ -56,7 +60,7 @@ def over_months(found: BreakEven, options: Sequence[Option]) -> str:
         points = [(time, option.training.expected + time * span.expected) for time in times]
         band = [(t, option.training.low + t * span.low, option.training.high + t * span.high) for t in times]
         flat = all(low == high for _, low, high in band)
-        note = f"{usd(option.training.expected)} once, {usd(span.expected)} a month"
+        note = f"{money(option.training.expected)} once, {money(span.expected)} a month"
         if end < YEAR:
             note += f"; ends after {months(end)}"
         drawn.append(Line(option.name, points, () if flat else band, note))
@@ -65,19 +69,19 @@ def over_months(found: BreakEven, options: Sequence[Option]) -> str:
     if not top:
         return "<p>Nothing here costs anything that is known.</p>"
     if not steep:
-        x, y = Axis(0.0, YEAR, lambda month: f"{month:g}", at=(0, 3, 6, 9, 12)), Axis(0.0, top * 1.05, usd_round)
+        x, y = Axis(0.0, YEAR, lambda month: f"{month:g}", at=(0, 3, 6, 9, 12)), Axis(0.0, top * 1.05, _short_money)
     else:
         least = min(each[1] for line in drawn for each in line.points if each[1] > 0)
         low = _decade(min([max(least, top / 1e6), *(mark.y for mark in marks)]))
         # A week would touch the month where hours are shown, too.
         times = [each for each, words in _TIMES.items() if words != "1 week" or first > 0.01]
         x = Axis(first, YEAR, _TIMES.__getitem__, logarithmic=True, at=times)
-        y = Axis(low, top * 1.5, usd_round, logarithmic=True)
+        y = Axis(low, top * 1.5, _short_money, logarithmic=True)
     return lines(drawn, x, y, label="US dollars spent in all, by months", marks=marks[:_MOST_MARKS])
 
 
-def _paid_back(found: BreakEven, options: Sequence[Option]) -> list[Mark]:
-    """Where one line crosses another: the dearer start has come back."""
+def _paid_back(found: BreakEven, options: Sequence[ServingOption]) -> list[Mark]:
+    """Return marks where one line crosses another: the higher start has paid back."""
     marks = []
     for one, other in combinations(options, 2):
         saved = other.month(found.unit.stated).expected - one.month(found.unit.stated).expected
@@ -93,8 +97,8 @@ def _paid_back(found: BreakEven, options: Sequence[Option]) -> list[Mark]:
     return sorted(marks, key=lambda mark: mark.x)
 
 
-def over_traffic(found: BreakEven, options: Sequence[Option]) -> str:
-    """What a month costs, by traffic, both in powers of ten; cross-overs are marked."""
+def over_traffic(found: BreakEven, options: Sequence[ServingOption]) -> str:
+    """Return the chart of a month's cost by traffic, both logarithmic; cross-overs are marked."""
     stated = found.unit.stated
     if not stated:
         return "<p>unavailable, because the stated traffic is none</p>"
@@ -102,12 +106,12 @@ def over_traffic(found: BreakEven, options: Sequence[Option]) -> str:
     places = [each.at for each in crossing if each.at is not None]
     low = min([stated * _LEAST_SCALE, *(each / 3 for each in places)])
     high = max([stated * _MOST_SCALE, *(each * 3 for each in places)])
-    x = Axis(low, high, count, logarithmic=True)
+    x = Axis(low, high, compact, logarithmic=True)
     costs = [_curve(option.expected, low, high) for option in options]
     paid = [cost for curve in costs for _, cost in curve if cost > 0]
     if not paid:
         return "<p>Nothing here costs anything that is known.</p>"
-    y = Axis(_decade(max(min(paid), max(paid) / 1e6)), max(paid) * 1.5, usd_round, logarithmic=True)
+    y = Axis(_decade(max(min(paid), max(paid) / 1e6)), max(paid) * 1.5, _short_money, logarithmic=True)
     drawn = []
     for option, curve in zip(options, costs, strict=True):
         narrow = option.low == option.high
@@ -126,17 +130,17 @@ def over_traffic(found: BreakEven, options: Sequence[Option]) -> str:
     )
 
 
-def _steps(option: Option, found: BreakEven) -> str:
+def _steps(option: ServingOption, found: BreakEven) -> str:
     cost = option.expected
     if not cost.step:
         return "in proportion to the traffic"
     if cost.capacity is None:
-        return f"{usd(cost.step)} a month; how much one replica bears is not known"
-    return f"{usd(cost.step)} a month for each {count(cost.capacity)} {found.unit.word}"
+        return f"{money(cost.step)} a month; how much one replica bears is not known"
+    return f"{money(cost.step)} a month for each {compact(cost.capacity)} {found.unit.word}"
 
 
 def _curve(cost: TrafficCost, low: float, high: float) -> list[tuple[float, float]]:
-    """Points that show every step, as long as they are few enough to be seen."""
+    """Return points that show every step, if they are few enough to be seen."""
     places = [low * (high / low) ** (step / _POINTS) for step in range(_POINTS + 1)]
     if cost.capacity is not None and cost.step:
         last = min(floor(high / cost.capacity), _MOST_STEPS)
@@ -146,7 +150,7 @@ def _curve(cost: TrafficCost, low: float, high: float) -> list[tuple[float, floa
     return [(place, cost.at(place)) for place in sorted(each for each in places if low <= each <= high)]
 
 
-def _band(option: Option, low: float, high: float) -> list[tuple[float, float, float]]:
+def _band(option: ServingOption, low: float, high: float) -> list[tuple[float, float, float]]:
     places = [low * (high / low) ** (step / _POINTS) for step in range(_POINTS + 1)]
     return [(place, option.low.at(place), option.high.at(place)) for place in places]
 

@@ -7,28 +7,28 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneport.data.writing import aside, publish
+from tuneport.data.running.writing import publish, temporary_file
 from tuneport.estimate.break_even import Span
 from tuneport.types import Quote
 from tuneport.workflows.comparison.break_even import Row
 from tuneport.workflows.comparison.words import unknown_because
 
 if TYPE_CHECKING:
-    from tuneport.workflows.compare import Comparison
+    from tuneport.workflows.comparison.result import ComparisonResult
 
 _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""With these, full width ones included, a spreadsheet takes a cell for a formula."""
+"""Characters, full width ones included, by which a spreadsheet takes a cell for a formula."""
 
 
-def write_csv(comparison: Comparison, path: Path) -> None:
-    """The file, whole or not at all. StorageError where it cannot be written."""
-    with aside(path.parent) as (file, temporary):
+def write_csv(comparison: ComparisonResult, path: Path) -> None:
+    """Write the file, whole or not at all. Raises StorageError if it cannot be written."""
+    with temporary_file(path.parent) as (file, temporary):
         file.write(render(comparison).encode("utf-8"))
         publish(file, temporary, path)
 
 
-def render(comparison: Comparison) -> str:
-    """All lines, the first with the columns' names. What is unknown is empty; `..._unavailable` says why."""
+def render(comparison: ComparisonResult) -> str:
+    """Return all lines, the first with the columns' names. Unknown values are empty; `..._unavailable` says why."""
     rows = [_cells(row, comparison) for row in comparison.break_even.rows]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\r\n")
@@ -37,7 +37,7 @@ def render(comparison: Comparison) -> str:
     return text.getvalue()
 
 
-def _cells(row: Row, comparison: Comparison) -> dict[str, Any]:
+def _cells(row: Row, comparison: ComparisonResult) -> dict[str, Any]:
     choice, traffic = row.choice, comparison.traffic
     duration, back = choice.duration, row.payback
     unit = comparison.break_even.unit.word.replace(" ", "_")
@@ -99,7 +99,7 @@ def _span(name: str, span: Span | None) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
-    """Numbers to a hundredth of a cent, without an exponent; text that cannot be taken for a formula."""
+    """Return numbers to a hundredth of a cent, without an exponent; text that cannot be taken for a formula."""
     if value is None:
         return ""
     if isinstance(value, bool):

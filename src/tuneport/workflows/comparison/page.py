@@ -9,39 +9,40 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuneport.data.writing import aside, publish
+from tuneport.data.running.writing import publish, temporary_file
 from tuneport.estimate.break_even import Span
+from tuneport.formatting import compact, duration, money
 from tuneport.pages.charts import bars
 from tuneport.pages.frame import document
 from tuneport.pages.text import clean, text
 from tuneport.workflows.comparison.break_even import YEAR, BreakEven, Row
 from tuneport.workflows.comparison.charts import over_months, over_traffic, pictured
 from tuneport.workflows.comparison.verdict import verdict
-from tuneport.workflows.comparison.words import count, months, overtakes, paid_back, usd
+from tuneport.workflows.comparison.words import months, overtakes, paid_back
 
 if TYPE_CHECKING:
-    from tuneport.workflows.compare import Comparison
+    from tuneport.workflows.comparison.result import ComparisonResult
 
 _PAGE = Path(__file__).with_name("page.html")
 _CROSS_OVERS = 200
 
 
-def write_html(comparison: Comparison, path: Path) -> None:
-    """The report as a file, whole or not at all. StorageError where it cannot be written."""
-    with aside(path.parent) as (file, temporary):
+def write_html(comparison: ComparisonResult, path: Path) -> None:
+    """Write the report as a file, whole or not at all. Raises StorageError if it cannot be written."""
+    with temporary_file(path.parent) as (file, temporary):
         file.write(render(comparison).encode("utf-8"))
         publish(file, temporary, path)
 
 
-def render(comparison: Comparison) -> str:
-    """The whole document. Everything from outside is escaped, and the page forbids scripts anyway."""
+def render(comparison: ComparisonResult) -> str:
+    """Return the whole document. Everything from outside is escaped, and the page forbids scripts anyway."""
     found, traffic = comparison.break_even, comparison.traffic
     facts = [
         ("rows", f"{comparison.rows:,}"),
         ("method", comparison.method.value),
-        ("requests a month", "not stated" if traffic.requests is None else count(traffic.requests)),
-        ("input tokens a month", count(traffic.input_tokens)),
-        ("output tokens a month", count(traffic.output_tokens)),
+        ("requests a month", "not stated" if traffic.requests is None else compact(traffic.requests)),
+        ("input tokens a month", compact(traffic.input_tokens)),
+        ("output tokens a month", compact(traffic.output_tokens)),
         ("cached", f"{traffic.cached_share:.0%}"),
         ("in batches", f"{traffic.batch_share:.0%}"),
     ]
@@ -70,15 +71,15 @@ def _verdict(found: BreakEven, day: date) -> str:
 
 
 def charts_of(found: BreakEven) -> str:
-    """What the options cost over months and over traffic, drawn."""
+    """Return the charts of the options' costs over months and over traffic."""
     shown = pictured(found)
     if not shown:
-        return "<p>unavailable, because nothing that can be had has both a training and a monthly price</p>"
-    stated = f"{count(found.unit.stated)} {found.unit.word} a month"
+        return "<p>unavailable, because no available option has both a training and a monthly price</p>"
+    stated = f"{compact(found.unit.stated)} {found.unit.word} a month"
     cross_overs = found.cross_overs()
     listed = "".join(f"<li>{text(overtakes(each, found.unit))}</li>" for each in cross_overs[:_CROSS_OVERS])
     pairs = len(found.options()) * (len(found.options()) - 1) // 2
-    upto = f"{count(found.until)} {found.unit.word} a month"
+    upto = f"{compact(found.until)} {found.unit.word} a month"
     every = (
         f"<details><summary>all cross-overs up to {upto}: {len(cross_overs)} in {pairs} pairs</summary>"
         f"<ul>{listed}</ul></details>"
@@ -137,9 +138,9 @@ def _span(low: float | None, expected: float | None, high: float | None) -> str:
 
 
 def _amount(span: Span) -> str:
-    if usd(span.low) == usd(span.high):
-        return usd(span.expected)
-    return f'{usd(span.expected)}<br><span class="quiet">{usd(span.low)} to {usd(span.high)}</span>'
+    if money(span.low) == money(span.high):
+        return money(span.expected)
+    return f'{money(span.expected)}<br><span class="quiet">{money(span.low)} to {money(span.high)}</span>'
 
 
 def _back(row: Row) -> str:
@@ -164,7 +165,7 @@ def _reasons(row: Row) -> Iterable[str]:
     before = "" if row.instead_of is None else f" (instead of {row.instead_of.name})"
     yield f"training paid back{before}: {paid_back(row)}"
     if choice.duration.expected_seconds is not None:
-        yield f"training takes about {choice.duration.expected_seconds / 3600:.2g} h: {choice.duration.explanation}"
+        yield f"training takes about {duration(choice.duration.expected_seconds)}: {choice.duration.explanation}"
     elif choice.duration.unavailable:
         yield f"training time: unavailable, because {choice.duration.unavailable}"
 
@@ -189,7 +190,7 @@ def _prompt(found: BreakEven, saved: int) -> str:
 
 def _share(row: Row, found: BreakEven) -> str:
     saved = row.prompt_saving or 0.0
-    return f"{usd(saved)} · {saved / (saved + row.month(found.unit)):.0%}"
+    return f"{money(saved)} · {saved / (saved + row.month(found.unit)):.0%}"
 
 
 def _sources(found: BreakEven) -> str:

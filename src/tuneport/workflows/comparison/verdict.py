@@ -8,8 +8,9 @@ from datetime import date
 from itertools import groupby
 from typing import Literal
 
+from tuneport.formatting import compact, counted, money
 from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, BreakEven, Row
-from tuneport.workflows.comparison.words import count, paid_back, usd, usd_range
+from tuneport.workflows.comparison.words import money_range, paid_back
 
 WIDE = 1.5
 """The most over the least of a year's total from which a range is told as a risk."""
@@ -28,7 +29,7 @@ class Sentence:
 
 
 def verdict(found: BreakEven, *, day: date) -> list[Sentence]:
-    """Cheapest first, then payback, then risks."""
+    """Return the verdict: cheapest first, then payback, then risks."""
     return [*_cheapest(found), *_payback(found), *_risks(found, day)]
 
 
@@ -38,28 +39,29 @@ def _cheapest(found: BreakEven) -> list[Sentence]:
     if lasting is not None and lasting.total is not None:
         alike = found.as_dear_as(lasting)
         others = f"; {alike} other{'s' if alike > 1 else ''} within 2 % of it" if alike else ""
-        words = f"over a year, {lasting.name}: {_prices(lasting, found)}, {usd_range(lasting.total)} in all{others}"
+        words = f"over a year, {lasting.name}: {_prices(lasting, found)}, {money_range(lasting.total)} in all{others}"
         said.append(Sentence("pass", "cheapest", words))
     if ending is not None and ending.choice.retires is not None:
-        name = f"until its last day, {ending.choice.retires}, {ending.name}: {_prices(ending, found)}"
+        name = f"until it shuts down on {ending.choice.retires}, {ending.name}: {_prices(ending, found)}"
         said.append(Sentence("warn", "cheapest", name))
     if not said:
-        why = "unavailable, because nothing that can be had has both a training and a monthly price"
+        why = "unavailable, because no available option has both a training and a monthly price"
         said.append(Sentence("warn", "cheapest", why))
     if found.today is not None:
         now = found.today.month(found.unit.stated).expected
         than = ""
         if lasting is not None and now <= lasting.month(found.unit):
-            than = ", which is less than what lasts a year"
+            than = ", less than any option that lasts a year"
         if all(row is None or now <= row.month(found.unit) for row in (lasting, ending)):
-            than = ", which is less than any other"
-        said.append(Sentence("warn" if than else "pass", "today", f"what you do today costs {usd(now)} a month{than}"))
+            than = ", less than any option"
+        words = f"today's bill is {money(now)} a month{than}"
+        said.append(Sentence("warn" if than else "pass", "today", words))
     return said
 
 
 def _prices(row: Row, found: BreakEven) -> str:
     assert row.option is not None
-    return f"{usd(row.option.training.expected)} for training and {usd(row.month(found.unit))} a month"
+    return f"{money(row.option.training.expected)} for training and {money(row.month(found.unit))} a month"
 
 
 def _payback(found: BreakEven) -> list[Sentence]:
@@ -71,10 +73,10 @@ def _payback(found: BreakEven) -> list[Sentence]:
         words = f"{row.name}{before}: {paid_back(row)}"
         back = row.payback is not None and row.payback.months is not None
         if back and row.saved is not None:
-            words += f"; then {usd(row.saved.expected)} saved a month"
+            words += f"; then {money(row.saved.expected)} saved a month"
         if row.payback is not None and not back and row.pays_from is not None:
             when = "before that day" if row.saved is not None and row.saved.expected > 0 else "within a year"
-            words += f"; paid back {when} above {count(row.pays_from)} {found.unit.word} a month"
+            words += f"; paid back {when} above {compact(row.pays_from)} {found.unit.word} a month"
         said.append(Sentence("pass" if back else "warn", "paid back", words))
     return said
 
@@ -92,8 +94,8 @@ def _risks(found: BreakEven, day: date) -> list[Sentence]:
     for row in (found.lasting(), found.ending()):
         if row is not None and row.total is not None and row.total.high > WIDE * row.total.low:
             stops = row.option is not None and row.option.expected.step > 0 and row.option.low.step == 0
-            least = "; the least is that of a machine that is up only while it works" if stops else ""
-            said.append(Sentence("warn", "wide range", f"{row.name}: a year is {usd_range(row.total)}{least}"))
+            least = "; low end: the machine is switched off when idle" if stops else ""
+            said.append(Sentence("warn", "wide range", f"{row.name}: a year is {money_range(row.total)}{least}"))
     unpriced = [row for row in had if row.option is None]
     if unpriced:
         words = f"{len(unpriced)} of {len(found.rows)} options have no known price; the table gives the reasons"
@@ -101,8 +103,8 @@ def _risks(found: BreakEven, day: date) -> list[Sentence]:
     uncounted = [row for row in had if row.uncounted]
     if uncounted:
         words = (
-            f"what your own machine costs is not known, so its prices of $0 are not ({len(uncounted)} of them); "
-            "--own-hour or --own-gpu say it"
+            f"{counted(len(uncounted), 'local option')}, since the cost of your own machine is unknown; "
+            "give it with --own-hour or --own-gpu"
         )
         said.append(Sentence("warn", "not compared", words))
     return said

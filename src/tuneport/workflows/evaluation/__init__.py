@@ -1,1 +1,1 @@
-"""What `tuneport eval` is made of: rows proved to be held out, models by their names, answers that are kept, prices."""
+"""The parts of `tuneport eval`: held-out rows with their proof, models by their names, the answer cache, prices."""

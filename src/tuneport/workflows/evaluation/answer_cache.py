@@ -1,4 +1,4 @@
-"""Answers that were given are kept: what is asked again is not paid again, and a killed run goes on where it was."""
+"""The cache of answers: a repeated question is not paid again, and a killed run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tuneport import private
 from tuneport.errors import StorageError
-
-_AT_ONCE = 500  # keys in one query
+from tuneport.lifecycle.schema.database import chunked
 
 Kept = dict[str, Any]
 """An answer as it was given: text, calls, tokens, seconds; see `answering.Said`."""
 
 
 class AnswerCache:
-    """One SQLite file, which several processes may use at once. What was put is safe from `kill -9`."""
+    """One SQLite file, which several processes may use at once. A stored answer is safe from `kill -9`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private.make_folder(path.parent)
+            private.make_file(path)
             self._connection = sqlite3.connect(path, timeout=30, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last answers, no crash
@@ -41,8 +42,7 @@ class AnswerCache:
 
     def get(self, keys: Sequence[str]) -> dict[str, Kept]:
         found: dict[str, Kept] = {}
-        for start in range(0, len(keys), _AT_ONCE):
-            part = keys[start : start + _AT_ONCE]
+        for part in chunked(keys):
             rows: Iterable[tuple[str, str]] = self._connection.execute(
                 f"SELECT key, answer FROM answers WHERE key IN ({','.join('?' * len(part))})", list(part)
             )
@@ -59,6 +59,7 @@ class AnswerCache:
 
 
 def key_of(where: Sequence[str | None], messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
-    """`where`: the backend, its address, the model. The same question, asked in the same way."""
+    """Return the key of a question in the cache: the same question, asked in the same way. `where`: the backend, its
+    address, the model."""
     asked = json.dumps([list(where), list(messages), dict(options)], sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(asked.encode()).hexdigest()

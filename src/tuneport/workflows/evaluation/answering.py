@@ -11,14 +11,14 @@ from typing import Any, Protocol, cast
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import RejectedError
-from tuneport.evaluate.examples import Answer, Messages, calls_of
+from tuneport.scoring.examples import Answer, Messages, calls_of
 from tuneport.types import Completion
 from tuneport.workflows.evaluation.answer_cache import AnswerCache, key_of
 
 PER_BATCH = 256
 AT_ONCE = 8
 _REFUSED_AT_ONCE = 3
-"""Of a batch in which nothing was answered: from so many refusals on the model or the options are to blame."""
+"""Refusals in a batch without any answer from which the model or the options are to blame."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Said:
 
 
 class Completes(Protocol):
-    """All that asking needs of a backend, for what is none."""
+    """The part of a backend that asking needs, for models without a backend."""
 
     def complete(
         self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
@@ -64,10 +64,11 @@ def ask(
     cache: AnswerCache,
     on_answered: Callable[[int], None] = lambda answered: None,
 ) -> list[Said]:
-    """One for each prompt, in order; those in the cache are not asked again. `on_answered` gets how many are there.
+    """Return an answer for each prompt, in order; cached ones are not asked again. `on_answered` gets how many are
+    there.
 
-    A prompt that the provider refuses (too long, say) does not stop the others; any other failure is raised, with all
-    answers so far kept, so that the same again goes on.
+    A prompt that the provider refuses (too long, say) does not stop the others. Any other failure is raised; all
+    answers so far are kept, so that a repeated call continues.
     """
     found = {key: Said(**kept) for key, kept in cache.get(keys).items()}
     on_answered(sum(key in found for key in keys))
@@ -88,10 +89,7 @@ def ask(
     for group in waiting.values():
         for start in range(0, len(group), PER_BATCH):
             part = group[start : start + PER_BATCH]
-            if (
-                isinstance(backend, FineTuneBackend)
-                and type(backend).complete_many is not FineTuneBackend.complete_many
-            ):
+            if isinstance(backend, FineTuneBackend) and backend.supports("complete_many"):
                 _batch(backend, model, part, keep)
             else:
                 _at_once(backend, model, part, keep)
@@ -101,7 +99,7 @@ def ask(
 def _at_once(
     backend: Completes, model: str, part: Sequence[tuple[str, Prompt]], keep: Callable[[str, Said], None]
 ) -> None:
-    """For a backend that has no batches: some at the same time, and whatever was answered is kept, since it is paid."""
+    """Ask a backend that has no batches, some prompts at the same time; every answer is kept, since it is paid."""
     answered, refused = 0, 0
     failure: Exception | None = None
     asked: dict[Future[Any], str] = {}

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tuneport.advisor.pitfalls import MOST_EPOCHS
 from tuneport.advisor.situation import START
-from tuneport.curves import Finding
-from tuneport.evaluate.general.comparison import GeneralComparison
-from tuneport.evaluate.scores import Comparison, Score
-from tuneport.evaluate.statistics.paired import ALPHA, sign_test
-from tuneport.pages.words import money
-from tuneport.workflows.evaluation.trained import TrainedJob
+from tuneport.curves import CurveFinding
+from tuneport.formatting import money
+from tuneport.scoring.general.comparison import GeneralComparison
+from tuneport.scoring.scores import Score, ScoreComparison
+from tuneport.scoring.statistics.paired import ALPHA, sign_test
+from tuneport.workflows.evaluation.models.trained import TrainedJob
 from tuneport.workflows.evaluation.words import p_words, shown
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluate import Evaluation, Measured
-    from tuneport.workflows.evaluation.judgement import Judgement
+    from tuneport.workflows.evaluation.judging.judgement import Judgement
+    from tuneport.workflows.evaluation.result import Evaluation, Measured
 
 Ruling = Literal["ship", "do not ship", "not sure"]
 Weight = Literal["for", "note", "doubt", "against"]
@@ -32,7 +32,7 @@ FEWEST_ROWS = 30
 FEW_ROWS = 100
 """Below, a share of one half is known to 10 points at best."""
 NO_GAIN = 0.01
-"""Of shares: where the interval of the difference leaves no room for one point, training was for nothing."""
+"""Difference of shares: if its interval leaves no room for one point, training gained nothing."""
 DEARER, MUCH_DEARER = 1.25, 2.0
 """Times the cost, or the time of an answer: from the first on it is told, from the second on it is a doubt."""
 NOTICED = 0.05
@@ -48,7 +48,8 @@ class Reason:
 
 @dataclass(frozen=True)
 class Decision:
-    """About `model`, beside `against` (None where nothing was asked beside it). `reasons`: the gravest first."""
+    """A decision about `model`, compared with `against` (None if it was measured alone). `reasons`: the gravest
+    first."""
 
     ruling: Ruling
     model: str
@@ -57,7 +58,7 @@ class Decision:
 
     @property
     def sentence(self) -> str:
-        """The ruling, and the reasons that made it."""
+        """Return the ruling, and the reasons that made it."""
         weight = {"do not ship": "against", "not sure": "doubt", "ship": "for"}[self.ruling]
         told = [each.words for each in self.reasons if each.weight == weight]
         words = "; ".join(told[:2]) + (f"; and {len(told) - 2} more" if len(told) > 2 else "")
@@ -79,8 +80,8 @@ def decide(
     trained: Mapping[str, TrainedJob] | None = None,
     missed: Sequence[str] = (),
 ) -> Decision:
-    """On the last model beside the first, by the first metric, which is the most telling. `trained`: the jobs behind
-    the models; `missed`: limits of the user's, in words."""
+    """Decide about the last model, compared with the first by the first metric, which is the most telling. `trained`:
+    the jobs behind the models; `missed`: the user's limits that it misses, as text."""
     judged, first = found.models[-1], found.models[0]
     alone = len(found.models) == 1
     job = (trained or {}).get(judged.asked.name)
@@ -105,7 +106,7 @@ def decide(
 def _scores(found: Evaluation) -> Iterator[Reason]:
     model, first = found.models[-1].asked.name, found.models[0].asked.name
     if model == first:
-        yield Reason("doubt", "comparison", "it was compared with nothing: name its base first")
+        yield Reason("doubt", "comparison", "it was not compared with another model: name its base first")
         return
     compared = [each for each in found.scored.comparisons if each.model == model]
     decisive, others = compared[0], compared[1:]
@@ -122,7 +123,7 @@ def _scores(found: Evaluation) -> Iterator[Reason]:
         yield Reason("for" if verdict == "better" else "note", "other scores", f"it is better by {told}")
 
 
-def _decided(found: Evaluation, decisive: Comparison, score: Score, before: Score) -> tuple[Weight, str, str]:
+def _decided(found: Evaluation, decisive: ScoreComparison, score: Score, before: Score) -> tuple[Weight, str, str]:
     change, name = decisive.difference, decisive.metric
     p = p_words(change.adjusted_p)
     values = f"{name} is {shown(score, score.value)}, of {decisive.against} {shown(before, before.value)}"
@@ -141,13 +142,13 @@ def _decided(found: Evaluation, decisive: Comparison, score: Score, before: Scor
     return "doubt", "score", f"no difference is shown: {values}, a difference of {span} ({p}){also}"
 
 
-def _change(found: Evaluation, compared: Comparison) -> str:
+def _change(found: Evaluation, compared: ScoreComparison) -> str:
     score, before = found.score(compared.model, compared.metric), found.score(compared.against, compared.metric)
     return f"{shown(before, before.value)} to {shown(score, score.value)}"
 
 
 def _others(found: Evaluation) -> Iterator[Reason]:
-    """What was asked beside them and was not trained: examples in the prompt, or another model."""
+    """Yield reasons from the other models: examples in the prompt, or another model."""
     name = found.metrics[0].name
     judged = found.models[-1].asked.name
     score, per_row = found.score(judged, name), found.scored.per_row[judged][name]
@@ -164,14 +165,14 @@ def _others(found: Evaluation) -> Iterator[Reason]:
         if told:
             yield Reason("for", "other models", f"it is better than {other.asked.name}, too: {values}")
         elif not other.asked.tuned:
-            yield Reason("doubt", "other models", f"it is not shown to be better than what needs no training: {values}")
+            yield Reason("doubt", "other models", f"it is not shown to be better than an untrained model: {values}")
         else:
             yield Reason("note", "other models", f"it is not shown to be better than another tuned model: {values}")
 
 
 def _judged(judgement: Judgement | None) -> Iterator[Reason]:
-    """An opinion: it casts doubt, or speaks for the model where the judge has no known flaw. Alone it ships nothing
-    and stops nothing."""
+    """Yield reasons from the judge. Its opinion casts doubt, or speaks for the model if the judge has no known flaw.
+    Alone it decides nothing."""
     if judgement is None or judgement.judged is None:
         return
     found, counts = judgement.judged, [judgement.count(winner) for winner in ("first", "tie", "second")]
@@ -189,11 +190,11 @@ def _rows(found: Evaluation) -> Iterator[Reason]:
     rows, different = len(held.rows), held.different
     told = f"{rows} rows" if different == rows else f"{different} different rows (of {rows:,})"
     if different < FEWEST_ROWS:
-        yield Reason("doubt", "rows", f"{told} are too few to go by; {FEW_ROWS} or more tell it apart from chance")
+        yield Reason("doubt", "rows", f"{told} are too few to tell a difference from chance; use {FEW_ROWS} or more")
     elif different < FEW_ROWS:
-        yield Reason("note", "rows", f"{told} are few: differences below some ten points cannot show")
+        yield Reason("note", "rows", f"{told} are few: differences below about ten points do not show")
     elif different < rows / 2:
-        yield Reason("doubt", "rows", f"{told}: the tests take each for new, and are surer than they should be")
+        yield Reason("doubt", "rows", f"{told}: the tests count each as new, so they are too certain")
     if not held.against:
         yield Reason("doubt", "held out", held.proof)
     elif held.exact or held.near:
@@ -202,20 +203,20 @@ def _rows(found: Evaluation) -> Iterator[Reason]:
         yield Reason("for", "held out", f"of the {rows:,} rows {held.proof}")
 
 
-_OF_CURVES: Mapping[Finding, Weight] = {
-    Finding.HEALTHY: "for",
-    Finding.STILL_LEARNING: "note",
-    Finding.UNCLEAR: "note",
-    Finding.MEMORISING: "note",
-    Finding.OVERFITTING: "doubt",
-    Finding.MEMORISED: "doubt",
-    Finding.FORGETTING: "doubt",
-    Finding.DIVERGED: "against",
+_OF_CURVES: Mapping[CurveFinding, Weight] = {
+    CurveFinding.HEALTHY: "for",
+    CurveFinding.STILL_LEARNING: "note",
+    CurveFinding.UNCLEAR: "note",
+    CurveFinding.MEMORISING: "note",
+    CurveFinding.OVERFITTING: "doubt",
+    CurveFinding.MEMORISED: "doubt",
+    CurveFinding.FORGETTING: "doubt",
+    CurveFinding.DIVERGED: "against",
 }
 
 
 def _proved_better(found: Evaluation) -> bool:
-    """Better, on enough rows that are held out for certain."""
+    """Return whether it is better, on enough rows that are certainly held out."""
     model = found.models[-1].asked.name
     compared = next((each for each in found.scored.comparisons if each.model == model), None)
     proved = bool(found.held_out.against) and found.held_out.different >= FEWEST_ROWS
@@ -229,7 +230,7 @@ def _curve(job: TrainedJob | None, *, proved: bool) -> Iterator[Reason]:
         yield Reason("note", "curve", f"the loss curve was not judged: {job.no_curve}")
         return
     weight, fix = _OF_CURVES[job.curve.finding], ""
-    if job.curve.finding is Finding.MEMORISED and job.curve.best_step is None and proved:
+    if job.curve.finding is CurveFinding.MEMORISED and job.curve.best_step is None and proved:
         # Without a validation loss the curve cannot say whether more was learnt. The held-out rows have said it.
         weight, fix = "note", "; the held-out rows show that more was"
     elif job.curve.fixes and weight != "for":
@@ -246,10 +247,10 @@ _LOSSES: Sequence[tuple[str, Weight, str, str]] = (
 
 def _general(general: GeneralComparison | None, judged: Measured, job: TrainedJob | None) -> Iterator[Reason]:
     # Where the verdict on the curve is that it forgets, that is the doubt, with what to do; here are the details.
-    told_by_curve = job is not None and job.curve is not None and job.curve.finding is Finding.FORGETTING
+    told_by_curve = job is not None and job.curve is not None and job.curve.finding is CurveFinding.FORGETTING
     if general is None:
         if judged.asked.tuned and not told_by_curve:
-            yield Reason("note", "forgetting", "what it forgot was not asked: --general does")
+            yield Reason("note", "forgetting", "not measured: add --general")
         return
     for verdict, weight, about, words in _LOSSES:
         if lost := [each for each in general.losses if each.verdict == verdict]:
@@ -261,7 +262,8 @@ def _general(general: GeneralComparison | None, judged: Measured, job: TrainedJo
 
 
 def _benchmarks(found: Evaluation, judged: Measured) -> Iterator[Reason]:
-    """As forgetting is: others' tasks are not the one that it was tuned for."""
+    """Yield reasons from benchmarks, which count as forgetting does: their tasks are not the one that it was tuned
+    for."""
     changes = {} if found.lm_eval is None else found.lm_eval.changes
     of_model = changes.get(judged.asked.plain_name, ())
     weights: Sequence[tuple[str, Weight]] = (("worse", "doubt"), ("better", "note"))
@@ -302,7 +304,7 @@ def _refused(judged: Measured) -> Iterator[Reason]:
 
 
 def _training(job: TrainedJob | None) -> Iterator[Reason]:
-    """Pitfalls of the run itself; the rest of them are told by what they did to the scores."""
+    """Yield reasons from the run itself; its other pitfalls show in the scores."""
     if job is None:
         return
     rows, epochs = job.data.training.rows, job.spec.hyperparameters.epochs

@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneport.evaluate.people.answers import write_answers
+from tuneport.scoring.people.answers import write_answers
 from tuneport.workflows.evaluation.answering import Said
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluate import Evaluation
+    from tuneport.workflows.evaluation.result import Evaluation
 
 
 def write_pairs(found: Evaluation, path: Path) -> None:
-    """The first model's answers beside the last one's, row by row, with what was expected as the reference.
+    """Write the first model's answers beside the last one's, row by row, with the expected answer as the reference.
 
-    What a provider refused to answer is an empty answer here, as it is to the metrics. StorageError where the disk
-    refuses.
+    An answer that a provider refused is empty here, as it is for the metrics. Raises StorageError if the file cannot be
+    written.
     """
     first, last = found.models[0], found.models[-1]
     rows = zip(found.held_out.lines, found.held_out.rows, first.said, last.said, strict=True)

@@ -1,4 +1,4 @@
-"""What fails an evaluation in CI beside a metric's limit: a finding, or the ruling."""
+"""The gates of an evaluation in CI beside a metric's limit: a finding, or the ruling."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluate import Evaluation, EvaluationPlan
     from tuneport.workflows.evaluation.decision import Decision, Ruling
+    from tuneport.workflows.evaluation.result import Evaluation, EvaluationPlan
 
 
 class Gate(StrEnum):
@@ -21,7 +21,7 @@ class Gate(StrEnum):
 
 
 OF_GENERAL_ABILITY = frozenset({Gate.FORGETTING, Gate.SAFETY_DRIFT})
-"""Those that the general-ability set decides."""
+"""The gates that the general-ability set decides."""
 
 _FAILING: Mapping[Ruling, frozenset[Gate]] = {
     "ship": frozenset(),
@@ -31,17 +31,18 @@ _FAILING: Mapping[Ruling, frozenset[Gate]] = {
 
 
 def refuse_gates(plan: EvaluationPlan, gates: Collection[Gate]) -> None:
-    """ConfigError, before anything is asked, for a gate that nothing could decide: the last model is the first one."""
+    """Raise ConfigError, before anything is asked, for a gate that cannot be decided: the last model is the first
+    one."""
     last = plan.models[-1].asked
     if (wanted := sorted(OF_GENERAL_ABILITY & set(gates))) and last.plain_name not in {
         each.asked.name for each in plan.general[1:]
     }:
-        raise ConfigError(f"--fail-on {wanted[0]}: {last.name} is set beside itself; name its base first and it last")
+        raise ConfigError(f"--fail-on {wanted[0]}: {last.name} is compared with itself; name its base first")
 
 
 def findings_against(found: Evaluation, gates: Collection[Gate]) -> list[str]:
-    """Which gates of the general-ability set the last model does not pass, in words. A question that was not asked
-    passes nothing."""
+    """Return the gates of the general-ability set that the last model does not pass, as text. A question that was not
+    asked passes nothing."""
     name = found.models[-1].asked.name
     wanted, general = sorted(OF_GENERAL_ABILITY & set(gates)), found.general_of(name)
     if general is None:
@@ -56,7 +57,8 @@ def findings_against(found: Evaluation, gates: Collection[Gate]) -> list[str]:
 
 
 def ruling_against(decision: Decision, gates: Collection[Gate]) -> list[str]:
-    """`not-sure` asks for a ruling to ship; `do-not-ship` lets doubts pass."""
+    """Return the gates on the ruling that the last model does not pass: `not-sure` requires a ruling to ship,
+    `do-not-ship` accepts doubts."""
     if _FAILING[decision.ruling].isdisjoint(gates):
         return []
     return [f"the ruling on {decision.model} is: {decision.ruling}"]

@@ -7,31 +7,31 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.evaluate.examples import Example, Messages
-from tuneport.evaluate.general import (
+from tuneport.lifecycle.forgetting import keep_forgetting
+from tuneport.lifecycle.service import Workspace
+from tuneport.scoring.examples import Example, Messages
+from tuneport.scoring.general import (
+    AnsweredItem,
     GeneralComparison,
-    Judged,
     compare,
     general_ability,
     gives_likelihoods,
     load_items,
     written_prompts,
 )
-from tuneport.jobs.forgetting import keep_forgetting
-from tuneport.jobs.service import Workspace
 from tuneport.workflows.evaluation.answer_cache import AnswerCache, key_of
 from tuneport.workflows.evaluation.answering import Prompt, ask
-from tuneport.workflows.evaluation.asked_models import AskedModel, where
+from tuneport.workflows.evaluation.models.asked_models import AskedModel, where
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluation.planned_models import PlannedModel
+    from tuneport.workflows.evaluation.models.planned_models import PlannedModel
 
 DECLINED = "I can't help with that: the provider declined to answer."
-"""What a provider's filter makes of a request: it is refused, whoever does it."""
+"""The answer if a provider's filter refuses a request, whichever filter does."""
 
 
 def once_each(models: Sequence[AskedModel]) -> list[AskedModel]:
-    """Each of the weights once, by its first name and without examples, which belong to another task."""
+    """Return each of the weights once, by its first name and without examples, which belong to another task."""
     found: dict[tuple[str, str], AskedModel] = {}
     for each in models:
         plain = replace(each, name=each.plain_name, few_shot=False)
@@ -51,9 +51,9 @@ def judge(
     keys: Sequence[str],
     cache: AnswerCache,
     on_answered: Callable[[int, int], None],
-) -> list[Judged]:
-    """`prompts` are those of `written_rows`, `where` names the model in the cache. `on_answered` gets how many answers
-    are there, and how many there will be."""
+) -> list[AnsweredItem]:
+    """Measure a model on the general-ability set. `prompts` are those of `written_rows`, `where` names the model in the
+    cache. `on_answered` gets how many answers are there, and how many there will be."""
     items = load_items()
     ranks = gives_likelihoods(backend)
     to_rank = len(items.questions) + 2 * len(items.pairs) if ranks else 0
@@ -87,8 +87,8 @@ def compare_in_general(
     models: Sequence[PlannedModel],
     on_progress: Callable[[str, int, int], None],
 ) -> dict[str, GeneralComparison]:
-    """Each of the weights compared with the first."""
-    judged: dict[str, list[Judged]] = {}
+    """Compare each of the weights with the first."""
+    judged: dict[str, list[AnsweredItem]] = {}
     for each in models:
         name = each.asked.name
         judged[name] = judge(
@@ -107,10 +107,10 @@ def compare_in_general(
 def keep_what_was_forgotten(
     workspace: Workspace, models: Sequence[PlannedModel], general: Mapping[str, GeneralComparison]
 ) -> None:
-    """Of those that were compared with the very weights that they were tuned from: a loss beside another model is
-    nothing that the training did."""
+    """Store the forgetting of models that were compared with the very weights that they were tuned from: a loss against
+    another model does not come from the training."""
     for each in models[1:]:
         asked, first = each.asked, models[0].asked
-        job = workspace.store.job_of_model(asked.model) if asked.tuned else None
+        job = workspace.store.models.job_of(asked.model) if asked.tuned else None
         if job is not None and (first.backend, first.model) == (asked.backend, asked.base):
             keep_forgetting(workspace.settings.home, job.id, general[asked.name].forgotten)

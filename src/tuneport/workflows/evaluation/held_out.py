@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.checks import check
-from tuneport.data.reading import digest, read_records
+from tuneport.data.dataset import Dataset
 from tuneport.errors import ConfigError
-from tuneport.evaluate.examples import Example, any_example_of
+from tuneport.scoring.examples import Example, make_any_example
 
 _LINES_TOLD = 5
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """`rows` are asked, in the file's order; `lines` says where they stand. `of`: all usable ones that are held out.
+    """Held-out rows: `rows` are asked, in the file's order; `lines` has their line numbers. `of`: all usable ones that
+    are held out.
 
-    `exact` and `near` are the lines whose input is in a training file, which are left out. `unusable`: records that
-    are no question and answer, or have an image. `against`: the hash of each training file, by what it is called.
+    `exact` and `near` are the lines whose input is in a training file, which are left out. `unusable`: records that are
+    no question and answer, or have an image. `against`: the hash of each training file, by what it is called.
     """
 
     path: Path
@@ -38,12 +39,12 @@ class HeldOut:
 
     @property
     def different(self) -> int:
-        """How many of the rows ask something that no row before them asks: the others tell nothing new."""
+        """Return how many of the rows ask something that no row before them asks: the others add no information."""
         return len({json.dumps(row.messages) for row in self.rows})
 
     @property
     def proof(self) -> str:
-        """In a sentence, for people."""
+        """Return the proof as a sentence for people."""
         if not self.against:
             return (
                 "no training file is known, so that nothing proves that these rows are held out: name it with --train"
@@ -73,17 +74,17 @@ class HeldOut:
 
 
 def held_out(
-    path: Path,
+    dataset: Dataset | Path,
     training: Mapping[str, Path],
     *,
     most: int | None = None,
     seed: int = 0,
     task: str | None = None,
-    columns: Mapping[str, str] | None = None,
 ) -> HeldOut:
-    """The rows of `path` that are in none of the `training` files (by what people call them), exactly or nearly: by the
-    hashes and sketches of `tuneport check`. At most `most` of them, drawn by `seed`. ConfigError where none is left, or
-    a training file is gone."""
+    """Return the rows of the dataset that are in none of the `training` files (by their names for people), exactly or
+    nearly: by the hashes and sketches of `tuneport check`. It draws at most `most` of them by `seed`. Raises
+    ConfigError if none is left, or a training file is gone."""
+    dataset = Dataset.of(dataset)
     if missing := [name for name, each in training.items() if not each.exists()]:
         raise ConfigError(
             f"the training file {missing[0]} is gone, so nothing proves what is held out; name it: --train"
@@ -93,7 +94,7 @@ def held_out(
     guessed = ""
     for other in training.values() or (None,):
         # The other way round than in `check`: what is flagged are the held-out rows that the training data has.
-        report = check(path, validation=other, task=task, columns=columns)
+        report = check(dataset, validation=other, task=task)
         guessed = report.task
         if other is not None:
             exact.update(report.flagged.get("holdout.exact", ()))
@@ -102,8 +103,8 @@ def held_out(
     rows: list[Example] = []
     lines: list[int] = []
     unusable = 0
-    for line, record in read_records(path, columns=columns):
-        example = any_example_of(record)
+    for line, record in dataset.records():
+        example = make_any_example(record)
         if example is None:
             unusable += 1
         elif line not in exact and line not in near:
@@ -111,12 +112,12 @@ def held_out(
             lines.append(line)
     if not rows:
         why = "all of its rows are in the training data" if exact or near else "it has no question with its answer"
-        raise ConfigError(f"there is nothing in {path} to measure on: {why}")
+        raise ConfigError(f"there is nothing in {dataset.path} to measure on: {why}")
     chosen = range(len(rows))
     if most is not None and most < len(rows):
         chosen = sorted(random.Random(seed).sample(range(len(rows)), most))  # type: ignore[assignment]
     return HeldOut(
-        path=path,
+        path=dataset.path,
         rows=tuple(rows[index] for index in chosen),
         lines=tuple(lines[index] for index in chosen),
         of=len(rows),
@@ -124,6 +125,6 @@ def held_out(
         near=tuple(sorted(near)),
         unusable=unusable,
         task=task or guessed,
-        against={name: digest(each) for name, each in training.items()},
-        sha256=digest(path),
+        against={name: Dataset(each).digest() for name, each in training.items()},
+        sha256=dataset.digest(),
     )

@@ -1,9 +1,10 @@
-"""How long one person would wait: some prompts asked by themselves. In a batch, answers wait for each other."""
+"""The latency for a single user: some prompts are asked by themselves, because in a batch answers wait for each
+other."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -20,7 +21,7 @@ ALONE = 5
 
 @dataclass(frozen=True)
 class Speed:
-    """Medians over the prompts that were asked alone; None where the backend does not stream or says no tokens.
+    """Medians over the prompts that were asked alone; None if the backend does not stream or reports no tokens.
 
     `tokens_per_second` is over the whole answer, its first token included. `prompt_tokens` and `completion_tokens` are
     means over all answers.
@@ -48,7 +49,8 @@ def measure_speed(
     keys: Sequence[str],
     cache: AnswerCache,
 ) -> Speed:
-    """`keys` are those of `alone_keys`; what is in the cache is not asked again."""
+    """Measure the speed on prompts asked alone. `keys` are those of `alone_keys`; cached prompts are not asked
+    again."""
     kept = cache.get(keys)
     firsts: list[float] = []
     totals: list[float] = []
@@ -78,7 +80,7 @@ def measure_speed(
 def _streamed(backend: FineTuneBackend, model: str, prompt: Prompt) -> dict[str, float]:
     begun = time.monotonic()
     first = None
-    pieces = cast("Iterator[str]", backend.complete(model, prompt.messages, stream=True, **dict(prompt.options)))
+    pieces = backend.stream(model, prompt.messages, **dict(prompt.options))
     with closing(cast(Any, pieces)) if hasattr(pieces, "close") else nullcontext():
         for piece in pieces:
             if piece and first is None:

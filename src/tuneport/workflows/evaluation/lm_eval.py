@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends.local import LocalBackend
-from tuneport.backends.local_lm_eval import lm_eval_version, run_lm_eval
+from tuneport.backends.local.lm_eval import lm_eval_version
 from tuneport.errors import ConfigError, UnsupportedError
-from tuneport.evaluate.benchmarks import BenchmarkChange, BenchmarkScore, compare_scores
-from tuneport.jobs.service import Workspace
+from tuneport.lifecycle.service import Workspace
+from tuneport.scoring.benchmarks import BenchmarkChange, BenchmarkScore, compare_scores
 from tuneport.workflows.evaluation.answer_cache import AnswerCache, key_of
-from tuneport.workflows.evaluation.asked_models import AskedModel, where
 from tuneport.workflows.evaluation.general_ability import once_each
+from tuneport.workflows.evaluation.models.asked_models import AskedModel, where
 
 
 @dataclass(frozen=True)
 class LmEvalPlan:
-    """`models`: each of the weights once. `limit`: so many rows of each task, the first ones; None: all."""
+    """The plan of a run of lm-eval. `models`: each of the weights once. `limit`: the first rows of each task; None:
+    all."""
 
     version: str
     models: tuple[AskedModel, ...]
@@ -38,13 +38,13 @@ class LmEvalResults:
 
     @property
     def changes(self) -> dict[str, tuple[BenchmarkChange, ...]]:
-        """Of each other model beside the first."""
+        """Return the changes of each other model compared with the first."""
         (_, first), *others = self.scores.items()
         return {name: compare_scores(first, scores) for name, scores in others}
 
     @property
     def beside(self) -> list[list[tuple[str, BenchmarkScore, BenchmarkChange | None]]]:
-        """Each score, as every model has it: the model's name, the score, and the change from the first model's."""
+        """Return each score for every model: the model's name, the score, and the change from the first model's."""
         changes = {(name, each.tuned.kind): each for name, every in self.changes.items() for each in every}
         found: dict[tuple[Any, ...], list[tuple[str, BenchmarkScore, BenchmarkChange | None]]] = {}
         for name, scores in self.scores.items():
@@ -64,9 +64,9 @@ class LmEvalResults:
 def plan_lm_eval(
     workspace: Workspace, models: Sequence[AskedModel], tasks: Sequence[str], *, limit: int | None = None
 ) -> LmEvalPlan | None:
-    """`tasks` are names of lm-eval's, or paths of YAML files; None where there are none. ConfigError where the package
-    is not installed or a task is named twice, UnsupportedError for a model elsewhere: lm-eval reads the likelihood of
-    each token, which no provider gives."""
+    """Return the plan, or None without tasks. `tasks` are names of lm-eval's, or paths of YAML files. Raises
+    ConfigError if the package is not installed or a task is named twice, and UnsupportedError for a hosted model:
+    lm-eval reads the likelihood of each token, which no provider gives."""
     if not tasks:
         return None
     version = lm_eval_version()
@@ -76,9 +76,9 @@ def plan_lm_eval(
         if task.endswith((".yaml", ".yml")) and not Path(task).is_file():
             raise ConfigError(f"--lm-eval: there is no file {task}")
     for each in models:
-        if not isinstance(workspace.backend(each.backend), LocalBackend):
+        if not workspace.backend(each.backend).supports("lm_eval"):
             raise UnsupportedError(
-                f"--lm-eval runs on this machine's models, and {each.name} is at {each.backend}; leave one of them away"
+                f"--lm-eval runs on this machine's models, and {each.name} is at {each.backend}; leave one of them out"
             )
     return LmEvalPlan(version, tuple(once_each(models)), tuple(tasks), limit)
 
@@ -89,8 +89,8 @@ def measure_lm_eval(
     plan: LmEvalPlan,
     on_done: Callable[[str, int, int], None],
 ) -> LmEvalResults:
-    """Each model's scores, those known from before first. `on_done` gets a model, its tasks that are done, and of how
-    many. Killed, the same again goes on after the last task that was done."""
+    """Return each model's scores, those known from before first. `on_done` gets a model, its tasks that are done, and
+    of how many. If it is killed, a repeated call continues after the last finished task."""
     scores = {}
     for each in plan.models:
         keys = {task: _key(workspace, plan, each, task) for task in plan.tasks}
@@ -99,9 +99,8 @@ def measure_lm_eval(
         on_done(each.name, len(found), len(plan.tasks))
         if waiting := [task for task in plan.tasks if task not in found]:
             backend = workspace.backend(each.backend)
-            assert isinstance(backend, LocalBackend)
             backend.close()  # what answered before holds the memory that lm-eval's own copy of the model needs
-            for task, measured in run_lm_eval(backend, each.model, waiting, limit=plan.limit):
+            for task, measured in backend.lm_eval(each.model, waiting, limit=plan.limit):
                 found[task] = measured
                 cache.put(keys[task], {"scores": measured})
                 on_done(each.name, len(found), len(plan.tasks))
@@ -114,7 +113,8 @@ def measure_lm_eval(
 
 
 def _key(workspace: Workspace, plan: LmEvalPlan, model: AskedModel, task: str) -> str:
-    """A file counts by what is in it; the data that it names may change unseen, as a benchmark's on the hub may."""
+    """Return the cache key of a task. A file counts by its text; the data that it names may change unseen, as a
+    benchmark's on the hub may."""
     path = Path(task)
     named = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else task
     options = {"lm_eval": plan.version, "task": named, "limit": plan.limit}

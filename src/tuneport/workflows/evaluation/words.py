@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from tuneport.evaluate.scores import Score
+from tuneport.scoring.scores import Score
 
 
 def shown(score: Score, value: float, *, signed: bool = False) -> str:
-    """A value in the unit of the score; `signed`: as a difference of two."""
+    """Return a value in the unit of the score; `signed`: as a difference of two."""
     plus = "+" if signed else ""
     if score.unit == "share":
         return f"{value:{plus}.1%}"
@@ -16,7 +16,7 @@ def shown(score: Score, value: float, *, signed: bool = False) -> str:
 
 
 def between(score: Score) -> str:
-    """The ends of its interval, where it has any."""
+    """Return the ends of its interval, if it has any."""
     if math.isinf(score.low) and math.isinf(score.high):
         return "no interval: all rows alike"
     return f"{shown(score, score.low)} to {shown(score, score.high)}"

@@ -1,19 +1,20 @@
-"""The old model and the new one on the same held-out prompts: small, and honest about how little so few rows say."""
+"""Comparison of the old model and the new one on the same held-out prompts: small, and honest about how little few rows
+show."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.data.reading import columns_there, read_records
-from tuneport.data.records import Chat, Message, Preference
+from tuneport.data.dataset import Dataset
+from tuneport.data.rows.records import Chat, Message, Preference
 from tuneport.errors import NotFoundError, TuneportError
-from tuneport.evaluate.marks import Marks, mark
-from tuneport.evaluate.metrics.normalisation import normalised
+from tuneport.scoring.accuracy import AccuracyScore, grade
+from tuneport.scoring.metrics.normalisation import normalised
 
 DEFAULT_ROWS = 50
 EXAMPLES = 3
@@ -24,7 +25,7 @@ Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Prompt:
+class ComparedPrompt:
     messages: Messages
     reference: str
 
@@ -44,7 +45,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class AnswerComparison:
     """`rows` of `of` held-out rows were asked. Scores are exact match with the reference; `agreement` is that of the
     two models with each other."""
 
@@ -54,9 +55,9 @@ class Comparison:
     of: int
     old: Side
     new: Side
-    old_score: Marks | None = None
-    new_score: Marks | None = None
-    agreement: Marks | None = None
+    old_score: AccuracyScore | None = None
+    new_score: AccuracyScore | None = None
+    agreement: AccuracyScore | None = None
     examples: list[dict[str, str]] = field(default_factory=list)
     note: str = ""
 
@@ -82,13 +83,13 @@ class Comparison:
         }
 
 
-def prompts(path: Path, columns: Mapping[str, str] | None = None) -> list[Prompt]:
-    """The rows of text that end with an answer: of a chat its last one, of a preference pair the preferred one.
+def prompts(dataset: Dataset | Path) -> list[ComparedPrompt]:
+    """Return the rows of text that end with an answer: the last one of a chat, the preferred one of a preference pair.
 
     Rows with images, tools or calls are left out: their answers cannot be compared as text.
     """
     found = []
-    for _, record in read_records(path, columns=columns_there(path, columns)):
+    for _, record in Dataset.of(dataset).records():
         if isinstance(record, Chat):
             *context, answer = record.messages
         elif isinstance(record, Preference):
@@ -98,7 +99,7 @@ def prompts(path: Path, columns: Mapping[str, str] | None = None) -> list[Prompt
         plain = not record.tools and all(_is_text(message) for message in (*context, answer))
         if plain and context and answer.role == "assistant" and answer.text:
             asked = [{"role": message.role, "content": message.text} for message in context]
-            found.append(Prompt(asked, answer.text))
+            found.append(ComparedPrompt(asked, answer.text))
     return found
 
 
@@ -109,26 +110,25 @@ def _is_text(message: Message) -> bool:
 def compare(
     job: str,
     row: str,
-    validation: Path | None,
+    validation: Dataset | Path | None,
     old: tuple[FineTuneBackend | None, str | None],
     new: tuple[FineTuneBackend, str],
     *,
-    columns: Mapping[str, str] | None = None,
     most: int = DEFAULT_ROWS,
-) -> Comparison:
-    """Ask both models the same prompts at temperature 0. A model that does not answer is told, not raised.
+) -> AnswerComparison:
+    """Ask both models the same prompts at temperature 0. A model that does not answer is reported, not raised.
 
     `most` rows are drawn, always the same ones of the same file. `old` without a backend: the account is gone.
     """
     old_backend, old_model = old
     new_backend, new_model = new
-    nobody = Side("" if old_backend is None else old_backend.name, old_model or "", None)
+    no_old = Side("" if old_backend is None else old_backend.name, old_model or "", None)
     silent = Side(new_backend.name, new_model, None)
     if validation is None:
-        return Comparison(job, row, 0, 0, nobody, silent, note="no validation file: nothing to compare them on")
-    every = prompts(validation, columns)
+        return AnswerComparison(job, row, 0, 0, no_old, silent, note="no validation file: nothing to compare them on")
+    every = prompts(validation)
     if not every:
-        return Comparison(job, row, 0, 0, nobody, silent, note="no row of the validation file is plain text")
+        return AnswerComparison(job, row, 0, 0, no_old, silent, note="no row of the validation file is plain text")
     asked = every if len(every) <= most else random.Random(0).sample(every, most)
     limit = min(_MOST_TOKENS, 16 + max(len(prompt.reference) for prompt in asked) // _CHARACTERS_PER_TOKEN)
     new_side = _ask(new_backend, new_model, asked, limit)
@@ -140,7 +140,7 @@ def compare(
         old_side = _ask(old_backend, old_model, asked, limit)
     references = [prompt.reference for prompt in asked]
     both = old_side.answers is not None and new_side.answers is not None
-    return Comparison(
+    return AnswerComparison(
         job,
         row,
         len(asked),
@@ -154,7 +154,7 @@ def compare(
     )
 
 
-def _ask(backend: FineTuneBackend, model: str, asked: Sequence[Prompt], limit: int) -> Side:
+def _ask(backend: FineTuneBackend, model: str, asked: Sequence[ComparedPrompt], limit: int) -> Side:
     conversations = [prompt.messages for prompt in asked]
     try:
         answers = backend.complete_many(model, conversations, max_tokens=limit, temperature=0.0)
@@ -165,12 +165,14 @@ def _ask(backend: FineTuneBackend, model: str, asked: Sequence[Prompt], limit: i
         return Side(backend.name, model, None, str(error))
 
 
-def _score(asked: Sequence[Prompt], expected: Sequence[str], answers: Sequence[str] | None) -> Marks | None:
-    return None if answers is None else mark([prompt.shown for prompt in asked], expected, answers)
+def _score(
+    asked: Sequence[ComparedPrompt], expected: Sequence[str], answers: Sequence[str] | None
+) -> AccuracyScore | None:
+    return None if answers is None else grade([prompt.shown for prompt in asked], expected, answers)
 
 
-def _differing(asked: Sequence[Prompt], old: Side, new: Side) -> list[dict[str, str]]:
-    """The first rows on which the two differ, or the new one differs from the reference where only it answers."""
+def _differing(asked: Sequence[ComparedPrompt], old: Side, new: Side) -> list[dict[str, str]]:
+    """Return the first rows on which the two differ, or the new one differs from the reference if only it answers."""
     if new.answers is None:
         return []
     found = []

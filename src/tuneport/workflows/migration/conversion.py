@@ -4,51 +4,52 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.personal import scan
-from tuneport.data.containers.source import Source
-from tuneport.data.convert import convert
-from tuneport.data.prepare import file_format, prepare, prepare_for
-from tuneport.data.reading import columns_there, detect
+from tuneport.data.checks.rows.personal import scan
+from tuneport.data.conversion.convert import convert
+from tuneport.data.conversion.prepare import file_format, prepare, prepare_for
+from tuneport.data.dataset import Dataset
 from tuneport.errors import ConversionLossError, DatasetError
-from tuneport.jobs.service import Workspace
+from tuneport.lifecycle.service import Workspace
 from tuneport.manifests import Manifest
 from tuneport.types import DataFile, TuneSpec
 from tuneport.workflows.migration.folder import SavedFolder, hash_of
-from tuneport.workflows.migration.plan import JobPlan, Wishes
+from tuneport.workflows.migration.plan import MigrationChoices, MovePlan
 
 _DIGEST_LENGTH = 16
 
 
 def convert_files(
-    workspace: Workspace, folder: SavedFolder, plan: JobPlan, spec: TuneSpec, target: Manifest, wishes: Wishes
+    workspace: Workspace,
+    folder: SavedFolder,
+    plan: MovePlan,
+    spec: TuneSpec,
+    dataset: Dataset,
+    target: Manifest,
+    choices: MigrationChoices,
 ) -> TuneSpec:
     """Convert the spec's files as a submit would; losses and problems go into `plan`.
 
-    Where something is lost and that is allowed, the spec returned names converted files in the saved folder. Those
-    have the format's own names, so with a map of columns both files are converted or none.
+    If something is lost and that is allowed, the returned spec names converted files in the saved folder. Those have
+    the format's own names, so with a map of columns both files are converted or none.
     """
-    plan.source_format = detect(spec.dataset, spec.columns).format
+    plan.source_format = dataset.format
     wanted = file_format(spec.method, plan.source_format, target.data_format, target.also_takes)
     changes: dict[str, Any] = {}
-    sources: list[tuple[str, str, Path, Mapping[str, str] | None]] = [
-        ("dataset", "the training file", spec.dataset, spec.columns)
-    ]
+    sources = [("dataset", "the training file", dataset)]
     if spec.validation is not None:
-        columns = columns_there(spec.validation, spec.columns)
-        sources.append(("validation", "the validation file", spec.validation, columns))
-    for name, what, path, columns in sources:
+        sources.append(("validation", "the validation file", dataset.validation_like(spec.validation)))
+    for name, what, source in sources:
         try:
-            file = prepare_for(spec.method, path, wanted, workspace.worker.files, columns)
+            file = prepare_for(spec.method, source, wanted, workspace.worker.files)
         except ConversionLossError as error:
             plan.losses += error.losses
-            if not wishes.allow_loss:
+            if not choices.allow_loss:
                 plan.problems.append(f"{what}: {error}")
                 continue
-            changes[name] = _convert_with_loss(folder, path, wanted, columns)
+            changes[name] = _convert_with_loss(folder, source, wanted)
             file = prepare(changes[name], wanted, workspace.worker.files)
         except DatasetError as error:
             plan.problems.append(f"{what}: {error}")
@@ -58,42 +59,44 @@ def convert_files(
         else:
             plan.validation_rows = file.rows
         if target.third_party:
-            _look_for_personal_data(plan, what, file, target, wishes)
+            _look_for_personal_data(plan, what, file, target, choices)
     if changes and spec.columns:
-        for name, _, path, columns in sources:
+        for name, _, source in sources:
             if name not in changes:
-                changes[name] = _convert_with_loss(folder, path, wanted, columns)
+                changes[name] = _convert_with_loss(folder, source, wanted)
         changes["columns"] = {}
     return spec.model_copy(update=changes)
 
 
-def _convert_with_loss(folder: SavedFolder, path: Path, format: str, columns: Mapping[str, str] | None) -> Path:
-    """Beside what was saved, so that the job's dataset is the very file that is trained on.
+def _convert_with_loss(folder: SavedFolder, dataset: Dataset, format: str) -> Path:
+    """Write the converted file beside what was saved, so that the job's dataset is the very file that is trained on.
 
-    The name has a digest of the source and its columns: those of two jobs may be called the same.
+    The name has a digest of the source and its columns: the files of two jobs may have the same name.
     """
     target = folder.path / "converted"
     target.mkdir(mode=0o700, exist_ok=True)
-    output = target / f"{path.name.partition('.')[0]}-{_digest(path, columns)}.{format}.jsonl"
-    convert(path, format, output, columns=columns, allow_loss=True)
+    output = target / f"{dataset.path.name.partition('.')[0]}-{_digest(dataset)}.{format}.jsonl"
+    convert(dataset, format, output, allow_loss=True)
     output.chmod(0o600)
     return output
 
 
-def _digest(path: Path, columns: Mapping[str, str] | None) -> str:
-    digest = hashlib.sha256(json.dumps(columns or {}, sort_keys=True).encode())
-    for file in Source(path, columns).files:
+def _digest(dataset: Dataset) -> str:
+    digest = hashlib.sha256(json.dumps(dict(dataset.columns), sort_keys=True).encode())
+    for file in dataset.files:
         digest.update(hash_of(file).encode())
     return digest.hexdigest()[:_DIGEST_LENGTH]
 
 
-def _look_for_personal_data(plan: JobPlan, what: str, file: DataFile, target: Manifest, wishes: Wishes) -> None:
+def _look_for_personal_data(
+    plan: MovePlan, what: str, file: DataFile, target: Manifest, choices: MigrationChoices
+) -> None:
     found = scan(file.path, file.format)
     if not found.count:
         return
     first = found.matches[0]
     told = f"{what} holds what looks like personal data ({found.count} places; {first.kind} in record {first.line})"
-    if wishes.allow_personal_data:
+    if choices.allow_personal_data:
         plan.notes.append(f"{told}, which you allow")
     else:
         plan.problems.append(

@@ -13,7 +13,6 @@ Every file but the two journals is written aside and renamed; a journal's last l
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -28,7 +27,10 @@ from urllib.parse import quote
 
 from pydantic import Field, ValidationError
 
+from tuneport import private
+from tuneport.data.rows.json_files import loads
 from tuneport.errors import ConfigError, StorageError
+from tuneport.files import locked, write_atomically
 from tuneport.types import Model
 from tuneport.workflows.migration.origin import SourceJob
 
@@ -51,7 +53,7 @@ class SavedFile(Model):
 
 
 class Missing(Model):
-    """What could not be had, and why. `gone`: the provider has it no more, so that asking again is no use."""
+    """An item that is not available, and why. `gone`: the provider has it no more, so that asking again is no use."""
 
     what: str
     id: str
@@ -59,8 +61,8 @@ class Missing(Model):
     gone: bool = False
 
 
-class JobRecord(Model):
-    """job.json. `complete`: all that there will ever be is here, but for what `missing` names."""
+class SavedJob(Model):
+    """The contents of job.json. `complete`: everything is here but for what `missing` names."""
 
     version: int = VERSION
     job: SourceJob
@@ -93,7 +95,7 @@ class SavedFolder:
 
     @classmethod
     def create(cls, path: Path, backend: str) -> SavedFolder:
-        """Make the folder, or go on with one of the same backend. ConfigError where it holds something else."""
+        """Make the folder, or continue one of the same backend. Raises ConfigError if it holds something else."""
         path = path.expanduser().absolute()
         mark = path / "migration.json"
         if path.exists() and not path.is_dir():
@@ -102,10 +104,10 @@ class SavedFolder:
             raise ConfigError(f"{path} holds other things; name a new folder, or one that `tuneport migrate` made")
         with _storing(path):
             for folder in (path, path / "files", path / "jobs"):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                private.make_folder(folder)
                 folder.chmod(0o700)
             if not mark.is_file():
-                _write(mark, json.dumps({"version": VERSION, "backend": backend}) + "\n")
+                write_atomically(mark, json.dumps({"version": VERSION, "backend": backend}) + "\n")
         saved = cls.load(path)
         if saved.backend != backend:
             raise ConfigError(f"{path} holds what was saved from {saved.backend}, not {backend}; name another folder")
@@ -113,7 +115,7 @@ class SavedFolder:
 
     @classmethod
     def load(cls, path: Path) -> SavedFolder:
-        """ConfigError where `tuneport migrate --save` did not make the folder."""
+        """Open a saved folder. Raises ConfigError if `tuneport migrate --save` did not make it."""
         path = path.expanduser().absolute()
         try:
             mark = json.loads((path / "migration.json").read_bytes())
@@ -126,18 +128,16 @@ class SavedFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """ConfigError while another process works in the folder."""
-        with _storing(self.path), os.fdopen(os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ConfigError(f"another `tuneport migrate` works in {self.path}; wait for it to end") from error
+        """Lock the folder for the time of the block. Raises ConfigError while another process works in it."""
+        with _storing(self.path), locked(self.path / ".lock", wait=False) as mine:
+            if not mine:
+                raise ConfigError(f"another `tuneport migrate` works in {self.path}; wait for it to end")
             yield
 
     # --- files ------------------------------------------------------------------------------------------------------
 
     def have(self, file_id: str) -> Path | None:
-        """The file's content, if it is here and its hash is right; read once a process to find out."""
+        """Return the file's content if it is here and its hash is right; each process reads it only once."""
         known = self._files.get(file_id)
         if known is None:
             return None
@@ -152,7 +152,7 @@ class SavedFolder:
         return list(self._files.values())
 
     def waiting_room(self, file_id: str) -> Path:
-        """Where to download a file to before `add`: the same path each time, so that a backend can resume."""
+        """Return where to download a file to before `add`: the same path each time, so that a backend can resume."""
         return self.path / "files" / f".{hashlib.sha256(file_id.encode()).hexdigest()[:24]}"
 
     def add(self, file_id: str, content: Path, *, purpose: str, filename: str, source: str) -> SavedFile:
@@ -186,33 +186,33 @@ class SavedFolder:
     def job_folder(self, job_id: str) -> Path:
         return self.path / "jobs" / _quoted(job_id)
 
-    def record(self, job_id: str) -> JobRecord | None:
-        """The saved job, or None where it is not here or only half written."""
+    def record(self, job_id: str) -> SavedJob | None:
+        """Return the saved job, or None if it is not here or only half written."""
         try:
-            return JobRecord.model_validate_json((self.job_folder(job_id) / "job.json").read_bytes())
+            return SavedJob.model_validate_json((self.job_folder(job_id) / "job.json").read_bytes())
         except (OSError, ValidationError):
             return None
 
-    def records(self) -> Iterator[JobRecord]:
-        """All saved jobs, newest first."""
+    def records(self) -> Iterator[SavedJob]:
+        """Yield all saved jobs, newest first."""
         found = []
         for path in (self.path / "jobs").glob("*/job.json"):
             with suppress(OSError, ValidationError):
-                record = JobRecord.model_validate_json(path.read_bytes())
+                record = SavedJob.model_validate_json(path.read_bytes())
                 found.append((record.job.created_at.timestamp() if record.job.created_at else 0.0, record.job.id))
         for _, job_id in sorted(found, reverse=True):
             record_again = self.record(job_id)
             if record_again is not None:
                 yield record_again
 
-    def write_job(self, record: JobRecord, documents: dict[str, str]) -> None:
+    def write_job(self, record: SavedJob, documents: dict[str, str]) -> None:
         """Write `documents` (name to text) into the job's folder, and job.json last."""
         folder = self.job_folder(record.job.id)
         with _storing(self.path):
             folder.mkdir(mode=0o700, exist_ok=True)
             for name, text in documents.items():
-                _write(folder / name, text)
-            _write(folder / "job.json", record.model_dump_json(indent=1) + "\n")
+                write_atomically(folder / name, text.encode("utf-8", errors="replace"))
+            write_atomically(folder / "job.json", record.model_dump_json(indent=1) + "\n")
 
     # --- moves ------------------------------------------------------------------------------------------------------
 
@@ -246,17 +246,6 @@ def hash_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all, and for its owner's eyes."""
-    part = path.with_name(f".{path.name}.part")
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-
-
 @contextmanager
 def _storing(folder: Path) -> Iterator[None]:
     try:
@@ -266,26 +255,26 @@ def _storing(folder: Path) -> Iterator[None]:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The journal's whole lines."""
+    """Yield the journal's whole lines."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return
     for line in content.splitlines():
         with suppress(ValueError):
-            value = json.loads(line)
+            value = loads(line)
             if isinstance(value, dict):
                 yield value
 
 
 def _quoted(job_id: str) -> str:
-    """A folder's name for any id, and never one that leads elsewhere."""
+    """Return a folder's name for any id, which never leads to another folder."""
     name = quote(job_id, safe="-_:.")
     return f"%2E{name[1:]}" if name.startswith(".") else name
 
 
 def _safe(filename: str, purpose: str) -> str:
-    """The file's name without what a path could be made of; a dataset's ends as datasets do, so that it can be read."""
+    """Return the file's name without path characters; a dataset's name keeps its ending, so that it can be read."""
     name = re.sub(r"[^\w.-]+", "_", Path(filename).name).strip("._") or purpose
     name = name[-_NAME_LENGTH:].lstrip("._-") or purpose
     return name if purpose == "result" or name.lower().endswith(_CONTAINERS) else f"{name}.jsonl"

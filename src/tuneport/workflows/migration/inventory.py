@@ -1,4 +1,5 @@
-"""What an account has, until when, and what of it can still be had. Asks for lists only, and downloads nothing."""
+"""The inventory of an account: what it has, until when, and what is still available. It reads lists only, and downloads
+nothing."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ from typing import Any, Literal
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import ProviderError, UnsupportedError
-from tuneport.jobs.store import Store
-from tuneport.jobs.tables import JobRow
+from tuneport.formatting import counted
+from tuneport.lifecycle.schema.records import JobRecord
+from tuneport.lifecycle.store.store import Store
 from tuneport.manifests import Manifest
 from tuneport.types import JobStatus, RemoteFile, RemoteModel
 from tuneport.workflows.migration.origin import SourceJob, read_job
@@ -22,7 +24,7 @@ ModelState = Literal["answers", "gone", "ended", "not listed"]
 
 @dataclass(frozen=True)
 class Ends:
-    """When it is over. Both days are the first without; None: no such day is known."""
+    """The end of a model. Both days are the first without it; None: no such day is known."""
 
     no_new_jobs_from: date | None
     stops_answering_on: date | None
@@ -34,7 +36,7 @@ class Account:
     """The account's lists, each read once. `trouble` says which could not be read, and why."""
 
     backend: FineTuneBackend
-    rows: Mapping[str, JobRow]
+    rows: Mapping[str, JobRecord]
     store: Store
     files: dict[str, RemoteFile] = field(default_factory=dict)
     models: dict[str, RemoteModel] = field(default_factory=dict)
@@ -50,8 +52,9 @@ class Account:
 
     @classmethod
     def read(cls, backend: FineTuneBackend, store: Store) -> Account:
-        """ProviderError where the account cannot be asked at all (no key, a wrong one, out of reach)."""
-        rows = {str(row.remote_id): row for row in store.jobs(backend=backend.name) if row.remote_id is not None}
+        """Read the account's lists. Raises ProviderError if the account cannot be asked at all (no key, a wrong one,
+        out of reach)."""
+        rows = {str(row.remote_id): row for row in store.jobs.all(backend=backend.name) if row.remote_id is not None}
         account = cls(backend, rows, store)
         try:
             account.files = {file.id: file for file in backend.list_files()}
@@ -68,23 +71,24 @@ class Account:
         return account
 
     def jobs(self) -> Iterator[SourceJob]:
-        """The account's jobs as the backend lists them, newest first, page by page."""
+        """Yield the account's jobs as the backend lists them, newest first, page by page."""
         for state in self.backend.list_jobs():
             row = self.rows.get(state.remote_id)
-            uploads = {} if row is None else {file.purpose: file.id for file in self.store.files(row.id)}
+            uploads = {} if row is None else {file.purpose: file.id for file in self.store.files.of_job(row.id)}
             yield read_job(self.name, state, row, {str(purpose): file_id for purpose, file_id in uploads.items()})
 
     def job(self, job_id: str) -> SourceJob:
-        """NotFoundError where the account has no such job."""
+        """Return the job. Raises NotFoundError if the account has no such job."""
         state = self.backend.fetch(job_id)
         row = self.rows.get(job_id)
-        uploads = {} if row is None else {str(file.purpose): file.id for file in self.store.files(row.id)}
+        uploads = {} if row is None else {str(file.purpose): file.id for file in self.store.files.of_job(row.id)}
         return read_job(self.name, state, row, uploads)
 
     # --- what of it is still there ----------------------------------------------------------------------------------
 
     def file_state(self, purpose: str, file_id: str) -> FileState:
-        """`gone`: the backend lists such files, and not this one. Only a download proves that one is there."""
+        """Return the state of a file. `gone`: the backend lists such files, and not this one. Only a download proves
+        that one is there."""
         if file_id in self.files:
             return "there"
         if (
@@ -96,7 +100,7 @@ class Account:
         return "gone"
 
     def ends(self, job: SourceJob) -> Ends:
-        """The provider's word on the tuned model before the manifest's on its base."""
+        """Return when the tuned model ends by the provider's word, else when its base does by the manifest."""
         told = self.models.get(job.tuned_model or "")
         if told is not None and told.shutdown_date is not None:
             return Ends(self.manifest.no_new_jobs_from, told.shutdown_date, self.name)
@@ -106,7 +110,8 @@ class Account:
         return Ends(self.manifest.no_new_jobs_from, day, source)
 
     def model_state(self, job: SourceJob, today: date) -> ModelState | None:
-        """None: the job made no model. `gone`: the backend lists tuned models, and not this one."""
+        """Return the state of the job's model, or None if it made none. `gone`: the backend lists tuned models, and not
+        this one."""
         if job.tuned_model is None:
             return None
         day = self.ends(job).stops_answering_on
@@ -128,7 +133,7 @@ class Item:
 
     @property
     def gone(self) -> list[str]:
-        """Purposes of the files that are gone."""
+        """Return the purposes of the files that are gone."""
         return [purpose for purpose, file_id in self.job.files if self.files[file_id] == "gone"]
 
 
@@ -148,7 +153,7 @@ class Inventory:
 
     @property
     def ends_first(self) -> date | None:
-        """The first day on which a tuned model that answers now no longer does."""
+        """Return the first day on which a tuned model shuts down that answers now."""
         days = [
             item.ends.stops_answering_on
             for item in self.items
@@ -158,23 +163,23 @@ class Inventory:
 
     @property
     def summary(self) -> str:
-        """One line: how much there is, and until when."""
+        """Return one line: how much there is, and until when."""
         alive = [item for item in self.items if item.model_state in ("answers", "not listed")]
-        counted = Counter(item.job.status for item in self.items)
-        parts = [_count(len(self.items), "job")]
-        if unfinished := sum(count for status, count in counted.items() if not status.terminal):
+        by_status = Counter(item.job.status for item in self.items)
+        parts = [counted(len(self.items), "job")]
+        if unfinished := sum(count for status, count in by_status.items() if not status.terminal):
             parts[0] += f" ({unfinished} unfinished)"
         until = self.ends_first
         if not alive:
             parts.append("no tuned model that answers")
         elif until is None:
-            parts.append(_count(len(alive), "tuned model"))
+            parts.append(counted(len(alive), "tuned model"))
         else:
             verb = "answers" if len(alive) == 1 else "answer"
             same = all(item.ends.stops_answering_on == until for item in alive)
             left = (until - self.today).days
             first = "" if same else ", the first of them"
-            parts.append(f"{_count(len(alive), 'model')} {verb} until {until}{first} ({_count(left, 'day')})")
+            parts.append(f"{counted(len(alive), 'model')} {verb} until {until}{first} ({counted(left, 'day')})")
         return ", ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
@@ -229,9 +234,5 @@ def take_inventory(account: Account, today: date) -> Inventory:
 
 
 def worth_moving(job: SourceJob) -> bool:
-    """A job that made a model: what there is to replace."""
+    """Return whether the job made a model, which can be replaced."""
     return job.status is JobStatus.SUCCEEDED
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

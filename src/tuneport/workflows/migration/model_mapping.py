@@ -1,4 +1,5 @@
-"""Which model of the new backend stands in for an old one: what somebody said; else proposals, never our choice."""
+"""The mapping of old models to the new backend's: the user's choice, else proposals. tuneport never chooses by
+itself."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ from datetime import date
 from typing import Any
 
 from tuneport.errors import ModelNotOfferedError
-from tuneport.jobs.planning import machine_of, readiness
-from tuneport.manifests import Confidence, Manifest, Models, load_models, resolve_model
-from tuneport.router import Choice, Dataset, order, rank
+from tuneport.formatting import duration, money
+from tuneport.lifecycle.planning.planning import machine_of, readiness
+from tuneport.manifests import Confidence, Manifest, Models, find_offered, load_models, resolve_without_aliases
+from tuneport.router import BackendChoice, DatasetFacts, order, rank
 from tuneport.settings import Settings
 from tuneport.types import TuneSpec
 from tuneport.workflows.compare import DEFAULT_TRAFFIC
@@ -21,10 +23,10 @@ SUGGESTIONS = 3
 
 @dataclass(frozen=True)
 class Suggestion:
-    """`name` is what to write; `reason` is why it stands where it does."""
+    """A proposed model: `name` is what to write; `reason` explains its rank."""
 
     name: str
-    choice: Choice
+    choice: BackendChoice
     reason: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -33,7 +35,8 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """`name` None: nobody has said which, and `suggestions` are the best that there are."""
+    """The new model for an old one. `name` is None until the user names one; `suggestions` are the best that there
+    are."""
 
     old: str
     name: str | None
@@ -42,7 +45,7 @@ class ModelChoice:
 
 
 def given_model(old: str, models: Sequence[str]) -> str | None:
-    """What `--model NEW` or `--model OLD=NEW` says of `old`, the more particular first."""
+    """Return the new model that `--model NEW` or `--model OLD=NEW` names for `old`, the more specific first."""
     for text in models:
         name, separator, new = text.partition("=")
         if separator and name == old:
@@ -51,7 +54,7 @@ def given_model(old: str, models: Sequence[str]) -> str | None:
 
 
 def known_stand_in(old: str, source: str, target: Manifest, settings: Settings) -> tuple[str, str] | None:
-    """A name and the reason: the project's own word, or that the weights are the same. None where there is neither."""
+    """Return a name and the reason (the project's alias, or the same weights), or None if there is neither."""
     weights = load_models()
     names = [old, weights.name_of(source, old)]
     for name in filter(None, names):
@@ -65,19 +68,20 @@ def known_stand_in(old: str, source: str, target: Manifest, settings: Settings) 
     if len(found) == 1:
         ((new, alias),) = found.items()
         return new, f'tuneport.toml: [models.{alias}] says that {source}\'s "{old}" is {target.name}\'s "{new}"'
-    if names[1] and _offered(names[1], target, weights):
+    if names[1] and _has_weights(names[1], target):
         return names[1], "the same weights"
     return None
 
 
 def suggest(
-    spec: TuneSpec, old: str, source: str, target: Manifest, settings: Settings, dataset: Dataset, today: date
+    spec: TuneSpec, old: str, source: str, target: Manifest, settings: Settings, dataset: DatasetFacts, today: date
 ) -> list[Suggestion]:
-    """The target's models that can run `spec`, best first: allowed, lasting, cheap to train and serve, and then large.
+    """Return the target's models that can run `spec`, best first: available, long-lived, cheap to train and serve, and
+    then large.
 
-    The sizes of proprietary models are not published, so that nothing can be matched by size: where the price is the
-    same, more parameters come first, as the likelier to reach the old model. On one's own machine the price is always
-    the same, and the size that it trains within a day counts.
+    The sizes of proprietary models are not published, so that nothing can be matched by size: if the price is the same,
+    more parameters come first, because they more likely reach the old model. On the user's own machine the price is
+    always the same, and the size that it trains within a day counts.
     """
     weights = load_models()
     old_size = next((row.params_b for row in weights.weights.values() if row.ids.get(source) == old), None)
@@ -96,7 +100,7 @@ def suggest(
         if choice.model is not None and all(refusal.kind == "key" for refusal in choice.refusals):
             judged.append((name, choice, _size(choice, target, weights), _verified(choice, target)))
 
-    def place(row: tuple[str, Choice, float | None, bool]) -> tuple[Any, ...]:
+    def place(row: tuple[str, BackendChoice, float | None, bool]) -> tuple[Any, ...]:
         _, choice, size, verified = row
         far = abs(math.log(size / old_size)) if size and old_size else -(size or 0.0)
         return not choice.allowed, not verified, *order(choice)[1:4], far, choice.model or ""
@@ -108,43 +112,44 @@ def suggest(
 
 
 def _candidates(target: Manifest, weights: Models) -> list[str]:
-    """The names to try: of what the backend lists, else of the open weights that are known."""
+    """Return the names to try: models that the backend lists, else the known open weights."""
     if target.models:
         return [weights.name_of(target.name, model.id) or model.id for model in target.models]
     return [name for name, row in weights.weights.items() if row.hub and row.params_b]
 
 
-def _offered(name: str, target: Manifest, weights: Models) -> bool:
+def _has_weights(name: str, target: Manifest) -> bool:
     try:
-        resolve_model(name, target.name, target, weights)
+        # No aliases: they may lead to other weights, and the caller says that these are the same.
+        resolve_without_aliases(name, target)
     except ModelNotOfferedError:
         return False
     return True
 
 
-def _size(choice: Choice, target: Manifest, weights: Models) -> float | None:
-    row = target.offered(choice.model or "")
+def _size(choice: BackendChoice, target: Manifest, weights: Models) -> float | None:
+    row = find_offered(target, choice.model or "")
     if row is not None and row.params_b is not None:
         return row.params_b
     known = weights.weights.get(weights.name_of(target.name, choice.model or "") or "")
     return None if known is None else known.params_b
 
 
-def _verified(choice: Choice, target: Manifest) -> bool:
-    row = target.offered(choice.model or "")
+def _verified(choice: BackendChoice, target: Manifest) -> bool:
+    row = find_offered(target, choice.model or "")
     source = None if row is None else target.sources.get(row.source)
     return source is None or source.confidence is not Confidence.UNVERIFIED
 
 
-def _reason(choice: Choice, size: float | None, verified: bool) -> str:
+def _reason(choice: BackendChoice, size: float | None, verified: bool) -> str:
     parts = [f"{size:.3g} B parameters" if size else "of unknown size"]
     if choice.quote.expected is not None:
-        parts.append("free to train" if choice.quote.expected == 0 else f"${choice.quote.expected:,.2f} to train")
+        parts.append("free to train" if choice.quote.expected == 0 else f"{money(choice.quote.expected)} to train")
     monthly = choice.inference
     if monthly is not None and monthly.expected:
-        parts.append(f"about ${monthly.expected:,.0f} a month to serve")
+        parts.append(f"about {money(monthly.expected, short=True)} a month to serve")
     if choice.duration.expected_seconds:
-        parts.append(f"about {max(1, round(choice.duration.expected_seconds / 60)):,} min here")
+        parts.append(f"about {duration(choice.duration.expected_seconds)} here")
     if choice.retires:
         parts.append(f"ends {choice.retires}")
     if not verified:

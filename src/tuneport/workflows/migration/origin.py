@@ -1,8 +1,8 @@
-"""A job of the account that is left, read from its provider's words into ours.
+"""A job of the old account, translated from its provider's terms into ours.
 
-Read are the names that OpenAI's, Together's and tuneport's own backends use; what has none of them is kept in
-`other`, so that a plan can say that it was not carried over. Where tuneport started the job itself, its own row knows
-better than the provider what was asked for.
+It reads the names that OpenAI's, Together's and tuneport's own backends use; other settings are kept in `other`, so
+that a plan can say that they were not carried over. If tuneport started the job itself, its own row knows better than
+the provider what was asked for.
 """
 
 from __future__ import annotations
@@ -14,19 +14,13 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from tuneport.backends.openai_jobs import base_of
-from tuneport.jobs.tables import JobRow
+from tuneport.backends.openai.jobs import parse_base_model
+from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, Model, Wandb
 
 TOKEN_KEY = "tuneport_token"  # what tuneport's OpenAI backend puts into a job's metadata; of no meaning elsewhere
 FROM_CHECKPOINT = "from_checkpoint"
-_METHODS = {
-    "supervised": Method.SFT,
-    "sft": Method.SFT,
-    "dpo": Method.DPO,
-    "reinforcement": Method.RFT,
-    "rft": Method.RFT,
-}
+_TOGETHER_METHODS = {method.value: method for method in (Method.SFT, Method.DPO, Method.RFT)}
 _NAMES = {
     "n_epochs": "epochs",
     "max_seq_length": "max_length",
@@ -70,12 +64,12 @@ class SourceJob(Model):
 
     @property
     def base_model(self) -> str:
-        """What the job started from; of a tuned model its own base, which its name says."""
-        return base_of(self.model)
+        """Return what the job started from; for a tuned model its own base, which its name says."""
+        return parse_base_model(self.model)
 
     @property
     def files(self) -> list[tuple[str, str]]:
-        """Purpose and id of each file that the job has, its training file first."""
+        """Return purpose and id of each file that the job has, its training file first."""
         named = [("training", self.training_file), ("validation", self.validation_file)]
         return [(purpose, file_id) for purpose, file_id in named if file_id] + [
             ("result", file_id) for file_id in self.result_files
@@ -83,9 +77,9 @@ class SourceJob(Model):
 
 
 def read_job(
-    backend: str, state: JobState, row: JobRow | None = None, files: Mapping[str, str] | None = None
+    backend: str, state: JobState, row: JobRecord | None = None, files: Mapping[str, str] | None = None
 ) -> SourceJob:
-    """`row` is our own of that job, if there is one, and `files` its uploads: purpose to id."""
+    """Return the job. `row` is our own of that job, if there is one, and `files` its uploads: purpose to id."""
     details, given = dict(state.details), dict(state.hyperparameters)
     way = details.pop("method", None) or {}
     their_method = given.pop("training_method", None) or {}
@@ -102,7 +96,8 @@ def read_job(
         other[FROM_CHECKPOINT] = start
     seed = details.get("seed", other.pop("random_seed", None))
     suffix = details.get("user_provided_suffix") or details.get("suffix")
-    method = _METHODS.get(way.get("type") or their_method.get("method") or "")
+    named = way.get("type") or their_method.get("method") or ""
+    method = Method.of_openai(named) or _TOGETHER_METHODS.get(named)
     return SourceJob(
         backend=backend,
         id=state.remote_id,
@@ -132,7 +127,8 @@ def read_job(
 
 
 def _numbers(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What has a name of ours and a value that ours may have; and the rest, `auto` and empty left out."""
+    """Return the settings that have a name and a valid value of ours, and the rest; `auto` and empty ones are left
+    out."""
     ours: dict[str, Any] = {}
     rest: dict[str, Any] = {}
     for name, value in given.items():

@@ -1,4 +1,4 @@
-"""The plan of one move, what the user wished for it, and what all plans cost together."""
+"""The plan of one move, the user's settings for it, and the total cost of all plans."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuneport.errors import BudgetError, ConfigError, ConversionLoss
-from tuneport.jobs.tables import JobRow
-from tuneport.router import Choice
+from tuneport.formatting import money
+from tuneport.lifecycle.schema.records import JobRecord
+from tuneport.router import BackendChoice
 from tuneport.types import DataFile, TuneSpec
 from tuneport.workflows.migration.model_mapping import ModelChoice
 from tuneport.workflows.migration.origin import SourceJob
-from tuneport.workflows.migration.translation import Line
+from tuneport.workflows.migration.translation import SettingLine
 
 PlanState = Literal["ready", "started", "stopped"]
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the user said. `models` as in `given_model`; `data`: a job's id to the user's own copy of its file.
+class MigrationChoices:
+    """The user's settings. `models` as in `given_model`; `data`: a job's id to the user's own copy of its file.
 
     `again`: move a job once more whose first move failed, was cancelled, or is in another store.
     """
@@ -33,23 +34,23 @@ class Wishes:
 
 
 @dataclass
-class JobPlan:
+class MovePlan:
     """`state` started: an earlier run has begun the move, `row` is its job. `problems` empty means ready."""
 
     job: SourceJob
     backend: str
     model: ModelChoice
     third_party: bool = False
-    lines: list[Line] = field(default_factory=list)
+    lines: list[SettingLine] = field(default_factory=list)
     spec: TuneSpec | None = None
-    choice: Choice | None = None
+    choice: BackendChoice | None = None
     source_format: str | None = None
     training: DataFile | None = None
     validation_rows: int | None = None
     losses: list[ConversionLoss] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    row: JobRow | None = None
+    row: JobRecord | None = None
 
     @property
     def state(self) -> PlanState:
@@ -86,8 +87,8 @@ class JobPlan:
         }
 
 
-def total_quote(plans: Sequence[JobPlan]) -> tuple[float, float, int]:
-    """US dollars expected and at most for what is ready, and for how many jobs no price is known."""
+def total_quote(plans: Sequence[MovePlan]) -> tuple[float, float, int]:
+    """Return US dollars expected and at most for what is ready, and the number of jobs without a known price."""
     expected = high = 0.0
     unknown = 0
     for plan in plans:
@@ -102,21 +103,20 @@ def total_quote(plans: Sequence[JobPlan]) -> tuple[float, float, int]:
     return expected, high, unknown
 
 
-def limit(plans: Sequence[JobPlan], budget: float) -> None:
-    """Hold all that is ready to `budget` US dollars together. BudgetError where it may cost more, or nobody knows.
+def limit(plans: Sequence[MovePlan], budget: float) -> None:
+    """Limit all that is ready to `budget` US dollars together. Raises BudgetError if it may cost more, or the cost is
+    unknown.
 
-    A spec's own budget holds where it is smaller. What the quotes leave over is shared out, so that a provider's own
-    estimate, asked for after the upload, may be higher by that much and no more.
+    A spec's own budget holds if it is smaller. The rest of the budget is shared out, so that a provider's own estimate,
+    asked for after the upload, may be higher by that much and no more.
     """
     ready = [plan for plan in plans if plan.state == "ready" and plan.spec is not None]
     expected, high, unknown = total_quote(ready)
     if unknown:
-        raise BudgetError(
-            f"the price of {unknown} of {len(ready)} jobs is unknown and a budget is given; leave it away"
-        )
+        raise BudgetError(f"the price of {unknown} of {len(ready)} jobs is unknown and a budget is given; leave it out")
     if high > budget:
         raise BudgetError(
-            f"{len(ready)} jobs would cost up to ${high:.2f}, above the budget of ${budget:.2f}; raise --budget or "
+            f"{len(ready)} jobs would cost up to {money(high)}, above the budget of {money(budget)}; raise --budget or "
             "move fewer jobs (--job)"
         )
     for plan in ready:
@@ -129,7 +129,7 @@ def limit(plans: Sequence[JobPlan], budget: float) -> None:
 
 
 def pairs(given: Sequence[str], option: str) -> dict[str, Path]:
-    """`ID=FILE` options. ConfigError for one that is not, or whose file is not there."""
+    """Return `ID=FILE` options as a mapping. Raises ConfigError for a malformed one, or if its file does not exist."""
     found = {}
     for text in given:
         name, separator, file = text.partition("=")

@@ -6,28 +6,28 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from tuneport.data.prepare import format_for, method_of
-from tuneport.data.tokens import count_dataset
+from tuneport.data.dataset import Dataset
+from tuneport.data.tokens.tokens import count_dataset
 from tuneport.errors import TuneportError
-from tuneport.jobs.planning import dataset_facts, machine_of, readiness
-from tuneport.jobs.service import Workspace
-from tuneport.jobs.tables import JobRow
-from tuneport.manifests import Manifest, load_models
-from tuneport.router import Dataset, rank
+from tuneport.lifecycle.planning.planning import dataset_facts, machine_of, readiness
+from tuneport.lifecycle.schema.records import JobRecord
+from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.submitting.spec_file import read_spec
+from tuneport.manifests import Manifest, find_offered, load_models
+from tuneport.router import DatasetFacts, rank
 from tuneport.types import JobStatus, Method, TuneSpec
 from tuneport.workflows.migration.conversion import convert_files
-from tuneport.workflows.migration.folder import JobRecord, SavedFolder
+from tuneport.workflows.migration.folder import SavedFolder, SavedJob
 from tuneport.workflows.migration.model_mapping import ModelChoice, given_model, known_stand_in, suggest
 from tuneport.workflows.migration.origin import SourceJob
-from tuneport.workflows.migration.plan import JobPlan, Wishes
-from tuneport.workflows.migration.spec_file import read_spec
+from tuneport.workflows.migration.plan import MigrationChoices, MovePlan
 from tuneport.workflows.migration.translation import MIGRATED_FROM, MIGRATED_FROM_BACKEND, translate
 
 
-def earlier_moves(workspace: Workspace, source: str, target: str) -> dict[str, JobRow]:
-    """By the old job's id, the newest of our rows that was started to replace it."""
-    found: dict[str, JobRow] = {}
-    for row in workspace.store.jobs(backend=target):
+def earlier_moves(workspace: Workspace, source: str, target: str) -> dict[str, JobRecord]:
+    """Return by the old job's id the newest of our rows that was started to replace it."""
+    found: dict[str, JobRecord] = {}
+    for row in workspace.store.jobs.all(backend=target):
         metadata = row.spec.get("metadata") or {}
         if metadata.get(MIGRATED_FROM_BACKEND) == source:
             found.setdefault(metadata[MIGRATED_FROM], row)
@@ -37,49 +37,54 @@ def earlier_moves(workspace: Workspace, source: str, target: str) -> dict[str, J
 def plan_job(
     workspace: Workspace,
     folder: SavedFolder,
-    record: JobRecord,
+    record: SavedJob,
     target: str,
-    wishes: Wishes,
-    earlier: Mapping[str, JobRow],
+    choices: MigrationChoices,
+    earlier: Mapping[str, JobRecord],
     today: date,
-) -> JobPlan:
+) -> MovePlan:
     """Work out how the saved job would run at `target`. Sends nothing; what stands in the way is in `problems`."""
     job = record.job
     backend = workspace.backend(target)
-    plan = JobPlan(job, target, ModelChoice(job.base_model, None, ""), third_party=backend.manifest.third_party)
-    if _begun(workspace, folder, plan, wishes, earlier):
+    plan = MovePlan(job, target, ModelChoice(job.base_model, None, ""), third_party=backend.manifest.third_party)
+    if _begun(workspace, folder, plan, choices, earlier):
         return plan
-    dataset = wishes.data.get(job.id) or (folder.have(job.training_file) if job.training_file else None)
+    dataset = choices.data.get(job.id) or (folder.have(job.training_file) if job.training_file else None)
     try:
         spec_path = folder.job_folder(job.id) / "spec.toml"
         # Without a file the rest of the plan is still worth reading.
         here = dataset or Path("missing")
         old = read_spec(spec_path, dataset=here, method=job.method and job.method.value)
         if "method" not in old.model_fields_set and dataset is not None:
-            old = read_spec(spec_path, dataset=here, method=method_of(dataset, columns=old.columns).value)
-        if job.id in wishes.data:
-            old = old.model_copy(update={"dataset": wishes.data[job.id].absolute()})
+            old = read_spec(spec_path, dataset=here, method=Dataset(dataset, old.columns).method.value)
+        if job.id in choices.data:
+            old = old.model_copy(update={"dataset": choices.data[job.id].absolute()})
         if job.base_model != job.model:
             plan.notes.append(f"it went on from {job.model}; the new one starts from a base model")
-        facts = _facts(plan, record, old, workspace.settings.home, given=job.id in wishes.data)
-        plan.model = _model(workspace, job, old, backend.manifest, wishes, facts, today)
-        _settle(workspace, folder, plan, old, facts, wishes, today)
+        data = Dataset(old.dataset, old.columns)
+        facts = _facts(plan, record, old, data, workspace.settings.home, given=job.id in choices.data)
+        plan.model = _model(workspace, job, old, backend.manifest, choices, facts, today)
+        _settle(workspace, folder, plan, old, data, facts, choices, today)
     except TuneportError as error:
         plan.problems.append(str(error))
     return plan
 
 
 def _begun(
-    workspace: Workspace, folder: SavedFolder, plan: JobPlan, wishes: Wishes, earlier: Mapping[str, JobRow]
+    workspace: Workspace,
+    folder: SavedFolder,
+    plan: MovePlan,
+    choices: MigrationChoices,
+    earlier: Mapping[str, JobRecord],
 ) -> bool:
-    """Whether an earlier run has started this move; one that never reached the provider is none."""
+    """Return whether an earlier run has started this move; one that never reached the provider does not count."""
     row = earlier.get(plan.job.id)
     if row is not None and row.job_status in (JobStatus.FAILED, JobStatus.CANCELLED):
         reason = row.job_error.message if row.job_error else row.status
         if row.remote_id is None:
             plan.notes.append(f"{row.id} was not started: {reason}")
             row = None
-        elif wishes.again:
+        elif choices.again:
             plan.notes.append(f"once more: {row.id} {row.status}")
             row = None
         else:
@@ -93,7 +98,7 @@ def _begun(
     home = str(workspace.settings.home)
     for move in folder.moves():
         if (move.job, move.backend) == (plan.job.id, plan.backend) and move.row not in known and move.home != home:
-            if not wishes.again:
+            if not choices.again:
                 plan.problems.append(
                     f"it was moved to {plan.backend} as {move.row} from another store; set TUNEPORT_HOME={move.home} "
                     "to go on with it, or --again starts another job"
@@ -102,8 +107,10 @@ def _begun(
     return False
 
 
-def _facts(plan: JobPlan, record: JobRecord, old: TuneSpec, home: Path, *, given: bool) -> Dataset | None:
-    """What ranking needs of the data; None, and a problem, where there is none."""
+def _facts(
+    plan: MovePlan, record: SavedJob, old: TuneSpec, data: Dataset, home: Path, *, given: bool
+) -> DatasetFacts | None:
+    """Return what ranking needs of the data, or None, and note a problem, if there is none."""
     for lost in record.missing:
         if lost.what == "training file" and not old.dataset.is_file():
             plan.problems.append(f"no training file: {lost.reason}; give your own copy with --data {plan.job.id}=FILE")
@@ -115,18 +122,20 @@ def _facts(plan: JobPlan, record: JobRecord, old: TuneSpec, home: Path, *, given
             f"no training file: {plan.job.backend} names none that could be saved; --data {plan.job.id}=FILE gives one"
         )
         return None
-    read_as = format_for(old.dataset, old.method, old.columns)
-    facts = dataset_facts(old.dataset, old.validation, old.columns, home=home, format=read_as)
+    read = data.for_method(old.method)
+    held_out = None if old.validation is None else data.validation_like(old.validation)
+    facts = dataset_facts(read, held_out, home=home)
     if given:
-        plan.notes.append(_compared_with_the_bill(plan.job, old))
+        plan.notes.append(_compared_with_the_bill(plan.job, read))
     return facts
 
 
-def _compared_with_the_bill(job: SourceJob, old: TuneSpec) -> str:
-    """Whether the user's copy can be the file that was trained on: OpenAI bills a known number of tokens a file."""
+def _compared_with_the_bill(job: SourceJob, dataset: Dataset) -> str:
+    """Return a note on the user's copy: whether it can be the file that was trained on. OpenAI bills a known number of
+    tokens a file."""
     from tuneport.manifests import load_manifest, manifest_names
 
-    row = load_manifest(job.backend).offered(job.model) if job.backend in manifest_names() else None
+    row = find_offered(load_manifest(job.backend), job.model) if job.backend in manifest_names() else None
     epochs = job.hyperparameters.get("epochs")
     if (
         row is None
@@ -136,9 +145,7 @@ def _compared_with_the_bill(job: SourceJob, old: TuneSpec) -> str:
         or job.method not in (None, Method.SFT)
     ):
         return "the training file is your own copy; nothing tells whether it is the one that was used"
-    counted = count_dataset(
-        old.dataset, row.encoding, format=format_for(old.dataset, old.method, old.columns), columns=old.columns
-    )
+    counted = count_dataset(dataset, row.encoding)
     if counted.approximate:
         return "the training file is your own copy; its tokens cannot be counted exactly"
     total = counted.total * int(epochs)
@@ -155,12 +162,12 @@ def _model(
     job: SourceJob,
     old: TuneSpec,
     target: Manifest,
-    wishes: Wishes,
-    facts: Dataset | None,
+    choices: MigrationChoices,
+    facts: DatasetFacts | None,
     today: date,
 ) -> ModelChoice:
     base = job.base_model
-    given = given_model(base, wishes.models)
+    given = given_model(base, choices.models)
     if given is not None:
         return ModelChoice(base, given, "as you say")
     if old.model != job.model:
@@ -180,16 +187,17 @@ def _model(
         else old.hyperparameters.model_copy(update={"batch_size": "auto"}),
     )
     found = [] if facts is None else suggest(asked, base, job.backend, target, workspace.settings, facts, today)
-    return ModelChoice(base, None, f"{target.title} does not have it, and nobody has said what stands in", found)
+    return ModelChoice(base, None, f"{target.title} does not have it, and no replacement is chosen", found)
 
 
 def _settle(
     workspace: Workspace,
     folder: SavedFolder,
-    plan: JobPlan,
+    plan: MovePlan,
     old: TuneSpec,
-    facts: Dataset | None,
-    wishes: Wishes,
+    data: Dataset,
+    facts: DatasetFacts | None,
+    choices: MigrationChoices,
     today: date,
 ) -> None:
     job, backend = plan.job, workspace.backend(plan.backend)
@@ -207,12 +215,12 @@ def _settle(
     else:
         model_id = workspace.locate(plan.model.name, backend=plan.backend)[1]  # ModelNotOfferedError names the nearest
     rows = 1 if facts is None else facts.rows
-    offered = None if model_id is None else target.offered(model_id)
+    offered = None if model_id is None else find_offered(target, model_id)
     longest = None if facts is None or offered is None else facts.tokens(target, offered).longest
     spec, plan.lines = translate(job, old, backend, model_id, rows=rows, longest=longest)
     if facts is None:
         return
-    spec = convert_files(workspace, folder, plan, spec, target, wishes)
+    spec = convert_files(workspace, folder, plan, spec, data, target, choices)
     if plan.model.name is None:
         return
     plan.spec = spec.model_copy(update={"model": plan.model.name})

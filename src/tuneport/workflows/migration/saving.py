@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tuneport.backends.openai_jobs import metrics_of_csv
-from tuneport.backends.secrets import forms_of, known_secrets, pattern_of, without
+from tuneport import private
+from tuneport.backends.openai.jobs import parse_metrics_csv
+from tuneport.backends.secrets import compile_pattern, encode_forms, known_secrets, without
 from tuneport.errors import (
     AuthError,
     NotFoundError,
@@ -25,12 +26,12 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from tuneport.lifecycle.submitting.spec_file import write_spec
 from tuneport.settings import Settings
 from tuneport.types import MetricPoint, RemoteFile
-from tuneport.workflows.migration.folder import JobRecord, Missing, SavedFile, SavedFolder, hash_of
+from tuneport.workflows.migration.folder import Missing, SavedFile, SavedFolder, SavedJob, hash_of
 from tuneport.workflows.migration.inventory import Account
 from tuneport.workflows.migration.origin import SourceJob
-from tuneport.workflows.migration.spec_file import write_spec
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ _LONGEST_WAIT = 3600.0
 
 @dataclass
 class SaveReport:
-    """`fetched` and `kept` count files, `bytes` those that were fetched."""
+    """The result of saving. `fetched` and `kept` count files, `bytes` those that were fetched."""
 
     folder: Path
     jobs: int = 0
@@ -67,7 +68,7 @@ class SaveReport:
 
 @dataclass(frozen=True)
 class Saved:
-    """How far saving is: `done` of `total` jobs and loose files."""
+    """The progress of saving: `done` of `total` jobs and loose files."""
 
     done: int
     total: int
@@ -80,7 +81,7 @@ class Saver:
 
     def __init__(self, account: Account, folder: SavedFolder, settings: Settings, own_files: Path) -> None:
         self._account, self._folder, self._own_files = account, folder, own_files
-        self._secrets = pattern_of(form for secret in known_secrets(settings) for form in forms_of(secret))
+        self._secrets = compile_pattern(form for secret in known_secrets(settings) for form in encode_forms(secret))
         self.report = SaveReport(folder.path)
         self._counting = threading.Lock()
         self._per_file: dict[str, threading.Lock] = {}
@@ -91,8 +92,9 @@ class Saver:
     def run(
         self, jobs: Sequence[SourceJob], loose: Sequence[RemoteFile], on_progress: Callable[[Saved], None]
     ) -> SaveReport:
-        """Save `jobs`, and `loose` files that belong to none. Raises only what makes it useless to go on: a refused
-        key, a full disk, a provider that is down; what was saved by then stays, and the next run goes on."""
+        """Store `jobs`, and `loose` files that belong to none, in the folder. It raises only errors that make the rest
+        useless: a refused key, a full disk, a provider that is down. What was saved by then stays, and the next run
+        continues."""
         work: list[tuple[str, Callable[[], None]]] = []
         for job in jobs:
             work.append((job.id, _bound(self._save_job, job)))
@@ -141,7 +143,7 @@ class Saver:
             documents["spec.toml"] = spec
             as_written = hashlib.sha256(spec.encode()).hexdigest()
         ends = self._account.ends(job)
-        record = JobRecord(
+        record = SavedJob(
             job=job,
             title=self._account.manifest.title,
             no_new_jobs_from=ends.no_new_jobs_from,
@@ -151,7 +153,7 @@ class Saver:
             spec_sha256=as_written,
         )
         if record != before or documents.keys() - {"spec.toml"}:
-            self._folder.write_job(JobRecord.model_validate_json(self._clean(record.model_dump_json())), documents)
+            self._folder.write_job(SavedJob.model_validate_json(self._clean(record.model_dump_json())), documents)
         with self._counting:
             self.report.missing += [(job.id, lost) for lost in missing]
 
@@ -159,13 +161,13 @@ class Saver:
         return _json_lines(event.model_dump(mode="json") for event in self._account.backend.events(job.id))
 
     def _metrics(self, job: SourceJob) -> str:
-        """From the result file that was just saved, where there is one: asking the backend would fetch it again."""
+        """Return the metrics, from the saved result file if there is one: asking the backend would fetch it again."""
         points: Sequence[MetricPoint] = []
         for file_id in job.result_files:
             path = self._folder.have(file_id)
             if path is not None:
                 try:
-                    points = metrics_of_csv(path.read_bytes())
+                    points = parse_metrics_csv(path.read_bytes())
                     break
                 except ValueError:
                     continue  # not OpenAI's kind of result file
@@ -197,7 +199,7 @@ class Saver:
                 if taken:
                     self._count(file_id, fetched=1, size=taken.bytes)
                     return None
-                reason = f"{self._account.name} has it no more: it was deleted there"
+                reason = f"{self._account.name} no longer has it: it was deleted there"
                 return Missing(what=f"{purpose} file", id=file_id, reason=reason, gone=True)
             except (ProviderError, UnsupportedError) as error:
                 self._judge(error)
@@ -226,18 +228,19 @@ class Saver:
         return Missing(what=f"{purpose} file", id=file_id, reason=f"{self._account.name} sends {said}; run it again")
 
     def _own_copy(self, purpose: str, file_id: str, job: SourceJob | None) -> RemoteFile | None:
-        """Our journal's line of the upload, where tuneport made it."""
+        """Return our journal's line of the upload, if tuneport made it."""
         if job is None or job.tuneport_job is None:
             return None
-        uploads = self._account.store.files(job.tuneport_job)
+        uploads = self._account.store.files.of_job(job.tuneport_job)
         return next((file for file in uploads if file.id == file_id and file.purpose == purpose), None)
 
     def _take(self, own: RemoteFile, purpose: str, file_id: str) -> SavedFile | None:
-        """What tuneport had uploaded, from its own folder; None where that copy is gone, too, or damaged."""
+        """Take what tuneport had uploaded from its own folder. Returns None if that copy is gone, too, or damaged."""
         copy = self._own_files / f"{own.sha256}.jsonl"
         if not copy.is_file() or hash_of(copy) != own.sha256:
             return None
         target = self._folder.waiting_room(file_id)
+        private.make_file(target)
         shutil.copyfile(copy, target)
         return self._folder.add(file_id, target, purpose=purpose, filename=own.filename, source="tuneport")
 
@@ -251,7 +254,7 @@ class Saver:
                 self.report.bytes += size
 
     def _asked(self, question: Callable[[], T]) -> T:
-        """The answer; where the provider wants to be left alone for a while, asked once more when that is over.
+        """Return the answer; if the provider asks for a pause, it is asked once more after that.
 
         Until then every question would fail here at once, which says nothing of the provider.
         """
@@ -266,7 +269,7 @@ class Saver:
         return question()
 
     def _wait(self, seconds: float) -> bool:
-        """Whether it is over before the time is: stopped by the user, or by what another thread ran into."""
+        """Return whether the wait ended early: the user stopped it, or another thread met an error."""
         return self._stopped.wait(seconds)
 
     def _judge(self, error: TuneportError) -> None:
@@ -279,12 +282,12 @@ class Saver:
                 raise error
 
     def _clean(self, text: str) -> str:
-        """No key of this machine's environment goes to the disk, should a provider repeat one."""
+        """Return the text without keys of this machine's environment, which a provider may repeat."""
         return without(text, self._secrets)
 
 
 def _spec_of(job: SourceJob, folder: SavedFolder, missing: Iterable[Missing]) -> str:
-    """The job's spec file. What is not here is a comment in it."""
+    """Return the job's spec file. Missing items are comments in it."""
     comments = [f"{job.id} of {job.backend}, as it was run; `tuneport migrate --saved` reads this file, edit it freely"]
     comments += [
         f"not here: the {lost.what} {lost.id}: {lost.reason}" for lost in missing if lost.what.endswith("file")
@@ -322,9 +325,9 @@ def _bound(function: Callable[[Any], None], argument: Any) -> Callable[[], None]
 
 
 def _in_threads(work: Sequence[tuple[str, Callable[[], None]]], *, stop: Callable[[], None]) -> Iterator[str]:
-    """The names of what is done, as it is done. Few at a time, so that an error stops the rest before it begins.
+    """Yield the names of finished items. Few run at a time, so that an error stops the rest before it begins.
 
-    `stop` ends the waits of what runs: it is called before an error, or Ctrl-C, waits for that.
+    `stop` ends the waits of running ones: it is called before an error, or Ctrl-C, waits for them.
     """
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         running: dict[Future[None], str] = {}

@@ -1,35 +1,35 @@
-"""Starts what was planned, each job once, however often the process is killed and run again.
+"""Starts planned moves, each job once, however often the process is killed and run again.
 
-The chain: our row in the store exists before anything is sent, and bears the old job's id; whoever runs the migration
-again finds it there and goes on with it. From the row on, the worker keeps its own promise (see `jobs/worker.py`).
+The chain: our row in the store exists before anything is sent, and bears the old job's id; a repeated migration finds
+it there and continues it. From the row on, the worker keeps its own promise (`lifecycle/worker/worker.py`).
 """
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tuneport.data.writing import make_folder
+from tuneport import private
 from tuneport.errors import ConfigError
-from tuneport.jobs.service import Workspace
-from tuneport.jobs.tables import JobRow
-from tuneport.jobs.terms import BindingTerm
+from tuneport.files import locked
+from tuneport.lifecycle.schema.records import JobRecord
+from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.terms import BindingTerm
 from tuneport.workflows.migration.folder import Move, SavedFolder
-from tuneport.workflows.migration.plan import JobPlan
+from tuneport.workflows.migration.plan import MovePlan
 
 
 def start(
     workspace: Workspace,
     folder: SavedFolder,
-    plan: JobPlan,
+    plan: MovePlan,
     *,
     allow_personal_data: bool = False,
     show_terms: Callable[[list[BindingTerm]], None] | None = None,
-) -> JobRow:
+) -> JobRecord:
     """Write the job's row, unless an earlier run did. Nothing is sent: `Workspace.drive` does that.
 
-    Only within `alone`: nobody else may look for the row and write it at the same time.
+    Call it only within `alone`: no other process may look for the row and write it at the same time.
     """
     row = plan.row
     if row is None:
@@ -45,12 +45,11 @@ def start(
 
 @contextmanager
 def alone(workspace: Workspace) -> Iterator[None]:
-    """Keep other migrations of this store out until the end of the block. ConfigError where one is at it."""
+    """Keep other migrations of this store out until the end of the block. Raises ConfigError if one is at it."""
     home = workspace.settings.home
-    make_folder(home)
-    with (home / "migrate.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError("another `tuneport migrate` is starting jobs; wait for it to end") from error
+    private.make_folder(home)
+    private.make_file(home / "migrate.lock")  # in a home that a group shares, all of it migrate
+    with locked(home / "migrate.lock", wait=False) as mine:
+        if not mine:
+            raise ConfigError("another `tuneport migrate` is starting jobs; wait for it to end")
         yield

@@ -1,7 +1,7 @@
-"""What each setting of the old job becomes at the new backend, with the reason, line by line.
+"""Translation of the old job's settings to the new backend, with the reasons, line by line.
 
-Which settings a backend takes is asked of the backend itself (`check`), one by one; what it does not take, or takes
-only within other limits, is named and left at `auto`.
+The backend itself says which settings it takes (`check`), one by one; a setting that it does not take, or only within
+other limits, is named and left at `auto`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.local_request import keeps_best
-from tuneport.backends.together_arguments import DEFAULT_LEARNING_RATE
+from tuneport.backends.local.request import keeps_best
+from tuneport.backends.together.request import DEFAULT_LEARNING_RATE
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.estimate.hyperparameters import recommend
-from tuneport.manifests import Manifest, load_models
+from tuneport.formatting import money
+from tuneport.manifests import Manifest, find_offered, load_models
 from tuneport.types import Adapter, Hyperparameters, TuneSpec
 from tuneport.workflows.migration.origin import FROM_CHECKPOINT, SourceJob
 
@@ -25,7 +26,7 @@ Fate = Literal["same", "changed", "dropped"]
 
 
 @dataclass(frozen=True)
-class Line:
+class SettingLine:
     """One setting: `old` as it was, `new` as it will be (None: it has no equivalent), and why."""
 
     name: str
@@ -43,11 +44,11 @@ class Line:
 
 def translate(
     job: SourceJob, old: TuneSpec, backend: FineTuneBackend, model: str | None, *, rows: int, longest: int | None
-) -> tuple[TuneSpec, list[Line]]:
-    """The spec for `backend`, and what became of each setting. `old` is the job's spec file, edited or not.
+) -> tuple[TuneSpec, list[SettingLine]]:
+    """Return the spec for `backend`, and what became of each setting. `old` is the job's spec file, edited or not.
 
-    `model` is the backend's own id where it is known: it decides what a learning rate multiplies. The spec keeps the
-    old model's name until one is chosen.
+    `model` is the backend's own id if it is known: it decides what a learning rate multiplies. The spec keeps the old
+    model's name until one is chosen.
     """
     target = backend.manifest
     base = TuneSpec(
@@ -60,7 +61,7 @@ def translate(
         reward_folder=old.reward_folder,
         metadata=_metadata(old, job, target),
     )
-    lines = [Line("method", old.method.value, old.method.value)]
+    lines = [SettingLine("method", old.method.value, old.method.value)]
     changes: dict[str, Any] = {}
     kept: dict[str, Any] = {}
 
@@ -72,7 +73,7 @@ def translate(
     adapter = old.adapter
     if adapter != "auto":
         refused = _refusal(backend, base.model_copy(update={"adapter": adapter}))
-        lines.append(Line("adapter", adapter.value, None if refused else adapter.value, refused))
+        lines.append(SettingLine("adapter", adapter.value, None if refused else adapter.value, refused))
         if not refused:
             changes["adapter"] = adapter
     changes["hyperparameters"] = Hyperparameters.model_validate(kept)
@@ -84,34 +85,34 @@ def translate(
         if value is not None:
             refused = _refusal(backend, base.model_copy(update={name: value}))
             text = str(value) if name == "seed" else f"project {old.wandb.project}" if old.wandb else ""
-            lines.append(Line(name, text, None if refused else text, refused))
+            lines.append(SettingLine(name, text, None if refused else text, refused))
             if not refused:
                 changes[name] = value
     if old.budget is not None:
-        lines.append(Line("budget", f"${old.budget:.2f}", f"${old.budget:.2f}"))
+        lines.append(SettingLine("budget", money(old.budget), money(old.budget)))
         changes["budget"] = old.budget
     if old.columns:
         names = ", ".join(f"{ours}={theirs}" for ours, theirs in old.columns.items())
-        lines.append(Line("columns", names, names))
+        lines.append(SettingLine("columns", names, names))
         changes["columns"] = old.columns
     start = old.from_checkpoint or job.other.get(FROM_CHECKPOINT)
     if start is not None:
-        lines.append(Line(FROM_CHECKPOINT, str(start), None, "the new job starts from a base model"))
+        lines.append(SettingLine(FROM_CHECKPOINT, str(start), None, "the new job starts from a base model"))
     for name, value in job.other.items():
         if name == FROM_CHECKPOINT:
             continue
-        lines.append(Line(name, _text(value), None, f"{job.backend}'s own setting"))
+        lines.append(SettingLine(name, _text(value), None, f"{job.backend}'s own setting"))
     for name in old.provider_options:
-        lines.append(Line(name, _text(old.provider_options[name]), None, f"{job.backend}'s own option"))
+        lines.append(SettingLine(name, _text(old.provider_options[name]), None, f"{job.backend}'s own option"))
     spec = base.model_copy(update=changes)
     return spec, [_with_rate(line, spec, target, model, rows, longest) for line in lines]
 
 
-def _number_line(job: SourceJob, name: str, value: Any, backend: FineTuneBackend, base: TuneSpec) -> Line:
+def _number_line(job: SourceJob, name: str, value: Any, backend: FineTuneBackend, base: TuneSpec) -> SettingLine:
     target = backend.manifest
     if name == "batch_size" and target.name != job.backend and _packs(target):
         why = f"{target.name} counts packed sequences, not examples; its own default is taken"
-        return Line(name, _text(value), None, why)
+        return SettingLine(name, _text(value), None, why)
     try:
         numbers = Hyperparameters.model_validate({name: value})
         refused = _refusal(backend, base.model_copy(update={"hyperparameters": numbers}))
@@ -120,29 +121,30 @@ def _number_line(job: SourceJob, name: str, value: Any, backend: FineTuneBackend
     if refused:
         if name == "learning_rate":
             refused = f"{target.name} takes a multiplier of a rate that it does not publish; it chooses"
-        return Line(name, _text(value), None, refused)
+        return SettingLine(name, _text(value), None, refused)
     limits = getattr(target.limits, name, None)
     if limits is not None and not limits.holds(value):
-        return Line(name, _text(value), None, f"{target.name} takes {limits}; it chooses")
-    row = target.offered(base.model)
+        return SettingLine(name, _text(value), None, f"{target.name} takes {limits}; it chooses")
+    row = find_offered(target, base.model)
     most = None if row is None else {"batch_size": row.batch_size_max, "lora_rank": row.lora_rank_max}.get(name)
     if most is not None and value > most:
-        return Line(name, _text(value), None, f"{target.name} takes at most {most} for {base.model}; it chooses")
+        return SettingLine(name, _text(value), None, f"{target.name} takes at most {most} for {base.model}; it chooses")
     why = f"as {job.backend} ran it" if name == "epochs" else ""
-    return Line(name, _text(value), _text(value), why)
+    return SettingLine(name, _text(value), _text(value), why)
 
 
-def _with_rate(line: Line, spec: TuneSpec, target: Manifest, model: str | None, rows: int, longest: int | None) -> Line:
-    """For a multiplier, the rate that comes of it where it is known."""
+def _with_rate(
+    line: SettingLine, spec: TuneSpec, target: Manifest, model: str | None, rows: int, longest: int | None
+) -> SettingLine:
+    """Return the line of a multiplier with the resulting rate, if that is known."""
     if line.name != "learning_rate_multiplier" or line.new is None:
         return line
     factor = float(line.new)
-    own_machine = target.billing is not None and target.billing.unit == "machine_hours"
-    if own_machine:
+    if target.own_machine:
         if model is None:
-            return Line(line.name, line.old, line.new, "times the rate that suits the model, once one is chosen")
+            return SettingLine(line.name, line.old, line.new, "times the rate that suits the model, once one is chosen")
         weights = load_models().find(model)
-        offered = target.offered(model)
+        offered = find_offered(target, model)
         chosen = recommend(
             spec.hyperparameters,
             rows=max(1, rows),
@@ -158,27 +160,28 @@ def _with_rate(line: Line, spec: TuneSpec, target: Manifest, model: str | None, 
         rate, why = factor * default, f"{factor:g} x {default:g}, {target.name}'s default"
     else:
         return line
-    return Line(line.name, line.old, f"learning rate {rate:.3g}", why)
+    return SettingLine(line.name, line.old, f"learning rate {rate:.3g}", why)
 
 
 def _default_rate(target: Manifest) -> float | None:
-    """What a multiplier multiplies at a hosted backend that takes rates."""
-    return DEFAULT_LEARNING_RATE if target.backend.startswith("tuneport.backends.together:") else None
+    """Return the rate that a multiplier multiplies at a hosted backend that takes rates."""
+    return DEFAULT_LEARNING_RATE if target.backend.startswith("tuneport.backends.together") else None
 
 
 def _packs(target: Manifest) -> bool:
-    return target.backend.startswith("tuneport.backends.together:")
+    return target.backend.startswith("tuneport.backends.together")
 
 
-def _suffix_line(suffix: str, target: Manifest) -> Line:
+def _suffix_line(suffix: str, target: Manifest) -> SettingLine:
     most = target.limits.suffix_max
     if most is None or len(suffix) <= most.value:
-        return Line("suffix", suffix, suffix)
-    return Line("suffix", suffix, suffix[: most.value], f"{target.name} takes {most.value} characters")
+        return SettingLine("suffix", suffix, suffix)
+    return SettingLine("suffix", suffix, suffix[: most.value], f"{target.name} takes {most.value} characters")
 
 
 def _metadata(old: TuneSpec, job: SourceJob, target: Manifest) -> dict[str, str]:
-    """The job's own pairs, then where it comes from. What is over the target's limit gives way, ours do not."""
+    """Return the job's own pairs, then its origin. If there are too many for the target, the job's own ones are
+    dropped."""
     ours = {MIGRATED_FROM: job.id, MIGRATED_FROM_BACKEND: job.backend}
     most = target.limits.metadata_pairs
     theirs = {name: value for name, value in old.metadata.items() if name not in ours}
@@ -188,7 +191,7 @@ def _metadata(old: TuneSpec, job: SourceJob, target: Manifest) -> dict[str, str]
 
 
 def _refusal(backend: FineTuneBackend, spec: TuneSpec) -> str:
-    """Why the backend does not take the spec, in a few words; empty where it does."""
+    """Return why the backend does not take the spec, in a few words; empty if it does."""
     try:
         backend.check(spec)
     except (UnsupportedError, ConfigError) as error:
@@ -199,7 +202,7 @@ def _refusal(backend: FineTuneBackend, spec: TuneSpec) -> str:
 
 
 def _shortened(message: str, name: str) -> str:
-    """The error says the backend's name, and what to do about it, which is done here."""
+    """Return the error without the backend's name and the advice, which is followed here."""
     first = message.partition(";")[0].partition(" (it takes")[0].removeprefix("the backend ")
     return first if first.startswith(name) else f"{name}: {first}"
 

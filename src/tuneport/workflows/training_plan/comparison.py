@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tuneport.estimate.memory import MemoryEstimate, estimate_memory, trained_parameters
+from tuneport.formatting import money
 from tuneport.manifests import GPU
 from tuneport.types import Adapter, Method
 from tuneport.workflows.training_plan.gpus import GPUPlan, Work, cheapest, gpu_plans
@@ -20,7 +21,7 @@ QUALITY = {
     Adapter.PREFIX: "medium",
     Adapter.PROMPT: "lower",
 }
-"""The reference card's words; LoRA and QLoRA reach 90 to 95 % of full fine-tuning."""
+"""The reference's words; LoRA and QLoRA reach 90 to 95 % of full fine-tuning."""
 SPEED = {
     Adapter.FULL: "slow",
     Adapter.LORA: "fast",
@@ -28,9 +29,9 @@ SPEED = {
     Adapter.PREFIX: "very fast",
     Adapter.PROMPT: "fastest",
 }
-"""The card's words, too; `seconds` are ours."""
+"""The reference's words, too; `seconds` are ours."""
 FULL_FROM_ROWS = 50_000
-"""Rows from which full fine-tuning is worth its memory: the card's "excellent" for domain expertise."""
+"""Rows from which full fine-tuning is worth its memory: the reference's "excellent" for domain expertise."""
 RLHF = "rlhf"
 
 
@@ -69,7 +70,7 @@ class Way:
 
     @property
     def memory(self) -> MemoryEstimate | None:
-        """Of the stage that needs most."""
+        """Return the memory of the stage that needs most."""
         known = [stage.memory for stage in self.stages if stage.memory is not None]
         return max(known, key=lambda memory: memory.high_gib, default=None)
 
@@ -79,7 +80,7 @@ class Way:
 
     @property
     def gpus(self) -> str | None:
-        """Those of the largest stage; None where one of them fits nowhere."""
+        """Return the GPUs of the largest stage, or None if a stage fits nowhere."""
         if not self.fits:
             return None
         return max((stage.where for stage in self.stages if stage.where), key=_size).name
@@ -94,7 +95,7 @@ class Way:
 
     @property
     def unavailable(self) -> str | None:
-        """Why the time is not known."""
+        """Return why the time is not known."""
         reasons = [stage.where.duration.unavailable for stage in self.stages if stage.where]
         return next((reason for reason in reasons if reason), None)
 
@@ -125,8 +126,9 @@ def ways(
     cards: Sequence[GPU],
     budget: float | None,
 ) -> list[Way]:
-    """Each adapter for supervised tuning, and DPO and RLHF with LoRA (or QLoRA, where that alone fits)."""
-    pairs = method in (Method.DPO, Method.REWARD)
+    """Return the options: each adapter for supervised tuning, and DPO and RLHF with LoRA (or QLoRA, if only that
+    fits)."""
+    pairs = method.trains_on_pairs
 
     def way(name: str, methods: Sequence[Method], adapter: Adapter, quality: str, speed: str, needs: str | None) -> Way:
         stages = tuple(_stage(model, each, adapter, replace(work, method=each), step_for, cards) for each in methods)
@@ -145,9 +147,8 @@ def ways(
         return replace(made, over_budget=budget is not None and (made.usd or 0.0) > budget)
 
     answers = "chats: this data has preference pairs" if pairs else None
-    supervised = Method.SFT if pairs or method.writes_answers or method is Method.KTO else method
     found = [
-        way(supervised.value, [supervised], adapter, QUALITY[adapter], SPEED[adapter], answers) for adapter in Adapter
+        way(Method.SFT.value, [Method.SFT], adapter, QUALITY[adapter], SPEED[adapter], answers) for adapter in Adapter
     ]
     lacks = None if pairs else "preference pairs: a better and a worse answer to each question"
     for name, methods, speed, quality in (
@@ -175,8 +176,8 @@ def _stage(
 
 
 def choice(found: Sequence[Way], rows: int, budget: float | None) -> tuple[Way | None, str]:
-    """The way to take, and why: the best quality that the GPUs and the budget hold and that the data is for, but no
-    full fine-tuning for few rows."""
+    """Return the option to take, and why: the best quality that fits the GPUs, the budget and the data, but no full
+    fine-tuning for few rows."""
     fitting = [way for way in found if way.fits and way.needs is None and way.name != RLHF]
     able = [way for way in fitting if not way.over_budget]
     order = [Adapter.FULL] if rows >= FULL_FROM_ROWS else []
@@ -186,8 +187,8 @@ def choice(found: Sequence[Way], rows: int, budget: float | None) -> tuple[Way |
                 return way, _why(way, found, rows)
     if fitting:
         least = min((way for way in fitting if way.usd is not None), key=lambda way: way.usd or 0.0, default=None)
-        usd = "" if least is None else f": {least.name} {least.adapter} is about ${least.usd:,.2f}"
-        return None, f"nothing of at least high quality stays within ${budget:,.2f}{usd}"
+        usd = "" if least is None else f": {least.name} {least.adapter} is about {money(least.usd)}"
+        return None, f"nothing of at least high quality stays within {money(budget)}{usd}"
     return None, "none fits these GPUs: take a smaller model, shorter rows, or other GPUs"
 
 
@@ -208,7 +209,7 @@ def _why(way: Way, found: Sequence[Way], rows: int) -> str:
         f"{way.name} with {way.adapter}: "
         + {
             Adapter.FULL: "all weights fit, and there is enough data for them",
-            Adapter.LORA: f"{few}LoRA keeps 90 to 95 % of full fine-tuning's quality (card){times}",
+            Adapter.LORA: f"{few}LoRA keeps 90 to 95 % of full fine-tuning's quality{times}",
             Adapter.QLORA: f"LoRA over 4-bit weights, since those in 16 bits {cause}",
         }[way.adapter]
     )
@@ -219,6 +220,6 @@ def _size(plan: GPUPlan) -> float:
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
-    """None where one is not known."""
+    """Return the sum, or None if one is not known."""
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None

@@ -1,4 +1,4 @@
-"""Where a run fits, how long it takes there, and what the hours cost."""
+"""GPUs for a run: where it fits, how long it takes there, and what the hours cost."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 from tuneport.estimate.duration import CPURate, Duration, answering_duration, cpu_duration, gpu_duration
 from tuneport.estimate.learning import History, corrected
-from tuneport.estimate.memory import Run
+from tuneport.estimate.memory import TrainingShape
 from tuneport.estimate.memory.sizing import Fit, fits
 from tuneport.manifests import GPU, load_gpus
 from tuneport.router import Machine
 from tuneport.types import Adapter, Method
-from tuneport.workflows.training_plan.runs import FURTHER_PASSES, Step
+from tuneport.workflows.training_plan.runs import Step
 from tuneport.workflows.training_plan.shapes import BaseModel
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is trained on: `tokens` of `rows` examples an epoch, `batch` of them an optimizer step."""
+    """The work of a run: `tokens` of `rows` examples an epoch, and `batch` of them an optimizer step."""
 
     method: Method
     rows: int
@@ -46,7 +46,7 @@ class GPUPlan:
 
 
 def gpu_plans(model: BaseModel, adapter: Adapter, step: Step, work: Work, cards: Sequence[GPU]) -> list[GPUPlan]:
-    """Of every card, smallest memory first; none where the model's shape is not known."""
+    """Return a plan for every GPU, smallest memory first; empty if the model's shape is not known."""
     if model.dimensions is None:
         return []
     found = fits(
@@ -66,7 +66,7 @@ def gpu_plans(model: BaseModel, adapter: Adapter, step: Step, work: Work, cards:
 
 
 def cheapest(plans: Sequence[GPUPlan]) -> GPUPlan | None:
-    """On which the whole run costs least; where nobody can say how long it takes, of which the hour does."""
+    """Return the GPUs on which the whole run costs least; if the time is unknown, those whose hour costs least."""
     able = [plan for plan in plans if plan.fit.verdict == "yes" and plan.fit.usd_per_hour is not None]
     timed = [plan for plan in able if plan.usd is not None]
     if timed:
@@ -75,9 +75,14 @@ def cheapest(plans: Sequence[GPUPlan]) -> GPUPlan | None:
 
 
 def duration_on(
-    card: GPU | None, model: BaseModel, adapter: Adapter, run: Run, work: Work, cpu_rate: CPURate | None = None
+    card: GPU | None,
+    model: BaseModel,
+    adapter: Adapter,
+    run: TrainingShape,
+    work: Work,
+    cpu_rate: CPURate | None = None,
 ) -> Duration:
-    """On `card`, or on the processor, of which `cpu_rate` was measured."""
+    """Return the duration on `card`, or on the processor, whose measured rate is `cpu_rate`."""
     if work.method.writes_answers:
         return answering_duration(work.method)
     if model.params_b is None:
@@ -99,15 +104,21 @@ def duration_on(
         dimensions=model.dimensions,
         gpu=card.name,
         bandwidth_gbps=card.bandwidth_gbps,
-        further_passes=FURTHER_PASSES.get(work.method, 0),
+        further_passes=work.method.traits.further_passes,
         gpus=run.gpus,
     )
 
 
 def duration_here(
-    card: GPU | None, model: BaseModel, adapter: Adapter, run: Run, work: Work, machine: Machine, history: History
+    card: GPU | None,
+    model: BaseModel,
+    adapter: Adapter,
+    run: TrainingShape,
+    work: Work,
+    machine: Machine,
+    history: History,
 ) -> Duration:
-    """On this machine, corrected by its own finished runs."""
+    """Return the duration on this machine, corrected by its own finished runs."""
     duration = duration_on(card, model, adapter, run, work, machine.cpu_rate)
     if model.params_b is None:
         return duration

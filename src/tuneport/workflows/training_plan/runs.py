@@ -1,4 +1,4 @@
-"""What tuneport's own trainer would put through a GPU: numbers and options of a job, as the estimates take them."""
+"""Runs of tuneport's own trainer on a GPU: numbers and options of a job, as the estimates take them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,19 @@ from typing import Literal
 
 from tuneport.errors import ConfigError
 from tuneport.estimate.hyperparameters import Recommended
-from tuneport.estimate.memory import ALL_LINEAR, Run, examples_of
-from tuneport.training_options import GPU_TOKENS, TrainingOptions
+from tuneport.estimate.memory import ALL_LINEAR, TrainingShape
+from tuneport.training_options import TrainingOptions, rows_at_once
 from tuneport.types import Adapter, Method
 
-FURTHER_PASSES = {Method.DPO: 1, Method.KTO: 3}
-"""Forward passes without gradients over every example: of the reference, and kto's two of mismatched answers."""
-GENERATIONS = {Method.GRPO: 8, Method.RFT: 8, Method.RLOO: 4}  # as the trainer, unless the option says otherwise
-CHECKPOINTING_FROM_B = 1.0  # as the trainer
 _MODULES = {f"{name}_proj": name for name in ALL_LINEAR}
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step: `run` is what goes through a GPU at once, of which `accumulation` make a batch. `counts` are
-    the numbers of GPUs that may train it together."""
+    """One optimizer step: `run` is one micro-step of a GPU, and `accumulation` of them make a batch. `counts` are the
+    numbers of GPUs that may train it together."""
 
-    run: Run
+    run: TrainingShape
     accumulation: int
     counts: tuple[int, ...]
     sharding: Literal["auto", "ddp", "fsdp"]
@@ -39,25 +35,24 @@ def step_of(
     params_b: float | None,
     longest: int | None,
 ) -> Step:
-    """`longest` is the longest example in tokens, where it is known. ConfigError for options that no estimate takes."""
+    """Return the step. `longest` is the longest example in tokens, if it is known. Raises ConfigError for options that
+    no estimate takes."""
     batch, most = int(numbers["batch_size"].value), int(numbers["max_length"].value)
     length = min(most, longest or most)
     written = 0
-    if method.writes_answers:
+    traits = method.traits
+    if traits.generations is not None:
         length += options.max_completion_length  # the data has questions only
-        batch *= options.generations or GENERATIONS[method]
+        batch *= options.generations or traits.generations
         written = batch
-    at_once = micro_batch(batch, 2 * length if method is Method.DPO else length)
-    if method is Method.KTO:
-        at_once = max(2, at_once)  # a single example has no other to be mismatched with
-    many = adapter is not Adapter.PREFIX and (params_b or 0) >= CHECKPOINTING_FROM_B
+    at_once = rows_at_once(method, batch, length)
     fp32 = options.precision == "fp32"
-    run = Run(
+    run = TrainingShape(
         micro_batch=at_once,
         length=length,
-        examples=examples_of(method),
-        written_at_once=written,
-        checkpointing=many if options.gradient_checkpointing is None else options.gradient_checkpointing,
+        examples=traits.examples,
+        generation_batch=written,
+        checkpointing=options.checkpoints_activations(adapter, (params_b or 0) * 1e9),
         lora_rank=int(numbers["lora_rank"].value),
         lora_targets=targets_of(options),
         lora_dropout=0.0 if method.writes_answers else float(numbers["lora_dropout"].value),
@@ -67,12 +62,6 @@ def step_of(
         base_weights="fp32" if fp32 else "16 bit",
     )
     return Step(run, max(1, batch // at_once), _counts(method, options, batch), options.sharding)
-
-
-def micro_batch(batch: int, length: int) -> int:
-    """As the trainer splits a batch on a GPU: the largest divisor of it within `GPU_TOKENS`, at least 1."""
-    fitting = max(1, GPU_TOKENS // length)
-    return max(count for count in range(1, min(batch, fitting) + 1) if batch % count == 0)
 
 
 def targets_of(options: TrainingOptions) -> tuple[str, ...]:
@@ -87,7 +76,8 @@ def targets_of(options: TrainingOptions) -> tuple[str, ...]:
 
 
 def _counts(method: Method, options: TrainingOptions, batch: int) -> tuple[int, ...]:
-    """Of GPUs: as the option `workers` says, else any that shares the batch out evenly; one for what trains on one."""
+    """Return the numbers of GPUs: the option `workers`, else any that shares the batch out evenly; one if only one can
+    train."""
     if method.writes_answers or options.executor == "slurm":
         return (1,)
     if options.workers == "auto" or "workers" not in options.model_fields_set:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from tuneport.base_models import locate_config
+from tuneport.data.rows.json_files import object_in
 from tuneport.errors import ConfigError
-from tuneport.estimate.memory import Run, trained_parameters
+from tuneport.estimate.memory import TrainingShape, trained_parameters
 from tuneport.manifests import Dimensions, Weights, load_models
 from tuneport.settings import Settings
 from tuneport.types import Adapter
@@ -28,12 +28,13 @@ class BaseModel:
 
     @property
     def parameters(self) -> int | None:
-        """All its weights, norms left out."""
-        return None if self.dimensions is None else trained_parameters(Adapter.FULL, self.dimensions, Run())
+        """Return the number of all its weights, norms left out."""
+        return None if self.dimensions is None else trained_parameters(Adapter.FULL, self.dimensions, TrainingShape())
 
 
 def base_model(name: str, settings: Settings) -> BaseModel:
-    """By the catalogue, else by the model's own config.json; ConfigError where neither tells its shape or size."""
+    """Return the model from the catalogue, else from its own config.json. Raises ConfigError if neither tells its shape
+    or size."""
     weights = load_models().find(name)
     dimensions, params_b, known_from = _shape(name, weights, settings)
     return BaseModel(
@@ -48,7 +49,8 @@ def base_model(name: str, settings: Settings) -> BaseModel:
 
 
 def config_of(name: str, settings: Settings) -> Path:
-    """The model's own config.json: in its folder, the cache or on the hub. ConfigError where it is not to be had."""
+    """Return the model's own config.json, from its folder, the cache or the hub. Raises ConfigError if it is not
+    available."""
     weights = load_models().find(name)
     return locate_config(weights.hub if weights and weights.hub else name, home=settings.home)
 
@@ -58,10 +60,12 @@ def _shape(name: str, weights: Weights | None, settings: Settings) -> tuple[Dime
         return weights.dimensions, weights.params_b, "models.toml"
     try:
         path = config_of(name, settings)
-        dimensions = Dimensions.from_config(json.loads(path.read_text(encoding="utf-8")))
-    except (ConfigError, OSError, ValueError):
+        dimensions = Dimensions.from_config(object_in(path))
+    except (ConfigError, OSError, ValueError) as error:
         if weights is not None and weights.params_b is not None:
             return None, weights.params_b, "models.toml, its size only"
-        raise
-    counted = trained_parameters(Adapter.FULL, dimensions, Run()) / 1e9
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"the config.json of {name} cannot be read: {error}; fetch the model again") from error
+    counted = trained_parameters(Adapter.FULL, dimensions, TrainingShape()) / 1e9
     return dimensions, weights.params_b if weights and weights.params_b else counted, str(path)

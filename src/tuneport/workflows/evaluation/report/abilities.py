@@ -1,9 +1,9 @@
-"""What the tuned model kept of its base's general abilities, and what it lost."""
+"""The section on abilities: what the tuned model kept of its base's general abilities, and what it lost."""
 
 from __future__ import annotations
 
-from tuneport.evaluate.general.comparison import AbilityChange, GeneralComparison
 from tuneport.pages.text import clean, text
+from tuneport.scoring.general.comparison import AbilityChange, GeneralComparison
 from tuneport.workflows.evaluation.report.scores import interval
 from tuneport.workflows.evaluation.words import p_words
 

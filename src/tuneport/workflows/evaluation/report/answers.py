@@ -1,18 +1,18 @@
-"""Where the last model beats the first and where it loses, with the answers of both side by side."""
+"""The section on answers: where the last model beats the first and where it loses, with both answers side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tuneport.evaluate.examples import Call
 from tuneport.pages.text import text
+from tuneport.scoring.examples import Call
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluate import Evaluation
+    from tuneport.workflows.evaluation.result import Evaluation
 
 SHOWN, MORE = 3, 9
-"""Of either kind so many stand open on the page, and so many more are folded away."""
+"""Numbers of answers of either kind: shown open on the page, and folded away."""
 _MOST_CHARACTERS = 700
 
 

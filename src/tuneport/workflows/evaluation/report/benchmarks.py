@@ -1,9 +1,9 @@
-"""What lm-eval measured of each model, beside the first."""
+"""The section on benchmarks: what lm-eval measured of each model, beside the first."""
 
 from __future__ import annotations
 
-from tuneport.evaluate.benchmarks import BenchmarkChange, BenchmarkScore
 from tuneport.pages.text import text
+from tuneport.scoring.benchmarks import BenchmarkChange, BenchmarkScore
 from tuneport.workflows.evaluation.lm_eval import LmEvalResults
 from tuneport.workflows.evaluation.words import p_words
 

@@ -1,15 +1,16 @@
-"""Which class is taken for which by the last model, and each class by itself, beside the first model."""
+"""The section on classes: which class the last model takes for which, and each class by itself, beside the first
+model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuneport.evaluate.metrics.classes import NO_CLASS
 from tuneport.pages.text import text
+from tuneport.scoring.metrics.classes import NO_CLASS
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluate import Evaluation
+    from tuneport.workflows.evaluation.result import Evaluation
 
 MOST_CLASSES = 25
 """More make no table that can be read; the most frequent confusions are told instead."""
@@ -32,7 +33,8 @@ def classes(found: Evaluation) -> str:
 
 
 def _matrix(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
-    """Rows are what was expected, columns what was said, in the same order; the last column is no class at all."""
+    """Return the matrix: rows are the expected classes, columns the answers, in the same order; the last column is no
+    class at all."""
     heads = "".join(f'<th scope="col">{number}</th>' for number in range(1, len(labels) + 1))
     rows = []
     for number, (label, counts) in enumerate(zip(labels, confusion, strict=True)):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tuneport.curves import CurveVerdict, curve_of
+from tuneport.curves import CurveVerdict, build_curve
 from tuneport.pages.lines import Axis, Line, Mark, lines
 from tuneport.pages.text import text
-from tuneport.workflows.evaluation.trained import TrainedJob
+from tuneport.workflows.evaluation.models.trained import TrainedJob
 
 _MOST_POINTS = 400
 
@@ -30,7 +30,7 @@ def _of_job(name: str, job: TrainedJob) -> str:
 
 
 def _drawn(job: TrainedJob, verdict: CurveVerdict) -> str:
-    curve = curve_of(job.points)
+    curve = build_curve(job.points)
     drawn = []
     for name, series in (("training loss", curve.train), ("validation loss", curve.valid)):
         shown = series.in_stretches(_MOST_POINTS)

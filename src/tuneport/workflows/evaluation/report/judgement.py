@@ -1,20 +1,21 @@
-"""What a model as judge said of the last model's answers beside the first one's, and whether it prefers a place."""
+"""The section on the judge: its verdict on the last model's answers beside the first one's, and whether it prefers a
+position."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tuneport.evaluate.judge import reason_of
 from tuneport.pages.text import text
+from tuneport.scoring.judge import parse_reason
 from tuneport.workflows.evaluation.report.scores import KINDS, interval
 from tuneport.workflows.evaluation.words import p_words
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluate import Evaluation
-    from tuneport.workflows.evaluation.judgement import Judgement, Pair
+    from tuneport.workflows.evaluation.judging.judgement import Judgement, Pair
+    from tuneport.workflows.evaluation.result import Evaluation
 
 SHOWN, MORE = 4, 8
-"""So many of its reasons stand open, and so many more are folded away."""
+"""Numbers of the judge's reasons: shown open, and folded away."""
 _MOST_CHARACTERS = 700
 _OUTCOMES = {"first": "won", "second": "lost", "tie": "a tie"}
 
@@ -88,4 +89,4 @@ def _example(found: Evaluation, pair: Pair) -> str:
 
 
 def _reason(said: str) -> str:
-    return reason_of(said) or "(no reason given)"
+    return parse_reason(said) or "(no reason given)"

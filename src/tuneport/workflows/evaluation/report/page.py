@@ -1,4 +1,4 @@
-"""The report as one HTML file: the decision, then all that it rests on."""
+"""The report as one HTML file: the decision, then its reasons."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneport.data.writing import aside, publish
+from tuneport.data.running.writing import publish, temporary_file
+from tuneport.errors import ConfigError
 from tuneport.pages.frame import document
+from tuneport.pages.notebook import Verdict, view
 from tuneport.pages.text import text
 from tuneport.workflows.evaluation.decision import Decision, Weight, decide
+from tuneport.workflows.evaluation.for_people import write_pairs
+from tuneport.workflows.evaluation.models.trained import TrainedJob, trained_jobs
 from tuneport.workflows.evaluation.report.abilities import abilities
 from tuneport.workflows.evaluation.report.answers import answers
 from tuneport.workflows.evaluation.report.benchmarks import benchmarks
@@ -21,15 +25,15 @@ from tuneport.workflows.evaluation.report.classes import classes
 from tuneport.workflows.evaluation.report.curves import curves
 from tuneport.workflows.evaluation.report.judgement import judgement
 from tuneport.workflows.evaluation.report.scores import costs, scores
-from tuneport.workflows.evaluation.trained import TrainedJob, trained_jobs
+from tuneport.workflows.evaluation.words import between, shown
 
 if TYPE_CHECKING:
-    from tuneport.jobs.service import Workspace
-    from tuneport.workflows.evaluate import Evaluation
+    from tuneport.lifecycle.service import Workspace
+    from tuneport.workflows.evaluation.result import Evaluation
 
 _PAGE = Path(__file__).with_name("page.html")
 _KINDS: Mapping[Weight, str] = {"against": "fail", "doubt": "warn", "for": "pass", "note": "note"}
-_RULINGS = {"ship": "pass", "not sure": "warn", "do not ship": "fail"}
+_RULINGS: Mapping[str, Verdict] = {"ship": "pass", "not sure": "warn", "do not ship": "fail"}
 _HEADS: Mapping[Weight, str] = {
     "against": "What speaks against it",
     "doubt": "What leaves doubt",
@@ -40,12 +44,30 @@ _HEADS: Mapping[Weight, str] = {
 
 @dataclass(frozen=True)
 class Report:
-    """An evaluation with its decision. `trained`: the jobs behind its models, by the models' names."""
+    """An evaluation with its decision. `trained`: the jobs behind its models, by the models' names. `failing`: the
+    limits and gates that the last model misses, as text."""
 
     evaluation: Evaluation
     decision: Decision
     trained: Mapping[str, TrainedJob]
     day: date
+    failing: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Report({self.decision.model!r}: {self.decision.ruling}, {len(self.evaluation.held_out.rows):,} rows)"
+
+    def _repr_html_(self) -> str:
+        found, decision = self.evaluation, self.decision
+        ruling, _, because = decision.sentence.partition(": ")
+        names = [each.name for each in found.metrics]
+        rows = []
+        for each in found.models:
+            scores = [found.score(each.asked.name, name) for name in names]
+            rows.append((each.asked.name, *(f"{shown(score, score.value)} ({between(score)})" for score in scores)))
+        facts = [("rows", f"{len(found.held_out.rows):,}"), ("task", found.held_out.task), ("on", self.day.isoformat())]
+        ruled = (ruling, _RULINGS[decision.ruling])
+        notes = [because, *(f"missed: {each}" for each in self.failing if each not in because)]
+        return view(decision.model, facts, ruling=ruled, head=("model", *names), rows=rows, notes=notes)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -54,21 +76,30 @@ class Report:
             "training": {name: job.as_dict() for name, job in self.trained.items()},
         }
 
-    def write_html(self, path: Path) -> None:
-        """The page as a file, whole or not at all. StorageError where it cannot be written."""
-        with aside(path.parent) as (file, temporary):
+    def write_pairs(self, path: Path | str) -> None:
+        """Write the first and the last model's answers for `tuneport rate`. Raises ConfigError if there is one
+        model."""
+        if len(self.evaluation.models) < 2:
+            raise ConfigError("pairs set one model's answers beside another's: name two")
+        write_pairs(self.evaluation, Path(path))
+
+    def write_html(self, path: Path | str) -> None:
+        """Write the page as a file, whole or not at all. Raises StorageError if it cannot be written."""
+        path = Path(path)
+        with temporary_file(path.parent) as (file, temporary):
             file.write(render(self).encode("utf-8"))
             publish(file, temporary, path)
 
 
 def report_of(workspace: Workspace, found: Evaluation, *, missed: Sequence[str] = ()) -> Report:
-    """With what the backends tell of the jobs behind the models. `missed`: limits of the user's, in words."""
+    """Return the report, with the state of the jobs behind the models at their backends. `missed`: the user's limits
+    that are missed, as text."""
     trained = trained_jobs(workspace, [each.asked for each in found.models], found.held_out.rows)
     return Report(found, decide(found, trained=trained, missed=missed), trained, date.today())
 
 
 def render(report: Report) -> str:
-    """The whole document. Everything from outside is escaped, and the page forbids scripts anyway."""
+    """Return the whole document. Everything from outside is escaped, and the page forbids scripts anyway."""
     found, decision = report.evaluation, report.decision
     held = found.held_out
     beside = "" if decision.against is None else f", beside {decision.against}"
@@ -112,14 +143,14 @@ def _data(report: Report) -> str:
     left = f"{len(held.exact):,} exactly and {len(held.near):,} nearly in the training data"
     entries = [
         ("held-out rows", f"{held.path.name}: {held.proof}"),
-        ("left out", f"{left}; {held.unusable:,} that are no question and answer"),
+        ("left out", f"{left}; {held.unusable:,} without a question and answer"),
         ("sha256 of the held-out file", held.sha256),
         *((f"sha256 of {name}", sha256) for name, sha256 in held.against.items()),
     ]
     parts = [_table(entries)]
     for name, job in report.trained.items():
         written = job.spec.model_dump(mode="json", exclude_defaults=True, exclude={"metadata", "wandb"})
-        # Names, not places: a report is attached where others read it.
+        # Names, not paths: a report is attached where others read it.
         written |= {key: Path(str(written[key])).name for key in ("dataset", "validation") if written.get(key)}
         entries = [
             ("job", job.id),

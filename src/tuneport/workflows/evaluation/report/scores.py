@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tuneport.evaluate.metrics import Metric
-from tuneport.evaluate.scores import Comparison, Score
+from tuneport.formatting import money
 from tuneport.pages.text import clean, text
-from tuneport.pages.words import money
+from tuneport.scoring.metrics import Metric
+from tuneport.scoring.scores import Score, ScoreComparison
 from tuneport.workflows.evaluation.words import between, p_words, shown
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluate import Evaluation, Measured
+    from tuneport.workflows.evaluation.result import Evaluation, Measured
 
 KINDS = {"better": "pass", "worse": "fail", "no difference shown": "warn"}
 
@@ -43,7 +43,7 @@ def _of_metric(found: Evaluation, metric: Metric) -> str:
     return f'<h3 class="group">{title}</h3><table class="options scores"><thead><tr>{head}</tr></thead>{rows}</table>'
 
 
-def _row(model: Measured, score: Score, compared: Comparison | None, low: float, high: float) -> str:
+def _row(model: Measured, score: Score, compared: ScoreComparison | None, low: float, high: float) -> str:
     drawn = interval(score.value, score.low, score.high, low, high, f"{model.asked.name} by {score.metric}")
     cells = [
         ("score", f"<b>{shown(score, score.value)}</b>"),
@@ -55,7 +55,7 @@ def _row(model: Measured, score: Score, compared: Comparison | None, low: float,
     return f'<tbody><tr><th scope="row">{text(model.asked.name, 200)}</th>{each}</tr></tbody>'
 
 
-def difference(score: Score, compared: Comparison) -> str:
+def difference(score: Score, compared: ScoreComparison) -> str:
     change = compared.difference
     span = f"{shown(score, change.low, signed=True)} to {shown(score, change.high, signed=True)}"
     told = f"{p_words(change.adjusted_p)}, {change.test}"
@@ -67,7 +67,7 @@ def difference(score: Score, compared: Comparison) -> str:
 
 
 def interval(value: float, low: float, high: float, begin: float, end: float, label: str) -> str:
-    """A dot with its whisker on a line from `begin` to `end`; an end that is infinite reaches the line's."""
+    """Return a dot with its whisker on a line from `begin` to `end`; an infinite end reaches the line's."""
 
     def across(at: float) -> str:
         return f"{2 + 96 * min(1.0, max(0.0, (at - begin) / (end - begin))):.2f}%"

@@ -1,0 +1,81 @@
+"""A chat of a vendor's SDK, whole or as a stream of chunks, in our types."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from tuneport.backends.hosted.provider_errors import Upstream
+from tuneport.backends.secrets import without
+from tuneport.backends.streaming import Chunk, ChunkStream, abort_response
+from tuneport.client_rules import Rule, number, whole
+from tuneport.errors import RejectedError, UnavailableError
+from tuneport.types import Completion
+
+CLIENT_RULES: dict[str, Rule] = {
+    "top_k": whole(-1, 1_000_000),
+    "min_p": number(0, 1),
+    "repetition_penalty": number(0, 10, above=True),
+}
+"""Numbers of sampling that OpenAI's document does not have and servers of its wire format take."""
+
+
+def completion_of(model: str, answer: dict[str, Any]) -> Completion:
+    choice = answer["choices"][0]
+    message = choice["message"]
+    usage = answer.get("usage") or {}
+    return Completion(
+        text=message.get("content") or "",
+        model=answer.get("model") or model,
+        finish_reason=choice.get("finish_reason"),
+        prompt_tokens=usage.get("prompt_tokens"),
+        completion_tokens=usage.get("completion_tokens"),
+        tool_calls=message.get("tool_calls") or [],
+        document=answer,
+    )
+
+
+def stream_chunks(answer: Any, upstream: Upstream, translating: AbstractContextManager[None]) -> ChunkStream:
+    """Return the SDK's stream as chunks, without our keys. Raises UnavailableError if it ends before the answer
+    does."""
+    return ChunkStream(_read(answer, upstream, translating), lambda: abort_response(answer.response))
+
+
+def _read(answer: Any, upstream: Upstream, translating: AbstractContextManager[None]) -> Generator[Chunk]:
+    begun, ended = set(), set()
+    try:
+        with translating:
+            for chunk in answer:
+                piece = Chunk.from_openai(without(chunk.to_dict(mode="json", warnings=False), upstream.secrets))
+                begun |= {choice["index"] for choice in piece.choices}
+                ended |= {choice["index"] for choice in piece.choices if choice["finish_reason"] is not None}
+                yield piece
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise upstream.translate(error) from None
+    finally:
+        answer.close()
+    if not begun or begun - ended:
+        raise UnavailableError(
+            f"{upstream.provider} at {upstream.shown_url} ended its stream before the answer was complete; ask again",
+            provider=upstream.provider,
+        )
+
+
+def told_in_stream(error: Exception, upstream: Upstream) -> UnavailableError | None:
+    """Return the error that a provider sent in the middle of a stream, with its own code, or None if `error` is
+    another."""
+    body = getattr(error, "body", None)
+    if not isinstance(body, dict) or getattr(error, "response", None) is not None:
+        return None
+    code = body.get("code")
+    return UnavailableError(
+        f"{upstream.provider} ended its answer early: {upstream.redact(str(body.get('message') or error))}",
+        provider=upstream.provider,
+        code=code if isinstance(code, str) else None,
+    )
+
+
+def refuses_counts(error: RejectedError) -> bool:
+    """Return whether a server rejects `stream_options`, which asks for token counts."""
+    return "stream_options" in str(error)

@@ -1,0 +1,161 @@
+"""Does a run fit into this machine? Asked before it starts, and by the trainer again before it loads anything."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tuneport.data.rows.json_files import object_in
+from tuneport.errors import UnsupportedError
+from tuneport.estimate.hyperparameters import LENGTH_MIN
+from tuneport.estimate.memory import (
+    GIB,
+    MemoryEstimate,
+    TrainingShape,
+    estimate_memory,
+)
+from tuneport.manifests import Dimensions, load_models
+from tuneport.types import Adapter, Method
+
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of the first GPU, else main memory, in GiB."""
+
+    place: str
+    total_gib: float
+    free_gib: float
+
+
+@dataclass(frozen=True)
+class Size:
+    """The known size of a base model. `dimensions` None: the rule of thumb by `params_b` has to do."""
+
+    params_b: float | None
+    dimensions: Dimensions | None
+
+
+def this_memory() -> Memory | None:
+    """Return the memory of this machine, or None if it is unknown."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        name, total, free = (part.strip() for part in told.splitlines()[0].split(","))
+        return Memory(name, float(total) / 1024, float(free) / 1024)
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        pass
+    try:
+        import psutil
+    except ModuleNotFoundError:
+        return None
+    memory = psutil.virtual_memory()
+    return Memory("this machine", memory.total / GIB, memory.available / GIB)
+
+
+def find_size(folder: Path, dimensions: Dimensions | None, params_b: float | None) -> Size:
+    """Return the model's size. `dimensions` come from the catalogue, else from the model's own config, if that
+    describes a dense decoder."""
+    return Size(params_b, dimensions or _dimensions(folder))
+
+
+def least_need(size: Size, adapter: Adapter, method: Method, numbers: Mapping[str, Any]) -> MemoryEstimate | None:
+    """Estimate the memory for one row at a time at its shortest."""
+    length = numbers.get("max_length")
+    run = TrainingShape(
+        micro_batch=method.traits.least_rows,
+        examples=method.traits.examples,
+        length=length if isinstance(length, int) else LENGTH_MIN,
+        lora_rank=numbers["lora_rank"] if isinstance(numbers.get("lora_rank"), int) else 16,
+    )
+    estimate = estimate_memory(adapter, params_b=size.params_b, dimensions=size.dimensions, run=run)
+    if estimate is None or adapter is not Adapter.FULL or not run.reference or estimate.rule == "formula":
+        return estimate
+    # The formula has the second copy of the base, to be compared with; the rule of thumb does not.
+    reference = 4 * (size.params_b or 0.0) * 1e9 / GIB
+    return replace(
+        estimate,
+        low_gib=estimate.low_gib + reference,
+        reserved_gib=estimate.reserved_gib + reference,
+        expected_gib=estimate.expected_gib + reference,
+        high_gib=estimate.high_gib + reference,
+        components_gib=estimate.components_gib | {"reference": reference},
+    )
+
+
+def checked_need(
+    model: str, size: Size, adapter: Adapter, method: Method, numbers: Mapping[str, Any], *, busy: bool, force: bool
+) -> dict[str, Any] | None:
+    """Return the need as the run's request keeps it, or None if it is unknown.
+
+    Raises UnsupportedError if it exceeds this machine's memory: all of it while another run is `busy` here (which ends
+    before this one's turn), else what is free. With `force` nothing is refused.
+    """
+    estimate, memory = least_need(size, adapter, method, numbers), this_memory()
+    if estimate is None or memory is None:
+        return None
+    room = memory.total_gib if busy else memory.free_gib
+    advice = _advice(size, adapter, method, numbers, room)
+    if estimate.expected_gib > room and not force:
+        has = f"{memory.place} has {memory.total_gib:.1f} GiB" + ("" if busy else f", {memory.free_gib:.1f} of it free")
+        raise UnsupportedError(
+            f"{adapter} of {model} needs about {estimate.expected_gib:.1f} GiB ({estimate.rule}) and {has}; {advice}"
+        )
+    return {
+        "low_gib": round(estimate.low_gib, 3),
+        "expected_gib": round(estimate.expected_gib, 3),
+        "high_gib": round(estimate.high_gib, 3),
+        "rule": estimate.rule,
+        "explanation": estimate.explanation,
+        "advice": advice,
+    }
+
+
+def _advice(size: Size, adapter: Adapter, method: Method, numbers: Mapping[str, Any], room: float) -> str:
+    """Return what would fit, by the same estimate."""
+    ways = []
+    need = partial(least_need, method=method, numbers=numbers)
+    for other in (Adapter.LORA, Adapter.QLORA) if adapter is Adapter.FULL else (Adapter.QLORA,):
+        estimate = need(size, other) if adapter is not other else None
+        if estimate is not None and estimate.expected_gib <= room:
+            ways.append(f"use the adapter {other} (about {estimate.expected_gib:.1f} GiB)")
+            break
+    smaller = [
+        (row.params_b, name)
+        for name, row in load_models().weights.items()
+        if row.hub and row.params_b and (size.params_b is None or row.params_b < size.params_b)
+        and (fits := need(Size(row.params_b, row.dimensions), adapter)) is not None
+        and fits.expected_gib <= room
+    ]  # fmt: skip
+    if smaller:
+        ways.append(f"use a smaller model such as {max(smaller)[1]}")
+    ways.append("free memory, lower max_length and batch_size, or try it with --option allow_oversize=true")
+    return "; ".join(ways)
+
+
+def _dimensions(folder: Path) -> Dimensions | None:
+    try:
+        config = object_in(folder / "config.json")
+        config = config.get("text_config") or config
+        if any(config.get(name) for name in _EXPERTS):
+            return None
+        heads = config["num_attention_heads"]
+        return Dimensions(
+            hidden_size=config["hidden_size"],
+            layers=config["num_hidden_layers"],
+            heads=heads,
+            kv_heads=config.get("num_key_value_heads") or heads,
+            head_dim=config.get("head_dim"),
+            intermediate_size=config["intermediate_size"],
+            vocab_size=config["vocab_size"],
+            tied_embeddings=bool(config.get("tie_word_embeddings", False)),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError):
+        return None

@@ -1,0 +1,1 @@
+"""Training runs as folders and processes: started, watched, started again, ended."""

@@ -1,0 +1,84 @@
+"""The folder of all local runs: makes and removes the folder of one, each at once or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tuneport import private
+from tuneport.backends.local.weights import copied, link_or_copy
+from tuneport.errors import ProviderError
+from tuneport.files import name_aside, sync, write_atomically
+from tuneport.run_protocol import REQUEST, START, RunRequest
+
+RUN_ID = re.compile(r"run-[0-9a-f]{16}")
+ABANDONED_SECONDS = 3600.0
+
+
+def make_run_id(token: str) -> str:
+    return f"run-{hashlib.sha256(token.encode('utf-8')).hexdigest()[:16]}"
+
+
+class RunStore:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def ids(self) -> list[str]:
+        return [folder.name for folder in self.folder.glob("run-*") if RUN_ID.fullmatch(folder.name)]
+
+    def create(self, run_id: str, request: RunRequest, start: Path | None = None) -> None:
+        """Make the run's folder with its `run.json`, and in `start/` the weights from which it continues, if any.
+
+        Another process that makes the same one may be first.
+        """
+        private.make_folder(self.folder)
+        self._sweep()
+        aside = name_aside(self.folder / run_id)
+        private.make_folder(aside)
+        try:
+            write_atomically(aside / REQUEST, json.dumps(request.model_dump(mode="json"), indent=1))
+            if start is not None:
+                copied(start, aside / START, copy=link_or_copy)
+            os.rename(aside, self.folder / run_id)
+            sync(self.folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def remove(self, run_id: str) -> None:
+        """Rename the run out of sight at once, then delete it."""
+        aside = name_aside(self.folder / run_id)
+        os.rename(self.folder / run_id, aside)
+        shutil.rmtree(aside)
+
+    def _sweep(self) -> None:
+        """Remove what processes that died while creating or removing a run left behind."""
+        for aside in self.folder.glob(".run-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - aside.stat().st_ctime > ABANDONED_SECONDS:
+                    shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def storage_errors(home: Path, what: str) -> Iterator[None]:
+    """Provide a ProviderError in place of an OSError while doing `what`."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "make room there" if full else "look at its permissions"
+        raise ProviderError(
+            f"{what} failed under {home}: {error.strerror or error}; {advice} and try again",
+            provider="local",
+            code="no_space" if full else "storage",
+        ) from error

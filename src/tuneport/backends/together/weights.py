@@ -1,0 +1,91 @@
+"""The weights of a job, or of one of its checkpoints, in a folder: fetched, verified, unpacked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tuneport.backends.together.archive import read_receipt, unpack
+from tuneport.backends.together.download import discard, fetch
+from tuneport.errors import ConfigError, ProviderError, RejectedError
+from tuneport.files import take_lock
+from tuneport.types import JobState, JobStatus, now
+
+
+def download(
+    remote_id: str,
+    folder: Path,
+    *,
+    merged: bool,
+    backend: str,
+    fetch_job: Callable[[str], JobState],
+    once: Callable[[Callable[[], None]], None],
+    sleep: Callable[[float], None],
+    content: Callable[..., Any],
+) -> Path:
+    """Return `folder`, with the weights in it; unchanged if an earlier call put the same ones there.
+
+    Raises ConfigError for a folder with anything else in it, RejectedError for a job without weights yet. The part file
+    lies beside the folder, hidden, until all is there.
+    """
+    job_id, _, step = remote_id.partition(":")
+    if step and not step.isdigit():
+        raise ConfigError(f"{remote_id} names no checkpoint; write {job_id}:STEP, with a step of its checkpoints")
+    state = fetch_job(job_id)
+    if not step and (state.status is not JobStatus.SUCCEEDED or state.tuned_model is None):
+        raise RejectedError(
+            f"{job_id} at {backend} is {state.status}; its weights can be downloaded once it has succeeded",
+            provider=backend,
+        )
+    full = (state.hyperparameters.get("training_type") or {}).get("type") == "Full"
+    which = f"step-{step}" if step else "model_output_path" if full else "merged" if merged else "adapter"
+    folder = folder.expanduser().absolute()
+    receipt = {"backend": backend, "job": job_id, "weights": which, "model": state.model, "name": state.tuned_model}
+    if (kept := read_receipt(folder)) is not None and receipt.items() <= kept.items():
+        return folder
+    _refuse_occupied(folder)
+    selector = {"checkpoint_step": int(step)} if step else {"checkpoint": which}
+    part = folder.with_name(f".{folder.name}.{job_id}-{which}.part")
+    with _alone(part, folder):
+        digest = fetch(
+            lambda headers: content(ft_id=job_id, extra_headers=headers, **selector),
+            part,
+            f"{backend}/{job_id}/{which}",
+            once=once,
+            sleep=sleep,
+        )
+        size = part.stat().st_size
+        told = {"archive_bytes": size, "archive_sha256": digest, "downloaded_at": now().isoformat()}
+        try:
+            unpack(part, folder, receipt | told, backend)
+        except ProviderError:
+            discard(part)  # damaged or hostile: no use in keeping it
+            raise
+        discard(part)
+    return folder
+
+
+def _refuse_occupied(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists and is not an empty folder; name another one for the weights")
+
+
+@contextmanager
+def _alone(part: Path, folder: Path) -> Iterator[None]:
+    """Lock the download: two processes that fetch the same weights to the same place would write to one part file."""
+    lock = part.with_name(part.name + ".lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = take_lock(lock, private=False)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}; free space or take another folder") from error
+    if held is None:
+        raise ConfigError(f"another process is downloading to {folder}; wait for it")
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(held)

@@ -1,0 +1,119 @@
+"""The command chat: talk to a tuned or a base model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import typer
+
+from tuneport.cli.views import output
+from tuneport.errors import ConfigError, TuneportError
+
+Json = output.Json
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(chat)
+
+
+def chat(
+    model: Annotated[str, typer.Argument(metavar="JOB|MODEL", help="A job, a tuned model or any model.")],
+    message: Annotated[
+        str | None,
+        typer.Argument(metavar="MESSAGE", help="What to say. Left out: from standard input, or asked for."),
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    backend: Annotated[
+        str | None, typer.Option("--backend", "-b", help="The backend of a model without a job here.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens in the answer.")] = 512,
+    temperature: Annotated[float, typer.Option(min=0, help="0 always gives the likeliest answer.")] = 0.0,
+    json_: Json = False,
+) -> None:
+    """Talk to a tuned model, or to a base model.
+
+    Without MESSAGE, on a terminal, it is a conversation: Ctrl-C stops an answer, Ctrl-D ends it.
+    """
+    from tuneport.lifecycle.service import Workspace
+
+    history: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    options = {"max_tokens": max_tokens, "temperature": temperature}
+    with Workspace() as workspace:
+        name, model_id = workspace.locate(model, backend=backend)
+
+        def stream() -> Iterator[str]:
+            return workspace.backend(name).stream(model_id, history, **options)
+
+        if message is None and sys.stdin.isatty() and not output.as_json:
+            _converse(history, stream)
+            return
+        said = message if message is not None else _piped()
+        if not said:
+            raise ConfigError("no message; give a MESSAGE, or write one to standard input")
+        history.append({"role": "user", "content": said})
+        if sys.stdout.isatty() and not output.as_json:
+            _show(stream())
+            return
+        answer = workspace.backend(name).answer(model_id, history, **options)
+        if not output.documented(answer.model_dump(mode="json") | {"backend": name}):
+            output.pour(f"{answer.text}\n")
+
+
+def _converse(history: list[dict[str, Any]], stream: Callable[[], Iterator[str]]) -> None:
+    """Hold a conversation until Ctrl-D. A stopped answer stays in the history as far as it was written."""
+    answered = False
+    while True:
+        try:
+            said = input("> ").strip()
+        except EOFError:
+            output.say()
+            return
+        except KeyboardInterrupt:
+            output.ctrl_c = False
+            output.note()
+            output.note("(Ctrl-D ends the chat)")
+            continue
+        if not said:
+            continue
+        history.append({"role": "user", "content": said})
+        pieces: list[str] = []
+        try:
+            _show(stream(), pieces)
+        except KeyboardInterrupt:
+            output.ctrl_c = False
+            output.say()
+            output.note("(stopped)")
+        except TuneportError as error:
+            if not answered:
+                raise
+            output.print_error(error)
+        if pieces:
+            answered = True
+            history.append({"role": "assistant", "content": "".join(pieces)})
+        else:
+            history.pop()
+
+
+def _show(answer: Iterator[str], pieces: list[str] | None = None) -> None:
+    """Write the chunks as they come, and keep them in `pieces`."""
+    try:
+        for piece in answer:
+            if not piece:
+                continue  # it tells how the answer ended
+            if pieces is not None:
+                pieces.append(piece)
+            output.pour(piece)
+            output.stop_if_interrupted()
+    finally:
+        if (close := getattr(answer, "close", None)) is not None:
+            close()
+    output.say()
+
+
+def _piped() -> str:
+    try:
+        return sys.stdin.read().strip()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"standard input is not UTF-8 ({error.reason}); convert it") from error

@@ -1,0 +1,250 @@
+"""The commands for datasets: check, review, clean, preview, split, convert."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tuneport.cli.mapping import Map, columns_of
+from tuneport.cli.views import output
+from tuneport.errors import DatasetError
+
+DATA = "A file (.jsonl, .json, .csv, .tsv, .parquet; .gz, .zst), a folder or hf://owner/name."
+TO = (
+    "The format to write: openai, openai-preference, openai-reinforcement, anthropic, alpaca, sharegpt, "
+    "prompt-completion, text, chatml, together, trl, llamafactory or gemini."
+)
+OUTPUT = "The file to write: .jsonl, .json, .csv, .tsv (each also .gz, .zst) or .parquet."
+
+Format = Annotated[str | None, typer.Option("--format", help="Default: detected from the data.")]
+Task = Annotated[
+    str | None,
+    typer.Option("--task", help="classification, extraction, style, domain or code. Default: guessed from the data."),
+]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="Count tokens as this model does, against its context.")
+]
+Backend = Annotated[
+    str | None, typer.Option("--backend", "-b", help="The model's backend. Default: the first that has it.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (check, review, clean, preview, split, convert):
+        app.command()(command)
+
+
+def check(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
+    validation: Annotated[Path | None, typer.Option(help="A held-out file; looked at for leaks.")] = None,
+    task: Task = None,
+    model: Model = None,
+    backend: Backend = None,
+    context: Annotated[int | None, typer.Option(min=1, help="Tokens of one record; default: the model's.")] = None,
+    format_: Format = None,
+    map_: Map = None,
+    allow_large: output.AllowLarge = False,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report, with charts.")] = None,
+    json_: output.Json = False,
+) -> None:
+    """Check a dataset before you spend money on it. Exit code 2 if something must be fixed."""
+    from tuneport.data.dataset import Dataset
+    from tuneport.workflows.check import check as run
+
+    data = Dataset.of(dataset, columns_of(map_), format_)
+    if html is not None:
+        from tuneport.data.running.writing import refuse_overwriting
+
+        refuse_overwriting([html], [*data.files, *([] if validation is None else Dataset(validation).files)])
+    try:
+        report = run(data, model=model, backend=backend, validation=validation, task=task, context=context)
+    except DatasetError as error:
+        for problem in error.problems[1:]:
+            output.note(str(problem))
+        raise error.listed() from error
+    for note in report.notes:
+        output.note(f"note: {note}")
+    if html is not None:
+        from tuneport.workflows.checking.page import write_html
+
+        write_html(report, html)
+        output.note(f"the report: {html}")
+    if not output.documented(report.as_dict()):
+        from tuneport.cli.views.check import print_report
+
+        print_report(report)
+    if not report.ok:
+        raise typer.Exit(2)
+
+
+def review(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The file to review.", show_default=False)],
+    sample: Annotated[int, typer.Option(min=1, max=10_000, help="How many records to show.")] = 50,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same records.")] = 0,
+    flagged: Annotated[
+        Path | None, typer.Option("--flagged", metavar="REPORT", help="First those in this `check --json` report.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
+    remote_pictures: Annotated[
+        bool, typer.Option("--remote-pictures", help="Load pictures from the addresses that the records name.")
+    ] = False,
+    format_: Format = None,
+    map_: Map = None,
+    allow_large: output.AllowLarge = False,
+    json_: output.Json = False,
+) -> None:
+    """Accept, reject or edit a sample of records on a local page; the verdicts are saved in DATA.review.jsonl."""
+    from tuneport.data.review.session import Review, read_flags
+    from tuneport.workflows.checking.review_server import ReviewServer
+
+    flags = {} if flagged is None else read_flags(flagged)
+    session = Review(dataset, sample=sample, seed=seed, format=format_, columns=columns_of(map_), flags=flags)
+    with ReviewServer(session, port, remote_pictures=remote_pictures) as server:
+        output.note(f"open {server.address} (Ctrl-C ends the review; start it again to go on)")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever(poll_interval=0.1)
+    summary = session.summary()
+    if output.documented(summary.as_dict()):
+        return
+    output.say(
+        f"{summary.judged} of {summary.sample} judged: {summary.accepted} accepted, {summary.rejected} rejected, "
+        f"{summary.edited} edited; the verdicts: {summary.verdicts}"
+    )
+
+
+def clean(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
+    out: Annotated[Path, typer.Option("--output", "-o", help="The file to write (.jsonl).", show_default=False)],
+    drop: Annotated[
+        list[str] | None, typer.Option("--drop", metavar="KIND", help="Also remove this kind, e.g. answers.refusal.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option("--keep", metavar="KIND", help="Keep this kind, e.g. duplicates.near.")
+    ] = None,
+    redact: Annotated[bool, typer.Option("--redact", help="Replace personal data by placeholders.")] = False,
+    review: Annotated[
+        Path | None, typer.Option("--review", metavar="FILE", help="Apply the verdicts of `tuneport review`.")
+    ] = None,
+    validation: Annotated[Path | None, typer.Option(help="A held-out file; what leaks into it is removed.")] = None,
+    task: Task = None,
+    format_: Format = None,
+    map_: Map = None,
+    allow_large: output.AllowLarge = False,
+    json_: output.Json = False,
+) -> None:
+    """Remove duplicates, empty answers and broken rows; a log says what was removed or changed, and why.
+
+    Default: rows that cannot be parsed, empty or untrained answers, duplicates, and leaks into the hold-out.
+    """
+    from tuneport.data.checks.kinds import KINDS
+    from tuneport.data.clean import clean as run
+
+    made = run(
+        dataset,
+        out,
+        format=format_,
+        validation=validation,
+        task=task,
+        drop=drop or (),
+        keep=keep or (),
+        redact=redact,
+        review=review,
+        columns=columns_of(map_),
+    )
+    if output.documented(made.as_dict()):
+        return
+    for note in made.notes:
+        output.note(f"note: {note}")
+    for kind, count in made.why.items():
+        output.note(f"{count:>8,}  {kind:<22} {KINDS.get(kind, '')}".rstrip())
+    rows = output.counted(made.rows, "record")
+    output.say(f"{made.written:,} of {rows} kept, {made.changed:,} of them changed: {made.output}")
+    output.say(f"{made.removed:,} removed; what and why: {made.log}")
+
+
+def preview(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
+    model: Annotated[str, typer.Option("--model", "-m", help="An alias, a weights name or a provider's model id.")],
+    backend: Annotated[
+        str | None, typer.Option("--backend", "-b", help="Default: TUNEPORT_BACKEND, ..., else one that has the model.")
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, max=1000, help="How many records to show.")] = 3,
+    line: Annotated[int | None, typer.Option(min=1, help="Start at this line.")] = None,
+    max_length: Annotated[int | None, typer.Option(min=1, help="The hyperparameter; tokens of one record.")] = None,
+    loss_on: Annotated[
+        Literal["assistant", "last", "completion"],
+        typer.Option(help="The local option: assistant, last (the last answer) or completion."),
+    ] = "assistant",
+    tokens: Annotated[bool, typer.Option("--tokens", help="Show each token with its number.")] = False,
+    format_: Format = None,
+    map_: Map = None,
+    allow_large: output.AllowLarge = False,
+    json_: output.Json = False,
+) -> None:
+    """Show exactly what is trained on: tokens and which are in the loss, or the file as it will be uploaded."""
+    from tuneport.workflows.preview import preview as run
+
+    made = run(
+        dataset,
+        model=model,
+        backend=backend,
+        rows=rows,
+        line=line,
+        max_length=max_length,
+        loss_on=loss_on,
+        format=format_,
+        columns=columns_of(map_),
+    )
+    if output.documented(made.as_dict()):
+        return
+    from tuneport.cli.commands.preview import print_preview
+
+    print_preview(made, tokens=tokens)
+
+
+def split(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
+    share: Annotated[float, typer.Option(help="Share of rows to hold out; 0.1 to 0.2 is usual.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same rows.")] = 0,
+    out: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")] = Path("."),
+    format_: Format = None,
+    map_: Map = None,
+    allow_large: output.AllowLarge = False,
+    json_: output.Json = False,
+) -> None:
+    """Hold rows out for validation, by class; rows with the same or nearly the same input stay on one side."""
+    from tuneport.data.split import split as run
+
+    made = run(dataset, share, seed, output=out, format=format_, columns=columns_of(map_))
+    if output.documented(made.as_dict()):
+        return
+    output.say(f"{output.counted(made.train_rows, 'record')} to train on: {made.train}")
+    output.say(f"{output.counted(made.validation_rows, 'record')} held out: {made.validation}")
+
+
+def convert(
+    dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
+    to: Annotated[str, typer.Option("--to", help=TO, show_default=False)],
+    out: Annotated[Path, typer.Option("--output", "-o", help=OUTPUT, show_default=False)],
+    format_: Format = None,
+    map_: Map = None,
+    allow_large: output.AllowLarge = False,
+    allow_loss: Annotated[
+        bool, typer.Option("--allow-loss", help="Drop what the target format cannot hold, and go on.")
+    ] = False,
+    json_: output.Json = False,
+) -> None:
+    """Write a dataset in another format. It stops if something would be lost, and lists it."""
+    from tuneport.data.conversion.convert import convert as run
+
+    report = run(dataset, to, out, format=format_, columns=columns_of(map_), allow_loss=allow_loss)
+    if output.documented(report.as_dict()):
+        return
+    for loss in report.losses:
+        output.note(f"lost: {loss}")
+    for note in report.notes:
+        output.note(f"note: {note}")
+    output.say(f"{output.counted(report.rows, 'record')} from {report.source_format} to {report.target_format}: {out}")

@@ -1,0 +1,102 @@
+"""The command files: list the files at the providers and delete unused ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuneport.cli.views import output
+from tuneport.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.worker.remote_files import FileEntry
+
+Json = output.Json
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(files)
+
+
+def files(
+    backend: Annotated[str | None, typer.Option("--backend", "-b", help="Backend to list. Default: all.")] = None,
+    delete: Annotated[str | None, typer.Option("--delete", metavar="ID", help="Delete this file.")] = None,
+    unused: Annotated[
+        bool, typer.Option("--unused", help="Delete files that tuneport uploaded and no unfinished job uses.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json_: Json = False,
+) -> None:
+    """List the files at the providers, with the jobs that use them; or delete some."""
+    from tuneport.lifecycle.service import Workspace
+
+    if delete is not None and unused:
+        raise ConfigError("--delete names one file and --unused means many; give one of them")
+    with Workspace() as workspace:
+        entries, trouble = workspace.files(backend=backend)
+        for name, message in trouble.items():
+            output.note(f"{name}: could not be asked, showing the last known state: {message}")
+        if delete is not None or unused:
+            chosen = _named(entries, delete) if delete is not None else _unused(entries)
+            _delete(workspace, chosen, yes=yes)
+            return
+    if output.documented({"object": "list", "data": [entry.as_dict() for entry in entries], "trouble": trouble}):
+        return
+    _print(entries)
+
+
+def _named(entries: list[FileEntry], file_id: str) -> list[FileEntry]:
+    found = [entry for entry in entries if entry.id == file_id and entry.where != "gone"]
+    if not found:
+        raise ConfigError(f"no file {file_id!r} at the providers; `tuneport files` lists them")
+    return found
+
+
+def _unused(entries: list[FileEntry]) -> list[FileEntry]:
+    return [entry for entry in entries if entry.ours and entry.where != "gone" and not entry.in_use]
+
+
+def _delete(workspace: Workspace, chosen: list[FileEntry], *, yes: bool) -> None:
+    """Delete the files one by one. A file that is in use after all is reported and kept."""
+    if chosen:
+        for entry in chosen:
+            whose = "" if entry.ours else ", not uploaded by tuneport"
+            output.note(f"{entry.backend}: {entry.id}, {entry.filename}, {output.size(entry.bytes)}{whose}")
+        output.confirm(f"delete {len(chosen)} file{'s' if len(chosen) > 1 else ''} for good?", yes=yes)
+    deleted: list[dict[str, Any]] = []
+    kept: list[dict[str, Any]] = []
+    for entry in chosen:
+        try:
+            workspace.remote_files.delete(entry.backend, entry.id, entry.filename)
+        except ConfigError as error:
+            if len(chosen) == 1:
+                raise
+            output.note(str(error))
+            kept.append({"id": entry.id, "backend": entry.backend, "because": str(error)})
+        else:
+            deleted.append({"id": entry.id, "backend": entry.backend})
+    if not output.documented({"object": "list", "deleted": deleted, "kept": kept}):
+        output.say(f"{len(deleted)} deleted" + (f", {len(kept)} kept" if kept else ""))
+
+
+def _print(entries: list[FileEntry]) -> None:
+    if not entries:
+        output.note("no files at the providers, as far as they could be asked")
+        return
+    table = output.table("backend", "file", "size", "age", "used by", right=("size",), cut=("used by",))
+    for entry in entries:
+        age = "-" if entry.created_at is None else output.ago(entry.created_at)
+        table.add_row(entry.backend, entry.id, output.size(entry.bytes), age, _users(entry))
+    output.console().print(table)
+
+
+def _users(entry: FileEntry) -> str:
+    if entry.where == "gone":
+        return f"{len(entry.jobs)} of our jobs; no more there"
+    if not entry.jobs:
+        return "only there" if entry.ours else "only there, not tuneport's"
+    job_id, status = entry.jobs[-1]
+    more = f" and {len(entry.jobs) - 1} more" if len(entry.jobs) > 1 else ""
+    return f"{job_id} ({status}){more}"

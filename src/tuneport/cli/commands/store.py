@@ -1,0 +1,82 @@
+"""The command store: where the jobs are kept, in which version, with upgrade and downgrade."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuneport.cli.views import output
+
+if TYPE_CHECKING:
+    from tuneport.lifecycle.schema.upkeep import StoreReport
+
+group = typer.Typer(
+    name="store", help="Where jobs are kept: its version and size; upgrade it, or go back.", invoke_without_command=True
+)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(group)
+
+
+@group.callback()
+def store(context: typer.Context, json_: output.Json = False) -> None:
+    """Show where the store is, its version and what it holds. Changes nothing."""
+    from tuneport.lifecycle.schema.upkeep import look
+    from tuneport.settings import Settings
+
+    if context.invoked_subcommand is None:
+        _print(look(Settings.load().database_url))
+
+
+@group.command()
+def upgrade(json_: output.Json = False) -> None:
+    """Create the store, or bring it to this tuneport's version. Every command that uses the store does so, too."""
+    from tuneport.lifecycle.schema.upkeep import upgrade
+    from tuneport.settings import Settings
+
+    _print(upgrade(Settings.load().database_url))
+
+
+@group.command()
+def downgrade(
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="The version to go back to.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json_: output.Json = False,
+) -> None:
+    """Go back to the tables of an older tuneport, which must then be the one that opens the store.
+
+    It says first what will be lost. Stop every gateway and copy the database before.
+    """
+    from tuneport.lifecycle.schema.upkeep import downgrade, downgrade_losses
+    from tuneport.settings import Settings
+
+    url = Settings.load().database_url
+    lost = downgrade_losses(url, version)
+    told = output.console(stderr=True)
+    told.print("what is lost for good, version by version:")
+    for line in lost:
+        told.print(line, markup=False)
+    output.confirm(f"downgrade the store to version {version}?", yes=yes, otherwise="nothing was changed")
+    _print(downgrade(url, version), lost=lost)
+
+
+def _print(report: StoreReport, *, lost: list[str] | None = None) -> None:
+    if output.documented({"object": "tuneport.store"} | report.as_dict() | ({} if lost is None else {"lost": lost})):
+        return
+    output.say(report.url)
+    if report.version is None:
+        output.say("not made yet; the first command that needs it makes it")
+        return
+    if report.version == report.known_version:
+        of = "which is this tuneport's"
+    elif report.version < report.known_version:
+        of = f"and this tuneport's is {report.known_version}: the next command upgrades it"
+    else:
+        of = f"and this tuneport knows {report.known_version}: it cannot use it"
+    output.say(f"version {report.version}, {of}; {output.size(report.bytes)}")
+    table = output.table("table", "rows", right=("rows",))
+    for name, count in report.rows.items():
+        table.add_row(name, f"{count:,}")
+    output.console().print(table)

@@ -1,0 +1,210 @@
+"""The command submit: one call, any backend. Its flags are those of `lifecycle/submitting/flags.py`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuneport.cli.mapping import columns_of
+from tuneport.cli.views import output
+from tuneport.cli.views.following import finish, follow
+from tuneport.cli.views.job_costs import time_line
+from tuneport.data.rows.json_files import loads
+from tuneport.errors import ConfigError
+from tuneport.lifecycle.submitting.flags import OPTION_FLAGS, SPEC_FLAGS, Flag, pairs, texts, wandb_of
+from tuneport.lifecycle.submitting.options import JobOptions
+from tuneport.types import TuneSpec
+from tuneport.validation import parse_or_config_error
+
+if TYPE_CHECKING:
+    from tuneport.data.dataset import Dataset
+    from tuneport.lifecycle.terms import BindingTerm
+
+Json = output.Json
+Data = Annotated[
+    Path | None,
+    typer.Argument(metavar="DATA", help="The training file. With --spec: instead of the file's.", show_default=False),
+]
+Backend = Annotated[
+    str | None,
+    typer.Option("--backend", "-b", help="Default: the one in tuneport.toml, else the best.", show_default=False),
+]
+SpecFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--spec",
+        metavar="FILE",
+        help="A job as a TOML file, as `tuneport migrate` saves it; other flags replace its values.",
+    ),
+]
+Push = Annotated[
+    str | None,
+    typer.Option("--push-to-hub", metavar="OWNER/NAME", help="With --wait: then put the weights on the model hub."),
+]
+_TYPES: Mapping[str, Any] = {
+    "path": Path | None,
+    "json_file": Path | None,
+    "whole": int | None,
+    "number": float | None,
+    "columns": list[str] | None,
+    "texts": list[str] | None,
+    "values": list[str] | None,
+    "switch": bool,
+}
+
+
+@dataclass(frozen=True)
+class AskedJob:
+    """The job that the command's arguments describe."""
+
+    spec: TuneSpec
+    data: Dataset
+    options: JobOptions
+    backend: str | None
+
+
+def register(app: typer.Typer) -> None:
+    app.command("submit")(_with_flags(submit))
+
+
+def submit(
+    dataset: Data = None,
+    spec_file: SpecFile = None,
+    backend: Backend = None,
+    allow_large: output.AllowLarge = False,
+    push: Push = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
+    json_: Json = False,
+    **flags: Any,
+) -> None:
+    """Start a fine-tuning job on any backend: [bold]tuneport submit train.jsonl --model llama-3.1-8b-instruct[/bold]"""
+    from tuneport.lifecycle.hub import check_repository, push_job
+    from tuneport.lifecycle.service import Workspace
+
+    if push is not None and not wait:
+        raise ConfigError(
+            "--push-to-hub needs --wait, since the trainer has no key; or push later: tuneport download JOB "
+            "--push-to-hub OWNER/NAME"
+        )
+    asked = read_arguments({"dataset": dataset, "spec_file": spec_file, "backend": backend} | flags)
+    terms: list[BindingTerm] = []
+    with Workspace() as workspace:
+        if push is not None:
+            check_repository(push, workspace.settings)
+        row = workspace.submit(
+            asked.spec,
+            backend=asked.backend,
+            options=asked.options,
+            show_terms=terms.extend,
+            dataset=asked.data,
+        )
+        output.note(f"{row.id}: {row.model} on {row.backend}")
+        if (expected := time_line(row)) is not None:
+            output.note(f"time: {expected}")
+        for warning in (event.message for _, event in workspace.events(row.id) if event.type == "dataset"):
+            output.note(f"warning: {warning}")
+        show_terms(terms)  # nothing is uploaded yet: after Ctrl-C and `tuneport cancel` the provider has nothing
+        follow(workspace, row, to_the_end=wait)
+        row = workspace.job(row.id)
+        if push is not None and row.status == "succeeded":
+            output.note(f"pushing the weights to {push} ...")
+            output.note(f"pushed: {push_job(workspace, row.id, push)}")
+        finish(workspace, row)
+
+
+def read_arguments(given: Mapping[str, Any]) -> AskedJob:
+    """Return the job that the parsed arguments ask for. Raises ConfigError if something is missing or contradictory."""
+    from tuneport.data.dataset import Dataset
+    from tuneport.lifecycle.submitting.spec_file import build_spec, read_values
+
+    values: dict[str, Any] = {} if given["spec_file"] is None else read_values(given["spec_file"])
+    if given["dataset"] is not None:
+        values["dataset"] = given["dataset"]
+    values |= {flag.field: value for flag in SPEC_FLAGS if (value := _value(flag, given)) is not None}
+    for name, what in (("dataset", "training file: tuneport submit DATA"), ("model", "model: --model MODEL")):
+        if values.get(name) is None:
+            raise ConfigError(f"there is no {what}, or a file that has it: --spec FILE")
+    data = Dataset(values.pop("dataset"), values.pop("columns", None))
+    options = {flag.field: value for flag in OPTION_FLAGS if (value := _value(flag, given)) is not None}
+    return AskedJob(build_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"])
+
+
+def show_terms(terms: list[BindingTerm]) -> None:
+    if terms:
+        output.note("Terms that apply (shown once):")
+    for term in terms:
+        output.note(f"  {term}")
+
+
+def _value(flag: Flag, given: Mapping[str, Any]) -> Any:
+    """Return a flag's value, as the spec or the options take it. Returns None if it was not given."""
+    value = given[flag.field]
+    if flag.kind == "switch":
+        off = flag.off is not None and given[_off(flag)]
+        if value and off:
+            raise ConfigError(f"{flag.flag} and {flag.off} say the opposite; give one of them")
+        return True if value else False if off else None
+    if value is None or (isinstance(value, list | tuple) and not value):  # Typer: no pair is an empty one
+        return None
+    match flag.kind:
+        case "columns":
+            return columns_of(value)
+        case "values":
+            return pairs(value, flag.flag)
+        case "texts":
+            return texts(value, flag.flag)
+        case "wandb":
+            return wandb_of(value)
+        case "json_file":
+            return _json_file(value, flag.flag)
+    return value
+
+
+def _json_file(path: Path, flag: str) -> Any:
+    try:
+        return loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{flag} {path} cannot be read as JSON: {error}; correct the file") from error
+
+
+def _with_flags(function: Any) -> Any:
+    """Return the function with a parameter for each flag, for Typer to read."""
+    own = inspect.signature(function, eval_str=True)
+    named = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    first = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in named]
+    parameters = first[:2] + [_parameter(flag) for flag in SPEC_FLAGS] + first[2:3]
+    for flag in OPTION_FLAGS:
+        parameters.append(_parameter(flag))
+        if flag.off is not None:
+            parameters.append(_switch(_off(flag), flag.off, flag.off_help))
+    parameters += first[3:]
+
+    def with_flags(**given: Any) -> None:
+        function(**given)
+
+    with_flags.__doc__ = function.__doc__
+    with_flags.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return with_flags
+
+
+def _off(flag: Flag) -> str:
+    return f"not_{flag.field}"
+
+
+def _parameter(flag: Flag) -> inspect.Parameter:
+    if flag.kind == "switch":
+        return _switch(flag.field, flag.flag, flag.help)
+    names = [flag.flag] if flag.short is None else [flag.flag, flag.short]
+    option = typer.Option(*names, help=flag.help, metavar=flag.metavar)
+    annotation: Any = Annotated[_TYPES.get(flag.kind, str | None), option]
+    return inspect.Parameter(flag.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _switch(name: str, flag: str, help_: str) -> inspect.Parameter:
+    annotation = Annotated[bool, typer.Option(flag, help=help_)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)

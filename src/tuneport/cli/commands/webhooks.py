@@ -1,0 +1,149 @@
+"""The command webhook: notifications of ended jobs, and whether they arrived."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuneport.cli.views import output
+from tuneport.errors import ConfigError, UnavailableError
+
+if TYPE_CHECKING:
+    from tuneport.lifecycle.schema.records import DeliveryRecord
+
+webhook = typer.Typer(help="Signed webhooks, as OpenAI sends them.", no_args_is_help=True, rich_markup_mode="rich")
+STATES = ("waiting", "delivered", "dead")
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(webhook, name="webhook")
+
+
+@webhook.command()
+def secret(json_: output.Json = False) -> None:
+    """Make a secret, for the gateway's environment and for the receiver's [bold]OPENAI_WEBHOOK_SECRET[/bold]."""
+    from tuneport.lifecycle.webhooks.signing import new_secret
+
+    made = new_secret()
+    output.document({"secret": made}) if output.as_json else output.say(made)
+
+
+@webhook.command("list")
+def list_(json_: output.Json = False) -> None:
+    """List the webhooks that this folder and environment configure."""
+    from tuneport.lifecycle.webhooks.endpoints import notified_of, webhooks_of
+    from tuneport.settings import Settings
+
+    settings = Settings.load()
+    rows = [
+        {"name": row.name, "kind": "webhook", "to": row.host, "events": list(row.events), "private": row.allow_private}
+        for row in webhooks_of(settings).values()
+    ]
+    rows += [
+        {"name": row.name, "kind": "notify", "to": row.service, "events": list(row.events), "private": True}
+        for row in notified_of(settings).values()
+    ]
+    if output.documented({"object": "list", "data": rows}):
+        return
+    if not rows:
+        output.note("no webhooks are configured: put [webhooks.NAME] into tuneport.toml, or set TUNEPORT_WEBHOOK_URL")
+        return
+    table = output.table("name", "kind", "to", "events", cut=("to",))
+    for row in rows:
+        table.add_row(row["name"], row["kind"], row["to"], " ".join(row["events"]))  # type: ignore[arg-type]
+    output.console().print(table)
+
+
+@webhook.command()
+def test(
+    name: Annotated[
+        str, typer.Argument(help="The NAME of [webhooks.NAME], or `environment` for TUNEPORT_WEBHOOK_URL.")
+    ],
+    event: Annotated[str, typer.Option(help="succeeded, failed or cancelled.")] = "succeeded",
+    json_: output.Json = False,
+) -> None:
+    """Send one signed test event of an invented job, once."""
+    from tuneport.lifecycle.store.outbox import TYPE
+    from tuneport.lifecycle.webhooks.endpoints import ENDS, webhooks_of
+    from tuneport.lifecycle.webhooks.posting import event_body, post
+    from tuneport.settings import Settings
+    from tuneport.types import now
+
+    if event not in ENDS:
+        raise ConfigError(f"--event {event} is unknown; choose one of: {', '.join(ENDS)}")
+    endpoints = webhooks_of(Settings.load())
+    if name not in endpoints:
+        raise ConfigError(f"no webhook {name!r}; configured are: {', '.join(endpoints) or 'none'}")
+    sent = {"id": f"wh_{secrets.token_hex(16)}", "type": TYPE + event, "job": f"ftjob-test{secrets.token_hex(10)}"}
+    body = event_body(f"evt_{secrets.token_hex(16)}", sent["type"], sent["job"], now())
+    outcome = asyncio.run(post(endpoints[name], sent["id"], body))
+    if not outcome.delivered:
+        told = outcome.error or f"{endpoints[name].host} answered {outcome.status}"
+        raise UnavailableError(
+            f"the test event did not arrive: {told}; correct the receiver, or its address",
+            provider=f"webhook {name}",
+            http_status=outcome.status,
+        )
+    if not output.documented(sent | {"status": outcome.status, "endpoint": name}):
+        output.say(f"{endpoints[name].host} answered {outcome.status}: {sent['type']}, webhook-id {sent['id']}")
+
+
+@webhook.command()
+def deliveries(
+    job: Annotated[str | None, typer.Option(help="Only deliveries of this job.")] = None,
+    state: Annotated[str | None, typer.Option(help="waiting, delivered or dead.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    json_: output.Json = False,
+) -> None:
+    """List deliveries of webhooks and notifications, sent and waiting, newest first."""
+    from tuneport.lifecycle.store.store import Store
+    from tuneport.settings import Settings
+
+    if state is not None and state not in STATES:
+        raise ConfigError(f"--state {state} is unknown; choose one of: {', '.join(STATES)}")
+    store = Store(Settings.load().database_url).unscoped()
+    try:
+        rows = store.webhooks.all(limit=limit, job_id=job, state=state)
+    finally:
+        store.close()
+    if output.documented({"object": "list", "data": [_described(row) for row in rows]}):
+        return
+    if not rows:
+        output.note("no deliveries")
+        return
+    for row in rows:
+        tries = output.counted(row.attempts, "attempt")
+        output.say(f"{row.id}  {row.state}, {tries}, {output.ago(row.created_at)}")
+        output.say(f"  {row.type} of {row.job_id} to {row.endpoint}")
+        if row.last_error is not None:
+            output.say(f"  {row.last_error}")
+
+
+@webhook.command()
+def resend(
+    deliveries: Annotated[list[str], typer.Argument(help="`tuneport webhook deliveries` lists their ids.")],
+    json_: output.Json = False,
+) -> None:
+    """Let the gateway send a delivery again, with the same id."""
+    from tuneport.lifecycle.store.store import Store
+    from tuneport.settings import Settings
+
+    store = Store(Settings.load().database_url).unscoped()
+    try:
+        rows = [store.webhooks.send_again(delivery) for delivery in deliveries]
+    finally:
+        store.close()
+    if not output.documented({"object": "list", "data": [_described(row) for row in rows]}):
+        for row in rows:
+            output.say(f"{row.id} is due; a gateway that has {row.endpoint} sends it")
+
+
+def _described(row: DeliveryRecord) -> dict[str, Any]:
+    names = (
+        "id", "endpoint", "kind", "event_id", "type", "job_id", "state", "attempts", "last_status", "last_error",
+        "created_at", "due_at", "ended_at",
+    )  # fmt: skip
+    return {name: getattr(row, name) for name in names}

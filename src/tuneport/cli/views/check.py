@@ -1,0 +1,86 @@
+"""The view of a data report in a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from tuneport.cli.views import output
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tuneport.data.checks import CheckReport, Finding
+
+EVIDENCE_SHOWN = 3
+EVIDENCE_LINES = 4  # on the screen, of each
+CLASSES_SHOWN = 12
+_COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
+_VERDICT_WIDTH = len("pass")
+
+
+def print_report(report: CheckReport, console: Console | None = None) -> None:
+    """Print a line a check, with evidence and advice under those that did not pass; fits the terminal."""
+    console = console or output.console()
+    console.print(
+        Text(
+            f"{output.counted(report.rows, 'record')}, {report.format.format} ({report.format.confidence:.0%} sure), "
+            f"{report.task}, {report.tokens.total:,} tokens"
+        )
+    )
+    names = max(len(finding.check) for finding in report.findings)
+    room = max(20, console.width - _VERDICT_WIDTH - names - 2)
+    for finding in report.findings:
+        verdict = finding.verdict.value
+        head = Text.assemble(
+            (f"{verdict:<{_VERDICT_WIDTH}} ", _COLOURS[verdict]), (f"{finding.check:<{names}} ", "bold")
+        )
+        for said in _said(report, finding, room, console):
+            console.print(head + said, no_wrap=True, overflow="ignore", crop=False)
+            head = Text(" " * len(head))
+    console.print(_ending(report))
+
+
+def _said(report: CheckReport, finding: Finding, room: int, console: Console) -> Iterator[Text]:
+    """Yield the lines of the last column."""
+    yield from _wrapped(finding.message, "", room, console)
+    if finding.verdict.value != "pass":
+        # Ten places with one e-mail address are one problem.
+        places = Counter(evidence.told(report.numbering.words) for evidence in finding.evidence)
+        for text, times in list(places.items())[:EVIDENCE_SHOWN]:
+            shown = f"{text} ({times} times)" if times > 1 else text
+            yield from _wrapped(shown, "dim", room, console, most=EVIDENCE_LINES)
+        if len(places) > EVIDENCE_SHOWN:
+            more = f"and {max(len(places), finding.count) - EVIDENCE_SHOWN:,} more; --json lists every line"
+            yield from _wrapped(more, "dim", room, console)
+        if finding.fix:
+            yield from _wrapped(f"→ {finding.fix}", "", room, console)
+    if finding.check == "classes" and report.classes and len(report.classes) <= CLASSES_SHOWN:
+        counts = ", ".join(f"{name} {count:,}" for name, count in report.classes.items())
+        yield from _wrapped(counts, "dim", room, console)
+
+
+def _wrapped(text: str, style: str, room: int, console: Console, *, most: int | None = None) -> Iterator[Text]:
+    plain = " ".join(each if each.isprintable() else ascii(each)[1:-1] for each in text.split())
+    lines = Text(plain, style=style).wrap(console, room, tab_size=1)
+    for number, line in enumerate(lines[:most], start=1):
+        line.rstrip()
+        if number == most and len(lines) > number:
+            line.truncate(room - 1)
+            line.append("…")
+        yield line
+
+
+def _ending(report: CheckReport) -> Text:
+    verdicts = Counter(finding.verdict.value for finding in report.findings)
+    words = [(verdicts["fail"], "to mend", "red"), (verdicts["warn"], "to look at", "yellow")]
+    told = [(f"{count} {word}", colour) for count, word, colour in words if count]
+    if not told:
+        return Text("every check passed", style="green")
+    ending = Text()
+    for text, colour in told:
+        ending.append(text, style=colour).append(", ")
+    return ending.append(f"{verdicts['pass']} passed")

@@ -1,0 +1,41 @@
+"""A line on stderr while a command is busy for long and prints nothing else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tuneport.cli.views import output
+from tuneport.data.running.underway import latest
+
+FIRST_SECONDS = 20.0
+EVERY_SECONDS = 30.0
+_LOOK_SECONDS = 1.0
+_SHORT_SECONDS = 5.0
+"""Shorter work gets no line, such as the next chunk of a streamed answer."""
+
+
+@contextmanager
+def heartbeat() -> Iterator[None]:
+    """Print what is being done, after `FIRST_SECONDS` and then every `EVERY_SECONDS`, if `underway` knows it."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        began = time.monotonic()
+        due = began + FIRST_SECONDS
+        while not ended.wait(_LOOK_SECONDS):
+            now, busy = time.monotonic(), latest()
+            if now < due or busy is None or now - busy.began < _SHORT_SECONDS:
+                continue
+            share = busy.share()
+            done = "" if share is None else f", {min(share, 1.0):.0%} done"
+            output.note(f"{output.readable(busy.words)}: {now - busy.began:.0f} s{done}")
+            due = now + EVERY_SECONDS
+
+    threading.Thread(target=tell, name="tuneport-heartbeat", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()

@@ -1,0 +1,184 @@
+"""The output of all commands: documents and tables go to stdout, progress and prose to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuneport.cli.views.plain_text import plain as plain
+from tuneport.cli.views.plain_text import readable as readable
+from tuneport.cli.views.plain_text import visible as visible
+from tuneport.errors import ConfigError, TuneportError
+from tuneport.formatting import ago as ago
+from tuneport.formatting import compact as compact
+from tuneport.formatting import counted as counted
+from tuneport.formatting import duration as duration
+from tuneport.formatting import money as money
+from tuneport.formatting import number as number
+from tuneport.formatting import size as size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+debug = False
+as_json = False
+interrupted = "stopped"
+"""The message on Ctrl-C: set by a command whose work goes on without it."""
+job: str | None = None
+"""The command's job, once it is known; error documents name it, too."""
+printed = False
+ctrl_c = False
+
+
+def reset(arguments: Sequence[str] = ()) -> None:
+    """Reset the state of a command. `arguments` say whether errors in the arguments themselves are to be JSON."""
+    options = list(arguments)[: list(arguments).index("--")] if "--" in arguments else arguments
+    values = {"interrupted": "stopped", "job": None, "printed": False, "ctrl_c": False}
+    globals().update(values, debug=False, as_json="--json" in options)
+
+
+def _set_json(wanted: bool) -> bool:
+    globals()["as_json"] = wanted
+    return wanted
+
+
+Json = Annotated[
+    bool,
+    # Eager: an error in another option is printed as JSON, too.
+    typer.Option("--json", callback=_set_json, is_eager=True, help="Print one JSON document on stdout."),
+]
+
+
+def _allow_large(wanted: bool) -> bool:
+    from tuneport.data.containers.limits import set_allowed
+
+    set_allowed(wanted)
+    return wanted
+
+
+AllowLarge = Annotated[
+    bool,
+    typer.Option(
+        "--allow-large", callback=_allow_large, help="Read packed files that unpack to many times their size."
+    ),
+]
+
+
+def say_on_interrupt(message: str, *, job: str) -> None:
+    globals().update(interrupted=message, job=job)
+
+
+def on_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """Handle Ctrl-C as Python does, and remember it: an interrupt within a destructor or a callback is swallowed
+    there."""
+    globals()["ctrl_c"] = True
+    raise KeyboardInterrupt
+
+
+def stop_if_interrupted() -> None:
+    if ctrl_c:
+        raise KeyboardInterrupt
+
+
+# --- what a command writes for people goes through `console`, `say`, `note` or `pour` --------------------------------
+
+
+def console(*, stderr: bool = False) -> Console:
+    from tuneport.cli.views.console import SafeConsole
+
+    # `ft:m:...` is a name, not an emoji.
+    return SafeConsole(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
+
+
+def say(words: object = "", *, end: str = "\n", stderr: bool = False) -> None:
+    """Print one line of plain text on stdout at once. Line ends in it become spaces, as they could fake a line."""
+    pour(" ".join(str(words).splitlines()) + end, stderr=stderr)
+
+
+def note(message: object = "") -> None:
+    """Print one line for people on stderr."""
+    say(message, stderr=True)
+
+
+def pour(text: str, *, stderr: bool = False) -> None:
+    """Write text of many lines in chunks: a model's answer, or a traceback."""
+    file = sys.stderr if stderr else sys.stdout
+    file.write(visible(text))
+    file.flush()
+
+
+def document(value: Any) -> None:
+    """Print the one JSON document on stdout."""
+    sys.stdout.write(escaped_json(json.dumps(value, indent=2, ensure_ascii=False, default=str)) + "\n")
+    sys.stdout.flush()
+    globals()["printed"] = True
+
+
+def documented(value: Any) -> bool:
+    """Print the document if JSON was asked for. Returns whether it was: nothing else is printed then."""
+    if as_json:
+        document(value)
+    return as_json
+
+
+def escaped_json(text: str) -> str:
+    """Return JSON in which control characters beyond ASCII, which JSON leaves as they are, are escaped as well."""
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(
+        each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] if each != "\x7f" else "\\u007f"
+        for each in text
+    )
+
+
+def confirm(question: str, *, yes: bool, otherwise: str = "nothing was deleted") -> None:
+    """Ask before an action that cannot be undone. Raises ConfigError if the answer is no, or no terminal can ask."""
+    if yes:
+        return
+    if as_json or not sys.stdin.isatty():
+        raise ConfigError(f"{question} Say so with --yes")
+    if not agreed(question):
+        raise ConfigError(otherwise)
+
+
+def agreed(question: str) -> bool:
+    """Ask a question on the terminal. Returns whether the answer is yes."""
+    say(f"{question} [y/N] ", end="", stderr=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def print_error(error: TuneportError) -> None:
+    error_document(error.as_dict())
+    note(f"error: {error}")
+
+
+def error_document(error: dict[str, object]) -> None:
+    """Print the error as the command's JSON document, once, if JSON was asked for."""
+    if as_json and not printed:
+        document({"error": error} | ({} if job is None else {"job": job}))
+
+
+def table(*columns: str, right: Sequence[str] = (), cut: Sequence[str] = ()) -> Table:
+    """Return a table for 80 columns: only the columns in `cut` shrink, and their long words end in an ellipsis.
+
+    A cell is plain text; a styled one is a `rich.text.Text`.
+    """
+    from rich import box
+
+    from tuneport.cli.views.console import PlainTable
+
+    made = PlainTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        made.add_column(
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=column not in cut,
+            overflow="ellipsis" if column in cut else "fold",
+        )
+    return made

@@ -1,0 +1,1 @@
+"""Finds rows that are nearly the same, and remembers which lines a check has flagged."""

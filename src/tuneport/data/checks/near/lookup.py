@@ -1,0 +1,25 @@
+"""Goes back to single rows of a dataset, once the columns have told which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tuneport.data.checks.finding import CheckedExample
+from tuneport.data.dataset import Dataset
+from tuneport.data.reading import read_row
+
+
+def examples_at(dataset: Dataset, lines: Iterable[int]) -> Iterator[CheckedExample]:
+    """Yield the examples on these lines, in the order of the file, read in one pass."""
+    wanted = set(lines)
+    if not wanted:
+        return
+    known, source = dataset.known, dataset.open()
+    for line, raw in source.rows():
+        if line in wanted:
+            found = read_row(known, line, raw, source.locate)
+            if found.record is not None:
+                yield CheckedExample.of(line, found.record)
+            wanted.discard(line)
+            if not wanted:
+                return

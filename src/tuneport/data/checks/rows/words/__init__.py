@@ -1,0 +1,1 @@
+"""Lists of words and phrases that the checks of rows look for."""

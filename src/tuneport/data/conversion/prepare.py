@@ -1,0 +1,151 @@
+"""Prepares the file that a backend takes from any dataset."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from tuneport.data.conversion.conversion_loss import LossReport, write_row
+from tuneport.data.conversion.untrained import Untrained
+from tuneport.data.dataset import Dataset
+from tuneport.data.formats import load_format
+from tuneport.data.formats.contract import Unrepresentable
+from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
+from tuneport.data.reading import ProblemTally, scan_source
+from tuneport.data.rows.prompt_only import as_prompt
+from tuneport.data.rows.records import Chat, Graded, Labelled, Message, Preference, Record
+from tuneport.data.running.writing import make_folder, publish, temporary_file
+from tuneport.data.tokens.tokens import TokenCounter
+from tuneport.digests import sha256_of
+from tuneport.errors import ConversionLossError, DatasetError, DatasetProblem
+from tuneport.types import DataFile, Method
+
+NO_QUESTION = Unrepresentable("messages", "this method needs a user's message before the last answer")
+
+
+def prepare(
+    dataset: Dataset | Path | str,
+    target: str,
+    store: Path,
+    *,
+    allow_loss: bool = False,
+    questions: bool = False,
+    encoding: str = "o200k_base",
+    untrained: Untrained | None = None,
+) -> DataFile:
+    """Write the dataset in the format `target` as `store/<sha256>.jsonl`, whole or not at all, and describe that file.
+
+    `questions`: each record becomes its question (`data.rows.prompt_only`), with all its columns.
+
+    The same dataset gives the same file however often it is prepared. Only trained content is written: columns and
+    message keys that no format knows are left out, and named in `left_out`. `untrained` counts the rows of which
+    nothing would be trained. Raises DatasetError with all that is wrong with the dataset, or if it has such rows only,
+    ConversionLossError if training would miss something, unless that is allowed, and StorageError if `store` cannot be
+    written.
+    """
+    dataset, store = Dataset.of(dataset), Path(store)
+    if dataset.given_format is None and target == REINFORCEMENT and not questions:
+        dataset = dataset.read_as(target)  # nothing else can be written as it; chats of several turns look like openai
+    format = load_format(target)
+    known, source = dataset.known, dataset.open()
+    losses, problems, counter = LossReport(), ProblemTally(), TokenCounter(encoding)
+    untrained = untrained or Untrained()
+    untrained.words = source.numbering.words
+    digest = hashlib.sha256()
+    left_out: dict[str, None] = {}
+    size = written = 0
+    otherwise = "set TUNEPORT_HOME to a folder that can be written, and try again"
+    make_folder(store, otherwise=otherwise, private=True)
+    with temporary_file(store, otherwise=otherwise) as (file, temporary):
+        for found in scan_source(source, known):
+            if not problems.accept(found.problems) or found.record is None:
+                continue
+            record = as_prompt(found.record) if questions else found.record
+            if record is None:
+                losses.add(found.line, [NO_QUESTION])
+                continue
+            left_out |= dict.fromkeys(strip(record))
+            row, lost = write_row(format, record)
+            if lost:
+                losses.add(found.line, lost)
+            if row is None or problems.count:
+                continue
+            counter.add(found.line, record)
+            untrained.add(found.line, record)
+            line = row + b"\n"
+            file.write(line)
+            digest.update(line)
+            size, written = size + len(line), written + 1
+        problems.end()
+        lost_all = losses.losses(source.numbering)
+        if lost_all and not allow_loss:
+            raise ConversionLossError(target, lost_all)
+        if not written:
+            rule = f"no record can be written as {target}: {lost_all[0].reason}"
+            raise DatasetError(DatasetProblem(str(dataset.path), None, "", rule, "choose another method or dataset"))
+        untrained.refuse_if_all(dataset.path)
+        final = store / f"{digest.hexdigest()}.jsonl"
+        if not (final.is_file() and sha256_of(final) == digest.hexdigest()):  # not there, or damaged since
+            publish(file, temporary, final, private=True)
+    counts = counter.counts()
+    return DataFile(
+        path=final,
+        sha256=digest.hexdigest(),
+        format=target,
+        rows=written,
+        bytes=size,
+        trained_tokens=None if counts.approximate else counts.total,
+        left_out=tuple(left_out),
+    )
+
+
+def strip(record: Record) -> list[str]:
+    """Remove, in place, what no model is trained on, and return the removed names."""
+    gone = list(record.metadata)
+    record.metadata = {}
+    for message in _messages(record):
+        refusal = {key: value for key, value in message.extra.items() if key == "refusal"}  # a part of OpenAI's format
+        gone += [f"messages[].{key}" for key in message.extra if key not in refusal]
+        message.extra = refusal
+        for call in message.tool_calls:
+            gone += [f"messages[].tool_calls[].{key}" for key in call.extra]
+            call.extra = {}
+        for part in message.content if isinstance(message.content, list) else ():
+            gone += [f"messages[].content[].{key}" for key in part.extra]
+            part.extra = {}
+    for tool in record.tools:
+        gone += [f"tools[].{key}" for key in tool.extra]
+        tool.extra = {}
+    return gone
+
+
+def _messages(record: Record) -> list[Message]:
+    if isinstance(record, Preference):
+        return [*record.context, *record.chosen, *record.rejected]
+    return record.messages if isinstance(record, Chat | Labelled | Graded) else []
+
+
+def file_format(method: Method, source: str, usual: str, also: Sequence[str] = ()) -> str:
+    """Return the format in which a dataset is given to a backend that takes `usual`, or leaves those of `also`
+    unchanged.
+
+    `source` is the dataset's own format.
+    """
+    match method.traits.records:
+        case "pairs":
+            return "openai-preference"
+        case "questions" | "graded":
+            return REINFORCEMENT
+        case "labelled":
+            return "trl"
+        case "chats":
+            return source if source in also else usual
+
+
+def prepare_for(
+    method: Method, dataset: Dataset, target: str, store: Path, *, untrained: Untrained | None = None
+) -> DataFile:
+    """Prepare the dataset as the method reads it: only its questions for a method with a reward."""
+    questions = method.traits.records == "questions"
+    return prepare(dataset.for_method(method), target, store, questions=questions, untrained=untrained)

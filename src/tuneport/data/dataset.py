@@ -1,0 +1,235 @@
+"""A dataset: where it is, what its columns are called, which format it has, and what can be asked of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from tuneport.data.containers.bad_row import whole
+from tuneport.data.containers.numbering import RowPosition
+from tuneport.data.containers.python_objects import Rows, RowsFile
+from tuneport.data.containers.source import RowSource, list_dataset_files
+from tuneport.data.formats import load_format
+from tuneport.data.formats.contract import Format
+from tuneport.data.formats.openai.format import NAME as CHATS
+from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
+from tuneport.data.reading import Detection, Sample, Scanned, detect, read_row, records_in, scan_source
+from tuneport.data.rows.records import Graded, Labelled, Preference, Record
+from tuneport.errors import ConfigError, DatasetError
+from tuneport.files import replacing
+from tuneport.methods import Records
+from tuneport.private import make_folder
+from tuneport.types import Method
+
+SETTLED_NS = 20_000_000
+"""A file that has just changed may change again within one tick of its file system's clock (1 to 10 ms), unseen."""
+
+
+class Dataset:
+    """A file, a folder or `hf://owner/name`, with other names for its columns and its format where that is given.
+
+    A list of dicts, a pandas DataFrame or a `datasets.Dataset` is written to a private file, which is there as long as
+    this object is; what is missing in a table leaves its key out (see `containers/python_objects.py`).
+
+    `columns` maps the names that the format expects to those in the files, as `--map instruction=question` does.
+    Without a `format`, the first rows are looked at when it is asked for, once: what they told holds for every later
+    use, as long as no file has changed. So hand the same `Dataset` on instead of its path. Nothing is read before it is
+    needed; a dataset that cannot be read, or whose format is unknown, is a DatasetError then, and a format that does
+    not exist a ConfigError.
+    """
+
+    def __init__(
+        self, path: Path | str | Rows, columns: Mapping[str, str] | None = None, format: str | None = None
+    ) -> None:
+        self._rows: RowsFile | None = None
+        if isinstance(path, str | os.PathLike):
+            self.path = Path(path)
+        else:
+            self._rows = RowsFile(path)
+            self.path = self._rows.path
+        self.columns: Mapping[str, str] = dict(columns or {})
+        self.given_format = format
+        self._samples: dict[tuple[object, ...], Sample] = {}  # one at most, by the state of the files
+
+    @classmethod
+    def of(cls, dataset: DatasetLike, columns: Mapping[str, str] | None = None, format: str | None = None) -> Dataset:
+        """Return the dataset itself, that at the path, or that of the rows.
+
+        ConfigError if a `Dataset` is given other columns; DatasetError and TypeError as of `RowsFile`.
+        """
+        if not isinstance(dataset, Dataset):
+            return cls(dataset, columns, format or None)
+        if columns or format:
+            raise ConfigError(f"{dataset!r} has its own columns and format; give them to Dataset(...) instead")
+        return dataset
+
+    def __repr__(self) -> str:
+        told = {"columns": dict(self.columns), "format": self.given_format}
+        what = repr(str(self.path)) if self._rows is None else f"<{self._rows.kind}: {self._rows.count:,} rows>"
+        return f"Dataset({what}{''.join(f', {name}={value!r}' for name, value in told.items() if value)})"
+
+    @property
+    def in_file(self) -> bool:
+        """Return whether it was given as a path, not as Python objects."""
+        return self._rows is None
+
+    # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def files(self) -> list[Path]:
+        """Return its files, in the order in which they are read."""
+        return list_dataset_files(self.path)
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of all its files."""
+        return sum(file.stat().st_size for file in self.files)
+
+    @property
+    def detection(self) -> Detection:
+        """Return its format, the certainty, and the reason."""
+        if self.given_format is not None:
+            return Detection(load_format(self.given_format).NAME, 1.0, "as given")
+        return self._sample().detection
+
+    @property
+    def format(self) -> str:
+        """Return the name of its format."""
+        return self.detection.format
+
+    @property
+    def known(self) -> Format:
+        """Return the module that reads its format."""
+        return load_format(self.format)
+
+    @property
+    def method(self) -> Method:
+        """Return the method that the dataset is made for: dpo for preference pairs, kto for answers marked good or bad,
+        rft for questions with references, else sft.
+
+        Judged by the first record; if that is bad, the DatasetError lists all that is wrong.
+        """
+        record = self._first(self.known).record
+        return method_for(next(self.records())[1] if record is None else record)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of its bytes, file after file, in hexadecimal. Raises DatasetError if they cannot be
+        read."""
+        found = hashlib.sha256()
+        for file in self.files:
+            try:
+                with file.open("rb") as opened:
+                    while block := opened.read(1 << 20):
+                        found.update(block)
+            except OSError as error:
+                raise whole(file, f"cannot be read: {error.strerror}", "check the path and its permissions") from error
+        return found.hexdigest()
+
+    # --- its rows ---------------------------------------------------------------------------------------------------
+
+    def open(self) -> RowSource:
+        """Open it for one pass over its rows."""
+        return RowSource(self.path, self.columns)
+
+    def scan(self) -> Iterator[Scanned]:
+        """Yield every row, the bad ones with their problems."""
+        yield from scan_source(self.open(), self.known)
+
+    def records(self) -> Iterator[tuple[int, Record]]:
+        """Yield each record with its line. Raises DatasetError with all problems at the end, see
+        `reading.records_in`."""
+        yield from records_in(self.open(), self.known)
+
+    # --- others like it ---------------------------------------------------------------------------------------------
+
+    def read_as(self, format: str) -> Dataset:
+        """Return the same dataset, read in that format."""
+        other = Dataset(self.path, self.columns, format)
+        other._samples, other._rows = self._samples, self._rows
+        return other
+
+    def kept_in(self, folder: Path) -> Dataset:
+        """Return the same dataset in a file that stays, named by its content, if its rows were Python objects."""
+        if self._rows is None:
+            return self
+        target = folder / f"{self.digest()}.jsonl"
+        if not target.exists():
+            make_folder(folder)
+            with self.path.open("rb") as written, replacing(target) as file:
+                shutil.copyfileobj(written, file, 1 << 20)
+        return Dataset(target, self.columns, self.given_format)
+
+    def for_method(self, method: Method) -> Dataset:
+        """Return the dataset as the method reads it.
+
+        Questions without answers, with columns, are not chats that could be trained on, but all that grpo and rloo
+        need. A format that was given stays.
+        """
+        if self.given_format is not None:
+            return self
+        records = method.traits.records
+        if records == "graded":
+            return self.read_as(REINFORCEMENT)
+        if records == "questions" and self.format == CHATS and not self._first(load_format(REINFORCEMENT)).problems:
+            return self.read_as(REINFORCEMENT)
+        return self
+
+    def validation_like(self, validation: DatasetLike) -> Dataset:
+        """Return a validation file, with the same columns if it has them: one that `split` wrote has the format's own.
+
+        Raises DatasetError if the file can be read neither way.
+        """
+        given = Dataset.of(validation)
+        if given._rows is None and given is validation:
+            return given
+        if given.path == self.path and self.given_format is None:
+            return self
+        found = Dataset(given.path, given.columns or self.columns, given.given_format)
+        found._rows = given._rows
+        try:
+            found._sample()
+        except DatasetError:
+            if not self.columns:
+                raise
+            found = given
+            found._sample()
+        return found
+
+    # --- the first rows ---------------------------------------------------------------------------------------------
+
+    def _sample(self) -> Sample:
+        """Return the findings of the first rows, read again if the files have changed."""
+        found = {file: file.stat() for file in self.files if file.exists()}  # what is not there, the reader tells
+        state = tuple(
+            (file, about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+            for file, about in found.items()
+        )
+        if state in self._samples:
+            return self._samples[state]
+        settled = time.time_ns() - max((about.st_ctime_ns for about in found.values()), default=0) > SETTLED_NS
+        sample = detect(self.open())
+        self._samples.clear()
+        if settled:
+            self._samples[state] = sample
+        return sample
+
+    def _first(self, known: Format) -> Scanned:
+        """Return the first row, read in a format."""
+        line, raw = self._sample().first if self.given_format is None else next(self.open().rows())
+        return read_row(known, line, raw, lambda number: RowPosition(self.path, number))
+
+
+DatasetLike: TypeAlias = Dataset | Path | str | Rows
+"""What is taken as a dataset wherever one is wanted: `Dataset.of` makes one of it."""
+
+
+def method_for(record: Record) -> Method:
+    """Return the first method that trains on such records."""
+    kinds: dict[type, Records] = {Preference: "pairs", Labelled: "labelled", Graded: "graded"}
+    kind = kinds.get(type(record), "chats")
+    return next(method for method in Method if method.traits.records == kind)

@@ -1,0 +1,164 @@
+"""Anthropic messages: `{"system": ..., "messages": [...], "tools": [...]}` with no system role inside.
+
+Content is text or blocks: text, image, thinking, tool_use in an assistant turn, tool_result in a user turn. In a
+record each tool result is a message of its own, and a turn whose blocks go back (text after a call, a second thought)
+is several messages of one role; written back they are one turn again.
+Source: Anthropic's Messages API, and its fine-tuning format for Claude 3 Haiku on Bedrock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from tuneport.data.formats.anthropic.blocks import ID_PREFIX, CallInputs, TurnWriter, read_parts, read_turn
+from tuneport.data.formats.contract import (
+    NO_PARAMETERS,
+    Problems,
+    Unrepresentable,
+    Written,
+    as_chat,
+    decode_row,
+    json_type,
+    pick_rest,
+    put_rest,
+    reads_back,
+)
+from tuneport.data.formats.contract import note as note
+from tuneport.data.formats.openai.messages import check_results
+from tuneport.data.formats.shared.tools import (
+    has_calls,
+    has_input_schema,
+    numbered,
+    read_tool,
+    without_numbering,
+    write_tool,
+)
+from tuneport.data.rows.records import Chat, Message, Record
+from tuneport.data.rows.repeated_keys import all_texts_read
+
+NAME = "anthropic"
+KNOWN = frozenset(("system", "messages", "tools"))
+_BLOCKS = ("tool_use", "tool_result", "thinking")
+
+
+class _PlainMessage(msgspec.Struct, forbid_unknown_fields=True):
+    role: Literal["user", "assistant"]
+    content: str
+
+
+class _PlainRow(msgspec.Struct, forbid_unknown_fields=True):
+    messages: list[_PlainMessage]
+    system: str | None | msgspec.UnsetType = msgspec.UNSET
+
+
+_plain = msgspec.json.Decoder(_PlainRow)
+
+
+def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
+    messages = row.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
+        return 0.0, "there is no list of messages"
+    if not all(message.get("role") in ("user", "assistant") for message in messages):
+        return 0.0, "there are roles besides user and assistant"
+    if any("tool_calls" in message or "function_call" in message for message in messages):
+        return 0.0, "there are OpenAI's tool calls"
+    if "system" in row:
+        return 1.0, "a system prompt outside the messages"
+    for message in messages:
+        content = message.get("content")
+        for block in content if isinstance(content, list) else ():
+            if isinstance(block, dict) and (block.get("type") in _BLOCKS or "source" in block):
+                return 1.0, "content blocks of Anthropic's types"
+            if isinstance(block, dict) and (block.get("type") == "image" or "value" in block):
+                return 0.0, "there are content blocks of Hugging Face's or LLaMA-Factory's types"
+    if has_input_schema(row):
+        return 1.0, "tools with an input_schema"
+    return 0.6, "messages from user and assistant only"
+
+
+def read(line: bytes) -> Record:
+    try:
+        plain = _plain.decode(line)
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        return _read_any(line)
+    system = plain.system or ""
+    messages = [] if not system else [Message("system", system)]
+    messages += [Message(message.role, message.content) for message in plain.messages]
+    around = 0 if plain.system is msgspec.UNSET else 2 if plain.system is None else 4
+    texts = [system, *[message.content for message in plain.messages]]
+    if all_texts_read(line, around + 2 + 8 * len(plain.messages), texts):
+        for message in messages:
+            if message.role == "assistant":
+                return Chat(messages)
+    return _read_any(line)
+
+
+def _read_any(line: bytes) -> Chat:
+    row = decode_row(line)
+    problems = Problems()
+    inputs = CallInputs(line)
+    messages: list[Message] = []
+    system = row.get("system")
+    if isinstance(system, list):
+        messages.append(Message("system", read_parts(system, "system", problems)))
+    elif isinstance(system, str):
+        messages += [Message("system", system)] if system else []
+    elif system is not None:
+        problems.note("system", f"must be text or a list of text blocks, not {json_type(system)}", "write it as text")
+    turns = problems.items(row, "messages")
+    if not turns and not problems:
+        problems.note("messages", "is empty" if "messages" in row else "is missing", "add the conversation's messages")
+    for index, turn in enumerate(turns):
+        messages += read_turn(turn, f"messages[{index}]", problems, inputs)
+    if messages and not problems and not any(message.role == "assistant" for message in messages):
+        problems.note("messages", "there is no assistant message, so nothing to train on", "add the answer")
+    tools = [
+        read_tool(value, f"tools[{index}]", problems, schema_key="input_schema")
+        for index, value in enumerate(problems.items(row, "tools"))
+    ]
+    for tool in tools:
+        if tool is not None and tool.parameters == NO_PARAMETERS:
+            tool.parameters = None  # what `write` gives a tool without parameters
+    if not problems:
+        check_results(messages, "messages", problems)
+    problems.end()
+    without_numbering(messages, ID_PREFIX)
+    return Chat(messages, tools=[tool for tool in tools if tool is not None], metadata=pick_rest(row, KNOWN))
+
+
+def write(record: Record) -> Written:
+    lost: list[Unrepresentable] = []
+    chat = as_chat(record, lost)
+    if chat is None:
+        return None, lost
+    messages = chat.messages
+    if has_calls(messages):
+        messages = numbered(messages, ID_PREFIX, lost)
+    writer = TurnWriter(lost)
+    row: dict[str, Any] = {}
+    if messages and messages[0].role == "system" and messages[0].content:
+        row["system"] = writer.system(messages[0])
+        messages = messages[1:]
+    for message in messages:
+        writer.add(message)
+    row["messages"] = writer.turns
+    if record.tools:
+        row["tools"] = [_write_tool(tool, lost) for tool in record.tools]
+    if record.parallel_tool_calls is not None:
+        lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
+    if record.weight is not None:
+        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    if record.metadata:
+        put_rest(row, record.metadata, KNOWN, "", lost)
+    if writer.joined and not lost and not reads_back(read, row, record):
+        lost.append(Unrepresentable("messages[]", "turns must alternate; consecutive messages of a role are joined"))
+    return row, lost
+
+
+def _write_tool(tool: Any, lost: list[Unrepresentable]) -> dict[str, Any]:
+    row = write_tool(tool, lost, schema_key="input_schema")
+    row.setdefault("input_schema", dict(NO_PARAMETERS))  # required; `read` takes exactly this away again
+    return row

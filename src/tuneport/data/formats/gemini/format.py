@@ -1,0 +1,149 @@
+"""Gemini, as tuned on Vertex AI: `{"systemInstruction": {"parts"}, "contents": [{"role", "parts"}], "tools": [...]}`.
+
+Roles are user and model; a part is text, `thought` text, inlineData, fileData, a functionCall of the model, or a
+functionResponse to it. A pair of answers is `completions` with the scores 1 and 0. Names in snake_case are read as
+well. In a record each function response is a message of its own; consecutive ones are written as one content. A call
+has an id only where the record has one.
+Source: Vertex AI's tuning data and the Gemini API's types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tuneport.data.formats.contract import (
+    Problems,
+    Unrepresentable,
+    Written,
+    as_chat,
+    decode_row,
+    json_type,
+    pick_rest,
+    put_rest,
+)
+from tuneport.data.formats.gemini.contents import ContentReader, names_of_calls
+from tuneport.data.formats.gemini.writer import ContentWriter
+from tuneport.data.formats.openai.messages import ID_PREFIX, check_results
+from tuneport.data.formats.shared.tools import read_tool, without_numbering, write_tool
+from tuneport.data.rows.records import Chat, Message, Preference, Record, Tool
+
+NAME = "gemini"
+_KNOWN = frozenset(("systemInstruction", "system_instruction", "contents", "tools", "completions"))
+
+
+def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
+    contents = row.get("contents")
+    if isinstance(contents, list) and any(isinstance(content, dict) and "parts" in content for content in contents):
+        return 1.0, "contents of parts"
+    return 0.0, "there are no contents of parts"
+
+
+def read(line: bytes) -> Record:
+    row = decode_row(line)
+    problems = Problems()
+    reader = ContentReader(line, problems)
+    messages = []
+    key = "systemInstruction" if "systemInstruction" in row else "system_instruction"
+    if key in row:
+        messages.append(reader.system(row[key], key))
+    contents = problems.items(row, "contents")
+    if not contents and not problems:
+        problems.note("contents", "is empty" if "contents" in row else "is missing", "add the conversation")
+    for index, content in enumerate(contents):
+        messages += reader.content(content, ("contents", index))
+    tools = _read_tools(row, problems)
+    rest = pick_rest(row, (key, "contents", "tools", "completions"))
+    if "completions" in row:
+        answers = _read_completions(row, reader, problems)
+        problems.end()
+        names_of_calls(messages, read=True)
+        return Preference(messages, answers[1.0], answers[0.0], tools=tools, metadata=rest)
+    if messages and not problems and not any(message.role == "assistant" for message in messages):
+        problems.note("contents", "there is no content of the model, so nothing to train on", "add the answer")
+    if not problems:
+        check_results(messages, "contents", problems)
+    problems.end()
+    names_of_calls(messages, read=True)
+    without_numbering(messages, ID_PREFIX)
+    return Chat(messages, tools=tools, metadata=rest)
+
+
+def _read_completions(row: Mapping[str, Any], reader: ContentReader, problems: Problems) -> dict[float, list[Message]]:
+    answers: dict[float, list[Message]] = {}
+    for index, value in enumerate(problems.items(row, "completions")):
+        score = value.get("score") if isinstance(value, dict) else None
+        if score not in (0, 1) or float(score) in answers:
+            problems.note(f"completions[{index}].score", "must be 1 for one answer and 0 for the other", "correct it")
+            continue
+        answers[float(score)] = reader.content(value.get("completion"), ("completions", index, "completion"))
+        unknown = pick_rest(value, ("score", "completion"))
+        if unknown:
+            problems.note(f"completions[{index}].{next(iter(unknown))}", "is not a key of an answer", "remove it")
+    if len(answers) < 2 and not problems:
+        problems.note("completions", "must be two answers", "give one with the score 1 and one with 0")
+    return answers
+
+
+def _read_tools(row: Mapping[str, Any], problems: Problems) -> list[Tool]:
+    tools: list[Tool] = []
+    for index, value in enumerate(problems.items(row, "tools")):
+        at = f"tools[{index}]"
+        if not isinstance(value, dict):
+            problems.note(at, f"must be an object, not {json_type(value)}", 'write {"functionDeclarations": [...]}')
+            continue
+        key = "functionDeclarations" if "functionDeclarations" in value else "function_declarations"
+        if key not in value or len(value) > 1:
+            problems.note(at, "only functionDeclarations are supported", "remove other tools")
+        for number, declared in enumerate(problems.items(value, key, at)):
+            tool = read_tool(declared, f"{at}.{key}[{number}]", problems)
+            tools += [] if tool is None else [tool]
+    return tools
+
+
+def write(record: Record) -> Written:
+    lost: list[Unrepresentable] = []
+    row: dict[str, Any] = {}
+    if isinstance(record, Preference):
+        if any(len(answer) != 1 or answer[0].role != "assistant" for answer in (record.chosen, record.rejected)):
+            return None, [Unrepresentable("", "an answer is not exactly one message of the model")]
+        messages = record.context
+        if not messages or messages[-1].role == "assistant":
+            return None, [Unrepresentable("", "a pair needs a context that does not end with the model")]
+    else:
+        chat = as_chat(record, lost)
+        if chat is None:
+            return None, lost
+        messages = chat.messages
+    writer = ContentWriter(lost)
+    messages = writer.prepared(messages)
+    if messages and messages[0].role == "system":
+        row["systemInstruction"] = writer.system(messages[0])
+        messages = messages[1:]
+    row["contents"] = writer.contents(messages)
+    if isinstance(record, Preference):
+        row["completions"] = [
+            {"score": score, "completion": writer.contents(writer.prepared(answer))[0]}
+            for score, answer in ((1.0, record.chosen), (0.0, record.rejected))
+        ]
+    if record.tools:
+        row["tools"] = [{"functionDeclarations": [_write_tool(tool, lost) for tool in record.tools]}]
+    if record.parallel_tool_calls is not None:
+        lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
+    if record.weight is not None:
+        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    put_rest(row, record.metadata, _KNOWN, "", lost)
+    return row, lost
+
+
+def _write_tool(tool: Tool, lost: list[Unrepresentable]) -> dict[str, Any]:
+    row = write_tool(tool, lost)
+    if row.pop("strict", None) is not None:
+        lost.append(Unrepresentable("tools[].strict", "a declaration has no such setting"))
+    return row
+
+
+def note(line: bytes) -> str:
+    return (
+        "names in snake_case are read as those in camelCase" if b'_instruction"' in line or b"function_" in line else ""
+    )

@@ -1,0 +1,1 @@
+"""LLaMA-Factory's alpaca and sharegpt files."""

@@ -1,0 +1,188 @@
+"""LLaMA-Factory: its version 1 form, and the two older ones with the columns that `alpaca` and `sharegpt` lack.
+
+- version 1: `{"messages": [{"role", "content": [{"type", "value"}], "loss_weight"}], "tools": "[...]"}`, parts of the
+  types text, reasoning, image_url and tool_call (JSON text of a name and arguments); for pairs `chosen_messages` and
+  `rejected_messages`, both from the first message on
+- `conversations` or `instruction` rows, with `kto_tag` (a verdict), `images` (one for each `<image>` in the texts) and,
+  for pairs, `chosen` and `rejected` beside them
+
+Written is version 1, which alone holds weights, reasoning and images; answers with a verdict, for which it has no
+form, are written as conversations with a `kto_tag`. What every release reads is written by `alpaca` and `sharegpt`.
+A `loss_weight` of 1 for each answer and 0 for all else is the same as no weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from tuneport.data.formats import alpaca
+from tuneport.data.formats.contract import (
+    InvalidRecord,
+    Problem,
+    Problems,
+    Unrepresentable,
+    Written,
+    as_chat,
+    decode_row,
+    json_type,
+    pick_rest,
+    put_rest,
+)
+from tuneport.data.formats.llamafactory.messages import read_messages, same_weights, write_messages
+from tuneport.data.formats.pairs import lose_boundary, split_pair
+from tuneport.data.formats.sharegpt import format as sharegpt
+from tuneport.data.formats.sharegpt.turns import write_turns
+from tuneport.data.rows.records import Chat, ImagePart, Labelled, Message, Part, Preference, Record, TextPart
+
+NAME = "llamafactory"
+_KNOWN = frozenset(("messages", "chosen_messages", "rejected_messages", "tools"))
+_OWN = frozenset(("kto_tag", "images"))
+_RESERVED = _KNOWN | _OWN | {"conversations", "instruction", "chosen", "rejected", "label", "system"}
+_PLACE = re.compile(r"<image>\n?")
+
+
+def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
+    if _is_typed(row.get("messages")):
+        return 1.0, "messages of typed parts with a value, or with loss weights"
+    if isinstance(row.get("chosen_messages"), list) and isinstance(row.get("rejected_messages"), list):
+        return 1.0, "chosen_messages and rejected_messages"
+    rest = {key: value for key, value in row.items() if key not in _OWN}
+    for form in (sharegpt, alpaca):
+        if form.likeness(rest)[0] and "messages" not in row:
+            if len(rest) < len(row):
+                return 1.0, f"{form.NAME} with {' and '.join(sorted(_OWN & row.keys()))}"
+            return 0.8, f"the same as {form.NAME}"
+    return 0.0, "there are no typed parts, kto_tag or images"
+
+
+def _is_typed(messages: Any) -> bool:
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        return False
+    contents = [message["content"] for message in messages if isinstance(message.get("content"), list)]
+    parts = [part for content in contents for part in content]
+    return any("loss_weight" in m for m in messages) or any(isinstance(p, dict) and "value" in p for p in parts)
+
+
+def read(line: bytes) -> Record:
+    row = decode_row(line)
+    if "conversations" in row or "instruction" in row:
+        return _read_older(row)
+    problems = Problems()
+    tools = sharegpt.read_definitions(row, problems)
+    record: Record
+    if "chosen_messages" in row or "rejected_messages" in row:
+        chosen = read_messages(row, "chosen_messages", problems)
+        rejected = read_messages(row, "rejected_messages", problems)
+        problems.end()
+        same_weights([*chosen, *rejected])
+        record = Preference(*split_pair(chosen, rejected))
+        used: tuple[str, ...] = ("chosen_messages", "rejected_messages", "tools")
+    else:
+        messages = read_messages(row, "messages", problems)
+        problems.end()
+        same_weights(messages)
+        record = Chat(messages)
+        used = ("messages", "tools")
+    record.tools, record.metadata = tools, pick_rest(row, used)
+    return record
+
+
+def _read_older(row: dict[str, Any]) -> Record:
+    form = sharegpt if "conversations" in row else alpaca
+    problems = Problems()
+    images = problems.items(row, "images")
+    tag = row.get("kto_tag")
+    if tag is not None and not isinstance(tag, bool):
+        problems.note("kto_tag", f"must be true or false, not {json_type(tag)}", "mark the answer as good or bad")
+    try:
+        record: Record = form.read(msgspec.json.encode({key: value for key, value in row.items() if key not in _OWN}))
+    except InvalidRecord as error:
+        raise InvalidRecord(*problems, *error.problems) from None
+    if "tools" in record.metadata:
+        record.tools = sharegpt.read_definitions(row, problems)
+        del record.metadata["tools"]
+    if images:
+        _place(record, images, problems)
+    if tag is not None and not isinstance(record, Chat):
+        problems.note("kto_tag", "stands beside a pair of answers", "keep one of the two")
+    problems.end()
+    if isinstance(tag, bool) and isinstance(record, Chat):
+        return Labelled(record.messages, tag, tools=record.tools, metadata=record.metadata)
+    return record
+
+
+def _place(record: Record, images: list[Any], problems: Problems) -> None:
+    """Put the images at each `<image>` of the texts, in their order; before the first question if there is none."""
+    messages = list(_messages(record))
+    places = sum(len(_PLACE.findall(message.text)) for message in messages)
+    ready = places == len(images) or (places == 0 and any(message.role == "user" for message in messages))
+    if not ready or not all(isinstance(image, str) for image in images):
+        rule = f"{len(images)} images for {places} places <image>, or one that is not text"
+        problems.append(Problem("images", rule, "give a URL, a path or a data URL for each <image>"))
+        return
+    waiting = iter(images)
+    for message in messages:
+        if not isinstance(message.content, str):
+            continue
+        if not places and message.role == "user":
+            message.content = [*(_image(url) for url in waiting), TextPart(message.content)]
+        elif "<image>" in message.content:
+            texts = _PLACE.split(message.content)
+            parts: list[Part] = [TextPart(texts[0])] if texts[0] else []
+            for text in texts[1:]:
+                parts += [_image(next(waiting)), *([TextPart(text)] if text else [])]
+            message.content = parts
+        if not places and message.role == "user":
+            return
+
+
+def _image(url: str) -> ImagePart:
+    inline = re.fullmatch(r"data:([^;,]+);base64,(.*)", url, re.DOTALL)
+    return ImagePart(data=inline[2], media_type=inline[1]) if inline else ImagePart(url=url)
+
+
+def _messages(record: Record) -> Iterator[Message]:
+    if isinstance(record, Preference):
+        yield from (*record.context, *record.chosen, *record.rejected)
+    elif isinstance(record, Chat | Labelled):
+        yield from record.messages
+
+
+def write(record: Record) -> Written:
+    lost: list[Unrepresentable] = []
+    row: dict[str, Any]
+    if isinstance(record, Labelled):
+        messages = [msgspec.structs.replace(message, weight=None) for message in record.messages]
+        if messages != record.messages:
+            lost.append(Unrepresentable("messages[].weight", "there are no weights beside a kto_tag"))
+        row = {"conversations": write_turns(messages, lost), "kto_tag": record.label}
+    elif isinstance(record, Preference):
+        lose_boundary(record, lost)
+        messages = [*record.context, *record.chosen, *record.rejected]
+        context, chosen, rejected = (
+            write_messages(part, messages, lost) for part in (record.context, record.chosen, record.rejected)
+        )
+        row = {"chosen_messages": context + chosen, "rejected_messages": context + rejected}
+    else:
+        chat = as_chat(record, lost)
+        if chat is None:
+            return None, lost
+        row = {"messages": write_messages(chat.messages, chat.messages, lost)}
+    if record.tools:
+        row["tools"] = sharegpt.write_definitions(record.tools, lost)
+    if record.parallel_tool_calls is not None:
+        lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
+    if record.weight is not None:
+        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    put_rest(row, record.metadata, _RESERVED, "", lost)
+    return row, lost
+
+
+def note(line: bytes) -> str:
+    if b'"kto_tag"' not in line and (b'"conversations"' in line or b'"instruction"' in line):
+        return "the older forms are read as what version 1 writes as messages of typed parts"
+    return ""

@@ -1,0 +1,1 @@
+"""OpenAI's chats, preferences and reinforcement rows."""

@@ -1,0 +1,181 @@
+"""OpenAI chat: `{"messages": [...], "tools": [...], "parallel_tool_calls": ...}`, one object a line.
+
+Source: OpenAI's FineTuneChatRequestInput. Columns beyond it are kept as metadata. The deprecated `functions`,
+`function_call` and role `function` are read as tools, calls and results, and written in the new spelling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from tuneport.data.formats.contract import (
+    Problems,
+    Unrepresentable,
+    Written,
+    as_chat,
+    decode_row,
+    pick_rest,
+    put_rest,
+)
+from tuneport.data.formats.openai import messages as chat
+from tuneport.data.formats.shared.tools import (
+    has_calls,
+    has_input_schema,
+    numbered,
+    read_tools,
+    without_numbering,
+    wrap_tool,
+)
+from tuneport.data.rows.records import Chat, Message, Record, Tool
+from tuneport.data.rows.repeated_keys import all_texts_read
+
+NAME = "openai"
+KNOWN = frozenset(("messages", "tools", "functions", "parallel_tool_calls"))
+
+
+class _PlainMessage(msgspec.Struct, forbid_unknown_fields=True):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class _PlainRow(msgspec.Struct, forbid_unknown_fields=True):
+    messages: list[_PlainMessage]
+
+
+_plain = msgspec.json.Decoder(_PlainRow)
+
+
+def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
+    messages = row.get("messages")
+    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+        return 0.0, "there is no list of messages"
+    if not any("role" in m for m in messages):
+        return 0.0, "the messages have no role"
+    if isinstance(row.get("system"), (str, list)):
+        return 0.0, "there is a system prompt outside the messages"
+    for message in messages:
+        foreign = foreign_to_openai(message)
+        if foreign:
+            return 0.0, foreign
+    if has_input_schema(row):
+        return 0.0, "the tools have Anthropic's input_schema"
+    if not any(m.get("role") == "assistant" for m in messages) and pick_rest(row, KNOWN):
+        return 0.5, "messages with role and content, though without an answer to train towards"
+    if any(m.get("role") not in ("user", "assistant") or "tool_calls" in m for m in messages):
+        if "weight" in row:
+            return 0.9, "messages with role and content, and a weight of the row, which is a mere column here"
+        return 1.0, "messages with role and content, system or tool among the roles"
+    return 0.9, "messages with role and content"
+
+
+def foreign_to_openai(message: Mapping[str, Any]) -> str:
+    """Return what other formats with messages have in one, as text; "" if there is nothing."""
+    if "loss_weight" in message:
+        return "there are LLaMA-Factory's loss weights"
+    content, calls = message.get("content"), message.get("tool_calls")
+    for block in content if isinstance(content, list) else ():
+        if isinstance(block, dict) and block.get("type") in ("tool_use", "tool_result", "thinking", "image"):
+            return "there are content blocks of Anthropic's or Hugging Face's types"
+        if isinstance(block, dict) and "value" in block:
+            return "there are LLaMA-Factory's content blocks"
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("arguments"), dict):
+            return "the arguments of a call are an object, not text"
+    return ""
+
+
+def read(line: bytes) -> Record:
+    try:
+        plain = _plain.decode(line)
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        return _read_any(decode_row(line))
+    messages = [Message(message.role, message.content) for message in plain.messages]
+    if all_texts_read(line, 2 + 8 * len(messages), [message.content for message in plain.messages]):
+        for message in messages:
+            if message.role == "assistant":
+                return Chat(messages)
+    return _read_any(decode_row(line))
+
+
+def _read_any(row: dict[str, Any]) -> Chat:
+    problems = Problems()
+    if "system" in row:
+        problems.note(
+            "system", "is not a key of this format", "move it into a message of the role system, or name the format"
+        )
+    messages = read_conversation(row, "", problems)
+    require_answer(messages, "messages", problems)
+    tools = read_definitions(row, "", problems)
+    parallel = read_parallel(row, "", problems)
+    problems.end()
+    return Chat(messages, tools=tools, parallel_tool_calls=parallel, metadata=pick_rest(row, KNOWN))
+
+
+def read_conversation(row: Mapping[str, Any], at: str, problems: Problems) -> list[Message]:
+    field = f"{at}.messages" if at else "messages"
+    values = problems.items(row, "messages", at)
+    if not values and not any(problem.field == field for problem in problems):
+        problems.note(field, "is empty" if "messages" in row else "is missing", "add the conversation's messages")
+    messages = chat.read_messages(values, field, problems)
+    if not problems:
+        chat.check_results(messages, field, problems)
+        without_numbering(messages, chat.ID_PREFIX)
+    return messages
+
+
+def require_answer(messages: list[Message], field: str, problems: Problems) -> None:
+    if messages and not problems and not any(message.role == "assistant" for message in messages):
+        problems.note(field, "there is no assistant message, so nothing to train on", "add the answer")
+
+
+def read_definitions(row: Mapping[str, Any], at: str, problems: Problems) -> list[Tool]:
+    before = f"{at}." if at else ""
+    tools = read_tools(problems.items(row, "tools", at), problems, f"{before}tools")
+    return tools + read_tools(problems.items(row, "functions", at), problems, f"{before}functions")
+
+
+def read_parallel(row: Mapping[str, Any], at: str, problems: Problems) -> bool | None:
+    parallel = row.get("parallel_tool_calls")
+    if parallel is None or isinstance(parallel, bool):
+        return parallel
+    field = f"{at}.parallel_tool_calls" if at else "parallel_tool_calls"
+    problems.note(field, "must be true or false", "write true or false")
+    return None
+
+
+def write(record: Record) -> Written:
+    lost: list[Unrepresentable] = []
+    record_as_chat = as_chat(record, lost)
+    if record_as_chat is None:
+        return None, lost
+    messages = record_as_chat.messages
+    if has_calls(messages):
+        messages = numbered(messages, chat.ID_PREFIX, lost)
+    row: dict[str, Any] = {"messages": chat.write_messages(messages, lost)}
+    write_settings(record_as_chat, row, lost)
+    if record.weight is not None:
+        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    if record.metadata:
+        put_rest(row, record.metadata, KNOWN | {"system"}, "", lost)
+    return row, lost
+
+
+def write_settings(record: Record, row: dict[str, Any], lost: list[Unrepresentable]) -> None:
+    if record.tools:
+        row["tools"] = write_tools(record.tools, lost)
+    if record.parallel_tool_calls is not None:
+        row["parallel_tool_calls"] = record.parallel_tool_calls
+
+
+def write_tools(tools: list[Tool], lost: list[Unrepresentable]) -> list[dict[str, Any]]:
+    return [wrap_tool(tool, lost) for tool in tools]
+
+
+def note(line: bytes) -> str:
+    if b'"functions"' in line or b'"function_call"' in line:
+        return "the deprecated functions and function_call are read as tools and tool_calls"
+    return ""

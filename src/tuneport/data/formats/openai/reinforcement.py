@@ -1,0 +1,73 @@
+"""OpenAI reinforcement rows: `{"messages": [...], "tools": [...]}` that end with the user's message, and any columns
+beside them, which a grader reads as `{{item.COLUMN}}`.
+
+Source: Microsoft's guide to reinforcement fine-tuning, which is OpenAI's API ("the final message must be assigned a
+user role; the data can contain extra fields and values for use by a grader"). What there is beside OpenAI's own keys
+is kept as the record's `reference`: it is part of what is trained on, not a mere column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tuneport.data.formats.contract import Problems, Unrepresentable, Written, decode_row, pick_rest, put_rest
+from tuneport.data.formats.contract import note as note
+from tuneport.data.formats.openai import messages as chat
+from tuneport.data.formats.openai.format import (
+    KNOWN,
+    foreign_to_openai,
+    read_conversation,
+    read_definitions,
+    read_parallel,
+    write_settings,
+)
+from tuneport.data.formats.shared.tools import has_calls, numbered
+from tuneport.data.rows.records import Graded, Record
+
+NAME = "openai-reinforcement"
+
+
+def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
+    messages = row.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(item, dict) for item in messages):
+        return 0.0, "there is no list of messages"
+    if isinstance(row.get("system"), (str, list)) or any(foreign_to_openai(message) for message in messages):
+        return 0.0, "there are keys of other formats with messages"
+    if messages[-1].get("role") == "assistant" and pick_rest(row, KNOWN):
+        return 0.1, "messages with further columns, though they end with an answer"
+    if messages[-1].get("role") != "user":
+        return 0.0, "the messages do not end with the user's"
+    if not pick_rest(row, KNOWN):
+        return 0.4, "messages that end with the user's, and no column that a grader could compare an answer with"
+    if any(message.get("role") == "assistant" for message in messages):
+        return 0.5, "messages that end with the user's, and further columns; a chat may end so as well"
+    return 1.0, "messages without an answer, and columns that a grader can compare one with"
+
+
+def read(line: bytes) -> Record:
+    row = decode_row(line)
+    problems = Problems()
+    messages = read_conversation(row, "", problems)
+    if messages and not problems and messages[-1].role != "user":
+        rule = f"the last one is of the role {messages[-1].role}; training continues after the user's message"
+        problems.note("messages", rule, "move the answer into a column of its own for the grader")
+    tools = read_definitions(row, "", problems)
+    parallel = read_parallel(row, "", problems)
+    problems.end()
+    return Graded(messages, pick_rest(row, KNOWN), tools=tools, parallel_tool_calls=parallel)
+
+
+def write(record: Record) -> Written:
+    lost: list[Unrepresentable] = []
+    if not isinstance(record, Graded):
+        return None, [Unrepresentable("", "the method rft takes conversations that end with the user's message")]
+    messages = numbered(record.messages, chat.ID_PREFIX, lost) if has_calls(record.messages) else record.messages
+    row: dict[str, Any] = {"messages": chat.write_messages(messages, lost)}
+    write_settings(record, row, lost)
+    if record.weight is not None:
+        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    if record.metadata:
+        lost.append(Unrepresentable("metadata", "every column is one that the grader sees"))
+    put_rest(row, record.reference, KNOWN, "", lost)
+    return row, lost

@@ -1,0 +1,206 @@
+"""ShareGPT: `{"conversations": [{"from": "human", "value": ...}, ...], "tools": "[...]"}`, as LLaMA-Factory reads it.
+
+Turns come from human, gpt, system, function_call (JSON of one call, or a list of calls), observation or tool. Read as
+well: the spelling with role and content, a top-level `system`, `tools` as a list, `weight` in a turn (as OpenChat and
+axolotl have it), a boolean `label` (KTO) and preference pairs, where `chosen` and `rejected` are turns that end
+`conversations`. Results belong to calls by order. A gpt turn before a function_call is the text of the same message.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from tuneport.data.formats.contract import (
+    Problems,
+    Unrepresentable,
+    Written,
+    as_chat,
+    decode_row,
+    json_type,
+    pick_rest,
+    put_rest,
+)
+from tuneport.data.formats.contract import note as note
+from tuneport.data.formats.openai import messages as openai_messages
+from tuneport.data.formats.shared.tools import has_calls, read_tools, without_numbering, write_tool
+from tuneport.data.formats.sharegpt.turns import KNOWN_TURN, ROLES, read_calls, write_turns
+from tuneport.data.rows.records import Chat, Labelled, Message, Preference, Record, Tool
+from tuneport.data.rows.repeated_keys import FIX, all_texts_read, repeated_keys
+
+NAME = "sharegpt"
+KNOWN = frozenset(("conversations", "system", "tools"))
+_PAIR = KNOWN | {"chosen", "rejected"}
+_RESERVED = _PAIR | {"messages", "label"}
+
+
+def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
+    if row.keys() & {"kto_tag", "images", "videos", "audios"}:
+        return (0.5 if "conversations" in row else 0.0), "columns that only LLaMA-Factory reads"
+    for key, score in (("conversations", 1.0), ("messages", 0.9)):
+        turns = row.get(key)
+        if isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns):
+            if any("from" in turn and "value" in turn for turn in turns):
+                return score, f"{key} of turns with from and value"
+            if key == "conversations" and any("role" in turn and "content" in turn for turn in turns):
+                return 0.9, "conversations of turns with role and content"
+    return 0.0, "there are no conversations"
+
+
+class _PlainTurn(msgspec.Struct, forbid_unknown_fields=True):
+    speaker: Literal["human", "gpt", "system"] = msgspec.field(name="from")
+    value: str
+
+
+class _PlainRow(msgspec.Struct, forbid_unknown_fields=True):
+    conversations: list[_PlainTurn]
+
+
+_plain = msgspec.json.Decoder(_PlainRow)
+
+
+def read(line: bytes) -> Record:
+    try:
+        turns = _plain.decode(line).conversations
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        return _read_any(decode_row(line))
+    messages = [Message(ROLES[turn.speaker], turn.value) for turn in turns]
+    if all_texts_read(line, 2 + 8 * len(turns), [turn.value for turn in turns]):
+        for message in messages:
+            if message.role == "assistant":
+                return Chat(messages)
+    return _read_any(decode_row(line))
+
+
+def _read_any(row: dict[str, Any]) -> Record:
+    problems = Problems()
+    key = "messages" if "conversations" not in row and "messages" in row else "conversations"
+    turns = problems.items(row, key)
+    if not turns and not problems:
+        problems.note(key, "is empty" if key in row else "is missing", "add the conversation's turns")
+    messages = read_turns(turns, key, problems)
+    system = problems.text(row, "system", "", required=False)
+    if system:
+        messages.insert(0, Message("system", system))
+    tools = read_definitions(row, problems)
+    if "chosen" in row and "rejected" in row:
+        chosen = _read_answer(row, "chosen", problems)
+        rejected = _read_answer(row, "rejected", problems)
+        problems.end()
+        return Preference(messages, chosen, rejected, tools=tools, metadata=pick_rest(row, _PAIR | {key}))
+    if messages and not problems and not any(message.role == "assistant" for message in messages):
+        problems.note(key, "there is no turn from gpt, so nothing to train on", "add the answer")
+    if isinstance(row.get("label"), bool):
+        problems.end()
+        return Labelled(messages, row["label"], tools=tools, metadata=pick_rest(row, KNOWN | {key, "label"}))
+    problems.end()
+    return Chat(messages, tools=tools, metadata=pick_rest(row, KNOWN | {key}))
+
+
+def read_turns(turns: list[Any], at: str, problems: Problems) -> list[Message]:
+    messages: list[Message] = []
+    for index, turn in enumerate(turns):
+        message = _read_turn(turn, f"{at}[{index}]", problems)
+        if message is None:
+            continue
+        last = messages[-1] if messages else None
+        if message.tool_calls and message.content is None and last is not None and last.role == "assistant":
+            if last.content is not None and not last.tool_calls:
+                message.content, message.extra = last.content, {**last.extra, **message.extra}
+                message.weight = last.weight if message.weight is None else message.weight
+                messages.pop()
+        messages.append(message)
+    if not problems and has_calls(messages):
+        without_numbering(messages, openai_messages.ID_PREFIX)
+    return messages
+
+
+def _read_turn(turn: Any, at: str, problems: Problems) -> Message | None:
+    if not isinstance(turn, dict):
+        problems.note(at, f"a turn must be an object, not {json_type(turn)}", 'write {"from": ..., "value": ...}')
+        return None
+    who, text = ("from", "value") if "from" in turn else ("role", "content")
+    speaker = turn.get(who)
+    if not isinstance(speaker, str) or speaker not in ROLES:
+        rule = "is missing" if speaker is None else f"{speaker!r} is not a speaker"
+        problems.note(f"{at}.{who}", rule, "use human, gpt, system, function_call or observation")
+        return None
+    role = ROLES[speaker]
+    if who == "role" and speaker != "function_call" and not isinstance(turn.get(text), str):
+        return openai_messages.read_message({**turn, "role": role}, at, problems)
+    if who == "role" and ("tool_calls" in turn or "tool_call_id" in turn):
+        return openai_messages.read_message({**turn, "role": role}, at, problems)
+    value = problems.text(turn, text, at)
+    if value is None:
+        return None
+    message = Message(role, value, extra=pick_rest(turn, (*KNOWN_TURN, who, text)) if len(turn) > 2 else {})
+    if speaker in ("function_call", "tool_call"):
+        message.content, message.tool_calls = None, read_calls(value, f"{at}.{text}", problems)
+    weight = turn.get("weight")
+    if isinstance(weight, int | float) and not isinstance(weight, bool):
+        message.weight = float(weight)
+    elif weight is not None:
+        problems.note(f"{at}.weight", f"must be a number, not {json_type(weight)}", "use 0 or 1")
+    return message
+
+
+def _read_answer(row: Mapping[str, Any], key: str, problems: Problems) -> list[Message]:
+    value = row[key]
+    if isinstance(value, str):
+        return [Message("assistant", value)]
+    if not isinstance(value, dict | list) or not value:
+        problems.note(key, f"must be a turn, not {json_type(value)}", 'write {"from": "gpt", "value": ...}')
+        return []
+    messages = read_turns(value if isinstance(value, list) else [value], key, problems)
+    if messages and not problems and not any(message.role == "assistant" for message in messages):
+        problems.note(key, "is not an answer from gpt", 'write {"from": "gpt", "value": ...}')
+    return messages
+
+
+def read_definitions(row: Mapping[str, Any], problems: Problems) -> list[Tool]:
+    value = row.get("tools")
+    if isinstance(value, str):
+        try:
+            value = msgspec.json.decode(value) if value.strip() else []
+        except msgspec.DecodeError as error:
+            problems.note("tools", f"is not JSON: {error}", "write a JSON list of definitions")
+            return []
+        for at, key in repeated_keys(row["tools"]):
+            problems.note(f"tools{at}", f"has the key {key!r} twice", FIX)
+    if value is not None and not isinstance(value, list):
+        problems.note("tools", f"must be a list of definitions, not {json_type(value)}", "write it as [...]")
+        return []
+    return read_tools(value or [], problems)
+
+
+def write_definitions(tools: list[Tool], lost: list[Unrepresentable]) -> str:
+    return json.dumps([write_tool(tool, lost) for tool in tools], ensure_ascii=False)
+
+
+def write(record: Record) -> Written:
+    lost: list[Unrepresentable] = []
+    row: dict[str, Any]
+    if isinstance(record, Preference):
+        row = {"conversations": write_turns(record.context, lost)}
+        for key, answer in (("chosen", record.chosen), ("rejected", record.rejected)):
+            turns = write_turns(answer, lost)
+            row[key] = turns[0] if len(turns) == 1 else turns
+    elif isinstance(record, Labelled):
+        row = {"conversations": write_turns(record.messages, lost), "label": record.label}
+    else:
+        chat = as_chat(record, lost)
+        if chat is None:
+            return None, lost
+        row = {"conversations": write_turns(chat.messages, lost)}
+    if record.tools:
+        row["tools"] = write_definitions(record.tools, lost)
+    if record.parallel_tool_calls is not None:
+        lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
+    if record.weight is not None:
+        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    if record.metadata:
+        put_rest(row, record.metadata, _RESERVED, "", lost)
+    return row, lost

@@ -1,0 +1,1 @@
+"""Graders of reinforcement fine-tuning: their document, formulas and Python code."""

@@ -1,0 +1,1 @@
+"""One row of a dataset: records, text, JSON as people write it."""

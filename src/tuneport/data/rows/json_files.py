@@ -1,0 +1,56 @@
+"""JSON that others wrote: in the folder of a model or an adapter, in an archive, in a safetensors file."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+MAX_HEADER = 100_000_000
+"""Bytes of a safetensors header at most; the library reads no longer one either."""
+
+
+def loads(text: str | bytes) -> Any:
+    """Parse the text. Raises ValueError if it is not JSON, or nests too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def object_in(path: Path) -> dict[str, Any]:
+    """Return the object in the file. Raises OSError if it cannot be read, ValueError if it holds no object."""
+    content = loads(path.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds {_NAMES.get(type(content), 'a number')} instead of an object")
+    return content
+
+
+def tensors_in(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the header of a safetensors file, by tensor. Raises OSError, or ValueError without one."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(MAX_HEADER, path.stat().st_size - 8):
+            raise ValueError("it has no header, or is cut off")
+        header = loads(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is not an object")
+    tensors = {name: row for name, row in header.items() if name != "__metadata__"}
+    if not all(isinstance(row, dict) for row in tensors.values()):
+        raise ValueError("its header does not describe tensors")
+    return tensors
+
+
+def numbers_in(path: Path) -> int:
+    """Return how many numbers the tensors of a safetensors file have, as `tensors_in` reads them."""
+    total = 0
+    for name, row in tensors_in(path).items():
+        shape = row.get("shape")
+        if not isinstance(shape, list) or not all(type(side) is int and 0 <= side < 1 << 48 for side in shape):
+            raise ValueError(f"its header gives the tensor {name[:80]!r} no shape")
+        total += math.prod(shape)
+    return total
+
+
+_NAMES = {list: "a list", str: "text", bool: "a truth value", type(None): "null"}

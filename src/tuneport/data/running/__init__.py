@@ -1,0 +1,1 @@
+"""Works through large files: in order, in parallel, interruptible, written aside and renamed."""

@@ -1,0 +1,38 @@
+"""The present activity of this process, for progress messages."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Activity:
+    """`words` say what is done; `share` how much of it is done, 0 to 1, or None if that is unknown."""
+
+    words: str
+    share: Callable[[], float | None]
+    began: float = field(default_factory=time.monotonic)
+
+
+_numbers = itertools.count()
+_activities: dict[int, Activity] = {}
+
+
+@contextmanager
+def underway(words: str, share: Callable[[], float | None] = lambda: None) -> Iterator[None]:
+    """Report during the block that this is being done."""
+    number = next(_numbers)
+    _activities[number] = Activity(words, share)
+    try:
+        yield
+    finally:
+        _activities.pop(number, None)
+
+
+def latest() -> Activity | None:
+    """Return the activity that began last and still runs."""
+    return next(reversed(list(_activities.values())), None)

@@ -1,0 +1,1 @@
+"""Chat templates: how a record becomes the text that a model is trained on."""

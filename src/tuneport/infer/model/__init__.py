@@ -1,0 +1,1 @@
+"""A model's weights on its devices, and the adapters that share them."""

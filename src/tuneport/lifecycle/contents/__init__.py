@@ -1,0 +1,1 @@
+"""Contents of uploaded datasets by their digests, on this disk or in a bucket."""

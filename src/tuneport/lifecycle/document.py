@@ -1,0 +1,140 @@
+"""A job as one JSON document: what `--json` prints and the gateway sends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tuneport.lifecycle.accounting.budgets import projection
+from tuneport.lifecycle.schema.records import JobRecord, RequestRecord
+from tuneport.lifecycle.submitting.options import JobOptions
+from tuneport.lifecycle.terms import as_documents, terms_of_job
+from tuneport.types import Method
+
+
+def describe(row: JobRecord) -> dict[str, Any]:
+    """Return a job as one JSON document: the same keys for every backend and in every state."""
+    spec, state, data = row.tune_spec, row.job_state, row.prepared_data
+    projected = projection(row)
+    progress = None if state is None else state.progress.model_dump(mode="json")
+    return {
+        "id": row.id,
+        "object": "tuneport.job",
+        "backend": row.backend,
+        "requested_model": spec.model,
+        "model": row.model,
+        "tuned_model": None if state is None else state.tuned_model,
+        "status": row.status,
+        "raw_status": None if state is None else state.raw_status,
+        "remote_id": row.remote_id,
+        "method": spec.method.value,
+        "adapter": spec.adapter,
+        "dataset": {
+            "path": str(spec.dataset),
+            "sha256": data.training.sha256,
+            "format": data.training.format,
+            "rows": data.training.rows,
+            "left_out": list(data.training.left_out),
+        },
+        "validation": None if spec.validation is None else str(spec.validation),
+        "columns": spec.columns,
+        "hyperparameters": {
+            "given": spec.hyperparameters.given(),
+            "resolved": {} if state is None else state.hyperparameters,
+        },
+        "grader": spec.grader,
+        "reward": spec.reward,
+        "suffix": spec.suffix,
+        "seed": spec.seed,
+        "from_checkpoint": spec.from_checkpoint,
+        "wandb": None if spec.wandb is None else spec.wandb.model_dump(mode="json"),
+        "metadata": spec.metadata,
+        "provider_options": spec.provider_options,
+        "quote": row.quote,
+        "estimate": row.estimate,
+        "actual": row.actual,
+        "budget": spec.budget,
+        "stopped_early": row.stopped_early,
+        "curve": row.curve,
+        "projection": None if projected is None else projected.as_dict(),
+        "cost": None if state is None else state.cost,
+        "trained_tokens": None if state is None else state.trained_tokens,
+        "progress": progress,
+        "terms": as_documents(terms_of_job(row.backend, row.model)),
+        "error": row.error,
+        "note": row.note,
+        "needs": _needs(row),
+        "duplicates": list(row.job_submission.duplicates),
+        "requested_action": row.requested_action,
+        "wish": row.requested_action,  # the name of earlier releases
+        **row.job_options.columns(),
+        "deleted_at": None if row.deleted_at is None else row.deleted_at.isoformat(),
+        "created_at": row.created_at.isoformat(),
+        "finished_at": None if row.finished_at is None else row.finished_at.isoformat(),
+        "estimated_finish": None
+        if state is None or state.estimated_finish is None
+        else state.estimated_finish.isoformat(),
+        "details": {} if state is None else state.details,
+    }
+
+
+def _needs(row: JobRecord) -> dict[str, Any] | None:
+    """Return the question that a person has to answer before the job continues, or None."""
+    submission = row.job_submission
+    if submission.question is None or row.job_status.terminal or row.remote_id is not None:
+        return None
+    one = submission.candidates[0].remote_id if len(submission.candidates) == 1 else "ID"
+    return {
+        "kind": "resolve",
+        "message": submission.question,
+        "candidates": [candidate.model_dump(mode="json") for candidate in submission.candidates],
+        "if_started": f"tuneport resolve {row.id} --started {one}",
+        "if_not_started": f"tuneport resolve {row.id} --not-started",
+    }
+
+
+def describe_request(request: RequestRecord) -> dict[str, Any]:
+    """Return the request of a client as a document with the same keys, while no job is made of it or if none ever
+    was."""
+    body = request.body
+    own = body.get("tuneport") or {}
+    method = body.get("method") or {"type": "supervised"}
+    details = method.get(method["type"]) or {}
+    given = own.get("hyperparameters") or (body.get("hyperparameters") or {}) | (details.get("hyperparameters") or {})
+    unknown = ("model", "tuned_model", "raw_status", "remote_id", "quote", "estimate", "actual", "projection", "cost",
+               "trained_tokens", "progress", "note", "requested_action", "wish", "deleted_at", "estimated_finish",
+               "curve", "stopped_early", "needs")  # fmt: skip
+    return dict.fromkeys(unknown) | {
+        "duplicates": [],
+        "id": request.id,
+        "object": "tuneport.job",
+        "backend": request.backend,
+        "requested_model": body["model"],
+        "status": request.job_status.value,
+        "method": own.get("method") or Method.of_openai(method["type"]),
+        "adapter": own.get("adapter", "auto"),
+        "dataset": {
+            "path": body["training_file"],
+            "sha256": body["training_sha256"],
+            "format": None,
+            "rows": None,
+            "left_out": [],
+        },
+        "validation": body.get("validation_file"),
+        "columns": own.get("columns") or {},
+        "hyperparameters": {"given": given, "resolved": {}},
+        "grader": own.get("grader") or details.get("grader"),
+        "reward": own.get("reward"),
+        "suffix": body.get("suffix"),
+        "seed": body.get("seed"),
+        "from_checkpoint": own.get("from_checkpoint"),
+        "wandb": next((row["wandb"] for row in body.get("integrations") or []), None),
+        "metadata": body.get("metadata") or {},
+        "provider_options": own.get("provider_options") or {},
+        "budget": own.get("budget", body.get("budget")),
+        "terms": as_documents(terms_of_job(request.backend, body["model"])) if request.backend else [],
+        "error": request.error,
+        **JobOptions.of_request(body).columns(),
+        "created_at": request.created_at.isoformat(),
+        "finished_at": None if request.finished_at is None else request.finished_at.isoformat(),
+        "details": {},
+    }

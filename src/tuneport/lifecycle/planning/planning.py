@@ -1,0 +1,306 @@
+"""Plans for a spec: where it can run and what it would cost there. The module gathers what `router` needs, and asks
+it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from tuneport.backends import backend_names, manifest_of
+from tuneport.backends.routing import Catalogue, has_address, has_key, is_installed
+from tuneport.data.dataset import Dataset
+from tuneport.data.tokens.token_cache import TokenCache
+from tuneport.data.tokens.tokens import OTHER_VOCABULARY, TokenCounts
+from tuneport.errors import ConfigError
+from tuneport.estimate.cost import OwnGPU, training_price
+from tuneport.estimate.learning import History
+from tuneport.lifecycle.planning.cpu_probe import kept_probe
+from tuneport.lifecycle.schema.estimates import JobEstimate
+from tuneport.manifests import GPU, Manifest, OfferedModel, find_offered, load_gpus, load_models
+from tuneport.router import BackendChoice, DatasetFacts, Machine, Readiness, TokenCount, choose, rank
+from tuneport.settings import Settings
+from tuneport.types import Adapter, TuneSpec
+
+DEFAULT_ENCODING = "o200k_base"
+"""Counts tokens for models whose own tokenizer is not at hand."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`choices` is every backend, best first; `chosen` is the one that the user named, or the best, and `estimate` what
+    is expected of the job there. `dataset` and `validation` are the data that it was made of."""
+
+    choices: list[BackendChoice]
+    chosen: BackendChoice
+    third_party: bool
+    dataset: Dataset
+    validation: Dataset | None = None
+    estimate: JobEstimate = JobEstimate()
+
+
+def plan(
+    spec: TuneSpec,
+    settings: Settings,
+    *,
+    backend: str | None = None,
+    history: History | None = None,
+    dataset: Dataset | None = None,
+) -> Plan:
+    """Rank all backends for `spec` and choose one: the one that the user named, if any (`BACKEND/MODEL` too).
+
+    `dataset` is the spec's, if the caller has opened it already. Raises the error that makes the chosen backend
+    impossible.
+    """
+    if backend is None:
+        backend, spec = named_backend(spec, settings)
+    ranked = _ranked(spec, settings, dataset, also=backend or settings.backend, history=history)
+    chosen = choose(
+        ranked.choices,
+        explicit=backend,
+        environment=settings.get("TUNEPORT_BACKEND"),
+        project=settings.project.backend,
+    )
+    manifest = manifest_of(chosen.backend, settings)
+    return Plan(
+        ranked.choices,
+        chosen,
+        third_party=manifest.third_party,
+        dataset=ranked.dataset,
+        validation=ranked.validation,
+        estimate=expected(spec, chosen, manifest, ranked.facts, ranked.machine),
+    )
+
+
+def named_backend(spec: TuneSpec, settings: Settings) -> tuple[str | None, TuneSpec]:
+    """Return the backend of `BACKEND/MODEL`, or None, and the spec with the plain name of the model."""
+    backend, model = Catalogue(settings).named(spec.model)
+    if model == spec.model:
+        return None, spec
+    return backend, spec.model_copy(update={"model": model})
+
+
+def quotes(
+    spec: TuneSpec,
+    settings: Settings,
+    *,
+    backends: Sequence[str] = (),
+    history: History | None = None,
+    dataset: Dataset | None = None,
+) -> tuple[list[BackendChoice], int]:
+    """Return each backend's choice for `spec` (or those of the named ones), best first, and the rows of the dataset.
+
+    `dataset` is as in `plan`.
+    """
+    ranked = _ranked(spec, settings, dataset, only=backends, history=history)
+    return ranked.choices, ranked.facts.rows
+
+
+class _Ranked(NamedTuple):
+    choices: list[BackendChoice]
+    dataset: Dataset
+    validation: Dataset | None
+    facts: DatasetFacts
+    machine: Machine
+
+
+def _ranked(
+    spec: TuneSpec,
+    settings: Settings,
+    dataset: Dataset | None,
+    *,
+    also: str | None = None,
+    only: Sequence[str] = (),
+    history: History | None,
+) -> _Ranked:
+    names = list(only) or backend_names(settings)
+    if also is not None and also not in names:
+        names.append(also)  # a hidden one, or one that `choose` will refuse by name
+    manifests = [manifest_of(name, settings) for name in names]
+    if dataset is None or (dataset.path, dataset.columns) != (spec.dataset, spec.columns):
+        dataset = Dataset(spec.dataset, spec.columns)
+    as_read = dataset.for_method(spec.method)
+    validation = None if spec.validation is None else dataset.validation_like(spec.validation)
+    facts = dataset_facts(as_read, validation, home=settings.home)
+    machine = machine_of(settings)
+    choices = rank(
+        spec,
+        manifests,
+        today=date.today(),
+        models=load_models(),
+        dataset=facts,
+        aliases=settings.aliases(spec.model),
+        ready=readiness(settings, manifests),
+        machine=machine,
+        history=history,
+    )
+    return _Ranked(choices, dataset, validation, facts, machine)
+
+
+def expected(
+    spec: TuneSpec, choice: BackendChoice, manifest: Manifest, facts: DatasetFacts, machine: Machine
+) -> JobEstimate:
+    """Return the expected time and cost of the job, and the terms by which its cost will be computed when it has
+    ended."""
+    model = find_offered(manifest, choice.model or spec.model)
+    billing = manifest.billing
+    if model is None:
+        return JobEstimate()
+    adapter = choice.adapter or Adapter.LORA
+    price = training_price(manifest, model, spec.method, adapter)
+    minimum = model.minimum or (billing.minimum if billing else None)
+    per_epoch = facts.tokens(manifest, model).training
+    own = manifest.own_machine
+    here = own and spec.provider_options.get("executor") in (None, "process")
+    took = choice.duration
+    return JobEstimate(
+        seconds=took.expected_seconds,
+        seconds_low=took.low_seconds,
+        seconds_high=took.high_seconds,
+        seconds_unavailable=took.unavailable,
+        seconds_because=took.explanation,
+        uncorrected_seconds=took.uncorrected_seconds or took.expected_seconds,
+        epochs=choice.epochs,
+        tokens=None if per_epoch is None or choice.epochs is None else per_epoch * choice.epochs,
+        params_b=model.params_b,
+        adapter=adapter.value,
+        device=machine.device if here else None,
+        billing=None if billing is None else billing.unit,
+        usd_per_mtok=None if price is None else price.usd_per_mtok,
+        minimum_usd=None if minimum is None else minimum.usd,
+        price_source=None if price is None else manifest.sources[price.source].url,
+        price_as_of=None if price is None else price.as_of,
+        failed_pays="unknown" if billing is None else billing.failed_pays,
+        cancelled_pays="unknown" if billing is None else billing.cancelled_pays,
+        usd_per_hour=machine.own.hourly if own and machine.own else None,  # whatever executor: as the quote has it
+    )
+
+
+def dataset_facts(dataset: Dataset, validation: Dataset | None, *, home: Path) -> DatasetFacts:
+    """Read the dataset once for each encoding that a candidate counts with, and each context that cuts examples; counts
+    are kept under `home`. A format given for the dataset applies to the validation file, too. Raises DatasetError,
+    which lists the problems."""
+    kept = TokenCache(home / "cache" / "tokens")
+    if validation is not None and dataset.given_format is not None:
+        validation = validation.read_as(dataset.given_format)
+
+    @cache
+    def counts(data: Dataset, encoding: str, context: int | None = None) -> TokenCounts:
+        return kept.counts(data, encoding, context=context)
+
+    own = counts(dataset, DEFAULT_ENCODING)
+
+    def tokens(manifest: Manifest, model: OfferedModel) -> TokenCount:
+        encoding = model.encoding or DEFAULT_ENCODING
+        training = counts(dataset, encoding)
+        if model.encoding is not None and model.context is not None and training.longest > model.context:
+            training = counts(dataset, encoding, model.context)  # longer examples are cut before they are billed
+        held_out = None if validation is None else counts(validation, encoding)
+        both = [training] if held_out is None else [training, held_out]
+        low, high = min(row.low / row.total for row in both), max(row.high / row.total for row in both)
+        reasons = [row.reason for row in both if row.approximate][:1]
+        if model.encoding is None:
+            low, high = low * OTHER_VOCABULARY[0], high * OTHER_VOCABULARY[1]
+            reasons.append(f"tokens are counted with {DEFAULT_ENCODING}, not with the model's own vocabulary")
+        return TokenCount(
+            training.total,
+            held_out.total if held_out else 0,
+            training.longest,
+            validation_rows=held_out.rows if held_out else 0,
+            low=low,
+            high=high,
+            reason="; ".join(reasons),
+            usual=training.usual,
+        )
+
+    return DatasetFacts(rows=own.rows, bytes=dataset.bytes, tokens=tokens)
+
+
+def readiness(settings: Settings, manifests: Sequence[Manifest]) -> Readiness:
+    """Return which backends have a key, and which have their packages. Imports none of them."""
+    with_key = frozenset(row.name for row in manifests if has_key(row, settings))
+    installed = frozenset(row.name for row in manifests if is_installed(row))
+    lost = frozenset(row.name for row in manifests if not has_address(row, settings))
+    return Readiness(with_key, installed, lost)
+
+
+def machine_of(settings: Settings) -> Machine:
+    """Return this machine, with its hourly cost if the user states it: a rented GPU is not free."""
+    machine, hourly = this_machine(), settings.local_usd_per_hour
+    machine = replace(machine, device=device_name(machine))
+    if not machine.gpu and (probe := kept_probe(settings.home, machine.device)) is not None:
+        machine = replace(machine, cpu_rate=probe.rate)
+    if hourly is None:
+        return machine
+    return replace(machine, own=OwnGPU(card_of(machine.gpu), hourly, whole_machine=True))
+
+
+def card_of(name: str) -> GPU | None:
+    """Return the known facts of the GPU that `nvidia-smi` names so, or None if there is none or it is unknown."""
+    try:
+        return load_gpus().find(name) if name else None
+    except ConfigError:
+        return None
+
+
+def device_name(machine: Machine) -> str:
+    """Return the device that trains here, by which its runs are told apart: the GPU, else the processor and its
+    cores."""
+    return machine.gpu or f"{_processor()}, {os.cpu_count()} cores"
+
+
+@cache
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
+
+
+def this_machine(memory: Callable[[], float | None] | None = None) -> Machine:
+    """Return the first NVIDIA GPU, else this machine's main memory and processor."""
+    gpu = _nvidia_gpu()
+    if gpu is not None:
+        name, memory_gib = gpu
+        card = card_of(name)
+        if card is None:
+            return Machine(memory_gib=memory_gib, gpu=name)
+        return Machine(
+            memory_gib=memory_gib, bf16_tflops=card.bf16_tflops, gpu=card.name, bandwidth_gbps=card.bandwidth_gbps
+        )
+    return Machine(memory_gib=_main_memory_gib() if memory is None else memory())
+
+
+@cache
+def _nvidia_gpu() -> tuple[str, float] | None:
+    """Return name and memory (GiB) of the first GPU, from `nvidia-smi`: importing torch to ask would take seconds."""
+    import shutil
+    import subprocess
+
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    first = done.stdout.strip().splitlines()[:1] if done.returncode == 0 else []
+    if not first or "," not in first[0]:
+        return None
+    name, _, mebibytes = first[0].rpartition(",")
+    return name.replace("NVIDIA", "").strip(), float(mebibytes) / 1024
+
+
+def _main_memory_gib() -> float | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (ValueError, OSError):
+        return None

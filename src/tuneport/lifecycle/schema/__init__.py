@@ -1,0 +1,1 @@
+"""The database: tables, migrations, and whose rows a request may see."""

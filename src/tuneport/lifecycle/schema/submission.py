@@ -1,0 +1,81 @@
+"""The state of a start whose answer was lost: the `submission` column of its row."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from tuneport.lifecycle.schema.machine_clock import ClockReading
+from tuneport.types import JobState
+
+
+class Candidate(BaseModel):
+    """A job that the provider lists and that may be the one whose answer was lost."""
+
+    model_config = ConfigDict(frozen=True)
+    remote_id: str
+    model: str
+    created_at: datetime | None = None
+
+    @classmethod
+    def of(cls, state: JobState) -> Candidate:
+        return cls(remote_id=state.remote_id, model=state.model, created_at=state.created_at)
+
+    def __str__(self) -> str:
+        created = "" if self.created_at is None else f", created {self.created_at:%Y-%m-%d %H:%M} UTC"
+        return f"{self.remote_id} ({self.model}{created})" if self.model else f"{self.remote_id}{created}"
+
+
+class Submission(BaseModel):
+    """`since`: by clock, what it read when the request was sent, or when this machine first saw it unanswered.
+
+    `unclear`: the outcome of a start was unknown at some time. `question`: what a person has to decide, in words.
+    `named`: the job that an answer named, though it does not look like this one. `dismissed`: jobs that a person said
+    are not this one. `duplicates`: further jobs that carry the same token.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    since: dict[str, float] = {}
+    last_look: dict[str, float] = {}
+    looks: int = 0
+    absences: int = 0
+    unclear: bool = False
+    question: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+    named: Candidate | None = None
+    dismissed: tuple[str, ...] = ()
+    duplicates: tuple[str, ...] = ()
+
+    def waited(self, reading: ClockReading) -> float:
+        """Return for how many seconds this clock can vouch that the answer has been missing; 0 for a new clock."""
+        return _elapsed(self.since, reading) or 0.0
+
+    def seen(self, reading: ClockReading) -> Submission:
+        """Return the same, with this clock running. A clock that went backwards (a container) begins anew."""
+        if _elapsed(self.since, reading) is not None:
+            return self
+        return self.model_copy(update={"since": self.since | reading.marks})
+
+    def sent(self, reading: ClockReading) -> Submission:
+        """Return what is known when a request is about to be sent: the wait begins now, for every clock."""
+        return Submission(
+            since=reading.marks,
+            unclear=self.unclear,
+            dismissed=self.dismissed,
+            duplicates=self.duplicates,
+        )
+
+    def looked(self, reading: ClockReading, *, absent: bool) -> Submission:
+        """Return the same after the provider was asked; `absent`: it listed no job with the token."""
+        update = {"looks": self.looks + 1, "absences": self.absences + absent, "last_look": reading.marks}
+        return self.model_copy(update=update | {"unclear": True})
+
+    def since_last_look(self, reading: ClockReading) -> float | None:
+        """Return the seconds since the provider was last asked, or None if this clock does not know."""
+        return _elapsed(self.last_look, reading)
+
+
+def _elapsed(marks: dict[str, float], reading: ClockReading) -> float | None:
+    passed = [now - marks[clock] for clock, now in reading.marks.items() if clock in marks]
+    return None if len(passed) < len(reading.marks) or min(passed) < 0 else min(passed)

@@ -1,0 +1,125 @@
+"""Operator's commands for the store: where it is, its version and size, and migration to another version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, func, inspect, select, text
+from sqlalchemy.engine import make_url
+
+from tuneport.errors import ConfigError
+from tuneport.lifecycle.schema.database import Database, explained, keep_others_out, masked, open_engine
+from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION, losses, migrate, version_of
+from tuneport.lifecycle.schema.tables import Base, JobRow, SchemaRow
+from tuneport.types import now
+
+
+@dataclass(frozen=True)
+class StoreReport:
+    """A report on the store. `version` is None if there is no store yet; `rows` has the tables of this tuneport that
+    exist."""
+
+    url: str
+    version: int | None
+    known_version: int = SCHEMA_VERSION
+    bytes: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def look(url: str) -> StoreReport:
+    """Read where the store is, its version and its size. Nothing is made or upgraded. Raises ConfigError if the
+    database cannot be opened."""
+    if _absent(url):
+        return StoreReport(masked(url), None)
+    with _connected(url) as connection:
+        version = version_of(connection)
+        if version is None:
+            return StoreReport(masked(url), None, bytes=_bytes(connection, url))
+        there = set(inspect(connection).get_table_names())
+        own = [name for name in Base.metadata.tables if name in there and name != SchemaRow.__tablename__]
+        rows = {name: connection.scalar(text(f"SELECT count(*) FROM {name}")) or 0 for name in own}
+        return StoreReport(masked(url), version, bytes=_bytes(connection, url), rows=rows)
+
+
+def upgrade(url: str) -> StoreReport:
+    """Make the store, or migrate it to this tuneport's version. Raises ConfigError if it is newer."""
+    Database(url).close()
+    return look(url)
+
+
+def downgrade_losses(url: str, to: int) -> list[str]:
+    """Return what a downgrade to that version loses, in lines. Raises ConfigError if there is no downgrade to it."""
+    _refuse_absent(url)
+    with _connected(url) as connection:
+        return losses(connection, _downgradable(connection, url, to), to)
+
+
+def downgrade(url: str, to: int) -> StoreReport:
+    """Migrate the store down to that version, all steps or none. Raises ConfigError if there is no such step, or if a
+    process works on the store's jobs."""
+    _refuse_absent(url)
+    with _connected(url) as connection:
+        keep_others_out(connection)
+        version = _downgradable(connection, url, to)
+        held = select(func.count()).where(JobRow.lease_owner.is_not(None), JobRow.lease_expires_at > now())
+        if busy := connection.scalar(held):
+            raise ConfigError(
+                f"{busy} job{'s are' if busy > 1 else ' is'} being worked on in {masked(url)}; stop every gateway and "
+                "command that uses it, wait two minutes if one was killed, and try again"
+            )
+        migrate(connection, version, to)
+    return look(url)
+
+
+def _downgradable(connection: Connection, url: str, to: int) -> int:
+    version = version_of(connection)
+    if version is None or version > SCHEMA_VERSION:
+        has = "no tables yet" if version is None else f"tables of version {version}, which this tuneport does not know"
+        raise ConfigError(f"the store {masked(url)} has {has}; there is nothing that can be downgraded")
+    if not 1 <= to < version:
+        below = f"1 to {version - 1}" if version > 2 else "1" if version == 2 else "none"
+        raise ConfigError(f"the store {masked(url)} is of version {version}; versions below it are {below}, not {to}")
+    return version
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[Connection]:
+    """Provide one transaction, which leaves the store as it is if anything fails."""
+    engine = open_engine(url)
+    try:
+        with explained(url), engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _file(url: str) -> Path | None:
+    parsed = make_url(url)
+    in_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
+    return Path(str(parsed.database)) if in_file else None
+
+
+def _absent(url: str) -> bool:
+    file = _file(url)
+    return file is not None and not file.exists()
+
+
+def _refuse_absent(url: str) -> None:
+    if _absent(url):
+        raise ConfigError(f"there is no store at {masked(url)} yet; the first command that needs one makes it")
+
+
+def _bytes(connection: Connection, url: str) -> int:
+    if (file := _file(url)) is not None:
+        parts = (file, file.with_name(file.name + "-wal"))
+        return sum(part.stat().st_size for part in parts if part.exists())
+    if connection.dialect.name == "postgresql":
+        return connection.scalar(text("SELECT pg_database_size(current_database())")) or 0
+    return 0

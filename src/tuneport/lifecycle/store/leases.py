@@ -1,0 +1,109 @@
+"""Leases in the store: which worker drives a job right now, and what only that worker may write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, update
+
+from tuneport.errors import TuneportError
+from tuneport.lifecycle.accounting.budgets import hold_month, rest_of
+from tuneport.lifecycle.schema.database import Database
+from tuneport.lifecycle.schema.records import UNFINISHED, JobRecord
+from tuneport.lifecycle.schema.tables import JobRow
+from tuneport.lifecycle.store.audit import note
+from tuneport.lifecycle.store.event_log import EventLog
+from tuneport.lifecycle.store.part import LeasedPart, record_of
+from tuneport.lifecycle.store.reconcile import max_cost, reconcile_row
+from tuneport.types import JobStatus, Quote, now
+
+LEASE_SECONDS = 120.0
+"""Renewed every quarter of it while its holder works."""
+
+
+class LeaseLostError(TuneportError):
+    """Another process took the row over; whatever this one was doing must not be written."""
+
+
+class Leases(LeasedPart):
+    leased, seconds = JobRow, LEASE_SECONDS
+
+    def __init__(self, database: Database, events: EventLog) -> None:
+        super().__init__(database)
+        self._events = events
+
+    def holdable(self) -> ColumnElement[bool]:
+        return JobRow.status.in_(UNFINISHED)
+
+    def claim(
+        self, job_id: str, owner: str, *, seconds: float | None = None, instead_of: str | None = None
+    ) -> JobRecord | None:
+        """Take the lease on a row and return the row, or None if another worker holds it.
+
+        `owner` is new for each claim, so that two threads of one process keep each other out. `instead_of` names a
+        holder that is known to be dead.
+        """
+        moment = now()
+        free = self.free(moment, gone=() if instead_of is None else (instead_of,))
+        with self.transaction() as session:
+            taken = session.execute(
+                update(JobRow).where(JobRow.id == job_id, free).values(**self.held(owner, moment, seconds))
+            )
+            if taken.rowcount != 1:  # type: ignore[attr-defined]
+                return None
+            return record_of(JobRecord, session.get_one(JobRow, job_id))
+
+    def write(self, job_id: str, owner: str, **values: Any) -> JobRecord:
+        """Change a row under its lease. Raises LeaseLostError, and changes nothing, if another worker holds it by
+        now."""
+        if "status" in values and JobStatus(values["status"]).terminal:
+            values.update(due_at=None, waits_since=None, requested_action=None)
+        with self.transaction() as session:
+            changed = session.execute(
+                update(JobRow)
+                .where(JobRow.id == job_id, JobRow.lease_owner == owner)
+                .values(updated_at=now(), **values)
+            )
+            if changed.rowcount != 1:  # type: ignore[attr-defined]
+                raise LeaseLostError(f"the lease on {job_id} was lost to another process; nothing was written")
+            row = session.get(JobRow, job_id)
+            assert row is not None
+            over = reconcile_row(session, row) if "state" in values or row.job_status.terminal else None
+            session.flush()
+            written = record_of(JobRecord, row)
+        if over is not None:
+            self._events.tell_over_budget({job_id: over})
+        return written
+
+    def write_quote(self, job_id: str, owner: str, quote: Quote, *, monthly_budget: float | None = None) -> JobRecord:
+        """Replace our quote by the provider's own, under the row's lease. Raises BudgetError, and changes nothing, if
+        that brings the month above its budget, and LeaseLostError as `write` does."""
+        with self.transaction() as session:
+            row = session.get(JobRow, job_id, with_for_update=True)
+            if row is None or row.lease_owner != owner:
+                raise LeaseLostError(f"the lease on {job_id} was lost to another process; nothing was written")
+            most = max_cost(quote)
+            if monthly_budget is not None:
+                hold_month(session, monthly_budget, most, now(), backend=row.backend, without=job_id)
+            row.quote, row.reserved_usd, row.updated_at = quote.model_dump(mode="json"), most, now()
+            note(session, "job.reserve", job_id, project=row.project, usd=most, automatic=True)
+            session.flush()
+            return record_of(JobRecord, row)
+
+    def reopen(self, job_id: str, owner: str, *, monthly_budget: float | None = None) -> JobRecord:
+        """Make a job that has ended unfinished again, under its lease: it reserves what it cost already and the rest of
+        its maximum. Raises BudgetError, and changes nothing, if that brings the month above its budget, and
+        LeaseLostError as `write` does. The job is due, in case the process dies before it asks the backend."""
+        with self.transaction() as session:
+            row = session.get(JobRow, job_id, with_for_update=True)
+            if row is None or row.lease_owner != owner:
+                raise LeaseLostError(f"the lease on {job_id} was lost to another process; nothing was written")
+            moment, most = now(), rest_of(row)
+            if monthly_budget is not None:
+                hold_month(session, monthly_budget, most, moment, backend=row.backend, without=job_id)
+            row.status, row.finished_at, row.due_at, row.updated_at = JobStatus.QUEUED.value, None, moment, moment
+            row.reserved_usd, row.actual, row.cost_usd = most, None, None
+            note(session, "job.reopen", job_id, project=row.project)
+            note(session, "job.reserve", job_id, project=row.project, usd=most, automatic=True)
+            session.flush()
+            return record_of(JobRecord, row)

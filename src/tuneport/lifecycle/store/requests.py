@@ -1,0 +1,188 @@
+"""Requests of clients to the gateway, until a job's row is made from each: exactly once, even if a process dies in
+between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tuneport.errors import TuneportError
+from tuneport.lifecycle.schema.records import RequestRecord
+from tuneport.lifecycle.schema.scope import DEFAULT_PROJECT
+from tuneport.lifecycle.schema.tables import JobRequestRow, JobRow
+from tuneport.lifecycle.store.audit import note
+from tuneport.lifecycle.store.outbox import announce_request, results_settled
+from tuneport.lifecycle.store.part import RELEASED, LeasedPart, ScopedPart, read, read_one, record_of, select_records
+from tuneport.types import JobStatus, now
+
+HELD_SECONDS = 120.0
+"""Renewed while the dataset is read, judged and converted; afterwards another process takes the request up."""
+NOBODY = "nobody"
+"""Holds a request that is to rest for a while."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A request that its holder is making a job from. `created_at` is when the client asked, in `project`."""
+
+    job_id: str
+    owner: str
+    created_at: datetime
+    project: str = DEFAULT_PROJECT
+
+
+class ClaimLostError(TuneportError):
+    """The request was cancelled, or is held by another process by now; no job was made of it."""
+
+
+def mark_taken(session: Session, claim: Claim) -> None:
+    """Mark the request as taken within the transaction that adds the job's row. Raises ClaimLostError if it is no
+    longer waiting."""
+    changed = session.execute(
+        update(JobRequestRow)
+        .where(
+            JobRequestRow.id == claim.job_id,
+            JobRequestRow.state == "waiting",
+            JobRequestRow.lease_owner == claim.owner,
+        )
+        .values(state="taken", **RELEASED)
+    )
+    if changed.rowcount != 1:  # type: ignore[attr-defined]
+        raise ClaimLostError(f"{claim.job_id} was cancelled or taken over; nothing was started")
+
+
+class JobRequests(ScopedPart, LeasedPart):
+    leased, seconds = JobRequestRow, HELD_SECONDS
+
+    def holdable(self) -> ColumnElement[bool]:
+        return JobRequestRow.state == "waiting"
+
+    def add(
+        self, job_id: str, body: dict[str, Any], *, backend: str | None, tuned_model: str, key: str | None
+    ) -> RequestRecord:
+        """Add the request. Returns the one that is there already if the client sent the same idempotency key before."""
+        row = JobRequestRow(
+            id=job_id,
+            project=self.scope.own,
+            body=body,
+            backend=backend,
+            tuned_model=tuned_model,
+            idempotency_key=None if key is None else self.scope.key_of(key),
+            state="waiting",
+            created_at=now(),
+        )
+        try:
+            with self.transaction() as session:
+                session.add(row)
+                note(session, "job.create", job_id, project=row.project)
+                session.flush()
+                return record_of(RequestRecord, row)
+        except IntegrityError:
+            there = None if key is None else self.by_key(key)
+            if there is None:
+                raise
+            return there
+
+    def by_key(self, key: str) -> RequestRecord | None:
+        with self.reading() as session:
+            query = select_records(RequestRecord).where(JobRequestRow.idempotency_key == self.scope.key_of(key))
+            return read_one(session, RequestRecord, query)
+
+    def get(self, job_id: str) -> RequestRecord | None:
+        with self.reading() as session:
+            query = select_records(RequestRecord).where(self.visible(JobRequestRow), JobRequestRow.id == job_id)
+            return read_one(session, RequestRecord, query)
+
+    def hops(self, job_id: str) -> tuple[str, ...]:
+        """Return the gateways that a job's request came through; empty if it came through none."""
+        with self.reading() as session:
+            body = session.scalar(select(JobRequestRow.body).where(JobRequestRow.id == job_id))
+        return () if body is None else tuple(body.get("hops", ()))
+
+    def by_ids(self, job_ids: list[str]) -> dict[str, RequestRecord]:
+        with self.transaction() as session:
+            query = select_records(RequestRecord).where(self.visible(JobRequestRow), JobRequestRow.id.in_(job_ids))
+            return {request.id: request for request in read(session, RequestRecord, query)}
+
+    def take(self, owner: str, *, gone: tuple[str, ...] = ()) -> RequestRecord | None:
+        """Take the oldest free request; `owner` holds it from now on. `gone` names holders known to be dead."""
+        moment = now()
+        oldest = (
+            select(JobRequestRow.id)
+            .where(self.holdable(), self.free(moment, gone=gone))
+            .order_by(JobRequestRow.created_at, JobRequestRow.id)
+            .limit(1)
+        )
+        with self.transaction() as session:
+            if self.database.postgresql:
+                oldest = oldest.with_for_update(skip_locked=True)
+            job_id = session.scalar(oldest)
+            if job_id is None:
+                return None
+            row = session.get(JobRequestRow, job_id)
+            assert row is not None
+            for name, value in self.held(owner, moment).items():
+                setattr(row, name, value)
+            return record_of(RequestRecord, row)
+
+    def defer(self, job_id: str, owner: str, *, seconds: float) -> None:
+        """Release the request and put it off for so long. Others come first."""
+        with self.transaction() as session:
+            session.execute(
+                update(JobRequestRow)
+                .where(JobRequestRow.id == job_id, JobRequestRow.lease_owner == owner)
+                .values(lease_owner=NOBODY, lease_expires_at=now() + timedelta(seconds=seconds))
+            )
+
+    def refuse(self, job_id: str, owner: str, error: dict[str, Any]) -> bool:
+        """Record that the request will never be a job, and why. Returns False if `owner` no longer holds it."""
+        return self._end_request(job_id, "failed", error, JobRequestRow.lease_owner == owner)
+
+    def cancel(self, job_id: str) -> bool:
+        """Return False if it is a job already, or has ended. A holder that is at it makes no job of it any more."""
+        return self._end_request(job_id, "cancelled", None, self.visible(JobRequestRow))
+
+    def _end_request(self, job_id: str, state: str, error: dict[str, Any] | None, held: ColumnElement[bool]) -> bool:
+        ended = {"state": state, "error": error, "finished_at": now(), **RELEASED}
+        with self.transaction() as session:
+            changed = session.execute(
+                update(JobRequestRow)
+                .where(JobRequestRow.id == job_id, JobRequestRow.state == "waiting", held)
+                .values(**ended)
+            )
+            if changed.rowcount != 1:  # type: ignore[attr-defined]
+                return False
+            announce_request(session, job_id, state)
+            row = session.get(JobRequestRow, job_id)
+            assert row is not None
+            action = "job.cancel" if state == "cancelled" else "job.refuse"
+            note(session, action, job_id, project=row.project, automatic=state == "failed")
+            return True
+
+    def settle_results(self, job_id: str, file_id: str | None) -> bool:
+        """Record once whether a job has results. Returns False if that is recorded already."""
+        with self.transaction() as session:
+            changed = session.execute(
+                update(JobRequestRow)
+                .where(JobRequestRow.id == job_id, JobRequestRow.results_at.is_(None))
+                .values(results_file=file_id, results_at=now())
+            )
+            results_settled(session, job_id)
+            return changed.rowcount == 1  # type: ignore[attr-defined, no-any-return]
+
+    def without_results(self, *, limit: int = 1000) -> list[str]:
+        """Return succeeded jobs for which it is not recorded yet whether they have results, latest first."""
+        query = (
+            select(JobRequestRow.id)
+            .join(JobRow, JobRow.id == JobRequestRow.id)
+            .where(JobRequestRow.results_at.is_(None), JobRow.status == JobStatus.SUCCEEDED.value)
+            .order_by(JobRow.finished_at.desc())
+            .limit(limit)
+        )
+        with self.reading() as session:
+            return list(session.scalars(query))

@@ -1,0 +1,77 @@
+"""The store: every job, the files that were uploaded for it, its events, and who is driving it right now.
+
+A job's row exists before the first remote call. Rows are claimed by lease: a driver writes its name and an expiry into
+the row, renews both while it works, and its results are applied only while the row still bears its name. SQLite by
+default; any SQLAlchemy URL by `TUNEPORT_DATABASE_URL`.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from tuneport.lifecycle.schema.database import Database
+from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION
+from tuneport.lifecycle.schema.scope import NoScopeError, Scope
+from tuneport.lifecycle.store.audit import AuditLog
+from tuneport.lifecycle.store.event_log import EventLog
+from tuneport.lifecycle.store.figures import StoredFigures
+from tuneport.lifecycle.store.files.journal import FileJournal
+from tuneport.lifecycle.store.files.uploaded import UploadedFiles
+from tuneport.lifecycle.store.files.uploads import Uploads
+from tuneport.lifecycle.store.jobs import Jobs, UnknownJobError
+from tuneport.lifecycle.store.leases import LEASE_SECONDS, LeaseLostError, Leases
+from tuneport.lifecycle.store.listing import Listing
+from tuneport.lifecycle.store.models import TunedModels
+from tuneport.lifecycle.store.outbox import Outbox
+from tuneport.lifecycle.store.requests import JobRequests
+from tuneport.lifecycle.store.schedule import Schedule
+from tuneport.lifecycle.store.shown_terms import ShownTerms
+from tuneport.lifecycle.store.snapshots import Snapshots
+from tuneport.lifecycle.store.tokens import Tokens
+
+__all__ = ["LEASE_SECONDS", "SCHEMA_VERSION", "LeaseLostError", "NoScopeError", "Store", "UnknownJobError"]
+
+
+class Store:
+    """All reads and writes, in parts, over one database. Close it after use.
+
+    A store shows rows of projects once it has a scope: `scoped(project)` or, for a user of this machine, `unscoped()`.
+    Without one it raises NoScopeError. Raises ConfigError if the database cannot be opened or written.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.database = database = Database(url)
+        self.events = EventLog(database)
+        self.leases, self.schedule = Leases(database, self.events), Schedule(database, self.events)
+        self.files, self.webhooks = FileJournal(database), Outbox(database)
+        self.tokens, self.audit = Tokens(database), AuditLog(database)
+        self.figures, self.terms = StoredFigures(database), ShownTerms(database)
+        self._show(None)
+
+    def _show(self, scope: Scope | None) -> None:
+        database = self.database
+        self.jobs, self.models = Jobs(database, scope), TunedModels(database, scope)
+        self.listing, self.snapshots = Listing(database, scope), Snapshots(database, scope)
+        self.requests = JobRequests(database, scope)
+        self.uploaded, self.uploads = UploadedFiles(database, scope), Uploads(database, scope)
+
+    def scoped(self, project: str) -> Store:
+        """Return this store as one project sees it. New rows are the project's."""
+        return self._seen(Scope(project))
+
+    def unscoped(self) -> Store:
+        """Return this store with the rows of all projects. New rows are the default project's."""
+        return self._seen(Scope(None))
+
+    def _seen(self, scope: Scope) -> Store:
+        store = copy.copy(self)
+        store._show(scope)
+        return store
+
+    @property
+    def read_only(self) -> bool:
+        return self.database.read_only
+
+    def close(self) -> None:
+        self.database.close()

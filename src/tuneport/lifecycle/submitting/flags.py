@@ -1,0 +1,197 @@
+"""The flags of `tuneport submit`: one table, from which the command reads a job and by which `command` writes one.
+
+A field of `TuneSpec` or `JobOptions` without a row here, or a row without a field, fails
+tests/lifecycle/submitting/test_options.py.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tuneport.data.rows.json_files import loads
+from tuneport.errors import ConfigError
+from tuneport.lifecycle.submitting.options import JobOptions, OffFlag, off_flag
+from tuneport.types import TuneSpec, Wandb
+
+Kind = Literal["text", "path", "whole", "number", "columns", "texts", "values", "wandb", "json_file", "switch"]
+GRADER_FILE = "GRADER.json"
+"""Stands in a printed command for a file with the job's grader."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag. `field` is the field of `TuneSpec` or `JobOptions` that it sets; `off` sets a switch to False."""
+
+    field: str
+    flag: str
+    help: str
+    kind: Kind = "text"
+    metavar: str | None = None
+    short: str | None = None
+    off: str | None = None
+    off_help: str = ""
+
+
+SPEC_FLAGS = (
+    Flag("model", "--model", "An alias, a weights name or a provider's model id.", short="-m"),
+    Flag("validation", "--validation", "A validation file.", "path"),
+    Flag("columns", "--map", "Which column has what the format calls NAME.", "columns", "NAME=COLUMN"),
+    Flag("method", "--method", "sft, dpo, kto, reward, grpo, rloo or rft. Default: as the data is."),
+    Flag("grader", "--grader", "rft: a JSON file with the grader, in OpenAI's shape.", "json_file"),
+    Flag(
+        "reward",
+        "--reward",
+        "grpo, rloo: package.module:function, or a reward model by its job or as a folder.",
+        metavar="REWARD",
+    ),
+    Flag(
+        "reward_folder", "--reward-folder", "The folder with the reward function's module. Default: this one.", "path"
+    ),
+    Flag("adapter", "--adapter", "auto, lora, qlora, full, prefix or prompt."),
+    Flag(
+        "hyperparameters",
+        "--set",
+        "A hyperparameter: epochs, batch_size, learning_rate ...",
+        "values",
+        "NAME=VALUE",
+    ),
+    Flag("suffix", "--suffix", "Suffix of the tuned model's name."),
+    Flag("seed", "--seed", "Seed of the data order and of new weights.", "whole"),
+    Flag(
+        "from_checkpoint",
+        "--from-checkpoint",
+        "Continue from the weights of a finished job, or of one of its steps.",
+        metavar="JOB[:STEP]",
+    ),
+    Flag(
+        "wandb",
+        "--wandb",
+        "Show the run in this W&B project; or JSON with project, name, entity and tags.",
+        "wandb",
+        "PROJECT",
+    ),
+    Flag("budget", "--budget", "US dollars; refuse a job that may cost more.", "number"),
+    Flag("metadata", "--metadata", "Metadata that the backend keeps with the job, as text.", "texts", "NAME=VALUE"),
+    Flag(
+        "provider_options", "--option", "Backend option, passed unchanged, e.g. precision=bf16.", "values", "NAME=VALUE"
+    ),
+)
+
+
+def _option_flags() -> tuple[Flag, ...]:
+    flags = []
+    for name, field in JobOptions.model_fields.items():
+        flag, off = f"--{name.replace('_', '-')}", off_flag(name) or OffFlag(None, "")
+        flags.append(Flag(name, flag, field.description or "", "switch", off=off.flag, off_help=off.help))
+    return tuple(flags)
+
+
+OPTION_FLAGS = _option_flags()
+
+
+def pairs(given: list[str] | None, option: str) -> dict[str, Any]:
+    """Return `NAME=VALUE` arguments by name; a value that is JSON is what it says, any other is text."""
+    found: dict[str, Any] = {}
+    for name, value in texts(given, option).items():
+        try:
+            found[name] = loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def texts(given: list[str] | None, option: str) -> dict[str, str]:
+    """Return `NAME=VALUE` arguments by name, each value as it is written."""
+    found: dict[str, str] = {}
+    for item in given or []:
+        name, separator, value = item.partition("=")
+        if not separator or not name:
+            raise ConfigError(f"{option} {item!r} is not NAME=VALUE; write for example {option} epochs=3")
+        found[name] = value
+    return found
+
+
+def wandb_of(given: str) -> dict[str, Any]:
+    """Return the value of `--wandb`: a project, or JSON with all settings for W&B."""
+    if not given.startswith("{"):
+        return {"project": given}
+    try:
+        found = loads(given)
+    except ValueError as error:
+        raise ConfigError(f"--wandb {given!r} begins as JSON and is none: {error}; correct it") from error
+    return dict(found)
+
+
+def command(spec: TuneSpec, options: JobOptions, *, backend: str | None) -> str:
+    """Return the command to type for the spec and the options on that backend; `unsayable` names what it lacks."""
+    words = ["tuneport", "submit", _path(spec.dataset)]
+    for flag in SPEC_FLAGS:
+        words += _words(flag, getattr(spec, flag.field))
+        if flag.field == "model" and backend is not None:
+            words += ["--backend", backend]
+    for flag in OPTION_FLAGS:
+        value = getattr(options, flag.field)
+        if value is True:
+            words.append(flag.flag)
+        elif value is False and flag.off is not None:
+            words.append(flag.off)
+    return shlex.join(words)
+
+
+def unsayable(spec: TuneSpec) -> list[str]:
+    """Return the names that no flag can express: pairs whose name is empty or has a `=`."""
+    found = []
+    for flag in SPEC_FLAGS:
+        if flag.kind in ("columns", "texts", "values"):
+            value = getattr(spec, flag.field)
+            given = value if isinstance(value, Mapping) else value.given()
+            found += [f"{flag.field}.{name}" for name, item in given.items() if not _sayable(flag, name, item)]
+    return found
+
+
+def _sayable(flag: Flag, name: str, value: Any) -> bool:
+    return bool(name) and "=" not in name and (flag.kind != "columns" or bool(value))
+
+
+def _words(flag: Flag, value: Any) -> list[str]:
+    """Return the flag with the value; nothing for a default that the command has by itself."""
+    field = TuneSpec.model_fields[flag.field]
+    if value is None or (flag.field != "method" and value == field.get_default(call_default_factory=True)):
+        return []
+    if flag.kind in ("columns", "texts", "values"):
+        given = value if isinstance(value, Mapping) else value.given()
+        said = [
+            f"{name}={_text(item) if flag.kind == 'values' else item}"
+            for name, item in given.items()
+            if _sayable(flag, name, item)
+        ]
+        return [word for pair in said for word in (flag.flag, pair)]
+    if flag.kind == "path":
+        return [flag.flag, _path(value)]
+    if flag.kind == "json_file":
+        return [flag.flag, GRADER_FILE]
+    if isinstance(value, Wandb):
+        told = value.model_dump(mode="json", exclude_defaults=True)
+        alone = set(told) == {"project"} and not value.project.startswith("{")
+        return [flag.flag, value.project if alone else json.dumps(told, ensure_ascii=False)]
+    return [flag.flag, str(value)]
+
+
+def _text(value: Any) -> str:
+    """Return a value as `pairs` reads it: JSON, or text that is no JSON."""
+    if isinstance(value, str):
+        try:
+            loads(value)
+        except ValueError:
+            return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _path(path: Any) -> str:
+    """Return a path as an argument: one that begins like a flag is written from the current folder."""
+    text = str(path)
+    return f"./{text}" if text.startswith("-") else text

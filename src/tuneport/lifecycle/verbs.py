@@ -1,0 +1,203 @@
+"""Jobs for Python code: `submit`, `job`, `jobs` and `deploy`.
+
+Each works on the workspace that it is given (`opened`), else on one that all calls with the same settings share, and
+that is closed when no job of it is left.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Unpack, get_type_hints, overload
+
+from tuneport.data.dataset import Dataset, DatasetLike
+from tuneport.errors import ConfigError
+from tuneport.lifecycle.handle import Job, JobFailedError, given_options
+from tuneport.lifecycle.open_workspace import OpenWorkspace, share_workspace
+from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
+from tuneport.lifecycle.submitting.spec_file import build_spec
+from tuneport.lifecycle.terms import BindingTerm
+from tuneport.settings import Settings
+from tuneport.types import Deployment, Hyperparameters, JobStatus, TuneSpec
+
+log = logging.getLogger("tuneport")
+
+
+class SpecKeywords(OptionKeywords, total=False):
+    """Keywords of `submit` beside the dataset: the fields of `TuneSpec`, but the dataset and the model."""
+
+    validation: DatasetLike | None
+    columns: Mapping[str, str] | None
+    method: str | None
+    grader: Mapping[str, Any] | None
+    reward: str | None
+    reward_folder: str | Path | None
+    adapter: str
+    hyperparameters: Hyperparameters | Mapping[str, Any] | None
+    suffix: str | None
+    seed: int | None
+    from_checkpoint: str | None
+    wandb: Mapping[str, Any] | None
+    budget: float | None
+    metadata: Mapping[str, str] | None
+    provider_options: Mapping[str, Any] | None
+
+
+ShowTerms = Callable[[list[BindingTerm]], None]
+
+
+def log_terms(terms: list[BindingTerm]) -> None:
+    """Write the terms to the `tuneport` log as warnings, which Python shows where no logging is set up."""
+    for term in terms:
+        log.warning("terms that apply (shown once): %s", term)
+
+
+@overload
+def submit(
+    dataset: TuneSpec,
+    *,
+    backend: str | None = None,
+    options: JobOptions = ...,
+    show_terms: ShowTerms = ...,
+    settings: Settings | None = None,
+    opened: OpenWorkspace | None = None,
+    **given: Unpack[OptionKeywords],
+) -> Job: ...
+
+
+@overload
+def submit(
+    dataset: DatasetLike,
+    *,
+    model: str,
+    backend: str | None = None,
+    options: JobOptions = ...,
+    show_terms: ShowTerms = ...,
+    settings: Settings | None = None,
+    opened: OpenWorkspace | None = None,
+    **given: Unpack[SpecKeywords],
+) -> Job: ...
+
+
+def submit(
+    dataset: TuneSpec | DatasetLike,
+    *,
+    backend: str | None = None,
+    options: JobOptions = JobOptions(),
+    show_terms: ShowTerms = log_terms,
+    settings: Settings | None = None,
+    opened: OpenWorkspace | None = None,
+    **given: Any,
+) -> Job:
+    """Start a fine-tuning job and return as soon as the backend has it; `job.wait()` follows it.
+
+    The first argument is a whole `TuneSpec`, or a dataset; then the fields of `TuneSpec` are keywords, of which `model`
+    is needed. The fields of `JobOptions` are keywords as well, which replace those in `options`.
+
+    Rows that are Python objects are kept in a file of the home (`datasets/`), since the job refers to them.
+
+    If the account is full, the job is returned as it waits (`submitting`, its `note` says for what): `job.wait()` then
+    waits for its slot, too.
+
+    `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked. `method` None: what the data is made for.
+    `columns` maps the names that a format expects to those in the files (`--map`); a `Dataset` has its own. `grader` is
+    rft's, in OpenAI's shape. `reward` is grpo's and rloo's: `package.module:function`, or a reward model by its job or
+    as a folder. `from_checkpoint` is a finished job (ours or the backend's id), `:STEP` behind it for one of its
+    checkpoints; `wandb` has project, and name, entity and tags if wanted. `show_terms` is given the terms that apply at
+    a backend, and the licence of the base model, before the first job there; by default they are logged. `opened` is
+    the workspace to use in place of the shared one, as `Workspace.submit` does. Raises DatasetError,
+    ModelNotOfferedError, BudgetError, UnsupportedError or ConfigError before anything is sent, and JobFailedError if
+    the backend refused the job. Raises ProviderError if the backend is out of reach; the job's row stays, and
+    `tuneport.job(ID).wait()` continues it.
+    """
+    opened = opened or share_workspace(settings)
+    options = options.updated({name: given.pop(name) for name in JobOptions.model_fields if name in given})
+    if isinstance(dataset, TuneSpec):
+        spec, data = dataset, None
+        if given:
+            raise ConfigError(f"the spec has its own {', '.join(given)}; change it there: spec.model_copy(update=...)")
+    else:
+        spec, data = _spec_of(dataset, given, opened.settings.home / "datasets")
+    here = opened.workspace
+    row = here.submit(spec, backend=backend, options=options, show_terms=show_terms, dataset=data)
+    row = here.start(row.id)
+    if row.job_status is JobStatus.FAILED and row.remote_id is None:
+        failure = row.job_error
+        raise JobFailedError(f"{row.id} was not started: {failure.message if failure else 'no reason given'}", failure)
+    return Job(opened, row)
+
+
+def _spec_of(dataset: DatasetLike, given: dict[str, Any], kept: Path) -> tuple[TuneSpec, Dataset]:
+    """Return the spec that the keywords describe. Raises TypeError for an unknown keyword, as any Python function does.
+
+    Rows that are Python objects are written to files in the folder `kept`.
+    """
+    unknown = set(given) - set(SpecKeywords.__annotations__) - {"model"}
+    if unknown:
+        raise TypeError(f"submit() got an unexpected keyword argument {min(unknown)!r}")
+    if "model" not in given:
+        raise TypeError("submit() missing 1 required keyword-only argument: 'model'")
+    data = Dataset.of(dataset, given.pop("columns", None)).kept_in(kept)
+    if data.given_format is not None:
+        raise ConfigError(f"{data!r}: a job reads its dataset in the format that the rows show; leave the format out")
+    if given.get("validation") is not None:
+        given["validation"] = Dataset.of(given["validation"]).kept_in(kept).path
+    return build_spec(data, given), data
+
+
+def _public_signature() -> inspect.Signature:
+    """Return the signature with every keyword, for `help` and editors."""
+    own = inspect.signature(submit)
+    fields = {**TuneSpec.model_fields, **JobOptions.model_fields}
+    named = []
+    for name, hint in ({"model": str | None} | get_type_hints(SpecKeywords)).items():
+        default = fields[name].default if name in JobOptions.model_fields or name == "adapter" else None
+        named.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint))
+    first, *others = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    return own.replace(parameters=[first, *named, *others])
+
+
+submit.__signature__ = _public_signature()  # type: ignore[attr-defined]
+
+
+def job(job_id: str, *, settings: Settings | None = None, opened: OpenWorkspace | None = None) -> Job:
+    """Return a job by its id, the backend's id, or the beginning of ours.
+
+    Raises UnknownJobError, a ConfigError, if there is none, and ConfigError if several begin so.
+    """
+    opened = opened or share_workspace(settings)
+    return Job(opened, opened.workspace.job(job_id))
+
+
+def jobs(
+    *, limit: int | None = None, settings: Settings | None = None, opened: OpenWorkspace | None = None
+) -> list[Job]:
+    """Return the jobs, newest first, as last known."""
+    opened = opened or share_workspace(settings)
+    return [Job(opened, row) for row in opened.workspace.store.jobs.all(limit=limit)]
+
+
+def deploy(
+    model: str | Job,
+    *,
+    backend: str | None = None,
+    hardware: str | None = None,
+    replicas: int | None = None,
+    inactive_timeout: int | None = None,
+    max_usd_per_hour: float | None = None,
+    settings: Settings | None = None,
+    opened: OpenWorkspace | None = None,
+) -> Deployment:
+    """Start an endpoint for a tuned model: a job, its id, or the model's name. It costs money while it is up.
+
+    `hardware` is a part of its name, by default the cheapest that can; `inactive_timeout` minutes without a request
+    stop it, 0 never does. It may still be starting. Raises UnsupportedError if the backend has no endpoints,
+    ConfigError for a job without a model.
+    """
+    opened = opened or share_workspace(settings)
+    options = given_options(
+        hardware=hardware, replicas=replicas, inactive_timeout=inactive_timeout, max_usd_per_hour=max_usd_per_hour
+    )
+    return opened.workspace.deploy(model.id if isinstance(model, Job) else model, options, backend=backend)

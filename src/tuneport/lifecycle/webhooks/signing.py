@@ -1,0 +1,49 @@
+"""Signatures as OpenAI's webhooks have them, which is the way of standardwebhooks.com."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+
+from pydantic import SecretStr
+
+from tuneport.errors import ConfigError
+
+PREFIX = "whsec_"
+FEWEST_BYTES = 24
+"""Standard Webhooks takes keys of 24 to 64 bytes."""
+
+
+def new_secret() -> str:
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def key_of(secret: SecretStr, name: str) -> bytes:
+    """Return the bytes behind `whsec_...`. Raises ConfigError if it is invalid; the error names the variable and never
+    repeats the secret."""
+    text = secret.get_secret_value().strip()
+    try:
+        key = base64.b64decode(text.removeprefix(PREFIX), validate=True) if text.startswith(PREFIX) else b""
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) < FEWEST_BYTES:
+        raise ConfigError(
+            f"{name} is no secret for webhooks, which is whsec_ and at least {FEWEST_BYTES} bytes in base64; "
+            "`tuneport webhook secret` makes one"
+        )
+    return key
+
+
+def signed_headers(key: bytes, delivery_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """Return the headers with the signature. `timestamp` is the attempt's, in Unix seconds: receivers refuse what is
+    older than five minutes."""
+    signed = f"{delivery_id}.{timestamp}.".encode() + body
+    signature = base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+    return {
+        "webhook-id": delivery_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": f"v1,{signature}",
+    }

@@ -1,0 +1,1 @@
+"""Moves jobs on: prepares, submits once, polls, collects events and results, stops."""

@@ -1,0 +1,29 @@
+"""Measures whether a tuned model can still do what its base could: the built-in general-ability set.
+
+`items` are written for this project; `asking` puts them to a model, by likelihood where a backend has it; `comparison`
+says of a base and a tuned model which abilities were forgotten, and whether the tuned one grew less safe.
+"""
+
+from tuneport.scoring.general.asking import (
+    ANSWER_TOKENS,
+    AnsweredItem,
+    general_ability,
+    gives_likelihoods,
+    written_prompts,
+)
+from tuneport.scoring.general.comparison import AbilityChange, GeneralComparison, compare
+from tuneport.scoring.general.items import BenchmarkItem, RefusalPair, load_items
+
+__all__ = [
+    "ANSWER_TOKENS",
+    "AbilityChange",
+    "GeneralComparison",
+    "BenchmarkItem",
+    "AnsweredItem",
+    "RefusalPair",
+    "compare",
+    "general_ability",
+    "gives_likelihoods",
+    "load_items",
+    "written_prompts",
+]

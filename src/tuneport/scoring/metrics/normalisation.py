@@ -1,0 +1,72 @@
+"""The ways in which two answers count as the same. Each way has a name, so that a score says by which rule it was
+made."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Callable, Mapping
+
+from tuneport.data.checks.rows.shapes import parse_json, within_fence
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+")
+
+
+def normalised(text: str) -> str:
+    """Normalise text: NFKC, case folded, white space collapsed, a final full stop dropped."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).removesuffix(".")
+
+
+def equal(expected: str, answer: str) -> bool:
+    return normalised(expected) == normalised(answer)
+
+
+def same_characters(expected: str, answer: str) -> bool:
+    return expected == answer
+
+
+def same_words(expected: str, answer: str) -> bool:
+    """Compare as SQuAD's evaluation does (Rajpurkar 2016): lower case, without punctuation and English articles."""
+    return _squad(expected) == _squad(answer)
+
+
+def same_json(expected: str, answer: str) -> bool:
+    """Compare as JSON values; key order, space and a code fence do not matter. Compares the text if no JSON is
+    expected."""
+    want = json_value(expected)
+    return equal(expected, answer) if want is None else want == json_value(answer)
+
+
+def same_number(expected: str, answer: str) -> bool:
+    """Compare the last number of each, since answers to sums may show their working; commas for thousands are
+    ignored."""
+    want, got = _last_number(expected), _last_number(answer)
+    return want is not None and want == got
+
+
+SAME: Mapping[str, Callable[[str, str], bool]] = {
+    "text": equal,
+    "strict": same_characters,
+    "squad": same_words,
+    "json": same_json,
+    "number": same_number,
+}
+"""The ways, by the names under which `exact_match:NAME` has them."""
+
+
+def json_value(text: str) -> object:
+    """Parse an object or a list, with or without a code fence. Returns None for anything else."""
+    inside = within_fence(text)
+    return parse_json(text if inside is None else inside)
+
+
+def _squad(text: str) -> str:
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
+
+
+def _last_number(text: str) -> float | None:
+    found = _NUMBER.findall(text)
+    return float(found[-1].replace(",", "")) if found else None

@@ -1,0 +1,1 @@
+"""Intervals and tests that evaluations are decided by."""

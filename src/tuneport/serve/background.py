@@ -1,0 +1,78 @@
+"""The background threads of a gateway: they make and poll jobs, and keep the store and the uploaded contents in
+order."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from tuneport.errors import TuneportError
+from tuneport.lifecycle.webhooks.sender import AT_ONCE
+from tuneport.serve.gateway import Gateway
+from tuneport.serve.jobs.job_maker import make_pending_jobs
+from tuneport.serve.jobs.results import Results
+from tuneport.serve.live.chat_usage import WRITE_SECONDS
+
+log = logging.getLogger(__name__)
+
+
+def start(gateway: Gateway) -> None:
+    """Start the background threads of a gateway. `Gateway.close` ends them."""
+    results, timing = Results(gateway), gateway.timing
+    swept = 0.0
+    gateway.sender.register()  # before any job can end
+
+    def make_jobs() -> None:
+        while not gateway.stopping:
+            _guarded(lambda: make_pending_jobs(gateway))
+            gateway.wait_for_work(timing.make_jobs)
+
+    def settle_results() -> None:
+        nonlocal swept
+        while not gateway.wait(timing.settle_results):
+            _guarded(results.settle_all)
+            if not swept or time.monotonic() - swept >= timing.remove_contents:
+                swept = time.monotonic()
+                _guarded(lambda: remove_unneeded_contents(gateway))
+
+    def send_webhooks() -> None:
+        while not gateway.wait(timing.send_webhooks):
+            _guarded(lambda: _send_due(gateway))
+
+    def write_usage() -> None:
+        while not gateway.wait(WRITE_SECONDS):
+            _guarded(gateway.chat_usage.write)
+
+    gateway.run_in_background("intake", make_jobs)
+    gateway.run_in_background("results", settle_results)
+    gateway.run_in_background("sender", send_webhooks)
+    gateway.run_in_background("chat-usage", write_usage)
+    gateway.run_in_background("poller", gateway.poller.run)
+
+
+def remove_unneeded_contents(gateway: Gateway) -> None:
+    """Remove contents of uploads that have expired, and those that no file and no job needs."""
+    gateway.contents.sweep()
+    with gateway.contents.locked():
+        for sha256 in gateway.unscoped.store.uploaded.drop_expired():
+            gateway.contents.remove(sha256)
+    for sha256 in gateway.contents.strays(gateway.unscoped.store.uploaded.needs):
+        with gateway.contents.locked():
+            if not gateway.unscoped.store.uploaded.needs(sha256):
+                gateway.contents.remove(sha256)
+
+
+def _send_due(gateway: Gateway) -> None:
+    while gateway.sender.send_due() == AT_ONCE and not gateway.stopping:
+        pass
+
+
+def _guarded(work: Callable[[], None]) -> None:
+    """Run `work` and log its errors, so that the background work goes on."""
+    try:
+        work()
+    except TuneportError as error:
+        log.warning("%s", error)
+    except Exception:
+        log.exception("the gateway's background work failed; it goes on")

@@ -1,0 +1,139 @@
+"""The `TuneSpec` of a client's request, with only what clients may set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tuneport.backends.openai.request import TOKEN_KEY
+from tuneport.serve.gateway import Gateway
+from tuneport.serve.http.errors import Refusal
+from tuneport.serve.jobs.model_access import is_hidden_from_caller
+from tuneport.serve.naming import ClientCatalogue, not_offered, route
+from tuneport.serve.permitted import has_code, refuse_unlisted
+from tuneport.serve.wire import MethodAsked
+from tuneport.types import Hyperparameters, Method, TuneSpec
+from tuneport.validation import parse_or_config_error
+
+if TYPE_CHECKING:
+    from tuneport.backends.base import FineTuneBackend
+
+_AT_OPENAI = {"wandb": "integrations", "grader": "method.reinforcement.grader"}
+"""Names of our parameters in OpenAI's document."""
+_RUNS_CODE = "run_grader_code"
+
+
+@dataclass(frozen=True)
+class Start:
+    """The start of a training: a base model by its route, or, with `job`, the tuned model of one of our jobs at its
+    backend."""
+
+    backend: str | None
+    model: str
+    job: str | None = None
+
+
+def start_of(gateway: Gateway, name: str, backend: str | None = None) -> Start:
+    """Return where training starts from. `backend` is the client's choice, even if others have the model."""
+    store = gateway.store
+    request = store.models.request_of(name)
+    row = store.models.job_of(name) if request is None else store.jobs.by_ids([request.id]).get(request.id)
+    if request is None and backend is not None:
+        ClientCatalogue(gateway.settings).resolve(name, backend)  # refused now, if at all
+        return Start(backend, name)
+    if request is None and row is None:
+        if is_hidden_from_caller(gateway, name):
+            raise not_offered(name)
+        where = route(name, gateway.settings)
+        return Start(where.backend, where.model)
+    if row is None or row.tuned_model is None or row.deleted_at is not None:
+        raise Refusal(400, f"The model {name} does not exist, or not yet.", param="model", code="model_not_found")
+    return Start(row.backend, row.model, row.id)
+
+
+def permitted_spec(
+    gateway: Gateway, body: Mapping[str, Any], spec: TuneSpec, backend: FineTuneBackend | None
+) -> TuneSpec:
+    """Return the spec. Raises Refusal if a client may not ask for it (`refuse_unlisted`); the parameter is named as
+    the client wrote it.
+
+    A grader's code that the operator lets clients send gets the option that runs it on this machine, in the sandbox.
+    """
+    try:
+        refuse_unlisted(spec, backend, gateway.settings.project.gateway.client_options)
+    except Refusal as refusal:
+        if "tuneport" not in body:
+            refusal.param = _AT_OPENAI.get(str(refusal.param), refusal.param)
+        raise
+    if backend is None or not has_code(spec.grader) or _RUNS_CODE not in backend.client_rules():
+        return spec
+    return spec.model_copy(update={"provider_options": {**spec.provider_options, _RUNS_CODE: True}})
+
+
+def spec_of(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
+    """Return the spec of a request's body. Raises ConfigError that names the refused parameter."""
+    if "tuneport" in body:
+        return _own_spec(gateway, body)
+    method = MethodAsked.model_validate(body["method"]) if body.get("method") else MethodAsked(type="supervised")
+    own = getattr(method, method.type)
+    given = {**body.get("hyperparameters", {})}
+    if own is not None and own.hyperparameters is not None:
+        given |= own.hyperparameters.model_dump(exclude_none=True)
+    if "n_epochs" in given:
+        given["epochs"] = given.pop("n_epochs")
+    if given.get("reasoning_effort") == "default":
+        given["reasoning_effort"] = "auto"
+    integrations = body.get("integrations") or []
+    if len(integrations) > 1:
+        raise Refusal(400, "At most one integration of the type wandb is accepted.", param="integrations")
+    start = start_of(gateway, body["model"])
+    return parse_or_config_error(
+        TuneSpec,
+        {
+            "model": start.model,
+            "dataset": gateway.contents.path(body["training_sha256"]),
+            "validation": None
+            if body.get("validation_sha256") is None
+            else gateway.contents.path(body["validation_sha256"]),
+            "method": Method.of_openai(method.type),
+            "grader": method.reinforcement.grader.model_dump(exclude_unset=True) if method.reinforcement else None,
+            "hyperparameters": parse_or_config_error(Hyperparameters, given),
+            "suffix": body.get("suffix"),
+            "seed": body.get("seed"),
+            "metadata": _metadata(body),
+            "wandb": integrations[0]["wandb"] if integrations else None,
+            "budget": body.get("budget"),
+            "from_checkpoint": start.job,
+        },
+    )
+
+
+def _metadata(body: dict[str, Any]) -> dict[str, str]:
+    """Return the metadata for the job's backend. Another tuneport's token is left out; the backend gets our own."""
+    return {name: value for name, value in (body.get("metadata") or {}).items() if name != TOKEN_KEY}
+
+
+def _own_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
+    own = body["tuneport"]
+    start = start_of(gateway, body["model"], own.get("backend"))
+    held_out = body.get("validation_sha256")
+    return parse_or_config_error(
+        TuneSpec,
+        {
+            "model": start.model,
+            "dataset": gateway.contents.path(body["training_sha256"]),
+            "validation": None if held_out is None else gateway.contents.path(held_out),
+            "hyperparameters": parse_or_config_error(Hyperparameters, own["hyperparameters"]),
+            "suffix": body.get("suffix"),
+            "seed": body.get("seed"),
+            "metadata": _metadata(body),
+            "wandb": None if own.get("wandb") is None else {"project": own["wandb"]},
+            "from_checkpoint": own.get("from_checkpoint", start.job),
+        }
+        | {
+            name: own[name]
+            for name in ("method", "adapter", "columns", "grader", "reward", "budget", "provider_options")
+            if name in own
+        },
+    )

@@ -1,0 +1,1 @@
+"""Live work while clients wait: event streams, endpoints, the usage of chats."""

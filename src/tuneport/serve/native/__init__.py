@@ -1,0 +1,1 @@
+"""Routes of tuneport's own API, below /tuneport/v1."""

@@ -1,0 +1,1 @@
+"""Together.ai as a server on this machine: files, jobs, weights, endpoints."""

@@ -1,0 +1,1 @@
+"""The parts of each training method: data, losses, rewards."""

@@ -1,0 +1,53 @@
+"""Preference tuning: prompts and answer pairs rendered here, trained by TRL's DPOTrainer.
+
+The reference is the base model itself, with the adapter switched off: no second copy in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer
+
+from tuneport.data.templates.rendering import RenderedPreference, Renderer
+from tuneport.train.methods.tokenized import TokenizedRows
+from tuneport.train.model.adapters import base_model, start_virtual_tokens, trained_part
+from tuneport.train.model.arguments import Recipe, choose_micro_batch, training_arguments
+from tuneport.train.run.reporting import Counter
+from tuneport.train.speed.lora_linear import fuse
+
+
+def dpo_trainer(
+    recipe: Recipe,
+    renderer: Renderer,
+    rows: Sequence[RenderedPreference],
+    valid: Sequence[RenderedPreference],
+    counter: Counter,
+) -> DPOTrainer:
+    model = base_model(recipe)
+    longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
+    arguments = training_arguments(recipe, model, choose_micro_batch(recipe, longest))
+    arguments["train_sampling_strategy"] = "random"  # pairs have no single length to group by
+    trainer = PairTrainer(
+        **trained_part(model, recipe),
+        args=DPOConfig(**arguments, max_length=None, beta=recipe.numbers["beta"]),
+        train_dataset=_dataset(rows),
+        eval_dataset=_dataset(valid) if valid else None,
+        processing_class=renderer.tokenizer,
+    )
+    if recipe.adapter.has_virtual_tokens and recipe.start is None:
+        start_virtual_tokens(trainer.model, [row.prompt_ids + row.chosen_ids for row in rows])
+    trainer.counter = counter
+    if recipe.fuses:
+        fuse(trainer.model)
+    return trainer
+
+
+class PairTrainer(TokenizedRows, DPOTrainer):
+    """DPOTrainer on rows that are tokenized already."""
+
+
+def _dataset(rows: Sequence[RenderedPreference]) -> Dataset:
+    columns = ("prompt_ids", "chosen_ids", "rejected_ids")
+    return Dataset.from_list([{name: getattr(row, name) for name in columns} for row in rows])

@@ -1,0 +1,26 @@
+"""Adapts TRL's trainers of rows with several answers to rows that are tokenized already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tuneport.train.run.process_group import SharedRows
+from tuneport.train.run.reporting import Counter
+
+
+class TokenizedRows(SharedRows):
+    """Mixed in before a trainer: takes its rows as they are, counts the tokens that it trains on."""
+
+    counter: Counter
+    model: Any
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        return dataset
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if self.model.training:
+            self.counter.tokens += int(inputs["attention_mask"].sum())
+        return super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Skip TRL's card, which it would write into every checkpoint."""

@@ -1,0 +1,1 @@
+"""Loads a base model and makes it trainable: adapters, quantisation, sharding, vocabulary."""

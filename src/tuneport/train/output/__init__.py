@@ -1,0 +1,1 @@
+"""The results of a run: weights, a merged model, a model card."""

@@ -1,0 +1,1 @@
+"""Faster training in less memory: packing, attention, fused losses, smaller batches."""

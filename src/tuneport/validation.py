@@ -1,0 +1,64 @@
+"""Turns what people and files say into pydantic models, and the first of pydantic's complaints into one line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from tuneport.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+_UNION_MEMBERS = ("int", "float", "str", "bool", "enum")
+
+
+def parse_or_config_error(type_: type[M], values: Mapping[str, Any]) -> M:
+    """Build a model of what a person wrote. ConfigError names the field, and what was written there."""
+    try:
+        return type_.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            raise ConfigError(f"{first_error(error)}; known are: {', '.join(type_.model_fields)}") from error
+        if not first["loc"]:  # of several fields together: what was written would be all of them
+            raise ConfigError(first_error(error)) from error
+        raise ConfigError(f"{first_error(error)}; got {first['input']!r}") from error
+
+
+def validated_table(type_: type[M], values: Mapping[str, Any], table: str) -> M:
+    """Build a model of a table of tuneport.toml. ConfigError names the line, not what stands there."""
+    try:
+        return type_.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(f"tuneport.toml: {first_error(error, table)}; correct that line") from error
+
+
+def validated_file(type_: type[M], path: Path) -> M:
+    """Build a model of a whole TOML file. ConfigError names the file and the line, but not what stands there."""
+    try:
+        return type_.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {first_error(error)}; correct that line") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file says. ConfigError if it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}; correct the file") from error
+
+
+def first_error(error: ValidationError, within: str = "") -> str:
+    """Return the first field at fault, `within` a table, and what is wrong with it, but not what was written there."""
+    first = error.errors()[0]
+    # For a field of several types pydantic's location ends with the type that it tried, e.g. epochs.int.
+    places = [within, *(str(part) for part in first["loc"])]
+    field = ".".join(part for part in places if part and part not in _UNION_MEMBERS and "[" not in part)
+    if first["type"] == "extra_forbidden":
+        return f"there is no {field!r}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message

@@ -1,0 +1,110 @@
+"""Models to be measured, resolved from their names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tuneport.backends import manifest_of
+from tuneport.backends.routing import Catalogue
+from tuneport.errors import ConfigError
+from tuneport.lifecycle.schema.records import JobRecord
+from tuneport.lifecycle.service import CHECKPOINT, Workspace, model_of
+from tuneport.settings import Settings
+
+FEW_SHOT = " few-shot"
+BASE = "base"
+_STEP = re.compile(r":\d+$")  # behind a job's id
+
+
+@dataclass(frozen=True)
+class AskedModel:
+    """A model that is measured. `model` is the backend's own id, `base` that of the weights that were tuned (the same
+    if none were).
+
+    `trained_on`: the uploaded training file by its name for people, then those of the jobs that it continued from.
+    """
+
+    name: str
+    backend: str
+    model: str
+    base: str
+    few_shot: bool = False
+    trained_on: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def plain_name(self) -> str:
+        """Return the name without examples."""
+        return self.name.removesuffix(FEW_SHOT)
+
+    @property
+    def tuned(self) -> bool:
+        return self.model != self.base
+
+
+def asked_models(workspace: Workspace, names: Sequence[str], *, base: str | None = None) -> list[AskedModel]:
+    """Return the models of these names. A name is a job, a tuned model, `backend/model`, or `base`, which is what the
+    jobs among them were tuned from (or what `base` says); with " few-shot" after it, it is shown examples. Raises
+    ConfigError for a name twice, or no known base."""
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"{next(name for name in names if names.count(name) > 1)} is named twice; name each model once"
+        )
+    plain = [name.removesuffix(FEW_SHOT) for name in names]
+    found = {name: _found(workspace, name) for name in plain if name != BASE}
+    if BASE in plain:
+        found[BASE] = _base(workspace, [each for each in found.values() if each.tuned], base)
+    return [replace(found[name.removesuffix(FEW_SHOT)], name=name, few_shot=name.endswith(FEW_SHOT)) for name in names]
+
+
+def where(asked: AskedModel, settings: Settings) -> tuple[str, str | None, str]:
+    """Return the key by which its answers are kept: the same name at another address is another model, and so is a
+    folder on this machine whose files have changed."""
+    manifest = manifest_of(asked.backend, settings)
+    address = settings.base_url(asked.backend, manifest.base_url)
+    folder = Path(asked.model).expanduser()
+    if manifest.third_party or not folder.is_dir():
+        return asked.backend, address, asked.model
+    files = sorted((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in folder.iterdir())
+    return asked.backend, json.dumps(files), str(folder.resolve())
+
+
+def _found(workspace: Workspace, name: str) -> AskedModel:
+    row = workspace.job_behind(name)
+    if row is not None:
+        backend, model = model_of(row)
+        return AskedModel(name, backend, model, row.model, trained_on=_trained_on(workspace, row))
+    backend, model = workspace.locate(name)
+    row = workspace.store.models.job_of(CHECKPOINT.sub("", model))
+    if row is None or row.backend != backend:
+        return AskedModel(name, backend, model, model)
+    return AskedModel(name, backend, model, row.model, trained_on=_trained_on(workspace, row))
+
+
+def _trained_on(workspace: Workspace, row: JobRecord) -> dict[str, Path]:
+    """Return the files that the job's weights have seen: a job that continues another one has learnt that one's rows,
+    too."""
+    found: dict[str, Path] = {}
+    seen: set[str] = set()
+    behind: JobRecord | None = row
+    while behind is not None and behind.id not in seen:
+        seen.add(behind.id)
+        found[f"{behind.tune_spec.dataset.name} of {behind.id}"] = behind.prepared_data.training.path
+        start = behind.tune_spec.from_checkpoint or behind.model
+        whole = start.rpartition(":")[0] if _STEP.search(start) else start
+        behind = workspace.store.jobs.of_remote_id(row.backend, whole) or workspace.store.models.job_of(start)
+    return found
+
+
+def _base(workspace: Workspace, jobs: Sequence[AskedModel], said: str | None) -> AskedModel:
+    if said is not None:
+        found = Catalogue(workspace.settings).route(said)
+        return AskedModel(BASE, found.backend, found.model, found.model)
+    bases = sorted({(each.backend, each.base) for each in jobs})
+    if len(bases) != 1:
+        why = "none of the models is a job" if not bases else f"the jobs have {len(bases)} base models"
+        raise ConfigError(f"which model is `base`? {why}; say so with --base MODEL, or name it as backend/model")
+    return AskedModel(BASE, *bases[0], bases[0][1])

@@ -1,0 +1,168 @@
+"""The plan of an evaluation, and its measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tuneport.data.pii.search import find
+from tuneport.errors import BudgetError, ConfigError
+from tuneport.formatting import money
+from tuneport.scoring.general import GeneralComparison
+from tuneport.scoring.metrics import Metric, current_name
+from tuneport.scoring.scores import Score, Scored
+from tuneport.workflows.evaluation.answering import Said
+from tuneport.workflows.evaluation.held_out import HeldOut
+from tuneport.workflows.evaluation.judging.judgement import Judgement
+from tuneport.workflows.evaluation.judging.judging import PlannedJudge
+from tuneport.workflows.evaluation.latency import Speed
+from tuneport.workflows.evaluation.lm_eval import LmEvalPlan, LmEvalResults
+from tuneport.workflows.evaluation.models.asked_models import FEW_SHOT, AskedModel
+from tuneport.workflows.evaluation.models.planned_models import PlannedModel
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """The questions of an evaluation, its models, and what the answers would cost. Nothing has been sent.
+
+    `general`: the general-ability set, once for each of the weights, if it is asked for.
+    """
+
+    held_out: HeldOut
+    models: tuple[PlannedModel, ...]
+    metrics: tuple[Metric, ...]
+    answer_limit: int
+    general: tuple[PlannedModel, ...] = ()
+    judge: PlannedJudge | None = None
+    lm_eval: LmEvalPlan | None = None
+
+    @property
+    def third_parties(self) -> list[str]:
+        """Return the third parties to which rows are sent."""
+        parties = {each.third_party for each in self.models if each.third_party and each.waiting}
+        if self.judge is not None and self.judge.third_party is not None:
+            parties.add(self.judge.third_party)
+        return sorted(parties)
+
+    @property
+    def requests(self) -> tuple[PlannedModel, ...]:
+        return self.models + self.general
+
+    def refuse_over_budget(self, budget: float) -> None:
+        for each in self.requests:
+            if each.usd is None and each.waiting:
+                raise BudgetError(
+                    f"what {each.asked.name} costs is unavailable, because {each.why}; leave --budget out"
+                )
+        most = sum(each.usd or 0.0 for each in self.requests)
+        if self.judge is not None:
+            most += self.judge.usd_at_most
+        if most > budget:
+            raise BudgetError(
+                f"the evaluation may cost {money(most)}, above the budget of {money(budget)}; ask fewer --rows"
+            )
+
+    def refuse_personal_data(self) -> None:
+        """Raise ConfigError if what would go to a third party holds what looks like personal data."""
+        if not self.third_parties:
+            return
+        sent = [(row.messages, row.expected) for row in self.held_out.rows]
+        # The examples of few-shot prompts are training rows, and the same ones in each of them.
+        sent += [(each.prompts[0].messages, "") for each in self.models if each.third_party and each.shots]
+        for messages, expected in sent:
+            calls = [call["function"]["arguments"] for each in messages for call in each.get("tool_calls", ())]
+            if matches := find("\n".join([*(str(each["content"]) for each in messages), *calls, expected])):
+                raise ConfigError(
+                    f"what is sent holds what looks like personal data ({matches[0].kind} {matches[0].masked}) and "
+                    f"{self.third_parties[0]} is a third party; `tuneport clean --redact` replaces it, "
+                    "--allow-personal-data sends it anyway"
+                )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's answers, and what they took. `usd_per_thousand` requests: None with the reason in `price`.
+
+    `seconds` is the time of the answers that were asked now; `cached` of them were kept from before.
+    """
+
+    asked: AskedModel
+    said: tuple[Said, ...]
+    speed: Speed
+    usd_per_thousand: float | None
+    price: str
+    seconds: float
+    cached: int
+
+    @property
+    def refused(self) -> int:
+        return sum(each.refused is not None for each in self.said)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`scored`: see `evaluate.scores`. Models are compared with the first one, in `general` too, by their names."""
+
+    held_out: HeldOut
+    models: tuple[Measured, ...]
+    metrics: tuple[Metric, ...]
+    scored: Scored
+    general: Mapping[str, GeneralComparison] = field(default_factory=dict)
+    judgement: Judgement | None = None
+    lm_eval: LmEvalResults | None = None
+
+    def score(self, model: str, name: str) -> Score:
+        return self.scored.scores[model][name]
+
+    def general_of(self, model: str) -> GeneralComparison | None:
+        """Return what the model kept of the first one's abilities, with examples or without, or None if that was not
+        measured."""
+        return self.general.get(model.removesuffix(FEW_SHOT))
+
+    def failing(self, least: Mapping[str, float]) -> list[str]:
+        """Return the limits that the last model misses, as text. Raises ConfigError for a metric that was not
+        measured."""
+        model = self.models[-1].asked.name
+        told = []
+        for asked, limit in least.items():
+            name = current_name(asked)
+            if name not in self.scored.scores[model]:
+                raise ConfigError(f"--fail-under {name}: measured were {', '.join(self.scored.scores[model])}")
+            score = self.score(model, name)
+            if score.value < limit if score.higher_is_better else score.value > limit:
+                told.append(f"{name} of {model} is {score.value:.4g}, and {limit:g} was asked for")
+        return told
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "held_out": self.held_out.as_dict(),
+            "models": [
+                {
+                    "name": each.asked.name,
+                    "backend": each.asked.backend,
+                    "model": each.asked.model,
+                    "few_shot": each.asked.few_shot,
+                    "answers": len(each.said),
+                    "cached": each.cached,
+                    "refused": each.refused,
+                    "seconds": each.seconds,
+                    "speed": each.speed.as_dict(),
+                    "usd_per_thousand_requests": each.usd_per_thousand,
+                    "price": each.price,
+                }
+                for each in self.models
+            ],
+            **self.scored.as_dict(),
+            "general_ability": {name: each.as_dict() for name, each in self.general.items()},
+            "judgement": None if self.judgement is None else self.judgement.as_dict(),
+            "lm_eval": None if self.lm_eval is None else self.lm_eval.as_dict(),
+            "rows": [
+                {
+                    "line": line,
+                    "expected": row.expected,
+                    "answers": {each.asked.name: each.said[index].text for each in self.models},
+                }
+                for index, (line, row) in enumerate(zip(self.held_out.lines, self.held_out.rows, strict=True))
+            ],
+        }

@@ -1,0 +1,1 @@
+"""Stores whose bytes were damaged, as disks and half copied files do it."""

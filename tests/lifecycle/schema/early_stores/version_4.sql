@@ -1,0 +1,161 @@
+BEGIN TRANSACTION;
+CREATE TABLE job_events (
+	job_id VARCHAR(40) NOT NULL,
+	position INTEGER NOT NULL,
+	event_id VARCHAR NOT NULL,
+	origin VARCHAR(20) NOT NULL,
+	created_at DATETIME NOT NULL,
+	level VARCHAR(10) NOT NULL,
+	message VARCHAR NOT NULL,
+	type VARCHAR(40) NOT NULL,
+	data JSON NOT NULL,
+	PRIMARY KEY (job_id, position),
+	UNIQUE (job_id, event_id),
+	FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
+);
+INSERT INTO "job_events" VALUES('job-5b3954a6d5eb',1,'tuneport-ed07ba2ffae1','tuneport','2026-11-27 16:33:38.154083','info','The training file is ready: fakefile-b29ccd69411dd14f','file','{}');
+INSERT INTO "job_events" VALUES('job-5b3954a6d5eb',2,'tuneport-fakejob-000001','tuneport','2026-11-27 16:33:38.191450','info','Submitted to fake as fakejob-000001','submitted','{}');
+INSERT INTO "job_events" VALUES('job-5b3954a6d5eb',3,'fakejob-000001-0','backend','2026-11-27 16:33:38.191097','info','Created job fakejob-000001','message','{}');
+INSERT INTO "job_events" VALUES('job-e9384f73844e',1,'tuneport-7948f660e028','tuneport','2026-11-27 16:33:43.328027','info','The training file is ready: fakefile-b29ccd69411dd14f','file','{}');
+INSERT INTO "job_events" VALUES('job-e9384f73844e',2,'tuneport-fakejob-000002','tuneport','2026-11-27 16:33:43.432754','info','Submitted to fake as fakejob-000002','submitted','{}');
+INSERT INTO "job_events" VALUES('job-e9384f73844e',3,'fakejob-000002-0','backend','2026-11-27 16:33:43.432452','info','Created job fakejob-000002','message','{}');
+INSERT INTO "job_events" VALUES('job-d1db8352de1b',1,'tuneport-76a2a5322285','tuneport','2026-11-27 16:33:48.424079','info','The training file is ready: fakefile-b29ccd69411dd14f','file','{}');
+INSERT INTO "job_events" VALUES('job-d1db8352de1b',2,'tuneport-fakejob-000003','tuneport','2026-11-27 16:33:48.491063','info','Submitted to fake as fakejob-000003','submitted','{}');
+INSERT INTO "job_events" VALUES('job-d1db8352de1b',3,'fakejob-000003-0','backend','2026-11-27 16:33:48.490793','info','Created job fakejob-000003','message','{}');
+CREATE TABLE job_requests (
+	id VARCHAR(40) NOT NULL,
+	body JSON NOT NULL,
+	backend VARCHAR(80),
+	tuned_model VARCHAR NOT NULL,
+	idempotency_key VARCHAR(255),
+	state VARCHAR(10) NOT NULL,
+	error JSON,
+	created_at DATETIME NOT NULL,
+	finished_at DATETIME,
+	lease_owner VARCHAR(80),
+	lease_expires_at DATETIME,
+	results_file VARCHAR(40),
+	results_at DATETIME,
+	PRIMARY KEY (id),
+	UNIQUE (idempotency_key)
+);
+CREATE TABLE jobs (
+	id VARCHAR(40) NOT NULL,
+	token VARCHAR(40) NOT NULL,
+	backend VARCHAR(80) NOT NULL,
+	model VARCHAR NOT NULL,
+	spec JSON NOT NULL,
+	prepared JSON NOT NULL,
+	quote JSON,
+	status VARCHAR(20) NOT NULL,
+	remote_id VARCHAR,
+	state JSON,
+	error JSON,
+	note VARCHAR,
+	submit_intent_at DATETIME,
+	submit_attempts INTEGER NOT NULL,
+	absent_since DATETIME,
+	cancel_requested_at DATETIME,
+	created_at DATETIME NOT NULL,
+	updated_at DATETIME NOT NULL,
+	finished_at DATETIME,
+	polled_at DATETIME,
+	lease_owner VARCHAR(80),
+	lease_expires_at DATETIME,
+	due_at DATETIME,
+	waits_since DATETIME,
+	tuned_model VARCHAR,
+	wish VARCHAR(10),
+	delete_files BOOLEAN DEFAULT 0 NOT NULL,
+	delete_requested_at DATETIME,
+	deleted_at DATETIME,
+	events_due BOOLEAN DEFAULT 0 NOT NULL,
+	estimate JSON,
+	actual JSON,
+	running_at DATETIME,
+	running_by VARCHAR(10),
+	budget_usd FLOAT,
+	reserved_usd FLOAT,
+	cost_usd FLOAT,
+	cancel_over_budget BOOLEAN DEFAULT 0 NOT NULL,
+	PRIMARY KEY (id),
+	UNIQUE (token)
+);
+INSERT INTO "jobs" VALUES('job-5b3954a6d5eb','cd5cf77a3b9e361030d84f3d5b6a0c7a','fake','fake-small','{"model": "fake-small", "dataset": "/srv/t.jsonl", "validation": null, "columns": {}, "method": "sft", "adapter": "auto", "hyperparameters": {"epochs": "auto", "batch_size": "auto", "learning_rate": "auto", "learning_rate_multiplier": "auto", "warmup_ratio": "auto", "weight_decay": "auto", "max_length": "auto", "lora_rank": "auto", "lora_alpha": "auto", "lora_dropout": "auto", "virtual_tokens": "auto", "beta": "auto", "compute_multiplier": "auto", "eval_interval": "auto", "eval_samples": "auto", "reasoning_effort": "auto"}, "suffix": null, "seed": null, "budget": null, "metadata": {}, "grader": null, "reward": null, "reward_folder": null, "from_checkpoint": null, "wandb": null, "provider_options": {}}','{"training": {"path": "/srv/tuneport/files/b29ccd69411dd14f0c07f0714a065c4569d7f9c44aced8afdc46ba3424e59bca.jsonl", "sha256": "b29ccd69411dd14f0c07f0714a065c4569d7f9c44aced8afdc46ba3424e59bca", "format": "openai", "rows": 12, "bytes": 1180, "trained_tokens": 204, "left_out": []}, "validation": null}','{"backend": "fake", "model": "fake-small", "expected": null, "low": null, "high": null, "billed_tokens_per_epoch": null, "billed_tokens_per_epoch_low": null, "billed_tokens_per_epoch_high": null, "by_table": null, "unavailable": "a provider in a folder, for tests and examples: no rule of billing is known", "authority": "manifest", "explanation": "", "source": null, "as_of": null}','succeeded','fakejob-000001','{"remote_id": "fakejob-000001", "status": "succeeded", "raw_status": "done", "model": "fake-small", "tuned_model": "fake:fake-small::fakejob-000001", "created_at": "2026-11-27T16:33:38.191097Z", "finished_at": "2026-11-27T16:33:46.191097Z", "estimated_finish": null, "trained_tokens": 600, "cost": null, "progress": {"step": 6, "total_steps": 6, "epoch": 3.0, "train_loss": null, "tokens_per_second": null, "seconds_left": null}, "error": null, "hyperparameters": {}, "result_files": [], "details": {"training_file": "fakefile-b29ccd69411dd14f"}}','null',NULL,'2026-11-27 16:33:38.178685',1,NULL,NULL,'2026-11-27 16:33:38.088288','2026-11-27 16:33:43.114932','2026-11-27 16:33:46.191097','2026-11-27 16:33:43.114578',NULL,NULL,NULL,NULL,'fake:fake-small::fakejob-000001',NULL,0,NULL,NULL,0,'{"seconds": null, "seconds_low": null, "seconds_high": null, "seconds_unavailable": "a provider in a folder, for tests and examples publishes no training throughput and no queue times", "seconds_because": "", "uncorrected_seconds": null, "epochs": 5, "tokens": 1020, "params_b": null, "adapter": "lora", "device": null, "billing": null, "usd_per_mtok": null, "minimum_usd": null, "price_source": null, "price_as_of": null, "failed_pays": "unknown", "cancelled_pays": "unknown", "usd_per_hour": null}','{"usd": null, "usd_unavailable": "fake tells no sum, and the price of this job was not known", "usd_because": "", "authority": null, "seconds": 6.604358, "seconds_unavailable": null, "seconds_because": "training until its end, since it was first seen training; waiting before that is not counted", "tokens": 600, "interrupted": false}','2026-11-27 16:33:39.586739','seen',NULL,NULL,NULL,0);
+INSERT INTO "jobs" VALUES('job-e9384f73844e','907aaf2a8b2f4c6f4af5a874dc375699','fake','fake-small','{"model": "fake-small", "dataset": "/srv/t.jsonl", "validation": null, "columns": {}, "method": "sft", "adapter": "auto", "hyperparameters": {"epochs": "auto", "batch_size": "auto", "learning_rate": "auto", "learning_rate_multiplier": "auto", "warmup_ratio": "auto", "weight_decay": "auto", "max_length": "auto", "lora_rank": "auto", "lora_alpha": "auto", "lora_dropout": "auto", "virtual_tokens": "auto", "beta": "auto", "compute_multiplier": "auto", "eval_interval": "auto", "eval_samples": "auto", "reasoning_effort": "auto"}, "suffix": null, "seed": null, "budget": null, "metadata": {}, "grader": null, "reward": null, "reward_folder": null, "from_checkpoint": null, "wandb": null, "provider_options": {}}','{"training": {"path": "/srv/tuneport/files/b29ccd69411dd14f0c07f0714a065c4569d7f9c44aced8afdc46ba3424e59bca.jsonl", "sha256": "b29ccd69411dd14f0c07f0714a065c4569d7f9c44aced8afdc46ba3424e59bca", "format": "openai", "rows": 12, "bytes": 1180, "trained_tokens": 204, "left_out": []}, "validation": null}','{"backend": "fake", "model": "fake-small", "expected": null, "low": null, "high": null, "billed_tokens_per_epoch": null, "billed_tokens_per_epoch_low": null, "billed_tokens_per_epoch_high": null, "by_table": null, "unavailable": "a provider in a folder, for tests and examples: no rule of billing is known", "authority": "manifest", "explanation": "", "source": null, "as_of": null}','succeeded','fakejob-000002','{"remote_id": "fakejob-000002", "status": "succeeded", "raw_status": "done", "model": "fake-small", "tuned_model": "fake:fake-small::fakejob-000002", "created_at": "2026-11-27T16:33:43.432452Z", "finished_at": "2026-11-27T16:33:51.432452Z", "estimated_finish": null, "trained_tokens": 600, "cost": null, "progress": {"step": 6, "total_steps": 6, "epoch": 3.0, "train_loss": null, "tokens_per_second": null, "seconds_left": null}, "error": null, "hyperparameters": {}, "result_files": [], "details": {"training_file": "fakefile-b29ccd69411dd14f"}}','null',NULL,'2026-11-27 16:33:43.402456',1,NULL,NULL,'2026-11-27 16:33:43.285353','2026-11-27 16:33:48.112886','2026-11-27 16:33:51.432452','2026-11-27 16:33:48.112610',NULL,NULL,NULL,NULL,'fake:fake-small::fakejob-000002',NULL,0,NULL,NULL,0,'{"seconds": null, "seconds_low": null, "seconds_high": null, "seconds_unavailable": "a provider in a folder, for tests and examples publishes no training throughput, and only one finished job is of about this size: 3 would tell", "seconds_because": "", "uncorrected_seconds": null, "epochs": 5, "tokens": 1020, "params_b": null, "adapter": "lora", "device": null, "billing": null, "usd_per_mtok": null, "minimum_usd": null, "price_source": null, "price_as_of": null, "failed_pays": "unknown", "cancelled_pays": "unknown", "usd_per_hour": null}','{"usd": null, "usd_unavailable": "fake tells no sum, and the price of this job was not known", "usd_because": "", "authority": null, "seconds": 6.760997, "seconds_unavailable": null, "seconds_because": "training until its end, since it was first seen training; waiting before that is not counted", "tokens": 600, "interrupted": false}','2026-11-27 16:33:44.671455','seen',NULL,NULL,NULL,0);
+INSERT INTO "jobs" VALUES('job-d1db8352de1b','91f19892503b48aa58de1fcf4af82dae','fake','fake-small','{"model": "fake-small", "dataset": "/srv/t.jsonl", "validation": null, "columns": {}, "method": "sft", "adapter": "auto", "hyperparameters": {"epochs": "auto", "batch_size": "auto", "learning_rate": "auto", "learning_rate_multiplier": "auto", "warmup_ratio": "auto", "weight_decay": "auto", "max_length": "auto", "lora_rank": "auto", "lora_alpha": "auto", "lora_dropout": "auto", "virtual_tokens": "auto", "beta": "auto", "compute_multiplier": "auto", "eval_interval": "auto", "eval_samples": "auto", "reasoning_effort": "auto"}, "suffix": null, "seed": null, "budget": null, "metadata": {}, "grader": null, "reward": null, "reward_folder": null, "from_checkpoint": null, "wandb": null, "provider_options": {}}','{"training": {"path": "/srv/tuneport/files/b29ccd69411dd14f0c07f0714a065c4569d7f9c44aced8afdc46ba3424e59bca.jsonl", "sha256": "b29ccd69411dd14f0c07f0714a065c4569d7f9c44aced8afdc46ba3424e59bca", "format": "openai", "rows": 12, "bytes": 1180, "trained_tokens": 204, "left_out": []}, "validation": null}','{"backend": "fake", "model": "fake-small", "expected": null, "low": null, "high": null, "billed_tokens_per_epoch": null, "billed_tokens_per_epoch_low": null, "billed_tokens_per_epoch_high": null, "by_table": null, "unavailable": "a provider in a folder, for tests and examples: no rule of billing is known", "authority": "manifest", "explanation": "", "source": null, "as_of": null}','queued','fakejob-000003','{"remote_id": "fakejob-000003", "status": "queued", "raw_status": "waiting", "model": "fake-small", "tuned_model": null, "created_at": "2026-11-27T16:33:48.490793Z", "finished_at": null, "estimated_finish": null, "trained_tokens": null, "cost": null, "progress": {"step": 0, "total_steps": 6, "epoch": 0.0, "train_loss": null, "tokens_per_second": null, "seconds_left": null}, "error": null, "hyperparameters": {}, "result_files": [], "details": {"training_file": "fakefile-b29ccd69411dd14f"}}','null',NULL,'2026-11-27 16:33:48.467301',1,NULL,NULL,'2026-11-27 16:33:48.389734','2026-11-27 16:33:48.685307',NULL,'2026-11-27 16:33:48.685196',NULL,NULL,'2026-11-27 16:33:53.220684',NULL,NULL,NULL,0,NULL,NULL,1,'{"seconds": null, "seconds_low": null, "seconds_high": null, "seconds_unavailable": "a provider in a folder, for tests and examples publishes no training throughput, and only 2 finished jobs are of about this size: 3 would tell", "seconds_because": "", "uncorrected_seconds": null, "epochs": 5, "tokens": 1020, "params_b": null, "adapter": "lora", "device": null, "billing": null, "usd_per_mtok": null, "minimum_usd": null, "price_source": null, "price_as_of": null, "failed_pays": "unknown", "cancelled_pays": "unknown", "usd_per_hour": null}',NULL,NULL,NULL,NULL,NULL,NULL,0);
+CREATE TABLE remote_files (
+	id INTEGER NOT NULL,
+	job_id VARCHAR(40) NOT NULL,
+	remote_id VARCHAR NOT NULL,
+	purpose VARCHAR(20) NOT NULL,
+	sha256 VARCHAR(64) NOT NULL,
+	filename VARCHAR NOT NULL,
+	bytes BIGINT NOT NULL,
+	created_at DATETIME NOT NULL,
+	deleting_at DATETIME,
+	deleted_at DATETIME,
+	PRIMARY KEY (id),
+	UNIQUE (job_id, purpose),
+	FOREIGN KEY(job_id) REFERENCES jobs (id) ON DELETE CASCADE
+);
+INSERT INTO "remote_files" VALUES(1,'job-5b3954a6d5eb','fakefile-b29ccd69411dd14f','training','b29ccd69411dd14f0c07f0714a065c4569d7f9c44aced8afdc46ba3424e59bca','fakefile-b29ccd69411dd14f.jsonl',1180,'2026-11-27 16:33:38.127988',NULL,NULL);
+INSERT INTO "remote_files" VALUES(2,'job-e9384f73844e','fakefile-b29ccd69411dd14f','training','b29ccd69411dd14f0c07f0714a065c4569d7f9c44aced8afdc46ba3424e59bca','fakefile-b29ccd69411dd14f.jsonl',1180,'2026-11-27 16:33:43.317604',NULL,NULL);
+INSERT INTO "remote_files" VALUES(3,'job-d1db8352de1b','fakefile-b29ccd69411dd14f','training','b29ccd69411dd14f0c07f0714a065c4569d7f9c44aced8afdc46ba3424e59bca','fakefile-b29ccd69411dd14f.jsonl',1180,'2026-11-27 16:33:48.413283',NULL,NULL);
+CREATE TABLE schema_version (
+	version INTEGER NOT NULL,
+	PRIMARY KEY (version)
+);
+INSERT INTO "schema_version" VALUES(4);
+CREATE TABLE shown_terms (
+	subject VARCHAR(200) NOT NULL,
+	digest VARCHAR(64) NOT NULL,
+	shown_at DATETIME NOT NULL,
+	PRIMARY KEY (subject)
+);
+CREATE TABLE upload_parts (
+	id VARCHAR(40) NOT NULL,
+	upload_id VARCHAR(40) NOT NULL,
+	sha256 VARCHAR(64) NOT NULL,
+	bytes BIGINT NOT NULL,
+	created_at DATETIME NOT NULL,
+	PRIMARY KEY (id),
+	FOREIGN KEY(upload_id) REFERENCES uploads (id) ON DELETE CASCADE
+);
+CREATE TABLE uploaded_files (
+	id VARCHAR(40) NOT NULL,
+	sha256 VARCHAR(64) NOT NULL,
+	filename VARCHAR NOT NULL,
+	purpose VARCHAR(30) NOT NULL,
+	bytes BIGINT NOT NULL,
+	created_at DATETIME NOT NULL,
+	expires_at DATETIME,
+	PRIMARY KEY (id)
+);
+CREATE TABLE uploads (
+	id VARCHAR(40) NOT NULL,
+	filename VARCHAR NOT NULL,
+	purpose VARCHAR(30) NOT NULL,
+	bytes BIGINT NOT NULL,
+	status VARCHAR(10) NOT NULL,
+	created_at DATETIME NOT NULL,
+	expires_at DATETIME NOT NULL,
+	file_seconds INTEGER,
+	file_id VARCHAR(40),
+	PRIMARY KEY (id)
+);
+CREATE INDEX ix_jobs_tuned_model ON jobs (tuned_model);
+CREATE INDEX ix_jobs_remote_id ON jobs (remote_id);
+CREATE INDEX ix_jobs_status ON jobs (status);
+CREATE INDEX jobs_by_age ON jobs (created_at DESC, id);
+CREATE INDEX ix_jobs_finished_at ON jobs (finished_at);
+CREATE INDEX ix_jobs_due_at ON jobs (due_at);
+CREATE INDEX ix_uploaded_files_sha256 ON uploaded_files (sha256);
+CREATE INDEX ix_uploaded_files_created_at ON uploaded_files (created_at);
+CREATE INDEX job_requests_by_age ON job_requests (created_at DESC, id);
+CREATE INDEX ix_job_requests_state ON job_requests (state);
+CREATE INDEX ix_job_requests_tuned_model ON job_requests (tuned_model);
+CREATE INDEX remote_files_by_id ON remote_files (remote_id);
+CREATE INDEX ix_upload_parts_upload_id ON upload_parts (upload_id);
+CREATE INDEX ix_upload_parts_sha256 ON upload_parts (sha256);
+COMMIT;

@@ -1,0 +1,160 @@
+"""Evaluations made by hand: real scores of answers that are written here, so that borders can be met exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+from tuneport.curves import judge
+from tuneport.scoring.examples import Answer, Example
+from tuneport.scoring.general.asking import AnsweredItem
+from tuneport.scoring.general.comparison import GeneralComparison, compare
+from tuneport.scoring.judge import judge as judge_answers
+from tuneport.scoring.judge import question
+from tuneport.scoring.metrics import metric
+from tuneport.scoring.scores import score_all
+from tuneport.types import DataFile, Hyperparameters, MetricPoint, PreparedData, TuneSpec
+from tuneport.workflows.evaluation.answering import Said
+from tuneport.workflows.evaluation.decision import decide
+from tuneport.workflows.evaluation.held_out import HeldOut
+from tuneport.workflows.evaluation.judging.judgement import Judgement, Pair
+from tuneport.workflows.evaluation.latency import Speed
+from tuneport.workflows.evaluation.models.asked_models import AskedModel
+from tuneport.workflows.evaluation.models.trained import TrainedJob
+from tuneport.workflows.evaluation.report.page import Report
+from tuneport.workflows.evaluation.result import Evaluation, Measured
+
+JOB = "job-1f2e"
+LABELS = ("refund", "delivery", "password", "invoice")
+
+
+def said(text: str) -> Said:
+    return Said(text, [], 40, 4)
+
+
+def evaluation(
+    rights: Sequence[int],
+    *,
+    rows: int = 120,
+    names: Sequence[str] = ("base", JOB),
+    metrics: Sequence[str] = ("accuracy", "macro_f1"),
+    prices: Sequence[float | None] = (),
+    seconds: Sequence[float] = (),
+    against: bool = True,
+    leaks: int = 0,
+    kept: GeneralComparison | None = None,
+    prompt: str = "Message {}: where is it?",
+) -> Evaluation:
+    """`base` is right in its last so many rows, each other model in its first so many."""
+    each = [Example([{"role": "user", "content": prompt.format(n)}], LABELS[n % len(LABELS)]) for n in range(rows)]
+    answers = {
+        name: [
+            said(_answer(row, n, right=n >= rows - many if name == "base" else n < many)) for n, row in enumerate(each)
+        ]
+        for name, many in zip(names, rights, strict=True)
+    }
+    held = HeldOut(
+        path=Path("test.jsonl"),
+        rows=tuple(each),
+        lines=tuple(range(1, rows + 1)),
+        of=rows,
+        exact=tuple(range(rows + 1, rows + 1 + leaks)),
+        near=(),
+        unusable=0,
+        task="classification",
+        against={"train.jsonl": "c0ffee" * 10} if against else {},
+        sha256="ab12" * 16,
+    )
+    measured = tuple(
+        Measured(
+            AskedModel(name, "local", f"{name}-id", "small" if name.startswith("job") else f"{name}-id"),
+            tuple(answers[name]),
+            Speed(pace / 2, pace, 4 / pace, 40, 4),
+            usd,
+            "by the token",
+            12.5,
+            0,
+        )
+        for name, usd, pace in zip(names, prices or [None] * len(names), seconds or [0.2] * len(names), strict=True)
+    )
+    chosen = tuple(metric(name) for name in metrics)
+    scored = score_all(each, {name: [one.answer for one in answers[name]] for name in names}, chosen)
+    return Evaluation(held, measured, chosen, scored, {} if kept is None else {names[-1]: kept})
+
+
+def judgement(won: int, lost: int, *, always_first: int = 0, silent: int = 0, own: bool = False) -> Judgement:
+    """Of the last model beside the first one: so many pairs, in the order of the lines; in `always_first` of them the
+    judge prefers the place, in `silent` it says nothing."""
+    sides = ["AB"] * won + ["BA"] * lost + ["AA"] * always_first + ["--"] * silent
+    texts = [f"Because of {n}.\nVERDICT: {side}" for n, both in enumerate(sides) for side in both]
+    rows = [Example([{"role": "user", "content": f"{n}?"}], "") for n in range(len(sides))]
+    judged = judge_answers(question(rows, [Answer("x")] * len(rows), [Answer("y")] * len(rows)), lambda asked: texts)
+    pairs = tuple(Pair(n, n + 1, winner, *texts[2 * n : 2 * n + 2]) for n, winner in enumerate(judged.winners))
+    return Judgement("openai/gpt-5.1", "Prefer brevity.", JOB, "base", judged, pairs, 2, 0, 0, own)
+
+
+def _answer(row: Example, n: int, *, right: bool) -> str:
+    if right:
+        return row.expected
+    return "I cannot tell." if n % 7 == 0 else LABELS[(LABELS.index(row.expected) + 1 + n % 2) % len(LABELS)]
+
+
+def job(kind: str = "healthy", *, rows: int = 900, epochs: int = 3) -> TrainedJob:
+    """With a curve that is healthy, overfits from its first third on, ends in no number, or has no validation loss and
+    knows its rows by heart."""
+    points = []
+    for step in range(1, 121):
+        train = 2.4 * math.exp(-step / 40) + 0.35 + 0.02 * math.sin(step * 1.7)
+        valid = train + 0.12
+        if kind == "overfitting":
+            train, valid = (
+                2.4 * math.exp(-step / 25) + 0.01,
+                1.0 + 1.4 * math.exp(-step / 12) + max(0, step - 40) * 0.012,
+            )
+        if kind == "diverged" and step > 60:
+            train = float("nan")
+        if kind == "memorised":
+            train = 2.4 * math.exp(-step / 10) + 0.005
+        measured = valid if step % 10 == 0 and kind != "memorised" else None
+        points.append(
+            MetricPoint(step=step, epoch=step / 40, train_loss=train, valid_loss=measured, learning_rate=1e-4)
+        )
+    file = DataFile(path=Path("train.jsonl"), sha256="cd34" * 16, format="openai", rows=rows, bytes=9)
+    spec = TuneSpec(model="small", dataset=Path("/home/me/train.jsonl"), hyperparameters=Hyperparameters(epochs=epochs))
+    return TrainedJob(JOB, spec, PreparedData(training=file, validation=file), tuple(points), judge(points))
+
+
+def general(*, lost: int = 0, unsafe: int = 0) -> GeneralComparison:
+    """Of 40 facts and 40 refusals the base has 34 right; the tuned model so many fewer."""
+
+    def judged(facts: int, refusals: int) -> list[AnsweredItem]:
+        of = (("facts", facts), ("refusals", refusals))
+        return [
+            AnsweredItem(f"{ability}-{n}", ability, "likelihood", f"ask {n}?", f"answer {n}", n < right, 0.25)
+            for ability, right in of
+            for n in range(40)
+        ]
+
+    return compare(judged(34, 34), judged(34 - lost, 34 - unsafe))
+
+
+def report(found: Evaluation, trained: Mapping[str, TrainedJob] | None = None) -> Report:
+    return Report(found, decide(found, trained=trained), trained or {}, date(2026, 11, 26))
+
+
+def rich() -> Report:
+    """One with all that a report may have."""
+    found = evaluation(
+        [30, 61, 104],
+        names=("base", "base few-shot", JOB),
+        prices=(0.02, 0.11, 0.021),
+        leaks=3,
+        kept=general(lost=14),
+    )
+    few = replace(found.models[1], asked=replace(found.models[1].asked, few_shot=True))
+    models = (found.models[0], few, found.models[2])
+    found = replace(found, models=models, judgement=judgement(50, 20, always_first=30, silent=5))
+    return report(found, {JOB: job("overfitting", epochs=8)})
