@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event
 
 from tests.support.waiting import until
+from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.worker.poll_interval import PollTiming
 from tuneport.serve.timing import GatewayTiming
 from tuneport.settings import Settings
 from tuneport.testing.emulators.faults import Exchange
-from tuneport.types import DataFile, PreparedData, TuneSpec
+from tuneport.types import DataFile, PreparedData, TuneSpec, now
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.store.store import Store
@@ -101,11 +103,21 @@ def ended(client: Any, job_id: str) -> Any:
 
 
 def open_job(store: Store) -> str:
-    """A job that nobody drives, with no event so far."""
+    """A job that nobody drives, with no event so far: it is held from the moment that it exists, since a gateway's
+    poller takes up any other within milliseconds."""
     data = DataFile(path=Path("none.jsonl"), sha256="0" * 64, format="openai", rows=10, bytes=100)
     spec = TuneSpec(model="stand-in", dataset=Path("none.jsonl"))
-    row = store.jobs.add(spec, PreparedData(training=data), backend="fake", model="stand-in", quote=None)
-    assert store.leases.claim(row.id, "the test", seconds=600) is not None
+
+    def hold(_mapper: object, _connection: object, row: JobRow) -> None:
+        for column, value in store.leases.held("the test", now(), 600).items():
+            setattr(row, column, value)
+
+    event.listen(JobRow, "before_insert", hold)
+    try:
+        row = store.jobs.add(spec, PreparedData(training=data), backend="fake", model="stand-in", quote=None)
+    finally:
+        event.remove(JobRow, "before_insert", hold)
+    assert store.jobs.get(row.id).lease_owner == "the test"
     return row.id
 
 
