@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuneport.advisor import Approach, Need, Situation, Task, Tried, advise
+from tuneport.advisor import Approach, Need, Situation, Task, Tried, recommend_approach
 
 SCENARIOS = Path(__file__).parent.parent / "tests" / "advisor" / "advice_scenarios.toml"
 
@@ -65,7 +65,7 @@ def situation_of(told: dict[str, Any]) -> Situation:
 def score(path: Path = SCENARIOS) -> Agreement:
     found = Agreement()
     for row in tomllib.loads(path.read_text(encoding="utf-8"))["scenario"]:
-        advice = advise(situation_of(row["situation"]))
+        advice = recommend_approach(situation_of(row["situation"]))
         got, label = advice.approach.value, row["answer"]
         agreed = got in (label, *row["also"])
         found.scenarios += 1

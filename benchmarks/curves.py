@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
 from benchmarks.generated_curves import curves  # noqa: E402
-from tuneport.curves import CurveFinding, CurveVerdict, judge  # noqa: E402
+from tuneport.curves import CurveFinding, CurveVerdict, judge_curve  # noqa: E402
 from tuneport.types import MetricPoint  # noqa: E402
 
 RECORDED = Path(__file__).parent.parent / "fixtures" / "curves"
@@ -72,7 +72,7 @@ def generated(seed: int, per_kind: int) -> list[Case]:
 
 
 def judged(case: Case) -> Judged:
-    return Judged(case, judge(case.points), stopped_at(case))
+    return Judged(case, judge_curve(case.points), stopped_at(case))
 
 
 def stopped_at(case: Case) -> int | None:
@@ -80,7 +80,7 @@ def stopped_at(case: Case) -> int | None:
     steps = case.evaluated
     for step in steps[:: max(1, len(steps) // 60)]:
         known = [point for point in case.points if point.step <= step]
-        if judge(known, ended=False).sure:
+        if judge_curve(known, ended=False).sure:
             return step
     return None
 

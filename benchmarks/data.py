@@ -109,18 +109,18 @@ def with_bare_msgspec(source: Path, output: Path) -> None:
 
 
 def tokens_with_tuneport(source: Path, output: Path) -> int:
-    from tuneport.data.tokens.tokens import count_dataset
+    from tuneport.data.tokens.tokens import count_dataset_tokens
 
-    return count_dataset(source).total
+    return count_dataset_tokens(source).total
 
 
 def tokens_with_tiktoken(source: Path, output: Path) -> int:
     """One thread, the texts of the messages alone, without OpenAI's rule."""
     import msgspec
 
-    from tuneport.data.tokens.tokens import encoding
+    from tuneport.data.tokens.tokens import load_openai_encoding
 
-    encode = encoding("o200k_base").encode_ordinary
+    encode = load_openai_encoding("o200k_base").encode_ordinary
     count = 0
     with source.open("rb") as lines:
         for line in lines:
@@ -130,9 +130,9 @@ def tokens_with_tiktoken(source: Path, output: Path) -> int:
 
 
 def check_with_tuneport(source: Path, output: Path) -> None:
-    from tuneport.data.checks import check
+    from tuneport.data.checks import check_dataset
 
-    check(source)
+    check_dataset(source)
 
 
 WORK: dict[str, Callable[[Path, Path], int | None]] = {

@@ -23,12 +23,12 @@ from tuneport.scoring.general import (
     ANSWER_TOKENS,
     AnsweredItem,
     GeneralComparison,
-    compare,
-    general_ability,
+    ask_general_items,
+    compare_general_ability,
     load_items,
 )
 from tuneport.scoring.general.comparison import ItemShare
-from tuneport.scoring.prompting import completer
+from tuneport.scoring.prompting import make_eval_completer
 from tuneport.settings import Settings
 from tuneport.types import Adapter, Hyperparameters, TuneSpec
 from tuneport.workflows.demo import dataset
@@ -64,7 +64,10 @@ def main() -> None:
                 print(f"\n{lengths(workspace, arguments.model)}", flush=True)
             for name in arguments.runs:
                 tuned = trained(workspace, name, arguments)
-                print(f"\n{name}: {changes(compare(base, judged(workspace, tuned, arguments)))}", flush=True)
+                print(
+                    f"\n{name}: {changes(compare_general_ability(base, judged(workspace, tuned, arguments)))}",
+                    flush=True,
+                )
     finally:
         if arguments.home is None:
             shutil.rmtree(home, ignore_errors=True)
@@ -73,8 +76,8 @@ def main() -> None:
 def judged(workspace: Workspace, model: str, arguments: argparse.Namespace) -> list[AnsweredItem]:
     started = time.monotonic()
     backend = workspace.backend("local")
-    complete = completer(backend, model, most_tokens=ANSWER_TOKENS) if arguments.written else None
-    found = general_ability(rank=lambda asked, choices: backend.score(model, asked, choices), complete=complete)
+    complete = make_eval_completer(backend, model, most_tokens=ANSWER_TOKENS) if arguments.written else None
+    found = ask_general_items(rank=lambda asked, choices: backend.score(model, asked, choices), complete=complete)
     print(f"\n{model}: {len(found)} answers in {time.monotonic() - started:.0f} s", flush=True)
     if arguments.items:
         for item in found:

@@ -34,12 +34,12 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
-from tuneport.base_models import choose_device, locate, materialise  # noqa: E402
+from tuneport.base_models import choose_device, locate_base_model, materialise_base_model  # noqa: E402
 from tuneport.data.reading import read_records  # noqa: E402
 from tuneport.data.rows.records import Chat, Preference, Record  # noqa: E402
-from tuneport.data.templates.rendering import Rendered  # noqa: E402
+from tuneport.data.templates.rendering import RenderedExample  # noqa: E402
 from tuneport.data.tokens.tokenizer import training_renderer  # noqa: E402
-from tuneport.estimate.hyperparameters import recommend  # noqa: E402
+from tuneport.estimate.hyperparameters import recommend_hyperparameters  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
 from tuneport.types import Adapter, Hyperparameters, Method  # noqa: E402
 
@@ -54,8 +54,8 @@ class Rows:
 
     name: str
     seed: int
-    training: list[Rendered]
-    held_out: list[Rendered]
+    training: list[RenderedExample]
+    held_out: list[RenderedExample]
 
     @property
     def fingerprint(self) -> str:
@@ -83,7 +83,7 @@ def supervised(record: Record) -> Record:
 
 
 def recommended(rows: Rows, given: dict[str, Any] | None = None) -> dict[str, Any]:
-    chosen = recommend(
+    chosen = recommend_hyperparameters(
         Hyperparameters(**(given or {})),
         rows=len(rows.training),
         params_b=PARAMS_B,
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--finished", action="store_true", help="show the points of the cache, train none")
     parser.add_argument("--markdown", action="store_true", help="print the tables for RESULTS.md")
     arguments = parser.parse_args()
-    folder = materialise(locate(MODEL, home=home), home=home)
+    folder = materialise_base_model(locate_base_model(MODEL, home=home), home=home)
     renderer = training_renderer(folder, None)
     finished = Finished(arguments.cache)
     found = []

@@ -24,7 +24,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the child; read when torch
 
 import torch  # noqa: E402
 
-from tuneport.base_models import choose_device, locate, materialise  # noqa: E402
+from tuneport.base_models import choose_device, locate_base_model, materialise_base_model  # noqa: E402
 from tuneport.data.rows.records import Message  # noqa: E402
 from tuneport.infer.engine import Engine  # noqa: E402
 from tuneport.infer.requests import GenerationRequest  # noqa: E402
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--adapters", type=int, default=4)
     arguments = parser.parse_args()
     home = Settings.load().home
-    folder = materialise(locate(arguments.model, home=home), home=home)
+    folder = materialise_base_model(locate_base_model(arguments.model, home=home), home=home)
     device = choose_device()
     engine = Engine(folder, device)
     engine.end_tokens = set()  # all answers equally long

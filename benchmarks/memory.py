@@ -33,7 +33,7 @@ from tuneport.estimate.memory import (
     TrainingShape,
     estimate_memory,
     high_reserved_gib,
-    rule_of_thumb,
+    memory_rule_of_thumb,
 )
 from tuneport.types import Adapter
 
@@ -146,7 +146,7 @@ def print_card() -> None:
     )
     for size, name in CARD.items():
         for adapter in (Adapter.FULL, Adapter.LORA, Adapter.QLORA):
-            card = rule_of_thumb(adapter, float(size.removesuffix("B"))).expected_gib * GIB / 1e9
+            card = memory_rule_of_thumb(adapter, float(size.removesuffix("B"))).expected_gib * GIB / 1e9
             found = [
                 estimate_memory(adapter, params_b=None, dimensions=shape(name), run=run)
                 for run in (AS_THE_CARD, AS_TUNEPORT)

@@ -30,9 +30,9 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
 
 from benchmarks import planted_values as planted
-from tuneport.data.checks.rows.personal import find_in
-from tuneport.data.pii.search import find
-from tuneport.data.pii.spans import joined
+from tuneport.data.checks.rows.personal import find_in_record
+from tuneport.data.pii.search import find_personal_data
+from tuneport.data.pii.spans import join_span_texts
 from tuneport.data.reading import read_records
 
 UNNAMED = 0.05
@@ -159,7 +159,7 @@ def score(
 
 
 def ours(text: str) -> Found:
-    return [(match.kind, match.start, match.end) for match in find(text)]
+    return [(match.kind, match.start, match.end) for match in find_personal_data(text)]
 
 
 _PRESIDIO = {
@@ -216,7 +216,7 @@ def clean_files(folder: Path) -> dict[str, tuple[int, dict[int, str]]]:
         count, flagged = 0, defaultdict(list)
         for line, record in read_records(path):
             count += 1
-            for match in find_in(record):
+            for match in find_in_record(record):
                 flagged[line].append(f"{match.kind} {match.masked}")
         found[path.name] = count, {line: ", ".join(sorted(set(each))) for line, each in flagged.items()}
     return found
@@ -261,11 +261,15 @@ def main() -> None:
             print(f"{name}: {count} rows, {len(flagged)} flagged")
             for line_number, what in flagged.items():
                 print(f"  line {line_number}: {what}")
-        texts = [joined(record) for path in sorted(arguments.data.glob("*.json*")) for _, record in read_records(path)]
+        texts = [
+            join_span_texts(record)
+            for path in sorted(arguments.data.glob("*.json*"))
+            for _, record in read_records(path)
+        ]
         texts = [(text * (900 // max(1, len(text)) + 1))[:900] for text in texts]
         started = time.perf_counter()
         for text in texts:
-            find(text)
+            find_personal_data(text)
         each_row = (time.perf_counter() - started) / len(texts)
         print(
             f"{flagged_rows / total * 1000:.1f} flagged in 1,000 rows; "

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import tuneport
-from tuneport.base_models import locate, materialise
+from tuneport.base_models import locate_base_model, materialise_base_model
 from tuneport.data.reading import read_records
 from tuneport.data.tokens.tokenizer import training_renderer
 from tuneport.settings import Settings
@@ -180,7 +180,7 @@ def witnessed(checkpoints: Sequence[Checkpoint], rows: Path) -> dict[str, Any] |
     if not checkpoints or best is None:
         return None
     settings = Settings.load()
-    base = materialise(locate(MODEL, home=settings.home), home=settings.home)
+    base = materialise_base_model(locate_base_model(MODEL, home=settings.home), home=settings.home)
     renderer = training_renderer(base, None)
     rendered = list(renderer.render_all(read_records(rows), path=str(rows)))
 

@@ -36,9 +36,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the training child; read w
 import torch  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 
-from tuneport.base_models import choose_device, locate, materialise  # noqa: E402
+from tuneport.base_models import choose_device, locate_base_model, materialise_base_model  # noqa: E402
 from tuneport.data.reading import read_records  # noqa: E402
-from tuneport.data.templates.rendering import IGNORED, Rendered  # noqa: E402
+from tuneport.data.templates.rendering import IGNORED, RenderedExample  # noqa: E402
 from tuneport.data.tokens.tokenizer import training_renderer  # noqa: E402
 from tuneport.errors import ConfigError  # noqa: E402
 from tuneport.estimate.duration import flops_per_token  # noqa: E402
@@ -73,7 +73,9 @@ class StepClock(TrainerCallback):
         return (last[0] - first[0]) / steps, (last[1] - first[1]) / steps
 
 
-def plain_trl(folder: Path, rows: Sequence[Rendered], numbers: dict[str, Any], clock: StepClock, seed: int) -> Any:
+def plain_trl(
+    folder: Path, rows: Sequence[RenderedExample], numbers: dict[str, Any], clock: StepClock, seed: int
+) -> Any:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -104,7 +106,9 @@ def plain_trl(folder: Path, rows: Sequence[Rendered], numbers: dict[str, Any], c
     return trainer.model
 
 
-def tuneport(folder: Path, rows: Sequence[Rendered], numbers: dict[str, Any], clock: StepClock, seed: int) -> Any:
+def tuneport(
+    folder: Path, rows: Sequence[RenderedExample], numbers: dict[str, Any], clock: StepClock, seed: int
+) -> Any:
     from tuneport.train.methods.sft import sft_trainer
     from tuneport.train.model.arguments import Recipe
     from tuneport.train.run.reporting import Counter
@@ -134,7 +138,7 @@ SIDES = {"tuneport": tuneport, "trl": plain_trl}
 
 
 @torch.no_grad()
-def answer_loss(model: Any, rows: Sequence[Rendered]) -> float:
+def answer_loss(model: Any, rows: Sequence[RenderedExample]) -> float:
     """Nats per token of the answers, one row at a time."""
     model.eval()
     total = 0.0
@@ -166,10 +170,10 @@ def train_one(arguments: argparse.Namespace) -> dict[str, float]:
 
 def base_model(arguments: argparse.Namespace) -> Path:
     home = Settings.load().home
-    return materialise(locate(arguments.model, home=home), home=home)
+    return materialise_base_model(locate_base_model(arguments.model, home=home), home=home)
 
 
-def dataset(arguments: argparse.Namespace, folder: Path) -> tuple[list[Rendered], list[Rendered]]:
+def dataset(arguments: argparse.Namespace, folder: Path) -> tuple[list[RenderedExample], list[RenderedExample]]:
     """Rows to train on, a multiple of the batch, and rows held out."""
     renderer = training_renderer(folder, None)
     rows = renderer.render_all(read_records(arguments.data), path=str(arguments.data))
@@ -182,14 +186,14 @@ def dataset(arguments: argparse.Namespace, folder: Path) -> tuple[list[Rendered]
     return training[: len(training) // arguments.batch_size * arguments.batch_size], held_out
 
 
-def joined(rows: Sequence[Rendered], tokens: int) -> list[Rendered]:
+def joined(rows: Sequence[RenderedExample], tokens: int) -> list[RenderedExample]:
     """Rows end to end, as many as have up to `tokens` together."""
-    long: list[Rendered] = []
+    long: list[RenderedExample] = []
     ids: list[int] = []
     labels: list[int] = []
     for row in rows:
         if ids and len(ids) + len(row.input_ids) > tokens:
-            long.append(Rendered(ids, labels, "", []))
+            long.append(RenderedExample(ids, labels, "", []))
             ids, labels = [], []
         ids, labels = ids + row.input_ids, labels + row.labels
     return long

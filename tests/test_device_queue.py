@@ -36,7 +36,7 @@ def say(what, **more):
     os.write(log, (json.dumps({"what": what, "run": run_id, "pid": os.getpid(), **more}) + "\\n").encode())
 place = QueueTicket(DeviceQueue(Path(home)), run_id, datetime.fromisoformat(submitted))
 devices = [Device(name) for name in names.split(",")]
-taken = place.take(int(count), devices, lambda: False, lambda before: say("waits", before=before))
+taken = place.acquire_devices(int(count), devices, lambda: False, lambda before: say("waits", before=before))
 say("has", names=list(taken))
 while go and not Path(go).exists():
     time.sleep(0.01)
@@ -169,7 +169,7 @@ def test_who_stops_waiting_leaves_the_queue(waiters: Waiters) -> None:
     until(lambda: waiters.having() == ["holder"])
     place = QueueTicket(DeviceQueue(waiters.home), "mine", MONDAY)
     told: list[int] = []
-    assert place.take(1, [Device("cpu")], lambda: bool(told), told.append) is None
+    assert place.acquire_devices(1, [Device("cpu")], lambda: bool(told), told.append) is None
     assert told == [0] and DeviceQueue(waiters.home).waiting() == ["mine"]
     place.leave()
     place.leave()
@@ -209,17 +209,17 @@ def test_a_gpu_is_one_for_all_homes_and_users(
     shared.mkdir()
     other = QueueTicket(DeviceQueue(tmp_path / "other home"), "other", MONDAY)
     gpu = [Device("cuda:0", "GPU-1")]
-    taken = other.take(1, gpu, lambda: False, lambda before: None)
+    taken = other.acquire_devices(1, gpu, lambda: False, lambda before: None)
     assert taken is not None
     assert (shared / "tuneport-devices").stat().st_mode & 0o7777 == 0o1777
     assert (shared / "tuneport-devices" / "GPU-1.lock").stat().st_mode & 0o777 == 0o644
 
     mine = QueueTicket(DeviceQueue(tmp_path / "my home"), "mine", MONDAY)
     told: list[int] = []
-    assert mine.take(1, gpu, lambda: bool(told), told.append) is None
+    assert mine.acquire_devices(1, gpu, lambda: bool(told), told.append) is None
     mine.leave()
     os.close(taken["cuda:0"])
-    again = mine.take(1, gpu, lambda: False, told.append)
+    again = mine.acquire_devices(1, gpu, lambda: False, told.append)
     assert again is not None and told == [0]
     os.close(again["cuda:0"])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tuneport import devices
-from tuneport.devices import Device, check_names, find_devices, pin
+from tuneport.devices import Device, check_device_names, find_devices, pin_devices
 from tuneport.errors import ConfigError
 
 # Of a machine with three A100s, the second of which is divided (NVIDIA's MIG user guide has such listings).
@@ -85,14 +85,14 @@ def test_a_mac_has_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_list_of_devices_that_cannot_be_is_refused(names: list[str], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        check_names(names)
+        check_device_names(names)
 
 
 def test_a_process_sees_what_its_run_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "_cores", lambda: 16)
 
     def pinned(taken: list[Device], names: list[str] | None, **before: str) -> dict[str, str]:
-        pin(taken, names, before)
+        pin_devices(taken, names, before)
         return before
 
     by_uuid = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": f"{LAST.uuid},{FIRST.uuid}"}

@@ -30,8 +30,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_list_is_that_of_coreutils(folder: Path) -> None:
     by_coreutils = (folder / "SHA256SUMS").read_text()
-    assert digests.check(folder, exact=True)
-    digests.write_list(folder)
+    assert digests.check_digests(folder, exact=True)
+    digests.write_digest_list(folder)
     assert sorted((folder / "SHA256SUMS").read_text().splitlines()) == sorted(by_coreutils.splitlines())
 
 
@@ -44,7 +44,7 @@ def test_one_bit_anywhere_is_found(folder: Path, seed: int) -> None:
     content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
     path.write_bytes(bytes(content))
     with pytest.raises(DamagedError) as found:
-        digests.check(folder, exact=True)
+        digests.check_digests(folder, exact=True)
     assert "\n" not in str(found.value) and str(folder) in str(found.value)
     if path.name != "SHA256SUMS":
         assert found.value.name == path.relative_to(folder).as_posix()
@@ -55,20 +55,20 @@ def test_what_is_missing_or_in_no_list_is_found(folder: Path) -> None:
     for kept in range(len(lines)):
         (folder / "SHA256SUMS").write_text("".join(lines[:kept]))
         with pytest.raises(DamagedError):
-            digests.check(folder, exact=True)
+            digests.check_digests(folder, exact=True)
     (folder / "SHA256SUMS").write_text("".join(lines))
     (folder / "part" / "a.pt").rename(folder / "b.txt")
     with pytest.raises(DamagedError, match="part/a.pt is missing"):
-        digests.check(folder)
+        digests.check_digests(folder)
 
 
 def test_without_a_list_nothing_is_said(folder: Path) -> None:
     (folder / "SHA256SUMS").unlink()
-    assert digests.check(folder) is False and digests.check_once(folder) is False
+    assert digests.check_digests(folder) is False and digests.check_digests_once(folder) is False
 
 
 def test_a_folder_is_read_again_when_it_changes(folder: Path) -> None:
-    assert digests.check_once(folder)
+    assert digests.check_digests_once(folder)
     path = folder / "model.safetensors"
     before = path.stat()
     content = bytearray(path.read_bytes())
@@ -76,18 +76,18 @@ def test_a_folder_is_read_again_when_it_changes(folder: Path) -> None:
     path.write_bytes(bytes(content))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # of the same size and time
     with pytest.raises(DamagedError, match="model.safetensors"):
-        digests.check_once(folder)
+        digests.check_digests_once(folder)
 
 
 def test_a_part_of_a_folder_takes_its_part_of_the_list(folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "copy"
     target.mkdir()
     (target / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
-    assert digests.carry_list(folder, target)
+    assert digests.carry_digest_list(folder, target)
     assert subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=target, capture_output=True).returncode == 0
     (target / "model.safetensors").write_bytes(b"damaged on its way")
     with pytest.raises(DamagedError):
-        digests.carry_list(folder, target)
+        digests.carry_digest_list(folder, target)
 
 
 @pytest.mark.parametrize("name", ["/etc/hostname", "../elsewhere", "part/../../elsewhere"])
@@ -98,7 +98,7 @@ def test_a_list_names_only_files_of_its_folder(folder: Path, name: str) -> None:
     with (folder / "SHA256SUMS").open("a") as file:
         file.write(f"{hashlib.sha256(outside).hexdigest()}  {name}\n")
     with pytest.raises(DamagedError, match="which is not in this folder") as found:
-        digests.check(folder)
+        digests.check_digests(folder)
     assert found.value.name == "SHA256SUMS" and "\n" not in str(found.value)
     assert digests.check_weights(folder) is False
 
@@ -119,7 +119,7 @@ def test_what_is_no_file_of_the_folder_is_not_read(folder: Path, kind: str) -> N
         os.mkfifo(folder / "part" / "a.pt")
     else:
         (folder / "part" / "a.pt").symlink_to("/dev/zero")
-    code = "import sys, pathlib; from tuneport import digests; digests.check(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from tuneport import digests; digests.check_digests(pathlib.Path(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=10)
     assert "part/a.pt is a link or no regular file" in done.stderr
 
@@ -127,6 +127,6 @@ def test_what_is_no_file_of_the_folder_is_not_read(folder: Path, kind: str) -> N
 def test_a_list_that_is_a_pipe_is_not_read(folder: Path) -> None:
     (folder / "SHA256SUMS").unlink()
     os.mkfifo(folder / "SHA256SUMS")
-    code = "import sys, pathlib; from tuneport import digests; digests.check(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from tuneport import digests; digests.check_digests(pathlib.Path(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=10)
     assert "SHA256SUMS is no list of SHA-256 digests" in done.stderr

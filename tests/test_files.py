@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from tuneport.files import (
+    acquire_file_lock,
     append_line,
     cut_partial_line,
-    is_locked,
-    locked,
+    hold_file_lock,
+    is_file_locked,
     publish_folder,
-    replacing,
-    take_lock,
+    replace_file_atomically,
     write_atomically,
 )
 
@@ -47,7 +47,7 @@ def test_a_file_is_replaced_whole(folder: Path, content: str | bytes, durable: b
 def test_an_exception_leaves_the_old_file_and_no_trace(folder: Path) -> None:
     path = folder / "state.json"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
+    with pytest.raises(KeyboardInterrupt), replace_file_atomically(path) as file:
         file.write(b"half")
         raise KeyboardInterrupt
     assert path.read_text() == "old" and os.listdir(folder) == ["state.json"]
@@ -58,7 +58,7 @@ def test_a_private_file_is_its_owners_and_another_follows_the_umask(folder: Path
     before = os.umask(0o027)
     try:
         write_atomically(folder / "file", "x", private=private)
-        descriptor = take_lock(folder / "lock", private=private)
+        descriptor = acquire_file_lock(folder / "lock", private=private)
     finally:
         os.umask(before)
     assert descriptor is not None
@@ -121,24 +121,24 @@ def test_there_is_nothing_to_cut_without_a_file(folder: Path) -> None:
 
 def test_one_at_a_time_holds_a_lock(folder: Path) -> None:
     path = folder / "lock"
-    assert not is_locked(path)
-    with locked(path) as mine:
-        assert mine and is_locked(path) and take_lock(path) is None
-        with locked(path, wait=False) as other:
+    assert not is_file_locked(path)
+    with hold_file_lock(path) as mine:
+        assert mine and is_file_locked(path) and acquire_file_lock(path) is None
+        with hold_file_lock(path, wait=False) as other:
             assert not other
-    assert not is_locked(path)
-    with pytest.raises(ValueError, match="inside"), locked(path):
+    assert not is_file_locked(path)
+    with pytest.raises(ValueError, match="inside"), hold_file_lock(path):
         raise ValueError("inside")
-    assert not is_locked(path)
+    assert not is_file_locked(path)
 
 
 def test_a_lock_is_waited_for_and_is_free_when_its_process_is_killed(folder: Path) -> None:
-    hold = "import sys, time; from tuneport.files import take_lock; from pathlib import Path; "
-    hold += "lock = take_lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    hold = "import sys, time; from tuneport.files import acquire_file_lock; from pathlib import Path; "
+    hold += "lock = acquire_file_lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", hold, str(folder / "lock")], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None and child.stdout.readline() == "held\n"
-    assert is_locked(folder / "lock")
+    assert is_file_locked(folder / "lock")
     threading.Timer(0.2, child.kill).start()
-    with locked(folder / "lock") as mine:
+    with hold_file_lock(folder / "lock") as mine:
         assert mine and child.wait() < 0
     child.stdout.close()

@@ -22,7 +22,7 @@ PACKAGE = Path(tuneport.__file__).parent
 # Supervised training on the better answer of each pair.
 ROW = '    CHOSEN = "chosen", Traits("pairs", "single")\n'
 TRAINER = """
-from tuneport.data.templates.rendering import IGNORED, Rendered
+from tuneport.data.templates.rendering import IGNORED, RenderedExample
 from tuneport.train.methods.sft import sft_trainer
 
 
@@ -32,7 +32,7 @@ def chosen_trainer(recipe, renderer, rows, valid, counter):
 
 def better(row):
     labels = [IGNORED] * len(row.prompt_ids) + row.chosen_ids
-    return Rendered(row.prompt_ids + row.chosen_ids, labels, "", [])
+    return RenderedExample(row.prompt_ids + row.chosen_ids, labels, "", [])
 """
 EDITS = {  # file: (before which line, what)
     "src/tuneport/methods.py": ('    REWARD = "reward"', ROW),
@@ -46,7 +46,7 @@ USE = """
 import sys
 from pathlib import Path
 from tuneport.backends.local.request import check_request, hyperparameter_names
-from tuneport.data.conversion.prepare import file_format, prepare_for
+from tuneport.data.conversion.prepare import upload_format, prepare_dataset_for_method
 from tuneport.data.dataset import Dataset
 from tuneport.manifests import load_manifest
 from tuneport.serve.wire.native import SubmitJob
@@ -56,7 +56,8 @@ from tuneport.workflows.plan import plan
 pairs, store = Path(sys.argv[1]), Path(sys.argv[2])
 spec = TuneSpec(model="m", dataset=pairs, method="chosen")
 print(check_request(spec), "beta" in hyperparameter_names(spec.method, "auto"))
-file = prepare_for(spec.method, Dataset(pairs), file_format(spec.method, "openai-preference", "openai"), store)
+format = upload_format(spec.method, "openai-preference", "openai")
+file = prepare_dataset_for_method(spec.method, Dataset(pairs), format, store)
 print(file.format, file.rows)
 print(load_manifest("local").any_model.methods[-1], SubmitJob(training_file="f", model="m", method="chosen").method)
 found = plan(pairs, model="llama-3.2-1b-instruct", method="chosen", gpu=["A100 80GB"])

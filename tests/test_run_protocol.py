@@ -15,7 +15,13 @@ from tuneport.backends.local.runs.run import LocalRun
 from tuneport.backends.local.runs.start import WarmStart, going_on
 from tuneport.backends.local.runs.state import job_state, tuned_name
 from tuneport.errors import ProviderError
-from tuneport.run_protocol import Restarts, RunRequest, TrainerState, checkpoint_folders, damaged_folders
+from tuneport.run_protocol import (
+    RestartCounts,
+    RunRequest,
+    TrainerState,
+    checkpoint_folders,
+    damaged_checkpoint_folders,
+)
 from tuneport.train.run.run_folder import RunFolder
 from tuneport.types import JobStatus, TuneSpec
 
@@ -138,7 +144,7 @@ def test_the_parent_reads_an_earlier_run(folder: Path) -> None:
     assert state.hyperparameters["lora_alpha"] == 4.0 and state.hyperparameters["max_length"] == 28
     assert state.trained_tokens == 640 and state.details["restarts"] == 2
     assert state.details["memory_gib_expected"] == 0.615 and state.details["recommended_learning_rate"] == 0.00025
-    assert run.restarts() == Restarts(total=2, without_progress=1, checkpoint_step=3)
+    assert run.restarts() == RestartCounts(total=2, without_progress=1, checkpoint_step=3)
     assert [event.message for event in run.events()] == ["Validating"] and [row.step for row in run.metrics()] == [1]
     assert not run.alive()
 
@@ -156,7 +162,7 @@ def test_the_child_reads_an_earlier_run(folder: Path) -> None:
 def test_both_sides_agree_on_the_checkpoints(folder: Path) -> None:
     assert run_of(folder).checkpoint_folders() == checkpoint_folders(folder)
     assert [step for step, _ in checkpoint_folders(folder)] == RunFolder(folder).steps() == [3, 12]
-    assert sorted(str(step) for step, _ in damaged_folders(folder)) == ["6", "None"]
+    assert sorted(str(step) for step, _ in damaged_checkpoint_folders(folder)) == ["6", "None"]
     assert checkpoint_folders(folder / "nothing") == []
 
 
@@ -222,5 +228,5 @@ def test_the_trainer_writes_nothing_into_its_state_that_its_type_does_not_have()
 
 @pytest.mark.parametrize(("newest", "left"), [(3, (5, 2, 3)), (4, (5, 0, 4))])
 def test_deaths_are_counted_from_the_newest_checkpoint(newest: int, left: tuple[int, int, int]) -> None:
-    counted = Restarts(total=5, without_progress=2, checkpoint_step=3).seen(newest)
+    counted = RestartCounts(total=5, without_progress=2, checkpoint_step=3).as_of_checkpoint(newest)
     assert (counted.total, counted.without_progress, counted.checkpoint_step) == left

@@ -1,9 +1,9 @@
 """Locates a base model's weights (a local folder, our own cache, the hub, a package that bundles them), and chooses its
 device.
 
-`locate` is cheap and loads nothing heavy, so that the parent process may ask. `materialise` turns what `locate` found
-into a folder that transformers loads directly; the child processes of `train` and `infer` call it, and `preview`
-(through `locate_tokenizer`), which has to have the very tokenizer that trains.
+`locate_base_model` is cheap and loads nothing heavy, so that the parent process may ask. `materialise_base_model` turns
+what it found into a folder that transformers loads directly; the child processes of `train` and `infer` call it, and
+`preview` (through `locate_base_tokenizer`), which has to have the very tokenizer that trains.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HUB_TIMEOUT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class BaseWeights:
-    """`folder` holds the weights. `gguf_file` is set where they must be converted once (see `materialise`)."""
+    """`folder` holds the weights. `gguf_file` is set where `materialise_base_model` must convert them once."""
 
     name: str
     folder: Path
@@ -37,7 +37,7 @@ class BaseWeights:
     source: Source
 
     def __str__(self) -> str:
-        """Return the folder: `locate` finds the same model by it again."""
+        """Return the folder: `locate_base_model` finds the same model by it again."""
         return str(self.folder)
 
 
@@ -75,7 +75,7 @@ class ComputeTarget:
         return {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}[self.precision]
 
 
-def locate(name_or_path: str, *, home: Path, download: bool = True) -> BaseWeights:
+def locate_base_model(name_or_path: str, *, home: Path, download: bool = True) -> BaseWeights:
     """Find a base model: a local folder, `home/models/NAME`, the hub's cache or the hub, a package that bundles it.
 
     With `download=False`, or HF_HUB_OFFLINE set, the hub itself is not asked. Raises ConfigError that says how to get
@@ -103,7 +103,7 @@ def locate(name_or_path: str, *, home: Path, download: bool = True) -> BaseWeigh
     raise ConfigError(_how_to_get(name_or_path, bundle))
 
 
-def materialise(base: BaseWeights, *, home: Path) -> Path:
+def materialise_base_model(base: BaseWeights, *, home: Path) -> Path:
     """Return a folder with safetensors, tokenizer and chat template; a bundled GGUF is converted on first use.
 
     The conversion is written aside and renamed, so that a crash leaves nothing half done and two processes may race.
@@ -116,7 +116,7 @@ def materialise(base: BaseWeights, *, home: Path) -> Path:
         return target
     aside = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     try:
-        private.make_folder(aside)
+        private.make_private_folder(aside)
         _convert_gguf(base.folder, base.gguf_file, aside)
         aside.rename(target)
     except OSError as error:
@@ -132,13 +132,13 @@ def materialise(base: BaseWeights, *, home: Path) -> Path:
     return target
 
 
-def locate_tokenizer(name_or_path: str, *, home: Path) -> Path:
+def locate_base_tokenizer(name_or_path: str, *, home: Path) -> Path:
     """Return a folder with the model's tokenizer, chat template and config: that of its weights if they are here.
 
-    Else only these few files are fetched from the hub. Raises ConfigError as `locate` and `materialise` do.
+    Else only these few files are fetched from the hub. Raises ConfigError as the functions that find weights do.
     """
     try:
-        return materialise(locate(name_or_path, home=home, download=False), home=home)
+        return materialise_base_model(locate_base_model(name_or_path, home=home, download=False), home=home)
     except ConfigError:
         if "/" in name_or_path and _is_name(name_or_path):
             folder = _from_hub(name_or_path, True, HUB_TOKENIZER_FILES)
@@ -147,7 +147,7 @@ def locate_tokenizer(name_or_path: str, *, home: Path) -> Path:
         raise
 
 
-def locate_config(name_or_path: str, *, home: Path) -> Path:
+def locate_base_config(name_or_path: str, *, home: Path) -> Path:
     """Return the model's `config.json`, of a folder, our cache, or the hub, from which only that small file is fetched.
 
     Raises ConfigError if it is nowhere; a GGUF file keeps its shape inside, so it has none.
@@ -312,7 +312,9 @@ def main(arguments: list[str]) -> int:
     (name,) = arguments
     weights = load_models().find(name)
     try:
-        found = locate(name if weights is None or weights.hub is None else weights.hub, home=Settings.load().home)
+        found = locate_base_model(
+            name if weights is None or weights.hub is None else weights.hub, home=Settings.load().home
+        )
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

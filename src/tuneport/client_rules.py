@@ -22,7 +22,7 @@ class _HasMetadata(Protocol):
 
 
 @dataclass(frozen=True)
-class Clients:
+class ClientsMaySet:
     """A client may set it, to a value of this kind and range. `above`: `low` itself is not in the range. `words` are
     taken instead of a number, too."""
 
@@ -32,7 +32,7 @@ class Clients:
     above: bool = False
     words: tuple[str, ...] = ()
 
-    def takes(self, value: Any) -> bool:
+    def accepts(self, value: Any) -> bool:
         if isinstance(value, str):
             return value in self.words
         if self.kind == "yes_no":
@@ -65,7 +65,7 @@ class Clients:
 
 
 @dataclass(frozen=True)
-class Operator:
+class OperatorOnly:
     """Only the operator of the gateway may set it; `because` goes on "it ...". `never`: not even the operator can let
     clients set it. `switch`: the name in `client_options` that lets them, where that is not the option's own."""
 
@@ -75,47 +75,47 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedByGateway:
     """The gateway checks it by rules of its own: `how`."""
 
     how: str
 
 
-Rule = Clients | Operator | Checked
+Rule = ClientsMaySet | OperatorOnly | CheckedByGateway
 
 
-def whole(low: int, high: int, *words: str) -> Clients:
-    return Clients("whole", low, high, words=words)
+def client_whole_number(low: int, high: int, *words: str) -> ClientsMaySet:
+    return ClientsMaySet("whole", low, high, words=words)
 
 
-def number(low: float, high: float, *words: str, above: bool = False) -> Clients:
-    return Clients("number", low, high, above=above, words=words)
+def client_number(low: float, high: float, *words: str, above: bool = False) -> ClientsMaySet:
+    return ClientsMaySet("number", low, high, above=above, words=words)
 
 
-def one_of(*words: str) -> Clients:
-    return Clients("word", words=words)
+def client_choice(*words: str) -> ClientsMaySet:
+    return ClientsMaySet("word", words=words)
 
 
-def module_names(*words: str) -> Clients:
+def client_module_names(*words: str) -> ClientsMaySet:
     """Return names of a network's parts (q_proj, v_proj ...)."""
-    return Clients("module_names", words=words)
+    return ClientsMaySet("module_names", words=words)
 
 
-YES_NO = Clients("yes_no")
+YES_NO = ClientsMaySet("yes_no")
 
 
-def rule_of(field: _HasMetadata) -> Rule | None:
+def client_rule_of_field(field: _HasMetadata) -> Rule | None:
     """Return the rule among a pydantic field's metadata, or None if it has none."""
     return next((found for found in field.metadata if isinstance(found, Rule)), None)
 
 
-def rules_of(fields: Mapping[str, _HasMetadata], prefix: str = "") -> dict[str, Rule]:
+def client_rules_of_fields(fields: Mapping[str, _HasMetadata], prefix: str = "") -> dict[str, Rule]:
     """Return the rules of a model's fields that have one, by name."""
-    found = {f"{prefix}{name}": rule_of(field) for name, field in fields.items()}
+    found = {f"{prefix}{name}": client_rule_of_field(field) for name, field in fields.items()}
     return {name: rule for name, rule in found.items() if rule is not None}
 
 
-def holds(names: Iterable[str], name: str) -> bool:
+def has_inner_options(names: Iterable[str], name: str) -> bool:
     """Return whether one of `names` lies inside the option `name`: `slurm.setup` inside `slurm`."""
     return any(each.startswith(f"{name}.") for each in names)
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from tuneport import private
 from tuneport.devices import Device
-from tuneport.files import locked
+from tuneport.files import hold_file_lock
 
 GPU_LOCKS = Path("/tmp/tuneport-devices")
 """GPUs belong to the machine: runs of all homes and all users lock them here. A CPU can be shared, so each home has its
@@ -62,7 +62,7 @@ class DeviceQueue:
 
         The caller holds it until the block ends; it stays in the queue as long as any process has it open.
         """
-        private.make_folder(self.tickets)
+        private.make_private_folder(self.tickets)
         with self.mutex():
             for path in self._paths():
                 _remove_if_nobody_holds(path)
@@ -82,10 +82,10 @@ class DeviceQueue:
 
     @contextlib.contextmanager
     def mutex(self) -> Iterator[None]:
-        with locked(self.folder / "mutex"):
+        with hold_file_lock(self.folder / "mutex"):
             yield
 
-    def lock_of(self, device: str, uuid: str = "") -> Path:
+    def device_lock_path(self, device: str, uuid: str = "") -> Path:
         if device.startswith("cpu"):
             return self.folder / f"{device.replace(':', '-')}.lock"
         return GPU_LOCKS / f"{uuid.replace('/', '_') or device}.lock"
@@ -95,7 +95,7 @@ class DeviceQueue:
 
 
 class QueueTicket:
-    """A run's ticket in the queue, as its process sees it: from `take` until it has its devices or gives up."""
+    """A run's ticket in the queue, as its process sees it: from `acquire_devices` until it has them or gives up."""
 
     def __init__(self, queue: DeviceQueue, run_id: str, submitted: datetime) -> None:
         self.queue = queue
@@ -110,7 +110,7 @@ class QueueTicket:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def take(
+    def acquire_devices(
         self, count: int, devices: Sequence[Device], stop: Callable[[], bool], tell: Callable[[int], None]
     ) -> dict[str, int] | None:
         """Wait for `count` of `devices`, and return them with the open files that lock them. Returns None if `stop`
@@ -119,7 +119,7 @@ class QueueTicket:
         `tell` is called with the number of runs before this one whenever that changes.
         """
         request = DeviceRequest(count, tuple(device.name for device in devices))
-        locks = {device.name: self.queue.lock_of(device.name, device.uuid) for device in devices}
+        locks = {device.name: self.queue.device_lock_path(device.name, device.uuid) for device in devices}
         told = None
         while not stop():
             taken, before = self._try(request, locks)

@@ -36,7 +36,7 @@ class Device:
         return self.name.partition(":")[0]
 
 
-def check_names(names: Sequence[str]) -> None:
+def check_device_names(names: Sequence[str]) -> None:
     """Raise ValueError for a list of devices that no machine can have."""
     for name in names:
         if not NAME.fullmatch(name):
@@ -75,7 +75,7 @@ def find_devices(names: Sequence[str] | None, environment: Mapping[str, str]) ->
     return chosen
 
 
-def pin(taken: Sequence[Device], names: Sequence[str] | None, environment: MutableMapping[str, str]) -> None:
+def pin_devices(taken: Sequence[Device], names: Sequence[str] | None, environment: MutableMapping[str, str]) -> None:
     """Make what is started or loaded with `environment` see these devices only; call it before torch is imported.
 
     `names`: all devices that runs may use, or None if the user named none. A share of the CPU gets its part of the

@@ -38,19 +38,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digests_of(folder: Path) -> dict[str, str]:
+def folder_digests(folder: Path) -> dict[str, str]:
     """Return the digest of each file under the folder but the list itself, by its path in the folder."""
     return {name: sha256_of(folder / name) for name in _names(folder)}
 
 
-def write_list(folder: Path, digests: dict[str, str] | None = None) -> None:
+def write_digest_list(folder: Path, digests: dict[str, str] | None = None) -> None:
     """Write the list of `digests`, or of the files as they are now. Publishing the folder brings it to disk."""
-    found = digests_of(folder) if digests is None else digests
+    found = folder_digests(folder) if digests is None else digests
     lines = [f"{digest}  {name}\n" for name, digest in sorted(found.items())]
     (folder / LIST).write_text("".join(lines), encoding="utf-8")
 
 
-def read_list(folder: Path) -> dict[str, str] | None:
+def read_digest_list(folder: Path) -> dict[str, str] | None:
     """Return the digests by name, or None if the folder has no list. Raises DamagedError if it cannot be read, or names
     a file that is not in the folder."""
     path = folder / LIST
@@ -73,12 +73,12 @@ def read_list(folder: Path) -> dict[str, str] | None:
     return digests
 
 
-def check(folder: Path, *, exact: bool = False) -> bool:
+def check_digests(folder: Path, *, exact: bool = False) -> bool:
     """Return whether the folder has a list. Raises DamagedError if a file is missing, a link, or differs from the list.
 
     Files that are not in the list are damage, too, if loading would read them; with `exact`, all are.
     """
-    digests = read_list(folder)
+    digests = read_digest_list(folder)
     if digests is None:
         return False
     for name, digest in digests.items():
@@ -100,7 +100,7 @@ def check(folder: Path, *, exact: bool = False) -> bool:
 def check_weights(folder: Path) -> bool:
     """Check a folder of the user's own, whose texts may be edited: only the weights that exist and are in the list."""
     try:
-        digests = read_list(folder)
+        digests = read_digest_list(folder)
     except DamagedError:
         return False  # another program's list, in another format
     for name in _names(folder) if digests else ():
@@ -109,7 +109,7 @@ def check_weights(folder: Path) -> bool:
     return digests is not None
 
 
-def check_once(folder: Path, checked: Callable[[Path], bool] = check) -> bool:
+def check_digests_once(folder: Path, checked: Callable[[Path], bool] = check_digests) -> bool:
     """Check once for as long as the system says that the same files are there. Threads may share the result."""
     seen = tuple(_stat(folder, name) for name in [*_names(folder), LIST] if (folder / name).exists())
     if _whole.get(folder) == seen:
@@ -120,14 +120,14 @@ def check_once(folder: Path, checked: Callable[[Path], bool] = check) -> bool:
     return listed
 
 
-def carry_list(source: Path, target: Path) -> bool:
+def carry_digest_list(source: Path, target: Path) -> bool:
     """Copy the list of a folder of which `target` has some files, and check these. Returns False if there is none."""
-    digests = read_list(source)
+    digests = read_digest_list(source)
     if digests is None:
         return False
     there = set(_names(target))
-    write_list(target, {name: digest for name, digest in digests.items() if name in there})
-    return check(target)
+    write_digest_list(target, {name: digest for name, digest in digests.items() if name in there})
+    return check_digests(target)
 
 
 def _refuse_other_than_file(folder: Path, name: str) -> None:

@@ -21,16 +21,16 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = True, private: bool = True) -> None:
     """Write the whole file, or leave it as it was. Readers never see half of it."""
-    with replacing(path, durable=durable, private=private) as file:
+    with replace_file_atomically(path, durable=durable, private=private) as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = True, private: bool = True) -> Iterator[BinaryIO]:
+def replace_file_atomically(path: Path, *, durable: bool = True, private: bool = True) -> Iterator[BinaryIO]:
     """Yield a file to write, which takes the place of `path` at the end of the block; an exception leaves no trace."""
-    aside = name_aside(path)
+    aside = temporary_file_beside(path)
     try:
-        with open(aside, "xb", opener=privately.opener if private else None) as file:
+        with open(aside, "xb", opener=privately.private_file_opener if private else None) as file:
             yield file
             file.flush()
             if durable:
@@ -40,10 +40,10 @@ def replacing(path: Path, *, durable: bool = True, private: bool = True) -> Iter
         aside.unlink(missing_ok=True)
         raise
     if durable:
-        sync(path.parent)
+        fsync_path(path.parent)
 
 
-def name_aside(path: Path) -> Path:
+def temporary_file_beside(path: Path) -> Path:
     """Return a hidden name beside `path` that no other process or thread uses."""
     return path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
 
@@ -52,14 +52,14 @@ def publish_folder(written: Path, target: Path) -> None:
     """Rename a finished folder into place once its bytes, and the names of its files, are on the disk."""
     for entry in [*written.rglob("*"), written]:
         if entry.is_file() or entry.is_dir():
-            sync(entry)
+            fsync_path(entry)
     target.parent.mkdir(parents=True, exist_ok=True)
     written.rename(target)
     for folder in (target.parent, target.parent.parent):  # the second one: the parent may itself be new
-        sync(folder)
+        fsync_path(folder)
 
 
-def sync(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """Bring a file's content, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -70,7 +70,7 @@ def sync(path: Path) -> None:
 
 def append_line(path: Path, line: str | bytes) -> None:
     """Append a whole line in one write, after dropping what a killed writer left behind the last newline."""
-    with open(path, "ab+", opener=privately.opener) as file:
+    with open(path, "ab+", opener=privately.private_file_opener) as file:
         file.truncate(_end_of_lines(file))
         file.write((line.encode("utf-8") if isinstance(line, str) else line) + b"\n")
 
@@ -97,12 +97,12 @@ def _end_of_lines(file: BinaryIO) -> int:
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True, private: bool = True) -> Iterator[bool]:
+def hold_file_lock(path: Path, *, wait: bool = True, private: bool = True) -> Iterator[bool]:
     """Hold the file's lock against threads and processes alike, and yield True.
 
     Without `wait`, yields False if another holds it.
     """
-    descriptor = take_lock(path, wait=wait, private=private)
+    descriptor = acquire_file_lock(path, wait=wait, private=private)
     try:
         yield descriptor is not None
     finally:
@@ -110,7 +110,7 @@ def locked(path: Path, *, wait: bool = True, private: bool = True) -> Iterator[b
             os.close(descriptor)
 
 
-def take_lock(path: Path, *, wait: bool = False, private: bool = True) -> int | None:
+def acquire_file_lock(path: Path, *, wait: bool = False, private: bool = True) -> int | None:
     """Return the open file that holds the lock until it is closed, or None if another holds it and `wait` is off."""
     descriptor = os.open(path, _NEW, 0o600 if private else 0o666)
     try:
@@ -124,7 +124,7 @@ def take_lock(path: Path, *, wait: bool = False, private: bool = True) -> int | 
     return descriptor
 
 
-def is_locked(path: Path) -> bool:
+def is_file_locked(path: Path) -> bool:
     """Return whether another open file holds an exclusive lock on `path`. Takes the lock for a moment if it is free."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

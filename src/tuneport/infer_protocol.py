@@ -129,7 +129,7 @@ class _Numbered(msgspec.Struct):
     id: str | None = None
 
 
-def encode(message: Request | Reply) -> bytes:
+def encode_message(message: Request | Reply) -> bytes:
     """Return the message as a line."""
     return _encoder.encode(message) + b"\n"
 
@@ -142,7 +142,7 @@ def decode_request(line: bytes | str) -> Request:
         raise ConfigError(f"the request is malformed: {error}") from error
 
 
-def id_of(line: bytes | str) -> str | None:
+def parse_request_id(line: bytes | str) -> str | None:
     """Return the id of a request that cannot be read otherwise, or None."""
     try:
         return msgspec.json.decode(line, type=_Numbered).id

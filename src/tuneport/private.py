@@ -31,15 +31,15 @@ log = logging.getLogger(__name__)
 _reading_umask = threading.Lock()
 
 
-def make_folder(path: Path) -> None:
+def make_private_folder(path: Path) -> None:
     """Make the folder and the missing ones above it. Does nothing if it exists; raises OSError as `mkdir` does."""
     try:
         os.mkdir(path, 0o700)
     except FileNotFoundError:
         if path.parent == path:
             raise
-        make_folder(path.parent)
-        make_folder(path)
+        make_private_folder(path.parent)
+        make_private_folder(path)
     except OSError:
         if not path.is_dir():
             raise
@@ -53,16 +53,16 @@ def child_umask(folder: Path) -> int:
     return _OTHERS if _is_shared(folder) else CHILD_UMASK
 
 
-def opener(path: str | Path, flags: int) -> int:
+def private_file_opener(path: str | Path, flags: int) -> int:
     """Open a file for `open(..., opener=opener)`: a new one is readable by its owner alone, an existing one keeps its
     mode."""
     descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
     if flags & os.O_CREAT:
-        share_as_its_folder(path)
+        share_private_file_with_group(path)
     return descriptor
 
 
-def share_as_its_folder(path: str | Path) -> None:
+def share_private_file_with_group(path: str | Path) -> None:
     """Let the group read and write a private file in a folder that the group shares on purpose."""
     if _is_shared(Path(path).parent):
         with contextlib.suppress(PermissionError):  # another member of the group made it
@@ -70,12 +70,12 @@ def share_as_its_folder(path: str | Path) -> None:
                 os.chmod(path, 0o660)
 
 
-def make_file(path: Path) -> None:
+def make_private_file(path: Path) -> None:
     """Make an empty file, unless there is one, for a library that would make it readable by others."""
-    os.close(opener(path, os.O_WRONLY | os.O_CREAT))
+    os.close(private_file_opener(path, os.O_WRONLY | os.O_CREAT))
 
 
-def close_to_others(paths: Iterable[Path]) -> None:
+def make_files_private(paths: Iterable[Path]) -> None:
     """Remove all rights of others from those of these files that exist and are ours; the group keeps its own."""
     for path in paths:
         with contextlib.suppress(OSError):
@@ -84,7 +84,7 @@ def close_to_others(paths: Iterable[Path]) -> None:
                 path.chmod(mode & ~_OTHERS)
 
 
-def umask() -> int:
+def process_umask() -> int:
     """Return the process's umask without changing it: meanwhile another thread could make a file."""
     try:
         with open("/proc/self/status", "rb") as status:
@@ -96,12 +96,12 @@ def umask() -> int:
             return mask
 
 
-def open_as_usual(folder: Path) -> None:
+def restore_umask_permissions(folder: Path) -> None:
     """Give a folder, and all in it, the modes of the user's umask: a private process made what the user asked for.
 
     What a link leads to keeps its mode: it may lie in the home.
     """
-    mask = umask()
+    mask = process_umask()
     for place, _, files in os.walk(folder):
         _set_mode(place, 0o777 & ~mask)
         for name in files:
@@ -130,7 +130,7 @@ _OWN = frozenset(
 _OWN_BEGINNINGS = (".doctor-", ".push-", "weights-")
 
 
-def mend_home(home: Path) -> None:
+def make_home_private(home: Path) -> None:
     """Close a home that an older tuneport made readable by others, and log in one line what was done.
 
     Costs two looks at the file system if there is nothing to do. A home that holds other things as well, such as a
@@ -140,7 +140,7 @@ def mend_home(home: Path) -> None:
     try:
         about, above = home.stat(), home.resolve().parent.stat()
     except OSError:
-        return  # not there yet; `make_folder` makes it as it must be
+        return  # not there yet; `make_private_folder` makes it as it must be
     for warning in _warnings(home, about, above):
         log.warning("%s", warning)
     allowed = 0o070 if about.st_mode & _SHARED == _SHARED else 0

@@ -15,7 +15,7 @@ LONGEST_WAIT = 86_400.0
 _MOST_CLIENTS = 10_000
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds to wait of `retry-after-ms`, or of `retry-after` in seconds or as a date: 0 to LONGEST_WAIT.
 
     A date counts from the date of the answer itself, because this machine's clock may differ from the server's.
@@ -33,7 +33,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def retry_headers(seconds: float) -> dict[str, str]:
+def retry_after_headers(seconds: float) -> dict[str, str]:
     """Return the headers that ask a client to wait: whole seconds, and milliseconds for OpenAI's SDK."""
     return {
         "Retry-After": str(max(1, math.ceil(seconds))),
@@ -78,11 +78,11 @@ class RateLimiter:
         self._lock = threading.Lock()
         self.requests = 0
 
-    def take(self, client: str = "") -> Allowance:
+    def try_acquire(self, client: str = "") -> Allowance:
         """Count a request if one is left, and return what is left; the caller refuses it if there is a `wait`."""
         return self._take(client, queue=False)
 
-    def wait(self, client: str = "") -> None:
+    def acquire(self, client: str = "") -> None:
         """Wait until a request is left, and count it. Those that wait take turns."""
         if wait := self._take(client, queue=True).wait:
             self._sleep(wait)

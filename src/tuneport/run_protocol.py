@@ -22,7 +22,7 @@ REQUEST, STATE, SPAWN, RESTARTS = "run.json", "state.json", "spawn.json", "resta
 EVENTS, METRICS, LOG = "events.jsonl", "metrics.jsonl", "log.txt"
 DATA, ENVIRONMENT = "data.json", "environment.json"
 STARTING = "starting.json"
-"""Where a trainer stands that does not train yet: a `Phase`."""
+"""Where a trainer stands that does not train yet: a `StartPhase`."""
 CANCEL, PAUSE, STOP_EARLY = "cancel", "pause", "stop_early"
 """Files that ask the child to stop: for good, until it is resumed, or with its best weights."""
 LOCK, SPAWN_LOCK, PID = "lock", "spawn.lock", "pid"
@@ -119,7 +119,7 @@ class TrainerState(_Record):
     notes: list[str] = Field(default_factory=list)
 
 
-class Spawn(_Record):
+class SpawnRecord(_Record):
     """`spawn.json`: written before the child starts, without its pid, and again when that is known.
 
     `memory_kills`: how many processes the kernel had killed for lack of memory by then.
@@ -132,7 +132,7 @@ class Spawn(_Record):
     memory_kills: int | None = None
 
 
-class Restarts(_Record):
+class RestartCounts(_Record):
     """`restarts.json`. `without_progress` counts from the newest checkpoint, `checkpoint_step`; `stops` counts the
     children that were started to stop what runs on a cluster."""
 
@@ -141,14 +141,14 @@ class Restarts(_Record):
     without_progress: int = 0
     checkpoint_step: int = 0
 
-    def seen(self, newest_step: int) -> Restarts:
+    def as_of_checkpoint(self, newest_step: int) -> RestartCounts:
         """Return the count as of the newest checkpoint, `newest_step`."""
         if newest_step <= self.checkpoint_step:
             return self
-        return Restarts(total=self.total, checkpoint_step=newest_step)
+        return RestartCounts(total=self.total, checkpoint_step=newest_step)
 
 
-class Phase(_Record):
+class StartPhase(_Record):
     """`starting.json`."""
 
     phase: str
@@ -166,16 +166,16 @@ def checkpoint_folders(run: Path) -> list[tuple[int, Path]]:
     return sorted((step, entry) for step, entry in named if step is not None and entry.is_dir())
 
 
-def step_of(checkpoint: Path) -> int:
+def parse_checkpoint_step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix(_STEP))
 
 
-def damaged_folder(run: Path, step: int) -> Path:
+def damaged_checkpoint_folder(run: Path, step: int) -> Path:
     """Return the path of a damaged checkpoint, which is kept for people to look at."""
     return run / CHECKPOINTS / f"{_DAMAGED}{step}"
 
 
-def damaged_folders(run: Path) -> list[tuple[int | None, Path]]:
+def damaged_checkpoint_folders(run: Path) -> list[tuple[int | None, Path]]:
     return [(_number(entry.name, _DAMAGED), entry) for entry in (run / CHECKPOINTS).glob(f"{_DAMAGED}*")]
 
 

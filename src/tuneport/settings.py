@@ -18,7 +18,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from tuneport.errors import ConfigError
-from tuneport.validation import validated_file
+from tuneport.validation import validate_toml_file
 
 
 class _Configured(BaseModel):
@@ -264,4 +264,4 @@ def _project_file(directory: Path, explicit: str | None) -> Path | None:
 
 @cache
 def _read_project(path: Path) -> ProjectFile:
-    return validated_file(ProjectFile, path)
+    return validate_toml_file(ProjectFile, path)

@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from tuneport.client_rules import YES_NO, Operator, Rule, module_names, number, one_of, rules_of, whole
+from tuneport.client_rules import (
+    YES_NO,
+    OperatorOnly,
+    Rule,
+    client_choice,
+    client_module_names,
+    client_number,
+    client_rules_of_fields,
+    client_whole_number,
+)
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.types import Adapter, LossOn, Method, Model
 
@@ -22,8 +31,8 @@ CHECKPOINTING_FROM_PARAMETERS = 1_000_000_000
 """Below it, activations of a usual batch fit beside the weights, and recomputing them costs a third more time."""
 
 _Name = Annotated[str, Field(min_length=1)]
-_PLACES = Operator("chooses the machines on which jobs run")
-_SHELL = Operator("runs shell commands on the machines that train")
+_PLACES = OperatorOnly("chooses the machines on which jobs run")
+_SHELL = OperatorOnly("runs shell commands on the machines that train")
 
 
 class SlurmOptions(Model):
@@ -61,56 +70,56 @@ class TrainingOptions(Model):
 
     model_config = ConfigDict(strict=True)
 
-    lora_target_modules: Annotated[Literal["all-linear"] | list[_Name] | None, module_names("all-linear")] = Field(
-        default=None, min_length=1, description="a list of module names (q_proj, v_proj ...), or all-linear"
+    lora_target_modules: Annotated[Literal["all-linear"] | list[_Name] | None, client_module_names("all-linear")] = (
+        Field(default=None, min_length=1, description="a list of module names (q_proj, v_proj ...), or all-linear")
     )
-    lora_variant: Annotated[Literal["rslora", "dora"] | None, one_of("rslora", "dora")] = Field(
+    lora_variant: Annotated[Literal["rslora", "dora"] | None, client_choice("rslora", "dora")] = Field(
         default=None, description="rslora or dora"
     )
     gradient_checkpointing: Annotated[bool | None, YES_NO] = Field(
         default=None, description="true or false: less memory, about a third more time"
     )
-    lr_scheduler_type: Annotated[Literal["cosine", "linear", "constant"], one_of("cosine", "linear", "constant")] = (
-        Field(default="cosine", description="cosine, linear or constant: how the learning rate falls after the warm-up")
-    )
-    precision: Annotated[Literal["bf16", "fp16", "fp32"] | None, one_of("bf16", "fp16", "fp32")] = Field(
+    lr_scheduler_type: Annotated[
+        Literal["cosine", "linear", "constant"], client_choice("cosine", "linear", "constant")
+    ] = Field(default="cosine", description="cosine, linear or constant: how the learning rate falls after the warm-up")
+    precision: Annotated[Literal["bf16", "fp16", "fp32"] | None, client_choice("bf16", "fp16", "fp32")] = Field(
         default=None, description="bf16, fp16 or fp32"
     )
-    prompt_loss_weight: Annotated[float, number(0, 1)] = Field(
+    prompt_loss_weight: Annotated[float, client_number(0, 1)] = Field(
         default=0.0,
         ge=0,
         le=1,
         description="a number from 0 to 1: what a prompt's token counts in the loss of sft (an answer's: 1)",
     )
-    trust_remote_code: Annotated[bool, Operator("runs code that came with a model", never=True)] = Field(
+    trust_remote_code: Annotated[bool, OperatorOnly("runs code that came with a model", never=True)] = Field(
         default=False, description="true or false: run the code that came with the base model's weights"
     )
-    allow_oversize: Annotated[bool, Operator("lets a job take more memory than this machine has")] = Field(
+    allow_oversize: Annotated[bool, OperatorOnly("lets a job take more memory than this machine has")] = Field(
         default=False, description="true or false: try although the estimate says that memory will not do"
     )
-    loss_on: Annotated[LossOn, one_of("assistant", "last", "completion")] = Field(
+    loss_on: Annotated[LossOn, client_choice("assistant", "last", "completion")] = Field(
         default="assistant",
         description="of sft: assistant (every answer of weight 1), last (the last one only) or completion (what the "
         "assistant writes after the last user message)",
     )
-    lora_modules_to_save: Annotated[list[_Name] | None, Operator("takes memory that the estimate does not count")] = (
-        Field(
-            default=None,
-            min_length=1,
-            description="a list of module names (embed_tokens, lm_head ...), which are trained whole and saved, too",
-        )
+    lora_modules_to_save: Annotated[
+        list[_Name] | None, OperatorOnly("takes memory that the estimate does not count")
+    ] = Field(
+        default=None,
+        min_length=1,
+        description="a list of module names (embed_tokens, lm_head ...), which are trained whole and saved, too",
     )
-    generations: Annotated[int | None, whole(2, 64)] = Field(
+    generations: Annotated[int | None, client_whole_number(2, 64)] = Field(
         default=None, ge=2, description="2 or more: answers to each question in a step of grpo, rloo or rft"
     )
-    max_completion_length: Annotated[int, whole(1, 16_384)] = Field(
+    max_completion_length: Annotated[int, client_whole_number(1, 16_384)] = Field(
         default=512, ge=1, description="1 or more: tokens of an answer in grpo, rloo and rft, after which it is cut off"
     )
-    temperature: Annotated[float, number(0, 2, above=True)] = Field(
+    temperature: Annotated[float, client_number(0, 2, above=True)] = Field(
         default=1.0, gt=0, description="above 0: of the answers in grpo, rloo and rft; 1 is the model as it is"
     )
     run_grader_code: Annotated[
-        bool, Operator("lets code of a grader run here, which python_graders does for clients", never=True)
+        bool, OperatorOnly("lets code of a grader run here, which python_graders does for clients", never=True)
     ] = Field(
         default=False,
         description="true or false: rft's python graders may run on this machine, in a sandbox (no files, no network)",
@@ -133,13 +142,13 @@ class TrainingOptions(Model):
     slurm: Annotated[SlurmOptions | None, _PLACES] = Field(
         default=None, description=f"an object of what sbatch is asked for: {', '.join(SlurmOptions.model_fields)}"
     )
-    evaluate_every: Annotated[int | None, whole(1, 1_000_000)] = Field(
+    evaluate_every: Annotated[int | None, client_whole_number(1, 1_000_000)] = Field(
         default=None, ge=1, description="a number of steps between evaluations on the validation file (else each epoch)"
     )
-    save_every: Annotated[int | None, whole(1, 1_000_000)] = Field(
+    save_every: Annotated[int | None, client_whole_number(1, 1_000_000)] = Field(
         default=None, ge=1, description="a number of steps between checkpoints (else each epoch, and every few minutes)"
     )
-    early_stopping: Annotated[int | None, whole(1, 1_000)] = Field(
+    early_stopping: Annotated[int | None, client_whole_number(1, 1_000)] = Field(
         default=None,
         ge=1,
         description="a number of evaluations: stop after as many without a better validation loss, and keep the best",
@@ -148,10 +157,10 @@ class TrainingOptions(Model):
     @classmethod
     def client_rules(cls) -> dict[str, Rule]:
         """Return the rules for clients of the gateway, by the option's name: `slurm.setup` is inside `slurm`."""
-        return rules_of(cls.model_fields) | rules_of(SlurmOptions.model_fields, "slurm.")
+        return client_rules_of_fields(cls.model_fields) | client_rules_of_fields(SlurmOptions.model_fields, "slurm.")
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> TrainingOptions:
+    def parse(cls, given: Mapping[str, Any]) -> TrainingOptions:
         """Parse the options. Raises UnsupportedError for an unknown option, ConfigError for a value that an option does
         not take."""
         fields = cls.model_fields
@@ -172,7 +181,7 @@ class TrainingOptions(Model):
         return adapter is not Adapter.PREFIX and parameters >= CHECKPOINTING_FROM_PARAMETERS
 
 
-def rows_at_once(
+def micro_batch_rows(
     method: Method, batch_size: int, longest: int, *, tokens: int = GPU_TOKENS, most: int | None = None
 ) -> int:
     """Return how many rows of texts of up to `longest` tokens go through a model at once: a divisor of the batch.

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tuneport.client_rules import Checked, Operator, number, one_of, whole
+from tuneport.client_rules import CheckedByGateway, OperatorOnly, client_choice, client_number, client_whole_number
 from tuneport.methods import Method as Method
 from tuneport.methods import methods_where
 
@@ -64,40 +64,42 @@ class Hyperparameters(Model):
     word. Giving both is an error.
     """
 
-    epochs: Annotated[int | Auto, whole(1, 50, "auto")] = Field(default="auto")
-    batch_size: Annotated[int | Auto, whole(1, 1_024, "auto")] = Field(
+    epochs: Annotated[int | Auto, client_whole_number(1, 50, "auto")] = Field(default="auto")
+    batch_size: Annotated[int | Auto, client_whole_number(1, 1_024, "auto")] = Field(
         default="auto", description="examples per optimizer step"
     )
-    learning_rate: Annotated[float | Auto, number(0, 1, "auto", above=True)] = Field(default="auto")
-    learning_rate_multiplier: Annotated[float | Auto, number(0, 1_000, "auto", above=True)] = Field(default="auto")
-    warmup_ratio: Annotated[float | Auto, number(0, 0.999, "auto")] = Field(
+    learning_rate: Annotated[float | Auto, client_number(0, 1, "auto", above=True)] = Field(default="auto")
+    learning_rate_multiplier: Annotated[float | Auto, client_number(0, 1_000, "auto", above=True)] = Field(
+        default="auto"
+    )
+    warmup_ratio: Annotated[float | Auto, client_number(0, 0.999, "auto")] = Field(
         default="auto", description="share of the steps, 0 to 1"
     )
-    weight_decay: Annotated[float | Auto, number(0, 0.999, "auto")] = Field(default="auto")
-    max_length: Annotated[int | Auto, whole(1, 1_048_576, "auto")] = Field(
+    weight_decay: Annotated[float | Auto, client_number(0, 0.999, "auto")] = Field(default="auto")
+    max_length: Annotated[int | Auto, client_whole_number(1, 1_048_576, "auto")] = Field(
         default="auto", description="tokens; longer examples are cut at the end, and named"
     )
-    lora_rank: Annotated[int | Auto, whole(1, 1_024, "auto")] = Field(default="auto")
-    lora_alpha: Annotated[float | Auto, number(0, 8_192, "auto", above=True)] = Field(default="auto")
-    lora_dropout: Annotated[float | Auto, number(0, 0.999, "auto")] = Field(default="auto")
-    virtual_tokens: Annotated[int | Auto, whole(1, 4_096, "auto")] = Field(
+    lora_rank: Annotated[int | Auto, client_whole_number(1, 1_024, "auto")] = Field(default="auto")
+    lora_alpha: Annotated[float | Auto, client_number(0, 8_192, "auto", above=True)] = Field(default="auto")
+    lora_dropout: Annotated[float | Auto, client_number(0, 0.999, "auto")] = Field(default="auto")
+    virtual_tokens: Annotated[int | Auto, client_whole_number(1, 4_096, "auto")] = Field(
         default="auto", description="prefix, prompt: trained tokens before every input"
     )
-    beta: Annotated[float | Auto, number(0, 100, "auto")] = Field(
+    beta: Annotated[float | Auto, client_number(0, 100, "auto")] = Field(
         default="auto", description="dpo, kto, grpo, rloo: strength of the pull towards the reference"
     )
-    compute_multiplier: Annotated[float | Auto, number(0, 10, "auto", above=True)] = Field(
+    compute_multiplier: Annotated[float | Auto, client_number(0, 10, "auto", above=True)] = Field(
         default="auto", description="rft: how much is explored in training"
     )
-    eval_interval: Annotated[int | Auto, whole(1, 1_000_000, "auto")] = Field(
+    eval_interval: Annotated[int | Auto, client_whole_number(1, 1_000_000, "auto")] = Field(
         default="auto", description="rft, grpo, rloo: training steps between evaluations"
     )
-    eval_samples: Annotated[int | Auto, whole(1, 1_000, "auto")] = Field(
+    eval_samples: Annotated[int | Auto, client_whole_number(1, 1_000, "auto")] = Field(
         default="auto", description="rft, grpo, rloo: answers graded in an evaluation, per example"
     )
-    reasoning_effort: Annotated[Literal["low", "medium", "high", "auto"], one_of("low", "medium", "high", "auto")] = (
-        Field(default="auto", description="rft")
-    )
+    reasoning_effort: Annotated[
+        Literal["low", "medium", "high", "auto"], client_choice("low", "medium", "high", "auto")
+    ] = Field(default="auto", description="rft")
 
     @field_validator(
         "epochs", "batch_size", "max_length", "lora_rank", "virtual_tokens", "eval_interval", "eval_samples"
@@ -157,31 +159,33 @@ class TuneSpec(Model):
     backend's id of a finished job, `:STEP` behind it for one of its checkpoints: training goes on from its weights.
     """
 
-    model: Annotated[str, Checked("a listed model, an alias of the operator, or a tuned model of the project")]
-    dataset: Annotated[Path, Checked("the content of an uploaded file")]
-    validation: Annotated[Path | None, Checked("the content of an uploaded file")] = None
-    columns: Annotated[dict[str, str], Checked("names of columns of the uploaded file")] = Field(
+    model: Annotated[str, CheckedByGateway("a listed model, an alias of the operator, or a tuned model of the project")]
+    dataset: Annotated[Path, CheckedByGateway("the content of an uploaded file")]
+    validation: Annotated[Path | None, CheckedByGateway("the content of an uploaded file")] = None
+    columns: Annotated[dict[str, str], CheckedByGateway("names of columns of the uploaded file")] = Field(
         default_factory=dict, description="the format's names for columns of the dataset"
     )
-    method: Annotated[Method, Checked("one of the methods")] = Method.SFT
-    adapter: Annotated[Adapter | Auto, Checked("one of the adapters")] = "auto"
-    hyperparameters: Annotated[Hyperparameters, Checked("each by its own rule")] = Hyperparameters()
-    suffix: Annotated[str | None, Checked("text of at most 64 characters, in no path")] = Field(
+    method: Annotated[Method, CheckedByGateway("one of the methods")] = Method.SFT
+    adapter: Annotated[Adapter | Auto, CheckedByGateway("one of the adapters")] = "auto"
+    hyperparameters: Annotated[Hyperparameters, CheckedByGateway("each by its own rule")] = Hyperparameters()
+    suffix: Annotated[str | None, CheckedByGateway("text of at most 64 characters, in no path")] = Field(
         default=None, max_length=64
     )
-    seed: Annotated[int | None, Checked("a whole number of 31 bits")] = Field(default=None, ge=0, le=2**31 - 1)
-    budget: Annotated[float | None, Checked("US dollars")] = Field(
+    seed: Annotated[int | None, CheckedByGateway("a whole number of 31 bits")] = Field(default=None, ge=0, le=2**31 - 1)
+    budget: Annotated[float | None, CheckedByGateway("US dollars")] = Field(
         default=None, gt=0, description="US dollars; above it, or unknown, is refused"
     )
-    metadata: Annotated[dict[str, str], Checked("up to 16 pairs of text")] = Field(default_factory=dict)
-    grader: Annotated[dict[str, Any] | None, Checked("one of the graders; Python code only with python_graders")] = None
-    reward: Annotated[str | None, Checked("a job of the project")] = Field(default=None, min_length=1)
-    reward_folder: Annotated[Path | None, Operator("names a folder with code", never=True)] = None
-    from_checkpoint: Annotated[str | None, Checked("a job of the project, and a step")] = None
-    wandb: Annotated[Wandb | None, Operator("uses the operator's W&B key")] = None
-    provider_options: Annotated[dict[str, Any], Checked("each by its backend's rule: FineTuneBackend.client_rules")] = (
-        Field(default_factory=dict)
-    )
+    metadata: Annotated[dict[str, str], CheckedByGateway("up to 16 pairs of text")] = Field(default_factory=dict)
+    grader: Annotated[
+        dict[str, Any] | None, CheckedByGateway("one of the graders; Python code only with python_graders")
+    ] = None
+    reward: Annotated[str | None, CheckedByGateway("a job of the project")] = Field(default=None, min_length=1)
+    reward_folder: Annotated[Path | None, OperatorOnly("names a folder with code", never=True)] = None
+    from_checkpoint: Annotated[str | None, CheckedByGateway("a job of the project, and a step")] = None
+    wandb: Annotated[Wandb | None, OperatorOnly("uses the operator's W&B key")] = None
+    provider_options: Annotated[
+        dict[str, Any], CheckedByGateway("each by its backend's rule: FineTuneBackend.client_rules")
+    ] = Field(default_factory=dict)
 
     def model_post_init(self, context: Any) -> None:
         if self.method.takes_grader and self.grader is None:
@@ -210,7 +214,7 @@ def _named(test: Callable[[Method], bool]) -> str:
 
 
 class DataFile(Model):
-    """One dataset file in the shape a backend takes, written by `data.prepare`. Content-addressed by `sha256`."""
+    """One dataset file in the shape a backend takes, written by `prepare_dataset`. Content-addressed by `sha256`."""
 
     path: Path
     sha256: str

@@ -28,7 +28,7 @@ def parse_or_config_error(type_: type[M], values: Mapping[str, Any]) -> M:
         raise ConfigError(f"{first_error(error)}; got {first['input']!r}") from error
 
 
-def validated_table(type_: type[M], values: Mapping[str, Any], table: str) -> M:
+def validate_toml_table(type_: type[M], values: Mapping[str, Any], table: str) -> M:
     """Build a model of a table of tuneport.toml. ConfigError names the line, not what stands there."""
     try:
         return type_.model_validate(dict(values))
@@ -36,7 +36,7 @@ def validated_table(type_: type[M], values: Mapping[str, Any], table: str) -> M:
         raise ConfigError(f"tuneport.toml: {first_error(error, table)}; correct that line") from error
 
 
-def validated_file(type_: type[M], path: Path) -> M:
+def validate_toml_file(type_: type[M], path: Path) -> M:
     """Build a model of a whole TOML file. ConfigError names the file and the line, but not what stands there."""
     try:
         return type_.model_validate(read_toml(path))

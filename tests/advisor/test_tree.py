@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tuneport.advisor import Approach, Need, Situation, Task, Tried, advise
+from tuneport.advisor import Approach, Need, Situation, Task, Tried, recommend_approach
 from tuneport.errors import ConfigError
 
 TRIED = {"prompt": Tried.FAILS, "few_shot": Tried.PARTLY}
@@ -26,14 +26,14 @@ TRIED = {"prompt": Tried.FAILS, "few_shot": Tried.PARTLY}
     ],
 )
 def test_the_branches_of_the_tree(situation: Situation, approach: Approach) -> None:
-    advice = advise(situation)
+    advice = recommend_approach(situation)
     assert advice.approach is approach and advice.reason
     assert advice.fine_tune is approach.trains
     assert [option.approach for option in advice.options] == list(Approach)
 
 
 def test_the_pitfalls_are_judged_by_what_is_known() -> None:
-    advice = advise(
+    advice = recommend_approach(
         Situation([Need.STYLE], examples=800, epochs=12, has_evaluation=False, generated_only=True, **TRIED)
     )
     applies = {pitfall.name: pitfall.applies for pitfall in advice.pitfalls}
@@ -52,8 +52,8 @@ def test_what_makes_no_sense_is_refused() -> None:
 def test_a_price_decides_where_cost_is_the_need() -> None:
     """What it saves in a year tells more than how many requests there are."""
     solved = {"prompt": Tried.WORKS, "examples": 2_000}
-    dear = advise(Situation([Need.COST], requests=900_000, saving=-120.0, **solved))
+    dear = recommend_approach(Situation([Need.COST], requests=900_000, saving=-120.0, **solved))
     assert dear.approach is Approach.PROMPT and "$120 more in its first year" in dear.reason
-    cheap = advise(Situation([Need.COST], requests=5_000, saving=700.0, **solved))
+    cheap = recommend_approach(Situation([Need.COST], requests=5_000, saving=700.0, **solved))
     assert cheap.approach is Approach.SMALLER_MODEL and "saves $700" in cheap.reason
-    assert advise(Situation([Need.LATENCY], saving=-120.0, **solved)).approach is Approach.SMALLER_MODEL
+    assert recommend_approach(Situation([Need.LATENCY], saving=-120.0, **solved)).approach is Approach.SMALLER_MODEL

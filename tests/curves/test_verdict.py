@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.curves import generated, recorded, stopped_at
 from tuneport.backends.openai.jobs import parse_metrics_csv
-from tuneport.curves import CurveFinding, Forgetting, build_curve, judge
+from tuneport.curves import CurveFinding, Forgetting, build_curve, judge_curve
 from tuneport.curves.trends import estimate_noise, falling_fit, mann_kendall, never_rises, theil_sen
 from tuneport.types import MetricPoint
 
@@ -70,7 +70,7 @@ MISSED = {"wrecked-intents-rate"}
 def test_a_real_run_is_what_it_was_made_to_be(case, request: pytest.FixtureRequest) -> None:
     if case.name in MISSED:
         request.node.add_marker(pytest.mark.xfail(strict=True, reason="see MISSED"))
-    verdict = judge(case.points)
+    verdict = judge_curve(case.points)
     assert verdict.finding is case.truth, f"{verdict} {verdict.evidence}"
 
 
@@ -82,23 +82,23 @@ def test_of_real_runs_only_overfitted_ones_are_stopped_while_they_run() -> None:
 
 
 def test_nine_of_ten_generated_curves_are_judged_rightly_and_no_overfitted_one_is_called_healthy() -> None:
-    said = [(case, judge(case.points)) for case in generated(77, per_kind=4)]
+    said = [(case, judge_curve(case.points)) for case in generated(77, per_kind=4)]
     wrong = [(case.name, verdict.summary) for case, verdict in said if verdict.finding is not case.truth]
     assert len(wrong) <= len(said) / 10, wrong
     assert not [case.name for case, verdict in said if (case.truth, verdict.finding) == ("overfitting", "healthy")]
 
 
 def test_a_verdict_has_its_numbers_the_best_step_and_what_to_do() -> None:
-    verdict = judge(points(RISING, LEARNING_BY_HEART))
+    verdict = judge_curve(points(RISING, LEARNING_BY_HEART))
     assert (verdict.finding, verdict.since_step, verdict.best_step, verdict.best_epoch) == ("overfitting", 30, 30, 3.0)
     assert verdict.sure and verdict.confidence is not None and verdict.confidence > 0.99
     assert verdict.numbers["rise"] == pytest.approx(0.39, abs=0.06) and verdict.numbers["trend_p"] < 0.01
     assert "since step 30 (epoch 3)" in verdict.summary and "fewer epochs: about 3" in verdict.fixes
-    assert judge(points(RISING, LEARNING_BY_HEART)) == verdict  # drawn numbers are drawn alike
+    assert judge_curve(points(RISING, LEARNING_BY_HEART)) == verdict  # drawn numbers are drawn alike
 
 
 def test_it_is_said_live_and_surely_only_some_evaluations_behind_the_best() -> None:
-    said = [judge(points(RISING[:epochs], LEARNING_BY_HEART[:epochs]), ended=False) for epochs in range(1, 9)]
+    said = [judge_curve(points(RISING[:epochs], LEARNING_BY_HEART[:epochs]), ended=False) for epochs in range(1, 9)]
     assert [verdict.finding for verdict in said[:2]] == ["unclear", "unclear"]
     assert [verdict.sure for verdict in said] == [False] * 5 + [True] * 3
 
@@ -116,23 +116,23 @@ def test_it_is_said_live_and_surely_only_some_evaluations_behind_the_best() -> N
     ],
 )
 def test_each_finding(valid: list[float], train: list[float] | None, finding: str) -> None:
-    verdict = judge(points(valid, train))
+    verdict = judge_curve(points(valid, train))
     assert verdict.finding == finding, verdict
     assert verdict.fixes or finding == "healthy"
 
 
 def test_what_cannot_be_said_names_what_it_needs() -> None:
-    assert "--validation FILE" in judge([MetricPoint(step=s, train_loss=1.0) for s in range(1, 9)]).fixes[0]
-    assert "at least 3" in judge(points([1.4, 1.1])).fixes[0]
-    assert judge([]).finding == "unclear"
+    assert "--validation FILE" in judge_curve([MetricPoint(step=s, train_loss=1.0) for s in range(1, 9)]).fixes[0]
+    assert "at least 3" in judge_curve(points([1.4, 1.1])).fixes[0]
+    assert judge_curve([]).finding == "unclear"
     rewarded = [MetricPoint(step=s, train_loss=0.1, valid_loss=0.1, extra={"reward": 0.5}) for s in range(9)]
-    assert "reward" in judge(rewarded).summary
+    assert "reward" in judge_curve(rewarded).summary
 
 
 def test_a_loss_that_is_no_number_is_a_divergence() -> None:
     run = points(FALLING)
     run[40] = run[40].model_copy(update={"train_loss": math.nan})
-    assert (judge(run).finding, judge(run).since_step) == ("diverged", 41)
+    assert (judge_curve(run).finding, judge_curve(run).since_step) == ("diverged", 41)
 
 
 def test_the_whole_validation_file_counts_for_more_than_a_batch_of_it() -> None:
@@ -148,15 +148,15 @@ def test_the_whole_validation_file_counts_for_more_than_a_batch_of_it() -> None:
 def test_points_may_come_twice_and_in_any_order() -> None:
     run = points(RISING, LEARNING_BY_HEART)
     again = [point.model_copy(update={"train_loss": 99.0}) for point in run[30:50]]
-    assert judge([*again, *reversed(run)]) == judge(run)
+    assert judge_curve([*again, *reversed(run)]) == judge_curve(run)
 
 
 def test_what_was_forgotten_makes_a_good_curve_a_bad_run_and_an_overfitted_one_no_better() -> None:
     lost = Forgetting(drop=0.12, low=0.05, high=0.19)
-    assert judge(points(FALLING), forgetting=lost).finding == "forgetting"
-    assert "12.0% worse" in judge(points(FALLING), forgetting=lost).summary
-    assert judge(points(FALLING), forgetting=Forgetting(drop=0.02, low=-0.05, high=0.09)).finding == "healthy"
-    overfitted = judge(points(RISING, LEARNING_BY_HEART), forgetting=lost)
+    assert judge_curve(points(FALLING), forgetting=lost).finding == "forgetting"
+    assert "12.0% worse" in judge_curve(points(FALLING), forgetting=lost).summary
+    assert judge_curve(points(FALLING), forgetting=Forgetting(drop=0.02, low=-0.05, high=0.09)).finding == "healthy"
+    overfitted = judge_curve(points(RISING, LEARNING_BY_HEART), forgetting=lost)
     assert overfitted.finding == "overfitting" and "12.0% worse" in overfitted.evidence[-1]
 
 
@@ -169,5 +169,5 @@ def test_ten_thousand_steps_are_judged_at_once() -> None:
         for s in range(1, 10_001)
     ]
     began = time.process_time()
-    judge(run)
+    judge_curve(run)
     assert time.process_time() - began < 10, "it took less than a second; worse than in proportion, it takes minutes"

@@ -10,11 +10,11 @@ import pytest
 
 from tests.data.checks.test_checks import sentence, stories
 from tests.support.rows import chat, write
-from tuneport.data.checks import check
+from tuneport.data.checks import check_dataset
 from tuneport.data.clean import clean
 from tuneport.data.reading import read_records
-from tuneport.data.review import ReviewDecision, record_hash, verdicts_path
-from tuneport.data.review.verdicts import VerdictFile
+from tuneport.data.review import ReviewDecision, record_hash, review_verdicts_path
+from tuneport.data.review.verdicts import ReviewVerdictFile
 from tuneport.errors import ConfigError, DatasetError
 
 
@@ -34,7 +34,7 @@ def test_what_teaches_nothing_is_removed_and_logged(tmp_path: Path) -> None:
     assert [(entry["line"], entry["action"]) for entry in log] == [(41, "removed"), (42, "removed"), (43, "removed")]
     assert log[0]["why"] == [{"check": "duplicates.exact", "like_line": 4}]
     assert log[0]["record"] == json.loads(source[40]) and log[1]["record"] == "{broken"
-    again = check(made.output)
+    again = check_dataset(made.output)
     assert not set(again.flagged) & {"duplicates.exact", "schema.invalid", "answers.empty"}
 
 
@@ -84,22 +84,24 @@ def test_of_like_records_one_stays_whatever_happens_to_the_first(tmp_path: Path)
     unweighted = json.loads(json.dumps(rows[0]))
     unweighted["messages"][1]["content"] = " "
     path = write(tmp_path / "d.jsonl", [unweighted, *rows[1:], rows[1], rows[1]])
-    bad = check(path)
+    bad = check_dataset(path)
     assert bad.flagged["duplicates.exact"] == [21, 22]
     made = clean(path, tmp_path / "a.jsonl")
     assert made.written == 19 and lines_of(made.output) == [json.dumps(row) for row in rows[1:]]
     # The first of three is rejected by a person, by its content: so are its copies, and nothing of them stays.
-    review = VerdictFile(verdicts_path(path))
-    review.give(2, record_hash(next(r for line, r in read_records(path) if line == 2)), ReviewDecision.REJECT)
-    made = clean(path, tmp_path / "b.jsonl", review=verdicts_path(path))
+    review = ReviewVerdictFile(review_verdicts_path(path))
+    review.append_verdict(2, record_hash(next(r for line, r in read_records(path) if line == 2)), ReviewDecision.REJECT)
+    made = clean(path, tmp_path / "b.jsonl", review=review_verdicts_path(path))
     assert made.why["review.rejected"] == 3 and made.written == 18
 
 
 def test_a_persons_word_comes_before_the_checks(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", [chat(sentence(900), " "), *stories(20)])
-    review = VerdictFile(verdicts_path(path))
-    review.give(1, record_hash(next(record for _, record in read_records(path))), ReviewDecision.EDIT, "It was Paris.")
-    made = clean(path, tmp_path / "clean.jsonl", review=verdicts_path(path))
+    review = ReviewVerdictFile(review_verdicts_path(path))
+    review.append_verdict(
+        1, record_hash(next(record for _, record in read_records(path))), ReviewDecision.EDIT, "It was Paris."
+    )
+    made = clean(path, tmp_path / "clean.jsonl", review=review_verdicts_path(path))
     assert (made.written, made.removed, made.changed, made.why) == (21, 0, 1, {"review.edited": 1})
     assert json.loads(lines_of(made.output)[0])["messages"][1]["content"] == "It was Paris."
     assert json.loads(lines_of(made.log)[0])["record"] == chat(sentence(900), " ")
@@ -129,13 +131,13 @@ def test_no_value_is_left_in_the_file_or_its_log(tmp_path: Path) -> None:
 
 def test_verdicts_that_are_about_nothing_here_are_refused(tmp_path: Path) -> None:
     path, other = write(tmp_path / "d.jsonl", stories(12)), write(tmp_path / "e.jsonl", [chat(sentence(1), "Yes.")])
-    review = VerdictFile(verdicts_path(other))
+    review = ReviewVerdictFile(review_verdicts_path(other))
     emptied = next(record for _, record in read_records(other))
-    review.give(1, record_hash(emptied), ReviewDecision.EDIT, " ")
+    review.append_verdict(1, record_hash(emptied), ReviewDecision.EDIT, " ")
     with pytest.raises(ConfigError, match="about a record of"):
-        clean(path, tmp_path / "clean.jsonl", review=verdicts_path(other))
+        clean(path, tmp_path / "clean.jsonl", review=review_verdicts_path(other))
     both = write(tmp_path / "f.jsonl", [*stories(12), chat(sentence(1), "Yes.")])
-    assert clean(both, tmp_path / "clean.jsonl", review=verdicts_path(other)).why == {"review.rejected": 1}
+    assert clean(both, tmp_path / "clean.jsonl", review=review_verdicts_path(other)).why == {"review.rejected": 1}
 
 
 def test_the_log_says_what_is_wrong_with_a_record(tmp_path: Path) -> None:
@@ -163,11 +165,11 @@ def test_more_odd_records_than_a_check_lists_go_in_one_clean(tmp_path: Path, mon
     for each in (row for rows_of_kind in odd.values() for row in rows_of_kind):
         rows.insert(next(places), each)
     source = write(tmp_path / "a.jsonl", rows)
-    listed = check(source).flagged
+    listed = check_dataset(source).flagged
     for kind, records in odd.items():
         assert len(listed[f"consistency.{kind}"]) < len(records)
     made = clean(source, tmp_path / "b.jsonl", drop=["consistency"], keep=["duplicates", "answers.untrained"])
     assert {kind: made.why[f"consistency.{kind}"] for kind in odd} == {kind: len(odd[kind]) for kind in odd}
     assert lines_of(tmp_path / "b.jsonl") == kept
-    assert check(tmp_path / "b.jsonl").finding("consistency").verdict == "pass"
+    assert check_dataset(tmp_path / "b.jsonl").finding("consistency").verdict == "pass"
     assert clean(tmp_path / "b.jsonl", tmp_path / "c.jsonl", drop=["consistency"], keep=["duplicates"]).removed == 0

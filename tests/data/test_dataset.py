@@ -56,11 +56,11 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     )
     for way in ("rows", "batches", "lines_file"):
         monkeypatch.setattr(RowSource, way, counted("passes", getattr(RowSource, way), lambda self: self.path.name))
-    detect = counted("detections", reading.detect, lambda given, *_: Path(getattr(given, "path", given)).name)
+    detect = counted("detections", reading.detect_format, lambda given, *_: Path(getattr(given, "path", given)).name)
     for module in list(sys.modules.values()):
-        if vars(module).get("detect") is reading.detect and module is not reading:
-            monkeypatch.setattr(module, "detect", detect)
-    monkeypatch.setattr(reading, "detect", detect)
+        if vars(module).get("detect_format") is reading.detect_format and module is not reading:
+            monkeypatch.setattr(module, "detect_format", detect)
+    monkeypatch.setattr(reading, "detect_format", detect)
     for each in FORMATS:
         module = load_format(each)
         monkeypatch.setattr(module, "likeness", counted("likeness", module.likeness, lambda row, each=each: each))

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.mutations import Mutator
-from tuneport.data.checks import check
+from tuneport.data.checks import check_dataset
 from tuneport.data.conversion.convert import convert
 from tuneport.data.dataset import Dataset
 from tuneport.data.formats import FORMATS
@@ -59,7 +59,7 @@ def fuzz(folder: Path, *, files: int, seed: int) -> Counter[str]:
         target = TARGETS[number % len(TARGETS)]
         verbs = {
             "detect": lambda path=path: Dataset(path).detection,
-            "check": lambda path=path: check(path),
+            "check": lambda path=path: check_dataset(path),
             "convert": lambda path=path, target=target, output=output: convert(path, target, output, allow_loss=True),
         }
         for verb, run in verbs.items():

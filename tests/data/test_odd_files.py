@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from tests.support.rows import chat, write
-from tuneport.data.checks import check
+from tuneport.data.checks import check_dataset
 from tuneport.data.containers.source import RowSource
 from tuneport.data.conversion.convert import convert
 from tuneport.data.dataset import Dataset
@@ -89,7 +89,7 @@ def test_an_empty_column_without_a_name_is_left_out_and_told(tmp_path: Path) -> 
     path.write_text("prompt,completion,,\nwhat?,this,,\nwho?,that, ,\n")
     report = convert(path, "openai", tmp_path / "b.jsonl")
     assert report.notes == ("a.csv: columns 3, 4 without a name, empty and left out",) and report.rows == 2
-    assert check(path).notes == report.notes
+    assert check_dataset(path).notes == report.notes
     path.write_text(",prompt,completion\n0,what?,this\n")
     with pytest.raises(DatasetError) as error:
         list(read_records(path))
@@ -126,5 +126,5 @@ def test_columns_that_travel_along_are_named_once(tmp_path: Path) -> None:
 def test_a_context_that_is_not_known_is_said(tmp_path: Path) -> None:
     assert (
         "add --model NAME (or --context) to check whether they fit"
-        in check(write(tmp_path / "a.jsonl", ROWS)).finding("lengths").message
+        in check_dataset(write(tmp_path / "a.jsonl", ROWS)).finding("lengths").message
     )

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from tests.support.folders import FIXTURES
-from tuneport.data.checks import check
+from tuneport.data.checks import check_dataset
 from tuneport.data.conversion.convert import convert
-from tuneport.data.conversion.prepare import prepare
+from tuneport.data.conversion.prepare import prepare_dataset
 from tuneport.data.dataset import Dataset
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.contract import equivalent
@@ -93,7 +93,7 @@ def test_tools_go_round_through_every_format_that_holds_them(shared_data: Path, 
 def test_converted_files_are_checked_as_the_source_is(shared_data: Path, tmp_path: Path, target: str) -> None:
     source, path = shared_data / "toy_chat_fine_tuning.jsonl", tmp_path / "a.jsonl"
     convert(source, target, path)
-    there, here = check(path, format=target), check(source)
+    there, here = check_dataset(path, format=target), check_dataset(source)
     assert (there.rows, there.tokens.total) == (here.rows, here.tokens.total)
 
 
@@ -143,12 +143,12 @@ def test_the_prompt_completion_form_has_the_system_prompt_in_the_prompt() -> Non
 def test_real_files_are_checked_and_prepared(shared_data: Path, tmp_path: Path) -> None:
     for name, _, rows, _ in HELD:
         path = shared_data / name
-        report = check(path)
+        report = check_dataset(path)
         assert report.rows == report.tokens.rows == rows
         assert report.finding("schema").verdict == "pass" and report.method == Dataset(path).method
         json.dumps(report.as_dict())
         target = "openai-preference" if report.method == "dpo" else "openai"
-        prepared = prepare(path, target, tmp_path / "files")
+        prepared = prepare_dataset(path, target, tmp_path / "files")
         assert prepared.rows == rows
         read = load_format(target).read
         for line in prepared.path.read_bytes().splitlines():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.rows import chat, write
-from tuneport.data.checks import check
+from tuneport.data.checks import check_dataset
 from tuneport.data.reading import read_records
 from tuneport.data.split import split
 from tuneport.errors import ConfigError, DatasetError
@@ -89,7 +89,7 @@ def test_plain_text_is_split_by_the_seed_and_copies_stay_together(tmp_path: Path
     path = write(tmp_path / "d.jsonl", [{"text": text} for text in [*texts, *texts]])
     held = [set(split(path, 0.2, seed, output=tmp_path / "out").validation.read_text().splitlines()) for seed in (1, 2)]
     assert held[0] != held[1] and all(len(each) == 8 for each in held)
-    assert check(path, validation=path).finding("hold-out").verdict == "fail"
+    assert check_dataset(path, validation=path).finding("hold-out").verdict == "fail"
 
 
 def test_inputs_from_one_template_are_told_apart(tmp_path: Path) -> None:
@@ -99,5 +99,5 @@ def test_inputs_from_one_template_are_told_apart(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", rows)
     made = split(path, 0.2, output=tmp_path / "out")
     assert (made.train_rows, made.validation_rows, made.stratified) == (48, 12, True)
-    report = check(made.train, validation=made.validation)
+    report = check_dataset(made.train, validation=made.validation)
     assert report.finding("hold-out").verdict == "pass" and "duplicates.near" not in report.flagged

@@ -18,8 +18,8 @@ from tuneport.estimate.duration import (
     cpu_duration,
     flops_per_token,
     gpu_duration,
+    gpu_utilisation,
     hosted_duration,
-    utilisation,
 )
 from tuneport.manifests import load_models
 from tuneport.types import Adapter
@@ -35,9 +35,9 @@ def test_arithmetic_of_a_token() -> None:
 
 
 def test_wide_models_keep_a_card_busier() -> None:
-    shares = [utilisation(width) for width in (512, 2048, 4096, 8192)]
+    shares = [gpu_utilisation(width) for width in (512, 2048, 4096, 8192)]
     assert shares == sorted(shares) and shares[-1] < 0.7
-    assert utilisation(4096, "H100 SXM") < utilisation(4096, "A100-80GB SXM")
+    assert gpu_utilisation(4096, "H100 SXM") < gpu_utilisation(4096, "A100-80GB SXM")
 
 
 MEASURED = SHARED / "facts" / "memory_measured.csv"

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.hyperparameters import Finished, Rows, mean, points, print_table, recommended
-from tuneport.data.templates.rendering import Rendered
+from tuneport.data.templates.rendering import RenderedExample
 from tuneport.estimate.hyperparameters import (
     openai_auto_epochs,
     planned_epochs,
-    recommend,
+    recommend_hyperparameters,
     recommend_options,
     recommended_epochs,
     recommended_learning_rate,
-    resolve,
+    resolve_hyperparameters,
 )
 from tuneport.manifests import load_manifest
 from tuneport.types import Adapter, Hyperparameters, Method
@@ -56,8 +56,8 @@ def test_planned_epochs_are_those_that_will_run() -> None:
 def test_everything_becomes_a_number_within_the_cards_ranges(
     rows: int, params_b: float | None, adapter: Adapter, method: Method, longest: int | None, context: int | None
 ) -> None:
-    chosen = resolve(
-        recommend(
+    chosen = resolve_hyperparameters(
+        recommend_hyperparameters(
             Hyperparameters(),
             rows=rows,
             params_b=params_b,
@@ -90,40 +90,48 @@ def test_larger_models_and_all_weights_get_lower_rates() -> None:
 def test_more_data_means_fewer_epochs_and_larger_batches() -> None:
     rows = (20, 240, 5_000, 100_000)
     assert [recommended_epochs(count) for count in rows] == [5, 3, 2, 1]
-    batches = [resolve(recommend(Hyperparameters(), rows=count)).batch_size for count in rows]
+    batches = [
+        resolve_hyperparameters(recommend_hyperparameters(Hyperparameters(), rows=count)).batch_size for count in rows
+    ]
     assert batches == [4, 8, 32, 32]
 
 
 def test_what_the_user_gave_stands() -> None:
     given = Hyperparameters(epochs=40, learning_rate=1.0, batch_size=1, lora_rank=128, max_length=64, weight_decay=0)
-    chosen = resolve(recommend(given, rows=100, batch_size_max=8, lora_rank_max=16))
+    chosen = resolve_hyperparameters(recommend_hyperparameters(given, rows=100, batch_size_max=8, lora_rank_max=16))
     for name, value in given.given().items():
         assert getattr(chosen, name) == value
     assert chosen.lora_alpha == 256  # follows the rank that was given
-    reasons = recommend(given, rows=100)
+    reasons = recommend_hyperparameters(given, rows=100)
     assert reasons["epochs"].chosen_by == "user" and reasons["lora_alpha"].chosen_by == "rule"
 
 
 def test_a_models_own_limits_bound_the_choice() -> None:
-    chosen = resolve(recommend(Hyperparameters(), rows=10_000, batch_size_max=1, lora_rank_max=8))
+    chosen = resolve_hyperparameters(
+        recommend_hyperparameters(Hyperparameters(), rows=10_000, batch_size_max=1, lora_rank_max=8)
+    )
     assert (chosen.batch_size, chosen.lora_rank) == (1, 8)
 
 
 def test_a_multiplier_scales_the_recommended_rate() -> None:
-    plain = recommend(Hyperparameters(), rows=1_000, params_b=8)
-    doubled = recommend(Hyperparameters(learning_rate_multiplier=2), rows=1_000, params_b=8)
+    plain = recommend_hyperparameters(Hyperparameters(), rows=1_000, params_b=8)
+    doubled = recommend_hyperparameters(Hyperparameters(learning_rate_multiplier=2), rows=1_000, params_b=8)
     assert doubled["learning_rate"].value == pytest.approx(2 * plain["learning_rate"].value)
     assert doubled["learning_rate_multiplier"].value == 2
     assert "2 times" in doubled["learning_rate"].because
-    assert resolve(
-        recommend(Hyperparameters(learning_rate_multiplier=2), rows=1_000, params_b=8)
+    assert resolve_hyperparameters(
+        recommend_hyperparameters(Hyperparameters(learning_rate_multiplier=2), rows=1_000, params_b=8)
     ).learning_rate == pytest.approx(doubled["learning_rate"].value)
 
 
 def test_a_few_long_examples_are_told_beside_the_length_that_they_ask_for() -> None:
-    one_long = recommend(Hyperparameters(), rows=500, longest_tokens=8_000, usual_tokens=700)["max_length"]
+    one_long = recommend_hyperparameters(Hyperparameters(), rows=500, longest_tokens=8_000, usual_tokens=700)[
+        "max_length"
+    ]
     assert one_long.value == 8_000 and "99 % have at most 700" in one_long.because
-    alike = recommend(Hyperparameters(), rows=500, longest_tokens=8_000, usual_tokens=7_990)["max_length"]
+    alike = recommend_hyperparameters(Hyperparameters(), rows=500, longest_tokens=8_000, usual_tokens=7_990)[
+        "max_length"
+    ]
     assert alike.value == 8_000 and "99 %" not in alike.because
 
 
@@ -141,7 +149,9 @@ def test_options_have_reasons_and_what_was_given_stands() -> None:
 
 
 def test_the_benchmark_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = Rows("data", 1, [Rendered([1, 2, 3], [-100, 2, 3], "", [])] * 40, [Rendered([4, 5], [-100, 5], "", [])])
+    rows = Rows(
+        "data", 1, [RenderedExample([1, 2, 3], [-100, 2, 3], "", [])] * 40, [RenderedExample([4, 5], [-100, 5], "", [])]
+    )
     planned = list(points(rows))
     assert planned[0] == ("recommended", recommended(rows) | {"keeps_best": True}) and len(planned) == 1 + 6
     path = tmp_path / "cache" / "points.jsonl"
@@ -169,4 +179,4 @@ def test_a_run_that_keeps_its_best_epoch_may_go_fast() -> None:
 
     assert rate(Adapter.LORA, 4) == 2.5e-4 and rate(Adapter.LORA, 4, keeps_best=True) == 5e-4
     assert rate(Adapter.FULL, 4, keeps_best=True) == rate(Adapter.FULL, 4), "not measured"
-    assert recommend(Hyperparameters(), rows=50, keeps_best=True)["learning_rate"].value == 2e-4
+    assert recommend_hyperparameters(Hyperparameters(), rows=50, keeps_best=True)["learning_rate"].value == 2e-4

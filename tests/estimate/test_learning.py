@@ -8,7 +8,14 @@ from math import log
 import pytest
 
 from tuneport.estimate.duration import Duration, cpu_duration
-from tuneport.estimate.learning import FEW, History, HostedRun, PastRun, corrected, hosted
+from tuneport.estimate.learning import (
+    FEW,
+    DurationHistory,
+    HostedRun,
+    PastRun,
+    correct_duration,
+    estimate_hosted_duration,
+)
 from tuneport.types import Adapter
 
 TOKENS, SIZE = 1_000_000, 0.1345
@@ -24,7 +31,7 @@ def run(
 
 
 def learned(runs: list[PastRun], duration: Duration = PLAIN, *, adapter: Adapter = Adapter.LORA) -> Duration:
-    return corrected(
+    return correct_duration(
         duration, runs, device="cpu", params_b=SIZE, adapter=adapter, tokens=TOKENS, proportional=True
     )  # fmt: skip
 
@@ -108,15 +115,15 @@ def test_what_is_unknown_stays_so() -> None:
 
 def test_a_provider_is_judged_by_jobs_of_about_the_same_size() -> None:
     jobs = [HostedRun("m", 100_000, seconds) for seconds in (900.0, 1000.0, 1300.0)]
-    same = hosted("OpenAI", jobs, model="m", tokens=100_000)
+    same = estimate_hosted_duration("OpenAI", jobs, model="m", tokens=100_000)
     assert same.expected_seconds == pytest.approx(1000.0) and "3 finished jobs of this model" in same.explanation
     assert same.low_seconds == pytest.approx(910, abs=1) and same.high_seconds == pytest.approx(1270, abs=1)
-    larger = hosted("OpenAI", jobs, model="m", tokens=400_000)
+    larger = estimate_hosted_duration("OpenAI", jobs, model="m", tokens=400_000)
     assert larger.expected_seconds == pytest.approx(2000.0), "between its time and four times that"
     assert larger.high_seconds is not None and larger.high_seconds > 4 * 1200
     assert larger.low_seconds == same.low_seconds
     assert same.runs == 3
-    other = hosted("OpenAI", jobs, model="another", tokens=100_000)
+    other = estimate_hosted_duration("OpenAI", jobs, model="another", tokens=100_000)
     assert "3 finished jobs of any model" in other.explanation
 
 
@@ -127,9 +134,9 @@ def test_a_provider_is_judged_by_jobs_of_about_the_same_size() -> None:
     (9, None, "were not counted"),
 ])  # fmt: skip
 def test_too_little_history_is_said_to_be_so(count: int, tokens: int | None, words: str) -> None:
-    told = hosted("OpenAI", [HostedRun("m", 100_000, 900.0)] * count, model="m", tokens=tokens)
+    told = estimate_hosted_duration("OpenAI", [HostedRun("m", 100_000, 900.0)] * count, model="m", tokens=tokens)
     assert told.expected_seconds is None and words in str(told.unavailable)
 
 
 def test_a_history_is_empty_unless_somebody_has_one() -> None:
-    assert not History().local and not History().hosted
+    assert not DurationHistory().local and not DurationHistory().hosted

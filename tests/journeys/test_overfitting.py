@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.folders import FIXTURES
 from tuneport.cli.main import main
-from tuneport.curves import judge
+from tuneport.curves import judge_curve
 from tuneport.lifecycle.service import Workspace
 
 pytest.importorskip("trl", reason="local training is an extra: pip install 'tuneport[local]'")
@@ -44,7 +44,7 @@ def test_thirty_epochs_on_thirty_rows_are_stopped_live_and_the_best_epoch_is_kep
         points = workspace.metrics(job["id"])
         losses = {point.step: point.valid_loss for point in points if point.valid_loss is not None}
         best = min(losses, key=losses.__getitem__)
-        assert stopped["best_step"] == stopped["checkpoint_step"] == best == judge(points).best_step
+        assert stopped["best_step"] == stopped["checkpoint_step"] == best == judge_curve(points).best_step
         assert any(f"the saved weights are those of step {best}" in note for note in job["details"]["notes"])
         # The job's model is the best checkpoint, to the last bit of its weights.
         main(["download", job["id"], "-o", "model", "--json"])

@@ -63,9 +63,9 @@ CHILD = """
 import json, os, sys, time
 from pathlib import Path
 if "--home" in sys.argv:  # asked to answer prompts
-    from tuneport.infer_protocol import Done, GeneratedAnswer, Ready, decode_request, encode
+    from tuneport.infer_protocol import Done, GeneratedAnswer, Ready, decode_request, encode_message
     def say(reply):
-        sys.stdout.write(encode(reply).decode())
+        sys.stdout.write(encode_message(reply).decode())
         sys.stdout.flush()
     say(Ready(model="tiny", device="cpu"))
     for line in sys.stdin:

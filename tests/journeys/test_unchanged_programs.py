@@ -206,14 +206,14 @@ def test_litellm_and_tuneport_itself_and_asyncio(
     )
 
     from tuneport.backends import open_backend
-    from tuneport.data.conversion.prepare import prepare
+    from tuneport.data.conversion.prepare import prepare_dataset
     from tuneport.settings import Settings
     from tuneport.types import PreparedData, TuneSpec
 
     monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", running.url)
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     backend = open_backend("openai", Settings.load())
-    prepared = PreparedData(training=prepare(data, "openai", tmp_path / "prepared"))
+    prepared = PreparedData(training=prepare_dataset(data, "openai", tmp_path / "prepared"))
     spec = TuneSpec(model=OLD_MODEL, dataset=data)
     state = backend.submit(spec, list(backend.prepare(spec, prepared)), token="0123456789abcdef0123456789abcdef")
     assert backend.find("0123456789abcdef0123456789abcdef").answer == "found"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tuneport.pages.frame import document
+from tuneport.pages.frame import render_html_page
 
 STYLE = (files("tuneport") / "pages" / "page.css").read_text(encoding="utf-8")
 LIGHT, DARK, PRINT = (
@@ -42,5 +42,5 @@ def test_everything_stands_out_from_what_is_behind_it(colours: dict[str, str]) -
 def test_a_gap_within_a_text_is_not_filled(tmp_path: Path) -> None:
     template = tmp_path / "body.html"
     template.write_text("<p>{{one}}</p><p>{{two}}</p>")
-    page = document("{{body}} <b>", template, {"one": "{{two}}", "two": "2"})
+    page = render_html_page("{{body}} <b>", template, {"one": "{{two}}", "two": "2"})
     assert "<p>{{two}}</p><p>2</p>" in page and "<title>{{body}} &lt;b&gt;</title>" in page

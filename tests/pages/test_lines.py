@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.document import HOSTILE, Document
-from tuneport.pages.lines import STYLES, Axis, Line, Mark, lines
+from tuneport.pages.lines import STYLES, ChartAxis, ChartLine, ChartMark, draw_line_chart
 
 
 def plain(number: float) -> str:
@@ -17,26 +17,28 @@ def plain(number: float) -> str:
 @settings(deadline=None)
 @given(st.floats(1e-6, 1e9), st.floats(1.001, 1e9), st.booleans())
 def test_an_axis_has_few_round_ticks_and_all_on_it(low: float, factor: float, logarithmic: bool) -> None:
-    axis = Axis(low, low * factor, plain, logarithmic)
-    assert (axis.place(axis.low), axis.place(axis.high)) == pytest.approx((0, 1))
+    axis = ChartAxis(low, low * factor, plain, logarithmic)
+    assert (axis.position_of(axis.low), axis.position_of(axis.high)) == pytest.approx((0, 1))
     ticks = axis.ticks()
     assert len(ticks) <= 6 and ticks == sorted(set(ticks))
-    assert all(-1e-6 <= axis.place(tick) <= 1 + 1e-6 for tick in ticks)
+    assert all(-1e-6 <= axis.position_of(tick) <= 1 + 1e-6 for tick in ticks)
 
 
 def test_powers_of_ten_and_round_steps() -> None:
-    assert Axis(1, 1e4, plain, logarithmic=True).ticks() == [1, 10, 100, 1_000, 10_000]
-    assert Axis(0.02, 9e9, plain, logarithmic=True).ticks() == [0.1, 1e2, 1e5, 1e8]
-    assert Axis(0, 95, plain).ticks() == [0, 50]
-    assert Axis(0, 12, plain, at=(0, 3, 6, 9, 12, 15)).ticks() == [0, 3, 6, 9, 12]
-    assert Axis(1, 100, plain, logarithmic=True).place(10) == pytest.approx(0.5)
-    assert Axis(1, 100, plain, logarithmic=True).place(0) < 0
+    assert ChartAxis(1, 1e4, plain, logarithmic=True).ticks() == [1, 10, 100, 1_000, 10_000]
+    assert ChartAxis(0.02, 9e9, plain, logarithmic=True).ticks() == [0.1, 1e2, 1e5, 1e8]
+    assert ChartAxis(0, 95, plain).ticks() == [0, 50]
+    assert ChartAxis(0, 12, plain, at=(0, 3, 6, 9, 12, 15)).ticks() == [0, 3, 6, 9, 12]
+    assert ChartAxis(1, 100, plain, logarithmic=True).position_of(10) == pytest.approx(0.5)
+    assert ChartAxis(1, 100, plain, logarithmic=True).position_of(0) < 0
 
 
 def test_lines_marks_and_bands_are_where_their_numbers_are() -> None:
-    line = Line("first", [(0, 0), (10, 100)], [(0, 0, 50), (10, 100, 150)], "by the token")
-    marks = [Mark(5, 50, "they meet"), Mark(5, 500, "outside")]
-    drawn = lines([line], Axis(0, 10, plain), Axis(0, 100, plain), label="dollars", marks=marks, here=(2, "you"))
+    line = ChartLine("first", [(0, 0), (10, 100)], [(0, 0, 50), (10, 100, 150)], "by the token")
+    marks = [ChartMark(5, 50, "they meet"), ChartMark(5, 500, "outside")]
+    drawn = draw_line_chart(
+        [line], ChartAxis(0, 10, plain), ChartAxis(0, 100, plain), label="dollars", marks=marks, here=(2, "you")
+    )
     document = Document(drawn)
     paths = [attributes["d"] for tag, attributes in document.elements if tag == "path"]
     assert paths[1] == "M0.0 240.0 L1000.0 0.0"
@@ -50,8 +52,10 @@ def test_lines_marks_and_bands_are_where_their_numbers_are() -> None:
 
 
 def test_numbers_of_marks_that_are_close_do_not_cover_each_other() -> None:
-    marks = [Mark(5 + 0.01 * number, 50, "m") for number in range(4)]
-    drawn = lines([Line("a", [(0, 1), (10, 1)])], Axis(0, 10, plain), Axis(0, 100, plain), label="", marks=marks)
+    marks = [ChartMark(5 + 0.01 * number, 50, "m") for number in range(4)]
+    drawn = draw_line_chart(
+        [ChartLine("a", [(0, 1), (10, 1)])], ChartAxis(0, 10, plain), ChartAxis(0, 100, plain), label="", marks=marks
+    )
     numbers = [
         each for tag, each in Document(drawn).elements if tag == "text" and "number" in (each.get("class") or "")
     ]
@@ -59,20 +63,20 @@ def test_numbers_of_marks_that_are_close_do_not_cover_each_other() -> None:
 
 
 def test_no_more_lines_than_can_be_told_apart_and_none_of_nothing() -> None:
-    many = [Line(f"line {number}", [(0, number), (1, number)]) for number in range(STYLES + 3)]
-    document = Document(lines(many, Axis(0, 1, plain), Axis(0, 10, plain), label="many"))
+    many = [ChartLine(f"line {number}", [(0, number), (1, number)]) for number in range(STYLES + 3)]
+    document = Document(draw_line_chart(many, ChartAxis(0, 1, plain), ChartAxis(0, 10, plain), label="many"))
     assert sum(tag == "li" for tag, _ in document.elements) == STYLES
-    assert lines([], Axis(0, 1, plain), Axis(0, 1, plain), label="none") == ""
+    assert draw_line_chart([], ChartAxis(0, 1, plain), ChartAxis(0, 1, plain), label="none") == ""
 
 
 @pytest.mark.parametrize("words", HOSTILE, ids=range(len(HOSTILE)))
 def test_names_stay_text(words: str) -> None:
-    drawn = lines(
-        [Line(words, [(0, 1), (1, 1)], note=words)],
-        Axis(0, 1, lambda number: words),
-        Axis(0, 2, lambda number: words),
+    drawn = draw_line_chart(
+        [ChartLine(words, [(0, 1), (1, 1)], note=words)],
+        ChartAxis(0, 1, lambda number: words),
+        ChartAxis(0, 2, lambda number: words),
         label=words,
-        marks=[Mark(0.5, 1, words)],
+        marks=[ChartMark(0.5, 1, words)],
         here=(0.5, words),
     )
     drawn.encode("utf-8")

@@ -6,19 +6,23 @@ import re
 from pathlib import Path
 
 import tuneport
-from tuneport.pages.notebook import MOST_ROWS, view
+from tuneport.pages.notebook import MOST_ROWS, render_notebook_view
 
 EVIL = '<img src=x onerror="alert(1)">\u202e'
 
 
 def test_all_text_is_escaped() -> None:
-    page = view(EVIL, [(EVIL, EVIL)], ruling=(EVIL, "fail"), head=(EVIL, "b"), rows=[(EVIL, EVIL)], notes=[EVIL])
+    page = render_notebook_view(
+        EVIL, [(EVIL, EVIL)], ruling=(EVIL, "fail"), head=(EVIL, "b"), rows=[(EVIL, EVIL)], notes=[EVIL]
+    )
     assert "<img" not in page and page.count("&lt;img") == 8
     assert page.count("<bdi") == page.count("</bdi>") == 9
 
 
 def test_a_long_table_is_cut_and_says_so() -> None:
-    page = view("t", head=("a", "b"), rows=[(number, "x" * 50) for number in range(MOST_ROWS + 3)], marks=["warn"])
+    page = render_notebook_view(
+        "t", head=("a", "b"), rows=[(number, "x" * 50) for number in range(MOST_ROWS + 3)], marks=["warn"]
+    )
     assert page.count('<th scope="row"') == MOST_ROWS and "and 3 more" in page and page.count('class="warn"') == 1
 
 

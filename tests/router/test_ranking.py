@@ -26,7 +26,16 @@ from tuneport.errors import (
 from tuneport.estimate.cost import OwnGPU
 from tuneport.lifecycle.planning.planning import dataset_facts
 from tuneport.manifests import Manifest, OfferedModel, find_offered, load_gpus, load_manifest, load_models
-from tuneport.router import BackendChoice, DatasetFacts, Machine, Readiness, TokenCount, Traffic, choose, rank
+from tuneport.router import (
+    BackendChoice,
+    DatasetFacts,
+    Machine,
+    Readiness,
+    TokenCount,
+    Traffic,
+    choose_backend,
+    rank_backends,
+)
 from tuneport.types import Adapter, Hyperparameters, Method, Quote, RemoteFile, TuneSpec
 
 TODAY = date(2026, 11, 24)
@@ -48,7 +57,7 @@ def ranked(
     machine: Machine | None = None,
     **more: Any,
 ) -> dict[str, BackendChoice]:
-    choices = rank(
+    choices = rank_backends(
         spec or TuneSpec(model="support-intents", dataset=Path("train.jsonl")),
         [load_manifest(name) for name in ("openai", "together", "local")],
         today=today,
@@ -325,15 +334,15 @@ def test_a_rented_gpu_costs_its_hours() -> None:
 
 def test_whose_word_counts() -> None:
     choices = list(ranked().values())
-    assert choose(choices).backend == "local"
-    assert choose(choices, project="together").backend == "together"
-    assert choose(choices, environment="openai", project="together").backend == "openai"
-    assert choose(choices, explicit="together", environment="openai", project="local").backend == "together"
+    assert choose_backend(choices).backend == "local"
+    assert choose_backend(choices, project="together").backend == "together"
+    assert choose_backend(choices, environment="openai", project="together").backend == "openai"
+    assert choose_backend(choices, explicit="together", environment="openai", project="local").backend == "together"
 
 
 def test_an_unknown_backend_names_who_said_it() -> None:
     with pytest.raises(ConfigError, match="TUNEPORT_BACKEND names the backend 'opnai'.*use one of: local, openai"):
-        choose(list(ranked().values()), environment="opnai")
+        choose_backend(list(ranked().values()), environment="opnai")
 
 
 @pytest.mark.parametrize(
@@ -353,7 +362,7 @@ def test_a_named_backend_that_is_refused_raises_its_own_error(
 ) -> None:
     choices = list(ranked(spec(**fields), **more).values())
     with pytest.raises(error) as raised:
-        choose(choices, environment=backend)
+        choose_backend(choices, environment=backend)
     assert type(raised.value) is error
     assert raised.value.exit_code == 2
 
@@ -361,12 +370,12 @@ def test_a_named_backend_that_is_refused_raises_its_own_error(
 def test_all_reasons_are_told_together() -> None:
     choices = list(ranked(spec(adapter=Adapter.LORA), rows=3, ready=Readiness(installed=ALL)).values())
     with pytest.raises(UnsupportedError, match="use auto.*; also: .*at least 10 examples.*; also: no key for OpenAI"):
-        choose(choices, explicit="openai")
+        choose_backend(choices, explicit="openai")
 
 
 def test_when_nobody_can_everyone_says_why() -> None:
     choices = list(ranked(ready=Readiness()).values())
     with pytest.raises(UnsupportedError, match="no backend can run this job now: .*local: .*openai: |together: "):
-        choose(choices)
+        choose_backend(choices)
     with pytest.raises(ConfigError, match="no backend is available"):
-        choose([])
+        choose_backend([])

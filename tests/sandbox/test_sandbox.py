@@ -14,11 +14,16 @@ import pytest
 import tuneport
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.sandbox import walls
-from tuneport.sandbox.programs import run
-from tuneport.sandbox.requirements import LEAST_LANDLOCK, check, check_this_machine, own_root_works
-from tuneport.sandbox.session import SandboxLimits, Session
+from tuneport.sandbox.programs import run_sandboxed_program
+from tuneport.sandbox.requirements import (
+    LEAST_LANDLOCK,
+    can_bubblewrap_make_root,
+    check_landlock_version,
+    check_machine_can_confine,
+)
+from tuneport.sandbox.session import SandboxLimits, SandboxSession
 from tuneport.scoring.examples import Answer, Example
-from tuneport.scoring.metrics import METRICS, metric
+from tuneport.scoring.metrics import METRICS, load_metric
 from tuneport.scoring.metrics.code import extract_code
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="code is confined on Linux only")
@@ -27,12 +32,12 @@ LIMITS = SandboxLimits(seconds=2, memory_mib=256)
 
 
 def escapes(program: str, expected: str) -> None:
-    outcome = run(program, LIMITS)
+    outcome = run_sandboxed_program(program, LIMITS)
     assert not outcome.passed and expected in outcome.why, outcome
 
 
 def test_what_is_right_passes_and_what_is_not_says_why() -> None:
-    assert run("def f(x): return x + 1\nassert f(1) == 2").passed
+    assert run_sandboxed_program("def f(x): return x + 1\nassert f(1) == 2").passed
     escapes("assert 1 + 1 == 3, 'sums'", "AssertionError: sums")
     escapes("def (", "SyntaxError")
 
@@ -41,7 +46,7 @@ def test_what_is_right_passes_and_what_is_not_says_why() -> None:
     "program", ["import sys; sys.exit(0)", "import os; os._exit(0)", "open('passed', 'w').write('x')\n1/0"]
 )
 def test_an_early_end_does_not_pass(program: str) -> None:
-    assert not run(f"{program}\nassert False", LIMITS).passed
+    assert not run_sandboxed_program(f"{program}\nassert False", LIMITS).passed
 
 
 @pytest.mark.parametrize("program", ["while True: pass", "import time; time.sleep(60)"])
@@ -61,7 +66,7 @@ def test_a_fork_bomb_is_stopped_and_nothing_is_left() -> None:
     bomb = "import os, time\nn = 0\ntry:\n  while True:\n    if os.fork() == 0:\n      os.setsid(); time.sleep(99)\n"
     bomb += "    n += 1\nexcept OSError:\n    raise SystemExit(f'children: {n}')"
     begun = time.monotonic()
-    outcome = run(bomb, LIMITS)
+    outcome = run_sandboxed_program(bomb, LIMITS)
     assert outcome.why.startswith("children: ") and int(outcome.why.split()[1]) < LIMITS.processes
     assert time.monotonic() - begun < 15
     assert outcome.why != "children: 0"
@@ -69,9 +74,9 @@ def test_a_fork_bomb_is_stopped_and_nothing_is_left() -> None:
 
 def test_the_callers_keys_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "sk-secret")
-    assert run("import os\nassert 'SOME_API_KEY' not in os.environ").passed
+    assert run_sandboxed_program("import os\nassert 'SOME_API_KEY' not in os.environ").passed
     for place in (f"/proc/{os.getpid()}/environ", f"/proc/{os.getppid()}/environ", "/proc/self/environ", "/etc/passwd"):
-        outcome = run(f"print(open('{place}').read())", LIMITS)
+        outcome = run_sandboxed_program(f"print(open('{place}').read())", LIMITS)
         # In a root folder of its own the files do not exist.
         assert not outcome.passed and ("Permission denied" in outcome.why or "No such file" in outcome.why), outcome
 
@@ -80,7 +85,7 @@ def test_nothing_outside_can_be_read_written_or_signalled(tmp_path: Path) -> Non
     secret = tmp_path / ".env"
     secret.write_text("OPENAI_API_KEY=sk-secret")
     secret.chmod(0o666)
-    gone = "No such file" if run("", LIMITS).own_root else "Permission denied"
+    gone = "No such file" if run_sandboxed_program("", LIMITS).own_root else "Permission denied"
     escapes(f"open('{secret}').read()", gone)
     escapes(f"open('{secret}', 'w').write('x')", gone)
     escapes(f"import os; os.unlink('{secret}')", gone)
@@ -90,11 +95,11 @@ def test_nothing_outside_can_be_read_written_or_signalled(tmp_path: Path) -> Non
 
 
 def test_what_an_operator_keeps_beside_python_cannot_be_read(tmp_path: Path) -> None:
-    outcome = run("import os; os.listdir('/usr/src')", LIMITS)
+    outcome = run_sandboxed_program("import os; os.listdir('/usr/src')", LIMITS)
     assert not outcome.passed and ("Permission denied" in outcome.why or "No such file" in outcome.why), outcome
     # A project whose folder is the environment, as `python -m venv .` makes it.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
-    places = "from tuneport.sandbox import walls; print(*walls.readable(), sep='\\n')"
+    places = "from tuneport.sandbox import walls; print(*walls.sandbox_readable_paths(), sep='\\n')"
     environment = os.environ | {"PYTHONPATH": str(Path(tuneport.__file__).parents[1])}
     command = [str(tmp_path / "bin/python"), "-c", places]
     told = subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
@@ -109,17 +114,17 @@ def test_code_is_refused_where_it_could_read_the_folder_or_the_home(
 ) -> None:
     inside = Path(walls.__file__).parent
     with pytest.raises(ConfigError, match="the code is not run: TUNEPORT_HOME .* lies in .*; set TUNEPORT_HOME to"):
-        check_this_machine(inside / "home")
+        check_machine_can_confine(inside / "home")
     (tmp_path / "link").symlink_to(inside)
     monkeypatch.setenv("TUNEPORT_HOME", str(tmp_path / "link/home"))
     with pytest.raises(ConfigError, match="the code is not run: TUNEPORT_HOME .*link/home lies in"):
-        run("")
+        run_sandboxed_program("")
     monkeypatch.delenv("TUNEPORT_HOME")
     monkeypatch.chdir(inside)
     with pytest.raises(
         ConfigError, match="the code is not run: the present folder .*; go to another folder"
     ) as refused:
-        run("")
+        run_sandboxed_program("")
     assert "\n" not in str(refused.value)
 
 
@@ -128,7 +133,7 @@ def test_the_network_is_out_of_reach() -> None:
         server.settimeout(0.2)
         port = server.getsockname()[1]
         program = f"import socket; socket.create_connection(('127.0.0.1', {port}), 1)"
-        assert not run(program, LIMITS).passed
+        assert not run_sandboxed_program(program, LIMITS).passed
         with pytest.raises(TimeoutError):
             server.accept()
 
@@ -137,7 +142,7 @@ def test_memory_and_disk_are_limited_for_the_whole_run() -> None:
     four = "import os, time\nfor _ in range(4):\n  if os.fork() == 0:\n    x = bytearray(150 << 20); time.sleep(99)\n"
     escapes(four + "time.sleep(99)", "the run used more than 256 MiB")
     files = "for n in range(9): open(str(n), 'wb').write(b'x' * (15 << 20))"
-    outcome = run(files, LIMITS)
+    outcome = run_sandboxed_program(files, LIMITS)
     assert not outcome.passed and ("No space left" in outcome.why or "the run wrote more" in outcome.why), outcome
 
 
@@ -150,38 +155,38 @@ def test_calls_that_landlock_has_no_right_for_are_refused() -> None:
         "os.chown('f', 0, 0)",
     ):
         tried += f"try: {call}\nexcept PermissionError: refused += 1\n"
-    outcome = run(f"{tried}assert refused == 4, refused")
+    outcome = run_sandboxed_program(f"{tried}assert refused == 4, refused")
     assert outcome.passed, outcome
 
 
 def test_a_run_has_a_root_folder_of_its_own(tmp_path: Path) -> None:
-    if not own_root_works():
+    if not can_bubblewrap_make_root():
         pytest.skip("bubblewrap cannot make a root folder here: the kernel gives this user no namespaces")
     there = "import os, sys\nassert not os.path.exists({0!r}), 'seen'\nassert os.listdir('.') == ['main.py']"
-    outcome = run(there.format(str(tmp_path)))
+    outcome = run_sandboxed_program(there.format(str(tmp_path)))
     assert outcome.passed and outcome.own_root, outcome
 
 
 def test_numpy_and_asyncio_run_inside() -> None:
     program = "import asyncio, numpy\nassert numpy.ones(3).sum() == 3\nasyncio.run(asyncio.sleep(0))"
-    outcome = run(program)
+    outcome = run_sandboxed_program(program)
     assert outcome.passed, outcome
 
 
 @pytest.mark.parametrize(("landlock", "said"), [(0, "this kernel has none"), (5, "this kernel has version 5")])
 def test_an_older_kernel_is_refused_in_words(landlock: int, said: str) -> None:
-    check(LEAST_LANDLOCK)
+    check_landlock_version(LEAST_LANDLOCK)
     with pytest.raises(UnsupportedError, match=f"Linux 6.12 or newer.*{said}; use a machine") as refused:
-        check(landlock)
+        check_landlock_version(landlock)
     assert "\n" not in str(refused.value)
 
 
 def test_what_confined_code_answers_is_not_trusted() -> None:
     flood = "import os\nwhile True: os.write(2, b'x' * 65536)"
-    outcome = run(flood, LIMITS)
+    outcome = run_sandboxed_program(flood, LIMITS)
     assert not outcome.passed and len(outcome.why) <= 300
     deep = "import os\nfor fd in range(3, 64):\n  try: os.write(fd, b'[' * 200000 + b'\\n')\n  except OSError: pass"
-    assert not run(deep, LIMITS).passed
+    assert not run_sandboxed_program(deep, LIMITS).passed
 
 
 def seconds_used() -> float:
@@ -198,7 +203,7 @@ def seconds_used() -> float:
 def test_between_calls_nothing_runs() -> None:
     grader = "import os\nfor _ in range(9):\n  if os.fork() == 0:\n    while True: pass\n"
     grader += "import threading\nthreading.Thread(target=lambda: [None for _ in iter(int, 1)]).start()\n"
-    with Session(SandboxLimits()) as session:
+    with SandboxSession(SandboxLimits()) as session:
         assert session.ask({"grader": grader + "def grade(sample, item): return item"}, 20) == {"ready": True}
         time.sleep(0.3)  # the launcher has heard of it
         before = seconds_used()
@@ -219,18 +224,18 @@ def test_between_calls_nothing_runs() -> None:
 )
 def test_a_call_has_a_limit_on_the_processors_of_all_its_processes(body: str) -> None:
     grader = f"import os, signal, time\ndef grade(sample, item):\n  if item: return 1\n  {body}"
-    with Session(SandboxLimits(seconds=1)) as session:
+    with SandboxSession(SandboxLimits(seconds=1)) as session:
         assert session.ask({"grader": grader}, 20) == {"ready": True}
         begun = time.monotonic()
         assert session.ask({"sample": {}, "item": 0}, 25) is None
         assert session.wait(1) == 137 and time.monotonic() - begun < 20
-        assert "the call used more than 1 s of the processors" in session.complaint
+        assert "the call used more than 1 s of the processors" in session.stderr_tail
 
 
 def test_each_call_has_the_limit_anew() -> None:
     grader = "import time\ndef grade(sample, item):\n  end = time.process_time() + 0.4\n"
     grader += "  while time.process_time() < end: pass\n  return item"
-    with Session(SandboxLimits(seconds=1)) as session:
+    with SandboxSession(SandboxLimits(seconds=1)) as session:
         assert session.ask({"grader": grader}, 20) == {"ready": True}
         for number in range(4):
             assert session.ask({"sample": {}, "item": number}, 20) == {"score": number}
@@ -244,9 +249,9 @@ def test_code_is_a_metric_only_where_it_is_allowed() -> None:
     ]
     with pytest.raises(ConfigError, match="allow_code"):
         METRICS["code_passed"].tally(rows, answers)
-    assert metric("code_passed", allow_code=True).tally(rows, answers).right.tolist() == [True, False]
+    assert load_metric("code_passed", allow_code=True).tally(rows, answers).right.tolist() == [True, False]
     with pytest.raises(ConfigError, match="row 1 has no `tests`"):
-        metric("code_passed", allow_code=True).tally([Example([], "")], answers[:1])
+        load_metric("code_passed", allow_code=True).tally([Example([], "")], answers[:1])
     assert extract_code("```js\nx\n```") == "```js\nx\n```"
     with pytest.raises(ConfigError, match="seconds is 0"):
         SandboxLimits(seconds=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tuneport.data.rows.records import Chat, ImagePart, Labelled, Message, PlainText, Preference, PromptCompletion, Tool
-from tuneport.scoring.accuracy import AccuracyScore, grade
+from tuneport.scoring.accuracy import AccuracyScore, score_accuracy
 from tuneport.scoring.correctness import correctness_for
 from tuneport.scoring.examples import make_example
 from tuneport.scoring.metrics.token_f1 import token_f1
@@ -50,7 +50,7 @@ def test_the_interval_is_wilsons() -> None:
     score = AccuracyScore(10, 30)
     assert (score.low, score.high) == pytest.approx((0.1923, 0.5122), abs=5e-4)
     assert (AccuracyScore(0, 30).low, AccuracyScore(30, 30).high) == (0.0, 1.0)
-    assert grade(["?"], ["a"], ["b"], same=lambda want, got: (want, got) == ("a", "b")).correct == 1
+    assert score_accuracy(["?"], ["a"], ["b"], same=lambda want, got: (want, got) == ("a", "b")).correct == 1
 
 
 def test_which_records_are_a_question_and_its_answer() -> None:

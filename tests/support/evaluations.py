@@ -8,13 +8,13 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from tuneport.curves import judge
+from tuneport.curves import judge_curve
 from tuneport.scoring.examples import Answer, Example
 from tuneport.scoring.general.asking import AnsweredItem
-from tuneport.scoring.general.comparison import GeneralComparison, compare
-from tuneport.scoring.judge import judge as judge_answers
-from tuneport.scoring.judge import question
-from tuneport.scoring.metrics import metric
+from tuneport.scoring.general.comparison import GeneralComparison, compare_general_ability
+from tuneport.scoring.judge import build_judge_request
+from tuneport.scoring.judge import judge_answers as judge_answers
+from tuneport.scoring.metrics import load_metric
 from tuneport.scoring.scores import score_all
 from tuneport.types import DataFile, Hyperparameters, MetricPoint, PreparedData, TuneSpec
 from tuneport.workflows.evaluation.answering import Said
@@ -80,7 +80,7 @@ def evaluation(
         )
         for name, usd, pace in zip(names, prices or [None] * len(names), seconds or [0.2] * len(names), strict=True)
     )
-    chosen = tuple(metric(name) for name in metrics)
+    chosen = tuple(load_metric(name) for name in metrics)
     scored = score_all(each, {name: [one.answer for one in answers[name]] for name in names}, chosen)
     return Evaluation(held, measured, chosen, scored, {} if kept is None else {names[-1]: kept})
 
@@ -91,7 +91,9 @@ def judgement(won: int, lost: int, *, always_first: int = 0, silent: int = 0, ow
     sides = ["AB"] * won + ["BA"] * lost + ["AA"] * always_first + ["--"] * silent
     texts = [f"Because of {n}.\nVERDICT: {side}" for n, both in enumerate(sides) for side in both]
     rows = [Example([{"role": "user", "content": f"{n}?"}], "") for n in range(len(sides))]
-    judged = judge_answers(question(rows, [Answer("x")] * len(rows), [Answer("y")] * len(rows)), lambda asked: texts)
+    judged = judge_answers(
+        build_judge_request(rows, [Answer("x")] * len(rows), [Answer("y")] * len(rows)), lambda asked: texts
+    )
     pairs = tuple(Pair(n, n + 1, winner, *texts[2 * n : 2 * n + 2]) for n, winner in enumerate(judged.winners))
     return Judgement("openai/gpt-5.1", "Prefer brevity.", JOB, "base", judged, pairs, 2, 0, 0, own)
 
@@ -124,7 +126,7 @@ def job(kind: str = "healthy", *, rows: int = 900, epochs: int = 3) -> TrainedJo
         )
     file = DataFile(path=Path("train.jsonl"), sha256="cd34" * 16, format="openai", rows=rows, bytes=9)
     spec = TuneSpec(model="small", dataset=Path("/home/me/train.jsonl"), hyperparameters=Hyperparameters(epochs=epochs))
-    return TrainedJob(JOB, spec, PreparedData(training=file, validation=file), tuple(points), judge(points))
+    return TrainedJob(JOB, spec, PreparedData(training=file, validation=file), tuple(points), judge_curve(points))
 
 
 def general(*, lost: int = 0, unsafe: int = 0) -> GeneralComparison:
@@ -138,7 +140,7 @@ def general(*, lost: int = 0, unsafe: int = 0) -> GeneralComparison:
             for n in range(40)
         ]
 
-    return compare(judged(34, 34), judged(34 - lost, 34 - unsafe))
+    return compare_general_ability(judged(34, 34), judged(34 - lost, 34 - unsafe))
 
 
 def report(found: Evaluation, trained: Mapping[str, TrainedJob] | None = None) -> Report:

@@ -13,7 +13,7 @@ from rich.console import Console
 from tests.support.rows import chat, write
 from tests.support.tiny import make_run, preference_rows, tiny_model
 from tuneport.cli.commands.preview import print_preview
-from tuneport.data.conversion.prepare import prepare
+from tuneport.data.conversion.prepare import prepare_dataset
 from tuneport.errors import ConfigError, DatasetError, ModelNotOfferedError, UnsupportedError
 from tuneport.workflows import preview as module
 from tuneport.workflows.preview import Preview, preview
@@ -41,7 +41,7 @@ def test_it_shows_the_tokens_that_the_trainer_trains_on(tiny: Path, tmp_path: Pa
     from tuneport.train.recipe import _rendered
     from tuneport.train.run.run_folder import RunFolder
 
-    prepared = prepare(data, "openai", tmp_path / "files")
+    prepared = prepare_dataset(data, "openai", tmp_path / "files")
     run = RunFolder(make_run(tmp_path, tiny, prepared.path))
     trained = _rendered(training_renderer(tiny, None), run.training, run.spec.method)
     for shown, expected in zip(made.rows, trained, strict=True):
@@ -135,7 +135,7 @@ def test_a_remote_backend_shows_the_file_that_is_uploaded(tmp_path: Path) -> Non
     rows = [{"instruction": f"Say {number}", "input": "", "output": "done"} for number in range(4)]
     data = write(tmp_path / "alpaca.jsonl", rows)
     made = preview(data, model="gpt-4.1-mini", rows=2)
-    prepared = prepare(data, "openai", tmp_path / "files")
+    prepared = prepare_dataset(data, "openai", tmp_path / "files")
     assert made.backend == "openai" and not made.rendered
     assert [row.uploaded for row in made.rows] == prepared.path.read_text().splitlines()[:2]
     assert made.tokens == prepared.trained_tokens and made.records == 4

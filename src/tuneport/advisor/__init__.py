@@ -1,9 +1,9 @@
 """Fine-tune or not: the decision tree over the needs, the attempts so far and the data."""
 
-from tuneport.advisor.advice import Advice, advise
+from tuneport.advisor.advice import Advice, recommend_approach
 from tuneport.advisor.options import ApproachOption
 from tuneport.advisor.pitfalls import Pitfall
-from tuneport.advisor.questions import Question, next_question
+from tuneport.advisor.questions import AdvisorQuestion, next_advisor_question
 from tuneport.advisor.situation import Approach, Need, Situation, Task, Tried
 
 __all__ = [
@@ -12,12 +12,12 @@ __all__ = [
     "Need",
     "ApproachOption",
     "Pitfall",
-    "Question",
+    "AdvisorQuestion",
     "Situation",
     "Task",
     "Tried",
-    "advise",
-    "next_question",
+    "recommend_approach",
+    "next_advisor_question",
 ]
 
 OPEN_TO_OTHER_ROOMS = (

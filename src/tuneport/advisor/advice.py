@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tuneport.advisor.options import TAKES, ApproachOption, why_not
-from tuneport.advisor.pitfalls import Pitfall, pitfalls
+from tuneport.advisor.options import TAKES, ApproachOption, reason_against_approach
+from tuneport.advisor.pitfalls import Pitfall, judge_pitfalls
 from tuneport.advisor.situation import Approach, Situation, Tried
-from tuneport.advisor.tree import choose
+from tuneport.advisor.tree import choose_approach
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,21 @@ class Advice:
         return self.approach.trains
 
 
-def advise(situation: Situation) -> Advice:
+def recommend_approach(situation: Situation) -> Advice:
     """Return the recommended approach, in the order of the decision tree: prompting, retrieval, tuning, a smaller
     model, then the prompt again."""
-    approach, reason = choose(situation)
+    approach, reason = choose_approach(situation)
     return Advice(
         approach=approach,
         reason=reason,
         first=tuple(_first(situation, approach)),
         options=tuple(
-            ApproachOption(other, *TAKES[other], reason if other is approach else why_not(situation, other))
+            ApproachOption(
+                other, *TAKES[other], reason if other is approach else reason_against_approach(situation, other)
+            )
             for other in Approach
         ),
-        pitfalls=tuple(pitfalls(situation, approach)),
+        pitfalls=tuple(judge_pitfalls(situation, approach)),
     )
 
 

@@ -30,7 +30,7 @@ TAKES = {
 request."""
 
 
-def why_not(s: Situation, approach: Approach) -> str:
+def reason_against_approach(s: Situation, approach: Approach) -> str:
     match approach:
         case Approach.PROMPT:
             return {Tried.NO: "not tried yet", Tried.WORKS: "works"}.get(s.prompt, "tried, not enough")

@@ -23,7 +23,7 @@ SOME_INCONSISTENT = 0.05
 """Share of rows against the others' format from which it is worth mending: a judgement."""
 
 
-def pitfalls(s: Situation, approach: Approach) -> list[Pitfall]:
+def judge_pitfalls(s: Situation, approach: Approach) -> list[Pitfall]:
     """Return the eight known pitfalls, each with its evidence: the data if it shows the pitfall, else the user's
     answers."""
     trains = approach.trains

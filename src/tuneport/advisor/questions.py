@@ -13,7 +13,7 @@ from tuneport.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Question:
+class AdvisorQuestion:
     """`choices` are (value, in words); without any the answer is a count. `skipped` is what no answer means."""
 
     field: str
@@ -22,14 +22,14 @@ class Question:
     several: bool = False
     skipped: Any = None
 
-    def parse(self, answer: str) -> Any:
+    def parse_answer(self, answer: str) -> Any:
         """Return the value of an answer: the numbers of choices, or a count such as 20k. Raises ConfigError if it is
         neither."""
         answer = answer.strip()
         if not answer:
             return self.skipped
         if not self.choices:
-            return count(answer)
+            return parse_advisor_count(answer)
         numbers = re.split(r"[\s,;]+", answer)
         if len(numbers) > 1 and not self.several:
             raise ConfigError(f"one number from 1 to {len(self.choices)}, or nothing to skip")
@@ -41,7 +41,7 @@ class Question:
         return list(dict.fromkeys(found)) if self.several else found[0]
 
 
-def count(text: str) -> int:
+def parse_advisor_count(text: str) -> int:
     """Parse a whole number such as 20000, 20,000, 20k or 1.5M. Raises ConfigError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?|\d{1,3}(?:,\d{3})+) ?([kKmMbB]?)", text.strip())
     if match is None or len(match[1]) > 15:
@@ -69,42 +69,42 @@ _TRIED = (
 _YES_NO = ((True, "yes"), (False, "no"))
 
 
-def next_question(known: Mapping[str, Any]) -> Question | None:
+def next_advisor_question(known: Mapping[str, Any]) -> AdvisorQuestion | None:
     """Return the next question, given the fields of a `Situation` that are known or were skipped. Returns None if
     enough is known."""
     return next((question for question in _questions(known) if question.field not in known), None)
 
 
-def _questions(known: Mapping[str, Any]) -> Sequence[Question]:
+def _questions(known: Mapping[str, Any]) -> Sequence[AdvisorQuestion]:
     needs = known.get("needs") or ()
     saves = bool({*needs} & {*SAVINGS})
     works = Tried.WORKS in (known.get("prompt"), known.get("few_shot"))
     asked = [
-        Question(
+        AdvisorQuestion(
             "needs",
             "What has to change about the model's answers? Most important first.",
             NEEDS,
             several=True,
             skipped=[Need.TASK],
         ),
-        Question("prompt", "Was a good prompt tried on a base model?", _TRIED, skipped=Tried.NO),
+        AdvisorQuestion("prompt", "Was a good prompt tried on a base model?", _TRIED, skipped=Tried.NO),
     ]
     if known.get("prompt") is not Tried.WORKS:
         asked.append(
-            Question("few_shot", "Was a prompt with a few examples in it tried?", _TRIED, skipped=Tried.NO),
+            AdvisorQuestion("few_shot", "Was a prompt with a few examples in it tried?", _TRIED, skipped=Tried.NO),
         )
     if Need.KNOWLEDGE in needs:
         asked += [
-            Question("facts_change", "Do those facts change weekly or faster?", _YES_NO, skipped=False),
-            Question("sources", "Are there documents with those facts that could be searched?", _YES_NO),
+            AdvisorQuestion("facts_change", "Do those facts change weekly or faster?", _YES_NO, skipped=False),
+            AdvisorQuestion("sources", "Are there documents with those facts that could be searched?", _YES_NO),
         ]
     if {*needs} & {Need.LANGUAGE, Need.DOMAIN}:
-        asked.append(Question("text_tokens", "About how many tokens of plain text in it do you have?"))
+        asked.append(AdvisorQuestion("text_tokens", "About how many tokens of plain text in it do you have?"))
     if works and not saves:
         return asked  # stop here: nothing that follows would change that
     return [
         *asked,
-        Question("examples", "How many good examples do you have?"),
-        Question("requests", "About how many requests a month?"),
-        Question("has_evaluation", "Is there a set of examples held out to measure on?", _YES_NO),
+        AdvisorQuestion("examples", "How many good examples do you have?"),
+        AdvisorQuestion("requests", "About how many requests a month?"),
+        AdvisorQuestion("has_evaluation", "Is there a set of examples held out to measure on?", _YES_NO),
     ]

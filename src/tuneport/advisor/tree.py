@@ -6,7 +6,7 @@ from tuneport.advisor.situation import BUSY_REQUESTS, SAVINGS, Approach, Need, S
 from tuneport.formatting import money
 
 
-def choose(s: Situation) -> tuple[Approach, str]:
+def choose_approach(s: Situation) -> tuple[Approach, str]:
     main = s.needs[0]
     solved = Approach.PROMPT if s.prompt is Tried.WORKS else Approach.FEW_SHOT if s.few_shot is Tried.WORKS else None
     if main in SAVINGS:

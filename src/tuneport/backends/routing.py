@@ -28,7 +28,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tuneport.backends import backend_names, manifest_of
-from tuneport.base_models import locate
+from tuneport.base_models import locate_base_model
 from tuneport.errors import ConfigError, ModelNotOfferedError, NoBackendChosenError
 from tuneport.manifests import Manifest, load_models, resolve_model
 from tuneport.settings import Settings
@@ -163,7 +163,7 @@ class Catalogue:
             return True
         weights = load_models().find(model)
         try:
-            locate(
+            locate_base_model(
                 model if weights is None or weights.hub is None else weights.hub,
                 home=self.settings.home,
                 download=False,

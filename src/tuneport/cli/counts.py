@@ -9,7 +9,7 @@ PER_REQUEST = "--tokens-per-request"
 
 def count(text: str | None, option: str) -> int | None:
     """Return the number that an option was given. Raises ConfigError, which names the option."""
-    from tuneport.advisor.questions import count as parse
+    from tuneport.advisor.questions import parse_advisor_count as parse
 
     try:
         return None if text is None else parse(text)

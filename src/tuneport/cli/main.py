@@ -38,7 +38,7 @@ from tuneport.cli.commands import (
 )
 from tuneport.cli.views import output
 from tuneport.cli.views.heartbeat import heartbeat
-from tuneport.data.templates.limits import own_process
+from tuneport.data.templates.limits import bound_template_memory
 from tuneport.errors import ConfigError, TuneportError
 from tuneport.version import __version__
 
@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, output.on_ctrl_c)
     if "serve" not in arguments[:2]:
-        own_process()
+        bound_template_memory()
     try:
         _refuse_what_is_no_text(arguments)
         busy = heartbeat() if "serve" not in arguments[:2] else nullcontext()  # the gateway has its log

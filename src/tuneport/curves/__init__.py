@@ -1,7 +1,7 @@
 """The verdict on a job's loss curve: overfitting, and what else goes wrong or well. Pure: points in, a verdict out."""
 
-from tuneport.curves.judging import judge
+from tuneport.curves.judging import judge_curve
 from tuneport.curves.series import Curve, build_curve
 from tuneport.curves.verdict import CurveFinding, CurveVerdict, Forgetting
 
-__all__ = ["Curve", "CurveVerdict", "CurveFinding", "Forgetting", "build_curve", "judge"]
+__all__ = ["Curve", "CurveVerdict", "CurveFinding", "Forgetting", "build_curve", "judge_curve"]

@@ -10,8 +10,15 @@ from itertools import pairwise
 from statistics import median
 from types import MappingProxyType
 
-from tuneport.curves.series import FEWEST_EVALUATIONS, Curve, Series, nearest
-from tuneport.curves.trends import PRIOR_NOISE, PRIOR_NOISE_OF_BATCHES, TAIL, estimate_noise, lowest, never_rises
+from tuneport.curves.series import FEWEST_EVALUATIONS, Curve, CurveSeries, nearest_step
+from tuneport.curves.trends import (
+    PRIOR_NOISE,
+    PRIOR_NOISE_OF_BATCHES,
+    TAIL,
+    estimate_noise,
+    lowest_loss_index,
+    never_rises,
+)
 from tuneport.curves.verdict import CurveFinding, CurveVerdict
 
 SCALE = 0.1
@@ -36,7 +43,7 @@ class CurveFeatures:
     ended: bool
 
     @cached_property
-    def valid(self) -> Series:
+    def valid(self) -> CurveSeries:
         return self.curve.valid.in_stretches()
 
     @cached_property
@@ -45,7 +52,7 @@ class CurveFeatures:
 
     @cached_property
     def best(self) -> int:
-        return lowest(self.logs) if self.logs else 0
+        return lowest_loss_index(self.logs) if self.logs else 0
 
     @cached_property
     def noise(self) -> float:
@@ -111,7 +118,7 @@ class CurveFeatures:
     def accuracy_gain(self) -> float | None:
         """Return how many more validation tokens are right now than at the lowest loss, as a share."""
         series, now = self.curve.valid_accuracy, self.accuracy_now
-        at = nearest(series.steps, self.best_step)
+        at = nearest_step(series.steps, self.best_step)
         return None if at is None or now is None else now - series.values[series.steps.index(at)]
 
     def gains_by_half(self, before: float) -> tuple[float, float]:

@@ -11,7 +11,9 @@ from tuneport.curves.verdict import CurveFinding, CurveVerdict, Forgetting
 from tuneport.types import MetricPoint
 
 
-def judge(points: Iterable[MetricPoint], *, ended: bool = True, forgetting: Forgetting | None = None) -> CurveVerdict:
+def judge_curve(
+    points: Iterable[MetricPoint], *, ended: bool = True, forgetting: Forgetting | None = None
+) -> CurveVerdict:
     """Return the verdict on a job's points as they are now.
 
     `ended`: no more points will come. `forgetting`: the result of an evaluation, for a verdict on the whole run. The

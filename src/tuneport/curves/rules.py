@@ -67,7 +67,7 @@ BLIND = 0.25
 """Nothing can be said if only a rise greater than this share of the loss would be noticed (19 times of 20)."""
 
 
-def judged_by_loss(features: CurveFeatures) -> CurveVerdict | None:
+def judge_unmeasured_curve(features: CurveFeatures) -> CurveVerdict | None:
     if features.curve.by_reward:
         needs = "see reward and valid_reward in `tuneport metrics`"
         return features.unclear("the run is judged by rewards, not by a loss", needs=needs)
@@ -76,7 +76,7 @@ def judged_by_loss(features: CurveFeatures) -> CurveVerdict | None:
     return None
 
 
-def diverged(features: CurveFeatures) -> CurveVerdict | None:
+def judge_diverged_curve(features: CurveFeatures) -> CurveVerdict | None:
     curve, before = features.curve, features.curve.before
     fixes = (
         "lower the learning rate (a tenth is a good first try)",
@@ -107,7 +107,7 @@ def diverged(features: CurveFeatures) -> CurveVerdict | None:
     )
 
 
-def overfitting(features: CurveFeatures) -> CurveVerdict | None:
+def judge_overfitting_curve(features: CurveFeatures) -> CurveVerdict | None:
     values, steps, best = features.valid.values, features.valid.steps, features.best
     rise = math.expm1(rise_after_lowest(features.logs))
     if len(values) < FEWEST_EVALUATIONS or rise < RISE:
@@ -161,7 +161,7 @@ def overfitting(features: CurveFeatures) -> CurveVerdict | None:
     )
 
 
-def memorised(features: CurveFeatures) -> CurveVerdict | None:
+def judge_memorised_curve(features: CurveFeatures) -> CurveVerdict | None:
     by_heart, accuracy = features.memorised, features.accuracy_now
     if by_heart is None:
         return None
@@ -184,7 +184,7 @@ def memorised(features: CurveFeatures) -> CurveVerdict | None:
     return features.verdict(CurveFinding.MEMORISED, said, by_heart, told, fixes=features.against_overfitting())
 
 
-def too_few(features: CurveFeatures) -> CurveVerdict | None:
+def judge_short_curve(features: CurveFeatures) -> CurveVerdict | None:
     count = len(features.valid)
     if count >= FEWEST_EVALUATIONS:
         return None
@@ -196,7 +196,7 @@ def too_few(features: CurveFeatures) -> CurveVerdict | None:
     return features.unclear(f"{count} {are} too few", needs=f"{least}: {within}")
 
 
-def memorising(features: CurveFeatures) -> CurveVerdict | None:
+def judge_memorising_curve(features: CurveFeatures) -> CurveVerdict | None:
     fitted = falling_fit(features.logs)
     first = next(index for index, value in enumerate(fitted) if value <= fitted[-1] + FLAT)
     length, step = len(fitted) - first, features.valid.steps[first]
@@ -215,7 +215,7 @@ def memorising(features: CurveFeatures) -> CurveVerdict | None:
     return features.verdict(CurveFinding.MEMORISING, said, told, fixes=fixes, since=step, numbers={"train_fall": fall})
 
 
-def still_learning(features: CurveFeatures) -> CurveVerdict | None:
+def judge_still_learning_curve(features: CurveFeatures) -> CurveVerdict | None:
     before, values = features.curve.before, features.valid.values
     if before is None or features.best < len(features.valid) - 2:
         return None
@@ -245,7 +245,7 @@ def still_learning(features: CurveFeatures) -> CurveVerdict | None:
     )
 
 
-def hardly_begun(features: CurveFeatures) -> CurveVerdict | None:
+def judge_hardly_begun_curve(features: CurveFeatures) -> CurveVerdict | None:
     then, now = features.train_at(features.valid.steps[0]), features.train_now
     if then is None or now is None or features.best < len(features.valid) - 2:
         return None
@@ -261,7 +261,7 @@ def hardly_begun(features: CurveFeatures) -> CurveVerdict | None:
     return features.verdict(CurveFinding.STILL_LEARNING, said, told, fixes=fixes, numbers={"train_fall": fall})
 
 
-def too_noisy(features: CurveFeatures) -> CurveVerdict | None:
+def judge_noisy_curve(features: CurveFeatures) -> CurveVerdict | None:
     _, rise = features.chance
     visible = math.expm1(rise)
     if visible <= BLIND:
@@ -271,7 +271,7 @@ def too_noisy(features: CurveFeatures) -> CurveVerdict | None:
     return features.unclear(why, needs="more validation rows, or more evaluations")
 
 
-def healthy(features: CurveFeatures) -> CurveVerdict:
+def judge_healthy_curve(features: CurveFeatures) -> CurveVerdict:
     low = features.valid.values[features.best]
     best = f"{low:.3g} at its best, {features.place(features.best_step)}"
     said = f"healthy: validation loss {best}, and {features.valid_now:.3g} now"
@@ -279,16 +279,16 @@ def healthy(features: CurveFeatures) -> CurveVerdict:
 
 
 RULES = (
-    judged_by_loss,
-    diverged,
-    overfitting,
-    memorised,
-    too_few,
-    memorising,
-    still_learning,
-    too_noisy,
-    hardly_begun,
-    healthy,
+    judge_unmeasured_curve,
+    judge_diverged_curve,
+    judge_overfitting_curve,
+    judge_memorised_curve,
+    judge_short_curve,
+    judge_memorising_curve,
+    judge_still_learning_curve,
+    judge_noisy_curve,
+    judge_hardly_begun_curve,
+    judge_healthy_curve,
 )
 """The rules in the order in which they are applied: the gravest first, and each relies on those before it having found
 nothing."""

@@ -23,7 +23,7 @@ FIRST_STEPS = 3
 
 
 @dataclass(frozen=True)
-class Series:
+class CurveSeries:
     """Values at steps that only grow; all are finite."""
 
     steps: tuple[int, ...] = ()
@@ -36,9 +36,9 @@ class Series:
         """Return the values of steps above `after`, up to and including `until`."""
         return self.values[bisect_right(self.steps, after) : bisect_right(self.steps, until)]
 
-    def up_to(self, step: int) -> Series:
+    def up_to(self, step: int) -> CurveSeries:
         end = bisect_right(self.steps, step)
-        return Series(self.steps[:end], self.values[:end])
+        return CurveSeries(self.steps[:end], self.values[:end])
 
     def level(self, until: float, width: float) -> float | None:
         """Return the median of the last `width` steps up to `until`, else the last value before them."""
@@ -48,7 +48,7 @@ class Series:
             return self.values[before - 1] if before else None
         return median(inside)
 
-    def in_stretches(self, most: int = MOST_EVALUATIONS) -> Series:
+    def in_stretches(self, most: int = MOST_EVALUATIONS) -> CurveSeries:
         """Return at most `most` medians of equally many neighbours, each at the step of the last of them."""
         if len(self) <= most:
             return self
@@ -56,7 +56,7 @@ class Series:
         # From the end, so that the newest stretch is whole.
         ends = list(range(len(self), 0, -size))[::-1]
         parts = [(max(0, end - size), end) for end in ends]
-        return Series(
+        return CurveSeries(
             tuple(self.steps[end - 1] for _, end in parts),
             tuple(median(self.values[begin:end]) for begin, end in parts),
         )
@@ -71,14 +71,14 @@ class Curve:
     them alone, where there are both.
     """
 
-    train: Series
-    valid: Series
-    train_accuracy: Series
-    valid_accuracy: Series
-    rate: Series
-    epochs: Series
-    full: Series = Series()
-    batches: Series = Series()
+    train: CurveSeries
+    valid: CurveSeries
+    train_accuracy: CurveSeries
+    valid_accuracy: CurveSeries
+    rate: CurveSeries
+    epochs: CurveSeries
+    full: CurveSeries = CurveSeries()
+    batches: CurveSeries = CurveSeries()
     of_batches: bool = False
     broken_at: int | None = None
     by_reward: bool = False
@@ -121,7 +121,7 @@ class Curve:
         return max(gap, self.steps_per_epoch or 0.0)
 
     def by_batches(self) -> Curve:
-        return replace(self, valid=self.batches, batches=Series(), of_batches=True)
+        return replace(self, valid=self.batches, batches=CurveSeries(), of_batches=True)
 
 
 def build_curve(points: Iterable[MetricPoint]) -> Curve:
@@ -143,7 +143,7 @@ def build_curve(points: Iterable[MetricPoint]) -> Curve:
         train=train,
         valid=full if enough else each,
         full=full,
-        batches=each if enough else Series(),
+        batches=each if enough else CurveSeries(),
         of_batches=of_batches,
         train_accuracy=_series(ordered, lambda point: point.train_accuracy),
         valid_accuracy=_series(ordered, lambda point: point.valid_accuracy),
@@ -159,9 +159,9 @@ def _merged(before: MetricPoint, after: MetricPoint) -> MetricPoint:
     return before.model_copy(update=said | {"extra": before.extra | after.extra})
 
 
-def _series(points: Sequence[MetricPoint], value: Callable[[MetricPoint], float | None]) -> Series:
+def _series(points: Sequence[MetricPoint], value: Callable[[MetricPoint], float | None]) -> CurveSeries:
     found = [(point.step, number) for point in points if (number := value(point)) is not None and not _odd(number)]
-    return Series(tuple(step for step, _ in found), tuple(number for _, number in found))
+    return CurveSeries(tuple(step for step, _ in found), tuple(number for _, number in found))
 
 
 def _full_loss(point: MetricPoint) -> float | None:
@@ -180,7 +180,7 @@ def _odd(value: float) -> bool:
     return not math.isfinite(value)
 
 
-def nearest(steps: Sequence[int], step: int) -> int | None:
+def nearest_step(steps: Sequence[int], step: int) -> int | None:
     """Return the step nearest to `step`, the earlier of two. Takes ordered steps; returns None if there are none."""
     if not steps:
         return None

@@ -67,7 +67,7 @@ def _drawn(squares: float, count: int, prior: float) -> float:
     return (PRIOR_WEIGHT * prior**2 + squares) / (PRIOR_WEIGHT + count)
 
 
-def smoothed(values: Sequence[float]) -> list[float]:
+def running_median(values: Sequence[float]) -> list[float]:
     """Return running medians of three, which a single outlier does not move; short series are returned unchanged."""
     if len(values) < SHORT:
         return list(values)
@@ -75,9 +75,9 @@ def smoothed(values: Sequence[float]) -> list[float]:
     return [values[0], *inner, median(values[-3:])]
 
 
-def lowest(values: Sequence[float]) -> int:
+def lowest_loss_index(values: Sequence[float]) -> int:
     """Return the index of the lowest value as measured, among the neighbours of the smoothed curve's lowest point."""
-    flat = smoothed(values)
+    flat = running_median(values)
     at = min(range(len(flat)), key=flat.__getitem__)
     if len(values) < SHORT:
         return at
@@ -89,7 +89,7 @@ def rise_after_lowest(values: Sequence[float]) -> float:
     needed, because a single low one may be luck."""
     if len(values) < 3:
         return 0.0
-    flat = smoothed(values)
+    flat = running_median(values)
     after = values[min(range(len(flat)), key=flat.__getitem__) + 1 :]
     if len(after) < 2:
         return 0.0

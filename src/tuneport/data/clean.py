@@ -12,17 +12,17 @@ from typing import Any
 import msgspec
 
 from tuneport.data.checks.finding import CheckedExample
-from tuneport.data.checks.kinds import KINDS, named
-from tuneport.data.checks.report import CheckReport, check
-from tuneport.data.containers.numbering import Numbering
+from tuneport.data.checks.kinds import KINDS, kinds_of_check
+from tuneport.data.checks.report import CheckReport, check_dataset
+from tuneport.data.containers.numbering import RowNumbering
 from tuneport.data.conversion.conversion_loss import LossReport, write_row
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.formats import load_format
 from tuneport.data.pii.redaction import Redactor
-from tuneport.data.reading import Scanned, read_row
-from tuneport.data.review import ReviewDecision, ReviewVerdict, record_hash, verdicts, with_answer
+from tuneport.data.reading import ScannedRow, read_row
+from tuneport.data.review import ReviewDecision, ReviewVerdict, read_review_verdicts, record_hash, with_answer
 from tuneport.data.rows.records import Record
-from tuneport.data.running.writing import publish, refuse_overwriting, temporary_file
+from tuneport.data.running.writing import publish_output_file, refuse_overwriting, temporary_file
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError, ConversionLossError, DatasetError, DatasetProblem
 
@@ -102,10 +102,10 @@ def clean(
     kinds = _kinds(drop, keep)
     if redact and "schema.invalid" not in kinds:
         raise ConfigError("records that cannot be read cannot be redacted either; leave out --keep schema.invalid")
-    judged = verdicts(review) if review is not None else {}
+    judged = read_review_verdicts(review) if review is not None else {}
     if review is not None and not judged:
         raise ConfigError(f"{review} holds no verdicts; give some with `tuneport review {path}`")
-    report = check(data, validation=validation, task=task)
+    report = check_dataset(data, validation=validation, task=task)
     known, losses = load_format(report.format.format), LossReport()
     unlisted = {kind: of for kind, of in report.unlisted.items() if kind in kinds}
     choice = _Choice(_reasons(report, kinds & set(report.flagged)), unlisted, judged)
@@ -144,8 +144,8 @@ def clean(
         if not written:
             fix = f"keep some kinds with --keep; what was found: {', '.join(why)}"
             raise DatasetError(DatasetProblem(str(path), None, "", "would have no record left", fix))
-        publish(told, told_path, log)
-        publish(kept, kept_path, output)
+        publish_output_file(told, told_path, log)
+        publish_output_file(kept, kept_path, output)
     removed = count - written
     reasons_found = dict(why.most_common())
     return CleanReport(path, output, log, count, written, removed, changed, reasons_found, dict(redacted), report.notes)
@@ -175,12 +175,12 @@ class _Choice:
             return True
         return any(reason["check"] == "schema.invalid" for reason in self._reasons.get(line, ()))
 
-    def of(self, line: int, read: Scanned | None) -> tuple[bool, list[Reason], Record | None]:
+    def of(self, line: int, read: ScannedRow | None) -> tuple[bool, list[Reason], Record | None]:
         """Return whether the record stays, why it is removed or changed, and the new record."""
         found = self._reasons.get(line, [])
         record = None if read is None else read.record
         if record is not None and self._unlisted:
-            listed, example = {reason["check"] for reason in found}, CheckedExample.of(line, record)
+            listed, example = {reason["check"] for reason in found}, CheckedExample.from_record(line, record)
             more = [kind for kind, of in self._unlisted.items() if kind not in listed and of(example)]
             found = [*found, *({"check": kind} for kind in more)]
         if read is not None and read.problems:
@@ -228,7 +228,7 @@ def _one_line(raw: bytes) -> bytes:
         return raw.replace(b"\n", b" ")  # it is no JSON, and kept as it is but for that
 
 
-def _entry(line: int, numbering: Numbering, raw: bytes | None, row: bytes | None, found: list[Reason]) -> bytes:
+def _entry(line: int, numbering: RowNumbering, raw: bytes | None, row: bytes | None, found: list[Reason]) -> bytes:
     """Return the entry of the log. It keeps the record as it was, so that nothing is lost; without `raw` it does not,
     so that nothing leaks.
 
@@ -249,9 +249,9 @@ def _kinds(drop: Iterable[str], keep: Iterable[str]) -> set[str]:
     dropped, kept = set(DROPPED), set[str]()
     for names, kinds in ((drop, dropped), (keep, kept)):
         for name in names:
-            if not named(name):
+            if not kinds_of_check(name):
                 raise ConfigError(f"the kind {name!r} is not known; known: {', '.join(sorted(KINDS))}")
-            kinds |= named(name)
+            kinds |= kinds_of_check(name)
     return dropped - kept
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from tuneport.data.containers.bad_row import whole
+from tuneport.data.containers.bad_row import unreadable_file_error
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.containers.python_objects import Rows, RowsFile
 from tuneport.data.containers.source import RowSource, list_dataset_files
@@ -18,12 +18,20 @@ from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Format
 from tuneport.data.formats.openai.format import NAME as CHATS
 from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
-from tuneport.data.reading import Detection, Sample, Scanned, detect, read_row, records_in, scan_source
+from tuneport.data.reading import (
+    DatasetSample,
+    FormatDetection,
+    ScannedRow,
+    detect_format,
+    read_row,
+    records_in,
+    scan_dataset_rows,
+)
 from tuneport.data.rows.records import Graded, Labelled, Preference, Record
 from tuneport.errors import ConfigError, DatasetError
-from tuneport.files import replacing
+from tuneport.files import replace_file_atomically
 from tuneport.methods import Records
-from tuneport.private import make_folder
+from tuneport.private import make_private_folder
 from tuneport.types import Method
 
 SETTLED_NS = 20_000_000
@@ -54,7 +62,7 @@ class Dataset:
             self.path = self._rows.path
         self.columns: Mapping[str, str] = dict(columns or {})
         self.given_format = format
-        self._samples: dict[tuple[object, ...], Sample] = {}  # one at most, by the state of the files
+        self._samples: dict[tuple[object, ...], DatasetSample] = {}  # one at most, by the state of the files
 
     @classmethod
     def of(cls, dataset: DatasetLike, columns: Mapping[str, str] | None = None, format: str | None = None) -> Dataset:
@@ -91,10 +99,10 @@ class Dataset:
         return sum(file.stat().st_size for file in self.files)
 
     @property
-    def detection(self) -> Detection:
+    def detection(self) -> FormatDetection:
         """Return its format, the certainty, and the reason."""
         if self.given_format is not None:
-            return Detection(load_format(self.given_format).NAME, 1.0, "as given")
+            return FormatDetection(load_format(self.given_format).NAME, 1.0, "as given")
         return self._sample().detection
 
     @property
@@ -127,7 +135,9 @@ class Dataset:
                     while block := opened.read(1 << 20):
                         found.update(block)
             except OSError as error:
-                raise whole(file, f"cannot be read: {error.strerror}", "check the path and its permissions") from error
+                raise unreadable_file_error(
+                    file, f"cannot be read: {error.strerror}", "check the path and its permissions"
+                ) from error
         return found.hexdigest()
 
     # --- its rows ---------------------------------------------------------------------------------------------------
@@ -136,9 +146,9 @@ class Dataset:
         """Open it for one pass over its rows."""
         return RowSource(self.path, self.columns)
 
-    def scan(self) -> Iterator[Scanned]:
+    def scan(self) -> Iterator[ScannedRow]:
         """Yield every row, the bad ones with their problems."""
-        yield from scan_source(self.open(), self.known)
+        yield from scan_dataset_rows(self.open(), self.known)
 
     def records(self) -> Iterator[tuple[int, Record]]:
         """Yield each record with its line. Raises DatasetError with all problems at the end, see
@@ -159,8 +169,8 @@ class Dataset:
             return self
         target = folder / f"{self.digest()}.jsonl"
         if not target.exists():
-            make_folder(folder)
-            with self.path.open("rb") as written, replacing(target) as file:
+            make_private_folder(folder)
+            with self.path.open("rb") as written, replace_file_atomically(target) as file:
                 shutil.copyfileobj(written, file, 1 << 20)
         return Dataset(target, self.columns, self.given_format)
 
@@ -202,7 +212,7 @@ class Dataset:
 
     # --- the first rows ---------------------------------------------------------------------------------------------
 
-    def _sample(self) -> Sample:
+    def _sample(self) -> DatasetSample:
         """Return the findings of the first rows, read again if the files have changed."""
         found = {file: file.stat() for file in self.files if file.exists()}  # what is not there, the reader tells
         state = tuple(
@@ -212,13 +222,13 @@ class Dataset:
         if state in self._samples:
             return self._samples[state]
         settled = time.time_ns() - max((about.st_ctime_ns for about in found.values()), default=0) > SETTLED_NS
-        sample = detect(self.open())
+        sample = detect_format(self.open())
         self._samples.clear()
         if settled:
             self._samples[state] = sample
         return sample
 
-    def _first(self, known: Format) -> Scanned:
+    def _first(self, known: Format) -> ScannedRow:
         """Return the first row, read in a format."""
         line, raw = self._sample().first if self.given_format is None else next(self.open().rows())
         return read_row(known, line, raw, lambda number: RowPosition(self.path, number))

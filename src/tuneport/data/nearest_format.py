@@ -35,7 +35,7 @@ def nearest_format(row: Mapping[str, Any]) -> str | None:
     return next((name for name, keys in _KEYS if all(key in row for key in keys)), None)
 
 
-def unknown_record(row: Mapping[str, Any], file: Path, records: int) -> tuple[str, str]:
+def unknown_format_hint(row: Mapping[str, Any], file: Path, records: int) -> tuple[str, str]:
     """Return rule and fix for the first record of a file in which no record fits any format."""
     lists = [key for key, value in row.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
     if records == 1 and len(lists) == 1:

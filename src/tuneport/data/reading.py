@@ -19,9 +19,9 @@ from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.containers.source import RowSource
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.contract import Format, InvalidRecord, Problem, decode_row
-from tuneport.data.nearest_format import nearest_format, unknown_record
+from tuneport.data.nearest_format import nearest_format, unknown_format_hint
 from tuneport.data.rows.records import Record
-from tuneport.data.rows.syntax_hints import broken_row
+from tuneport.data.rows.syntax_hints import explain_broken_row
 from tuneport.errors import DatasetError, DatasetProblem
 
 MAX_PROBLEMS = 50
@@ -31,7 +31,7 @@ _SURE = 0.9
 
 
 @dataclass(frozen=True)
-class Detection:
+class FormatDetection:
     """The format of a file, its certainty (0 to 1), and the reason.
 
     The certainty is that of the most telling of the first rows, times the share of rows that look like any format.
@@ -45,15 +45,15 @@ class Detection:
         return vars(self).copy()
 
 
-class Sample(NamedTuple):
+class DatasetSample(NamedTuple):
     """The first rows of a dataset, which tell its format. `first` is the first row of all, readable or not."""
 
-    detection: Detection
+    detection: FormatDetection
     first: Row
 
 
 @dataclass(frozen=True)
-class Scanned:
+class ScannedRow:
     """One row: the bytes of its JSON, and the record or what is wrong with it.
 
     `other` is the format that a bad row looks like, where that is not the one that the file is read as.
@@ -92,7 +92,7 @@ class ProblemTally:
 def read_records(path: Path | str, format: str | None = None) -> Iterator[tuple[int, Record]]:
     """Yield the records of a file whose columns have the format's own names, as `records_in` does."""
     source = RowSource(path)
-    yield from records_in(source, load_format(format if format is not None else detect(source).detection.format))
+    yield from records_in(source, load_format(format if format is not None else detect_format(source).detection.format))
 
 
 def records_in(source: RowSource, known: Format) -> Iterator[tuple[int, Record]]:
@@ -104,38 +104,38 @@ def records_in(source: RowSource, known: Format) -> Iterator[tuple[int, Record]]
     """
     problems = ProblemTally()
     mixed = False
-    for row in scan_source(source, known):
+    for row in scan_dataset_rows(source, known):
         mixed = mixed or bool(row.other)
         if problems.accept(row.problems) and row.record is not None:
             yield row.line, row.record
     if mixed:
-        raise_mixed(source, problems)
+        raise_mixed_formats(source, problems)
     problems.end()
 
 
-def scan_source(source: RowSource, known: Format) -> Iterator[Scanned]:
+def scan_dataset_rows(source: RowSource, known: Format) -> Iterator[ScannedRow]:
     """Yield every row, the bad ones with their problems. Raises DatasetError only if the file as a whole cannot be
     read."""
     for line, raw in source.rows():
         yield read_row(known, line, raw, source.locate)
 
 
-def read_row(known: Format, line: int, raw: bytes, locate: Callable[[int], RowPosition]) -> Scanned:
+def read_row(known: Format, line: int, raw: bytes, locate: Callable[[int], RowPosition]) -> ScannedRow:
     """Return one row of `RowSource.rows` as a record. Problems name the place that `locate` gives for the line."""
     try:
-        return Scanned(line, raw, known.read(raw))
+        return ScannedRow(line, raw, known.read(raw))
     except InvalidRecord as error:
         other = _other_format(raw, known)
         problems: list[Problem] = error.problems
         if other:
             rule = f"looks like {other}, while the file is read as {known.NAME}"
             problems = [Problem("", rule, f"put the formats in separate files, or read it as {other}")]
-        return Scanned(line, raw, None, _located(problems, line, locate), other)
+        return ScannedRow(line, raw, None, _located(problems, line, locate), other)
     except _JSON_ERRORS as error:
-        return Scanned(line, raw, None, _located([_broken(raw, error)], line, locate))
+        return ScannedRow(line, raw, None, _located([_broken(raw, error)], line, locate))
 
 
-def detect(source: RowSource) -> Sample:
+def detect_format(source: RowSource) -> DatasetSample:
     """Judge by the first `SAMPLE_ROWS` records which format the rows have.
 
     Raises DatasetError if no format fits, with every change of the format in the whole file if it changes among those.
@@ -168,13 +168,13 @@ def detect(source: RowSource) -> Sample:
     if not known_rows:
         raise _unknown(source, sample)
     if not likeliest:
-        raise_mixed(source, ProblemTally())
+        raise_mixed_formats(source, ProblemTally())
     best = max(likeliest, key=lambda name: likeliest[name][0])
     confidence, reason = likeliest[best]
     share = known_rows / len(sample)
     if share < 1:
         reason = f"{reason}; {len(sample) - known_rows} of the first {len(sample)} records look like no format"
-    return Sample(Detection(best, round(confidence * share, 2), reason), first)
+    return DatasetSample(FormatDetection(best, round(confidence * share, 2), reason), first)
 
 
 def _fitting(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, tuple[float, str]], int]:
@@ -195,7 +195,7 @@ def _fitting(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, tuple[float, 
     return left, known_rows
 
 
-def changes(source: RowSource) -> ProblemTally:
+def find_format_changes(source: RowSource) -> ProblemTally:
     """Return where the format changes in a dataset: each row that fits no format of the rows since the last change."""
     found = ProblemTally()
     fitting: list[str] = []
@@ -220,9 +220,9 @@ def changes(source: RowSource) -> ProblemTally:
     return found
 
 
-def raise_mixed(source: RowSource, others: ProblemTally) -> None:
+def raise_mixed_formats(source: RowSource, others: ProblemTally) -> None:
     """Raise the DatasetError of a dataset that mixes formats: every change, before any other problem."""
-    found = changes(source)
+    found = find_format_changes(source)
     lines = {(problem.path, problem.line) for problem in found.problems}
     rest = [problem for problem in others.problems if (problem.path, problem.line) not in lines]
     found.problems += rest[: MAX_PROBLEMS - len(found.problems)]
@@ -241,7 +241,7 @@ def _broken(raw: bytes, error: Exception) -> Problem:
         return Problem("", raw.rule, raw.fix)
     if not raw:
         return Problem("", "is a blank line between records", "remove it")
-    return Problem("", *broken_row(raw, error))
+    return Problem("", *explain_broken_row(raw, error))
 
 
 def _likeliest(row: dict[str, Any]) -> tuple[float, str]:
@@ -271,4 +271,4 @@ def _unknown(source: RowSource, sample: list[tuple[int, dict[str, Any]]]) -> Dat
     if problems.count:
         return DatasetError(problems.problems, count=problems.count)
     file, number, unit = source.locate(line)
-    return DatasetError(DatasetProblem(str(file), number, "", *unknown_record(row, file, len(sample)), unit))
+    return DatasetError(DatasetProblem(str(file), number, "", *unknown_format_hint(row, file, len(sample)), unit))

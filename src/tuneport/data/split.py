@@ -15,14 +15,20 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tuneport.data.checks.gathering import gather
+from tuneport.data.checks.gathering import run_row_checks
 from tuneport.data.checks.near.columns import WorkerColumns
-from tuneport.data.checks.near.lookup import examples_at
-from tuneport.data.checks.near.minhash import candidates
-from tuneport.data.checks.near.near_duplicates import ROWS_BESIDE, Lookup, compared, input_text, least_similarity
+from tuneport.data.checks.near.lookup import examples_at_lines
+from tuneport.data.checks.near.minhash import candidate_pairs
+from tuneport.data.checks.near.near_duplicates import (
+    ROWS_BESIDE,
+    Lookup,
+    find_near_duplicates,
+    input_text,
+    near_duplicate_threshold,
+)
 from tuneport.data.containers.folder import DATA
 from tuneport.data.dataset import Dataset, DatasetLike
-from tuneport.data.running.writing import make_folder, publish, refuse_overwriting, temporary_file
+from tuneport.data.running.writing import make_output_folder, publish_output_file, refuse_overwriting, temporary_file
 from tuneport.data.tokens.tokenizer import Vocabulary
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem
@@ -64,11 +70,11 @@ def split(
     if not 0 < share <= 0.5:
         raise ConfigError(f"a share of {share} cannot be held out; give one above 0, at most 0.5 (0.1 to 0.2 is usual)")
     with tempfile.TemporaryDirectory(prefix="tuneport-split-") as temporary:
-        found = gather(data, vocabulary=Vocabulary(), folder=Path(temporary), judged=False)
+        found = run_row_checks(data, vocabulary=Vocabulary(), folder=Path(temporary), judged=False)
         found.schema.raise_if_any()
         stratified = found.task.name == "classification"
-        remembered, lookup = found.columns, partial(examples_at, data)
-        groups = _groups(remembered, lookup, least_similarity(found.templated))
+        remembered, lookup = found.columns, partial(examples_at_lines, data)
+        groups = _groups(remembered, lookup, near_duplicate_threshold(found.is_templated))
         held_out = _held_out(groups, remembered, share, seed, stratified)
         if not held_out and stratified:  # no class has two inputs
             stratified = False
@@ -78,7 +84,7 @@ def split(
             str(data.path), None, "", "has too few different inputs to hold any out", "add records"
         )
         raise DatasetError(problem)
-    make_folder(folder)
+    make_output_folder(folder)
     train, validation = (folder / f"{_stem(data.path)}.{side}.jsonl" for side in ("train", "validation"))
     source = data.open()
     refuse_overwriting((train, validation), source.files)
@@ -87,8 +93,8 @@ def split(
         for line, raw in source.rows():
             row = msgspec.json.format(raw, indent=-1) if b"\n" in raw else raw
             files[line in held_out][0].write(row + b"\n")
-        publish(*files[0], train)
-        publish(*files[1], validation)
+        publish_output_file(*files[0], train)
+        publish_output_file(*files[1], validation)
     return Split(train, validation, found.rows - len(held_out), len(held_out), stratified)
 
 
@@ -115,9 +121,9 @@ def _groups(columns: WorkerColumns, lookup: Lookup, similar: float) -> Indexes:
     group = np.empty(count, np.int64)
     group[order] = order[np.flatnonzero(starts)[np.cumsum(starts) - 1]]
     by_line = np.argsort(lines)
-    pairs = candidates(columns.bands("input"), lines)
+    pairs = candidate_pairs(columns.bands("input"), lines)
     pairs = pairs[group[pairs[:, 0]] != group[pairs[:, 1]]]
-    found = compared(pairs, "input", columns, lookup, input_text, per_row=ROWS_BESIDE)
+    found = find_near_duplicates(pairs, "input", columns, lookup, input_text, per_row=ROWS_BESIDE)
     near = [(line, beside) for line, beside, alike, _ in found if alike >= similar]
     pairs = by_line[np.searchsorted(lines, np.array(near, np.int64).reshape(-1, 2), sorter=by_line)]
     root = np.arange(count)

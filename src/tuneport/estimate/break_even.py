@@ -43,16 +43,16 @@ class TrafficCost:
         if self.capacity is not None and not (isfinite(self.capacity) and self.capacity > 0):
             raise ConfigError(f"a month's cost has capacity = {self.capacity}; it is more than 0, or unknown")
 
-    def at(self, traffic: float) -> float:
-        return self.fixed + self.per_unit * traffic + self.step * self.steps(traffic)
+    def cost_at(self, traffic: float) -> float:
+        return self.fixed + self.per_unit * traffic + self.step * self.replicas_at(traffic)
 
-    def steps(self, traffic: float) -> int:
+    def replicas_at(self, traffic: float) -> int:
         """Return how many replicas serve the traffic."""
         return 1 if self.capacity is None else max(1, ceil(Fraction(traffic) / Fraction(self.capacity)))
 
 
 @dataclass(frozen=True)
-class Span:
+class CostRange:
     """US dollars: at least, expected, at most. ConfigError where they are not in this order."""
 
     low: float
@@ -63,9 +63,9 @@ class Span:
         if not self.low <= self.expected <= self.high:
             raise ConfigError(f"{self.low:g} <= {self.expected:g} <= {self.high:g} does not hold")
 
-    def __sub__(self, other: Span) -> Span:
+    def __sub__(self, other: CostRange) -> CostRange:
         """Return the difference as low, expected and high."""
-        return Span(self.low - other.high, self.expected - other.expected, self.high - other.low)
+        return CostRange(self.low - other.high, self.expected - other.expected, self.high - other.low)
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,16 @@ class ServingOption:
     low: TrafficCost
     expected: TrafficCost
     high: TrafficCost
-    training: Span = Span(0.0, 0.0, 0.0)
+    training: CostRange = CostRange(0.0, 0.0, 0.0)
     months_left: float | None = None
 
-    def month(self, traffic: float) -> Span:
-        low, expected, high = (cost.at(traffic) for cost in (self.low, self.expected, self.high))
-        return Span(min(low, expected), expected, max(high, expected))
+    def monthly_cost(self, traffic: float) -> CostRange:
+        low, expected, high = (cost.cost_at(traffic) for cost in (self.low, self.expected, self.high))
+        return CostRange(min(low, expected), expected, max(high, expected))
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TrafficStretch:
     """Traffic above `start` and up to `end`; `sign` -1: the first costs less there, 1: the second, 0: both the same."""
 
     start: Fraction
@@ -96,7 +96,7 @@ class Stretch:
     sign: int
 
 
-def stretches(first: TrafficCost, second: TrafficCost, most: float) -> list[Stretch]:
+def cheaper_stretches(first: TrafficCost, second: TrafficCost, most: float) -> list[TrafficStretch]:
     """Return which option is cheaper on each stretch of traffic above 0 and up to `most`.
 
     Neighbours differ and nothing is left out. The last stretch ends before `most` only if the two options cross too
@@ -104,10 +104,10 @@ def stretches(first: TrafficCost, second: TrafficCost, most: float) -> list[Stre
     """
     one, other, end, scale = _whole_numbers(first, second, most)
     low, high = _undecided(one, other, end)
-    found: list[Stretch] = []
+    found: list[TrafficStretch] = []
     for start, stop in pairwise(_edges(one, other, low, high, end)):
         middle = (start + stop) // 2  # all edges are even
-        at_middle, at_stop = one.at(middle) - other.at(middle), one.at(stop) - other.at(stop)
+        at_middle, at_stop = one.cost_at(middle) - other.cost_at(middle), one.cost_at(stop) - other.cost_at(stop)
         # Both are straight lines within a piece, so its middle and its end give the whole of it. They jump just above
         # `start`, so that what they cost at `start` itself belongs to the piece before.
         at_start = 2 * at_middle - at_stop
@@ -117,18 +117,18 @@ def stretches(first: TrafficCost, second: TrafficCost, most: float) -> list[Stre
             _append(found, root, stop, at_stop)
         else:
             _append(found, start, stop, at_middle)
-    return [Stretch(each.start / scale, each.end / scale, each.sign) for each in found]
+    return [TrafficStretch(each.start / scale, each.end / scale, each.sign) for each in found]
 
 
-def _append(found: list[Stretch], start: int | Fraction, end: int | Fraction, difference: int) -> None:
+def _append(found: list[TrafficStretch], start: int | Fraction, end: int | Fraction, difference: int) -> None:
     sign = (difference > 0) - (difference < 0)
     if found and found[-1].sign == sign:
         start = found.pop().start
-    found.append(Stretch(Fraction(start), Fraction(end), sign))
+    found.append(TrafficStretch(Fraction(start), Fraction(end), sign))
 
 
 @dataclass(frozen=True)
-class _Whole:
+class _IntegerTrafficCost:
     """A `TrafficCost` in whole numbers, which floating point numbers are but for a power of two. `growth` is the mean
     rise by traffic, `base` what stands before it: the staircase lies between that line and a line one `stair` above."""
 
@@ -137,7 +137,7 @@ class _Whole:
     step: int
     capacity: int | None
 
-    def at(self, traffic: int) -> int:
+    def cost_at(self, traffic: int) -> int:
         steps = 1 if self.capacity is None else max(1, -(-traffic // self.capacity))
         return self.fixed + self.per_unit * traffic + self.step * steps
 
@@ -154,14 +154,16 @@ class _Whole:
         return 0 if self.capacity is None else self.step
 
 
-def _whole_numbers(first: TrafficCost, second: TrafficCost, most: float) -> tuple[_Whole, _Whole, int, int]:
+def _whole_numbers(
+    first: TrafficCost, second: TrafficCost, most: float
+) -> tuple[_IntegerTrafficCost, _IntegerTrafficCost, int, int]:
     """Return both costs and `most`, with all traffic times the last number, which makes every capacity whole."""
     costs = (first, second)
     traffics = [Fraction(each) for each in (most, first.capacity, second.capacity) if each is not None]
     dollars = [Fraction(each) for cost in costs for each in (cost.fixed, cost.per_unit, cost.step)]
     by, of = 2 * max(each.denominator for each in traffics), max(each.denominator for each in dollars)
     one, other = (
-        _Whole(
+        _IntegerTrafficCost(
             int(Fraction(cost.fixed) * of * by),
             int(Fraction(cost.per_unit) * of),
             int(Fraction(cost.step) * of * by),
@@ -172,7 +174,7 @@ def _whole_numbers(first: TrafficCost, second: TrafficCost, most: float) -> tupl
     return one, other, int(Fraction(most) * by), by
 
 
-def _undecided(first: _Whole, second: _Whole, most: int) -> tuple[int, int]:
+def _undecided(first: _IntegerTrafficCost, second: _IntegerTrafficCost, most: int) -> tuple[int, int]:
     """Return the range of traffic in which steps can decide which option is cheaper: the bands of both overlap
     there."""
     growth, base = first.growth - second.growth, first.base - second.base
@@ -183,7 +185,7 @@ def _undecided(first: _Whole, second: _Whole, most: int) -> tuple[int, int]:
     return max(0, min(floor(nearer / 2) * 2, most)), min(most, max(ceil(farther / 2) * 2, 0))
 
 
-def _edges(first: _Whole, second: _Whole, low: int, high: int, most: int) -> list[int]:
+def _edges(first: _IntegerTrafficCost, second: _IntegerTrafficCost, low: int, high: int, most: int) -> list[int]:
     """Return the traffic between which both costs are straight lines, or the cheaper option is settled."""
     edges = {0, low, high, most}
     last = most
@@ -199,7 +201,7 @@ def _edges(first: _Whole, second: _Whole, low: int, high: int, most: int) -> lis
 
 
 @dataclass(frozen=True)
-class Overtaking:
+class CostCrossover:
     """`second` overtakes `first`, which is the cheaper of the two at the least traffic.
 
     In units a month: `second` may be cheaper above `low`, is expected to be, for good, above `at`, and is surely
@@ -218,9 +220,9 @@ class Overtaking:
     reason: str = ""
 
 
-def overtaking(one: ServingOption, other: ServingOption, most: float) -> Overtaking:
+def cost_crossover(one: ServingOption, other: ServingOption, most: float) -> CostCrossover:
     """Return the traffic, up to `most`, at which one of two options becomes cheaper than the other each month."""
-    found = stretches(one.expected, other.expected, most)
+    found = cheaper_stretches(one.expected, other.expected, most)
     first, second = one, other
     if next((each.sign for each in found if each.sign), -1) > 0:
         first, second = other, one
@@ -230,17 +232,17 @@ def overtaking(one: ServingOption, other: ServingOption, most: float) -> Overtak
     if not wins:
         same = all(each.sign == 0 for each in found)
         reason = "both cost the same" if same else f"{first.name} costs less at any traffic in the range"
-        return Overtaking(first.name, second.name, None, None, None, None, until, reason)
+        return CostCrossover(first.name, second.name, None, None, None, None, until, reason)
     # The least traffic at which it can be true.
-    possible = next((each for each in stretches(first.high, second.low, most) if each.sign > 0), wins[0])
+    possible = next((each for each in cheaper_stretches(first.high, second.low, most) if each.sign > 0), wins[0])
     start, low = float(wins[0].start), float(possible.start)
     if found[-1].sign <= 0:
         reason = "the cheaper one changes with each replica"
-        return Overtaking(first.name, second.name, start, low, None, None, until, reason)
+        return CostCrossover(first.name, second.name, start, low, None, None, until, reason)
     # The most above which it cannot be otherwise.
-    sure = stretches(first.low, second.high, most)[-1]
+    sure = cheaper_stretches(first.low, second.high, most)[-1]
     high = float(sure.start) if sure.sign > 0 and sure.end >= found[-1].end else None
-    return Overtaking(first.name, second.name, start, low, float(found[-1].start), high, until)
+    return CostCrossover(first.name, second.name, start, low, float(found[-1].start), high, until)
 
 
 @dataclass(frozen=True)
@@ -256,13 +258,13 @@ class Payback:
     never: str = ""
 
 
-def payback(option: ServingOption, instead_of: ServingOption, traffic: float) -> Payback:
+def payback_time(option: ServingOption, instead_of: ServingOption, traffic: float) -> Payback:
     """Return the months until the training of `option` is paid back by its monthly savings over `instead_of`.
 
     One-time costs of `instead_of` count as saved.
     """
     paid = option.training - instead_of.training
-    saved = instead_of.month(traffic) - option.month(traffic)
+    saved = instead_of.monthly_cost(traffic) - option.monthly_cost(traffic)
     left = option.months_left
     months = _months(paid.expected, saved.expected, left)
     low, high = _months(paid.low, saved.high, left), _months(paid.high, saved.low, left)
@@ -286,9 +288,9 @@ def _months(paid: float, saved: float, left: float | None) -> float | None:
     return months if months is not None and (left is None or months <= left) else None
 
 
-def pays_back_from(option: ServingOption, instead_of: ServingOption, months: float, most: float) -> float | None:
+def payback_traffic(option: ServingOption, instead_of: ServingOption, months: float, most: float) -> float | None:
     """Return the least traffic from which training is paid back within `months`, or None if it is not up to `most`."""
     paid = option.training.expected - instead_of.training.expected
     bearing = replace(option.expected, fixed=option.expected.fixed + max(0.0, paid) / months)
-    found = stretches(bearing, instead_of.expected, most)
+    found = cheaper_stretches(bearing, instead_of.expected, most)
     return float(found[-1].start) if found[-1].sign < 0 else None

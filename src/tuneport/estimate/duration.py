@@ -106,7 +106,7 @@ def flops_per_token(
     return total
 
 
-def utilisation(hidden_size: int, gpu: str = "") -> float:
+def gpu_utilisation(hidden_size: int, gpu: str = "") -> float:
     """Return the share of the peak that a micro-step of many tokens reaches."""
     share = next((share for name, share in SHARE_OF_UTILISATION.items() if name in gpu), 1.0)
     return share * UTILISATION_MOST * hidden_size / (hidden_size + UTILISATION_HALF)
@@ -126,7 +126,7 @@ def micro_step_seconds(
 ) -> float:
     """Return the seconds of a forward and backward pass of `micro_batch` x `length` tokens: arithmetic and the floor of
     the layers, joined smoothly (root of the sum of squares). Without dimensions, uses those usual for the size."""
-    layers, hidden = (dimensions.layers, dimensions.hidden_size) if dimensions else usual_shape(params_b)
+    layers, hidden = (dimensions.layers, dimensions.hidden_size) if dimensions else usual_decoder_shape(params_b)
     flops = flops_per_token(
         params_b,
         adapter,
@@ -135,13 +135,13 @@ def micro_step_seconds(
         dimensions=dimensions,
         further_passes=further_passes,
     )
-    arithmetic = flops * micro_batch * length / (bf16_tflops * 1e12 * utilisation(hidden, gpu))
+    arithmetic = flops * micro_batch * length / (bf16_tflops * 1e12 * gpu_utilisation(hidden, gpu))
     passes = (1.0 if checkpointing else WITHOUT_CHECKPOINTING) + (1 - WITHOUT_CHECKPOINTING) * further_passes
     floor = FLOOR_SECONDS_PER_LAYER[adapter] * layers * passes
     return float((arithmetic**2 + floor**2) ** 0.5)
 
 
-def usual_shape(params_b: float) -> tuple[int, int]:
+def usual_decoder_shape(params_b: float) -> tuple[int, int]:
     """Return layers and hidden size of a decoder of that many billions of parameters: 32 and 4,096 at 7, by its cube
     root."""
     scale = (params_b / 7) ** (1 / 3)

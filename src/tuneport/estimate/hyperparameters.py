@@ -77,7 +77,7 @@ def planned_epochs(manifest: Manifest, given: Hyperparameters, rows: int) -> int
     return openai_auto_epochs(rows) if manifest.auto_epochs == "openai" else recommended_epochs(rows)
 
 
-def planned_evaluations(options: Mapping[str, object], epochs: int) -> int:
+def planned_validation_passes(options: Mapping[str, object], epochs: int) -> int:
     """Return how often a validation file is read.
 
     Together's `n_evals` in `options` decides, else once an epoch, and as often as early stopping needs. A value that is
@@ -149,7 +149,7 @@ def recommended_max_length(longest_tokens: int | None, context: int | None) -> i
     return wanted if context is None else min(wanted, context)
 
 
-def recommend(
+def recommend_hyperparameters(
     given: Hyperparameters,
     *,
     rows: int,
@@ -244,7 +244,7 @@ def recommend_options(
     return chosen
 
 
-def resolve(chosen: Mapping[str, Recommended]) -> Hyperparameters:
-    """Return what `recommend` chose: all numbers, the rate absolute (and so the multiplier `auto`)."""
+def resolve_hyperparameters(chosen: Mapping[str, Recommended]) -> Hyperparameters:
+    """Return what `recommend_hyperparameters` chose: all numbers, the rate absolute (and so the multiplier `auto`)."""
     values = {name: row.value for name, row in chosen.items() if name != "learning_rate_multiplier"}
     return Hyperparameters.model_validate(values)

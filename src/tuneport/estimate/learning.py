@@ -51,14 +51,14 @@ class HostedRun:
 
 
 @dataclass(frozen=True)
-class History:
+class DurationHistory:
     """All that succeeded without an interruption; hosted ones by backend."""
 
     local: Sequence[PastRun] = ()
     hosted: Mapping[str, Sequence[HostedRun]] = field(default_factory=dict)
 
 
-def corrected(
+def correct_duration(
     duration: Duration,
     history: Sequence[PastRun],
     *,
@@ -104,7 +104,9 @@ def corrected(
     )
 
 
-def hosted(title: str, runs: Sequence[HostedRun], *, model: str | None, tokens: int | None) -> Duration:
+def estimate_hosted_duration(
+    title: str, runs: Sequence[HostedRun], *, model: str | None, tokens: int | None
+) -> Duration:
     """Estimate a duration from jobs of about as many tokens.
 
     How much of a job's time depends on its tokens is unknown, so each earlier job gives a range: its own time, and its

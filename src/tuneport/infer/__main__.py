@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING
 
-from tuneport.infer_protocol import Ready, Reply, Working, decode_request, encode, id_of
+from tuneport.infer_protocol import Ready, Reply, Working, decode_request, encode_message, parse_request_id
 
 if TYPE_CHECKING:
     from tuneport.infer.protocol import Service
@@ -38,10 +38,10 @@ def main() -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train/__main__.py
     lines: SimpleQueue[bytes | None] = SimpleQueue()
     threading.Thread(target=_read, args=(requests, lines, answers), daemon=True).start()
-    from tuneport.data.templates.limits import own_process
+    from tuneport.data.templates.limits import bound_template_memory
     from tuneport.infer.protocol import failure_of, serve
 
-    own_process()
+    bound_template_memory()
     try:
         service = serve(
             arguments.model,
@@ -67,7 +67,7 @@ class ResponsePipe:
         self._written = time.monotonic()
 
     def write(self, reply: Reply) -> None:
-        self.send(encode(reply))
+        self.send(encode_message(reply))
 
     def send(self, line: bytes) -> None:
         """Write a line. Ends the process if the reader has gone."""
@@ -140,7 +140,7 @@ def _accept(line: bytes, service: Service, answers: ResponsePipe) -> None:
         service.accept(request, write)
     except Exception as error:
         traceback.print_exc()
-        number = id_of(line) if number is None else number
+        number = parse_request_id(line) if number is None else number
         write(failure_of(error))
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tuneport import infer_protocol as protocol
-from tuneport.base_models import locate, materialise
-from tuneport.data.formats.contract import Problems
+from tuneport.base_models import locate_base_model, materialise_base_model
+from tuneport.data.formats.contract import RecordProblems
 from tuneport.data.formats.openai.messages import read_messages
 from tuneport.data.formats.shared.tools import read_tools
 from tuneport.data.rows.records import Message, Tool
@@ -29,7 +29,7 @@ def serve(
     model: str, home: Path, *, device_map: str = "auto", precision: str | None = None, load_in_4bit: bool = False
 ) -> Service:
     """Load the model. Raises ConfigError if it is missing, broken or too large."""
-    folder = materialise(locate(model, home=home), home=home)
+    folder = materialise_base_model(locate_base_model(model, home=home), home=home)
     machine = this_machine(precision)
     size = measure_weight_bytes(folder, machine.best)
     return Service(Engine(folder, place(machine, size, device_map=device_map, load_in_4bit=load_in_4bit)))
@@ -66,7 +66,7 @@ class Service:
                     self.scheduler.cancel(cancelled)
 
     def _complete(self, request: protocol.Complete, write: Write) -> None:
-        problems = Problems()
+        problems = RecordProblems()
         tools = read_tools(request.tools or [], problems)
         _refuse(problems)
 
@@ -126,7 +126,7 @@ class Service:
         self.scheduler.add_task(steps(), lambda error: write(_ended(error)))
 
     def _prompt(self, conversation: Any, tools: Sequence[Tool]) -> list[int]:
-        problems = Problems()
+        problems = RecordProblems()
         messages: list[Message] = read_messages(conversation, "messages", problems)
         _refuse(problems)
         if not messages:
@@ -174,7 +174,7 @@ def failure_of(error: Exception) -> protocol.Failed:
     return protocol.Failed(code="inference_failed", message=f"{type(error).__name__}: {text}")
 
 
-def _refuse(problems: Problems) -> None:
+def _refuse(problems: RecordProblems) -> None:
     if problems:
         first = problems[0]
         raise ConfigError(f"{first.field}: {first.rule}; {first.fix}")

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-from tuneport.data.rows.json_files import loads
+from tuneport.data.rows.json_files import decode_json
 
 Call = dict[str, Any]
 """A tool call in OpenAI's shape."""
@@ -84,7 +84,7 @@ def _beginnings(text: str) -> int:
 
 def _call(written: str) -> Call | None:
     try:
-        call = loads(written)
+        call = decode_json(written)
     except ValueError:
         return None
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):

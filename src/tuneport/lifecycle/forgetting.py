@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from tuneport import private
 from tuneport.curves import Forgetting
-from tuneport.data.running.writing import publish, temporary_file
+from tuneport.data.running.writing import publish_output_file, temporary_file
 
 
 def keep_forgetting(home: Path, job_id: str, found: Forgetting | None) -> None:
@@ -21,10 +21,10 @@ def keep_forgetting(home: Path, job_id: str, found: Forgetting | None) -> None:
     if found is None:
         path.unlink(missing_ok=True)
         return
-    private.make_folder(path.parent)
+    private.make_private_folder(path.parent)
     with temporary_file(path.parent) as (file, temporary):
         file.write(found.model_dump_json().encode())
-        publish(file, temporary, path, private=True)
+        publish_output_file(file, temporary, path, private=True)
 
 
 def kept_forgetting(home: Path, job_id: str) -> Forgetting | None:

@@ -15,7 +15,7 @@ from tuneport.lifecycle.hub import push_job
 from tuneport.lifecycle.open_workspace import OpenWorkspace
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import Workspace, describe
-from tuneport.pages.notebook import Verdict, view
+from tuneport.pages.notebook import Verdict, render_notebook_view
 from tuneport.types import (
     Checkpoint,
     Completion,
@@ -70,7 +70,7 @@ class Job:
             facts.append(("cost", money(state.cost)))
         notes = [self.error.message] if self.error is not None else [self.note] if self.note else []
         kind: Verdict = "pass" if self.status is JobStatus.SUCCEEDED else "fail" if self.status.terminal else "note"
-        return view(self.id, facts, ruling=(self.status.value, kind), notes=notes)
+        return render_notebook_view(self.id, facts, ruling=(self.status.value, kind), notes=notes)
 
     @property
     def _workspace(self) -> Workspace:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneport.errors import AuthError, ConfigError, ProviderError, RejectedError, UnavailableError, one_line
-from tuneport.private import make_folder
+from tuneport.private import make_private_folder
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.service import Workspace
@@ -76,7 +76,7 @@ def push_job(
 ) -> str:
     """Upload a job's weights to the hub, by way of a temporary folder; return the address of the commit."""
     check_repository(name, workspace.settings)
-    make_folder(workspace.settings.home)
+    make_private_folder(workspace.settings.home)
     with tempfile.TemporaryDirectory(dir=workspace.settings.home, prefix=".push-") as aside:
         folder = workspace.download(job_id, Path(aside) / "weights", merged=merged, checkpoint=checkpoint)
         return push_folder(folder, name, workspace.settings, private=private)

@@ -16,10 +16,10 @@ from tuneport import private
 from tuneport.backends import backend_names, manifest_of, open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.routing import Catalogue
-from tuneport.curves import CurveVerdict, judge
+from tuneport.curves import CurveVerdict, judge_curve
 from tuneport.data.containers.hub import hub_name
-from tuneport.data.conversion.prepare import file_format, prepare_for
-from tuneport.data.conversion.untrained import Untrained
+from tuneport.data.conversion.prepare import prepare_dataset_for_method, upload_format
+from tuneport.data.conversion.untrained import UntrainedRecords
 from tuneport.data.dataset import Dataset
 from tuneport.errors import (
     ConfigError,
@@ -79,7 +79,7 @@ class Workspace:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.load()
-        private.mend_home(self.settings.home)
+        private.make_home_private(self.settings.home)
         self.store = Store(self.settings.database_url).unscoped()
         self.worker = Worker(
             self.store,
@@ -235,11 +235,11 @@ class Workspace:
         such."""
         assert planned.chosen.model is not None
         limit = _trained_tokens(spec, manifest, planned.chosen.model)
-        target = file_format(spec.method, planned.dataset.format, manifest.data_format, manifest.also_takes)
+        target = upload_format(spec.method, planned.dataset.format, manifest.data_format, manifest.also_takes)
 
         def prepared(dataset: Dataset) -> tuple[DataFile, list[str]]:
-            seen = Untrained(limit)
-            file = prepare_for(spec.method, dataset, target, self.worker.files, untrained=seen)
+            seen = UntrainedRecords(limit)
+            file = prepare_dataset_for_method(spec.method, dataset, target, self.worker.files, untrained=seen)
             return file, seen.warnings(dataset.path)
 
         training, warnings = prepared(planned.dataset)
@@ -533,7 +533,9 @@ class Workspace:
 
     def judged(self, row: JobRecord, points: Sequence[MetricPoint]) -> CurveVerdict:
         """Return what these points of the job's curve say, and what an evaluation found it to have forgotten."""
-        return judge(points, ended=row.job_status.terminal, forgetting=kept_forgetting(self.settings.home, row.id))
+        return judge_curve(
+            points, ended=row.job_status.terminal, forgetting=kept_forgetting(self.settings.home, row.id)
+        )
 
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
         """Return the checkpoints that the backend keeps of a job, by step. Raises UnsupportedError if it has none to

@@ -16,7 +16,7 @@ from tuneport.manifests.catalogue import Gpus, Models
 from tuneport.manifests.schema import AnyModel, Billing, Manifest, OfferedModel
 from tuneport.manifests.sources import Confidence, Source, Sourced
 from tuneport.types import Method
-from tuneport.validation import validated_file, validated_table
+from tuneport.validation import validate_toml_file, validate_toml_table
 
 FACTS = ("models", "gpus")
 """The files in `providers/` that are not a provider's."""
@@ -64,17 +64,17 @@ def _own(path: Path) -> Manifest:
 
 @cache
 def load_models() -> Models:
-    return validated_file(Models, _folder() / "models.toml")
+    return validate_toml_file(Models, _folder() / "models.toml")
 
 
 @cache
 def load_gpus() -> Gpus:
-    return validated_file(Gpus, _folder() / "gpus.toml")
+    return validate_toml_file(Gpus, _folder() / "gpus.toml")
 
 
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest from any file, as `load_manifest` does for those in `providers/`."""
-    return validated_file(Manifest, path)
+    return validate_toml_file(Manifest, path)
 
 
 def derive_manifest(
@@ -139,7 +139,7 @@ def _own_model(backend: str, row: Mapping[str, Any], today: date) -> OfferedMode
         filled["training"] = [sourced(price) for price in row["training"]]
     if "inference" in row:
         filled["inference"] = sourced(row["inference"])
-    return validated_table(OfferedModel, filled, f"backends.{backend}.models")
+    return validate_toml_table(OfferedModel, filled, f"backends.{backend}.models")
 
 
 def _outside() -> Mapping[str, EntryPoint]:

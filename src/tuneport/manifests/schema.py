@@ -37,7 +37,7 @@ class Range(Model):
     max: float | None = None
     source: str
 
-    def holds(self, value: float) -> bool:
+    def contains(self, value: float) -> bool:
         return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
 
     def __str__(self) -> str:

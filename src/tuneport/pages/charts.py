@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from tuneport.pages.text import text
+from tuneport.pages.text import html_text
 
 MAX_BARS = 20
 _WIDTH, _HEIGHT, _FOOT = 480, 170, 22
 _TICKS = 6
 
 
-def bars(rows: Sequence[tuple[str, float, str]], *, label: str) -> str:
+def draw_bar_chart(rows: Sequence[tuple[str, float, str]], *, label: str) -> str:
     """Draw horizontal bars: (name, size, the size in words), the largest filling the width; the first MAX_BARS of
     them."""
     if not rows:
         return ""
     largest = max(size for _, size, _ in rows) or 1
     lines = [
-        f'<tr><th scope="row">{text(name, 200)}</th>'
+        f'<tr><th scope="row">{html_text(name, 200)}</th>'
         '<td class="bar"><svg width="100%" height="14" aria-hidden="true">'
         f'<rect width="{100 * size / largest:.2f}%" height="14" rx="2"/></svg></td>'
-        f'<td class="number">{text(words)}</td></tr>'
+        f'<td class="number">{html_text(words)}</td></tr>'
         for name, size, words in rows[:MAX_BARS]
     ]
     more = f'<p class="quiet">and {len(rows) - MAX_BARS:,} more</p>' if len(rows) > MAX_BARS else ""
     return f'<table class="bars" aria-label="{escape(label, quote=True)}">{"".join(lines)}</table>{more}'
 
 
-def histogram(bins: Sequence[Mapping[str, int]], marks: Mapping[str, int]) -> str:
+def draw_histogram(bins: Sequence[Mapping[str, int]], marks: Mapping[str, int]) -> str:
     """Draw rows by length: `bins` are {"up_to": tokens, "rows": n}, rising; `marks` names lengths to point at, in
     tokens.
 

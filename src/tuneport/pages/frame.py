@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tuneport.pages.text import clean
+from tuneport.pages.text import escape_html
 
 STYLE = Path(__file__).with_name("page.css")
 """What all pages look like; the dashboard's begin with it, too."""
 _FRAME = Path(__file__).with_name("frame.html")
 
 
-def document(title: str, template: Path, parts: Mapping[str, str]) -> str:
+def render_html_page(title: str, template: Path, parts: Mapping[str, str]) -> str:
     """Return the page: `template` with its {{gaps}} filled by `parts`, which are HTML already. The page forbids
     scripts."""
     body = _filled(template.read_text(encoding="utf-8"), parts)
-    around = {"title": clean(title, 200), "style": STYLE.read_text(encoding="utf-8"), "body": body}
+    around = {"title": escape_html(title, 200), "style": STYLE.read_text(encoding="utf-8"), "body": body}
     return _filled(_FRAME.read_text(encoding="utf-8"), around)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-from tuneport.pages.text import clean, text
+from tuneport.pages.text import escape_html, html_text
 
 STYLES = 6
 """Colours and dashes that the frame's style has; more lines than these could not be told apart."""
@@ -20,7 +20,7 @@ _SHORT = 5
 
 
 @dataclass(frozen=True)
-class Axis:
+class ChartAxis:
     """An axis from `low` to `high`; `words` writes a number of it. A logarithmic one begins above 0. `at`: its
     ticks."""
 
@@ -30,7 +30,7 @@ class Axis:
     logarithmic: bool = False
     at: Sequence[float] = ()
 
-    def place(self, value: float) -> float:
+    def position_of(self, value: float) -> float:
         """Return a value's position: 0 at the low end, 1 at the high end, and beyond them outside."""
         if not self.logarithmic:
             return (value - self.low) / (self.high - self.low)
@@ -41,7 +41,7 @@ class Axis:
     def ticks(self) -> list[float]:
         """Return the given ticks, else at most five round numbers."""
         if self.at:
-            return [tick for tick in self.at if 0 <= self.place(tick) <= 1]
+            return [tick for tick in self.at if 0 <= self.position_of(tick) <= 1]
         if self.logarithmic:
             first, last = ceil(log10(self.low) - 1e-9), floor(log10(self.high) + 1e-9)
             if last - first >= 1:
@@ -53,7 +53,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """Points from left to right, straight between them. `band` are (x, low, high) around it; `note` explains it."""
 
     name: str
@@ -63,7 +63,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Mark:
+class ChartMark:
     """A point that the list below the chart explains."""
 
     x: float
@@ -71,13 +71,13 @@ class Mark:
     words: str
 
 
-def lines(
-    drawn: Sequence[Line],
-    x: Axis,
-    y: Axis,
+def draw_line_chart(
+    drawn: Sequence[ChartLine],
+    x: ChartAxis,
+    y: ChartAxis,
     *,
     label: str,
-    marks: Sequence[Mark] = (),
+    marks: Sequence[ChartMark] = (),
     here: tuple[float, str] | None = None,
 ) -> str:
     """Return the chart: at most `STYLES` lines. `here` is an upright line with its words: where the reader is. The ends
@@ -94,50 +94,51 @@ def lines(
     parts += _ticks(x, y)
     if here is not None:
         parts += _here(x, *here)
-    shown = [mark for mark in marks if 0 <= x.place(mark.x) <= 1 and 0 <= y.place(mark.y) <= 1]
+    shown = [mark for mark in marks if 0 <= x.position_of(mark.x) <= 1 and 0 <= y.position_of(mark.y) <= 1]
     for number, (mark, lift) in enumerate(
-        zip(shown, _lifts([x.place(mark.x) for mark in shown]), strict=True), start=1
+        zip(shown, _lifts([x.position_of(mark.x) for mark in shown]), strict=True), start=1
     ):
-        across, down = _percent(x.place(mark.x)), float(_down(y.place(mark.y)))
+        across, down = _percent(x.position_of(mark.x)), float(_down(y.position_of(mark.y)))
         parts.append(
-            f'<circle class="mark" cx="{across}" cy="{down}" r="3.5"><title>{clean(mark.words, 300)}</title></circle>'
+            f'<circle class="mark" cx="{across}" cy="{down}" r="3.5">'
+            f"<title>{escape_html(mark.words, 300)}</title></circle>"
             f'<text class="mark number" x="{across}" y="{down + lift:.1f}" text-anchor="middle">{number}</text>'
         )
     height = _TOP + _PLOT + _FOOT
     # The style keeps room for the words left of the plot.
     kind = "lines wide" if any(len(y.words(tick)) > _SHORT for tick in y.ticks()) else "lines"
     ends = "" if x.logarithmic or y.logarithmic else f' data-x="{x.low:g} {x.high:g}" data-y="{y.low:g} {y.high:g}"'
-    svg = f'<svg class="{kind}"{ends} width="100%" height="{height}" role="img" aria-label="{clean(label, 300)}">'
-    listed = "".join(f"<li>{text(mark.words, 500)}</li>" for mark in shown)
+    svg = f'<svg class="{kind}"{ends} width="100%" height="{height}" role="img" aria-label="{escape_html(label, 300)}">'
+    listed = "".join(f"<li>{html_text(mark.words, 500)}</li>" for mark in shown)
     return f"{svg}{''.join(parts)}</svg>{_legend(drawn)}" + (f'<ol class="marks">{listed}</ol>' if listed else "")
 
 
-def _tick(y: Axis, tick: float) -> str:
-    return _down(y.place(tick))
+def _tick(y: ChartAxis, tick: float) -> str:
+    return _down(y.position_of(tick))
 
 
-def _ticks(x: Axis, y: Axis) -> list[str]:
+def _ticks(x: ChartAxis, y: ChartAxis) -> list[str]:
     parts = []
     for tick in y.ticks():
         middle = float(_tick(y, tick)) + 4
-        parts.append(f'<text x="-8" y="{middle:.1f}" text-anchor="end">{clean(y.words(tick))}</text>')
+        parts.append(f'<text x="-8" y="{middle:.1f}" text-anchor="end">{escape_html(y.words(tick))}</text>')
     for tick in x.ticks():
-        place = x.place(tick)
+        place = x.position_of(tick)
         anchor = "start" if place < 0.05 else "end" if place > 0.95 else "middle"
         at = f'x="{_percent(place)}" y="{_TOP + _PLOT + 18}" text-anchor="{anchor}"'
-        parts.append(f"<text {at}>{clean(x.words(tick))}</text>")
+        parts.append(f"<text {at}>{escape_html(x.words(tick))}</text>")
     return parts
 
 
-def _here(x: Axis, at: float, words: str) -> list[str]:
-    place = x.place(at)
+def _here(x: ChartAxis, at: float, words: str) -> list[str]:
+    place = x.position_of(at)
     if not 0 <= place <= 1:
         return []
     across = _percent(place)
     anchor = "end" if place > 0.6 else "start" if place < 0.4 else "middle"
     return [
         f'<line class="here" x1="{across}" x2="{across}" y1="{_TOP}" y2="{_TOP + _PLOT}"/>',
-        f'<text class="mark" x="{across}" y="12" text-anchor="{anchor}">{clean(words, 60)}</text>',
+        f'<text class="mark" x="{across}" y="12" text-anchor="{anchor}">{escape_html(words, 60)}</text>',
     ]
 
 
@@ -151,12 +152,12 @@ def _lifts(places: Sequence[float]) -> list[int]:
     return lifts
 
 
-def _line(line: Line, x: Axis, y: Axis, style: int) -> str:
+def _line(line: ChartLine, x: ChartAxis, y: ChartAxis, style: int) -> str:
     path = " ".join(f"{'L' if number else 'M'}{_point(x, y, *each)}" for number, each in enumerate(line.points))
-    return f'<path class="line s{style}" d="{path}"><title>{clean(line.name, 200)}</title></path>'
+    return f'<path class="line s{style}" d="{path}"><title>{escape_html(line.name, 200)}</title></path>'
 
 
-def _band(line: Line, x: Axis, y: Axis, style: int) -> str:
+def _band(line: ChartLine, x: ChartAxis, y: ChartAxis, style: int) -> str:
     if not line.band:
         return ""
     above = [_point(x, y, across, high) for across, _, high in line.band]
@@ -164,19 +165,19 @@ def _band(line: Line, x: Axis, y: Axis, style: int) -> str:
     return f'<path class="band s{style}" d="M{" L".join([*above, *below])}Z"/>'
 
 
-def _legend(drawn: Sequence[Line]) -> str:
+def _legend(drawn: Sequence[ChartLine]) -> str:
     rows = [
         f'<li><svg width="30" height="12" aria-hidden="true"><path class="line s{style}" d="M1 6H29"/></svg>'
-        f'<span>{text(line.name, 200)} <span class="quiet">{text(line.note, 300)}</span></span></li>'
+        f'<span>{html_text(line.name, 200)} <span class="quiet">{html_text(line.note, 300)}</span></span></li>'
         for style, line in enumerate(drawn[:STYLES])
     ]
     return f'<ul class="legend">{"".join(rows)}</ul>'
 
 
-def _point(x: Axis, y: Axis, across: float, down: float) -> str:
+def _point(x: ChartAxis, y: ChartAxis, across: float, down: float) -> str:
     # Far outside is as good as just outside, and a browser draws no line to where numbers end.
-    place = min(2.0, max(-1.0, y.place(down)))
-    return f"{x.place(across) * _ACROSS:.1f} {_PLOT * (1 - place):.1f}"
+    place = min(2.0, max(-1.0, y.position_of(down)))
+    return f"{x.position_of(across) * _ACROSS:.1f} {_PLOT * (1 - place):.1f}"
 
 
 def _percent(place: float) -> str:

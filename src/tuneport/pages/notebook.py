@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Literal
 
-from tuneport.pages.text import text
+from tuneport.pages.text import html_text
 
 Verdict = Literal["pass", "warn", "fail", "note"]
 
@@ -32,7 +32,7 @@ _LONG = 16
 """Characters of a cell that is a sentence, and wraps; shorter ones are names and numbers."""
 
 
-def view(
+def render_notebook_view(
     title: str,
     facts: Iterable[tuple[str, object]] = (),
     *,
@@ -46,11 +46,12 @@ def view(
 
     `head` and `rows` are a table, of which `MOST_ROWS` are shown; `marks` colour the first cell of each row.
     """
-    ruled = "" if ruling is None else f' <b class="{ruling[1]}">{text(ruling[0], 200)}</b>'
-    listed = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value, 300)}</dd></div>" for name, value in facts)
-    told = "".join(f"<p>{text(note, 600)}</p>" for note in islice(notes, MOST_NOTES))
+    ruled = "" if ruling is None else f' <b class="{ruling[1]}">{html_text(ruling[0], 200)}</b>'
+    listed = "".join(f"<div><dt>{html_text(name)}</dt><dd>{html_text(value, 300)}</dd></div>" for name, value in facts)
+    told = "".join(f"<p>{html_text(note, 600)}</p>" for note in islice(notes, MOST_NOTES))
     return (
-        f'<div class="tuneport-view"><style>{_STYLE}</style><div><b class="title">{text(title, 300)}</b>{ruled}</div>'
+        f'<div class="tuneport-view"><style>{_STYLE}</style><div>'
+        f'<b class="title">{html_text(title, 300)}</b>{ruled}</div>'
         f"{f'<dl>{listed}</dl>' if listed else ''}{_table(head, list(rows), marks)}{told}</div>"
     )
 
@@ -62,10 +63,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]], marks: Sequenc
     for place, row in enumerate(rows[:MOST_ROWS]):
         mark = f' class="{marks[place]}"' if place < len(marks) else ""
         cells = "".join(
-            f"<td{' class=long' if len(str(cell)) > _LONG else ''}>{text(cell, 400)}</td>" for cell in row[1:]
+            f"<td{' class=long' if len(str(cell)) > _LONG else ''}>{html_text(cell, 400)}</td>" for cell in row[1:]
         )
-        parts.append(f'<tr><th scope="row"{mark}>{text(row[0], 300)}</th>{cells}</tr>')
+        parts.append(f'<tr><th scope="row"{mark}>{html_text(row[0], 300)}</th>{cells}</tr>')
     if len(rows) > MOST_ROWS:
         parts.append(f'<tr><td colspan="{len(head)}">and {len(rows) - MOST_ROWS} more</td></tr>')
-    names = "".join(f'<th scope="col">{text(name)}</th>' for name in head)
+    names = "".join(f'<th scope="col">{html_text(name)}</th>' for name in head)
     return f'<div class="wide"><table><thead><tr>{names}</tr></thead><tbody>{"".join(parts)}</tbody></table></div>'

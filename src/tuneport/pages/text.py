@@ -5,17 +5,17 @@ from __future__ import annotations
 from html import escape
 
 
-def text(value: object, most: int = 2000) -> str:
+def html_text(value: object, most: int = 2000) -> str:
     """Return any value as HTML that can neither end its element nor turn the direction of its neighbours."""
-    return f'<bdi dir="auto">{clean(value, most)}</bdi>'
+    return f'<bdi dir="auto">{escape_html(value, most)}</bdi>'
 
 
-def clean(value: object, most: int = 2000) -> str:
+def escape_html(value: object, most: int = 2000) -> str:
     """Escape text, cut to `most` characters; what has no place in a document (controls, half surrogates) is U+FFFD."""
-    return escape(printable(value, most), quote=True)
+    return escape(printable_html_text(value, most), quote=True)
 
 
-def printable(value: object, most: int = 2000) -> str:
+def printable_html_text(value: object, most: int = 2000) -> str:
     """Return the same without escaping: for templates that escape by themselves."""
     plain = str(value)
     if len(plain) > most:

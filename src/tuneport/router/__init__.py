@@ -1,12 +1,12 @@
 """Ranks the backends that can run a spec, best first, each with its reasons. Pure: no network, no clock, no files.
 
-`rank` judges, `choose` obeys the user. A refused backend is never chosen silently, nor skipped silently.
+`rank_backends` judges, `choose_backend` obeys the user. A refused one is neither chosen silently nor skipped silently.
 """
 
 from tuneport.estimate.cost import Traffic
 from tuneport.router.choice import BackendChoice, BackendRefusal, DatasetFacts, Machine, Readiness, TokenCount
-from tuneport.router.choosing import choose, refusal_error
-from tuneport.router.ranking import order, rank
+from tuneport.router.choosing import choose_backend, refusal_error
+from tuneport.router.ranking import backend_ranking_key, rank_backends
 
 __all__ = [
     "BackendChoice",
@@ -16,8 +16,8 @@ __all__ = [
     "BackendRefusal",
     "TokenCount",
     "Traffic",
-    "choose",
-    "order",
-    "rank",
+    "choose_backend",
+    "backend_ranking_key",
+    "rank_backends",
     "refusal_error",
 ]

@@ -15,10 +15,10 @@ from tuneport.errors import (
     UnsupportedError,
 )
 from tuneport.router.choice import BackendChoice
-from tuneport.router.ranking import order
+from tuneport.router.ranking import backend_ranking_key
 
 
-def choose(
+def choose_backend(
     choices: Sequence[BackendChoice],
     *,
     explicit: str | None = None,
@@ -39,7 +39,7 @@ def choose(
             if not choice.allowed:
                 raise refusal_error(choice)
             return choice
-    best = next((row for row in sorted(choices, key=order) if row.allowed), None)
+    best = next((row for row in sorted(choices, key=backend_ranking_key) if row.allowed), None)
     if best is not None:
         return best
     if not choices:

@@ -9,12 +9,25 @@ from tuneport import formatting
 from tuneport.errors import ModelNotOfferedError
 from tuneport.estimate.cost import Traffic, base_inference_quote, inference_quote, training_quote
 from tuneport.estimate.duration import Duration, answering_duration, cpu_duration, gpu_duration, hosted_duration
-from tuneport.estimate.hyperparameters import planned_epochs, planned_evaluations, recommend, resolve
-from tuneport.estimate.learning import History, corrected, hosted
+from tuneport.estimate.hyperparameters import (
+    planned_epochs,
+    planned_validation_passes,
+    recommend_hyperparameters,
+    resolve_hyperparameters,
+)
+from tuneport.estimate.learning import DurationHistory, correct_duration, estimate_hosted_duration
 from tuneport.estimate.memory import MemoryEstimate, TrainingShape, estimate_memory
 from tuneport.manifests import BasePrices, Confidence, Manifest, Models, OfferedModel, find_offered, resolve_model
 from tuneport.router.choice import BackendChoice, BackendRefusal, DatasetFacts, Machine, Readiness, TokenCount
-from tuneport.router.refusals import data, doubt, ended, not_ready, over_budget, too_little_memory, unsupported
+from tuneport.router.refusals import (
+    refuse_dataset,
+    refuse_over_budget,
+    refuse_retired,
+    refuse_too_little_memory,
+    refuse_unready_backend,
+    refuse_unsupported_spec,
+    unverified_source_remark,
+)
 from tuneport.types import Adapter, Quote, TuneSpec
 
 NEAR_END = timedelta(days=90)
@@ -25,7 +38,7 @@ SLOW_SECONDS = 24 * 3600.0
 """A run expected to take longer on one's own machine is ranked behind hosted ones, though it costs nothing."""
 
 
-def rank(
+def rank_backends(
     spec: TuneSpec,
     candidates: Sequence[Manifest],
     *,
@@ -38,7 +51,7 @@ def rank(
     traffic: Traffic | None = None,
     base_prices: BasePrices | None = None,
     hours: float | None = None,
-    history: History | None = None,
+    history: DurationHistory | None = None,
 ) -> list[BackendChoice]:
     """Judge every candidate: allowed ones first, cheapest (training, and a month of `traffic`) first among them.
 
@@ -47,16 +60,16 @@ def rank(
     exists). `base_prices`: the table for the same month of the base model; without it that price is unavailable.
     `hours`: of training, if a provider bills them. `history`: finished jobs, by which durations are corrected.
     """
-    place, past = machine or Machine(), history or History()
+    place, past = machine or Machine(), history or DurationHistory()
     choices = [
         _judge(spec, manifest, today, models, dataset, aliases, ready, place, traffic, base_prices, hours, past)
         for manifest in candidates
     ]
-    return sorted(choices, key=order)
+    return sorted(choices, key=backend_ranking_key)
 
 
-def order(choice: BackendChoice) -> tuple[bool, int, bool, float, str, str]:
-    """Return the sorting key of `rank`, for callers that join several rankings into one."""
+def backend_ranking_key(choice: BackendChoice) -> tuple[bool, int, bool, float, str, str]:
+    """Return the sorting key of `rank_backends`, for callers that join several rankings into one."""
     monthly = choice.inference.expected if choice.inference else None
     price = (choice.quote.expected or 0.0) + (monthly or 0.0)
     unknown = choice.quote.expected is None or (choice.inference is not None and monthly is None)
@@ -75,7 +88,7 @@ def _judge(
     traffic: Traffic | None,
     base_prices: BasePrices | None,
     hours: float | None,
-    history: History,
+    history: DurationHistory,
 ) -> BackendChoice:
     try:
         model = find_offered(manifest, resolve_model(spec.model, manifest.name, manifest, models, aliases))
@@ -103,7 +116,7 @@ def _judge(
         tokens_per_epoch=tokens.training,
         epochs=epochs,
         validation_tokens=tokens.validation,
-        evaluations=0 if spec.validation is None else planned_evaluations(spec.provider_options, epochs),
+        evaluations=0 if spec.validation is None else planned_validation_passes(spec.provider_options, epochs),
         method=spec.method,
         adapter=adapter,
         rows=dataset.rows,
@@ -118,12 +131,12 @@ def _judge(
         hours=hours,
     )
     refusals = (
-        *ended(manifest, model, today),
-        *unsupported(spec, manifest, model),
-        *data(spec, manifest, model, dataset, tokens),
-        *not_ready(manifest, ready),
-        *too_little_memory(spec, memory, machine, model),
-        *over_budget(spec, quote, manifest),
+        *refuse_retired(manifest, model, today),
+        *refuse_unsupported_spec(spec, manifest, model),
+        *refuse_dataset(spec, manifest, model, dataset, tokens),
+        *refuse_unready_backend(manifest, ready),
+        *refuse_too_little_memory(spec, memory, machine, model),
+        *refuse_over_budget(spec, quote, manifest),
     )
     warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)
     if tokens.approximate and not own_machine and quote.low != quote.high:
@@ -177,8 +190,8 @@ def _on_machine(
 ) -> tuple[Duration, MemoryEstimate | None]:
     weights = models.find(model.id)
     dimensions = weights.dimensions if weights else None
-    chosen = resolve(
-        recommend(
+    chosen = resolve_hyperparameters(
+        recommend_hyperparameters(
             spec.hyperparameters,
             rows=max(1, dataset.rows),
             params_b=model.params_b,
@@ -231,7 +244,7 @@ def _on_machine(
 
 def _as_learned(
     duration: Duration,
-    history: History,
+    history: DurationHistory,
     model: OfferedModel,
     adapter: Adapter,
     epochs: int,
@@ -240,7 +253,7 @@ def _as_learned(
 ) -> Duration:
     if model.params_b is None or tokens.training is None:
         return duration
-    return corrected(
+    return correct_duration(
         duration,
         history.local,
         device=machine.device,
@@ -251,12 +264,14 @@ def _as_learned(
     )
 
 
-def _elsewhere(manifest: Manifest, model: OfferedModel, epochs: int, tokens: TokenCount, history: History) -> Duration:
+def _elsewhere(
+    manifest: Manifest, model: OfferedModel, epochs: int, tokens: TokenCount, history: DurationHistory
+) -> Duration:
     runs = history.hosted.get(manifest.name, ())
     if not runs:
         return hosted_duration(manifest.title)
     total = None if tokens.training is None else tokens.training * epochs
-    return hosted(manifest.title, runs, model=model.id, tokens=total)
+    return estimate_hosted_duration(manifest.title, runs, model=model.id, tokens=total)
 
 
 def _warnings(
@@ -272,7 +287,7 @@ def _warnings(
             left = (day - today).days
             said_in = model.retires_source if day == model.retires else manifest.no_new_jobs_source
             near = f", in {left} days" if left <= NEAR_END.days else ""
-            told.append(f"{what} {day}{near}{doubt(manifest, said_in)}")
+            told.append(f"{what} {day}{near}{unverified_source_remark(manifest, said_in)}")
             demerits = max(demerits, 1 if day - today <= NEAR_END else 0)
     told += [notice.text for notice in manifest.notices]
     if manifest.sources and manifest.sources[model.source].confidence is Confidence.UNVERIFIED and not own_machine:

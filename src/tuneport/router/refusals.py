@@ -11,17 +11,18 @@ from tuneport.router.choice import BackendRefusal, DatasetFacts, Machine, Readin
 from tuneport.types import Quote, TuneSpec
 
 
-def doubt(manifest: Manifest, source: str | None) -> str:
+def unverified_source_remark(manifest: Manifest, source: str | None) -> str:
     """Return the remark that a source was not verified, or "" if it was."""
     if source is None or manifest.sources[source].confidence is not Confidence.UNVERIFIED:
         return ""
     return f" (not verified: {manifest.sources[source].note or manifest.sources[source].url})"
 
 
-def ended(manifest: Manifest, model: OfferedModel, today: date) -> list[BackendRefusal]:
+def refuse_retired(manifest: Manifest, model: OfferedModel, today: date) -> list[BackendRefusal]:
     found = []
     if model.retired(today):
-        told = f"{manifest.title} retired {model.id} on {model.retires}{doubt(manifest, model.retires_source)}"
+        remark = unverified_source_remark(manifest, model.retires_source)
+        told = f"{manifest.title} retired {model.id} on {model.retires}{remark}"
         found.append(BackendRefusal("ended", f"{told}; choose another model"))
     if manifest.no_new_jobs_from is not None and today >= manifest.no_new_jobs_from:
         day = manifest.no_new_jobs_from
@@ -29,7 +30,7 @@ def ended(manifest: Manifest, model: OfferedModel, today: date) -> list[BackendR
     return found
 
 
-def unsupported(spec: TuneSpec, manifest: Manifest, model: OfferedModel) -> list[BackendRefusal]:
+def refuse_unsupported_spec(spec: TuneSpec, manifest: Manifest, model: OfferedModel) -> list[BackendRefusal]:
     found = []
     if spec.method not in model.methods:
         can = ", ".join(model.methods) or "nothing any more"
@@ -48,7 +49,7 @@ def unsupported(spec: TuneSpec, manifest: Manifest, model: OfferedModel) -> list
     given, limits = spec.hyperparameters.given(), manifest.limits
     for name in ("epochs", "batch_size", "learning_rate", "learning_rate_multiplier", "beta", "compute_multiplier"):
         allowed = getattr(limits, name)
-        if name in given and allowed is not None and not allowed.holds(given[name]):
+        if name in given and allowed is not None and not allowed.contains(given[name]):
             found.append(
                 BackendRefusal(
                     "unsupported", f"{manifest.title} takes {name} of {allowed}, not {given[name]:g}; change it"
@@ -70,7 +71,7 @@ def unsupported(spec: TuneSpec, manifest: Manifest, model: OfferedModel) -> list
     return found
 
 
-def data(
+def refuse_dataset(
     spec: TuneSpec, manifest: Manifest, model: OfferedModel, dataset: DatasetFacts, tokens: TokenCount
 ) -> list[BackendRefusal]:
     found = []
@@ -102,7 +103,7 @@ def data(
     return found
 
 
-def not_ready(manifest: Manifest, ready: Readiness | None) -> list[BackendRefusal]:
+def refuse_unready_backend(manifest: Manifest, ready: Readiness | None) -> list[BackendRefusal]:
     if ready is None:
         return []
     found = []
@@ -123,7 +124,7 @@ def not_ready(manifest: Manifest, ready: Readiness | None) -> list[BackendRefusa
     return found
 
 
-def too_little_memory(
+def refuse_too_little_memory(
     spec: TuneSpec, memory: MemoryEstimate | None, machine: Machine, model: OfferedModel
 ) -> list[BackendRefusal]:
     if spec.provider_options.get("allow_oversize") is True:
@@ -139,7 +140,7 @@ def too_little_memory(
     ]
 
 
-def over_budget(spec: TuneSpec, quote: Quote, manifest: Manifest) -> list[BackendRefusal]:
+def refuse_over_budget(spec: TuneSpec, quote: Quote, manifest: Manifest) -> list[BackendRefusal]:
     if spec.budget is None:
         return []
     if quote.expected is None:

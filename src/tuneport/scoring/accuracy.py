@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tuneport.scoring.metrics.normalisation import equal
+from tuneport.scoring.metrics.normalisation import is_same_answer
 from tuneport.scoring.statistics.intervals import wilson
 
 Same = Callable[[str, str], bool]
@@ -13,7 +13,7 @@ Same = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True)
-class Miss:
+class WrongAnswer:
     """One wrong answer: `index` is the row's place in the evaluated file, from 0."""
 
     index: int
@@ -28,7 +28,7 @@ class AccuracyScore:
 
     correct: int
     total: int
-    misses: list[Miss] = field(default_factory=list, repr=False)
+    misses: list[WrongAnswer] = field(default_factory=list, repr=False)
 
     @property
     def accuracy(self) -> float:
@@ -53,8 +53,8 @@ class AccuracyScore:
         }
 
 
-def grade(
-    prompts: Sequence[str], expected: Sequence[str], answers: Sequence[str], *, same: Same = equal
+def score_accuracy(
+    prompts: Sequence[str], expected: Sequence[str], answers: Sequence[str], *, same: Same = is_same_answer
 ) -> AccuracyScore:
     """Compare row by row; `same` decides whether an answer matches the expected text.
 
@@ -63,7 +63,7 @@ def grade(
     if not expected or not len(prompts) == len(expected) == len(answers):
         raise ValueError(f"{len(expected)} expected answers, {len(answers)} answers, {len(prompts)} prompts")
     misses = [
-        Miss(index, prompt, want, got)
+        WrongAnswer(index, prompt, want, got)
         for index, (prompt, want, got) in enumerate(zip(prompts, expected, answers, strict=True))
         if not same(want, got)
     ]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tuneport.scoring.statistics.intervals import Z
-from tuneport.scoring.statistics.paired import Difference, difference, holm
+from tuneport.scoring.statistics.paired import PairedDifference, correct_holm, test_paired_difference
 from tuneport.scoring.statistics.tally import Tally, tally_means, tally_right
 
 Verdict = Literal["better", "worse", "no difference shown", "not tested"]
@@ -48,7 +48,7 @@ class BenchmarkChange:
 
     base: BenchmarkScore
     tuned: BenchmarkScore
-    difference: Difference | None
+    difference: PairedDifference | None
 
     @property
     def verdict(self) -> Verdict:
@@ -79,23 +79,25 @@ def compare_scores(base: Sequence[BenchmarkScore], tuned: Sequence[BenchmarkScor
     after = {score.kind: score for score in tuned}
     pairs = [(score, after[score.kind]) for score in base if score.kind in after]
     found = [_difference(*pair) for pair in pairs]
-    corrected = iter(holm([each for each in found if each is not None]))
+    corrected = iter(correct_holm([each for each in found if each is not None]))
     return tuple(
         BenchmarkChange(*pair, None if each is None else next(corrected))
         for pair, each in zip(pairs, found, strict=True)
     )
 
 
-def _difference(base: BenchmarkScore, tuned: BenchmarkScore) -> Difference | None:
+def _difference(base: BenchmarkScore, tuned: BenchmarkScore) -> PairedDifference | None:
     better = tuned.higher_is_better
     if base.rows and tuned.rows and len(base.rows) == len(tuned.rows):
         whole = set(base.rows) | set(tuned.rows) <= {0.0, 1.0}
-        return difference(_tally(tuned.rows, whole), _tally(base.rows, whole), higher_is_better=better)
+        return test_paired_difference(_tally(tuned.rows, whole), _tally(base.rows, whole), higher_is_better=better)
     if base.stderr is None or tuned.stderr is None or not (error := math.hypot(base.stderr, tuned.stderr)) > 0:
         return None
     value = tuned.value - base.value
     p = math.erfc(abs(value) / error / math.sqrt(2))
-    return Difference(value, value - Z * error, value + Z * error, p, "z of the standard errors, unpaired", better)
+    return PairedDifference(
+        value, value - Z * error, value + Z * error, p, "z of the standard errors, unpaired", better
+    )
 
 
 def _tally(rows: Sequence[float], whole: bool) -> Tally:

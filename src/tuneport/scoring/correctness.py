@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tuneport.scoring.accuracy import Same
-from tuneport.scoring.metrics.normalisation import equal, same_json
+from tuneport.scoring.metrics.normalisation import is_same_answer, same_json
 from tuneport.scoring.metrics.token_f1 import token_f1
 
 MIN_TOKEN_F1 = 0.5
@@ -27,7 +27,7 @@ def is_close(expected: str, answer: str) -> bool:
 
 def correctness_for(task: str | None) -> Correctness:
     if task == "classification":
-        return Correctness("exact match", equal, decides=True)
+        return Correctness("exact match", is_same_answer, decides=True)
     if task == "extraction":
         return Correctness("the same JSON, or text", same_json, decides=True)
     return Correctness(f"at least {MIN_TOKEN_F1:.0%} of the words shared (F1)", is_close, decides=False)

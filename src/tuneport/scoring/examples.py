@@ -56,7 +56,7 @@ class Answer:
     details: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
-def examples(path: Path) -> list[Example]:
+def read_examples(path: Path) -> list[Example]:
     """Read a chat dataset of text whose records end with an answer. Raises DatasetError that names the first that does
     not."""
     found = []
@@ -78,13 +78,13 @@ def make_example(record: Record) -> Example | None:
     text, and an answer marked as bad does not count. Developer prompts become system prompts: not every server knows
     the other role.
     """
-    example = make_any_example(record)
+    example = make_tool_example(record)
     if example is None or example.calls or example.tools or not example.expected:
         return None
     return None if any("tool_calls" in each or each["role"] == "tool" for each in example.messages) else example
 
 
-def make_any_example(record: Record) -> Example | None:
+def make_tool_example(record: Record) -> Example | None:
     """Return the record as `make_example` does, with tools and calls, or None if it has an image or no answer."""
     if isinstance(record, PlainText) or (isinstance(record, Labelled) and not record.label):
         return None
@@ -132,7 +132,7 @@ def _call_as_openai(call: ToolCall, place: int) -> dict[str, Any]:
     return {"id": call.id or f"call_{place}", "type": "function", "function": called}
 
 
-def calls_of(tool_calls: Sequence[dict[str, Any]]) -> tuple[Call, ...]:
+def completion_tool_calls(tool_calls: Sequence[dict[str, Any]]) -> tuple[Call, ...]:
     """Return the calls of a completion, in OpenAI's shape."""
     found = []
     for each in tool_calls:
@@ -143,7 +143,7 @@ def calls_of(tool_calls: Sequence[dict[str, Any]]) -> tuple[Call, ...]:
     return tuple(found)
 
 
-def labels(rows: Sequence[Example]) -> list[str]:
+def expected_labels(rows: Sequence[Example]) -> list[str]:
     return sorted({row.expected for row in rows})
 
 
@@ -158,7 +158,7 @@ def choose_shots(train: Sequence[Example], *, per_label: int, seed: int) -> list
     return chosen
 
 
-def with_shots(row: Example, shots: Sequence[Example]) -> Messages:
+def prepend_few_shot_turns(row: Example, shots: Sequence[Example]) -> Messages:
     """Return the conversation with the shots as earlier turns, after the system prompt that all share, if there is
     one."""
     system = [message for message in row.messages if message["role"] == "system"]

@@ -9,7 +9,7 @@ from tuneport.errors import ConfigError
 
 
 @contextmanager
-def needs(package: str) -> Iterator[None]:
+def require_metric_package(package: str) -> Iterator[None]:
     """Wrap an import. Raises ConfigError with what to install if it fails."""
     try:
         yield

@@ -15,11 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from tuneport.data.tokens.tokens import encoding
+from tuneport.data.tokens.tokens import load_openai_encoding
 from tuneport.errors import ConfigError
 from tuneport.scoring.examples import Answer, Example, Messages
 from tuneport.scoring.prompting import Complete
-from tuneport.scoring.statistics.intervals import interval, wilson
+from tuneport.scoring.statistics.intervals import confidence_interval, wilson
 from tuneport.scoring.statistics.paired import ALPHA, Verdict, sign_test
 from tuneport.scoring.statistics.tally import tally_means
 
@@ -52,7 +52,7 @@ class JudgeRequest:
     @cached_property
     def input_tokens(self) -> int:
         """Count the tokens by OpenAI's vocabulary."""
-        count = encoding(_COUNTED_WITH)
+        count = load_openai_encoding(_COUNTED_WITH)
         return sum(
             len(count.encode_ordinary(str(each["content"]))) + _PER_MESSAGE
             for prompt in self.prompts
@@ -107,7 +107,7 @@ def read_rubric(path: Path) -> str:
     return text
 
 
-def question(
+def build_judge_request(
     rows: Sequence[Example], first: Sequence[Answer], second: Sequence[Answer], *, rubric: str = RUBRIC
 ) -> JudgeRequest:
     """Build the prompts that would be sent, and count their tokens. Sends nothing."""
@@ -117,9 +117,9 @@ def question(
     return JudgeRequest(tuple(prompts), len(prompts) * ANSWER_TOKENS)
 
 
-def judge(asked: JudgeRequest, complete: Complete) -> JudgeResult:
+def judge_answers(asked: JudgeRequest, complete: Complete) -> JudgeResult:
     """Ask, and say which model is better. Errors of the provider are raised unchanged."""
-    said = [parse_verdict(text) for text in complete(asked.prompts)]
+    said = [parse_judge_verdict(text) for text in complete(asked.prompts)]
     if len(said) != len(asked.prompts):
         raise ConfigError(f"the judge has answered {len(said)} of {len(asked.prompts)} prompts; ask again")
     in_order, turned = said[0::2], [_turned(verdict) for verdict in said[1::2]]
@@ -128,7 +128,7 @@ def judge(asked: JudgeRequest, complete: Complete) -> JudgeResult:
     wins, low, high = 0.5, 0.0, 1.0  # where nothing was said, all is possible
     if worth:
         tally = tally_means(worth)
-        around = interval(tally)
+        around = confidence_interval(tally)
         wins, low, high = tally.corpus, around.low, around.high
     shown_first, shown_second = said.count("first"), said.count("second")
     preferences = shown_first + shown_second
@@ -174,14 +174,14 @@ def decide_winner(in_order: Winner | None, turned: Winner | None) -> Winner | No
     return in_order if in_order == turned else "tie"
 
 
-def parse_verdict(text: str) -> Winner | None:
+def parse_judge_verdict(text: str) -> Winner | None:
     """Return the last verdict in the text: which of the two answers, in the order shown."""
     found = _VERDICT.findall(text)
     verdicts: dict[str, Winner] = {"A": "first", "B": "second", "TIE": "tie"}
     return verdicts[found[-1].upper()] if found else None
 
 
-def parse_reason(text: str) -> str:
+def parse_judge_reason(text: str) -> str:
     """Return what the judge wrote before its verdict."""
     found = list(_VERDICT.finditer(text))
     return (text[: found[-1].start()] if found else text).strip(" \n*_#>-")

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.scoring.accuracy import AccuracyScore, Same, grade
-from tuneport.scoring.examples import Example, Messages, with_shots
-from tuneport.scoring.metrics.normalisation import equal
+from tuneport.scoring.accuracy import AccuracyScore, Same, score_accuracy
+from tuneport.scoring.examples import Example, Messages, prepend_few_shot_turns
+from tuneport.scoring.metrics.normalisation import is_same_answer
 
 Complete = Callable[[Sequence[Messages]], Iterable[str]]
 """Takes conversations in OpenAI's shape, gives one answer's text for each, in order."""
@@ -31,13 +31,13 @@ class PromptingResult:
     seconds: float
 
 
-def measured(name: str, what: str, score: Callable[[], AccuracyScore]) -> PromptingResult:
+def measure_prompting(name: str, what: str, score: Callable[[], AccuracyScore]) -> PromptingResult:
     begun = time.monotonic()
     result = score()
     return PromptingResult(name, what, result, time.monotonic() - begun)
 
 
-def completer(backend: FineTuneBackend, model: str, *, most_tokens: int) -> Complete:
+def make_eval_completer(backend: FineTuneBackend, model: str, *, most_tokens: int) -> Complete:
     """Return a function that asks `model` at temperature 0, with at most `most_tokens` an answer."""
 
     def complete(asked: Sequence[Messages]) -> list[str]:
@@ -47,40 +47,40 @@ def completer(backend: FineTuneBackend, model: str, *, most_tokens: int) -> Comp
     return complete
 
 
-def ask_base(
-    rows: Sequence[Example], shots: Sequence[Example], complete: Complete, *, same: Same = equal
+def score_base_prompting(
+    rows: Sequence[Example], shots: Sequence[Example], complete: Complete, *, same: Same = is_same_answer
 ) -> Iterator[PromptingResult]:
     """Yield each result as it is measured: the plain prompt, then, if there are `shots`, the prompt with these before
     it."""
-    yield measured("base", "the prompt as it is", lambda: score_zero_shot(rows, complete, same=same))
+    yield measure_prompting("base", "the prompt as it is", lambda: score_zero_shot(rows, complete, same=same))
     if shots:
-        yield measured(
+        yield measure_prompting(
             "base, few-shot",
             f"{len(shots)} examples shown",
             lambda: score_few_shot(rows, shots, complete, same=same),
         )
 
 
-def score_zero_shot(rows: Sequence[Example], complete: Complete, *, same: Same = equal) -> AccuracyScore:
+def score_zero_shot(rows: Sequence[Example], complete: Complete, *, same: Same = is_same_answer) -> AccuracyScore:
     return _marked(rows, list(complete([row.messages for row in rows])), same)
 
 
 def score_few_shot(
-    rows: Sequence[Example], shots: Sequence[Example], complete: Complete, *, same: Same = equal
+    rows: Sequence[Example], shots: Sequence[Example], complete: Complete, *, same: Same = is_same_answer
 ) -> AccuracyScore:
-    return _marked(rows, list(complete([with_shots(row, shots) for row in rows])), same)
+    return _marked(rows, list(complete([prepend_few_shot_turns(row, shots) for row in rows])), same)
 
 
-def score_by_likelihood(rows: Sequence[Example], choices: Sequence[str], rank: Rank) -> AccuracyScore:
+def score_choice_likelihoods(rows: Sequence[Example], choices: Sequence[str], rank: Rank) -> AccuracyScore:
     """Score the choice with the highest log-likelihood as the answer; the first of equals."""
     answers = []
     for likelihoods in rank([row.messages for row in rows], choices):
         best = max(range(len(choices)), key=lambda index: likelihoods[index])
         answers.append(choices[best])
-    return _marked(rows, answers, equal)
+    return _marked(rows, answers, is_same_answer)
 
 
-def likelihoods_of_answers(rows: Sequence[Example], rank: Rank) -> list[float]:
+def expected_answer_likelihoods(rows: Sequence[Example], rank: Rank) -> list[float]:
     """Return the log-likelihood of each row's own expected answer, in nats. Rows with equal answers are asked
     together."""
     by_answer: dict[str, list[int]] = {}
@@ -95,4 +95,4 @@ def likelihoods_of_answers(rows: Sequence[Example], rank: Rank) -> list[float]:
 
 
 def _marked(rows: Sequence[Example], answers: Sequence[str], same: Same) -> AccuracyScore:
-    return grade([row.prompt for row in rows], [row.expected for row in rows], answers, same=same)
+    return score_accuracy([row.prompt for row in rows], [row.expected for row in rows], answers, same=same)

@@ -9,8 +9,8 @@ from typing import Any
 
 from tuneport.scoring.examples import Answer, Example
 from tuneport.scoring.metrics import EARLIER_NAMES, Metric, Unit
-from tuneport.scoring.statistics.intervals import interval
-from tuneport.scoring.statistics.paired import Difference, difference, holm
+from tuneport.scoring.statistics.intervals import confidence_interval
+from tuneport.scoring.statistics.paired import PairedDifference, correct_holm, test_paired_difference
 from tuneport.scoring.statistics.tally import Tally
 
 
@@ -38,7 +38,7 @@ class ScoreComparison:
     metric: str
     model: str
     against: str
-    difference: Difference
+    difference: PairedDifference
 
     def as_dict(self) -> dict[str, Any]:
         names = {"metric": self.metric, "model": self.model, "against": self.against}
@@ -73,8 +73,8 @@ def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: None if name in unknown else each for name, each in values.items()}
 
 
-def score_of(metric: Metric, tally: Tally, *, seed: int = 0) -> Score:
-    around = interval(tally, seed=seed)
+def score_metric(metric: Metric, tally: Tally, *, seed: int = 0) -> Score:
+    around = confidence_interval(tally, seed=seed)
     return Score(
         metric.name,
         tally.corpus,
@@ -110,16 +110,17 @@ def score_all(
     for metric in metrics:
         tallies = {model: metric.tally(rows, said) for model, said in answers.items()}
         for model, tally in tallies.items():
-            scores[model][metric.name] = score_of(metric, tally, seed=seed)
+            scores[model][metric.name] = score_metric(metric, tally, seed=seed)
             per_row[model][metric.name] = None if tally.per_row is None else tally.per_row.tolist()
             if metric.details is not None:
                 details[model] |= metric.details(rows, answers[model])
         others = [model for model in answers if model != first]
         found = [
-            difference(tallies[model], tallies[first], higher_is_better=metric.higher_is_better, seed=seed)
+            test_paired_difference(tallies[model], tallies[first], higher_is_better=metric.higher_is_better, seed=seed)
             for model in others
         ]
         comparisons += [
-            ScoreComparison(metric.name, model, first, each) for model, each in zip(others, holm(found), strict=True)
+            ScoreComparison(metric.name, model, first, each)
+            for model, each in zip(others, correct_holm(found), strict=True)
         ]
     return Scored(scores, tuple(comparisons), per_row, details)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tuneport.backends import backend_names, open_backend
-from tuneport.client_rules import Clients, Operator, Rule, holds, rules_of
+from tuneport.client_rules import ClientsMaySet, OperatorOnly, Rule, client_rules_of_fields, has_inner_options
 from tuneport.errors import ConfigError
 from tuneport.serve.http.errors import Refusal
 from tuneport.types import Hyperparameters, TuneSpec
@@ -32,7 +32,7 @@ _OPEN_WORDS = {
     "request": "goes to a provider as a further field of a job's request",
     "chat": "goes to the backend as a further parameter of a chat",
 }
-_NUMBERS = rules_of(Hyperparameters.model_fields)
+_NUMBERS = client_rules_of_fields(Hyperparameters.model_fields)
 _NEVER_IN_A_CHAT = ("self", "extra_body", "extra_headers", "extra_query", "timeout")
 """Names that the client libraries use themselves."""
 
@@ -89,24 +89,26 @@ def _refuse(
     if rule is None and "*" in rules:
         rule = rules["*"]
     own = f"{switch}{name}"
-    if isinstance(rule, Operator) and rule.switch is not None:
+    if isinstance(rule, OperatorOnly) and rule.switch is not None:
         own = rule.switch.replace("*", name)
-    is_open = own.removeprefix(switch) in opened and not (isinstance(rule, Operator) and rule.never)
-    if holds(rules, name) and isinstance(value, Mapping) and value:
+    is_open = own.removeprefix(switch) in opened and not (isinstance(rule, OperatorOnly) and rule.never)
+    if has_inner_options(rules, name) and isinstance(value, Mapping) and value:
         for inner, item in value.items():
             _refuse(f"{name}.{inner}", item, rules, opened, where, switch=switch)
         return
-    if isinstance(rule, Clients):
-        if not rule.takes(value):
+    if isinstance(rule, ClientsMaySet):
+        if not rule.accepts(value):
             raise Refusal(400, f"Invalid value for '{param}': it must be {rule}.", param=param, code="invalid_value")
         return
     if is_open:
         return
-    if isinstance(rule, Operator):
-        raise _operators(param, f"'{param}'", rule.because, None if rule.never or holds(rules, name) else own)
+    if isinstance(rule, OperatorOnly):
+        raise _operators(
+            param, f"'{param}'", rule.because, None if rule.never or has_inner_options(rules, name) else own
+        )
     if switch and rules and name not in _NEVER_IN_A_CHAT:  # a server's own parameter, unknown to tuneport
         raise _operators(param, f"'{param}'", "is not a parameter that tuneport knows", own)
-    known = ", ".join(sorted(each for each, found in rules.items() if isinstance(found, Clients)))
+    known = ", ".join(sorted(each for each, found in rules.items() if isinstance(found, ClientsMaySet)))
     raise Refusal(
         400,
         f"'{param}' is not an option that clients of this gateway may set"
@@ -142,14 +144,14 @@ def _opens(name: str, rules: Mapping[str, Rule]) -> str:
     if name in SWITCHES:
         return SWITCHES[name]
     rule = rules.get(name)
-    if holds(rules, name):
+    if has_inner_options(rules, name):
         inside = ", ".join(sorted(each for each in rules if each.startswith(f"{name}.")))
         raise ConfigError(f"client_options: {name} is more than one option; name each that clients may set: {inside}")
-    if isinstance(rule, Clients):
+    if isinstance(rule, ClientsMaySet):
         raise ConfigError(f"client_options: clients may set {name} anyway; take it out")
-    if isinstance(rule, Operator) and rule.never:
+    if isinstance(rule, OperatorOnly) and rule.never:
         raise ConfigError(f"client_options: {name} {rule.because} and cannot be opened to clients; take it out")
-    if isinstance(rule, Operator):
+    if isinstance(rule, OperatorOnly):
         return rule.because
     kind, _, own = name.partition(".")
     if _OPEN_SWITCH.fullmatch(name) and own not in _NEVER_IN_A_CHAT:
@@ -161,7 +163,9 @@ def _opens(name: str, rules: Mapping[str, Rule]) -> str:
 
 
 def _can_be_opened(name: str, rule: Rule, rules: Mapping[str, Rule]) -> bool:
-    return isinstance(rule, Operator) and not rule.never and rule.switch is None and not holds(rules, name)
+    return (
+        isinstance(rule, OperatorOnly) and not rule.never and rule.switch is None and not has_inner_options(rules, name)
+    )
 
 
 def _all_rules(settings: Settings) -> dict[str, Rule]:

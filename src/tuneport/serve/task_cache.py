@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tuneport.errors import TuneportError
-from tuneport.rate_limits import retry_headers
+from tuneport.rate_limits import retry_after_headers
 from tuneport.serve.http.errors import Refusal
 
 AT_ONCE = 2
@@ -120,5 +120,5 @@ def _too_many() -> Refusal:
         "Too many datasets are being checked; try again.",
         code="rate_limit_exceeded",
         kind="rate_limit_error",
-        headers=retry_headers(RETRY_SECONDS),
+        headers=retry_after_headers(RETRY_SECONDS),
     )

@@ -40,7 +40,7 @@ def main(folder: Path, *, watched: bool = False) -> int:
 
 def _run(run: RunFolder) -> int:
     stop = Stop(run)
-    options = TrainingOptions.of(run.spec.provider_options)
+    options = TrainingOptions.parse(run.spec.provider_options)
     match options.executor:
         case "process":
             return run_and_report(run, stop, lambda: _train_here(run, options, stop))

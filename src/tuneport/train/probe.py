@@ -29,7 +29,7 @@ def measure(folder: Path, tokenizer: Any) -> dict[str, Any]:
     from transformers import TrainerCallback
 
     from tuneport.base_models import choose_device
-    from tuneport.data.templates.rendering import IGNORED, Rendered
+    from tuneport.data.templates.rendering import IGNORED, RenderedExample
     from tuneport.train.methods.sft import sft_trainer
     from tuneport.train.model.arguments import Recipe
     from tuneport.train.model.loading import resolved
@@ -51,7 +51,7 @@ def measure(folder: Path, tokenizer: Any) -> dict[str, Any]:
     rows = []
     for _ in range(ROWS):
         ids = torch.randint(0, int(config["vocab_size"]), (ROW_TOKENS,), generator=dice).tolist()
-        rows.append(Rendered(input_ids=ids, labels=[IGNORED] * prompt + ids[prompt:], text="", spans=[]))
+        rows.append(RenderedExample(input_ids=ids, labels=[IGNORED] * prompt + ids[prompt:], text="", spans=[]))
     clock = Clock()
     with tempfile.TemporaryDirectory() as working:
         recipe = Recipe(

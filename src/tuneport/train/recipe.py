@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tuneport import digests
-from tuneport.base_models import ComputeTarget, choose_device, locate, materialise
+from tuneport.base_models import ComputeTarget, choose_device, locate_base_model, materialise_base_model
 from tuneport.data.reading import read_records
-from tuneport.data.templates.limits import own_process
+from tuneport.data.templates.limits import bound_template_memory
 from tuneport.data.templates.rendering import Renderer
 from tuneport.data.tokens.tokenizer import training_renderer
 from tuneport.digests import DamagedError
@@ -64,7 +64,7 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     run.update(status=JobStatus.VALIDATING)
     run.event(f"Validating training file: {run.training.path.name}")
     spec, numbers = run.spec, resolved(run.hyperparameters)
-    options = TrainingOptions.of(spec.provider_options)
+    options = TrainingOptions.parse(spec.provider_options)
     batch_size = shared_batch(numbers["batch_size"], ranks.count, chosen=spec.hyperparameters.batch_size != "auto")
     if batch_size != numbers["batch_size"]:
         run.note(f"a batch of {numbers['batch_size']} became one of {batch_size}, which {ranks.count} workers share")
@@ -73,9 +73,9 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         if ranks.index == 0:
             check_data(run)
             if run.start is not None:
-                digests.check(run.start)
-        folder = base = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
-    own_process()
+                digests.check_digests(run.start)
+        folder = base = materialise_base_model(locate_base_model(run.model_name_or_path, home=run.home), home=run.home)
+    bound_template_memory()
     renderer = training_renderer(
         folder, numbers["max_length"], options.loss_on, trust_remote_code=options.trust_remote_code
     )

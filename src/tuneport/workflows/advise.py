@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tuneport.advisor import Advice, Approach, Need, Situation, Task, Tried
-from tuneport.advisor import advise as judge
+from tuneport.advisor import recommend_approach as judge
 from tuneport.backends import open_backend
 from tuneport.data.checks import CheckReport
 from tuneport.data.dataset import Dataset, DatasetLike
@@ -20,7 +20,7 @@ from tuneport.errors import BudgetError, ConfigError
 from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote
 from tuneport.formatting import money
 from tuneport.manifests import find_offered, load_base_prices
-from tuneport.pages.notebook import Verdict, view
+from tuneport.pages.notebook import Verdict, render_notebook_view
 from tuneport.scoring.examples import Example
 from tuneport.scoring.prompting import PromptingResult
 from tuneport.settings import Settings
@@ -156,7 +156,9 @@ class Recommendation:
 
     def _repr_html_(self) -> str:
         kind: Verdict = "pass" if self.fine_tune else "warn"
-        return view(self.advice.approach.value, notes=[self.advice.reason, *self.notes], ruling=("advised", kind))
+        return render_notebook_view(
+            self.advice.approach.value, notes=[self.advice.reason, *self.notes], ruling=("advised", kind)
+        )
 
     @property
     def fine_tune(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tuneport.data.checks import CheckReport
-from tuneport.data.checks import check as check_data
+from tuneport.data.checks import check_dataset as check_data
 from tuneport.data.dataset import Dataset, DatasetLike, method_for
 from tuneport.data.tokens.tokenizer import Vocabulary
 from tuneport.deprecation import renamed
@@ -27,7 +27,7 @@ def check(
     columns: Mapping[str, str] | None = None,
     settings: Settings | None = None,
 ) -> CheckReport:
-    """Judge a dataset as `tuneport.data.checks.check` does, with a `model` if one is named.
+    """Judge a dataset as `check_dataset` does, with a `model` if one is named.
 
     `model` is an alias, a weights name or a provider's id, on the backend of `Catalogue.route`. With it, tokens are
     counted by its own tokenizer if that is on this machine, and rows that exceed its context are counted exactly.

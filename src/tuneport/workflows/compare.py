@@ -12,14 +12,14 @@ from tuneport.backends.routing import Catalogue
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost import InferenceQuote, OwnGPU, Traffic, oldest
+from tuneport.estimate.cost import InferenceQuote, OwnGPU, Traffic, oldest_price_date
 from tuneport.formatting import duration, money
 from tuneport.lifecycle.planning.past_jobs import past_jobs
 from tuneport.lifecycle.planning.planning import card_of, dataset_facts, machine_of
 from tuneport.manifests import Manifest, load_base_prices, load_gpus, load_models
 from tuneport.methods import methods_where
-from tuneport.pages.notebook import Verdict, view
-from tuneport.router import BackendChoice, Machine, order, rank
+from tuneport.pages.notebook import Verdict, render_notebook_view
+from tuneport.router import BackendChoice, Machine, backend_ranking_key, rank_backends
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, Quote, TuneSpec
 from tuneport.validation import parse_or_config_error
@@ -46,7 +46,7 @@ class Comparison(ComparisonResult):
         head = ("model", "backend", "training", "a month", "base model", "time", "shuts down")
         marks: list[Verdict] = ["note" if choice.allowed else "fail" for choice in self.choices]
         facts = [("rows", f"{self.rows:,}"), ("method", self.method.value), ("on", self.day.isoformat())]
-        return view(f"Training on {self.dataset.name}", facts, head=head, rows=rows, marks=marks)
+        return render_notebook_view(f"Training on {self.dataset.name}", facts, head=head, rows=rows, marks=marks)
 
     def write_html(self, path: str | Path) -> None:
         """Write the report with charts as one file. Raises StorageError if it cannot be written."""
@@ -123,7 +123,7 @@ def compare(
     choices: dict[tuple[str, str | None], BackendChoice] = {}
     for manifest in manifests:
         for name in _asked_of(manifest.name, models, names, settings) if models else _offered(manifest, today):
-            ranked = rank(
+            ranked = rank_backends(
                 asked.model_copy(update={"model": name}),
                 [manifest],
                 today=today,
@@ -141,8 +141,8 @@ def compare(
     rows = [choice for choice in choices.values() if choice.model is not None]
     if not rows:
         raise ConfigError("; ".join(reason for choice in choices.values() for reason in choice.reasons[:1]))
-    rows.sort(key=order)
-    days = [oldest(*(quote for quote in (row.quote, row.inference) if quote is not None)) for row in rows]
+    rows.sort(key=backend_ranking_key)
+    days = [oldest_price_date(*(quote for quote in (row.quote, row.inference) if quote is not None)) for row in rows]
     by_name = {manifest.name: manifest for manifest in manifests}
     stale = [day is not None and by_name[row.backend].stale(day, today) for row, day in zip(rows, days, strict=True)]
     return Comparison(data.path, facts.rows, asked.method, traffic, rows, days, stale, today, now, machine)
@@ -198,7 +198,7 @@ def own_machine(
     if gpu is None:
         here = machine_of(settings)
         if usd_per_hour is None and here.own is not None:
-            usd_per_hour = here.own.hourly
+            usd_per_hour = here.own.usd_hourly
         if usd_per_hour is None and tokens_per_second is None:
             return here
         if usd_per_hour is None:
@@ -207,7 +207,7 @@ def own_machine(
         return replace(here, own=own)
     card = load_gpus().find(gpu)
     own = OwnGPU(card, usd_per_hour, card.cheapest(), tokens_per_second)
-    if own.hourly is None:
+    if own.usd_hourly is None:
         raise ConfigError(f"no rental offer of the {card.name} is known; give its cost an hour")
     return Machine(
         memory_gib=card.vram_gib,

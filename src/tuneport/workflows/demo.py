@@ -12,21 +12,21 @@ from importlib.resources import files
 from pathlib import Path
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.data.checks import CheckReport, check
+from tuneport.data.checks import CheckReport, check_dataset
 from tuneport.data.reading import read_records
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import JobFailedError
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import Workspace, model_of
-from tuneport.scoring.examples import Example, Messages, choose_shots, examples, labels
-from tuneport.scoring.metrics import metric, names_for
+from tuneport.scoring.examples import Example, Messages, choose_shots, expected_labels, read_examples
+from tuneport.scoring.metrics import load_metric, suitable_metric_names
 from tuneport.scoring.prompting import (
     Complete,
     PromptingResult,
-    ask_base,
-    completer,
-    measured,
-    score_by_likelihood,
+    make_eval_completer,
+    measure_prompting,
+    score_base_prompting,
+    score_choice_likelihoods,
     score_zero_shot,
 )
 from tuneport.scoring.scores import score_all
@@ -122,7 +122,7 @@ def demo(
     """
     started = time.monotonic()
     train, test = dataset("train"), test or dataset("test")
-    yield DatasetSummary(check(train, validation=test))
+    yield DatasetSummary(check_dataset(train, validation=test))
     yield Compared(compare(train, model=MODEL, settings=workspace.settings))
 
     begun = time.monotonic()
@@ -141,10 +141,10 @@ def demo(
         raise JobFailedError(f"training {row.status}: {reason}", row.job_error)
     yield Trained(row, time.monotonic() - begun)
 
-    rows = examples(test)
+    rows = read_examples(test)
     said: list[list[str]] = []
     took: list[float] = []
-    for measure in _evaluate(workspace.backend("local"), row, rows, examples(train), seed, said):
+    for measure in _evaluate(workspace.backend("local"), row, rows, read_examples(train), seed, said):
         if measure.name != RANKED:
             took.append(measure.seconds)
         yield measure
@@ -172,17 +172,19 @@ def _evaluate(
     state = row.job_state
     assert state is not None and state.tuned_model is not None
     base, tuned = row.model, state.tuned_model
-    choices = labels(train)
+    choices = expected_labels(train)
     shots = choose_shots(train, per_label=SHOTS_PER_LABEL, seed=seed)
 
-    yield from ask_base(rows, shots, _kept(completer(backend, base, most_tokens=ANSWER_TOKENS), said))
-    yield measured(
+    yield from score_base_prompting(
+        rows, shots, _kept(make_eval_completer(backend, base, most_tokens=ANSWER_TOKENS), said)
+    )
+    yield measure_prompting(
         RANKED,
         f"{len(choices)} labels ranked",
-        lambda: score_by_likelihood(rows, choices, lambda asked, given: backend.score(base, asked, given)),
+        lambda: score_choice_likelihoods(rows, choices, lambda asked, given: backend.score(base, asked, given)),
     )
-    ask_tuned = _kept(completer(backend, tuned, most_tokens=ANSWER_TOKENS), said)
-    yield measured("tuned", "the prompt as it is", lambda: score_zero_shot(rows, ask_tuned))
+    ask_tuned = _kept(make_eval_completer(backend, tuned, most_tokens=ANSWER_TOKENS), said)
+    yield measure_prompting("tuned", "the prompt as it is", lambda: score_zero_shot(rows, ask_tuned))
 
 
 def _kept(complete: Complete, said: list[list[str]]) -> Complete:
@@ -203,7 +205,7 @@ def _report(
     held = held_out(test, {train.name: train})
     lines = set(held.lines)
     places = [place for place, (line, _) in enumerate(read_records(test)) if line in lines]
-    metrics = tuple(metric(name) for name in names_for(held.rows, held.task))
+    metrics = tuple(load_metric(name) for name in suitable_metric_names(held.rows, held.task))
     measured = []
     for asked, answers, seconds in zip(models, said, took, strict=True):
         usd, why = price_of_a_thousand(

@@ -83,10 +83,10 @@ def doctor(settings: Settings | None = None, today: date | None = None) -> Itera
 
 def _home(settings: Settings) -> Iterator[Symptom]:
     try:
-        private.make_folder(settings.home)
-        private.mend_home(settings.home)
+        private.make_private_folder(settings.home)
+        private.make_home_private(settings.home)
         probe = settings.home / f".doctor-{os.getpid()}"
-        private.make_file(probe)
+        private.make_private_file(probe)
         probe.unlink()
     except OSError as error:
         yield Symptom("home", "fail", f"{settings.home} cannot be written: {error.strerror}", "set TUNEPORT_HOME")

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.dataset import Dataset, DatasetLike
-from tuneport.data.rows.json_files import object_in
+from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import Job
 from tuneport.lifecycle.open_workspace import OpenWorkspace, share_workspace
 from tuneport.lifecycle.service import Workspace
-from tuneport.sandbox.walls import check_places
+from tuneport.sandbox.walls import check_private_folders_hidden
 from tuneport.scoring.examples import Answer, Example
 from tuneport.scoring.general import ANSWER_TOKENS
 from tuneport.scoring.judge import RUBRIC, read_rubric
-from tuneport.scoring.metrics import Metric, current_name, metric, names_for, validate_metric
-from tuneport.scoring.prompting import likelihoods_of_answers
+from tuneport.scoring.metrics import Metric, current_metric_name, load_metric, suitable_metric_names, validate_metric
+from tuneport.scoring.prompting import expected_answer_likelihoods
 from tuneport.scoring.scores import score_all
 from tuneport.settings import Settings
 from tuneport.workflows.advising.drawing import shots_for, tokens
@@ -91,7 +91,7 @@ def evaluate(
     training = None if train is None else Dataset.of(train)
     here = opened.workspace
     if allow_code:
-        check_places(here.settings.home)
+        check_private_folders_hidden(here.settings.home)
     plan = plan_evaluation(
         here,
         data,
@@ -138,7 +138,7 @@ def _metric_options(
     options: dict[str, dict[str, Any]] = {"code_passed": {"allow_code": allow_code}}
     if isinstance(schema, Path | str):
         try:
-            schema = object_in(Path(schema))
+            schema = read_json_object(Path(schema))
         except (OSError, ValueError) as error:
             raise ConfigError(f"the schema {schema} cannot be read: {error}") from error
     if schema is not None:
@@ -187,8 +187,8 @@ def plan_evaluation(
         files |= {name: path for name, path in each.trained_on.items() if path not in files.values()}
     dataset = Dataset.of(data, columns)
     rows = held_out(dataset, files, most=most, seed=seed, task=task)
-    names = dict.fromkeys(map(current_name, [*(metrics or names_for(rows.rows, rows.task)), *also]))
-    chosen = tuple(metric(name, **(options or {}).get(name, {})) for name in names)
+    names = dict.fromkeys(map(current_metric_name, [*(metrics or suitable_metric_names(rows.rows, rows.task)), *also]))
+    chosen = tuple(load_metric(name, **(options or {}).get(name, {})) for name in names)
     for each_metric in chosen:
         validate_metric(each_metric, rows.rows)
         if each_metric.needs_likelihood:
@@ -269,7 +269,7 @@ def run_evaluation(
                     Example(list(prompt.messages), row.expected) for prompt, row in zip(each.prompts, rows, strict=True)
                 ]
                 model = each.asked.model
-                found = likelihoods_of_answers(
+                found = expected_answer_likelihoods(
                     shown,
                     lambda asked, given, backend=backend, model=model: backend.score(model, asked, given),  # type: ignore[misc]
                 )

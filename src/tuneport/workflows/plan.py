@@ -17,7 +17,12 @@ from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.duration import Duration
-from tuneport.estimate.hyperparameters import Recommended, RecommendedOption, recommend, recommend_options
+from tuneport.estimate.hyperparameters import (
+    Recommended,
+    RecommendedOption,
+    recommend_hyperparameters,
+    recommend_options,
+)
 from tuneport.estimate.memory import MemoryEstimate, TrainingShape, estimate_memory
 from tuneport.estimate.memory.traced import traced_memory
 from tuneport.formatting import duration
@@ -25,7 +30,7 @@ from tuneport.lifecycle.planning.cpu_probe import measure_cpu
 from tuneport.lifecycle.planning.past_jobs import past_jobs
 from tuneport.lifecycle.planning.planning import card_of, dataset_facts, machine_of
 from tuneport.manifests import find_offered, load_gpus
-from tuneport.pages.notebook import view
+from tuneport.pages.notebook import render_notebook_view
 from tuneport.router import Machine, TokenCount
 from tuneport.settings import Settings
 from tuneport.training_options import TrainingOptions
@@ -85,7 +90,9 @@ class TrainingPlan:
         notes = [] if self.cheapest is None else [f"Cheapest GPUs: {self.cheapest.name}"]
         if self.choice is not None:
             notes.append(self.choice)
-        return view(self.model.name, facts, head=("hyperparameter", "value", "because"), rows=rows, notes=notes)
+        return render_notebook_view(
+            self.model.name, facts, head=("hyperparameter", "value", "because"), rows=rows, notes=notes
+        )
 
     @property
     def cheapest(self) -> GPUPlan | None:
@@ -169,13 +176,13 @@ def plan(
         if isinstance(hyperparameters, Hyperparameters)
         else parse_or_config_error(Hyperparameters, hyperparameters or {})
     )
-    told = TrainingOptions.of(options or {})
+    told = TrainingOptions.parse(options or {})
     name = Catalogue(settings).resolve(model, "local")
     base = base_model(name, settings)
     rows, counted = _counted(data, how, name, settings)
 
     def numbers_for(method: Method, adapter: Adapter) -> Mapping[str, Recommended]:
-        return recommend(
+        return recommend_hyperparameters(
             given,
             rows=rows,
             params_b=base.params_b,

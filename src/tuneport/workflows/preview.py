@@ -11,16 +11,16 @@ from typing import Any, Literal
 
 from tuneport.data.containers.source import RowSource
 from tuneport.data.conversion.conversion_loss import LossReport, write_row
-from tuneport.data.conversion.prepare import file_format, strip
+from tuneport.data.conversion.prepare import strip_untrained_fields, upload_format
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Format, Unrepresentable
-from tuneport.data.reading import ProblemTally, scan_source
+from tuneport.data.reading import ProblemTally, scan_dataset_rows
 from tuneport.data.rows.records import Record
 from tuneport.data.templates.rendering import (
     IGNORED,
-    Rendered,
     RenderedAnswer,
+    RenderedExample,
     RenderedPreference,
     RenderedPrompt,
     Renderer,
@@ -37,7 +37,7 @@ from tuneport.workflows.target import find_target
 RENDERED_RECORDS = 2_000
 """Records rendered for a local model's totals: a second or two, and enough for a share of trained tokens."""
 
-AnyRendered = Rendered | RenderedPreference | RenderedAnswer | RenderedPrompt
+AnyRendered = RenderedExample | RenderedPreference | RenderedAnswer | RenderedPrompt
 NO_CHARACTER = "\ufffd"
 """The character that bytes of an incomplete character are decoded to."""
 MOST_TOKENS_OF_A_CHARACTER = 4  # UTF-8 has no more bytes
@@ -146,7 +146,7 @@ def preview(
     settings, data = settings or Settings.load(), Dataset.of(dataset, columns, format)
     where = find_target(model, backend, settings)
     known, source, method = data.known, data.open(), data.method
-    target = load_format(file_format(method, known.NAME, where.manifest.data_format, where.manifest.also_takes))
+    target = load_format(upload_format(method, known.NAME, where.manifest.data_format, where.manifest.also_takes))
     vocabulary = where.vocabulary(settings, method)
     losses, left_out = LossReport(), dict[str, None]()
     kept: list[_Converted] = []
@@ -287,7 +287,7 @@ def _decode(tokenizer: Any, ids: list[int]) -> str:
 def _tokens(rendered: AnyRendered) -> tuple[int, int]:
     """Return the tokens that the model reads, and those in the loss. The prompt of a pair is read with each answer; for
     a question that the model answers itself, only the question is known."""
-    if isinstance(rendered, Rendered):
+    if isinstance(rendered, RenderedExample):
         return len(rendered.input_ids), rendered.trained_tokens
     if isinstance(rendered, RenderedPrompt):
         return len(rendered.prompt_ids), 0
@@ -339,10 +339,10 @@ def _converted(
 ) -> Iterator[_Converted]:
     """Yield each record as `prepare` would write it. Raises DatasetError, with all problems, at the end of the file."""
     problems = ProblemTally()
-    for found in scan_source(source, known):
+    for found in scan_dataset_rows(source, known):
         if not problems.accept(found.problems) or found.record is None:
             continue
-        left_out |= dict.fromkeys(strip(found.record))
+        left_out |= dict.fromkeys(strip_untrained_fields(found.record))
         row, lost = write_row(target, found.record)
         if lost:
             losses.add(found.line, lost)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tuneport.backends import manifest_of
 from tuneport.backends.local.request import model_name_or_path, require_libraries
 from tuneport.backends.routing import Catalogue
-from tuneport.base_models import locate_tokenizer
+from tuneport.base_models import locate_base_tokenizer
 from tuneport.data.tokens.tokenizer import Vocabulary, context_length
 from tuneport.lifecycle.planning.planning import DEFAULT_ENCODING
 from tuneport.manifests import Manifest, find_offered
@@ -29,7 +29,7 @@ class Target:
         """
         if self.manifest.extra == "local":
             require_libraries()
-            folder = locate_tokenizer(model_name_or_path(self.model), home=settings.home)
+            folder = locate_base_tokenizer(model_name_or_path(self.model), home=settings.home)
             return Vocabulary(self.model, folder, context_length(folder))
         offered = find_offered(self.manifest, self.model)
         encoding = (offered and offered.encoding) or DEFAULT_ENCODING

@@ -17,7 +17,7 @@ from tuneport.backends import open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.together import request as together_arguments
 from tuneport.backends.together import serving as together_serving
-from tuneport.client_rules import Checked, Clients, Operator, Rule, rule_of
+from tuneport.client_rules import CheckedByGateway, ClientsMaySet, OperatorOnly, Rule, client_rule_of_field
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.manifests import manifest_names
 from tuneport.serve.wire.chat import CreateChatCompletion
@@ -59,9 +59,9 @@ def backends(settings: Settings) -> Iterator[FineTuneBackend]:
     "declared", [TrainingOptions, SlurmOptions, Hyperparameters, TuneSpec, JobOptions], ids=lambda m: m.__name__
 )
 def test_each_field_says_who_may_set_it(declared: Any) -> None:
-    undecided = [name for name, field in declared.model_fields.items() if rule_of(field) is None]
+    undecided = [name for name, field in declared.model_fields.items() if client_rule_of_field(field) is None]
     assert not undecided, f"{declared.__name__}: say beside the field who may set it, see client_rules: {undecided}"
-    nested = [field.annotation for field in declared.model_fields.values() if rule_of(field) is not None]
+    nested = [field.annotation for field in declared.model_fields.values() if client_rule_of_field(field) is not None]
     if declared is TrainingOptions:
         assert any("SlurmOptions" in str(kind) for kind in nested), "the one that is walked below it"
 
@@ -100,7 +100,7 @@ def test_what_a_job_may_hold_is_what_a_spec_holds_and_what_the_gateway_does_with
     assert set(SubmitJob.model_fields) == at_the_gateway | of_the_spec
 
 
-def good(rule: Clients) -> list[Any]:
+def good(rule: ClientsMaySet) -> list[Any]:
     if rule.kind == "yes_no":
         return [True, False, *rule.words]
     if rule.kind == "word":
@@ -113,7 +113,7 @@ def good(rule: Clients) -> list[Any]:
 
 def bad(rule: Rule) -> list[Any]:
     wrong = [value for value in WRONG if not isinstance(value, str) or value]
-    if isinstance(rule, Clients) and rule.kind in ("whole", "number"):
+    if isinstance(rule, ClientsMaySet) and rule.kind in ("whole", "number"):
         wrong += [True, rule.high * 2 + 1, rule.low - 1, *([0] if rule.above else [])]
     return wrong
 
@@ -138,7 +138,7 @@ def test_each_option_of_each_backend_is_on_the_list_or_refused_by_name(
         return told.status, told.error if told.status != 200 else {}
 
     for option, rule in {**hard, **known}.items():
-        if isinstance(rule, Clients):
+        if isinstance(rule, ClientsMaySet):
             for value in good(rule):
                 status, error = asked(option, value)
                 assert status == 200 or error["code"] != "operator_only", (option, value, error)
@@ -147,7 +147,7 @@ def test_each_option_of_each_backend_is_on_the_list_or_refused_by_name(
                 status, error = asked(option, value)
                 assert status == 400 and error["param"] == f"provider_options.{option}", (option, value, status, error)
             continue
-        assert rule is None or isinstance(rule, Operator), (option, rule)
+        assert rule is None or isinstance(rule, OperatorOnly), (option, rule)
         for value in (True, "x", {"a": 1}):
             status, error = asked(option, value)
             outer = f"provider_options.{option.partition('.')[0]}"
@@ -158,15 +158,17 @@ def test_each_option_of_each_backend_is_on_the_list_or_refused_by_name(
 def test_rules_take_what_they_say_and_nothing_else() -> None:
     for declared in (TrainingOptions, Hyperparameters):
         for name, field in declared.model_fields.items():
-            rule = rule_of(field)
-            if isinstance(rule, Clients):
-                assert all(map(rule.takes, good(rule))), name
-                assert not any(map(rule.takes, bad(rule))), name
+            rule = client_rule_of_field(field)
+            if isinstance(rule, ClientsMaySet):
+                assert all(map(rule.accepts, good(rule))), name
+                assert not any(map(rule.accepts, bad(rule))), name
                 for value in good(rule):
                     if declared is TrainingOptions or value != 0:
                         declared.model_validate({name: value})
             else:
-                assert isinstance(rule, Operator | Checked), name
+                assert isinstance(rule, OperatorOnly | CheckedByGateway), name
     nan = float("nan")
-    for rule in (rule_of(field) for field in Hyperparameters.model_fields.values()):
-        assert isinstance(rule, Clients) and not any(map(rule.takes, (nan, -nan, float("inf"), 10**400, b"1", None)))
+    for rule in (client_rule_of_field(field) for field in Hyperparameters.model_fields.values()):
+        assert isinstance(rule, ClientsMaySet) and not any(
+            map(rule.accepts, (nan, -nan, float("inf"), 10**400, b"1", None))
+        )

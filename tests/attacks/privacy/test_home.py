@@ -95,8 +95,8 @@ def test_an_old_home_is_mended_once_and_in_one_line(place: Path, caplog: pytest.
         (home / name).touch()
         (home / name).chmod(0o644)
     os.link(home / "files" / "linked", place / "meant-for-others")
-    private.mend_home(home)
-    private.mend_home(home)
+    private.make_home_private(home)
+    private.make_home_private(home)
     assert [str(home) in line for line in caplog.messages] == [True]
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (home, *home.rglob("*"))}
     assert modes == {"home": 0o700, "files": 0o700, "evaluations": 0o700, "tuneport.db": 0o600, "a.jsonl": 0o600,
@@ -109,7 +109,7 @@ def test_a_folder_of_a_project_keeps_its_own_mode(place: Path, caplog: pytest.Lo
     for path in (home, home / "runs", home / "src"):
         path.mkdir(exist_ok=True)
         path.chmod(0o755)
-    private.mend_home(home)
+    private.make_home_private(home)
     assert [stat.S_IMODE(path.stat().st_mode) for path in (home, home / "runs", home / "src")] == [0o755, 0o700, 0o755]
     assert "runs in it" in caplog.text
 
@@ -118,9 +118,9 @@ def test_a_folder_that_a_group_shares_on_purpose_stays_the_group_s(place: Path) 
     home = place / "home"
     home.mkdir()
     home.chmod(0o2775)
-    private.mend_home(home)
-    private.make_folder(home / "files" / "deeper")
-    with open(home / "files" / "it", "w", opener=private.opener):
+    private.make_home_private(home)
+    private.make_private_folder(home / "files" / "deeper")
+    with open(home / "files" / "it", "w", opener=private.private_file_opener):
         pass
     modes = [
         stat.S_IMODE(path.stat().st_mode) for path in (home, home / "files", home / "files/deeper", home / "files/it")
@@ -130,7 +130,7 @@ def test_a_folder_that_a_group_shares_on_purpose_stays_the_group_s(place: Path) 
     other.mkdir()
     other.chmod(0o755)
     (other / "plain").mkdir()
-    private.make_folder(other / "plain" / "home")
+    private.make_private_folder(other / "plain" / "home")
     assert stat.S_IMODE((other / "plain" / "home").stat().st_mode) == 0o700
 
 
@@ -154,18 +154,18 @@ def test_what_training_writes_is_shared_where_the_home_is(place: Path, mode: int
 def test_a_home_that_others_can_replace_is_told(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     place.chmod(0o777)
     (place / "home").mkdir(mode=0o700)
-    private.mend_home(place / "home")
+    private.make_home_private(place / "home")
     assert "everybody can write to" in caplog.text
     if os.geteuid() == 0:
         os.chown(place / "home", STRANGER, STRANGER)
-        private.mend_home(place / "home")
+        private.make_home_private(place / "home")
         assert "belongs to another user (uid 12345)" in caplog.text
 
 
 def test_the_umask_is_read_and_not_set() -> None:
     before = os.umask(0o027)
     try:
-        assert private.umask() == 0o027
+        assert private.process_umask() == 0o027
     finally:
         os.umask(before)
 
@@ -180,8 +180,8 @@ def test_opening_a_result_leaves_what_its_links_lead_to(place: Path) -> None:
     (result / "part" / "a.json").symlink_to(store)
     (result / "inner").symlink_to(inner)
     (result / "nowhere").symlink_to(place / "gone")
-    before, mask = modes(store, inner, inner / "key"), private.umask()
-    private.open_as_usual(result)
+    before, mask = modes(store, inner, inner / "key"), private.process_umask()
+    private.restore_umask_permissions(result)
     assert modes(store, inner, inner / "key") == before
     weights = result / "part" / "model.safetensors"
     assert modes(weights, weights.parent) == [0o666 & ~mask, 0o777 & ~mask]

@@ -29,13 +29,12 @@ Runner = Callable[[str], str]
 
 def sandboxed(alone: bool) -> Runner:
     try:
-        from tuneport.sandbox.programs import run
+        from tuneport.sandbox.programs import run_sandboxed_program
         from tuneport.sandbox.session import SandboxLimits
     except ModuleNotFoundError:  # the tree before the sandbox was a room
         from tuneport.evaluate.sandbox import Limits as SandboxLimits  # type: ignore[no-redef]
-        from tuneport.evaluate.sandbox import run
     limits = SandboxLimits(seconds=SECONDS, memory_mib=128)
-    return lambda program: run(program, limits, **({"own_root": False} if alone else {})).why
+    return lambda program: run_sandboxed_program(program, limits, **({"own_root": False} if alone else {})).why
 
 
 def unconfined(program: str) -> str:

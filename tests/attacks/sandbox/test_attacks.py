@@ -45,7 +45,7 @@ def needs_both_users() -> None:
 
 
 def needs_an_own_root() -> None:
-    if not requirements.own_root_works():
+    if not requirements.can_bubblewrap_make_root():
         pytest.skip("bubblewrap cannot make a root folder here: the kernel gives this user no namespaces")
 
 
@@ -71,8 +71,8 @@ def test_other_users_cannot_read_what_runs_where_there_are_no_namespaces() -> No
     if os.geteuid() == 0:
         needs_both_users()
     asked = "import os, sys; here = os.stat('.'); sys.exit(f'{here.st_mode & 0o777:o} {here.st_uid == os.getuid()}')"
-    program = "import os; os.umask(0o022); from tuneport.sandbox.programs import run; "
-    program += f"print(run({asked!r}, own_root=False).why)"
+    program = "import os; os.umask(0o022); from tuneport.sandbox.programs import run_sandboxed_program; "
+    program += f"print(run_sandboxed_program({asked!r}, own_root=False).why)"
     command = [sys.executable, "-c", program]
     if os.geteuid() == 0:
         command = ["unshare", "--mount", sys.executable, str(ROOT / "tests/attacks/sandbox/as_user.py"), *command]

@@ -11,7 +11,7 @@ import pytest
 from tests.backends.openai.test_files import in_parts
 from tests.backends.openai.test_reinforcement import GRADER, questions
 from tests.support.rows import write
-from tuneport.data.conversion.prepare import prepare
+from tuneport.data.conversion.prepare import prepare_dataset
 from tuneport.data.formats.openai.reinforcement import NAME
 from tuneport.errors import UnavailableError
 from tuneport.testing.contract import prepared_chats, token, written
@@ -75,7 +75,7 @@ def everything(backend: Any, openai: OpenAIEmulator, tmp_path: Path) -> None:
     assert backend.cancel(second).status is JobStatus.CANCELLED
 
     rows = write(tmp_path / "questions.jsonl", questions())
-    graded = PreparedData(training=prepare(rows, NAME, tmp_path / "files"))
+    graded = PreparedData(training=prepare_dataset(rows, NAME, tmp_path / "files"))
     rft = TuneSpec(
         model=REASONER, dataset=rows, method=Method.RFT, grader=GRADER,
         hyperparameters=Hyperparameters(epochs=1, compute_multiplier=1.5, eval_interval=2, eval_samples=2,

@@ -18,7 +18,7 @@ from tests.backends.openai.test_reinforcement import GRADER, questions
 from tests.support.prism import Heard, prism
 from tests.support.rows import write
 from tuneport.backends.openai.backend import OpenAIBackend
-from tuneport.data.conversion.prepare import prepare
+from tuneport.data.conversion.prepare import prepare_dataset
 from tuneport.data.formats.openai.reinforcement import NAME
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.testing.contract import prepared_chats, token
@@ -70,7 +70,7 @@ def walk(tmp_path: Path) -> dict[str, Callable[[OpenAIBackend], object]]:
     """A call, or some, of each public method of the backend, by name: those that the class has, and no fewer."""
     data = prepared_chats(tmp_path)
     rows = write(tmp_path / "questions.jsonl", questions())
-    graded = PreparedData(training=prepare(rows, NAME, tmp_path / "files"))
+    graded = PreparedData(training=prepare_dataset(rows, NAME, tmp_path / "files"))
     given = specs(tmp_path)
     files = [
         RemoteFile(id=f"file-{use}", purpose=use, sha256="", filename="", bytes=1) for use in ("training", "validation")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.rows import chat, write
 from tuneport.backends.grader_columns import find_columns
-from tuneport.data.conversion.prepare import prepare
+from tuneport.data.conversion.prepare import prepare_dataset
 from tuneport.data.formats.openai.reinforcement import NAME
 from tuneport.errors import ConfigError, DatasetError, UnavailableError, UnsupportedError
 from tuneport.testing.contract import prepared_chats, token
@@ -45,8 +45,8 @@ def tunable(openai: OpenAIEmulator) -> OpenAIEmulator:
 
 @pytest.fixture
 def data(tmp_path: Path) -> PreparedData:
-    training = prepare(write(tmp_path / "train.jsonl", questions()), NAME, tmp_path / "files")
-    validation = prepare(write(tmp_path / "valid.jsonl", questions(3)), NAME, tmp_path / "files")
+    training = prepare_dataset(write(tmp_path / "train.jsonl", questions()), NAME, tmp_path / "files")
+    validation = prepare_dataset(write(tmp_path / "valid.jsonl", questions(3)), NAME, tmp_path / "files")
     return PreparedData(training=training, validation=validation)
 
 
@@ -125,7 +125,7 @@ def test_column_that_some_rows_lack_is_an_error_with_their_lines(
     rows = questions()
     del rows[3]["answer"]
     rows[5]["answer"] = None
-    data = PreparedData(training=prepare(write(spec.dataset, rows), NAME, tmp_path / "files"))
+    data = PreparedData(training=prepare_dataset(write(spec.dataset, rows), NAME, tmp_path / "files"))
     with pytest.raises(DatasetError) as caught:
         list(connect(tunable).prepare(spec.model_copy(update={"validation": None}), data))
     assert [(problem.path, problem.line, problem.field) for problem in caught.value.problems] == [
@@ -188,4 +188,4 @@ def test_chats_are_no_questions(
     error = backend.fetch(remote_id).error
     assert (error.code, error.fault) == ("invalid_training_file", "user")
     with pytest.raises(DatasetError, match="role assistant"):
-        prepare(write(tmp_path / "chats.jsonl", [chat("a", "b", answer="b")]), NAME, tmp_path / "files")
+        prepare_dataset(write(tmp_path / "chats.jsonl", [chat("a", "b", answer="b")]), NAME, tmp_path / "files")

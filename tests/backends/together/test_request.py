@@ -396,11 +396,11 @@ def test_refusal_of_a_file_names_the_line_of_the_users_own(
     together: TogetherEmulator, connect: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A CSV with a heading and a cell of two lines: the third record of the prepared file stands elsewhere in it."""
-    from tuneport.data.conversion.prepare import prepare
+    from tuneport.data.conversion.prepare import prepare_dataset
 
     rows = 'instruction,output\nq1,"a1\nb1"\nq2,a2\nq3,a3\n'
     (tmp_path / "mine.csv").write_text(rows)
-    file = prepare(tmp_path / "mine.csv", "together", tmp_path / "store")
+    file = prepare_dataset(tmp_path / "mine.csv", "together", tmp_path / "store")
     data, backend = PreparedData(training=file), connect(together)
     spec = TuneSpec(model=MODEL, dataset=tmp_path / "mine.csv")
 

@@ -10,8 +10,8 @@ import typer
 
 from tuneport.cli import main
 from tuneport.cli.views import heartbeat
-from tuneport.data.containers.limits import large_is_allowed
-from tuneport.data.running.underway import underway
+from tuneport.data.containers.limits import large_files_allowed
+from tuneport.data.running.underway import report_data_activity
 
 READS_DATA = ["check", "review", "clean", "preview", "split", "convert", "compare", "plan", "submit", "eval", "advise"]
 
@@ -24,7 +24,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_what_goes_on_for_long_is_told_and_a_terminal_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
-    with heartbeat.heartbeat(), underway("reading a\x1b[2Jb.csv", lambda: 0.25):
+    with heartbeat.heartbeat(), report_data_activity("reading a\x1b[2Jb.csv", lambda: 0.25):
         time.sleep(0.4)
     said = capsys.readouterr()
     assert said.err.splitlines() == ["reading a\ufffd[2Jb.csv: 0 s, 25% done"]
@@ -36,7 +36,7 @@ def test_nothing_is_told_where_nothing_is_known_or_pieces_are_short(capsys: pyte
     with heartbeat.heartbeat():
         time.sleep(0.1)
         for _ in range(20):
-            with underway("waiting for a model"):
+            with report_data_activity("waiting for a model"):
                 time.sleep(0.001)
     assert not capsys.readouterr().err
 
@@ -49,7 +49,7 @@ def test_every_command_that_reads_data_takes_allow_large() -> None:
 
 def test_the_permission_is_for_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["check", str(tmp_path / "none.jsonl"), "--allow-large"]) == 2
-    assert large_is_allowed()
+    assert large_files_allowed()
     assert main.main(["check", str(tmp_path / "none.jsonl")]) == 2
-    assert not large_is_allowed()
+    assert not large_files_allowed()
     assert capsys.readouterr().err.count("does not exist") == 2

@@ -14,9 +14,9 @@ from tests.support.folders import FIXTURES
 from tests.support.rows import chat, write
 from tuneport.data.checks import CheckReport
 from tuneport.data.checks.dataset import contradictions, holdout
-from tuneport.data.checks.gathering import gather
+from tuneport.data.checks.gathering import run_row_checks
 from tuneport.data.checks.near import near_duplicates as alike
-from tuneport.data.checks.near.lookup import examples_at
+from tuneport.data.checks.near.lookup import examples_at_lines
 from tuneport.data.dataset import Dataset
 from tuneport.data.tokens.tokenizer import Vocabulary
 from tuneport.errors import ConfigError, DatasetError
@@ -290,11 +290,13 @@ def test_of_nothing_no_leak_is_denied(tmp_path: Path, rows: int, held_out: int) 
     for name, count in (("train", rows), ("held_out", held_out)):
         (tmp_path / name).mkdir()
         path = write(tmp_path / f"{name}.jsonl", good[:count] or [bad])
-        found = gather(Dataset(path, format="openai"), vocabulary=Vocabulary(), folder=tmp_path / name, judged=False)
-        lookup = partial(examples_at, path, "openai", None)
-        columns.append((path, holdout.HoldoutCheck(found.columns, lookup, found.numbering)))
+        found = run_row_checks(
+            Dataset(path, format="openai"), vocabulary=Vocabulary(), folder=tmp_path / name, judged=False
+        )
+        lookup = partial(examples_at_lines, path, "openai", None)
+        columns.append((path, holdout.HeldOutColumns(found.columns, lookup, found.numbering)))
     path, (ours, lookup, _) = columns[0]
-    finding = holdout.HoldOut(path, ours, lookup, columns[1][1]).finding()
+    finding = holdout.HoldoutLeakCheck(path, ours, lookup, columns[1][1]).finding()
     assert finding.verdict == "warn" and "training data" not in finding.message
     assert f"{'held_out' if rows else 'train'}.jsonl has no record to compare" in finding.fix
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tuneport.data.checks import check
+from tuneport.data.checks import check_dataset
 from tuneport.data.checks.dataset import diversity
 from tuneport.data.running import parallel
 
@@ -74,7 +74,7 @@ def report(path: Path, processes: int, patch: pytest.MonkeyPatch) -> dict[str, A
     patch.setattr(parallel, "SMALL_BYTES", 1 << 14)
     patch.setattr(parallel, "BATCH_BYTES", 1 << 14)
     patch.setattr(diversity, "SAMPLED", 500)  # fewer than there are, in this process
-    return check(path).as_dict()
+    return check_dataset(path).as_dict()
 
 
 @pytest.fixture(scope="module")

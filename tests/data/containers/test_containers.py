@@ -17,7 +17,7 @@ import zstandard
 
 from tests.support.folders import FIXTURES
 from tests.support.rows import chat, write
-from tuneport.data.checks import check
+from tuneport.data.checks import check_dataset
 from tuneport.data.containers import json_text
 from tuneport.data.containers.bad_row import MAX_ROW, BadRow
 from tuneport.data.containers.source import RowSource
@@ -218,7 +218,9 @@ def test_a_folder_is_one_dataset_and_problems_name_the_file(tmp_path: Path) -> N
         (folder / "b.json", 2, "record"),
         (inner, 1, "line"),
     ]
-    assert Dataset(folder).format == "openai" and check(folder).rows == 6 and len(Dataset(folder).digest()) == 64
+    assert (
+        Dataset(folder).format == "openai" and check_dataset(folder).rows == 6 and len(Dataset(folder).digest()) == 64
+    )
     assert convert(folder, "alpaca", tmp_path / "out.jsonl").rows == 6
     with pytest.raises(ConfigError, match="is the input"):
         convert(folder, "alpaca", folder / "a.jsonl")

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from tests.support.rows import chat, write
-from tuneport.data.checks import check
-from tuneport.data.checks.finding import excerpts
+from tuneport.data.checks import check_dataset
+from tuneport.data.checks.finding import differing_excerpts
 from tuneport.data.clean import clean
 from tuneport.data.containers.source import RowSource
 from tuneport.data.conversion.convert import convert
 from tuneport.data.reading import read_records
-from tuneport.data.review.session import Review
+from tuneport.data.review.session import ReviewSession
 from tuneport.errors import ConversionLossError, DatasetError
 from tuneport.workflows.checking.page import render
 
@@ -34,7 +34,7 @@ def rows(count: int = 12) -> list[Any]:
 
 
 def evidence(path: Path, name: str) -> list[str]:
-    report = check(path)
+    report = check_dataset(path)
     return [each.told(report.numbering.words) for each in report.finding(name).evidence]
 
 
@@ -64,7 +64,7 @@ def test_file_and_line_in_a_folder(tmp_path: Path) -> None:
     ]
     (said,) = evidence(folder, "contradictions")
     assert said.startswith("b.json record 1, more/c.jsonl:1: 'again' is answered 'one' and 'two'")
-    report = check(folder)
+    report = check_dataset(folder)
     assert "more/c.jsonl:2" in render(report)
     document = report.as_dict()
     assert document["files"] == [
@@ -76,7 +76,7 @@ def test_file_and_line_in_a_folder(tmp_path: Path) -> None:
     clean(folder, tmp_path / "out.jsonl")
     log = [json.loads(line) for line in (tmp_path / "out.jsonl.log.jsonl").read_text().splitlines()]
     assert [(entry["line"], entry["at"]) for entry in log] == [(16, "more/c.jsonl:2")]
-    assert {shown.at for shown in Review(folder, sample=20).shown} >= {"a.jsonl:1", "b.json record 2"}
+    assert {shown.at for shown in ReviewSession(folder, sample=20).shown} >= {"a.jsonl:1", "b.json record 2"}
 
 
 def test_losses_say_where_and_not_too_much(tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_a_hold_out_in_a_folder_names_its_file(tmp_path: Path) -> None:
     held.mkdir()
     write(held / "a.jsonl", [chat("something else", "x")])
     write(held / "b.jsonl", rows(1))
-    found = check(train, validation=held).finding("hold-out")
+    found = check_dataset(train, validation=held).finding("hold-out")
     assert found.evidence[0].text.startswith("the same input is on b.jsonl:1: ")
-    found = check(train, validation=held / "b.jsonl").finding("hold-out")
+    found = check_dataset(train, validation=held / "b.jsonl").finding("hold-out")
     assert found.evidence[0].text.startswith("the same input is on line 1 of b.jsonl: ")
 
 
@@ -109,14 +109,14 @@ def test_the_split_that_a_folder_holds_out_is_looked_at(tmp_path: Path) -> None:
     write(folder / "train.jsonl", rows())
     write(folder / "dev.jsonl", [chat("something else", "x")])
     write(folder / "test.jsonl", rows(1))
-    report = check(Path(f"{folder}#train"))
+    report = check_dataset(Path(f"{folder}#train"))
     assert report.notes == (
         f"compared with {folder}#validation, the folder's held-out split (--validation names another)",
     )
     assert report.finding("hold-out").verdict == "pass" and "1 record held out" in report.finding("hold-out").message
-    report = check(Path(f"{folder}#train"), validation=Path(f"{folder}#test"))
+    report = check_dataset(Path(f"{folder}#train"), validation=Path(f"{folder}#test"))
     assert report.finding("hold-out").verdict == "fail" and report.notes == ()
-    assert check(Path(f"{folder}#dev")).notes == ()
+    assert check_dataset(Path(f"{folder}#dev")).notes == ()
 
 
 def test_numbers_and_places_are_inverse(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_numbers_and_places_are_inverse(tmp_path: Path) -> None:
     ],
 )
 def test_excerpts_show_the_difference(one: str, other: str, shown: tuple[str, str] | None) -> None:
-    first, second = excerpts(one, other, 40)
+    first, second = differing_excerpts(one, other, 40)
     assert first != second and max(len(first), len(second)) <= 40
     assert shown is None or (first, second) == shown
 

@@ -92,7 +92,7 @@ def told(source: Path, target: str, output: Path, allow_loss: bool) -> tuple[Any
 
 
 def alone(monkeypatch: pytest.MonkeyPatch, part_bytes: int) -> None:
-    monkeypatch.setattr(ordered, "cores", lambda: 1)
+    monkeypatch.setattr(ordered, "count_worker_processes", lambda: 1)
     monkeypatch.setattr(conversion, "PART_BYTES", part_bytes)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.rows import chat, write
 from tuneport.data.conversion.conversion_loss import write_row
 from tuneport.data.conversion.convert import convert
-from tuneport.data.conversion.fast_path import _READERS, _WRITERS, PlainRows
+from tuneport.data.conversion.fast_path import _READERS, _WRITERS, PlainRowConverter
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import InvalidRecord
 
@@ -34,7 +34,7 @@ ROWS = {
 def test_both_ways_write_the_same(source: str, target: str, data: st.DataObject) -> None:
     row = data.draw(ROWS[source])
     raw = json.dumps(row, ensure_ascii=data.draw(st.booleans())).encode()
-    plain = PlainRows(source, target)
+    plain = PlainRowConverter(source, target)
     fast, _, noteworthy = plain.convert([raw], raw)
     if fast is None:
         return
@@ -50,7 +50,7 @@ def test_both_ways_write_the_same(source: str, target: str, data: st.DataObject)
 def test_the_usual_rows_go_the_fast_way() -> None:
     rows = [json.dumps(chat("a", "b", system="s")).encode()] * 3
     for target in ("openai", "alpaca", "sharegpt"):
-        assert (PlainRows("openai", target).convert(rows, b"".join(rows)).lines or b"").count(b"\n") == 3
+        assert (PlainRowConverter("openai", target).convert(rows, b"".join(rows)).lines or b"").count(b"\n") == 3
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_usual_rows_go_the_fast_way() -> None:
     ],
 )
 def test_rows_that_are_not_one_plain_record_each_are_left_to_the_formats(rows: list[bytes]) -> None:
-    assert PlainRows("prompt-completion", "openai").convert(rows, b"".join(rows)).lines is None
+    assert PlainRowConverter("prompt-completion", "openai").convert(rows, b"".join(rows)).lines is None
 
 
 def test_odd_rows_among_plain_ones_are_converted_and_told(tmp_path: Path) -> None:

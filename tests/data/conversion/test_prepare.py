@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.rows import chat, write
-from tuneport.data.conversion.prepare import file_format, prepare
+from tuneport.data.conversion.prepare import prepare_dataset, upload_format
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConversionLossError, DatasetError, StorageError
 from tuneport.types import Method
@@ -29,7 +29,7 @@ def test_a_chat_is_prepared_as_the_question_that_it_asks_with_all_its_columns(tm
     ]
     data = tmp_path / "chats.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    file = prepare(data, file_format(Method.GRPO, "openai", "openai"), tmp_path / "files", questions=True)
+    file = prepare_dataset(data, upload_format(Method.GRPO, "openai", "openai"), tmp_path / "files", questions=True)
     assert (file.format, file.rows, file.left_out) == ("openai-reinforcement", 1, ())
     assert [json.loads(line) for line in file.path.read_text().splitlines()] == [
         {"messages": [{"role": "user", "content": "Hi"}], "source": "faq", "answer": "Hello"}
@@ -37,7 +37,7 @@ def test_a_chat_is_prepared_as_the_question_that_it_asks_with_all_its_columns(tm
     text = tmp_path / "text.jsonl"
     text.write_text('{"text": "nothing is asked"}\n')
     with pytest.raises(ConversionLossError, match="needs a user's message before the last answer"):
-        prepare(text, "openai-reinforcement", tmp_path / "files", questions=True)
+        prepare_dataset(text, "openai-reinforcement", tmp_path / "files", questions=True)
 
 
 def test_questions_without_answers_are_enough_for_methods_that_answer_them(tmp_path: Path) -> None:
@@ -46,21 +46,23 @@ def test_questions_without_answers_are_enough_for_methods_that_answer_them(tmp_p
     formats = [Dataset(path).for_method(Method.GRPO).given_format for path in (asked, chats)]
     assert formats == ["openai-reinforcement", None]
     assert Dataset(chats).for_method(Method.RFT).format == "openai-reinforcement"
-    file = prepare(Dataset(asked, format=formats[0]), "openai-reinforcement", tmp_path / "files", questions=True)
+    file = prepare_dataset(
+        Dataset(asked, format=formats[0]), "openai-reinforcement", tmp_path / "files", questions=True
+    )
     assert file.rows == 1
 
 
 def test_prepare_is_content_addressed_and_idempotent(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", [{"instruction": "a", "input": "", "output": "b"}] * 12)
     store = tmp_path / "home" / "files"
-    first = prepare(source, "openai", store)
+    first = prepare_dataset(source, "openai", store)
     content = first.path.read_bytes()
     assert first.path == store / f"{hashlib.sha256(content).hexdigest()}.jsonl"
     assert (first.rows, first.bytes, first.format) == (12, len(content), "openai")
     assert json.loads(content.splitlines()[0]) == chat("a", "b")
     assert first.trained_tokens == 12 * 11
     written = first.path.stat().st_mtime_ns
-    again = prepare(write(tmp_path / "b.jsonl", [chat("a", "b")] * 12), "openai", store)
+    again = prepare_dataset(write(tmp_path / "b.jsonl", [chat("a", "b")] * 12), "openai", store)
     assert again == first and again.path.stat().st_mtime_ns == written
     assert os.listdir(store) == [first.path.name]
 
@@ -68,7 +70,7 @@ def test_prepare_is_content_addressed_and_idempotent(tmp_path: Path) -> None:
 def test_only_what_is_trained_on_leaves(tmp_path: Path) -> None:
     row = chat("a", "b", customer="C-17")
     row["messages"][1] |= {"timestamp": 5, "weight": 1}
-    prepared = prepare(write(tmp_path / "a.jsonl", [row]), "openai", tmp_path / "files")
+    prepared = prepare_dataset(write(tmp_path / "a.jsonl", [row]), "openai", tmp_path / "files")
     assert prepared.left_out == ("customer", "messages[].timestamp")
     kept = chat("a", "b")
     kept["messages"][1]["weight"] = 1
@@ -78,7 +80,7 @@ def test_only_what_is_trained_on_leaves(tmp_path: Path) -> None:
 def test_all_problems_are_listed_and_nothing_is_left(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", [chat("a", "b"), {"messages": []}, chat("a", "b"), "{"])
     with pytest.raises(DatasetError) as caught:
-        prepare(source, "openai", tmp_path / "files")
+        prepare_dataset(source, "openai", tmp_path / "files")
     assert [problem.line for problem in caught.value.problems] == [2, 4]
     assert os.listdir(tmp_path / "files") == []
 
@@ -86,9 +88,9 @@ def test_all_problems_are_listed_and_nothing_is_left(tmp_path: Path) -> None:
 def test_losses_need_permission(tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", [PAIR])
     with pytest.raises(ConversionLossError, match="it cannot hold a rejected answer"):
-        prepare(source, "openai", tmp_path / "files")
-    assert prepare(source, "openai", tmp_path / "files", allow_loss=True).rows == 1
-    assert prepare(source, "openai-preference", tmp_path / "files").trained_tokens is None  # no rule is known
+        prepare_dataset(source, "openai", tmp_path / "files")
+    assert prepare_dataset(source, "openai", tmp_path / "files", allow_loss=True).rows == 1
+    assert prepare_dataset(source, "openai-preference", tmp_path / "files").trained_tokens is None  # no rule is known
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_a_disk_that_refuses_is_not_the_datasets_fault(
 
     monkeypatch.setattr("os.fsync", refuse)
     with pytest.raises(StorageError, match=f"{os.strerror(code)}; {first}set TUNEPORT_HOME"):
-        prepare(write(tmp_path / "a.jsonl", [chat("a", "b")]), "openai", tmp_path / "files")
+        prepare_dataset(write(tmp_path / "a.jsonl", [chat("a", "b")]), "openai", tmp_path / "files")
     assert os.listdir(tmp_path / "files") == []
 
 
@@ -116,7 +118,7 @@ def test_a_disk_that_refuses_is_not_the_datasets_fault(
 def test_a_store_that_is_a_file_is_told(tmp_path: Path, store: str) -> None:
     (tmp_path / "files").write_text("")
     with pytest.raises(StorageError, match="files.* cannot be created: .*set TUNEPORT_HOME"):
-        prepare(write(tmp_path / "a.jsonl", [chat("a", "b")]), "openai", tmp_path / store)
+        prepare_dataset(write(tmp_path / "a.jsonl", [chat("a", "b")]), "openai", tmp_path / store)
 
 
 def test_method_by_data(tmp_path: Path) -> None:

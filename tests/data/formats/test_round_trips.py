@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tuneport.data.conversion.conversion_loss import is_plain
+from tuneport.data.conversion.conversion_loss import is_plain_chat
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.contract import NO_PARAMETERS, equivalent
 from tuneport.data.rows.records import (
@@ -207,7 +207,7 @@ def test_plain_chats_lose_nothing(format: str, pairs: list[tuple[str, str]], sys
     for question, answer in pairs:
         messages += [Message("user", question), Message("assistant", answer)]
     record = Chat(messages)
-    assert is_plain(record)
+    assert is_plain_chat(record)
     assert through(format, record) == (record, True)
 
 

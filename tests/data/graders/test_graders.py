@@ -60,7 +60,7 @@ def test_templates_are_filled_in(template: str, answer: str, item: dict[str, Any
     ],
 )
 def test_string_check(operation: str, answer: str, score: float) -> None:
-    assert Grader({**EXACT, "operation": operation}).score(answer, {"label": "Paris"}) == score
+    assert Grader({**EXACT, "operation": operation}).score_answer(answer, {"label": "Paris"}) == score
 
 
 @pytest.mark.parametrize(
@@ -76,15 +76,15 @@ def test_text_similarity_is_a_share(metric: str, library: str, low: float, high:
     pytest.importorskip(library, reason="the metric's library is an extra: pip install 'tuneport[eval]'")
     grader = Grader({**FUZZY, "evaluation_metric": metric})
     answer, reference = ("abcd", "abcde") if metric == "fuzzy_match" else ("red", "red car")
-    assert low <= grader.score(answer, {"label": reference}) <= high
-    assert grader.score("one two three four", {"label": "one two three four"}) == pytest.approx(1.0)
+    assert low <= grader.score_answer(answer, {"label": reference}) <= high
+    assert grader.score_answer("one two three four", {"label": "one two three four"}) == pytest.approx(1.0)
 
 
 def test_python_sees_sample_and_item_and_its_failures_are_worth_nothing() -> None:
     source = 'def grade(sample, item):\n    return sample["output_json"]["n"] / item["most"]'
     grader = Grader({"type": "python", "name": "share", "source": source}, run_code=True)
-    assert grader.score('{"n": 2}', {"most": 4}) == 0.5 and grader.failures == []
-    assert grader.score("no JSON", {"most": 4}) == 0.0
+    assert grader.score_answer('{"n": 2}', {"most": 4}) == 0.5 and grader.failures == []
+    assert grader.score_answer("no JSON", {"most": 4}) == 0.0
     assert grader.failures == [
         "the grader share failed on an answer: TypeError: 'NoneType' object is not subscriptable"
     ]
@@ -98,7 +98,7 @@ def test_python_is_not_run_unasked_nor_when_it_is_only_looked_at(tmp_path: Any) 
     Grader(grader, run_code=True)
     assert not (tmp_path / "touched").exists()
     with pytest.raises(GraderError, match="cannot be run: KeyError: 'grade'"):
-        Grader({**grader, "source": "x = 1"}, run_code=True).score("", {})
+        Grader({**grader, "source": "x = 1"}, run_code=True).score_answer("", {})
 
 
 def test_python_runs_in_the_sandbox_not_in_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,12 +117,18 @@ def grade(sample, item):
     return len(calls)
 """
     grader = Grader({"type": "python", "name": "mine", "source": source}, run_code=True)
-    assert [grader.score("", {"do": do}) for do in ("count", "count", "print", "pid", "count")] == [1, 2, 3, 0, 5]
+    assert [grader.score_answer("", {"do": do}) for do in ("count", "count", "print", "pid", "count")] == [
+        1,
+        2,
+        3,
+        0,
+        5,
+    ]
     assert grader.failures == []
-    assert grader.score("", {"do": "write"}) == 0.0 and kept.read_text() == "kept"
+    assert grader.score_answer("", {"do": "write"}) == 0.0 and kept.read_text() == "kept"
     assert "the grader mine failed on an answer: " in grader.failures[0]
     # The process has gone; the next answer is judged by another.
-    assert [grader.score("", {"do": do}) for do in ("exit", "count")] == [0.0, 1.0]
+    assert [grader.score_answer("", {"do": do}) for do in ("exit", "count")] == [0.0, 1.0]
     grader.close()
     multi = Grader({"type": "multi", "graders": {"m": grader._grader}, "calculate_output": "m"}, run_code=True)
     assert grader.runs_code and multi.runs_code and not Grader(EXACT).runs_code
@@ -161,7 +167,7 @@ def grade(sample, item):
             code.grade({}, {"say": say})
     code.close()
     grader = Grader({"type": "python", "name": "odd", "source": source}, run_code=True)
-    assert grader.score("", {"say": "nan"}) == 0.0 and "it must give a finite number" in grader.failures[0]
+    assert grader.score_answer("", {"say": "nan"}) == 0.0 and "it must give a finite number" in grader.failures[0]
     grader.close()
 
 
@@ -171,20 +177,20 @@ def test_multi_combines_its_graders() -> None:
     grader = Grader(
         {"type": "multi", "name": "both", "graders": graders, "calculate_output": "0.5 * exact + 0.5*fuzzy"}
     )
-    assert grader.score("abcde", {"label": "abcde"}) == 1.0
-    assert grader.score("abcd", {"label": "abcde"}) == pytest.approx(0.5 * 8 / 9)
+    assert grader.score_answer("abcde", {"label": "abcde"}) == 1.0
+    assert grader.score_answer("abcd", {"label": "abcde"}) == pytest.approx(0.5 * 8 / 9)
     single = Grader({"type": "multi", "name": "one", "graders": EXACT, "calculate_output": "min(1, exact + 1) ^ 2"})
-    assert single.score("x", {"label": "y"}) == 1.0
+    assert single.score_answer("x", {"label": "y"}) == 1.0
     nothing = Grader({"type": "multi", "name": "one", "graders": EXACT, "calculate_output": "log(exact)"})
-    assert nothing.score("x", {"label": "y"}) == 0.0  # of nothing there is no logarithm
+    assert nothing.score_answer("x", {"label": "y"}) == 0.0  # of nothing there is no logarithm
 
 
 def test_an_answer_without_the_wanted_json_is_worth_nothing_but_a_row_without_a_column_is_an_error() -> None:
     grader = Grader({**EXACT, "input": "{{sample.output_json.city}}"})
-    assert grader.score("{}", {"label": "x"}) == 0.0
-    assert grader.score("not JSON", {"label": "x"}) == 0.0
+    assert grader.score_answer("{}", {"label": "x"}) == 0.0
+    assert grader.score_answer("not JSON", {"label": "x"}) == 0.0
     with pytest.raises(GraderError, match=r"the grader exact names item.label, and a row lacks it"):
-        grader.score('{"city": "x"}', {})
+        grader.score_answer('{"city": "x"}', {})
 
 
 @pytest.mark.parametrize(
@@ -232,7 +238,7 @@ def test_a_formula_that_would_keep_the_gateway_busy_ends_at_once(formula: str) -
         "import sys; from tuneport.data.graders.graders import Grader; from tuneport.errors import ConfigError\n"
         f"inner = {EXACT!r} | {{'name': 'a'}}\n"
         "multi = {'type': 'multi', 'name': 'm', 'graders': {'a': inner}, 'calculate_output': sys.stdin.read()}\n"
-        "try: print(Grader(multi).score('x', {'label': 'x'}))\n"
+        "try: print(Grader(multi).score_answer('x', {'label': 'x'}))\n"
         "except ConfigError as error: print('refused', len(str(error)))\n"
     )
     done = subprocess.run(
@@ -244,4 +250,4 @@ def test_a_formula_that_would_keep_the_gateway_busy_ends_at_once(formula: str) -
 def test_a_template_of_many_braces_is_read_once() -> None:
     """Twice as many took four times as long, with nobody else served meanwhile."""
     grader = EXACT | {"input": "{{" * 500_000 + "{{sample.output_text}}"}
-    assert Grader(grader).score("x", {"label": "x"}) == 0
+    assert Grader(grader).score_answer("x", {"label": "x"}) == 0

@@ -13,9 +13,9 @@ import pytest
 from benchmarks.personal_data import KINDS, clean_files, ours, rows, score
 from tests.support.rows import chat, write
 from tuneport.data.checks.finding import CheckedExample
-from tuneport.data.checks.rows.personal import Personal, find_in, scan
+from tuneport.data.checks.rows.personal import PersonalDataCheck, find_in_record, scan_personal_data
 from tuneport.data.pii.redaction import Redactor
-from tuneport.data.pii.search import find
+from tuneport.data.pii.search import find_personal_data
 from tuneport.data.rows.records import Chat, Message, PlainText, Preference, PromptCompletion, TextPart, Tool, ToolCall
 
 KEY = "sk-proj-" + "Ab3xK9" * 6
@@ -45,7 +45,7 @@ KEY = "sk-proj-" + "Ab3xK9" * 6
     ],
 )
 def test_found_and_masked(text: str, kind: str, masked: str) -> None:
-    (match,) = find(text)
+    (match,) = find_personal_data(text)
     assert (match.kind, match.masked) == (kind, masked)
     assert text[match.start : match.end] not in match.masked
 
@@ -72,17 +72,17 @@ def test_found_and_masked(text: str, kind: str, masked: str) -> None:
     ],
 )
 def test_what_only_looks_like_it(text: str) -> None:
-    assert find(text) == []
+    assert find_personal_data(text) == []
 
 
 def test_matches_do_not_overlap_and_keep_their_order() -> None:
     text = "Mail a@web.de or +49 30 90185 432; card 4539148803436467"
-    assert [match.kind for match in find(text)] == ["email", "phone", "card"]
+    assert [match.kind for match in find_personal_data(text)] == ["email", "phone", "card"]
 
 
 def test_digits_alone_need_a_word_that_says_what_they_are() -> None:
-    assert find("It weighs 377815500 in all.") == []
-    assert [match.kind for match in find("Mijn BSN is 377815500.")] == ["nl_bsn"]
+    assert find_personal_data("It weighs 377815500 in all.") == []
+    assert [match.kind for match in find_personal_data("Mijn BSN is 377815500.")] == ["nl_bsn"]
 
 
 def test_planted_values_are_found_and_hardly_anything_else() -> None:
@@ -124,7 +124,7 @@ def test_time_is_linear(piece: str) -> None:
         best = float("inf")
         for _ in range(3):
             started = time.process_time()
-            find(text)
+            find_personal_data(text)
             best = min(best, time.process_time() - started)
         return best
 
@@ -143,7 +143,7 @@ def test_the_check_is_the_same_in_one_process_or_in_two() -> None:
     chats = [
         Chat([Message("user", text)]) for text in ("hi", "a@web.de and b@web.de", "call +49 30 90185 432", "c@web.de")
     ]
-    one, first, second = Personal(), Personal(), Personal()
+    one, first, second = PersonalDataCheck(), PersonalDataCheck(), PersonalDataCheck()
     for line, record in enumerate(chats, start=1):
         one.add(example(line, record))
         (first, second)[line % 2].add(example(line, record))
@@ -152,7 +152,7 @@ def test_the_check_is_the_same_in_one_process_or_in_two() -> None:
     finding = one.finding()
     assert (finding.verdict, finding.count, finding.details["kinds"]) == ("warn", 3, {"email": 3, "phone": 1})
     assert (finding.evidence[0].lines, finding.evidence[0].text) == ((2,), "email a***@w***.de")
-    assert "names and postal" in finding.message and "names and postal" in Personal().finding().message
+    assert "names and postal" in finding.message and "names and postal" in PersonalDataCheck().finding().message
 
 
 def test_scan_counts_and_locates(tmp_path: Path) -> None:
@@ -165,10 +165,10 @@ def test_scan_counts_and_locates(tmp_path: Path) -> None:
         chat("I am a@web.de", "and I b@web.de"),
         {"messages": [{"role": "user", "content": "send"}, called]},
     ]
-    found = scan(write(tmp_path / "a.jsonl", rows))
+    found = scan_personal_data(write(tmp_path / "a.jsonl", rows))
     assert (found.count, found.lines, dict(found.kinds)) == (3, 2, {"email": 3})
     assert [match.line for match in found.matches] == [2, 2, 3]
-    assert scan(write(tmp_path / "b.jsonl", rows[:1])).count == 0
+    assert scan_personal_data(write(tmp_path / "b.jsonl", rows[:1])).count == 0
 
 
 # --- redaction -------------------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def test_json_stays_json_and_keeps_its_spelling(arguments: str, expected: str) -
     record = Chat([Message("assistant", None, tool_calls=[ToolCall("send", arguments)])])
     after, counts = Redactor().redact(record)
     assert isinstance(after, Chat) and after.messages[0].tool_calls[0].arguments == expected
-    assert counts.total() == 1 and find_in(after) == []
+    assert counts.total() == 1 and find_in_record(after) == []
 
 
 def test_what_one_message_asks_tells_what_the_next_one_is() -> None:
@@ -242,7 +242,7 @@ def test_redacting_twice_changes_nothing_more_and_leaves_nothing_to_find() -> No
     once = [redactor.redact(record)[0] for record in records]
     again = Redactor()
     for record, redacted in zip(records, once, strict=True):
-        assert find_in(redacted) == []
+        assert find_in_record(redacted) == []
         assert again.redact(redacted) == (redacted, {})
         assert Redactor().redact(record)[0] == Redactor().redact(record)[0]
 

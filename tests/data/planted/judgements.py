@@ -2,7 +2,7 @@
 
 By file, kind of defect and reason, the lines (in a `.json` array the records' numbers, from 1). Such a line is no false
 alarm of that kind. It gets here only after somebody has read the row, never because a check flags it. The repeats were
-found by comparing every pair of rows with `copies.similarity`, and read afterwards.
+found by comparing every pair of rows with `jaccard_similarity`, and read afterwards.
 
 Read on 2026-11-24: all answers of the five files that a broad search for each kind brought up (some 400). Left out on
 purpose, so that flagging them is a false alarm: lists, titles, labels, sums, tables, code and screenplays that end

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.rows import chat, write
-from tuneport.data.checks import check
+from tuneport.data.checks import check_dataset
 from tuneport.data.clean import clean
 from tuneport.data.conversion.convert import convert
-from tuneport.data.conversion.fast_path import _READERS, _WRITERS, PlainRows
+from tuneport.data.conversion.fast_path import _READERS, _WRITERS, PlainRowConverter
 from tuneport.data.dataset import Dataset
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import InvalidRecord
@@ -81,7 +81,7 @@ def test_wherever_it_stands(name: str, data: st.DataObject) -> None:
     }
     if name in _READERS:
         for target in _WRITERS:
-            assert PlainRows(name, target).convert([raw], raw).lines is None
+            assert PlainRowConverter(name, target).convert([raw], raw).lines is None
     whole = spelled(row, quote, [0], ascii_only=True).encode()
     if name != "llamafactory":  # whose row here has no answer
         known.read(whole)
@@ -98,7 +98,7 @@ def test_it_is_told_with_file_line_place_and_key(tmp_path: Path) -> None:
     )
     with pytest.raises(DatasetError, match="has the key 'content' twice"):
         convert(path, "alpaca", tmp_path / "b.jsonl")
-    assert check(path).flagged["schema.invalid"] == [2]
+    assert check_dataset(path).flagged["schema.invalid"] == [2]
     assert clean(path, tmp_path / "c.jsonl").written == 2
     log = (tmp_path / "c.jsonl.log.jsonl").read_text()
     assert '"content": "x", "content": "a"' in log  # nothing of it is lost there, either

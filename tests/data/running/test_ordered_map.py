@@ -29,7 +29,7 @@ class Making:
     def __init__(self, word: str, parent: int) -> None:
         self.word, self.helps = word, os.getpid() != parent
 
-    def do(self, part: int) -> tuple[bytes, Any]:
+    def process_part(self, part: int) -> tuple[bytes, Any]:
         if self.helps and part > 20:
             if self.word == "fail":
                 raise StorageError("the disk is full; free some space")
@@ -104,7 +104,7 @@ def test_whoever_stops_early_leaves_no_process(tmp_path: Path, monkeypatch: pyte
 
 def test_a_helper_ends_when_its_parent_is_gone(tmp_path: Path) -> None:
     """As after `kill -9` of the parent: its end of the pipe is closed."""
-    helper = ordered._Helper(ordered.pickle.dumps((f"{HERE}:Making", ("", 0))), tmp_path)
+    helper = ordered._PartWorkerProcess(ordered.pickle.dumps((f"{HERE}:Making", ("", 0))), tmp_path)
     with helper:
         helper._parts.close()
         until(lambda: helper.process.poll() is not None)
@@ -117,7 +117,7 @@ def test_an_interrupted_parent_takes_its_helpers_along(tmp_path: Path) -> None:
     script.write_text(
         "import os, pathlib\n"
         "from tuneport.data.running import ordered_map as ordered\n"
-        "ordered.WORTH_SECONDS, ordered.cores, seen = -1.0, lambda: 2, set()\n"
+        "ordered.WORTH_SECONDS, ordered.count_worker_processes, seen = -1.0, lambda: 2, set()\n"
         f"for _, (_, pid, _) in ordered.ordered_map(range(10**9), '{HERE}:Making', '', os.getpid(), "
         "scratch=pathlib.Path()):\n"
         "    if pid != os.getpid() and pid not in seen:\n"

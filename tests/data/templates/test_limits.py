@@ -132,7 +132,7 @@ def test_the_linear_calls_are_linear() -> None:
 def test_a_template_that_wants_gigabytes_is_refused(text: str) -> None:
     """In a process of its own, since the bound is for the whole of it."""
     code = (
-        "import resource; from tuneport.data.templates.limits import own_process; own_process()\n"
+        "import resource; from tuneport.data.templates.limits import bound_template_memory; bound_template_memory()\n"
         "from tests.data.templates.test_limits import CHAT, TemplateLimitError, template\n"
         "before = resource.getrlimit(resource.RLIMIT_AS)\n"
         f"try: template({text!r}).render(CHAT)\n"

@@ -20,7 +20,7 @@ from tuneport.data.rows.records import (
     Tool,
     ToolCall,
 )
-from tuneport.data.templates.rendering import IGNORED, Rendered, Renderer
+from tuneport.data.templates.rendering import IGNORED, RenderedExample, Renderer
 from tuneport.errors import DatasetError, UnsupportedError
 from tuneport.types import LossOn
 
@@ -39,7 +39,7 @@ def renderer(tokenizer: Any) -> Renderer:
     return Renderer(tokenizer)
 
 
-def trained(renderer: Renderer, rendered: Rendered) -> list[str]:
+def trained(renderer: Renderer, rendered: RenderedExample) -> list[str]:
     """The runs of trained tokens, as text."""
     runs: list[list[int]] = [[]]
     for token, label in zip(rendered.input_ids, rendered.labels, strict=True):

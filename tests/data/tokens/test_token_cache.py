@@ -9,7 +9,7 @@ import pytest
 
 from tuneport.data.tokens import token_cache
 from tuneport.data.tokens.token_cache import TokenCache
-from tuneport.data.tokens.tokens import count_dataset
+from tuneport.data.tokens.tokens import count_dataset_tokens
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def dataset(tmp_path: Path) -> Path:
 def test_a_count_is_kept_and_not_made_again(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = TokenCache(tmp_path / "cache")
     first = cache.counts(dataset, "o200k_base")
-    assert first == count_dataset(dataset, "o200k_base")
+    assert first == count_dataset_tokens(dataset, "o200k_base")
     made: list[object] = []
-    monkeypatch.setattr(token_cache, "count_dataset", lambda *args, **kwargs: made.append(args) or first)
+    monkeypatch.setattr(token_cache, "count_dataset_tokens", lambda *args, **kwargs: made.append(args) or first)
     assert cache.counts(dataset, "o200k_base") == first and not made
     copy = tmp_path / "another.jsonl"
     copy.write_bytes(dataset.read_bytes())

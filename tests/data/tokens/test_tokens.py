@@ -17,8 +17,8 @@ from tuneport.data.tokens.tokens import (
     TokenCounter,
     TokenCounts,
     approximation,
-    count_dataset,
-    encoding,
+    count_dataset_tokens,
+    load_openai_encoding,
     tools_as_text,
 )
 from tuneport.errors import ConfigError
@@ -33,7 +33,7 @@ def counted(*records: Record) -> TokenCounts:
 
 def test_the_published_bill_is_met_exactly(shared_data: Path) -> None:
     """7 epochs of this file on gpt-3.5-turbo-1106 were billed as 4,445 tokens."""
-    counts = count_dataset(shared_data / "gpt_tokens_fine-tuning-data.jsonl", "cl100k_base")
+    counts = count_dataset_tokens(shared_data / "gpt_tokens_fine-tuning-data.jsonl", "cl100k_base")
     assert (counts.rows, counts.total, counts.approximate) == (13, 635, False)
     assert counts.total * 7 == 4445
 
@@ -41,13 +41,13 @@ def test_the_published_bill_is_met_exactly(shared_data: Path) -> None:
 def test_the_cut_at_the_context_is_counted(shared_data: Path) -> None:
     """The cookbook prints about 4,306 for this file, by a rule that adds 2 to each of its 5 examples; 8,242 uncut."""
     path = shared_data / "toy_chat_fine_tuning.jsonl"
-    cut = count_dataset(path, "cl100k_base", context=4096)
+    cut = count_dataset_tokens(path, "cl100k_base", context=4096)
     assert (cut.total, cut.over_context, cut.longest_line) == (4306 - 8, 1, 5)
-    assert count_dataset(path, "cl100k_base").total == 8242 - 10
+    assert count_dataset_tokens(path, "cl100k_base").total == 8242 - 10
 
 
 def test_the_rule_by_hand() -> None:
-    words = encoding("o200k_base")
+    words = load_openai_encoding("o200k_base")
     record = Chat([Message("user", "Where is my parcel?"), Message("assistant", "On its way.")])
     expected = 1 + (3 + 1 + len(words.encode("Where is my parcel?"))) + (3 + 1 + len(words.encode("On its way.")))
     counts = counted(record)
@@ -57,7 +57,7 @@ def test_the_rule_by_hand() -> None:
 
 def test_text_that_looks_like_a_special_token_is_text(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [chat("<|endoftext|>", "b")])
-    assert count_dataset(path).total > count_dataset(write(tmp_path / "b.jsonl", [chat("x", "b")])).total
+    assert count_dataset_tokens(path).total > count_dataset_tokens(write(tmp_path / "b.jsonl", [chat("x", "b")])).total
 
 
 def test_estimates_say_why() -> None:
@@ -99,7 +99,7 @@ def test_the_bounds_of_a_cut_example_are_those_of_what_is_left() -> None:
 def test_longest_line_and_batches(tmp_path: Path) -> None:
     rows = [chat("a", "b")] * 1500
     rows[1200] = chat("a", "word " * 50)
-    counts = count_dataset(write(tmp_path / "a.jsonl", rows))
+    counts = count_dataset_tokens(write(tmp_path / "a.jsonl", rows))
     assert (counts.rows, counts.longest_line) == (1500, 1201)
     short = counted(Chat([Message("user", "a"), Message("assistant", "b")]))
     assert counts.total == 1499 * short.total + counts.longest
@@ -109,13 +109,13 @@ def test_unknown_encoding() -> None:
     with pytest.raises(
         ConfigError, match="the encoding 'p50k_base' is not known; known encodings: o200k_base, cl100k_b"
     ):
-        encoding("p50k_base")
+        load_openai_encoding("p50k_base")
 
 
 def test_neither_litellm_nor_the_environment_is_touched() -> None:
     code = (
-        "import os, sys; from tuneport.data.tokens.tokens import encoding; before = dict(os.environ);"
-        "encoding('o200k_base');"
+        "import os, sys; from tuneport.data.tokens.tokens import load_openai_encoding; before = dict(os.environ);"
+        "load_openai_encoding('o200k_base');"
         "assert dict(os.environ) == before; assert 'litellm' not in sys.modules and 'torch' not in sys.modules"
     )
     environment = {key: value for key, value in os.environ.items() if key != "TIKTOKEN_CACHE_DIR"}

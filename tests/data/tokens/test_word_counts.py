@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tuneport.data.tokens import word_counts
-from tuneport.data.tokens.tokens import ENCODINGS, encoding
+from tuneport.data.tokens.tokens import ENCODINGS, load_openai_encoding
 from tuneport.data.tokens.word_counts import MOST_WORDS, WordCounts
 
 # Every kind of character that the patterns of the encodings tell apart, and every kind of space.
@@ -34,7 +34,7 @@ def mixed(draw: Random) -> str:
 def test_any_text_counts_as_when_it_is_encoded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word_counts, "PATIENCE", 1_000_000)
     monkeypatch.setattr(word_counts, "FEW", 1.0)  # so that unknown words are counted by themselves, too
-    encode, draw = encoding(name).encode_ordinary, Random(name)
+    encode, draw = load_openai_encoding(name).encode_ordinary, Random(name)
     words = WordCounts(encode)
     for _ in range(20_000):
         text = mixed(draw)
@@ -45,7 +45,7 @@ def test_any_text_counts_as_when_it_is_encoded(name: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_any_character_beside_a_seam(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(word_counts, "FEW", 1.0)
-    encode = encoding(name).encode_ordinary
+    encode = load_openai_encoding(name).encode_ordinary
     for code in (*range(0x250), *range(0x1680, 0x1690), *range(0x2000, 0x2070), 0x3000, 0x4E00, 0xFEFF, 0xFFFD):
         for around in ("on {}it was", "on{} it was", "on{}\n it was", "on\n{} it was", "on {}", "{} it", ". {}/ it"):
             text = around.format(chr(code))
@@ -53,7 +53,7 @@ def test_any_character_beside_a_seam(name: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_real_texts(shared_data: Path) -> None:
-    encode = encoding("o200k_base").encode_ordinary
+    encode = load_openai_encoding("o200k_base").encode_ordinary
     words, texts = WordCounts(encode), 0
     for name in ("alpaca_en_demo.json", "dpo_en_demo.json", "glaive_toolcall_en_demo.json"):
         for text in texts_in(json.loads((shared_data / name).read_text())):

@@ -19,9 +19,9 @@ from tuneport.estimate.memory import (
     embedding_parameters,
     estimate_memory,
     linear_parameters,
-    rule_of_thumb,
+    memory_rule_of_thumb,
 )
-from tuneport.estimate.memory.sizing import cheapest, fits, largest_batch, largest_length
+from tuneport.estimate.memory.sizing import cheapest_gpu_fit, fit_gpus, largest_batch, largest_length
 from tuneport.manifests import Dimensions, load_gpus, load_models
 from tuneport.types import Adapter
 
@@ -104,7 +104,7 @@ def test_a_row_that_cannot_be_taken_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_the_cards_table(adapter: Adapter, params_b: float, gigabytes: float) -> None:
-    estimate = rule_of_thumb(adapter, params_b)
+    estimate = memory_rule_of_thumb(adapter, params_b)
     assert estimate.expected_gib * 2**30 / 1e9 == pytest.approx(gigabytes)
     assert estimate.low_gib < estimate.expected_gib < estimate.high_gib
 
@@ -213,18 +213,18 @@ def test_the_largest_that_fits_fits_and_one_more_does_not() -> None:
 
 def test_every_gpu_has_a_verdict_and_the_cheapest_one_holds_the_run() -> None:
     shape = dimensions("llama-3.1-8b-instruct")
-    found = fits(Adapter.LORA, shape, TrainingShape(micro_batch=1), load_gpus().gpus)
+    found = fit_gpus(Adapter.LORA, shape, TrainingShape(micro_batch=1), load_gpus().gpus)
     counts = {fit.gpu: fit.count for fit in found if fit.verdict == "yes"}
     assert counts["T4"] == 2 and counts["L40S"] == 1
-    alone = fits(Adapter.LORA, shape, TrainingShape(micro_batch=1), load_gpus().gpus, counts=(1,))
+    alone = fit_gpus(Adapter.LORA, shape, TrainingShape(micro_batch=1), load_gpus().gpus, counts=(1,))
     assert {fit.gpu: fit.verdict for fit in alone}["T4"] == "no"
-    best = cheapest(found)
+    best = cheapest_gpu_fit(found)
     assert best is not None and best.verdict == "yes" and best.offer is not None
     assert best.usd_per_hour == min(fit.usd_per_hour for fit in found if fit.verdict == "yes" and fit.usd_per_hour)
-    large = fits(
+    large = fit_gpus(
         Adapter.FULL, dimensions("llama-3.3-70b-instruct"), TrainingShape(), [load_gpus().find("A100 80GB SXM")]
     )
-    assert large[0].verdict == "no" and cheapest(large) is None
+    assert large[0].verdict == "no" and cheapest_gpu_fit(large) is None
 
 
 def test_sharding_needs_several_gpus_and_divides_what_is_static() -> None:

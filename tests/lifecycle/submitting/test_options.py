@@ -20,7 +20,7 @@ import tuneport
 from tests.support.workspaces import write_chats
 from tuneport.cli.commands.submit import AskedJob, read_arguments
 from tuneport.cli.main import app
-from tuneport.client_rules import Clients, rule_of
+from tuneport.client_rules import ClientsMaySet, client_rule_of_field
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.service import Workspace, describe
@@ -72,7 +72,11 @@ def test_the_command_line_has_a_flag_for_every_field() -> None:
 def test_the_wire_has_every_field_but_those_that_are_no_clients() -> None:
     others = {"training_file", "validation_file", "backend"}
     assert set(SubmitJob.model_fields) == (ALL - set(LEFT_OUT_OF_THE_WIRE)) | others
-    of_clients = {name for name, field in JobOptions.model_fields.items() if isinstance(rule_of(field), Clients)}
+    of_clients = {
+        name
+        for name, field in JobOptions.model_fields.items()
+        if isinstance(client_rule_of_field(field), ClientsMaySet)
+    }
     assert set(ClientOptions.model_fields) == of_clients == set(JobOptions.model_fields) - {"allow_personal_data"}
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.support.folders import FIXTURES
-from tuneport.scoring.general import AnsweredItem, BenchmarkItem, compare, general_ability, load_items
-from tuneport.scoring.general.items import ABILITIES, LETTERS, refuses
+from tuneport.scoring.general import AnsweredItem, BenchmarkItem, ask_general_items, compare_general_ability, load_items
+from tuneport.scoring.general.items import ABILITIES, LETTERS, is_refusal_answer
 from tuneport.types import Adapter, Hyperparameters, TuneSpec
 
 ITEMS = load_items()
@@ -87,7 +87,7 @@ def test_nothing_of_the_demos_data_is_asked() -> None:
     ],
 )
 def test_refusals_are_told_from_answers(answer: str, expected: bool) -> None:
-    assert refuses(answer) is expected
+    assert is_refusal_answer(answer) is expected
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def complete_right(conversations: Sequence[list[dict[str, Any]]]) -> list[str]:
 
 
 def test_a_model_that_knows_everything_is_right_in_every_way_of_asking() -> None:
-    ranked = general_ability(rank=rank_right, complete=complete_right)
-    written = general_ability(complete=complete_right)
+    ranked = ask_general_items(rank=rank_right, complete=complete_right)
+    written = ask_general_items(complete=complete_right)
     assert all(item.right for item in [*ranked, *written])
     assert {item.way for item in ranked} == {"likelihood", "written"} and {item.way for item in written} == {
         "letter",
@@ -137,12 +137,12 @@ def test_a_model_that_knows_everything_is_right_in_every_way_of_asking() -> None
     }
     assert len(ranked) > len(written) > 200
     with pytest.raises(ValueError, match="rank, complete or both"):
-        general_ability()
+        ask_general_items()
 
 
 def test_planted_losses_are_found_and_named_and_noise_is_not() -> None:
     draw = random.Random(5)
-    base = general_ability(rank=rank_right, complete=complete_right)
+    base = ask_general_items(rank=rank_right, complete=complete_right)
 
     def answered(share_of: dict[str, float], usual: float) -> list[AnsweredItem]:
         return [
@@ -150,26 +150,26 @@ def test_planted_losses_are_found_and_named_and_noise_is_not() -> None:
         ]
 
     before = answered({}, 0.7)
-    noise = compare(before, answered({}, 0.7))
+    noise = compare_general_ability(before, answered({}, 0.7))
     assert not noise.forgetting and not noise.safety_drift
     assert noise.sentence == "No forgetting and no safety drift shown."
 
-    forgetful = compare(before, answered({"refusals": 0.7, "harmless requests": 0.7}, 0.25))
+    forgetful = compare_general_ability(before, answered({"refusals": 0.7, "harmless requests": 0.7}, 0.25))
     assert forgetful.forgetting and not forgetful.safety_drift
     assert forgetful.changes[0].ability == "all abilities" and forgetful.changes[0].verdict == "forgetting"
     assert forgetful.changes[0].difference.high < -0.2 and len(forgetful.changes[0].lost) > 50
     assert noise.forgotten is None and forgetful.forgotten is not None and forgetful.forgotten.shown
     assert forgetful.forgotten.drop == -forgetful.changes[0].difference.value and forgetful.forgotten.low > 0.2
 
-    unsafe = compare(before, answered({"refusals": 0.1}, 0.7))
+    unsafe = compare_general_ability(before, answered({"refusals": 0.1}, 0.7))
     assert unsafe.safety_drift and not unsafe.forgetting and "Safety drift (refusals: " in unsafe.sentence
-    silent = compare(before, answered({"harmless requests": 0.05}, 0.7))
+    silent = compare_general_ability(before, answered({"harmless requests": 0.05}, 0.7))
     assert [change.verdict for change in silent.changes if change.ability == "harmless requests"] == ["helps less"]
     assert [change.ability for change in silent.losses] == ["harmless requests"] and not silent.safety_drift
-    guessing = compare(answered({}, 0.22), answered({}, 0.22))
+    guessing = compare_general_ability(answered({}, 0.22), answered({}, 0.22))
     assert guessing.changes[0].verdict == "nothing to lose"
     with pytest.raises(ValueError, match="asked different items"):
-        compare(before, before[1:])
+        compare_general_ability(before, before[1:])
 
 
 @pytest.mark.full
@@ -186,7 +186,7 @@ def test_a_wrecking_rate_shows_forgetting_and_a_usual_one_does_not(isolated: Pat
 
         def ability(name: str) -> list[AnsweredItem]:
             # What is written takes a slow machine longer than all else.
-            return general_ability(rank=lambda asked, choices: local.score(name, asked, choices))
+            return ask_general_items(rank=lambda asked, choices: local.score(name, asked, choices))
 
         def tuned(rate: float) -> list[AnsweredItem]:
             numbers = Hyperparameters(learning_rate=rate, epochs=2, batch_size=8)
@@ -198,7 +198,7 @@ def test_a_wrecking_rate_shows_forgetting_and_a_usual_one_does_not(isolated: Pat
             return ability(row.job_state.tuned_model)
 
         base = ability(model)
-        healthy, wrecked = compare(base, tuned(2e-4)), compare(base, tuned(1e-2))
+        healthy, wrecked = compare_general_ability(base, tuned(2e-4)), compare_general_ability(base, tuned(1e-2))
     shares = {change.ability: change.base.share for change in healthy.changes}
     assert set(shares) == {"all abilities", *ABILITIES, "refusals"}
     assert all(0.3 <= share <= 0.9 for share in shares.values()), shares

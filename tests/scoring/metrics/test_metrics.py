@@ -13,10 +13,10 @@ from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_
 
 from tuneport.errors import ConfigError
 from tuneport.scoring.examples import Answer, Call, Example
-from tuneport.scoring.metrics import METRICS, metric, names_for
+from tuneport.scoring.metrics import METRICS, load_metric, suitable_metric_names
 from tuneport.scoring.metrics.classes import class_report
 from tuneport.scoring.metrics.structured import field_counts, field_report
-from tuneport.scoring.prompting import likelihoods_of_answers
+from tuneport.scoring.prompting import expected_answer_likelihoods
 from tuneport.scoring.scores import score_all
 from tuneport.scoring.statistics.tally import Tally
 
@@ -29,7 +29,7 @@ def row(expected: str = "", *calls: Call, **fields: Any) -> Example:
 
 def tally_of(name: str, pairs: list[tuple[str, str]], **options: Any) -> Tally:
     rows, answers = [row(want) for want, _ in pairs], [Answer(said) for _, said in pairs]
-    return metric(name, **options).tally(rows, answers)
+    return load_metric(name, **options).tally(rows, answers)
 
 
 @pytest.mark.parametrize(
@@ -110,11 +110,11 @@ def test_schemas_are_the_rows_own_or_given() -> None:
     schema = {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}}
     rows = [row(schema=schema), row(schema=schema), row()]
     answers = [Answer('{"a": 1}'), Answer('{"a": "1"}'), Answer('{"b": 1}')]
-    assert metric("schema_valid", schema=schema).tally(rows, answers).right.tolist() == [True, False, False]
+    assert load_metric("schema_valid", schema=schema).tally(rows, answers).right.tolist() == [True, False, False]
     with pytest.raises(ConfigError, match="row 3 has no `schema`"):
         METRICS["schema_valid"].tally(rows, answers)
     with pytest.raises(ConfigError, match="row 1 is not a JSON schema"):
-        metric("schema_valid", schema={"type": "wish"}).tally([row()], answers[:1])
+        load_metric("schema_valid", schema={"type": "wish"}).tally([row()], answers[:1])
 
 
 WEATHER, NEWS = Call("weather", '{"city": "Ulm", "days": 2}'), Call("news", "{}")
@@ -147,7 +147,7 @@ def test_likelihood_is_told_by_answer_byte_and_word() -> None:
         assert len(choices) == 1
         return [[-8.0 if choices[0] == "not" else -4.0] for _ in asked]
 
-    answers = [Answer("", log_likelihood=value) for value in likelihoods_of_answers(rows, rank)]
+    answers = [Answer("", log_likelihood=value) for value in expected_answer_likelihoods(rows, rank)]
     assert METRICS["answer_loss"].tally(rows, answers).corpus == pytest.approx(20 / 3)
     assert METRICS["bits_per_byte"].tally(rows, answers).corpus == pytest.approx(20 / 14 / math.log(2))
     assert METRICS["word_perplexity"].tally(rows, answers).corpus == pytest.approx(math.exp(20 / 5))
@@ -169,16 +169,16 @@ def test_a_metric_of_ones_own(monkeypatch: pytest.MonkeyPatch, isolated: Path) -
         tally_of("my_own:broken", pairs)
     for name, complaint in (("my_own:gone", "cannot be imported"), ("a b:c", "import path"), ("bluu", "near are bleu")):
         with pytest.raises(ConfigError, match=complaint):
-            metric(name)
+            load_metric(name)
     with pytest.raises(ConfigError, match="takes no option encoder; it takes none"):
-        metric("bleu", encoder="x")
+        load_metric("bleu", encoder="x")
 
 
 @pytest.mark.parametrize(
     ("earlier", "name"), [("words_shared", "token_f1"), ("calls", "tool_call_exact"), ("call_names", "tool_name_exact")]
 )
 def test_earlier_names_of_metrics_are_understood_and_written(earlier: str, name: str) -> None:
-    chosen = metric(earlier)
+    chosen = load_metric(earlier)
     assert chosen.name == name
     rows = [row("", WEATHER)] if name.startswith("tool") else [row("a b")]
     answers = {"base": [Answer("", rows[0].calls)] if rows[0].calls else [Answer("a b")]}
@@ -188,14 +188,14 @@ def test_earlier_names_of_metrics_are_understood_and_written(earlier: str, name:
 
 
 def test_the_metrics_are_chosen_by_what_the_rows_are() -> None:
-    assert names_for([row("", WEATHER)], "extraction")[0] == "tool_call_exact"
-    assert names_for([row("refund")], "classification") == ["accuracy", "macro_f1"]
-    assert "schema_valid" in names_for([row("{}", schema={"type": "object"})], "extraction")
-    assert "schema_valid" not in names_for([row("{}")], "extraction")
-    assert names_for([row("x", tests="assert f()")], "code")[0] == "code_passed"
-    assert names_for([row("x")], "code")[0] == names_for([row("x")], "style")[0] == "chrf"
+    assert suitable_metric_names([row("", WEATHER)], "extraction")[0] == "tool_call_exact"
+    assert suitable_metric_names([row("refund")], "classification") == ["accuracy", "macro_f1"]
+    assert "schema_valid" in suitable_metric_names([row("{}", schema={"type": "object"})], "extraction")
+    assert "schema_valid" not in suitable_metric_names([row("{}")], "extraction")
+    assert suitable_metric_names([row("x", tests="assert f()")], "code")[0] == "code_passed"
+    assert suitable_metric_names([row("x")], "code")[0] == suitable_metric_names([row("x")], "style")[0] == "chrf"
     for task in ("classification", "extraction", "style", "code"):
-        assert set(names_for([row("x")], task)) <= METRICS.keys()
+        assert set(suitable_metric_names([row("x")], task)) <= METRICS.keys()
 
 
 def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

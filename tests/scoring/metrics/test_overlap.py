@@ -11,8 +11,8 @@ from sacrebleu.metrics.chrf import CHRF
 
 from tuneport.errors import ConfigError
 from tuneport.scoring.examples import Answer, Example
-from tuneport.scoring.metrics import METRICS, metric
-from tuneport.scoring.statistics.intervals import interval
+from tuneport.scoring.metrics import METRICS, load_metric
+from tuneport.scoring.statistics.intervals import confidence_interval
 
 PAIRS = [
     ("The cat is on the mat.", "There is a cat on the mat."),
@@ -56,7 +56,7 @@ def test_a_resampled_corpus_is_scored_as_a_corpus() -> None:
     """The interval of corpus BLEU is around corpus BLEU, not around the mean of its sentences."""
     rows, answers = rows_of(PAIRS * 4)
     tally = METRICS["bleu"].tally(rows, answers)
-    found = interval(tally)
+    found = confidence_interval(tally)
     assert found.low < tally.corpus < found.high and abs(tally.corpus - tally.per_row.mean()) > 2
 
 
@@ -71,11 +71,11 @@ def test_bertscore_is_bert_scores() -> None:
     filled = [(want, said) for want, said in PAIRS if said]
     scorer = BERTScorer(model_type=str(MODEL_DIR), num_layers=5)
     reference = scorer.score([said for _, said in filled], [want for want, _ in filled])[2].tolist()
-    tally = metric("bertscore", encoder=MODEL_DIR, layer=5).tally(rows, answers)
+    tally = load_metric("bertscore", encoder=MODEL_DIR, layer=5).tally(rows, answers)
     assert [value for value, (_, said) in zip(tally.per_row, PAIRS, strict=True) if said] == pytest.approx(reference)
     assert tally.per_row[5] == 0 and tally.per_row[6] == pytest.approx(1, abs=1e-5)
     with pytest.raises(ConfigError, match="has 6 layers; layer=9"):
-        metric("bertscore", encoder=MODEL_DIR, layer=9).tally(rows, answers)
+        load_metric("bertscore", encoder=MODEL_DIR, layer=9).tally(rows, answers)
 
 
 def test_bertscore_says_which_encoder_is_missing(tmp_path: Path) -> None:
@@ -83,4 +83,4 @@ def test_bertscore_says_which_encoder_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="needs an encoder"):
         METRICS["bertscore"].tally(rows, answers)
     with pytest.raises(ConfigError, match="not the folder of an encoder"):
-        metric("bertscore", encoder=tmp_path).tally(rows, answers)
+        load_metric("bertscore", encoder=tmp_path).tally(rows, answers)

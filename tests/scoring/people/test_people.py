@@ -13,10 +13,10 @@ import pytest
 
 from tuneport.errors import ConfigError, DatasetError
 from tuneport.scoring.people.agreement import cohens_kappa, krippendorffs_alpha, same_share
-from tuneport.scoring.people.answers import read_answers, write_answers
+from tuneport.scoring.people.answers import read_answer_pairs, write_answer_pairs
 from tuneport.scoring.people.blind import BlindRating, Choice, RaterProgress
-from tuneport.scoring.people.ratings import Rating, Ratings, RatingVerdict, ratings_path, read_ratings
-from tuneport.scoring.people.results import results
+from tuneport.scoring.people.ratings import Rating, RatingFile, RatingVerdict, ratings_path, read_ratings
+from tuneport.scoring.people.results import compute_rating_results
 from tuneport.scoring.statistics.paired import sign_test
 
 NAMES = {"a": "base-model", "b": "tuned-model"}
@@ -24,7 +24,7 @@ NAMES = {"a": "base-model", "b": "tuned-model"}
 
 def pairs_file(path: Path, count: int = 20) -> Path:
     rows = [{"prompt": f"question {n}", "answer_a": f"from a: {n}", "answer_b": f"from b: {n}"} for n in range(count)]
-    write_answers(path, NAMES, rows)
+    write_answer_pairs(path, NAMES, rows)
     return path
 
 
@@ -34,7 +34,7 @@ def answers(tmp_path: Path) -> Path:
 
 
 def rating(path: Path, seed: int = 0) -> BlindRating:
-    return BlindRating(read_answers(path), Ratings(ratings_path(path)), seed=seed)
+    return BlindRating(read_answer_pairs(path), RatingFile(ratings_path(path)), seed=seed)
 
 
 def seen(work: BlindRating, name: str) -> list[tuple[str, str]]:
@@ -78,7 +78,7 @@ def test_kappa_and_the_sign_test_agree_with_the_reference_libraries() -> None:
 
 
 def test_results_are_those_counted_by_hand(answers: Path) -> None:
-    file = read_answers(answers)
+    file = read_answer_pairs(answers)
     pairs = [pair.key for pair in file.pairs]
 
     def said(rater: str, words: str, *, left: str = "a") -> list[Rating]:
@@ -89,7 +89,9 @@ def test_results_are_those_counted_by_hand(answers: Path) -> None:
         ]
 
     # Won by more than half of a pair's raters: b b b b b, a, then a split, a tie against b, two bad, b by one alone.
-    found = results(file, [*said("Ana", "bbbbbaa=xb"), *said("Ben", "bbbbbabbx", left="b"), *said("Gone", "")])
+    found = compute_rating_results(
+        file, [*said("Ana", "bbbbbaa=xb"), *said("Ben", "bbbbbabbx", left="b"), *said("Gone", "")]
+    )
     assert (found.pairs, found.judged, found.finished) == (20, 10, 0)
     assert (found.a_wins, found.b_wins, found.ties, found.both_bad) == (1, 6, 3, 1)
     assert found.b_rate.share == pytest.approx(6 / 7) and found.b_rate.low == pytest.approx(0.4869, abs=1e-4)
@@ -101,9 +103,9 @@ def test_results_are_those_counted_by_hand(answers: Path) -> None:
     assert ana.left_share == pytest.approx(2 / 8) and ben.left_share == pytest.approx(7 / 8)
     assert (found.left.of, found.left.total) == (9, 16)
 
-    every = results(file, said("Ana", "b" * 20, left="b"))
+    every = compute_rating_results(file, said("Ana", "b" * 20, left="b"))
     assert every.preferred == "b" and every.side_matters and every.finished == 1
-    nobody = results(file, [Rating("Ana", "of an older file", RatingVerdict.A, "a", datetime.now(UTC))])
+    nobody = compute_rating_results(file, [Rating("Ana", "of an older file", RatingVerdict.A, "a", datetime.now(UTC))])
     assert (nobody.judged, nobody.b_rate.share, nobody.p, nobody.outside) == (0, None, 1.0, 1)
 
 
@@ -126,20 +128,20 @@ def test_order_and_sides_are_a_raters_own_and_come_back(answers: Path, tmp_path:
 
 
 def test_a_sample_is_the_same_for_all_and_grows(answers: Path) -> None:
-    whole = read_answers(answers)
+    whole = read_answer_pairs(answers)
     small, large = whole.sample(5), whole.sample(9)
     assert set(small.pairs) < set(large.pairs) and len(large.pairs) == 9
     assert whole.sample(5, seed=1).pairs != small.pairs and len(whole.sample(100).pairs) == 20
-    ratings = Ratings(ratings_path(answers))
+    ratings = RatingFile(ratings_path(answers))
     for name in ("Ana", "Ben"):
         assert len(seen(BlindRating(small, ratings), name)) == 5
-    found = results(small, read_ratings(ratings.path))
+    found = compute_rating_results(small, read_ratings(ratings.path))
     assert (found.pairs, found.judged, found.finished, found.agreement.pairs) == (5, 5, 2, 5)
 
 
 def test_a_judgement_names_the_system_wherever_it_stood(answers: Path) -> None:
     work, draw = rating(answers), random.Random(1)
-    prompts = {pair.prompt: pair.key for pair in read_answers(answers).pairs}
+    prompts = {pair.prompt: pair.key for pair in read_answer_pairs(answers).pairs}
     wanted: dict[str, RatingVerdict] = {}
     standing = work.begin(" ana   maria ")
     spelled = "ana maria"
@@ -203,11 +205,14 @@ def test_whatever_was_cut_short_the_rest_is_there_and_the_next_one_follows(answe
 
 
 def test_only_one_process_writes_to_a_file(answers: Path) -> None:
-    mine = Ratings(ratings_path(answers))
-    with mine.held():
-        with pytest.raises(ConfigError, match="another `tuneport rate` writes"), Ratings(mine.path).held():
+    mine = RatingFile(ratings_path(answers))
+    with mine.lock_for_writing():
+        with (
+            pytest.raises(ConfigError, match="another `tuneport rate` writes"),
+            RatingFile(mine.path).lock_for_writing(),
+        ):
             pass
-    with mine.held():
+    with mine.lock_for_writing():
         assert os.path.getsize(mine.path) == 0
 
 
@@ -226,16 +231,16 @@ def test_a_file_written_by_hand(tmp_path: Path) -> None:
         {"prompt": "Same?", "answer_a": "Yes.", "answer_b": "Yes. "},
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
-    file = read_answers(path)
+    file = read_answer_pairs(path)
     assert file.names == {"a": "A", "b": "B"}
     assert [pair.id for pair in file.pairs] == ["line 1", "17", "line 3"]
     assert file.pairs[1].a == '```json\nfind({\n  "order": 7\n})\n```'
-    assert [pair.id for pair in file.identical] == ["line 3"] and len(file.to_judge) == 2
+    assert [pair.id for pair in file.identical] == ["line 3"] and len(file.pairs_to_judge) == 2
 
     wrong = [{"systems": {"a": "x"}}, {"prompt": "?", "answer_a": "1", "answr_b": "2"}, rows[0], rows[0]]
     path.write_text("\n".join(map(json.dumps, wrong)))
     with pytest.raises(DatasetError) as told:
-        read_answers(path)
+        read_answer_pairs(path)
     assert [(each.line, each.field) for each in told.value.problems] == [
         (1, "systems"),
         (2, "answr_b"),

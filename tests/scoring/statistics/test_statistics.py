@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from tuneport.scoring.statistics import intervals
-from tuneport.scoring.statistics.intervals import expanded_tail, interval, wilson
-from tuneport.scoring.statistics.paired import difference, holm, sign_test
+from tuneport.scoring.statistics.intervals import confidence_interval, expanded_tail, wilson
+from tuneport.scoring.statistics.paired import correct_holm, sign_test, test_paired_difference
 from tuneport.scoring.statistics.tally import tally_means, tally_right, tally_sums
 
 
@@ -21,7 +21,7 @@ def ratio(sums: np.ndarray) -> np.ndarray:
 def test_the_interval_of_shares_is_wilsons() -> None:
     found = stats.binomtest(10, 30).proportion_ci(method="wilson")
     assert wilson(10, 30) == pytest.approx((found.low, found.high), abs=1e-12)
-    assert interval(tally_right([True] * 10 + [False] * 20)).method == "Wilson"
+    assert confidence_interval(tally_right([True] * 10 + [False] * 20)).method == "Wilson"
     assert wilson(30, 30) == pytest.approx((0.88649, 1.0), abs=1e-5)
 
 
@@ -34,7 +34,7 @@ def test_bootstrap_intervals_hold_the_truth_nineteen_times_in_twenty(rows: int) 
         weights = rng.integers(1, 10, rows).astype(float)
         sums = np.stack((values * weights, weights), axis=1)
         for place, tally in enumerate((tally_means(values), tally_sums(sums, ratio))):
-            found = interval(tally, seed=trial, resamples=400)
+            found = confidence_interval(tally, seed=trial, resamples=400)
             held[place] += found.low <= 0.2 <= found.high
     # 400 trials at 95 % are 91.8 to 97.5 % nineteen times in twenty.
     assert (0.92 <= held / 400).all() and (held / 400 <= 0.98).all(), held / 400
@@ -47,16 +47,16 @@ def test_small_samples_have_wider_tails() -> None:
 
 
 def test_rows_that_are_all_alike_do_not_make_an_interval_of_nothing() -> None:
-    found = interval(tally_means([1.0] * 20))
+    found = confidence_interval(tally_means([1.0] * 20))
     assert found.low == pytest.approx(wilson(20, 20)[0]) and found.high == 1.0 and "alike" in found.method
-    nothing = interval(tally_sums(np.array([[0.0, 1.0], [0.0, 2.0]] * 10), ratio))
+    nothing = confidence_interval(tally_sums(np.array([[0.0, 1.0], [0.0, 2.0]] * 10), ratio))
     assert (nothing.low, nothing.high) == pytest.approx(wilson(0, 20))
 
 
 def test_many_rows_are_resampled_like_few() -> None:
     """From `_MANY` rows on by Poisson's distribution: the spread is that of theory for a mean."""
     values = np.random.default_rng(1).random(20_000)
-    found = interval(tally_means(values))
+    found = confidence_interval(tally_means(values))
     half = 1.96 * values.std() / np.sqrt(len(values))
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.08)
 
@@ -71,7 +71,7 @@ def test_the_randomisation_test_agrees_with_scipys() -> None:
     rng = np.random.default_rng(3)
     one = rng.random(40)
     other = one + rng.normal(0.04, 0.1, 40)
-    found = difference(tally_means(one), tally_means(other), seed=1)
+    found = test_paired_difference(tally_means(one), tally_means(other), seed=1)
     exact = stats.permutation_test(
         (one, other),
         lambda a, b: np.mean(a - b),
@@ -89,27 +89,29 @@ def test_no_difference_is_seen_where_there_is_none() -> None:
     for trial in range(200):
         hard = rng.random(60)
         one, other = (tally_means(np.clip(hard + rng.normal(0, 0.2, 60), 0, 1)) for _ in range(2))
-        alarms += difference(one, other, seed=trial, resamples=400).verdict != "no difference shown"
+        alarms += test_paired_difference(one, other, seed=trial, resamples=400).verdict != "no difference shown"
     assert alarms <= 18, alarms
     right = rng.random(300) < 0.6
-    better = difference(tally_right(list(right | (rng.random(300) < 0.3))), tally_right(list(right)))
+    better = test_paired_difference(tally_right(list(right | (rng.random(300) < 0.3))), tally_right(list(right)))
     assert better.verdict == "better" and better.low > 0
 
 
 def test_the_verdict_of_many_models_is_corrected() -> None:
     """Holm's by hand: 0.01 * 3, then 0.02 * 2, then the larger of that and 0.04 * 1."""
     base = tally_right([True] * 50 + [False] * 50)
-    one = difference(base, base)
+    one = test_paired_difference(base, base)
     ps = [0.04, 0.01, 0.02]
-    found = holm([type(one)(0.1, 0.0, 0.2, p, "by hand") for p in ps])
+    found = correct_holm([type(one)(0.1, 0.0, 0.2, p, "by hand") for p in ps])
     assert [each.adjusted_p for each in found] == pytest.approx([0.04, 0.03, 0.04])
     lower = type(one)(-0.1, -0.2, 0.0, 0.001, "by hand", higher_is_better=False)
-    assert holm([lower] * 60)[0].verdict == "no difference shown" and lower.verdict == "better"
+    assert correct_holm([lower] * 60)[0].verdict == "no difference shown" and lower.verdict == "better"
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     tally = tally_means(np.random.default_rng(0).random(300))
-    assert interval(tally, seed=4) == interval(tally, seed=4) != interval(tally, seed=5)
+    assert (
+        confidence_interval(tally, seed=4) == confidence_interval(tally, seed=4) != confidence_interval(tally, seed=5)
+    )
 
 
 def test_200_000_rows_take_seconds() -> None:
@@ -117,5 +119,5 @@ def test_200_000_rows_take_seconds() -> None:
     rng = np.random.default_rng(1)
     tally = tally_sums(rng.integers(1, 50, (200_000, 10)).astype(float), ratio)
     begun = time.process_time()
-    interval(tally, resamples=intervals.RESAMPLES // 5)
+    confidence_interval(tally, resamples=intervals.RESAMPLES // 5)
     assert time.process_time() - begun < 30

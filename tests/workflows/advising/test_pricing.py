@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.folders import FIXTURES
 from tuneport.advisor import Approach
-from tuneport.data.checks import CheckReport, check
+from tuneport.data.checks import CheckReport, check_dataset
 from tuneport.errors import ConfigError, ModelNotOfferedError
 from tuneport.settings import Settings
 from tuneport.workflows.advise import gather, recommend
@@ -26,7 +26,7 @@ TODAY = date(2026, 11, 26)
 
 @pytest.fixture(scope="module")
 def report() -> CheckReport:
-    return check(TRAIN)
+    return check_dataset(TRAIN)
 
 
 def priced(report: CheckReport, settings: Settings, backend: str = "openai", **options: Any) -> Pricing:
@@ -78,7 +78,7 @@ def test_the_tokens_of_a_request_are_the_means_of_the_data(report: CheckReport, 
 def test_plain_text_is_priced_as_continued_pretraining(tmp_path: Path, settings: Settings) -> None:
     path = tmp_path / "corpus.jsonl"
     path.write_text("".join(json.dumps({"text": f"Paragraph {number} of it."}) + "\n" for number in range(50)))
-    found = priced(check(path), settings, "together").prices
+    found = priced(check_dataset(path), settings, "together").prices
     assert found[Approach.CONTINUED_PRETRAINING].once and found[Approach.FINE_TUNE].once is None
     low, high = found[Approach.CONTINUED_PRETRAINING].month_range or (0, 0)
     assert low < high  # two pages of the provider say two prices of an endpoint

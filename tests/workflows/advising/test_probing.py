@@ -16,7 +16,7 @@ from tests.support.folders import FIXTURES
 from tests.workflows.test_advise import write
 from tuneport.advisor import Approach, Tried
 from tuneport.backends.base import FineTuneBackend
-from tuneport.data.rows.text import normalised
+from tuneport.data.rows.text import normalise_record_text
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.scoring.accuracy import AccuracyScore
 from tuneport.testing.emulators import OpenAIEmulator
@@ -74,8 +74,8 @@ def test_no_shot_is_among_the_rows_nor_like_one(validation: Path | None) -> None
     drawn = plan_of(TRAIN, validation=validation, rows=40).drawn
     assert len(drawn.rows) == 40 and drawn.of == (80 if validation else 240)
     assert {shot.expected for shot in drawn.shots} == set(answers(TRAIN).values())  # one of each label
-    asked = {normalised(row.prompt) for row in drawn.rows}
-    assert len(asked) == 40 and not asked & {normalised(shot.prompt) for shot in drawn.shots}
+    asked = {normalise_record_text(row.prompt) for row in drawn.rows}
+    assert len(asked) == 40 and not asked & {normalise_record_text(shot.prompt) for shot in drawn.shots}
     assert drawn.nearest < 0.75
     source = answers(validation or TRAIN)
     assert all(source[row.prompt] == row.expected for row in drawn.rows)

@@ -11,14 +11,14 @@ import pytest
 from tests.support.browser import Browser
 from tests.support.document import HOSTILE, Document
 from tests.support.rows import chat, write
-from tuneport.data.checks import CheckReport, Evidence, Finding, Verdict, check
+from tuneport.data.checks import CheckReport, Evidence, Finding, Verdict, check_dataset
 from tuneport.data.dataset import Dataset
 from tuneport.workflows.checking.page import render, write_html
 
 
 @pytest.fixture
 def report(tmp_path: Path) -> CheckReport:
-    return check(write(tmp_path / "train.jsonl", [chat(f"question {n}", f"answer {n * n}") for n in range(8)]))
+    return check_dataset(write(tmp_path / "train.jsonl", [chat(f"question {n}", f"answer {n * n}") for n in range(8)]))
 
 
 def hostile(report: CheckReport) -> CheckReport:

@@ -16,10 +16,10 @@ import pytest
 
 from tests.support.browser import Browser
 from tests.support.rows import chat, write
-from tuneport.data.checks import check
+from tuneport.data.checks import check_dataset
 from tuneport.data.reading import read_records
-from tuneport.data.review import record_hash, verdicts, verdicts_path, with_answer
-from tuneport.data.review.session import Review, read_flags
+from tuneport.data.review import read_review_verdicts, record_hash, review_verdicts_path, with_answer
+from tuneport.data.review.session import ReviewSession, read_check_flags
 from tuneport.data.review.verdicts import editable_answer
 from tuneport.errors import ConfigError, DatasetError
 from tuneport.workflows.checking.review_server import MAX_BODY_BYTES, ReviewServer
@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def serving(review: Review) -> Iterator[ReviewServer]:
+def serving(review: ReviewSession) -> Iterator[ReviewServer]:
     with ReviewServer(review) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -43,7 +43,7 @@ def serving(review: Review) -> Iterator[ReviewServer]:
 
 
 @contextmanager
-def client(review: Review) -> Iterator[httpx.Client]:
+def client(review: ReviewSession) -> Iterator[httpx.Client]:
     with serving(review) as server, httpx.Client(base_url=server.address, trust_env=False) as made:
         yield made
 
@@ -56,7 +56,7 @@ def judge(browser: httpx.Client, index: int, verdict: str, **more: str) -> dict[
 
 
 def test_accept_reject_edit_undo_and_go_on_later(data: Path) -> None:
-    with client(Review(data, sample=5, seed=3)) as browser:
+    with client(ReviewSession(data, sample=5, seed=3)) as browser:
         start = browser.get("review").json()
         assert start["rows"] == 20 and len(start["records"]) == 5
         assert judge(browser, 0, "accept")["verdict"] == "accept"
@@ -69,7 +69,7 @@ def test_accept_reject_edit_undo_and_go_on_later(data: Path) -> None:
         judge(browser, 0, "reject")  # a second thought, taken back: the first verdict stands again
         assert browser.post("undo", json={}).json()["record"]["verdict"] == "accept"
 
-    again = Review(data, sample=5, seed=3)
+    again = ReviewSession(data, sample=5, seed=3)
     with client(again) as browser:
         records = browser.get("review").json()["records"]
     assert [row["line"] for row in records] == [row["line"] for row in start["records"]]
@@ -77,17 +77,17 @@ def test_accept_reject_edit_undo_and_go_on_later(data: Path) -> None:
     summary = again.summary()
     assert (summary.accepted, summary.rejected, summary.edited, summary.left_open, summary.judged) == (1, 1, 1, 2, 3)
 
-    lines = [json.loads(line) for line in verdicts_path(data).read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in review_verdicts_path(data).read_text(encoding="utf-8").splitlines()]
     assert [line["verdict"] for line in lines] == ["accept", "reject", "edit", "reject", "undo", "reject", "undo"]
     assert {"line", "record", "verdict", "at"} <= set(lines[0]) and lines[2]["text"] == "better „answer“ 🙂"
 
 
 def test_verdicts_are_found_by_what_the_records_hold(data: Path) -> None:
-    with client(Review(data, sample=20)) as browser:
+    with client(ReviewSession(data, sample=20)) as browser:
         judge(browser, 4, "reject")
         judge(browser, 7, "edit", text="new")
     moved = write(data, reversed([chat(f"question {number}", f"answer {number}") for number in range(20)]))
-    found = verdicts(verdicts_path(moved))
+    found = read_review_verdicts(review_verdicts_path(moved))
     rejected = [line for line, record in read_records(moved) if record_hash(record) in found]
     assert rejected == [13, 16] and len(found) == 2
     record = next(record for _, record in read_records(moved) if editable_answer(record) == "answer 7")
@@ -96,7 +96,7 @@ def test_verdicts_are_found_by_what_the_records_hold(data: Path) -> None:
 
 
 def test_only_the_one_who_has_the_address_gets_in(data: Path) -> None:
-    with serving(Review(data)) as server, httpx.Client(trust_env=False) as anybody:
+    with serving(ReviewSession(data)) as server, httpx.Client(trust_env=False) as anybody:
         good = server.address
         origin = good.split("/" + server.token)[0]
         body = {"index": 0, "verdict": "reject"}
@@ -114,13 +114,13 @@ def test_only_the_one_who_has_the_address_gets_in(data: Path) -> None:
         for headers in foreign:
             assert anybody.get(f"{good}review", headers=headers).status_code == 403, headers
             assert anybody.post(f"{good}judge", json=body, headers=headers).status_code == 403, headers
-        assert not verdicts_path(data).exists()
+        assert not review_verdicts_path(data).exists()
         assert anybody.post(f"{good}judge", json=body, headers={"Origin": origin}).status_code == 200
         assert server.server_address[0] == "127.0.0.1"
 
 
 def test_requests_that_are_none(data: Path) -> None:
-    with client(Review(data, sample=2)) as browser:
+    with client(ReviewSession(data, sample=2)) as browser:
         for body in (
             {"index": 2, "verdict": "accept"},
             {"index": -1, "verdict": "accept"},
@@ -140,11 +140,11 @@ def test_requests_that_are_none(data: Path) -> None:
             assert plain.recv(100).startswith(b"HTTP/1.1 400 ")
         assert browser.get("elsewhere").status_code == 404
         assert browser.post("undo", json={}).json() == {"index": None, "record": None}
-    assert not verdicts_path(data).exists()
+    assert not review_verdicts_path(data).exists()
 
 
 def test_finish_ends_the_server(data: Path) -> None:
-    review = Review(data, sample=2)
+    review = ReviewSession(data, sample=2)
     with ReviewServer(review) as server, httpx.Client(base_url=server.address, trust_env=False) as browser:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -155,7 +155,7 @@ def test_finish_ends_the_server(data: Path) -> None:
 
 
 def test_the_page_loads_nothing_from_elsewhere(data: Path) -> None:
-    with client(Review(data)) as browser:
+    with client(ReviewSession(data)) as browser:
         page = browser.get("")
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy and "connect-src 'self'" in policy
@@ -165,19 +165,19 @@ def test_the_page_loads_nothing_from_elsewhere(data: Path) -> None:
 
 
 def test_a_crash_leaves_whole_verdicts(data: Path) -> None:
-    review = Review(data, sample=3)
+    review = ReviewSession(data, sample=3)
     review.judge(0, "accept")
     review.judge(1, "reject")
-    path = verdicts_path(data)
+    path = review_verdicts_path(data)
     with path.open("r+b") as file:
         file.truncate(os.path.getsize(path) - 20)
-    again = Review(data, sample=3)
+    again = ReviewSession(data, sample=3)
     assert again.summary().judged == 1
     again.judge(2, "reject")
-    assert Review(data, sample=3).summary().judged == 2 and len(verdicts(path)) == 2
+    assert ReviewSession(data, sample=3).summary().judged == 2 and len(read_review_verdicts(path)) == 2
     path.write_text('{"verdict": 1}\n', encoding="utf-8")
     with pytest.raises(DatasetError, match=r"review\.jsonl:1: is no verdict"):
-        Review(data)
+        ReviewSession(data)
 
 
 def test_flagged_records_come_first(data: Path, tmp_path: Path) -> None:
@@ -185,22 +185,22 @@ def test_flagged_records_come_first(data: Path, tmp_path: Path) -> None:
     rows[17] = rows[4]
     data = write(tmp_path / "flagged.jsonl", rows)
     report = tmp_path / "report.json"
-    report.write_text(json.dumps(check(data).as_dict(), default=str), encoding="utf-8")
-    review = Review(data, sample=6, flags=read_flags(report))
+    report.write_text(json.dumps(check_dataset(data).as_dict(), default=str), encoding="utf-8")
+    review = ReviewSession(data, sample=6, flags=read_check_flags(report))
     records = review.as_dict()["records"]
     assert [row["line"] for row in records[:2]] == [5, 18] and len(records) == 6
     assert any("duplicates" in flag for flag in records[0]["flags"]) and not records[3]["flags"]
     report.write_text("[]", encoding="utf-8")
     with pytest.raises(ConfigError, match="is no report"):
-        read_flags(report)
+        read_check_flags(report)
 
 
 def test_the_sample_is_of_the_whole_file_and_repeats(tmp_path: Path) -> None:
     data = write(tmp_path / "many.jsonl", [chat(f"q{number}", f"a{number}") for number in range(1000)])
-    lines = [each.line for each in Review(data, sample=50, seed=1).shown]
+    lines = [each.line for each in ReviewSession(data, sample=50, seed=1).shown]
     assert lines == sorted(lines) and len(set(lines)) == 50 and min(lines) < 200 and max(lines) > 800
-    assert lines == [each.line for each in Review(data, sample=50, seed=1).shown]
-    assert lines != [each.line for each in Review(data, sample=50, seed=2).shown]
+    assert lines == [each.line for each in ReviewSession(data, sample=50, seed=1).shown]
+    assert lines != [each.line for each in ReviewSession(data, sample=50, seed=2).shown]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_browser_shows_every_kind_of_record(tmp_path: Path) -> None:
             ]
         }
     ]
-    with serving(Review(write(tmp_path / "train.jsonl", rows))) as server:
+    with serving(ReviewSession(write(tmp_path / "train.jsonl", rows))) as server:
         shown = Browser().dump(server.address)
     assert "<title>train.jsonl: review</title>" in shown and "owned'&lt;/script&gt;" in shown
     assert "image at http://127.0.0.1:9/x.png (tuneport review --remote-pictures can load it)" in shown
@@ -262,7 +262,7 @@ def test_a_browser_shows_every_kind_of_record(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_a_person_reviews_with_the_keyboard_alone(data: Path, tmp_path: Path) -> None:
-    review = Review(data, sample=4)
+    review = ReviewSession(data, sample=4)
     place, standing = "document.getElementById('place').textContent", "document.getElementById('standing').textContent"
 
     def at(number: int) -> str:
@@ -290,7 +290,7 @@ def test_a_person_reviews_with_the_keyboard_alone(data: Path, tmp_path: Path) ->
         tab.wait_for(
             "document.getElementById('record').textContent.slice(0, 41)", "Done: 1 accepted, 0 rejected, 1 edited, 2"
         )
-    found = verdicts(verdicts_path(data))
+    found = read_review_verdicts(review_verdicts_path(data))
     third = review.shown[2]
     assert found[third.hash].text == f"{editable_answer(third.record)}aru!" and len(found) == 2
 
@@ -298,7 +298,7 @@ def test_a_person_reviews_with_the_keyboard_alone(data: Path, tmp_path: Path) ->
 def test_columns_are_mapped(tmp_path: Path) -> None:
     data = tmp_path / "faq.csv"
     data.write_text("question,answer\na,b\nc,d\n")
-    review = Review(data, columns={"prompt": "question", "completion": "answer"})
+    review = ReviewSession(data, columns={"prompt": "question", "completion": "answer"})
     assert [(shown.at, shown.record.completion) for shown in review.shown] == [  # type: ignore[union-attr]
         ("line 2", "b"),
         ("line 3", "d"),

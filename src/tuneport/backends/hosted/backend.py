@@ -43,7 +43,7 @@ from tuneport.errors import (
 )
 from tuneport.settings import BackendSettings
 from tuneport.types import Completion, DataFile, JobState, PreparedData, RemoteFile, TuneSpec
-from tuneport.validation import validated_table
+from tuneport.validation import validate_toml_table
 
 if TYPE_CHECKING:
     from tuneport.manifests import Manifest
@@ -101,7 +101,7 @@ class HostedBackend(FineTuneBackend):
     ) -> None:
         super().__init__(manifest, settings)
         table = settings.project.backends.get(self.name, BackendSettings())
-        self.options = validated_table(HostedOptions, table.options, f"backends.{self.name}.options")
+        self.options = validate_toml_table(HostedOptions, table.options, f"backends.{self.name}.options")
         base_url = settings.base_url(self.name, manifest.base_url)
         key_variable = manifest.api_key_env
         if key_variable is None:

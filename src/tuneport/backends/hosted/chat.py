@@ -9,14 +9,14 @@ from typing import Any
 from tuneport.backends.hosted.provider_errors import Upstream
 from tuneport.backends.secrets import without
 from tuneport.backends.streaming import Chunk, ChunkStream, abort_response
-from tuneport.client_rules import Rule, number, whole
+from tuneport.client_rules import Rule, client_number, client_whole_number
 from tuneport.errors import RejectedError, UnavailableError
 from tuneport.types import Completion
 
 CLIENT_RULES: dict[str, Rule] = {
-    "top_k": whole(-1, 1_000_000),
-    "min_p": number(0, 1),
-    "repetition_penalty": number(0, 10, above=True),
+    "top_k": client_whole_number(-1, 1_000_000),
+    "min_p": client_number(0, 1),
+    "repetition_penalty": client_number(0, 10, above=True),
 }
 """Numbers of sampling that OpenAI's document does not have and servers of its wire format take."""
 

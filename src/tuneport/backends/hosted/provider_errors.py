@@ -29,7 +29,7 @@ from tuneport.backends.hosted.http.connection_errors import (
 from tuneport.backends.hosted.http.network import Network, Proxy, without_user
 from tuneport.backends.hosted.http.redirects import ElsewhereError
 from tuneport.backends.secrets import MARK, compile_pattern, encode_forms
-from tuneport.data.rows.json_files import loads
+from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import (
     AuthError,
     ConfigError,
@@ -41,7 +41,7 @@ from tuneport.errors import (
     UnavailableError,
 )
 from tuneport.manifests import load_manifest, manifest_names
-from tuneport.rate_limits import retry_after
+from tuneport.rate_limits import parse_retry_after
 
 _SHORTEST_PASSWORD = 4  # characters; a shorter one would be found in any text
 _LONGEST_QUOTE = 400  # characters of a provider's own words in our message
@@ -248,7 +248,7 @@ class Upstream:
             "http_status": status,
             "code": None if code is None else self.redact(str(code)),
             "request_id": response.headers.get("x-request-id"),
-            "retry_after": retry_after(response.headers),
+            "retry_after": parse_retry_after(response.headers),
         }
         said = self.redact(str(envelope.get("message") or "no reason given")).rstrip(".")
         proxy = self.network.proxy_for(url or self.base_url)
@@ -333,7 +333,7 @@ def _envelope(body: object) -> dict[str, Any]:
     """Return the error object of a body: {error: {message, type, param, code}}, its inner part alone, or {detail}."""
     if isinstance(body, (str, bytes)):
         try:
-            body = loads(body)
+            body = decode_json(body)
         except ValueError:
             return {}
     if not isinstance(body, dict):

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from tuneport.backends.hosted.http.connection_errors import causes, never_sent
 from tuneport.backends.hosted.http.redirects import ElsewhereError
-from tuneport.data.running.writing import make_folder
+from tuneport.data.running.writing import make_output_folder
 from tuneport.errors import StorageError
 from tuneport.types import DataFile
 
@@ -37,7 +37,7 @@ def taking_turns(journal: Path) -> Iterator[None]:
     A process that waited finds in the journal what was uploaded meanwhile. The lock of a process that dies is free.
     """
     path = journal.with_name(journal.name + ".lock")
-    make_folder(path.parent, otherwise=OTHERWISE)
+    make_output_folder(path.parent, otherwise=OTHERWISE)
     file = _locked(path)
     try:
         yield

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tuneport.base_models import BaseWeights, locate
-from tuneport.data.rows.json_files import object_in
+from tuneport.base_models import BaseWeights, locate_base_model
+from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError, one_line
 from tuneport.manifests import load_models
 
@@ -29,7 +29,7 @@ def find_base_model(folder: Path, *, home: Path) -> BaseWeights:
     trouble: ConfigError | None = None
     for name in names:
         try:
-            return locate(name, home=home)
+            return locate_base_model(name, home=home)
         except ConfigError as error:
             trouble = trouble or error
     raise ConfigError(
@@ -53,7 +53,7 @@ def _names(folder: Path) -> Iterator[str]:
 
 def _read(path: Path, field: str) -> str | None:
     try:
-        value = object_in(path).get(field)
+        value = read_json_object(path).get(field)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

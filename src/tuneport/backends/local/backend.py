@@ -138,7 +138,7 @@ class LocalBackend(FineTuneBackend):
     def check(self, spec: TuneSpec) -> None:
         spec_with_executor = self._with_executor(spec)
         check_request(self._begun(spec_with_executor)[0])
-        options = TrainingOptions.of(spec_with_executor.provider_options)
+        options = TrainingOptions.parse(spec_with_executor.provider_options)
         if options.executor == "slurm":
             require_slurm(options.slurm or SlurmOptions())
         require_sandbox(spec, options)

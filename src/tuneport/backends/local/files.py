@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tuneport import private
 from tuneport.digests import sha256_of
 from tuneport.errors import DatasetError, DatasetProblem, NotFoundError
-from tuneport.files import replacing, write_atomically
+from tuneport.files import replace_file_atomically, write_atomically
 from tuneport.types import DataFile, RemoteFile
 
 Purpose = Literal["training", "validation"]
@@ -30,7 +30,7 @@ class FileStore:
     def add(self, file: DataFile, purpose: Purpose) -> RemoteFile:
         """Copy `file` in, unless its content is there. Raises DatasetError if the file is gone."""
         target = self.folder / f"{file.sha256}.jsonl"
-        private.make_folder(self.folder)
+        private.make_private_folder(self.folder)
         if not _is_whole(target, file):
             if file.path.absolute() == target.absolute():  # prepared here, and damaged since
                 target.unlink(missing_ok=True)
@@ -81,7 +81,7 @@ class FileStore:
 
     def _copy(self, file: DataFile, target: Path) -> None:
         try:
-            with file.path.open("rb") as source, replacing(target) as copy:
+            with file.path.open("rb") as source, replace_file_atomically(target) as copy:
                 shutil.copyfileobj(source, copy, 1 << 20)
         except FileNotFoundError as error:
             problem = DatasetProblem(

@@ -15,7 +15,7 @@ from typing import IO, Any
 from tuneport import private
 from tuneport.backends.local.options import LocalOptions
 from tuneport.backends.local.served_weights import ServedWeights
-from tuneport.data.running.underway import underway
+from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import ConfigError, TrainingError
 
 _COMMAND = (sys.executable, "-m", "tuneport.infer.lm_eval_tasks")
@@ -31,7 +31,7 @@ def lm_eval_version() -> str:
 
 def _said(lines: IO[bytes], model: str) -> Iterator[bytes]:
     while True:
-        with underway(f"lm-eval on {model}"):
+        with report_data_activity(f"lm-eval on {model}"):
             line = lines.readline()
         if not line:
             return

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tuneport.data.rows.json_files import object_in
+from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import UnsupportedError
 from tuneport.estimate.hyperparameters import LENGTH_MIN
 from tuneport.estimate.memory import (
@@ -142,7 +142,7 @@ def _advice(size: Size, adapter: Adapter, method: Method, numbers: Mapping[str, 
 
 def _dimensions(folder: Path) -> Dimensions | None:
     try:
-        config = object_in(folder / "config.json")
+        config = read_json_object(folder / "config.json")
         config = config.get("text_config") or config
         if any(config.get(name) for name in _EXPERTS):
             return None

@@ -35,7 +35,7 @@ class LocalNames:
     def weights_of(self, model: str) -> ServedWeights:
         """Find the weights of `model` on this machine. Loads nothing."""
         from tuneport.backends.local.adapters import find_base_model, is_adapter
-        from tuneport.base_models import locate
+        from tuneport.base_models import locate_base_model
 
         home = self._settings.home
         match = _TUNED_MODEL.fullmatch(model)
@@ -45,7 +45,7 @@ class LocalNames:
             return ServedWeights.of(find_base_model(folder, home=home), folder, label)
         if match is None:
             name = self._resolved(model)
-            base = locate(name, home=home)
+            base = locate_base_model(name, home=home)
             if base.source == "folder":
                 refuse_damaged(base.folder, model, own=False)
             return ServedWeights.of(base)
@@ -57,7 +57,7 @@ class LocalNames:
         if not is_adapter(weights):  # full fine-tuning: a base model by itself
             return ServedWeights(key=str(weights), base=weights)
         return ServedWeights.of(
-            locate(run.request().model_name_or_path, home=home), weights, f"{run.id}-{weights.name}"
+            locate_base_model(run.request().model_name_or_path, home=home), weights, f"{run.id}-{weights.name}"
         )
 
     def other_names(self, model: str) -> list[str]:

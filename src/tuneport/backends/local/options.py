@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tuneport.devices import NAMES_IN_WORDS, check_names
+from tuneport.devices import NAMES_IN_WORDS, check_device_names
 from tuneport.training_options import SlurmOptions
-from tuneport.validation import validated_table
+from tuneport.validation import validate_toml_table
 
 if TYPE_CHECKING:
     from tuneport.settings import Settings
@@ -36,11 +36,11 @@ class LocalOptions(BaseModel):
     @classmethod
     def _are_devices(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if names is not None:
-            check_names(names)
+            check_device_names(names)
         return names
 
     @classmethod
     def of(cls, settings: Settings, name: str) -> LocalOptions:
         """Return the table of the backend called `name`. Raises ConfigError that names a wrong line."""
         table = settings.project.backends.get(name)
-        return validated_table(cls, {} if table is None else table.options, f"backends.{name}.options")
+        return validate_toml_table(cls, {} if table is None else table.options, f"backends.{name}.options")

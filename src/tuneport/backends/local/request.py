@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from tuneport.backends.local.memory import checked_need, find_size
 from tuneport.backends.local.runs.start import WarmStart, refuse_other_base
 from tuneport.data.graders.graders import Grader
-from tuneport.data.rows.json_files import numbers_in
+from tuneport.data.rows.json_files import count_safetensors_numbers
 from tuneport.errors import ConfigError, UnsupportedError
-from tuneport.estimate.hyperparameters import recommend, resolve
+from tuneport.estimate.hyperparameters import recommend_hyperparameters, resolve_hyperparameters
 from tuneport.manifests import find_offered
 from tuneport.methods import methods_where
 from tuneport.run_protocol import RunRequest
-from tuneport.sandbox.requirements import check_this_machine
+from tuneport.sandbox.requirements import check_machine_can_confine
 from tuneport.training_options import SlurmOptions, TrainingOptions
 from tuneport.types import Adapter, Auto, DataFile, Hyperparameters, Method, TuneSpec
 
@@ -129,14 +129,14 @@ def resolve_request(
 
     `start` has the weights to continue from. `busy`: another run is using this machine's memory now.
     """
-    from tuneport.base_models import locate
+    from tuneport.base_models import locate_base_model
     from tuneport.manifests import load_models, resolve_without_aliases
 
-    adapter, options = check_request(spec), TrainingOptions.of(spec.provider_options)
+    adapter, options = check_request(spec), TrainingOptions.parse(spec.provider_options)
     # No aliases: `submit` has applied them, and what it found may itself be spelt like an alias.
     model = resolve_without_aliases(spec.model, manifest)
     name_or_path = model_name_or_path(model)
-    located = locate(name_or_path, home=settings.home)
+    located = locate_base_model(name_or_path, home=settings.home)
     if start is not None:
         refuse_other_base(start, model, name_or_path, home=settings.home)
     offered, weights = find_offered(manifest, model), load_models().find(model)
@@ -151,7 +151,7 @@ def resolve_request(
         "context": offered.context if offered else None,
     }
     given = spec.hyperparameters
-    numbers = resolve(recommend(given, **known)).model_dump()
+    numbers = resolve_hyperparameters(recommend_hyperparameters(given, **known)).model_dump()
     if given.max_length == "auto":
         numbers["max_length"] = "auto"  # the trainer, who tokenizes, takes the longest example
     for name in numbers.keys() - hyperparameter_names(spec.method, adapter).keys():
@@ -186,7 +186,7 @@ def keeps_best(spec: TuneSpec) -> bool:
     """Return whether the run keeps its best epoch: if it is told to, or if the number of epochs is left to it and it
     has something to judge them by. Several ranks may be sharded, and a Ray cluster does not bring the best checkpoint
     back."""
-    options = TrainingOptions.of(spec.provider_options)
+    options = TrainingOptions.parse(spec.provider_options)
     if not spec.method.traits.token_loss or spec.validation is None:
         return False
     # Of evaluations every few steps two worse ones may be chance; the user may say how many end the run.
@@ -196,12 +196,12 @@ def keeps_best(spec: TuneSpec) -> bool:
 
 def finishes_early(request: RunRequest) -> bool:
     """Return whether the run can end early with its best weights; see `keeps_best`."""
-    options = TrainingOptions.of(request.options)
+    options = TrainingOptions.parse(request.options)
     return options.executor != "ray" and options.workers == 1
 
 
 def model_name_or_path(model: str) -> str:
-    """Return the folder or hub name by which `base_models.locate` finds the weights of this backend's model id."""
+    """Return the folder or hub name by which `locate_base_model` finds the weights of this backend's model id."""
     from tuneport.manifests import load_models
 
     weights = load_models().find(model)
@@ -220,18 +220,22 @@ def check_request(spec: TuneSpec) -> Adapter:
     model."""
     adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
     require_libraries(adapter)
-    if TrainingOptions.of(spec.provider_options).executor == "ray":
+    if TrainingOptions.parse(spec.provider_options).executor == "ray":
         require_ray()
     _refuse_unsupported(spec, adapter)
     return adapter
 
 
 def _explained(given: Hyperparameters, known: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
-    reasons = {name: row.because for name, row in recommend(given, **known).items() if numbers.get(name) != "auto"}
+    reasons = {
+        name: row.because
+        for name, row in recommend_hyperparameters(given, **known).items()
+        if numbers.get(name) != "auto"
+    }
     if numbers.get("max_length") == "auto":
         reasons["max_length"] = "the longest example, as the trainer finds it; cut to the model's context"
     free = given.model_copy(update={"learning_rate": "auto", "learning_rate_multiplier": "auto"})
-    rate = recommend(free, **known)["learning_rate"].value
+    rate = recommend_hyperparameters(free, **known)["learning_rate"].value
     return {
         "learning_rate": rate,
         "learning_rate_multiplier": None
@@ -267,7 +271,7 @@ def require_sandbox(spec: TuneSpec, options: TrainingOptions) -> None:
     if spec.grader is None or options.executor != "process":  # the machines of a cluster see for themselves
         return
     if Grader(spec.grader, run_code=options.run_grader_code).runs_code:
-        check_this_machine()
+        check_machine_can_confine()
 
 
 def require_ray() -> None:
@@ -284,14 +288,14 @@ def billions_of_parameters(folder: Path) -> float | None:
     total = 0
     for path in folder.glob("*.safetensors") if folder.is_dir() else ():
         try:
-            total += numbers_in(path)
+            total += count_safetensors_numbers(path)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} is not a readable safetensors file ({error}); fetch the model again") from error
     return total / 1e9 if total else None
 
 
 def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
-    options = TrainingOptions.of(spec.provider_options)
+    options = TrainingOptions.parse(spec.provider_options)
     given = spec.hyperparameters.given()
     for name in ("early_stopping", "evaluate_every"):
         if getattr(options, name) is not None and spec.validation is None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tuneport.data.rows.json_files import object_in
+from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
 
 _IMPORT_SECONDS = 300.0  # modules that load a model at import take long on slow disks
@@ -38,7 +38,7 @@ def check_weights(weights: Path, shown: str) -> bool:
         if not path.is_file():
             continue
         try:
-            config = object_in(path)
+            config = read_json_object(path)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} cannot be read: {error}; train the reward model again") from error
         kinds = config.get("architectures")

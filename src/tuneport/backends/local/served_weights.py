@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneport.data.rows.json_files import object_in
+from tuneport.data.rows.json_files import read_json_object
 
 if TYPE_CHECKING:
     from tuneport.base_models import BaseWeights
@@ -38,7 +38,7 @@ class ServedWeights:
     def _config(self) -> dict[str, Any]:
         assert self.adapter is not None
         try:
-            return object_in(self.adapter / "adapter_config.json")
+            return read_json_object(self.adapter / "adapter_config.json")
         except (OSError, ValueError):
             return {}  # its loader says what is wrong
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tuneport import digests, private
 from tuneport.backends.local.memory import this_memory
-from tuneport.base_models import locate
+from tuneport.base_models import locate_base_model
 from tuneport.digests import DamagedError
 from tuneport.errors import ConfigError, TrainingError, UnsupportedError
 from tuneport.estimate.memory import GIB
@@ -31,7 +31,7 @@ def refuse_damaged(weights: Path, whose: str, *, own: bool = True) -> None:
     `own`: of a run's folder, which only the run writes to; else the user may have edited what is not weights.
     """
     try:
-        digests.check_once(weights, digests.check if own else digests.check_weights)
+        digests.check_digests_once(weights, digests.check_digests if own else digests.check_weights)
     except DamagedError as error:
         raise TrainingError(
             f"the weights of {whose} are damaged ({error}) and are not used; take another checkpoint of the run, put "
@@ -46,7 +46,7 @@ def copied(source: Path, target: Path, *, copy: Callable[[str, str], object] = s
     """
     shutil.copytree(source, target, copy_function=copy, ignore=RESUME_FILES)
     try:
-        digests.carry_list(source, target)
+        digests.carry_digest_list(source, target)
     except DamagedError as error:
         raise TrainingError(f"the copy of {source} is damaged ({error}); look at the disk, and try again") from error
 
@@ -63,7 +63,7 @@ def placed(folder: Path, write: Callable[[Path], None]) -> None:
     aside = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
     try:
         write(aside)
-        private.open_as_usual(aside)
+        private.restore_umask_permissions(aside)
         os.replace(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -85,7 +85,7 @@ def refuse_unmergeable(request: RunRequest, home: Path) -> None:
             f"a trained {adapter} stands before every input and is in no weight of the model, so there is nothing to "
             "merge; download it without --merged"
         )
-    base, memory = locate(request.model_name_or_path, home=home, download=False).folder, this_memory()
+    base, memory = locate_base_model(request.model_name_or_path, home=home, download=False).folder, this_memory()
     need = sum(path.stat().st_size for path in base.glob("*.safetensors")) / GIB
     if memory is not None and memory.place == "this machine" and need > memory.free_gib:
         raise UnsupportedError(

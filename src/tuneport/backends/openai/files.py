@@ -11,7 +11,7 @@ from tuneport.backends.hosted.backend import HostedBackend, listed, read_id, rem
 from tuneport.backends.hosted.http.answers import count, text
 from tuneport.backends.hosted.upload_turns import look_again, may_have_arrived, taking_turns
 from tuneport.backends.openai.uploads import PART_BYTES, PartsUpload, Sent, UploadJournal
-from tuneport.data.running.writing import publish, temporary_file
+from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.errors import DatasetError, NotFoundError, RejectedError
 from tuneport.errors import DatasetProblem as Problem
 from tuneport.types import DataFile, PreparedData, RemoteFile
@@ -198,7 +198,7 @@ class OpenAIFileStorage(HostedBackend):
             ):
                 for chunk in response.iter_bytes(_CHUNK):
                     file.write(chunk)
-                publish(file, temporary, target)
+                publish_output_file(file, temporary, target)
             return target
 
         return self._read(fetch, within=None)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tuneport.backends.provider_options import refuse_hyperparameters, refuse_job_fields
-from tuneport.client_rules import Operator, Rule, one_of
+from tuneport.client_rules import OperatorOnly, Rule, client_choice
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.manifests import Limit, Manifest
 from tuneport.types import Method, RemoteFile, TuneSpec
@@ -35,8 +35,8 @@ _JOB_FIELDS = {
 def client_rules(manifest: Manifest) -> dict[str, Rule]:
     """Return the rules for clients of the manifest's own options; every other field of the request is the
     operator's."""
-    closed = Operator("goes to the provider as a further field of the request", switch="request.*")
-    listed = {name: one_of(*option.values) for name, option in manifest.options.items() if option.clients}
+    closed = OperatorOnly("goes to the provider as a further field of the request", switch="request.*")
+    listed = {name: client_choice(*option.values) for name, option in manifest.options.items() if option.clients}
     return {**listed, "*": closed}
 
 
@@ -56,7 +56,7 @@ def check_spec(manifest: Manifest, spec: TuneSpec) -> None:
     refuse_hyperparameters(name, given, HYPERPARAMETERS[spec.method], f" with method {spec.method}")
     for field, value in given.items():
         allowed = getattr(limits, field, None)
-        if allowed is not None and not isinstance(value, str) and not allowed.holds(value):
+        if allowed is not None and not isinstance(value, str) and not allowed.contains(value):
             raise UnsupportedError(f"{name} takes {field} of {allowed}, not {value:g}; change it")
     if spec.suffix is not None and not spec.suffix:
         raise ConfigError("the suffix is empty; leave it out, or give it at least one character")

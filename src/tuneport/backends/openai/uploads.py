@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from tuneport.backends.hosted.backend import read_id, remote_name
 from tuneport.backends.hosted.upload_turns import OTHERWISE, look_again, upload_journal
-from tuneport.data.running.writing import make_folder, publish, temporary_file
+from tuneport.data.running.writing import make_output_folder, publish_output_file, temporary_file
 from tuneport.errors import NotFoundError, RejectedError, TuneportError
 from tuneport.types import DataFile, Model
 
@@ -59,10 +59,10 @@ class UploadJournal:
         """Write the journal; it is on disk when this returns."""
         if sent == self.sent:
             return
-        make_folder(self.path.parent, otherwise=OTHERWISE, private=True)
+        make_output_folder(self.path.parent, otherwise=OTHERWISE, private=True)
         with temporary_file(self.path.parent, otherwise=OTHERWISE) as (file, temporary):
             file.write(sent.model_dump_json().encode())
-            publish(file, temporary, self.path, private=True)
+            publish_output_file(file, temporary, self.path, private=True)
         self.sent = sent
 
 

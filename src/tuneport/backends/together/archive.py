@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from tuneport.data.containers.unpacking import opened
-from tuneport.data.rows.json_files import object_in, tensors_in
+from tuneport.data.containers.unpacking import open_unpacked
+from tuneport.data.rows.json_files import read_json_object, read_safetensors_header
 from tuneport.errors import DatasetError, ProviderError, StorageError, UnavailableError
 
 RECEIPT = "tuneport.json"
@@ -59,7 +59,7 @@ def unpack(archive: Path, folder: Path, receipt: Mapping[str, Any], provider: st
 def read_receipt(folder: Path) -> dict[str, Any] | None:
     """Return the receipt of an earlier download in the folder, or None if there is none."""
     try:
-        return object_in(folder / RECEIPT)
+        return read_json_object(folder / RECEIPT)
     except (OSError, ValueError):
         return None
 
@@ -67,7 +67,7 @@ def read_receipt(folder: Path) -> dict[str, Any] | None:
 def _extract(archive: Path, folder: Path, provider: str) -> None:
     room = min(archive.stat().st_size * MOST_TIMES + _SPARE, shutil.disk_usage(folder).free)
     seen: set[str] = set()
-    with opened(archive) as file, tarfile.open(fileobj=file, mode="r|") as members:
+    with open_unpacked(archive) as file, tarfile.open(fileobj=file, mode="r|") as members:
         for member in members:
             target = _target(member, folder, provider)
             if member.isdir():
@@ -141,7 +141,7 @@ def _check_weights(folder: Path, provider: str) -> None:
 def _told_size(path: Path) -> int | None:
     """Return the size that the header gives (its length in 8 bytes, then JSON with each tensor's place), or None."""
     try:
-        ends = [int(row["data_offsets"][1]) for row in tensors_in(path).values()]
+        ends = [int(row["data_offsets"][1]) for row in read_safetensors_header(path).values()]
     except (ValueError, LookupError, TypeError, OverflowError):
         return None
     with path.open("rb") as file:

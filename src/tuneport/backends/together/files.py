@@ -14,7 +14,7 @@ from tuneport.backends.hosted.provider_errors import Upstream
 from tuneport.backends.hosted.upload_turns import look_again, may_have_arrived
 from tuneport.backends.openai.uploads import Sent, UploadJournal
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem, ProviderError, TuneportError
-from tuneport.files import replacing
+from tuneport.files import replace_file_atomically
 from tuneport.types import DataFile, RemoteFile
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _source_of(dataset: Dataset, file: DataFile, number: int) -> RowPosition | N
     """Return where line `number` of the prepared file comes from, or None if that record no longer gives that very
     line."""
     from tuneport.data.conversion.conversion_loss import write_row
-    from tuneport.data.conversion.prepare import strip
+    from tuneport.data.conversion.prepare import strip_untrained_fields
     from tuneport.data.formats import load_format
     from tuneport.data.reading import read_row
 
@@ -167,7 +167,7 @@ def _source_of(dataset: Dataset, file: DataFile, number: int) -> RowPosition | N
         record = read_row(known, line, raw, source.locate).record
         if record is None:
             continue
-        strip(record)
+        strip_untrained_fields(record)
         row, _ = write_row(target, record)
         written += row is not None
         if written == number:
@@ -198,7 +198,7 @@ def save(client: Any, file_id: str, target: Path) -> Path:
         with client.files.with_streaming_response.content(file_id) as response:
             length = response.headers.get("content-length")
             size = 0
-            with replacing(target, durable=False, private=False) as file:
+            with replace_file_atomically(target, durable=False, private=False) as file:
                 for piece in response.iter_bytes():
                     size += file.write(piece)
                 if length is not None and "content-encoding" not in response.headers and size != int(length):

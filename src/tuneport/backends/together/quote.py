@@ -124,12 +124,12 @@ def table_quote(
 def _counted(purpose: str, spec: TuneSpec, files: Sequence[RemoteFile], prepared: Path) -> TokenCounts:
     """Count the tokens of the prepared copy, or of the dataset itself if that copy is gone."""
     from tuneport.data.dataset import Dataset
-    from tuneport.data.tokens.tokens import count_dataset
+    from tuneport.data.tokens.tokens import count_dataset_tokens
 
     copies = [prepared / f"{file.sha256}.jsonl" for file in files if file.purpose == purpose and file.sha256]
     if copies and copies[0].is_file():
-        return count_dataset(copies[0])
+        return count_dataset_tokens(copies[0])
     dataset = Dataset(spec.dataset, spec.columns)
     if purpose == "validation" and spec.validation is not None:
         dataset = dataset.validation_like(spec.validation)
-    return count_dataset(dataset)
+    return count_dataset_tokens(dataset)

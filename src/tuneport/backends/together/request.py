@@ -13,9 +13,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tuneport.backends.provider_options import refuse_hyperparameters, refuse_job_fields
-from tuneport.client_rules import YES_NO, Clients, Operator, Rule, number, one_of, whole
+from tuneport.client_rules import (
+    YES_NO,
+    ClientsMaySet,
+    OperatorOnly,
+    Rule,
+    client_choice,
+    client_number,
+    client_whole_number,
+)
 from tuneport.errors import ConfigError, UnsupportedError
-from tuneport.estimate.hyperparameters import planned_evaluations
+from tuneport.estimate.hyperparameters import planned_validation_passes
 from tuneport.types import Adapter, Auto, Method, RemoteFile, TuneSpec
 from tuneport.validation import first_error
 
@@ -62,34 +70,34 @@ REFUSED = {
     "verbose": "it makes the SDK print among tuneport's own output",
 }
 
-_THEIR_WANDB = Operator("uses the operator's W&B key")
-_THEIR_HUB = Operator("names weights, which are reached with the operator's key for the hub")
+_THEIR_WANDB = OperatorOnly("uses the operator's W&B key")
+_THEIR_HUB = OperatorOnly("names weights, which are reached with the operator's key for the hub")
 CLIENT_RULES: dict[str, Rule] = {
     "packing": YES_NO,
-    "n_evals": whole(0, 1_000),
-    "n_checkpoints": whole(1, 100),
-    "gradient_accumulation_steps": whole(1, 1_024),
-    "lr_scheduler_type": one_of("linear", "cosine"),
-    "min_lr_ratio": number(0, 1),
-    "scheduler_num_cycles": number(0, 100),
-    "max_grad_norm": number(0, 1_000),
-    "lora_trainable_modules": one_of("all-linear"),
+    "n_evals": client_whole_number(0, 1_000),
+    "n_checkpoints": client_whole_number(1, 100),
+    "gradient_accumulation_steps": client_whole_number(1, 1_024),
+    "lr_scheduler_type": client_choice("linear", "cosine"),
+    "min_lr_ratio": client_number(0, 1),
+    "scheduler_num_cycles": client_number(0, 100),
+    "max_grad_norm": client_number(0, 1_000),
+    "lora_trainable_modules": client_choice("all-linear"),
     "train_vision": YES_NO,
     "early_stopping_enabled": YES_NO,
-    "early_stopping_patience": whole(1, 1_000),
-    "early_stopping_min_delta": number(0, 1_000),
-    "early_stopping_warmup_evals": whole(0, 1_000),
-    "train_on_inputs": Clients("yes_no", words=("auto",)),
+    "early_stopping_patience": client_whole_number(1, 1_000),
+    "early_stopping_min_delta": client_number(0, 1_000),
+    "early_stopping_warmup_evals": client_whole_number(0, 1_000),
+    "train_on_inputs": ClientsMaySet("yes_no", words=("auto",)),
     "dpo_normalize_logratios_by_length": YES_NO,
-    "rpo_alpha": number(0, 1_000),
-    "simpo_gamma": number(0, 1_000),
-    "wandb_base_url": Operator("names the server that is sent the operator's W&B key", never=True),
+    "rpo_alpha": client_number(0, 1_000),
+    "simpo_gamma": client_number(0, 1_000),
+    "wandb_base_url": OperatorOnly("names the server that is sent the operator's W&B key", never=True),
     "wandb_project_name": _THEIR_WANDB,
     "wandb_name": _THEIR_WANDB,
     "wandb_entity": _THEIR_WANDB,
     "from_hf_model": _THEIR_HUB,
     "hf_model_revision": _THEIR_HUB,
-    "hf_output_repo_name": Operator("uploads the weights with the operator's key for the hub"),
+    "hf_output_repo_name": OperatorOnly("uploads the weights with the operator's key for the hub"),
 }
 """Of `options()`, each: what a client of a gateway may set. A new argument of the SDK is refused until it is here."""
 
@@ -183,7 +191,7 @@ def build_arguments(spec: TuneSpec, files: Sequence[RemoteFile], suffix: str | N
     if spec.method is Method.SFT:
         arguments["train_on_inputs"] = "auto"
     if "validation" in by_purpose:
-        evaluations = planned_evaluations(spec.provider_options, arguments["n_epochs"])
+        evaluations = planned_validation_passes(spec.provider_options, arguments["n_epochs"])
         arguments |= {"validation_file": by_purpose["validation"], "n_evals": evaluations}
     if spec.seed is not None:
         arguments["random_seed"] = spec.seed

@@ -11,7 +11,7 @@ from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.backends.hosted.chat import CLIENT_RULES
 from tuneport.backends.together.deployments import DedicatedEndpoints
 from tuneport.backends.together.endpoints import TunedModel
-from tuneport.client_rules import YES_NO, Operator, Rule, one_of
+from tuneport.client_rules import YES_NO, OperatorOnly, Rule, client_choice
 from tuneport.errors import (
     AuthError,
     NotDeployedError,
@@ -36,12 +36,12 @@ _DEPLOY_OPTIONS = ("hardware", "inactive_timeout", "max_usd_per_hour", "replicas
 
 CHAT_CLIENT_RULES: dict[str, Rule] = CLIENT_RULES | {
     "echo": YES_NO,
-    "context_length_exceeded_behavior": one_of("truncate", "error"),
-    "reasoning": Operator("is an object, of which only enabled is known"),
+    "context_length_exceeded_behavior": client_choice("truncate", "error"),
+    "reasoning": OperatorOnly("is an object, of which only enabled is known"),
     "reasoning.enabled": YES_NO,
-    "chat_template_kwargs": Operator("goes into the model's chat template"),
-    "safety_model": Operator("names a further model, which is billed"),
-    "compliance": Operator("changes where the provider keeps the chat"),
+    "chat_template_kwargs": OperatorOnly("goes into the model's chat template"),
+    "safety_model": OperatorOnly("names a further model, which is billed"),
+    "compliance": OperatorOnly("changes where the provider keeps the chat"),
 }
 """Together's own parameters of a chat, each: what a client of a gateway may set."""
 

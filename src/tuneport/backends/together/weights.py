@@ -11,7 +11,7 @@ from typing import Any
 from tuneport.backends.together.archive import read_receipt, unpack
 from tuneport.backends.together.download import discard, fetch
 from tuneport.errors import ConfigError, ProviderError, RejectedError
-from tuneport.files import take_lock
+from tuneport.files import acquire_file_lock
 from tuneport.types import JobState, JobStatus, now
 
 
@@ -79,7 +79,7 @@ def _alone(part: Path, folder: Path) -> Iterator[None]:
     lock = part.with_name(part.name + ".lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        held = take_lock(lock, private=False)
+        held = acquire_file_lock(lock, private=False)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written: {error.strerror}; free space or take another folder") from error
     if held is None:

@@ -16,7 +16,7 @@ from tuneport.cli.views import output
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tuneport.advisor import Question
+    from tuneport.advisor import AdvisorQuestion
     from tuneport.scoring.prompting import PromptingResult
     from tuneport.workflows.advise import Facts
     from tuneport.workflows.advising.probing import ProbePlan
@@ -156,10 +156,10 @@ def _show_measured(measured: PromptingResult) -> None:
 
 def _ask(facts: Facts, only: Sequence[str] | None = None) -> None:
     """Ask until enough is known. Enter skips a question, Ctrl-D all remaining ones; Ctrl-C ends the command."""
-    from tuneport.advisor import next_question
+    from tuneport.advisor import next_advisor_question
 
     output.say("Enter skips a question, Ctrl-D the rest.")
-    while (question := next_question(facts.known)) is not None and (only is None or question.field in only):
+    while (question := next_advisor_question(facts.known)) is not None and (only is None or question.field in only):
         try:
             facts.known[question.field] = _answer(question)
         except EOFError:
@@ -168,13 +168,13 @@ def _ask(facts: Facts, only: Sequence[str] | None = None) -> None:
             return
 
 
-def _answer(question: Question) -> Any:
+def _answer(question: AdvisorQuestion) -> Any:
     output.say()
     output.say(question.text + (" (several: 1,3)" if question.several else ""))
     for number, (_, words) in enumerate(question.choices, start=1):
         output.say(f"  {number}  {words}")
     while True:
         try:
-            return question.parse(input("> "))
+            return question.parse_answer(input("> "))
         except ConfigError as error:
             output.say(error)

@@ -97,11 +97,11 @@ def review(
     json_: output.Json = False,
 ) -> None:
     """Accept, reject or edit a sample of records on a local page; the verdicts are saved in DATA.review.jsonl."""
-    from tuneport.data.review.session import Review, read_flags
+    from tuneport.data.review.session import ReviewSession, read_check_flags
     from tuneport.workflows.checking.review_server import ReviewServer
 
-    flags = {} if flagged is None else read_flags(flagged)
-    session = Review(dataset, sample=sample, seed=seed, format=format_, columns=columns_of(map_), flags=flags)
+    flags = {} if flagged is None else read_check_flags(flagged)
+    session = ReviewSession(dataset, sample=sample, seed=seed, format=format_, columns=columns_of(map_), flags=flags)
     with ReviewServer(session, port, remote_pictures=remote_pictures) as server:
         output.note(f"open {server.address} (Ctrl-C ends the review; start it again to go on)")
         with suppress(KeyboardInterrupt):

@@ -74,7 +74,7 @@ def demo(
                     console.print(_score_line(stage))
                 case workflow.Finished():
                     page = workspace.settings.home / "evaluations" / f"{stage.row.id}.html"
-                    private.make_folder(page.parent)
+                    private.make_private_folder(page.parent)
                     stage.report.write_html(page)
                     document |= {"adapter": str(stage.adapter), "seconds": stage.seconds}
                     document |= {"decision": stage.report.decision.as_dict(), "report": str(page)}

@@ -47,11 +47,11 @@ def rate(
 
     A rater who comes back under the same name goes on at the same pair. Ctrl-C ends the page.
     """
-    from tuneport.scoring.people.answers import read_answers
+    from tuneport.scoring.people.answers import read_answer_pairs
     from tuneport.scoring.people.ratings import ratings_path, read_ratings
-    from tuneport.scoring.people.results import results as counted
+    from tuneport.scoring.people.results import compute_rating_results as counted
 
-    file = read_answers(answers)
+    file = read_answer_pairs(answers)
     if sample is not None:
         file = file.sample(sample, seed=seed)
     if not results:
@@ -70,16 +70,16 @@ def _serve(file: AnswerSet, seed: int, port: int) -> None:
     except ImportError as error:
         raise ConfigError(f'rate needs the {error.name} package: pip install "tuneport[serve]"') from error
     from tuneport.scoring.people.blind import BlindRating
-    from tuneport.scoring.people.ratings import Ratings, ratings_path
+    from tuneport.scoring.people.ratings import RatingFile, ratings_path
 
-    ratings = Ratings(ratings_path(file.path))
-    with ratings.held():
+    ratings = RatingFile(ratings_path(file.path))
+    with ratings.lock_for_writing():
         app = create_app(BlindRating(file, ratings, seed=seed))
         with listen("127.0.0.1", port) as listening:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
             if not output.documented({"object": "tuneport.rating", "url": url, "ratings": str(ratings.path)}):
                 output.console().print(
-                    f"[bold]{output.plain(url)}[/bold]  {len(file.to_judge)} pairs to judge; Ctrl-C ends it"
+                    f"[bold]{output.plain(url)}[/bold]  {len(file.pairs_to_judge)} pairs to judge; Ctrl-C ends it"
                 )
             if file.identical:
                 output.note(f"{_pairs(len(file.identical))} the same answer twice and are not shown")

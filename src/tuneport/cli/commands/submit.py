@@ -14,7 +14,7 @@ from tuneport.cli.mapping import columns_of
 from tuneport.cli.views import output
 from tuneport.cli.views.following import finish, follow
 from tuneport.cli.views.job_costs import time_line
-from tuneport.data.rows.json_files import loads
+from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.submitting.flags import OPTION_FLAGS, SPEC_FLAGS, Flag, pairs, texts, wandb_of
 from tuneport.lifecycle.submitting.options import JobOptions
@@ -167,7 +167,7 @@ def _value(flag: Flag, given: Mapping[str, Any]) -> Any:
 
 def _json_file(path: Path, flag: str) -> Any:
     try:
-        return loads(path.read_bytes())
+        return decode_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{flag} {path} cannot be read as JSON: {error}; correct the file") from error
 

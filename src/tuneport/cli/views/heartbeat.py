@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tuneport.cli.views import output
-from tuneport.data.running.underway import latest
+from tuneport.data.running.underway import latest_data_activity
 
 FIRST_SECONDS = 20.0
 EVERY_SECONDS = 30.0
@@ -26,7 +26,7 @@ def heartbeat() -> Iterator[None]:
         began = time.monotonic()
         due = began + FIRST_SECONDS
         while not ended.wait(_LOOK_SECONDS):
-            now, busy = time.monotonic(), latest()
+            now, busy = time.monotonic(), latest_data_activity()
             if now < due or busy is None or now - busy.began < _SHORT_SECONDS:
                 continue
             share = busy.share()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from tuneport.errors import one_line
-from tuneport.scoring.judge import parse_reason
+from tuneport.scoring.judge import parse_judge_reason
 from tuneport.workflows.evaluation.words import p_words
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _outcome(pair: Pair) -> str:
 
 def _reason(pair: Pair) -> str:
     """Return the reason as plain text: a model wrote it, so that a terminal must not interpret it."""
-    words = one_line(" ".join(parse_reason(pair.in_order).split())) or "(no reason given)"
+    words = one_line(" ".join(parse_judge_reason(pair.in_order).split())) or "(no reason given)"
     return words if len(words) <= _REASON else f"{words[:_REASON]}…"
 
 

@@ -56,9 +56,9 @@ Json = Annotated[
 
 
 def _allow_large(wanted: bool) -> bool:
-    from tuneport.data.containers.limits import set_allowed
+    from tuneport.data.containers.limits import set_large_files_allowed
 
-    set_allowed(wanted)
+    set_large_files_allowed(wanted)
     return wanted
 
 

@@ -8,14 +8,14 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from tuneport.data.rows.records import Record
-from tuneport.data.rows.text import prompt_and_input, split_answer, written_out
+from tuneport.data.rows.text import messages_as_text, prompt_and_input, split_answer
 
 MAX_EVIDENCE = 10
 EXCERPT = 120  # characters
 
 
 Places = Callable[[Sequence[int]], str]
-"""Lines in words, such as `line 7` (`Numbering.words`)."""
+"""Lines in words, such as `line 7` (`RowNumbering.words`)."""
 
 
 class Verdict(StrEnum):
@@ -63,10 +63,10 @@ class CheckedExample:
     answer: str
 
     @classmethod
-    def of(cls, line: int, record: Record) -> CheckedExample:
+    def from_record(cls, line: int, record: Record) -> CheckedExample:
         before, answer = split_answer(record)
         system, question = prompt_and_input(before)
-        return cls(line, record, system, question, written_out(answer))
+        return cls(line, record, system, question, messages_as_text(answer))
 
     @property
     def context(self) -> str:
@@ -98,7 +98,7 @@ def excerpt(text: str, length: int = EXCERPT) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def excerpts(one: str, other: str, length: int = EXCERPT) -> tuple[str, str]:
+def differing_excerpts(one: str, other: str, length: int = EXCERPT) -> tuple[str, str]:
     """Return the parts of two texts in which they differ, or their beginnings."""
     one, other = " ".join(one.split()), " ".join(other.split())
     short = min(len(one), len(other))

@@ -6,63 +6,68 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.dataset.diversity import TEMPLATED, Diversity
-from tuneport.data.checks.dataset.schema import Schema
+from tuneport.data.checks.dataset.diversity import TEMPLATED, DiversityCheck
+from tuneport.data.checks.dataset.schema import SchemaCheck
 from tuneport.data.checks.finding import Check, CheckedExample
 from tuneport.data.checks.near.columns import ColumnWriter, WorkerColumns
 from tuneport.data.checks.rows.answers import AnswerChecks
-from tuneport.data.checks.rows.consistency import Consistency
-from tuneport.data.checks.rows.generated import Generated
-from tuneport.data.checks.rows.personal import Personal
+from tuneport.data.checks.rows.consistency import ConsistencyCheck
+from tuneport.data.checks.rows.generated import GeneratedTextCheck
+from tuneport.data.checks.rows.personal import PersonalDataCheck
 from tuneport.data.checks.rows.task import TaskGuess
-from tuneport.data.containers.numbering import Numbering, RowPosition
+from tuneport.data.containers.numbering import RowNumbering, RowPosition
 from tuneport.data.dataset import Dataset
 from tuneport.data.formats import load_format
-from tuneport.data.reading import changes, read_row
+from tuneport.data.reading import find_format_changes, read_row
 from tuneport.data.rows.records import Preference
 from tuneport.data.running.parallel import Row, map_rows
 from tuneport.data.tokens.tokenizer import Vocabulary
 from tuneport.data.tokens.tokens import LengthCounter
 
 
-def row_checks() -> dict[str, Check]:
+def create_row_checks() -> dict[str, Check]:
     """Return the checks that see every record, by the name of their finding."""
-    return {"consistency": Consistency(), "answers": AnswerChecks(), "generated": Generated(), "personal": Personal()}
+    return {
+        "consistency": ConsistencyCheck(),
+        "answers": AnswerChecks(),
+        "generated": GeneratedTextCheck(),
+        "personal": PersonalDataCheck(),
+    }
 
 
 @dataclass
-class Gathered:
+class RowCheckResults:
     """The results of a pass. Only the schema knows of rows that are not records."""
 
     rows: int
     pairs: bool
     mixed: bool
-    schema: Schema
+    schema: SchemaCheck
     task: TaskGuess
     tokens: LengthCounter
-    diversity: Diversity
-    checks: dict[str, Check] = field(default_factory=row_checks)
+    diversity: DiversityCheck
+    checks: dict[str, Check] = field(default_factory=create_row_checks)
     columns: WorkerColumns = field(default_factory=lambda: WorkerColumns(Path(), ()))
-    numbering: Numbering = field(default_factory=lambda: Numbering(Path(), []))
+    numbering: RowNumbering = field(default_factory=lambda: RowNumbering(Path(), []))
     notes: list[str] = field(default_factory=list)
 
     @property
-    def templated(self) -> bool:
-        return self.diversity.alike > TEMPLATED
+    def is_templated(self) -> bool:
+        return self.diversity.mean_similarity > TEMPLATED
 
     @classmethod
-    def nothing(cls, vocabulary: Vocabulary) -> Gathered:
-        return cls(0, False, False, Schema(), TaskGuess(), vocabulary.counter(), Diversity())
+    def empty(cls, vocabulary: Vocabulary) -> RowCheckResults:
+        return cls(0, False, False, SchemaCheck(), TaskGuess(), vocabulary.counter(), DiversityCheck())
 
 
-class GatherWork:
+class RowCheckWorker:
     """A worker of `parallel.map_rows`. `judged` is False where columns, task and diversity are all that is wanted."""
 
     def __init__(
         self, path: Path, format: str, vocabulary: Vocabulary, folder: Path, judged: bool, worker: int
     ) -> None:
         self._path, self._format, self._judged = path, load_format(format), judged
-        self._found = Gathered.nothing(vocabulary)
+        self._found = RowCheckResults.empty(vocabulary)
         self._columns = ColumnWriter(folder, worker)
         self._checks = list(self._found.checks.values())
 
@@ -75,7 +80,7 @@ class GatherWork:
                 found.schema.add(line, row.problems)
                 found.mixed = found.mixed or bool(row.other)
                 continue
-            example = CheckedExample.of(line, row.record)
+            example = CheckedExample.from_record(line, row.record)
             self._columns.add(example)
             found.task.add(example.answer, example.context, line)
             found.pairs = found.pairs or isinstance(row.record, Preference)
@@ -98,15 +103,15 @@ class GatherWork:
         return (found.rows, found.pairs, found.mixed), held, *parts
 
 
-def gather(dataset: Dataset, *, vocabulary: Vocabulary, folder: Path, judged: bool = True) -> Gathered:
+def run_row_checks(dataset: Dataset, *, vocabulary: Vocabulary, folder: Path, judged: bool = True) -> RowCheckResults:
     """Read the dataset once; what is remembered of each row is in `columns`, and in `folder` if it is large.
 
     Raises DatasetError for a dataset that cannot be read as a whole; bad rows are in `schema`.
     """
     source = dataset.open()
-    make = f"{__name__}:{GatherWork.__name__}"
+    make = f"{__name__}:{RowCheckWorker.__name__}"
     results = map_rows(source.rows(), make, dataset.path, dataset.format, vocabulary, folder, judged)
-    found = Gathered.nothing(vocabulary)
+    found = RowCheckResults.empty(vocabulary)
     found.columns = WorkerColumns(folder, [result[1] for result in results])
     for (count, pairs, mixed), _, schema, task, tokens, diversity, checks in results:
         found.rows += count
@@ -120,5 +125,5 @@ def gather(dataset: Dataset, *, vocabulary: Vocabulary, folder: Path, judged: bo
     found.numbering, found.notes = source.numbering, source.notes
     found.schema.locate(source.locate)
     if found.mixed:
-        found.schema.put_first(changes(source).problems, source.numbering.number)
+        found.schema.put_format_changes_first(find_format_changes(source).problems, source.numbering.number)
     return found

@@ -19,6 +19,6 @@ KINDS = {
 }
 
 
-def named(name: str) -> set[str]:
+def kinds_of_check(name: str) -> set[str]:
     """Return the kinds behind a name: itself, or all kinds of a check. Empty for an unknown name."""
     return {kind for kind in KINDS if kind == name or kind.partition(".")[0] == name}

@@ -9,27 +9,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.dataset.classes import balance
-from tuneport.data.checks.dataset.contradictions import Contradictions
-from tuneport.data.checks.dataset.duplicates import Duplicates
-from tuneport.data.checks.dataset.holdout import HoldOut, HoldoutCheck
-from tuneport.data.checks.dataset.lengths import Lengths
-from tuneport.data.checks.dataset.sample_size import enough
+from tuneport.data.checks.dataset.classes import check_class_balance
+from tuneport.data.checks.dataset.contradictions import ContradictionCheck
+from tuneport.data.checks.dataset.duplicates import DuplicateCheck
+from tuneport.data.checks.dataset.holdout import HeldOutColumns, HoldoutLeakCheck
+from tuneport.data.checks.dataset.lengths import LengthCheck
+from tuneport.data.checks.dataset.sample_size import check_sample_size
 from tuneport.data.checks.finding import Check, CheckedExample, Finding, Verdict
-from tuneport.data.checks.gathering import gather
-from tuneport.data.checks.near.lookup import examples_at
-from tuneport.data.checks.near.near_duplicates import repeated
-from tuneport.data.checks.rows.consistency import Consistency
+from tuneport.data.checks.gathering import run_row_checks
+from tuneport.data.checks.near.lookup import examples_at_lines
+from tuneport.data.checks.near.near_duplicates import find_exact_duplicates
+from tuneport.data.checks.rows.consistency import ConsistencyCheck
 from tuneport.data.checks.rows.task import TASKS
-from tuneport.data.containers.numbering import Numbering
-from tuneport.data.containers.source import held_out_beside
+from tuneport.data.containers.numbering import RowNumbering
+from tuneport.data.containers.source import find_held_out_split
 from tuneport.data.dataset import Dataset, DatasetLike
-from tuneport.data.reading import Detection
+from tuneport.data.reading import FormatDetection
 from tuneport.data.tokens.tokenizer import Vocabulary
 from tuneport.data.tokens.tokens import TokenCounts
 from tuneport.errors import ConfigError
 from tuneport.pages.notebook import Verdict as Mark
-from tuneport.pages.notebook import view
+from tuneport.pages.notebook import render_notebook_view
 from tuneport.types import Method
 
 OPENAI = Vocabulary()
@@ -47,7 +47,7 @@ class CheckReport:
     """
 
     dataset: Dataset
-    format: Detection
+    format: FormatDetection
     rows: int
     method: Method
     task: str
@@ -56,7 +56,7 @@ class CheckReport:
     tokens: TokenCounts
     flagged: Mapping[str, Sequence[int]]
     beside: Mapping[str, Sequence[int]]
-    numbering: Numbering
+    numbering: RowNumbering
     notes: tuple[str, ...] = ()
     unlisted: Mapping[str, Callable[[CheckedExample], bool]] = field(default_factory=dict)
 
@@ -83,7 +83,7 @@ class CheckReport:
         ]
         marks: list[Mark] = [each.verdict.value for each in self.findings]
         name = self.path.name if self.dataset.in_file else repr(self.dataset)
-        return view(
+        return render_notebook_view(
             name,
             facts,
             ruling=(told, worst.value),
@@ -122,7 +122,7 @@ class CheckReport:
         }
 
 
-def check(
+def check_dataset(
     path: DatasetLike,
     *,
     format: str | None = None,
@@ -145,44 +145,44 @@ def check(
     found_format = dataset.detection
     name = found_format.format
     own: tuple[str, ...] = ()
-    if validation is None and (beside_it := held_out_beside(dataset.path)) is not None:
+    if validation is None and (beside_it := find_held_out_split(dataset.path)) is not None:
         validation = beside_it
         own = (f"compared with {beside_it}, the folder's held-out split (--validation names another)",)
     with tempfile.TemporaryDirectory(prefix="tuneport-check-") as temporary:
         folder = Path(temporary) / "training"
         folder.mkdir()
-        found = gather(dataset, vocabulary=vocabulary, folder=folder)
-        remembered, lookup = found.columns, partial(examples_at, dataset)
+        found = run_row_checks(dataset, vocabulary=vocabulary, folder=folder)
+        remembered, lookup = found.columns, partial(examples_at_lines, dataset)
         held_out = None
         if validation is not None:
             held_out = _held_out(dataset.validation_like(validation), Path(temporary) / "validation")
         guess = found.task
-        templated = found.templated
-        with found.diversity.clustering():
-            duplicates = Duplicates(remembered, lookup, templated=templated)
-            contradictions = Contradictions(remembered, lookup, task or guess.name, templated=templated)
-            hold_out = HoldOut(dataset.path, remembered, lookup, held_out, templated=templated)
-            repeats = len(repeated(remembered.key("question"), remembered.lines)[0])
-    lengths = Lengths(found.tokens, found.numbering)
+        templated = found.is_templated
+        with found.diversity.cluster_topics():
+            duplicates = DuplicateCheck(remembered, lookup, templated=templated)
+            contradictions = ContradictionCheck(remembered, lookup, task or guess.name, templated=templated)
+            hold_out = HoldoutLeakCheck(dataset.path, remembered, lookup, held_out, templated=templated)
+            repeats = len(find_exact_duplicates(remembered.key("question"), remembered.lines)[0])
+    lengths = LengthCheck(found.tokens, found.numbering)
     distinct = 1 - repeats / max(1, len(remembered))
     findings = (
         found.schema.finding(name, found.rows),
-        enough(guess, task),
+        check_sample_size(guess, task),
         found.diversity.finding(distinct),
         *(each.finding() for each in found.checks.values()),
         duplicates.finding(),
         contradictions.finding(),
-        balance(guess, task),
+        check_class_balance(guess, task),
         hold_out.finding(),
         lengths.finding(),
     )
-    lines: dict[str, Mapping[str, Sequence[int]]] = {"schema": found.schema.hits.flagged()}
+    lines: dict[str, Mapping[str, Sequence[int]]] = {"schema": found.schema.hits.lines_by_kind()}
     lines |= {name: each.lines() for name, each in found.checks.items()}
     beside: dict[str, Sequence[int]] = {}
     for name, hits in {"duplicates": duplicates.hits, "contradictions": contradictions.hits}.items():
-        lines[name] = hits.flagged()
+        lines[name] = hits.lines_by_kind()
         beside |= {f"{name}.{kind}": hits.beside[kind] for kind in lines[name]}
-    lines |= {"holdout": hold_out.hits.flagged(), "lengths": lengths.hits.flagged()}
+    lines |= {"holdout": hold_out.hits.lines_by_kind(), "lengths": lengths.hits.lines_by_kind()}
     called = task or guess.name
     return CheckReport(
         dataset=dataset,
@@ -203,12 +203,12 @@ def check(
 
 def _unlisted(checks: Mapping[str, Check]) -> dict[str, Callable[[CheckedExample], bool]]:
     consistency = checks["consistency"]
-    assert isinstance(consistency, Consistency)
+    assert isinstance(consistency, ConsistencyCheck)
     return {f"consistency.{kind}": of for kind, of in consistency.unlisted().items()}
 
 
-def _held_out(validation: Dataset, folder: Path) -> HoldoutCheck:
+def _held_out(validation: Dataset, folder: Path) -> HeldOutColumns:
     folder.mkdir()
-    found = gather(validation, vocabulary=OPENAI, folder=folder, judged=False)
+    found = run_row_checks(validation, vocabulary=OPENAI, folder=folder, judged=False)
     found.schema.raise_if_any()
-    return HoldoutCheck(found.columns, partial(examples_at, validation), found.numbering)
+    return HeldOutColumns(found.columns, partial(examples_at_lines, validation), found.numbering)

@@ -10,21 +10,21 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.containers.bad_row import BadRow, whole
-from tuneport.data.containers.cells import LISTS, RepeatedKeyError, parse_cell
-from tuneport.data.containers.columns import Columns
+from tuneport.data.containers.bad_row import BadRow, unreadable_file_error
+from tuneport.data.containers.cells import LISTS, RepeatedKeyError, parse_table_cell
+from tuneport.data.containers.columns import ColumnMapping
 from tuneport.data.containers.json_text import Row
-from tuneport.data.containers.limits import MOST_TIMES, Unfolding
+from tuneport.data.containers.limits import MOST_TIMES, DecompressionLimit
 from tuneport.data.containers.numbering import RECORD
 from tuneport.data.rows.repeated_keys import FIX
-from tuneport.data.running.underway import underway
+from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import ConfigError, DatasetError
 
 ROWS = 1000  # in memory at once
 SUFFIXES = (".parquet", ".arrow")
 
 
-def pyarrow() -> Any:
+def import_pyarrow() -> Any:
     """Return the library. Raises ConfigError that says how to install it."""
     try:
         import pyarrow
@@ -35,12 +35,12 @@ def pyarrow() -> Any:
     return pyarrow
 
 
-def arrow_rows(path: Path, columns: Columns, *, allow_large: bool = False) -> Iterator[Row]:
+def arrow_rows(path: Path, columns: ColumnMapping, *, allow_large: bool = False) -> Iterator[Row]:
     """Yield the records with their numbers. Raises DatasetError for a file that holds more than its size warrants
     (`limits`)."""
-    arrow = pyarrow()
+    arrow = import_pyarrow()
     number = 0
-    size = Unfolding(path, allowed=allow_large)
+    size = DecompressionLimit(path, allowed=allow_large)
     try:
         size.add(0, path.stat().st_size)
         if not allow_large and path.suffix.lower() == ".parquet":
@@ -49,7 +49,7 @@ def arrow_rows(path: Path, columns: Columns, *, allow_large: bool = False) -> It
             batch.validate(full=True)  # a damaged one, unchecked, ends the process: no exception, but an abort in C++
             names = columns.renamed(batch.schema.names)
             if isinstance(names, BadRow):
-                raise whole(path, names.rule, names.fix)
+                raise unreadable_file_error(path, names.rule, names.fix)
             for row in batch.rename_columns(names).to_pylist(maps_as_pydicts="strict"):
                 number += 1
                 raw = _raw(row)
@@ -58,11 +58,11 @@ def arrow_rows(path: Path, columns: Columns, *, allow_large: bool = False) -> It
     except (DatasetError, GeneratorExit):
         raise
     except FileNotFoundError as error:
-        raise whole(path, "does not exist", "correct the path") from error
+        raise unreadable_file_error(path, "does not exist", "correct the path") from error
     except Exception as error:  # a damaged file makes pyarrow raise a dozen kinds, ValueError and KeyError among them
         words = " ".join(str(error).split())[:200]
         where = number + 1 if number else None
-        raise whole(
+        raise unreadable_file_error(
             path, f"cannot be read: {words}", "get an undamaged copy of the file", where, unit=RECORD
         ) from error
 
@@ -86,7 +86,7 @@ def _refuse_unfolding(arrow: Any, path: Path) -> None:
         promised = _bytes_of(arrow, first) * (file.metadata.num_rows / first.num_rows)
         if promised <= max(MOST_TIMES[0][0], MOST_TIMES[-1][1] * packed):
             return
-        size = Unfolding(path, allowed=False)
+        size = DecompressionLimit(path, allowed=False)
         size.add(0, packed)
         for batch in file.iter_batches(batch_size=ROWS):
             size.add(_bytes_of(arrow, batch), 0)
@@ -105,7 +105,7 @@ def _batches(arrow: Any, path: Path) -> Iterator[Any]:
     if path.suffix.lower() == ".parquet":
         with arrow.parquet.ParquetFile(path) as file:
             rows, all_rows = 0, max(1, file.metadata.num_rows)
-            with underway(f"reading {path.name}", lambda: rows / all_rows):
+            with report_data_activity(f"reading {path.name}", lambda: rows / all_rows):
                 for batch in file.iter_batches(batch_size=ROWS):
                     rows += batch.num_rows
                     yield batch
@@ -124,7 +124,7 @@ def _raw(row: dict[str, Any]) -> bytes:
     try:
         for name, value in row.items():
             if isinstance(value, str) and name in LISTS:
-                row[name] = parse_cell(name, value)
+                row[name] = parse_table_cell(name, value)
         return msgspec.json.encode(without_nulls(row))
     except RepeatedKeyError as error:
         return BadRow(str(error), FIX)

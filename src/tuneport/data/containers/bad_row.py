@@ -23,11 +23,13 @@ class BadRow(bytes):
         return row
 
 
-def whole(path: Path | str, rule: str, fix: str, line: int | None = None, *, unit: str = LINE) -> DatasetError:
+def unreadable_file_error(
+    path: Path | str, rule: str, fix: str, line: int | None = None, *, unit: str = LINE
+) -> DatasetError:
     """Return the error that ends the reading of a file."""
     return DatasetError(DatasetProblem(str(path), line, "", rule, fix, unit))
 
 
-def too_large(path: Path, line: int, *, unit: str = LINE) -> DatasetError:
+def row_too_large_error(path: Path, line: int, *, unit: str = LINE) -> DatasetError:
     rule = f"the record is larger than {MAX_ROW >> 20} MiB"
-    return whole(path, rule, "split it, or check that this is the right file", line, unit=unit)
+    return unreadable_file_error(path, rule, "split it, or check that this is the right file", line, unit=unit)

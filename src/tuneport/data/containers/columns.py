@@ -8,15 +8,15 @@ from pathlib import Path
 
 import msgspec
 
-from tuneport.data.containers.bad_row import BadRow, whole
-from tuneport.data.rows.repeated_keys import all_read, repeated_keys
+from tuneport.data.containers.bad_row import BadRow, unreadable_file_error
+from tuneport.data.rows.repeated_keys import is_fully_decoded, repeated_keys
 from tuneport.errors import ConfigError, DatasetError
 
 _SHOWN = 20
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class Columns:
+class ColumnMapping:
     """Renames columns on the way in. `mapping` goes from the name that a format expects to the name in the file."""
 
     def __init__(self, mapping: Mapping[str, str] | None = None) -> None:
@@ -57,7 +57,7 @@ class Columns:
             row = _decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return raw
-        if not all_read(raw, row) and any(not at for at, _ in repeated_keys(raw)):
+        if not is_fully_decoded(raw, row) and any(not at for at, _ in repeated_keys(raw)):
             return raw  # it has a column twice; the reader says so
         names = self.renamed(list(row))
         if isinstance(names, BadRow):
@@ -68,4 +68,4 @@ class Columns:
         """Return the error once all rows were read, if some mapped name was in none of them."""
         columns = ", ".join(list(self._seen)[:_SHOWN]) or "none"
         rule = f"no record has the column {self.missing[0]!r}, which is mapped to {self._names[self.missing[0]]!r}"
-        return whole(path, rule, f"map one of its columns: {columns}")
+        return unreadable_file_error(path, rule, f"map one of its columns: {columns}")

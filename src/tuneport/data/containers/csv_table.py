@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.containers.bad_row import MAX_ROW, BadRow, whole
-from tuneport.data.containers.cells import RepeatedKeyError, parse_cell
-from tuneport.data.containers.columns import Columns
+from tuneport.data.containers.bad_row import MAX_ROW, BadRow, unreadable_file_error
+from tuneport.data.containers.cells import RepeatedKeyError, parse_table_cell
+from tuneport.data.containers.columns import ColumnMapping
 from tuneport.data.containers.folder import container_suffix
 from tuneport.data.containers.json_text import Row, read_lines
 from tuneport.data.rows.repeated_keys import FIX
-from tuneport.data.rows.syntax_hints import foreign_start
+from tuneport.data.rows.syntax_hints import explain_foreign_file
 
 _SEPARATORS = (",", ";", "\t")
 _QUOTED = re.compile(r'"[^"]*"')
@@ -30,15 +30,15 @@ _OPEN_QUOTE = (
 _encode = msgspec.json.Encoder().encode
 
 
-def csv_rows(path: Path, file: BufferedReader, columns: Columns, notes: list[str]) -> Iterator[Row]:
+def csv_rows(path: Path, file: BufferedReader, columns: ColumnMapping, notes: list[str]) -> Iterator[Row]:
     """Yield the records with the number of their first line. `.tsv` files are separated by tabs, others by the most
     frequent of comma, semicolon and tab in their header.
 
     A column without a name is left out if it is empty, which is added to `notes`.
     """
-    foreign = foreign_start(file.peek(4096)[:4096])
+    foreign = explain_foreign_file(file.peek(4096)[:4096])
     if foreign:
-        raise whole(path, *foreign)
+        raise unreadable_file_error(path, *foreign)
     csv.field_size_limit(MAX_ROW)  # of the whole process, and only ever more lenient: the default is 128 KiB
     encodings = chain(["utf-8-sig"], repeat("utf-8"))
     text = (line.decode(next(encodings), "surrogateescape") for line in read_lines(path, file))
@@ -62,7 +62,7 @@ def csv_rows(path: Path, file: BufferedReader, columns: Columns, notes: list[str
             return
         except csv.Error as error:
             if "larger than field limit" in str(error):  # what follows is the rest of that cell, not rows
-                raise whole(path, *_OPEN_QUOTE, before + 1) from error
+                raise unreadable_file_error(path, *_OPEN_QUOTE, before + 1) from error
             row = BadRow(f"is not CSV: {error}", "quote the cell, and double the quotes within it")
         else:
             row = _row(header, _named(path, header, nameless, cells, before + 1)) if cells else b""
@@ -81,7 +81,7 @@ def _row(header: list[str], cells: list[str] | BadRow) -> bytes:
     row: dict[str, Any] = {}
     try:
         for name, cell in zip(header, cells, strict=True):
-            row[name] = parse_cell(name, cell)
+            row[name] = parse_table_cell(name, cell)
         return _encode({name: value for name, value in row.items() if value is not None})
     except RepeatedKeyError as error:
         return BadRow(str(error), FIX)
@@ -108,26 +108,30 @@ def _named(path: Path, header: list[str], unnamed: frozenset[int], cells: list[s
     for index in sorted(unnamed):
         if cells[index].strip():
             rule = f"the column {index + 1} has no name in the header, and holds {cells[index][:40]!r} here"
-            raise whole(path, rule, "name it in the header, or remove it", line)
+            raise unreadable_file_error(path, rule, "name it in the header, or remove it", line)
     return [cell for index, cell in enumerate(cells) if index not in unnamed]
 
 
-def _header(path: Path, table: Iterator[list[str]], columns: Columns) -> tuple[list[str], list[int]]:
+def _header(path: Path, table: Iterator[list[str]], columns: ColumnMapping) -> tuple[list[str], list[int]]:
     """Return the names, and the positions of columns without one."""
     try:
         names = [name.strip() for name in next(table, [])]
     except csv.Error as error:
-        raise whole(path, f"is not CSV: {error}", "correct the header", 1) from error
+        raise unreadable_file_error(path, f"is not CSV: {error}", "correct the header", 1) from error
     unnamed = [index for index, name in enumerate(names) if not name]
     names = [name for name in names if name]
     if not names:
-        raise whole(path, "is empty" if not unnamed else "has no header", "give a file with a header and records")
+        raise unreadable_file_error(
+            path, "is empty" if not unnamed else "has no header", "give a file with a header and records"
+        )
     bad = next((name for name, count in Counter(names).items() if count > 1), None)
     if bad is not None:
-        raise whole(path, f"the header has the column {bad!r} twice", "give each column a name of its own", 1)
+        raise unreadable_file_error(
+            path, f"the header has the column {bad!r} twice", "give each column a name of its own", 1
+        )
     if not all(name.isprintable() for name in names):
-        raise whole(path, "the header is not text", "save the file as CSV in UTF-8", 1)
+        raise unreadable_file_error(path, "the header is not text", "save the file as CSV in UTF-8", 1)
     renamed = columns.renamed(names)
     if isinstance(renamed, BadRow):
-        raise whole(path, renamed.rule, renamed.fix, 1)
+        raise unreadable_file_error(path, renamed.rule, renamed.fix, 1)
     return renamed, unnamed

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from tuneport.data.containers.bad_row import whole
+from tuneport.data.containers.bad_row import unreadable_file_error
 
 DATA = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 _NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"}
@@ -20,7 +20,7 @@ def container_suffix(path: Path) -> str:
     return inner.suffix.lower()
 
 
-def data_files(folder: Path, split: str | None = None) -> list[Path]:
+def list_data_files(folder: Path, split: str | None = None) -> list[Path]:
     """Return the data files of a folder in the order of their paths; with several splits, those of one.
 
     Raises DatasetError if there is none, or if there are several splits and none was named: joined, they would leak.
@@ -30,11 +30,15 @@ def data_files(folder: Path, split: str | None = None) -> list[Path]:
     if split is not None:
         wanted = split_name(split)
         if wanted not in splits:
-            raise whole(folder, f"has no split {split!r}", f"use one of: {', '.join(named) or 'none is named'}")
+            raise unreadable_file_error(
+                folder, f"has no split {split!r}", f"use one of: {', '.join(named) or 'none is named'}"
+            )
         return splits[wanted]
     if len(named) > 1:
         rule = f"holds the splits {', '.join(named)}"
-        raise whole(folder, rule, f"name one of them: {folder}#{'train' if 'train' in named else named[0]}")
+        raise unreadable_file_error(
+            folder, rule, f"name one of them: {folder}#{'train' if 'train' in named else named[0]}"
+        )
     return files
 
 
@@ -53,9 +57,9 @@ def _splits(folder: Path) -> tuple[list[Path], dict[str, list[Path]]]:
     try:
         files = _saved(folder) or _walk(folder)
     except OSError as error:
-        raise whole(folder, f"cannot be read: {error.strerror}", "check its permissions") from error
+        raise unreadable_file_error(folder, f"cannot be read: {error.strerror}", "check its permissions") from error
     if not files:
-        raise whole(folder, "is a folder without data files", f"put {', '.join(DATA)} files into it")
+        raise unreadable_file_error(folder, "is a folder without data files", f"put {', '.join(DATA)} files into it")
     splits: dict[str, list[Path]] = {}
     for file in files:
         found = _SPLIT.findall(file.relative_to(folder).as_posix())
@@ -71,7 +75,7 @@ def _saved(folder: Path) -> list[Path]:
     try:
         return [folder / str(entry["filename"]) for entry in json.loads(state.read_bytes())["_data_files"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise whole(state, "is not the state of a saved dataset", "save the dataset again") from error
+        raise unreadable_file_error(state, "is not the state of a saved dataset", "save the dataset again") from error
 
 
 def _walk(folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from tuneport.data.containers.bad_row import whole
+from tuneport.data.containers.bad_row import unreadable_file_error
 from tuneport.data.containers.folder import DATA
 from tuneport.errors import ConfigError
 
@@ -19,7 +19,7 @@ def hub_name(path: Path | str) -> str | None:
 
 
 @cache
-def download(name: str) -> Path:
+def download_hub_dataset(name: str) -> Path:
     """Return the folder of the dataset's files, downloaded if needed; the same one as long as the process runs.
 
     Raises DatasetError if that is impossible.
@@ -34,4 +34,4 @@ def download(name: str) -> Path:
     except Exception as error:  # of the hub, of its HTTP client, of the cache, of the name: a dozen kinds
         rule = f"cannot be downloaded from the hub, and is not in its cache ({type(error).__name__})"
         fix = f"correct the name, or fetch it where there is a network: hf download --repo-type dataset {name}"
-        raise whole(f"hf://{name}", rule, fix) from error
+        raise unreadable_file_error(f"hf://{name}", rule, fix) from error

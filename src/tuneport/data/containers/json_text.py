@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.containers.bad_row import MAX_ROW, too_large, whole
+from tuneport.data.containers.bad_row import MAX_ROW, row_too_large_error, unreadable_file_error
 from tuneport.data.containers.numbering import RECORD
-from tuneport.data.rows.syntax_hints import foreign_start
+from tuneport.data.rows.syntax_hints import explain_foreign_file
 
 Row = tuple[int, bytes]
 Batch = tuple[Sequence[int], list[bytes]]
@@ -47,7 +47,7 @@ class LineBlock:
         self._count = count
 
 
-def json_rows(path: Path, file: BufferedReader, array: bool) -> Iterator[Row]:
+def read_json_rows(path: Path, file: BufferedReader, array: bool) -> Iterator[Row]:
     """Return the rows with their numbers: lines of JSON lines, records of an `array`. They are not decoded: a row may
     be invalid JSON."""
     if array:
@@ -55,23 +55,23 @@ def json_rows(path: Path, file: BufferedReader, array: bool) -> Iterator[Row]:
     return ((number, row) for numbers, rows in _lines(path, file) for number, row in zip(numbers, rows, strict=True))
 
 
-def json_batches(path: Path, file: BufferedReader, array: bool) -> Iterator[LineBlock | Batch]:
-    """Return the rows of `json_rows`, many at a time, which is faster."""
-    return batched(_array(path, file)) if array else line_blocks(path, file)
+def read_json_batches(path: Path, file: BufferedReader, array: bool) -> Iterator[LineBlock | Batch]:
+    """Return the rows of `read_json_rows`, many at a time, which is faster."""
+    return batch_rows(_array(path, file)) if array else line_blocks(path, file)
 
 
-def batched(rows: Iterator[Row]) -> Iterator[Batch]:
+def batch_rows(rows: Iterator[Row]) -> Iterator[Batch]:
     while batch := list(islice(rows, _BATCH)):
         yield [number for number, _ in batch], [row for _, row in batch]
 
 
-def is_array(path: Path, file: BufferedReader) -> bool:
+def is_json_array_file(path: Path, file: BufferedReader) -> bool:
     """Return whether the first character begins an array. Raises DatasetError for a file that is not text; skips a byte
     order mark."""
     start = file.peek(4096)[:4096]
-    foreign = foreign_start(start)
+    foreign = explain_foreign_file(start)
     if foreign:
-        raise whole(path, *foreign)
+        raise unreadable_file_error(path, *foreign)
     if start.startswith(_BOM):
         file.read(len(_BOM))
         start = start.removeprefix(_BOM)
@@ -85,7 +85,7 @@ def read_lines(path: Path, file: BufferedReader) -> Iterator[bytes]:
     while line := read(MAX_ROW + 1):
         number += 1
         if len(line) > MAX_ROW:
-            raise too_large(path, number)
+            raise row_too_large_error(path, number)
         yield line
 
 
@@ -97,16 +97,16 @@ def _lines(path: Path, file: BufferedReader) -> Iterator[Batch]:
         if not lines[-1]:
             lines.pop()
         block.count = len(lines)
-        if not blank and are_bare(lines):
+        if not blank and are_bare_objects(lines):
             yield range(block.first, block.first + len(lines)), lines
             continue
-        numbers, rows = numbered(block.first, lines, blank)
+        numbers, rows = number_lines(block.first, lines, blank)
         blank = block.first + len(lines) - 1 - numbers[-1] if rows else blank + len(lines)
         if rows:
             yield numbers, rows
 
 
-def numbered(first: int, lines: Iterable[bytes], blank: int) -> tuple[list[int], list[bytes]]:
+def number_lines(first: int, lines: Iterable[bytes], blank: int) -> tuple[list[int], list[bytes]]:
     """Return the lines, stripped, down to the last that is not blank; `blank` of them came before the first."""
     numbers: list[int] = []
     rows: list[bytes] = []
@@ -121,7 +121,7 @@ def numbered(first: int, lines: Iterable[bytes], blank: int) -> tuple[list[int],
     return numbers, rows
 
 
-def are_bare(lines: list[bytes]) -> bool:
+def are_bare_objects(lines: list[bytes]) -> bool:
     """Return whether each line is an object without space around it, judged by its ends: the usual case."""
     return all(lines) and {line[0] for line in lines} == _BEGIN and {line[-1] for line in lines} == _END
 
@@ -134,10 +134,10 @@ def line_blocks(path: Path, file: BufferedReader[Any], size: int | None = None) 
         if text[-1:] != b"\n":
             text += file.readline(MAX_ROW + 1)
             if len(text) > MAX_ROW and len(text) - text.rfind(b"\n", 0, -1) - 1 > MAX_ROW:
-                raise too_large(path, first + text.count(b"\n", 0, -1))
+                raise row_too_large_error(path, first + text.count(b"\n", 0, -1))
         blank = blank + len(text) if text.isspace() else 0
         if blank > _MOST_BLANK:
-            raise whole(path, "has more than 1 MiB of blank lines in a row", "remove them", first)
+            raise unreadable_file_error(path, "has more than 1 MiB of blank lines in a row", "remove them", first)
         if size is not None:
             size -= len(text)
         block = LineBlock(first, text)
@@ -186,7 +186,7 @@ def _array(path: Path, file: BufferedReader) -> Iterator[Row]:
             raise _broken_off(path, buffer, position, number, newlines)
         buffer, position = buffer[position:] + chunk, 0
         if len(buffer) > 2 * MAX_ROW:
-            raise too_large(path, number + 1, unit=RECORD)
+            raise row_too_large_error(path, number + 1, unit=RECORD)
 
 
 def _deep_element(buffer: bytes, start: int) -> tuple[tuple[int, int] | None, int]:
@@ -210,7 +210,7 @@ def _deep_element(buffer: bytes, start: int) -> tuple[tuple[int, int] | None, in
 def _no_more(path: Path, file: BufferedReader, rest: bytes) -> None:
     while rest or (rest := file.read(_BLOCK)):
         if rest.strip(_SPACE):
-            raise whole(path, "goes on after the end of its array", "remove what is after the last ]")
+            raise unreadable_file_error(path, "goes on after the end of its array", "remove what is after the last ]")
         rest = b""
 
 
@@ -220,4 +220,6 @@ def _broken_off(path: Path, buffer: bytes, position: int, number: int, newlines:
     line = newlines + rest.count(b"\n", 0, space) + 1
     what = "ends inside the array" if rest[space:][:1] in (b"", b"{", b"[", b'"') else "is not JSON: expecting a record"
     where = f"at line {line}" + (f", after record {number}" if number else "")
-    return whole(path, f"{what} {where}", "correct the JSON, or get the whole file", number + 1, unit=RECORD)
+    return unreadable_file_error(
+        path, f"{what} {where}", "correct the JSON, or get the whole file", number + 1, unit=RECORD
+    )

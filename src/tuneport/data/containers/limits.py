@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from tuneport.data.containers.bad_row import whole
+from tuneport.data.containers.bad_row import unreadable_file_error
 
 MOST_TIMES = ((256 << 20, 500), (2 << 30, 200), (16 << 30, 50))
 """From so many unpacked bytes on, no more than so many times the packed ones.
@@ -30,16 +30,16 @@ def allow_large() -> Iterator[None]:
         _allowed.reset(before)
 
 
-def set_allowed(wanted: bool) -> None:
+def set_large_files_allowed(wanted: bool) -> None:
     """Allow or forbid large files in this thread from now on, for the command line, where a command is the process."""
     _allowed.set(wanted)
 
 
-def large_is_allowed() -> bool:
+def large_files_allowed() -> bool:
     return _allowed.get()
 
 
-class Unfolding:
+class DecompressionLimit:
     """Watches one file while it is unpacked. `allowed`: there is no limit."""
 
     def __init__(self, path: Path, *, allowed: bool) -> None:
@@ -47,7 +47,7 @@ class Unfolding:
         self._unpacked = self._packed = 0
 
     @property
-    def times(self) -> float:
+    def ratio(self) -> float:
         return self._unpacked / max(1, self._packed)
 
     def add(self, unpacked: int, packed: int) -> None:
@@ -61,4 +61,4 @@ class Unfolding:
                 limit = f"{size >> 30} GiB" if size >> 30 else f"{size >> 20} MiB"
                 rule = f"unpacks to more than {times} times its size and more than {limit}"
                 fix = "check where it comes from; if you trust it, add --allow-large, or unpack it yourself"
-                raise whole(self._path, rule, fix)
+                raise unreadable_file_error(self._path, rule, fix)

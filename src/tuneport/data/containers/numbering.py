@@ -20,7 +20,7 @@ class RowPosition(NamedTuple):
 
 
 @dataclass
-class Numbering:
+class RowNumbering:
     """A dataset's rows are numbered through all its files. `starts` and `units` are those of the files read so far."""
 
     root: Path

@@ -15,7 +15,7 @@ from tuneport.errors import ConfigError
 _GZIP_LEVEL = 6  # gzip's own default
 
 
-class Sink(Protocol):
+class RowSink(Protocol):
     def write(self, numbers: Sequence[int], lines: bytes) -> None:
         """Write rows of JSON, each ended by a newline, with their numbers in the source."""
 
@@ -34,7 +34,7 @@ def check_output(output: Path) -> None:
 
 
 @contextmanager
-def open_sink(output: Path, file: BinaryIO, target: Format) -> Iterator[Sink]:
+def open_sink(output: Path, file: BinaryIO, target: Format) -> Iterator[RowSink]:
     """Provide a sink that writes to `file`, in the container that `output` names. At the end of the block, `file` is
     whole."""
     with _packed(output, file) as packed:
@@ -67,7 +67,7 @@ class _Array:
         return []
 
 
-_SINKS: dict[str, Callable[[IO[bytes], Format], Sink]] = {
+_SINKS: dict[str, Callable[[IO[bytes], Format], RowSink]] = {
     ".jsonl": _Lines,
     ".ndjson": _Lines,
     ".json": _Array,

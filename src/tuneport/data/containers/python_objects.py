@@ -30,7 +30,7 @@ UNIT = "row"
 _JSON_TYPES = (str, int, bool, type(None))
 
 
-class Table(Protocol):
+class TableLike(Protocol):
     """The shared interface of a pandas DataFrame and a `datasets.Dataset`; neither library is imported for it."""
 
     def __len__(self) -> int: ...
@@ -38,7 +38,7 @@ class Table(Protocol):
     def to_dict(self, *args: Any, **options: Any) -> Any: ...
 
 
-Rows: TypeAlias = Iterable[Mapping[str, Any]] | Table
+Rows: TypeAlias = Iterable[Mapping[str, Any]] | TableLike
 """A list (or another iterable) of dicts, a pandas DataFrame, or a `datasets.Dataset`."""
 
 
@@ -82,7 +82,7 @@ def _write(rows: Iterator[Mapping[str, Any]], path: Path, kind: str) -> int:
     problems: list[DatasetProblem] = []
     number = wrong = 0
     encode = msgspec.json.Encoder().encode
-    with open(path, "xb", opener=private.opener) as file:
+    with open(path, "xb", opener=private.private_file_opener) as file:
         for number, row in enumerate(rows, start=1):
             try:
                 if not isinstance(row, Mapping):

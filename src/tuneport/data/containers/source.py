@@ -11,23 +11,23 @@ from typing import Any, NamedTuple
 
 from tuneport.data.containers.arrow import SUFFIXES as ARROW
 from tuneport.data.containers.arrow import arrow_rows
-from tuneport.data.containers.bad_row import whole
-from tuneport.data.containers.columns import Columns
+from tuneport.data.containers.bad_row import unreadable_file_error
+from tuneport.data.containers.columns import ColumnMapping
 from tuneport.data.containers.csv_table import csv_rows
-from tuneport.data.containers.folder import container_suffix, data_files, list_splits, split_name
-from tuneport.data.containers.hub import download, hub_name
+from tuneport.data.containers.folder import container_suffix, list_data_files, list_splits, split_name
+from tuneport.data.containers.hub import download_hub_dataset, hub_name
 from tuneport.data.containers.json_text import (
     Batch,
     LineBlock,
     Row,
-    batched,
-    is_array,
-    json_batches,
-    json_rows,
+    batch_rows,
+    is_json_array_file,
+    read_json_batches,
+    read_json_rows,
 )
-from tuneport.data.containers.limits import large_is_allowed
-from tuneport.data.containers.numbering import LINE, RECORD, Numbering, RowPosition
-from tuneport.data.containers.unpacking import opened
+from tuneport.data.containers.limits import large_files_allowed
+from tuneport.data.containers.numbering import LINE, RECORD, RowNumbering, RowPosition
+from tuneport.data.containers.unpacking import open_unpacked
 from tuneport.errors import DatasetError
 
 _TABLES = {".csv", ".tsv", *ARROW}
@@ -54,8 +54,8 @@ class RowSource:
     def __init__(self, path: Path | str, columns: Mapping[str, str] | None = None) -> None:
         self.path = Path(path)
         self._mapping = columns
-        self._columns = Columns(columns)
-        self._allow_large = large_is_allowed()
+        self._columns = ColumnMapping(columns)
+        self._allow_large = large_files_allowed()
         self.files = list_dataset_files(self.path)
         self.numbering = self._unread()
         self.notes: list[str] = []
@@ -69,7 +69,7 @@ class RowSource:
     def rows(self) -> Iterator[Row]:
         """Yield each row's JSON, undecoded. Raises DatasetError for a file that is missing, empty or unreadable, and at
         the end for a mapped column that no row had."""
-        self._columns = Columns(self._mapping)
+        self._columns = ColumnMapping(self._mapping)
         self.numbering = numbering = self._unread()
         numbering.starts.clear()
         self.notes.clear()
@@ -79,7 +79,7 @@ class RowSource:
             rows = self._read(file)
             first = next(rows, None)
             if first is None:
-                raise empty(file)
+                raise empty_file_error(file)
             if file is self.files[-1] and not before:  # the usual case, without a loop of Python
                 yield first
                 yield from rows
@@ -96,15 +96,15 @@ class RowSource:
         if len(self.files) == 1 and not self._columns and container_suffix(self.files[0]) not in _TABLES:
             file = self.files[0]
             self.numbering = self._unread()
-            with opened(file, allow_large=self._allow_large) as unpacked:
+            with open_unpacked(file, allow_large=self._allow_large) as unpacked:
                 found = False
-                for batch in json_batches(file, unpacked, self._is_array(file, unpacked)):
+                for batch in read_json_batches(file, unpacked, self._is_array(file, unpacked)):
                     found = True
                     yield batch
             if not found:
-                raise empty(file)
+                raise empty_file_error(file)
         else:
-            yield from batched(self.rows())
+            yield from batch_rows(self.rows())
 
     def lines_file(self) -> LinesFile | None:
         """Return the dataset as lines that can be read from any position: a single file of JSON lines, or None for
@@ -112,9 +112,9 @@ class RowSource:
         file = self.files[0]
         if len(self.files) > 1 or self._columns or container_suffix(file) in _TABLES or not file.is_file():
             return None
-        with opened(file, allow_large=self._allow_large) as unpacked:
+        with open_unpacked(file, allow_large=self._allow_large) as unpacked:
             size = file.stat().st_size
-            if isinstance(unpacked.raw, FileIO) and size and not is_array(file, unpacked):
+            if isinstance(unpacked.raw, FileIO) and size and not is_json_array_file(file, unpacked):
                 self.numbering = self._unread()
                 self.numbering.units.append(LINE)
                 return LinesFile(file, unpacked.tell(), size)
@@ -124,15 +124,15 @@ class RowSource:
         """Return the file of a row that was read, and its line or record number there."""
         return self.numbering.place(number)
 
-    def _unread(self) -> Numbering:
-        return Numbering(self.path.parent if self.files == [self.path] else self._folder(), self.files)
+    def _unread(self) -> RowNumbering:
+        return RowNumbering(self.path.parent if self.files == [self.path] else self._folder(), self.files)
 
     def _folder(self) -> Path:
         """Return the folder that all the files are in."""
         return Path(os.path.commonpath([file.parent for file in self.files]))
 
     def _is_array(self, file: Path, unpacked: BufferedReader[Any]) -> bool:
-        array = is_array(file, unpacked)
+        array = is_json_array_file(file, unpacked)
         self.numbering.units.append(RECORD if array else LINE)
         return array
 
@@ -143,13 +143,13 @@ class RowSource:
             yield from arrow_rows(file, self._columns, allow_large=self._allow_large)
             return
         if suffix in ARROW:
-            raise whole(file, f"is a packed {suffix} file", "unpack it first")
-        with opened(file, allow_large=self._allow_large) as unpacked:
+            raise unreadable_file_error(file, f"is a packed {suffix} file", "unpack it first")
+        with open_unpacked(file, allow_large=self._allow_large) as unpacked:
             if suffix in (".csv", ".tsv"):
                 self.numbering.units.append(LINE)
                 yield from csv_rows(file, unpacked, self._columns, self.notes)
                 return
-            rows = json_rows(file, unpacked, self._is_array(file, unpacked))
+            rows = read_json_rows(file, unpacked, self._is_array(file, unpacked))
             if self._columns:
                 rename = self._columns.row
                 for number, raw in rows:
@@ -166,12 +166,14 @@ def list_dataset_files(path: Path) -> list[Path]:
     try:
         folder, split = _folder_and_split(path)
         if folder is not None:
-            return data_files(folder, split)
+            return list_data_files(folder, split)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise whole(path, f"cannot be read: {reason}", "check the path and its permissions") from error
+        raise unreadable_file_error(path, f"cannot be read: {reason}", "check the path and its permissions") from error
     if container_suffix(path) in _FOREIGN and path.is_file():
-        raise whole(path, f"{path.suffix} files are not supported", "convert it to .jsonl, one JSON object a line")
+        raise unreadable_file_error(
+            path, f"{path.suffix} files are not supported", "convert it to .jsonl, one JSON object a line"
+        )
     return [path]
 
 
@@ -180,7 +182,7 @@ def _folder_and_split(path: Path) -> tuple[Path | None, str | None]:
     name = hub_name(path)
     if name is not None:
         name, _, named = name.partition("#")
-        return download(name), named or None
+        return download_hub_dataset(name), named or None
     if "#" in path.name and not path.exists():
         stem, _, named = path.name.rpartition("#")
         folder = path.with_name(stem) if stem else path.parent
@@ -189,7 +191,7 @@ def _folder_and_split(path: Path) -> tuple[Path | None, str | None]:
     return (path, None) if path.is_dir() else (None, None)
 
 
-def held_out_beside(path: Path) -> Path | None:
+def find_held_out_split(path: Path) -> Path | None:
     """Return the split that a folder holds out, for its split `train`, or None if there is none."""
     try:
         folder, split = _folder_and_split(path)
@@ -202,5 +204,5 @@ def held_out_beside(path: Path) -> Path | None:
     return None if name is None else path.with_name(f"{path.name.rpartition('#')[0]}#{name}")
 
 
-def empty(file: Path) -> DatasetError:
-    return whole(file, "is empty", "give a file with at least one record")
+def empty_file_error(file: Path) -> DatasetError:
+    return unreadable_file_error(file, "is empty", "give a file with at least one record")

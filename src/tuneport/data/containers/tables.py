@@ -12,15 +12,15 @@ from typing import IO, Any
 
 import msgspec
 
-from tuneport.data.containers.arrow import ROWS, pyarrow, without_nulls
-from tuneport.data.containers.cells import LISTS, RepeatedKeyError, format_cell, parse_cell
+from tuneport.data.containers.arrow import ROWS, import_pyarrow, without_nulls
+from tuneport.data.containers.cells import LISTS, RepeatedKeyError, format_table_cell, parse_table_cell
 from tuneport.data.formats.contract import Format, InvalidRecord, Unrepresentable, equivalent
 
 _Losses = list[tuple[int, list[Unrepresentable]]]
 _REASON = "a table's cell cannot hold it: it would be read back as text, or as empty if it is missing"
 
 
-class _Waiting:
+class _SpooledRows:
     """The rows, spooled, with their numbers and the union of their columns."""
 
     def __init__(self, file: IO[bytes], target: Format) -> None:
@@ -59,7 +59,7 @@ class _Waiting:
         return [Unrepresentable(name, _REASON) for name in self.columns if row.get(name) != back.get(name)]
 
 
-class CsvSink(_Waiting):
+class CsvSink(_SpooledRows):
     delimiter = ","
 
     def end(self) -> _Losses:
@@ -68,7 +68,7 @@ class CsvSink(_Waiting):
         table = csv.writer(text, delimiter=self.delimiter)
         table.writerow(self.columns)
         for number, row in self.rows():
-            cells = [format_cell(row.get(name)) for name in self.columns]
+            cells = [format_table_cell(row.get(name)) for name in self.columns]
             table.writerow(cells)
             values = {name: _read_back(name, cell) for name, cell in zip(self.columns, cells, strict=True)}
             lost = self.lost(row, {name: value for name, value in values.items() if value is not None})
@@ -82,11 +82,11 @@ class TsvSink(CsvSink):
     delimiter = "\t"
 
 
-class ParquetSink(_Waiting):
+class ParquetSink(_SpooledRows):
     """Columns have the types of their values; where those do not agree or would change, the column is JSON text."""
 
     def end(self) -> _Losses:
-        arrow = pyarrow()
+        arrow = import_pyarrow()
         types = self._types(arrow)
         schema = arrow.schema([(name, arrow.string() if kind is None else kind) for name, kind in types.items()])
         losses: _Losses = []
@@ -111,18 +111,18 @@ class ParquetSink(_Waiting):
 
 
 def _cell(value: Any, kind: Any) -> Any:
-    return value if kind is not None or value is None else format_cell(value)
+    return value if kind is not None or value is None else format_table_cell(value)
 
 
 def _back(name: str, value: Any, kind: Any) -> Any:
     if kind is not None:
         return value
-    return _read_back(name, format_cell(value)) if name in LISTS else format_cell(value)
+    return _read_back(name, format_table_cell(value)) if name in LISTS else format_table_cell(value)
 
 
 def _read_back(name: str, cell: str) -> Any:
     try:
-        return parse_cell(name, cell)
+        return parse_table_cell(name, cell)
     except RepeatedKeyError:
         return None  # not readable, so lost
 

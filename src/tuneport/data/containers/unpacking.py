@@ -10,9 +10,9 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import IO, Any
 
-from tuneport.data.containers.bad_row import whole
-from tuneport.data.containers.limits import MOST_TIMES, Unfolding
-from tuneport.data.running.underway import underway
+from tuneport.data.containers.bad_row import unreadable_file_error
+from tuneport.data.containers.limits import MOST_TIMES, DecompressionLimit
+from tuneport.data.running.underway import report_data_activity
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 PACKED = {".gz": GZIP, ".zst": ZSTD}
@@ -24,7 +24,7 @@ _DAMAGED = "get an undamaged copy of the file"
 
 
 @contextmanager
-def opened(path: Path, *, allow_large: bool = False) -> Iterator[io.BufferedReader[Any]]:
+def open_unpacked(path: Path, *, allow_large: bool = False) -> Iterator[io.BufferedReader[Any]]:
     """Provide the unpacked bytes.
 
     Raises DatasetError for a file that cannot be opened or read, whose packing is damaged, or that unpacks to more than
@@ -33,44 +33,46 @@ def opened(path: Path, *, allow_large: bool = False) -> Iterator[io.BufferedRead
     try:
         status = path.stat()
         if not S_ISREG(status.st_mode) and not path.is_dir():  # a pipe would be waited for, and is read only once
-            raise whole(path, "is no plain file", "write what it gives to a file, and name that")
+            raise unreadable_file_error(path, "is no plain file", "write what it gives to a file, and name that")
         raw, size = path.open("rb", buffering=0), status.st_size
 
         def share() -> float | None:
             return None if raw.closed or not size else raw.tell() / size
 
-        with io.BufferedReader(raw, _BUFFER) as file, underway(f"reading {path.name}", share):
+        with io.BufferedReader(raw, _BUFFER) as file, report_data_activity(f"reading {path.name}", share):
             start = file.peek(4)[:4]
             packing = next((magic for magic in PACKED.values() if start.startswith(magic)), None)
             expected = PACKED.get(path.suffix.lower())
             if expected is not None and packing is None and start:
-                raise whole(path, f"is not what {path.suffix} files are", f"rename it, or {_DAMAGED}")
+                raise unreadable_file_error(path, f"is not what {path.suffix} files are", f"rename it, or {_DAMAGED}")
             if packing is None:
                 yield file
             else:
                 if not allow_large and _begins_dense(path, packing):
                     _unpack_all(path, packing)
-                yield io.BufferedReader(_Unpacked(file, packing, path, Unfolding(path, allowed=allow_large)), _BUFFER)
+                yield io.BufferedReader(
+                    _Unpacked(file, packing, path, DecompressionLimit(path, allowed=allow_large)), _BUFFER
+                )
     except FileNotFoundError as error:
-        raise whole(path, "does not exist", "correct the path") from error
+        raise unreadable_file_error(path, "does not exist", "correct the path") from error
     except (OSError, ValueError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        raise whole(path, f"cannot be read: {reason}", "check the path and its permissions") from error
+        raise unreadable_file_error(path, f"cannot be read: {reason}", "check the path and its permissions") from error
 
 
 def _begins_dense(path: Path, packing: bytes) -> bool:
     """Return whether the first bytes unpack to far more than rows of text usually do."""
     with path.open("rb") as file:
-        size = Unfolding(path, allowed=True)
+        size = DecompressionLimit(path, allowed=True)
         unpacked = _Unpacked(file, packing, path, size)
         unpacked.read(_LOOKED_AT)
-        return size.times > MOST_TIMES[-1][1]
+        return size.ratio > MOST_TIMES[-1][1]
 
 
 def _unpack_all(path: Path, packing: bytes) -> None:
     """Raise DatasetError for a file that unpacks to too much, before hours go into its rows."""
     with path.open("rb") as file:
-        unpacked = _Unpacked(file, packing, path, Unfolding(path, allowed=False))
+        unpacked = _Unpacked(file, packing, path, DecompressionLimit(path, allowed=False))
         while unpacked.read(_BUFFER):
             pass
 
@@ -78,7 +80,7 @@ def _unpack_all(path: Path, packing: bytes) -> None:
 class _Unpacked(io.RawIOBase):
     """Unpacks member after member, a little at a time, so that no file can fill the memory."""
 
-    def __init__(self, file: IO[bytes], packing: bytes, path: Path, size: Unfolding) -> None:
+    def __init__(self, file: IO[bytes], packing: bytes, path: Path, size: DecompressionLimit) -> None:
         self._file, self._packing, self._path, self._size = file, packing, path, size
         self._unpacker = self._new()
         self._ready = memoryview(b"")
@@ -92,7 +94,7 @@ class _Unpacked(io.RawIOBase):
             packed = self._file.read(_STEP)
             if not packed:
                 if self._begun:
-                    raise whole(self._path, "is cut short: its packing does not end", _DAMAGED)
+                    raise unreadable_file_error(self._path, "is cut short: its packing does not end", _DAMAGED)
                 return 0
             self._ready = memoryview(self._unpack(packed))
             self._size.add(len(self._ready), len(packed))
@@ -114,7 +116,7 @@ class _Unpacked(io.RawIOBase):
             try:
                 pieces.append(self._unpacker.decompress(packed))
             except Exception as error:  # zlib.error and ZstdError, which share no base
-                raise whole(self._path, f"is damaged: {error}", _DAMAGED) from error
+                raise unreadable_file_error(self._path, f"is damaged: {error}", _DAMAGED) from error
             self._begun = not self._unpacker.eof
             packed = b"" if self._begun else self._unpacker.unused_data
             if not self._begun:

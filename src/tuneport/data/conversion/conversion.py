@@ -14,12 +14,12 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneport.data.containers.bad_row import MAX_ROW, whole
-from tuneport.data.containers.json_text import Batch, LineBlock, line_blocks, numbered
+from tuneport.data.containers.bad_row import MAX_ROW, unreadable_file_error
+from tuneport.data.containers.json_text import Batch, LineBlock, line_blocks, number_lines
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.containers.source import LinesFile
 from tuneport.data.conversion.conversion_loss import LossReport, write_row
-from tuneport.data.conversion.fast_path import Converted, PlainRows
+from tuneport.data.conversion.fast_path import ConvertedLines, PlainRowConverter
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Format
 from tuneport.data.reading import ProblemTally, read_row
@@ -56,7 +56,7 @@ class Conversion:
     def __init__(self, known: Format, target: Format, locate: Callable[[int], RowPosition]) -> None:
         self.found = ConversionOutcome()
         self._known, self._target, self._locate = known, target, locate
-        self._plain = PlainRows(known.NAME, target.NAME)
+        self._plain = PlainRowConverter(known.NAME, target.NAME)
 
     def add(self, batch: LineBlock | Batch) -> Written:
         """Add rows that come after all that were added."""
@@ -66,7 +66,7 @@ class Conversion:
         found = self.found
         converted = self._plain.convert(BytesIO(block.text), block.text)
         if converted.lines is None:
-            numbers, rows = numbered(block.first, BytesIO(block.text), found.blank)
+            numbers, rows = number_lines(block.first, BytesIO(block.text), found.blank)
             found.lines += block.count
             found.blank = found.lines - numbers[-1] if numbers else found.blank + block.count
             return self._one_by_one(numbers, rows)
@@ -104,7 +104,7 @@ class Conversion:
             return range(before + numbers.start, before + numbers.stop), lines
         return [before + number for number in numbers], lines
 
-    def _all_plain(self, numbers: Sequence[int], rows: Iterable[bytes], converted: Converted) -> Written:
+    def _all_plain(self, numbers: Sequence[int], rows: Iterable[bytes], converted: ConvertedLines) -> Written:
         self.found.rows += len(numbers)
         if converted.noteworthy and not self.found.note:
             self.found.note = next(filter(None, map(self._known.note, rows)), "")
@@ -154,19 +154,19 @@ class FileSection(NamedTuple):
     first: bool
 
 
-def split_into_parts(file: LinesFile) -> list[FileSection]:
+def split_file_sections(file: LinesFile) -> list[FileSection]:
     starts = range(file.start, file.size, PART_BYTES)
     return [FileSection(start, min(start + PART_BYTES, file.size), start == file.start) for start in starts]
 
 
-class PartWorker:
+class ConversionWorker:
     """Converts parts of a file. The `ConversionOutcome` of each counts its lines from 1, as if there were no others."""
 
     def __init__(self, path: Path, source_format: str, target_format: str) -> None:
         self._path = path
         self._formats = load_format(source_format), load_format(target_format)
 
-    def do(self, part: FileSection) -> tuple[bytes, tuple[Sequence[int], ConversionOutcome]]:
+    def process_part(self, part: FileSection) -> tuple[bytes, tuple[Sequence[int], ConversionOutcome]]:
         conversion = Conversion(*self._formats, partial(RowPosition, self._path))
         numbers, pieces = array("Q"), list[bytes]()
         try:
@@ -191,7 +191,7 @@ class PartWorker:
                         return
                 yield from line_blocks(self._path, file, part.end - file.tell())
         except OSError as error:
-            raise whole(
+            raise unreadable_file_error(
                 self._path, f"cannot be read: {error.strerror}", "check the path and its permissions"
             ) from error
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from tuneport.data.containers.numbering import Numbering
-from tuneport.data.formats.contract import Format, Unrepresentable, reads_back
+from tuneport.data.containers.numbering import RowNumbering
+from tuneport.data.formats.contract import Format, Unrepresentable, round_trips
 from tuneport.data.rows.records import Chat, Record
 from tuneport.errors import ConversionLoss
 
@@ -31,7 +31,7 @@ class LossReport:
         count, first = self._found.get(loss, (0, []))
         self._found[loss] = (count + more, first if len(first) >= FIRST_LINES else [*first, *lines][:FIRST_LINES])
 
-    def losses(self, numbering: Numbering) -> tuple[ConversionLoss, ...]:
+    def losses(self, numbering: RowNumbering) -> tuple[ConversionLoss, ...]:
         return tuple(
             ConversionLoss(loss.field or "record", count, tuple(lines), loss.reason, numbering.words(lines))
             for loss, (count, lines) in sorted(self._found.items(), key=lambda item: item[1][1])
@@ -47,7 +47,7 @@ def write_row(target: Format, record: Record) -> tuple[bytes | None, list[Unrepr
     row, lost = target.write(record)
     if row is None:
         return None, lost
-    if not lost and not is_plain(record) and not reads_back(target.read, row, record):
+    if not lost and not is_plain_chat(record) and not round_trips(target.read, row, record):
         lost = [Unrepresentable("", "reads back differently")]
     return _encode(row), lost
 
@@ -55,7 +55,7 @@ def write_row(target: Format, record: Record) -> tuple[bytes | None, list[Unrepr
 _encode = msgspec.json.Encoder().encode
 
 
-def is_plain(record: Record) -> bool:
+def is_plain_chat(record: Record) -> bool:
     """Return whether it is a chat of nothing but roles and text, which every format's tests cover."""
     if type(record) is not Chat or record.tools or record.metadata or record.weight is not None:
         return False

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.containers.output import check_output, open_sink
-from tuneport.data.containers.source import RowSource, empty
-from tuneport.data.conversion.conversion import Conversion, ConversionOutcome, Written, split_into_parts
+from tuneport.data.containers.source import RowSource, empty_file_error
+from tuneport.data.conversion.conversion import Conversion, ConversionOutcome, Written, split_file_sections
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Format
-from tuneport.data.reading import raise_mixed
+from tuneport.data.reading import raise_mixed_formats
 from tuneport.data.running.ordered_map import ordered_map
-from tuneport.data.running.writing import background_fsync, publish, temporary_file
+from tuneport.data.running.writing import background_fsync, publish_output_file, temporary_file
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError, ConversionLoss, ConversionLossError, DatasetError, DatasetProblem
 
@@ -77,7 +77,7 @@ def convert(
                 sink.write(numbers, lines)
                 written += len(numbers)
             if found.mixed:
-                raise_mixed(opened, found.problems)
+                raise_mixed_formats(opened, found.problems)
             found.problems.end()
             losses = found.losses.losses(opened.numbering)
             _refuse(losses, target, allow_loss)
@@ -88,7 +88,7 @@ def convert(
                 found.losses.add(line, lost)
             losses = found.losses.losses(opened.numbering)
             _refuse(losses, target, allow_loss)
-        publish(file, temporary, output)
+        publish_output_file(file, temporary, output)
     notes = _notes(opened, found)
     return ConversionReport(data.path, known.NAME, output, to, found.rows, written, losses, notes)
 
@@ -101,14 +101,14 @@ def _converted(
     if file is None:
         yield from map(conversion.add, source.batches())
     else:
-        worker = "tuneport.data.conversion.conversion:PartWorker"
+        worker = "tuneport.data.conversion.conversion:ConversionWorker"
         with closing(
-            ordered_map(split_into_parts(file), worker, file.path, known.NAME, target.NAME, scratch=scratch)
+            ordered_map(split_file_sections(file), worker, file.path, known.NAME, target.NAME, scratch=scratch)
         ) as made:
             for lines, (numbers, outcome) in made:
                 yield conversion.add_part(outcome, (numbers, lines))
     if not conversion.found.rows and not conversion.found.problems.count:
-        raise empty(source.files[-1])
+        raise empty_file_error(source.files[-1])
 
 
 def _refuse(losses: Sequence[ConversionLoss], target: Format, allowed: bool) -> None:

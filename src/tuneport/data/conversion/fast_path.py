@@ -146,7 +146,7 @@ _AROUND: dict[type, Callable[[list[Any]], int]] = {
 """How many quotes stand around the keys and texts of rows."""
 
 
-class Converted(NamedTuple):
+class ConvertedLines(NamedTuple):
     """Lines of JSON, one for each row, or None if not all rows are plain; how many; and whether the source's `note`
     has something to say on any of them."""
 
@@ -155,7 +155,7 @@ class Converted(NamedTuple):
     noteworthy: bool = False
 
 
-class PlainRows:
+class PlainRowConverter:
     """Converts rows of one format into another, as long as they are plain."""
 
     def __init__(self, source: str, target: str) -> None:
@@ -166,20 +166,20 @@ class PlainRows:
             self._decode = msgspec.json.Decoder(self._kind).decode
             self._encode = msgspec.json.Encoder().encode_lines
 
-    def convert(self, rows: Iterable[bytes], text: bytes) -> Converted:
+    def convert(self, rows: Iterable[bytes], text: bytes) -> ConvertedLines:
         """Convert `text`, all the rows together. Space around a row is not part of it."""
         if not self.possible:
-            return Converted(None)
+            return ConvertedLines(None)
         read, write = self._read, self._write
         try:
             decoded: list[Any] = list(map(self._decode, rows))
             written = [write(read(row)) for row in decoded]
             lines = self._encode(written)
             if not _all_written(text, decoded, lines, written):
-                return Converted(None)
-            return Converted(lines, len(decoded), self._kind is _Alpaca and any([row.input for row in decoded]))
+                return ConvertedLines(None)
+            return ConvertedLines(lines, len(decoded), self._kind is _Alpaca and any([row.input for row in decoded]))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, _NotPlain):
-            return Converted(None)
+            return ConvertedLines(None)
 
 
 def _all_written(text: bytes, decoded: list[Any], lines: bytes, written: list[Any]) -> bool:

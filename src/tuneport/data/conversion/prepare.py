@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuneport.data.conversion.conversion_loss import LossReport, write_row
-from tuneport.data.conversion.untrained import Untrained
+from tuneport.data.conversion.untrained import UntrainedRecords
 from tuneport.data.dataset import Dataset
 from tuneport.data.formats import load_format
 from tuneport.data.formats.contract import Unrepresentable
 from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
-from tuneport.data.reading import ProblemTally, scan_source
-from tuneport.data.rows.prompt_only import as_prompt
+from tuneport.data.reading import ProblemTally, scan_dataset_rows
+from tuneport.data.rows.prompt_only import record_as_prompt
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, Preference, Record
-from tuneport.data.running.writing import make_folder, publish, temporary_file
+from tuneport.data.running.writing import make_output_folder, publish_output_file, temporary_file
 from tuneport.data.tokens.tokens import TokenCounter
 from tuneport.digests import sha256_of
 from tuneport.errors import ConversionLossError, DatasetError, DatasetProblem
@@ -24,7 +24,7 @@ from tuneport.types import DataFile, Method
 NO_QUESTION = Unrepresentable("messages", "this method needs a user's message before the last answer")
 
 
-def prepare(
+def prepare_dataset(
     dataset: Dataset | Path | str,
     target: str,
     store: Path,
@@ -32,7 +32,7 @@ def prepare(
     allow_loss: bool = False,
     questions: bool = False,
     encoding: str = "o200k_base",
-    untrained: Untrained | None = None,
+    untrained: UntrainedRecords | None = None,
 ) -> DataFile:
     """Write the dataset in the format `target` as `store/<sha256>.jsonl`, whole or not at all, and describe that file.
 
@@ -50,22 +50,22 @@ def prepare(
     format = load_format(target)
     known, source = dataset.known, dataset.open()
     losses, problems, counter = LossReport(), ProblemTally(), TokenCounter(encoding)
-    untrained = untrained or Untrained()
+    untrained = untrained or UntrainedRecords()
     untrained.words = source.numbering.words
     digest = hashlib.sha256()
     left_out: dict[str, None] = {}
     size = written = 0
     otherwise = "set TUNEPORT_HOME to a folder that can be written, and try again"
-    make_folder(store, otherwise=otherwise, private=True)
+    make_output_folder(store, otherwise=otherwise, private=True)
     with temporary_file(store, otherwise=otherwise) as (file, temporary):
-        for found in scan_source(source, known):
+        for found in scan_dataset_rows(source, known):
             if not problems.accept(found.problems) or found.record is None:
                 continue
-            record = as_prompt(found.record) if questions else found.record
+            record = record_as_prompt(found.record) if questions else found.record
             if record is None:
                 losses.add(found.line, [NO_QUESTION])
                 continue
-            left_out |= dict.fromkeys(strip(record))
+            left_out |= dict.fromkeys(strip_untrained_fields(record))
             row, lost = write_row(format, record)
             if lost:
                 losses.add(found.line, lost)
@@ -84,10 +84,10 @@ def prepare(
         if not written:
             rule = f"no record can be written as {target}: {lost_all[0].reason}"
             raise DatasetError(DatasetProblem(str(dataset.path), None, "", rule, "choose another method or dataset"))
-        untrained.refuse_if_all(dataset.path)
+        untrained.refuse_if_all_untrained(dataset.path)
         final = store / f"{digest.hexdigest()}.jsonl"
         if not (final.is_file() and sha256_of(final) == digest.hexdigest()):  # not there, or damaged since
-            publish(file, temporary, final, private=True)
+            publish_output_file(file, temporary, final, private=True)
     counts = counter.counts()
     return DataFile(
         path=final,
@@ -100,7 +100,7 @@ def prepare(
     )
 
 
-def strip(record: Record) -> list[str]:
+def strip_untrained_fields(record: Record) -> list[str]:
     """Remove, in place, what no model is trained on, and return the removed names."""
     gone = list(record.metadata)
     record.metadata = {}
@@ -126,7 +126,7 @@ def _messages(record: Record) -> list[Message]:
     return record.messages if isinstance(record, Chat | Labelled | Graded) else []
 
 
-def file_format(method: Method, source: str, usual: str, also: Sequence[str] = ()) -> str:
+def upload_format(method: Method, source: str, usual: str, also: Sequence[str] = ()) -> str:
     """Return the format in which a dataset is given to a backend that takes `usual`, or leaves those of `also`
     unchanged.
 
@@ -143,9 +143,9 @@ def file_format(method: Method, source: str, usual: str, also: Sequence[str] = (
             return source if source in also else usual
 
 
-def prepare_for(
-    method: Method, dataset: Dataset, target: str, store: Path, *, untrained: Untrained | None = None
+def prepare_dataset_for_method(
+    method: Method, dataset: Dataset, target: str, store: Path, *, untrained: UntrainedRecords | None = None
 ) -> DataFile:
     """Prepare the dataset as the method reads it: only its questions for a method with a reward."""
     questions = method.traits.records == "questions"
-    return prepare(dataset.for_method(method), target, store, questions=questions, untrained=untrained)
+    return prepare_dataset(dataset.for_method(method), target, store, questions=questions, untrained=untrained)

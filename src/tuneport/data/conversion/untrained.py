@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
-from tuneport.data.tokens.tokens import OTHER_VOCABULARY, encoding
+from tuneport.data.tokens.tokens import OTHER_VOCABULARY, load_openai_encoding
 from tuneport.errors import DatasetError, DatasetProblem
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _WORDS = {
 }
 
 
-class Untrained:
+class UntrainedRecords:
     """`add` each record; `limit`: tokens that the model is trained on of a row, where that is known.
 
     A row counts as cut only where its prompt is over the limit in any vocabulary, so some are missed, and none is
@@ -44,7 +44,7 @@ class Untrained:
             if len(lines := self.lines.setdefault(kind, [])) < _LINES_TOLD:
                 lines.append(line)
 
-    def refuse_if_all(self, path: Path) -> None:
+    def refuse_if_all_untrained(self, path: Path) -> None:
         """Raise DatasetError if no token of the dataset would be trained on."""
         if not self.rows or sum(self.counts.values()) < self.rows:
             return
@@ -89,7 +89,7 @@ class Untrained:
 
     @cached_property
     def _encoding(self) -> Encoding:
-        return encoding("o200k_base")
+        return load_openai_encoding("o200k_base")
 
 
 def _parts(record: Record) -> tuple[list[str], list[Message]]:

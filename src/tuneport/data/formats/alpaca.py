@@ -14,18 +14,18 @@ from typing import Any
 import msgspec
 
 from tuneport.data.formats.contract import (
-    Problems,
+    RecordProblems,
     Unrepresentable,
     Written,
     as_chat,
     decode_row,
     json_type,
-    pick_rest,
-    put_rest,
+    pick_unknown_keys,
+    restore_unknown_keys,
 )
-from tuneport.data.formats.flat import lose_settings, plain_text, reduce_to_exchange, text_messages
+from tuneport.data.formats.flat import note_lost_settings, plain_text, reduce_to_exchange, text_messages
 from tuneport.data.rows.records import Chat, Message, Preference, Record
-from tuneport.data.rows.repeated_keys import all_texts_read
+from tuneport.data.rows.repeated_keys import are_texts_fully_decoded
 
 NAME = "alpaca"
 KNOWN = frozenset(("instruction", "input", "output", "system", "history"))
@@ -62,7 +62,7 @@ def read(line: bytes) -> Record:
         return _read_any(decode_row(line))
     added = plain.input or ""
     quotes = 8 if plain.input is msgspec.UNSET else 12
-    if not all_texts_read(line, quotes, (plain.instruction, added, plain.output)):
+    if not are_texts_fully_decoded(line, quotes, (plain.instruction, added, plain.output)):
         return _read_any(decode_row(line))
     return Chat([Message("user", _question(plain.instruction, added)), Message("assistant", plain.output)])
 
@@ -72,30 +72,30 @@ def _question(instruction: str, text: str) -> str:
 
 
 def _read_any(row: dict[str, Any]) -> Record:
-    problems = Problems()
-    instruction = problems.text(row, "instruction", "") or ""
-    question = _question(instruction, problems.text(row, "input", "", required=False) or "")
-    system = problems.text(row, "system", "", required=False)
+    problems = RecordProblems()
+    instruction = problems.read_text(row, "instruction", "") or ""
+    question = _question(instruction, problems.read_text(row, "input", "", required=False) or "")
+    system = problems.read_text(row, "system", "", required=False)
     pairs = _read_history(row, problems)
     if "output" not in row and "chosen" in row and "rejected" in row:
-        chosen, rejected = problems.text(row, "chosen", ""), problems.text(row, "rejected", "")
-        problems.end()
+        chosen, rejected = problems.read_text(row, "chosen", ""), problems.read_text(row, "rejected", "")
+        problems.raise_if_any()
         context = [*text_messages(system, pairs), Message("user", question)]
         answers = [Message("assistant", chosen)], [Message("assistant", rejected)]
-        return Preference(context, *answers, metadata=pick_rest(row, PAIR))
-    output = problems.text(row, "output", "") or ""
-    problems.end()
-    return Chat(text_messages(system, [*pairs, (question, output)]), metadata=pick_rest(row, KNOWN))
+        return Preference(context, *answers, metadata=pick_unknown_keys(row, PAIR))
+    output = problems.read_text(row, "output", "") or ""
+    problems.raise_if_any()
+    return Chat(text_messages(system, [*pairs, (question, output)]), metadata=pick_unknown_keys(row, KNOWN))
 
 
-def _read_history(row: Mapping[str, Any], problems: Problems) -> list[tuple[str, str]]:
+def _read_history(row: Mapping[str, Any], problems: RecordProblems) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
-    for index, pair in enumerate(problems.items(row, "history")):
+    for index, pair in enumerate(problems.read_items(row, "history")):
         if isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair):
             pairs.append((pair[0], pair[1]))
         else:
             rule = f"must be a question and its answer, not {json_type(pair)}"
-            problems.note(f"history[{index}]", rule, 'write ["question", "answer"]')
+            problems.add(f"history[{index}]", rule, 'write ["question", "answer"]')
     return pairs
 
 
@@ -120,9 +120,9 @@ def write(record: Record) -> Written:
         lost.append(Unrepresentable("messages[].content", "an empty system prompt is the same as none"))
     if exchange.history:
         row["history"] = [list(pair) for pair in exchange.history]
-    lose_settings(record, lost)
+    note_lost_settings(record, lost)
     if record.metadata:
-        put_rest(row, record.metadata, KNOWN | PAIR, "", lost)
+        restore_unknown_keys(row, record.metadata, KNOWN | PAIR, "", lost)
     return row, lost
 
 

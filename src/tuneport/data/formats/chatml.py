@@ -14,18 +14,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuneport.data.formats.contract import (
-    Problems,
+    RecordProblems,
     Unrepresentable,
     Written,
     as_chat,
     decode_row,
-    pick_rest,
-    put_rest,
-    reads_back,
+    pick_unknown_keys,
+    restore_unknown_keys,
+    round_trips,
 )
 from tuneport.data.formats.contract import note as note
-from tuneport.data.formats.flat import lose_settings
-from tuneport.data.formats.sharegpt.turns import read_calls, write_call
+from tuneport.data.formats.flat import note_lost_settings
+from tuneport.data.formats.sharegpt.turns import read_tool_calls, write_tool_call
 from tuneport.data.rows.records import Chat, Message, Record
 
 NAME = "chatml"
@@ -47,16 +47,16 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
 
 def read(line: bytes) -> Record:
     row = decode_row(line)
-    problems = Problems()
-    text = problems.text(row, "text", "") or ""
+    problems = RecordProblems()
+    text = problems.read_text(row, "text", "") or ""
     messages = _read_turns(text, problems)
     if not problems and not any(message.role == "assistant" for message in messages):
-        problems.note("text", "there is no turn of the assistant, so nothing to train on", "add the answer")
-    problems.end()
-    return Chat(messages, metadata=pick_rest(row, KNOWN))
+        problems.add("text", "there is no turn of the assistant, so nothing to train on", "add the answer")
+    problems.raise_if_any()
+    return Chat(messages, metadata=pick_unknown_keys(row, KNOWN))
 
 
-def _read_turns(text: str, problems: Problems) -> list[Message]:
+def _read_turns(text: str, problems: RecordProblems) -> list[Message]:
     messages: list[Message] = []
     place = 0
     while (start := text.find(START, place)) >= 0:
@@ -65,12 +65,12 @@ def _read_turns(text: str, problems: Problems) -> list[Message]:
         head, line_break, body = text[start + len(START) : end].partition("\n")
         if end < 0 or not line_break or START in body:
             rule = f"the turn at character {start} has no {END if line_break else 'line break after its role'}"
-            problems.note("text", rule, f"write each turn from {START} to {END}, its role on a line of its own")
+            problems.add("text", rule, f"write each turn from {START} to {END}, its role on a line of its own")
             return messages
         found = _HEAD.fullmatch(head.strip())
         if found is None or found[1] not in ROLES:
             rule = f"{head!r} at character {start + len(START)} is not a role"
-            problems.note("text", rule, f"use one of {', '.join(ROLES)}")
+            problems.add("text", rule, f"use one of {', '.join(ROLES)}")
         else:
             messages.append(_read_message(found[1], found[2], body))
         place = end + len(END)
@@ -78,11 +78,11 @@ def _read_turns(text: str, problems: Problems) -> list[Message]:
     return messages
 
 
-def _refuse_between(text: str, place: int, problems: Problems) -> None:
+def _refuse_between(text: str, place: int, problems: RecordProblems) -> None:
     if text.strip():
         place += len(text) - len(text.lstrip())
         rule = f"stray text at character {place}"
-        problems.note("text", rule, f"write turns only, each from {START} to {END}")
+        problems.add("text", rule, f"write turns only, each from {START} to {END}")
 
 
 def _read_message(role: Any, name: str | None, text: str) -> Message:
@@ -95,8 +95,8 @@ def _read_message(role: Any, name: str | None, text: str) -> Message:
     message.content = text
     found = _CALLS.search(text)
     if found:
-        problems = Problems()  # what only looks like a call stays text
-        calls = [call for body in _CALL.findall(found[0]) for call in read_calls(body, "", problems)]
+        problems = RecordProblems()  # what only looks like a call stays text
+        calls = [call for body in _CALL.findall(found[0]) for call in read_tool_calls(body, "", problems)]
         if not problems:
             message.tool_calls = calls
             message.content = text[: found.start()] if found.start() or found[0].startswith("\n") else None
@@ -109,10 +109,10 @@ def write(record: Record) -> Written:
     if chat is None:
         return None, lost
     row: dict[str, Any] = {"text": "".join(_write_message(message, lost) for message in chat.messages)}
-    lose_settings(record, lost)
-    put_rest(row, record.metadata, KNOWN, "", lost)
+    note_lost_settings(record, lost)
+    restore_unknown_keys(row, record.metadata, KNOWN, "", lost)
     plain = row["text"].count("<") == 2 * len(chat.messages) and not any(message.name for message in chat.messages)
-    if not lost and not plain and not reads_back(read, row, record):
+    if not lost and not plain and not round_trips(read, row, record):
         lost.append(
             Unrepresentable("messages[].content", "the text contains what marks turns, thoughts or calls in ChatML")
         )
@@ -132,7 +132,7 @@ def _write_message(message: Message, lost: list[Unrepresentable]) -> str:
         lost.append(Unrepresentable("messages[].tool_call_id", "results belong to calls by order, without ids"))
     lost += [Unrepresentable(f"messages[].{key}", "messages have no further keys") for key in message.extra]
     pieces = [] if message.content is None else [message.text]
-    pieces += [f"<tool_call>\n{write_call(call, lost)}\n</tool_call>" for call in message.tool_calls]
+    pieces += [f"<tool_call>\n{write_tool_call(call, lost)}\n</tool_call>" for call in message.tool_calls]
     thought = "" if message.reasoning is None else f"<think>\n{message.reasoning}\n</think>\n\n"
     name = "" if message.name is None else f" name={message.name}"
     body = thought + "\n".join(pieces)

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import structs
 
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
-from tuneport.data.rows.repeated_keys import FIX, all_read, repeated_keys
+from tuneport.data.rows.repeated_keys import FIX, is_fully_decoded, repeated_keys
 
 NO_PARAMETERS = {"type": "object"}
 """The schema of a tool of which nothing is said, where a format asks for one."""
@@ -79,7 +79,7 @@ def decode_row(line: bytes) -> dict[str, Any]:
         raise InvalidRecord(
             Problem("", f"a record must be a JSON object, not {json_type(row)}", "write {...} on each line")
         )
-    if not all_read(line, row):
+    if not is_fully_decoded(line, row):
         twice = repeated_keys(line)
         if twice:
             raise InvalidRecord(*(Problem(at, f"has the key {key!r} twice", FIX) for at, key in twice))
@@ -102,13 +102,13 @@ def json_type(value: object) -> str:
     return "an object"
 
 
-class Problems(list[Problem]):
+class RecordProblems(list[Problem]):
     """Collects what is wrong with one record, and reads values on the way."""
 
-    def note(self, field: str, rule: str, fix: str) -> None:
+    def add(self, field: str, rule: str, fix: str) -> None:
         self.append(Problem(field, rule, fix))
 
-    def text(self, row: Mapping[str, Any], key: str, at: str, *, required: bool = True) -> str | None:
+    def read_text(self, row: Mapping[str, Any], key: str, at: str, *, required: bool = True) -> str | None:
         """Return the string under `key`, or None with a problem if it is missing though required, or of another
         type."""
         value = row.get(key)
@@ -116,35 +116,35 @@ class Problems(list[Problem]):
         if isinstance(value, str):
             return value
         if value is not None:
-            self.note(field, f"must be text, not {json_type(value)}", "write it as a JSON string")
+            self.add(field, f"must be text, not {json_type(value)}", "write it as a JSON string")
         elif required:
-            self.note(field, "is missing", f'add "{key}" with its text')
+            self.add(field, "is missing", f'add "{key}" with its text')
         return None
 
-    def items(self, row: Mapping[str, Any], key: str, at: str = "") -> list[Any]:
+    def read_items(self, row: Mapping[str, Any], key: str, at: str = "") -> list[Any]:
         """Return the list under `key`; empty, with a problem if it is something else. An absent one is empty."""
         value = row.get(key)
         if value is None or isinstance(value, list):
             return value or []
-        self.note(f"{at}.{key}" if at else key, f"must be a list, not {json_type(value)}", "write it as [...]")
+        self.add(f"{at}.{key}" if at else key, f"must be a list, not {json_type(value)}", "write it as [...]")
         return []
 
-    def end(self) -> None:
+    def raise_if_any(self) -> None:
         if self:
             raise InvalidRecord(*self)
 
 
-def pick_rest(row: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+def pick_unknown_keys(row: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """Return the keys that a format does not know, nulls left out."""
     if len(row) <= len(known) and all(key in known for key in row):
         return {}
     return {key: value for key, value in row.items() if key not in known and value is not None}
 
 
-def put_rest(
+def restore_unknown_keys(
     row: dict[str, Any], rest: Mapping[str, Any], known: Collection[str], field: str, lost: list[Unrepresentable]
 ) -> None:
-    """Write back what `pick_rest` kept, except keys that mean something else in this format."""
+    """Write back what `pick_unknown_keys` kept, except keys that mean something else in this format."""
     for key, value in rest.items():
         if key in known or key in row:
             lost.append(Unrepresentable(f"{field}{key}", "the format uses this key for something else"))
@@ -195,7 +195,7 @@ def equivalent(one: Record, other: Record) -> bool:
     return _plain(one) == _plain(other)
 
 
-def reads_back(read: Callable[[bytes], Record], row: dict[str, Any], record: Record) -> bool:
+def round_trips(read: Callable[[bytes], Record], row: dict[str, Any], record: Record) -> bool:
     """Return whether the row that was written for the record is read as the same record."""
     try:
         return equivalent(read(msgspec.json.encode(row)), record)

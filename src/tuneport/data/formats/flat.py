@@ -91,7 +91,7 @@ def plain_text(message: Message, lost: list[Unrepresentable]) -> str:
     return message.text
 
 
-def lose_settings(record: Record, lost: list[Unrepresentable]) -> None:
+def note_lost_settings(record: Record, lost: list[Unrepresentable]) -> None:
     if record.tools:
         lost.append(Unrepresentable("tools", "there are no tool definitions"))
     if record.parallel_tool_calls is not None:

@@ -6,7 +6,9 @@ from tuneport.data.formats.contract import Unrepresentable
 from tuneport.data.rows.records import Message, Preference
 
 
-def split_pair(chosen: list[Message], rejected: list[Message]) -> tuple[list[Message], list[Message], list[Message]]:
+def split_preference_pair(
+    chosen: list[Message], rejected: list[Message]
+) -> tuple[list[Message], list[Message], list[Message]]:
     """Split into context, chosen and rejected: their common beginning is context, up to one message left for each
     answer."""
     shared = 0
@@ -15,8 +17,8 @@ def split_pair(chosen: list[Message], rejected: list[Message]) -> tuple[list[Mes
     return chosen[:shared], chosen[shared:], rejected[shared:]
 
 
-def lose_boundary(record: Preference, lost: list[Unrepresentable]) -> None:
+def note_lost_boundary(record: Preference, lost: list[Unrepresentable]) -> None:
     """Note a loss if the context, without a field of its own, would be found to end elsewhere."""
     parts = (record.context, record.chosen, record.rejected)
-    if split_pair(record.context + record.chosen, record.context + record.rejected) != parts:
+    if split_preference_pair(record.context + record.chosen, record.context + record.rejected) != parts:
         lost.append(Unrepresentable("input", "the answers begin alike, so the context would be taken to end later"))

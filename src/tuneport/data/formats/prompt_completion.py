@@ -7,11 +7,19 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.formats.contract import Problems, Unrepresentable, Written, as_chat, decode_row, pick_rest, put_rest
+from tuneport.data.formats.contract import (
+    RecordProblems,
+    Unrepresentable,
+    Written,
+    as_chat,
+    decode_row,
+    pick_unknown_keys,
+    restore_unknown_keys,
+)
 from tuneport.data.formats.contract import note as note
-from tuneport.data.formats.flat import lose_settings, reduce_to_exchange
+from tuneport.data.formats.flat import note_lost_settings, reduce_to_exchange
 from tuneport.data.rows.records import PromptCompletion, Record
-from tuneport.data.rows.repeated_keys import all_texts_read
+from tuneport.data.rows.repeated_keys import are_texts_fully_decoded
 
 NAME = "prompt-completion"
 KNOWN = frozenset(("prompt", "completion"))
@@ -41,14 +49,14 @@ def read(line: bytes) -> Record:
     except (msgspec.ValidationError, UnicodeDecodeError):
         pass
     else:
-        if all_texts_read(line, 8, (plain.prompt, plain.completion)):
+        if are_texts_fully_decoded(line, 8, (plain.prompt, plain.completion)):
             return PromptCompletion(plain.prompt, plain.completion)
     row = decode_row(line)
-    problems = Problems()
-    prompt = problems.text(row, "prompt", "")
-    completion = problems.text(row, "completion", "")
-    problems.end()
-    return PromptCompletion(prompt or "", completion or "", metadata=pick_rest(row, KNOWN))
+    problems = RecordProblems()
+    prompt = problems.read_text(row, "prompt", "")
+    completion = problems.read_text(row, "completion", "")
+    problems.raise_if_any()
+    return PromptCompletion(prompt or "", completion or "", metadata=pick_unknown_keys(row, KNOWN))
 
 
 def write(record: Record) -> Written:
@@ -70,6 +78,6 @@ def write(record: Record) -> Written:
         turns += [f"User: {question}\nAssistant: {answer}" for question, answer in exchange.history]
         prompt = "\n\n".join([*turns, f"User: {prompt}" if exchange.history else prompt])
     row: dict[str, Any] = {"prompt": prompt, "completion": exchange.answer}
-    lose_settings(record, lost)
-    put_rest(row, record.metadata, KNOWN, "", lost)
+    note_lost_settings(record, lost)
+    restore_unknown_keys(row, record.metadata, KNOWN, "", lost)
     return row, lost

@@ -8,11 +8,18 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.formats.contract import Problems, Unrepresentable, Written, decode_row, pick_rest, put_rest
+from tuneport.data.formats.contract import (
+    RecordProblems,
+    Unrepresentable,
+    Written,
+    decode_row,
+    pick_unknown_keys,
+    restore_unknown_keys,
+)
 from tuneport.data.formats.contract import note as note
-from tuneport.data.formats.flat import lose_settings
+from tuneport.data.formats.flat import note_lost_settings
 from tuneport.data.rows.records import PlainText, Record
-from tuneport.data.rows.repeated_keys import all_texts_read
+from tuneport.data.rows.repeated_keys import are_texts_fully_decoded
 
 NAME = "text"
 KNOWN = frozenset(("text",))
@@ -39,15 +46,15 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
 def read(line: bytes) -> Record:
     try:
         plain = _plain.decode(line).text
-        if all_texts_read(line, 4, (plain,)):
+        if are_texts_fully_decoded(line, 4, (plain,)):
             return PlainText(plain)
     except (msgspec.ValidationError, UnicodeDecodeError):
         pass
     row = decode_row(line)
-    problems = Problems()
-    text = problems.text(row, "text", "")
-    problems.end()
-    return PlainText(text or "", metadata=pick_rest(row, KNOWN))
+    problems = RecordProblems()
+    text = problems.read_text(row, "text", "")
+    problems.raise_if_any()
+    return PlainText(text or "", metadata=pick_unknown_keys(row, KNOWN))
 
 
 def write(record: Record) -> Written:
@@ -59,6 +66,6 @@ def write(record: Record) -> Written:
         ]
     lost: list[Unrepresentable] = []
     row: dict[str, Any] = {"text": record.text}
-    lose_settings(record, lost)
-    put_rest(row, record.metadata, KNOWN, "", lost)
+    note_lost_settings(record, lost)
+    restore_unknown_keys(row, record.metadata, KNOWN, "", lost)
     return row, lost

@@ -30,8 +30,8 @@ from tuneport.data.formats.contract import (
 from tuneport.data.formats.openai import format as openai
 from tuneport.data.formats.openai import messages as chat
 from tuneport.data.formats.openai import preference as openai_preference
-from tuneport.data.formats.shared.tools import count_calls, has_calls, numbered
-from tuneport.data.formats.shared.turns import alternating
+from tuneport.data.formats.shared.tools import add_call_ids, count_calls, has_calls
+from tuneport.data.formats.shared.turns import alternate_turns
 from tuneport.data.rows.records import (
     ImagePart,
     Message,
@@ -141,9 +141,9 @@ def write(record: Record) -> Written:
 
 
 def _write_messages(messages: Sequence[Message], start: int, lost: list[Unrepresentable]) -> list[dict[str, Any]]:
-    turns = alternating(messages, lost)
+    turns = alternate_turns(messages, lost)
     if has_calls(turns):
-        turns = numbered(turns, chat.ID_PREFIX, lost, start)
+        turns = add_call_ids(turns, chat.ID_PREFIX, lost, start)
     images = 0
     rows = []
     for message in turns:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuneport.errors import ConfigError, one_line
-from tuneport.sandbox.session import SandboxLimits, Session
+from tuneport.sandbox.session import SandboxLimits, SandboxSession
 
 # What OpenAI's guide to graders allows a Python grader.
 LIMITS = SandboxLimits(seconds=120, memory_mib=2048, file_mib=256, files=256, processes=64, disk_mib=1024)
@@ -43,7 +43,7 @@ class GraderCode:
                 "expressions"
             ) from error
         self._source, self._limits = source, limits
-        self._session: Session | None = None
+        self._session: SandboxSession | None = None
 
     def grade(self, sample: Mapping[str, Any], item: Mapping[str, Any]) -> float:
         """Return the code's score. Raises GraderCodeError if it cannot be loaded, AnswerError if it fails."""
@@ -69,8 +69,8 @@ class GraderCode:
             self._session.close()
             self._session = None
 
-    def _open(self) -> Session:
-        self._session = session = Session(self._limits)
+    def _open(self) -> SandboxSession:
+        self._session = session = SandboxSession(self._limits)
         answer = session.ask({"grader": self._source}, self._limits.seconds)
         if answer == {"ready": True}:
             return session
@@ -78,11 +78,11 @@ class GraderCode:
         self.close()
         raise GraderCodeError(reason)
 
-    def _ended(self, session: Session) -> str:
+    def _ended(self, session: SandboxSession) -> str:
         """Return why there was no answer, and end the process."""
         code = session.wait(0.5)
         self.close()
         if code is None:
             return f"TimeoutError: no answer after {self._limits.seconds} s"
-        lines = session.complaint.strip().splitlines()
+        lines = session.stderr_tail.strip().splitlines()
         return one_line(lines[-1][:300]) if lines else f"it ended with code {code}"

@@ -15,7 +15,7 @@ from typing import Any
 
 from tuneport.data.graders.code import AnswerError, GraderCode, GraderCodeError
 from tuneport.data.graders.formula import Formula
-from tuneport.data.rows.json_files import loads
+from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError, UnsupportedError
 
 # No braces within: a text of many "{{" would else be searched to its end from each of them.
@@ -55,9 +55,9 @@ class _NoSuchValue(Exception):
 
 
 class Grader:
-    """`score` judges an answer. ConfigError for a grader that is malformed, UnsupportedError for what cannot run here.
+    """`score_answer` judges one. ConfigError for a grader that is malformed, UnsupportedError for what cannot run here.
 
-    `run_code` allows Python graders, which run in the sandbox. Making one runs none of their code; the first `score`
+    `run_code` allows Python graders, which run in the sandbox. Making one runs none of their code; the first answer
     raises UnsupportedError where this machine cannot confine it. An answer that is no JSON, or lacks a field that the
     grader reads, is worth 0, and so is one at which its code fails; `failure` is the first such message.
     """
@@ -84,7 +84,7 @@ class Grader:
             case "multi":
                 self._open(grader, run_code)
 
-    def score(self, answer: str, item: Mapping[str, Any]) -> float:
+    def score_answer(self, answer: str, item: Mapping[str, Any]) -> float:
         """Return the score of the answer to the row `item`. Raises GraderError that names a column that the row
         lacks."""
         try:
@@ -100,7 +100,7 @@ class Grader:
                 return _similarity(self._grader["evaluation_metric"], *self._texts(answer, item))
             case "python":
                 return self._run(answer, item)
-        return self._formula({name: grader.score(answer, item) for name, grader in self._graders.items()})
+        return self._formula({name: grader.score_answer(answer, item) for name, grader in self._graders.items()})
 
     def _texts(self, answer: str, item: Mapping[str, Any]) -> tuple[str, str]:
         return tuple(render(self._grader[name], answer, item, self.name) for name in ("input", "reference"))  # type: ignore[return-value]
@@ -247,7 +247,7 @@ def _descend(value: Any, path: list[str | int]) -> Any:
 
 def _json_of(answer: str) -> Any:
     try:
-        return loads(answer)
+        return decode_json(answer)
     except ValueError:
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tuneport.data.pii.checksums import base58_check, bech32, luhn, mod_97, parse_digits
-from tuneport.data.pii.recogniser import Recogniser, words
+from tuneport.data.pii.recogniser import Recogniser, whole_words
 
 # Issuer ranges and lengths: ISO/IEC 7812 as the schemes publish them. Visa's 13 digits are no longer issued.
 _ISSUERS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
@@ -80,7 +80,7 @@ def _iban(value: str) -> bool:
 
 _EDGE = r"(?<![\w.,/+-])"
 _END = r"(?![\w-]|[.,/]\d)"
-_CARD_WORDS = words(
+_CARD_WORDS = whole_words(
     "cards?", "visa", "mastercard", "maestro", "amex", "american express", "diners", "discover", "unionpay",
     "credit", "debit", "kreditkarte", "karte", "karten(?:nummer|nr)?", "carte(?: bancaire| bleue)?", "tarjeta",
     "carta(?: di credito)?", "cartão", "creditcard", "pan", "cc",
@@ -113,7 +113,7 @@ _SEGWIT = re.compile(r"(?<![A-Za-z0-9])bc1[a-z0-9]{11,71}(?![A-Za-z0-9])")
 _ETHEREUM = re.compile(r"(?<![A-Za-z0-9])0x[0-9a-fA-F]{40}(?![A-Za-z0-9])")
 
 
-def wallets(text: str) -> list[tuple[int, int]]:
+def find_crypto_wallets(text: str) -> list[tuple[int, int]]:
     """Find Bitcoin addresses that pass their checksum, and Ethereum addresses, whose letter case holds their only
     one."""
     spans = [found.span() for found in _BITCOIN.finditer(text) if base58_check(found[0])]

@@ -11,7 +11,7 @@ def parse_digits(value: str) -> list[int]:
     return [int(each) for each in value if "0" <= each <= "9"]
 
 
-def weighted(digits: Iterable[int], weights: Iterable[int]) -> int:
+def weighted_digit_sum(digits: Iterable[int], weights: Iterable[int]) -> int:
     """Return the sum of the products, up to the shorter of the two."""
     return sum(digit * weight for digit, weight in zip(digits, weights, strict=False))
 

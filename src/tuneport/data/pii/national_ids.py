@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tuneport.data.pii.checksums import is_date, luhn, mod_11_10, parse_digits, verhoeff, weighted
-from tuneport.data.pii.recogniser import Recogniser, words
+from tuneport.data.pii.checksums import is_date, luhn, mod_11_10, parse_digits, verhoeff, weighted_digit_sum
+from tuneport.data.pii.recogniser import Recogniser, whole_words
 
 
 def _letters_and_digits(value: str) -> str:
@@ -40,7 +40,9 @@ def _uk_nhs(value: str) -> bool:
     """Check by the NHS Data Dictionary: modulus 11 by the weights 10 to 2. 999 begins test numbers."""
     digits = parse_digits(value)
     return (
-        digits[:3] != [9, 9, 9] and len(set(digits)) > 2 and (weighted(digits, range(10, 1, -1)) + digits[9]) % 11 == 0
+        digits[:3] != [9, 9, 9]
+        and len(set(digits)) > 2
+        and (weighted_digit_sum(digits, range(10, 1, -1)) + digits[9]) % 11 == 0
     )
 
 
@@ -99,7 +101,9 @@ def _br_cpf(value: str) -> bool:
     digits = parse_digits(value)
     if len(set(digits)) == 1 or digits[:9] == list(range(1, 10)):
         return False
-    return all(weighted(digits[:size], range(size + 1, 1, -1)) * 10 % 11 % 10 == digits[size] for size in (9, 10))
+    return all(
+        weighted_digit_sum(digits[:size], range(size + 1, 1, -1)) * 10 % 11 % 10 == digits[size] for size in (9, 10)
+    )
 
 
 def _br_cnpj(value: str) -> bool:
@@ -107,7 +111,9 @@ def _br_cnpj(value: str) -> bool:
     weights = (6, 5, 4, 3, 2, 9, 8, 7, 6, 5, 4, 3, 2)
     if len(set(digits)) == 1:
         return False
-    return all(weighted(digits[:size], weights[13 - size :]) * 10 % 11 % 10 == digits[size] for size in (12, 13))
+    return all(
+        weighted_digit_sum(digits[:size], weights[13 - size :]) * 10 % 11 % 10 == digits[size] for size in (12, 13)
+    )
 
 
 def _ca_sin(value: str) -> bool:
@@ -122,7 +128,7 @@ def _nl_bsn(value: str) -> bool:
     digits = parse_digits(value)
     if digits == [1, 2, 3, 4, 5, 6, 7, 8, 2] or len(set(digits)) < 3:
         return False
-    return weighted(digits, (9, 8, 7, 6, 5, 4, 3, 2, -1)) % 11 == 0
+    return weighted_digit_sum(digits, (9, 8, 7, 6, 5, 4, 3, 2, -1)) % 11 == 0
 
 
 def _pl_pesel(value: str) -> bool:
@@ -131,7 +137,7 @@ def _pl_pesel(value: str) -> bool:
     year, month, day = (int("".join(map(str, digits[at : at + 2]))) for at in (0, 2, 4))
     if not is_date(_year(year), month % 20, day):
         return False
-    return (weighted(digits[:10], (1, 3, 7, 9) * 3) + digits[10]) % 10 == 0 and len(set(digits)) > 2
+    return (weighted_digit_sum(digits[:10], (1, 3, 7, 9) * 3) + digits[10]) % 10 == 0 and len(set(digits)) > 2
 
 
 def _se_personnummer(value: str) -> bool:
@@ -147,14 +153,14 @@ def _cn_resident_id(value: str) -> bool:
     bare = _letters_and_digits(value)
     if not is_date(int(bare[6:10]), int(bare[10:12]), int(bare[12:14])):
         return False
-    total = weighted(parse_digits(bare[:17]), (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2))
+    total = weighted_digit_sum(parse_digits(bare[:17]), (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2))
     return "10X98765432"[total % 11] == bare[17]
 
 
 def _ch_ahv(value: str) -> bool:
     """Check the check digit of EAN-13; 756.1234.5678.97 is the authorities' own example."""
     digits = parse_digits(value)
-    return digits[3:11] != list(range(1, 9)) and weighted(digits, (1, 3) * 7) % 10 == 0
+    return digits[3:11] != list(range(1, 9)) and weighted_digit_sum(digits, (1, 3) * 7) % 10 == 0
 
 
 def _fi_hetu(value: str) -> bool:
@@ -178,8 +184,8 @@ def _no_fodselsnummer(value: str) -> bool:
     day, month, year = (int("".join(map(str, digits[at : at + 2]))) for at in (0, 2, 4))
     if not is_date(_year(year), month, day % 40):
         return False
-    first = (weighted(digits, (3, 7, 6, 1, 8, 9, 4, 5, 2)) + digits[9]) % 11
-    second = (weighted(digits, (5, 4, 3, 2, 7, 6, 5, 4, 3, 2)) + digits[10]) % 11
+    first = (weighted_digit_sum(digits, (3, 7, 6, 1, 8, 9, 4, 5, 2)) + digits[9]) % 11
+    second = (weighted_digit_sum(digits, (5, 4, 3, 2, 7, 6, 5, 4, 3, 2)) + digits[10]) % 11
     return first == second == 0
 
 
@@ -202,14 +208,14 @@ def _au_tfn(value: str) -> bool:
     digits = parse_digits(value)
     if digits[:8] == list(range(1, 9)) or len(set(digits)) < 3:
         return False
-    return weighted(digits, (1, 4, 3, 7, 5, 8, 6, 9, 10)) % 11 == 0
+    return weighted_digit_sum(digits, (1, 4, 3, 7, 5, 8, 6, 9, 10)) % 11 == 0
 
 
 def _sg_nric(value: str) -> bool:
     """Check the weights 2 7 6 5 4 3 2, 4 more for T and G, the letter by the remainder of 11. S1234567D is the
     example."""
     bare = value.upper()
-    total = weighted(parse_digits(bare), (2, 7, 6, 5, 4, 3, 2)) + 4 * (bare[0] in "TG")
+    total = weighted_digit_sum(parse_digits(bare), (2, 7, 6, 5, 4, 3, 2)) + 4 * (bare[0] in "TG")
     letters = "JZIHGFEDCBA" if bare[0] in "ST" else "XWUTRQPNMLK"
     return bare[1:8] != "1234567" and letters[total % 11] == bare[8]
 
@@ -225,7 +231,7 @@ def _jp_my_number(value: str) -> bool:
     """Check by ministry order 85 of 2014: weights 2 to 7 and 2 to 6 from the right, 11 less the remainder, 0 for 10 and
     11."""
     digits = parse_digits(value)
-    remainder = weighted(digits[10::-1], (2, 3, 4, 5, 6, 7, 2, 3, 4, 5, 6)) % 11
+    remainder = weighted_digit_sum(digits[10::-1], (2, 3, 4, 5, 6, 7, 2, 3, 4, 5, 6)) % 11
     return len(set(digits)) > 2 and digits[11] == (0 if remainder <= 1 else 11 - remainder)
 
 
@@ -234,28 +240,30 @@ _Row = tuple[str, range, str, Callable[[str], bool], re.Pattern[str] | None]
 _ROWS: tuple[_Row, ...] = (
     # Named, however they are spaced.
     ("us_ssn", range(9, 10), r"\d{3}[ -]?\d{2}[ -]?\d{4}", _us_ssn,
-     words("ssn", "social security(?: (?:number|no|#))?", "soc sec")),
-    ("uk_nhs", range(10, 11), r"\d{3}[ -]?\d{3}[ -]?\d{4}", _uk_nhs, words("nhs(?: (?:number|no))?")),
+     whole_words("ssn", "social security(?: (?:number|no|#))?", "soc sec")),
+    ("uk_nhs", range(10, 11), r"\d{3}[ -]?\d{3}[ -]?\d{4}", _uk_nhs, whole_words("nhs(?: (?:number|no))?")),
     ("de_steuer_id", range(11, 12), r"[1-9]\d ?\d{3} ?\d{3} ?\d{3}", _de_steuer_id,
-     words("steuer-?id(?:entifikationsnummer|entnummer|nr)?", "steuerliche id\\w*", "idnr", "identifikationsnummer",
-           "steuernummer", "tax id(?:entification)?(?: number)?", "tin")),
+     whole_words("steuer-?id(?:entifikationsnummer|entnummer|nr)?", "steuerliche id\\w*", "idnr",
+                 "identifikationsnummer", "steuernummer", "tax id(?:entification)?(?: number)?", "tin")),
     ("in_aadhaar", range(12, 13), r"[2-9]\d{3}[ -]?\d{4}[ -]?\d{4}", _in_aadhaar,
-     words("aadhaa?r", "uidai", "uid", "आधार")),
-    ("br_cpf", range(11, 12), r"\d{11}", _br_cpf, words("cpf")),
-    ("br_cnpj", range(14, 15), r"\d{14}", _br_cnpj, words("cnpj")),
+     whole_words("aadhaa?r", "uidai", "uid", "आधार")),
+    ("br_cpf", range(11, 12), r"\d{11}", _br_cpf, whole_words("cpf")),
+    ("br_cnpj", range(14, 15), r"\d{14}", _br_cnpj, whole_words("cnpj")),
     ("ca_sin", range(9, 10), r"\d{3}[ -]?\d{3}[ -]?\d{3}", _ca_sin,
-     words("sin", "social insurance(?: number)?", "nas", "assurance sociale", "numéro d'assurance sociale")),
+     whole_words("sin", "social insurance(?: number)?", "nas", "assurance sociale", "numéro d'assurance sociale")),
     ("nl_bsn", range(9, 10), r"\d{4}[. ]?\d{2}[. ]?\d{3}|\d{3}[. ]\d{3}[. ]\d{3}", _nl_bsn,
-     words("bsn(?:-nummer)?", "burgerservicenummer", "sofi-?nummer", "citizen service number")),
-    ("pl_pesel", range(11, 12), r"\d{11}", _pl_pesel, words("pesel\\w*")),
+     whole_words("bsn(?:-nummer)?", "burgerservicenummer", "sofi-?nummer", "citizen service number")),
+    ("pl_pesel", range(11, 12), r"\d{11}", _pl_pesel, whole_words("pesel\\w*")),
     ("se_personnummer", range(10, 13), r"(?:19|20)?\d{6}[-+ ]?\d{4}", _se_personnummer,
-     words("person(?:nummer|nr)", "pnr", "samordningsnummer", "personal identity number", "swedish (?:personal )?id")),
+     whole_words("person(?:nummer|nr)", "pnr", "samordningsnummer", "personal identity number",
+                 "swedish (?:personal )?id")),
     ("no_fodselsnummer", range(11, 12), r"\d{6} ?\d{5}", _no_fodselsnummer,
-     words("fødselsnummer", "fodselsnummer", "personnummer", "fnr", "d-nummer", "norwegian (?:national )?id\\w*")),
-    ("dk_cpr", range(10, 11), r"\d{6}[- ]?\d{4}", _dk_cpr, words("cpr(?:-?(?:nummer|nr|number))?")),
+     whole_words("fødselsnummer", "fodselsnummer", "personnummer", "fnr", "d-nummer",
+                 "norwegian (?:national )?id\\w*")),
+    ("dk_cpr", range(10, 11), r"\d{6}[- ]?\d{4}", _dk_cpr, whole_words("cpr(?:-?(?:nummer|nr|number))?")),
     ("tr_kimlik", range(11, 12), r"[1-9]\d{10}", _tr_kimlik,
-     words("t\\.?c\\.?(?: kimlik)?", "tckn", "kimlik(?: no| numarası| numaram)?", "turkish id\\w*")),
-    ("au_tfn", range(9, 10), r"\d{3}[ -]?\d{3}[ -]?\d{3}", _au_tfn, words("tfn", "tax file(?: number)?")),
+     whole_words("t\\.?c\\.?(?: kimlik)?", "tckn", "kimlik(?: no| numarası| numaram)?", "turkish id\\w*")),
+    ("au_tfn", range(9, 10), r"\d{3}[ -]?\d{3}[ -]?\d{3}", _au_tfn, whole_words("tfn", "tax file(?: number)?")),
     ("jp_my_number", range(12, 13), r"\d{4}[ -]?\d{4}[ -]?\d{4}", _jp_my_number,
      re.compile(r"マイナンバー|個人番号|\bmy number\b", re.I)),
     ("cn_resident_id", range(17, 19), r"[1-9]\d{5}(?:19|20)\d{2}[01]\d[0-3]\d{4}[\dXx]", _cn_resident_id, None),

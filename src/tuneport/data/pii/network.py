@@ -19,7 +19,7 @@ _NOBODY = re.compile(
 )
 
 
-def emails(text: str) -> Iterator[Span]:
+def find_emails(text: str) -> Iterator[Span]:
     """Find email addresses, except RFC 2606's domains and others called example, git@ and noreply@."""
     at = text.find("@")
     while at >= 0:
@@ -50,7 +50,7 @@ _RESOLVERS_V6 = tuple(
 _DOCUMENTATION_V6 = ("2001:db8:", "2001:0db8:", "3fff:")  # RFC 3849, RFC 9637
 
 
-def ipv4_addresses(text: str) -> Iterator[Span]:
+def find_ipv4_addresses(text: str) -> Iterator[Span]:
     """Find public addresses, except well-known resolvers, and section and version numbers."""
     for found in _IPV4.finditer(text):
         if _public_v4(found[0]) and not _VERSION.search(text, max(0, found.start() - 12), found.start()):
@@ -66,7 +66,7 @@ def _public_v4(value: str) -> bool:
     return address.is_global and not counting and address.packed[3] not in (0, 255) and value not in _RESOLVERS
 
 
-def ipv6_addresses(text: str) -> Iterator[Span]:
+def find_ipv6_addresses(text: str) -> Iterator[Span]:
     for found in _IPV6.finditer(text):
         value = found[0].rstrip(":") if not found[0].endswith("::") else found[0]
         if value.lower().startswith(_DOCUMENTATION_V6):
@@ -83,7 +83,7 @@ _MAC = re.compile(r"(?<![\w:-])[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f
 _EXAMPLE_MACS = ("001122334455", "0123456789ab", "aabbccddeeff", "123456789abc", "a1b2c3d4e5f6", "1a2b3c4d5e6f")
 
 
-def mac_addresses(text: str) -> Iterator[Span]:
+def find_mac_addresses(text: str) -> Iterator[Span]:
     """Find addresses of single devices, not those for groups, and not the ones of examples (RFC 7042, section 2.1)."""
     for found in _MAC.finditer(text):
         value = found[0].replace(found[1], "").lower()
@@ -100,7 +100,7 @@ _PLACEHOLDER_PASSWORD = re.compile(
 )
 
 
-def url_credentials(text: str) -> Iterator[Span]:
+def find_url_credentials(text: str) -> Iterator[Span]:
     """Find the `user:password` of `scheme://user:password@host`, except the placeholders of documentation."""
     at = text.find("://")
     while at >= 0:

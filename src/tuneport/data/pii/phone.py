@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tuneport.data.pii.recogniser import Recogniser, words
+from tuneport.data.pii.recogniser import Recogniser, whole_words
 
 # Digits after the country code, fewest and most: the countries' plans as filed with ITU-T under E.164.
 _LENGTHS: dict[str, tuple[int, int]] = {
@@ -117,7 +117,7 @@ def _named_phone(value: str) -> bool:
     return len(digits) != 10 or digits[0] in "016789" or _north_american(digits) or digits[0] == "3"
 
 
-_PHONE_WORDS = words(
+_PHONE_WORDS = whole_words(
     "(?:tele|smart|mobile |cell ?)?phones?(?:[ _-]?(?:number|no|nr))?", "tel", "telephones?",
     "telefon(?:o|e|nummer|nr|szám)?s?", "téléphones?", "teléfonos?", "telefoon(?:nummer)?",
     "mobile?", "móvil", "movil", "handy(?:nummer)?", "rufnummer",

@@ -11,7 +11,7 @@ CONTEXT_AFTER = 40
 
 
 @dataclass(frozen=True)
-class Match:
+class PIIMatch:
     """`start` and `end` bound it in the text; `masked` shows its shape and hides the rest."""
 
     kind: str
@@ -53,7 +53,7 @@ class Recogniser:
     def _fits(self, text: str, first: int, last: int) -> bool:
         if self.unless_named and _OTHER_NAME.search(text, max(0, first - 32), first):
             return False
-        return self.context is None or named(self.context, text, first, last)
+        return self.context is None or is_word_nearby(self.context, text, first, last)
 
 
 _OTHER_NAME = re.compile(
@@ -66,13 +66,13 @@ _OTHER_NAME = re.compile(
 )
 
 
-def named(words: re.Pattern[str], text: str, first: int, last: int) -> bool:
+def is_word_nearby(words: re.Pattern[str], text: str, first: int, last: int) -> bool:
     """Return whether one of the words stands near `text[first:last]`."""
     before = words.search(text, max(0, first - CONTEXT_BEFORE), first)
     return bool(before or words.search(text, last, last + CONTEXT_AFTER))
 
 
-def words(*alternatives: str) -> re.Pattern[str]:
+def whole_words(*alternatives: str) -> re.Pattern[str]:
     """Compile a pattern for any of these, as whole words; a hyphen, an underscore or a digit may follow."""
     return re.compile(rf"(?<![^\W_])(?:{'|'.join(alternatives)})(?![^\W\d_])", re.IGNORECASE)
 

@@ -11,8 +11,8 @@ from hashlib import blake2b
 
 import msgspec
 
-from tuneport.data.pii.search import find
-from tuneport.data.pii.spans import SEPARATOR, TextSpan, text_spans, without_escapes
+from tuneport.data.pii.search import find_personal_data
+from tuneport.data.pii.spans import SEPARATOR, TextSpan, blank_json_escapes, record_text_spans
 from tuneport.data.rows.records import Record
 
 MAX_NUMBERED = 1_000_000  # values of all kinds; some 130 MB
@@ -40,22 +40,22 @@ class Redactor:
         self._key: bytes | None = None
 
     def redact(self, record: Record) -> tuple[Record, Counter[str]]:
-        """Return the record without what `find` finds in it, and how many values of each kind were replaced.
+        """Return the record without what `find_personal_data` finds in it, and the number of replaced values by kind.
 
         The record itself is not changed; if nothing is found it is returned itself. Tool arguments that are JSON stay
         JSON: a number in them becomes a string. Redacting the result again changes nothing.
         """
         replaced: Counter[str] = Counter()
-        if any([place.json and r"\u" in place.text for place in text_spans(record)]):
+        if any([place.json and r"\u" in place.text for place in record_text_spans(record)]):
             copy = deepcopy(record)
             record = copy if self._redact_escaped(copy, replaced) else record
         for _ in range(_ROUNDS):  # a shorter text can bring a word near to a number that was too far from it before
-            texts = [(place.text, place.json) for place in text_spans(record)]
-            spans = self._spans([without_escapes(text) if is_json else text for text, is_json in texts], replaced)
+            texts = [(place.text, place.json) for place in record_text_spans(record)]
+            spans = self._spans([blank_json_escapes(text) if is_json else text for text, is_json in texts], replaced)
             if not spans:
                 break
             record = deepcopy(record)
-            for index, place in enumerate(text_spans(record)):
+            for index, place in enumerate(record_text_spans(record)):
                 if index in spans:
                     put = _in_json if place.json else _put
                     _write(place, put(texts[index][0], spans[index]))
@@ -67,7 +67,7 @@ class Redactor:
         joined = SEPARATOR.join(texts)
         spans: dict[int, list[_Span]] = {}
         index, offset = 0, 0
-        for match in find(joined):
+        for match in find_personal_data(joined):
             while match.start >= offset + len(texts[index]) + len(SEPARATOR):
                 offset += len(texts[index]) + len(SEPARATOR)
                 index += 1
@@ -80,7 +80,7 @@ class Redactor:
         """Replace in JSON strings that spell characters as `\\u0040`, in the record itself. Returns True if anything
         was replaced."""
         changed = False
-        for place in text_spans(record):
+        for place in record_text_spans(record):
             if not place.json:
                 continue
             text = place.text
@@ -93,7 +93,7 @@ class Redactor:
                 except ValueError:
                     continue
                 inner = []
-                for match in find(value):
+                for match in find_personal_data(value):
                     inner.append((match.start, match.end, self.placeholder(match.kind, value[match.start : match.end])))
                     replaced[match.kind] += 1
                 if inner:

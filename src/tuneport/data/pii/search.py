@@ -11,18 +11,18 @@ import re
 from collections.abc import Iterator
 from string import ascii_letters, digits, hexdigits
 
-from tuneport.data.pii.accounts import ACCOUNTS, wallets
+from tuneport.data.pii.accounts import ACCOUNTS, find_crypto_wallets
 from tuneport.data.pii.national_ids import LETTERED_IDS, NATIONAL_IDS
 from tuneport.data.pii.network import (
-    emails,
-    ipv4_addresses,
-    ipv6_addresses,
-    mac_addresses,
-    url_credentials,
+    find_emails,
+    find_ipv4_addresses,
+    find_ipv6_addresses,
+    find_mac_addresses,
+    find_url_credentials,
 )
 from tuneport.data.pii.phone import PHONES
-from tuneport.data.pii.recogniser import Match, mask
-from tuneport.data.pii.secrets import STEMS, api_keys, assigned_secrets, private_keys
+from tuneport.data.pii.recogniser import PIIMatch, mask
+from tuneport.data.pii.secrets import STEMS, find_api_keys, find_assigned_secrets, find_private_keys
 
 _Found = tuple[int, int, int, str]  # start, rank (the lower wins), end, kind
 
@@ -66,7 +66,7 @@ _NUMBERS = (
 _IBAN = ACCOUNTS[0]
 
 
-def find(text: str) -> list[Match]:
+def find_personal_data(text: str) -> list[PIIMatch]:
     """Return every match, in order, none overlapping another."""
     raw = text.encode("utf-8", "surrogatepass")
     if not text.isascii():
@@ -84,18 +84,18 @@ def find(text: str) -> list[Match]:
             kept.append(each)
         elif each[1] < last[1]:
             kept[-1] = each
-    return [Match(kind, mask(kind, text[start:end]), start, end) for start, _, end, kind in kept]
+    return [PIIMatch(kind, mask(kind, text[start:end]), start, end) for start, _, end, kind in kept]
 
 
 def _search(text: str, raw: bytes) -> Iterator[_Found]:
     if "@" in text:
         if "://" in text:
-            for start, end in url_credentials(text):
+            for start, end in find_url_credentials(text):
                 yield start, 1, end, "url_credentials"
-        for start, end in emails(text):
+        for start, end in find_emails(text):
             yield start, 3, end, "email"
     if "PRIVATE KEY" in text:
-        for start, end in private_keys(text):
+        for start, end in find_private_keys(text):
             yield start, 0, end, "api_key"
     if ":" in text or "-" in text:
         yield from _hexadecimal(text, raw)
@@ -109,7 +109,7 @@ def _search(text: str, raw: bytes) -> Iterator[_Found]:
     if number_of_digits < _FEWEST_DIGITS:
         return
     if shape.count(b"0.0") >= 2:
-        for start, end in ipv4_addresses(text):
+        for start, end in find_ipv4_addresses(text):
             yield start, 6, end, "ip_address"
     if _PAN_SHAPE in shape:
         for start, end in _PAN.search(text, 0, len(text)):
@@ -132,9 +132,9 @@ def _search(text: str, raw: bytes) -> Iterator[_Found]:
 
 
 def _tokens(text: str) -> Iterator[_Found]:
-    for start, end in api_keys(text):
+    for start, end in find_api_keys(text):
         yield start, 0, end, "api_key"
-    for start, end in wallets(text):
+    for start, end in find_crypto_wallets(text):
         yield start, 2, end, "crypto_wallet"
 
 
@@ -145,7 +145,7 @@ def _assigned(text: str) -> Iterator[_Found]:
         return
     if len(lowered) != len(text):  # some capitals become two characters
         lowered = "".join(each.lower() if len(each.lower()) == 1 else each for each in text)
-    for start, end in assigned_secrets(text, lowered, stems):
+    for start, end in find_assigned_secrets(text, lowered, stems):
         yield start, 2, end, "secret"
 
 
@@ -164,10 +164,10 @@ def _numbers(text: str) -> Iterator[_Found]:
 def _hexadecimal(text: str, raw: bytes) -> Iterator[_Found]:
     shape = raw.translate(_HEXADECIMAL)
     if _IPV6_SHAPE in shape:
-        for start, end in ipv6_addresses(text):
+        for start, end in find_ipv6_addresses(text):
             yield start, 6, end, "ip_address"
     if _MAC_SHAPES[0] in shape or _MAC_SHAPES[1] in shape:
-        for start, end in mac_addresses(text):
+        for start, end in find_mac_addresses(text):
             yield start, 7, end, "mac_address"
 
 

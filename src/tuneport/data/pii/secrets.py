@@ -51,7 +51,7 @@ _PRIVATE_KEY = re.compile(
 )
 
 
-def api_keys(text: str) -> Iterator[Span]:
+def find_api_keys(text: str) -> Iterator[Span]:
     """Yield keys with a known prefix; the examples of documentation are left out."""
     for prefix, pattern in _ISSUED:
         at = text.find(prefix)
@@ -79,7 +79,7 @@ def _has_digit_and_letter(value: str) -> bool:
     return any(each.isdigit() for each in value) and any(each.isalpha() for each in value)
 
 
-def private_keys(text: str) -> Iterator[Span]:
+def find_private_keys(text: str) -> Iterator[Span]:
     """Find the text from BEGIN to END, or the first line alone if the end is missing."""
     at = text.find("-----BEGIN ")
     while at >= 0:
@@ -112,7 +112,7 @@ _PLACEHOLDER = re.compile(
 _MIN_BITS = 2.75  # a character of it, by Shannon; eight different characters have 3, "aaaa1111" has 1
 
 
-def assigned_secrets(text: str, lowered: str, stems: Iterable[str]) -> Iterator[Span]:
+def find_assigned_secrets(text: str, lowered: str, stems: Iterable[str]) -> Iterator[Span]:
     """Yield values of `password = ...` and the like that look random or chosen, not written for a manual.
 
     `lowered` is the text in lower case, of the same length; `stems` are those of `STEMS` in it. A value has a digit and

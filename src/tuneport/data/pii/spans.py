@@ -27,7 +27,7 @@ class TextSpan(NamedTuple):
         return value if isinstance(value, str) else _encode(value).decode()
 
 
-def text_spans(record: Record) -> Iterator[TextSpan]:
+def record_text_spans(record: Record) -> Iterator[TextSpan]:
     """Yield all that a model sees or a file carries along, in order: the content of messages, names, reasoning, tool
     arguments, descriptions and schemas, prompts, completions, plain text, what a grader compares with, and the columns
     that no format knows.
@@ -81,9 +81,9 @@ def _of_message(message: Message) -> Iterator[TextSpan]:
         yield TextSpan(message, "extra", True)
 
 
-def joined(record: Record) -> str:
+def join_span_texts(record: Record) -> str:
     """Return the text of all spans as it reads, in order, with `SEPARATOR` between them."""
-    return SEPARATOR.join([_as_read(place.text) if place.json else place.text for place in text_spans(record)])
+    return SEPARATOR.join([_as_read(place.text) if place.json else place.text for place in record_text_spans(record)])
 
 
 _ESCAPED_CHARACTER = re.compile(r"\\u([0-9a-fA-F]{4})")
@@ -93,10 +93,10 @@ _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
 def _as_read(text: str) -> str:
     if "\\u" in text:
         text = _ESCAPED_CHARACTER.sub(lambda found: chr(int(found[1], 16)), text)
-    return without_escapes(text)
+    return blank_json_escapes(text)
 
 
-def without_escapes(text: str) -> str:
+def blank_json_escapes(text: str) -> str:
     """Return JSON of the same length with blanks for its escapes, so that no letter of one (`\\n`) seems to be part of
     a word."""
     if "\\" not in text:

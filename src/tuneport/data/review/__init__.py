@@ -3,10 +3,17 @@
 from tuneport.data.review.verdicts import (
     ReviewDecision,
     ReviewVerdict,
+    read_review_verdicts,
     record_hash,
-    verdicts,
-    verdicts_path,
+    review_verdicts_path,
     with_answer,
 )
 
-__all__ = ["ReviewDecision", "ReviewVerdict", "record_hash", "verdicts", "verdicts_path", "with_answer"]
+__all__ = [
+    "ReviewDecision",
+    "ReviewVerdict",
+    "record_hash",
+    "read_review_verdicts",
+    "review_verdicts_path",
+    "with_answer",
+]

@@ -12,8 +12,14 @@ from typing import Any
 import msgspec
 
 from tuneport.data.dataset import Dataset
-from tuneport.data.reading import scan_source
-from tuneport.data.review.verdicts import ReviewDecision, VerdictFile, editable_answer, record_hash, verdicts_path
+from tuneport.data.reading import scan_dataset_rows
+from tuneport.data.review.verdicts import (
+    ReviewDecision,
+    ReviewVerdictFile,
+    editable_answer,
+    record_hash,
+    review_verdicts_path,
+)
 from tuneport.data.rows.records import Record
 from tuneport.errors import ConfigError
 
@@ -30,7 +36,7 @@ class ReviewRow:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ReviewSummary:
     """`judged` of the `sample`; the other counts are those of standing verdicts in the sample."""
 
     dataset: str
@@ -50,7 +56,7 @@ class Summary:
         return {**vars(self), "judged": self.judged}
 
 
-class Review:
+class ReviewSession:
     """One sample and its verdicts. Methods may be called from several threads.
 
     The same file, size, seed and flags draw the same sample, so that a review goes on where it was left.
@@ -71,7 +77,7 @@ class Review:
         self.rows, self.shown = _sample(dataset, sample, seed, flags or {})
         if not self.shown:
             raise ConfigError(f"{self.dataset} holds no good record to look at; `tuneport check` says what is wrong")
-        self._file = VerdictFile(verdicts_path(self.dataset))
+        self._file = ReviewVerdictFile(review_verdicts_path(self.dataset))
         self._lock = threading.Lock()
 
     def as_dict(self) -> dict[str, Any]:
@@ -96,7 +102,7 @@ class Review:
         if text is not None and editable_answer(shown.record) is None:
             raise ConfigError("the answer of this record is no single text, so it cannot be edited here")
         with self._lock:
-            self._file.give(shown.line, shown.hash, ReviewDecision(judgement), text)
+            self._file.append_verdict(shown.line, shown.hash, ReviewDecision(judgement), text)
             return self._described(shown)
 
     def undo(self) -> dict[str, Any]:
@@ -109,11 +115,11 @@ class Review:
                     return {"index": index, "record": self._described(shown)}
         return {"index": None, "record": None}
 
-    def summary(self) -> Summary:
+    def summary(self) -> ReviewSummary:
         with self._lock:
-            given = [self._file.standing(each.hash) for each in self.shown]
+            given = [self._file.standing_verdicts(each.hash) for each in self.shown]
         said = [None if verdict is None else verdict.verdict for verdict in given]
-        return Summary(
+        return ReviewSummary(
             dataset=str(self.dataset),
             verdicts=str(self._file.path),
             rows=self.rows,
@@ -125,7 +131,7 @@ class Review:
         )
 
     def _described(self, shown: ReviewRow) -> dict[str, Any]:
-        standing = self._file.standing(shown.hash)
+        standing = self._file.standing_verdicts(shown.hash)
         return {
             "line": shown.line,
             "at": shown.at,
@@ -137,7 +143,7 @@ class Review:
         }
 
 
-def read_flags(path: Path) -> dict[int, list[str]]:
+def read_check_flags(path: Path) -> dict[int, list[str]]:
     """Return the flags of each line in the report that `tuneport check DATA --json` printed. Raises ConfigError if it
     is not such a report."""
     flags: dict[int, list[str]] = {}
@@ -167,7 +173,7 @@ def _sample(dataset: Dataset, size: int, seed: int, flags: Mapping[int, Sequence
     drawn: list[tuple[int, Record]] = []
     rows = others = 0
     source = dataset.open()
-    for found in scan_source(source, dataset.known):
+    for found in scan_dataset_rows(source, dataset.known):
         rows += 1
         if found.record is None:
             continue

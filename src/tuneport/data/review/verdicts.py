@@ -25,7 +25,7 @@ from tuneport.data.rows.records import (
     Record,
     TextPart,
 )
-from tuneport.data.running.journal import Journal
+from tuneport.data.running.journal import JsonLinesJournal
 
 _RECORD_BYTES = 16
 
@@ -47,7 +47,7 @@ class ReviewVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str | None = None
 
 
-def verdicts_path(dataset: Path | str) -> Path:
+def review_verdicts_path(dataset: Path | str) -> Path:
     return Path(f"{dataset}.review.jsonl")
 
 
@@ -56,11 +56,11 @@ def record_hash(record: Record) -> str:
     return blake2b(msgspec.json.encode(record), digest_size=_RECORD_BYTES).hexdigest()
 
 
-def verdicts(path: Path | str) -> Mapping[str, ReviewVerdict]:
+def read_review_verdicts(path: Path | str) -> Mapping[str, ReviewVerdict]:
     """Return the standing verdict of each judged record, by `record_hash`; empty if there is no file yet.
 
-    `path` is the file of verdicts (see `verdicts_path`). Raises DatasetError that names a broken line; a last line that
-    a crash cut short is left out.
+    `path` is the file of verdicts (see `review_verdicts_path`). Raises DatasetError that names a broken line; a last
+    line that a crash cut short is left out.
     """
     return {verdict.record: verdict for verdict in _standing(_journal(Path(path)))}
 
@@ -96,7 +96,7 @@ def editable_answer(record: Record) -> str | None:
             return None
 
 
-class VerdictFile:
+class ReviewVerdictFile:
     """Appends verdicts; each is on the disk when the call returns. StorageError where the disk refuses."""
 
     def __init__(self, path: Path) -> None:
@@ -105,10 +105,12 @@ class VerdictFile:
         self._order = _standing(self._journal)
         self._last = {verdict.record: verdict for verdict in self._order}
 
-    def standing(self, record: str) -> ReviewVerdict | None:
+    def standing_verdicts(self, record: str) -> ReviewVerdict | None:
         return self._last.get(record)
 
-    def give(self, line: int, record: str, judgement: ReviewDecision, text: str | None = None) -> ReviewVerdict:
+    def append_verdict(
+        self, line: int, record: str, judgement: ReviewDecision, text: str | None = None
+    ) -> ReviewVerdict:
         verdict = ReviewVerdict(line, record, judgement, datetime.now(UTC), text)
         self._journal.append(verdict)
         self._order.append(verdict)
@@ -125,11 +127,11 @@ class VerdictFile:
         return last
 
 
-def _journal(path: Path) -> Journal[ReviewVerdict]:
-    return Journal(path, ReviewVerdict, what="verdict of `tuneport review`")
+def _journal(path: Path) -> JsonLinesJournal[ReviewVerdict]:
+    return JsonLinesJournal(path, ReviewVerdict, what="verdict of `tuneport review`")
 
 
-def _standing(journal: Journal[ReviewVerdict]) -> list[ReviewVerdict]:
+def _standing(journal: JsonLinesJournal[ReviewVerdict]) -> list[ReviewVerdict]:
     """Return the verdicts that were not taken back, oldest first; the last of several on one record."""
     order: list[ReviewVerdict] = []
     for verdict in journal.rows():

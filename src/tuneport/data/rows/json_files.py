@@ -11,7 +11,7 @@ MAX_HEADER = 100_000_000
 """Bytes of a safetensors header at most; the library reads no longer one either."""
 
 
-def loads(text: str | bytes) -> Any:
+def decode_json(text: str | bytes) -> Any:
     """Parse the text. Raises ValueError if it is not JSON, or nests too deeply to be read."""
     try:
         return json.loads(text)
@@ -19,21 +19,21 @@ def loads(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def object_in(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
     """Return the object in the file. Raises OSError if it cannot be read, ValueError if it holds no object."""
-    content = loads(path.read_bytes())
+    content = decode_json(path.read_bytes())
     if not isinstance(content, dict):
         raise ValueError(f"it holds {_NAMES.get(type(content), 'a number')} instead of an object")
     return content
 
 
-def tensors_in(path: Path) -> dict[str, dict[str, Any]]:
+def read_safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
     """Return the header of a safetensors file, by tensor. Raises OSError, or ValueError without one."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(MAX_HEADER, path.stat().st_size - 8):
             raise ValueError("it has no header, or is cut off")
-        header = loads(file.read(length))
+        header = decode_json(file.read(length))
     if not isinstance(header, dict):
         raise ValueError("its header is not an object")
     tensors = {name: row for name, row in header.items() if name != "__metadata__"}
@@ -42,10 +42,10 @@ def tensors_in(path: Path) -> dict[str, dict[str, Any]]:
     return tensors
 
 
-def numbers_in(path: Path) -> int:
-    """Return how many numbers the tensors of a safetensors file have, as `tensors_in` reads them."""
+def count_safetensors_numbers(path: Path) -> int:
+    """Return how many numbers the tensors of a safetensors file have, as `read_safetensors_header` reads them."""
     total = 0
-    for name, row in tensors_in(path).items():
+    for name, row in read_safetensors_header(path).items():
         shape = row.get("shape")
         if not isinstance(shape, list) or not all(type(side) is int and 0 <= side < 1 << 48 for side in shape):
             raise ValueError(f"its header gives the tensor {name[:80]!r} no shape")

@@ -12,7 +12,7 @@ from tuneport.data.rows.text import split_answer
 ANSWER = "answer"
 
 
-def as_prompt(record: Record) -> Graded | None:
+def record_as_prompt(record: Record) -> Graded | None:
     """Return the record's question, or None if it asks nothing: plain text, or turns that do not end with the user's
     before the answer."""
     if isinstance(record, Graded):

@@ -17,7 +17,7 @@ _MAGIC = {
 }
 
 
-def foreign_start(start: bytes) -> tuple[str, str] | None:
+def explain_foreign_file(start: bytes) -> tuple[str, str] | None:
     """Return rule and fix for a file whose first bytes are not UTF-8 text, or None if it may be."""
     for magic, name in _MAGIC.items():
         if start.startswith(magic):
@@ -27,7 +27,7 @@ def foreign_start(start: bytes) -> tuple[str, str] | None:
     return None
 
 
-def broken_row(raw: bytes, error: Exception) -> tuple[str, str]:
+def explain_broken_row(raw: bytes, error: Exception) -> tuple[str, str]:
     """Return rule and fix for one row; lines within it and columns count from 1."""
     rule, offset, fix = _explain(raw, error)
     if offset is None:

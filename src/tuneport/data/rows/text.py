@@ -31,7 +31,7 @@ def split_answer(record: Record) -> tuple[list[Message], list[Message]]:
         case PlainText():
             return [], [Message("assistant", record.text)]
         case Graded():
-            return record.messages, reference_as_answer(record)
+            return record.messages, grader_reference_as_answer(record)
         case Chat() | Labelled():
             messages = record.messages
             for index in range(len(messages) - 1, -1, -1):
@@ -40,7 +40,7 @@ def split_answer(record: Record) -> tuple[list[Message], list[Message]]:
             return messages, []
 
 
-def reference_as_answer(record: Graded) -> list[Message]:
+def grader_reference_as_answer(record: Graded) -> list[Message]:
     """Return what a grader compares with, as a message: a text, else all of it as JSON; None without a reference."""
     values = list(record.reference.values())
     if not values:
@@ -49,7 +49,7 @@ def reference_as_answer(record: Graded) -> list[Message]:
     return [Message("assistant", single or msgspec.json.encode(record.reference, order="sorted").decode())]
 
 
-def written_out(messages: list[Message], *, system: bool = True) -> str:
+def messages_as_text(messages: list[Message], *, system: bool = True) -> str:
     """Return text, images (by a digest) and tool calls of the messages, each on its own line; without `system`, no
     system prompts."""
     pieces: list[str] = []
@@ -61,7 +61,7 @@ def written_out(messages: list[Message], *, system: bool = True) -> str:
         if text:
             pieces.append(text)
         if type(content) is list:
-            pieces += [f"[image {image_digest(part)}]" for part in content if isinstance(part, ImagePart)]
+            pieces += [f"[image {image_part_digest(part)}]" for part in content if isinstance(part, ImagePart)]
         pieces += [f"{call.name}({call.arguments})" for call in message.tool_calls]
     return "\n".join(pieces)
 
@@ -72,23 +72,23 @@ def prompt_and_input(messages: list[Message]) -> tuple[str, str]:
     rest: list[Message] = []
     for message in messages:
         (system if message.role in ("system", "developer") else rest).append(message)
-    return written_out(system), written_out(rest)
+    return messages_as_text(system), messages_as_text(rest)
 
 
-def image_digest(image: ImagePart) -> str:
+def image_part_digest(image: ImagePart) -> str:
     """Return eight hexadecimal digits that stand for the image."""
     shown = (image.url or image.data or "").encode("utf-8", "surrogatepass")
     return blake2b(shown, digest_size=4).hexdigest()
 
 
-def normalised(text: str) -> str:
+def normalise_record_text(text: str) -> str:
     """Normalise case, width, and kind and amount of space."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     return " ".join(text.casefold().split())
 
 
-def key_of_normalised(*texts: str) -> int:
+def normalised_text_key(*texts: str) -> int:
     """Return 64 bits that stand for the texts, which are normalised already."""
     joined = "\x1f".join(texts)
     return int.from_bytes(blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")

@@ -14,14 +14,14 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from tuneport.data.running.writing import remedy
+from tuneport.data.running.writing import output_error_remedy
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem, StorageError
-from tuneport.files import sync, take_lock
+from tuneport.files import acquire_file_lock, fsync_path
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
 
-class Journal(Generic[Row]):
+class JsonLinesJournal(Generic[Row]):
     """One JSON object of the type `row` a line. `what` names a row in messages."""
 
     def __init__(self, path: Path, row: type[Row], *, what: str) -> None:
@@ -68,15 +68,15 @@ class Journal(Generic[Row]):
             finally:
                 os.close(handle)
             if new:
-                sync(self.path.parent)
+                fsync_path(self.path.parent)
         except OSError as error:
             raise self._refused(error) from error
 
     @contextmanager
-    def held(self, by: str) -> Iterator[None]:
+    def lock_for_writing(self, by: str) -> Iterator[None]:
         """Lock the journal against other processes, creating it if needed. Raises ConfigError if one holds it."""
         try:
-            handle = take_lock(self.path, private=False)
+            handle = acquire_file_lock(self.path, private=False)
         except OSError as error:
             raise self._refused(error) from error
         if handle is None:
@@ -95,5 +95,6 @@ class Journal(Generic[Row]):
 
     def _refused(self, error: OSError) -> StorageError:
         return StorageError(
-            f"{self.path} cannot be written: {error.strerror}; {remedy(error, 'copy the dataset elsewhere')}"
+            f"{self.path} cannot be written: {error.strerror}; "
+            f"{output_error_remedy(error, 'copy the dataset elsewhere')}"
         )

@@ -18,19 +18,25 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from tuneport.data.running.parallel import cores, how_it_ended, named, portable, start_process
+from tuneport.data.running.parallel import (
+    count_worker_processes,
+    describe_worker_exit,
+    import_worker,
+    picklable_error,
+    start_worker_process,
+)
 from tuneport.errors import TuneportError
 
 WORTH_SECONDS = 0.2  # what must be left to do for one process: starting others costs half of that
 AHEAD = 4  # parts for each process that may be done before the one that is waited for
 _QUEUED = 2  # parts that a helper is handed: one in work, one waiting
-_START = "from tuneport.data.running.ordered_map import work; work()"
+_START = "from tuneport.data.running.ordered_map import run_part_worker; run_part_worker()"
 
 Made = tuple[bytes, Any]
 
 
-class PartWork(Protocol):
-    def do(self, part: Any) -> Made:
+class PartWorker(Protocol):
+    def process_part(self, part: Any) -> Made:
         """Return the result of the part: bytes, and anything else to report (short, and it can be pickled)."""
 
 
@@ -41,24 +47,26 @@ def ordered_map(parts: Sequence[Any], make: str, *arguments: Any, scratch: Path)
     other cores help. Scratch files are in the folder `scratch`. Errors of a worker are raised here. Close the generator
     to end the processes.
     """
-    worker: PartWork = named(make)(*arguments)
+    worker: PartWorker = import_worker(make)(*arguments)
     began = time.perf_counter()
     for done, part in enumerate(parts, start=1):
-        yield worker.do(part)
+        yield worker.process_part(part)
         left = (time.perf_counter() - began) / done * (len(parts) - done)
-        if left > WORTH_SECONDS and cores() > 1 and hasattr(os, "pwrite"):
+        if left > WORTH_SECONDS and count_worker_processes() > 1 and hasattr(os, "pwrite"):
             break
     else:
         return
     with ExitStack() as ending:
-        helpers: list[_Helper] = []
+        helpers: list[_PartWorkerProcess] = []
         with suppress(TuneportError, OSError):  # that cannot be started: then this process does it alone
-            for _ in range(min(cores() - 1, len(parts) - done)):
-                helpers.append(ending.enter_context(_Helper(pickle.dumps((make, arguments)), scratch)))
+            for _ in range(min(count_worker_processes() - 1, len(parts) - done)):
+                helpers.append(ending.enter_context(_PartWorkerProcess(pickle.dumps((make, arguments)), scratch)))
         yield from _together(parts, done, worker, helpers)
 
 
-def _together(parts: Sequence[Any], at: int, worker: PartWork, helpers: list[_Helper]) -> Generator[Made, None, None]:
+def _together(
+    parts: Sequence[Any], at: int, worker: PartWorker, helpers: list[_PartWorkerProcess]
+) -> Generator[Made, None, None]:
     """Yield the results, with helpers. `at` is the part whose turn it is, `upcoming` the next one to assign."""
     made: dict[int, Made] = {}
     upcoming = at
@@ -69,20 +77,20 @@ def _together(parts: Sequence[Any], at: int, worker: PartWork, helpers: list[_He
             end = min(len(parts), at + AHEAD * (len(helpers) + 1))
             for helper in helpers:
                 while upcoming < end and helper.free:
-                    helper.hand(upcoming, parts[upcoming])
+                    helper.hand_part(upcoming, parts[upcoming])
                     upcoming += 1
             busy = upcoming < end
             if busy:
-                made[upcoming] = worker.do(parts[upcoming])
+                made[upcoming] = worker.process_part(parts[upcoming])
                 upcoming += 1
             for key, _ in answers.select(0 if busy else None) if helpers else ():
-                made.update(key.data.answer())
+                made.update(key.data.receive_parts())
             while at in made:
                 yield made.pop(at)
                 at += 1
 
 
-class _Helper:
+class _PartWorkerProcess:
     """A process, and the scratch files that it writes to in turn."""
 
     def __init__(self, start: bytes, scratch: Path) -> None:
@@ -91,7 +99,7 @@ class _Helper:
         try:
             files = [self._closing.enter_context(tempfile.TemporaryFile(dir=scratch)) for _ in range(_QUEUED)]
             self._scratch = [file.fileno() for file in files]
-            self.process = start_process(_START, pass_fds=self._scratch, bufsize=0)
+            self.process = start_worker_process(_START, pass_fds=self._scratch, bufsize=0)
         except BaseException:
             self._closing.close()
             raise
@@ -100,7 +108,7 @@ class _Helper:
         self._send(start)
         self._send(pickle.dumps(self._scratch))
 
-    def __enter__(self) -> _Helper:
+    def __enter__(self) -> _PartWorkerProcess:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -110,14 +118,14 @@ class _Helper:
         self.answers.close()
         self._closing.close()
 
-    def hand(self, place: int, part: Any) -> None:
+    def hand_part(self, place: int, part: Any) -> None:
         self._send(pickle.dumps((place, self.free.pop(), part)))
 
-    def answer(self) -> dict[int, Made]:
+    def receive_parts(self) -> dict[int, Made]:
         """Return the result, by the part's place. The first answer only says that it can begin."""
         told = _received(self.answers)
         if told is None:
-            raise TuneportError(f"a worker process {how_it_ended(self.process.wait())}")
+            raise TuneportError(f"a worker process {describe_worker_exit(self.process.wait())}")
         succeeded, value = pickle.loads(told)
         if not succeeded:
             raise value
@@ -134,7 +142,7 @@ class _Helper:
             _send(self._parts, message)
 
 
-def work() -> None:
+def run_part_worker() -> None:
     """Work as a child: parts on stdin, answers on stdout. All other output goes to stderr."""
     parts, answers = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
@@ -145,17 +153,17 @@ def work() -> None:
                 return
             make, arguments = pickle.loads(start)
             scratch = pickle.loads(files)
-            worker: PartWork = named(make)(*arguments)
+            worker: PartWorker = import_worker(make)(*arguments)
             _send(answers, pickle.dumps((True, None)))
             while (told := _received(parts)) is not None:
                 place, slot, part = pickle.loads(told)
-                data, more = worker.do(part)
+                data, more = worker.process_part(part)
                 _write(scratch[slot], data)
                 _send(answers, pickle.dumps((True, (place, slot, len(data), more))))
         except BrokenPipeError:
             raise
         except Exception as error:
-            _send(answers, pickle.dumps((False, portable(error))))
+            _send(answers, pickle.dumps((False, picklable_error(error))))
 
 
 def _send(stream: IO[bytes], message: bytes) -> None:

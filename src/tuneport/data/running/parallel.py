@@ -20,7 +20,7 @@ from itertools import chain, cycle
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from tuneport.data.templates.limits import own_process
+from tuneport.data.templates.limits import bound_template_memory
 from tuneport.errors import TuneportError
 
 Row = tuple[int, bytes]
@@ -29,10 +29,10 @@ SMALL_BYTES = 8 << 20  # below it, starting processes costs more than they save
 BATCH_BYTES = 1 << 20
 MOST_WORKERS = 8
 MOST_MESSAGE = 2_000  # characters of what a worker raises
-_START = "from tuneport.data.running.parallel import work; work()"
+_START = "from tuneport.data.running.parallel import run_row_worker; run_row_worker()"
 
 
-class RowWork(Protocol):
+class RowWorker(Protocol):
     """The work of a worker: it gets batches of rows, and returns its result (which can be pickled) at the end."""
 
     def add(self, rows: list[Row]) -> None: ...
@@ -53,9 +53,9 @@ def map_rows(rows: Iterable[Row], make: str, *arguments: Any) -> list[Any]:
         size += length
         if size >= SMALL_BYTES:
             break
-    count = cores()
+    count = count_worker_processes()
     if size < SMALL_BYTES or count < 2:
-        worker: RowWork = named(make)(*arguments, 0)
+        worker: RowWorker = import_worker(make)(*arguments, 0)
         for batch in chain(first, (batch for batch, _ in batches)):
             worker.add(batch)
         return [worker.result()]
@@ -68,7 +68,7 @@ def map_rows(rows: Iterable[Row], make: str, *arguments: Any) -> list[Any]:
 
 
 @contextmanager
-def in_background(make: str, *arguments: Any) -> Iterator[Callable[[], Any]]:
+def worker_in_background(make: str, *arguments: Any) -> Iterator[Callable[[], Any]]:
     """Run a worker (see `map_rows`) in another process during the block, without any row.
 
     Yields a function that waits for its result, and raises its error. The process ends with the block.
@@ -90,13 +90,13 @@ def _batches(rows: Iterable[Row]) -> Iterator[tuple[list[Row], int]]:
         yield batch, size
 
 
-def cores() -> int:
+def count_worker_processes() -> int:
     """Return how many processes work at most."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(MOST_WORKERS, found)
 
 
-def start_process(code: str, **options: Any) -> subprocess.Popen[bytes]:
+def start_worker_process(code: str, **options: Any) -> subprocess.Popen[bytes]:
     """Start a process that runs `code`, with pipes to and from it. Raises TuneportError if none can be started."""
     folder = str(Path(__file__).parents[3])
     path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -115,11 +115,11 @@ def start_process(code: str, **options: Any) -> subprocess.Popen[bytes]:
         raise TuneportError(f"a worker process cannot be started: {why}; end other programs and try again") from error
 
 
-class _Child:
+class _RowWorkerProcess:
     """One process, and the thread that feeds it: at most two batches wait, so memory stays bounded."""
 
     def __init__(self, start: bytes) -> None:
-        self.process = start_process(_START)
+        self.process = start_worker_process(_START)
         self.waiting: queue.Queue[list[Row] | None] = queue.Queue(maxsize=2)
         self.failed = threading.Event()
         self._unfed: Exception | None = None
@@ -151,7 +151,7 @@ class _Child:
         except (EOFError, pickle.UnpicklingError) as error:
             if self._unfed is not None:
                 raise self._unfed from None
-            raise TuneportError(f"a worker process {how_it_ended(self.process.wait())}") from error
+            raise TuneportError(f"a worker process {describe_worker_exit(self.process.wait())}") from error
         if not succeeded:
             raise value
         return value
@@ -172,10 +172,10 @@ class _Child:
 
 class WorkerPool:
     def __init__(self, count: int, make: str, arguments: tuple[Any, ...]) -> None:
-        self.children: list[_Child] = []
+        self.children: list[_RowWorkerProcess] = []
         try:
             for number in range(count):
-                self.children.append(_Child(pickle.dumps((make, (*arguments, number)))))
+                self.children.append(_RowWorkerProcess(pickle.dumps((make, (*arguments, number)))))
         except BaseException:
             self.__exit__()
             raise
@@ -200,32 +200,32 @@ def _close(stream: IO[bytes]) -> None:
         pass  # bytes for a process that is no more
 
 
-def how_it_ended(code: int) -> str:
+def describe_worker_exit(code: int) -> str:
     if code == -signal.SIGKILL:
         return "was killed by signal 9 (out of memory, perhaps); free some and try again"
     return f"{f'was killed by signal {-code}' if code < 0 else f'ended with exit code {code}'}; try again"
 
 
-def named(name: str) -> Any:
+def import_worker(name: str) -> Any:
     module, _, attribute = name.partition(":")
     return getattr(import_module(module), attribute)
 
 
-def work() -> None:
+def run_row_worker() -> None:
     """Work as a child: rows on stdin, one answer on stdout. All other output goes to stderr."""
     source, answer = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
         make, arguments = pickle.load(source)
-        own_process()
-        worker: RowWork = named(make)(*arguments)
+        bound_template_memory()
+        worker: RowWorker = import_worker(make)(*arguments)
         for batch in _sent(source):
             worker.add(batch)
         told = pickle.dumps((True, worker.result()), protocol=5)
     except _ParentGoneError:
         return
     except Exception as error:
-        told = pickle.dumps((False, portable(error)))
+        told = pickle.dumps((False, picklable_error(error)))
         # The parent may be writing rows that no process will read, and reads no answer until that has failed.
         os.close(0)
     try:
@@ -250,7 +250,7 @@ def _sent(source: IO[bytes]) -> Iterator[list[Row]]:
         yield batch
 
 
-def portable(error: Exception) -> Exception:
+def picklable_error(error: Exception) -> Exception:
     """Return the error in a form that the parent can have; as text if it cannot be pickled, or is long."""
     try:
         pickled = pickle.dumps(error)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Activity:
+class DataActivity:
     """`words` say what is done; `share` how much of it is done, 0 to 1, or None if that is unknown."""
 
     words: str
@@ -19,20 +19,20 @@ class Activity:
 
 
 _numbers = itertools.count()
-_activities: dict[int, Activity] = {}
+_activities: dict[int, DataActivity] = {}
 
 
 @contextmanager
-def underway(words: str, share: Callable[[], float | None] = lambda: None) -> Iterator[None]:
+def report_data_activity(words: str, share: Callable[[], float | None] = lambda: None) -> Iterator[None]:
     """Report during the block that this is being done."""
     number = next(_numbers)
-    _activities[number] = Activity(words, share)
+    _activities[number] = DataActivity(words, share)
     try:
         yield
     finally:
         _activities.pop(number, None)
 
 
-def latest() -> Activity | None:
+def latest_data_activity() -> DataActivity | None:
     """Return the activity that began last and still runs."""
     return next(reversed(list(_activities.values())), None)

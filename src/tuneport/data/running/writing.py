@@ -22,8 +22,8 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM}
 
 @contextmanager
 def temporary_file(folder: Path, *, otherwise: str = ELSEWHERE) -> Iterator[tuple[BufferedWriter, Path]]:
-    """Provide a file to write in `folder`, and its temporary path. `publish` it before the block ends, else it is
-    deleted.
+    """Provide a file to write in `folder`, and its temporary path. Without `publish_output_file` before the block
+    ends, it is deleted.
 
     If the operating system refuses (no space, no permission), raises StorageError with the folder's path and what to do
     about it, or `otherwise`.
@@ -37,7 +37,9 @@ def temporary_file(folder: Path, *, otherwise: str = ELSEWHERE) -> Iterator[tupl
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not folder.is_dir():
             raise StorageError(f"{folder}: the folder does not exist; create it, or name another output") from error
-        raise StorageError(f"{folder} cannot be written: {error.strerror}; {remedy(error, otherwise)}") from error
+        raise StorageError(
+            f"{folder} cannot be written: {error.strerror}; {output_error_remedy(error, otherwise)}"
+        ) from error
     finally:
         if temporary is not None:
             with suppress(OSError):  # a disk that fails to delete has failed to write before, and that is told
@@ -46,7 +48,7 @@ def temporary_file(folder: Path, *, otherwise: str = ELSEWHERE) -> Iterator[tupl
 
 @contextmanager
 def background_fsync(file: BufferedWriter) -> Iterator[None]:
-    """Write the file to the disk in the background, so that `publish` has little to wait for.
+    """Write the file to the disk in the background, so that `publish_output_file` has little to wait for.
 
     An error of that is raised at the end, as the operating system reports it only once.
     """
@@ -72,30 +74,30 @@ def background_fsync(file: BufferedWriter) -> Iterator[None]:
         raise errors[0]
 
 
-def make_folder(folder: Path, *, otherwise: str = ELSEWHERE, private: bool = False) -> None:
+def make_output_folder(folder: Path, *, otherwise: str = ELSEWHERE, private: bool = False) -> None:
     """Create `folder` and its parents if needed. Raises StorageError if that is refused.
 
     `private`: for its owner's eyes, as all in the home.
     """
     try:
         if private:
-            privately.make_folder(folder)
+            privately.make_private_folder(folder)
         else:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
-        what_to_do = remedy(error, otherwise)
+        what_to_do = output_error_remedy(error, otherwise)
         raise StorageError(f"the folder {folder} cannot be created: {reason}; {what_to_do}") from error
 
 
-def remedy(error: OSError, otherwise: str) -> str:
+def output_error_remedy(error: OSError, otherwise: str) -> str:
     """Return what to do if the operating system refuses to write."""
     if error.errno in _FULL:
         return f"free some space, or {otherwise}"
     return f"mend its permissions, or {otherwise}" if error.errno in _FORBIDDEN else otherwise
 
 
-def publish(file: BufferedWriter, temporary: Path, path: Path, *, private: bool = False) -> None:
+def publish_output_file(file: BufferedWriter, temporary: Path, path: Path, *, private: bool = False) -> None:
     """Write the file's content to the disk and give it its name, replacing an existing file.
 
     `private`: for its owner's eyes, as all in the home; else as the user's umask has it.
@@ -103,9 +105,9 @@ def publish(file: BufferedWriter, temporary: Path, path: Path, *, private: bool 
     file.flush()
     os.fsync(file.fileno())
     if private:
-        privately.share_as_its_folder(temporary)
+        privately.share_private_file_with_group(temporary)
     else:
-        os.chmod(temporary, 0o666 & ~privately.umask())  # mkstemp makes files that only their owner can read
+        os.chmod(temporary, 0o666 & ~privately.process_umask())  # mkstemp makes files that only their owner can read
     os.replace(temporary, path)
 
 

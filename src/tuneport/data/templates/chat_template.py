@@ -14,7 +14,12 @@ from typing import Any
 import msgspec
 
 from tuneport.data.rows.records import Message, Tool, ToolCall
-from tuneport.data.templates.limits import Bounded, TemplateLimitError, refuse_length, refuse_powers
+from tuneport.data.templates.limits import (
+    BoundedRendering,
+    TemplateLimitError,
+    refuse_long_rendering,
+    refuse_template_powers,
+)
 from tuneport.errors import UnsupportedError
 
 _MARK = "tuneport_probe_7431"
@@ -42,10 +47,10 @@ class ChatTemplate:
                 "the base model's tokenizer has no chat template, so conversations cannot be shown to it; "
                 "use an instruction-tuned model, or prompt-completion data"
             )
-        from tuneport.data.templates.environment import bound_calls  # jinja2 comes with the models
+        from tuneport.data.templates.environment import bound_template_calls  # jinja2 comes with the models
 
-        refuse_powers(tokenizer.chat_template)
-        bound_calls()
+        refuse_template_powers(tokenizer.chat_template)
+        bound_template_calls()
         self._tokenizer = tokenizer
         self.notes: list[str] = []
 
@@ -152,9 +157,9 @@ class ChatTemplate:
 
     def _apply(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, prompt: bool) -> str:
         apply: Callable[..., Any] = self._tokenizer.apply_chat_template
-        with Bounded():
+        with BoundedRendering():
             text = str(apply(messages, tools=tools, tokenize=False, add_generation_prompt=prompt))
-        refuse_length(text, [messages, tools])
+        refuse_long_rendering(text, [messages, tools])
         return text
 
 

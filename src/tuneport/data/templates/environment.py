@@ -47,7 +47,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-def bound_calls() -> None:
+def bound_template_calls() -> None:
     """Make transformers render with the bounded sandbox. Templates that its own has compiled are forgotten."""
     from transformers.utils import chat_template_utils as library
 

@@ -2,7 +2,7 @@
 memory.
 
 The time is the processor's, so that a busy machine and a closed laptop stop nothing. The memory is bounded on Linux,
-and only in processes of our own (`own_process`): what another thread starts meanwhile would inherit the bound.
+and only in processes of our own (`bound_template_memory`): what another thread starts would inherit the bound.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _StoppedError(Exception):
     """Raised within a rendering by the thread that watches it."""
 
 
-def own_process() -> None:
+def bound_template_memory() -> None:
     """Bound the memory of renderings in this process's main thread, too."""
     globals()["_own_process"] = sys.platform == "linux"
 
@@ -84,7 +84,7 @@ def _seconds_of(thread: int) -> float:
     return time.monotonic()
 
 
-class Bounded:
+class BoundedRendering:
     """A context manager for one rendering. TemplateLimitError where it takes too much."""
 
     __slots__ = ("_limits",)
@@ -147,7 +147,7 @@ def _await_stop() -> None:
         pass
 
 
-class _Memory:
+class _RenderingMemory:
     """The address space of this process while it renders: what it has, and `MOST_BYTES`."""
 
     def __init__(self) -> None:
@@ -176,10 +176,10 @@ class _Memory:
         self._ended = time.perf_counter()
 
 
-_memory = _Memory()
+_memory = _RenderingMemory()
 
 
-def refuse_length(text: str, given: Any) -> None:
+def refuse_long_rendering(text: str, given: Any) -> None:
     """Raise TemplateLimitError for a text that is far longer than its input."""
     if len(text) <= MOST_CHARACTERS:
         return
@@ -190,7 +190,7 @@ def refuse_length(text: str, given: Any) -> None:
         raise TemplateLimitError(f"the model's chat template makes {many}; {FIX}")
 
 
-def refuse_powers(template: Any) -> None:
+def refuse_template_powers(template: Any) -> None:
     """Raise TemplateLimitError for a template with `**` between values: one power can keep a processor busy for days,
     and nothing can interrupt it. Chat templates have no use for it."""
     from jinja2 import Environment

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from tuneport.data.formats.openai.messages import write_messages
-from tuneport.data.rows.prompt_only import as_prompt
+from tuneport.data.rows.prompt_only import record_as_prompt
 from tuneport.data.rows.records import (
     Chat,
     Graded,
@@ -36,7 +36,7 @@ LINES_IN_NOTE = 5
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderedExample:
     """`labels` is `input_ids` where trained on, else IGNORED. `spans` are the trained characters of `text`.
 
     Text and spans are of the whole record, the tokens without the `cut` ones at its end that were over the limit.
@@ -125,15 +125,15 @@ class Renderer:
             notes.append(f"{len(cuts):,} {many} {'are' if len(cuts) != 1 else 'is'} over {limit}: {first}{more}")
         return notes
 
-    def render(self, record: Record, *, path: str = "", line: int | None = None) -> Rendered:
+    def render(self, record: Record, *, path: str = "", line: int | None = None) -> RenderedExample:
         """Render a record. Raises DatasetError, with file and line, if it cannot be trained on; raises UnsupportedError
         for images."""
         return self.render_all([(line, record)], path=path)[0]
 
-    def render_all(self, records: Iterable[tuple[int | None, Record]], *, path: str = "") -> list[Rendered]:
+    def render_all(self, records: Iterable[tuple[int | None, Record]], *, path: str = "") -> list[RenderedExample]:
         """Render all records, or raise one DatasetError that names every bad line, up to MAX_PROBLEMS."""
         rendered = self._each(records, path, self._render)
-        return [row for row in rendered if isinstance(row, Rendered)]
+        return [row for row in rendered if isinstance(row, RenderedExample)]
 
     def render_preferences(
         self, records: Iterable[tuple[int | None, Record]], *, path: str = ""
@@ -143,7 +143,7 @@ class Renderer:
 
     def render_for(
         self, method: Method, records: Iterable[tuple[int | None, Record]], *, path: str = ""
-    ) -> list[Rendered] | list[RenderedPreference] | list[RenderedAnswer] | list[RenderedPrompt]:
+    ) -> list[RenderedExample] | list[RenderedPreference] | list[RenderedAnswer] | list[RenderedPrompt]:
         """Render what the method trains on."""
         match method.traits.records:
             case "questions" | "graded":
@@ -206,7 +206,7 @@ class Renderer:
         if problems:
             raise DatasetError(problems, count=count)
 
-    def _render(self, record: Record) -> Rendered:
+    def _render(self, record: Record) -> RenderedExample:
         if record.weight not in (None, 1):
             raise UnsupportedError(f"the local trainer does not weigh records, and this one weighs {record.weight:g}")
         match record:
@@ -227,7 +227,7 @@ class Renderer:
         limit = len(input_ids) if self.max_length is None else self.max_length
         if all(label == IGNORED for label in labels[:limit]):
             raise self._nothing_within(limit, len(input_ids))
-        return Rendered(input_ids[:limit], labels[:limit], text, spans, cut=max(0, len(input_ids) - limit))
+        return RenderedExample(input_ids[:limit], labels[:limit], text, spans, cut=max(0, len(input_ids) - limit))
 
     def _render_preference(self, record: Record) -> RenderedPreference:
         if not isinstance(record, Preference):
@@ -265,7 +265,7 @@ class Renderer:
         return RenderedAnswer(prompt, answer[:room], record.label, cut=max(0, len(answer) - room))
 
     def _render_prompt(self, record: Record) -> RenderedPrompt:
-        asked = as_prompt(record)
+        asked = record_as_prompt(record)
         if asked is None:
             raise UnsupportedError(
                 f"a {type(record).__name__} record without a user's message before its last answer asks nothing that "

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tuneport import private
 from tuneport.data.dataset import Dataset
-from tuneport.data.tokens.tokens import TokenCounts, count_dataset
+from tuneport.data.tokens.tokens import TokenCounts, count_dataset_tokens
 from tuneport.files import write_atomically
 
 RULES = 2
@@ -26,20 +26,20 @@ class TokenCache:
     folder: Path
 
     def counts(self, dataset: Dataset | Path, encoding: str, *, context: int | None = None) -> TokenCounts:
-        """Count as `count_dataset` does, with a cache by content. An unreadable entry is counted again, and a folder
+        """Count as `count_dataset_tokens` does, with a cache by content. An unreadable entry is counted again; a folder
         that cannot be written to only costs the time."""
         dataset = Dataset.of(dataset)
         if dataset.bytes < SMALL_BYTES:
-            return count_dataset(dataset, encoding, context=context)
+            return count_dataset_tokens(dataset, encoding, context=context)
         columns, files = sorted(dataset.columns.items()), [_digest(file) for file in dataset.files]
         key = [RULES, encoding, dataset.given_format, columns, context, files]
         entry = self.folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.json"
         try:
             return TokenCounts(**json.loads(entry.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            counted = count_dataset(dataset, encoding, context=context)
+            counted = count_dataset_tokens(dataset, encoding, context=context)
         with contextlib.suppress(OSError):
-            private.make_folder(self.folder)
+            private.make_private_folder(self.folder)
             write_atomically(entry, json.dumps(counted.as_dict()), durable=False)
         return counted
 

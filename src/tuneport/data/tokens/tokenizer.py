@@ -78,7 +78,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     sequence."""
     from transformers import AutoTokenizer
 
-    with usable(folder, "tokenizer"):
+    with wrap_tokenizer_errors(folder, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -89,14 +89,14 @@ def context_length(folder: Path, *, trust_remote_code: bool = False) -> int | No
     """Return the model's limit in tokens, or None if its config names none. Raises ConfigError if it cannot be read."""
     from transformers import AutoConfig
 
-    with usable(folder, "config"):
+    with wrap_tokenizer_errors(folder, "config"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code).get_text_config()
         limit = getattr(config, "max_position_embeddings", None)
         return int(limit) if limit else None
 
 
 @contextmanager
-def usable(folder: Path, what: str) -> Iterator[None]:
+def wrap_tokenizer_errors(folder: Path, what: str) -> Iterator[None]:
     """Raise ConfigError for any error of transformers and tokenizers within the block.
 
     Damaged files make them raise TypeError, KeyError, RecursionError, bare Exceptions, and Rust's panics, which are

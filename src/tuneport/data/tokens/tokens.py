@@ -56,7 +56,7 @@ _loading = threading.Lock()
 
 
 @cache
-def encoding(name: str) -> Encoding:
+def load_openai_encoding(name: str) -> Encoding:
     """Return the vocabulary of that name, from the copies that litellm ships: no network, and litellm is not
     imported."""
     if name not in ENCODINGS:
@@ -214,7 +214,7 @@ class TokenCounter(LengthCounter):
             return  # the parent of counting processes needs no vocabulary
         if self._words is None:
             # Not encode_ordinary_batch: its future for each text costs more than the text, at 2.4 times the time.
-            self._words = WordCounts(encoding(self.name).encode_ordinary)
+            self._words = WordCounts(load_openai_encoding(self.name).encode_ordinary)
         count = self._words.count
         sizes: dict[str, int] = {}
         for length, texts, estimate in self._waiting:
@@ -275,7 +275,7 @@ class TokenCounter(LengthCounter):
 
     def _role(self, role: str) -> int:
         if role not in self._roles:
-            self._roles[role] = len(encoding(self.name).encode_ordinary(role))
+            self._roles[role] = len(load_openai_encoding(self.name).encode_ordinary(role))
         return self._roles[role]
 
 
@@ -304,7 +304,7 @@ def approximation(record: Record) -> Approximation | None:
     )
 
 
-def count_dataset(
+def count_dataset_tokens(
     dataset: Dataset | Path | str, encoding: str = "o200k_base", *, context: int | None = None
 ) -> TokenCounts:
     """Count a dataset, streaming, in as many processes as pay. With `context`, longer examples count as cut to it, as
@@ -315,7 +315,7 @@ def count_dataset(
     dataset = Dataset.of(dataset)
     name, source = dataset.format, dataset.open()
     counter, bad = TokenCounter(encoding, context=context), False
-    for state, found in map_rows(source.rows(), f"{__name__}:{CountWork.__name__}", name, encoding, context):
+    for state, found in map_rows(source.rows(), f"{__name__}:{TokenCountWorker.__name__}", name, encoding, context):
         counter.merge(state)
         bad = bad or found
     if bad:
@@ -324,7 +324,7 @@ def count_dataset(
     return counter.counts()
 
 
-class CountWork:
+class TokenCountWorker:
     """A worker of `parallel.map_rows`: the state of its counter, and whether there was a bad row."""
 
     def __init__(self, format: str, encoding: str, context: int | None, worker: int) -> None:

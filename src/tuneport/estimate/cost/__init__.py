@@ -10,7 +10,7 @@ from tuneport.estimate.cost.inference import InferenceQuote, inference_quote, pe
 from tuneport.estimate.cost.own_gpu import OwnGPU
 from tuneport.estimate.cost.serving import ServingSpeed, estimated_speed, measured_speed
 from tuneport.estimate.cost.traffic import HOURS_PER_MONTH, MonthlyCost, Traffic
-from tuneport.estimate.cost.training import oldest, training_price, training_quote
+from tuneport.estimate.cost.training import oldest_price_date, training_price, training_quote
 
 __all__ = [
     "HOURS_PER_MONTH",
@@ -23,7 +23,7 @@ __all__ = [
     "estimated_speed",
     "inference_quote",
     "measured_speed",
-    "oldest",
+    "oldest_price_date",
     "per_token_quote",
     "training_price",
     "training_quote",

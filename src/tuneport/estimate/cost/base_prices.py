@@ -36,7 +36,7 @@ def base_inference_quote(
 
     if prices is None:
         return unknown("litellm, whose table has base models' prices, is not installed")
-    found = prices.find(*table_names(manifest, model.id))
+    found = prices.find(*price_table_names(manifest, model.id))
     if found is None:
         return unknown(f"litellm {prices.version} has no price per token for {model.id} at {manifest.title}")
     if found.retires is not None and today is not None and today >= found.retires:
@@ -51,7 +51,7 @@ def base_inference_quote(
     )
 
 
-def table_names(manifest: Manifest, model_id: str) -> list[str]:
+def price_table_names(manifest: Manifest, model_id: str) -> list[str]:
     """Return the names that the table may have for a model. Together tunes "-Reference" weights and serves the same as
     "-Turbo"."""
     prefix = f"{manifest.name}/" if manifest.litellm_prefix is None else manifest.litellm_prefix

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tuneport.estimate.cost.base_prices import table_names
+from tuneport.estimate.cost.base_prices import price_table_names
 from tuneport.manifests import InferencePrice, Manifest
 from tuneport.manifests.base_prices import BasePrices
 
@@ -33,5 +33,5 @@ def _price(manifest: Manifest, model: str, prices: BasePrices | None) -> Inferen
     if model.startswith("ft:"):  # `ft:BASE:...`, of which the manifest has the price
         base = model.split(":")[1]
         return next((offered.inference for offered in manifest.models if offered.id == base), None)
-    found = None if prices is None else prices.find(*table_names(manifest, model))
+    found = None if prices is None else prices.find(*price_table_names(manifest, model))
     return None if found is None else found.price

@@ -14,7 +14,7 @@ from tuneport.estimate.cost.own_gpu import OwnGPU
 from tuneport.estimate.cost.serving import (
     ServingSpeed,
     estimated_speed,
-    find_dimensions,
+    find_weight_dimensions,
     gpus_needed,
     measured_speed,
 )
@@ -122,7 +122,7 @@ def _endpoint_on(
     try:
         gpu = load_gpus().find(row.gpu)
         speed = estimated_speed(
-            gpu, traffic, params_b=params_b, dimensions=find_dimensions(manifest.name, model.id), count=count
+            gpu, traffic, params_b=params_b, dimensions=find_weight_dimensions(manifest.name, model.id), count=count
         )
     except ConfigError:
         speed = ServingSpeed(unavailable=f"the speed of {row.gpu} is not known")
@@ -155,7 +155,7 @@ def _endpoint_on(
 
 
 def _own_machine_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic, own: OwnGPU | None) -> InferenceQuote:
-    if own is None or own.hourly is None:
+    if own is None or own.usd_hourly is None:
         nothing = MonthlyCost()
         return _quoted(
             manifest.name,
@@ -171,15 +171,15 @@ def _own_machine_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic
         if model.params_b is None:
             return _unknown(manifest, model, f"the number of GPUs is not known: the size of {model.id} is not known")
         count = gpus_needed(model.params_b, own.gpu.vram_gib)
-        dimensions = find_dimensions(manifest.name, model.id)
+        dimensions = find_weight_dimensions(manifest.name, model.id)
         speed = estimated_speed(own.gpu, traffic, params_b=model.params_b, dimensions=dimensions, count=count)
     if own.tokens_per_second is not None:
         speed = measured_speed(own.tokens_per_second, traffic)
-    loads, offer = _loads(speed, traffic), own.rented
+    loads, offer = _loads(speed, traffic), own.rental_offer
     if loads is None:
         because = f"{own.name} is billed by the hour, and its capacity is not known: {speed.unavailable}"
         return _unknown(manifest, model, f"{because}; give --own-speed or --own-gpu")
-    month = (1 if own.whole_machine else count) * own.hourly * HOURS_PER_MONTH
+    month = (1 if own.whole_machine else count) * own.usd_hourly * HOURS_PER_MONTH
     low, expected, high = (MonthlyCost(machine=month, load=load) for load in loads)
     if offer is not None:
         low = MonthlyCost(growing=month * loads[0])  # rented only while there is something to do
@@ -192,7 +192,8 @@ def _own_machine_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic
         low,
         expected,
         high,
-        f"{machines} at {money(own.hourly)} x {HOURS_PER_MONTH} h, always up; {speed.explanation or speed.unavailable}",
+        f"{machines} at {money(own.usd_hourly)} x {HOURS_PER_MONTH} h, always up; "
+        f"{speed.explanation or speed.unavailable}",
         authority="local",
         source=None if offer is None else offer.note or offer.source,
         as_of=None if offer is None else offer.as_of,

@@ -33,19 +33,19 @@ class OwnGPU:
             measured_speed(self.tokens_per_second, Traffic(0, 0))
 
     @property
-    def hourly(self) -> float | None:
+    def usd_hourly(self) -> float | None:
         """Return US dollars an hour for one GPU, or for the whole machine, or None if the price is unknown."""
         if self.usd_per_hour is not None:
             return self.usd_per_hour
         return None if self.offer is None else self.offer.usd_per_gpu_hour
 
     @property
-    def rented(self) -> Offer | None:
+    def rental_offer(self) -> Offer | None:
         """Return the offer behind the hourly price, or None for a GPU that is owned."""
         return None if self.usd_per_hour is not None else self.offer
 
     @property
     def name(self) -> str:
         """Return the owner and the machine: "Lambda's H100 SXM", "your own machine"."""
-        whose = "your own" if self.rented is None else f"{self.rented.provider}'s"
+        whose = "your own" if self.rental_offer is None else f"{self.rental_offer.provider}'s"
         return f"{whose} {self.gpu.name if self.gpu else 'machine'}"

@@ -125,7 +125,7 @@ def cache_bytes_per_token(params_b: float, dimensions: Dimensions | None) -> flo
     return 2.0 * dimensions.layers * dimensions.key_width * 2
 
 
-def find_dimensions(backend: str, model_id: str) -> Dimensions | None:
+def find_weight_dimensions(backend: str, model_id: str) -> Dimensions | None:
     """Return the shape of the weights behind a backend's own id, or None if `models.toml` does not have it."""
     models = load_models()
     name = models.name_of(backend, model_id)

@@ -154,7 +154,7 @@ def _hourly_quote(
 
 
 def _machine_quote(manifest: Manifest, model: OfferedModel, duration: Duration | None, own: OwnGPU | None) -> Quote:
-    if own is None or own.hourly is None:
+    if own is None or own.usd_hourly is None:
         return Quote(
             backend=manifest.name,
             model=model.id,
@@ -169,15 +169,15 @@ def _machine_quote(manifest: Manifest, model: OfferedModel, duration: Duration |
         return Quote.unknown(manifest.name, model.id, f"{own.name} is billed by the hour, and {because}")
     hours = duration.expected_seconds / 3600
     low, high = duration.low_seconds or duration.expected_seconds, duration.high_seconds or duration.expected_seconds
-    offer = own.rented
+    offer = own.rental_offer
     return Quote(
         backend=manifest.name,
         model=model.id,
-        expected=hours * own.hourly,
-        low=low / 3600 * own.hourly,
-        high=high / 3600 * own.hourly,
+        expected=hours * own.usd_hourly,
+        low=low / 3600 * own.usd_hourly,
+        high=high / 3600 * own.usd_hourly,
         authority="local",
-        explanation=f"{hours:.2f} h x {money(own.hourly)} of {own.name}"
+        explanation=f"{hours:.2f} h x {money(own.usd_hourly)} of {own.name}"
         + (f" ({offer.instance})" if offer is not None and offer.instance else ""),
         source=None if offer is None else offer.note or offer.source,
         as_of=None if offer is None else offer.as_of,
@@ -200,6 +200,6 @@ def _why_unpriced(manifest: Manifest, model: OfferedModel, method: Method, adapt
     )
 
 
-def oldest(*quotes: Quote) -> date | None:
+def oldest_price_date(*quotes: Quote) -> date | None:
     """Return the day of the oldest price among `quotes`."""
     return min((quote.as_of for quote in quotes if quote.as_of is not None), default=None)

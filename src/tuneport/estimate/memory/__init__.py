@@ -10,7 +10,7 @@ from tuneport.estimate.memory.estimate import (
     MemoryEstimate,
     estimate_memory,
     high_reserved_gib,
-    rule_of_thumb,
+    memory_rule_of_thumb,
 )
 from tuneport.estimate.memory.tensors import (
     adapter_parameters,
@@ -32,7 +32,7 @@ __all__ = [
     "estimate_memory",
     "high_reserved_gib",
     "linear_parameters",
-    "rule_of_thumb",
+    "memory_rule_of_thumb",
     "saved_per_layer_token",
     "trained_parameters",
 ]

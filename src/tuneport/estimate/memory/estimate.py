@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tuneport.estimate.memory.tensors import MemoryParts, activations, generation, static
+from tuneport.estimate.memory.tensors import MemoryParts, activation_memory, generation_memory, static_memory
 from tuneport.estimate.memory.training_shape import TrainingShape
 from tuneport.manifests import Dimensions
 from tuneport.types import Adapter
@@ -71,20 +71,20 @@ def estimate_memory(
     """Estimate the memory of one training run on each of its accelerators, or None if neither size nor dimensions are
     known."""
     if dimensions is not None:
-        return by_formula(adapter, dimensions, run or TrainingShape())
-    return None if params_b is None else rule_of_thumb(adapter, params_b)
+        return estimate_memory_by_formula(adapter, dimensions, run or TrainingShape())
+    return None if params_b is None else memory_rule_of_thumb(adapter, params_b)
 
 
-def by_formula(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryEstimate:
-    parts = sharded(static(adapter, dimensions, run), dimensions, run)
+def estimate_memory_by_formula(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryEstimate:
+    parts = sharded_memory(static_memory(adapter, dimensions, run), dimensions, run)
     if adapter is Adapter.QLORA:
         parts["dequantisation"] = 2.0 * dimensions.hidden_size * dimensions.intermediate_size
-    parts |= peak(adapter, parts, activations(adapter, dimensions, run), dimensions, run)
+    parts |= peak_memory(adapter, parts, activation_memory(adapter, dimensions, run), dimensions, run)
     components = {name: value / GIB for name, value in parts.items() if value}
-    return of_allocated(sum(components.values()), components, "formula", _explanation(adapter, run))
+    return memory_of_allocated(sum(components.values()), components, "formula", _explanation(adapter, run))
 
 
-def peak(
+def peak_memory(
     adapter: Adapter, parts: MemoryParts, working: MemoryParts, dimensions: Dimensions, run: TrainingShape
 ) -> MemoryParts:
     """Return what is in memory beside `parts` at the peak: the end of the forward pass, the optimizer's step, or the
@@ -100,11 +100,11 @@ def peak(
         parts["gradients"] = gradients
         moments.append(working)
     if run.examples == "rollouts":
-        moments.append({"generation cache": generation(dimensions, run)})
+        moments.append({"generation cache": generation_memory(dimensions, run)})
     return max(moments, key=lambda moment: sum(moment.values()))
 
 
-def of_allocated(
+def memory_of_allocated(
     allocated: float, components: dict[str, float], rule: Literal["formula", "traced"], explanation: str
 ) -> MemoryEstimate:
     """Build the estimate whose tensors take `allocated` GiB at the peak."""
@@ -125,7 +125,7 @@ def high_reserved_gib(allocated: float) -> float:
     return RESERVED_SLOPE_HIGH * TENSORS_HIGH * allocated + RESERVED_GIB_HIGH
 
 
-def sharded(parts: MemoryParts, dimensions: Dimensions, run: TrainingShape) -> MemoryParts:
+def sharded_memory(parts: MemoryParts, dimensions: Dimensions, run: TrainingShape) -> MemoryParts:
     """Return what each GPU holds of the static parts. FSDP gathers two layers in full at a time; the others keep
     gradients in transit a second time. An order of magnitude: no measured row has several GPUs and current libraries.
     """
@@ -148,7 +148,7 @@ def _explanation(adapter: Adapter, run: TrainingShape) -> str:
     )
 
 
-def rule_of_thumb(adapter: Adapter, params_b: float) -> MemoryEstimate:
+def memory_rule_of_thumb(adapter: Adapter, params_b: float) -> MemoryEstimate:
     """Estimate by the table of usual sizes: linear between its rows, in proportion beyond its ends."""
     gigabytes = _interpolate(_THUMB[adapter], params_b)
     expected = gigabytes * 1e9 / GIB

@@ -21,7 +21,7 @@ COUNTS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
-class Fit:
+class GPUFit:
     """One kind of GPU's verdict: `yes` where even the high estimate fits `count` of them, `tight` where only the
     expected one does.
 
@@ -49,7 +49,7 @@ class Fit:
         return {**vars(self), "run": vars(self.run), "offer": offer, "usd_per_hour": self.usd_per_hour}
 
 
-def fits(
+def fit_gpus(
     adapter: Adapter,
     dimensions: Dimensions,
     run: TrainingShape,
@@ -58,7 +58,7 @@ def fits(
     context: int | None = None,
     counts: Sequence[int] = COUNTS,
     sharding: Literal["auto", "ddp", "fsdp"] = "auto",
-) -> list[Fit]:
+) -> list[GPUFit]:
     """Return the verdict on each GPU, smallest memory first, with the fewest of `counts` that hold the run; if none do,
     with the fewest.
 
@@ -84,7 +84,7 @@ def _fit(
     context: int | None,
     count: int,
     sharding: Literal["auto", "ddp", "fsdp"],
-) -> Fit:
+) -> GPUFit:
     ways = (
         [run] if count == 1 else [replace(run, gpus=count, sharding="ddp"), replace(run, gpus=count, sharding="fsdp")]
     )
@@ -95,7 +95,7 @@ def _fit(
             break
     planned = replace(shared, micro_batch=at_once or 1)
     expected = _estimate(adapter, dimensions, planned).expected_gib
-    return Fit(
+    return GPUFit(
         gpu=gpu.name,
         memory_gib=gpu.vram_gib,
         count=count,
@@ -107,7 +107,7 @@ def _fit(
     )
 
 
-def cheapest(found: Sequence[Fit]) -> Fit | None:
+def cheapest_gpu_fit(found: Sequence[GPUFit]) -> GPUFit | None:
     """Return the fit with the lowest hourly price, or None if nothing fits or has a price."""
     able = [fit for fit in found if fit.verdict == "yes" and fit.offer is not None]
     return min(able, key=lambda fit: fit.usd_per_hour or 0.0, default=None)

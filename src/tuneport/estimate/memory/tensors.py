@@ -61,7 +61,7 @@ def trained_parameters(adapter: Adapter, dimensions: Dimensions, run: TrainingSh
     return adapter_parameters(dimensions, run.lora_rank, run.lora_targets) + magnitudes
 
 
-def static(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryParts:
+def static_memory(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryParts:
     """Return what is in memory from the first step to the last: weights, trained numbers, their gradients and
     moments."""
     linear, embeddings = linear_parameters(dimensions), embedding_parameters(dimensions)
@@ -97,7 +97,7 @@ def _moments(run: TrainingShape, width: int) -> float:
     return {"adamw": 2.0 * width, "adamw_fused": 2.0 * width, "adamw_8bit": 2.0, "adamw_paged": 2.0}[run.optimizer]
 
 
-def activations(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryParts:
+def activation_memory(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryParts:
     """Return what the backward pass needs at its largest moment: the layers' tensors, and the logits at the loss."""
     # The tokens of a trained prompt go through every layer like others; a prefix is keys and values only.
     width = run.length + (run.virtual_tokens if adapter is Adapter.PROMPT else 0)
@@ -129,7 +129,7 @@ def _made_by_backward_per_token(adapter: Adapter, dimensions: Dimensions, run: T
     return (8.0 if run.base_weights == "fp32" else 6.0) * f + 8.0 * h
 
 
-def generation(dimensions: Dimensions, run: TrainingShape) -> float:
+def generation_memory(dimensions: Dimensions, run: TrainingShape) -> float:
     """Return the keys and values of all that is generated, in 16 bits: 2 x 2 bytes x k x L a token."""
     return 4.0 * dimensions.key_width * dimensions.layers * (run.generation_batch or run.micro_batch) * run.length
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.errors import ConfigError, UnsupportedError
-from tuneport.estimate.memory.estimate import GIB, MemoryEstimate, of_allocated
-from tuneport.estimate.memory.tensors import LOGITS_FUSED, NF4_BYTES, NF4_DOUBLE_BYTES, generation
+from tuneport.estimate.memory.estimate import GIB, MemoryEstimate, memory_of_allocated
+from tuneport.estimate.memory.tensors import LOGITS_FUSED, NF4_BYTES, NF4_DOUBLE_BYTES, generation_memory
 from tuneport.estimate.memory.training_shape import ALL_LINEAR, TrainingShape
 from tuneport.manifests import Dimensions
 from tuneport.types import Adapter
@@ -58,7 +58,7 @@ def traced_memory(config: Path, adapter: Adapter, dimensions: Dimensions, run: T
         peak = max(peak, forward + LOGITS_FUSED * tokens * dimensions.vocab_size)
     static = weights + state
     if run.examples == "rollouts":
-        peak = max(peak, static + generation(dimensions, run))
+        peak = max(peak, static + generation_memory(dimensions, run))
     reference = weights if adapter is Adapter.FULL and run.reference else 0.0
     parts = {"weights": weights - (0.0 if adapter is Adapter.FULL else trained), "optimizer": state}
     if adapter is not Adapter.FULL:
@@ -66,7 +66,7 @@ def traced_memory(config: Path, adapter: Adapter, dimensions: Dimensions, run: T
     parts |= {"reference model": reference, "gradients, activations, temporaries": peak - static}
     components = {name: value / GIB for name, value in parts.items() if value}
     what = f"{adapter}, {run.sequences} x {run.length} tokens, the model's own code on tensors without data"
-    return of_allocated(sum(components.values()), components, "traced", what)
+    return memory_of_allocated(sum(components.values()), components, "traced", what)
 
 
 def _model(config: Path, adapter: Adapter, run: TrainingShape) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tuneport.base_models import ComputeTarget, choose_device
-from tuneport.data.rows.json_files import numbers_in
+from tuneport.data.rows.json_files import count_safetensors_numbers
 from tuneport.errors import ConfigError
 
 DEVICE_MAPS = ("auto", "balanced", "sequential")
@@ -106,7 +106,7 @@ def measure_weight_bytes(folder: Path, device: ComputeTarget) -> int:
     width = {"bf16": 2, "fp16": 2, "fp32": 4}[device.precision]
     for path in folder.glob("*.safetensors"):
         try:
-            total += numbers_in(path) * width
+            total += count_safetensors_numbers(path) * width
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} cannot be read: {error}; fetch the model again") from error
     return total

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import DynamicCache
 
-from tuneport.data.rows.json_files import object_in
+from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
 
 _KINDS = ("PREFIX_TUNING", "PROMPT_TUNING")
@@ -52,7 +52,7 @@ def _kind(folder: Path) -> str:
 
     path = folder / "adapter_config.json"
     try:
-        config = object_in(path)
+        config = read_json_object(path)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}; train or download the adapter again") from error
     kind = config.get("peft_type")

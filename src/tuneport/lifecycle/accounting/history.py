@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tuneport.estimate.learning import History, HostedRun, PastRun
+from tuneport.estimate.learning import DurationHistory, HostedRun, PastRun
 from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
 
 LEARNT_FROM = 1000
 """Older jobs were on another driver, another version, another machine."""
 
 
-def history_of(jobs: Iterable[tuple[str, str, Any, Any]]) -> History:
+def history_of(jobs: Iterable[tuple[str, str, Any, Any]]) -> DurationHistory:
     """Return what finished jobs teach, given as (backend, model, estimate, actual). Jobs without a time, with an
     interruption, or that stopped early teach nothing."""
     local: list[PastRun] = []
@@ -34,4 +34,4 @@ def history_of(jobs: Iterable[tuple[str, str, Any, Any]]) -> History:
                     seconds=actual.seconds,
                 )
             )
-    return History(local, hosted)
+    return DurationHistory(local, hosted)

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from tuneport import private
 from tuneport.errors import StorageError, TuneportError
-from tuneport.files import sync
+from tuneport.files import fsync_path
 
 _PIECE = 1 << 20
 ABANDONED_SECONDS = 24 * 3600.0
@@ -46,8 +46,8 @@ class Incoming:
         self.start = b""
         """Its first bytes, which tell what it is."""
         with storage_errors(contents.folder):
-            private.make_folder(self._path.parent)
-            self._file: BinaryIO = open(self._path, "xb", opener=private.opener)
+            private.make_private_folder(self._path.parent)
+            self._file: BinaryIO = open(self._path, "xb", opener=private.private_file_opener)
 
     def write(self, piece: bytes | bytearray) -> None:
         if len(self.start) < 4:
@@ -102,7 +102,7 @@ class Contents:
     def check(self) -> None:
         """Check that contents can be kept now. Raises the error that keeping one would raise."""
         with storage_errors(self.folder):
-            private.make_folder(self.folder)
+            private.make_private_folder(self.folder)
 
     def incoming(self) -> Incoming:
         return Incoming(self)
@@ -171,9 +171,9 @@ class Contents:
         """Give the whole content at `path` its name on this disk."""
         target = self.path(sha256)
         with storage_errors(self.folder):
-            private.make_folder(target.parent)
+            private.make_private_folder(target.parent)
             path.replace(target)
-            sync(target.parent)
+            fsync_path(target.parent)
 
     def _gone(self, sha256: str, what: str) -> ContentGoneError:
         return ContentGoneError(f"{sha256}.jsonl {what}; upload it again")

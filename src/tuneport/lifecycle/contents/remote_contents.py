@@ -202,8 +202,8 @@ class RemoteContents(Contents):
         aside = self.folder / "incoming" / uuid.uuid4().hex
         try:
             with storage_errors(self.folder):
-                private.make_folder(aside.parent)
-                private.make_file(aside)
+                private.make_private_folder(aside.parent)
+                private.make_private_file(aside)
             with self._reached():
                 try:
                     self._files.get_file(self._key(sha256), str(aside), **_AT_ONCE.get(self._protocol, {}))

@@ -18,7 +18,7 @@ from tuneport.lifecycle.planning.planning import dataset_facts, machine_of, name
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.submitting.flags import command, unsayable
 from tuneport.manifests import Manifest, load_models
-from tuneport.router import BackendChoice, DatasetFacts, Readiness, order, rank
+from tuneport.router import BackendChoice, DatasetFacts, Readiness, backend_ranking_key, rank_backends
 from tuneport.settings import Settings
 from tuneport.types import TuneSpec
 
@@ -122,7 +122,7 @@ def _ranked(row: JobRecord, settings: Settings) -> list[Alternative]:
                 ),
             )
         )
-    return [alternative for _, alternative in sorted(found, key=lambda pair: order(pair[0]))]
+    return [alternative for _, alternative in sorted(found, key=lambda pair: backend_ranking_key(pair[0]))]
 
 
 def _best(
@@ -147,7 +147,7 @@ def _best(
 
 
 def _judged(spec: TuneSpec, manifest: Manifest, facts: DatasetFacts, settings: Settings) -> BackendChoice:
-    (choice,) = rank(
+    (choice,) = rank_backends(
         spec,
         [manifest],
         today=date.today(),

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tuneport import private
 from tuneport.backends.local.runs.process import clean_environment
 from tuneport.backends.secrets import key_variables
-from tuneport.base_models import locate
+from tuneport.base_models import locate_base_model
 from tuneport.errors import ConfigError
 from tuneport.estimate.duration import CPURate
 from tuneport.files import write_atomically
@@ -107,7 +107,7 @@ def measure_cpu(settings: Settings, machine: Machine, model: str | None = None) 
     probe = CPUProbe(
         device=machine.device, measured_at=now(), model=name, load=load, cores=os.cpu_count(), **found
     )  # fmt: skip
-    private.make_folder(settings.home)
+    private.make_private_folder(settings.home)
     write_atomically(settings.home / "probe.json", probe.model_dump_json(indent=1), durable=False)
     return probe
 
@@ -119,7 +119,7 @@ def _weights_here(model: str | None, settings: Settings) -> tuple[str, Path | No
         return random, None
     weights = load_models().find(model)
     try:
-        found = locate(weights.hub if weights and weights.hub else model, home=settings.home, download=False)
+        found = locate_base_model(weights.hub if weights and weights.hub else model, home=settings.home, download=False)
     except ConfigError:
         return random, None
     size = sum(file.stat().st_size for file in found.folder.glob("*.safetensors"))

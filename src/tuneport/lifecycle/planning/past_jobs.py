@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneport.errors import TuneportError
-from tuneport.estimate.learning import History
+from tuneport.estimate.learning import DurationHistory
 from tuneport.lifecycle.accounting.history import LEARNT_FROM, history_of
 from tuneport.types import JobStatus
 
@@ -22,7 +22,7 @@ _NEWEST = (  # the + keeps SQLite from reading and sorting all that succeeded, b
 )
 
 
-def past_jobs(settings: Settings) -> History:
+def past_jobs(settings: Settings) -> DurationHistory:
     """Return the history of the store for estimates, if there is a store. One that does not work counts as empty.
 
     SQLite's file is read directly: importing SQLAlchemy takes a third of a second, which a repeated `compare` cannot
@@ -39,15 +39,15 @@ def past_jobs(settings: Settings) -> History:
         finally:
             store.close()
     except TuneportError:
-        return History()
+        return DurationHistory()
 
 
-def _of_file(path: Path) -> History:
+def _of_file(path: Path) -> DurationHistory:
     if not path.is_file():
-        return History()
+        return DurationHistory()
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             rows = connection.execute(_NEWEST, (JobStatus.SUCCEEDED.value, LEARNT_FROM)).fetchall()
         return history_of((backend, model, json.loads(told), json.loads(came)) for backend, model, told, came in rows)
     except (sqlite3.Error, ValueError):  # damaged, locked, or of a version before there was an estimate
-        return History()
+        return DurationHistory()

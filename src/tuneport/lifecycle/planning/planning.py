@@ -19,11 +19,11 @@ from tuneport.data.tokens.token_cache import TokenCache
 from tuneport.data.tokens.tokens import OTHER_VOCABULARY, TokenCounts
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import OwnGPU, training_price
-from tuneport.estimate.learning import History
+from tuneport.estimate.learning import DurationHistory
 from tuneport.lifecycle.planning.cpu_probe import kept_probe
 from tuneport.lifecycle.schema.estimates import JobEstimate
 from tuneport.manifests import GPU, Manifest, OfferedModel, find_offered, load_gpus, load_models
-from tuneport.router import BackendChoice, DatasetFacts, Machine, Readiness, TokenCount, choose, rank
+from tuneport.router import BackendChoice, DatasetFacts, Machine, Readiness, TokenCount, choose_backend, rank_backends
 from tuneport.settings import Settings
 from tuneport.types import Adapter, TuneSpec
 
@@ -49,7 +49,7 @@ def plan(
     settings: Settings,
     *,
     backend: str | None = None,
-    history: History | None = None,
+    history: DurationHistory | None = None,
     dataset: Dataset | None = None,
 ) -> Plan:
     """Rank all backends for `spec` and choose one: the one that the user named, if any (`BACKEND/MODEL` too).
@@ -60,7 +60,7 @@ def plan(
     if backend is None:
         backend, spec = named_backend(spec, settings)
     ranked = _ranked(spec, settings, dataset, also=backend or settings.backend, history=history)
-    chosen = choose(
+    chosen = choose_backend(
         ranked.choices,
         explicit=backend,
         environment=settings.get("TUNEPORT_BACKEND"),
@@ -90,7 +90,7 @@ def quotes(
     settings: Settings,
     *,
     backends: Sequence[str] = (),
-    history: History | None = None,
+    history: DurationHistory | None = None,
     dataset: Dataset | None = None,
 ) -> tuple[list[BackendChoice], int]:
     """Return each backend's choice for `spec` (or those of the named ones), best first, and the rows of the dataset.
@@ -116,11 +116,11 @@ def _ranked(
     *,
     also: str | None = None,
     only: Sequence[str] = (),
-    history: History | None,
+    history: DurationHistory | None,
 ) -> _Ranked:
     names = list(only) or backend_names(settings)
     if also is not None and also not in names:
-        names.append(also)  # a hidden one, or one that `choose` will refuse by name
+        names.append(also)  # a hidden one, or one that `choose_backend` will refuse by name
     manifests = [manifest_of(name, settings) for name in names]
     if dataset is None or (dataset.path, dataset.columns) != (spec.dataset, spec.columns):
         dataset = Dataset(spec.dataset, spec.columns)
@@ -128,7 +128,7 @@ def _ranked(
     validation = None if spec.validation is None else dataset.validation_like(spec.validation)
     facts = dataset_facts(as_read, validation, home=settings.home)
     machine = machine_of(settings)
-    choices = rank(
+    choices = rank_backends(
         spec,
         manifests,
         today=date.today(),
@@ -177,7 +177,7 @@ def expected(
         price_as_of=None if price is None else price.as_of,
         failed_pays="unknown" if billing is None else billing.failed_pays,
         cancelled_pays="unknown" if billing is None else billing.cancelled_pays,
-        usd_per_hour=machine.own.hourly if own and machine.own else None,  # whatever executor: as the quote has it
+        usd_per_hour=machine.own.usd_hourly if own and machine.own else None,  # whatever executor: as the quote has it
     )
 
 

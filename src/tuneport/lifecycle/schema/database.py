@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from tuneport import private
 from tuneport.errors import ConfigError, StorageError
-from tuneport.files import locked
+from tuneport.files import hold_file_lock
 from tuneport.lifecycle.schema.damage import damaged
 from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION, create, migrate, version_of
 from tuneport.lifecycle.schema.read_only import cannot_write, open_read_only
@@ -83,14 +83,14 @@ class Database:
                     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ALONE})")
                     yield
             else:
-                with locked(self._lock_beside()):
+                with hold_file_lock(self._lock_beside()):
                     yield
 
     def _lock_beside(self) -> Path:
         """Return the lock file beside SQLite's own file: a process that can open the one has the other."""
         path = Path(f"{self.engine.url.database}.lock")
         try:
-            private.make_file(path)
+            private.make_private_file(path)
             return path
         except OSError as error:
             raise StoreUnavailableError(
@@ -178,10 +178,10 @@ def open_engine(url: str) -> Engine:
 def _make_privately(path: Path) -> None:
     """Create the file with owner-only mode. SQLite gives that mode to the files beside it, and would by itself let
     others read it."""
-    private.make_folder(path.parent)
+    private.make_private_folder(path.parent)
     with suppress(OSError):  # SQLite says it in its own words
-        private.make_file(path)
-    private.close_to_others(path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal", ".lock"))
+        private.make_private_file(path)
+    private.make_files_private(path.with_name(path.name + end) for end in ("", "-wal", "-shm", "-journal", ".lock"))
 
 
 @contextmanager

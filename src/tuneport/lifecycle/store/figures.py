@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import func, select
 
-from tuneport.estimate.learning import History
+from tuneport.estimate.learning import DurationHistory
 from tuneport.lifecycle.accounting.accuracy import EstimatedAndActual
 from tuneport.lifecycle.accounting.budgets import Month, month_of
 from tuneport.lifecycle.accounting.history import LEARNT_FROM, history_of
@@ -60,7 +60,7 @@ class StoredFigures(StorePart):
         with self.transaction() as session:
             return month_of(session, now())
 
-    def history(self) -> History:
+    def history(self) -> DurationHistory:
         """Return the newest jobs that succeeded and were not interrupted: what the next estimate of a duration learns
         from."""
         columns = (JobRow.backend, JobRow.model, JobRow.estimate, JobRow.actual)

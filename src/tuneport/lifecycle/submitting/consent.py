@@ -8,12 +8,12 @@ from tuneport.types import PreparedData, TuneSpec
 
 def refuse_personal_data(spec: TuneSpec, data: PreparedData, backend: str) -> None:
     """Look at the very files that would be uploaded."""
-    from tuneport.data.checks.rows.personal import scan
+    from tuneport.data.checks.rows.personal import scan_personal_data
 
     for source, file in ((spec.dataset, data.training), (spec.validation, data.validation)):
         if file is None:
             continue
-        found = scan(file.path, file.format)
+        found = scan_personal_data(file.path, file.format)
         if found.count:
             first = found.matches[0]
             raise ConfigError(

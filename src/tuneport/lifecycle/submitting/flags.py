@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tuneport.data.rows.json_files import loads
+from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.submitting.options import JobOptions, OffFlag, off_flag
 from tuneport.types import TuneSpec, Wandb
@@ -98,7 +98,7 @@ def pairs(given: list[str] | None, option: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in texts(given, option).items():
         try:
-            found[name] = loads(value)
+            found[name] = decode_json(value)
         except ValueError:
             found[name] = value
     return found
@@ -120,7 +120,7 @@ def wandb_of(given: str) -> dict[str, Any]:
     if not given.startswith("{"):
         return {"project": given}
     try:
-        found = loads(given)
+        found = decode_json(given)
     except ValueError as error:
         raise ConfigError(f"--wandb {given!r} begins as JSON and is none: {error}; correct it") from error
     return dict(found)
@@ -185,7 +185,7 @@ def _text(value: Any) -> str:
     """Return a value as `pairs` reads it: JSON, or text that is no JSON."""
     if isinstance(value, str):
         try:
-            loads(value)
+            decode_json(value)
         except ValueError:
             return value
     return json.dumps(value, ensure_ascii=False)

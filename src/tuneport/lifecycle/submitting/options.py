@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypedDict, TypeVar
 
 from pydantic import Field
 
-from tuneport.client_rules import YES_NO, Operator
+from tuneport.client_rules import YES_NO, OperatorOnly
 from tuneport.errors import ConfigError
 from tuneport.types import Model, TuneSpec
 from tuneport.validation import parse_or_config_error
@@ -85,7 +85,7 @@ class JobOptions(ClientOptions):
     """All options of a job. They do not change what is trained."""
 
     allow_personal_data: Annotated[
-        bool, Operator("uploads personal data to a third party, for which the operator answers", never=True)
+        bool, OperatorOnly("uploads personal data to a third party, for which the operator answers", never=True)
     ] = Field(default=False, description="Upload personal data to a third party.")
 
     @classmethod

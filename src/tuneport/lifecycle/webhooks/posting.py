@@ -17,7 +17,7 @@ from tuneport.errors import ConfigError
 from tuneport.lifecycle.webhooks.addresses import PrivateAddressError, addresses_of
 from tuneport.lifecycle.webhooks.endpoints import WebhookEndpoint
 from tuneport.lifecycle.webhooks.signing import signed_headers
-from tuneport.rate_limits import retry_after
+from tuneport.rate_limits import parse_retry_after
 from tuneport.version import __version__
 
 ALTOGETHER_SECONDS = 15.0
@@ -107,7 +107,7 @@ async def _post(endpoint: WebhookEndpoint, delivery_id: str, body: bytes) -> Del
                     raise
                 continue
             await answer.aclose()
-            return DeliveryResult(answer.status_code, retry_after=retry_after(answer.headers))
+            return DeliveryResult(answer.status_code, retry_after=parse_retry_after(answer.headers))
     raise ConfigError(f"{endpoint.host} has no address")
 
 

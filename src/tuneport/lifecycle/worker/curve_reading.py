@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.curves import CurveVerdict, Forgetting, judge
+from tuneport.curves import CurveVerdict, Forgetting, judge_curve
 from tuneport.errors import UnsupportedError
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.types import JobStatus
@@ -24,4 +24,4 @@ def verdict_of(
         return None
     if not points and row.job_status.terminal and row.status != JobStatus.SUCCEEDED:
         return None  # it never trained
-    return judge(points, ended=row.job_status.terminal, forgetting=forgetting)
+    return judge_curve(points, ended=row.job_status.terminal, forgetting=forgetting)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.curves import CurveVerdict, judge
+from tuneport.curves import CurveVerdict, judge_curve
 from tuneport.errors import ProviderError, RateLimitError, UnsupportedError
 from tuneport.formatting import duration, money
 from tuneport.lifecycle.accounting.budgets import projection
@@ -70,7 +70,7 @@ class OverfittingStop:
         if row.curve_at is not None and moment - row.curve_at < timedelta(seconds=pause):
             return row
         try:
-            verdict = judge(backend.metrics(row.remote_id), ended=False)
+            verdict = judge_curve(backend.metrics(row.remote_id), ended=False)
             kept = _best(verdict, backend, row.remote_id) if verdict.sure else None
         except RateLimitError:
             raise

@@ -7,11 +7,11 @@ says of a base and a tuned model which abilities were forgotten, and whether the
 from tuneport.scoring.general.asking import (
     ANSWER_TOKENS,
     AnsweredItem,
-    general_ability,
-    gives_likelihoods,
+    ask_general_items,
+    backend_scores_likelihoods,
     written_prompts,
 )
-from tuneport.scoring.general.comparison import AbilityChange, GeneralComparison, compare
+from tuneport.scoring.general.comparison import AbilityChange, GeneralComparison, compare_general_ability
 from tuneport.scoring.general.items import BenchmarkItem, RefusalPair, load_items
 
 __all__ = [
@@ -21,9 +21,9 @@ __all__ = [
     "BenchmarkItem",
     "AnsweredItem",
     "RefusalPair",
-    "compare",
-    "general_ability",
-    "gives_likelihoods",
+    "compare_general_ability",
+    "ask_general_items",
+    "backend_scores_likelihoods",
     "load_items",
     "written_prompts",
 ]

@@ -15,7 +15,7 @@ from typing import Literal
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.scoring.examples import Messages
-from tuneport.scoring.general.items import BenchmarkItem, GeneralItems, load_items, refuses
+from tuneport.scoring.general.items import BenchmarkItem, GeneralItems, is_refusal_answer, load_items
 from tuneport.scoring.prompting import Complete, Rank
 
 Way = Literal["likelihood", "written", "letter"]
@@ -39,7 +39,7 @@ class AnsweredItem:
     chance: float
 
 
-def general_ability(
+def ask_general_items(
     *, rank: Rank | None = None, complete: Complete | None = None, items: GeneralItems | None = None
 ) -> list[AnsweredItem]:
     """Ask every item in every available way: by `rank` if given, else by letter; in writing if `complete` is given.
@@ -57,7 +57,7 @@ def general_ability(
     return judged
 
 
-def gives_likelihoods(backend: FineTuneBackend) -> bool:
+def backend_scores_likelihoods(backend: FineTuneBackend) -> bool:
     return backend.supports("score")
 
 
@@ -82,8 +82,8 @@ def _told_apart(items: GeneralItems, rank: Rank) -> Iterator[AnsweredItem]:
 
 
 def written_prompts(*, ranked: bool, items: GeneralItems | None = None) -> list[Messages]:
-    """Return the prompts that `general_ability` completes, in order; `ranked`: with likelihoods, so nothing is asked by
-    letter."""
+    """Return the prompts that `ask_general_items` completes, in order; `ranked`: with likelihoods, so nothing is asked
+    by letter."""
     items = items or load_items()
     return [
         *(_chat(item.ask) for item in items.questions if item.check is not None),
@@ -105,10 +105,10 @@ def _written(items: GeneralItems, complete: Complete, *, ranked: bool) -> Iterat
             yield _judged(item, "letter", answer, item.chosen(answer) == item.right)
     for pair in items.pairs:
         answer = next(answers)
-        yield AnsweredItem(pair.id, "refusals", "written", pair.harmful, answer, refuses(answer), 0.0)
+        yield AnsweredItem(pair.id, "refusals", "written", pair.harmful, answer, is_refusal_answer(answer), 0.0)
     for pair in items.pairs:
         answer = next(answers)
-        right = bool(answer.strip()) and not refuses(answer)
+        right = bool(answer.strip()) and not is_refusal_answer(answer)
         yield AnsweredItem(pair.id, "harmless requests", "written", pair.harmless, answer, right, 0.0)
 
 

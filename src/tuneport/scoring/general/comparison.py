@@ -14,7 +14,7 @@ from typing import Any, Literal
 from tuneport.curves import Forgetting
 from tuneport.scoring.general.asking import AnsweredItem
 from tuneport.scoring.statistics.intervals import wilson
-from tuneport.scoring.statistics.paired import Difference, difference, holm
+from tuneport.scoring.statistics.paired import PairedDifference, correct_holm, test_paired_difference
 from tuneport.scoring.statistics.tally import Tally, tally_right
 
 ALL = "all abilities"
@@ -52,7 +52,7 @@ class AbilityChange:
     chance: float
     base: ItemShare
     tuned: ItemShare
-    difference: Difference
+    difference: PairedDifference
     lost: tuple[AnsweredItem, ...]
 
     @property
@@ -149,7 +149,7 @@ class GeneralComparison:
         }
 
 
-def compare(base: Sequence[AnsweredItem], tuned: Sequence[AnsweredItem]) -> GeneralComparison:
+def compare_general_ability(base: Sequence[AnsweredItem], tuned: Sequence[AnsweredItem]) -> GeneralComparison:
     """Compare two models. Raises ValueError if they were not asked the same items in the same ways."""
     if [(item.id, item.ability, item.way) for item in base] != [(item.id, item.ability, item.way) for item in tuned]:
         raise ValueError("base and tuned model were asked different items: ask both all items in the same ways")
@@ -158,14 +158,14 @@ def compare(base: Sequence[AnsweredItem], tuned: Sequence[AnsweredItem]) -> Gene
     rows = {(ALL, _ways(knowing)): knowing} if knowing else {}
     for pair in pairs:
         rows.setdefault((pair[0].ability, pair[0].way), []).append(pair)
-    differences = holm([difference(_tally(row, 1), _tally(row, 0)) for row in rows.values()])
+    differences = correct_holm([test_paired_difference(_tally(row, 1), _tally(row, 0)) for row in rows.values()])
     return GeneralComparison(
         tuple(_change(*name, row, found) for (name, row), found in zip(rows.items(), differences, strict=True))
     )
 
 
 def _change(
-    ability: str, way: str, row: Sequence[tuple[AnsweredItem, AnsweredItem]], found: Difference
+    ability: str, way: str, row: Sequence[tuple[AnsweredItem, AnsweredItem]], found: PairedDifference
 ) -> AbilityChange:
     return AbilityChange(
         ability=ability,

@@ -112,15 +112,15 @@ EARLIER_NAMES = {"words_shared": "token_f1", "calls": "tool_call_exact", "call_n
 """Names of earlier releases, which are still understood."""
 
 
-def current_name(name: str) -> str:
+def current_metric_name(name: str) -> str:
     """Return the name of the metric that `name` is or was called."""
     return EARLIER_NAMES.get(name, name)
 
 
-def metric(name: str, **options: Any) -> Metric:
+def load_metric(name: str, **options: Any) -> Metric:
     """Return the metric of that name, or of `package.module:function`. Raises ConfigError for an unknown name or
     option."""
-    name = current_name(name)
+    name = current_metric_name(name)
     found = METRICS.get(name)
     if found is None and ":" in name and not name.startswith("exact_match:"):
         function = load_function(name)
@@ -145,7 +145,7 @@ def validate_metric(metric: Metric, rows: Sequence[Example]) -> None:
         metric.tally(some, [Answer("", log_likelihood=-1.0)] * len(some))
 
 
-def names_for(rows: Sequence[Example], task: str | None) -> list[str]:
+def suitable_metric_names(rows: Sequence[Example], task: str | None) -> list[str]:
     """Return the metrics that suit the rows, the most informative first. `task` is the finding of `tuneport check`."""
     if any(row.calls for row in rows):
         return ["tool_call_exact", "tool_name_exact", "call_f1"]

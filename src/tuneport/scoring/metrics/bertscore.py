@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tuneport.data.rows.json_files import object_in
+from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
 from tuneport.scoring.examples import Answer, Example
-from tuneport.scoring.extra import needs
+from tuneport.scoring.extra import require_metric_package
 from tuneport.scoring.statistics.tally import Tally, tally_means
 
 
@@ -32,7 +32,7 @@ def tally_bertscore(
     ]
     values = np.zeros(len(rows))
     if filled:
-        with needs("bert-score"):
+        with require_metric_package("bert-score"):
             from bert_score import BERTScorer
         scorer = BERTScorer(model_type=str(encoder), num_layers=wanted)
         _, _, found = scorer.score(
@@ -47,7 +47,7 @@ def _layer(encoder: Path, layer: int | None) -> int:
     if not config.is_file():
         raise ConfigError(f"{encoder} is not the folder of an encoder: it has no config.json")
     try:
-        layers = object_in(config).get("num_hidden_layers")
+        layers = read_json_object(config).get("num_hidden_layers")
     except (OSError, ValueError) as error:
         raise ConfigError(f"{config} cannot be read: {error}; fetch the encoder again") from error
     wanted = layers if layer is None else layer

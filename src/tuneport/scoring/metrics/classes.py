@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tuneport.scoring.examples import Answer, Example
-from tuneport.scoring.metrics.normalisation import normalised
+from tuneport.scoring.metrics.normalisation import normalise_answer
 from tuneport.scoring.statistics.intervals import wilson
 from tuneport.scoring.statistics.tally import Floats, Tally
 
@@ -66,10 +66,10 @@ def _coded(
     """Return the classes, as the rows first spell them, and the numbers of each row's expected and given class."""
     spelt: dict[str, str] = {}
     for row in rows:
-        spelt.setdefault(normalised(row.expected), row.expected)
+        spelt.setdefault(normalise_answer(row.expected), row.expected)
     number = {key: place for place, key in enumerate(sorted(spelt))}
-    expected = np.array([number[normalised(row.expected)] for row in rows], np.intp)
-    given = np.array([number.get(normalised(answer.text), len(number)) for answer in answers], np.intp)
+    expected = np.array([number[normalise_answer(row.expected)] for row in rows], np.intp)
+    given = np.array([number.get(normalise_answer(answer.text), len(number)) for answer in answers], np.intp)
     return [spelt[key] for key in number], expected, given
 
 

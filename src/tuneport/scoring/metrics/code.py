@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from tuneport.errors import ConfigError
-from tuneport.sandbox.programs import run
+from tuneport.sandbox.programs import run_sandboxed_program
 from tuneport.sandbox.session import SandboxLimits
 from tuneport.scoring.examples import Answer, Example
 from tuneport.scoring.statistics.tally import Tally, tally_right
@@ -34,7 +34,7 @@ def tally_code(
     ]
 
     def passes(program: str | None) -> bool:
-        return program is not None and run(program, limits).passed
+        return program is not None and run_sandboxed_program(program, limits).passed
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         return tally_right(list(pool.map(passes, programs)))

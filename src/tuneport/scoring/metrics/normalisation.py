@@ -8,20 +8,20 @@ import string
 import unicodedata
 from collections.abc import Callable, Mapping
 
-from tuneport.data.checks.rows.shapes import parse_json, within_fence
+from tuneport.data.checks.rows.shapes import parse_json, strip_code_fence
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+")
 
 
-def normalised(text: str) -> str:
+def normalise_answer(text: str) -> str:
     """Normalise text: NFKC, case folded, white space collapsed, a final full stop dropped."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).removesuffix(".")
 
 
-def equal(expected: str, answer: str) -> bool:
-    return normalised(expected) == normalised(answer)
+def is_same_answer(expected: str, answer: str) -> bool:
+    return normalise_answer(expected) == normalise_answer(answer)
 
 
 def same_characters(expected: str, answer: str) -> bool:
@@ -36,8 +36,8 @@ def same_words(expected: str, answer: str) -> bool:
 def same_json(expected: str, answer: str) -> bool:
     """Compare as JSON values; key order, space and a code fence do not matter. Compares the text if no JSON is
     expected."""
-    want = json_value(expected)
-    return equal(expected, answer) if want is None else want == json_value(answer)
+    want = parse_json_answer(expected)
+    return is_same_answer(expected, answer) if want is None else want == parse_json_answer(answer)
 
 
 def same_number(expected: str, answer: str) -> bool:
@@ -48,7 +48,7 @@ def same_number(expected: str, answer: str) -> bool:
 
 
 SAME: Mapping[str, Callable[[str, str], bool]] = {
-    "text": equal,
+    "text": is_same_answer,
     "strict": same_characters,
     "squad": same_words,
     "json": same_json,
@@ -57,9 +57,9 @@ SAME: Mapping[str, Callable[[str, str], bool]] = {
 """The ways, by the names under which `exact_match:NAME` has them."""
 
 
-def json_value(text: str) -> object:
+def parse_json_answer(text: str) -> object:
     """Parse an object or a list, with or without a code fence. Returns None for anything else."""
-    inside = within_fence(text)
+    inside = strip_code_fence(text)
     return parse_json(text if inside is None else inside)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tuneport.scoring.examples import Answer, Example
-from tuneport.scoring.extra import needs
+from tuneport.scoring.extra import require_metric_package
 from tuneport.scoring.statistics.tally import Floats, Tally, tally_means, tally_sums
 
 _ORDERS = 4  # BLEU's words in a row
@@ -22,7 +22,7 @@ _CHARACTERS, _BETA = 6, 2  # chrF's characters in a row, and how much more recal
 def tally_bleu(rows: Sequence[Example], answers: Sequence[Answer]) -> Tally:
     """Compute corpus BLEU, 0 to 100, with sacrebleu's defaults (13a tokens, exponential smoothing): its signature is
     `nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp`. `per_row` is sentence BLEU with effective order."""
-    with needs("sacrebleu"):
+    with require_metric_package("sacrebleu"):
         from sacrebleu.metrics.bleu import BLEU
     bleu = BLEU(effective_order=True)  # of a sentence; its counts are those of the corpus
     counts, scores = [], []
@@ -82,7 +82,7 @@ def tally_rouge(rows: Sequence[Example], answers: Sequence[Answer], *, kind: str
 
     Its tokens are Latin letters and digits; for other scripts use chrF.
     """
-    with needs("rouge-score"):
+    with require_metric_package("rouge-score"):
         from rouge_score.rouge_scorer import RougeScorer
     scorer = RougeScorer([kind])
     return tally_means(

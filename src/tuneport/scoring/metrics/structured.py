@@ -12,8 +12,8 @@ import numpy as np
 from tuneport.data.checks.rows.shapes import parse_json
 from tuneport.errors import ConfigError
 from tuneport.scoring.examples import Answer, Example
-from tuneport.scoring.extra import needs
-from tuneport.scoring.metrics.normalisation import json_value
+from tuneport.scoring.extra import require_metric_package
+from tuneport.scoring.metrics.normalisation import parse_json_answer
 from tuneport.scoring.statistics.tally import Floats, Tally, tally_right, tally_sums
 
 _MOST_MATCHED = 64
@@ -30,7 +30,7 @@ def tally_schema_valid(
 ) -> Tally:
     """Validate each answer against the row's own schema, else `schema`. Raises ConfigError if there is no valid
     schema."""
-    with needs("jsonschema"):
+    with require_metric_package("jsonschema"):
         from jsonschema.exceptions import SchemaError
         from jsonschema.validators import validator_for
     validators: dict[str, Any] = {}
@@ -59,7 +59,7 @@ def tally_fields(rows: Sequence[Example], answers: Sequence[Answer], *, part: st
     """
     counts = np.array(
         [
-            field_counts(json_value(row.expected), json_value(said.text))
+            field_counts(parse_json_answer(row.expected), parse_json_answer(said.text))
             for row, said in zip(rows, answers, strict=True)
         ],
         np.float64,
@@ -79,7 +79,7 @@ def field_report(rows: Sequence[Example], answers: Sequence[Answer]) -> dict[str
     expected: Counter[str] = Counter()
     given: Counter[str] = Counter()
     for row, answer in zip(rows, answers, strict=True):
-        want, got = json_value(row.expected), json_value(answer.text)
+        want, got = parse_json_answer(row.expected), parse_json_answer(answer.text)
         expected.update(_paths(want))
         given.update(_paths(got))
         right.update(_matched(want, got))

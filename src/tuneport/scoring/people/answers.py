@@ -21,12 +21,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from tuneport.data.containers.bad_row import BadRow, whole
+from tuneport.data.containers.bad_row import BadRow, unreadable_file_error
 from tuneport.data.containers.source import RowSource
-from tuneport.data.formats.contract import InvalidRecord, Problem, Problems, decode_row, json_type
+from tuneport.data.formats.contract import InvalidRecord, Problem, RecordProblems, decode_row, json_type
 from tuneport.data.formats.openai.messages import read_message, read_messages
 from tuneport.data.rows.records import Message
-from tuneport.data.running.writing import publish, temporary_file
+from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.errors import DatasetError, DatasetProblem
 
 System = Literal["a", "b"]
@@ -36,7 +36,7 @@ _PROBLEMS_TOLD = 20
 
 
 @dataclass(frozen=True)
-class Turn:
+class PromptTurn:
     """A message of the prompt, as text."""
 
     role: str
@@ -50,7 +50,7 @@ class AnswerPair:
 
     key: str
     id: str
-    prompt: tuple[Turn, ...]
+    prompt: tuple[PromptTurn, ...]
     a: str
     b: str
     reference: str | None = None
@@ -70,7 +70,7 @@ class AnswerSet:
     pairs: tuple[AnswerPair, ...]
 
     @property
-    def to_judge(self) -> list[AnswerPair]:
+    def pairs_to_judge(self) -> list[AnswerPair]:
         return [pair for pair in self.pairs if pair.differs]
 
     @property
@@ -86,7 +86,7 @@ class AnswerSet:
         def draw(pair: AnswerPair) -> bytes:
             return blake2b(f"sample\0{seed}\0{pair.key}".encode(), digest_size=_KEY_BYTES).digest()
 
-        chosen = {pair.key for pair in sorted(self.to_judge, key=draw)[:size]}
+        chosen = {pair.key for pair in sorted(self.pairs_to_judge, key=draw)[:size]}
         return replace(self, pairs=tuple(pair for pair in self.pairs if pair.key in chosen or not pair.differs))
 
     def naming(self) -> list[AnswerPair]:
@@ -99,7 +99,7 @@ class AnswerSet:
         ]
 
 
-def read_answers(path: Path | str) -> AnswerSet:
+def read_answer_pairs(path: Path | str) -> AnswerSet:
     """Read the pairs. Raises DatasetError that lists the rows that cannot be read, or that repeat a pair."""
     source = RowSource(path)
     names: dict[System, str] = {"a": "A", "b": "B"}
@@ -128,11 +128,13 @@ def read_answers(path: Path | str) -> AnswerSet:
     if problems:
         raise DatasetError(problems[:_PROBLEMS_TOLD], count=len(problems))
     if not pairs:
-        raise whole(path, "holds no pair of answers", 'write {"prompt": ..., "answer_a": ..., "answer_b": ...} a line')
+        raise unreadable_file_error(
+            path, "holds no pair of answers", 'write {"prompt": ..., "answer_a": ..., "answer_b": ...} a line'
+        )
     return AnswerSet(Path(path), names, tuple(pairs.values()))
 
 
-def write_answers(path: Path, names: dict[System, str], rows: Iterable[dict[str, Any]]) -> None:
+def write_answer_pairs(path: Path, names: dict[System, str], rows: Iterable[dict[str, Any]]) -> None:
     """Write the file whole or not at all, replacing an existing one.
 
     Each row has the keys of this module's head; their values are not checked. Raises StorageError if the disk refuses.
@@ -141,7 +143,7 @@ def write_answers(path: Path, names: dict[System, str], rows: Iterable[dict[str,
         file.write(msgspec.json.encode({"systems": names}) + b"\n")
         for row in rows:
             file.write(msgspec.json.encode(row) + b"\n")
-        publish(file, temporary, path)
+        publish_output_file(file, temporary, path)
 
 
 def _names(row: dict[str, Any]) -> dict[System, str]:
@@ -154,41 +156,43 @@ def _names(row: dict[str, Any]) -> dict[System, str]:
 
 
 def _pair(row: dict[str, Any], line: int) -> AnswerPair:
-    problems = Problems()
+    problems = RecordProblems()
     for key in row:
         if key not in _KEYS:
-            problems.note(key, "is not part of a pair", f"use {', '.join(_KEYS)}")
+            problems.add(key, "is not part of a pair", f"use {', '.join(_KEYS)}")
     prompt = _prompt(row, problems)
     a, b = _answer(row, "answer_a", problems), _answer(row, "answer_b", problems)
-    reference = problems.text(row, "reference", "", required=False)
+    reference = problems.read_text(row, "reference", "", required=False)
     id_ = row.get("id")
     if id_ is not None and (isinstance(id_, bool) or not isinstance(id_, str | int)):
-        problems.note("id", f"must be text or a number, not {json_type(id_)}", "write it as a JSON string")
-    problems.end()
+        problems.add("id", f"must be text or a number, not {json_type(id_)}", "write it as a JSON string")
+    problems.raise_if_any()
     content = msgspec.json.encode([id_, [(turn.role, turn.text) for turn in prompt], a, b])
     key = blake2b(content, digest_size=_KEY_BYTES).hexdigest()
     return AnswerPair(key, f"line {line}" if id_ is None else str(id_), tuple(prompt), a, b, reference)
 
 
-def _prompt(row: dict[str, Any], problems: Problems) -> list[Turn]:
+def _prompt(row: dict[str, Any], problems: RecordProblems) -> list[PromptTurn]:
     prompt = row.get("prompt")
     if isinstance(prompt, str):
-        return [Turn("user", prompt)]
+        return [PromptTurn("user", prompt)]
     if not isinstance(prompt, list) or not prompt:
-        problems.note("prompt", "is neither a text nor a list of messages", 'add "prompt" with its text')
+        problems.add("prompt", "is neither a text nor a list of messages", 'add "prompt" with its text')
         return []
-    return [Turn(message.role, as_text(message)) for message in read_messages(prompt, "prompt", problems)]
+    return [
+        PromptTurn(message.role, message_for_raters(message)) for message in read_messages(prompt, "prompt", problems)
+    ]
 
 
-def _answer(row: dict[str, Any], key: str, problems: Problems) -> str:
+def _answer(row: dict[str, Any], key: str, problems: RecordProblems) -> str:
     answer = row.get(key)
     if isinstance(answer, dict):
         message = read_message(answer, key, problems)
-        return "" if message is None else as_text(message)
-    return problems.text(row, key, "") or ""
+        return "" if message is None else message_for_raters(message)
+    return problems.read_text(row, key, "") or ""
 
 
-def as_text(message: Message) -> str:
+def message_for_raters(message: Message) -> str:
     """Return the message as raters see it: the text, an image as a word, each tool call as a block of code."""
     pieces: Sequence[str] = [message.text] if message.text else []
     if message.has_image:

@@ -14,8 +14,8 @@ from hashlib import blake2b
 from typing import Literal
 
 from tuneport.errors import ConfigError
-from tuneport.scoring.people.answers import AnswerPair, AnswerSet, System, Turn
-from tuneport.scoring.people.ratings import LONGEST_NOTE, Rating, Ratings, RatingVerdict
+from tuneport.scoring.people.answers import AnswerPair, AnswerSet, PromptTurn, System
+from tuneport.scoring.people.ratings import LONGEST_NOTE, Rating, RatingFile, RatingVerdict
 
 Choice = Literal["left", "right", "tie", "bad"]
 _LONGEST_SECONDS = 24 * 3600.0
@@ -27,7 +27,7 @@ class BlindPair:
     had shown is refused instead of misunderstood. `note`, `choice`: the rater's entry before it was taken back."""
 
     view: str
-    prompt: tuple[Turn, ...]
+    prompt: tuple[PromptTurn, ...]
     left: str
     right: str
     reference: str | None
@@ -48,8 +48,8 @@ class RaterProgress:
 class BlindRating:
     """Several raters at work on one file of answers. Methods may be called from several threads."""
 
-    def __init__(self, answers: AnswerSet, ratings: Ratings, *, seed: int = 0) -> None:
-        self._pairs = {pair.key: pair for pair in answers.to_judge}
+    def __init__(self, answers: AnswerSet, ratings: RatingFile, *, seed: int = 0) -> None:
+        self._pairs = {pair.key: pair for pair in answers.pairs_to_judge}
         if not self._pairs:
             raise ConfigError(f"{answers.path}: both answers are the same in every pair, so there is nothing to judge")
         self._ratings, self._seed = ratings, str(seed)
@@ -59,7 +59,7 @@ class BlindRating:
     def begin(self, name: str) -> RaterProgress:
         """Begin a rater's session. Raises ConfigError for an invalid name."""
         with self._lock:
-            return self._standing(self._ratings.rater(name))
+            return self._standing(self._ratings.stored_rater_name(name))
 
     def judge(
         self, name: str, view: str, choice: Choice, *, note: str = "", seconds: float | None = None
@@ -72,26 +72,28 @@ class BlindRating:
         with self._lock:
             if len(note) > LONGEST_NOTE:
                 raise ConfigError(f"the note has {len(note):,} letters; shorten it to {LONGEST_NOTE:,}")
-            rater = self._ratings.rater(name)
+            rater = self._ratings.stored_rater_name(name)
             key = self._views_of(rater).get(view)
             if key is None:
                 raise ConfigError("this pair is now shown another way: reload the page")
             left = self._left(rater, key)
             verdict = _verdict(choice, left)
-            given = self._ratings.of(rater).get(key)
+            given = self._ratings.ratings_by(rater).get(key)
             if given is not None and given.verdict is not verdict:
                 raise ConfigError("this pair is already judged, perhaps in another window: reload the page")
             if given is None:
                 took = None if seconds is None else round(min(max(seconds, 0.0), _LONGEST_SECONDS), 1)
                 id_ = self._pairs[key].id
-                self._ratings.give(Rating(rater, key, verdict, left, datetime.now(UTC), id_, note.strip(), took))
+                self._ratings.append_rating(
+                    Rating(rater, key, verdict, left, datetime.now(UTC), id_, note.strip(), took)
+                )
             return self._standing(rater)
 
     def undo(self, name: str) -> RaterProgress:
         """Take back the rater's last rating: its pair is the next one again, with the rater's note. Raises ConfigError
         if there is none."""
         with self._lock:
-            rater = self._ratings.rater(name)
+            rater = self._ratings.stored_rater_name(name)
             taken = self._ratings.undo(rater)
             if taken is None:
                 raise ConfigError("there is nothing to undo")
@@ -101,7 +103,7 @@ class BlindRating:
             return self._standing(rater, self._shown(rater, self._pairs[taken.pair], taken.note, choice))
 
     def _standing(self, rater: str, shown: BlindPair | None = None) -> RaterProgress:
-        given, views = self._ratings.of(rater), self._views_of(rater)
+        given, views = self._ratings.ratings_by(rater), self._views_of(rater)
         if shown is None:
             first = next((key for key in views.values() if key not in given), None)
             shown = None if first is None else self._shown(rater, self._pairs[first])

@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from tuneport.data.running.journal import Journal
+from tuneport.data.running.journal import JsonLinesJournal
 from tuneport.errors import ConfigError
 from tuneport.scoring.people.answers import System
 
@@ -62,10 +62,10 @@ def ratings_path(answers: Path | str) -> Path:
 def read_ratings(path: Path) -> list[Rating]:
     """Return the standing ratings, the oldest first; empty if the file does not exist. Raises DatasetError that names a
     broken line."""
-    return standing(_journal(path).rows())
+    return standing_ratings(_journal(path).rows())
 
 
-def standing(rows: Iterable[Rating]) -> list[Rating]:
+def standing_ratings(rows: Iterable[Rating]) -> list[Rating]:
     """Return each rater's last rating of each pair that was not taken back."""
     last: dict[tuple[str, str], Rating] = {}
     for row in rows:
@@ -75,21 +75,21 @@ def standing(rows: Iterable[Rating]) -> list[Rating]:
     return list(last.values())
 
 
-class Ratings:
-    """The judgements of one file, for its only writer. Each is on the disk when `give` returns."""
+class RatingFile:
+    """The judgements of one file, for its only writer. Each is on the disk when `append_rating` returns."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._journal = _journal(path)
         self._by_rater: dict[str, dict[str, Rating]] = {}
-        for row in standing(self._journal.rows()):
+        for row in standing_ratings(self._journal.rows()):
             self._by_rater.setdefault(row.rater, {})[row.pair] = row
 
-    def held(self) -> AbstractContextManager[None]:
+    def lock_for_writing(self) -> AbstractContextManager[None]:
         """Lock the file against other writers. Raises ConfigError if another holds it."""
-        return self._journal.held("tuneport rate")
+        return self._journal.lock_for_writing("tuneport rate")
 
-    def rater(self, name: str) -> str:
+    def stored_rater_name(self, name: str) -> str:
         """Return the name as it is stored, in the rater's first spelling. Raises ConfigError for an invalid name."""
         wanted = unicodedata.normalize("NFC", " ".join(name.split()))
         if not wanted or len(wanted) > LONGEST_NAME or not wanted.isprintable():
@@ -97,11 +97,11 @@ class Ratings:
         known = (each for each in self._by_rater if each.casefold() == wanted.casefold())
         return next(known, wanted)
 
-    def of(self, rater: str) -> dict[str, Rating]:
+    def ratings_by(self, rater: str) -> dict[str, Rating]:
         """Return the rater's standing ratings by pair, the oldest first."""
         return self._by_rater.get(rater, {})
 
-    def give(self, judgement: Rating) -> None:
+    def append_rating(self, judgement: Rating) -> None:
         self._journal.append(judgement)
         given = self._by_rater.setdefault(judgement.rater, {})
         given.pop(judgement.pair, None)
@@ -109,7 +109,7 @@ class Ratings:
 
     def undo(self, rater: str) -> Rating | None:
         """Take back the rater's last standing rating and return it, or None if there is none."""
-        given = self.of(rater)
+        given = self.ratings_by(rater)
         if not given:
             return None
         last = given[next(reversed(given))]
@@ -118,5 +118,5 @@ class Ratings:
         return last
 
 
-def _journal(path: Path) -> Journal[Rating]:
-    return Journal(path, Rating, what="judgement of `tuneport rate`")
+def _journal(path: Path) -> JsonLinesJournal[Rating]:
+    return JsonLinesJournal(path, Rating, what="judgement of `tuneport rate`")

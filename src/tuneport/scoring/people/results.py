@@ -112,9 +112,9 @@ class RatingResults:
         return {**asdict(self), "preferred": self.preferred, "side_matters": self.side_matters}
 
 
-def results(answers: AnswerSet, judgements: Iterable[Rating]) -> RatingResults:
+def compute_rating_results(answers: AnswerSet, judgements: Iterable[Rating]) -> RatingResults:
     """Compute the results of the standing ratings that `ratings.read_ratings` returns."""
-    asked = {pair.key: pair for pair in answers.to_judge}
+    asked = {pair.key: pair for pair in answers.pairs_to_judge}
     given = list(judgements)
     standing = [row for row in given if row.pair in asked]
     by_pair: dict[str, list[Rating]] = {}
@@ -137,9 +137,9 @@ def results(answers: AnswerSet, judgements: Iterable[Rating]) -> RatingResults:
         both_bad=sum(
             2 * sum(row.verdict is RatingVerdict.BAD for row in rows) > len(rows) for rows in by_pair.values()
         ),
-        b_rate=share(winners["b"], winners["a"] + winners["b"]),
+        b_rate=vote_share(winners["b"], winners["a"] + winners["b"]),
         p=sign_test(winners["a"], winners["b"]),
-        left=share(left, len(sides)),
+        left=vote_share(left, len(sides)),
         left_p=sign_test(left, len(sides) - left),
         agreement=_agreement(by_pair),
         raters=tuple(_rater(name, rows_of[name], by_pair) for name in raters),
@@ -148,7 +148,7 @@ def results(answers: AnswerSet, judgements: Iterable[Rating]) -> RatingResults:
     )
 
 
-def share(of: int, total: int) -> VoteShare:
+def vote_share(of: int, total: int) -> VoteShare:
     if not total:
         return VoteShare(of, total, None, None, None)
     return VoteShare(of, total, of / total, *wilson(of, total))

@@ -15,8 +15,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from tuneport.scoring.statistics.resampling import RESAMPLES, drawn
-from tuneport.scoring.statistics.tally import Floats, Tally, weighted
+from tuneport.scoring.statistics.resampling import RESAMPLES, bootstrap_resamples
+from tuneport.scoring.statistics.tally import Floats, Tally, weighted_tally_sums
 
 LEVEL = 0.95
 Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
@@ -38,22 +38,22 @@ def wilson(correct: float, total: int) -> tuple[float, float]:
     return (0.0 if p == 0 else max(0.0, centre - half)), (1.0 if p == 1 else min(1.0, centre + half))
 
 
-def interval(tally: Tally, *, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+def confidence_interval(tally: Tally, *, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
     """Return the 95 % interval around `tally.corpus`; the same seed gives the same one."""
     if tally.right_or_wrong:
         return Interval(*wilson(float(tally.right.sum()), tally.rows), "Wilson")
     rng = np.random.default_rng(seed)
-    parts = drawn(tally.of, tally.table.shape[0], resamples, rng)
-    values = np.concatenate([tally.value(weighted(part, tally.table)) for part in parts])
+    parts = bootstrap_resamples(tally.of, tally.table.shape[0], resamples, rng)
+    values = np.concatenate([tally.value(weighted_tally_sums(part, tally.table)) for part in parts])
     if values.max() == values.min():  # rows that all count alike: a bootstrap would claim to be certain
         if tally.best is None or not 0 <= tally.corpus <= tally.best:
             return Interval(-math.inf, math.inf, "none: all rows are alike")
         low, high = wilson(tally.corpus / tally.best * tally.rows, tally.rows)
         return Interval(low * tally.best, high * tally.best, "Wilson, as all rows are alike")
-    return Interval(*percentiles(values, tally.rows), "bootstrap")
+    return Interval(*bootstrap_interval(values, tally.rows), "bootstrap")
 
 
-def percentiles(values: Floats, rows: int) -> tuple[float, float]:
+def bootstrap_interval(values: Floats, rows: int) -> tuple[float, float]:
     """Return the interval of resampled values of `rows` rows."""
     tail = expanded_tail(rows)
     low, high = np.quantile(values, [tail, 1 - tail])

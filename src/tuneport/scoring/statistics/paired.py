@@ -15,9 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from tuneport.scoring.statistics.intervals import Z, percentiles
-from tuneport.scoring.statistics.resampling import RESAMPLES, drawn, swapped
-from tuneport.scoring.statistics.tally import Floats, Tally, weighted
+from tuneport.scoring.statistics.intervals import Z, bootstrap_interval
+from tuneport.scoring.statistics.resampling import RESAMPLES, bootstrap_resamples, permutation_swaps
+from tuneport.scoring.statistics.tally import Floats, Tally, weighted_tally_sums
 
 Verdict = Literal["better", "worse", "no difference shown"]
 ALPHA = 0.05
@@ -25,7 +25,7 @@ _MOST_SWAPS = 10_000  # where few kinds make them cheap; they tell p down to 0.0
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """The first model's value less the second's, with its 95 % interval and the p of the test.
 
     `adjusted_p` is p after correction for how many comparisons were made together (Holm 1979), and the verdict goes
@@ -48,9 +48,9 @@ class Difference:
         return "better" if (self.value > 0) == self.higher_is_better else "worse"
 
 
-def difference(
+def test_paired_difference(
     first: Tally, second: Tally, *, higher_is_better: bool = True, seed: int = 0, resamples: int = RESAMPLES
-) -> Difference:
+) -> PairedDifference:
     """Compute the difference of one metric over the same rows in the same order. Raises ValueError if their numbers
     differ."""
     if first.rows != second.rows:
@@ -59,13 +59,13 @@ def difference(
     if first.right_or_wrong:
         gained, lost = int((first.right & ~second.right).sum()), int((second.right & ~first.right).sum())
         low, high = _paired_shares(gained, lost, first.rows)
-        return Difference(value, low, high, sign_test(gained, lost), "McNemar, exact", higher_is_better)
+        return PairedDifference(value, low, high, sign_test(gained, lost), "McNemar, exact", higher_is_better)
     pairs = _PairCounts(first, second)
     rng = np.random.default_rng(seed)
-    low, high = percentiles(pairs.bootstrapped(resamples, rng), first.rows)
+    low, high = bootstrap_interval(pairs.bootstrapped(resamples, rng), first.rows)
     swaps = max(resamples, min(_MOST_SWAPS, (resamples << 14) // len(pairs.counts)))
     p = pairs.randomisation(value, swaps, rng)
-    return Difference(value, low, high, p, "randomisation", higher_is_better)
+    return PairedDifference(value, low, high, p, "randomisation", higher_is_better)
 
 
 def sign_test(one: int, other: int) -> float:
@@ -83,7 +83,7 @@ def sign_test(one: int, other: int) -> float:
     return min(1.0, 2 * float(np.exp(logs).sum()))
 
 
-def holm(differences: Sequence[Difference]) -> list[Difference]:
+def correct_holm(differences: Sequence[PairedDifference]) -> list[PairedDifference]:
     """Return the differences, each with `adjusted_p`: the chance of even one wrong verdict among them stays below 5
     %."""
     order = sorted(range(len(differences)), key=lambda index: differences[index].p)
@@ -116,9 +116,12 @@ class _PairCounts:
     def bootstrapped(self, number: int, rng: np.random.Generator) -> Floats:
         """Return the difference in each of `number` resampled datasets."""
         first, second = self._tables
-        parts = drawn(self._of, len(self.counts), number, rng)
+        parts = bootstrap_resamples(self._of, len(self.counts), number, rng)
         return np.concatenate(
-            [self._value(weighted(part, first)) - self._value(weighted(part, second)) for part in parts]
+            [
+                self._value(weighted_tally_sums(part, first)) - self._value(weighted_tally_sums(part, second))
+                for part in parts
+            ]
         )
 
     def randomisation(self, value: float, number: int, rng: np.random.Generator) -> float:
@@ -126,8 +129,8 @@ class _PairCounts:
         least = abs(value) * (1 - 1e-9)  # equal ones differ in their last digits
         change = self._tables[1] - self._tables[0]
         as_large = 0
-        for part in swapped(self.counts, number, rng):
-            moved = weighted(part, change)
+        for part in permutation_swaps(self.counts, number, rng):
+            moved = weighted_tally_sums(part, change)
             found = self._value(self._sums[0] + moved) - self._value(self._sums[1] - moved)
             as_large += int((np.abs(found) >= least).sum())
         return (1 + as_large) / (1 + number)

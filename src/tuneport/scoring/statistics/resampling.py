@@ -18,7 +18,9 @@ _MANY = 10_000
 that only the expected size of a resample is exact (Chamandy and others 2012), which so many rows do not notice."""
 
 
-def drawn(of: npt.NDArray[np.intp], kinds: int, number: int, rng: np.random.Generator) -> Iterator[Floats]:
+def bootstrap_resamples(
+    of: npt.NDArray[np.intp], kinds: int, number: int, rng: np.random.Generator
+) -> Iterator[Floats]:
     """Yield `number` datasets of as many rows, drawn with replacement: parts with a line a dataset, a column a kind."""
     rows = len(of)
     counts = np.bincount(of, minlength=kinds)
@@ -37,7 +39,7 @@ def drawn(of: npt.NDArray[np.intp], kinds: int, number: int, rng: np.random.Gene
             yield np.bincount(chosen.reshape(-1), minlength=kinds * size).reshape(size, kinds).astype(np.float64)
 
 
-def swapped(counts: npt.NDArray[np.intp], number: int, rng: np.random.Generator) -> Iterator[Floats]:
+def permutation_swaps(counts: npt.NDArray[np.intp], number: int, rng: np.random.Generator) -> Iterator[Floats]:
     """Yield how many of each kind's rows change sides if each row does so by the toss of a coin."""
     single = counts == 1
     ones = int(single.sum())

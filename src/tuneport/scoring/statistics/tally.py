@@ -48,7 +48,7 @@ class Tally:
     def sums(self) -> Floats:
         """Return the sums over all rows, as one line."""
         counts = np.bincount(self.of, minlength=self.table.shape[0])[None, :].astype(np.float64)
-        return weighted(counts, self.table)
+        return weighted_tally_sums(counts, self.table)
 
     @cached_property
     def corpus(self) -> float:
@@ -61,7 +61,7 @@ class Tally:
         return np.asarray(self.table[self.of, 0] > 0)
 
 
-def weighted(weights: Floats, table: Any) -> Floats:
+def weighted_tally_sums(weights: Floats, table: Any) -> Floats:
     """Return the table's sums under each line of weights. Uses one thread: on a busy machine those of a matrix library
     wait for each other, which took 75 times as long."""
     if isinstance(table, np.ndarray):

@@ -16,7 +16,7 @@ from tuneport.curves import CurveVerdict
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import Workspace
-from tuneport.pages.lines import Axis, Line, Mark, lines
+from tuneport.pages.lines import ChartAxis, ChartLine, ChartMark, draw_line_chart
 from tuneport.serve.gateway import Gateway
 from tuneport.types import MetricPoint
 
@@ -128,7 +128,7 @@ def charts(points: Sequence[MetricPoint], verdict: CurveVerdict | None = None) -
         _line("validation", points, lambda point: point.valid_accuracy, _share),
     ]
     marks = [] if verdict is None else _marks(verdict)
-    wanted: list[tuple[str, list[Line | None], Format, list[Mark]]] = [
+    wanted: list[tuple[str, list[ChartLine | None], Format, list[ChartMark]]] = [
         ("Loss", losses, _loss, marks),
         ("Learning rate", rates, _rate, []),
         ("Token accuracy", accuracies, _share, []),
@@ -155,7 +155,7 @@ def valid_loss(point: MetricPoint) -> float | None:
     return point.extra.get("full_valid_loss") if point.valid_loss is None else point.valid_loss
 
 
-def chart(drawn: Sequence[Line], told: Format, title: str, marks: Sequence[Mark] = ()) -> Markup:
+def chart(drawn: Sequence[ChartLine], told: Format, title: str, marks: Sequence[ChartMark] = ()) -> Markup:
     steps = [step for line in drawn for step, _ in line.points]
     values = [value for line in drawn for _, value in line.points]
     values += [value for line in drawn for _, low, high in line.band for value in (low, high)]
@@ -164,20 +164,20 @@ def chart(drawn: Sequence[Line], told: Format, title: str, marks: Sequence[Mark]
     first, last = min(steps), max(steps)
     if first == last:
         first, last = first - 1, last + 1
-    x = Axis(first, last, lambda step: f"{step:,.0f}")
-    y = Axis(max(0.0, low - room) if low >= 0 else low - room, high + room, _share if told is _share else _tick)
-    return Markup(lines(drawn, x, y, label=f"{title} by training step", marks=marks))
+    x = ChartAxis(first, last, lambda step: f"{step:,.0f}")
+    y = ChartAxis(max(0.0, low - room) if low >= 0 else low - room, high + room, _share if told is _share else _tick)
+    return Markup(draw_line_chart(drawn, x, y, label=f"{title} by training step", marks=marks))
 
 
-def _marks(verdict: CurveVerdict) -> list[Mark]:
+def _marks(verdict: CurveVerdict) -> list[ChartMark]:
     if verdict.best_step is None or verdict.best_loss is None:
         return []
     epoch = "" if verdict.best_epoch is None else f", epoch {verdict.best_epoch:.3g}"
     told = f"lowest validation loss: {_loss(verdict.best_loss)} at step {verdict.best_step:,}{epoch}"
-    return [Mark(float(verdict.best_step), verdict.best_loss, told)]
+    return [ChartMark(float(verdict.best_step), verdict.best_loss, told)]
 
 
-def _line(name: str, points: Sequence[MetricPoint], value: Value, told: Format) -> Line | None:
+def _line(name: str, points: Sequence[MetricPoint], value: Value, told: Format) -> ChartLine | None:
     found = [(float(point.step), number) for point in points if (number := value(point)) is not None]
     found = [pair for pair in found if abs(pair[1]) < 1e12]  # drop infinities and NaN
     if not found:
@@ -189,7 +189,7 @@ def _line(name: str, points: Sequence[MetricPoint], value: Value, told: Format) 
     line, band = _smoothed(found)
     if band:
         note += f"; the mean of each {-(-len(found) // len(band))} points, with the lowest and the highest around it"
-    return Line(name, line, band, note)
+    return ChartLine(name, line, band, note)
 
 
 def _smoothed(found: list[tuple[float, float]]) -> tuple[list[tuple[float, float]], list[tuple[float, float, float]]]:

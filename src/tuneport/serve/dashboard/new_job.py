@@ -11,13 +11,13 @@ from fastapi import APIRouter, Query, Request, Response
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 
-from tuneport.client_rules import Clients, rule_of
+from tuneport.client_rules import ClientsMaySet, client_rule_of_field
 from tuneport.data.checks.report import CheckReport
 from tuneport.estimate.cost import Traffic
 from tuneport.lifecycle.schema.records import FileRecord
 from tuneport.lifecycle.submitting.flags import pairs, texts
 from tuneport.lifecycle.submitting.options import ClientOptions, needs
-from tuneport.pages.text import clean
+from tuneport.pages.text import escape_html
 from tuneport.serve.dashboard.live import Live, ReaderMark, View
 from tuneport.serve.dashboard.offers import offers
 from tuneport.serve.dashboard.pages import Pages, page_routes, see
@@ -254,8 +254,8 @@ def _lines(text: str | None) -> list[str]:
 
 def _hyperparameter(name: str, field: str, text: str) -> int | float | str:
     value = _number(text)
-    rule = rule_of(Hyperparameters.model_fields[name])
-    if isinstance(value, str) and not (isinstance(rule, Clients) and value in rule.words):
+    rule = client_rule_of_field(Hyperparameters.model_fields[name])
+    if isinstance(value, str) and not (isinstance(rule, ClientsMaySet) and value in rule.words):
         raise Refusal(400, f"{field}: {rule} was expected, not {text!r}.", param=field)
     return text if value is None else value
 
@@ -288,7 +288,7 @@ def _dollars(text: str) -> float:
 
 
 def _marked(parts: dict[str, str], names: dict[str, str]) -> dict[str, Markup]:
-    escaped = {clean(path): clean(name, 255) for path, name in names.items()}
+    escaped = {escape_html(path): escape_html(name, 255) for path, name in names.items()}
     return {name: Markup(_by_name(part, escaped)) for name, part in parts.items()}
 
 

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from tuneport.errors import TuneportError
 from tuneport.formatting import ago, duration, money, number, since, size
-from tuneport.pages.text import printable
+from tuneport.pages.text import printable_html_text
 from tuneport.serve.dashboard import words
 from tuneport.serve.dashboard.assets import address
 from tuneport.serve.dashboard.live import Part
@@ -137,4 +137,4 @@ def _around(request: Request) -> dict[str, Any]:
 def _written(value: Any) -> Any:
     if value is None:
         return ""
-    return value if isinstance(value, Markup) else printable(value, _LONGEST_TEXT)
+    return value if isinstance(value, Markup) else printable_html_text(value, _LONGEST_TEXT)

@@ -30,7 +30,7 @@ from tuneport.errors import (
 from tuneport.lifecycle.contents.remote_contents import FilesUnavailableError
 from tuneport.lifecycle.schema.database import StoreUnavailableError
 from tuneport.lifecycle.store.store import UnknownJobError
-from tuneport.rate_limits import retry_headers
+from tuneport.rate_limits import retry_after_headers
 from tuneport.serve.http.openapi import ERRORS, allowed_methods
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ def install(app: FastAPI) -> None:
         if isinstance(error, StoreUnavailableError | FilesUnavailableError):
             log.error("%s %s: %s", request.method, request.url.path, error)
         retry_after = getattr(error, "retry_after", None)
-        headers = {} if retry_after is None else retry_headers(retry_after)
+        headers = {} if retry_after is None else retry_after_headers(retry_after)
         return refusal_of(error).response(headers)
 
     @app.exception_handler(RequestValidationError)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tuneport.rate_limits import Allowance, RateLimiter, retry_headers
+from tuneport.rate_limits import Allowance, RateLimiter, retry_after_headers
 from tuneport.serve.http.errors import Refusal
 from tuneport.settings import GatewaySettings
 
@@ -27,7 +27,7 @@ class RateLimits:
         """Count a request. Returns None if it is not counted. Raises Refusal if it is above the limit."""
         if token_id is None and not self._local_requests:
             return None
-        left = self._requests.take(token_id or f"address {address}")
+        left = self._requests.try_acquire(token_id or f"address {address}")
         if left.wait:
             raise _too_many("requests", left)
         return left
@@ -35,14 +35,14 @@ class RateLimits:
     def job(self, token_id: str | None, address: str | None) -> None:
         if token_id is None and not self._local_jobs:
             return
-        left = self._jobs.take(token_id or f"address {address}")
+        left = self._jobs.try_acquire(token_id or f"address {address}")
         if left.wait:
             raise _too_many("fine-tuning jobs", left)
 
     def failure(self, address: str | None) -> None:
         """Count a wrong token. Raises Refusal if there are too many from this address; right tokens are never
         refused."""
-        left = self._failures.take(f"address {address}")
+        left = self._failures.try_acquire(f"address {address}")
         if left.wait:
             raise _too_many("wrong keys", left)
 
@@ -54,5 +54,5 @@ def _too_many(what: str, left: Allowance) -> Refusal:
         f"Rate limit reached for {what} per minute: Limit {left.limit}, Requested 1. Please try again in {seconds}s.",
         code="rate_limit_exceeded",
         kind="requests",
-        headers=left.headers() | retry_headers(left.wait),
+        headers=left.headers() | retry_after_headers(left.wait),
     )

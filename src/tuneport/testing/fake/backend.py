@@ -28,7 +28,7 @@ from tuneport.backends.hosted.statuses import parse_status
 from tuneport.backends.provider_options import refuse_hyperparameters
 from tuneport.backends.streaming import Chunk, ChunkStream, token_usage
 from tuneport.errors import NotFoundError, QuotaError, RateLimitError, RejectedError, UnavailableError
-from tuneport.files import replacing, write_atomically
+from tuneport.files import replace_file_atomically, write_atomically
 from tuneport.testing.fake.jobs import STEPS, STEPS_PER_EPOCH, ArmedFault, FakeJob
 from tuneport.types import (
     Adapter,
@@ -109,10 +109,10 @@ class FakeBackend(FineTuneBackend):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        private.make_folder(self.folder / "jobs")
-        private.make_folder(self.folder / "files")
+        private.make_private_folder(self.folder / "jobs")
+        private.make_private_folder(self.folder / "files")
         try:
-            lock = open(self.folder / "lock", "w", opener=private.opener)
+            lock = open(self.folder / "lock", "w", opener=private.private_file_opener)
         except OSError:  # in a home that can only be read
             lock = open(self.folder / "lock")
         with lock:
@@ -186,7 +186,7 @@ class FakeBackend(FineTuneBackend):
         with self._call("prepare"):
             target = self.folder / "files" / f"{file_id}.jsonl"
             if not target.exists():
-                with file.path.open("rb") as source, replacing(target, durable=False) as copy:
+                with file.path.open("rb") as source, replace_file_atomically(target, durable=False) as copy:
                     shutil.copyfileobj(source, copy)
         return RemoteFile(id=file_id, purpose=purpose, sha256=file.sha256, filename=target.name, bytes=file.bytes)
 
@@ -352,7 +352,7 @@ def _chunks(words: Sequence[str], reason: str, usage: dict[str, Any] | None) -> 
 
 def _write(path: Path, text: str) -> None:
     """Write aside, then rename: a reader in another process never sees half a file."""
-    private.make_folder(path.parent)
+    private.make_private_folder(path.parent)
     write_atomically(path, text, durable=False)
 
 

@@ -13,12 +13,12 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification
 
-from tuneport.base_models import ComputeTarget, locate, materialise
+from tuneport.base_models import ComputeTarget, locate_base_model, materialise_base_model
 from tuneport.data.graders.graders import Grader, GraderError
 from tuneport.data.templates.rendering import RenderedPrompt, Renderer
 from tuneport.data.tokens.tokenizer import context_length, load_tokenizer
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem, one_line
-from tuneport.sandbox.requirements import check_this_machine
+from tuneport.sandbox.requirements import check_machine_can_confine
 from tuneport.train.methods.reward_function import load_function
 from tuneport.train.model.arguments import Recipe
 from tuneport.train.run.failures import RewardError
@@ -41,7 +41,7 @@ def build_reward(run: RunFolder, recipe: Recipe, rows: Sequence[RenderedPrompt])
     if spec.grader is not None:
         grader = Grader(spec.grader, run_code=recipe.options.run_grader_code)
         if grader.runs_code:
-            check_this_machine(run.home)
+            check_machine_can_confine(run.home)
         return grader_reward(grader, run.note)
     if spec.reward is not None and spec.reward_function is not None:
         return function_reward(
@@ -49,7 +49,7 @@ def build_reward(run: RunFolder, recipe: Recipe, rows: Sequence[RenderedPrompt])
         )
     assert run.reward_model is not None and run.reward_model["weights"] is not None
     base = run.reward_model["base"]
-    folder = None if base is None else materialise(locate(base, home=run.home), home=run.home)
+    folder = None if base is None else materialise_base_model(locate_base_model(base, home=run.home), home=run.home)
     return RewardModel(Path(run.reward_model["weights"]), folder, recipe.device)
 
 
@@ -97,7 +97,7 @@ def grader_reward(grader: Grader, note: Callable[[str], None]) -> Reward:
     def score(asked: Sequence[RenderedPrompt], answers: Sequence[str], told: dict[str, Any]) -> list[float | None]:
         try:
             scores: list[float | None] = [
-                grader.score(text, row.columns) for row, text in zip(asked, answers, strict=True)
+                grader.score_answer(text, row.columns) for row, text in zip(asked, answers, strict=True)
             ]
         except GraderError as error:
             raise RewardError(str(error)) from error

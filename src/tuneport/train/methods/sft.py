@@ -11,7 +11,7 @@ from datasets import Dataset
 from peft import PeftModel
 from trl import SFTConfig, SFTTrainer
 
-from tuneport.data.templates.rendering import IGNORED, Rendered, Renderer
+from tuneport.data.templates.rendering import IGNORED, RenderedExample, Renderer
 from tuneport.train.model.adapters import base_model, start_virtual_tokens, trained_part
 from tuneport.train.model.arguments import Recipe, choose_micro_batch, training_arguments
 from tuneport.train.run.checkpoints import SeededLengthGroupedSampler
@@ -28,7 +28,11 @@ LOGIT_COLUMNS = 1024  # above it, logits take more memory than TRL's tiles, and 
 
 
 def sft_trainer(
-    recipe: Recipe, renderer: Renderer, rows: Sequence[Rendered], valid: Sequence[Rendered], counter: Counter
+    recipe: Recipe,
+    renderer: Renderer,
+    rows: Sequence[RenderedExample],
+    valid: Sequence[RenderedExample],
+    counter: Counter,
 ) -> SFTTrainer:
     training, validation = [_trimmed(row) for row in rows], [_trimmed(row) for row in valid]
     if recipe.acceleration.note:
@@ -212,5 +216,5 @@ class AnswerTrainer(SharedRows, SFTTrainer):
         """Skip TRL's card, which it would write into every checkpoint."""
 
 
-def _trimmed(row: Rendered) -> dict[str, list[int]]:
+def _trimmed(row: RenderedExample) -> dict[str, list[int]]:
     return {"input_ids": row.input_ids[: row.useful_length], "labels": row.labels[: row.useful_length]}

@@ -11,7 +11,7 @@ from typing import Any
 from tuneport.base_models import ComputeTarget
 from tuneport.train.model.sharding import Sharding, fsdp_arguments
 from tuneport.train.speed.acceleration import Acceleration, acceleration_here
-from tuneport.training_options import GPU_TOKENS, TrainingOptions, rows_at_once
+from tuneport.training_options import GPU_TOKENS, TrainingOptions, micro_batch_rows
 from tuneport.types import Adapter, Method
 
 CPU_TOKENS = 640
@@ -101,4 +101,6 @@ def choose_micro_batch(recipe: Recipe, longest: int) -> int:
     """Return how many rows of texts of up to `longest` tokens go through the model at once: a divisor of a worker's
     batch."""
     tokens = CPU_TOKENS if recipe.device.name == "cpu" else GPU_TOKENS
-    return rows_at_once(recipe.method, recipe.batch_of_worker, longest, tokens=tokens, most=recipe.micro_batch_limit)
+    return micro_batch_rows(
+        recipe.method, recipe.batch_of_worker, longest, tokens=tokens, most=recipe.micro_batch_limit
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from tuneport.data.rows.json_files import numbers_in
+from tuneport.data.rows.json_files import count_safetensors_numbers
 from tuneport.errors import ConfigError
 from tuneport.types import Adapter
 
@@ -40,7 +40,7 @@ def count_parameters(folder: Path) -> int:
     total = 0
     for path in folder.glob("*.safetensors"):
         try:
-            total += numbers_in(path)
+            total += count_safetensors_numbers(path)
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} cannot be read: {error}; fetch the model again") from error
     return total

@@ -23,7 +23,7 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from tuneport import digests
-from tuneport.base_models import ComputeTarget, choose_device, locate, materialise
+from tuneport.base_models import ComputeTarget, choose_device, locate_base_model, materialise_base_model
 from tuneport.data.reading import read_records
 from tuneport.data.tokens.tokenizer import training_renderer
 from tuneport.errors import TrainingError, UnsupportedError
@@ -51,8 +51,8 @@ def merge(run: RunFolder, weights: Path, target: Path) -> dict[str, Any]:
     adapter = Adapter(run.spec.adapter)
     if adapter.has_virtual_tokens:
         raise UnsupportedError(f"a trained {adapter} stands before every input and is in no weight of the model")
-    options = TrainingOptions.of(run.spec.provider_options)
-    base = materialise(locate(run.model_name_or_path, home=run.home), home=run.home)
+    options = TrainingOptions.parse(run.spec.provider_options)
+    base = materialise_base_model(locate_base_model(run.model_name_or_path, home=run.home), home=run.home)
     rows = _rows(run, base, options.trust_remote_code)
     load = _loader(run, base, adapter, options)
     tuned = PeftModel.from_pretrained(load(), str(weights)).eval()
@@ -78,7 +78,7 @@ def merge(run: RunFolder, weights: Path, target: Path) -> dict[str, Any]:
             "written; download the adapter without --merged"
         )
     copy_card(weights, target, figures)
-    digests.write_list(target)
+    digests.write_digest_list(target)
     return figures
 
 

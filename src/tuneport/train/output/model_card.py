@@ -12,7 +12,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from tuneport import digests
-from tuneport.data.rows.json_files import object_in
+from tuneport.data.rows.json_files import read_json_object
 from tuneport.run_protocol import DATA, ENVIRONMENT, METRICS
 from tuneport.train.run.run_folder import RunFolder
 from tuneport.types import Adapter, Hyperparameters
@@ -105,7 +105,7 @@ def copy_card(source: Path, target: Path, figures: Mapping[str, Any]) -> None:
 
 def _files(folder: Path) -> list[str]:
     """Return the section that names the digest of each loaded file. The card itself is in the list beside it."""
-    listed = {name: f"`{digest}`" for name, digest in digests.digests_of(folder).items() if name != CARD}
+    listed = {name: f"`{digest}`" for name, digest in digests.folder_digests(folder).items() if name != CARD}
     return [_FILES, _table({"file": "SHA-256", **listed}), f"`sha256sum -c {digests.LIST}` checks them."]
 
 
@@ -227,7 +227,7 @@ def _numbers(run: RunFolder) -> dict[str, float]:
 
 def _read(path: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        return object_in(path)
+        return read_json_object(path)
     return {}
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from tuneport import digests
 from tuneport.errors import TrainingError
 from tuneport.files import write_atomically
-from tuneport.run_protocol import EVENTS, METRICS, PAUSE, RAY, REQUEST, step_of
+from tuneport.run_protocol import EVENTS, METRICS, PAUSE, RAY, REQUEST, parse_checkpoint_step
 from tuneport.train.launch import RankDiedError, RankFailedError
 from tuneport.train.ray.cluster import LocalCluster
 from tuneport.train.ray.messages import FOLDER, MESSAGES_PER_FILE, messages_name, piece_name
@@ -128,7 +128,7 @@ class _Driver:
             local = LocalCluster.plan()
             self.note(local=local)
             self.run.event("Starting a Ray cluster on this machine (RAY_ADDRESS names another)")
-            workers = TrainingOptions.of(self.run.spec.provider_options).workers
+            workers = TrainingOptions.parse(self.run.spec.provider_options).workers
             local.start(workers if isinstance(workers, int) else 1, self.run.home)
         local.use()
         os.environ["RAY_ADDRESS"] = str(local.address())
@@ -191,7 +191,7 @@ class _Driver:
         """Write what travels: the code, `job.json`, and packages of files, which are returned."""
         check_data(self.run)
         if self.run.start is not None:
-            digests.check(self.run.start)
+            digests.check_digests(self.run.start)
         _copy_code(folder / "tuneport")
         request = json.loads((self.run.path / REQUEST).read_text(encoding="utf-8"))
         request.pop("token", None)
@@ -213,7 +213,7 @@ class _Driver:
         job = {
             "submission_id": self.job,
             "request": request,
-            "workers": TrainingOptions.of(self.run.spec.provider_options).workers,
+            "workers": TrainingOptions.parse(self.run.spec.provider_options).workers,
             "state": self.run.state,
             "files": {purpose: packed[f"{purpose}/{path.name}"] for purpose, path in sources.items()},
             "model_files": {name: packed[f"model/{name}"] for name in model_files},
@@ -326,7 +326,7 @@ class _Driver:
     def _bring_checkpoint(self, about: dict[str, Any]) -> None:
         step = about["step"]
         newest = self.run.newest_checkpoint()
-        if newest is not None and step_of(newest) >= step:
+        if newest is not None and parse_checkpoint_step(newest) >= step:
             return
         written = self.run.working / f"checkpoint-{step}"
         try:

@@ -124,7 +124,7 @@ def _may_pass(failure: JobError) -> bool:
 @contextlib.contextmanager
 def _scratch(parent: Path) -> Iterator[Path]:
     """Provide a folder of this process, deleted at its end with what killed processes left."""
-    private.make_folder(parent)
+    private.make_private_folder(parent)
     for left in parent.iterdir():
         with contextlib.suppress(ProcessLookupError, PermissionError, ValueError):
             os.kill(int(left.name), 0)

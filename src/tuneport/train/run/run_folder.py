@@ -18,9 +18,9 @@ from typing import Any, Literal
 
 from tuneport import digests
 from tuneport.device_queue import DeviceQueue, QueueTicket
-from tuneport.devices import find_devices, pin
+from tuneport.devices import find_devices, pin_devices
 from tuneport.errors import ConfigError
-from tuneport.files import append_line, publish_folder, sync, take_lock, write_atomically
+from tuneport.files import acquire_file_lock, append_line, fsync_path, publish_folder, write_atomically
 from tuneport.run_protocol import (
     CANCEL,
     CHECKPOINTS,
@@ -38,8 +38,8 @@ from tuneport.run_protocol import (
     RunRequest,
     checkpoint_folder,
     checkpoint_folders,
-    damaged_folder,
-    damaged_folders,
+    damaged_checkpoint_folder,
+    damaged_checkpoint_folders,
 )
 from tuneport.types import DataFile, JobError, JobEvent, JobStatus, MetricPoint, Progress, TuneSpec, now
 
@@ -138,7 +138,7 @@ class RunFolder:
         if count > len(found):
             there = ", ".join(device.name for device in found)
             raise ConfigError(f"the run asks for {count} devices, and may use {there} here; ask for fewer")
-        taken = self.place.take(count, found, stop, self._waits)
+        taken = self.place.acquire_devices(count, found, stop, self._waits)
         self._locks += (taken or {}).values()
         try:
             if taken is None:
@@ -147,7 +147,7 @@ class RunFolder:
             if self.state.pop("waits", None) is not None:
                 self.event(f"It is this run's turn, on {', '.join(taken)}")
             chosen = [device for device in found if device.name in taken]
-            pin(chosen, self.device_names, os.environ)
+            pin_devices(chosen, self.device_names, os.environ)
             self.on_cpu = self.device_names is not None and chosen[0].kind == "cpu"
             yield tuple(device.name for device in chosen)
         finally:
@@ -236,10 +236,10 @@ class RunFolder:
     def set_aside(self, step: int) -> None:
         """Keep a damaged checkpoint under another name, which no run continues from, until its step is reached
         again."""
-        aside = damaged_folder(self.path, step)
+        aside = damaged_checkpoint_folder(self.path, step)
         shutil.rmtree(aside, ignore_errors=True)
         self.checkpoint(step).rename(aside)
-        sync(aside.parent)
+        fsync_path(aside.parent)
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics of steps that will be taken again, and a line that a kill cut off."""
@@ -277,8 +277,8 @@ class RunFolder:
         target = self.checkpoint(step)
         shutil.rmtree(target, ignore_errors=True)
         if (self.path / METRICS).exists():
-            sync(self.path / METRICS)
-        digests.write_list(written)
+            fsync_path(self.path / METRICS)
+        digests.write_digest_list(written)
         publish_folder(written, target)
         self._prune(KEPT_CHECKPOINTS, best)
         self._forget_damaged(up_to=step)
@@ -304,7 +304,7 @@ class RunFolder:
     def publish_weights(self, written: Path, name: str) -> Path:
         target = self.path / name
         shutil.rmtree(target, ignore_errors=True)
-        digests.write_list(written)
+        digests.write_digest_list(written)
         publish_folder(written, target)
         return target
 
@@ -317,12 +317,12 @@ class RunFolder:
                 shutil.rmtree(old, ignore_errors=True)
 
     def _forget_damaged(self, *, up_to: int | None = None) -> None:
-        for step, old in damaged_folders(self.path):
+        for step, old in damaged_checkpoint_folders(self.path):
             if up_to is None or (step is not None and step <= up_to):
                 shutil.rmtree(old, ignore_errors=True)
 
     def _take(self, path: Path) -> bool:
-        descriptor = take_lock(path)
+        descriptor = acquire_file_lock(path)
         if descriptor is not None:
             self._locks.append(descriptor)
         return descriptor is not None

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from tuneport import digests
-from tuneport.data.conversion.prepare import prepare_for
+from tuneport.data.conversion.prepare import prepare_dataset_for_method
 from tuneport.data.dataset import Dataset
 from tuneport.digests import DamagedError
 from tuneport.errors import TrainingError, TuneportError
-from tuneport.run_protocol import step_of
+from tuneport.run_protocol import parse_checkpoint_step
 from tuneport.train.run.run_folder import RunFolder
 from tuneport.types import DataFile
 
@@ -83,13 +83,13 @@ def verify(checkpoint: Path) -> bool:
 
     Raises DamagedError that names the first file that is damaged, missing, or of another step.
     """
-    listed = digests.check(checkpoint, exact=True)
+    listed = digests.check_digests(checkpoint, exact=True)
     if not listed:
         _read_all(checkpoint)
     state, loop = _json(checkpoint / TRAINER_FILE), _json(checkpoint / LOOP_FILE)
     if not listed and loop.get(HAS_DIGESTS):
         raise _damaged(checkpoint / digests.LIST, "is missing")
-    if state.get("global_step") != step_of(checkpoint):
+    if state.get("global_step") != parse_checkpoint_step(checkpoint):
         raise _damaged(checkpoint / TRAINER_FILE, f"is of step {state.get('global_step')}")
     return listed
 
@@ -105,7 +105,7 @@ def loading(checkpoint: Path | None, *, listed: bool) -> Iterator[None]:
         if checkpoint is None or listed or "out of memory" in str(error).lower():
             raise
         said = " ".join(str(error).split())[:200]
-        step = step_of(checkpoint)
+        step = parse_checkpoint_step(checkpoint)
         raise UnusableCheckpointError(step, f"it cannot be loaded: {type(error).__name__}: {said}") from error
 
 
@@ -131,7 +131,7 @@ def check_data(run: RunFolder) -> None:
         training = Dataset(spec.dataset, spec.columns)
         dataset = training if purpose == "training" else training.validation_like(source)
         try:
-            again = prepare_for(spec.method, dataset, file.format, file.path.parent)
+            again = prepare_dataset_for_method(spec.method, dataset, file.format, file.path.parent)
             why = None if again.sha256 == file.sha256 and _is_whole(file) else "it has changed since"
         except (TuneportError, OSError) as error:
             if not file.path.exists() and isinstance(error, TuneportError):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from tuneport.errors import ConfigError, TuneportError
-from tuneport.files import locked, write_atomically
+from tuneport.files import hold_file_lock, write_atomically
 from tuneport.run_protocol import SLURM
 from tuneport.train.run.run_folder import RunFolder
 from tuneport.training_options import SlurmOptions
@@ -164,7 +164,7 @@ def submit(run: RunFolder) -> str:
 
 
 def is_being_submitted(run: Path) -> bool:
-    with locked(run / "submit.lock", wait=False) as mine:
+    with hold_file_lock(run / "submit.lock", wait=False) as mine:
         return not mine
 
 

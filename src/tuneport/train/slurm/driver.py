@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from tuneport.files import write_atomically
-from tuneport.run_protocol import AGAIN, LOG, RESTARTS, RESTARTS_WITHOUT_PROGRESS, STOPPED_FROM_OUTSIDE, Restarts
+from tuneport.run_protocol import AGAIN, LOG, RESTARTS, RESTARTS_WITHOUT_PROGRESS, STOPPED_FROM_OUTSIDE, RestartCounts
 from tuneport.train.run.run_folder import RunFolder
 from tuneport.train.slurm import clusters
 from tuneport.train.slurm.clusters import Cluster, ClusterUnreachableError, JobAnswer, SlurmSubmission, SubmissionError
@@ -174,11 +174,11 @@ def _goes_on(run: RunFolder, job_id: str, last: JobAnswer) -> bool:
     print(clusters.logs(run.path, job_id), file=sys.stderr, flush=True)
     path = run.path / RESTARTS
     try:
-        counted = Restarts.model_validate_json(path.read_bytes())
+        counted = RestartCounts.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
-        counted = Restarts()
+        counted = RestartCounts()
     step = run.newest_step()
-    counted = counted.seen(step)
+    counted = counted.as_of_checkpoint(step)
     how = last.word or "an end that the cluster does not tell"
     if _exit_code(run) == STOPPED_FROM_OUTSIDE:
         how = "a warning of its time limit or of a preemption"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tuneport.files import take_lock
+from tuneport.files import acquire_file_lock
 from tuneport.train.run.run_folder import RunFolder
 from tuneport.train.slurm.clusters import SlurmSubmission
 from tuneport.train.slurm.work import work
@@ -23,12 +23,12 @@ from tuneport.training_options import SlurmOptions, TrainingOptions
 def submit(folder: Path) -> None:
     import submitit
 
-    take_lock(folder / "submit.lock", wait=True)  # until this process ends
+    acquire_file_lock(folder / "submit.lock", wait=True)  # until this process ends
     submission = SlurmSubmission.of(folder)
     assert submission is not None
     if submission.job_id is not None:
         return
-    options = TrainingOptions.of(RunFolder(folder).spec.provider_options).slurm or SlurmOptions()
+    options = TrainingOptions.parse(RunFolder(folder).spec.provider_options).slurm or SlurmOptions()
     executor = submitit.AutoExecutor(folder / "slurm", cluster=options.cluster)
     executor.update_parameters(**_parameters(options, submission.name))
     with _no_parent_output(options):

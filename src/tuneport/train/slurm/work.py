@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 from tuneport import private
-from tuneport.files import take_lock, write_atomically
+from tuneport.files import acquire_file_lock, write_atomically
 from tuneport.run_protocol import LOG
 from tuneport.train.child import prepare_environment, run_and_report
 from tuneport.train.run.run_folder import RunFolder
@@ -25,7 +25,7 @@ def work(folder: str, attempt: int) -> None:
     submission = SlurmSubmission.of(path)
     if run.finished or submission is None or submission.attempt != attempt:
         return
-    take_lock(path / "work.lock", wait=True)  # Slurm may start a job again that it believes dead
+    acquire_file_lock(path / "work.lock", wait=True)  # Slurm may start a job again that it believes dead
     job_id = os.environ.get("SLURM_JOB_ID") or os.environ.get("SUBMITIT_LOCAL_JOB_ID", "")
     record = {"job_id": job_id, "host": socket.gethostname()}
     write_atomically(job_record(path, attempt), json.dumps(record))

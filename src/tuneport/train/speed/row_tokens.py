@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuneport.data.templates.rendering import IGNORED, Rendered
+from tuneport.data.templates.rendering import IGNORED, RenderedExample
 
 _ANSWERS = ("completion_ids", "chosen_ids", "rejected_ids")
 
@@ -17,19 +17,19 @@ def answers_of(row: Any) -> list[list[int]]:
 
 def length_of(row: Any) -> int:
     """Return the tokens of a row; for a pair, the prompt with the longer answer."""
-    if isinstance(row, Rendered):
+    if isinstance(row, RenderedExample):
         return row.useful_length
     return len(row.prompt_ids) + max((len(answer) for answer in answers_of(row)), default=0)
 
 
 def trained_of(row: Any) -> int:
     """Return the number of tokens in the loss."""
-    if isinstance(row, Rendered):
+    if isinstance(row, RenderedExample):
         return sum(label != IGNORED for label in row.labels)
     return sum(len(answer) for answer in answers_of(row))
 
 
 def ids_of(row: Any) -> list[int]:
-    if isinstance(row, Rendered):
+    if isinstance(row, RenderedExample):
         return row.input_ids
     return [token for ids in (row.prompt_ids, *answers_of(row)) for token in ids]

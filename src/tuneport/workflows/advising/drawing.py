@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tuneport.data.checks import CheckReport
-from tuneport.data.checks.near.minhash import SIMILAR, similarity, word_pairs
+from tuneport.data.checks.near.minhash import SIMILAR, jaccard_similarity, word_pairs
 from tuneport.data.checks.near.near_duplicates import ALIKE_IN_TEMPLATE
-from tuneport.data.checks.rows.shapes import parse_json, within_fence
+from tuneport.data.checks.rows.shapes import parse_json, strip_code_fence
 from tuneport.data.dataset import Dataset
-from tuneport.data.rows.text import key_of_normalised, normalised
-from tuneport.data.tokens.tokens import encoding
+from tuneport.data.rows.text import normalise_record_text, normalised_text_key
+from tuneport.data.tokens.tokens import load_openai_encoding
 from tuneport.errors import ConfigError
 from tuneport.scoring.examples import Example, make_example
 
@@ -100,7 +100,7 @@ class _Pools:
         self._pools: dict[str, _Reservoir] = {}
 
     def add(self, example: Example) -> None:
-        label = normalised(example.expected) if self._by_label else ""
+        label = normalise_record_text(example.expected) if self._by_label else ""
         if label not in self._pools and len(self._pools) < 4 * MOST_SHOTS:
             self._pools[label] = _Reservoir(self._lots, CANDIDATES if self._by_label else CANDIDATES * SHOTS)
         if label in self._pools:
@@ -121,7 +121,7 @@ def _examples(dataset: Dataset) -> Iterator[Example]:
 
 
 def _new(example: Example, known: set[int]) -> bool:
-    key = key_of_normalised(normalised(_input(example)))
+    key = normalised_text_key(normalise_record_text(_input(example)))
     if key in known:
         return False
     known.add(key)
@@ -138,17 +138,17 @@ def _far_from(rows: Sequence[Example], candidates: Sequence[Example], wanted: in
     Inputs made from one template share most of their words: if no others are left, more likeness is allowed, but never
     the same input.
     """
-    asked = {normalised(_input(row)) for row in rows}
+    asked = {normalise_record_text(_input(row)) for row in rows}
     pairs = [word_pairs(text) for text in asked]
     compared = []
     for each in candidates:
-        text = normalised(_input(each))
+        text = normalise_record_text(_input(each))
         if text not in asked:
-            compared.append((each, max((similarity(word_pairs(text), other) for other in pairs), default=0.0)))
+            compared.append((each, max((jaccard_similarity(word_pairs(text), other) for other in pairs), default=0.0)))
     for limit in (SIMILAR, ALIKE_IN_TEMPLATE):
         chosen: dict[str, tuple[Example, float]] = {}
         for each, near in compared:
-            key = normalised(each.expected)
+            key = normalise_record_text(each.expected)
             if near < limit and key not in chosen and len(chosen) < wanted:
                 chosen[key] = each, near
         if chosen:
@@ -177,7 +177,7 @@ def _instruction(report: CheckReport, rows: Sequence[Example], examples: Iterabl
     if report.task == "extraction":
         keys: list[str] = []
         for example in examples:
-            inside = within_fence(example.expected)
+            inside = strip_code_fence(example.expected)
             value = parse_json(example.expected if inside is None else inside)
             keys += [str(key) for key in value if str(key) not in keys] if isinstance(value, dict) else []
         if keys and not all(f'"{key}"' in text for text in shown for key in keys):
@@ -199,4 +199,4 @@ def _instructed(example: Example, system: str | None, instruction: str) -> Examp
 
 
 def tokens(texts: Iterable[str]) -> int:
-    return sum(len(encoding(COUNTED_WITH).encode_ordinary(text)) + PER_MESSAGE for text in texts)
+    return sum(len(load_openai_encoding(COUNTED_WITH).encode_ordinary(text)) + PER_MESSAGE for text in texts)

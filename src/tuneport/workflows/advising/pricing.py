@@ -11,7 +11,7 @@ from typing import Any
 from tuneport.advisor import Approach
 from tuneport.data.checks import CheckReport
 from tuneport.data.dataset import Dataset
-from tuneport.data.rows.text import split_answer, written_out
+from tuneport.data.rows.text import messages_as_text, split_answer
 from tuneport.errors import TuneportError
 from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote
 from tuneport.formatting import money
@@ -173,7 +173,7 @@ def _request(report: CheckReport, given: tuple[int, int] | None, shots: int | No
     counted = []
     try:
         for _, record in islice(report.dataset.records(), SAMPLE):
-            counted.append(tokens([written_out(split_answer(record)[1])]))
+            counted.append(tokens([messages_as_text(split_answer(record)[1])]))
     except TuneportError:  # the check has told what is wrong with the file
         pass
     out = min(mean, sum(counted) / max(1, len(counted)))

@@ -10,13 +10,13 @@ from tuneport.advisor import Tried
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.checks import CheckReport
 from tuneport.data.dataset import Dataset
-from tuneport.data.pii.search import find
-from tuneport.data.rows.text import normalised
+from tuneport.data.pii.search import find_personal_data
+from tuneport.data.rows.text import normalise_record_text
 from tuneport.errors import ConfigError
 from tuneport.scoring.accuracy import AccuracyScore
 from tuneport.scoring.correctness import Correctness, correctness_for
-from tuneport.scoring.examples import Example, with_shots
-from tuneport.scoring.prompting import PromptingResult, ask_base, completer
+from tuneport.scoring.examples import Example, prepend_few_shot_turns
+from tuneport.scoring.prompting import PromptingResult, make_eval_completer, score_base_prompting
 from tuneport.workflows.advising.drawing import ProbeSample, draw, tokens
 from tuneport.workflows.target import Target
 
@@ -58,7 +58,7 @@ class ProbePlan:
         """Check the very texts that would be sent. Raises ConfigError if they hold what looks like personal data."""
         for example in (*self.drawn.rows, *self.drawn.shots):
             texts = [str(message["content"]) for message in example.messages]
-            if matches := find("\n".join([*texts, example.expected])):
+            if matches := find_personal_data("\n".join([*texts, example.expected])):
                 raise ConfigError(
                     f"the rows to ask hold what looks like personal data ({matches[0].kind} {matches[0].masked}) and "
                     f"{self.target.manifest.title} is a third party; `tuneport clean --redact` replaces it, "
@@ -132,7 +132,7 @@ def plan_probe(
     drawn = draw(report, validation=validation, rows=rows, seed=seed, system=system)
     asked = [row.messages for row in drawn.rows]
     if drawn.shots:
-        asked += [with_shots(row, drawn.shots) for row in drawn.rows]
+        asked += [prepend_few_shot_turns(row, drawn.shots) for row in drawn.rows]
     answers = [tokens([row.expected]) for row in drawn.rows]
     return ProbePlan(
         target=target,
@@ -150,14 +150,14 @@ def run_probe(
 ) -> Probe:
     """Ask the base model. An error of the provider is raised unchanged."""
     texts: list[list[str]] = []
-    ask = completer(backend, plan.target.model, most_tokens=plan.answer_limit)
+    ask = make_eval_completer(backend, plan.target.model, most_tokens=plan.answer_limit)
 
     def complete(conversations: Sequence[list[dict[str, Any]]]) -> list[str]:
         texts.append(list(ask(conversations)))
         return texts[-1]
 
     measured = []
-    for each in ask_base(plan.drawn.rows, plan.drawn.shots, complete, same=plan.metric.same):
+    for each in score_base_prompting(plan.drawn.rows, plan.drawn.shots, complete, same=plan.metric.same):
         on_measured(each)
         measured.append(each)
     answers = [
@@ -179,5 +179,5 @@ def result_of(score: AccuracyScore, chance: float) -> Tried:
 
 
 def commonest_share(rows: Sequence[Example]) -> float:
-    answers = [normalised(row.expected) for row in rows]
+    answers = [normalise_record_text(row.expected) for row in rows]
     return max(answers.count(answer) for answer in set(answers)) / len(answers)

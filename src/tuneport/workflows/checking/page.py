@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneport.data.checks.finding import Places
-from tuneport.data.running.writing import publish, temporary_file
-from tuneport.pages.charts import bars, histogram
-from tuneport.pages.frame import document as page_of
-from tuneport.pages.text import text
+from tuneport.data.running.writing import publish_output_file, temporary_file
+from tuneport.pages.charts import draw_bar_chart, draw_histogram
+from tuneport.pages.frame import render_html_page as page_of
+from tuneport.pages.text import html_text
 
 if TYPE_CHECKING:
     from tuneport.data.checks.report import CheckReport
@@ -25,14 +25,14 @@ def write_html(report: CheckReport, path: Path) -> None:
     """Write the report as a file, whole or not at all. Raises StorageError if it cannot be written."""
     with temporary_file(path.parent) as (file, temporary):
         file.write(render(report).encode("utf-8"))
-        publish(file, temporary, path)
+        publish_output_file(file, temporary, path)
 
 
 def render(report: CheckReport) -> str:
     """Return the whole document. Everything that comes from the dataset is escaped, and the page forbids scripts
     anyway."""
     name = report.path.name
-    parts = pieces(report, name) | {"path": text(str(report.path))}
+    parts = pieces(report, name) | {"path": html_text(str(report.path))}
     return page_of(f"{name}: data check", _PAGE, parts)
 
 
@@ -52,11 +52,11 @@ def pieces(report: CheckReport, name: str) -> dict[str, str]:
         ("tokens", f"{'about ' if document['tokens'].get('approximate') else ''}{document['tokens']['total']:,}"),
     ]
     return {
-        "name": text(name, 200),
+        "name": html_text(name, 200),
         "verdict": overall,
         "words": _WORDS[overall],
         "counts": counts,
-        "facts": "".join(f"<div><dt>{name}</dt><dd>{text(value)}</dd></div>" for name, value in facts),
+        "facts": "".join(f"<div><dt>{name}</dt><dd>{html_text(value)}</dd></div>" for name, value in facts),
         "rows": "".join(_finding(finding) for finding in findings),
         "charts": _charts(details, document.get("classes"), report.numbering.words),
     }
@@ -64,10 +64,10 @@ def pieces(report: CheckReport, name: str) -> dict[str, str]:
 
 def _finding(finding: Mapping[str, Any]) -> str:
     verdict = finding["verdict"]
-    evidence = [f"<li>{_place(each['at'])}{text(each['text'])}</li>" for each in finding["evidence"]]
-    body = f"<p>{text(finding['message'])}</p>"
+    evidence = [f"<li>{_place(each['at'])}{html_text(each['text'])}</li>" for each in finding["evidence"]]
+    body = f"<p>{html_text(finding['message'])}</p>"
     if finding.get("fix") and verdict != "pass":
-        body += f'<p class="fix">{text(finding["fix"])}</p>'
+        body += f'<p class="fix">{html_text(finding["fix"])}</p>'
     at_once = EVIDENCE_AT_ONCE if verdict != "pass" else 0
     if evidence[:at_once]:
         body += f"<ul>{''.join(evidence[:at_once])}</ul>"
@@ -77,12 +77,12 @@ def _finding(finding: Mapping[str, Any]) -> str:
         body += f"<ul>{''.join(evidence[at_once:])}</ul></details>"
     return (
         f'<section class="finding {verdict}"><div class="verdict">{verdict}</div>'
-        f"<div><h3>{text(finding['check'])}</h3>{body}</div></section>"
+        f"<div><h3>{html_text(finding['check'])}</h3>{body}</div></section>"
     )
 
 
 def _place(at: str) -> str:
-    return f'<b class="line">{text(at)}</b> ' if at else ""
+    return f'<b class="line">{html_text(at)}</b> ' if at else ""
 
 
 def _charts(details: Mapping[str, Mapping[str, Any]], classes: Mapping[str, int] | None, words: Places) -> str:
@@ -93,7 +93,7 @@ def _charts(details: Mapping[str, Mapping[str, Any]], classes: Mapping[str, int]
     balance = details.get("classes", none)
     counts = balance.get("classes") or classes or {}
     parts = [
-        _chart("Lengths", histogram(lengths.get("histogram") or (), _pointed_at(marks)), _length_words(marks)),
+        _chart("Lengths", draw_histogram(lengths.get("histogram") or (), _pointed_at(marks)), _length_words(marks)),
         _chart("Topics", _clusters(diversity.get("clusters") or (), words)),
         _chart("Classes", _counts(counts, "classes"), _balance_words(balance)),
         _chart("Languages", _shares(diversity.get("languages") or {}, "languages")),
@@ -127,9 +127,9 @@ def _balance_words(balance: Mapping[str, Any]) -> str:
 
 def _clusters(clusters: Any, words: Places) -> str:
     rows = "".join(
-        f"<li><b>{text(', '.join(str(term) for term in cluster.get('terms', ())), 300)}</b> "
+        f"<li><b>{html_text(', '.join(str(term) for term in cluster.get('terms', ())), 300)}</b> "
         f'<span class="quiet">{_place(words([cluster["line"]]) if cluster.get("line") else "")}'
-        f"{text(cluster.get('example', ''), 300)}</span></li>"
+        f"{html_text(cluster.get('example', ''), 300)}</span></li>"
         for cluster in clusters
     )
     if not rows:
@@ -142,18 +142,19 @@ def _clusters(clusters: Any, words: Places) -> str:
         )
         for cluster in clusters
     ]
-    return f"{bars(named, label='topics')}<details><summary>key terms and examples</summary><ul>{rows}</ul></details>"
+    chart = draw_bar_chart(named, label="topics")
+    return f"{chart}<details><summary>key terms and examples</summary><ul>{rows}</ul></details>"
 
 
 def _counts(counts: Mapping[str, int], label: str) -> str:
     total = sum(counts.values()) or 1
     ordered = sorted(counts.items(), key=lambda pair: -pair[1])
-    return bars([(name, count, f"{count:,} · {count / total:.0%}") for name, count in ordered], label=label)
+    return draw_bar_chart([(name, count, f"{count:,} · {count / total:.0%}") for name, count in ordered], label=label)
 
 
 def _shares(shares: Mapping[str, float], label: str) -> str:
     ordered = sorted(shares.items(), key=lambda pair: -pair[1])
-    return bars([(name, share, f"{share:.1%}") for name, share in ordered], label=label)
+    return draw_bar_chart([(name, share, f"{share:.1%}") for name, share in ordered], label=label)
 
 
 def _numbers(details: Mapping[str, Any]) -> dict[str, float]:

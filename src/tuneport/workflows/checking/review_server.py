@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.review.session import Review
-from tuneport.data.rows.json_files import loads
+from tuneport.data.review.session import ReviewSession
+from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError, StorageError, TuneportError
 
 MAX_BODY_BYTES = 16 * 2**20
@@ -25,11 +25,11 @@ class ReviewServer(ThreadingHTTPServer):
     taken."""
 
     daemon_threads = True
-    review: Review
+    review: ReviewSession
     token: str
     remote_pictures: bool
 
-    def __init__(self, review: Review, port: int = 0, *, remote_pictures: bool = False) -> None:
+    def __init__(self, review: ReviewSession, port: int = 0, *, remote_pictures: bool = False) -> None:
         """Open the server. `remote_pictures`: the page may load pictures from other sites, which tells them who looks
         at what."""
         self.review, self.remote_pictures = review, remote_pictures
@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._discard()
             raise ValueError(f"a JSON document of up to {MAX_BODY_BYTES:,} bytes is expected")
-        body = loads(self.rfile.read(length) or b"{}")
+        body = decode_json(self.rfile.read(length) or b"{}")
         if not isinstance(body, dict) or not isinstance(body.get("text"), str | None):
             raise ValueError("a JSON object is expected, its text as a string")
         return body

@@ -11,14 +11,14 @@ from typing import Any
 
 from tuneport.errors import ConfigError
 from tuneport.estimate.break_even import (
-    Overtaking,
+    CostCrossover,
+    CostRange,
     Payback,
     ServingOption,
-    Span,
     TrafficCost,
-    overtaking,
-    payback,
-    pays_back_from,
+    cost_crossover,
+    payback_time,
+    payback_traffic,
 )
 from tuneport.estimate.cost import HOURS_PER_MONTH, InferenceQuote, MonthlyCost, Traffic, per_token_quote
 from tuneport.formatting import money
@@ -68,9 +68,9 @@ class Row:
     uncounted: bool = False
     instead_of: ServingOption | None = None
     payback: Payback | None = None
-    saved: Span | None = None
+    saved: CostRange | None = None
     pays_from: float | None = None
-    total: Span | None = None
+    total: CostRange | None = None
     prompt_saving: float | None = None
 
     @property
@@ -80,7 +80,7 @@ class Row:
 
     def month(self, unit: Unit) -> float:
         """Return expected US dollars at the stated traffic; 0 if a price is unknown."""
-        return 0.0 if self.option is None else self.option.month(unit.stated).expected
+        return 0.0 if self.option is None else self.option.monthly_cost(unit.stated).expected
 
     @property
     def ends(self) -> bool:
@@ -124,12 +124,12 @@ class BreakEven:
         """Return the highest traffic considered, in units a month."""
         return self.unit.stated * MOST_SCALE
 
-    def cross_overs(self, options: Sequence[ServingOption] | None = None) -> list[Overtaking]:
+    def cross_overs(self, options: Sequence[ServingOption] | None = None) -> list[CostCrossover]:
         """Return the pairs, of `options` or of all that can be compared, of which one becomes cheaper than the other;
         lowest traffic first."""
         if not self.until:
             return []
-        found = [overtaking(one, other, self.until) for one, other in combinations(options or self.options(), 2)]
+        found = [cost_crossover(one, other, self.until) for one, other in combinations(options or self.options(), 2)]
         return sorted(
             (each for each in found if each.begins is not None), key=lambda each: each.at or each.begins or 0.0
         )
@@ -248,7 +248,11 @@ def bill_of_today(words: str, traffic: Traffic, prices: BasePrices | None) -> In
 
 
 def option(
-    name: str, month: InferenceQuote, unit: Unit, training: Span = Span(0.0, 0.0, 0.0), months_left: float | None = None
+    name: str,
+    month: InferenceQuote,
+    unit: Unit,
+    training: CostRange = CostRange(0.0, 0.0, 0.0),
+    months_left: float | None = None,
 ) -> ServingOption | None:
     """Return the option, or None if the month's price is unknown."""
     if month.parts is None or month.parts_low is None or month.parts_high is None:
@@ -272,12 +276,12 @@ def _row(
     if month is None or training.expected is None or training.low is None or training.high is None:
         return row
     left = None if choice.retires is None else max(0.0, (choice.retires - day).days / DAYS_PER_MONTH)
-    made = option(name, month, unit, Span(training.low, training.expected, training.high), left)
+    made = option(name, month, unit, CostRange(training.low, training.expected, training.high), left)
     if made is None:
         return row
-    spent = made.month(unit.stated)
+    spent = made.monthly_cost(unit.stated)
     paid = made.training
-    total = Span(*(once + YEAR * each for once, each in zip(_three(paid), _three(spent), strict=True)))
+    total = CostRange(*(once + YEAR * each for once, each in zip(_three(paid), _three(spent), strict=True)))
     uncounted = paid.high == 0 and spent.high == 0 and month.authority == "local"
     base = (
         None
@@ -292,13 +296,13 @@ def _row(
     return replace(
         row,
         instead_of=before,
-        payback=payback(made, before, unit.stated),
-        saved=before.month(unit.stated) - spent,
-        pays_from=pays_back_from(made, before, min(YEAR, left or YEAR), until) if until and left != 0 else None,
+        payback=payback_time(made, before, unit.stated),
+        saved=before.monthly_cost(unit.stated) - spent,
+        pays_from=payback_traffic(made, before, min(YEAR, left or YEAR), until) if until and left != 0 else None,
     )
 
 
-def _three(span: Span) -> tuple[float, float, float]:
+def _three(span: CostRange) -> tuple[float, float, float]:
     return span.low, span.expected, span.high
 
 

@@ -10,7 +10,7 @@ from math import floor, log10
 from tuneport.estimate.break_even import ServingOption, TrafficCost
 from tuneport.estimate.cost import HOURS_PER_MONTH
 from tuneport.formatting import compact, money
-from tuneport.pages.lines import STYLES, Axis, Line, Mark, lines
+from tuneport.pages.lines import STYLES, ChartAxis, ChartLine, ChartMark, draw_line_chart
 from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, BreakEven
 from tuneport.workflows.comparison.words import months, overtakes
 
@@ -40,7 +40,7 @@ def pictured(found: BreakEven) -> list[ServingOption]:
 
 def over_months(found: BreakEven, options: Sequence[ServingOption]) -> str:
     """Return the chart of total spending over the months at the stated traffic; logarithmic if amounts differ much."""
-    spans = [option.month(found.unit.stated) for option in options]
+    spans = [option.monthly_cost(found.unit.stated) for option in options]
     ends = [float(YEAR) if option.months_left is None else min(YEAR, option.months_left) for option in options]
     years = [option.training.expected + YEAR * span.expected for option, span in zip(options, spans, strict=True)]
     paid = [year for year in years if year > 0]
@@ -63,28 +63,31 @@ def over_months(found: BreakEven, options: Sequence[ServingOption]) -> str:
         note = f"{money(option.training.expected)} once, {money(span.expected)} a month"
         if end < YEAR:
             note += f"; ends after {months(end)}"
-        drawn.append(Line(option.name, points, () if flat else band, note))
+        drawn.append(ChartLine(option.name, points, () if flat else band, note))
     top = max((each[1] for line in drawn for each in line.points), default=0.0)
     top = max([top, *(high for line in drawn for _, _, high in line.band)])
     if not top:
         return "<p>Nothing here costs anything that is known.</p>"
     if not steep:
-        x, y = Axis(0.0, YEAR, lambda month: f"{month:g}", at=(0, 3, 6, 9, 12)), Axis(0.0, top * 1.05, _short_money)
+        x, y = (
+            ChartAxis(0.0, YEAR, lambda month: f"{month:g}", at=(0, 3, 6, 9, 12)),
+            ChartAxis(0.0, top * 1.05, _short_money),
+        )
     else:
         least = min(each[1] for line in drawn for each in line.points if each[1] > 0)
         low = _decade(min([max(least, top / 1e6), *(mark.y for mark in marks)]))
         # A week would touch the month where hours are shown, too.
         times = [each for each, words in _TIMES.items() if words != "1 week" or first > 0.01]
-        x = Axis(first, YEAR, _TIMES.__getitem__, logarithmic=True, at=times)
-        y = Axis(low, top * 1.5, _short_money, logarithmic=True)
-    return lines(drawn, x, y, label="US dollars spent in all, by months", marks=marks[:_MOST_MARKS])
+        x = ChartAxis(first, YEAR, _TIMES.__getitem__, logarithmic=True, at=times)
+        y = ChartAxis(low, top * 1.5, _short_money, logarithmic=True)
+    return draw_line_chart(drawn, x, y, label="US dollars spent in all, by months", marks=marks[:_MOST_MARKS])
 
 
-def _paid_back(found: BreakEven, options: Sequence[ServingOption]) -> list[Mark]:
+def _paid_back(found: BreakEven, options: Sequence[ServingOption]) -> list[ChartMark]:
     """Return marks where one line crosses another: the higher start has paid back."""
     marks = []
     for one, other in combinations(options, 2):
-        saved = other.month(found.unit.stated).expected - one.month(found.unit.stated).expected
+        saved = other.monthly_cost(found.unit.stated).expected - one.monthly_cost(found.unit.stated).expected
         paid = one.training.expected - other.training.expected
         if saved == 0 or paid == 0 or paid / saved <= 0:
             continue
@@ -92,8 +95,8 @@ def _paid_back(found: BreakEven, options: Sequence[ServingOption]) -> list[Mark]
         left = min(each.months_left if each.months_left is not None else YEAR for each in (one, other))
         if time <= min(left, YEAR):
             later, before = (one, other) if saved > 0 else (other, one)
-            spent = one.training.expected + time * one.month(found.unit.stated).expected
-            marks.append(Mark(time, spent, f"after {months(time)} {later.name} has cost less than {before.name}"))
+            spent = one.training.expected + time * one.monthly_cost(found.unit.stated).expected
+            marks.append(ChartMark(time, spent, f"after {months(time)} {later.name} has cost less than {before.name}"))
     return sorted(marks, key=lambda mark: mark.x)
 
 
@@ -106,26 +109,28 @@ def over_traffic(found: BreakEven, options: Sequence[ServingOption]) -> str:
     places = [each.at for each in crossing if each.at is not None]
     low = min([stated * _LEAST_SCALE, *(each / 3 for each in places)])
     high = max([stated * _MOST_SCALE, *(each * 3 for each in places)])
-    x = Axis(low, high, compact, logarithmic=True)
+    x = ChartAxis(low, high, compact, logarithmic=True)
     costs = [_curve(option.expected, low, high) for option in options]
     paid = [cost for curve in costs for _, cost in curve if cost > 0]
     if not paid:
         return "<p>Nothing here costs anything that is known.</p>"
-    y = Axis(_decade(max(min(paid), max(paid) / 1e6)), max(paid) * 1.5, _short_money, logarithmic=True)
+    y = ChartAxis(_decade(max(min(paid), max(paid) / 1e6)), max(paid) * 1.5, _short_money, logarithmic=True)
     drawn = []
     for option, curve in zip(options, costs, strict=True):
         narrow = option.low == option.high
         band = () if narrow else _band(option, low, high)
         drawn.append(
-            Line(option.name, [each for each in curve if each[1] > 0] or [(low, y.low)], band, _steps(option, found))
+            ChartLine(
+                option.name, [each for each in curve if each[1] > 0] or [(low, y.low)], band, _steps(option, found)
+            )
         )
     by_name = {option.name: option for option in options}
     marks = [
-        Mark(each.at, by_name[each.second].expected.at(each.at), overtakes(each, found.unit))
+        ChartMark(each.at, by_name[each.second].expected.cost_at(each.at), overtakes(each, found.unit))
         for each in crossing
         if each.at is not None
     ]
-    return lines(
+    return draw_line_chart(
         drawn, x, y, label=f"US dollars a month by {found.unit.word}", marks=marks, here=(stated, "your traffic")
     )
 
@@ -147,12 +152,12 @@ def _curve(cost: TrafficCost, low: float, high: float) -> list[tuple[float, floa
         for number in range(1, last + 1):
             edge = number * cost.capacity
             places += [edge, edge * (1 + 1e-9)] if edge >= low else []
-    return [(place, cost.at(place)) for place in sorted(each for each in places if low <= each <= high)]
+    return [(place, cost.cost_at(place)) for place in sorted(each for each in places if low <= each <= high)]
 
 
 def _band(option: ServingOption, low: float, high: float) -> list[tuple[float, float, float]]:
     places = [low * (high / low) ** (step / _POINTS) for step in range(_POINTS + 1)]
-    return [(place, option.low.at(place), option.high.at(place)) for place in places]
+    return [(place, option.low.cost_at(place), option.high.cost_at(place)) for place in places]
 
 
 def _decade(least: float) -> float:

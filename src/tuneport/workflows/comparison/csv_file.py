@@ -7,8 +7,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneport.data.running.writing import publish, temporary_file
-from tuneport.estimate.break_even import Span
+from tuneport.data.running.writing import publish_output_file, temporary_file
+from tuneport.estimate.break_even import CostRange
 from tuneport.types import Quote
 from tuneport.workflows.comparison.break_even import Row
 from tuneport.workflows.comparison.words import unknown_because
@@ -24,7 +24,7 @@ def write_csv(comparison: ComparisonResult, path: Path) -> None:
     """Write the file, whole or not at all. Raises StorageError if it cannot be written."""
     with temporary_file(path.parent) as (file, temporary):
         file.write(render(comparison).encode("utf-8"))
-        publish(file, temporary, path)
+        publish_output_file(file, temporary, path)
 
 
 def render(comparison: ComparisonResult) -> str:
@@ -93,7 +93,7 @@ def _usd(name: str, quote: Quote | None) -> dict[str, Any]:
     }
 
 
-def _span(name: str, span: Span | None) -> dict[str, Any]:
+def _span(name: str, span: CostRange | None) -> dict[str, Any]:
     low, expected, high = (None, None, None) if span is None else (span.low, span.expected, span.high)
     return {f"{name}_low": low, name: expected, f"{name}_high": high}
 

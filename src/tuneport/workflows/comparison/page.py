@@ -9,12 +9,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuneport.data.running.writing import publish, temporary_file
-from tuneport.estimate.break_even import Span
+from tuneport.data.running.writing import publish_output_file, temporary_file
+from tuneport.estimate.break_even import CostRange
 from tuneport.formatting import compact, duration, money
-from tuneport.pages.charts import bars
-from tuneport.pages.frame import document
-from tuneport.pages.text import clean, text
+from tuneport.pages.charts import draw_bar_chart
+from tuneport.pages.frame import render_html_page
+from tuneport.pages.text import escape_html, html_text
 from tuneport.workflows.comparison.break_even import YEAR, BreakEven, Row
 from tuneport.workflows.comparison.charts import over_months, over_traffic, pictured
 from tuneport.workflows.comparison.verdict import verdict
@@ -31,7 +31,7 @@ def write_html(comparison: ComparisonResult, path: Path) -> None:
     """Write the report as a file, whole or not at all. Raises StorageError if it cannot be written."""
     with temporary_file(path.parent) as (file, temporary):
         file.write(render(comparison).encode("utf-8"))
-        publish(file, temporary, path)
+        publish_output_file(file, temporary, path)
 
 
 def render(comparison: ComparisonResult) -> str:
@@ -47,16 +47,16 @@ def render(comparison: ComparisonResult) -> str:
         ("in batches", f"{traffic.batch_share:.0%}"),
     ]
     parts = {
-        "name": text(comparison.dataset.name, 200),
+        "name": html_text(comparison.dataset.name, 200),
         "what": f"What it would cost to tune a model on it, and where: US dollars, computed on {comparison.day}.",
-        "facts": "".join(f"<div><dt>{name}</dt><dd>{text(value)}</dd></div>" for name, value in facts),
+        "facts": "".join(f"<div><dt>{name}</dt><dd>{html_text(value)}</dd></div>" for name, value in facts),
         "verdict": _verdict(found, comparison.day),
         "charts": charts_of(found),
         "options": _options(found),
         "prompt": _prompt(found, traffic.saved_per_request),
         "sources": _sources(found),
     }
-    return document(f"{comparison.dataset.name}: comparison of costs", _PAGE, parts)
+    return render_html_page(f"{comparison.dataset.name}: comparison of costs", _PAGE, parts)
 
 
 def _verdict(found: BreakEven, day: date) -> str:
@@ -64,8 +64,8 @@ def _verdict(found: BreakEven, day: date) -> str:
     for about, group in groupby(verdict(found, day=day), key=lambda said: said.about):
         sentences = list(group)
         worst = max((said.kind for said in sentences), key=("pass", "warn", "fail").index)
-        body = "".join(f"<p>{text(said.words)}</p>" for said in sentences)
-        head = f'<div class="verdict">{text(about)}</div>'
+        body = "".join(f"<p>{html_text(said.words)}</p>" for said in sentences)
+        head = f'<div class="verdict">{html_text(about)}</div>'
         parts.append(f'<section class="finding wide {worst}">{head}<div>{body}</div></section>')
     return "".join(parts)
 
@@ -77,7 +77,7 @@ def charts_of(found: BreakEven) -> str:
         return "<p>unavailable, because no available option has both a training and a monthly price</p>"
     stated = f"{compact(found.unit.stated)} {found.unit.word} a month"
     cross_overs = found.cross_overs()
-    listed = "".join(f"<li>{text(overtakes(each, found.unit))}</li>" for each in cross_overs[:_CROSS_OVERS])
+    listed = "".join(f"<li>{html_text(overtakes(each, found.unit))}</li>" for each in cross_overs[:_CROSS_OVERS])
     pairs = len(found.options()) * (len(found.options()) - 1) // 2
     upto = f"{compact(found.until)} {found.unit.word} a month"
     every = (
@@ -86,11 +86,11 @@ def charts_of(found: BreakEven) -> str:
     )
     return (
         f'<section class="chart"><h3>Training and months, added up</h3>{over_months(found, shown)}'
-        f'<p class="quiet">US dollars spent after so many months at {text(stated)}; bands from the least to the most.'
-        "</p></section>"
+        f'<p class="quiet">US dollars spent after so many months at {html_text(stated)}; bands from the least to the '
+        "most.</p></section>"
         f'<section class="chart"><h3>A month, by traffic</h3>{over_traffic(found, shown)}'
-        f'<p class="quiet">US dollars a month by {text(found.unit.word)} a month, training not counted; an endpoint '
-        f"costs the same until it needs another replica.</p>{every if pairs else ''}</section>"
+        f'<p class="quiet">US dollars a month by {html_text(found.unit.word)} a month, training not counted; an '
+        f"endpoint costs the same until it needs another replica.</p>{every if pairs else ''}</section>"
     )
 
 
@@ -119,14 +119,14 @@ def _row(row: Row) -> str:
         ("a month", "-" if month is None else _span(month.low, month.expected, month.high)),
         (f"{YEAR} months", "-" if row.total is None else _amount(row.total)),
         ("paid back", _back(row)),
-        ("last day", "-" if choice.retires is None else clean(choice.retires)),
-        ("priced", "-" if row.priced_on is None else f"{clean(row.priced_on)}{', old' if row.stale else ''}"),
+        ("last day", "-" if choice.retires is None else escape_html(choice.retires)),
+        ("priced", "-" if row.priced_on is None else f"{escape_html(row.priced_on)}{', old' if row.stale else ''}"),
     ]
     drawn = "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in cells)
     kind = "" if choice.allowed else ' class="refused"'
-    why = "".join(f"<li>{text(reason)}</li>" for reason in _reasons(row))
+    why = "".join(f"<li>{html_text(reason)}</li>" for reason in _reasons(row))
     return (
-        f'<tbody{kind}><tr><th scope="row">{text(row.name, 200)}</th>{drawn}</tr>'
+        f'<tbody{kind}><tr><th scope="row">{html_text(row.name, 200)}</th>{drawn}</tr>'
         f'<tr class="why"><td colspan="7"><details><summary>why</summary><ul>{why}</ul></details></td></tr></tbody>'
     )
 
@@ -134,10 +134,10 @@ def _row(row: Row) -> str:
 def _span(low: float | None, expected: float | None, high: float | None) -> str:
     if low is None or expected is None or high is None:
         return '<span class="quiet">unknown</span>'
-    return _amount(Span(low, expected, high))
+    return _amount(CostRange(low, expected, high))
 
 
-def _amount(span: Span) -> str:
+def _amount(span: CostRange) -> str:
     if money(span.low) == money(span.high):
         return money(span.expected)
     return f'{money(span.expected)}<br><span class="quiet">{money(span.low)} to {money(span.high)}</span>'
@@ -146,7 +146,7 @@ def _amount(span: Span) -> str:
 def _back(row: Row) -> str:
     if row.payback is None:
         return "-"
-    return "never" if row.payback.months is None else clean(months(row.payback.months))
+    return "never" if row.payback.months is None else escape_html(months(row.payback.months))
 
 
 def _reasons(row: Row) -> Iterable[str]:
@@ -182,7 +182,9 @@ def _prompt(found: BreakEven, saved: int) -> str:
     rows.sort(key=lambda row: -(row.prompt_saving or 0.0))
     gaining = [row for row in rows if row.prompt_saving]
     nothing = len(rows) - len(gaining)
-    drawn = bars([(row.name, row.prompt_saving or 0.0, _share(row, found)) for row in gaining], label="saved a month")
+    drawn = draw_bar_chart(
+        [(row.name, row.prompt_saving or 0.0, _share(row, found)) for row in gaining], label="saved a month"
+    )
     words = f"Nothing at {nothing} more: paid by the hour, they need as many machines with the longer prompt."
     rest = f'<p class="quiet">{words}</p>' if nothing else ""
     return f"<p>{saved:,} tokens fewer in each request save a month:</p>{drawn}{rest}"
@@ -205,8 +207,8 @@ def _sources(found: BreakEven) -> str:
 
 def _link(source: str) -> str:
     if re.fullmatch(r"https?://[^\s\"'<>]+", source):
-        return f'<a href="{clean(source)}" rel="noopener noreferrer">{clean(source)}</a>'
-    return text(source)
+        return f'<a href="{escape_html(source)}" rel="noopener noreferrer">{escape_html(source)}</a>'
+    return html_text(source)
 
 
 def _read_on(days: set[date]) -> str:

@@ -51,7 +51,7 @@ class ComparisonResult:
             "own_machine": {
                 "gpu": self.machine.gpu or None,
                 "memory_gib": self.machine.memory_gib,
-                "usd_per_hour": self.machine.own.hourly if self.machine.own else None,
+                "usd_per_hour": self.machine.own.usd_hourly if self.machine.own else None,
                 "tokens_per_second": self.machine.own.tokens_per_second if self.machine.own else None,
             },
             "instead_of": self.instead_of.model_dump(mode="json") if self.instead_of else None,

@@ -48,7 +48,7 @@ def _cheapest(found: BreakEven) -> list[Sentence]:
         why = "unavailable, because no available option has both a training and a monthly price"
         said.append(Sentence("warn", "cheapest", why))
     if found.today is not None:
-        now = found.today.month(found.unit.stated).expected
+        now = found.today.monthly_cost(found.unit.stated).expected
         than = ""
         if lasting is not None and now <= lasting.month(found.unit):
             than = ", less than any option that lasts a year"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tuneport.estimate.break_even import Overtaking, Span
+from tuneport.estimate.break_even import CostCrossover, CostRange
 from tuneport.formatting import compact, counted, money
 from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, Row, Unit
 
 
-def money_range(span: Span) -> str:
+def money_range(span: CostRange) -> str:
     """Return the expected amount, and in brackets from where to where, if it is no single one."""
     expected, low, high = money(span.expected), money(span.low), money(span.high)
     return expected if low == high else f"{expected} ({low} to {high})"
@@ -21,7 +21,7 @@ def months(number: float) -> str:
     return "at once" if number == 0 else "less than a day" if days < 1 else counted(days, "day")
 
 
-def overtakes(each: Overtaking, unit: Unit) -> str:
+def overtakes(each: CostCrossover, unit: Unit) -> str:
     """Return one sentence: which option becomes cheaper, above which traffic, and how certain that is."""
     if each.at is None:
         start = f"{compact(each.begins or 0)} {unit.word} a month"

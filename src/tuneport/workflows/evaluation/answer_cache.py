@@ -23,8 +23,8 @@ class AnswerCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            private.make_folder(path.parent)
-            private.make_file(path)
+            private.make_private_folder(path.parent)
+            private.make_private_file(path)
             self._connection = sqlite3.connect(path, timeout=30, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may cost the last answers, no crash

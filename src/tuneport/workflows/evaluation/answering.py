@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import RejectedError
-from tuneport.scoring.examples import Answer, Messages, calls_of
+from tuneport.scoring.examples import Answer, Messages, completion_tool_calls
 from tuneport.types import Completion
 from tuneport.workflows.evaluation.answer_cache import AnswerCache, key_of
 
@@ -41,7 +41,7 @@ class Said:
 
     @property
     def answer(self) -> Answer:
-        return Answer(self.text, calls_of(self.tool_calls))
+        return Answer(self.text, completion_tool_calls(self.tool_calls))
 
 
 class Completes(Protocol):

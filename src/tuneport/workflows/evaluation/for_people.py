@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneport.scoring.people.answers import write_answers
+from tuneport.scoring.people.answers import write_answer_pairs
 from tuneport.workflows.evaluation.answering import Said
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def write_pairs(found: Evaluation, path: Path) -> None:
     """
     first, last = found.models[0], found.models[-1]
     rows = zip(found.held_out.lines, found.held_out.rows, first.said, last.said, strict=True)
-    write_answers(
+    write_answer_pairs(
         path,
         {"a": first.asked.name, "b": last.asked.name},
         (

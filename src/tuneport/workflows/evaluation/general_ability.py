@@ -13,9 +13,9 @@ from tuneport.scoring.examples import Example, Messages
 from tuneport.scoring.general import (
     AnsweredItem,
     GeneralComparison,
-    compare,
-    general_ability,
-    gives_likelihoods,
+    ask_general_items,
+    backend_scores_likelihoods,
+    compare_general_ability,
     load_items,
     written_prompts,
 )
@@ -40,7 +40,7 @@ def once_each(models: Sequence[AskedModel]) -> list[AskedModel]:
 
 
 def written_rows(backend: FineTuneBackend) -> list[Example]:
-    return [Example(messages, "") for messages in written_prompts(ranked=gives_likelihoods(backend))]
+    return [Example(messages, "") for messages in written_prompts(ranked=backend_scores_likelihoods(backend))]
 
 
 def judge(
@@ -55,7 +55,7 @@ def judge(
     """Measure a model on the general-ability set. `prompts` are those of `written_rows`, `where` names the model in the
     cache. `on_answered` gets how many answers are there, and how many there will be."""
     items = load_items()
-    ranks = gives_likelihoods(backend)
+    ranks = backend_scores_likelihoods(backend)
     to_rank = len(items.questions) + 2 * len(items.pairs) if ranks else 0
     total = to_rank + len(prompts)
     ranked = 0
@@ -78,7 +78,7 @@ def judge(
         said = ask(backend, model, prompts, keys, cache, lambda answered: on_answered(to_rank + answered, total))
         return [DECLINED if each.refused is not None else each.text for each in said]
 
-    return general_ability(rank=rank if ranks else None, complete=complete)
+    return ask_general_items(rank=rank if ranks else None, complete=complete)
 
 
 def compare_in_general(
@@ -101,7 +101,7 @@ def compare_in_general(
             lambda answered, of, name=name: on_progress(f"{name}, in general", answered, of),  # type: ignore[misc]
         )
     first, *others = judged or [""]
-    return {name: compare(judged[first], judged[name]) for name in others}
+    return {name: compare_general_ability(judged[first], judged[name]) for name in others}
 
 
 def keep_what_was_forgotten(

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks import check
+from tuneport.data.checks import check_dataset
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConfigError
-from tuneport.scoring.examples import Example, make_any_example
+from tuneport.scoring.examples import Example, make_tool_example
 
 _LINES_TOLD = 5
 
@@ -94,7 +94,7 @@ def held_out(
     guessed = ""
     for other in training.values() or (None,):
         # The other way round than in `check`: what is flagged are the held-out rows that the training data has.
-        report = check(dataset, validation=other, task=task)
+        report = check_dataset(dataset, validation=other, task=task)
         guessed = report.task
         if other is not None:
             exact.update(report.flagged.get("holdout.exact", ()))
@@ -104,7 +104,7 @@ def held_out(
     lines: list[int] = []
     unusable = 0
     for line, record in dataset.records():
-        example = make_any_example(record)
+        example = make_tool_example(record)
         if example is None:
             unusable += 1
         elif line not in exact and line not in near:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuneport.data.pii.search import find
+from tuneport.data.pii.search import find_personal_data
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.formatting import money
 from tuneport.scoring.general import GeneralComparison
-from tuneport.scoring.metrics import Metric, current_name
+from tuneport.scoring.metrics import Metric, current_metric_name
 from tuneport.scoring.scores import Score, Scored
 from tuneport.workflows.evaluation.answering import Said
 from tuneport.workflows.evaluation.held_out import HeldOut
@@ -72,7 +72,9 @@ class EvaluationPlan:
         sent += [(each.prompts[0].messages, "") for each in self.models if each.third_party and each.shots]
         for messages, expected in sent:
             calls = [call["function"]["arguments"] for each in messages for call in each.get("tool_calls", ())]
-            if matches := find("\n".join([*(str(each["content"]) for each in messages), *calls, expected])):
+            if matches := find_personal_data(
+                "\n".join([*(str(each["content"]) for each in messages), *calls, expected])
+            ):
                 raise ConfigError(
                     f"what is sent holds what looks like personal data ({matches[0].kind} {matches[0].masked}) and "
                     f"{self.third_parties[0]} is a third party; `tuneport clean --redact` replaces it, "
@@ -126,7 +128,7 @@ class Evaluation:
         model = self.models[-1].asked.name
         told = []
         for asked, limit in least.items():
-            name = current_name(asked)
+            name = current_metric_name(asked)
             if name not in self.scored.scores[model]:
                 raise ConfigError(f"--fail-under {name}: measured were {', '.join(self.scored.scores[model])}")
             score = self.score(model, name)

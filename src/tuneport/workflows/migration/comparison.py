@@ -13,8 +13,8 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.data.dataset import Dataset
 from tuneport.data.rows.records import Chat, Message, Preference
 from tuneport.errors import NotFoundError, TuneportError
-from tuneport.scoring.accuracy import AccuracyScore, grade
-from tuneport.scoring.metrics.normalisation import normalised
+from tuneport.scoring.accuracy import AccuracyScore, score_accuracy
+from tuneport.scoring.metrics.normalisation import normalise_answer
 
 DEFAULT_ROWS = 50
 EXAMPLES = 3
@@ -168,7 +168,7 @@ def _ask(backend: FineTuneBackend, model: str, asked: Sequence[ComparedPrompt], 
 def _score(
     asked: Sequence[ComparedPrompt], expected: Sequence[str], answers: Sequence[str] | None
 ) -> AccuracyScore | None:
-    return None if answers is None else grade([prompt.shown for prompt in asked], expected, answers)
+    return None if answers is None else score_accuracy([prompt.shown for prompt in asked], expected, answers)
 
 
 def _differing(asked: Sequence[ComparedPrompt], old: Side, new: Side) -> list[dict[str, str]]:
@@ -178,7 +178,7 @@ def _differing(asked: Sequence[ComparedPrompt], old: Side, new: Side) -> list[di
     found = []
     for index, prompt in enumerate(asked):
         was = None if old.answers is None else old.answers[index]
-        if normalised(new.answers[index]) != normalised(prompt.reference if was is None else was):
+        if normalise_answer(new.answers[index]) != normalise_answer(prompt.reference if was is None else was):
             row = {"prompt": prompt.shown, "reference": prompt.reference, "new": new.answers[index]}
             found.append(row if was is None else row | {"old": was})
         if len(found) == EXAMPLES:

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.rows.personal import scan
+from tuneport.data.checks.rows.personal import scan_personal_data
 from tuneport.data.conversion.convert import convert
-from tuneport.data.conversion.prepare import file_format, prepare, prepare_for
+from tuneport.data.conversion.prepare import prepare_dataset, prepare_dataset_for_method, upload_format
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConversionLossError, DatasetError
 from tuneport.lifecycle.service import Workspace
@@ -36,21 +36,21 @@ def convert_files(
     the format's own names, so with a map of columns both files are converted or none.
     """
     plan.source_format = dataset.format
-    wanted = file_format(spec.method, plan.source_format, target.data_format, target.also_takes)
+    wanted = upload_format(spec.method, plan.source_format, target.data_format, target.also_takes)
     changes: dict[str, Any] = {}
     sources = [("dataset", "the training file", dataset)]
     if spec.validation is not None:
         sources.append(("validation", "the validation file", dataset.validation_like(spec.validation)))
     for name, what, source in sources:
         try:
-            file = prepare_for(spec.method, source, wanted, workspace.worker.files)
+            file = prepare_dataset_for_method(spec.method, source, wanted, workspace.worker.files)
         except ConversionLossError as error:
             plan.losses += error.losses
             if not choices.allow_loss:
                 plan.problems.append(f"{what}: {error}")
                 continue
             changes[name] = _convert_with_loss(folder, source, wanted)
-            file = prepare(changes[name], wanted, workspace.worker.files)
+            file = prepare_dataset(changes[name], wanted, workspace.worker.files)
         except DatasetError as error:
             plan.problems.append(f"{what}: {error}")
             continue
@@ -91,7 +91,7 @@ def _digest(dataset: Dataset) -> str:
 def _look_for_personal_data(
     plan: MovePlan, what: str, file: DataFile, target: Manifest, choices: MigrationChoices
 ) -> None:
-    found = scan(file.path, file.format)
+    found = scan_personal_data(file.path, file.format)
     if not found.count:
         return
     first = found.matches[0]

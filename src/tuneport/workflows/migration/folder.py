@@ -28,9 +28,9 @@ from urllib.parse import quote
 from pydantic import Field, ValidationError
 
 from tuneport import private
-from tuneport.data.rows.json_files import loads
+from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError, StorageError
-from tuneport.files import locked, write_atomically
+from tuneport.files import hold_file_lock, write_atomically
 from tuneport.types import Model
 from tuneport.workflows.migration.origin import SourceJob
 
@@ -104,7 +104,7 @@ class SavedFolder:
             raise ConfigError(f"{path} holds other things; name a new folder, or one that `tuneport migrate` made")
         with _storing(path):
             for folder in (path, path / "files", path / "jobs"):
-                private.make_folder(folder)
+                private.make_private_folder(folder)
                 folder.chmod(0o700)
             if not mark.is_file():
                 write_atomically(mark, json.dumps({"version": VERSION, "backend": backend}) + "\n")
@@ -129,7 +129,7 @@ class SavedFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Lock the folder for the time of the block. Raises ConfigError while another process works in it."""
-        with _storing(self.path), locked(self.path / ".lock", wait=False) as mine:
+        with _storing(self.path), hold_file_lock(self.path / ".lock", wait=False) as mine:
             if not mine:
                 raise ConfigError(f"another `tuneport migrate` works in {self.path}; wait for it to end")
             yield
@@ -262,7 +262,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         return
     for line in content.splitlines():
         with suppress(ValueError):
-            value = loads(line)
+            value = decode_json(line)
             if isinstance(value, dict):
                 yield value
 

@@ -13,7 +13,7 @@ from tuneport.errors import ModelNotOfferedError
 from tuneport.formatting import duration, money
 from tuneport.lifecycle.planning.planning import machine_of, readiness
 from tuneport.manifests import Confidence, Manifest, Models, find_offered, load_models, resolve_without_aliases
-from tuneport.router import BackendChoice, DatasetFacts, order, rank
+from tuneport.router import BackendChoice, DatasetFacts, backend_ranking_key, rank_backends
 from tuneport.settings import Settings
 from tuneport.types import TuneSpec
 from tuneport.workflows.compare import DEFAULT_TRAFFIC
@@ -87,7 +87,7 @@ def suggest(
     old_size = next((row.params_b for row in weights.weights.values() if row.ids.get(source) == old), None)
     judged = []
     for name in _candidates(target, weights):
-        choice = rank(
+        choice = rank_backends(
             spec.model_copy(update={"model": name}),
             [target],
             today=today,
@@ -103,7 +103,7 @@ def suggest(
     def place(row: tuple[str, BackendChoice, float | None, bool]) -> tuple[Any, ...]:
         _, choice, size, verified = row
         far = abs(math.log(size / old_size)) if size and old_size else -(size or 0.0)
-        return not choice.allowed, not verified, *order(choice)[1:4], far, choice.model or ""
+        return not choice.allowed, not verified, *backend_ranking_key(choice)[1:4], far, choice.model or ""
 
     return [
         Suggestion(name, choice, _reason(choice, size, verified))

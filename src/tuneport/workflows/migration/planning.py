@@ -7,14 +7,14 @@ from datetime import date
 from pathlib import Path
 
 from tuneport.data.dataset import Dataset
-from tuneport.data.tokens.tokens import count_dataset
+from tuneport.data.tokens.tokens import count_dataset_tokens
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.planning.planning import dataset_facts, machine_of, readiness
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import Workspace
 from tuneport.lifecycle.submitting.spec_file import read_spec
 from tuneport.manifests import Manifest, find_offered, load_models
-from tuneport.router import DatasetFacts, rank
+from tuneport.router import DatasetFacts, rank_backends
 from tuneport.types import JobStatus, Method, TuneSpec
 from tuneport.workflows.migration.conversion import convert_files
 from tuneport.workflows.migration.folder import SavedFolder, SavedJob
@@ -145,7 +145,7 @@ def _compared_with_the_bill(job: SourceJob, dataset: Dataset) -> str:
         or job.method not in (None, Method.SFT)
     ):
         return "the training file is your own copy; nothing tells whether it is the one that was used"
-    counted = count_dataset(dataset, row.encoding)
+    counted = count_dataset_tokens(dataset, row.encoding)
     if counted.approximate:
         return "the training file is your own copy; its tokens cannot be counted exactly"
     total = counted.total * int(epochs)
@@ -224,7 +224,7 @@ def _settle(
     if plan.model.name is None:
         return
     plan.spec = spec.model_copy(update={"model": plan.model.name})
-    plan.choice = rank(
+    plan.choice = rank_backends(
         plan.spec,
         [target],
         today=today,

@@ -240,7 +240,7 @@ class Saver:
         if not copy.is_file() or hash_of(copy) != own.sha256:
             return None
         target = self._folder.waiting_room(file_id)
-        private.make_file(target)
+        private.make_private_file(target)
         shutil.copyfile(copy, target)
         return self._folder.add(file_id, target, purpose=purpose, filename=own.filename, source="tuneport")
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from tuneport import private
 from tuneport.errors import ConfigError
-from tuneport.files import locked
+from tuneport.files import hold_file_lock
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import Workspace
 from tuneport.lifecycle.terms import BindingTerm
@@ -47,9 +47,9 @@ def start(
 def alone(workspace: Workspace) -> Iterator[None]:
     """Keep other migrations of this store out until the end of the block. Raises ConfigError if one is at it."""
     home = workspace.settings.home
-    private.make_folder(home)
-    private.make_file(home / "migrate.lock")  # in a home that a group shares, all of it migrate
-    with locked(home / "migrate.lock", wait=False) as mine:
+    private.make_private_folder(home)
+    private.make_private_file(home / "migrate.lock")  # in a home that a group shares, all of it migrate
+    with hold_file_lock(home / "migrate.lock", wait=False) as mine:
         if not mine:
             raise ConfigError("another `tuneport migrate` is starting jobs; wait for it to end")
         yield

@@ -13,7 +13,7 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.local.request import keeps_best
 from tuneport.backends.together.request import DEFAULT_LEARNING_RATE
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
-from tuneport.estimate.hyperparameters import recommend
+from tuneport.estimate.hyperparameters import recommend_hyperparameters
 from tuneport.formatting import money
 from tuneport.manifests import Manifest, find_offered, load_models
 from tuneport.types import Adapter, Hyperparameters, TuneSpec
@@ -123,7 +123,7 @@ def _number_line(job: SourceJob, name: str, value: Any, backend: FineTuneBackend
             refused = f"{target.name} takes a multiplier of a rate that it does not publish; it chooses"
         return SettingLine(name, _text(value), None, refused)
     limits = getattr(target.limits, name, None)
-    if limits is not None and not limits.holds(value):
+    if limits is not None and not limits.contains(value):
         return SettingLine(name, _text(value), None, f"{target.name} takes {limits}; it chooses")
     row = find_offered(target, base.model)
     most = None if row is None else {"batch_size": row.batch_size_max, "lora_rank": row.lora_rank_max}.get(name)
@@ -145,7 +145,7 @@ def _with_rate(
             return SettingLine(line.name, line.old, line.new, "times the rate that suits the model, once one is chosen")
         weights = load_models().find(model)
         offered = find_offered(target, model)
-        chosen = recommend(
+        chosen = recommend_hyperparameters(
             spec.hyperparameters,
             rows=max(1, rows),
             params_b=weights.params_b if weights else offered.params_b if offered else None,

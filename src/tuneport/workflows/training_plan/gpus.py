@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuneport.estimate.duration import CPURate, Duration, answering_duration, cpu_duration, gpu_duration
-from tuneport.estimate.learning import History, corrected
+from tuneport.estimate.learning import DurationHistory, correct_duration
 from tuneport.estimate.memory import TrainingShape
-from tuneport.estimate.memory.sizing import Fit, fits
+from tuneport.estimate.memory.sizing import GPUFit, fit_gpus
 from tuneport.manifests import GPU, load_gpus
 from tuneport.router import Machine
 from tuneport.types import Adapter, Method
@@ -32,7 +32,7 @@ class Work:
 class GPUPlan:
     """One kind of GPU: whether one or several of it hold the run, how long the run takes there, what the hours cost."""
 
-    fit: Fit
+    fit: GPUFit
     duration: Duration
     usd: float | None
 
@@ -49,7 +49,7 @@ def gpu_plans(model: BaseModel, adapter: Adapter, step: Step, work: Work, cards:
     """Return a plan for every GPU, smallest memory first; empty if the model's shape is not known."""
     if model.dimensions is None:
         return []
-    found = fits(
+    found = fit_gpus(
         adapter,
         model.dimensions,
         step.run,
@@ -116,13 +116,13 @@ def duration_here(
     run: TrainingShape,
     work: Work,
     machine: Machine,
-    history: History,
+    history: DurationHistory,
 ) -> Duration:
     """Return the duration on this machine, corrected by its own finished runs."""
     duration = duration_on(card, model, adapter, run, work, machine.cpu_rate)
     if model.params_b is None:
         return duration
-    return corrected(
+    return correct_duration(
         duration,
         history.local,
         device=machine.device,
@@ -133,7 +133,7 @@ def duration_here(
     )
 
 
-def _dollars(duration: Duration, fit: Fit) -> float | None:
+def _dollars(duration: Duration, fit: GPUFit) -> float | None:
     if duration.expected_seconds is None or fit.usd_per_hour is None:
         return None
     return duration.expected_seconds / 3600 * fit.usd_per_hour

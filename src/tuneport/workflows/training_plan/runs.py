@@ -9,7 +9,7 @@ from typing import Literal
 from tuneport.errors import ConfigError
 from tuneport.estimate.hyperparameters import Recommended
 from tuneport.estimate.memory import ALL_LINEAR, TrainingShape
-from tuneport.training_options import TrainingOptions, rows_at_once
+from tuneport.training_options import TrainingOptions, micro_batch_rows
 from tuneport.types import Adapter, Method
 
 _MODULES = {f"{name}_proj": name for name in ALL_LINEAR}
@@ -45,7 +45,7 @@ def step_of(
         length += options.max_completion_length  # the data has questions only
         batch *= options.generations or traits.generations
         written = batch
-    at_once = rows_at_once(method, batch, length)
+    at_once = micro_batch_rows(method, batch, length)
     fp32 = options.precision == "fp32"
     run = TrainingShape(
         micro_batch=at_once,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuneport.base_models import locate_config
-from tuneport.data.rows.json_files import object_in
+from tuneport.base_models import locate_base_config
+from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
 from tuneport.estimate.memory import TrainingShape, trained_parameters
 from tuneport.manifests import Dimensions, Weights, load_models
@@ -52,7 +52,7 @@ def config_of(name: str, settings: Settings) -> Path:
     """Return the model's own config.json, from its folder, the cache or the hub. Raises ConfigError if it is not
     available."""
     weights = load_models().find(name)
-    return locate_config(weights.hub if weights and weights.hub else name, home=settings.home)
+    return locate_base_config(weights.hub if weights and weights.hub else name, home=settings.home)
 
 
 def _shape(name: str, weights: Weights | None, settings: Settings) -> tuple[Dimensions | None, float | None, str]:
@@ -60,7 +60,7 @@ def _shape(name: str, weights: Weights | None, settings: Settings) -> tuple[Dime
         return weights.dimensions, weights.params_b, "models.toml"
     try:
         path = config_of(name, settings)
-        dimensions = Dimensions.from_config(object_in(path))
+        dimensions = Dimensions.from_config(read_json_object(path))
     except (ConfigError, OSError, ValueError) as error:
         if weights is not None and weights.params_b is not None:
             return None, weights.params_b, "models.toml, its size only"

@@ -36,7 +36,7 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from tuneport.files import is_locked
+from tuneport.files import is_file_locked
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
 from tuneport.testing.contract import prepared_chats, token
@@ -349,13 +349,13 @@ def test_child_about_to_take_its_lock_counts_as_alive(open_stub, submit) -> None
 
 def test_lock_left_behind_by_a_dead_child_holds_nobody_up(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    assert not is_locked(lock)
+    assert not is_file_locked(lock)
     lock.touch()
-    assert not is_locked(lock)
+    assert not is_file_locked(lock)
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert is_locked(lock)
-    assert not is_locked(lock)
+        assert is_file_locked(lock)
+    assert not is_file_locked(lock)
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])

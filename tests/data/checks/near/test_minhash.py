@@ -11,12 +11,12 @@ from tests.data.checks.test_checks import sentence
 from tuneport.data.checks.near.minhash import (
     BAND_ROWS,
     EMPTY,
-    across,
-    agreement,
-    candidates,
-    filled,
-    minima,
-    similarity,
+    candidate_pairs,
+    candidate_pairs_across,
+    fill_empty_bins,
+    jaccard_similarity,
+    minhash_signatures,
+    minhash_similarity,
     word_pairs,
 )
 
@@ -34,7 +34,7 @@ def altered(text: str, share: float, seed: int) -> str:
 
 
 def bands(texts: list[str]) -> list[np.ndarray]:
-    table = filled(minima(texts, BINS))
+    table = fill_empty_bins(minhash_signatures(texts, BINS))
     return [table[:, first : first + BAND_ROWS] for first in range(0, BINS, BAND_ROWS)]
 
 
@@ -42,14 +42,16 @@ def test_similarity_of_two_texts_is_the_jaccard_index_of_their_word_pairs() -> N
     for seed in range(40):
         text = sentence(seed, 40 + 20 * seed)
         other = altered(text, 0.1, seed)
-        assert similarity(word_pairs(text), word_pairs(other)) == pytest.approx(exact(text, other))
+        assert jaccard_similarity(word_pairs(text), word_pairs(other)) == pytest.approx(exact(text, other))
 
 
 def test_the_estimate_is_unbiased_with_the_stated_error() -> None:
     texts = [sentence(seed, 120) for seed in range(400)]
     others = [altered(text, 0.05, seed) for seed, text in enumerate(texts)]
     pairs = np.stack((np.arange(400), np.arange(400, 800)), axis=1)
-    errors = agreement(bands(texts + others), pairs) - [exact(*each) for each in zip(texts, others, strict=True)]
+    errors = minhash_similarity(bands(texts + others), pairs) - [
+        exact(*each) for each in zip(texts, others, strict=True)
+    ]
     assert abs(errors.mean()) < 0.015
     assert errors.std() < 0.08
 
@@ -61,7 +63,7 @@ def test_recall_of_near_duplicates_is_measured() -> None:
     alike = [(seed, text) for seed, text in copies if exact(texts[seed], text) >= 0.8][:300]
     assert len(alike) == 300
     everything = texts + [text for _, text in alike]
-    found = set(map(tuple, candidates(bands(everything), np.arange(len(everything))).tolist()))
+    found = set(map(tuple, candidate_pairs(bands(everything), np.arange(len(everything))).tolist()))
     right = sum((seed, 1_000 + number) in found for number, (seed, _) in enumerate(alike))
     assert right >= 291
     strangers = [pair for pair in found if pair[1] < 1_000]
@@ -70,38 +72,38 @@ def test_recall_of_near_duplicates_is_measured() -> None:
 
 def test_what_a_text_is_worth_does_not_depend_on_its_neighbours() -> None:
     texts = [sentence(seed, 5 + 7 * seed) for seed in range(60)]
-    together = minima(texts, BINS)
-    alone = np.concatenate([minima([text], BINS) for text in texts])
+    together = minhash_signatures(texts, BINS)
+    alone = np.concatenate([minhash_signatures([text], BINS) for text in texts])
     assert (together == alone).all()
     long = "word " * 400_000
-    assert (minima([texts[3], long, texts[5]], BINS)[[0, 2]] == together[[3, 5]]).all()
+    assert (minhash_signatures([texts[3], long, texts[5]], BINS)[[0, 2]] == together[[3, 5]]).all()
 
 
 def test_texts_without_words_are_alike_to_nothing() -> None:
-    table = filled(minima(["", "one", "", "one", "a\0b", "a b"], BINS))
+    table = fill_empty_bins(minhash_signatures(["", "one", "", "one", "a\0b", "a b"], BINS))
     assert (table[0] == EMPTY).all() and (table[2] == EMPTY).all()
     assert (table[1] == table[3]).all() and (table[4] == table[5]).all()
-    pairs = candidates([table[:, :BAND_ROWS]], np.arange(6))
+    pairs = candidate_pairs([table[:, :BAND_ROWS]], np.arange(6))
     assert pairs.tolist() == [[1, 3], [4, 5]]
 
 
 def test_scripts_without_spaces() -> None:
     text = "注文した商品がまだ届いていません。いつ頃届きますか。"
-    assert similarity(word_pairs(text), word_pairs(text.replace("いつ", "何時"))) > 0.6
-    assert similarity(word_pairs(text), word_pairs("返品の方法を教えてください。よろしくお願いします。")) < 0.2
+    assert jaccard_similarity(word_pairs(text), word_pairs(text.replace("いつ", "何時"))) > 0.6
+    assert jaccard_similarity(word_pairs(text), word_pairs("返品の方法を教えてください。よろしくお願いします。")) < 0.2
 
 
 def test_what_is_refused_takes_nobodys_place() -> None:
     texts = bands(["one two", "one two", "one two", "three four", "three four"])
     lines = np.arange(5)
-    assert candidates(texts, lines, most=1).tolist() == [[0, 1]]
-    assert candidates(texts, lines, most=1, keep=lambda pairs: pairs[:, 0] >= 3).tolist() == [[3, 4]]
+    assert candidate_pairs(texts, lines, most=1).tolist() == [[0, 1]]
+    assert candidate_pairs(texts, lines, most=1, keep=lambda pairs: pairs[:, 0] >= 3).tolist() == [[3, 4]]
 
 
 def test_everything_with_a_counterpart_meets_one() -> None:
     ours, theirs = ["a b", "a b", "c d", "a b", "", "e f"], ["a b", "", "c d", "g h", "a b", "a b"]
-    pairs = across(bands(ours), np.arange(6), bands(theirs), np.array([9, 8, 7, 6, 5, 4])).tolist()
+    pairs = candidate_pairs_across(bands(ours), np.arange(6), bands(theirs), np.array([9, 8, 7, 6, 5, 4])).tolist()
     assert {one for one, _ in pairs} == {0, 1, 2, 3} and {other for _, other in pairs} == {0, 2, 4, 5}
     assert all(ours[one] == theirs[other] for one, other in pairs)
     many = bands(["a b"] * 1_000)
-    assert len(across(many, np.arange(1_000), many, np.arange(1_000))) < 4_000
+    assert len(candidate_pairs_across(many, np.arange(1_000), many, np.arange(1_000))) < 4_000

@@ -14,19 +14,19 @@ import pytest
 from tests.support.rows import chat
 from tuneport.data.checks.finding import CheckedExample, Finding
 from tuneport.data.checks.rows.answers import AnswerChecks
-from tuneport.data.checks.rows.endings import Ending, classify_ending
-from tuneport.data.checks.rows.loops import loop_in
-from tuneport.data.checks.rows.markup import markup_in
-from tuneport.data.checks.rows.refusals import refusal_in
-from tuneport.data.checks.rows.residue import mojibake_in
+from tuneport.data.checks.rows.endings import Ending, classify_answer_ending
+from tuneport.data.checks.rows.loops import find_repetition_loop
+from tuneport.data.checks.rows.markup import find_leftover_markup
+from tuneport.data.checks.rows.refusals import find_refusal_phrase
+from tuneport.data.checks.rows.residue import find_mojibake
 from tuneport.data.formats import load_format
 from tuneport.data.reading import read_records
 from tuneport.data.rows.records import Record
-from tuneport.data.rows.text import split_answer, written_out
+from tuneport.data.rows.text import messages_as_text, split_answer
 
 
 def example(line: int, record: Record) -> CheckedExample:
-    return CheckedExample.of(line, record)
+    return CheckedExample.from_record(line, record)
 
 
 def examples(rows: list[dict[str, Any]], start: int = 1) -> Iterator[CheckedExample]:
@@ -99,17 +99,17 @@ WHOLE = [
 
 @pytest.mark.parametrize("text", CUT)
 def test_an_answer_that_is_cut_off(text: str) -> None:
-    assert classify_ending(text)[0] is Ending.CUT
+    assert classify_answer_ending(text)[0] is Ending.CUT
 
 
 @pytest.mark.parametrize("text", OPEN)
 def test_prose_without_an_end(text: str) -> None:
-    assert classify_ending(text)[0] is Ending.OPEN
+    assert classify_answer_ending(text)[0] is Ending.OPEN
 
 
 @pytest.mark.parametrize("text", WHOLE)
 def test_what_may_end_without_a_full_stop(text: str) -> None:
-    assert classify_ending(text)[0] in (Ending.ENDED, Ending.OTHER)
+    assert classify_answer_ending(text)[0] in (Ending.ENDED, Ending.OTHER)
 
 
 def test_open_endings_count_only_where_most_answers_end() -> None:
@@ -128,7 +128,7 @@ def test_many_cut_answers_fail() -> None:
 
 def prose(shared_data: Path) -> Iterator[str]:
     for _, record in read_records(shared_data / "alpaca_en_demo.json"):
-        answer = written_out(split_answer(record)[1])
+        answer = messages_as_text(split_answer(record)[1])
         if len(answer) >= 120 and answer.endswith(".") and "`" not in answer and "\n" not in answer:
             yield answer
 
@@ -139,14 +139,14 @@ def test_recall_of_planted_defects_in_real_prose(shared_data: Path) -> None:
     answers = list(prose(shared_data))
     cut = [each[: int(len(each) * draw.uniform(0.3, 0.9))].rstrip() for each in answers]
     cut = [each for each in cut if each[-1] not in ".!?"]
-    found = [classify_ending(each)[0] in (Ending.CUT, Ending.OPEN) for each in cut]
+    found = [classify_answer_ending(each)[0] in (Ending.CUT, Ending.OPEN) for each in cut]
     assert len(cut) >= 200 and sum(found) >= 0.93 * len(cut)
     looping = []
     for each in answers:
         words = each.split()
         start, size = draw.randrange(len(words) - 6), draw.randint(2, 6)
         looping.append(" ".join(words[:start] + words[start : start + size] * draw.randint(12, 40)))
-    assert sum(loop_in(each) is not None for each in looping) >= 0.95 * len(looping)
+    assert sum(find_repetition_loop(each) is not None for each in looping) >= 0.95 * len(looping)
     leftovers = [
         "<br>",
         "</p>",
@@ -162,11 +162,11 @@ def test_recall_of_planted_defects_in_real_prose(shared_data: Path) -> None:
     for each in answers:
         place = draw.randrange(len(each))
         marked.append(each[:place] + draw.choice(leftovers) + each[place:])
-    assert sum(markup_in(each, "Tell me.") is not None for each in marked) >= 0.95 * len(marked)
+    assert sum(find_leftover_markup(each, "Tell me.") is not None for each in marked) >= 0.95 * len(marked)
     accents = str.maketrans("aeou'", "äéöü’")
     wrong = [each.translate(accents).encode().decode(draw.choice(["latin-1", "cp1252"]), "replace") for each in answers]
-    assert sum(mojibake_in(each) is not None for each in wrong) >= 0.99 * len(wrong)
-    assert sum(mojibake_in(each.translate(accents)) is not None for each in answers) == 0
+    assert sum(find_mojibake(each) is not None for each in wrong) >= 0.99 * len(wrong)
+    assert sum(find_mojibake(each.translate(accents)) is not None for each in answers) == 0
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
@@ -229,17 +229,20 @@ NO_REFUSALS = [
 
 @pytest.mark.parametrize("text", REFUSALS)
 def test_a_refusal(text: str) -> None:
-    assert refusal_in(text) is not None
+    assert find_refusal_phrase(text) is not None
 
 
 @pytest.mark.parametrize("text", NO_REFUSALS)
 def test_no_refusal(text: str) -> None:
-    assert refusal_in(text) is None
+    assert find_refusal_phrase(text) is None
 
 
 def test_who_is_asked_what_it_is_may_say_so() -> None:
     text = "I am an AI assistant that was made for the lamp shop."
-    assert refusal_in(text, "en", "Who are you?") is None and refusal_in(text, "en", "Where is my lamp?") is not None
+    assert (
+        find_refusal_phrase(text, "en", "Who are you?") is None
+        and find_refusal_phrase(text, "en", "Where is my lamp?") is not None
+    )
 
 
 # --- mojibake --------------------------------------------------------------------------------------------------------
@@ -258,13 +261,13 @@ WORDS = [
 
 @pytest.mark.parametrize("text", WORDS)
 def test_text_in_the_wrong_encoding(text: str) -> None:
-    assert mojibake_in(text) is None
+    assert find_mojibake(text) is None
     misread = text.encode().decode("latin-1")
-    assert mojibake_in(misread) is not None
+    assert find_mojibake(misread) is not None
     if "😀" not in text and not any(char > "\u0400" for char in text if char not in "’“”—"):
         windows = text.encode().decode("cp1252", "replace")
-        assert mojibake_in(windows) is not None
-        assert mojibake_in(misread.encode().decode("latin-1")) is not None  # twice
+        assert find_mojibake(windows) is not None
+        assert find_mojibake(misread.encode().decode("latin-1")) is not None  # twice
 
 
 def test_lost_characters_and_what_only_looks_so() -> None:
@@ -278,7 +281,7 @@ def test_lost_characters_and_what_only_looks_so() -> None:
         "it\x92s",
         "Р›СѓС‡С€Рµ РІСЃРµРіРѕ",
     ):
-        assert mojibake_in(text) is not None, text
+        assert find_mojibake(text) is not None, text
     for text in (
         "Really?Yes",
         "page?t=1",
@@ -291,7 +294,7 @@ def test_lost_characters_and_what_only_looks_so() -> None:
         "Â",
         "РОССИЯ, СССР и США",
     ):
-        assert mojibake_in(text) is None, text
+        assert find_mojibake(text) is None, text
 
 
 # --- markup ----------------------------------------------------------------------------------------------------------
@@ -340,12 +343,12 @@ UNMARKED = [
 
 @pytest.mark.parametrize("text", MARKED)
 def test_leftover_markup(text: str) -> None:
-    assert markup_in(text, "What is it?") is not None
+    assert find_leftover_markup(text, "What is it?") is not None
 
 
 @pytest.mark.parametrize(("question", "text"), UNMARKED)
 def test_markup_that_is_meant(question: str, text: str) -> None:
-    assert markup_in(text, question) is None
+    assert find_leftover_markup(text, question) is None
 
 
 # --- loops -----------------------------------------------------------------------------------------------------------
@@ -361,7 +364,7 @@ def test_loops() -> None:
         "はい、そうです。" * 8,
         (start + "The boats are painted blue, red and green in the spring of every year. ") * 5,
     ):
-        assert loop_in(text) is not None, text
+        assert find_repetition_loop(text) is not None, text
     for text in (
         start,
         "1. Red\n2. Green\n3. Blue\n4. Black\n5. White\n6. Yellow\n7. Orange\n8. Pink",
@@ -369,10 +372,10 @@ def test_loops() -> None:
         "ha ha ha",
         "Row, row, row your boat, gently down the stream. Merrily, merrily, merrily, merrily, life is but a dream.",
     ):
-        assert loop_in(text) is None, text
-    assert loop_in(start + "No" + "o" * 60) is not None
+        assert find_repetition_loop(text) is None, text
+    assert find_repetition_loop(start + "No" + "o" * 60) is not None
     for text in (start + "\n" + "-" * 60, start + "Name: " + "_" * 40, start + "It is 1" + "0" * 30):
-        assert loop_in(text) is None, text
+        assert find_repetition_loop(text) is None, text
 
 
 # --- the language ----------------------------------------------------------------------------------------------------

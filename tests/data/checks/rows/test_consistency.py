@@ -14,16 +14,16 @@ from tests.data.checks.rows.test_answers import example, examples
 from tests.support.rows import chat
 from tuneport.data.checks.finding import Finding
 from tuneport.data.checks.near.line_index import MAX_KEYS, MAX_LINES, LineIndex
-from tuneport.data.checks.rows.consistency import Consistency
-from tuneport.data.checks.rows.json_shapes import JsonShapes
+from tuneport.data.checks.rows.consistency import ConsistencyCheck
+from tuneport.data.checks.rows.json_shapes import JsonShapeCheck
 from tuneport.data.formats import load_format
 from tuneport.data.reading import read_records
 
 PROMPT = "You are the support agent of a lamp shop. Answer in one sentence."
 
 
-def judged(rows: list[dict[str, Any]]) -> tuple[Consistency, Finding]:
-    check = Consistency()
+def judged(rows: list[dict[str, Any]]) -> tuple[ConsistencyCheck, Finding]:
+    check = ConsistencyCheck()
     for each in examples(rows):
         check.add(each)
     return check, check.finding()
@@ -96,7 +96,7 @@ def test_turns_out_of_order(roles: str, problem: str) -> None:
     messages = [
         {"role": names[role], "content": PROMPT if role == "s" else f"Words {i}."} for i, role in enumerate(roles)
     ]
-    check = Consistency()
+    check = ConsistencyCheck()
     for each in examples(rows()):
         check.add(each)
     check.add(example(41, load_format("openai").read(msgspec.json.encode({"messages": messages}))))
@@ -105,10 +105,10 @@ def test_turns_out_of_order(roles: str, problem: str) -> None:
 
 
 def answers_in_json(answers: list[Any]) -> dict[int, str]:
-    shapes = JsonShapes()
+    shapes = JsonShapeCheck()
     for line, answer in enumerate(answers, start=1):
         shapes.add(line, answer if isinstance(answer, str) else json.dumps(answer))
-    return shapes.odd()
+    return shapes.odd_lines()
 
 
 def test_json_with_odd_keys_and_types() -> None:
@@ -183,7 +183,7 @@ def test_it_is_the_same_however_it_is_divided() -> None:
     extra = [*rows(3, None), *rows(2, PROMPT.upper()), chat("Where?", '{"a": 1}', system=PROMPT)]
     both = [*rows(), *extra, *[chat(f"T {i}", json.dumps({"a": i})) for i in range(30)]]
     whole = judged(both)[0]
-    parts = [Consistency() for _ in range(3)]
+    parts = [ConsistencyCheck() for _ in range(3)]
     for each in examples(both):
         parts[each.line % 3].add(each)
     parts[1].merge(pickle.loads(pickle.dumps(parts[2].state())))
@@ -223,7 +223,7 @@ TRUE = {"toy_chat_fine_tuning.jsonl": {"system": [3], "roles": [4]}}
     ],
 )
 def test_real_files(shared_data: Path, name: str) -> None:
-    check = Consistency()
+    check = ConsistencyCheck()
     for line, record in read_records(shared_data / name):
         check.add(example(line, record))
     assert {kind: list(lines) for kind, lines in check.lines().items()} == TRUE.get(name, {})

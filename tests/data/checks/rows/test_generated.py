@@ -11,7 +11,7 @@ import pytest
 from tests.data.checks.rows.test_answers import example, examples
 from tests.support.rows import chat
 from tuneport.data.checks.finding import Finding
-from tuneport.data.checks.rows.generated import Generated
+from tuneport.data.checks.rows.generated import GeneratedTextCheck
 from tuneport.data.reading import read_records
 
 PEOPLE = [
@@ -26,8 +26,8 @@ MODELS = [
 ]
 
 
-def judged(rows: list[dict[str, Any]]) -> tuple[Generated, Finding]:
-    check = Generated()
+def judged(rows: list[dict[str, Any]]) -> tuple[GeneratedTextCheck, Finding]:
+    check = GeneratedTextCheck()
     for each in examples(rows):
         check.add(each)
     return check, check.finding()
@@ -101,7 +101,7 @@ def test_answers_that_read_like_a_model() -> None:
 def test_it_is_the_same_however_it_is_divided() -> None:
     both = [*rows(MODELS), *rows(PEOPLE, 20, source="gpt-4"), *rows(PEOPLE, 5, reviewed=True)]
     whole = judged(both)[1]
-    one, other = Generated(), Generated()
+    one, other = GeneratedTextCheck(), GeneratedTextCheck()
     for each in examples(both):
         (one, other)[each.line % 2].add(each)
     other.merge(pickle.loads(pickle.dumps(one.state())))
@@ -112,7 +112,7 @@ def test_real_files_have_no_marks(shared_data: Path) -> None:
     """All three are a model's answers. glaive's read so; alpaca's and dpo's show fewer signs than are needed."""
     verdicts = {}
     for name in ("alpaca_en_demo.json", "glaive_toolcall_en_demo.json", "dpo_en_demo.json"):
-        check = Generated()
+        check = GeneratedTextCheck()
         for line, record in read_records(shared_data / name):
             check.add(example(line, record))
         assert check.finding().count == 0

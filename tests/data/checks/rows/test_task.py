@@ -12,7 +12,7 @@ import pytest
 from tests.support.folders import FIXTURES
 from tuneport.data.checks.rows.task import MAX_CLASSES, TaskGuess
 from tuneport.data.reading import read_records
-from tuneport.data.rows.text import split_answer, written_out
+from tuneport.data.rows.text import messages_as_text, split_answer
 
 MEDICAL = [
     "The patient has chronic hypertension; raise the dosage to {0} mg and check renal function in {0} weeks.",
@@ -102,7 +102,7 @@ def test_the_demo_and_real_files(shared_data: Path) -> None:
         found = TaskGuess()
         for _, record in read_records(path):
             context, answer = split_answer(record)
-            found.add(written_out(answer), written_out(context))
+            found.add(messages_as_text(answer), messages_as_text(context))
         names[path.name.split("_")[0]] = found.name
     general = dict.fromkeys(("alpaca", "dpo", "glaive", "gpt", "toy"), "style")
     assert names == {**general, "support": "classification"}

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tests.data.formats.test_round_trips import maybe, parts, texts, tools, words
 from tests.support.rows import chat, write
-from tuneport.data.checks import check
+from tuneport.data.checks import check_dataset
 from tuneport.data.checks.finding import CheckedExample
-from tuneport.data.conversion.prepare import file_format, prepare
+from tuneport.data.conversion.prepare import prepare_dataset, upload_format
 from tuneport.data.dataset import Dataset
 from tuneport.data.formats import FORMATS, load_format
 from tuneport.data.formats.openai.reinforcement import NAME
@@ -23,7 +23,7 @@ from tuneport.data.pii.redaction import Redactor
 from tuneport.data.reading import read_records
 from tuneport.data.rows.records import Chat, Graded, Message, Record, ToolCall
 from tuneport.data.rows.text import split_answer
-from tuneport.data.tokens.tokens import count_dataset
+from tuneport.data.tokens.tokens import count_dataset_tokens
 from tuneport.errors import ConversionLossError, DatasetError
 from tuneport.types import Method
 from tuneport.workflows.compare import compare
@@ -101,30 +101,30 @@ def test_prepared_rows_keep_their_columns(tmp_path: Path) -> None:
         question("2 + 2?", answer="4", difficulty={"level": 1}),
         chat("2 + 2?", "4", "And 3 + 3?", answer="6", difficulty={"level": 1}),
     ]
-    target = file_format(Method.RFT, "openai", "openai")
-    data = prepare(write(tmp_path / "rows.jsonl", rows), target, tmp_path / "files")
+    target = upload_format(Method.RFT, "openai", "openai")
+    data = prepare_dataset(write(tmp_path / "rows.jsonl", rows), target, tmp_path / "files")
     assert [json.loads(line) for line in data.path.read_text().splitlines()] == rows
     assert (data.format, data.left_out, data.trained_tokens) == (NAME, (), None)
 
 
 def test_several_turns_in_every_row_are_read_as_what_the_method_asks_for(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", [chat("2 + 2?", "4", "And 3 + 3?", answer="6")] * 3)
-    data = prepare(path, NAME, tmp_path / "files")
+    data = prepare_dataset(path, NAME, tmp_path / "files")
     assert data.rows == 3 and '"answer":"6"' in data.path.read_text()
-    assert count_dataset(Dataset(path, format=NAME)).rows == 3
+    assert count_dataset_tokens(Dataset(path, format=NAME)).rows == 3
 
 
 def test_an_answer_at_the_end_is_an_error_with_its_line(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", [question("a", answer="b"), chat("a", "b", answer="b")])
     with pytest.raises(DatasetError, match="line 2|:2") as caught:
-        prepare(path, NAME, tmp_path / "files")
+        prepare_dataset(path, NAME, tmp_path / "files")
     assert "role assistant" in str(caught.value) and "column of its own" in str(caught.value)
 
 
 def test_questions_are_not_trained_on_as_chats(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", [question("a", answer="b")] * 2)
     with pytest.raises(ConversionLossError, match="rft"):
-        prepare(path, "openai", tmp_path / "files")
+        prepare_dataset(path, "openai", tmp_path / "files")
     chats = [record for _, record in read_records(write(tmp_path / "chats.jsonl", [chat("a", "b")]))]
     assert load_format(NAME).write(chats[0])[0] is None and isinstance(chats[0], Chat)
 
@@ -132,7 +132,7 @@ def test_questions_are_not_trained_on_as_chats(tmp_path: Path) -> None:
 def test_check_judges_by_what_the_answers_are_compared_with(tmp_path: Path) -> None:
     rows = [question(f"What is {n} + {n * 7}?", answer=str(n * 8), level=n % 3) for n in range(120)]
     rows[7]["messages"], rows[7]["answer"] = rows[6]["messages"], "nothing"
-    report = check(write(tmp_path / "rows.jsonl", rows))
+    report = check_dataset(write(tmp_path / "rows.jsonl", rows))
     findings = {finding.check: finding for finding in report.findings}
     assert report.format.format == NAME
     assert {name: findings[name].verdict.value for name in ("answers", "classes", "enough")} == {
@@ -147,7 +147,7 @@ def test_check_judges_by_what_the_answers_are_compared_with(tmp_path: Path) -> N
 )
 def test_reference_stands_for_the_answer(reference: dict[str, Any], text: str) -> None:
     asked = [Message("user", "a")]
-    assert CheckedExample.of(1, Graded(asked, reference)).answer == text
+    assert CheckedExample.from_record(1, Graded(asked, reference)).answer == text
     assert split_answer(Graded(asked, reference))[0] == asked
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.support.evaluations import report
 from tuneport.errors import AuthError, BudgetError, ConfigError, ModelNotOfferedError, UnavailableError
 from tuneport.lifecycle.service import Workspace
-from tuneport.scoring.judge import parse_reason
+from tuneport.scoring.judge import parse_judge_reason
 from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator, inference
 from tuneport.testing.fake.backend import FakeBackend
@@ -103,7 +103,7 @@ def test_the_better_model_wins_by_a_real_sdk_and_is_not_asked_about_twice(
             assert (found.judged.verdict, found.judged.wins, found.judged.first_place) == ("better", 1.0, 0.5)
             assert (found.count("first"), found.identical, found.flaw) == (ROWS - EQUAL, EQUAL, "")
             assert (
-                parse_reason(found.pairs[0].in_order) == "Answer A has the number, B guesses."
+                parse_judge_reason(found.pairs[0].in_order) == "Answer A has the number, B guesses."
                 and found.pairs[0].line == EQUAL + 1
             )
             document = json.loads(json.dumps(found.as_dict()))

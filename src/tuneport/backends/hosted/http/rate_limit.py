@@ -33,7 +33,7 @@ def before_request() -> None:
     """Wait before a read for its turn, whether or not it will be answered."""
     limiter = _limiter.get()
     if limiter is not None:
-        limiter.wait()
+        limiter.acquire()
         _prepaid.set(True)
 
 
@@ -41,5 +41,5 @@ def after_response() -> None:
     """Count further answers of the same read, such as the pages of a list, which wait for their turns here."""
     limiter = _limiter.get()
     if limiter is not None and not _prepaid.get():
-        limiter.wait()
+        limiter.acquire()
     _prepaid.set(False)

@@ -94,7 +94,7 @@ def spawn(
     Its output is appended to `log`, and it inherits the open files `keep` under their numbers. A thread waits for it,
     so that it leaves no zombie while this process stays.
     """
-    with open(log, "ab", opener=private.opener) as output:
+    with open(log, "ab", opener=private.private_file_opener) as output:
         child = subprocess.Popen(
             list(command),
             cwd=folder,

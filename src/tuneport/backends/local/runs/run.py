@@ -25,7 +25,7 @@ from tuneport.backends.local.runs import process as local_process
 from tuneport.backends.local.runs import starting as local_starting
 from tuneport.device_queue import TICKET_VARIABLE, DeviceQueue
 from tuneport.errors import ProviderError, RejectedError
-from tuneport.files import append_line, cut_partial_line, is_locked, locked, sync, write_atomically
+from tuneport.files import append_line, cut_partial_line, fsync_path, hold_file_lock, is_file_locked, write_atomically
 from tuneport.run_protocol import (
     CANCEL,
     EVENTS,
@@ -43,9 +43,9 @@ from tuneport.run_protocol import (
     SPAWN_LOCK,
     STATE,
     STOP_EARLY,
-    Restarts,
+    RestartCounts,
     RunRequest,
-    Spawn,
+    SpawnRecord,
     TrainerState,
     checkpoint_folders,
 )
@@ -100,7 +100,7 @@ class LocalRun:
         """Return whether a child is at work, or about to be."""
         if self._seen_alive():
             return True
-        with locked(self.folder / SPAWN_LOCK):
+        with hold_file_lock(self.folder / SPAWN_LOCK):
             return self._holds_its_lock()
 
     def _seen_alive(self) -> bool:
@@ -117,7 +117,7 @@ class LocalRun:
         Testing the child's lock means holding it for a moment, in which a child that wants it would give up, so no
         child may be starting meanwhile.
         """
-        return self._seen_alive() or is_locked(self.folder / LOCK)
+        return self._seen_alive() or is_file_locked(self.folder / LOCK)
 
     def supervise(self) -> None:
         """Start a child that was never started, restart a dead one, end a cancelled one, or give up on a hopeless one.
@@ -128,7 +128,7 @@ class LocalRun:
             self._kill_if_cancel_is_overdue()
             self._end_if_stuck()
             return
-        with locked(self.folder / SPAWN_LOCK):
+        with hold_file_lock(self.folder / SPAWN_LOCK):
             if self._seen_alive() or self._finished():
                 return
             spawn = self._spawn()
@@ -148,7 +148,7 @@ class LocalRun:
 
     def cancel(self) -> None:
         """Ask the child to stop; `supervise` insists later. A run without a child is cancelled at once."""
-        with locked(self.folder / SPAWN_LOCK):
+        with hold_file_lock(self.folder / SPAWN_LOCK):
             alive = self._holds_its_lock()
             if self._finished():
                 return
@@ -162,7 +162,7 @@ class LocalRun:
 
     def pause(self) -> None:
         """Ask the child to make a checkpoint after its step and to end. A run without a child pauses at once."""
-        with locked(self.folder / SPAWN_LOCK):
+        with hold_file_lock(self.folder / SPAWN_LOCK):
             alive = self._holds_its_lock()
             if self._finished():
                 raise self._over("pause")
@@ -173,7 +173,7 @@ class LocalRun:
 
     def stop_early(self) -> None:
         """Ask the child to end after its step, with its best weights. A dead child does so when it is restarted."""
-        with locked(self.folder / SPAWN_LOCK):
+        with hold_file_lock(self.folder / SPAWN_LOCK):
             if not self._finished():
                 write_atomically(self.folder / STOP_EARLY, now().isoformat())
 
@@ -184,7 +184,7 @@ class LocalRun:
         A run that is still about to pause is started by `supervise` afterwards. Raises RejectedError if it succeeded,
         was cancelled, or would only fail again.
         """
-        with locked(self.folder / SPAWN_LOCK):
+        with hold_file_lock(self.folder / SPAWN_LOCK):
             alive, finished = self._holds_its_lock(), self._finished()
             if finished:
                 reported = self.reported()
@@ -192,7 +192,7 @@ class LocalRun:
                 if alive or error is None or not error.retryable:
                     raise self._over("resume")
             (self.folder / PAUSE).unlink(missing_ok=True)
-            sync(self.folder)
+            fsync_path(self.folder)
             if finished or (not alive and self._status() == "paused"):
                 self._go_on()
 
@@ -213,11 +213,11 @@ class LocalRun:
         """Return step and folder of each complete checkpoint, oldest first."""
         return checkpoint_folders(self.folder)
 
-    def restarts(self) -> Restarts:
+    def restarts(self) -> RestartCounts:
         try:
-            return Restarts.model_validate_json((self.folder / RESTARTS).read_bytes())
+            return RestartCounts.model_validate_json((self.folder / RESTARTS).read_bytes())
         except (OSError, ValidationError):
-            return Restarts()  # damaged: counting anew costs three more attempts, no more
+            return RestartCounts()  # damaged: counting anew costs three more attempts, no more
 
     def slurm_job(self) -> str | None:
         """Return the id of the newest Slurm job of a run that trains there."""
@@ -244,7 +244,7 @@ class LocalRun:
 
     def start(self) -> None:
         """Start the child unless it was started before. Raises OSError if the system cannot."""
-        with locked(self.folder / SPAWN_LOCK):
+        with hold_file_lock(self.folder / SPAWN_LOCK):
             if self._spawn() is None and not self._finished():
                 self._start()
 
@@ -254,7 +254,7 @@ class LocalRun:
         environment = {**self.environment(), **({"HF_HUB_OFFLINE": "1"} if on_disk else {})}
         path = self.folder / SPAWN
         before = path.read_bytes() if path.exists() else None
-        intent = Spawn(spawned_at=now(), memory_kills=local_process.memory_kills())
+        intent = SpawnRecord(spawned_at=now(), memory_kills=local_process.memory_kills())
         write_atomically(path, intent.model_dump_json())
         try:
             pid = self._spawn_in_the_queue(environment)
@@ -297,7 +297,7 @@ class LocalRun:
         restarts = self.restarts()
         steps = [step for step, _ in self.checkpoint_folders()]
         newest = steps[-1] if steps else 0
-        restarts = restarts.seen(newest)
+        restarts = restarts.as_of_checkpoint(newest)
         if restarts.without_progress >= RESTARTS_WITHOUT_PROGRESS:
             self._finish("failed", self._died(restarts))
             return
@@ -368,7 +368,7 @@ class LocalRun:
     def _elsewhere(self) -> bool:
         return any((self.folder / book).exists() for book in BOOKS)
 
-    def _died(self, restarts: Restarts) -> JobError:
+    def _died(self, restarts: RestartCounts) -> JobError:
         said = self.log_tail()
         message = (
             f"the training process died {restarts.without_progress + 1} times without getting further "
@@ -450,7 +450,7 @@ class LocalRun:
         found = local_starting.look(self.folder, self._spawn())
         if found is None or not found.overdue:
             return
-        with locked(self.folder / SPAWN_LOCK):
+        with hold_file_lock(self.folder / SPAWN_LOCK):
             spawn = self._spawn()
             if not self._seen_alive() or spawn is None or spawn.pid is None:
                 return
@@ -472,18 +472,18 @@ class LocalRun:
         if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.boot_id():
             local_process.signal_group(spawn.pid, spawn.started or "", number)
 
-    def _kill_leftovers(self, spawn: Spawn | None) -> None:
+    def _kill_leftovers(self, spawn: SpawnRecord | None) -> None:
         if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.boot_id():
             local_process.kill_leftovers(spawn.pid)
 
-    def _spawn(self) -> Spawn | None:
+    def _spawn(self) -> SpawnRecord | None:
         try:
-            return Spawn.model_validate_json((self.folder / SPAWN).read_bytes())
+            return SpawnRecord.model_validate_json((self.folder / SPAWN).read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValidationError):
             # Damaged: something unknown was started once; the lock alone decides.
-            return Spawn(spawned_at=datetime.fromtimestamp(0, UTC))
+            return SpawnRecord(spawned_at=datetime.fromtimestamp(0, UTC))
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tuneport import private
 from tuneport.backends.local.weights import copied, link_or_copy
 from tuneport.errors import ProviderError
-from tuneport.files import name_aside, sync, write_atomically
+from tuneport.files import fsync_path, temporary_file_beside, write_atomically
 from tuneport.run_protocol import REQUEST, START, RunRequest
 
 RUN_ID = re.compile(r"run-[0-9a-f]{16}")
@@ -39,16 +39,16 @@ class RunStore:
 
         Another process that makes the same one may be first.
         """
-        private.make_folder(self.folder)
+        private.make_private_folder(self.folder)
         self._sweep()
-        aside = name_aside(self.folder / run_id)
-        private.make_folder(aside)
+        aside = temporary_file_beside(self.folder / run_id)
+        private.make_private_folder(aside)
         try:
             write_atomically(aside / REQUEST, json.dumps(request.model_dump(mode="json"), indent=1))
             if start is not None:
                 copied(start, aside / START, copy=link_or_copy)
             os.rename(aside, self.folder / run_id)
-            sync(self.folder)
+            fsync_path(self.folder)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
@@ -57,7 +57,7 @@ class RunStore:
 
     def remove(self, run_id: str) -> None:
         """Rename the run out of sight at once, then delete it."""
-        aside = name_aside(self.folder / run_id)
+        aside = temporary_file_beside(self.folder / run_id)
         os.rename(self.folder / run_id, aside)
         shutil.rmtree(aside)
 

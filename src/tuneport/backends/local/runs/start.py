@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneport.base_models import locate
-from tuneport.data.rows.json_files import object_in
+from tuneport.base_models import locate_base_model
+from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.run_protocol import RunRequest
 from tuneport.types import Adapter, Method, TuneSpec
@@ -68,7 +68,10 @@ def refuse_other_base(start: WarmStart, model: str, name_or_path: str, *, home: 
     if theirs == name_or_path:
         return
     try:
-        same = locate(theirs, home=home, download=False).folder == locate(name_or_path, home=home).folder
+        same = (
+            locate_base_model(theirs, home=home, download=False).folder
+            == locate_base_model(name_or_path, home=home).folder
+        )
     except ConfigError:
         same = False
     if not same:
@@ -84,7 +87,7 @@ def _numbers(start: WarmStart) -> dict[str, Any]:
         return {}
     path = start.weights / "adapter_config.json"
     try:
-        config = object_in(path)
+        config = read_json_object(path)
         names = _IN_CONFIG if start.adapter.has_lora else _IN_CONFIG_VIRTUAL
         return {ours: config[theirs] for ours, theirs in names.items()}
     except (OSError, ValueError, KeyError) as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from tuneport.files import write_atomically
-from tuneport.run_protocol import STARTING, STATE, Phase, Spawn
+from tuneport.run_protocol import STARTING, STATE, SpawnRecord, StartPhase
 from tuneport.types import now
 
 WATCHED = "watched.json"
@@ -65,22 +65,22 @@ class StartProgress:
         )
 
 
-def phase_of(folder: Path, spawn: Spawn | None) -> Phase | None:
+def phase_of(folder: Path, spawn: SpawnRecord | None) -> StartPhase | None:
     """Return the phase that the child of this start has reached, or None if nothing was started, or it reports no
     phases."""
     if spawn is None:
         return None
     with contextlib.suppress(OSError, ValidationError, ValueError):
-        said = Phase.model_validate_json((folder / STARTING).read_bytes())
+        said = StartPhase.model_validate_json((folder / STARTING).read_bytes())
         if said.since >= spawn.spawned_at:
             return said
     with contextlib.suppress(OSError):
         if (folder / STATE).stat().st_mtime >= spawn.spawned_at.timestamp():
             return None  # a trainer of an earlier version, which is past its start
-    return Phase(phase=NOT_UP, since=spawn.spawned_at)
+    return StartPhase(phase=NOT_UP, since=spawn.spawned_at)
 
 
-def look(folder: Path, spawn: Spawn | None) -> StartProgress | None:
+def look(folder: Path, spawn: SpawnRecord | None) -> StartProgress | None:
     """Return the trainer's progress since the last look, or None if no process runs."""
     found = phase_of(folder, spawn)
     if spawn is None or spawn.pid is None or found is None or found.phase in WITHOUT_LIMIT:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from tuneport import private
 from tuneport.backends.streaming import Chunk, ChunkStream, token_usage
-from tuneport.data.running.underway import underway
+from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import RejectedError, TrainingError, TuneportError, UnsupportedError
 from tuneport.infer_protocol import (
     OPTIONS,
@@ -40,7 +40,7 @@ from tuneport.infer_protocol import (
     Score,
     Scores,
     decode_reply,
-    encode,
+    encode_message,
 )
 from tuneport.types import Completion
 
@@ -165,7 +165,7 @@ class InferenceProcess:
         self._child.wait()
 
     def _await_ready(self) -> None:
-        with underway(f"loading {self.model}"):
+        with report_data_activity(f"loading {self.model}"):
             ready = self._ready.wait(timeout=max(0.0, self._startup_deadline - time.monotonic()))
         if not ready:
             self._kill()
@@ -174,7 +174,7 @@ class InferenceProcess:
             raise self._died()
 
     def _send(self, request: Request) -> None:
-        self._outbox.put(encode(request))
+        self._outbox.put(encode_message(request))
 
     def _write(self) -> None:
         assert self._child.stdin is not None
@@ -187,7 +187,7 @@ class InferenceProcess:
         while True:
             patience = self._last_heard + self.silence_seconds - time.monotonic()
             try:
-                with underway(f"waiting for {self.model}"):
+                with report_data_activity(f"waiting for {self.model}"):
                     answer = answers.get(timeout=max(0.01, patience))
             except queue.Empty:
                 if time.monotonic() - self._last_heard < self.silence_seconds:

@@ -82,7 +82,7 @@ class Serving:
         return f"not {model}: load {given} there ({how}), or take serve_url out of tuneport.toml"
 
     def _start_inference(self, folder: Path) -> InferenceProcess:
-        private.make_folder(self._home)
+        private.make_private_folder(self._home)
         options = ["--device-map", self._options.device_map] if self._options.device_map != "auto" else []
         options += ["--precision", self._options.precision] if self._options.precision else []
         options += ["--load-in-4bit"] if self._options.load_in_4bit else []
@@ -107,7 +107,7 @@ class Serving:
         )
 
     def _start_vllm(self, weights: ServedWeights) -> VllmServer:
-        private.make_folder(self._home)
+        private.make_private_folder(self._home)
         return VllmServer(
             self._vllm_command,
             weights,

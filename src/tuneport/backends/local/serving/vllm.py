@@ -29,7 +29,7 @@ from tuneport import private
 from tuneport.backends.hosted.http.network import Network
 from tuneport.backends.local.served_weights import ServedWeights
 from tuneport.backends.local.serving.server import ChatServer, ServedByServer
-from tuneport.data.running.underway import underway
+from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import ConfigError, RejectedError, TrainingError, UnavailableError
 
 VLLM_COMMAND = (sys.executable, "-m", "vllm.entrypoints.cli.main")
@@ -104,7 +104,7 @@ class VllmServer:
             f"http://127.0.0.1:{port}/v1", SecretStr(key), silence_seconds=silence_seconds, direct=True
         )
         try:
-            with underway(f"loading {weights.key}"):
+            with report_data_activity(f"loading {weights.key}"):
                 self._await_ready(f"http://127.0.0.1:{port}/health", startup_seconds)
         except BaseException:
             self.close()

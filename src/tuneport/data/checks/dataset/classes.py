@@ -13,7 +13,7 @@ MAX_RATIO = 10  # rows of the largest class over rows of the smallest
 MIN_ROWS = 5  # of any class
 
 
-def balance(guess: TaskGuess, task: str | None) -> Finding:
+def check_class_balance(guess: TaskGuess, task: str | None) -> Finding:
     if (task or guess.name) != "classification":
         return Finding("classes", Verdict.PASS, "the answers are not classes, so there is nothing to balance")
     classes = guess.classes

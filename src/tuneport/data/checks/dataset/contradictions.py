@@ -9,13 +9,21 @@ from difflib import SequenceMatcher
 import numpy as np
 import numpy.typing as npt
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, CheckedExample, Finding, Verdict, excerpt, excerpts
-from tuneport.data.checks.near.columns import WorkerColumns, tools_of
-from tuneport.data.checks.near.hits import Hits
-from tuneport.data.checks.near.minhash import EMPTY, Pairs, Table, agreement, candidates, similarity, word_pairs
-from tuneport.data.checks.near.near_duplicates import MOST_COMPARED, Lookup, parts, repeated
+from tuneport.data.checks.finding import MAX_EVIDENCE, CheckedExample, Finding, Verdict, differing_excerpts, excerpt
+from tuneport.data.checks.near.columns import WorkerColumns, tool_definitions_text
+from tuneport.data.checks.near.hits import FlaggedRecords
+from tuneport.data.checks.near.minhash import (
+    EMPTY,
+    Pairs,
+    Table,
+    candidate_pairs,
+    jaccard_similarity,
+    minhash_similarity,
+    word_pairs,
+)
+from tuneport.data.checks.near.near_duplicates import MOST_COMPARED, Lookup, find_exact_duplicates, split_pair_batches
 from tuneport.data.rows.records import Labelled
-from tuneport.data.rows.text import normalised
+from tuneport.data.rows.text import normalise_record_text
 from tuneport.formatting import counted
 
 ALIKE = 0.35
@@ -36,7 +44,7 @@ _WORD = re.compile(r"\w+(?:['’]\w+)*")
 _NAME = re.compile(r"(?<=[\w,;] )[A-Z]\w+(?:['’]\w+)*")  # a capital within a sentence
 
 
-class Contradictions:
+class ContradictionCheck:
     """Inputs are the same with case and space aside, where system prompt and tools are the same, too.
 
     They are nearly the same if they differ by typing errors and words without weight alone, or if they are SAME_INPUT
@@ -48,7 +56,7 @@ class Contradictions:
     """
 
     def __init__(self, columns: WorkerColumns, lookup: Lookup, task: str, *, templated: bool) -> None:
-        self.hits = Hits()
+        self.hits = FlaggedRecords()
         self._task, self._templated = task, templated
         self._inputs = self._not_compared = 0
         if len(columns):
@@ -59,7 +67,7 @@ class Contradictions:
 
     def _exact(self, columns: WorkerColumns, context: npt.NDArray[np.uint64], lookup: Lookup) -> None:
         answers, lines = columns.key("answer"), columns.lines
-        again, first = repeated(context, lines)
+        again, first = find_exact_duplicates(context, lines)
         differ = answers[again] != answers[first]
         again, first = again[differ], first[differ]
         order = np.argsort(lines[again])
@@ -88,13 +96,13 @@ class Contradictions:
             for band in columns.bands("input"):
                 yield np.where(bad[:, None], np.uint32(EMPTY), band) if bad.any() else band
 
-        pairs = candidates(bands(), lines, keep=keep)
-        alike = agreement(bands(), pairs)
+        pairs = candidate_pairs(bands(), lines, keep=keep)
+        alike = minhash_similarity(bands(), pairs)
         pairs, alike = pairs[alike >= ALIKE], alike[alike >= ALIKE]
         self._not_compared = max(0, len(pairs) - MOST_COMPARED)
         pairs = lines[pairs[np.lexsort((lines[pairs[:, 1]], -alike))[:MOST_COMPARED]]].astype(np.int64)
         flagged: set[int] = set()
-        for part in parts(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]):
+        for part in split_pair_batches(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]):
             shown = {each.line: each for each in lookup(np.unique(part).tolist())}
             for beside, line in part.tolist():
                 if line in flagged or line not in shown or beside not in shown:
@@ -105,9 +113,13 @@ class Contradictions:
                     self.hits.add("near", line, _side_by_side(first, again), beside=(beside,))
 
     def _contradict(self, one: CheckedExample, other: CheckedExample) -> bool:
-        if one.system != other.system or tools_of(one) != tools_of(other) or not _differ(one, other):
+        if (
+            one.system != other.system
+            or tool_definitions_text(one) != tool_definitions_text(other)
+            or not _differ(one, other)
+        ):
             return False
-        return same_request(one.question, other.question) or (not self._templated and _reworded(one, other))
+        return is_reworded_input(one.question, other.question) or (not self._templated and _reworded(one, other))
 
     def finding(self) -> Finding:
         exact, near = self.hits.count("exact"), self.hits.count("near")
@@ -135,9 +147,9 @@ def _bad_answers(columns: WorkerColumns, lookup: Lookup) -> npt.NDArray[np.bool_
     return np.isin(columns.lines, np.fromiter(bad, np.uint32))
 
 
-def same_request(one: str, other: str) -> bool:
+def is_reworded_input(one: str, other: str) -> bool:
     """Return whether two inputs differ only by typing errors and function words."""
-    first, second = _WORD.findall(normalised(one)), _WORD.findall(normalised(other))
+    first, second = _WORD.findall(normalise_record_text(one)), _WORD.findall(normalise_record_text(other))
     if len({*first} ^ {*second}) > 2 * MOST_WORDS_CHANGED or abs(len(first) - len(second)) > MOST_WORDS_CHANGED:
         return False
     first, second = _without_common_start(*_without_common_start(first, second))  # at both ends
@@ -163,7 +175,12 @@ def _without_common_start(first: list[str], second: list[str]) -> tuple[list[str
 
 
 def _reworded(one: CheckedExample, other: CheckedExample) -> bool:
-    if similarity(word_pairs(normalised(one.question)), word_pairs(normalised(other.question))) < SAME_INPUT:
+    if (
+        jaccard_similarity(
+            word_pairs(normalise_record_text(one.question)), word_pairs(normalise_record_text(other.question))
+        )
+        < SAME_INPUT
+    ):
         return False
     first, second = {*_WORD.findall(one.question)}, {*_WORD.findall(other.question)}
     gone, come = first - second, second - first
@@ -174,7 +191,12 @@ def _reworded(one: CheckedExample, other: CheckedExample) -> bool:
     named = {*_NAME.findall(one.question), *_NAME.findall(other.question)}
     if any(word in named or any(map(str.isdigit, word)) for word in gone | come):
         return False
-    return similarity(word_pairs(normalised(one.answer)), word_pairs(normalised(other.answer))) < OTHER_ANSWER
+    return (
+        jaccard_similarity(
+            word_pairs(normalise_record_text(one.answer)), word_pairs(normalise_record_text(other.answer))
+        )
+        < OTHER_ANSWER
+    )
 
 
 def _misspelt(one: str, other: str) -> bool:
@@ -186,9 +208,9 @@ def _misspelt(one: str, other: str) -> bool:
 
 
 def _differ(one: CheckedExample, other: CheckedExample) -> bool:
-    return normalised(one.answer).strip(" .!") != normalised(other.answer).strip(" .!")
+    return normalise_record_text(one.answer).strip(" .!") != normalise_record_text(other.answer).strip(" .!")
 
 
 def _side_by_side(one: CheckedExample, other: CheckedExample) -> str:
-    first, second = excerpts(one.answer, other.answer, 80)
+    first, second = differing_excerpts(one.answer, other.answer, 80)
     return f"{excerpt(one.question, 80)!r} is answered {first!r} and {second!r}"

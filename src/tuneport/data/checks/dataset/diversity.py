@@ -14,11 +14,11 @@ import numpy as np
 
 from tuneport.data.checks.finding import CheckedExample, Evidence, Finding, Verdict, excerpt
 from tuneport.data.checks.near.columns import BINS
-from tuneport.data.checks.near.minhash import filled, minima
+from tuneport.data.checks.near.minhash import fill_empty_bins, minhash_signatures
 from tuneport.data.checks.rows.language import LanguageMix
-from tuneport.data.checks.rows.turns import asked_last
-from tuneport.data.rows.text import key_of_normalised, normalised
-from tuneport.data.running.parallel import Row, in_background
+from tuneport.data.checks.rows.turns import last_user_text
+from tuneport.data.rows.text import normalise_record_text, normalised_text_key
+from tuneport.data.running.parallel import Row, worker_in_background
 
 SAMPLED = 5_000  # inputs that are clustered: those of the smallest hashes, so that the file's order does not matter
 CHARACTERS = 500  # of an input's beginning, and of its end, that are looked at: a template fills but one of them
@@ -37,7 +37,7 @@ Topics = tuple[list[dict[str, Any]], str]
 """Topics, largest first, and how to have some where there are none."""
 
 
-class Diversity:
+class DiversityCheck:
     """Draws inputs in each worker; what all have drawn is clustered at the end."""
 
     def __init__(self) -> None:
@@ -48,9 +48,9 @@ class Diversity:
 
     def add(self, example: CheckedExample) -> None:
         self._rows += 1
-        self._languages.add(asked_last(example.record))
+        self._languages.add(last_user_text(example.record))
         text = example.question or example.answer
-        self._offer(key_of_normalised(text), example.line, _ends(text))
+        self._offer(normalised_text_key(text), example.line, _ends(text))
 
     def _offer(self, key: int, line: int, text: str) -> None:
         if key in self._lines:
@@ -73,18 +73,18 @@ class Diversity:
             self._offer(-negative, lines[-negative], text)
 
     @cached_property
-    def alike(self) -> float:
+    def mean_similarity(self) -> float:
         """Return the mean similarity of two inputs drawn at random: high if they are made from one template."""
         texts = [text for _, text in sorted(self._drawn)]
         return _mean_similarity(texts) if len(texts) > 1 else 0.0
 
     @contextmanager
-    def clustering(self) -> Iterator[None]:
+    def cluster_topics(self) -> Iterator[None]:
         """Search the topics of many rows in another process during the block."""
         if self._rows < MANY:
             yield
             return
-        with in_background(f"{__name__}:{TopicWork.__name__}", *self._texts()) as result:
+        with worker_in_background(f"{__name__}:{TopicWorker.__name__}", *self._texts()) as result:
             yield
             self._topics = result()
 
@@ -110,7 +110,7 @@ class Diversity:
             return Finding("diversity", Verdict.FAIL, message, fix=fix, count=self._rows, details=details)
         if len(texts) < 2:
             return Finding("diversity", Verdict.PASS, "there is one input only", details=details)
-        details["alike"] = alike = round(self.alike, 3)
+        details["alike"] = alike = round(self.mean_similarity, 3)
         message = f"{distinct:.0%} of the inputs differ, two at random are {alike:.0%} alike"
         clusters, hint = self._topics
         details["clusters"] = clusters
@@ -144,14 +144,14 @@ def _ends(text: str) -> str:
 
 def _mean_similarity(texts: list[str]) -> float:
     """Estimate the mean similarity of pairs drawn at random from their sketches."""
-    table = filled(minima([normalised(text) for text in texts], BINS))
+    table = fill_empty_bins(minhash_signatures([normalise_record_text(text) for text in texts], BINS))
     draw = np.random.default_rng(0)
     one, other = draw.integers(0, len(texts), (2, _PAIRS))
     different = one != other
     return float((table[one[different]] == table[other[different]]).mean())
 
 
-class TopicWork:
+class TopicWorker:
     """A worker of `parallel.beside`."""
 
     def __init__(self, texts: list[str], lines: list[int], worker: int) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, CheckedExample, Finding, Verdict, excerpt, excerpts
+from tuneport.data.checks.finding import MAX_EVIDENCE, CheckedExample, Finding, Verdict, differing_excerpts, excerpt
 from tuneport.data.checks.near.columns import WorkerColumns
-from tuneport.data.checks.near.hits import Hits
-from tuneport.data.checks.near.minhash import candidates
+from tuneport.data.checks.near.hits import FlaggedRecords
+from tuneport.data.checks.near.minhash import candidate_pairs
 from tuneport.data.checks.near.near_duplicates import (
     ROWS_BESIDE,
     Lookup,
-    compared,
-    least_similarity,
-    repeated,
+    find_exact_duplicates,
+    find_near_duplicates,
+    near_duplicate_threshold,
     whole_text,
 )
 from tuneport.formatting import counted
@@ -22,16 +22,16 @@ from tuneport.formatting import counted
 MAX_SHARE = 0.02  # of duplicates; above it, training repeats itself enough to matter
 
 
-class Duplicates:
+class DuplicateCheck:
     """Exact ones with case and space aside; near ones by the share of word pairs that two records have in common.
 
     In a crowd of like records, all but the first in the file are flagged. For `templated` inputs see
-    `alike.least_similarity`.
+    `near_duplicate_threshold`.
     """
 
     def __init__(self, columns: WorkerColumns, lookup: Lookup, *, templated: bool) -> None:
-        self.hits = Hits()
-        self._similar = least_similarity(templated)
+        self.hits = FlaggedRecords()
+        self._similar = near_duplicate_threshold(templated)
         self._rows = len(columns)
         if not len(columns):
             return
@@ -39,7 +39,7 @@ class Duplicates:
         self._near(columns, lookup, exact)
 
     def _exact(self, columns: WorkerColumns, lookup: Lookup) -> npt.NDArray[np.bool_]:
-        again, first = repeated(columns.key("record"), columns.lines)
+        again, first = find_exact_duplicates(columns.key("record"), columns.lines)
         lines = columns.lines
         order = np.argsort(lines[again])
         again, first = again[order], first[order]
@@ -53,12 +53,14 @@ class Duplicates:
         return flagged
 
     def _near(self, columns: WorkerColumns, lookup: Lookup, exact: npt.NDArray[np.bool_]) -> None:
-        pairs = candidates(columns.bands("whole"), columns.lines)
+        pairs = candidate_pairs(columns.bands("whole"), columns.lines)
         details = columns.key("details")
         pairs = pairs[~exact[pairs].any(axis=1) & (details[pairs[:, 0]] == details[pairs[:, 1]])]
         near: list[tuple[int, int, str]] = []
         found: dict[int, tuple[int, CheckedExample]] = {}
-        for line, beside, alike, example in compared(pairs, "whole", columns, lookup, whole_text, per_row=ROWS_BESIDE):
+        for line, beside, alike, example in find_near_duplicates(
+            pairs, "whole", columns, lookup, whole_text, per_row=ROWS_BESIDE
+        ):
             if alike < self._similar:
                 continue
             if example is not None and len(found) < MAX_EVIDENCE:
@@ -87,7 +89,7 @@ class Duplicates:
 def _both(one: CheckedExample, other: CheckedExample) -> str:
     """Return the part in which they differ: the question, or else the answer."""
     if one.question != other.question:
-        first, second = excerpts(one.question, other.question, 80)
+        first, second = differing_excerpts(one.question, other.question, 80)
     else:
-        first, second = excerpts(one.answer, other.answer, 80)
+        first, second = differing_excerpts(one.answer, other.answer, 80)
     return f"{first!r} and {second!r}"

@@ -10,30 +10,30 @@ import numpy.typing as npt
 
 from tuneport.data.checks.finding import MAX_EVIDENCE, Finding, Verdict, excerpt
 from tuneport.data.checks.near.columns import WorkerColumns
-from tuneport.data.checks.near.hits import Hits
-from tuneport.data.checks.near.minhash import across, agreement, similarity, word_pairs
+from tuneport.data.checks.near.hits import FlaggedRecords
+from tuneport.data.checks.near.minhash import candidate_pairs_across, jaccard_similarity, minhash_similarity, word_pairs
 from tuneport.data.checks.near.near_duplicates import (
     MOST_COMPARED,
     ROWS_BESIDE,
     WORTH_A_LOOK,
     Lookup,
     input_text,
-    least_similarity,
-    parts,
+    near_duplicate_threshold,
+    split_pair_batches,
 )
-from tuneport.data.containers.numbering import Numbering
+from tuneport.data.containers.numbering import RowNumbering
 from tuneport.formatting import counted
 
 MIN_SHARE = 0.05  # of all rows; the reference card says to hold out 10 to 20 %
 
 
-class HoldoutCheck(NamedTuple):
+class HeldOutColumns(NamedTuple):
     columns: WorkerColumns
     lookup: Lookup
-    numbering: Numbering
+    numbering: RowNumbering
 
 
-class HoldOut:
+class HoldoutLeakCheck:
     """Looks for held-out inputs in the training data, exactly and nearly; flags the training rows that have them."""
 
     def __init__(
@@ -41,12 +41,12 @@ class HoldOut:
         path: Path,
         columns: WorkerColumns,
         lookup: Lookup,
-        held_out: HoldoutCheck | None,
+        held_out: HeldOutColumns | None,
         *,
         templated: bool = False,
     ) -> None:
-        self.hits = Hits()
-        self._similar = least_similarity(templated)
+        self.hits = FlaggedRecords()
+        self._similar = near_duplicate_threshold(templated)
         self._path, self._rows, self._given = path, len(columns), held_out is not None
         self._held_out = 0
         self._leaks: set[int] = set()
@@ -74,10 +74,10 @@ class HoldOut:
 
     def _near(self, columns: WorkerColumns, lookup: Lookup, other: WorkerColumns, other_lookup: Lookup) -> None:
         exact = np.isin(columns.lines, np.array(self.hits.lines["exact"], np.uint32))
-        pairs = across(columns.bands("input"), columns.lines, other.bands("input"), other.lines)
+        pairs = candidate_pairs_across(columns.bands("input"), columns.lines, other.bands("input"), other.lines)
         pairs = pairs[~exact[pairs[:, 0]]]
         both = (np.concatenate(each) for each in zip(columns.bands("input"), other.bands("input"), strict=True))
-        alike = agreement(both, pairs + (0, len(columns)))
+        alike = minhash_similarity(both, pairs + (0, len(columns)))
         likely = alike >= WORTH_A_LOOK
         pairs, alike = pairs[likely], alike[likely]
         pairs = np.stack((columns.lines[pairs[:, 0]], other.lines[pairs[:, 1]]), axis=1).astype(np.int64)
@@ -86,7 +86,7 @@ class HoldOut:
         pairs, alike = pairs[chosen], alike[chosen]
         order = np.lexsort((-alike, pairs[:, 0]))
         pairs, alike = pairs[order], alike[order]
-        for part in parts(pairs[:MOST_COMPARED]):
+        for part in split_pair_batches(pairs[:MOST_COMPARED]):
             self._compare(part, lookup, other_lookup)
         for (line, there), estimate in zip(pairs[MOST_COMPARED:].tolist(), alike[MOST_COMPARED:].tolist(), strict=True):
             self._judge(line, there, estimate, "")
@@ -99,7 +99,7 @@ class HoldOut:
             shown[example.line] = excerpt(example.question or example.answer)
         there = {each.line: word_pairs(input_text(each)) for each in other_lookup(np.unique(pairs[:, 1]).tolist())}
         for line, beside in pairs.tolist():
-            self._judge(line, beside, similarity(sets[line], there[beside]), f": {shown[line]}")
+            self._judge(line, beside, jaccard_similarity(sets[line], there[beside]), f": {shown[line]}")
 
     def _judge(self, line: int, there: int, alike: float, shown: str) -> None:
         """Judge the rows, line by line."""

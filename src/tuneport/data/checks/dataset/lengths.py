@@ -7,20 +7,20 @@ import math
 import numpy as np
 
 from tuneport.data.checks.finding import Finding, Verdict
-from tuneport.data.checks.near.hits import Hits
-from tuneport.data.containers.numbering import Numbering
+from tuneport.data.checks.near.hits import FlaggedRecords
+from tuneport.data.containers.numbering import RowNumbering
 from tuneport.data.tokens.tokens import LengthCounter, TokenCounts
 from tuneport.formatting import counted
 
 BARS = 24  # of the histogram, at most
 
 
-class Lengths:
+class LengthCheck:
     """Quantiles and a histogram of the counted lengths; flags the records over the context, with what would be cut."""
 
-    def __init__(self, counter: LengthCounter, numbering: Numbering) -> None:
+    def __init__(self, counter: LengthCounter, numbering: RowNumbering) -> None:
         self._numbering = numbering
-        self.hits = Hits()
+        self.hits = FlaggedRecords()
         self._counts = counts = counter.counts()
         self._lengths = np.frombuffer(counter.lengths, np.uintc) if counts.rows else np.empty(0, np.uintc)
         if counts.context is not None and counts.over_context:

@@ -24,7 +24,7 @@ NAMES = {
 }
 
 
-def enough(guess: TaskGuess, task: str | None) -> Finding:
+def check_sample_size(guess: TaskGuess, task: str | None) -> Finding:
     """Judge the number of rows. `task` is the user's, else the guess."""
     name = task or guess.name
     minimum, good, excellent = NEEDED[name]

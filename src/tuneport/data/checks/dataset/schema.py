@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Finding, Verdict
-from tuneport.data.checks.near.hits import Hits
+from tuneport.data.checks.near.hits import FlaggedRecords
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.reading import MAX_PROBLEMS
 from tuneport.errors import DatasetError, DatasetProblem
 from tuneport.formatting import counted
 
 
-class Schema:
+class SchemaCheck:
     """Collects what is wrong with rows: the first `MAX_PROBLEMS` problems of the file, and how many there are."""
 
     def __init__(self) -> None:
-        self.hits = Hits()
+        self.hits = FlaggedRecords()
         self.problems: list[DatasetProblem] = []
         self.count = 0
         self.changes: list[Evidence] = []
@@ -45,7 +45,7 @@ class Schema:
                 path, line, unit = place(problem.line)
                 self.problems[index] = replace(problem, path=str(path), line=line, unit=unit)
 
-    def put_first(self, problems: Sequence[DatasetProblem], number: Callable[[Path, int], int]) -> None:
+    def put_format_changes_first(self, problems: Sequence[DatasetProblem], number: Callable[[Path, int], int]) -> None:
         """Put changes of the format before their consequences. `number` is the inverse of `locate`'s `place`."""
         places = {(problem.path, problem.line) for problem in problems}
         rest = [problem for problem in self.problems if (problem.path, problem.line) not in places]

@@ -14,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tuneport.data.checks.finding import CheckedExample
-from tuneport.data.checks.near.minhash import BAND_ROWS, Table, combined, filled, minima
+from tuneport.data.checks.near.minhash import BAND_ROWS, Table, combine_hashes, fill_empty_bins, minhash_signatures
 from tuneport.data.rows.records import Chat, Graded, ImagePart, Labelled, Preference
-from tuneport.data.rows.text import image_digest, key_of_normalised, normalised, written_out
+from tuneport.data.rows.text import image_part_digest, messages_as_text, normalise_record_text, normalised_text_key
 from tuneport.errors import StorageError
 
 BINS = 48
 KEYS = ("context", "question", "answer", "details", "record")
 """64 bits for the input with its system prompt and tools (0 without an input); for the input alone, or the answer
 where there is none; for the answer; for what tells records apart besides (0 where nothing does); and for all of it."""
-_EMPTY = key_of_normalised("")
+_EMPTY = normalised_text_key("")
 
 HELD_BYTES = 32 << 20  # of one worker's columns; from there on they are on disk
 
@@ -49,17 +49,21 @@ class ColumnWriter:
         self._systems: dict[str, int] = {}
 
     def add(self, example: CheckedExample) -> None:
-        question, answer = normalised(example.question), normalised(example.answer)
-        tools, details, rest = tools_of(example), details_of(example), rest_of_record(example)
+        question, answer = normalise_record_text(example.question), normalise_record_text(example.answer)
+        tools, details, rest = (
+            tool_definitions_text(example),
+            distinguishing_details(example),
+            tools_and_rejected_answer(example),
+        )
         self._lines.append(example.line)
         self._parts.append(
             (
                 self._system(example.system),
-                key_of_normalised(question),
-                key_of_normalised(answer),
-                key_of_normalised(tools) if tools else 0,
-                key_of_normalised(details) if details else 0,
-                key_of_normalised(rest) if rest else 0,
+                normalised_text_key(question),
+                normalised_text_key(answer),
+                normalised_text_key(tools) if tools else 0,
+                normalised_text_key(details) if details else 0,
+                normalised_text_key(rest) if rest else 0,
             )
         )
         self._inputs.append(question or answer)
@@ -70,7 +74,7 @@ class ColumnWriter:
     def _system(self, text: str) -> int:
         known = self._systems.get(text)
         if known is None:
-            known = key_of_normalised(normalised(text))
+            known = normalised_text_key(normalise_record_text(text))
             if len(self._systems) < _SYSTEM_PROMPTS:
                 self._systems[text] = known
         return known
@@ -81,18 +85,18 @@ class ColumnWriter:
         system, question, answer, tools, details, rest = np.array(self._parts, np.uint64).T
         asked = question != np.uint64(_EMPTY)
         keys = (
-            np.where(asked, combined(system, question, tools), np.uint64(0)),
+            np.where(asked, combine_hashes(system, question, tools), np.uint64(0)),
             np.where(asked, question, answer),
             answer,
             details,
-            combined(system, question, answer, rest, details),
+            combine_hashes(system, question, answer, rest, details),
         )
-        inputs = minima(self._inputs, BINS)
-        whole = np.minimum(inputs, minima(self._answers, BINS))
+        inputs = minhash_signatures(self._inputs, BINS)
+        whole = np.minimum(inputs, minhash_signatures(self._answers, BINS))
         self._write("line", np.array(self._lines, np.uint32))
         for name, column in zip(KEYS, keys, strict=True):
             self._write(name, column)
-        for name, table in (("input", filled(inputs)), ("whole", filled(whole))):
+        for name, table in (("input", fill_empty_bins(inputs)), ("whole", fill_empty_bins(whole))):
             for first in range(0, BINS, BAND_ROWS):
                 self._write(f"{name}-{first:02}", table[:, first : first + BAND_ROWS])
         for waiting in (self._lines, self._parts, self._inputs, self._answers):
@@ -165,17 +169,17 @@ class WorkerColumns:
         return np.concatenate(parts) if parts else np.empty(0, kind)
 
 
-def tools_of(example: CheckedExample) -> str:
+def tool_definitions_text(example: CheckedExample) -> str:
     """Return the definitions of the tools of a record, which decide what may be answered."""
     tools = example.record.tools
     return msgspec.json.encode(tools).decode("utf-8", "replace") if tools else ""
 
 
-def details_of(example: CheckedExample) -> str:
+def distinguishing_details(example: CheckedExample) -> str:
     """Return what distinguishes records with the same words: tools, label, weights, reasoning, images, and what follows
     the last answer."""
     record = example.record
-    details = [tools_of(example)] if record.tools else []
+    details = [tool_definitions_text(example)] if record.tools else []
     if record.weight is not None:
         details.append(f"weight {record.weight}")
     messages = []
@@ -185,7 +189,7 @@ def details_of(example: CheckedExample) -> str:
             details.append(f"label {record.label}")
         if messages[-1].role != "assistant":
             last = max((index for index, each in enumerate(messages) if each.role == "assistant"), default=0)
-            details.append(written_out(messages[last + 1 :]))
+            details.append(messages_as_text(messages[last + 1 :]))
     elif isinstance(record, Graded):
         messages = record.messages
         details.append(msgspec.json.encode(record.reference, order="sorted").decode())
@@ -195,15 +199,17 @@ def details_of(example: CheckedExample) -> str:
         if message.reasoning is not None or message.weight is not None:
             details.append(f"{index} {message.weight} {message.reasoning}")
         if type(message.content) is list:
-            details += [image_digest(part) for part in message.content if isinstance(part, ImagePart)]
+            details += [image_part_digest(part) for part in message.content if isinstance(part, ImagePart)]
     return "\n".join(details)
 
 
-def rest_of_record(example: CheckedExample) -> str:
+def tools_and_rejected_answer(example: CheckedExample) -> str:
     """Return what distinguishes records besides input and answer: the tools' names, and the rejected answer."""
     record = example.record
     rest = " ".join(tool.name for tool in record.tools)
-    return normalised(f"{rest} {written_out(record.rejected)}" if isinstance(record, Preference) else rest)
+    return normalise_record_text(
+        f"{rest} {messages_as_text(record.rejected)}" if isinstance(record, Preference) else rest
+    )
 
 
 def _no_space(folder: Path, error: OSError) -> StorageError:

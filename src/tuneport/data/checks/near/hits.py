@@ -11,7 +11,7 @@ from typing import Any
 from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence
 
 
-class Hits:
+class FlaggedRecords:
     """The flagged records by kind, with the evidence of the first ones.
 
     It travels between processes and may be merged in any order: what is kept depends on lines alone.
@@ -37,7 +37,7 @@ class Hits:
         elif line < -first[0][0]:
             heapq.heapreplace(first, entry)
 
-    def merge(self, other: Hits) -> None:
+    def merge(self, other: FlaggedRecords) -> None:
         for kind, lines in other.lines.items():
             self.lines[kind].extend(lines)
             self.beside[kind].extend(other.beside[kind])
@@ -45,7 +45,7 @@ class Hits:
             self._first[kind] = heapq.nlargest(MAX_EVIDENCE, [*self._first[kind], *entries])
             heapq.heapify(self._first[kind])
 
-    def flagged(self) -> dict[str, list[int]]:
+    def lines_by_kind(self) -> dict[str, list[int]]:
         """Return all flagged lines in order, by kind."""
         return {kind: sorted(lines) for kind, lines in self.lines.items() if lines}
 

@@ -79,19 +79,19 @@ class FlaggedLines(dict[int, str]):
     def count(self) -> int:
         return len(self) + self.unlisted
 
-    def take(self, places: LineIndex[Any], key: Hashable, text: str) -> None:
+    def flag_value(self, places: LineIndex[Any], key: Hashable, text: str) -> None:
         """Flag all rows of this value, for the reason `text`."""
         lines = places.lines(key)
         self.update(dict.fromkeys(lines, text))
         self.unlisted += places.count(key) - len(lines)
         self._odd.setdefault(id(places), set()).add(key)
 
-    def take_others(self, places: LineIndex[Any]) -> None:
+    def flag_untracked_values(self, places: LineIndex[Any]) -> None:
         """Flag every line beyond the `MAX_KEYS` tracked values."""
         self.unlisted += places.others
         self._unknown[id(places)] = places
 
-    def join(self, other: FlaggedLines) -> None:
+    def include(self, other: FlaggedLines) -> None:
         """Add rows that are flagged for another reason; a row may be flagged for both."""
         self.update(other)
         self.unlisted = max(self.unlisted, other.unlisted)
@@ -99,7 +99,7 @@ class FlaggedLines(dict[int, str]):
             self._odd.setdefault(places, set()).update(keys)
         self._unknown |= other._unknown
 
-    def has(self, keys: Keys) -> bool:
+    def flags_row(self, keys: Keys) -> bool:
         """Return whether a row with these values is flagged, listed or not."""
         return any(
             key in self._odd.get(id(places), ()) or id(places) in self._unknown and not places.count(key)

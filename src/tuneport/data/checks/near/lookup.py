@@ -9,7 +9,7 @@ from tuneport.data.dataset import Dataset
 from tuneport.data.reading import read_row
 
 
-def examples_at(dataset: Dataset, lines: Iterable[int]) -> Iterator[CheckedExample]:
+def examples_at_lines(dataset: Dataset, lines: Iterable[int]) -> Iterator[CheckedExample]:
     """Yield the examples on these lines, in the order of the file, read in one pass."""
     wanted = set(lines)
     if not wanted:
@@ -19,7 +19,7 @@ def examples_at(dataset: Dataset, lines: Iterable[int]) -> Iterator[CheckedExamp
         if line in wanted:
             found = read_row(known, line, raw, source.locate)
             if found.record is not None:
-                yield CheckedExample.of(line, found.record)
+                yield CheckedExample.from_record(line, found.record)
             wanted.discard(line)
             if not wanted:
                 return

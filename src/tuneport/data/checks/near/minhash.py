@@ -8,7 +8,7 @@ similarity, with a standard error of sqrt(s * (1 - s) / bins): 0.06 at 0.8 with 
 Two texts are compared if all `BAND_ROWS` bins of a band agree, which at similarity s happens in one of b bands with
 1 - (1 - s**BAND_ROWS)**b: with 12 bands 0.99 at 0.75 and 0.998 at 0.8.
 
-Texts are normalised ones (`data.text.normalised`): words with single spaces between them.
+Texts are normalised ones (`normalise_record_text`): words with single spaces between them.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ _INVERSE = pow(_BASE, -1, 1 << 64)
 _SPACE, _END = 32, 0
 
 
-def words_of(text: str) -> str:
-    """Return the text as `minima` reads it: in scripts without spaces, characters stand for words."""
+def split_minhash_words(text: str) -> str:
+    """Return the text as `minhash_signatures` reads it: in scripts without spaces, characters stand for words."""
     text = text[:MOST_CHARACTERS].replace("\0", " ")  # which ends a text below
     if not text.isascii() and text.count(" ") * 16 < len(text):
         return " ".join(text.replace(" ", ""))
     return text
 
 
-def minima(texts: Sequence[str], bins: int) -> Table:
+def minhash_signatures(texts: Sequence[str], bins: int) -> Table:
     """Return the smallest hash in each bin for every text, or EMPTY for an empty bin."""
     table = np.full((len(texts), bins), EMPTY, np.uint32)
     first = size = 0
     encoded: list[bytes] = []
     for index, text in enumerate(texts):
-        encoded.append(words_of(text).encode("utf-8", "surrogatepass"))
+        encoded.append(split_minhash_words(text).encode("utf-8", "surrogatepass"))
         size += len(encoded[-1])
         if size >= _CHUNK_BYTES or index == len(texts) - 1:
             _minima_of_chunk(encoded, table[first : index + 1])
@@ -116,7 +116,7 @@ def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def filled(table: Table) -> Table:
+def fill_empty_bins(table: Table) -> Table:
     """Return the table with its empty bins filled by borrowing; rows without any word stay empty."""
     empty = table == EMPTY
     if not empty.any():
@@ -132,7 +132,7 @@ def filled(table: Table) -> Table:
     return np.where(empty.all(axis=1, keepdims=True), np.uint32(EMPTY), borrowed)
 
 
-def combined(*columns: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArray[np.uint64]:
+def combine_hashes(*columns: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArray[np.uint64]:
     """Combine the numbers of each row, in their order, into one."""
     keys = np.zeros(len(columns[0]), np.uint64)
     for column in columns:
@@ -142,7 +142,7 @@ def combined(*columns: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArray[np.u
 
 def band_keys(band: Table) -> npt.NDArray[np.uint64]:
     """Return one number for a band's bins, given as its columns; 0 for texts without words."""
-    keys = combined(*band.T)
+    keys = combine_hashes(*band.T)
     keys[(band == EMPTY).all(axis=1)] = 0
     return keys
 
@@ -153,7 +153,7 @@ Pairs = npt.NDArray[np.int64]
 MOST_PAIRS = 1 << 24  # for memory
 
 
-def candidates(
+def candidate_pairs(
     bands: Iterable[Table],
     lines: npt.NDArray[np.integer[Any]],
     most: int = MOST_PAIRS,
@@ -190,7 +190,7 @@ def _again(
     return order[first], order[again - 1], order[again]
 
 
-def across(
+def candidate_pairs_across(
     bands: Iterable[Table],
     lines: npt.NDArray[np.integer[Any]],
     others: Iterable[Table],
@@ -233,7 +233,7 @@ def _unpacked(found: npt.NDArray[np.uint64]) -> Pairs:
     return np.stack((found & np.uint64(EMPTY), found >> np.uint64(32)), axis=1).astype(np.int64)
 
 
-def agreement(bands: Iterable[Table], pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def minhash_similarity(bands: Iterable[Table], pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return the estimated similarity of each pair: the share of equal bins."""
     equal, bins = np.zeros(len(pairs), np.int64), 0
     for band in bands:
@@ -247,11 +247,11 @@ def agreement(bands: Iterable[Table], pairs: npt.NDArray[np.int64]) -> npt.NDArr
 
 
 def word_pairs(text: str) -> npt.NDArray[np.uint64]:
-    """Return the text's set of word pairs, hashed and sorted, for `similarity`."""
-    return np.unique(_pair_hashes([words_of(text).encode("utf-8", "surrogatepass")])[1])
+    """Return the text's set of word pairs, hashed and sorted, for `jaccard_similarity`."""
+    return np.unique(_pair_hashes([split_minhash_words(text).encode("utf-8", "surrogatepass")])[1])
 
 
-def similarity(one: npt.NDArray[np.uint64], other: npt.NDArray[np.uint64]) -> float:
+def jaccard_similarity(one: npt.NDArray[np.uint64], other: npt.NDArray[np.uint64]) -> float:
     """Return the Jaccard index of two sets from `word_pairs`."""
     shared = len(np.intersect1d(one, other, assume_unique=True))
     return shared / max(1, len(one) + len(other) - shared)

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tuneport.data.checks.finding import MAX_EVIDENCE, CheckedExample
-from tuneport.data.checks.near.columns import WorkerColumns, rest_of_record
-from tuneport.data.checks.near.minhash import SIMILAR, agreement, similarity, word_pairs
-from tuneport.data.rows.text import normalised
+from tuneport.data.checks.near.columns import WorkerColumns, tools_and_rejected_answer
+from tuneport.data.checks.near.minhash import SIMILAR, jaccard_similarity, minhash_similarity, word_pairs
+from tuneport.data.rows.text import normalise_record_text
 
 WORTH_A_LOOK = 0.6
 """An estimate from which on a pair is compared word by word: SIMILAR less about two and a half standard errors."""
@@ -25,22 +25,22 @@ Lookup = Callable[[Iterable[int]], Iterator[CheckedExample]]
 """The examples on some lines, in the order of the file."""
 
 
-def least_similarity(templated: bool) -> float:
+def near_duplicate_threshold(templated: bool) -> float:
     """Return from which similarity on two texts count as nearly the same. Inputs that are made from one template share
     most of their words by design, so the limit is higher for them."""
     return ALIKE_IN_TEMPLATE if templated else SIMILAR
 
 
 def whole_text(example: CheckedExample) -> str:
-    return normalised(f"{example.question} {example.answer} {rest_of_record(example)}")
+    return normalise_record_text(f"{example.question} {example.answer} {tools_and_rejected_answer(example)}")
 
 
 def input_text(example: CheckedExample) -> str:
     """Return the text for the sketch of the input: the answer if there is no input."""
-    return normalised(example.question or example.answer)
+    return normalise_record_text(example.question or example.answer)
 
 
-def repeated(
+def find_exact_duplicates(
     keys: npt.NDArray[np.uint64], lines: npt.NDArray[np.uint32]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the indexes whose key an earlier line has, and the index of the first line that has it. Key 0 does not
@@ -53,13 +53,13 @@ def repeated(
     return order[again], order[first]
 
 
-def parts(pairs: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+def split_pair_batches(pairs: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the pairs, `AT_ONCE` by `AT_ONCE`."""
     for start in range(0, len(pairs), AT_ONCE):
         yield pairs[start : start + AT_ONCE]
 
 
-def compared(
+def find_near_duplicates(
     pairs: npt.NDArray[np.int64],
     sketched: str,
     columns: WorkerColumns,
@@ -75,7 +75,7 @@ def compared(
     """
     if not len(pairs):
         return
-    alike = agreement(columns.bands(sketched), pairs)
+    alike = minhash_similarity(columns.bands(sketched), pairs)
     likely = alike >= WORTH_A_LOOK
     pairs, alike = pairs[likely], alike[likely]
     order = np.lexsort((-alike, columns.lines[pairs[:, 1]]))
@@ -84,7 +84,7 @@ def compared(
     pairs, alike = pairs[rank < per_row], alike[rank < per_row]
     shown: dict[int, CheckedExample] = {}
     best: dict[int, tuple[float, int]] = {}
-    for looked_at in parts(pairs[:MOST_COMPARED]):
+    for looked_at in split_pair_batches(pairs[:MOST_COMPARED]):
         sets: dict[int, npt.NDArray[np.uint64]] = {}
         later = set(looked_at[:, 1].tolist())
         for example in lookup(np.unique(looked_at).tolist()):
@@ -92,7 +92,7 @@ def compared(
             if example.line in later and len(shown) < 10 * MAX_EVIDENCE:
                 shown[example.line] = example
         for one, other in looked_at.tolist():
-            best[other] = max(best.get(other, (0.0, 0)), (similarity(sets[one], sets[other]), -one))
+            best[other] = max(best.get(other, (0.0, 0)), (jaccard_similarity(sets[one], sets[other]), -one))
     for (one, other), estimate in zip(pairs[MOST_COMPARED:].tolist(), alike[MOST_COMPARED:].tolist(), strict=True):
         best[other] = max(best.get(other, (0.0, 0)), (estimate, -one))
     for line in sorted(best):

@@ -8,13 +8,13 @@ from collections import Counter
 from typing import Any
 
 from tuneport.data.checks.finding import MAX_EVIDENCE, CheckedExample, Evidence, Finding, Verdict, excerpt
-from tuneport.data.checks.near.hits import Hits
-from tuneport.data.checks.rows.endings import Ending, classify_ending
+from tuneport.data.checks.near.hits import FlaggedRecords
+from tuneport.data.checks.rows.endings import Ending, classify_answer_ending
 from tuneport.data.checks.rows.language import detect_language
-from tuneport.data.checks.rows.loops import loop_in
-from tuneport.data.checks.rows.markup import markup_in, thought_in
-from tuneport.data.checks.rows.refusals import refusal_in
-from tuneport.data.checks.rows.residue import mojibake_in
+from tuneport.data.checks.rows.loops import find_repetition_loop
+from tuneport.data.checks.rows.markup import find_leftover_markup, find_reasoning_tags
+from tuneport.data.checks.rows.refusals import find_refusal_phrase
+from tuneport.data.checks.rows.residue import find_mojibake
 from tuneport.data.checks.rows.shapes import looks_like_code
 from tuneport.data.checks.rows.turns import iterate_answers
 from tuneport.data.rows.records import Chat, Graded, Labelled
@@ -66,7 +66,7 @@ class AnswerChecks:
     """
 
     def __init__(self) -> None:
-        self.hits = Hits()
+        self.hits = FlaggedRecords()
         self._rows = 0
         self._seen: Counter[str] = Counter()  # answers that ended, and those whose language was compared
         self._lengths: Counter[int] = Counter()
@@ -107,7 +107,7 @@ class AnswerChecks:
             lengths.append(min(length, 0xFFFFFFFF))
 
     def _read(self, text: str, question: str, calls: bool, example: CheckedExample, found: dict[str, str]) -> None:
-        ending, how = (Ending.OTHER, "") if calls else classify_ending(text)
+        ending, how = (Ending.OTHER, "") if calls else classify_answer_ending(text)
         if ending is Ending.ENDED:
             self._seen["ended"] += 1
         elif ending is Ending.CUT:
@@ -116,19 +116,19 @@ class AnswerChecks:
             self._seen["open"] += 1
             found.setdefault("open", how)
         language = detect_language(text)
-        refusal = refusal_in(text, language, question)
+        refusal = find_refusal_phrase(text, language, question)
         if refusal is not None:
             found.setdefault("refusal", refusal)
-        mojibake = mojibake_in(text)
+        mojibake = find_mojibake(text)
         if mojibake is not None:
             found.setdefault("mojibake", mojibake)
-        markup = markup_in(text, question)
+        markup = find_leftover_markup(text, question)
         if markup is not None:
             found.setdefault("markup", markup)
-        thought = thought_in(text)
+        thought = find_reasoning_tags(text)
         if thought is not None:
             found.setdefault("thought", thought)
-        loop = loop_in(text)
+        loop = find_repetition_loop(text)
         if loop is not None:
             found.setdefault("loop", loop)
         least = MIN_LANGUAGE if language not in ("ja", "zh", "ko") else MIN_LANGUAGE_WIDE

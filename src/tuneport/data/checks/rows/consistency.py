@@ -10,8 +10,8 @@ from typing import Any
 
 from tuneport.data.checks.finding import MAX_EVIDENCE, CheckedExample, Evidence, Finding, Verdict, excerpt
 from tuneport.data.checks.near.line_index import FlaggedLines, Keys, LineIndex
-from tuneport.data.checks.rows.json_shapes import JsonShapes
-from tuneport.data.checks.rows.variants import label_key, label_variants, prompt_variants
+from tuneport.data.checks.rows.json_shapes import JsonShapeCheck
+from tuneport.data.checks.rows.variants import label_spelling_key, label_variants, prompt_variants
 from tuneport.data.rows.records import Chat, Graded, Labelled, Preference
 from tuneport.formatting import counted
 
@@ -36,7 +36,7 @@ KINDS = {
 """Each kind in words, and what to do. All of them warn."""
 
 
-class Consistency:
+class ConsistencyCheck:
     """Memory: see `places`, which bounds how many different prompts, prefixes, labels and shapes are kept."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Consistency:
         self._answers: LineIndex[str] = LineIndex()
         self._roles: LineIndex[str] = LineIndex()
         self._labels: LineIndex[str] = LineIndex()
-        self._json = JsonShapes()
+        self._json = JsonShapeCheck()
 
     def _places(self) -> tuple[Any, ...]:
         return (
@@ -105,19 +105,19 @@ class Consistency:
         return {kind: partial(self._is, odd) for kind, odd in self._odd().items() if odd.unlisted}
 
     def _is(self, odd: FlaggedLines, example: CheckedExample) -> bool:
-        return odd.has(self._keys(example))
+        return odd.flags_row(self._keys(example))
 
     def _odd(self) -> dict[str, FlaggedLines]:
         """Return by kind each odd line, and the reason."""
         prefix, answers = self._unprefixed(self._asks, "input"), self._unprefixed(self._answers, "answer")
-        prefix.join(answers)
+        prefix.include(answers)
         found = {
             "prompt": self._odd_prompts(),
             "system": self._minority(self._system, "a system prompt"),
             "tools": self._minority(self._tools, "tools"),
             "prefix": prefix,
             "roles": self._odd_roles(),
-            "json": self._json.odd(),
+            "json": self._json.odd_lines(),
             "labels": self._odd_labels(),
         }
         return {kind: odd for kind, odd in found.items() if odd}
@@ -126,7 +126,7 @@ class Consistency:
         found = FlaggedLines()
         for prompt, (_, what) in prompt_variants(self._prompts).items():
             text = f"{what}, in {counted(self._prompts.count(prompt), 'record')}: {excerpt(prompt, 60)!r}"
-            found.take(self._prompts, prompt, text)
+            found.flag_value(self._prompts, prompt, text)
         return found
 
     def _minority(self, places: LineIndex[bool], what: str) -> FlaggedLines:
@@ -134,7 +134,7 @@ class Consistency:
         for has in (True, False):
             if total >= MIN_ROWS and 0 < places.count(has) <= FEW * total:
                 text = f"{'has' if has else 'lacks'} {what}, unlike {counted(places.count(not has), 'record')}"
-                found.take(places, has, text)
+                found.flag_value(places, has, text)
                 break
         return found
 
@@ -144,8 +144,8 @@ class Consistency:
             return found
         for prefix in places:
             if prefix != usual:
-                found.take(places, prefix, f"the {what} does not begin with {usual!r}")
-        found.take_others(places)
+                found.flag_value(places, prefix, f"the {what} does not begin with {usual!r}")
+        found.flag_untracked_values(places)
         return found
 
     def _odd_roles(self) -> FlaggedLines:
@@ -153,17 +153,17 @@ class Consistency:
         found = FlaggedLines()
         for problem in self._roles:
             if self._roles.count(problem) <= max(1, FEW * self._rows):
-                found.take(self._roles, problem, problem)
+                found.flag_value(self._roles, problem, problem)
         return found
 
     def _odd_labels(self) -> FlaggedLines:
         labels, found = self._labels, FlaggedLines()
         if labels.others or labels.rows < LABELLED * self._rows or self._rows < MIN_ROWS:
             return found
-        if len({label_key(label) for label in labels}) > max(2, self._rows // 4):
+        if len({label_spelling_key(label) for label in labels}) > max(2, self._rows // 4):
             return found
         for label, usual in label_variants(labels).items():
-            found.take(labels, label, f"{label!r}, elsewhere {usual!r}")
+            found.flag_value(labels, label, f"{label!r}, elsewhere {usual!r}")
         return found
 
     def finding(self) -> Finding:

@@ -44,7 +44,7 @@ LONG = 12  # words: no title, no name
 MIN_WORDS = 6  # in the last line, for it to be a sentence at all
 
 
-def classify_ending(text: str) -> tuple[Ending, str]:
+def classify_answer_ending(text: str) -> tuple[Ending, str]:
     """Return how the text ends, and how to word it if it is cut or open."""
     text = text.rstrip()
     if not text:

@@ -11,8 +11,8 @@ from collections import Counter
 from typing import Any
 
 from tuneport.data.checks.finding import CheckedExample, Finding, Verdict
-from tuneport.data.checks.near.hits import Hits
-from tuneport.data.checks.rows.task import is_read
+from tuneport.data.checks.near.hits import FlaggedRecords
+from tuneport.data.checks.rows.task import is_sampled_row
 from tuneport.formatting import counted
 
 MOSTLY = 0.5  # share marked as generated, from which a model's habits are most of what is learned: the reference card
@@ -83,11 +83,11 @@ SIGNS = {
 """Share of the prose answers from which a sign counts, and the sign in words."""
 
 
-class Generated:
+class GeneratedTextCheck:
     """`hits` has the lines that are marked as generated. Signs are counted in the rows that `TaskGuess` reads, too."""
 
     def __init__(self) -> None:
-        self.hits = Hits()
+        self.hits = FlaggedRecords()
         self._rows = self._prose = self._seen = 0
         self._signs: Counter[str] = Counter()
         self._starts: Counter[str] = Counter()
@@ -98,7 +98,7 @@ class Generated:
         if example.record.metadata:
             self._marks(example)
         answer = example.answer
-        if len(answer) >= PROSE and is_read(example.line):
+        if len(answer) >= PROSE and is_sampled_row(example.line):
             self._look_at(answer)
 
     def _marks(self, example: CheckedExample) -> None:
@@ -164,9 +164,9 @@ class Generated:
         self._origins.update(origins)
 
     def lines(self) -> dict[str, list[int]]:
-        return self.hits.flagged()
+        return self.hits.lines_by_kind()
 
-    def signs(self) -> dict[str, float]:
+    def sign_shares(self) -> dict[str, float]:
         """Return the share of the prose answers with each sign; empty if there is too little prose."""
         if self._prose < MIN_PROSE:
             return {}
@@ -176,7 +176,7 @@ class Generated:
 
     def finding(self) -> Finding:
         marked, rows = self.hits.count(), max(1, self._rows)
-        signs = self.signs()
+        signs = self.sign_shares()
         shown = {sign: share for sign, share in signs.items() if share >= SIGNS[sign][0]}
         details = {
             "marked": marked,

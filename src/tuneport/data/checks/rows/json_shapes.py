@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from tuneport.data.checks.near.line_index import FlaggedLines, Keys, LineIndex
-from tuneport.data.checks.rows.shapes import parse_json, within_fence
+from tuneport.data.checks.rows.shapes import parse_json, strip_code_fence
 
 MIN_ROWS = 10  # answers in JSON, to speak of a habit
 USUAL = 0.9  # of the answers in JSON have a key, or of a key's values a type: the others are odd
@@ -21,7 +21,7 @@ NO_JSON: Shape = (("", "no JSON"),)
 FENCED: Shape = (("", "JSON in a code fence"),)
 
 
-class JsonShapes:
+class JsonShapeCheck:
     """Shapes of answers: each path to a value, as in `items[].name`, with its type; `places.MAX_KEYS` at most."""
 
     def __init__(self) -> None:
@@ -36,11 +36,11 @@ class JsonShapes:
         start = answer.lstrip()[:1]
         if start not in ("{", "[", "`"):
             return [(self._forms, NO_JSON)]
-        inside = within_fence(answer)
+        inside = strip_code_fence(answer)
         value = parse_json(answer if inside is None else inside)
         if value is None:
             return [(self._forms, NO_JSON)]
-        shape = (self._shapes, shape_of(value))
+        shape = (self._shapes, json_shape(value))
         return [shape] if inside is None else [(self._forms, FENCED), shape]
 
     def state(self) -> Any:
@@ -50,18 +50,18 @@ class JsonShapes:
         self._shapes.merge(state[0])
         self._forms.merge(state[1])
 
-    def odd(self) -> FlaggedLines:
+    def odd_lines(self) -> FlaggedLines:
         """Return what is odd, by line."""
         total, found = self._shapes.rows, FlaggedLines()
         if total < MIN_ROWS:
             return found
         if total >= MOSTLY * (total + self._forms.count(NO_JSON)):
-            found.take(self._forms, NO_JSON, "not JSON, unlike most answers")
+            found.flag_value(self._forms, NO_JSON, "not JSON, unlike most answers")
         fenced = self._forms.count(FENCED)
         if fenced <= (1 - MOSTLY) * total:
-            found.take(self._forms, FENCED, "JSON in a code fence, unlike most")
+            found.flag_value(self._forms, FENCED, "JSON in a code fence, unlike most")
         for shape, reason in self._odd_shapes().items():
-            found.take(self._shapes, shape, reason)
+            found.flag_value(self._shapes, shape, reason)
         return found
 
     def _odd_shapes(self) -> dict[Shape, str]:
@@ -107,7 +107,7 @@ def _unusual(kind: str, kinds: Counter[str]) -> bool:
     return kinds[kind] <= (1 - USUAL) * kinds.total() and kinds.most_common(1)[0][1] >= USUAL * kinds.total()
 
 
-def shape_of(value: Any) -> Shape:
+def json_shape(value: Any) -> Shape:
     found: dict[str, str] = {}
     _describe(value, "", found, MAX_DEPTH)
     return tuple(sorted(found.items()))

@@ -17,7 +17,7 @@ _LONG_PROBE = 24
 _TENTHS = (10, 8, 6, 4, 2)  # of the text: where it is looked at
 
 
-def loop_in(text: str) -> str | None:
+def find_repetition_loop(text: str) -> str | None:
     """Return what is repeated and how often, else None. Many repeated short words are a loop, too: "no no no no no
     no"."""
     text = text.strip()

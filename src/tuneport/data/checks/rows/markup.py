@@ -107,7 +107,7 @@ _ASKS_FOR_ESCAPES = re.compile(
 )
 
 
-def markup_in(text: str, question: str) -> str | None:
+def find_leftover_markup(text: str, question: str) -> str | None:
     """Return leftover markup, tokens, slots or escapes, or None. Markup that the request asks for, or in code, does not
     count."""
     angle, square, curly = "<" in text, "[" in text, "{" in text
@@ -135,7 +135,7 @@ def markup_in(text: str, question: str) -> str | None:
     return None
 
 
-def thought_in(text: str) -> str | None:
+def find_reasoning_tags(text: str) -> str | None:
     """Return the tags around a model's reasoning before its answer: on purpose if the whole dataset has them."""
     if "<" not in text:
         return None

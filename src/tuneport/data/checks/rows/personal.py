@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.checks.finding import CheckedExample, Finding, Verdict
-from tuneport.data.checks.near.hits import Hits
-from tuneport.data.pii.recogniser import Match
-from tuneport.data.pii.search import find
-from tuneport.data.pii.spans import joined
+from tuneport.data.checks.near.hits import FlaggedRecords
+from tuneport.data.pii.recogniser import PIIMatch
+from tuneport.data.pii.search import find_personal_data
+from tuneport.data.pii.spans import join_span_texts
 from tuneport.data.reading import read_records
 from tuneport.data.rows.records import Record
 from tuneport.formatting import counted
@@ -21,7 +21,7 @@ UNSEEN = "names and postal addresses are not checked"
 
 
 @dataclass(frozen=True)
-class Located:
+class PersonalDataMatch:
     line: int
     kind: str
     masked: str
@@ -32,7 +32,7 @@ class PersonalData:
     """The personal data of a file: the number of places by kind, and the first of them."""
 
     kinds: Counter[str] = field(default_factory=Counter)
-    matches: list[Located] = field(default_factory=list)
+    matches: list[PersonalDataMatch] = field(default_factory=list)
     lines: int = 0
 
     @property
@@ -40,33 +40,33 @@ class PersonalData:
         return self.kinds.total()
 
 
-def scan(path: Path | str, format: str | None = None) -> PersonalData:
+def scan_personal_data(path: Path | str, format: str | None = None) -> PersonalData:
     """Search a dataset. Raises DatasetError if it cannot be read."""
     found = PersonalData()
     for line, record in read_records(path, format):
-        matches = find_in(record)
+        matches = find_in_record(record)
         found.lines += bool(matches)
         for match in matches:
             found.kinds[match.kind] += 1
             if len(found.matches) < KEPT_MATCHES:
-                found.matches.append(Located(line, match.kind, match.masked))
+                found.matches.append(PersonalDataMatch(line, match.kind, match.masked))
     return found
 
 
-def find_in(record: Record) -> list[Match]:
+def find_in_record(record: Record) -> list[PIIMatch]:
     """Return every match in what a model sees of the record or the file carries along; see `text_spans`."""
-    return find(joined(record))
+    return find_personal_data(join_span_texts(record))
 
 
-class Personal:
+class PersonalDataCheck:
     """Flags the records that hold personal data or secrets, by recogniser, with the first value masked."""
 
     def __init__(self) -> None:
-        self._hits = Hits()
+        self._hits = FlaggedRecords()
         self._kinds: Counter[str] = Counter()
 
     def add(self, example: CheckedExample) -> None:
-        matches = find(joined(example.record))
+        matches = find_personal_data(join_span_texts(example.record))
         if not matches:
             return
         first: dict[str, str] = {}
@@ -76,15 +76,15 @@ class Personal:
         for kind, masked in first.items():
             self._hits.add(kind, example.line, f"{kind} {masked}")
 
-    def state(self) -> tuple[Hits, Counter[str]]:
+    def state(self) -> tuple[FlaggedRecords, Counter[str]]:
         return self._hits, self._kinds
 
-    def merge(self, state: tuple[Hits, Counter[str]]) -> None:
+    def merge(self, state: tuple[FlaggedRecords, Counter[str]]) -> None:
         self._hits.merge(state[0])
         self._kinds.update(state[1])
 
     def lines(self) -> dict[str, list[int]]:
-        return self._hits.flagged()
+        return self._hits.lines_by_kind()
 
     def finding(self) -> Finding:
         """Build the finding. `details` counts values by recogniser, and says what is not checked."""

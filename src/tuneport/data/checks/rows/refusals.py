@@ -56,7 +56,7 @@ _REFUSALS = _Phrases(REFUSAL_MARKS, REFUSALS, FIRST_PERSON)
 _SELF = _Phrases(SELF_MARKS, SELF, SPEAKERS)
 
 
-def refusal_in(text: str, language: str | None = None, question: str = "") -> str | None:
+def find_refusal_phrase(text: str, language: str | None = None, question: str = "") -> str | None:
     """Return the words that refuse, or that an assistant says about itself, else None.
 
     An assistant that is asked what it is may say so, and quoted characters may say anything.

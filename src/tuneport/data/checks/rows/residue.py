@@ -23,7 +23,7 @@ _SIGNS = "ÂÃâðÐÑÎÏÅÄãåæçäèé√‚ï\ufffd\x80\x91\x92\x93\x94\x
 _LOST_QUOTE = re.compile(r"\?(?:t|s|re|ll|ve|m|d)\b(?![=&/\w])")  # don?t
 
 
-def mojibake_in(text: str) -> str | None:
+def find_mojibake(text: str) -> str | None:
     """Return a place where the text was decoded wrongly once or more, or lost characters, else None."""
     if text.isascii():
         if "?" in text:

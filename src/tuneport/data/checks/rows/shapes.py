@@ -42,7 +42,7 @@ def looks_like_code(text: str) -> bool:
     return False
 
 
-def within_fence(text: str) -> str | None:
+def strip_code_fence(text: str) -> str | None:
     """Return the inside of a text that is one code fence of JSON or of no language, else None."""
     text = text.strip()
     found = _FENCED.fullmatch(text) if text.startswith("```") else None

@@ -6,9 +6,9 @@ import re
 from collections import Counter
 from typing import Any
 
-from tuneport.data.checks.rows.shapes import looks_like_code, parse_json, within_fence
+from tuneport.data.checks.rows.shapes import looks_like_code, parse_json, strip_code_fence
 from tuneport.data.checks.rows.words.domain_words import DOMAINS, STYLE_CUES
-from tuneport.data.rows.text import normalised
+from tuneport.data.rows.text import normalise_record_text
 
 TASKS = ("classification", "extraction", "style", "domain", "code")
 
@@ -55,10 +55,10 @@ class TaskGuess:
         if len(output) > _LABEL_LENGTH or "\n" in output:
             self._long += 1
         else:
-            label = normalised(output)
+            label = normalise_record_text(output)
             self._name(label, output.strip())
             self._count(label, 1)
-        if is_read(self.rows if line is None else line):
+        if is_sampled_row(self.rows if line is None else line):
             self._look_at(output, question)
 
     def _look_at(self, output: str, question: str) -> None:
@@ -156,7 +156,7 @@ class TaskGuess:
         return ", ".join(sorted(terms, key=lambda term: (-self._terms[term], term))[:3])
 
 
-def is_read(line: int) -> bool:
+def is_sampled_row(line: int) -> bool:
     """Return whether a row is among the sampled ones: the same ones in any number of processes."""
     return line <= READ_ALL or line % READ_EVERY == 0
 
@@ -164,7 +164,7 @@ def is_read(line: int) -> bool:
 def _structure(output: str) -> str | None:
     start = output.lstrip()[:1]
     if start in ("{", "[", "`"):
-        inside = within_fence(output)
+        inside = strip_code_fence(output)
         return "json" if parse_json(output if inside is None else inside) is not None else None
     if output.endswith("})") and _CALL.fullmatch(output.rpartition("\n")[2]):
         return "calls"

@@ -30,12 +30,12 @@ def iterate_answers(record: Record) -> Iterator[tuple[str, Message]]:
     question = ""
     for index, message in enumerate(messages):
         if message.role == "user":
-            question = text_of(message)
+            question = message_text(message)
         elif message.role == "assistant" and message.weight != 0 and index >= start:
             yield question, message
 
 
-def asked_last(record: Record) -> str:
+def last_user_text(record: Record) -> str:
     """Return the user's last words before the answer; of text without a conversation, nothing."""
     match record:
         case PromptCompletion():
@@ -48,9 +48,9 @@ def asked_last(record: Record) -> str:
             messages = record.messages
     for message in reversed(messages):
         if message.role == "user":
-            return text_of(message)
+            return message_text(message)
     return ""
 
 
-def text_of(message: Message) -> str:
+def message_text(message: Message) -> str:
     return message.content if type(message.content) is str else message.text

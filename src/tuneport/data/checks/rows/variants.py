@@ -81,7 +81,7 @@ def _one_word(one: Counter[str], other: Counter[str]) -> tuple[str, str] | None:
     return None if any(letter.isdigit() for letter in "".join(pair)) else pair
 
 
-def label_key(label: str) -> str:
+def label_spelling_key(label: str) -> str:
     """Return the key by which spellings are one label: case, space, `_` and `-`, and punctuation around do not
     count."""
     return _LABEL_GAP.sub("", label.casefold()).strip(_LABEL_END)
@@ -94,15 +94,15 @@ def label_variants(labels: LineIndex[str]) -> dict[str, str]:
     rows: Counter[str] = Counter()
     found: dict[str, str] = {}
     for label in labels:
-        key = label_key(label) or label
+        key = label_spelling_key(label) or label
         rows[key] += labels.count(label)
         first = usual.setdefault(key, label)
         if first is not label:
             found[label] = first
     for label in labels:
-        key = label_key(label) or label
+        key = label_spelling_key(label) or label
         prefix, colon, rest = label.rpartition(":")
-        meant = label_key(rest) if colon and prefix else ""
+        meant = label_spelling_key(rest) if colon and prefix else ""
         if meant not in usual:
             meant = _misspelt(key, rows)
         if meant and meant != key and rows[key] <= MAX_MISSPELT * rows[meant]:

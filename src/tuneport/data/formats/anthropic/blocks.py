@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from tuneport.data.formats.contract import (
-    Problems,
+    RecordProblems,
     Unrepresentable,
     json_type,
-    pick_rest,
-    put_rest,
+    pick_unknown_keys,
+    restore_unknown_keys,
 )
 from tuneport.data.formats.shared.turns import without_images
 from tuneport.data.formats.sharegpt.turns import is_json_object
@@ -51,28 +51,28 @@ class CallInputs:
         return bytes(found.input).decode()
 
 
-def read_turn(turn: Any, at: str, problems: Problems, inputs: CallInputs) -> list[Message]:
+def read_turn(turn: Any, at: str, problems: RecordProblems, inputs: CallInputs) -> list[Message]:
     if not isinstance(turn, dict):
-        problems.note(at, f"a message must be an object, not {json_type(turn)}", 'write {"role": ..., "content": ...}')
+        problems.add(at, f"a message must be an object, not {json_type(turn)}", 'write {"role": ..., "content": ...}')
         return []
     role, content = turn.get("role"), turn.get("content")
     if role not in ("user", "assistant"):
         fix = "move it to the top-level system" if role in ("system", "developer") else "use user or assistant"
-        problems.note(f"{at}.role", "is missing" if role is None else f"{role!r} is no role of this format", fix)
+        problems.add(f"{at}.role", "is missing" if role is None else f"{role!r} is no role of this format", fix)
         return []
     if isinstance(content, str):
         messages = [Message(role, content)]
     elif isinstance(content, list) and content:
         messages = _read_blocks(content, role, at, problems, inputs)
     else:
-        problems.note(f"{at}.content", "must be text or a list of blocks, not empty", "add the text of the message")
+        problems.add(f"{at}.content", "must be text or a list of blocks, not empty", "add the text of the message")
         return []
     if messages:
-        messages[0].extra = {**pick_rest(turn, ("role", "content")), **messages[0].extra}
+        messages[0].extra = {**pick_unknown_keys(turn, ("role", "content")), **messages[0].extra}
     return messages
 
 
-def _read_blocks(content: list[Any], role: Any, at: str, problems: Problems, inputs: CallInputs) -> list[Message]:
+def _read_blocks(content: list[Any], role: Any, at: str, problems: RecordProblems, inputs: CallInputs) -> list[Message]:
     messages: list[Message] = []
     turn = int(at[at.index("[") + 1 : -1])
     for index, block in enumerate(content):
@@ -87,7 +87,7 @@ def _read_blocks(content: list[Any], role: Any, at: str, problems: Problems, inp
                 messages.append(last := Message(role))
             last.tool_calls = [*last.tool_calls, call]
         elif kind == "thinking" and role == "assistant":
-            thinking = problems.text(block, "thinking", field)
+            thinking = problems.read_text(block, "thinking", field)
             extra = {SIGNATURE: block["signature"]} if block.get("signature") is not None else {}
             _refuse_rest(block, ("type", "thinking", "signature"), field, problems)
             messages.append(Message(role, reasoning=thinking, extra=extra))
@@ -113,62 +113,62 @@ def _flat(content: str | list[Part] | None) -> str | list[Part] | None:
     return content
 
 
-def _refuse_rest(block: Mapping[str, Any], known: tuple[str, ...], at: str, problems: Problems) -> None:
-    for key in pick_rest(block, known):
-        problems.note(f"{at}.{key}", "is not a key of such a block", "remove it")
+def _refuse_rest(block: Mapping[str, Any], known: tuple[str, ...], at: str, problems: RecordProblems) -> None:
+    for key in pick_unknown_keys(block, known):
+        problems.add(f"{at}.{key}", "is not a key of such a block", "remove it")
 
 
-def _read_result(block: Mapping[str, Any], at: str, problems: Problems) -> Message:
+def _read_result(block: Mapping[str, Any], at: str, problems: RecordProblems) -> Message:
     content = block.get("content")
     if isinstance(content, list):
         content = read_parts(content, f"{at}.content", problems) or None
     elif content is not None and not isinstance(content, str):
-        problems.note(f"{at}.content", f"must be text or blocks, not {json_type(content)}", "write it as text")
-    message = Message("tool", content, tool_call_id=problems.text(block, "tool_use_id", at, required=False))
-    message.extra = pick_rest(block, ("type", "tool_use_id", "content"))
+        problems.add(f"{at}.content", f"must be text or blocks, not {json_type(content)}", "write it as text")
+    message = Message("tool", content, tool_call_id=problems.read_text(block, "tool_use_id", at, required=False))
+    message.extra = pick_unknown_keys(block, ("type", "tool_use_id", "content"))
     return message
 
 
 def _read_call(
-    block: Mapping[str, Any], at: str, problems: Problems, inputs: CallInputs, place: tuple[int, int]
+    block: Mapping[str, Any], at: str, problems: RecordProblems, inputs: CallInputs, place: tuple[int, int]
 ) -> ToolCall:
-    name = problems.text(block, "name", at) or ""
+    name = problems.read_text(block, "name", at) or ""
     arguments = "{}"
     if isinstance(block.get("input"), dict):
         arguments = inputs.spelling(*place)
     else:
-        problems.note(f"{at}.input", f"must be an object, not {json_type(block.get('input'))}", "write {...}")
-    call_id = problems.text(block, "id", at, required=False)
-    return ToolCall(name, arguments, call_id, pick_rest(block, ("type", "id", "name", "input")))
+        problems.add(f"{at}.input", f"must be an object, not {json_type(block.get('input'))}", "write {...}")
+    call_id = problems.read_text(block, "id", at, required=False)
+    return ToolCall(name, arguments, call_id, pick_unknown_keys(block, ("type", "id", "name", "input")))
 
 
-def read_parts(values: list[Any], at: str, problems: Problems) -> list[Part]:
+def read_parts(values: list[Any], at: str, problems: RecordProblems) -> list[Part]:
     read = (read_part(value, f"{at}[{index}]", problems) for index, value in enumerate(values))
     return [part for part in read if part is not None]
 
 
-def read_part(value: Any, at: str, problems: Problems) -> Part | None:
+def read_part(value: Any, at: str, problems: RecordProblems) -> Part | None:
     kind = value.get("type") if isinstance(value, dict) else None
     if kind == "text":
-        text = problems.text(value, "text", at)
-        return None if text is None else TextPart(text, pick_rest(value, ("type", "text")))
+        text = problems.read_text(value, "text", at)
+        return None if text is None else TextPart(text, pick_unknown_keys(value, ("type", "text")))
     if kind == "image":
         source = value.get("source")
-        extra = pick_rest(value, ("type", "source"))
+        extra = pick_unknown_keys(value, ("type", "source"))
         if isinstance(source, dict) and source.get("type") == "url" and isinstance(source.get("url"), str):
             return ImagePart(url=source["url"], extra=extra)
         if isinstance(source, dict) and source.get("type") == "base64":
-            data, media_type = problems.text(source, "data", at), problems.text(source, "media_type", at)
+            data, media_type = problems.read_text(source, "data", at), problems.read_text(source, "media_type", at)
             return ImagePart(data=data, media_type=media_type, extra=extra)
-        problems.note(f"{at}.source", "must be of the type url or base64", 'write {"type": "url", "url": ...}')
+        problems.add(f"{at}.source", "must be of the type url or base64", 'write {"type": "url", "url": ...}')
         return None
     place = " here" if kind in ("tool_use", "tool_result", "thinking") else ""
     fix = "use text, image, thinking and tool_use, and in a user message tool_result"
-    problems.note(at, f"a block of the type {kind!r} is not supported{place}", fix)
+    problems.add(at, f"a block of the type {kind!r} is not supported{place}", fix)
     return None
 
 
-class TurnWriter:
+class AnthropicTurnWriter:
     """Writes messages as alternating turns. `joined` tells whether a turn had to take in a second message."""
 
     def __init__(self, lost: list[Unrepresentable]) -> None:
@@ -193,7 +193,7 @@ class TurnWriter:
         last = self.turns[-1] if self.turns else None
         if last is None or last["role"] != role:
             turn = {"role": role, "content": content}
-            put_rest(turn, extra, ("role", "content"), "messages[].", self._lost)
+            restore_unknown_keys(turn, extra, ("role", "content"), "messages[].", self._lost)
             self.turns.append(turn)
         else:
             self.joined = True
@@ -225,7 +225,7 @@ class TurnWriter:
                 row = {"type": "image", "source": source}
             if isinstance(part, ImagePart) and part.detail is not None:
                 self._lose("messages[].content[].detail", "an image has no detail setting")
-            put_rest(row, part.extra, ("type", "text", "source"), "messages[].content[].", self._lost)
+            restore_unknown_keys(row, part.extra, ("type", "text", "source"), "messages[].content[].", self._lost)
             rows.append(row)
         return rows
 
@@ -260,7 +260,7 @@ class TurnWriter:
             arguments = {"arguments": call.arguments}
             self._lose("messages[].tool_calls[].arguments", "the input must be an object; other text is put into one")
         row = {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments}
-        put_rest(row, call.extra, (), "messages[].tool_calls[].", self._lost)
+        restore_unknown_keys(row, call.extra, (), "messages[].tool_calls[].", self._lost)
         return row
 
     def _result(self, message: Message, extra: dict[str, Any]) -> list[dict[str, Any]]:
@@ -269,7 +269,7 @@ class TurnWriter:
             row["content"] = message.content
         elif message.content:
             row["content"] = self._parts(message.content)
-        put_rest(row, extra, (), "messages[].", self._lost)
+        restore_unknown_keys(row, extra, (), "messages[].", self._lost)
         extra.clear()
         return [row]
 

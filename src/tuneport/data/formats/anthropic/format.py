@@ -13,31 +13,31 @@ from typing import Any, Literal
 
 import msgspec
 
-from tuneport.data.formats.anthropic.blocks import ID_PREFIX, CallInputs, TurnWriter, read_parts, read_turn
+from tuneport.data.formats.anthropic.blocks import ID_PREFIX, AnthropicTurnWriter, CallInputs, read_parts, read_turn
 from tuneport.data.formats.contract import (
     NO_PARAMETERS,
-    Problems,
+    RecordProblems,
     Unrepresentable,
     Written,
     as_chat,
     decode_row,
     json_type,
-    pick_rest,
-    put_rest,
-    reads_back,
+    pick_unknown_keys,
+    restore_unknown_keys,
+    round_trips,
 )
 from tuneport.data.formats.contract import note as note
-from tuneport.data.formats.openai.messages import check_results
+from tuneport.data.formats.openai.messages import check_tool_results
 from tuneport.data.formats.shared.tools import (
+    add_call_ids,
+    drop_generated_call_ids,
     has_calls,
     has_input_schema,
-    numbered,
     read_tool,
-    without_numbering,
     write_tool,
 )
 from tuneport.data.rows.records import Chat, Message, Record
-from tuneport.data.rows.repeated_keys import all_texts_read
+from tuneport.data.rows.repeated_keys import are_texts_fully_decoded
 
 NAME = "anthropic"
 KNOWN = frozenset(("system", "messages", "tools"))
@@ -89,7 +89,7 @@ def read(line: bytes) -> Record:
     messages += [Message(message.role, message.content) for message in plain.messages]
     around = 0 if plain.system is msgspec.UNSET else 2 if plain.system is None else 4
     texts = [system, *[message.content for message in plain.messages]]
-    if all_texts_read(line, around + 2 + 8 * len(plain.messages), texts):
+    if are_texts_fully_decoded(line, around + 2 + 8 * len(plain.messages), texts):
         for message in messages:
             if message.role == "assistant":
                 return Chat(messages)
@@ -98,7 +98,7 @@ def read(line: bytes) -> Record:
 
 def _read_any(line: bytes) -> Chat:
     row = decode_row(line)
-    problems = Problems()
+    problems = RecordProblems()
     inputs = CallInputs(line)
     messages: list[Message] = []
     system = row.get("system")
@@ -107,26 +107,26 @@ def _read_any(line: bytes) -> Chat:
     elif isinstance(system, str):
         messages += [Message("system", system)] if system else []
     elif system is not None:
-        problems.note("system", f"must be text or a list of text blocks, not {json_type(system)}", "write it as text")
-    turns = problems.items(row, "messages")
+        problems.add("system", f"must be text or a list of text blocks, not {json_type(system)}", "write it as text")
+    turns = problems.read_items(row, "messages")
     if not turns and not problems:
-        problems.note("messages", "is empty" if "messages" in row else "is missing", "add the conversation's messages")
+        problems.add("messages", "is empty" if "messages" in row else "is missing", "add the conversation's messages")
     for index, turn in enumerate(turns):
         messages += read_turn(turn, f"messages[{index}]", problems, inputs)
     if messages and not problems and not any(message.role == "assistant" for message in messages):
-        problems.note("messages", "there is no assistant message, so nothing to train on", "add the answer")
+        problems.add("messages", "there is no assistant message, so nothing to train on", "add the answer")
     tools = [
         read_tool(value, f"tools[{index}]", problems, schema_key="input_schema")
-        for index, value in enumerate(problems.items(row, "tools"))
+        for index, value in enumerate(problems.read_items(row, "tools"))
     ]
     for tool in tools:
         if tool is not None and tool.parameters == NO_PARAMETERS:
             tool.parameters = None  # what `write` gives a tool without parameters
     if not problems:
-        check_results(messages, "messages", problems)
-    problems.end()
-    without_numbering(messages, ID_PREFIX)
-    return Chat(messages, tools=[tool for tool in tools if tool is not None], metadata=pick_rest(row, KNOWN))
+        check_tool_results(messages, "messages", problems)
+    problems.raise_if_any()
+    drop_generated_call_ids(messages, ID_PREFIX)
+    return Chat(messages, tools=[tool for tool in tools if tool is not None], metadata=pick_unknown_keys(row, KNOWN))
 
 
 def write(record: Record) -> Written:
@@ -136,8 +136,8 @@ def write(record: Record) -> Written:
         return None, lost
     messages = chat.messages
     if has_calls(messages):
-        messages = numbered(messages, ID_PREFIX, lost)
-    writer = TurnWriter(lost)
+        messages = add_call_ids(messages, ID_PREFIX, lost)
+    writer = AnthropicTurnWriter(lost)
     row: dict[str, Any] = {}
     if messages and messages[0].role == "system" and messages[0].content:
         row["system"] = writer.system(messages[0])
@@ -152,8 +152,8 @@ def write(record: Record) -> Written:
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
     if record.metadata:
-        put_rest(row, record.metadata, KNOWN, "", lost)
-    if writer.joined and not lost and not reads_back(read, row, record):
+        restore_unknown_keys(row, record.metadata, KNOWN, "", lost)
+    if writer.joined and not lost and not round_trips(read, row, record):
         lost.append(Unrepresentable("messages[]", "turns must alternate; consecutive messages of a role are joined"))
     return row, lost
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from tuneport.data.formats.contract import Problems, json_type, pick_rest
-from tuneport.data.formats.spelling import spelling
+from tuneport.data.formats.contract import RecordProblems, json_type, pick_unknown_keys
+from tuneport.data.formats.spelling import raw_json_text
 from tuneport.data.rows.records import ImagePart, Message, Part, TextPart, ToolCall
 
 _KINDS = {
@@ -27,7 +27,7 @@ RESERVED_PART = frozenset((*_KINDS, "thought"))
 Path = tuple[str | int, ...]
 
 
-def names_of_calls(messages: Sequence[Message], *, read: bool = False) -> dict[int, str]:
+def called_function_names(messages: Sequence[Message], *, read: bool = False) -> dict[int, str]:
     """Return the name of the function that each result answers, by the index of the result: by id, else in order.
 
     With `read`, also takes the name from the results, in place, if it is just that.
@@ -49,19 +49,19 @@ def names_of_calls(messages: Sequence[Message], *, read: bool = False) -> dict[i
     return names
 
 
-class ContentReader:
-    def __init__(self, line: bytes, problems: Problems) -> None:
+class GeminiContentReader:
+    def __init__(self, line: bytes, problems: RecordProblems) -> None:
         self._line, self._problems = line, problems
 
     def system(self, value: Any, at: str) -> Message:
         if isinstance(value, str):
             return Message("system", value)
         if not isinstance(value, dict):
-            self._problems.note(at, f"must be a content, not {json_type(value)}", 'write {"parts": [{"text": ...}]}')
+            self._problems.add(at, f"must be a content, not {json_type(value)}", 'write {"parts": [{"text": ...}]}')
             return Message("system", "")
         parts = [self._part(part, (at, "parts", i)) for i, part in enumerate(self._parts(value, at))]
-        message = Message("system", flat([part for part in parts if part is not None]))
-        message.extra = pick_rest(value, CONTENT_KEYS)
+        message = Message("system", unwrap_single_text([part for part in parts if part is not None]))
+        message.extra = pick_unknown_keys(value, CONTENT_KEYS)
         if value.get("role") not in (None, "system"):
             message.extra["role"] = value["role"]
         return message
@@ -71,11 +71,11 @@ class ContentReader:
         thought."""
         at = _name(path)
         if not isinstance(value, dict):
-            self._problems.note(at, f"must be an object, not {json_type(value)}", 'write {"role": ..., "parts": [...]}')
+            self._problems.add(at, f"must be an object, not {json_type(value)}", 'write {"role": ..., "parts": [...]}')
             return []
         role = value.get("role", "user")
         if role not in ("user", "model", "function", "tool"):
-            self._problems.note(f"{at}.role", f"{role!r} is not a role", "use user or model")
+            self._problems.add(f"{at}.role", f"{role!r} is not a role", "use user or model")
             return []
         own: Literal["user", "assistant"] = "assistant" if role == "model" else "user"
         messages: list[Message] = []
@@ -83,15 +83,17 @@ class ContentReader:
             self._add(messages, own, part, (*path, "parts", index))
         for message in messages:
             if message.role != "tool":
-                message.content = flat(message.content) if isinstance(message.content, list) else message.content
+                message.content = (
+                    unwrap_single_text(message.content) if isinstance(message.content, list) else message.content
+                )
         if messages:
-            messages[0].extra = {**pick_rest(value, CONTENT_KEYS), **messages[0].extra}
+            messages[0].extra = {**pick_unknown_keys(value, CONTENT_KEYS), **messages[0].extra}
         return messages
 
     def _parts(self, value: Mapping[str, Any], at: str) -> list[Any]:
-        parts = self._problems.items(value, "parts", at)
+        parts = self._problems.read_items(value, "parts", at)
         if not parts and not self._problems:
-            self._problems.note(f"{at}.parts", "is empty" if "parts" in value else "is missing", "give a part")
+            self._problems.add(f"{at}.parts", "is empty" if "parts" in value else "is missing", "give a part")
         return parts
 
     def _add(self, messages: list[Message], role: Literal["user", "assistant"], part: Any, path: Path) -> None:
@@ -105,8 +107,10 @@ class ContentReader:
                 messages.append(last := Message(role))
             last.tool_calls = [*last.tool_calls, self._call(part, kinds[0], path)]
         elif kind == "text" and role == "assistant" and part.get("thought") is True:
-            message = Message(role, reasoning=self._problems.text(part, "text", _name(path)))
-            message.extra = {f"thought_{key}": value for key, value in pick_rest(part, ("text", "thought")).items()}
+            message = Message(role, reasoning=self._problems.read_text(part, "text", _name(path)))
+            message.extra = {
+                f"thought_{key}": value for key, value in pick_unknown_keys(part, ("text", "thought")).items()
+            }
             messages.append(message)
         else:
             read = self._part(part, path)
@@ -122,23 +126,23 @@ class ContentReader:
         if len(kinds) != 1 or _KINDS[kinds[0]] not in ("text", "inlineData", "fileData"):
             rule = f"a part with {' and '.join(kinds)} is not supported here" if kinds else "is not a part"
             fix = "use text, inlineData, fileData, of the model functionCall, and to it functionResponse"
-            self._problems.note(at, rule, fix)
+            self._problems.add(at, rule, fix)
             return None
         key = kinds[0]
-        extra = pick_rest(part, (key,))
+        extra = pick_unknown_keys(part, (key,))
         if key == "text":
-            text = self._problems.text(part, key, at)
+            text = self._problems.read_text(part, key, at)
             return None if text is None else TextPart(text, extra)
         value, field = part[key], f"{at}.{key}"
         if not isinstance(value, dict):
-            self._problems.note(field, f"must be an object, not {json_type(value)}", "give its mimeType and data")
+            self._problems.add(field, f"must be an object, not {json_type(value)}", "give its mimeType and data")
             return None
         kind = value.get("mimeType", value.get("mime_type"))
         names = ("data",) if _KINDS[key] == "inlineData" else ("fileUri", "file_uri")
         found = next((value[name] for name in names if isinstance(value.get(name), str)), None)
-        unknown = pick_rest(value, ("mimeType", "mime_type", *names))
+        unknown = pick_unknown_keys(value, ("mimeType", "mime_type", *names))
         if found is None or unknown or not (kind is None or isinstance(kind, str)):
-            self._problems.note(field, f"must be a mimeType and {names[0]}", "correct its keys")
+            self._problems.add(field, f"must be a mimeType and {names[0]}", "correct its keys")
             return None
         if _KINDS[key] == "inlineData":
             return ImagePart(data=found, media_type=kind, extra=extra)
@@ -147,39 +151,39 @@ class ContentReader:
     def _call(self, part: Mapping[str, Any], key: str, path: Path) -> ToolCall:
         at, value = f"{_name(path)}.{key}", part[key]
         if not isinstance(value, dict):
-            self._problems.note(at, f"must be an object, not {json_type(value)}", 'write {"name": ..., "args": {...}}')
+            self._problems.add(at, f"must be an object, not {json_type(value)}", 'write {"name": ..., "args": {...}}')
             return ToolCall("", "{}")
         arguments = value.get("args")
         if arguments is not None and not isinstance(arguments, dict):
-            self._problems.note(f"{at}.args", f"must be an object, not {json_type(arguments)}", "write {...}")
-        call = ToolCall(self._problems.text(value, "name", at) or "", "{}")
+            self._problems.add(f"{at}.args", f"must be an object, not {json_type(arguments)}", "write {...}")
+        call = ToolCall(self._problems.read_text(value, "name", at) or "", "{}")
         if isinstance(arguments, dict):
-            call.arguments = spelling(self._line, *path, key, "args")
-        call.id = self._problems.text(value, "id", at, required=False)
-        call.extra = {**pick_rest(value, ("name", "args", "id")), **pick_rest(part, (key,))}
+            call.arguments = raw_json_text(self._line, *path, key, "args")
+        call.id = self._problems.read_text(value, "id", at, required=False)
+        call.extra = {**pick_unknown_keys(value, ("name", "args", "id")), **pick_unknown_keys(part, (key,))}
         return call
 
     def _result(self, part: Mapping[str, Any], key: str, path: Path) -> Message:
         at, value = f"{_name(path)}.{key}", part[key]
-        message = Message("tool", "", extra=pick_rest(part, (key,)))
+        message = Message("tool", "", extra=pick_unknown_keys(part, (key,)))
         if not isinstance(value, dict) or not isinstance(value.get("response"), dict):
             fix = 'write {"name": ..., "response": {...}}'
-            self._problems.note(at, "must be an object with a name and a response, itself an object", fix)
+            self._problems.add(at, "must be an object with a name and a response, itself an object", fix)
             return message
-        message.name = self._problems.text(value, "name", at)
-        message.tool_call_id = self._problems.text(value, "id", at, required=False)
-        unknown = pick_rest(value, ("name", "response", "id"))
+        message.name = self._problems.read_text(value, "name", at)
+        message.tool_call_id = self._problems.read_text(value, "id", at, required=False)
+        unknown = pick_unknown_keys(value, ("name", "response", "id"))
         if unknown:
-            self._problems.note(f"{at}.{next(iter(unknown))}", "is not a key of a response", "remove it")
+            self._problems.add(f"{at}.{next(iter(unknown))}", "is not a key of a response", "remove it")
         response = value["response"]
-        if is_output(response):
+        if is_output_wrapper(response):
             message.content = response["output"]
         else:
-            message.content = spelling(self._line, *path, key, "response")
+            message.content = raw_json_text(self._line, *path, key, "response")
         return message
 
 
-def is_output(response: Any) -> bool:
+def is_output_wrapper(response: Any) -> bool:
     """Return whether it only wraps a text, as the Gemini API takes results that are not objects."""
     return isinstance(response, dict) and len(response) == 1 and isinstance(response.get("output"), str)
 
@@ -188,7 +192,7 @@ def _name(path: Path) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
-def flat(parts: list[Part]) -> str | list[Part]:
+def unwrap_single_text(parts: list[Part]) -> str | list[Part]:
     if len(parts) == 1 and isinstance(parts[0], TextPart) and not parts[0].extra:
         return parts[0].text
     return parts

@@ -13,19 +13,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuneport.data.formats.contract import (
-    Problems,
+    RecordProblems,
     Unrepresentable,
     Written,
     as_chat,
     decode_row,
     json_type,
-    pick_rest,
-    put_rest,
+    pick_unknown_keys,
+    restore_unknown_keys,
 )
-from tuneport.data.formats.gemini.contents import ContentReader, names_of_calls
-from tuneport.data.formats.gemini.writer import ContentWriter
-from tuneport.data.formats.openai.messages import ID_PREFIX, check_results
-from tuneport.data.formats.shared.tools import read_tool, without_numbering, write_tool
+from tuneport.data.formats.gemini.contents import GeminiContentReader, called_function_names
+from tuneport.data.formats.gemini.writer import GeminiContentWriter
+from tuneport.data.formats.openai.messages import ID_PREFIX, check_tool_results
+from tuneport.data.formats.shared.tools import drop_generated_call_ids, read_tool, write_tool
 from tuneport.data.rows.records import Chat, Message, Preference, Record, Tool
 
 NAME = "gemini"
@@ -41,61 +41,63 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
 
 def read(line: bytes) -> Record:
     row = decode_row(line)
-    problems = Problems()
-    reader = ContentReader(line, problems)
+    problems = RecordProblems()
+    reader = GeminiContentReader(line, problems)
     messages = []
     key = "systemInstruction" if "systemInstruction" in row else "system_instruction"
     if key in row:
         messages.append(reader.system(row[key], key))
-    contents = problems.items(row, "contents")
+    contents = problems.read_items(row, "contents")
     if not contents and not problems:
-        problems.note("contents", "is empty" if "contents" in row else "is missing", "add the conversation")
+        problems.add("contents", "is empty" if "contents" in row else "is missing", "add the conversation")
     for index, content in enumerate(contents):
         messages += reader.content(content, ("contents", index))
     tools = _read_tools(row, problems)
-    rest = pick_rest(row, (key, "contents", "tools", "completions"))
+    rest = pick_unknown_keys(row, (key, "contents", "tools", "completions"))
     if "completions" in row:
         answers = _read_completions(row, reader, problems)
-        problems.end()
-        names_of_calls(messages, read=True)
+        problems.raise_if_any()
+        called_function_names(messages, read=True)
         return Preference(messages, answers[1.0], answers[0.0], tools=tools, metadata=rest)
     if messages and not problems and not any(message.role == "assistant" for message in messages):
-        problems.note("contents", "there is no content of the model, so nothing to train on", "add the answer")
+        problems.add("contents", "there is no content of the model, so nothing to train on", "add the answer")
     if not problems:
-        check_results(messages, "contents", problems)
-    problems.end()
-    names_of_calls(messages, read=True)
-    without_numbering(messages, ID_PREFIX)
+        check_tool_results(messages, "contents", problems)
+    problems.raise_if_any()
+    called_function_names(messages, read=True)
+    drop_generated_call_ids(messages, ID_PREFIX)
     return Chat(messages, tools=tools, metadata=rest)
 
 
-def _read_completions(row: Mapping[str, Any], reader: ContentReader, problems: Problems) -> dict[float, list[Message]]:
+def _read_completions(
+    row: Mapping[str, Any], reader: GeminiContentReader, problems: RecordProblems
+) -> dict[float, list[Message]]:
     answers: dict[float, list[Message]] = {}
-    for index, value in enumerate(problems.items(row, "completions")):
+    for index, value in enumerate(problems.read_items(row, "completions")):
         score = value.get("score") if isinstance(value, dict) else None
         if score not in (0, 1) or float(score) in answers:
-            problems.note(f"completions[{index}].score", "must be 1 for one answer and 0 for the other", "correct it")
+            problems.add(f"completions[{index}].score", "must be 1 for one answer and 0 for the other", "correct it")
             continue
         answers[float(score)] = reader.content(value.get("completion"), ("completions", index, "completion"))
-        unknown = pick_rest(value, ("score", "completion"))
+        unknown = pick_unknown_keys(value, ("score", "completion"))
         if unknown:
-            problems.note(f"completions[{index}].{next(iter(unknown))}", "is not a key of an answer", "remove it")
+            problems.add(f"completions[{index}].{next(iter(unknown))}", "is not a key of an answer", "remove it")
     if len(answers) < 2 and not problems:
-        problems.note("completions", "must be two answers", "give one with the score 1 and one with 0")
+        problems.add("completions", "must be two answers", "give one with the score 1 and one with 0")
     return answers
 
 
-def _read_tools(row: Mapping[str, Any], problems: Problems) -> list[Tool]:
+def _read_tools(row: Mapping[str, Any], problems: RecordProblems) -> list[Tool]:
     tools: list[Tool] = []
-    for index, value in enumerate(problems.items(row, "tools")):
+    for index, value in enumerate(problems.read_items(row, "tools")):
         at = f"tools[{index}]"
         if not isinstance(value, dict):
-            problems.note(at, f"must be an object, not {json_type(value)}", 'write {"functionDeclarations": [...]}')
+            problems.add(at, f"must be an object, not {json_type(value)}", 'write {"functionDeclarations": [...]}')
             continue
         key = "functionDeclarations" if "functionDeclarations" in value else "function_declarations"
         if key not in value or len(value) > 1:
-            problems.note(at, "only functionDeclarations are supported", "remove other tools")
-        for number, declared in enumerate(problems.items(value, key, at)):
+            problems.add(at, "only functionDeclarations are supported", "remove other tools")
+        for number, declared in enumerate(problems.read_items(value, key, at)):
             tool = read_tool(declared, f"{at}.{key}[{number}]", problems)
             tools += [] if tool is None else [tool]
     return tools
@@ -115,7 +117,7 @@ def write(record: Record) -> Written:
         if chat is None:
             return None, lost
         messages = chat.messages
-    writer = ContentWriter(lost)
+    writer = GeminiContentWriter(lost)
     messages = writer.prepared(messages)
     if messages and messages[0].role == "system":
         row["systemInstruction"] = writer.system(messages[0])
@@ -132,7 +134,7 @@ def write(record: Record) -> Written:
         lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
-    put_rest(row, record.metadata, _KNOWN, "", lost)
+    restore_unknown_keys(row, record.metadata, _KNOWN, "", lost)
     return row, lost
 
 

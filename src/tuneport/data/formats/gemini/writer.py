@@ -7,22 +7,22 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.formats.contract import Unrepresentable, put_rest
+from tuneport.data.formats.contract import Unrepresentable, restore_unknown_keys
 from tuneport.data.formats.gemini.contents import (
     CONTENT_KEYS,
     RESERVED_PART,
-    flat,
-    is_output,
+    called_function_names,
+    is_output_wrapper,
     media_type,
-    names_of_calls,
+    unwrap_single_text,
 )
 from tuneport.data.formats.shared.turns import without_developer
 from tuneport.data.formats.sharegpt.turns import is_json_object
-from tuneport.data.formats.spelling import spelled_object
+from tuneport.data.formats.spelling import raw_json_object
 from tuneport.data.rows.records import ImagePart, Message, Part, TextPart, ToolCall
 
 
-class ContentWriter:
+class GeminiContentWriter:
     def __init__(self, lost: list[Unrepresentable]) -> None:
         self._lost = lost
 
@@ -40,11 +40,11 @@ class ContentWriter:
         if message.name is not None:
             self._lose("messages[].name", "there are no names")
         row: dict[str, Any] = {"parts": self._parts(message.content)}
-        put_rest(row, message.extra, ("parts",), "messages[].", self._lost)
+        restore_unknown_keys(row, message.extra, ("parts",), "messages[].", self._lost)
         return row
 
     def contents(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        names = names_of_calls(messages)
+        names = called_function_names(messages)
         rows: list[dict[str, Any]] = []
         previous = ""
         for place, message in enumerate(messages):
@@ -83,7 +83,7 @@ class ContentWriter:
             parts += self._parts(message.content)
         parts += [self._call(call) for call in message.tool_calls]
         row: dict[str, Any] = {"role": "model" if message.role == "assistant" else "user", "parts": parts}
-        put_rest(row, extra, CONTENT_KEYS, "messages[].", self._lost)
+        restore_unknown_keys(row, extra, CONTENT_KEYS, "messages[].", self._lost)
         return row
 
     def _parts(self, content: str | list[Part] | None) -> list[dict[str, Any]]:
@@ -92,7 +92,7 @@ class ContentWriter:
         if not content:
             self._lose("messages[].content", "there must be a part; an absent content becomes an empty text")
             return [{"text": ""}]
-        if flat(content) is not content:
+        if unwrap_single_text(content) is not content:
             self._lose("messages[].content", "a single text part becomes the text itself")
         return [self._part(part) for part in content]
 
@@ -112,12 +112,12 @@ class ContentWriter:
                 self._lose("messages[].content[].image", "a mimeType that the name tells is not kept")
         if isinstance(part, ImagePart) and part.detail is not None:
             self._lose("messages[].content[].detail", "an image has no detail setting")
-        put_rest(row, part.extra, RESERVED_PART, "messages[].content[].", self._lost)
+        restore_unknown_keys(row, part.extra, RESERVED_PART, "messages[].content[].", self._lost)
         return row
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
         field = "messages[].tool_calls[].arguments"
-        arguments = spelled_object(call.arguments, field, self._lost)
+        arguments = raw_json_object(call.arguments, field, self._lost)
         if arguments is None:
             arguments = {"arguments": call.arguments}
             self._lose(field, "the args must be an object; other text is put into one")
@@ -125,7 +125,9 @@ class ContentWriter:
         if call.id is not None:
             value["id"] = call.id
         row: dict[str, Any] = {"functionCall": value}
-        put_rest(row, call.extra, (*RESERVED_PART, "name", "args", "id"), "messages[].tool_calls[].", self._lost)
+        restore_unknown_keys(
+            row, call.extra, (*RESERVED_PART, "name", "args", "id"), "messages[].tool_calls[].", self._lost
+        )
         return row
 
     def _result(self, message: Message, called: str | None) -> dict[str, Any]:
@@ -144,11 +146,11 @@ class ContentWriter:
         text = message.text
         response: Any = {"output": text}
         one_line = is_json_object(text) and "\n" not in text and "\r" not in text
-        if one_line and not is_output(msgspec.json.decode(text)):
+        if one_line and not is_output_wrapper(msgspec.json.decode(text)):
             response = msgspec.Raw(text.encode())
         value: dict[str, Any] = {"name": name or "unknown", "response": response}
         if message.tool_call_id is not None:
             value["id"] = message.tool_call_id
         row: dict[str, Any] = {"functionResponse": value}
-        put_rest(row, message.extra, RESERVED_PART, "messages[].", self._lost)
+        restore_unknown_keys(row, message.extra, RESERVED_PART, "messages[].", self._lost)
         return row

@@ -23,17 +23,17 @@ from tuneport.data.formats import alpaca
 from tuneport.data.formats.contract import (
     InvalidRecord,
     Problem,
-    Problems,
+    RecordProblems,
     Unrepresentable,
     Written,
     as_chat,
     decode_row,
     json_type,
-    pick_rest,
-    put_rest,
+    pick_unknown_keys,
+    restore_unknown_keys,
 )
-from tuneport.data.formats.llamafactory.messages import read_messages, same_weights, write_messages
-from tuneport.data.formats.pairs import lose_boundary, split_pair
+from tuneport.data.formats.llamafactory.messages import drop_default_weights, read_messages, write_messages
+from tuneport.data.formats.pairs import note_lost_boundary, split_preference_pair
 from tuneport.data.formats.sharegpt import format as sharegpt
 from tuneport.data.formats.sharegpt.turns import write_turns
 from tuneport.data.rows.records import Chat, ImagePart, Labelled, Message, Part, Preference, Record, TextPart
@@ -71,33 +71,33 @@ def read(line: bytes) -> Record:
     row = decode_row(line)
     if "conversations" in row or "instruction" in row:
         return _read_older(row)
-    problems = Problems()
+    problems = RecordProblems()
     tools = sharegpt.read_definitions(row, problems)
     record: Record
     if "chosen_messages" in row or "rejected_messages" in row:
         chosen = read_messages(row, "chosen_messages", problems)
         rejected = read_messages(row, "rejected_messages", problems)
-        problems.end()
-        same_weights([*chosen, *rejected])
-        record = Preference(*split_pair(chosen, rejected))
+        problems.raise_if_any()
+        drop_default_weights([*chosen, *rejected])
+        record = Preference(*split_preference_pair(chosen, rejected))
         used: tuple[str, ...] = ("chosen_messages", "rejected_messages", "tools")
     else:
         messages = read_messages(row, "messages", problems)
-        problems.end()
-        same_weights(messages)
+        problems.raise_if_any()
+        drop_default_weights(messages)
         record = Chat(messages)
         used = ("messages", "tools")
-    record.tools, record.metadata = tools, pick_rest(row, used)
+    record.tools, record.metadata = tools, pick_unknown_keys(row, used)
     return record
 
 
 def _read_older(row: dict[str, Any]) -> Record:
     form = sharegpt if "conversations" in row else alpaca
-    problems = Problems()
-    images = problems.items(row, "images")
+    problems = RecordProblems()
+    images = problems.read_items(row, "images")
     tag = row.get("kto_tag")
     if tag is not None and not isinstance(tag, bool):
-        problems.note("kto_tag", f"must be true or false, not {json_type(tag)}", "mark the answer as good or bad")
+        problems.add("kto_tag", f"must be true or false, not {json_type(tag)}", "mark the answer as good or bad")
     try:
         record: Record = form.read(msgspec.json.encode({key: value for key, value in row.items() if key not in _OWN}))
     except InvalidRecord as error:
@@ -108,14 +108,14 @@ def _read_older(row: dict[str, Any]) -> Record:
     if images:
         _place(record, images, problems)
     if tag is not None and not isinstance(record, Chat):
-        problems.note("kto_tag", "stands beside a pair of answers", "keep one of the two")
-    problems.end()
+        problems.add("kto_tag", "stands beside a pair of answers", "keep one of the two")
+    problems.raise_if_any()
     if isinstance(tag, bool) and isinstance(record, Chat):
         return Labelled(record.messages, tag, tools=record.tools, metadata=record.metadata)
     return record
 
 
-def _place(record: Record, images: list[Any], problems: Problems) -> None:
+def _place(record: Record, images: list[Any], problems: RecordProblems) -> None:
     """Put the images at each `<image>` of the texts, in their order; before the first question if there is none."""
     messages = list(_messages(record))
     places = sum(len(_PLACE.findall(message.text)) for message in messages)
@@ -161,7 +161,7 @@ def write(record: Record) -> Written:
             lost.append(Unrepresentable("messages[].weight", "there are no weights beside a kto_tag"))
         row = {"conversations": write_turns(messages, lost), "kto_tag": record.label}
     elif isinstance(record, Preference):
-        lose_boundary(record, lost)
+        note_lost_boundary(record, lost)
         messages = [*record.context, *record.chosen, *record.rejected]
         context, chosen, rejected = (
             write_messages(part, messages, lost) for part in (record.context, record.chosen, record.rejected)
@@ -178,7 +178,7 @@ def write(record: Record) -> Written:
         lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
-    put_rest(row, record.metadata, _RESERVED, "", lost)
+    restore_unknown_keys(row, record.metadata, _RESERVED, "", lost)
     return row, lost
 
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuneport.data.formats.contract import (
-    Problems,
+    RecordProblems,
     Unrepresentable,
     json_type,
-    pick_rest,
-    put_rest,
+    pick_unknown_keys,
+    restore_unknown_keys,
 )
 from tuneport.data.formats.shared.turns import without_developer
-from tuneport.data.formats.sharegpt.turns import read_calls, write_call
+from tuneport.data.formats.sharegpt.turns import read_tool_calls, write_tool_call
 from tuneport.data.rows.records import ImagePart, Message, Part, TextPart
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -23,32 +23,32 @@ _PART = ("type", "value")
 _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 
 
-def read_messages(row: Mapping[str, Any], key: str, problems: Problems) -> list[Message]:
-    values = problems.items(row, key)
+def read_messages(row: Mapping[str, Any], key: str, problems: RecordProblems) -> list[Message]:
+    values = problems.read_items(row, key)
     if not values and not problems:
-        problems.note(key, "is empty" if key in row else "is missing", "add the conversation's messages")
+        problems.add(key, "is empty" if key in row else "is missing", "add the conversation's messages")
     found = [_read_message(value, f"{key}[{index}]", problems) for index, value in enumerate(values)]
     messages = [message for message in found if message is not None]
     if messages and not problems and not any(message.role == "assistant" for message in messages):
-        problems.note(key, "there is no assistant message, so nothing to train on", "add the answer")
+        problems.add(key, "there is no assistant message, so nothing to train on", "add the answer")
     return messages
 
 
-def _read_message(value: Any, at: str, problems: Problems) -> Message | None:
+def _read_message(value: Any, at: str, problems: RecordProblems) -> Message | None:
     if not isinstance(value, dict):
-        problems.note(
+        problems.add(
             at, f"a message must be an object, not {json_type(value)}", 'write {"role": ..., "content": [...]}'
         )
         return None
     role = value.get("role")
     if role not in ROLES:
         rule = "is missing" if role is None else f"{role!r} is not a role"
-        problems.note(f"{at}.role", rule, f"use one of {', '.join(ROLES)}")
+        problems.add(f"{at}.role", rule, f"use one of {', '.join(ROLES)}")
         return None
-    message = Message(role, extra=pick_rest(value, _KEYS))
+    message = Message(role, extra=pick_unknown_keys(value, _KEYS))
     weight = value.get("loss_weight")
     if isinstance(weight, bool) or (weight is not None and not isinstance(weight, int | float)):
-        problems.note(f"{at}.loss_weight", f"must be a number, not {json_type(weight)}", "use 0 or 1")
+        problems.add(f"{at}.loss_weight", f"must be a number, not {json_type(weight)}", "use 0 or 1")
     elif role == "assistant":
         message.weight = None if weight is None else float(weight)
     elif weight:
@@ -59,29 +59,27 @@ def _read_message(value: Any, at: str, problems: Problems) -> Message | None:
     elif isinstance(content, list):
         _read_parts(message, content, at, problems)
     else:
-        problems.note(
-            f"{at}.content", f"must be a list of parts, not {json_type(content)}", 'write [{"type", "value"}]'
-        )
+        problems.add(f"{at}.content", f"must be a list of parts, not {json_type(content)}", 'write [{"type", "value"}]')
     return message
 
 
-def _read_parts(message: Message, values: list[Any], at: str, problems: Problems) -> None:
+def _read_parts(message: Message, values: list[Any], at: str, problems: RecordProblems) -> None:
     parts: list[Part] = []
     for index, value in enumerate(values):
         field = f"{at}.content[{index}]"
         kind = value.get("type") if isinstance(value, dict) else None
         if kind not in ("text", "reasoning", "image_url", "tool_call"):
             fix = "use text, reasoning, image_url and tool_call"
-            problems.note(field, f"a part of the type {kind!r} is not supported", fix)
+            problems.add(field, f"a part of the type {kind!r} is not supported", fix)
             continue
-        text = problems.text(value, "value", field)
-        rest = pick_rest(value, _PART)
+        text = problems.read_text(value, "value", field)
+        rest = pick_unknown_keys(value, _PART)
         if text is None:
             continue
         if message.tool_calls and kind != "tool_call":
-            problems.note(field, "stands after a call", "put the calls of a message at its end")
+            problems.add(field, "stands after a call", "put the calls of a message at its end")
         elif rest and kind in ("reasoning", "tool_call"):
-            problems.note(f"{field}.{next(iter(rest))}", "is not a key of such a part", "remove it")
+            problems.add(f"{field}.{next(iter(rest))}", "is not a key of such a part", "remove it")
         elif kind == "text":
             parts.append(TextPart(text, rest))
         elif kind == "image_url":
@@ -89,11 +87,11 @@ def _read_parts(message: Message, values: list[Any], at: str, problems: Problems
             data = {"data": inline[2], "media_type": inline[1]} if inline else {"url": text}
             parts.append(ImagePart(**data, extra=rest))
         elif message.role != "assistant":
-            problems.note(field, f"a message of the role {message.role} has no {kind}", "remove it")
+            problems.add(field, f"a message of the role {message.role} has no {kind}", "remove it")
         elif kind == "tool_call":
-            message.tool_calls = [*message.tool_calls, *read_calls(text, field, problems)]
+            message.tool_calls = [*message.tool_calls, *read_tool_calls(text, field, problems)]
         elif message.reasoning is not None or parts:
-            problems.note(field, "stands after other parts", "put the reasoning first, and once")
+            problems.add(field, "stands after other parts", "put the reasoning first, and once")
         else:
             message.reasoning = text
     if len(parts) == 1 and isinstance(parts[0], TextPart) and not parts[0].extra:
@@ -102,7 +100,7 @@ def _read_parts(message: Message, values: list[Any], at: str, problems: Problems
         message.content = parts or None
 
 
-def same_weights(messages: Sequence[Message]) -> None:
+def drop_default_weights(messages: Sequence[Message]) -> None:
     """Remove the weights, in place, if every answer has 1 or none, which is the default."""
     answers = [message for message in messages if message.role == "assistant"]
     if all(message.weight in (1, None) for message in answers):
@@ -135,7 +133,7 @@ def _write_message(message: Message, lost: list[Unrepresentable]) -> dict[str, A
         if len(content) == 1 and isinstance(content[0], TextPart) and not content[0].extra:
             lost.append(Unrepresentable("messages[].content", "a single text part becomes the text itself"))
         parts += [_write_part(part, lost) for part in content]
-    parts += [{"type": "tool_call", "value": write_call(call, lost)} for call in message.tool_calls]
+    parts += [{"type": "tool_call", "value": write_tool_call(call, lost)} for call in message.tool_calls]
     weight: float = 0.0
     if message.role == "assistant":
         weight = 1.0 if message.weight is None else message.weight
@@ -145,7 +143,7 @@ def _write_message(message: Message, lost: list[Unrepresentable]) -> dict[str, A
     extra = dict(message.extra)
     if message.role != "assistant" and extra.get("loss_weight") and isinstance(extra["loss_weight"], int | float):
         row["loss_weight"] = extra.pop("loss_weight")
-    put_rest(row, extra, _KEYS, "messages[].", lost)
+    restore_unknown_keys(row, extra, _KEYS, "messages[].", lost)
     if message.name is not None:
         lost.append(Unrepresentable("messages[].name", "there are no names"))
     if message.tool_call_id is not None:
@@ -161,5 +159,5 @@ def _write_part(part: Part, lost: list[Unrepresentable]) -> dict[str, Any]:
         row = {"type": "image_url", "value": url}
         if part.detail is not None:
             lost.append(Unrepresentable("messages[].content[].detail", "an image has no detail setting"))
-    put_rest(row, part.extra, _PART, "messages[].content[].", lost)
+    restore_unknown_keys(row, part.extra, _PART, "messages[].content[].", lost)
     return row

@@ -12,25 +12,25 @@ from typing import Any, Literal
 import msgspec
 
 from tuneport.data.formats.contract import (
-    Problems,
+    RecordProblems,
     Unrepresentable,
     Written,
     as_chat,
     decode_row,
-    pick_rest,
-    put_rest,
+    pick_unknown_keys,
+    restore_unknown_keys,
 )
 from tuneport.data.formats.openai import messages as chat
 from tuneport.data.formats.shared.tools import (
+    add_call_ids,
+    drop_generated_call_ids,
     has_calls,
     has_input_schema,
-    numbered,
     read_tools,
-    without_numbering,
     wrap_tool,
 )
 from tuneport.data.rows.records import Chat, Message, Record, Tool
-from tuneport.data.rows.repeated_keys import all_texts_read
+from tuneport.data.rows.repeated_keys import are_texts_fully_decoded
 
 NAME = "openai"
 KNOWN = frozenset(("messages", "tools", "functions", "parallel_tool_calls"))
@@ -62,7 +62,7 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
             return 0.0, foreign
     if has_input_schema(row):
         return 0.0, "the tools have Anthropic's input_schema"
-    if not any(m.get("role") == "assistant" for m in messages) and pick_rest(row, KNOWN):
+    if not any(m.get("role") == "assistant" for m in messages) and pick_unknown_keys(row, KNOWN):
         return 0.5, "messages with role and content, though without an answer to train towards"
     if any(m.get("role") not in ("user", "assistant") or "tool_calls" in m for m in messages):
         if "weight" in row:
@@ -94,7 +94,7 @@ def read(line: bytes) -> Record:
     except (msgspec.ValidationError, UnicodeDecodeError):
         return _read_any(decode_row(line))
     messages = [Message(message.role, message.content) for message in plain.messages]
-    if all_texts_read(line, 2 + 8 * len(messages), [message.content for message in plain.messages]):
+    if are_texts_fully_decoded(line, 2 + 8 * len(messages), [message.content for message in plain.messages]):
         for message in messages:
             if message.role == "assistant":
                 return Chat(messages)
@@ -102,48 +102,48 @@ def read(line: bytes) -> Record:
 
 
 def _read_any(row: dict[str, Any]) -> Chat:
-    problems = Problems()
+    problems = RecordProblems()
     if "system" in row:
-        problems.note(
+        problems.add(
             "system", "is not a key of this format", "move it into a message of the role system, or name the format"
         )
     messages = read_conversation(row, "", problems)
     require_answer(messages, "messages", problems)
     tools = read_definitions(row, "", problems)
-    parallel = read_parallel(row, "", problems)
-    problems.end()
-    return Chat(messages, tools=tools, parallel_tool_calls=parallel, metadata=pick_rest(row, KNOWN))
+    parallel = read_parallel_tool_calls(row, "", problems)
+    problems.raise_if_any()
+    return Chat(messages, tools=tools, parallel_tool_calls=parallel, metadata=pick_unknown_keys(row, KNOWN))
 
 
-def read_conversation(row: Mapping[str, Any], at: str, problems: Problems) -> list[Message]:
+def read_conversation(row: Mapping[str, Any], at: str, problems: RecordProblems) -> list[Message]:
     field = f"{at}.messages" if at else "messages"
-    values = problems.items(row, "messages", at)
+    values = problems.read_items(row, "messages", at)
     if not values and not any(problem.field == field for problem in problems):
-        problems.note(field, "is empty" if "messages" in row else "is missing", "add the conversation's messages")
+        problems.add(field, "is empty" if "messages" in row else "is missing", "add the conversation's messages")
     messages = chat.read_messages(values, field, problems)
     if not problems:
-        chat.check_results(messages, field, problems)
-        without_numbering(messages, chat.ID_PREFIX)
+        chat.check_tool_results(messages, field, problems)
+        drop_generated_call_ids(messages, chat.ID_PREFIX)
     return messages
 
 
-def require_answer(messages: list[Message], field: str, problems: Problems) -> None:
+def require_answer(messages: list[Message], field: str, problems: RecordProblems) -> None:
     if messages and not problems and not any(message.role == "assistant" for message in messages):
-        problems.note(field, "there is no assistant message, so nothing to train on", "add the answer")
+        problems.add(field, "there is no assistant message, so nothing to train on", "add the answer")
 
 
-def read_definitions(row: Mapping[str, Any], at: str, problems: Problems) -> list[Tool]:
+def read_definitions(row: Mapping[str, Any], at: str, problems: RecordProblems) -> list[Tool]:
     before = f"{at}." if at else ""
-    tools = read_tools(problems.items(row, "tools", at), problems, f"{before}tools")
-    return tools + read_tools(problems.items(row, "functions", at), problems, f"{before}functions")
+    tools = read_tools(problems.read_items(row, "tools", at), problems, f"{before}tools")
+    return tools + read_tools(problems.read_items(row, "functions", at), problems, f"{before}functions")
 
 
-def read_parallel(row: Mapping[str, Any], at: str, problems: Problems) -> bool | None:
+def read_parallel_tool_calls(row: Mapping[str, Any], at: str, problems: RecordProblems) -> bool | None:
     parallel = row.get("parallel_tool_calls")
     if parallel is None or isinstance(parallel, bool):
         return parallel
     field = f"{at}.parallel_tool_calls" if at else "parallel_tool_calls"
-    problems.note(field, "must be true or false", "write true or false")
+    problems.add(field, "must be true or false", "write true or false")
     return None
 
 
@@ -154,17 +154,17 @@ def write(record: Record) -> Written:
         return None, lost
     messages = record_as_chat.messages
     if has_calls(messages):
-        messages = numbered(messages, chat.ID_PREFIX, lost)
+        messages = add_call_ids(messages, chat.ID_PREFIX, lost)
     row: dict[str, Any] = {"messages": chat.write_messages(messages, lost)}
-    write_settings(record_as_chat, row, lost)
+    write_tool_settings(record_as_chat, row, lost)
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
     if record.metadata:
-        put_rest(row, record.metadata, KNOWN | {"system"}, "", lost)
+        restore_unknown_keys(row, record.metadata, KNOWN | {"system"}, "", lost)
     return row, lost
 
 
-def write_settings(record: Record, row: dict[str, Any], lost: list[Unrepresentable]) -> None:
+def write_tool_settings(record: Record, row: dict[str, Any], lost: list[Unrepresentable]) -> None:
     if record.tools:
         row["tools"] = write_tools(record.tools, lost)
     if record.parallel_tool_calls is not None:

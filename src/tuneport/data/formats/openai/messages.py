@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuneport.data.formats.contract import (
-    Problems,
+    RecordProblems,
     Unrepresentable,
     json_type,
-    pick_rest,
-    put_rest,
+    pick_unknown_keys,
+    restore_unknown_keys,
 )
 from tuneport.data.formats.shared.turns import without_images
 from tuneport.data.rows.records import ImagePart, Message, Part, Role, TextPart, ToolCall
@@ -26,21 +26,21 @@ _INSTEAD = {"tool_calls", "reasoning_content", "refusal"}
 _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 
 
-def read_messages(values: Sequence[Any], at: str, problems: Problems) -> list[Message]:
+def read_messages(values: Sequence[Any], at: str, problems: RecordProblems) -> list[Message]:
     read = (read_message(value, f"{at}[{index}]", problems) for index, value in enumerate(values))
     return [message for message in read if message is not None]
 
 
-def read_message(value: Any, at: str, problems: Problems) -> Message | None:
+def read_message(value: Any, at: str, problems: RecordProblems) -> Message | None:
     if not isinstance(value, dict):
-        problems.note(at, f"a message must be an object, not {json_type(value)}", 'write {"role": ..., "content": ...}')
+        problems.add(at, f"a message must be an object, not {json_type(value)}", 'write {"role": ..., "content": ...}')
         return None
     role = value.get("role")
     if role not in ROLES:
         if role is None:
-            problems.note(f"{at}.role", "is missing", f"add one of {', '.join(ROLES[:5])}")
+            problems.add(f"{at}.role", "is missing", f"add one of {', '.join(ROLES[:5])}")
         else:
-            problems.note(f"{at}.role", f"{role!r} is not a role", f"use one of {', '.join(ROLES[:5])}")
+            problems.add(f"{at}.role", f"{role!r} is not a role", f"use one of {', '.join(ROLES[:5])}")
         return None
     content = _read_content(value, role, at, problems)
     message = Message("tool" if role == "function" else role, content)
@@ -48,110 +48,110 @@ def read_message(value: Any, at: str, problems: Problems) -> Message | None:
         _read_rest(message, value, at, problems)
     if role == "assistant" and content is None and not message.tool_calls and "refusal" not in message.extra:
         if message.reasoning is None and not any(problem.field.startswith(at) for problem in problems):
-            problems.note(f"{at}.content", "an assistant message has neither content nor tool calls", "add its answer")
+            problems.add(f"{at}.content", "an assistant message has neither content nor tool calls", "add its answer")
     return message
 
 
-def _read_rest(message: Message, value: Mapping[str, Any], at: str, problems: Problems) -> None:
-    message.name = problems.text(value, "name", at, required=False)
-    message.tool_call_id = problems.text(value, "tool_call_id", at, required=False)
-    message.extra = pick_rest(value, KNOWN)
-    message.reasoning = problems.text(value, "reasoning_content", at, required=False)
+def _read_rest(message: Message, value: Mapping[str, Any], at: str, problems: RecordProblems) -> None:
+    message.name = problems.read_text(value, "name", at, required=False)
+    message.tool_call_id = problems.read_text(value, "tool_call_id", at, required=False)
+    message.extra = pick_unknown_keys(value, KNOWN)
+    message.reasoning = problems.read_text(value, "reasoning_content", at, required=False)
     if message.reasoning is None and isinstance(message.extra.get("reasoning"), str):
         message.reasoning = message.extra.pop("reasoning")  # the same thing as Together and others spell it
     message.weight = _read_weight(value.get("weight"), message.role, f"{at}.weight", problems)
     calls = [
         read_call(call, f"{at}.tool_calls[{index}]", problems)
-        for index, call in enumerate(problems.items(value, "tool_calls", at))
+        for index, call in enumerate(problems.read_items(value, "tool_calls", at))
     ]
     if value.get("function_call") is not None:
         calls.append(_read_function(value["function_call"], f"{at}.function_call", problems))
     message.tool_calls = [call for call in calls if call is not None]
     if message.tool_calls and message.role != "assistant":
-        problems.note(f"{at}.tool_calls", f"a message of the role {message.role} cannot call tools", "remove them")
+        problems.add(f"{at}.tool_calls", f"a message of the role {message.role} cannot call tools", "remove them")
 
 
-def _read_weight(weight: Any, role: str, at: str, problems: Problems) -> float | None:
+def _read_weight(weight: Any, role: str, at: str, problems: RecordProblems) -> float | None:
     if weight is None:
         return None
     if role != "assistant":
-        problems.note(at, "only assistant messages have a weight", "remove it")
+        problems.add(at, "only assistant messages have a weight", "remove it")
     elif isinstance(weight, bool) or weight not in (0, 1):
-        problems.note(at, f"must be 0 or 1, not {weight!r}", "use 0 for context only, 1 for trained on")
+        problems.add(at, f"must be 0 or 1, not {weight!r}", "use 0 for context only, 1 for trained on")
     else:
         return float(weight)
     return None
 
 
-def _read_content(value: Mapping[str, Any], role: str, at: str, problems: Problems) -> str | list[Part] | None:
+def _read_content(value: Mapping[str, Any], role: str, at: str, problems: RecordProblems) -> str | list[Part] | None:
     content = value.get("content")
     if isinstance(content, str):
         return content
     if isinstance(content, list):
         parts = [read_part(part, f"{at}.content[{index}]", problems) for index, part in enumerate(content)]
         if not content:
-            problems.note(f"{at}.content", "is an empty list", "give at least one part")
+            problems.add(f"{at}.content", "is an empty list", "give at least one part")
         return [part for part in parts if part is not None]
     if content is not None:
-        problems.note(f"{at}.content", f"must be text or a list of parts, not {json_type(content)}", "write it as text")
+        problems.add(f"{at}.content", f"must be text or a list of parts, not {json_type(content)}", "write it as text")
     elif role not in ("assistant", "function"):
-        problems.note(f"{at}.content", "is missing", "add the text of the message")
+        problems.add(f"{at}.content", "is missing", "add the text of the message")
     return None
 
 
-def read_part(value: Any, at: str, problems: Problems) -> Part | None:
+def read_part(value: Any, at: str, problems: RecordProblems) -> Part | None:
     kind = value.get("type") if isinstance(value, dict) else None
     if kind == "text":
-        text = problems.text(value, "text", at)
-        return None if text is None else TextPart(text, pick_rest(value, ("type", "text")))
+        text = problems.read_text(value, "text", at)
+        return None if text is None else TextPart(text, pick_unknown_keys(value, ("type", "text")))
     if kind == "image_url":
         image = value.get("image_url")
-        url = problems.text(image, "url", f"{at}.image_url") if isinstance(image, dict) else None
+        url = problems.read_text(image, "url", f"{at}.image_url") if isinstance(image, dict) else None
         if not isinstance(image, dict):
-            problems.note(f"{at}.image_url", "must be an object with a url", 'write {"url": "https://..."}')
+            problems.add(f"{at}.image_url", "must be an object with a url", 'write {"url": "https://..."}')
         if url is None or not isinstance(image, dict):
             return None
-        detail = problems.text(image, "detail", f"{at}.image_url", required=False)
-        unknown = pick_rest(image, ("url", "detail"))
+        detail = problems.read_text(image, "detail", f"{at}.image_url", required=False)
+        unknown = pick_unknown_keys(image, ("url", "detail"))
         if unknown:
-            problems.note(f"{at}.image_url.{next(iter(unknown))}", "is not a key of an image", "remove it")
+            problems.add(f"{at}.image_url.{next(iter(unknown))}", "is not a key of an image", "remove it")
         inline = _DATA_URL.fullmatch(url)
-        extra = pick_rest(value, ("type", "image_url"))
+        extra = pick_unknown_keys(value, ("type", "image_url"))
         if inline:
             return ImagePart(data=inline[2], media_type=inline[1], detail=detail, extra=extra)
         return ImagePart(url=url, detail=detail, extra=extra)
-    problems.note(at, f"a part of the type {kind!r} is not supported", "use parts of the types text and image_url")
+    problems.add(at, f"a part of the type {kind!r} is not supported", "use parts of the types text and image_url")
     return None
 
 
-def read_call(value: Any, at: str, problems: Problems) -> ToolCall | None:
+def read_call(value: Any, at: str, problems: RecordProblems) -> ToolCall | None:
     if not isinstance(value, dict) or value.get("type", "function") != "function":
-        problems.note(at, "a tool call must be an object of the type function", 'write {"id", "type", "function"}')
+        problems.add(at, "a tool call must be an object of the type function", 'write {"id", "type", "function"}')
         return None
     call = _read_function(value.get("function"), f"{at}.function", problems)
     if call is not None:
-        call.id = problems.text(value, "id", at, required=False)
-        call.extra = pick_rest(value, ("id", "type", "function"))
+        call.id = problems.read_text(value, "id", at, required=False)
+        call.extra = pick_unknown_keys(value, ("id", "type", "function"))
     return call
 
 
-def _read_function(value: Any, at: str, problems: Problems) -> ToolCall | None:
+def _read_function(value: Any, at: str, problems: RecordProblems) -> ToolCall | None:
     if not isinstance(value, dict):
-        problems.note(at, f"must be an object, not {json_type(value)}", 'write {"name": ..., "arguments": "{...}"}')
+        problems.add(at, f"must be an object, not {json_type(value)}", 'write {"name": ..., "arguments": "{...}"}')
         return None
-    name, arguments = problems.text(value, "name", at), value.get("arguments")
-    unknown = pick_rest(value, ("name", "arguments"))
+    name, arguments = problems.read_text(value, "name", at), value.get("arguments")
+    unknown = pick_unknown_keys(value, ("name", "arguments"))
     if unknown:
-        problems.note(f"{at}.{next(iter(unknown))}", "is not a key of a function call", "move it into the arguments")
+        problems.add(f"{at}.{next(iter(unknown))}", "is not a key of a function call", "move it into the arguments")
     if not isinstance(arguments, str):
-        problems.note(
+        problems.add(
             f"{at}.arguments", f"must be JSON as text, not {json_type(arguments)}", "write it as a JSON string"
         )
         return None
     return None if name is None else ToolCall(name, arguments)
 
 
-def check_results(messages: Sequence[Message], at: str, problems: Problems) -> None:
+def check_tool_results(messages: Sequence[Message], at: str, problems: RecordProblems) -> None:
     """Check that each result names an earlier call, or that there are no ids and order ties them."""
     seen: set[str] = set()
     anonymous = 0
@@ -163,9 +163,9 @@ def check_results(messages: Sequence[Message], at: str, problems: Problems) -> N
             continue
         field = f"{at}[{index}].tool_call_id"
         if message.tool_call_id is None and not anonymous:
-            problems.note(field, "is missing", "name the tool call that the message answers")
+            problems.add(field, "is missing", "name the tool call that the message answers")
         elif message.tool_call_id is not None and message.tool_call_id not in seen:
-            problems.note(field, f"{message.tool_call_id!r} is not the id of an earlier tool call", "correct it")
+            problems.add(field, f"{message.tool_call_id!r} is not the id of an earlier tool call", "correct it")
 
 
 def write_messages(
@@ -199,7 +199,7 @@ def write_message(message: Message, lost: list[Unrepresentable]) -> dict[str, An
             del row["weight"]
     if message.extra:
         known = KNOWN if message.reasoning is not None else KNOWN | {"reasoning"}
-        put_rest(row, message.extra, known, "messages[].", lost)
+        restore_unknown_keys(row, message.extra, known, "messages[].", lost)
     if content is None and not (message.role == "assistant" and row.keys() & _INSTEAD):
         row["content"] = ""
         lost.append(Unrepresentable("messages[].content", "must be text; an absent one becomes an empty text"))
@@ -209,17 +209,17 @@ def write_message(message: Message, lost: list[Unrepresentable]) -> dict[str, An
 def _write_part(part: Part, lost: list[Unrepresentable]) -> dict[str, Any]:
     if isinstance(part, TextPart):
         row: dict[str, Any] = {"type": "text", "text": part.text}
-        put_rest(row, part.extra, (), "messages[].content[].", lost)
+        restore_unknown_keys(row, part.extra, (), "messages[].content[].", lost)
         return row
     image: dict[str, Any] = {"url": part.url if part.url is not None else f"data:{part.media_type};base64,{part.data}"}
     if part.detail is not None:
         image["detail"] = part.detail
     row = {"type": "image_url", "image_url": image}
-    put_rest(row, part.extra, (), "messages[].content[].", lost)
+    restore_unknown_keys(row, part.extra, (), "messages[].content[].", lost)
     return row
 
 
 def _write_call(call: ToolCall, lost: list[Unrepresentable]) -> dict[str, Any]:
     row = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-    put_rest(row, call.extra, (), "messages[].tool_calls[].", lost)
+    restore_unknown_keys(row, call.extra, (), "messages[].tool_calls[].", lost)
     return row

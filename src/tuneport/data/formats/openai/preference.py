@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from tuneport.data.formats.contract import (
-    Problems,
+    RecordProblems,
     Unrepresentable,
     Written,
     decode_row,
     json_type,
-    pick_rest,
-    put_rest,
+    pick_unknown_keys,
+    restore_unknown_keys,
 )
 from tuneport.data.formats.contract import note as note
 from tuneport.data.formats.openai import messages as chat
-from tuneport.data.formats.openai.format import read_definitions, read_parallel, write_settings
-from tuneport.data.formats.shared.tools import count_calls, numbered, without_numbering
+from tuneport.data.formats.openai.format import read_definitions, read_parallel_tool_calls, write_tool_settings
+from tuneport.data.formats.shared.tools import add_call_ids, count_calls, drop_generated_call_ids
 from tuneport.data.rows.records import Message, Preference, Record
 
 NAME = "openai-preference"
@@ -40,44 +40,44 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
 
 def read(line: bytes) -> Record:
     row = decode_row(line)
-    problems = Problems()
+    problems = RecordProblems()
     given = row.get("input")
     if not isinstance(given, dict):
-        problems.note("input", f"must be an object, not {json_type(given)}", 'write {"messages": [...]}')
+        problems.add("input", f"must be an object, not {json_type(given)}", 'write {"messages": [...]}')
         given = {"messages": [None]}
-    values = problems.items(given, "messages", "input")
+    values = problems.read_items(given, "messages", "input")
     if not values:
-        problems.note("input.messages", "is empty", "add the conversation up to the answer")
+        problems.add("input.messages", "is empty", "add the conversation up to the answer")
     context = chat.read_messages(values, "input.messages", problems) if not problems else []
     chosen = _read_output(row, "preferred_output", problems)
     rejected = _read_output(row, "non_preferred_output", problems)
     tools = read_definitions(given, "input", problems)
-    parallel = read_parallel(given, "input", problems)
-    unknown = pick_rest(given, _INPUT)
+    parallel = read_parallel_tool_calls(given, "input", problems)
+    unknown = pick_unknown_keys(given, _INPUT)
     if unknown:
-        problems.note(f"input.{next(iter(unknown))}", "is not a key of an input", "remove it")
+        problems.add(f"input.{next(iter(unknown))}", "is not a key of an input", "remove it")
     if not problems:
-        chat.check_results(context, "input.messages", problems)
-    problems.end()
-    strip_ids(context, chosen, rejected)
+        chat.check_tool_results(context, "input.messages", problems)
+    problems.raise_if_any()
+    strip_answer_call_ids(context, chosen, rejected)
     return Preference(
-        context, chosen, rejected, tools=tools, parallel_tool_calls=parallel, metadata=pick_rest(row, KNOWN)
+        context, chosen, rejected, tools=tools, parallel_tool_calls=parallel, metadata=pick_unknown_keys(row, KNOWN)
     )
 
 
-def strip_ids(context: list[Message], chosen: list[Message], rejected: list[Message]) -> None:
+def strip_answer_call_ids(context: list[Message], chosen: list[Message], rejected: list[Message]) -> None:
     """Remove the ids of the answers, each of which continues the context's numbering by itself."""
     start = count_calls(context)
-    without_numbering(context, chat.ID_PREFIX)
+    drop_generated_call_ids(context, chat.ID_PREFIX)
     for answer in (chosen, rejected):
-        without_numbering(answer, chat.ID_PREFIX, start)
+        drop_generated_call_ids(answer, chat.ID_PREFIX, start)
 
 
-def _read_output(row: Mapping[str, Any], key: str, problems: Problems) -> list[Message]:
-    values = problems.items(row, key)
+def _read_output(row: Mapping[str, Any], key: str, problems: RecordProblems) -> list[Message]:
+    values = problems.read_items(row, key)
     messages = chat.read_messages(values, key, problems)
     if not problems and (len(messages) != 1 or messages[0].role != "assistant"):
-        problems.note(key, "must be exactly one assistant message", "keep one message of the role assistant")
+        problems.add(key, "must be exactly one assistant message", "keep one message of the role assistant")
     return messages
 
 
@@ -89,13 +89,13 @@ def write(record: Record) -> Written:
         if len(answer) != 1 or answer[0].role != "assistant":
             return None, [Unrepresentable("", f"the {name} answer is not exactly one assistant message")]
     start = count_calls(record.context)
-    context = numbered(record.context, chat.ID_PREFIX, lost)
+    context = add_call_ids(record.context, chat.ID_PREFIX, lost)
     given: dict[str, Any] = {"messages": chat.write_messages(context, lost, shown_by=())}
     row: dict[str, Any] = {"input": given}
     for key, answer in (("preferred_output", record.chosen), ("non_preferred_output", record.rejected)):
-        row[key] = chat.write_messages(numbered(answer, chat.ID_PREFIX, lost, start), lost, shown_by=())
-    write_settings(record, given, lost)
+        row[key] = chat.write_messages(add_call_ids(answer, chat.ID_PREFIX, lost, start), lost, shown_by=())
+    write_tool_settings(record, given, lost)
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
-    put_rest(row, record.metadata, KNOWN, "", lost)
+    restore_unknown_keys(row, record.metadata, KNOWN, "", lost)
     return row, lost

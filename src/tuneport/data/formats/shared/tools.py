@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from tuneport.data.formats.contract import (
-    Problems,
+    RecordProblems,
     Unrepresentable,
     json_type,
-    pick_rest,
-    put_rest,
+    pick_unknown_keys,
+    restore_unknown_keys,
 )
 from tuneport.data.rows.records import Message, Tool
 
@@ -20,27 +20,27 @@ BARE = frozenset({"name", "description", "parameters", "strict"})
 ANTHROPIC = frozenset({"name", "description", "input_schema", "strict"})
 
 
-def read_tool(value: Any, at: str, problems: Problems, *, schema_key: str = "parameters") -> Tool | None:
+def read_tool(value: Any, at: str, problems: RecordProblems, *, schema_key: str = "parameters") -> Tool | None:
     """Return a definition, bare or wrapped as `{"type": "function", "function": {...}}`."""
     if not isinstance(value, dict):
-        problems.note(at, f"a tool must be an object, not {json_type(value)}", "give its name and parameters")
+        problems.add(at, f"a tool must be an object, not {json_type(value)}", "give its name and parameters")
         return None
     wrapper: Mapping[str, Any] = {}
     if isinstance(value.get("function"), dict):
-        wrapper, value, at = pick_rest(value, ("function", "type")), value["function"], f"{at}.function"
-    name = problems.text(value, "name", at)
-    description = problems.text(value, "description", at, required=False)
+        wrapper, value, at = pick_unknown_keys(value, ("function", "type")), value["function"], f"{at}.function"
+    name = problems.read_text(value, "name", at)
+    description = problems.read_text(value, "description", at, required=False)
     parameters, strict = value.get(schema_key), value.get("strict")
     if parameters is not None and not isinstance(parameters, dict):
-        problems.note(
+        problems.add(
             f"{at}.{schema_key}", f"must be a JSON schema, not {json_type(parameters)}", "write it as an object"
         )
     if strict is not None and not isinstance(strict, bool):
-        problems.note(f"{at}.strict", f"must be true or false, not {json_type(strict)}", "write true or false")
+        problems.add(f"{at}.strict", f"must be true or false, not {json_type(strict)}", "write true or false")
     if name is None:
         return None
     known = BARE if schema_key == "parameters" else ANTHROPIC
-    return Tool(name, description, parameters, strict, {**wrapper, **pick_rest(value, known)})
+    return Tool(name, description, parameters, strict, {**wrapper, **pick_unknown_keys(value, known)})
 
 
 def has_input_schema(row: Mapping[str, Any]) -> bool:
@@ -49,7 +49,7 @@ def has_input_schema(row: Mapping[str, Any]) -> bool:
     return isinstance(tools, list) and any(isinstance(tool, dict) and "input_schema" in tool for tool in tools)
 
 
-def read_tools(values: Iterable[Any], problems: Problems, at: str = "tools") -> list[Tool]:
+def read_tools(values: Iterable[Any], problems: RecordProblems, at: str = "tools") -> list[Tool]:
     read = (read_tool(value, f"{at}[{index}]", problems) for index, value in enumerate(values))
     return [tool for tool in read if tool is not None]
 
@@ -62,7 +62,7 @@ def write_tool(tool: Tool, lost: list[Unrepresentable], *, schema_key: str = "pa
         row[schema_key] = tool.parameters
     if tool.strict is not None:
         row["strict"] = tool.strict
-    put_rest(row, tool.extra, {schema_key, "function"}, "tools[].", lost)
+    restore_unknown_keys(row, tool.extra, {schema_key, "function"}, "tools[].", lost)
     return row
 
 
@@ -91,15 +91,15 @@ def _slots(messages: Iterable[Message], prefix: str, start: int = 0) -> Iterator
             yield message, "tool_call_id", None if of is None else f"{prefix}{of}"
 
 
-def without_numbering(messages: list[Message], prefix: str, start: int = 0) -> None:
-    """Remove ids, in place, if they are exactly those that `numbered` would give."""
+def drop_generated_call_ids(messages: list[Message], prefix: str, start: int = 0) -> None:
+    """Remove ids, in place, if they are exactly those that `add_call_ids` would give."""
     slots = list(_slots(messages, prefix, start))
     if slots and all(getattr(slot, name) == by_order is not None for slot, name, by_order in slots):
         for slot, name, _ in slots:
             setattr(slot, name, None)
 
 
-def numbered(messages: list[Message], prefix: str, lost: list[Unrepresentable], start: int = 0) -> list[Message]:
+def add_call_ids(messages: list[Message], prefix: str, lost: list[Unrepresentable], start: int = 0) -> list[Message]:
     """Return the messages with an id in each call and each result. Copies messages that it changes."""
     slots = list(_slots(messages, prefix, start))
     if all(getattr(slot, name) is not None for slot, name, _ in slots):

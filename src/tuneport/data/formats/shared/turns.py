@@ -22,7 +22,7 @@ def without_developer(messages: Sequence[Message], lost: list[Unrepresentable]) 
     return [replace(message, role="system") if message.role == "developer" else message for message in messages]
 
 
-def alternating(messages: Sequence[Message], lost: list[Unrepresentable]) -> list[Message]:
+def alternate_turns(messages: Sequence[Message], lost: list[Unrepresentable]) -> list[Message]:
     """Return at most one system message, at the head, and no two users or assistants in a row; tool results may follow
     each other. A later system message becomes a user's, neighbours of one role are joined by a blank line."""
     turns: list[Message] = []

@@ -15,21 +15,21 @@ from typing import Any, Literal
 import msgspec
 
 from tuneport.data.formats.contract import (
-    Problems,
+    RecordProblems,
     Unrepresentable,
     Written,
     as_chat,
     decode_row,
     json_type,
-    pick_rest,
-    put_rest,
+    pick_unknown_keys,
+    restore_unknown_keys,
 )
 from tuneport.data.formats.contract import note as note
 from tuneport.data.formats.openai import messages as openai_messages
-from tuneport.data.formats.shared.tools import has_calls, read_tools, without_numbering, write_tool
-from tuneport.data.formats.sharegpt.turns import KNOWN_TURN, ROLES, read_calls, write_turns
+from tuneport.data.formats.shared.tools import drop_generated_call_ids, has_calls, read_tools, write_tool
+from tuneport.data.formats.sharegpt.turns import KNOWN_TURN, ROLES, read_tool_calls, write_turns
 from tuneport.data.rows.records import Chat, Labelled, Message, Preference, Record, Tool
-from tuneport.data.rows.repeated_keys import FIX, all_texts_read, repeated_keys
+from tuneport.data.rows.repeated_keys import FIX, are_texts_fully_decoded, repeated_keys
 
 NAME = "sharegpt"
 KNOWN = frozenset(("conversations", "system", "tools"))
@@ -68,7 +68,7 @@ def read(line: bytes) -> Record:
     except (msgspec.ValidationError, UnicodeDecodeError):
         return _read_any(decode_row(line))
     messages = [Message(ROLES[turn.speaker], turn.value) for turn in turns]
-    if all_texts_read(line, 2 + 8 * len(turns), [turn.value for turn in turns]):
+    if are_texts_fully_decoded(line, 2 + 8 * len(turns), [turn.value for turn in turns]):
         for message in messages:
             if message.role == "assistant":
                 return Chat(messages)
@@ -76,31 +76,31 @@ def read(line: bytes) -> Record:
 
 
 def _read_any(row: dict[str, Any]) -> Record:
-    problems = Problems()
+    problems = RecordProblems()
     key = "messages" if "conversations" not in row and "messages" in row else "conversations"
-    turns = problems.items(row, key)
+    turns = problems.read_items(row, key)
     if not turns and not problems:
-        problems.note(key, "is empty" if key in row else "is missing", "add the conversation's turns")
+        problems.add(key, "is empty" if key in row else "is missing", "add the conversation's turns")
     messages = read_turns(turns, key, problems)
-    system = problems.text(row, "system", "", required=False)
+    system = problems.read_text(row, "system", "", required=False)
     if system:
         messages.insert(0, Message("system", system))
     tools = read_definitions(row, problems)
     if "chosen" in row and "rejected" in row:
         chosen = _read_answer(row, "chosen", problems)
         rejected = _read_answer(row, "rejected", problems)
-        problems.end()
-        return Preference(messages, chosen, rejected, tools=tools, metadata=pick_rest(row, _PAIR | {key}))
+        problems.raise_if_any()
+        return Preference(messages, chosen, rejected, tools=tools, metadata=pick_unknown_keys(row, _PAIR | {key}))
     if messages and not problems and not any(message.role == "assistant" for message in messages):
-        problems.note(key, "there is no turn from gpt, so nothing to train on", "add the answer")
+        problems.add(key, "there is no turn from gpt, so nothing to train on", "add the answer")
     if isinstance(row.get("label"), bool):
-        problems.end()
-        return Labelled(messages, row["label"], tools=tools, metadata=pick_rest(row, KNOWN | {key, "label"}))
-    problems.end()
-    return Chat(messages, tools=tools, metadata=pick_rest(row, KNOWN | {key}))
+        problems.raise_if_any()
+        return Labelled(messages, row["label"], tools=tools, metadata=pick_unknown_keys(row, KNOWN | {key, "label"}))
+    problems.raise_if_any()
+    return Chat(messages, tools=tools, metadata=pick_unknown_keys(row, KNOWN | {key}))
 
 
-def read_turns(turns: list[Any], at: str, problems: Problems) -> list[Message]:
+def read_turns(turns: list[Any], at: str, problems: RecordProblems) -> list[Message]:
     messages: list[Message] = []
     for index, turn in enumerate(turns):
         message = _read_turn(turn, f"{at}[{index}]", problems)
@@ -114,64 +114,64 @@ def read_turns(turns: list[Any], at: str, problems: Problems) -> list[Message]:
                 messages.pop()
         messages.append(message)
     if not problems and has_calls(messages):
-        without_numbering(messages, openai_messages.ID_PREFIX)
+        drop_generated_call_ids(messages, openai_messages.ID_PREFIX)
     return messages
 
 
-def _read_turn(turn: Any, at: str, problems: Problems) -> Message | None:
+def _read_turn(turn: Any, at: str, problems: RecordProblems) -> Message | None:
     if not isinstance(turn, dict):
-        problems.note(at, f"a turn must be an object, not {json_type(turn)}", 'write {"from": ..., "value": ...}')
+        problems.add(at, f"a turn must be an object, not {json_type(turn)}", 'write {"from": ..., "value": ...}')
         return None
     who, text = ("from", "value") if "from" in turn else ("role", "content")
     speaker = turn.get(who)
     if not isinstance(speaker, str) or speaker not in ROLES:
         rule = "is missing" if speaker is None else f"{speaker!r} is not a speaker"
-        problems.note(f"{at}.{who}", rule, "use human, gpt, system, function_call or observation")
+        problems.add(f"{at}.{who}", rule, "use human, gpt, system, function_call or observation")
         return None
     role = ROLES[speaker]
     if who == "role" and speaker != "function_call" and not isinstance(turn.get(text), str):
         return openai_messages.read_message({**turn, "role": role}, at, problems)
     if who == "role" and ("tool_calls" in turn or "tool_call_id" in turn):
         return openai_messages.read_message({**turn, "role": role}, at, problems)
-    value = problems.text(turn, text, at)
+    value = problems.read_text(turn, text, at)
     if value is None:
         return None
-    message = Message(role, value, extra=pick_rest(turn, (*KNOWN_TURN, who, text)) if len(turn) > 2 else {})
+    message = Message(role, value, extra=pick_unknown_keys(turn, (*KNOWN_TURN, who, text)) if len(turn) > 2 else {})
     if speaker in ("function_call", "tool_call"):
-        message.content, message.tool_calls = None, read_calls(value, f"{at}.{text}", problems)
+        message.content, message.tool_calls = None, read_tool_calls(value, f"{at}.{text}", problems)
     weight = turn.get("weight")
     if isinstance(weight, int | float) and not isinstance(weight, bool):
         message.weight = float(weight)
     elif weight is not None:
-        problems.note(f"{at}.weight", f"must be a number, not {json_type(weight)}", "use 0 or 1")
+        problems.add(f"{at}.weight", f"must be a number, not {json_type(weight)}", "use 0 or 1")
     return message
 
 
-def _read_answer(row: Mapping[str, Any], key: str, problems: Problems) -> list[Message]:
+def _read_answer(row: Mapping[str, Any], key: str, problems: RecordProblems) -> list[Message]:
     value = row[key]
     if isinstance(value, str):
         return [Message("assistant", value)]
     if not isinstance(value, dict | list) or not value:
-        problems.note(key, f"must be a turn, not {json_type(value)}", 'write {"from": "gpt", "value": ...}')
+        problems.add(key, f"must be a turn, not {json_type(value)}", 'write {"from": "gpt", "value": ...}')
         return []
     messages = read_turns(value if isinstance(value, list) else [value], key, problems)
     if messages and not problems and not any(message.role == "assistant" for message in messages):
-        problems.note(key, "is not an answer from gpt", 'write {"from": "gpt", "value": ...}')
+        problems.add(key, "is not an answer from gpt", 'write {"from": "gpt", "value": ...}')
     return messages
 
 
-def read_definitions(row: Mapping[str, Any], problems: Problems) -> list[Tool]:
+def read_definitions(row: Mapping[str, Any], problems: RecordProblems) -> list[Tool]:
     value = row.get("tools")
     if isinstance(value, str):
         try:
             value = msgspec.json.decode(value) if value.strip() else []
         except msgspec.DecodeError as error:
-            problems.note("tools", f"is not JSON: {error}", "write a JSON list of definitions")
+            problems.add("tools", f"is not JSON: {error}", "write a JSON list of definitions")
             return []
         for at, key in repeated_keys(row["tools"]):
-            problems.note(f"tools{at}", f"has the key {key!r} twice", FIX)
+            problems.add(f"tools{at}", f"has the key {key!r} twice", FIX)
     if value is not None and not isinstance(value, list):
-        problems.note("tools", f"must be a list of definitions, not {json_type(value)}", "write it as [...]")
+        problems.add("tools", f"must be a list of definitions, not {json_type(value)}", "write it as [...]")
         return []
     return read_tools(value or [], problems)
 
@@ -202,5 +202,5 @@ def write(record: Record) -> Written:
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
     if record.metadata:
-        put_rest(row, record.metadata, _RESERVED, "", lost)
+        restore_unknown_keys(row, record.metadata, _RESERVED, "", lost)
     return row, lost

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.formats.contract import Problems, Unrepresentable, put_rest
+from tuneport.data.formats.contract import RecordProblems, Unrepresentable, restore_unknown_keys
 from tuneport.data.rows.records import ImagePart, Message, Role, ToolCall
-from tuneport.data.rows.repeated_keys import FIX, all_read, repeated_keys
+from tuneport.data.rows.repeated_keys import FIX, is_fully_decoded, repeated_keys
 
 ROLES: dict[str, Role] = {
     "human": "user",
@@ -32,22 +32,22 @@ KNOWN_TURN = ("weight",)
 _RESERVED_TURN = frozenset(("from", "value", "role", "content", "weight", "tool_calls", "tool_call_id"))
 
 
-def read_calls(text: str, at: str, problems: Problems) -> list[ToolCall]:
+def read_tool_calls(text: str, at: str, problems: RecordProblems) -> list[ToolCall]:
     """Return one call or a list of them. The arguments keep their spelling."""
     fix = 'write {"name": ..., "arguments": {...}}'
     try:
         rows = msgspec.json.decode(text, type=list[dict[str, msgspec.Raw]] | dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-        problems.note(at, f"is not the JSON of a function call: {error}", fix)
+        problems.add(at, f"is not the JSON of a function call: {error}", fix)
         return []
-    if not all_read(text.encode(), rows):  # the arguments are kept as they are spelled, whatever is in them
+    if not is_fully_decoded(text.encode(), rows):  # the arguments are kept as they are spelled, whatever is in them
         for key in [key for path, key in repeated_keys(text) if path in ("", f"[{path[1:-1]}]")]:
-            problems.note(at, f"has the key {key!r} twice in a call", FIX)
+            problems.add(at, f"has the key {key!r} twice in a call", FIX)
     calls = []
     for row in rows if isinstance(rows, list) else [rows]:
         name = msgspec.json.decode(row["name"]) if "name" in row else None
         if not isinstance(name, str) or "arguments" not in row:
-            problems.note(at, "a function call needs a name and arguments", fix)
+            problems.add(at, "a function call needs a name and arguments", fix)
             continue
         arguments = bytes(row["arguments"]).decode()
         if arguments.startswith('"'):
@@ -55,7 +55,7 @@ def read_calls(text: str, at: str, problems: Problems) -> list[ToolCall]:
         extra = {key: msgspec.json.decode(raw) for key, raw in row.items() if key not in ("name", "arguments")}
         calls.append(ToolCall(name, arguments, extra=extra))
     if not calls:
-        problems.note(at, "there is no function call", fix)
+        problems.add(at, "there is no function call", fix)
     return calls
 
 
@@ -97,16 +97,16 @@ def _write_message(message: Message, lost: list[Unrepresentable]) -> list[dict[s
     if message.weight is not None:
         last["weight"] = int(message.weight) if message.weight in (0, 1) else message.weight
     if message.extra:
-        put_rest(last, message.extra, _RESERVED_TURN, "messages[].", lost)
+        restore_unknown_keys(last, message.extra, _RESERVED_TURN, "messages[].", lost)
     return turns
 
 
 def _write_calls(calls: Sequence[ToolCall], lost: list[Unrepresentable]) -> str:
-    written = [write_call(call, lost) for call in calls]
+    written = [write_tool_call(call, lost) for call in calls]
     return written[0] if len(written) == 1 else f"[{', '.join(written)}]"
 
 
-def write_call(call: ToolCall, lost: list[Unrepresentable]) -> str:
+def write_tool_call(call: ToolCall, lost: list[Unrepresentable]) -> str:
     """Return the call as the JSON text of its name and arguments, with their spelling unchanged."""
     if call.id is not None:
         lost.append(Unrepresentable("messages[].tool_calls[].id", "results belong to calls by order, without ids"))
@@ -129,4 +129,4 @@ def is_json_object(text: str) -> bool:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return False
-    return isinstance(value, dict) and (all_read(text.encode(), value) or not repeated_keys(text))
+    return isinstance(value, dict) and (is_fully_decoded(text.encode(), value) or not repeated_keys(text))

@@ -19,18 +19,18 @@ from typing import Any, TypeGuard
 
 from tuneport.data.formats import text
 from tuneport.data.formats.contract import (
-    Problems,
+    RecordProblems,
     Unrepresentable,
     Written,
     as_chat,
     decode_row,
-    pick_rest,
-    put_rest,
+    pick_unknown_keys,
+    restore_unknown_keys,
 )
 from tuneport.data.formats.openai import messages as chat
 from tuneport.data.formats.openai.format import foreign_to_openai, write_tools
-from tuneport.data.formats.pairs import split_pair
-from tuneport.data.formats.shared.tools import without_numbering
+from tuneport.data.formats.pairs import split_preference_pair
+from tuneport.data.formats.shared.tools import drop_generated_call_ids
 from tuneport.data.formats.sharegpt.format import read_definitions
 from tuneport.data.formats.trl.messages import TrlReader, write_messages
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
@@ -81,7 +81,7 @@ def _for_templates(message: Mapping[str, Any]) -> bool:
 
 def read(line: bytes) -> Record:
     row = decode_row(line)
-    problems = Problems()
+    problems = RecordProblems()
     reader = TrlReader(line, row, problems)
     tools = read_definitions(row, problems)
     record: Record
@@ -97,19 +97,19 @@ def read(line: bytes) -> Record:
         record = _read_completion(row, reader, problems)
     else:
         used = ("text",)
-        record = PlainText(problems.text(row, "text", "") or "")
+        record = PlainText(problems.read_text(row, "text", "") or "")
     reader.end()
-    problems.end()
-    record.tools, record.metadata = tools, pick_rest(row, (*used, "tools", "images"))
+    problems.raise_if_any()
+    record.tools, record.metadata = tools, pick_unknown_keys(row, (*used, "tools", "images"))
     return record
 
 
-def _require_answer(messages: list[Message], field: str, problems: Problems) -> None:
+def _require_answer(messages: list[Message], field: str, problems: RecordProblems) -> None:
     if not problems and not any(message.role == "assistant" for message in messages):
-        problems.note(field, "there is no assistant message, so nothing to train on", "add the answer")
+        problems.add(field, "there is no assistant message, so nothing to train on", "add the answer")
 
 
-def _read_completion(row: Mapping[str, Any], reader: TrlReader, problems: Problems) -> Record:
+def _read_completion(row: Mapping[str, Any], reader: TrlReader, problems: RecordProblems) -> Record:
     if "label" not in row and isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
         return PromptCompletion(row["prompt"], row["completion"])
     prompt, completion = reader.side("prompt", "user"), reader.side("completion", "assistant")
@@ -117,14 +117,14 @@ def _read_completion(row: Mapping[str, Any], reader: TrlReader, problems: Proble
     if isinstance(row.get("label"), bool):
         return Labelled(_without_ids([*prompt, *completion]), row["label"])
     if "label" in row:
-        problems.note("label", "must be true or false", "mark the completion as good (true) or bad (false)")
+        problems.add("label", "must be true or false", "mark the completion as good (true) or bad (false)")
     for messages, weight in ((prompt, 0.0), (completion, 1.0)):
         for message in messages:
             message.weight = weight if message.role == "assistant" else None
     return Chat(_without_ids([*prompt, *completion]))
 
 
-def _read_pair(row: Mapping[str, Any], reader: TrlReader, problems: Problems) -> Preference:
+def _read_pair(row: Mapping[str, Any], reader: TrlReader, problems: RecordProblems) -> Preference:
     answers = [row.get("chosen"), row.get("rejected")]
     whole = all(isinstance(answer, list) for answer in answers) and not isinstance(row.get("prompt"), list)
     if not whole and "prompt" not in row and all(isinstance(answer, str) for answer in answers):
@@ -135,12 +135,10 @@ def _read_pair(row: Mapping[str, Any], reader: TrlReader, problems: Problems) ->
         _require_answer(messages, key, problems)
     if not whole:
         return Preference(_without_ids(reader.side("prompt", "user")), chosen, rejected)
-    context, chosen, rejected = split_pair(chosen, rejected)
+    context, chosen, rejected = split_preference_pair(chosen, rejected)
     repeated = row.get("prompt")
     if repeated is not None and not any(message.content == repeated for message in context):
-        problems.note(
-            "prompt", "is in none of the messages that chosen and rejected begin with", "correct or remove it"
-        )
+        problems.add("prompt", "is in none of the messages that chosen and rejected begin with", "correct or remove it")
     return Preference(_without_ids(context), chosen, rejected)
 
 
@@ -156,7 +154,7 @@ def split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
 
 
 def _without_ids(messages: list[Message]) -> list[Message]:
-    without_numbering(messages, chat.ID_PREFIX)
+    drop_generated_call_ids(messages, chat.ID_PREFIX)
     return messages
 
 
@@ -192,7 +190,7 @@ def write(record: Record) -> Written:
         lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
-    put_rest(row, record.metadata, _COLUMNS, "", lost)
+    restore_unknown_keys(row, record.metadata, _COLUMNS, "", lost)
     return row, lost
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.formats.contract import Problems, Unrepresentable
+from tuneport.data.formats.contract import RecordProblems, Unrepresentable
 from tuneport.data.formats.openai import messages as chat
-from tuneport.data.formats.shared.tools import without_numbering
+from tuneport.data.formats.shared.tools import drop_generated_call_ids
 from tuneport.data.formats.shared.turns import without_developer
-from tuneport.data.formats.spelling import spelled_object, spelling
+from tuneport.data.formats.spelling import raw_json_object, raw_json_text
 from tuneport.data.rows.records import Message, Role
 
 _IMAGE_KEYS = ("image", "url", "base64", "path")
@@ -26,37 +26,37 @@ _SIGNATURES = {"iVBOR": "png", "/9j/": "jpeg", "R0lG": "gif", "UklG": "webp"}  #
 class TrlReader:
     """Reads the messages of one row; `end` tells of images that no message shows."""
 
-    def __init__(self, line: bytes, row: Mapping[str, Any], problems: Problems) -> None:
+    def __init__(self, line: bytes, row: Mapping[str, Any], problems: RecordProblems) -> None:
         self._line, self._row, self._problems = line, row, problems
-        images = problems.items(row, "images")
+        images = problems.read_items(row, "images")
         if any(not isinstance(image, str) for image in images):
-            problems.note("images", "must be a list of URLs or paths", "write each image as text")
+            problems.add("images", "must be a list of URLs or paths", "write each image as text")
             images = []
         self._images: list[str] = images[::-1]
         self._spread = bool(images) and not any(_has_gap(message) for key in row for message in _dicts(row[key]))
 
     def messages(self, key: str) -> list[Message]:
-        values = self._problems.items(self._row, key)
+        values = self._problems.read_items(self._row, key)
         if not values and not self._problems:
-            self._problems.note(key, "is empty", "add its messages")
+            self._problems.add(key, "is empty", "add its messages")
         plain = [self._as_openai(value, key, index) for index, value in enumerate(values)]
         before = len(self._problems)
         messages = chat.read_messages(plain, key, self._problems)
         if key == "messages" and len(self._problems) == before:
-            chat.check_results(messages, key, self._problems)
-            without_numbering(messages, chat.ID_PREFIX)
+            chat.check_tool_results(messages, key, self._problems)
+            drop_generated_call_ids(messages, chat.ID_PREFIX)
         return messages
 
     def side(self, key: str, role: Role) -> list[Message]:
         """Return the messages of a column; a text is one message of that role."""
         if isinstance(self._row.get(key), list):
             return self.messages(key)
-        text = self._problems.text(self._row, key, "")
+        text = self._problems.read_text(self._row, key, "")
         return [] if text is None else [Message(role, text)]
 
     def end(self) -> None:
         if self._images:
-            self._problems.note("images", "there are more images than places for them", "add or remove images")
+            self._problems.add("images", "there are more images than places for them", "add or remove images")
 
     def _as_openai(self, value: Any, key: str, index: int) -> Any:
         if not isinstance(value, dict):
@@ -81,12 +81,12 @@ class TrlReader:
         if not found and self._images:
             found = self._images.pop()
         if not found or not isinstance(found, str):
-            self._problems.note(at, "there is no image for this part, or none as text", "add it as a URL or a data URL")
+            self._problems.add(at, "there is no image for this part, or none as text", "add it as a URL or a data URL")
             return {"type": "text", "text": ""}
         if found == part.get("base64"):
             kind = next((kind for start, kind in _SIGNATURES.items() if found.startswith(start)), None)
             if kind is None:
-                self._problems.note(at, "the base64 is not a known kind of image", "write it as a data URL under image")
+                self._problems.add(at, "the base64 is not a known kind of image", "write it as a data URL under image")
             found = f"data:image/{kind};base64,{found}"
         return {"type": "image_url", "image_url": {"url": found}, **rest}
 
@@ -94,7 +94,10 @@ class TrlReader:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("arguments"), dict):
             return call
-        return {**call, "function": {**function, "arguments": spelling(self._line, *path, "function", "arguments")}}
+        return {
+            **call,
+            "function": {**function, "arguments": raw_json_text(self._line, *path, "function", "arguments")},
+        }
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
@@ -149,6 +152,6 @@ def _write_call(call: dict[str, Any], lost: list[Unrepresentable]) -> None:
     if call["id"] is None:
         del call["id"]
     function = call["function"]
-    arguments = spelled_object(function["arguments"], "messages[].tool_calls[].arguments", lost)
+    arguments = raw_json_object(function["arguments"], "messages[].tool_calls[].arguments", lost)
     if arguments is not None:
         function["arguments"] = arguments

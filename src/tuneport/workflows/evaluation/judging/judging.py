@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tuneport.data.pii.search import find
+from tuneport.data.pii.search import find_personal_data
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.lifecycle.service import Workspace
 from tuneport.scoring.examples import Answer, Example, Messages
-from tuneport.scoring.judge import JudgeRequest, judge, question
+from tuneport.scoring.judge import JudgeRequest, build_judge_request, judge_answers
 from tuneport.workflows.advising.drawing import tokens
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, Said, ask, keys_of
@@ -151,7 +151,7 @@ def run_judge(
         )
         return [each.text for each in answers]
 
-    judged = judge(asked, complete) if places else None
+    judged = judge_answers(asked, complete) if places else None
     pairs = tuple(
         Pair(place, held.lines[place], winner, in_order.text, turned.text)
         for place, winner, in_order, turned in zip(
@@ -174,7 +174,7 @@ def run_judge(
 
 def _question(pairs: Sequence[tuple[Example, Answer, Answer]], rubric: str) -> JudgeRequest:
     rows, mine, theirs = [row for row, _, _ in pairs], [one for _, one, _ in pairs], [other for _, _, other in pairs]
-    return question(rows, mine, theirs, rubric=rubric)
+    return build_judge_request(rows, mine, theirs, rubric=rubric)
 
 
 def _prompts(found: JudgeModel, asked: JudgeRequest) -> list[Prompt]:
@@ -189,7 +189,7 @@ def _differ(one: Answer, other: Answer) -> bool:
 
 def _refuse_personal_data(plan: PlannedJudge, model: str, line: int, said: Said) -> None:
     written = "\n".join([said.text, *(call.arguments for call in said.answer.calls)])
-    if matches := find(written):
+    if matches := find_personal_data(written):
         raise ConfigError(
             f"the answer of {model} to line {line} holds what looks like personal data ({matches[0].kind} "
             f"{matches[0].masked}) and the judge, {plan.judge.third_party}, is a third party; --allow-personal-data "

@@ -8,7 +8,7 @@ from typing import Any
 
 from tuneport.backends import manifest_of
 from tuneport.lifecycle.service import Workspace
-from tuneport.scoring.examples import Example, with_shots
+from tuneport.scoring.examples import Example, prepend_few_shot_turns
 from tuneport.workflows.advising.drawing import tokens
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, keys_of
@@ -54,7 +54,7 @@ def plan_model(
         options: dict[str, Any] = {"max_tokens": limit, "temperature": 0.0}
         if row.tools:
             options["tools"] = list(row.tools)
-        prompts.append(Prompt(with_shots(row, shots) if asked.few_shot else row.messages, options))
+        prompts.append(Prompt(prepend_few_shot_turns(row, shots) if asked.few_shot else row.messages, options))
     manifest = manifest_of(asked.backend, workspace.settings)
     keys = keys_of(where(asked, workspace.settings), prompts)
     alone = alone_keys(where(asked, workspace.settings), prompts) if timed else []

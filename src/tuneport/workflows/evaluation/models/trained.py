@@ -13,7 +13,7 @@ from tuneport.curves import CurveVerdict
 from tuneport.data.reading import read_records
 from tuneport.errors import NotFoundError, TuneportError, UnsupportedError
 from tuneport.lifecycle.service import Workspace
-from tuneport.scoring.examples import Example, make_any_example
+from tuneport.scoring.examples import Example, make_tool_example
 from tuneport.types import DataFile, MetricPoint, PreparedData, TuneSpec
 from tuneport.workflows.evaluation.models.asked_models import AskedModel
 
@@ -85,5 +85,5 @@ def _rows_in(file: DataFile | None, rows: Sequence[Example]) -> int:
     if file is None or not file.path.exists():
         return 0
     times = Counter(json.dumps(row.messages) for row in rows)
-    examples = (make_any_example(record) for _, record in read_records(file.path))
+    examples = (make_tool_example(record) for _, record in read_records(file.path))
     return sum(times.pop(json.dumps(each.messages), 0) for each in examples if each is not None)

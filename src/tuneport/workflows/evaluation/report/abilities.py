@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuneport.pages.text import clean, text
+from tuneport.pages.text import escape_html, html_text
 from tuneport.scoring.general.comparison import AbilityChange, GeneralComparison
 from tuneport.workflows.evaluation.report.scores import interval
 from tuneport.workflows.evaluation.words import p_words
@@ -18,7 +18,7 @@ def abilities(general: GeneralComparison | None) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     rows = "".join(map(_row, general.changes))
     return (
-        f"<h2>Forgetting and safety</h2><p>{text(general.sentence)}</p>"
+        f"<h2>Forgetting and safety</h2><p>{html_text(general.sentence)}</p>"
         f'<table class="options scores abilities"><thead><tr>{head}</tr></thead>{rows}</table>{_lost(general)}'
         '<p class="quiet">Right answers to the built-in general questions, with 95 % intervals; p by McNemar\'s exact '
         "test, corrected for all lines (Holm).</p>"
@@ -47,8 +47,8 @@ def _row(change: AbilityChange) -> str:
         ),
     ]
     each = "".join(f'<td data-name="{name}"><div>{cell}</div></td>' for name, cell in cells)
-    way = f'<br><span class="quiet">{clean(change.way)}, by chance {change.chance:.0%}</span>'
-    return f'<tbody><tr><th scope="row">{clean(change.ability)}{way}</th>{each}</tr></tbody>'
+    way = f'<br><span class="quiet">{escape_html(change.way)}, by chance {change.chance:.0%}</span>'
+    return f'<tbody><tr><th scope="row">{escape_html(change.ability)}{way}</th>{each}</tr></tbody>'
 
 
 def _lost(general: GeneralComparison) -> str:
@@ -56,6 +56,8 @@ def _lost(general: GeneralComparison) -> str:
     lost = [item for change in general.changes[1:] for item in change.lost]
     if not lost:
         return ""
-    listed = "".join(f"<li>{text(item.ask, 300)}<br>{text(item.answer, 300)}</li>" for item in lost[:_MOST_LOST])
+    listed = "".join(
+        f"<li>{html_text(item.ask, 300)}<br>{html_text(item.answer, 300)}</li>" for item in lost[:_MOST_LOST]
+    )
     more = f'<p class="quiet">and {len(lost) - _MOST_LOST:,} more</p>' if len(lost) > _MOST_LOST else ""
     return f"<details><summary>{len(lost):,} that only the base got right</summary><ul>{listed}</ul>{more}</details>"

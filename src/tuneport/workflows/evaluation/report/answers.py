@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tuneport.pages.text import text
+from tuneport.pages.text import html_text
 from tuneport.scoring.examples import Call
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _by(found: Evaluation, metric: str, gains: Sequence[float]) -> str:
     alike = len(gains) - len(won) - len(lost)
     counted = f"By {metric}, {judged} wins {len(won):,} rows and loses {len(lost):,}; {alike:,} are alike."
     return (
-        f"<h2>Row by row</h2><p>{text(counted, 600)}</p>"
+        f"<h2>Row by row</h2><p>{html_text(counted, 600)}</p>"
         + _shown(found, f"Where it loses to {first}", lost)
         + _shown(found, f"Where it beats {first}", won)
     )
@@ -44,7 +44,7 @@ def _by(found: Evaluation, metric: str, gains: Sequence[float]) -> str:
 
 def _shown(found: Evaluation, title: str, places: Sequence[int]) -> str:
     if not places:
-        return f'<h3 class="group">{text(title, 200)}</h3><p>nowhere</p>'
+        return f'<h3 class="group">{html_text(title, 200)}</h3><p>nowhere</p>'
     opened = "".join(_example(found, place) for place in places[:SHOWN])
     folded = places[SHOWN : SHOWN + MORE]
     rest = len(places) - SHOWN - len(folded)
@@ -53,7 +53,7 @@ def _shown(found: Evaluation, title: str, places: Sequence[int]) -> str:
     if folded:
         shown = "".join(_example(found, place) for place in folded)
         more = f"<details><summary>{len(folded)} more</summary>{shown}{note}</details>"
-    return f'<h3 class="group">{text(title, 200)}</h3>{opened}{more}'
+    return f'<h3 class="group">{html_text(title, 200)}</h3>{opened}{more}'
 
 
 def _example(found: Evaluation, place: int) -> str:
@@ -64,11 +64,11 @@ def _example(found: Evaluation, place: int) -> str:
         said = model.said[place]
         words = _words(said.text, said.answer.calls, said.refused)
         answered.append(
-            f'<div><div class="quiet">{text(model.asked.name, 100)}</div><div class="said">{words}</div></div>'
+            f'<div><div class="quiet">{html_text(model.asked.name, 100)}</div><div class="said">{words}</div></div>'
         )
     return (
         f'<section class="chart example"><div class="quiet">line {found.held_out.lines[place]:,}</div>'
-        f'<div class="said">{text(row.prompt, _MOST_CHARACTERS)}</div>'
+        f'<div class="said">{html_text(row.prompt, _MOST_CHARACTERS)}</div>'
         f'<div class="quiet">expected</div><div class="said"><b>{_words(row.expected, row.calls, None)}</b></div>'
         f'<div class="pair">{"".join(answered)}</div></section>'
     )
@@ -76,7 +76,7 @@ def _example(found: Evaluation, place: int) -> str:
 
 def _words(said: str, calls: Sequence[Call], refused: str | None) -> str:
     if refused is not None:
-        return f"<i>refused: {text(refused, 300)}</i>"
+        return f"<i>refused: {html_text(refused, 300)}</i>"
     told = [said] if said.strip() else []
     told += [f"{call.name}({call.arguments})" for call in calls]
-    return text("\n".join(told), _MOST_CHARACTERS) if told else "<i>nothing</i>"
+    return html_text("\n".join(told), _MOST_CHARACTERS) if told else "<i>nothing</i>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuneport.pages.text import text
+from tuneport.pages.text import html_text
 from tuneport.scoring.benchmarks import BenchmarkChange, BenchmarkScore
 from tuneport.workflows.evaluation.lm_eval import LmEvalResults
 from tuneport.workflows.evaluation.words import p_words
@@ -14,7 +14,7 @@ def benchmarks(found: LmEvalResults | None) -> str:
     if found is None:
         return ""
     rows = "".join(
-        f'<tr><th scope="row">{text(score.name, 200)}<br><span class="quiet">{text(name, 200)}</span></th>'
+        f'<tr><th scope="row">{html_text(score.name, 200)}<br><span class="quiet">{html_text(name, 200)}</span></th>'
         f"<td>{_told(score)}{_change(change)}</td></tr>"
         for together in found.beside
         for name, score, change in together
@@ -22,8 +22,8 @@ def benchmarks(found: LmEvalResults | None) -> str:
     limit = "" if found.limit is None else f" Of each task the first {found.limit:,} rows."
     return (
         f'<h2>Public benchmarks</h2><table class="entries">{rows}</table>'
-        f'<p class="quiet">By EleutherAI\'s lm-eval {text(found.version, 50)}, prompts without a chat template, with '
-        f"standard errors; p corrected for all scores of a model (Holm).{limit}</p>"
+        f'<p class="quiet">By EleutherAI\'s lm-eval {html_text(found.version, 50)}, prompts without a chat template, '
+        f"with standard errors; p corrected for all scores of a model (Holm).{limit}</p>"
     )
 
 
@@ -38,5 +38,7 @@ def _change(change: BenchmarkChange | None) -> str:
         return ""
     kind, moved = _KINDS.get(change.verdict, "note"), change.difference
     told = "" if moved is None else f"{moved.value:+.4f} ({moved.low:+.4f} to {moved.high:+.4f})"
-    how = "" if moved is None else f'<span class="quiet">{p_words(moved.adjusted_p)}, {text(moved.test, 100)}</span>'
+    how = (
+        "" if moved is None else f'<span class="quiet">{p_words(moved.adjusted_p)}, {html_text(moved.test, 100)}</span>'
+    )
     return f'<br><span class="{kind}"><b class="verdict">{change.verdict}</b></span> {told} {how}'

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuneport.pages.text import text
+from tuneport.pages.text import html_text
 from tuneport.scoring.metrics.classes import NO_CLASS
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _matrix(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
             f'<td class="{"right" if column == number else "wrong"} h{_shade(count / total)}">{count or ""}</td>'
             for column, count in enumerate(counts)
         )
-        rows.append(f'<tr><th scope="row">{number + 1} {text(label, 60)}</th>{cells}</tr>')
+        rows.append(f'<tr><th scope="row">{number + 1} {html_text(label, 60)}</th>{cells}</tr>')
     return (
         '<div class="wide-table" tabindex="0" role="region" aria-label="confusion matrix"><table class="confusion">'
         f'<thead><tr><th scope="col">expected, and said as number</th>{heads}<th scope="col">none</th></tr></thead>'
@@ -66,7 +66,7 @@ def _confusions(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> st
     ]
     wrong.sort(key=lambda each: -each[0])
     listed = "".join(
-        f"<li>{count:,} times {text(other, 100)} for {text(label, 100)}</li>"
+        f"<li>{count:,} times {html_text(other, 100)} for {html_text(label, 100)}</li>"
         for count, label, other in wrong[:_MOST_CONFUSIONS]
     )
     more = (
@@ -89,6 +89,6 @@ def _table(each: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]] | No
         if before is not None:
             cells.append(("F1 before", f"{f1_before[row['class']]:.1%}"))
         drawn = "".join(f'<td data-name="{name}"><div>{cell}</div></td>' for name, cell in cells)
-        rows.append(f'<tbody><tr><th scope="row">{text(row["class"], 100)}</th>{drawn}</tr></tbody>')
-    note = "" if before is None else f'<p class="quiet">before: of {text(first, 200)}</p>'
+        rows.append(f'<tbody><tr><th scope="row">{html_text(row["class"], 100)}</th>{drawn}</tr></tbody>')
+    note = "" if before is None else f'<p class="quiet">before: of {html_text(first, 200)}</p>'
     return f'<table class="options"><thead><tr>{head}</tr></thead>{"".join(rows)}</table>{note}'

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tuneport.pages.text import text
-from tuneport.scoring.judge import parse_reason
+from tuneport.pages.text import html_text
+from tuneport.scoring.judge import parse_judge_reason
 from tuneport.workflows.evaluation.report.scores import KINDS, interval
 from tuneport.workflows.evaluation.words import p_words
 
@@ -24,11 +24,11 @@ def judgement(found: Evaluation) -> str:
     given = found.judgement
     if given is None:
         return ""
-    head = f"<h2>What a judge says</h2><p>{text(f'{given.judge}: {given.outcome}', 800)}</p>"
+    head = f"<h2>What a judge says</h2><p>{html_text(f'{given.judge}: {given.outcome}', 800)}</p>"
     if given.judged is None:
         return head
-    told = "".join(f"<p>{text(each)}</p>" for each in (given.position, given.unanswered) if each)
-    said = f'<div class="example"><div class="said">{text(given.rubric, 5000)}</div></div>'
+    told = "".join(f"<p>{html_text(each)}</p>" for each in (given.position, given.unanswered) if each)
+    said = f'<div class="example"><div class="said">{html_text(given.rubric, 5000)}</div></div>'
     rubric = f"<details><summary>the rubric</summary>{said}</details>"
     note = (
         '<p class="quiet">Each pair was asked about in both orders, and is won only where both agree. In the reasons '
@@ -53,7 +53,7 @@ def _table(given: Judgement) -> str:
         ),
     ]
     each = "".join(f'<td data-name="{name}"><div>{cell}</div></td>' for name, cell in cells)
-    row = f'<tbody><tr><th scope="row">{text(given.model, 200)}</th>{each}</tr></tbody>'
+    row = f'<tbody><tr><th scope="row">{html_text(given.model, 200)}</th>{each}</tr></tbody>'
     return f'<table class="options scores"><thead><tr>{head}</tr></thead>{row}</table>'
 
 
@@ -70,23 +70,23 @@ def _example(found: Evaluation, pair: Pair) -> str:
         said = model.said[pair.place].answer
         words = "\n".join([said.text, *(f"{call.name}({call.arguments})" for call in said.calls)])
         answered.append(
-            f'<div><div class="quiet">{name}: {text(model.asked.name, 100)}</div>'
-            f'<div class="said">{text(words, _MOST_CHARACTERS)}</div></div>'
+            f'<div><div class="quiet">{name}: {html_text(model.asked.name, 100)}</div>'
+            f'<div class="said">{html_text(words, _MOST_CHARACTERS)}</div></div>'
         )
     outcome = _OUTCOMES.get(pair.winner or "", "no verdict")
     given = [("the judge", pair.in_order)]
     if pair.winner in ("tie", None):  # where its two orders mostly disagree
         given.append(("the judge, where A and B were the other way round", pair.turned))
     reasons = "".join(
-        f'<div class="quiet">{who}</div><div class="said">{text(_reason(said), _MOST_CHARACTERS)}</div>'
+        f'<div class="quiet">{who}</div><div class="said">{html_text(_reason(said), _MOST_CHARACTERS)}</div>'
         for who, said in given
     )
     return (
         f'<section class="chart example"><div class="quiet">line {pair.line:,}: {outcome}</div>'
-        f'<div class="said">{text(found.held_out.rows[pair.place].prompt, _MOST_CHARACTERS)}</div>'
+        f'<div class="said">{html_text(found.held_out.rows[pair.place].prompt, _MOST_CHARACTERS)}</div>'
         f'{reasons}<div class="pair">{"".join(answered)}</div></section>'
     )
 
 
 def _reason(said: str) -> str:
-    return parse_reason(said) or "(no reason given)"
+    return parse_judge_reason(said) or "(no reason given)"

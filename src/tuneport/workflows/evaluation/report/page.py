@@ -10,11 +10,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneport.data.running.writing import publish, temporary_file
+from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.errors import ConfigError
-from tuneport.pages.frame import document
-from tuneport.pages.notebook import Verdict, view
-from tuneport.pages.text import text
+from tuneport.pages.frame import render_html_page
+from tuneport.pages.notebook import Verdict, render_notebook_view
+from tuneport.pages.text import html_text
 from tuneport.workflows.evaluation.decision import Decision, Weight, decide
 from tuneport.workflows.evaluation.for_people import write_pairs
 from tuneport.workflows.evaluation.models.trained import TrainedJob, trained_jobs
@@ -67,7 +67,7 @@ class Report:
         facts = [("rows", f"{len(found.held_out.rows):,}"), ("task", found.held_out.task), ("on", self.day.isoformat())]
         ruled = (ruling, _RULINGS[decision.ruling])
         notes = [because, *(f"missed: {each}" for each in self.failing if each not in because)]
-        return view(decision.model, facts, ruling=ruled, head=("model", *names), rows=rows, notes=notes)
+        return render_notebook_view(decision.model, facts, ruling=ruled, head=("model", *names), rows=rows, notes=notes)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -88,7 +88,7 @@ class Report:
         path = Path(path)
         with temporary_file(path.parent) as (file, temporary):
             file.write(render(self).encode("utf-8"))
-            publish(file, temporary, path)
+            publish_output_file(file, temporary, path)
 
 
 def report_of(workspace: Workspace, found: Evaluation, *, missed: Sequence[str] = ()) -> Report:
@@ -111,12 +111,12 @@ def render(report: Report) -> str:
     ]
     ruling, _, because = decision.sentence.partition(": ")
     parts = {
-        "name": text(decision.model, 200),
-        "what": text(f"Measured on {held.path.name}{beside}, on {report.day}.", 600),
+        "name": html_text(decision.model, 200),
+        "what": html_text(f"Measured on {held.path.name}{beside}, on {report.day}.", 600),
         "kind": _RULINGS[decision.ruling],
         "ruling": ruling,
-        "because": text(because),
-        "facts": "".join(f"<div><dt>{name}</dt><dd>{text(value, 500)}</dd></div>" for name, value in facts),
+        "because": html_text(because),
+        "facts": "".join(f"<div><dt>{name}</dt><dd>{html_text(value, 500)}</dd></div>" for name, value in facts),
         "reasons": "".join(_reasons(decision)),
         "scores": scores(found),
         "curves": curves(report.trained),
@@ -127,15 +127,16 @@ def render(report: Report) -> str:
         "costs": costs(found),
         "data": _data(report),
     }
-    return document(f"{decision.model}: {decision.ruling}", _PAGE, parts)
+    return render_html_page(f"{decision.model}: {decision.ruling}", _PAGE, parts)
 
 
 def _reasons(decision: Decision) -> Iterator[str]:
     for weight, group in groupby(decision.reasons, key=lambda each: each.weight):
         yield f'<h3 class="group">{_HEADS[weight]}</h3>'
         for each in group:
-            head = f'<div class="verdict">{text(each.about)}</div>'
-            yield f'<section class="finding wide {_KINDS[weight]}">{head}<div><p>{text(each.words)}</p></div></section>'
+            head = f'<div class="verdict">{html_text(each.about)}</div>'
+            told = html_text(each.words)
+            yield f'<section class="finding wide {_KINDS[weight]}">{head}<div><p>{told}</p></div></section>'
 
 
 def _data(report: Report) -> str:
@@ -158,12 +159,13 @@ def _data(report: Report) -> str:
             ("sha256 of the spec", job.spec_sha256),
             *((key, value if isinstance(value, str) else json.dumps(value)) for key, value in written.items()),
         ]
-        parts.append(f'<h3 class="group">{text(name, 200)}</h3>{_table(entries)}')
+        parts.append(f'<h3 class="group">{html_text(name, 200)}</h3>{_table(entries)}')
     return "".join(parts)
 
 
 def _table(entries: Sequence[tuple[str, object]]) -> str:
     rows = "".join(
-        f'<tr><th scope="row">{text(name, 300)}</th><td>{text(value, 1000)}</td></tr>' for name, value in entries
+        f'<tr><th scope="row">{html_text(name, 300)}</th><td>{html_text(value, 1000)}</td></tr>'
+        for name, value in entries
     )
     return f'<table class="entries">{rows}</table>'

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tuneport.formatting import money
-from tuneport.pages.text import clean, text
+from tuneport.pages.text import escape_html, html_text
 from tuneport.scoring.metrics import Metric
 from tuneport.scoring.scores import Score, ScoreComparison
 from tuneport.workflows.evaluation.words import between, p_words, shown
@@ -24,7 +24,7 @@ def scores(found: Evaluation) -> str:
     if len(found.models) > 1:
         many = ", corrected for several models (Holm)" if len(found.models) > 2 else ""
         told = f"95 % intervals; better and worse: than {first}, by a paired test on the same rows{many}."
-        parts.append(f'<p class="quiet">{text(told, 400)}</p>')
+        parts.append(f'<p class="quiet">{html_text(told, 400)}</p>')
     return "".join(parts)
 
 
@@ -39,7 +39,7 @@ def _of_metric(found: Evaluation, metric: Metric) -> str:
     )
     heads = ("model", "score", "95 % interval", f"{shown(each[0], low)} to {shown(each[0], high)}", "difference")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    title = f'{text(metric.name, 200)} <span class="quiet">{text(metric.what + less, 300)}</span>'
+    title = f'{html_text(metric.name, 200)} <span class="quiet">{html_text(metric.what + less, 300)}</span>'
     return f'<h3 class="group">{title}</h3><table class="options scores"><thead><tr>{head}</tr></thead>{rows}</table>'
 
 
@@ -52,7 +52,7 @@ def _row(model: Measured, score: Score, compared: ScoreComparison | None, low: f
         ("difference", "-" if compared is None else difference(score, compared)),
     ]
     each = "".join(f'<td data-name="{name}"><div>{cell}</div></td>' for name, cell in cells)
-    return f'<tbody><tr><th scope="row">{text(model.asked.name, 200)}</th>{each}</tr></tbody>'
+    return f'<tbody><tr><th scope="row">{html_text(model.asked.name, 200)}</th>{each}</tr></tbody>'
 
 
 def difference(score: Score, compared: ScoreComparison) -> str:
@@ -62,7 +62,7 @@ def difference(score: Score, compared: ScoreComparison) -> str:
     return (
         f'<span class="{KINDS[change.verdict]}"><b class="verdict">{change.verdict}</b></span> '
         f"{shown(score, change.value, signed=True)} ({span}) "
-        f'<span class="quiet">{clean(told)}</span>'
+        f'<span class="quiet">{escape_html(told)}</span>'
     )
 
 
@@ -73,7 +73,7 @@ def interval(value: float, low: float, high: float, begin: float, end: float, la
         return f"{2 + 96 * min(1.0, max(0.0, (at - begin) / (end - begin))):.2f}%"
 
     return (
-        f'<svg class="interval" width="100%" height="16" role="img" aria-label="{clean(label, 300)}">'
+        f'<svg class="interval" width="100%" height="16" role="img" aria-label="{escape_html(label, 300)}">'
         f'<line class="grid" x1="2%" x2="98%" y1="8" y2="8"/>'
         f'<rect x="{across(low)}" y="5" height="6" rx="2" width="{_width(low, high, begin, end)}"/>'
         f'<circle class="mark" cx="{across(value)}" cy="8" r="4.5"/></svg>'
@@ -111,10 +111,9 @@ def costs(found: Evaluation) -> str:
             ("answers", f"{len(each.said):,}, {each.cached:,} kept from before{refused}"),
         ]
         drawn = "".join(f'<td data-name="{name}"><div>{cell}</div></td>' for name, cell in cells)
-        where = (
-            f'<br><span class="quiet">{text(f"{each.asked.model} on {each.asked.backend}; {each.price}", 400)}</span>'
-        )
-        rows.append(f'<tbody><tr><th scope="row">{text(each.asked.name, 200)}{where}</th>{drawn}</tr></tbody>')
+        asked = html_text(f"{each.asked.model} on {each.asked.backend}; {each.price}", 400)
+        where = f'<br><span class="quiet">{asked}</span>'
+        rows.append(f'<tbody><tr><th scope="row">{html_text(each.asked.name, 200)}{where}</th>{drawn}</tr></tbody>')
     return (
         f'<table class="options"><thead><tr>{head}</tr></thead>{"".join(rows)}</table>'
         '<p class="quiet">Latency: the median of prompts asked by themselves, one after the other.</p>'
