@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tuneport.scoring.statistics.intervals import Z
-from tuneport.scoring.statistics.paired import PairedDifference, correct_holm, test_paired_difference
+from tuneport.scoring.statistics.paired import PairedDifference, correct_holm, measure_paired_difference
 from tuneport.scoring.statistics.tally import Tally, tally_means, tally_right
 
 Verdict = Literal["better", "worse", "no difference shown", "not tested"]
@@ -90,7 +90,7 @@ def _difference(base: BenchmarkScore, tuned: BenchmarkScore) -> PairedDifference
     better = tuned.higher_is_better
     if base.rows and tuned.rows and len(base.rows) == len(tuned.rows):
         whole = set(base.rows) | set(tuned.rows) <= {0.0, 1.0}
-        return test_paired_difference(_tally(tuned.rows, whole), _tally(base.rows, whole), higher_is_better=better)
+        return measure_paired_difference(_tally(tuned.rows, whole), _tally(base.rows, whole), higher_is_better=better)
     if base.stderr is None or tuned.stderr is None or not (error := math.hypot(base.stderr, tuned.stderr)) > 0:
         return None
     value = tuned.value - base.value

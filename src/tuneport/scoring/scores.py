@@ -10,7 +10,7 @@ from typing import Any
 from tuneport.scoring.examples import Answer, Example
 from tuneport.scoring.metrics import EARLIER_NAMES, Metric, Unit
 from tuneport.scoring.statistics.intervals import confidence_interval
-from tuneport.scoring.statistics.paired import PairedDifference, correct_holm, test_paired_difference
+from tuneport.scoring.statistics.paired import PairedDifference, correct_holm, measure_paired_difference
 from tuneport.scoring.statistics.tally import Tally
 
 
@@ -116,7 +116,9 @@ def score_all(
                 details[model] |= metric.details(rows, answers[model])
         others = [model for model in answers if model != first]
         found = [
-            test_paired_difference(tallies[model], tallies[first], higher_is_better=metric.higher_is_better, seed=seed)
+            measure_paired_difference(
+                tallies[model], tallies[first], higher_is_better=metric.higher_is_better, seed=seed
+            )
             for model in others
         ]
         comparisons += [

@@ -10,7 +10,7 @@ from scipy import stats
 
 from tuneport.scoring.statistics import intervals
 from tuneport.scoring.statistics.intervals import confidence_interval, expanded_tail, wilson
-from tuneport.scoring.statistics.paired import correct_holm, sign_test, test_paired_difference
+from tuneport.scoring.statistics.paired import correct_holm, sign_test, measure_paired_difference
 from tuneport.scoring.statistics.tally import tally_means, tally_right, tally_sums
 
 
@@ -71,7 +71,7 @@ def test_the_randomisation_test_agrees_with_scipys() -> None:
     rng = np.random.default_rng(3)
     one = rng.random(40)
     other = one + rng.normal(0.04, 0.1, 40)
-    found = test_paired_difference(tally_means(one), tally_means(other), seed=1)
+    found = measure_paired_difference(tally_means(one), tally_means(other), seed=1)
     exact = stats.permutation_test(
         (one, other),
         lambda a, b: np.mean(a - b),
@@ -89,17 +89,17 @@ def test_no_difference_is_seen_where_there_is_none() -> None:
     for trial in range(200):
         hard = rng.random(60)
         one, other = (tally_means(np.clip(hard + rng.normal(0, 0.2, 60), 0, 1)) for _ in range(2))
-        alarms += test_paired_difference(one, other, seed=trial, resamples=400).verdict != "no difference shown"
+        alarms += measure_paired_difference(one, other, seed=trial, resamples=400).verdict != "no difference shown"
     assert alarms <= 18, alarms
     right = rng.random(300) < 0.6
-    better = test_paired_difference(tally_right(list(right | (rng.random(300) < 0.3))), tally_right(list(right)))
+    better = measure_paired_difference(tally_right(list(right | (rng.random(300) < 0.3))), tally_right(list(right)))
     assert better.verdict == "better" and better.low > 0
 
 
 def test_the_verdict_of_many_models_is_corrected() -> None:
     """Holm's by hand: 0.01 * 3, then 0.02 * 2, then the larger of that and 0.04 * 1."""
     base = tally_right([True] * 50 + [False] * 50)
-    one = test_paired_difference(base, base)
+    one = measure_paired_difference(base, base)
     ps = [0.04, 0.01, 0.02]
     found = correct_holm([type(one)(0.1, 0.0, 0.2, p, "by hand") for p in ps])
     assert [each.adjusted_p for each in found] == pytest.approx([0.04, 0.03, 0.04])

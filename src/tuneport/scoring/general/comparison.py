@@ -14,7 +14,7 @@ from typing import Any, Literal
 from tuneport.curves import Forgetting
 from tuneport.scoring.general.asking import AnsweredItem
 from tuneport.scoring.statistics.intervals import wilson
-from tuneport.scoring.statistics.paired import PairedDifference, correct_holm, test_paired_difference
+from tuneport.scoring.statistics.paired import PairedDifference, correct_holm, measure_paired_difference
 from tuneport.scoring.statistics.tally import Tally, tally_right
 
 ALL = "all abilities"
@@ -158,7 +158,7 @@ def compare_general_ability(base: Sequence[AnsweredItem], tuned: Sequence[Answer
     rows = {(ALL, _ways(knowing)): knowing} if knowing else {}
     for pair in pairs:
         rows.setdefault((pair[0].ability, pair[0].way), []).append(pair)
-    differences = correct_holm([test_paired_difference(_tally(row, 1), _tally(row, 0)) for row in rows.values()])
+    differences = correct_holm([measure_paired_difference(_tally(row, 1), _tally(row, 0)) for row in rows.values()])
     return GeneralComparison(
         tuple(_change(*name, row, found) for (name, row), found in zip(rows.items(), differences, strict=True))
     )

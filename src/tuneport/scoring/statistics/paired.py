@@ -48,7 +48,7 @@ class PairedDifference:
         return "better" if (self.value > 0) == self.higher_is_better else "worse"
 
 
-def test_paired_difference(
+def measure_paired_difference(
     first: Tally, second: Tally, *, higher_is_better: bool = True, seed: int = 0, resamples: int = RESAMPLES
 ) -> PairedDifference:
     """Compute the difference of one metric over the same rows in the same order. Raises ValueError if their numbers
