@@ -10,7 +10,7 @@ from scipy import stats
 
 from tuneport.scoring.statistics import intervals
 from tuneport.scoring.statistics.intervals import confidence_interval, expanded_tail, wilson
-from tuneport.scoring.statistics.paired import correct_holm, sign_test, measure_paired_difference
+from tuneport.scoring.statistics.paired import correct_holm, measure_paired_difference, sign_test
 from tuneport.scoring.statistics.tally import tally_means, tally_right, tally_sums
 
 
