@@ -201,7 +201,7 @@ def says_nothing_of_a_tool(record: Record) -> bool:
     system=st.none() | words.filter(bool),
 )
 def test_plain_chats_lose_nothing(format: str, pairs: list[tuple[str, str]], system: str | None) -> None:
-    """So the tests above are not true for want of lossless cases; and `is_plain` rows need no second look."""
+    """So the tests above are not true for want of lossless cases; and `is_plain_chat` rows need no second look."""
     assume(format != "chatml" or "<" not in str((pairs, system)))  # its own marks are a loss, as tested above
     messages = [] if system is None else [Message("system", system)]
     for question, answer in pairs:

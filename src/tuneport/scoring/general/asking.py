@@ -47,7 +47,7 @@ def ask_general_items(
     Raises ValueError if neither is given.
     """
     if rank is None and complete is None:
-        raise ValueError("general_ability needs rank, complete or both")
+        raise ValueError("ask_general_items needs rank, complete or both")
     items = items or load_items()
     judged: list[AnsweredItem] = []
     if rank is not None:

@@ -54,7 +54,7 @@ def scan_personal_data(path: Path | str, format: str | None = None) -> PersonalD
 
 
 def find_in_record(record: Record) -> list[PIIMatch]:
-    """Return every match in what a model sees of the record or the file carries along; see `text_spans`."""
+    """Return every match in what a model sees of the record or the file carries along; see `record_text_spans`."""
     return find_personal_data(join_span_texts(record))
 
 
