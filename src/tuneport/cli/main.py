@@ -92,7 +92,7 @@ for group in (
     webhooks,
     backends,
 ):
-    group.register(app)
+    group.register_commands(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

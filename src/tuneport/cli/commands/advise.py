@@ -26,11 +26,11 @@ RESULT = "no, fails, partly or works."
 RESULTS = ("prompt", "few_shot")
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(advise)
+def register_commands(app: typer.Typer) -> None:
+    app.command("advise")(advise_command)
 
 
-def advise(
+def advise_command(
     dataset: Annotated[Path | None, typer.Argument(metavar="DATA", help=DATA, show_default=False)] = None,
     need: Annotated[list[str] | None, typer.Option("--need", "-n", help=NEEDS)] = None,
     prompt: Annotated[str | None, typer.Option(help=f"What came of a plain prompt: {RESULT}")] = None,

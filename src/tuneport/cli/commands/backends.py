@@ -10,12 +10,12 @@ import typer
 from tuneport.cli.views import output
 
 
-def register(app: typer.Typer) -> None:
-    for command in (backends, doctor):
-        app.command()(command)
+def register_commands(app: typer.Typer) -> None:
+    app.command("backends")(backends_command)
+    app.command("doctor")(doctor_command)
 
 
-def backends(json_: output.Json = False) -> None:
+def backends_command(json_: output.Json = False) -> None:
     """List the backends: which are configured, which is the default, when they shut down."""
     from tuneport.settings import Settings
     from tuneport.workflows.doctor import backends as look
@@ -38,7 +38,7 @@ def backends(json_: output.Json = False) -> None:
     output.console().print(table)
 
 
-def doctor(json_: output.Json = False) -> None:
+def doctor_command(json_: output.Json = False) -> None:
     """Check this machine, the store and every backend, and say how to fix what is wrong."""
     from tuneport.settings import Settings
     from tuneport.workflows.doctor import doctor as look

@@ -14,11 +14,11 @@ from tuneport.errors import ConfigError, TuneportError
 Json = output.Json
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(chat)
+def register_commands(app: typer.Typer) -> None:
+    app.command("chat")(chat_command)
 
 
-def chat(
+def chat_command(
     model: Annotated[str, typer.Argument(metavar="JOB|MODEL", help="A job, a tuned model or any model.")],
     message: Annotated[
         str | None,

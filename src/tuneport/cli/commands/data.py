@@ -32,12 +32,16 @@ Backend = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    for command in (check, review, clean, preview, split, convert):
-        app.command()(command)
+def register_commands(app: typer.Typer) -> None:
+    app.command("check")(check_command)
+    app.command("review")(review_command)
+    app.command("clean")(clean_command)
+    app.command("preview")(preview_command)
+    app.command("split")(split_command)
+    app.command("convert")(convert_command)
 
 
-def check(
+def check_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     validation: Annotated[Path | None, typer.Option(help="A held-out file; looked at for leaks.")] = None,
     task: Task = None,
@@ -80,7 +84,7 @@ def check(
         raise typer.Exit(2)
 
 
-def review(
+def review_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The file to review.", show_default=False)],
     sample: Annotated[int, typer.Option(min=1, max=10_000, help="How many records to show.")] = 50,
     seed: Annotated[int, typer.Option(help="The same seed draws the same records.")] = 0,
@@ -115,7 +119,7 @@ def review(
     )
 
 
-def clean(
+def clean_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     out: Annotated[Path, typer.Option("--output", "-o", help="The file to write (.jsonl).", show_default=False)],
     drop: Annotated[
@@ -165,7 +169,7 @@ def clean(
     output.say(f"{made.removed:,} removed; what and why: {made.log}")
 
 
-def preview(
+def preview_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
     model: Annotated[str, typer.Option("--model", "-m", help="An alias, a weights name or a provider's model id.")],
     backend: Annotated[
@@ -205,7 +209,7 @@ def preview(
     print_preview(made, tokens=tokens)
 
 
-def split(
+def split_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     share: Annotated[float, typer.Option(help="Share of rows to hold out; 0.1 to 0.2 is usual.")] = 0.1,
     seed: Annotated[int, typer.Option(help="The same seed draws the same rows.")] = 0,
@@ -225,7 +229,7 @@ def split(
     output.say(f"{output.counted(made.validation_rows, 'record')} held out: {made.validation}")
 
 
-def convert(
+def convert_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     to: Annotated[str, typer.Option("--to", help=TO, show_default=False)],
     out: Annotated[Path, typer.Option("--output", "-o", help=OUTPUT, show_default=False)],

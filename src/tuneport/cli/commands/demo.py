@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 BAR = 16  # characters, so that a score fits 80 columns with its interval and what was asked
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(demo)
+def register_commands(app: typer.Typer) -> None:
+    app.command("demo")(demo_command)
 
 
-def demo(
+def demo_command(
     seed: Annotated[
         int,
         typer.Option(min=0, max=2**31 - 1, help="Seed for the order of the data, new weights and few-shot examples."),

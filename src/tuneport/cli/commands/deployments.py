@@ -21,12 +21,13 @@ BackendName = Annotated[str | None, typer.Option("--backend", "-b", help="The ba
 _POLL_SECONDS = 5.0
 
 
-def register(app: typer.Typer) -> None:
-    for command in (deploy, undeploy, deployments):
-        app.command()(command)
+def register_commands(app: typer.Typer) -> None:
+    app.command("deploy")(deploy_command)
+    app.command("undeploy")(undeploy_command)
+    app.command("deployments")(deployments_command)
 
 
-def deploy(
+def deploy_command(
     model: Annotated[str, typer.Argument(metavar="JOB|MODEL", help="A job, or its tuned model.", show_default=False)],
     backend: BackendName = None,
     hardware: Annotated[
@@ -75,7 +76,7 @@ def deploy(
         output.say(f"stop it: {stop}")
 
 
-def undeploy(
+def undeploy_command(
     deployment: Annotated[
         str, typer.Argument(metavar="ID", help="The endpoint's id, as `deployments` shows it.", show_default=False)
     ],
@@ -92,7 +93,7 @@ def undeploy(
         output.say(f"{deployment} on {name} is stopped and costs nothing more")
 
 
-def deployments(
+def deployments_command(
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Default: all that have a key.")] = None,
     json_: Json = False,
 ) -> None:

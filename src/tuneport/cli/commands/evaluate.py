@@ -23,11 +23,11 @@ BELOW_LIMIT = 4
 """The exit code if a limit of --fail-under or a gate of --fail-on is missed."""
 
 
-def register(app: typer.Typer) -> None:
-    app.command("eval")(evaluate)
+def register_commands(app: typer.Typer) -> None:
+    app.command("eval")(eval_command)
 
 
-def evaluate(
+def eval_command(
     data: Annotated[Path, typer.Argument(metavar="DATA", help=f"The held-out rows. {DATA}")],
     models: Annotated[
         list[str],

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 Json = output.Json
 
 
-def register(app: typer.Typer) -> None:
-    for command in (cancel, pause, resume, resolve, delete, checkpoints):
-        app.command()(command)
+def register_commands(app: typer.Typer) -> None:
+    app.command("cancel")(cancel_command)
+    app.command("pause")(pause_command)
+    app.command("resume")(resume_command)
+    app.command("resolve")(resolve_command)
+    app.command("delete")(delete_command)
+    app.command("checkpoints")(checkpoints_command)
 
 
-def cancel(
+def cancel_command(
     job: Annotated[
         str,
         typer.Argument(metavar="JOB", help="A job's id, or the beginning of it; with --backend the provider's own id."),
@@ -43,7 +47,7 @@ def cancel(
         output.say(f"{job} at {backend} is {state.status}")
 
 
-def resolve(
+def resolve_command(
     job: JobId,
     started: Annotated[
         str | None, typer.Option("--started", metavar="ID", help="It runs at the provider, as the job with this id.")
@@ -73,7 +77,7 @@ def resolve(
         finish(workspace, workspace.job(row.id))
 
 
-def pause(job: JobId, json_: Json = False) -> None:
+def pause_command(job: JobId, json_: Json = False) -> None:
     """Pause a job, if its backend can; [bold]resume[/bold] continues it."""
     from tuneport.lifecycle.service import Workspace
 
@@ -81,7 +85,7 @@ def pause(job: JobId, json_: Json = False) -> None:
         _tell(workspace.pause(job), "was asked to pause")
 
 
-def resume(job: JobId, json_: Json = False) -> None:
+def resume_command(job: JobId, json_: Json = False) -> None:
     """Continue a paused job."""
     from tuneport.lifecycle.service import Workspace
 
@@ -89,7 +93,7 @@ def resume(job: JobId, json_: Json = False) -> None:
         _tell(workspace.resume(job), "was asked to go on")
 
 
-def delete(
+def delete_command(
     job: JobId,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json_: Json = False,
@@ -106,7 +110,7 @@ def delete(
         output.say(f"{row.tuned_model} is deleted at {row.backend}")
 
 
-def checkpoints(job: JobId, json_: Json = False) -> None:
+def checkpoints_command(job: JobId, json_: Json = False) -> None:
     """List the checkpoints that the backend keeps of a job."""
     from tuneport.lifecycle.service import Workspace
 

@@ -18,12 +18,15 @@ Json = output.Json
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or the beginning of it.", show_default=False)]
 
 
-def register(app: typer.Typer) -> None:
-    for command in (jobs, show, watch, logs, metrics):
-        app.command()(command)
+def register_commands(app: typer.Typer) -> None:
+    app.command("jobs")(jobs_command)
+    app.command("show")(show_command)
+    app.command("watch")(watch_command)
+    app.command("logs")(logs_command)
+    app.command("metrics")(metrics_command)
 
 
-def jobs(
+def jobs_command(
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most jobs to show, newest first.")] = 20,
     costs: Annotated[
         bool, typer.Option("--costs", help="Show estimated and actual cost and time of each job.")
@@ -65,7 +68,7 @@ def jobs(
             output.note(needs["message"])
 
 
-def show(job: JobId, json_: Json = False) -> None:
+def show_command(job: JobId, json_: Json = False) -> None:
     """Show one job: its settings, its state and its results."""
     from tuneport.lifecycle.service import Workspace, describe
 
@@ -81,7 +84,7 @@ def show(job: JobId, json_: Json = False) -> None:
         output.note(f"{row.backend}: could not be asked, showing the last known state: {trouble}")
 
 
-def watch(
+def watch_command(
     job: Annotated[
         str | None,
         typer.Argument(metavar="JOB", help="A job's id; left out: all unfinished ones.", show_default=False),
@@ -136,7 +139,7 @@ def _watch_all() -> None:
         raise typer.Exit(code)
 
 
-def logs(
+def logs_command(
     job: JobId,
     after: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Only events after this position.")] = 0,
     json_: Json = False,
@@ -158,7 +161,7 @@ def logs(
         output.say(f"{event.created_at.astimezone():%Y-%m-%d %H:%M:%S}  {level}{event.message}")
 
 
-def metrics(job: JobId, json_: Json = False) -> None:
+def metrics_command(job: JobId, json_: Json = False) -> None:
     """Print the loss curve, one row a logged step, and its verdict."""
     from tuneport.lifecycle.service import Workspace
 

@@ -23,11 +23,11 @@ BAR = 24  # characters of the largest part of the memory
 PERCENT_DIGITS = 2
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(plan)
+def register_commands(app: typer.Typer) -> None:
+    app.command("plan")(plan_command)
 
 
-def plan(
+def plan_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
     model: Annotated[
         str, typer.Option("--model", "-m", help="An alias, a model's name, or a folder with its config.json.")

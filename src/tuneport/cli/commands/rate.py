@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 NOTES_TOLD = 20
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(rate)
+def register_commands(app: typer.Typer) -> None:
+    app.command("rate")(rate_command)
 
 
-def rate(
+def rate_command(
     answers: Annotated[
         Path,
         typer.Argument(

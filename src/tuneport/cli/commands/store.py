@@ -16,12 +16,12 @@ group = typer.Typer(
 )
 
 
-def register(app: typer.Typer) -> None:
+def register_commands(app: typer.Typer) -> None:
     app.add_typer(group)
 
 
 @group.callback()
-def store(context: typer.Context, json_: output.Json = False) -> None:
+def store_command(context: typer.Context, json_: output.Json = False) -> None:
     """Show where the store is, its version and what it holds. Changes nothing."""
     from tuneport.lifecycle.schema.upkeep import look
     from tuneport.settings import Settings
@@ -30,8 +30,8 @@ def store(context: typer.Context, json_: output.Json = False) -> None:
         _print(look(Settings.load().database_url))
 
 
-@group.command()
-def upgrade(json_: output.Json = False) -> None:
+@group.command("upgrade")
+def store_upgrade_command(json_: output.Json = False) -> None:
     """Create the store, or bring it to this tuneport's version. Every command that uses the store does so, too."""
     from tuneport.lifecycle.schema.upkeep import upgrade
     from tuneport.settings import Settings
@@ -39,8 +39,8 @@ def upgrade(json_: output.Json = False) -> None:
     _print(upgrade(Settings.load().database_url))
 
 
-@group.command()
-def downgrade(
+@group.command("downgrade")
+def store_downgrade_command(
     version: Annotated[int, typer.Argument(metavar="VERSION", help="The version to go back to.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json_: output.Json = False,

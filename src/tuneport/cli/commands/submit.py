@@ -68,11 +68,11 @@ class AskedJob:
     backend: str | None
 
 
-def register(app: typer.Typer) -> None:
-    app.command("submit")(_with_flags(submit))
+def register_commands(app: typer.Typer) -> None:
+    app.command("submit")(_with_flags(submit_command))
 
 
-def submit(
+def submit_command(
     dataset: Data = None,
     spec_file: SpecFile = None,
     backend: Backend = None,

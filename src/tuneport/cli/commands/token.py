@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 _tokens = typer.Typer(name="token", no_args_is_help=True, help="Who may use the gateway (`tuneport serve`).")
 
 
-def register(app: typer.Typer) -> None:
-    for command in (create, list_, revoke):
-        _tokens.command(name=command.__name__.rstrip("_"))(command)
+def register_commands(app: typer.Typer) -> None:
+    _tokens.command("create")(token_create_command)
+    _tokens.command("list")(token_list_command)
+    _tokens.command("revoke")(token_revoke_command)
     app.add_typer(_tokens)
-    app.command()(audit)
+    app.command("audit")(audit_command)
 
 
-def create(
+def token_create_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A label for this token.", show_default=False)],
     scope: Annotated[
         str,
@@ -58,7 +59,7 @@ def create(
         output.note("From now on the gateways of this store require a token.")
 
 
-def list_(json_: output.Json = False) -> None:
+def token_list_command(json_: output.Json = False) -> None:
     """List the tokens, without their secrets."""
     from tuneport.lifecycle.store.store import Store
     from tuneport.settings import Settings
@@ -78,7 +79,7 @@ def list_(json_: output.Json = False) -> None:
     output.console().print(table)
 
 
-def revoke(
+def token_revoke_command(
     token: Annotated[str, typer.Argument(metavar="TOKEN", help="The token's name or id.", show_default=False)],
     json_: output.Json = False,
 ) -> None:
@@ -93,7 +94,7 @@ def revoke(
         output.note(f"{row.name} ({row.id}) is revoked")
 
 
-def audit(
+def audit_command(
     since: Annotated[str | None, typer.Option(metavar="DATE", help="2026-11-26, or 2026-11-26T12:00.")] = None,
     project: Annotated[str | None, typer.Option(metavar="P", help="Only entries of this project.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most entries to show, newest first.")] = 50,

@@ -18,12 +18,12 @@ webhook = typer.Typer(help="Signed webhooks, as OpenAI sends them.", no_args_is_
 STATES = ("waiting", "delivered", "dead")
 
 
-def register(app: typer.Typer) -> None:
+def register_commands(app: typer.Typer) -> None:
     app.add_typer(webhook, name="webhook")
 
 
-@webhook.command()
-def secret(json_: output.Json = False) -> None:
+@webhook.command("secret")
+def webhook_secret_command(json_: output.Json = False) -> None:
     """Make a secret, for the gateway's environment and for the receiver's [bold]OPENAI_WEBHOOK_SECRET[/bold]."""
     from tuneport.lifecycle.webhooks.signing import new_secret
 
@@ -32,7 +32,7 @@ def secret(json_: output.Json = False) -> None:
 
 
 @webhook.command("list")
-def list_(json_: output.Json = False) -> None:
+def webhook_list_command(json_: output.Json = False) -> None:
     """List the webhooks that this folder and environment configure."""
     from tuneport.lifecycle.webhooks.endpoints import notified_of, webhooks_of
     from tuneport.settings import Settings
@@ -57,8 +57,8 @@ def list_(json_: output.Json = False) -> None:
     output.console().print(table)
 
 
-@webhook.command()
-def test(
+@webhook.command("test")
+def webhook_test_command(
     name: Annotated[
         str, typer.Argument(help="The NAME of [webhooks.NAME], or `environment` for TUNEPORT_WEBHOOK_URL.")
     ],
@@ -91,8 +91,8 @@ def test(
         output.say(f"{endpoints[name].host} answered {outcome.status}: {sent['type']}, webhook-id {sent['id']}")
 
 
-@webhook.command()
-def deliveries(
+@webhook.command("deliveries")
+def webhook_deliveries_command(
     job: Annotated[str | None, typer.Option(help="Only deliveries of this job.")] = None,
     state: Annotated[str | None, typer.Option(help="waiting, delivered or dead.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
@@ -122,8 +122,8 @@ def deliveries(
             output.say(f"  {row.last_error}")
 
 
-@webhook.command()
-def resend(
+@webhook.command("resend")
+def webhook_resend_command(
     deliveries: Annotated[list[str], typer.Argument(help="`tuneport webhook deliveries` lists their ids.")],
     json_: output.Json = False,
 ) -> None:
