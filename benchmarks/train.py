@@ -44,7 +44,7 @@ from tuneport.errors import ConfigError  # noqa: E402
 from tuneport.estimate.duration import flops_per_token  # noqa: E402
 from tuneport.manifests import load_gpus  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
-from tuneport.train.model.loading import lora_config, resolved  # noqa: E402
+from tuneport.train.model.loading import build_lora_config, resolve_hyperparameters  # noqa: E402
 from tuneport.training_options import (
     CHECKPOINTING_FROM_PARAMETERS,  # noqa: E402
     TrainingOptions,  # noqa: E402
@@ -97,7 +97,7 @@ def plain_trl(folder: Path, rows: Sequence[Rendered], numbers: dict[str, Any], c
                 disable_tqdm=True,
             ),
             train_dataset=Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in rows]),
-            peft_config=lora_config(numbers),
+            peft_config=build_lora_config(numbers),
             callbacks=[clock],
         )
         trainer.train()
@@ -107,7 +107,7 @@ def plain_trl(folder: Path, rows: Sequence[Rendered], numbers: dict[str, Any], c
 def tuneport(folder: Path, rows: Sequence[Rendered], numbers: dict[str, Any], clock: StepClock, seed: int) -> Any:
     from tuneport.train.methods.sft import sft_trainer
     from tuneport.train.model.arguments import Recipe
-    from tuneport.train.run.reporting import Counter
+    from tuneport.train.run.reporting import TrainedTokenCounter
 
     with tempfile.TemporaryDirectory() as output:
         recipe = Recipe(
@@ -122,7 +122,7 @@ def tuneport(folder: Path, rows: Sequence[Rendered], numbers: dict[str, Any], cl
             working=Path(output),
             note=lambda text: print(text, file=sys.stderr),
         )
-        trainer = sft_trainer(recipe, training_renderer(folder, None), rows, [], Counter())
+        trainer = sft_trainer(recipe, training_renderer(folder, None), rows, [], TrainedTokenCounter())
         trainer.args.max_steps = numbers["steps"]
         trainer.args.save_strategy = "no"
         trainer.add_callback(clock)
@@ -149,7 +149,7 @@ def train_one(arguments: argparse.Namespace) -> dict[str, float]:
     """One training, measured: what the child process prints."""
     folder = base_model(arguments)
     rows, held_out = dataset(arguments, folder)
-    numbers = resolved({"batch_size": arguments.batch_size, "learning_rate": arguments.learning_rate})
+    numbers = resolve_hyperparameters({"batch_size": arguments.batch_size, "learning_rate": arguments.learning_rate})
     numbers["steps"] = arguments.steps
     clock = StepClock()
     model = SIDES[arguments.side](folder, rows, numbers, clock, arguments.seed)

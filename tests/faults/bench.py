@@ -21,7 +21,7 @@ from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.store.store import Store
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
-from tuneport.testing.emulators.faults import Exchange
+from tuneport.testing.emulators.faults import EmulatorExchange
 from tuneport.types import JobEvent
 
 EMULATORS = {"openai": OpenAIEmulator, "together": TogetherEmulator}
@@ -50,12 +50,12 @@ class Run:
         return labels(self.emulator.log)
 
 
-def label(exchange: Exchange) -> str:
+def label(exchange: EmulatorExchange) -> str:
     path = _ID.sub("{id}", exchange.path)
     return f"{exchange.method} {path.removeprefix('/v1')}"
 
 
-def labels(log: list[Exchange]) -> list[str]:
+def labels(log: list[EmulatorExchange]) -> list[str]:
     """Each request's method and path; the second of the same name is `#2` and so on."""
     seen: Counter[str] = Counter()
     named = []

@@ -49,9 +49,9 @@ def judge(name: str, workspace: Workspace) -> Any:
 
 
 def deploy(name: str, workspace: Workspace) -> Any:
-    from tuneport.cli.commands.deployments import _located
+    from tuneport.cli.commands.deployments import _find_deployed_model
 
-    return _located(workspace, name, None)
+    return _find_deployed_model(workspace, name, None)
 
 
 def gateway_chat(name: str, workspace: Workspace) -> Any:

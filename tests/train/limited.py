@@ -29,4 +29,4 @@ if __name__ == "__main__":
     from tuneport.train.run.reporting import RunReporter
 
     RunReporter.on_step_begin = limit(RunReporter.on_step_begin)  # type: ignore[method-assign]
-    trainer.start()
+    trainer.run_training_process()

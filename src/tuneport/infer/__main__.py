@@ -17,12 +17,12 @@ from typing import IO, TYPE_CHECKING
 from tuneport.infer_protocol import Ready, Reply, Working, decode_request, encode, id_of
 
 if TYPE_CHECKING:
-    from tuneport.infer.protocol import Service
+    from tuneport.infer.protocol import InferenceService
 
 HEARTBEAT_SECONDS = 1.0
 
 
-def main() -> int:
+def run_inference_child() -> int:
     parser = argparse.ArgumentParser(prog="python -m tuneport.infer")
     parser.add_argument("--model", required=True, help="a folder, or the name of a base model")
     parser.add_argument("--home", type=Path, default=Path(os.environ.get("TUNEPORT_HOME") or Path.home() / ".tuneport"))
@@ -31,19 +31,19 @@ def main() -> int:
     parser.add_argument("--load-in-4bit", action="store_true", help="for GPUs with too little memory")
     arguments = parser.parse_args()
     # Stdout is for the protocol alone: what a library prints goes to stderr.
-    answers = ResponsePipe(os.dup(1))
+    answers = InferenceReplyPipe(os.dup(1))
     os.dup2(2, 1)
-    requests = private_stdin()
+    requests = take_over_stdin()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train/__main__.py
     lines: SimpleQueue[bytes | None] = SimpleQueue()
     threading.Thread(target=_read, args=(requests, lines, answers), daemon=True).start()
     from tuneport.data.templates.limits import own_process
-    from tuneport.infer.protocol import failure_of, serve
+    from tuneport.infer.protocol import inference_failure, load_inference_service
 
     own_process()
     try:
-        service = serve(
+        service = load_inference_service(
             arguments.model,
             arguments.home,
             device_map=arguments.device_map,
@@ -52,14 +52,14 @@ def main() -> int:
         )
     except Exception as error:
         traceback.print_exc()
-        answers.write(failure_of(error))
+        answers.write(inference_failure(error))
         return 1
     answers.write(Ready(model=arguments.model, device=service.engine.device.name))
     _serve(service, lines, answers)
     return 0
 
 
-class ResponsePipe:
+class InferenceReplyPipe:
     """The pipe to the parent."""
 
     def __init__(self, descriptor: int) -> None:
@@ -90,7 +90,7 @@ class ResponsePipe:
         return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
-def private_stdin() -> IO[bytes]:
+def take_over_stdin() -> IO[bytes]:
     """Return the requests sent to this process, and leave an empty stdin to anything else that reads it: a line of the
     protocol must not answer a library that asks something."""
     requests = os.fdopen(os.dup(0), "rb")
@@ -100,7 +100,7 @@ def private_stdin() -> IO[bytes]:
     return requests
 
 
-def _read(requests: IO[bytes], lines: SimpleQueue[bytes | None], answers: ResponsePipe) -> None:
+def _read(requests: IO[bytes], lines: SimpleQueue[bytes | None], answers: InferenceReplyPipe) -> None:
     """Put requests into `lines`, and None at their end. Runs in a thread of its own, so that a parent's death is seen
     at any time."""
     with contextlib.suppress(ValueError, OSError):
@@ -111,7 +111,7 @@ def _read(requests: IO[bytes], lines: SimpleQueue[bytes | None], answers: Respon
         os._exit(1)  # also while the model is loading, or in the middle of a long step
 
 
-def _serve(service: Service, lines: SimpleQueue[bytes | None], answers: ResponsePipe) -> None:
+def _serve(service: InferenceService, lines: SimpleQueue[bytes | None], answers: InferenceReplyPipe) -> None:
     ending = False
     while not ending or service.busy:
         with contextlib.suppress(Empty):
@@ -125,8 +125,8 @@ def _serve(service: Service, lines: SimpleQueue[bytes | None], answers: Response
             answers.show_life()
 
 
-def _accept(line: bytes, service: Service, answers: ResponsePipe) -> None:
-    from tuneport.infer.protocol import failure_of
+def _accept(line: bytes, service: InferenceService, answers: InferenceReplyPipe) -> None:
+    from tuneport.infer.protocol import inference_failure
 
     number = None
 
@@ -141,8 +141,8 @@ def _accept(line: bytes, service: Service, answers: ResponsePipe) -> None:
     except Exception as error:
         traceback.print_exc()
         number = id_of(line) if number is None else number
-        write(failure_of(error))
+        write(inference_failure(error))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_inference_child())

@@ -13,16 +13,16 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from tuneport.infer.engine import Engine
+from tuneport.infer.engine import InferenceEngine
 
 
-class Batch:
+class DecodingBatch:
     """`mask` (rows, columns) is 0 where a column is padding, `lengths` (rows) counts the others, `adapters` says
     whose weights each row uses; None is the base model."""
 
     def __init__(
         self,
-        engine: Engine,
+        engine: InferenceEngine,
         cache: DynamicCache,
         mask: torch.Tensor,
         lengths: torch.Tensor,
@@ -78,13 +78,13 @@ class Batch:
         self.lengths = self.lengths.repeat_interleave(times)
         self.adapters = [adapter for adapter in self.adapters for _ in range(times)]
 
-    def takes(self, other: Batch) -> bool:
+    def takes(self, other: DecodingBatch) -> bool:
         """Return whether `merge` may be called: their layers hold keys and values only, and one pass can serve both."""
         layers = (*self.cache.layers, *other.cache.layers)
         plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
         return plain and self.engine.mixes([*self.adapters, *other.adapters])
 
-    def merge(self, other: Batch) -> None:
+    def merge(self, other: DecodingBatch) -> None:
         """Append the rows of `other` behind the own ones."""
         columns = max(self.columns, other.columns)
         for mine, its in zip(self.cache.layers, other.cache.layers, strict=True):
@@ -109,13 +109,13 @@ class Batch:
                 _narrow(layer, empty)
 
 
-class Reading:
+class PromptPrefill:
     """Prompts of one adapter that are being read, a part at a time, so that others can go on in between.
 
     `read` counts the columns that are done. What all prompts begin with is read at once, unless it is remembered.
     """
 
-    def __init__(self, engine: Engine, prompts: Sequence[list[int]], adapter: str | None) -> None:
+    def __init__(self, engine: InferenceEngine, prompts: Sequence[list[int]], adapter: str | None) -> None:
         shared, cache = engine.beginning(prompts, adapter)
         own = [prompt[shared:] for prompt in prompts]
         before = cache.get_seq_length()
@@ -128,7 +128,7 @@ class Reading:
         self.read = 0
         if before and len(prompts) > 1:
             cache.batch_repeat_interleave(len(prompts))
-        self.batch = Batch(engine, cache, self._mask, mask.sum(-1), [adapter] * len(prompts))
+        self.batch = DecodingBatch(engine, cache, self._mask, mask.sum(-1), [adapter] * len(prompts))
 
     def advance(self, tokens: int) -> torch.Tensor | None:
         """Read about `tokens` more tokens, over all rows. Returns the logits after each row's last token once all is
@@ -140,9 +140,11 @@ class Reading:
         return logits[:, -1] if self.read == self._ids.shape[1] else None
 
 
-def prefill(engine: Engine, prompts: Sequence[list[int]], adapter: str | None) -> tuple[torch.Tensor, Batch]:
+def prefill_prompts(
+    engine: InferenceEngine, prompts: Sequence[list[int]], adapter: str | None
+) -> tuple[torch.Tensor, DecodingBatch]:
     """Read the prompts. Return the logits after each one's last token, and the batch to continue with."""
-    reading = Reading(engine, prompts, adapter)
+    reading = PromptPrefill(engine, prompts, adapter)
     while (logits := reading.advance(max(map(len, prompts)) * len(prompts))) is None:
         pass
     return logits, reading.batch

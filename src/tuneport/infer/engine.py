@@ -15,18 +15,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from tuneport.base_models import ComputeTarget
 from tuneport.data.templates.rendering import Renderer
 from tuneport.errors import ConfigError
-from tuneport.infer.model.multi_lora import ALONE, LoraRows, suits
-from tuneport.infer.model.placement import Placement, is_out_of_memory, quantisation
-from tuneport.infer.model.virtual_tokens import has_virtual_tokens, remembered
+from tuneport.infer.model.multi_lora import ALONE, LoraAdapterPerRow, fits_multi_lora
+from tuneport.infer.model.placement import ModelPlacement, is_inference_out_of_memory, nf4_quantisation_config
+from tuneport.infer.model.virtual_tokens import cache_of_virtual_tokens, has_virtual_tokens
 
 SHARED_TOKENS = 8  # a common beginning shorter than this is not worth a pass of its own
 
 
-class Engine:
+class InferenceEngine:
     """Prompts in, logits and caches out. A batch's rows may each use another adapter, or none: see `rows`."""
 
-    def __init__(self, folder: Path, placement: Placement | ComputeTarget) -> None:
-        placement = placement if isinstance(placement, Placement) else Placement(placement)
+    def __init__(self, folder: Path, placement: ModelPlacement | ComputeTarget) -> None:
+        placement = placement if isinstance(placement, ModelPlacement) else ModelPlacement(placement)
         self.device = placement.device
         dtype = getattr(torch, self.device.dtype)
         if not any(folder.glob("tokenizer*")):
@@ -38,7 +38,7 @@ class Engine:
                 folder,
                 dtype=dtype,
                 device_map=placement.device_map,
-                quantization_config=quantisation(placement),
+                quantization_config=nf4_quantisation_config(placement),
                 trust_remote_code=False,
             )
         self.model.eval()
@@ -51,7 +51,7 @@ class Engine:
         self.context_length: int | None = int(limit) if limit else None
         self.vocabulary: int = self.model.get_input_embeddings().weight.shape[0]
         self._sliding = any(getattr(layer, "is_sliding", False) for layer in DynamicCache(config=config).layers)
-        self._rows = LoraRows()
+        self._rows = LoraAdapterPerRow()
         self._mixes = True
         self._active: str | None = None
         self._adapters: set[str] = set()
@@ -68,7 +68,7 @@ class Engine:
             raise ConfigError(f"{folder} holds no adapter (adapter_config.json is missing); train it again")
         if has_virtual_tokens(folder):
             with self.rows([None]):
-                self._virtual[name] = remembered(folder, self.model)
+                self._virtual[name] = cache_of_virtual_tokens(folder, self.model)
             return
         from peft import PeftModel
 
@@ -88,7 +88,7 @@ class Engine:
                 parameter.data = parameter.data.to(dtype)
         self.model.eval()
         self._adapters.add(name)
-        self._mixes = self._mixes and suits(self.model, name)
+        self._mixes = self._mixes and fits_multi_lora(self.model, name)
         self._rows.attach(self.model)
         self._active = name
 
@@ -146,7 +146,7 @@ class Engine:
 
         The common beginning of the prompts is computed here, and remembered for the next call.
         """
-        shared = common_prefix(prompts)
+        shared = common_prompt_prefix(prompts)
         if self._remembered is not None and self._remembered[0] == adapter and self._may_share(prompts):
             _, ids, cache = self._remembered
             fits = len(ids) <= shared and prompts[0][: len(ids)] == ids
@@ -187,7 +187,7 @@ class Engine:
         return {int(token) for token in ends if token is not None}
 
 
-def common_prefix(prompts: Sequence[list[int]]) -> int:
+def common_prompt_prefix(prompts: Sequence[list[int]]) -> int:
     """Return how many tokens all prompts begin with, leaving at least one of each."""
     low, high = min(prompts), max(prompts)  # what the first and the last in order share, all share
     limit = min(len(prompt) for prompt in prompts) - 1
@@ -205,7 +205,7 @@ def _loading(folder: Path) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
         raise
     except BaseException as error:  # tokenizers raises bare Exceptions and Rust's panics, which are BaseExceptions
-        if isinstance(error, Exception) and is_out_of_memory(error):
+        if isinstance(error, Exception) and is_inference_out_of_memory(error):
             raise
         if "trust_remote_code" in str(error):
             raise ConfigError(

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import torch
 
-from tuneport.infer.batch import Batch, Reading
-from tuneport.infer.engine import Engine, common_prefix
-from tuneport.infer.limits import BatchLimits, choose_limits
-from tuneport.infer.model.placement import is_out_of_memory
+from tuneport.infer.batch import DecodingBatch, PromptPrefill
+from tuneport.infer.engine import InferenceEngine, common_prompt_prefix
+from tuneport.infer.limits import BatchLimits, choose_batch_limits
+from tuneport.infer.model.placement import is_inference_out_of_memory
 from tuneport.infer.requests import GenerationRequest, GenerationRow
-from tuneport.infer.sampling import choose
+from tuneport.infer.sampling import sample_next_tokens
 
 PAUSE_SECONDS = 0.25  # for how long reading new prompts may hold up those who are being answered
 SHORTEST_PART = 32
@@ -26,23 +26,23 @@ KEPT_FOR_OTHERS = 8  # one place in so many is never given to a request that has
 
 
 @dataclass
-class _Group:
+class _DecodingGroup:
     """Rows in the order of their batch, and the token of each that the model has not read yet."""
 
     rows: list[GenerationRow]
-    batch: Batch
+    batch: DecodingBatch
     tokens: torch.Tensor
 
 
-class Scheduler:
+class DecodingScheduler:
     """Not for several threads: `add`, `cancel` and `step` are called by one."""
 
-    def __init__(self, engine: Engine, limits: BatchLimits | None = None) -> None:
+    def __init__(self, engine: InferenceEngine, limits: BatchLimits | None = None) -> None:
         self.engine = engine
-        self.limits = limits or choose_limits(engine)
+        self.limits = limits or choose_batch_limits(engine)
         self._requests: list[GenerationRequest] = []
-        self._groups: list[_Group] = []
-        self._reading: tuple[Reading, list[GenerationRow]] | None = None
+        self._groups: list[_DecodingGroup] = []
+        self._reading: tuple[PromptPrefill, list[GenerationRow]] | None = None
         self._tasks: list[tuple[Iterator[None], Callable[[Exception | None], None]]] = []
         self._most_rows = self.limits.rows
         self._tokens_per_second = 0.0
@@ -118,7 +118,7 @@ class Scheduler:
             row = request.waiting[0]
             count = len(running) + len(chosen) + 1
             if chosen:
-                shared = min(shared, common_prefix([chosen[0].ids, row.ids]))
+                shared = min(shared, common_prompt_prefix([chosen[0].ids, row.ids]))
             else:
                 shared = len(row.ids) - 1
             width, longest = max(width, len(row.ids)), max(longest, row.most_tokens)
@@ -133,7 +133,7 @@ class Scheduler:
 
     def _begin(self, rows: list[GenerationRow]) -> None:
         with self._failing(rows):
-            self._reading = Reading(self.engine, [row.ids for row in rows], rows[0].request.adapter), rows
+            self._reading = PromptPrefill(self.engine, [row.ids for row in rows], rows[0].request.adapter), rows
 
     def _restart(self, rows: Sequence[GenerationRow]) -> None:
         """Move rows back to the front of the queue. Their text so far is read again with their prompts."""
@@ -155,7 +155,7 @@ class Scheduler:
         with self._failing(rows):
             logits = reading.advance(tokens)
             if logits is not None:
-                group = _Group(list(rows), reading.batch, torch.empty(0))
+                group = _DecodingGroup(list(rows), reading.batch, torch.empty(0))
                 self._take(group, logits)
         self._tokens_per_second = (reading.read - before) * len(rows) / max(1e-6, time.monotonic() - started)
         if logits is None or self._reading is None:
@@ -164,7 +164,7 @@ class Scheduler:
         if group.rows:
             self._join(group)
 
-    def _join(self, group: _Group) -> None:
+    def _join(self, group: _DecodingGroup) -> None:
         for other in self._groups:
             if other.batch.takes(group.batch):
                 other.batch.merge(group.batch)
@@ -176,12 +176,12 @@ class Scheduler:
                 return
         self._groups.append(group)
 
-    def _decode(self, group: _Group) -> None:
+    def _decode(self, group: _DecodingGroup) -> None:
         with self._failing(group.rows):
             self._take(group, group.batch.append(group.tokens[:, None])[:, -1])
 
-    def _take(self, group: _Group, logits: torch.Tensor) -> None:
-        chosen = choose(logits, [row.options for row in group.rows], [row.generator for row in group.rows])
+    def _take(self, group: _DecodingGroup, logits: torch.Tensor) -> None:
+        chosen = sample_next_tokens(logits, [row.options for row in group.rows], [row.generator for row in group.rows])
         group.tokens = chosen
         for row, token in zip(group.rows, chosen.tolist(), strict=True):
             if row.request.ended:
@@ -197,7 +197,7 @@ class Scheduler:
         going = [number for number, row in enumerate(group.rows) if not (row.finish_reason or row.request.ended)]
         self._keep(group, going)
 
-    def _keep(self, group: _Group, numbers: list[int]) -> None:
+    def _keep(self, group: _DecodingGroup, numbers: list[int]) -> None:
         if numbers == list(range(len(group.rows))):
             return
         if not numbers:
@@ -224,7 +224,7 @@ class Scheduler:
         if self._reading is not None and self._reading[1][0] in rows:
             self._reading = None
         rows = [row for row in rows if row.finish_reason is None and not row.request.ended]
-        if is_out_of_memory(failure) and (len(rows) > 1 or self._groups):
+        if is_inference_out_of_memory(failure) and (len(rows) > 1 or self._groups):
             self._most_rows = max(1, len(rows) // 2)
             self._restart(rows)
             if torch.cuda.is_available():

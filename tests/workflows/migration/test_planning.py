@@ -15,7 +15,7 @@ from rich.console import Console
 from tests.support.accounts import LLAMA, MINI, SMALL, Account
 from tests.support.folders import FIXTURES
 from tests.support.tiny import write_rows
-from tuneport.cli.views.migration import print_plan, print_total
+from tuneport.cli.views.migration import print_migration_total, print_move_plan
 from tuneport.data.reading import SAMPLE_ROWS
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.manifests import load_manifest
@@ -326,8 +326,8 @@ def test_plans_fit_80_columns(account: Account, saved: Migration) -> None:
     console = Console(file=written, width=80, highlight=False)
     plans = plans_of(saved, account, "together", models=[f"{MINI}={LLAMA}"])
     for plan in plans.values():
-        print_plan(plan, console)
-    print_total(list(plans.values()), "together", console)
+        print_move_plan(plan, console)
+    print_migration_total(list(plans.values()), "together", console)
     text = written.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     for job_id in account.jobs.values():

@@ -9,8 +9,8 @@ import typer
 from rich.markup import escape
 from rich.padding import Padding
 
-from tuneport.cli.counts import count, per_request
-from tuneport.cli.mapping import Map, columns_of
+from tuneport.cli.counts import parse_count_option, parse_tokens_per_request
+from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def compare_command(
     from tuneport.data.dataset import Dataset
     from tuneport.workflows.compare import compare as run
 
-    data = Dataset(dataset, columns_of(map_))
+    data = Dataset(dataset, parse_map_option(map_))
     outputs = [path for path in (html, csv) if path is not None]
     if outputs:
         from tuneport.data.running.writing import refuse_overwriting
@@ -96,10 +96,10 @@ def compare_command(
         validation=validation,
         method=method,
         epochs=epochs,
-        requests=count(requests, "--requests"),
-        tokens_per_request=per_request(tokens_per_request),
-        traffic_in=count(traffic_in, "--traffic-in"),
-        traffic_out=count(traffic_out, "--traffic-out"),
+        requests=parse_count_option(requests, "--requests"),
+        tokens_per_request=parse_tokens_per_request(tokens_per_request),
+        traffic_in=parse_count_option(traffic_in, "--traffic-in"),
+        traffic_out=parse_count_option(traffic_out, "--traffic-out"),
         cached=cached,
         batch=batch,
         prompt_saved=prompt_saved,
@@ -111,11 +111,11 @@ def compare_command(
     )
     if html is not None:
         comparison.write_html(html)
-        output.note(f"the report: {html}")
+        output.print_note(f"the report: {html}")
     if csv is not None:
         comparison.write_csv(csv)
-        output.note(f"the table: {csv}")
-    if not output.documented(comparison.as_dict()):
+        output.print_note(f"the table: {csv}")
+    if not output.print_if_json(comparison.as_dict()):
         from tuneport.cli.commands.break_even import print_break_even
 
         print_comparison(comparison, console=output.console())
@@ -130,7 +130,7 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
     from tuneport.workflows.comparison.break_even import short_name
 
     money = ("train", "month", "base", "time")
-    table = output.table("backend", "model", *money, "shuts down", right=money, cut=("model",))
+    table = output.console_table("backend", "model", *money, "shuts down", right=money, cut=("model",))
     remarks: dict[str, list[str]] = {}
     for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True):
         listed = remarks.setdefault(choice.title, [])
@@ -170,7 +170,7 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
         console.print(f"The shorter prompt saves a month: {told}{more}.", style="dim", markup=False)
     for title, listed in remarks.items():
         if listed:
-            console.print(f"[bold]{output.plain(title)}[/bold]")
+            console.print(f"[bold]{output.escape_markup(title)}[/bold]")
         for remark in listed[:REMARKS_SHOWN]:
             console.print(Padding(f"- {escape(remark)}", (0, 0, 0, 2)), style="dim")
         if len(listed) > REMARKS_SHOWN:

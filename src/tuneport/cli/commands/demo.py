@@ -30,7 +30,7 @@ def demo_command(
 ) -> None:
     """Fine-tune a real model on this machine and measure whether it helped: no key, no GPU, about three minutes."""
     from tuneport.cli.commands.costs import print_comparison
-    from tuneport.cli.views.check import print_report
+    from tuneport.cli.views.check import print_check_report
     from tuneport.cli.views.evaluation import print_decision
     from tuneport.cli.views.progress import JobProgress
     from tuneport.lifecycle.service import Workspace, describe
@@ -48,7 +48,9 @@ def demo_command(
         def on_change(row: Any) -> None:
             nonlocal shown
             if shown is None:
-                output.say_on_interrupt(f"stopped watching; training goes on: `tuneport watch {row.id}`", job=row.id)
+                output.set_interrupt_message(
+                    f"stopped watching; training goes on: `tuneport watch {row.id}`", job=row.id
+                )
                 shown = JobProgress().__enter__()
             shown.update(row)
             if row.job_status.terminal:
@@ -59,7 +61,7 @@ def demo_command(
             match stage:
                 case workflow.DatasetSummary(report):
                     document["check"] = report.as_dict()
-                    print_report(report, console=console)
+                    print_check_report(report, console=console)
                     heading(2, "What would it cost, and where?  tuneport compare")
                 case workflow.Compared(comparison):
                     document["comparison"] = comparison.as_dict()
@@ -67,7 +69,7 @@ def demo_command(
                     heading(3, "Train it here.  tuneport submit --backend local")
                 case workflow.Trained(row, seconds):
                     document["job"] = describe(row) | {"seconds": seconds}
-                    console.print(f"{row.id} succeeded in {output.duration(seconds)}, {_trained(row)}")
+                    console.print(f"{row.id} succeeded in {output.duration(seconds)}, {_training_summary(row)}")
                     heading(4, "Did it help?  Exact match on messages that were held out of training")
                 case PromptingResult():
                     document["scores"].append(_score(stage))
@@ -84,7 +86,7 @@ def demo_command(
                     console.print(f"The report is {page}", soft_wrap=True, markup=False)
                     _print_next(console, stage)
     if output.as_json:
-        output.document(document)
+        output.print_json_document(document)
 
 
 def _score(stage: PromptingResult) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def _score_line(stage: PromptingResult) -> str:
     )
 
 
-def _trained(row: Any) -> str:
+def _training_summary(row: Any) -> str:
     state = row.job_state
     tokens = f"{state.trained_tokens:,} tokens" if state.trained_tokens else "tokens not counted"
     share = state.details.get("trainable_parameters"), state.details.get("total_parameters")

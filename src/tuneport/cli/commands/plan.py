@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from tuneport.cli.mapping import Map, columns_of
+from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError
 from tuneport.formatting import money
@@ -66,7 +66,7 @@ def plan_command(
     if budget is not None and not compare:
         raise ConfigError("--budget needs --compare; give both, or neither")
     if probe:
-        output.note("measuring what this machine's processor trains in a few seconds ...")
+        output.print_note("measuring what this machine's processor trains in a few seconds ...")
     found = run(
         dataset,
         model=model,
@@ -74,7 +74,7 @@ def plan_command(
         adapter=adapter,
         hyperparameters=pairs(set_, "--set"),
         options=pairs(option, "--option"),
-        columns=columns_of(map_),
+        columns=parse_map_option(map_),
         gpu=gpu or (),
         exact=exact,
         compare=compare,
@@ -82,16 +82,16 @@ def plan_command(
         probe=probe,
     )
     if output.as_json:
-        output.document(found.as_dict())
+        output.print_json_document(found.as_dict())
     elif compare:
-        print_ways(found, console=output.console())
+        print_training_options(found, console=output.console())
     else:
-        print_plan(found, console=output.console())
+        print_training_plan(found, console=output.console())
 
 
-def print_plan(plan: TrainingPlan, *, console: Console) -> None:
+def print_training_plan(plan: TrainingPlan, *, console: Console) -> None:
     _print_head(plan, console)
-    table = output.table("number", "value", "why", cut=("why",), right=("value",))
+    table = output.console_table("number", "value", "why", cut=("why",), right=("value",))
     for name, row in plan.hyperparameters.items():
         table.add_row(name, f"{row.value:g}", row.because)
     for name, option in plan.options.items():
@@ -117,9 +117,9 @@ def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def print_ways(plan: TrainingPlan, *, console: Console) -> None:
+def print_training_options(plan: TrainingPlan, *, console: Console) -> None:
     _print_head(plan, console, adapter=False)
-    table = output.table(
+    table = output.console_table(
         "way",
         "trained",
         "share",
@@ -203,7 +203,7 @@ def _print_memory(plan: TrainingPlan, console: Console) -> None:
 def _print_gpus(plan: TrainingPlan, console: Console) -> None:
     if not plan.gpus:
         return
-    table = output.table(
+    table = output.console_table(
         "GPU",
         "GiB",
         "fits",

@@ -33,7 +33,7 @@ def print_preview(preview: Preview, *, tokens: bool = False, console: Console | 
             left_out = row.uploaded is None and not row.segments
             console.print(Text(f"{'left out' if left_out else 'lost'}: {loss}", style="red"))
         console.print()
-    _print_what_holds_for_all(preview, console)
+    _print_common_remarks(preview, console)
     console.print(Text(_totals(preview), style="bold"))
 
 
@@ -77,7 +77,7 @@ def _heading(row: PreviewRow) -> str:
     return ", ".join(parts)
 
 
-def _print_what_holds_for_all(preview: Preview, console: Console) -> None:
+def _print_common_remarks(preview: Preview, console: Console) -> None:
     if preview.rendered and not console.is_terminal:
         pairs = ", ‹trained away from›" if preview.method.value == "dpo" else ""
         console.print(f"«in the loss»{pairs}; the rest is context")

@@ -50,13 +50,15 @@ def token_create_command(
     row, secret = store.tokens.add(name, scope=scope, project=project, days=expires)
     first = store.tokens.marks()[0] == 1
     store.close()
-    if output.documented(_described(row) | {"secret": secret}):
+    if output.print_if_json(_described(row) | {"secret": secret}):
         return
-    output.say(secret)
-    output.note(f"{row.scope} in {row.project or 'every project'}{_until(row)}. It is shown this once: keep it now.")
-    output.note(f"Programs: export OPENAI_API_KEY={secret[:6]}...")
+    output.print_line(secret)
+    output.print_note(
+        f"{row.scope} in {row.project or 'every project'}{_until(row)}. It is shown this once: keep it now."
+    )
+    output.print_note(f"Programs: export OPENAI_API_KEY={secret[:6]}...")
     if first:
-        output.note("From now on the gateways of this store require a token.")
+        output.print_note("From now on the gateways of this store require a token.")
 
 
 def token_list_command(json_: output.Json = False) -> None:
@@ -67,12 +69,12 @@ def token_list_command(json_: output.Json = False) -> None:
     store = Store(Settings.load().database_url).unscoped()
     rows = store.tokens.all()
     store.close()
-    if output.documented({"object": "list", "data": [_described(row) for row in rows]}):
+    if output.print_if_json({"object": "list", "data": [_described(row) for row in rows]}):
         return
     if not rows:
-        output.note("no tokens; `tuneport token create NAME` makes one")
+        output.print_note("no tokens; `tuneport token create NAME` makes one")
         return
-    table = output.table("name", "id", "scope", "project", "used", "state", cut=("name", "project"))
+    table = output.console_table("name", "id", "scope", "project", "used", "state", cut=("name", "project"))
     for row in rows:
         used = "never" if row.last_used_at is None else output.ago(row.last_used_at)
         table.add_row(row.name, row.id, row.scope, row.project or "(every)", used, _state(row))
@@ -90,8 +92,8 @@ def token_revoke_command(
     store = Store(Settings.load().database_url).unscoped()
     row = store.tokens.revoke(token)
     store.close()
-    if not output.documented(_described(row)):
-        output.note(f"{row.name} ({row.id}) is revoked")
+    if not output.print_if_json(_described(row)):
+        output.print_note(f"{row.name} ({row.id}) is revoked")
 
 
 def audit_command(
@@ -108,12 +110,12 @@ def audit_command(
     store = Store(Settings.load().database_url).unscoped()
     rows, more = store.audit.page(limit=limit, since=None if since is None else _moment(since), project=project)
     store.close()
-    if output.documented({"object": "list", "data": [entry(row) for row in rows], "has_more": more}):
+    if output.print_if_json({"object": "list", "data": [entry(row) for row in rows], "has_more": more}):
         return
     if not rows:
-        output.note("no entries yet" if since is None and project is None else "no matching entries")
+        output.print_note("no entries yet" if since is None and project is None else "no matching entries")
         return
-    table = output.table(
+    table = output.console_table(
         "time", "who", "action", "subject", "tokens", "cost", right=("tokens", "cost"), cut=("who", "subject")
     )
     for row in rows:
@@ -123,7 +125,7 @@ def audit_command(
         table.add_row(f"{row.created_at:%m-%d %H:%M:%S}", row.name, row.action, row.subject, tokens, cost)
     output.console().print(table)
     if more:
-        output.note(f"the newest {limit}; --limit shows more")
+        output.print_note(f"the newest {limit}; --limit shows more")
 
 
 def _described(row: TokenRecord) -> dict[str, Any]:

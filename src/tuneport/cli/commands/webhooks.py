@@ -28,7 +28,7 @@ def webhook_secret_command(json_: output.Json = False) -> None:
     from tuneport.lifecycle.webhooks.signing import new_secret
 
     made = new_secret()
-    output.document({"secret": made}) if output.as_json else output.say(made)
+    output.print_json_document({"secret": made}) if output.as_json else output.print_line(made)
 
 
 @webhook.command("list")
@@ -46,12 +46,14 @@ def webhook_list_command(json_: output.Json = False) -> None:
         {"name": row.name, "kind": "notify", "to": row.service, "events": list(row.events), "private": True}
         for row in notified_of(settings).values()
     ]
-    if output.documented({"object": "list", "data": rows}):
+    if output.print_if_json({"object": "list", "data": rows}):
         return
     if not rows:
-        output.note("no webhooks are configured: put [webhooks.NAME] into tuneport.toml, or set TUNEPORT_WEBHOOK_URL")
+        output.print_note(
+            "no webhooks are configured: put [webhooks.NAME] into tuneport.toml, or set TUNEPORT_WEBHOOK_URL"
+        )
         return
-    table = output.table("name", "kind", "to", "events", cut=("to",))
+    table = output.console_table("name", "kind", "to", "events", cut=("to",))
     for row in rows:
         table.add_row(row["name"], row["kind"], row["to"], " ".join(row["events"]))  # type: ignore[arg-type]
     output.console().print(table)
@@ -87,8 +89,8 @@ def webhook_test_command(
             provider=f"webhook {name}",
             http_status=outcome.status,
         )
-    if not output.documented(sent | {"status": outcome.status, "endpoint": name}):
-        output.say(f"{endpoints[name].host} answered {outcome.status}: {sent['type']}, webhook-id {sent['id']}")
+    if not output.print_if_json(sent | {"status": outcome.status, "endpoint": name}):
+        output.print_line(f"{endpoints[name].host} answered {outcome.status}: {sent['type']}, webhook-id {sent['id']}")
 
 
 @webhook.command("deliveries")
@@ -109,17 +111,17 @@ def webhook_deliveries_command(
         rows = store.webhooks.all(limit=limit, job_id=job, state=state)
     finally:
         store.close()
-    if output.documented({"object": "list", "data": [_described(row) for row in rows]}):
+    if output.print_if_json({"object": "list", "data": [_described(row) for row in rows]}):
         return
     if not rows:
-        output.note("no deliveries")
+        output.print_note("no deliveries")
         return
     for row in rows:
         tries = output.counted(row.attempts, "attempt")
-        output.say(f"{row.id}  {row.state}, {tries}, {output.ago(row.created_at)}")
-        output.say(f"  {row.type} of {row.job_id} to {row.endpoint}")
+        output.print_line(f"{row.id}  {row.state}, {tries}, {output.ago(row.created_at)}")
+        output.print_line(f"  {row.type} of {row.job_id} to {row.endpoint}")
         if row.last_error is not None:
-            output.say(f"  {row.last_error}")
+            output.print_line(f"  {row.last_error}")
 
 
 @webhook.command("resend")
@@ -136,9 +138,9 @@ def webhook_resend_command(
         rows = [store.webhooks.send_again(delivery) for delivery in deliveries]
     finally:
         store.close()
-    if not output.documented({"object": "list", "data": [_described(row) for row in rows]}):
+    if not output.print_if_json({"object": "list", "data": [_described(row) for row in rows]}):
         for row in rows:
-            output.say(f"{row.id} is due; a gateway that has {row.endpoint} sends it")
+            output.print_line(f"{row.id} is due; a gateway that has {row.endpoint} sends it")
 
 
 def _described(row: DeliveryRecord) -> dict[str, Any]:

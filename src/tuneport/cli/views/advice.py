@@ -60,7 +60,7 @@ def _print_options(made: Recommendation, console: Console) -> None:
     """Print the options, in dollars if known, else in relative words."""
     pricing = made.pricing
     columns = ["cost"] if pricing is None else ["once", "a month"]
-    table = output.table("", *columns, "effort", "latency", "here", right=("once", "a month"), cut=("here",))
+    table = output.console_table("", *columns, "effort", "latency", "here", right=("once", "a month"), cut=("here",))
     table.columns[-1].overflow = "fold"
     for option in made.advice.options:
         chosen = option.approach is made.advice.approach

@@ -22,7 +22,7 @@ _COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
 _VERDICT_WIDTH = len("pass")
 
 
-def print_report(report: CheckReport, console: Console | None = None) -> None:
+def print_check_report(report: CheckReport, console: Console | None = None) -> None:
     """Print a line a check, with evidence and advice under those that did not pass; fits the terminal."""
     console = console or output.console()
     console.print(

@@ -54,7 +54,9 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
         print_judgement(console, found.judgement)
     if found.lm_eval is not None:
         _print_lm_eval(console, found.lm_eval)
-    table = output.table("MODEL", "FIRST TOKEN", "TOKENS/S", "$/1,000", right=("FIRST TOKEN", "TOKENS/S", "$/1,000"))
+    table = output.console_table(
+        "MODEL", "FIRST TOKEN", "TOKENS/S", "$/1,000", right=("FIRST TOKEN", "TOKENS/S", "$/1,000")
+    )
     for model in found.models:
         speed = model.speed
         table.add_row(

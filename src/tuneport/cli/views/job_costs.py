@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from tuneport.lifecycle.schema.records import JobRecord
 
 
-def print_costs(rows: Sequence[JobRecord], errors: Sequence[BackendAccuracy], month: Month) -> None:
+def print_job_costs(rows: Sequence[JobRecord], errors: Sequence[BackendAccuracy], month: Month) -> None:
     if not rows:
-        output.note("no jobs yet")
+        output.print_note("no jobs yet")
         return
     console = output.console()
     right = ("expected", "cost", "to take", "took")
-    table = output.table("job", "status", "backend", *right, right=right)
+    table = output.console_table("job", "status", "backend", *right, right=right)
     reasons = []
     for row in rows:
         quote, estimate, actual = row.job_quote, row.job_estimate, row.job_actual
@@ -45,7 +45,7 @@ def print_costs(rows: Sequence[JobRecord], errors: Sequence[BackendAccuracy], mo
             if text is not None
         ]  # fmt: skip
         if told:
-            console.print(f"[bold]{output.plain(error.backend)}[/bold]: {'; '.join(told)}")
+            console.print(f"[bold]{output.escape_markup(error.backend)}[/bold]: {'; '.join(told)}")
     for reason in reasons:
         console.print(reason, style="dim", markup=False)
 

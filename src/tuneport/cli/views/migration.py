@@ -125,7 +125,7 @@ class SaveProgress:
             self.progress.stop()
 
     def update(self, saved: Saved) -> None:
-        output.stop_if_interrupted()
+        output.raise_if_interrupted()
         facts = f"{saved.report.fetched:,} files, {output.size(saved.report.bytes)}"
         if self.progress is not None:
             self.progress.update(self.task, completed=saved.done, total=saved.total, facts=facts)
@@ -133,7 +133,7 @@ class SaveProgress:
         tenth = saved.done * 10 // saved.total
         if tenth != self.tenth:
             self.tenth = tenth
-            output.note(f"saved {saved.done:,} of {saved.total:,}: {facts} fetched")
+            output.print_note(f"saved {saved.done:,} of {saved.total:,}: {facts} fetched")
 
 
 def print_save_report(report: SaveReport, console: Console, *, shortly: bool = False) -> None:
@@ -154,7 +154,7 @@ def print_save_report(report: SaveReport, console: Console, *, shortly: bool = F
         console.print(f"  - and {len(report.missing) - MISSING_SHOWN:,} more: --json lists them all", style="dim")
 
 
-def print_saved(
+def print_saved_folder(
     folder: SavedFolder,
     records: Sequence[SavedJob],
     files: Sequence[SavedFile],
@@ -188,7 +188,7 @@ def print_saved(
 # --- plans ----------------------------------------------------------------------------------------------------------
 
 
-def print_plan(plan: MovePlan, console: Console) -> None:
+def print_move_plan(plan: MovePlan, console: Console) -> None:
     job = plan.job
     console.print()
     console.print(f"[bold]{escape(job.id)}[/bold]", no_wrap=True)
@@ -245,7 +245,7 @@ def _price(plan: MovePlan) -> str:
     return f"[bold]{output.money(quote.expected)}[/bold]{most} {_why(dated)}"
 
 
-def print_total(plans: Sequence[MovePlan], to: str, console: Console) -> None:
+def print_migration_total(plans: Sequence[MovePlan], to: str, console: Console) -> None:
     from tuneport.workflows.migration.plan import total_quote
 
     counted = {state: sum(plan.state == state for plan in plans) for state in ("ready", "started", "stopped")}
@@ -269,7 +269,7 @@ def print_total(plans: Sequence[MovePlan], to: str, console: Console) -> None:
         console.print(Padding(f"- {escape(warning)}", (0, 0, 0, 2), expand=False), style="dim")
 
 
-def print_started(plans: Iterable[MovePlan], rows: Sequence[JobRecord], console: Console) -> None:
+def print_started_moves(plans: Iterable[MovePlan], rows: Sequence[JobRecord], console: Console) -> None:
     console.print()
     for plan, row in zip(plans, rows, strict=True):
         state = row.job_state

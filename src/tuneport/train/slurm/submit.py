@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.files import take_lock
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.train.slurm.clusters import SlurmSubmission
-from tuneport.train.slurm.work import work
+from tuneport.train.slurm.work import run_slurm_job
 from tuneport.training_options import SlurmOptions, TrainingOptions
 
 
-def submit(folder: Path) -> None:
+def submit_training_to_slurm(folder: Path) -> None:
     import submitit
 
     take_lock(folder / "submit.lock", wait=True)  # until this process ends
@@ -28,11 +28,11 @@ def submit(folder: Path) -> None:
     assert submission is not None
     if submission.job_id is not None:
         return
-    options = TrainingOptions.of(RunFolder(folder).spec.provider_options).slurm or SlurmOptions()
+    options = TrainingOptions.of(TrainingRunFolder(folder).spec.provider_options).slurm or SlurmOptions()
     executor = submitit.AutoExecutor(folder / "slurm", cluster=options.cluster)
     executor.update_parameters(**_parameters(options, submission.name))
     with _no_parent_output(options):
-        job = executor.submit(work, str(folder), submission.attempt)
+        job = executor.submit(run_slurm_job, str(folder), submission.attempt)
     SlurmSubmission(submission.attempt, submission.name, str(job.job_id)).write(folder)
 
 
@@ -75,4 +75,4 @@ def _parameters(options: SlurmOptions, name: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    submit(Path(sys.argv[1]))
+    submit_training_to_slurm(Path(sys.argv[1]))

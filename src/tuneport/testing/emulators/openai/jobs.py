@@ -12,15 +12,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuneport.testing.emulators.datasets import (
-    InvalidDataError,
+    EmulatedDataError,
     Rows,
-    approximate_count,
-    check_openai,
-    count_tokens,
-    exact_count,
-    read_rows,
+    apply_openai_rules,
+    approximate_token_count,
+    count_billed_tokens,
+    read_emulated_rows,
+    tiktoken_count,
 )
-from tuneport.testing.emulators.timeline import JobPlan, Timeline, accuracy, automatic_epochs, loss, overfitted
+from tuneport.testing.emulators.timeline import (
+    EmulatedJobPlan,
+    EmulatedTimeline,
+    emulated_accuracy,
+    emulated_loss,
+    emulated_overfitting_loss,
+    openai_auto_epochs,
+)
 
 STATES = ("validating_files", "queued", "running")
 MINIMUM_EXAMPLES = 10
@@ -31,7 +38,7 @@ LISTED_STEPS = 100  # the real service lists every step; so many are enough to p
 
 
 @dataclass(eq=False)
-class OpenAIJob:
+class EmulatedOpenAIJob:
     id: str
     base: str
     start: str  # what training began with: the base, or a model that was tuned from it
@@ -47,8 +54,8 @@ class OpenAIJob:
     metadata: dict[str, str] | None
     integrations: list[dict[str, Any]]
     organization: str
-    plan: JobPlan
-    timeline: Timeline
+    plan: EmulatedJobPlan
+    timeline: EmulatedTimeline
     exact_tokens: bool
     code: str  # the eight characters that end the tuned model's name
     result_file: str | None = None
@@ -59,7 +66,7 @@ class OpenAIJob:
 
     @functools.cached_property
     def rows(self) -> Rows:
-        return read_rows(self.training_content, "Invalid file format. Line {line} {what}.")
+        return read_emulated_rows(self.training_content, "Invalid file format. Line {line} {what}.")
 
     @functools.cached_property
     def problem(self) -> dict[str, Any] | None:
@@ -69,17 +76,17 @@ class OpenAIJob:
                 continue
             kind = param.partition("_")[0]
             try:
-                rows = read_rows(content, "Invalid file format. Line {line} {what}.")
+                rows = read_emulated_rows(content, "Invalid file format. Line {line} {what}.")
                 if rows and ("messages" in rows[0]) == (self.method == "dpo"):
                     given = FORMAT_NAMES["supervised" if "messages" in rows[0] else "dpo"]
                     wanted = "supervised" if "messages" in rows[0] else "dpo"
-                    raise InvalidDataError(
+                    raise EmulatedDataError(
                         f"Invalid file format. Input file {getattr(self, param)} is in the {given} format, but the "
                         f"specified fine-tuning job is not using '{wanted}' as the training method "
                         f"(provided method={self.method})."
                     )
-                check_openai(rows, self.method)
-            except InvalidDataError as error:
+                apply_openai_rules(rows, self.method)
+            except EmulatedDataError as error:
                 message = f"The job failed due to an invalid {kind} file. {error}"
                 return {"code": f"invalid_{param}", "message": message, "param": param}
             if kind == "training" and len(rows) < MINIMUM_EXAMPLES:
@@ -112,7 +119,7 @@ class OpenAIJob:
     @property
     def epochs(self) -> int:
         given = self.hyperparameters.get("n_epochs", "auto")
-        return automatic_epochs(len(self.rows)) if given == "auto" else given
+        return openai_auto_epochs(len(self.rows)) if given == "auto" else given
 
     @property
     def batch_size(self) -> int:
@@ -131,8 +138,8 @@ class OpenAIJob:
     @functools.cached_property
     def trained_tokens(self) -> int:
         encoding = "cl100k_base" if self.base.startswith(("gpt-3.5", "gpt-4-")) else "o200k_base"
-        count = exact_count(encoding) if self.exact_tokens else approximate_count
-        return self.epochs * sum(min(CONTEXT_TOKENS, count_tokens(row, count)) for row in self.rows)
+        count = tiktoken_count(encoding) if self.exact_tokens else approximate_token_count
+        return self.epochs * sum(min(CONTEXT_TOKENS, count_billed_tokens(row, count)) for row in self.rows)
 
     def shown_hyperparameters(self, now: float) -> dict[str, Any]:
         """Return the hyperparameters: "auto" until the files are validated, and the chosen number from then on."""
@@ -145,14 +152,14 @@ class OpenAIJob:
         return shown
 
     def metrics(self, step: int) -> dict[str, float]:
-        train = loss(step, self.total_steps)
-        loss_ = overfitted if self.overfits else loss
-        values = {"step": step, "train_loss": train, "train_mean_token_accuracy": accuracy(train)}
+        train = emulated_loss(step, self.total_steps)
+        loss_ = emulated_overfitting_loss if self.overfits else emulated_loss
+        values = {"step": step, "train_loss": train, "train_mean_token_accuracy": emulated_accuracy(train)}
         if self.validation_content is not None and (step % 10 == 0 or step % self.steps_per_epoch == 0):
             valid = loss_(step, self.total_steps, validation=True)
-            values |= {"valid_loss": valid, "valid_mean_token_accuracy": accuracy(valid)}
+            values |= {"valid_loss": valid, "valid_mean_token_accuracy": emulated_accuracy(valid)}
             if step % self.steps_per_epoch == 0:
-                values |= {"full_valid_loss": valid, "full_valid_mean_token_accuracy": accuracy(valid)}
+                values |= {"full_valid_loss": valid, "full_valid_mean_token_accuracy": emulated_accuracy(valid)}
         return values
 
     def model_name(self, code: str | None = None, step: int | None = None) -> str:

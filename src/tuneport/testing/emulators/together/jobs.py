@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tuneport.testing.emulators.timeline import JobPlan, Timeline, loss
-from tuneport.testing.emulators.together.files import TogetherFile
+from tuneport.testing.emulators.timeline import EmulatedJobPlan, EmulatedTimeline, emulated_loss
+from tuneport.testing.emulators.together.files import EmulatedTogetherFile
 
 STATES = ("pending", "queued", "running", "compressing", "uploading")
 NANO_DOLLARS = 1_000_000_000  # the unit of total_price, as the vendor's own command line reads it
@@ -20,7 +20,7 @@ MINIMUM_PRICE = 4.00  # USD for one job
 
 
 @dataclass(frozen=True)
-class EmulatedModel:
+class EmulatedTogetherModel:
     """The limits of a tunable model, and its size, which decides the price."""
 
     billion_parameters: float
@@ -40,16 +40,16 @@ class EmulatedModel:
 
 
 MODELS = {
-    "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference": EmulatedModel(8, 131072, 65536, 8, full=True),
-    "meta-llama/Llama-3.3-70B-Instruct-Reference": EmulatedModel(70, 24576, 12288, 8, full=True),
-    "mistralai/Mixtral-8x7B-Instruct-v0.1": EmulatedModel(47, 32768, 32768, 8, full=True),
-    "Qwen/Qwen3.5-9B": EmulatedModel(9, 65536, 49152, 8, full=True),
-    "Qwen/Qwen3.5-4B": EmulatedModel(4, 131072, 65536, 8, full=True),
-    "openai/gpt-oss-20b": EmulatedModel(21, 131072, 65536, 1),
+    "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference": EmulatedTogetherModel(8, 131072, 65536, 8, full=True),
+    "meta-llama/Llama-3.3-70B-Instruct-Reference": EmulatedTogetherModel(70, 24576, 12288, 8, full=True),
+    "mistralai/Mixtral-8x7B-Instruct-v0.1": EmulatedTogetherModel(47, 32768, 32768, 8, full=True),
+    "Qwen/Qwen3.5-9B": EmulatedTogetherModel(9, 65536, 49152, 8, full=True),
+    "Qwen/Qwen3.5-4B": EmulatedTogetherModel(4, 131072, 65536, 8, full=True),
+    "openai/gpt-oss-20b": EmulatedTogetherModel(21, 131072, 65536, 1),
 }
 
 
-def limits(name: str, model: EmulatedModel) -> dict[str, Any]:
+def emulated_model_limits(name: str, model: EmulatedTogetherModel) -> dict[str, Any]:
     batch = {"max_batch_size": model.max_batch, "max_batch_size_dpo": max(1, model.max_batch // 2), "min_batch_size": 1}
     modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     shown = {
@@ -64,20 +64,20 @@ def limits(name: str, model: EmulatedModel) -> dict[str, Any]:
     return {**shown, "full_training": batch} if model.full else shown
 
 
-def timestamp(moment: float) -> str:
+def emulated_time(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(eq=False)
-class TogetherJob:
+class EmulatedTogetherJob:
     id: str
     request: dict[str, Any]  # as sent, with the server's defaults
-    model: EmulatedModel
-    training: TogetherFile
-    validation: TogetherFile | None
+    model: EmulatedTogetherModel
+    training: EmulatedTogetherFile
+    validation: EmulatedTogetherFile | None
     output_name: str
-    plan: JobPlan
-    timeline: Timeline
+    plan: EmulatedJobPlan
+    timeline: EmulatedTimeline
     cancelled_at: float | None = None
 
     def status(self, now: float) -> str:
@@ -120,7 +120,7 @@ class TogetherJob:
         )
         best_step, best, bad = 0, math.inf, 0
         for number, step in enumerate(self.eval_steps()):
-            value = loss(step, self.total_steps, validation=True)
+            value = emulated_loss(step, self.total_steps, validation=True)
             improved = best - value > self.request.get("early_stopping_min_delta", 0.0)
             best_step, best = (step, value) if improved else (best_step, best)
             bad = 0 if improved or number < warmup else bad + 1
@@ -152,8 +152,8 @@ class TogetherJob:
         shown = {
             **{name: value for name, value in self.request.items() if name not in ("wandb_key", "hf_api_token")},
             "id": self.id, "status": status, "user_id": "user-emulated", "owner_address": "emulated@example.invalid",
-            "created_at": timestamp(self.timeline.created), "updated_at": timestamp(now), "events": [],
-            "started_at": timestamp(self.timeline.moment(self.timeline.starts("running"))),
+            "created_at": emulated_time(self.timeline.created), "updated_at": emulated_time(now), "events": [],
+            "started_at": emulated_time(self.timeline.moment(self.timeline.starts("running"))),
             "model_output_name": self.output_name, "token_count": sum(self.tokens()),
             "total_price": round(self.price() * NANO_DOLLARS) if status == "completed" else 0,
             "progress": {"estimate_available": not done, "seconds_remaining": max(0, left)},
@@ -223,7 +223,7 @@ class TogetherJob:
 
     def _event(self, age: float, type: str, message: str, step: int) -> dict[str, Any]:
         return {
-            "object": "fine-tune-event", "created_at": timestamp(self.timeline.moment(age)), "message": message,
+            "object": "fine-tune-event", "created_at": emulated_time(self.timeline.moment(age)), "message": message,
             "type": type, "level": "error" if type == "job_error" else "info", "step": step,
             "total_steps": self.total_steps, "token_count": sum(self.tokens()), "param_count": 0, "wandb_url": "",
             "checkpoint_path": "", "model_path": self.output_name if type == "job_complete" else "",
@@ -239,11 +239,11 @@ class TogetherJob:
         for number in range(1, count):
             step = total * number // count
             if 0 < step <= self.steps(now):
-                created = timestamp(self.timeline.moment(running + self.timeline.pace * step / total))
+                created = emulated_time(self.timeline.moment(running + self.timeline.pace * step / total))
                 found.append({"step": step, "path": f"{path}/{step}", "created_at": created,
                               "checkpoint_type": f"Intermediate (step {step})"})  # fmt: skip
         if self.status(now) == "completed":
-            created = timestamp(self.timeline.moment(self.timeline.pace * len(STATES)))
+            created = emulated_time(self.timeline.moment(self.timeline.pace * len(STATES)))
             final = [("Final", "model")] if self.full else [("Final Adapter", "adapter"), ("Final", "model")]
             for kind, selector in final:
                 label = f"{kind} (step {self.last_step})"
@@ -260,9 +260,9 @@ class TogetherJob:
             head = {"timestamp": int(self.timeline.moment(age) * 1e9), "train/global_step": step}
             rate = round(self.request["learning_rate"] * (1 - step / total), 12)
             found.append({**head, "train/epoch": step * self.request["n_epochs"] / total, "train/grad_norm": 1.0,
-                          "train/loss": loss(step, total), "train/learning_rate": rate})  # fmt: skip
+                          "train/loss": emulated_loss(step, total), "train/learning_rate": rate})  # fmt: skip
             if step in evals:
-                found.append({**head, "eval/loss": loss(step, total, validation=True)})
+                found.append({**head, "eval/loss": emulated_loss(step, total, validation=True)})
         return found
 
     @functools.cached_property
@@ -271,14 +271,14 @@ class TogetherJob:
         config = {"base_model_name_or_path": self.request["model"], "peft_type": "LORA", "r": 16}
         weights = (2).to_bytes(8, "little") + b"{}"  # a safetensors file without tensors
         merged = {"config.json": json.dumps({"model_type": "llama"}).encode(), "model.safetensors": weights}
-        found = {"model_output_path": tar(merged), "merged": tar(merged)}
+        found = {"model_output_path": emulated_tar(merged), "merged": emulated_tar(merged)}
         if not self.full:
             adapter = {"adapter_config.json": json.dumps(config).encode(), "adapter_model.safetensors": weights}
-            found |= {"adapter": tar(adapter), "model_output_path": tar(adapter)}
+            found |= {"adapter": emulated_tar(adapter), "model_output_path": emulated_tar(adapter)}
         return found
 
 
-def tar(files: dict[str, bytes]) -> bytes:
+def emulated_tar(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():
@@ -288,7 +288,7 @@ def tar(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def zstandard(content: bytes) -> bytes:
+def emulated_zstandard(content: bytes) -> bytes:
     """Return a valid Zstandard frame without compression (RFC 8878), which the standard library could not make
     otherwise."""
     # Descriptor 0xA0: one segment, its size in four bytes.
