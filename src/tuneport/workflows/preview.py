@@ -32,7 +32,7 @@ from tuneport.lifecycle.planning.planning import DEFAULT_ENCODING
 from tuneport.manifests import find_offered
 from tuneport.settings import Settings
 from tuneport.types import LossOn, Method
-from tuneport.workflows.target import find_target
+from tuneport.workflows.target import find_target_model
 
 RENDERED_RECORDS = 2_000
 """Records rendered for a local model's totals: a second or two, and enough for a share of trained tokens."""
@@ -144,7 +144,7 @@ def preview(
     another backend decides for itself.
     """
     settings, data = settings or Settings.load(), Dataset.of(dataset, columns, format)
-    where = find_target(model, backend, settings)
+    where = find_target_model(model, backend, settings)
     known, source, method = data.known, data.open(), data.method
     target = load_format(file_format(method, known.NAME, where.manifest.data_format, where.manifest.also_takes))
     vocabulary = where.vocabulary(settings, method)

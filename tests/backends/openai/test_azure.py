@@ -22,7 +22,7 @@ from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.testing.contract import BackendContract, Case, contract_job_token, prepared_chats
 from tuneport.testing.emulators.openai.azure import AzureEmulator
 from tuneport.types import Hyperparameters, JobStatus, PreparedData, TuneSpec
-from tuneport.workflows.doctor import backends, doctor
+from tuneport.workflows.doctor import doctor, list_backend_states
 
 MODEL, REASONER = "gpt-4.1-mini-2025-04-14", "o4-mini-2025-04-16"
 
@@ -162,7 +162,7 @@ def test_missing_address_is_told_by_every_door() -> None:
         open_backend("azure", settings)
     (finding,) = [row for row in doctor(settings, date.today()) if row.subject == "azure"]
     assert finding.verdict == "warn" and "TUNEPORT_AZURE_BASE_URL" in finding.fix
-    (row,) = [row for row in backends(settings, date.today()) if row["name"] == "azure"]
+    (row,) = [row for row in list_backend_states(settings, date.today()) if row["name"] == "azure"]
     assert (row["key_set"], row["configured"]) == (True, False)
     data = prepared_chats(Path.cwd())
     spec = TuneSpec(model="gpt-4.1-mini", dataset=data.training.path)

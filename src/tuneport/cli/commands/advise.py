@@ -18,7 +18,7 @@ from tuneport.errors import ConfigError
 if TYPE_CHECKING:
     from tuneport.advisor import Question
     from tuneport.scoring.prompting import PromptingResult
-    from tuneport.workflows.advise import Facts
+    from tuneport.workflows.advise import AdviceFacts
     from tuneport.workflows.advising.probing import ProbePlan
 
 NEEDS = "What has to change: task, format, style, behaviour, domain, knowledge, language, cost or latency; repeatable."
@@ -78,9 +78,9 @@ def advise_command(
     json_: output.Json = False,
 ) -> None:
     """Recommend fine-tuning, a prompt, examples in the prompt or retrieval. Without --need, it asks on a terminal."""
-    from tuneport.workflows.advise import gather, recommend
+    from tuneport.workflows.advise import gather_advice_facts, recommend_option
 
-    facts = gather(
+    facts = gather_advice_facts(
         dataset,
         needs=need or (),
         prompt=prompt,
@@ -107,7 +107,7 @@ def advise_command(
         if shown or not need:
             _ask(facts, only=RESULTS if need else None)
     facts.price(model, backend, smaller=smaller, tokens_per_request=parse_tokens_per_request(tokens_per_request))
-    made = recommend(facts)
+    made = recommend_option(facts)
     if output.print_if_json(made.as_dict()):
         return
     for note in made.notes:
@@ -117,7 +117,7 @@ def advise_command(
     print_advice(made, shows_probe=not shown)
 
 
-def _show_open_answers(facts: Facts) -> bool:
+def _show_open_answers(facts: AdviceFacts) -> bool:
     """Show the base model's answers before the questions, if only a person can judge them. Returns whether it did."""
     if facts.probe is None or facts.probe.results:
         return False
@@ -154,7 +154,7 @@ def _show_measured(measured: PromptingResult) -> None:
     )
 
 
-def _ask(facts: Facts, only: Sequence[str] | None = None) -> None:
+def _ask(facts: AdviceFacts, only: Sequence[str] | None = None) -> None:
     """Ask until enough is known. Enter skips a question, Ctrl-D all remaining ones; Ctrl-C ends the command."""
     from tuneport.advisor import next_question
 

@@ -18,7 +18,7 @@ def register_commands(app: typer.Typer) -> None:
 def backends_command(json_: output.Json = False) -> None:
     """List the backends: which are configured, which is the default, when they shut down."""
     from tuneport.settings import Settings
-    from tuneport.workflows.doctor import backends as look
+    from tuneport.workflows.doctor import list_backend_states as look
 
     rows = look(Settings.load(), date.today())
     if output.print_if_json({"object": "list", "data": rows}):

@@ -72,9 +72,9 @@ def check_command(
     for note in report.notes:
         output.print_note(f"note: {note}")
     if html is not None:
-        from tuneport.workflows.checking.page import write_html
+        from tuneport.workflows.checking.page import write_check_html
 
-        write_html(report, html)
+        write_check_html(report, html)
         output.print_note(f"the report: {html}")
     if not output.print_if_json(report.as_dict()):
         from tuneport.cli.views.check import print_check_report

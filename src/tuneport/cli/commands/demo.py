@@ -12,7 +12,7 @@ from tuneport.cli.views import output
 
 if TYPE_CHECKING:
     from tuneport.scoring.prompting import PromptingResult
-    from tuneport.workflows.demo import Finished
+    from tuneport.workflows.demo import DemoResult
 
 BAR = 16  # characters, so that a score fits 80 columns with its interval and what was asked
 
@@ -56,25 +56,25 @@ def demo_command(
             if row.job_status.terminal:
                 shown.__exit__()
 
-        heading(1, f"Is the data good enough?  tuneport check {_short(workflow.dataset('train'))}")
-        for stage in workflow.demo(workspace, seed=seed, on_change=on_change):
+        heading(1, f"Is the data good enough?  tuneport check {_short(workflow.demo_dataset_path('train'))}")
+        for stage in workflow.run_demo(workspace, seed=seed, on_change=on_change):
             match stage:
-                case workflow.DatasetSummary(report):
+                case workflow.DemoDatasetSummary(report):
                     document["check"] = report.as_dict()
                     print_check_report(report, console=console)
                     heading(2, "What would it cost, and where?  tuneport compare")
-                case workflow.Compared(comparison):
+                case workflow.DemoComparison(comparison):
                     document["comparison"] = comparison.as_dict()
                     print_comparison(comparison, console=console)
                     heading(3, "Train it here.  tuneport submit --backend local")
-                case workflow.Trained(row, seconds):
+                case workflow.DemoTraining(row, seconds):
                     document["job"] = describe(row) | {"seconds": seconds}
                     console.print(f"{row.id} succeeded in {output.duration(seconds)}, {_training_summary(row)}")
                     heading(4, "Did it help?  Exact match on messages that were held out of training")
                 case PromptingResult():
                     document["scores"].append(_score(stage))
                     console.print(_score_line(stage))
-                case workflow.Finished():
+                case workflow.DemoResult():
                     page = workspace.settings.home / "evaluations" / f"{stage.row.id}.html"
                     private.make_folder(page.parent)
                     stage.report.write_html(page)
@@ -113,7 +113,7 @@ def _training_summary(row: Any) -> str:
     return tokens
 
 
-def _print_next(console: Any, stage: Finished) -> None:
+def _print_next(console: Any, stage: DemoResult) -> None:
     job = stage.row.id
     console.print(f"The adapter lies in {stage.adapter}", soft_wrap=True)
     console.print(f"All of it took {output.duration(stage.seconds)}. Try:\n")

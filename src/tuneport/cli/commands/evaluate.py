@@ -13,10 +13,10 @@ from tuneport.cli.commands.data import DATA, Task
 from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError
-from tuneport.workflows.evaluation.gates import Gate
+from tuneport.workflows.evaluation.gates import EvaluationGate
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluation.judging.judging import PlannedJudge
+    from tuneport.workflows.evaluation.judging.judging import JudgePlan
     from tuneport.workflows.evaluation.result import EvaluationPlan
 
 BELOW_LIMIT = 4
@@ -87,7 +87,7 @@ def eval_command(
         ),
     ] = None,
     fail_on: Annotated[
-        list[Gate] | None,
+        list[EvaluationGate] | None,
         typer.Option(
             "--fail-on",
             help=f"Exit code {BELOW_LIMIT} where the last MODEL shows that (the first two ask --general), or is ruled "
@@ -194,7 +194,7 @@ def _confirm_evaluation(plan: EvaluationPlan, *, yes: bool) -> None:
         output.confirm_action(f"send {rows} to {' and '.join(parties)}?", yes=yes, otherwise="nothing was sent")
 
 
-def _confirm_judge_cost(judge: PlannedJudge) -> None:
+def _confirm_judge_cost(judge: JudgePlan) -> None:
     kept = f", {judge.kept:,} are kept from before" if judge.kept else ""
     most = "" if judge.counted else "at most "
     told = f"judge {judge.judge.name}: {most}{judge.waiting:,} judgements, both orders of each pair{kept}"

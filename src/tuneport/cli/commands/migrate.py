@@ -69,7 +69,7 @@ def migrate_command(
     Nothing starts before you say yes. Run the same command again to go on: no job starts twice.
     """
     from tuneport.workflows.migrate import Migration
-    from tuneport.workflows.migration.plan import pairs
+    from tuneport.workflows.migration.plan import parse_data_options
 
     if save is not None and saved is not None:
         raise ConfigError("--save downloads and --saved reads what was downloaded; give one of them")
@@ -87,7 +87,7 @@ def migrate_command(
         raise ConfigError(f"{given[0]} needs --to BACKEND")
     with Migration(from_, saved=saved) as migration:
         if to is not None:
-            copies = pairs(data or (), "--data")
+            copies = parse_data_options(data or (), "--data")
             code = _move(
                 migration,
                 to,
@@ -182,7 +182,7 @@ def _move(
     rows: int,
 ) -> int:
     from tuneport.cli.views.migration import print_migration_total, print_move_plan
-    from tuneport.workflows.migration.plan import limit
+    from tuneport.workflows.migration.plan import limit_migration_budget
 
     migration.workspace.backend(to)  # an unknown name is refused before any download
     report = _save(migration, save, jobs, shortly=True) if migration.from_account else None
@@ -204,7 +204,7 @@ def _move(
     started: list[JobRecord] = []
     comparisons: list[dict[str, Any]] = []
     if budget is not None and ready:
-        limit(plans, budget)
+        limit_migration_budget(plans, budget)
     agreed = ready if ready and _confirmed(ready, to, yes) else []
     if agreed or (begun and (yes or wait)):
         started, comparisons = _run(migration, [*begun, *agreed], allow_personal_data, wait, rows)

@@ -103,10 +103,10 @@ def _print(path: Path, found: RatingResults) -> None:
     if not found.judged:
         console.print(f"Nothing to count yet: `tuneport rate {output.escape_markup(path)}` opens the page.")
         return
-    from tuneport.workflows.evaluation.words import p_words
+    from tuneport.workflows.evaluation.words import format_p_value
 
     verdict = "No difference shown" if found.preferred == "tie" else f"{names[found.preferred]} is preferred"
-    console.print(f"[bold]{verdict}[/bold] (sign test over pairs, {p_words(found.p)})", markup=True)
+    console.print(f"[bold]{verdict}[/bold] (sign test over pairs, {format_p_value(found.p)})", markup=True)
     table = output.console_table(
         "system", "won", "of those decided", "95 %", right=("won", "of those decided"), cut=("system",)
     )

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from tuneport.lifecycle.schema.records import JobRecord
     from tuneport.scoring.accuracy import AccuracyScore
     from tuneport.workflows.migration.comparison import AnswerComparison
-    from tuneport.workflows.migration.folder import SavedFile, SavedFolder, SavedJob
-    from tuneport.workflows.migration.inventory import Inventory, Item
+    from tuneport.workflows.migration.folder import SavedAccountFolder, SavedFile, SavedJob
+    from tuneport.workflows.migration.inventory import AccountInventory, InventoryItem
     from tuneport.workflows.migration.plan import MovePlan
-    from tuneport.workflows.migration.saving import Saved, SaveReport
+    from tuneport.workflows.migration.saving import AccountSaveProgress, SaveReport
 
 JOBS_SHOWN = 40
 MISSING_SHOWN = 20
@@ -34,7 +34,7 @@ _COLOURS = {"answers": "green", "not listed": "yellow", "gone": "red", "ended": 
 # --- inventory ------------------------------------------------------------------------------------------------------
 
 
-def print_inventory(inventory: Inventory, console: Console) -> None:
+def print_inventory(inventory: AccountInventory, console: Console) -> None:
     console.print(f"[bold]{escape(inventory.title)}: {escape(inventory.summary)}[/bold]")
     day = inventory.no_new_jobs_from
     if day is not None:
@@ -65,7 +65,7 @@ def print_inventory(inventory: Inventory, console: Console) -> None:
     )
 
 
-def _print_item(item: Item, inventory: Inventory, console: Console) -> None:
+def _print_item(item: InventoryItem, inventory: AccountInventory, console: Console) -> None:
     job = item.job
     day = item.ends.stops_answering_on
     told = {
@@ -124,7 +124,7 @@ class SaveProgress:
         if self.progress is not None:
             self.progress.stop()
 
-    def update(self, saved: Saved) -> None:
+    def update(self, saved: AccountSaveProgress) -> None:
         output.raise_if_interrupted()
         facts = f"{saved.report.fetched:,} files, {output.size(saved.report.bytes)}"
         if self.progress is not None:
@@ -155,7 +155,7 @@ def print_save_report(report: SaveReport, console: Console, *, shortly: bool = F
 
 
 def print_saved_folder(
-    folder: SavedFolder,
+    folder: SavedAccountFolder,
     records: Sequence[SavedJob],
     files: Sequence[SavedFile],
     damaged: Sequence[SavedFile],
@@ -246,7 +246,7 @@ def _price(plan: MovePlan) -> str:
 
 
 def print_migration_total(plans: Sequence[MovePlan], to: str, console: Console) -> None:
-    from tuneport.workflows.migration.plan import total_quote
+    from tuneport.workflows.migration.plan import total_migration_quote
 
     counted = {state: sum(plan.state == state for plan in plans) for state in ("ready", "started", "stopped")}
     console.print()
@@ -255,7 +255,7 @@ def print_migration_total(plans: Sequence[MovePlan], to: str, console: Console) 
         return
     parts = []
     if counted["ready"]:
-        expected, high, unknown = total_quote(plans)
+        expected, high, unknown = total_migration_quote(plans)
         price = output.money(expected) + (f", at most {output.money(high)}" if high > expected else "")
         price += f", and {output.counted(unknown, 'price')} unknown" if unknown else ""
         parts.append(f"{output.counted(counted['ready'], 'job')} ready for {to}: {price}")

@@ -52,7 +52,7 @@ class SavedFile(Model):
     source: str
 
 
-class Missing(Model):
+class MissingItem(Model):
     """An item that is not available, and why. `gone`: the provider has it no more, so that asking again is no use."""
 
     what: str
@@ -69,12 +69,12 @@ class SavedJob(Model):
     title: str
     no_new_jobs_from: date | None = None
     stops_answering_on: date | None = None
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[MissingItem, ...] = ()
     complete: bool = False
     spec_sha256: str | None = Field(default=None, description="of spec.toml as it was written")
 
 
-class Move(Model):
+class StartedMove(Model):
     """A job that was started elsewhere: `row` is tuneport's id of it, in the store at `home`."""
 
     job: str
@@ -83,7 +83,7 @@ class Move(Model):
     home: str
 
 
-class SavedFolder:
+class SavedAccountFolder:
     """Open one with `create` or `load`. Threads may share it; another process is kept out by `locked`."""
 
     def __init__(self, path: Path, backend: str) -> None:
@@ -94,7 +94,7 @@ class SavedFolder:
         self._verified: dict[str, Path] = {}
 
     @classmethod
-    def create(cls, path: Path, backend: str) -> SavedFolder:
+    def create(cls, path: Path, backend: str) -> SavedAccountFolder:
         """Make the folder, or continue one of the same backend. Raises ConfigError if it holds something else."""
         path = path.expanduser().absolute()
         mark = path / "migration.json"
@@ -114,7 +114,7 @@ class SavedFolder:
         return saved
 
     @classmethod
-    def load(cls, path: Path) -> SavedFolder:
+    def load(cls, path: Path) -> SavedAccountFolder:
         """Open a saved folder. Raises ConfigError if `tuneport migrate --save` did not make it."""
         path = path.expanduser().absolute()
         try:
@@ -143,7 +143,7 @@ class SavedFolder:
             return None
         if known.sha256 not in self._verified:
             path = self.path / "files" / known.path
-            if not path.is_file() or path.stat().st_size != known.bytes or hash_of(path) != known.sha256:
+            if not path.is_file() or path.stat().st_size != known.bytes or sha256_of_file(path) != known.sha256:
                 return None
             self._verified[known.sha256] = path
         return self._verified[known.sha256]
@@ -159,7 +159,7 @@ class SavedFolder:
         """Take `content` (in the waiting room) over under its hash, and write it into the index."""
         with _storing(self.path):
             content.chmod(0o600)
-            digest = hash_of(content)
+            digest = sha256_of_file(content)
             name = f"{digest}-{_safe(filename, purpose)}"
             size = content.stat().st_size
             with content.open("rb") as file:
@@ -216,10 +216,10 @@ class SavedFolder:
 
     # --- moves ------------------------------------------------------------------------------------------------------
 
-    def moves(self) -> list[Move]:
-        return [Move.model_validate(line) for line in _lines(self.path / "moves.jsonl")]
+    def moves(self) -> list[StartedMove]:
+        return [StartedMove.model_validate(line) for line in _lines(self.path / "moves.jsonl")]
 
-    def add_move(self, move: Move) -> None:
+    def add_move(self, move: StartedMove) -> None:
         if move not in self.moves():
             with _storing(self.path):
                 self._append("moves.jsonl", move)
@@ -238,7 +238,7 @@ class SavedFolder:
                 os.close(handle)
 
 
-def hash_of(path: Path) -> str:
+def sha256_of_file(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

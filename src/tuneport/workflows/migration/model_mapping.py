@@ -22,7 +22,7 @@ SUGGESTIONS = 3
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class ModelSuggestion:
     """A proposed model: `name` is what to write; `reason` explains its rank."""
 
     name: str
@@ -41,10 +41,10 @@ class ModelChoice:
     old: str
     name: str | None
     reason: str
-    suggestions: list[Suggestion] = field(default_factory=list)
+    suggestions: list[ModelSuggestion] = field(default_factory=list)
 
 
-def given_model(old: str, models: Sequence[str]) -> str | None:
+def model_option_for(old: str, models: Sequence[str]) -> str | None:
     """Return the new model that `--model NEW` or `--model OLD=NEW` names for `old`, the more specific first."""
     for text in models:
         name, separator, new = text.partition("=")
@@ -53,7 +53,7 @@ def given_model(old: str, models: Sequence[str]) -> str | None:
     return next((text for text in models if "=" not in text), None)
 
 
-def known_stand_in(old: str, source: str, target: Manifest, settings: Settings) -> tuple[str, str] | None:
+def known_replacement(old: str, source: str, target: Manifest, settings: Settings) -> tuple[str, str] | None:
     """Return a name and the reason (the project's alias, or the same weights), or None if there is neither."""
     weights = load_models()
     names = [old, weights.name_of(source, old)]
@@ -73,9 +73,9 @@ def known_stand_in(old: str, source: str, target: Manifest, settings: Settings) 
     return None
 
 
-def suggest(
+def suggest_replacements(
     spec: TuneSpec, old: str, source: str, target: Manifest, settings: Settings, dataset: DatasetFacts, today: date
-) -> list[Suggestion]:
+) -> list[ModelSuggestion]:
     """Return the target's models that can run `spec`, best first: available, long-lived, cheap to train and serve, and
     then large.
 
@@ -106,7 +106,7 @@ def suggest(
         return not choice.allowed, not verified, *order(choice)[1:4], far, choice.model or ""
 
     return [
-        Suggestion(name, choice, _reason(choice, size, verified))
+        ModelSuggestion(name, choice, _reason(choice, size, verified))
         for name, choice, size, verified in sorted(judged, key=place)[:SUGGESTIONS]
     ]
 

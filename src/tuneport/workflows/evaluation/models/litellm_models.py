@@ -135,7 +135,7 @@ class LiteLLMModel:
         return os.environ.get(f"{variable}_API_BASE") or os.environ.get(f"{variable}_BASE_URL")
 
 
-def litellm_model(name: str, settings: Settings) -> LiteLLMModel | None:
+def find_litellm_model(name: str, settings: Settings) -> LiteLLMModel | None:
     """Return the model by the table that litellm ships: a model that it lists, or any name after a provider that it
     lists; and any `litellm/PROVIDER/MODEL`. Returns None for other names."""
     said = name.startswith(PREFIX)

@@ -16,7 +16,7 @@ SHOWN, MORE = 3, 9
 _MOST_CHARACTERS = 700
 
 
-def answers(found: Evaluation) -> str:
+def render_example_answers(found: Evaluation) -> str:
     judged, first = found.models[-1].asked.name, found.models[0].asked.name
     if judged == first:
         return ""

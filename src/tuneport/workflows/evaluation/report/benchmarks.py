@@ -5,12 +5,12 @@ from __future__ import annotations
 from tuneport.pages.text import text
 from tuneport.scoring.benchmarks import BenchmarkChange, BenchmarkScore
 from tuneport.workflows.evaluation.lm_eval import LmEvalResults
-from tuneport.workflows.evaluation.words import p_words
+from tuneport.workflows.evaluation.words import format_p_value
 
 _KINDS = {"better": "pass", "worse": "fail"}
 
 
-def benchmarks(found: LmEvalResults | None) -> str:
+def render_benchmarks(found: LmEvalResults | None) -> str:
     if found is None:
         return ""
     rows = "".join(
@@ -38,5 +38,9 @@ def _change(change: BenchmarkChange | None) -> str:
         return ""
     kind, moved = _KINDS.get(change.verdict, "note"), change.difference
     told = "" if moved is None else f"{moved.value:+.4f} ({moved.low:+.4f} to {moved.high:+.4f})"
-    how = "" if moved is None else f'<span class="quiet">{p_words(moved.adjusted_p)}, {text(moved.test, 100)}</span>'
+    how = (
+        ""
+        if moved is None
+        else f'<span class="quiet">{format_p_value(moved.adjusted_p)}, {text(moved.test, 100)}</span>'
+    )
     return f'<br><span class="{kind}"><b class="verdict">{change.verdict}</b></span> {told} {how}'

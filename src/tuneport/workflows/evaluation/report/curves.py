@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from tuneport.curves import CurveVerdict, build_curve
 from tuneport.pages.lines import Axis, Line, Mark, lines
 from tuneport.pages.text import text
-from tuneport.workflows.evaluation.models.trained import TrainedJob
+from tuneport.workflows.evaluation.models.trained import TrainedModelJob
 
 _MOST_POINTS = 400
 
 
-def curves(trained: Mapping[str, TrainedJob]) -> str:
+def render_training_curves(trained: Mapping[str, TrainedModelJob]) -> str:
     if not trained:
         return ""
     return "<h2>Loss curves</h2>" + "".join(_of_job(name, job) for name, job in trained.items())
 
 
-def _of_job(name: str, job: TrainedJob) -> str:
+def _of_job(name: str, job: TrainedModelJob) -> str:
     head = f"<h3>{text(name, 200)}</h3>"
     if job.curve is None:
         return f'<section class="chart">{head}<p>unavailable, because {text(job.no_curve)}</p></section>'
@@ -29,7 +29,7 @@ def _of_job(name: str, job: TrainedJob) -> str:
     return f'<section class="chart">{head}<p>{text(verdict.summary)}</p>{_drawn(job, verdict)}{listed}</section>'
 
 
-def _drawn(job: TrainedJob, verdict: CurveVerdict) -> str:
+def _drawn(job: TrainedModelJob, verdict: CurveVerdict) -> str:
     curve = build_curve(job.points)
     drawn = []
     for name, series in (("training loss", curve.train), ("validation loss", curve.valid)):
