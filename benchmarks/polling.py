@@ -63,12 +63,12 @@ class ManyJobs(OpenAIEmulator):
             job = EmulatedOpenAIJob(**{name: getattr(first, name) for name in EmulatedOpenAIJob.__dataclass_fields__})
             job.id, job.code = f"ftjob-{number:06}", f"{number:08}"
             job.timeline = EmulatedTimeline(STATES, self.now() - age, (age + left) / len(STATES))
-            job.__dict__.update(rows=first.rows, problem=None, trained_tokens=first.trained_tokens)
+            job.__dict__.update(rows=first.rows, validation_error=None, trained_tokens=first.trained_tokens)
             self.jobs[job.id] = job
         self.order = list(reversed(self.jobs))
         self.place = {job_id: place for place, job_id in enumerate(self.order)}
 
-    def settle(self) -> None:
+    def apply_elapsed_time(self) -> None:
         """Nothing at once: see `_show`."""
 
     def _show(self, job: EmulatedOpenAIJob) -> dict[str, Any]:

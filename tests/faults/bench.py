@@ -82,7 +82,12 @@ def earlier_job(provider: str) -> dict[str, Any]:
     (job,) = emulator.jobs.values()
     if provider == "openai":
         return {**emulator._show(job), "id": "ftjob-earlier", "metadata": {"tuneport_token": "e" * 32}}
-    return {**job.show(emulator.now()), "id": "ft-earlier", "suffix": "bench-tpeeeeeeeeee", "model_output_name": "m"}
+    return {
+        **job.job_document(emulator.now()),
+        "id": "ft-earlier",
+        "suffix": "bench-tpeeeeeeeeee",
+        "model_output_name": "m",
+    }
 
 
 def run(

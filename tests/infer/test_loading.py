@@ -89,7 +89,7 @@ def test_a_base_in_four_bits_answers_with_its_adapter(model: Path, adapter: Path
     engine = InferenceEngine(model, ModelPlacement(ComputeTarget("cpu", "fp32"), load_in_4bit=True))
     assert sum(type(module).__name__ == "Linear4bit" for module in engine.model.modules()) == 14
     engine.load_adapter("tuned", adapter)
-    assert engine.mixes([None, "tuned"])
+    assert engine.can_mix_adapters([None, "tuned"])
     prompt = engine.renderer.prompt_ids([Message("user", "hello")])
     base, tuned = (prefill_prompts(engine, [prompt], name)[0][0] for name in (None, "tuned"))
     from peft import PeftModel
@@ -191,11 +191,11 @@ def test_text_that_grows_by_tokens_is_the_text_of_all_of_them(kind: str) -> None
     whole = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     growing, pieces = IncrementalDetokenizer(tokenizer, ()), []
     for token in tokens:
-        growing.add(token)
-        pieces.append(growing.take(final=False))
+        growing.add_token(token)
+        pieces.append(growing.take_new_text(final=False))
         assert "\ufffd" not in pieces[-1]
     growing.finish()
-    pieces.append(growing.take(final=True))
+    pieces.append(growing.take_new_text(final=True))
     assert growing.text == "".join(pieces) == whole
 
 
@@ -203,8 +203,8 @@ def test_nothing_of_a_stop_string_is_shown() -> None:
     tokenizer = tiny_tokenizer()
     growing, shown = IncrementalDetokenizer(tokenizer, ("END", "\n\n")), ""
     for token in tokenizer("one EN two\n ENDING", add_special_tokens=False)["input_ids"]:
-        growing.add(token)
-        shown += growing.take(final=growing.stopped)
+        growing.add_token(token)
+        shown += growing.take_new_text(final=growing.stopped)
         assert "END" not in shown
         if growing.stopped:
             break

@@ -22,7 +22,7 @@ CHAT = [{"role": "user", "content": "Hello"}]
 def handle(engine: Any, **request: Any) -> list[Reply]:
     written: list[Reply] = []
     service = InferenceService(engine)
-    service.accept(decode_request(json.dumps(request)), written.append)
+    service.accept_request(decode_request(json.dumps(request)), written.append)
     while service.busy:
         service.step()
     return written
@@ -91,7 +91,7 @@ def test_a_growing_answer_tells_the_same_text_and_calls(size: int) -> None:
     call = '<tool_call>\n{"name": "f", "arguments": {"n": %d}}\n</tool_call>'
     text = f" a <tool  b <tool_call>{{no}}</tool_call>\n{call % 1}\n{call % 2} c {call % 3} <tool_call>{{"
     reader = ToolCallStreamParser()
-    told = [each for start in range(0, len(text), size) for each in reader.read(text[start : start + size])]
+    told = [each for start in range(0, len(text), size) for each in reader.parse_delta(text[start : start + size])]
     told += reader.finish()
     assert "".join(each for each in told if isinstance(each, str)) == reader.text == split_tool_calls(text)[0]
     assert reader.text == " a <tool  b <tool_call>{no}</tool_call>\n\n c  <tool_call>{"
@@ -132,15 +132,15 @@ def test_no_conversations_are_no_answers(engine: Any) -> None:
 def test_a_request_that_is_cancelled_ends(engine: Any) -> None:
     written: list[Reply] = []
     service = InferenceService(engine)
-    service.accept(
+    service.accept_request(
         Complete(id="7", conversations=[CHAT] * 3, max_tokens=400, temperature=0.0),
         written.append,
     )
     for _ in range(3):
         service.step()
     assert not written and service.busy
-    service.accept(Cancel(request="7"), written.append)
-    service.accept(Cancel(request="8"), written.append)
+    service.accept_request(Cancel(request="7"), written.append)
+    service.accept_request(Cancel(request="8"), written.append)
     service.step()
     assert written == [Done()] and not service.busy
 

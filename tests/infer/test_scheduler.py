@@ -105,7 +105,7 @@ def test_requests_of_all_kinds_that_come_at_any_time_get_what_they_get_alone(
     endless(engine)
     for name in ("lora", "narrow", "prefix"):
         engine.load_adapter(name, adapters[name])
-    assert engine.mixes(["lora", None, "narrow", "prefix"])
+    assert engine.can_mix_adapters(["lora", None, "narrow", "prefix"])
     wishes: list[tuple[list[str], str | None, dict[str, Any]]] = [
         (["the first of all"], None, {"max_tokens": 40}),
         (["hello"], "lora", {"max_tokens": 25}),
@@ -157,7 +157,7 @@ def test_an_adapter_that_one_pass_cannot_share_is_answered_beside_the_others(
     scheduler.add(asked[-1].request)
     run(scheduler)
 
-    assert not engine.mixes([None, "dora"])
+    assert not engine.can_mix_adapters([None, "dora"])
     assert [one.answers for one in asked[:2]] == before
     assert asked[2].answers == alone(engine, ["hello"], "dora", max_tokens=20).answers
     assert len({one.answers[0] for one in asked}) == 3

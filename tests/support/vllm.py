@@ -56,7 +56,7 @@ class Answerer:
                     request, answers = self._inbox.get(block=not self._service.busy)
                     self.cancelled += isinstance(request, Cancel)
                     try:
-                        self._service.accept(request, answers.put)
+                        self._service.accept_request(request, answers.put)
                     except TuneportError as error:
                         answers.put(inference_failure(error))
             except Empty:

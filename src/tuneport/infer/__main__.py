@@ -67,9 +67,9 @@ class InferenceReplyPipe:
         self._written = time.monotonic()
 
     def write(self, reply: Reply) -> None:
-        self.send(encode(reply))
+        self.write_line(encode(reply))
 
-    def send(self, line: bytes) -> None:
+    def write_line(self, line: bytes) -> None:
         """Write a line. Ends the process if the reader has gone."""
         try:
             self._file.write(line)
@@ -78,12 +78,12 @@ class InferenceReplyPipe:
             os._exit(1)
         self._written = time.monotonic()
 
-    def show_life(self) -> None:
+    def send_heartbeat(self) -> None:
         if time.monotonic() - self._written >= HEARTBEAT_SECONDS:
             self.write(Working())
 
     @property
-    def unread(self) -> bool:
+    def reader_is_gone(self) -> bool:
         """Return whether the other end is closed, without writing anything."""
         poll = select.poll()
         poll.register(self._file.fileno(), 0)
@@ -107,7 +107,7 @@ def _read(requests: IO[bytes], lines: SimpleQueue[bytes | None], answers: Infere
         for line in requests:
             lines.put(line)
     lines.put(None)
-    if answers.unread:
+    if answers.reader_is_gone:
         os._exit(1)  # also while the model is loading, or in the middle of a long step
 
 
@@ -122,7 +122,7 @@ def _serve(service: InferenceService, lines: SimpleQueue[bytes | None], answers:
                     _accept(line, service, answers)
         if service.busy:
             service.step()
-            answers.show_life()
+            answers.send_heartbeat()
 
 
 def _accept(line: bytes, service: InferenceService, answers: InferenceReplyPipe) -> None:
@@ -137,7 +137,7 @@ def _accept(line: bytes, service: InferenceService, answers: InferenceReplyPipe)
     try:
         request = decode_request(line)
         number = request.id
-        service.accept(request, write)
+        service.accept_request(request, write)
     except Exception as error:
         traceback.print_exc()
         number = id_of(line) if number is None else number

@@ -41,7 +41,7 @@ class DecodingBatch:
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, *, last_only: bool = False) -> torch.Tensor:
         """Return logits after `ids`, whose positions in `mask` are set already, in fp32 on the model's device."""
         device = self.engine.input_device
-        with self.engine.rows(self.adapters):
+        with self.engine.adapters_per_row(self.adapters):
             outputs = self.engine.model(
                 input_ids=ids.to(device),
                 attention_mask=self.mask,
@@ -53,7 +53,7 @@ class DecodingBatch:
         logits: torch.Tensor = outputs.logits.float()
         return logits
 
-    def append(self, tokens: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
+    def append_tokens(self, tokens: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
         """Add one or more tokens to each row (`seen`: 0 where it is padding) and return the logits after each."""
         seen = torch.ones_like(tokens) if seen is None else seen
         self.mask = torch.cat([self.mask, seen.to(self.mask)], dim=1)
@@ -62,7 +62,7 @@ class DecodingBatch:
         self.lengths = self.lengths + seen.sum(-1)
         return logits
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def keep_rows(self, rows: Sequence[int]) -> None:
         """Continue with these rows only, in this order, and without columns that are padding in all of them."""
         chosen = torch.tensor(rows)
         for layer in self.cache.layers:
@@ -71,18 +71,18 @@ class DecodingBatch:
         self.adapters = [self.adapters[row] for row in rows]
         self._trim()
 
-    def repeat(self, times: int) -> None:
+    def repeat_rows(self, times: int) -> None:
         """Repeat each row `times` times, one after the other."""
         self.cache.batch_repeat_interleave(times)
         self.mask = self.mask.repeat_interleave(times, dim=0)
         self.lengths = self.lengths.repeat_interleave(times)
         self.adapters = [adapter for adapter in self.adapters for _ in range(times)]
 
-    def takes(self, other: DecodingBatch) -> bool:
+    def can_merge(self, other: DecodingBatch) -> bool:
         """Return whether `merge` may be called: their layers hold keys and values only, and one pass can serve both."""
         layers = (*self.cache.layers, *other.cache.layers)
         plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
-        return plain and self.engine.mixes([*self.adapters, *other.adapters])
+        return plain and self.engine.can_mix_adapters([*self.adapters, *other.adapters])
 
     def merge(self, other: DecodingBatch) -> None:
         """Append the rows of `other` behind the own ones."""
@@ -116,7 +116,7 @@ class PromptPrefill:
     """
 
     def __init__(self, engine: InferenceEngine, prompts: Sequence[list[int]], adapter: str | None) -> None:
-        shared, cache = engine.beginning(prompts, adapter)
+        shared, cache = engine.cached_beginning(prompts, adapter)
         own = [prompt[shared:] for prompt in prompts]
         before = cache.get_seq_length()
         longest = max(map(len, own))

@@ -67,7 +67,7 @@ class InferenceEngine:
         if not (folder / "adapter_config.json").is_file():
             raise ConfigError(f"{folder} holds no adapter (adapter_config.json is missing); train it again")
         if has_virtual_tokens(folder):
-            with self.rows([None]):
+            with self.adapters_per_row([None]):
                 self._virtual[name] = cache_of_virtual_tokens(folder, self.model)
             return
         from peft import PeftModel
@@ -89,7 +89,7 @@ class InferenceEngine:
         self.model.eval()
         self._adapters.add(name)
         self._mixes = self._mixes and fits_multi_lora(self.model, name)
-        self._rows.attach(self.model)
+        self._rows.attach_to_layers(self.model)
         self._active = name
 
     def _forget(self, name: str) -> None:
@@ -108,11 +108,11 @@ class InferenceEngine:
         for attribute in ("peft_config", "_hf_peft_config_loaded"):
             self.model.__dict__.pop(attribute, None)
 
-    def mixes(self, adapters: Sequence[str | None]) -> bool:
+    def can_mix_adapters(self, adapters: Sequence[str | None]) -> bool:
         """Return whether one pass can serve rows of all these adapters. One pass can always serve rows of one."""
         return self._mixes or len(set(self._weights(adapters))) < 2
 
-    def knows(self, adapter: str | None) -> bool:
+    def has_adapter(self, adapter: str | None) -> bool:
         return adapter is None or adapter in self._adapters or adapter in self._virtual
 
     def _weights(self, adapters: Sequence[str | None]) -> list[str | None]:
@@ -121,12 +121,12 @@ class InferenceEngine:
         return [adapter if adapter in self._adapters else None for adapter in adapters]
 
     @contextmanager
-    def rows(self, adapters: Sequence[str | None]) -> Iterator[None]:
+    def adapters_per_row(self, adapters: Sequence[str | None]) -> Iterator[None]:
         """Apply these adapters, one a row, to the passes within; None is the base model itself."""
         weights = self._weights(adapters)
         with torch.inference_mode():
             if self._mixes:
-                self._rows.assign(weights)
+                self._rows.assign_adapters(weights)
                 yield
                 return
             self._rows.spans = [(ALONE, slice(None))]
@@ -141,7 +141,7 @@ class InferenceEngine:
 
     # --- prompts ----------------------------------------------------------------------------------------------------
 
-    def beginning(self, prompts: Sequence[list[int]], adapter: str | None) -> tuple[int, DynamicCache]:
+    def cached_beginning(self, prompts: Sequence[list[int]], adapter: str | None) -> tuple[int, DynamicCache]:
         """Return how many tokens of each prompt are computed already, and one row's cache that holds them.
 
         The common beginning of the prompts is computed here, and remembered for the next call.
@@ -156,7 +156,7 @@ class InferenceEngine:
             return 0, self._empty(adapter)
         cache = self._empty(adapter)
         ids = prompts[0][:shared]
-        with self.rows([adapter]):
+        with self.adapters_per_row([adapter]):
             self.model(
                 input_ids=torch.tensor([ids], device=self.input_device),
                 past_key_values=cache,

@@ -47,13 +47,13 @@ def run_lm_eval_tasks() -> int:
     threading.Thread(target=_end_with, args=(take_over_stdin(),), daemon=True).start()
     try:
         for message in _run(arguments):
-            answers.send(_line(message))
+            answers.write_line(_line(message))
     except Exception as error:
         from tuneport.infer.protocol import inference_failure
 
         traceback.print_exc()
         failed = inference_failure(error)
-        answers.send(_line({"error": {"code": failed.code, "message": failed.message}}))
+        answers.write_line(_line({"error": {"code": failed.code, "message": failed.message}}))
         return 1
     return 0
 

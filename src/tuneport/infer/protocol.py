@@ -58,7 +58,7 @@ class InferenceService:
     def step(self) -> None:
         self.scheduler.step()
 
-    def accept(self, request: protocol.Request, write: Write) -> None:
+    def accept_request(self, request: protocol.Request, write: Write) -> None:
         """Take a request up. TuneportError for what it gets wrong."""
         match request:
             case protocol.LoadAdapter():
@@ -87,7 +87,7 @@ class InferenceService:
                     write(protocol.Called(index=index, call=each))
 
         def on_delta(index: int, delta: str) -> None:
-            tell(index, readers[index].read(delta) if tools else [delta])
+            tell(index, readers[index].parse_delta(delta) if tools else [delta])
 
         def on_answer(done: protocol.GeneratedAnswer) -> None:
             if tools:
@@ -122,7 +122,7 @@ class InferenceService:
         prompts = [self._prompt(messages, []) for messages in request.conversations]
         if not prompts or not choices:
             raise ConfigError("scoring needs at least one conversation and one choice")
-        if not self.engine.knows(request.adapter):
+        if not self.engine.has_adapter(request.adapter):
             raise ConfigError(f"no adapter {request.adapter} is loaded; send load_adapter first")
 
         def steps() -> Iterator[None]:

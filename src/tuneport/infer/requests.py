@@ -34,7 +34,7 @@ class GenerationRequest:
         on_end: Callable[[Exception | None], None],
         on_delta: Callable[[int, str], None] | None = None,
     ) -> None:
-        if not engine.knows(adapter):
+        if not engine.has_adapter(adapter):
             raise ConfigError(f"no adapter {adapter} is loaded; send load_adapter first")
         self.adapter, self.options = adapter, options
         self.on_answer, self.on_end, self.on_delta = on_answer, on_end, on_delta
@@ -76,11 +76,11 @@ class GenerationRow:
         return self.prompt + self.tokens
 
     @property
-    def most_tokens(self) -> int:
+    def max_length(self) -> int:
         """Return how long the row may become."""
         return len(self.prompt) + self.limit
 
-    def take(self, token: int, end_tokens: set[int]) -> None:
+    def add_token(self, token: int, end_tokens: set[int]) -> None:
         """Add the chosen token; `finish_reason` is set if it is the last."""
         if self._first_token_at is None:
             self._first_token_at = time.monotonic()
@@ -88,7 +88,7 @@ class GenerationRow:
             self.finish_reason = "stop"
         else:
             self.tokens.append(token)
-            self.text.add(token)
+            self.text.add_token(token)
             if self.text.stopped:
                 self.finish_reason = "stop"
             elif len(self.tokens) >= self.limit:
@@ -98,7 +98,7 @@ class GenerationRow:
             if self.text.stopped:
                 self.finish_reason = "stop"
         if self.request.on_delta is not None:
-            piece = self.text.take(final=self.finish_reason is not None)
+            piece = self.text.take_new_text(final=self.finish_reason is not None)
             if piece:
                 self.request.on_delta(self.index, piece)
 

@@ -83,7 +83,7 @@ class DecodingScheduler:
         for group in list(self._groups):
             staying = [number for number, row in enumerate(group.rows) if not row.request.ended]
             self._keep(group, staying)
-            if staying and not self.engine.mixes(group.batch.adapters):
+            if staying and not self.engine.can_mix_adapters(group.batch.adapters):
                 self._groups.remove(group)
                 self._restart(group.rows)
         if self._reading is not None and all(row.request.ended for row in self._reading[1]):
@@ -102,7 +102,7 @@ class DecodingScheduler:
             held[id(row.request)] += 1
         most = self._most_rows - self._most_rows // KEPT_FOR_OTHERS
         chosen: list[GenerationRow] = []
-        longest = max((row.most_tokens for row in running), default=0)
+        longest = max((row.max_length for row in running), default=0)
         width = shared = 0
         while len(running) + len(chosen) < self._most_rows:
             candidates = [
@@ -121,7 +121,7 @@ class DecodingScheduler:
                 shared = min(shared, common_prompt_prefix([chosen[0].ids, row.ids]))
             else:
                 shared = len(row.ids) - 1
-            width, longest = max(width, len(row.ids)), max(longest, row.most_tokens)
+            width, longest = max(width, len(row.ids)), max(longest, row.max_length)
             if count > 1 and count * longest > self.limits.tokens:
                 break
             if chosen and (len(chosen) + 1) * (width - shared) > self.limits.tokens_read_together:
@@ -166,7 +166,7 @@ class DecodingScheduler:
 
     def _join(self, group: _DecodingGroup) -> None:
         for other in self._groups:
-            if other.batch.takes(group.batch):
+            if other.batch.can_merge(group.batch):
                 other.batch.merge(group.batch)
                 other.rows += group.rows
                 other.tokens = torch.cat([other.tokens, group.tokens])
@@ -178,7 +178,7 @@ class DecodingScheduler:
 
     def _decode(self, group: _DecodingGroup) -> None:
         with self._failing(group.rows):
-            self._take(group, group.batch.append(group.tokens[:, None])[:, -1])
+            self._take(group, group.batch.append_tokens(group.tokens[:, None])[:, -1])
 
     def _take(self, group: _DecodingGroup, logits: torch.Tensor) -> None:
         chosen = sample_next_tokens(logits, [row.options for row in group.rows], [row.generator for row in group.rows])
@@ -186,7 +186,7 @@ class DecodingScheduler:
         for row, token in zip(group.rows, chosen.tolist(), strict=True):
             if row.request.ended:
                 continue
-            row.take(token, self.engine.end_tokens)
+            row.add_token(token, self.engine.end_tokens)
             if row.finish_reason is not None:
                 row.request.on_answer(row.answer())
                 row.request.unfinished -= 1
@@ -204,7 +204,7 @@ class DecodingScheduler:
             group.rows = []
             self._groups = [other for other in self._groups if other is not group]
             return
-        group.batch.keep(numbers)
+        group.batch.keep_rows(numbers)
         group.tokens = group.tokens[torch.tensor(numbers)]
         group.rows = [group.rows[number] for number in numbers]
 

@@ -26,8 +26,8 @@ def score_choices(
         tokens, real = padded.repeat(len(indexes), 1), seen.repeat(len(indexes), 1)
         found = after_prompt.gather(1, tokens[:, :1])
         if longest > 1:
-            batch.repeat(len(choices))
-            after = batch.append(tokens[:, :-1], real[:, :-1]).cpu().log_softmax(-1)
+            batch.repeat_rows(len(choices))
+            after = batch.append_tokens(tokens[:, :-1], real[:, :-1]).cpu().log_softmax(-1)
             rest = after.gather(2, tokens[:, 1:, None])[..., 0]
             found = torch.cat([found, rest * real[:, 1:]], dim=1)
         yield from zip(indexes, found.sum(-1).view(len(indexes), -1).tolist(), strict=True)

@@ -27,7 +27,7 @@ class ToolCallStreamParser:
         self._unread = ""
         self._blank = ""  # white space that is text only if more text follows, or there are no calls
 
-    def read(self, piece: str) -> Iterator[str | Call]:
+    def parse_delta(self, piece: str) -> Iterator[str | Call]:
         """Yield what is certain now: text, or a call."""
         self._unread += piece
         while True:
@@ -72,7 +72,7 @@ class ToolCallStreamParser:
 def split_tool_calls(text: str) -> tuple[str, list[Call]]:
     """Return an answer's text and its calls."""
     reader = ToolCallStreamParser()
-    for _ in (*reader.read(text), *reader.finish()):
+    for _ in (*reader.parse_delta(text), *reader.finish()):
         pass
     return reader.text, reader.calls
 

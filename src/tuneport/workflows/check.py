@@ -38,7 +38,7 @@ def check(
         settings = settings or Settings.load()
         known = data.read_as(data.format)  # told before a model that cannot be found
         target = find_target_model(model, backend, settings)
-        found = target.vocabulary(settings, _method(known))
+        found = target.nearest_tokenizer(settings, _method(known))
         vocabulary = Vocabulary(found.name, found.folder, context or found.context)
     return check_data(data, validation=validation, vocabulary=vocabulary, task=task)
 

@@ -147,7 +147,7 @@ def preview(
     where = find_target_model(model, backend, settings)
     known, source, method = data.known, data.open(), data.method
     target = load_format(file_format(method, known.NAME, where.manifest.data_format, where.manifest.also_takes))
-    vocabulary = where.vocabulary(settings, method)
+    vocabulary = where.nearest_tokenizer(settings, method)
     losses, left_out = LossReport(), dict[str, None]()
     kept: list[_Converted] = []
     shown: list[_Converted] = []

@@ -22,7 +22,7 @@ class TargetModel:
     manifest: Manifest
     model: str
 
-    def vocabulary(self, settings: Settings, method: Method = Method.SFT) -> Vocabulary:
+    def nearest_tokenizer(self, settings: Settings, method: Method = Method.SFT) -> Vocabulary:
         """Return the model's own tokenizer if it is on this machine, else OpenAI's nearest one, and what it trains on.
 
         Raises ConfigError if a local model's tokenizer is not on this machine.

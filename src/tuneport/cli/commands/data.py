@@ -107,7 +107,7 @@ def review_command(
     flags = {} if flagged is None else read_flags(flagged)
     session = Review(dataset, sample=sample, seed=seed, format=format_, columns=parse_map_option(map_), flags=flags)
     with ReviewServer(session, port, remote_pictures=remote_pictures) as server:
-        output.print_note(f"open {server.address} (Ctrl-C ends the review; start it again to go on)")
+        output.print_note(f"open {server.review_url} (Ctrl-C ends the review; start it again to go on)")
         with suppress(KeyboardInterrupt):
             server.serve_forever(poll_interval=0.1)
     summary = session.summary()

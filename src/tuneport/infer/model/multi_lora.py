@@ -23,7 +23,7 @@ class LoraAdapterPerRow:
     def __init__(self) -> None:
         self.spans: list[tuple[str, slice]] = []
 
-    def assign(self, adapters: Sequence[str | None]) -> None:
+    def assign_adapters(self, adapters: Sequence[str | None]) -> None:
         start = 0
         self.spans = []
         for adapter, rows in groupby(adapters):
@@ -32,7 +32,7 @@ class LoraAdapterPerRow:
                 self.spans.append((adapter, slice(start, end)))
             start = end
 
-    def attach(self, model: Any) -> None:
+    def attach_to_layers(self, model: Any) -> None:
         """Replace the forward pass of each LoRA layer. May be called again after more adapters were loaded."""
         for module in model.modules():
             if isinstance(module, LoraLayer) and not hasattr(module, "_forward_of_rows"):

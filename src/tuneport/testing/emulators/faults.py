@@ -51,7 +51,7 @@ class EmulatorFault:
         escaped = re.sub(r"\\\{\w+\\\}", r"\\*", re.escape(self.path))
         self._pattern = re.compile(escaped.replace(r"\*\*", ".*").replace(r"\*", "[^/]+"))
 
-    def takes(self, request: EmulatedRequest, prefix: str) -> bool:
+    def matches_request(self, request: EmulatedRequest, prefix: str) -> bool:
         """Return whether this fault is for the request; counts down when it is."""
         paths = (request.path, request.path.removeprefix(prefix))
         if self.times == 0 or self.method not in (None, request.method):
@@ -65,7 +65,7 @@ class EmulatorFault:
             self.times -= 1
         return True
 
-    def answer(self, default: Any, now: float) -> EmulatedResponse:
+    def error_reply(self, default: Any, now: float) -> EmulatedResponse:
         """Return the answer of `status` and `html`; `default` is the body if none is given."""
         headers = dict(self.headers or {})
         if self.retry_date is not None:
@@ -77,7 +77,7 @@ class EmulatorFault:
             return EmulatedResponse(HTML_PAGE, self.status or 502, {"content-type": "text/html", **headers})
         return emulated_reply(default if self.body is None else self.body, self.status or 500, headers)
 
-    def spoil(self, response: EmulatedResponse) -> EmulatedResponse:
+    def spoil_reply(self, response: EmulatedResponse) -> EmulatedResponse:
         """Return what the client gets of the answer, after the server acted."""
         match self.kind:
             case "cut":

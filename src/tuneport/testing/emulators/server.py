@@ -189,7 +189,7 @@ class Emulator:
         return [
             item
             for item in self.log
-            if matcher.takes(EmulatedRequest(item.method, item.path, {}, {}, b""), self.prefix)
+            if matcher.matches_request(EmulatedRequest(item.method, item.path, {}, {}, b""), self.prefix)
         ]
 
     def new_id(self, prefix: str, length: int = 24) -> str:
@@ -217,7 +217,7 @@ class Emulator:
             if name.partition("[")[0] not in taken.query:
                 raise self.error(400, f"Unknown query parameter: '{name}'.", param=name, code="unknown_parameter")
 
-    def settle(self) -> None:
+    def apply_elapsed_time(self) -> None:
         """Apply what time has brought about; called before each request is answered."""
 
     def _answer(self, request: EmulatedRequest) -> EmulatedResponse | None:
@@ -226,7 +226,7 @@ class Emulator:
         stopping = self._stopping
         with self._lock:
             arrived = self.now()
-            fault = next((fault for fault in self._faults if fault.takes(request, self.prefix)), None)
+            fault = next((fault for fault in self._faults if fault.matches_request(request, self.prefix)), None)
         if fault is None:
             response: EmulatedResponse | None = self._dispatch(request)
         else:
@@ -252,12 +252,12 @@ class Emulator:
             self._record(request, response, kind, self.now())
         fault.reached.set()
         if kind in ("status", "html"):
-            return fault.answer(self._default_body(fault.status or 500), time.time())
+            return fault.error_reply(self._default_body(fault.status or 500), time.time())
         if kind == "slow":
             self._wait(fault, stopping)
         if kind == "down_after":
             self._go_down()
-        return None if kind == "drop_after_accept" else fault.spoil(response)
+        return None if kind == "drop_after_accept" else fault.spoil_reply(response)
 
     def _wait(self, fault: EmulatorFault, stopping: threading.Event) -> None:
         """Wait for the fault's seconds, or until the test lets go or the emulator stops."""
@@ -285,7 +285,7 @@ class Emulator:
                         if needs_key and (scheme, given) != ("Bearer", self.key):
                             raise self.refuse_key(given or None)
                         self.refuse_undeclared(request, taken)
-                        self.settle()
+                        self.apply_elapsed_time()
                         captured = {field: unquote(value) for field, value in match.groupdict().items()}
                         answer = getattr(self, name)(request, **captured)
                         return answer if isinstance(answer, EmulatedResponse) else emulated_reply(answer)

@@ -59,16 +59,16 @@ class EmulatedTimeline:
         step = int(self.age(now) / self.pace)
         return self.states[step] if step < len(self.states) else None
 
-    def starts(self, state: str) -> float:
+    def start_of_state(self, state: str) -> float:
         """Return the age at which a state begins."""
         return self.states.index(state) * self.pace
 
-    def progress(self, now: float, state: str) -> float:
+    def progress_in_state(self, now: float, state: str) -> float:
         """Return how much of a state is done, 0 to 1."""
-        age = self.age(now) - self.starts(state)
+        age = self.age(now) - self.start_of_state(state)
         return min(1.0, max(0.0, age / self.pace)) if self.pace > 0 else 1.0
 
-    def moment(self, age: float) -> float:
+    def time_of_age(self, age: float) -> float:
         """Return the time at which the job had that age (all pauses count at the beginning)."""
         return self.created + self.held + age
 

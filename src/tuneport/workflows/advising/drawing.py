@@ -60,7 +60,7 @@ def draw_probe_sample(
             f"{(validation or report.dataset).path} has no record that is a question and its answer in plain text, so "
             "there is nothing to probe with"
         )
-    candidates = pools.candidates()
+    candidates = pools.draw_in_rounds()
     shots, nearest = _far_from(asked.taken, candidates, MOST_SHOTS if by_label else SHOTS)
     shots = _fitting(shots)
     instruction = "" if system is not None else _instruction(report, asked.taken, candidates)
@@ -74,7 +74,7 @@ def draw_few_shot_examples(rows: Sequence[Example], dataset: Dataset, *, by_labe
     pools = _ShotPools(random.Random(seed), by_label=by_label)
     for example in _examples(dataset):
         pools.add(example)
-    shots, _ = _far_from(rows, pools.candidates(), MOST_SHOTS if by_label else SHOTS)
+    shots, _ = _far_from(rows, pools.draw_in_rounds(), MOST_SHOTS if by_label else SHOTS)
     return _fitting(shots)
 
 
@@ -108,7 +108,7 @@ class _ShotPools:
         if label in self._pools:
             self._pools[label].add(example)
 
-    def candidates(self) -> list[Example]:
+    def draw_in_rounds(self) -> list[Example]:
         """Return candidates in rounds: one for each label, then a second one for each, the commonest labels first."""
         pools = sorted(self._pools.values(), key=lambda pool: -pool.seen)
         if not self._by_label:

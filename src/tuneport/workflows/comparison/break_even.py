@@ -41,7 +41,7 @@ class TrafficUnit:
     stated: float
 
     @classmethod
-    def of(cls, traffic: Traffic) -> TrafficUnit:
+    def of_traffic(cls, traffic: Traffic) -> TrafficUnit:
         if traffic.requests is not None:
             return cls("requests", traffic.requests)
         if traffic.input_tokens:
@@ -204,7 +204,7 @@ def compute_break_even(
 ) -> BreakEven:
     """Hold every choice against what is done `today` (its price at the whole traffic), else against its own base model
     with the prompt of today."""
-    unit = TrafficUnit.of(traffic)
+    unit = TrafficUnit.of_traffic(traffic)
     now = None if today is None else break_even_option(f"{today.model} (today)", today, unit)
     rows = [
         _row(choice, when, old, unit, day, now) for choice, when, old in zip(choices, priced_on, stale, strict=True)

@@ -52,8 +52,8 @@ def measure_general_ability(
     cache: AnswerCache,
     on_answered: Callable[[int, int], None],
 ) -> list[AnsweredItem]:
-    """Measure a model on the general-ability set. `prompts` are those of `general_ability_rows`, `where` names the model
-    in the cache. `on_answered` gets how many answers are there, and how many there will be."""
+    """Measure a model on the general-ability set. `prompts` are those of `general_ability_rows`, and `where` names the
+    model in the cache. `on_answered` gets how many answers are there, and how many there will be."""
     items = load_items()
     ranks = gives_likelihoods(backend)
     to_rank = len(items.questions) + 2 * len(items.pairs) if ranks else 0

@@ -127,7 +127,7 @@ class SavedAccountFolder:
         return cls(path, backend)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock_folder(self) -> Iterator[None]:
         """Lock the folder for the time of the block. Raises ConfigError while another process works in it."""
         with _storing(self.path), locked(self.path / ".lock", wait=False) as mine:
             if not mine:
@@ -136,7 +136,7 @@ class SavedAccountFolder:
 
     # --- files ------------------------------------------------------------------------------------------------------
 
-    def have(self, file_id: str) -> Path | None:
+    def has_file(self, file_id: str) -> Path | None:
         """Return the file's content if it is here and its hash is right; each process reads it only once."""
         known = self._files.get(file_id)
         if known is None:
@@ -148,14 +148,14 @@ class SavedAccountFolder:
             self._verified[known.sha256] = path
         return self._verified[known.sha256]
 
-    def files(self) -> list[SavedFile]:
+    def saved_files(self) -> list[SavedFile]:
         return list(self._files.values())
 
-    def waiting_room(self, file_id: str) -> Path:
+    def download_path(self, file_id: str) -> Path:
         """Return where to download a file to before `add`: the same path each time, so that a backend can resume."""
         return self.path / "files" / f".{hashlib.sha256(file_id.encode()).hexdigest()[:24]}"
 
-    def add(self, file_id: str, content: Path, *, purpose: str, filename: str, source: str) -> SavedFile:
+    def add_file(self, file_id: str, content: Path, *, purpose: str, filename: str, source: str) -> SavedFile:
         """Take `content` (in the waiting room) over under its hash, and write it into the index."""
         with _storing(self.path):
             content.chmod(0o600)
@@ -176,7 +176,7 @@ class SavedAccountFolder:
                 self._files[file_id] = saved
         return saved
 
-    def clear_waiting_room(self) -> None:
+    def clear_downloads(self) -> None:
         for path in (self.path / "files").glob(".*"):
             with suppress(OSError):
                 path.unlink()
@@ -186,14 +186,14 @@ class SavedAccountFolder:
     def job_folder(self, job_id: str) -> Path:
         return self.path / "jobs" / _quoted(job_id)
 
-    def record(self, job_id: str) -> SavedJob | None:
+    def saved_job(self, job_id: str) -> SavedJob | None:
         """Return the saved job, or None if it is not here or only half written."""
         try:
             return SavedJob.model_validate_json((self.job_folder(job_id) / "job.json").read_bytes())
         except (OSError, ValidationError):
             return None
 
-    def records(self) -> Iterator[SavedJob]:
+    def saved_jobs(self) -> Iterator[SavedJob]:
         """Yield all saved jobs, newest first."""
         found = []
         for path in (self.path / "jobs").glob("*/job.json"):
@@ -201,11 +201,11 @@ class SavedAccountFolder:
                 record = SavedJob.model_validate_json(path.read_bytes())
                 found.append((record.job.created_at.timestamp() if record.job.created_at else 0.0, record.job.id))
         for _, job_id in sorted(found, reverse=True):
-            record_again = self.record(job_id)
+            record_again = self.saved_job(job_id)
             if record_again is not None:
                 yield record_again
 
-    def write_job(self, record: SavedJob, documents: dict[str, str]) -> None:
+    def write_saved_job(self, record: SavedJob, documents: dict[str, str]) -> None:
         """Write `documents` (name to text) into the job's folder, and job.json last."""
         folder = self.job_folder(record.job.id)
         with _storing(self.path):
@@ -216,11 +216,11 @@ class SavedAccountFolder:
 
     # --- moves ------------------------------------------------------------------------------------------------------
 
-    def moves(self) -> list[StartedMove]:
+    def started_moves(self) -> list[StartedMove]:
         return [StartedMove.model_validate(line) for line in _lines(self.path / "moves.jsonl")]
 
     def add_move(self, move: StartedMove) -> None:
-        if move not in self.moves():
+        if move not in self.started_moves():
             with _storing(self.path):
                 self._append("moves.jsonl", move)
 

@@ -54,7 +54,7 @@ def plan_move(
     plan = MovePlan(job, target, ModelChoice(job.base_model, None, ""), third_party=backend.manifest.third_party)
     if _begun(workspace, folder, plan, choices, earlier):
         return plan
-    dataset = choices.data.get(job.id) or (folder.have(job.training_file) if job.training_file else None)
+    dataset = choices.data.get(job.id) or (folder.has_file(job.training_file) if job.training_file else None)
     try:
         spec_path = folder.job_folder(job.id) / "spec.toml"
         # Without a file the rest of the plan is still worth reading.
@@ -101,7 +101,7 @@ def _begun(
         return True
     known = {other.id for other in earlier.values()}
     home = str(workspace.settings.home)
-    for move in folder.moves():
+    for move in folder.started_moves():
         if (move.job, move.backend) == (plan.job.id, plan.backend) and move.row not in known and move.home != home:
             if not choices.again:
                 plan.problems.append(

@@ -107,7 +107,7 @@ class AccountSaver:
                 on_progress(AccountSaveProgress(done, len(work), what, self.report))
         finally:
             self._stopped.set()
-        self._folder.clear_waiting_room()
+        self._folder.clear_downloads()
         self.report.jobs = len(jobs)
         return self.report
 
@@ -115,7 +115,7 @@ class AccountSaver:
 
     def _save_job(self, job: SourceJob) -> None:
         missing = [lost for purpose, file_id in job.files if (lost := self._save_file(purpose, file_id, job))]
-        before = self._folder.record(job.id)
+        before = self._folder.saved_job(job.id)
         documents: dict[str, str] = {}
         told = job.status.terminal
         if before is None or not before.complete or before.job != job:
@@ -144,7 +144,7 @@ class AccountSaver:
         if not spec_path.is_file() or as_written is not None and sha256_of_file(spec_path) == as_written:
             documents["spec.toml"] = spec
             as_written = hashlib.sha256(spec.encode()).hexdigest()
-        ends = self._account.ends(job)
+        ends = self._account.model_end_dates(job)
         record = SavedJob(
             job=job,
             title=self._account.manifest.title,
@@ -155,7 +155,7 @@ class AccountSaver:
             spec_sha256=as_written,
         )
         if record != before or documents.keys() - {"spec.toml"}:
-            self._folder.write_job(SavedJob.model_validate_json(self._clean(record.model_dump_json())), documents)
+            self._folder.write_saved_job(SavedJob.model_validate_json(self._clean(record.model_dump_json())), documents)
         with self._counting:
             self.report.missing += [(job.id, lost) for lost in missing]
 
@@ -166,7 +166,7 @@ class AccountSaver:
         """Return the metrics, from the saved result file if there is one: asking the backend would fetch it again."""
         points: Sequence[MetricPoint] = []
         for file_id in job.result_files:
-            path = self._folder.have(file_id)
+            path = self._folder.has_file(file_id)
             if path is not None:
                 try:
                     points = parse_metrics_csv(path.read_bytes())
@@ -190,7 +190,7 @@ class AccountSaver:
         with self._counting:
             lock = self._per_file.setdefault(file_id, threading.Lock())
         with lock:
-            if self._folder.have(file_id) is not None:
+            if self._folder.has_file(file_id) is not None:
                 self._count(file_id, kept=1)
                 return None
             own = self._own_copy(purpose, file_id, job)
@@ -215,7 +215,7 @@ class AccountSaver:
     def _fetch(self, purpose: str, file_id: str, own: RemoteFile | None) -> SavedFile | MissingItem:
         listed = self._account.files.get(file_id)
         wanted_hash = (listed.sha256 if listed else "") or (own.sha256 if own else "")
-        target = self._folder.waiting_room(file_id)
+        target = self._folder.download_path(file_id)
         size = 0
         for _ in range(2):
             self._account.backend.save_file(file_id, target)
@@ -223,7 +223,7 @@ class AccountSaver:
             right_size = listed is None or listed.bytes == size
             if right_size and (not wanted_hash or sha256_of_file(target) == wanted_hash):
                 name = listed.filename if listed else own.filename if own else Path(file_id).name
-                return self._folder.add(file_id, target, purpose=purpose, filename=name, source=self._account.name)
+                return self._folder.add_file(file_id, target, purpose=purpose, filename=name, source=self._account.name)
             target.unlink()
         said = "another content than was uploaded" if listed is None or listed.bytes == size else ""
         said = said or f"{size:,} bytes where it lists {listed.bytes if listed else 0:,}"
@@ -243,10 +243,10 @@ class AccountSaver:
         copy = self._own_files / f"{own.sha256}.jsonl"
         if not copy.is_file() or sha256_of_file(copy) != own.sha256:
             return None
-        target = self._folder.waiting_room(file_id)
+        target = self._folder.download_path(file_id)
         private.make_file(target)
         shutil.copyfile(copy, target)
-        return self._folder.add(file_id, target, purpose=purpose, filename=own.filename, source="tuneport")
+        return self._folder.add_file(file_id, target, purpose=purpose, filename=own.filename, source="tuneport")
 
     # --- small things -----------------------------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ def _spec_of(job: SourceJob, folder: SavedAccountFolder, missing: Iterable[Missi
     ]
     values: dict[str, Any] = {"model": job.model}
     for name, file_id in (("dataset", job.training_file), ("validation", job.validation_file)):
-        path = folder.have(file_id) if file_id else None
+        path = folder.has_file(file_id) if file_id else None
         if path is not None:
             values[name] = os.path.relpath(path, folder.job_folder(job.id))
     if "dataset" not in values:

@@ -52,8 +52,8 @@ class AzureEmulator(OpenAIEmulator):
             dataclasses.replace(request, headers=headers | ({"authorization": f"Bearer {given}"} if given else {}))
         )
 
-    def settle(self) -> None:
-        super().settle()
+    def apply_elapsed_time(self) -> None:
+        super().apply_elapsed_time()
         for job in self.jobs.values():
             if job.fine_tuned_model and job.fine_tuned_model.startswith("ft:"):
                 job.fine_tuned_model = f"{job.base}.ft-{job.id.removeprefix('ftjob-')}"

@@ -93,7 +93,7 @@ class OpenAIEmulator(EmulatedOpenAIFiles):
         self.jobs: dict[str, EmulatedOpenAIJob] = {}
         self.deleted_models: set[str] = set()
 
-    def settle(self) -> None:
+    def apply_elapsed_time(self) -> None:
         for job in self.jobs.values():
             if not job.fine_tuned_model and job.status(self.now()) == "succeeded":
                 job.fine_tuned_model = job.model_name()
@@ -210,23 +210,23 @@ class OpenAIEmulator(EmulatedOpenAIFiles):
 
     def _show(self, job: EmulatedOpenAIJob) -> dict[str, Any]:
         now, timeline = self.now(), job.timeline
-        done, succeeded = job.ended(now), job.fine_tuned_model is not None
+        done, succeeded = job.has_ended(now), job.fine_tuned_model is not None
         status = self.paused_status if timeline.paused_at is not None and not done else job.status(now)
         nothing = {True: {"code": None, "message": None, "param": None}, False: None}
         harmless = nothing[self.error_on_success] if isinstance(self.error_on_success, bool) else self.error_on_success
         error = job.error(now) or harmless
-        end = timeline.age(now) if job.cancelled else timeline.pace * (1 if job.problem else len(STATES))
+        end = timeline.age(now) if job.cancelled else timeline.pace * (1 if job.validation_error else len(STATES))
         hyperparameters = job.shown_hyperparameters(now)
         common = {name: value for name, value in hyperparameters.items() if name in COMMON}
         return {
             "object": "fine_tuning.job", "id": job.id, "model": job.start, "created_at": int(timeline.created),
-            "finished_at": int(timeline.moment(end)) if done else None, "fine_tuned_model": job.fine_tuned_model,
+            "finished_at": int(timeline.time_of_age(end)) if done else None, "fine_tuned_model": job.fine_tuned_model,
             "organization_id": f"org-{self.organization}", "result_files": [job.result_file] if job.result_file else [],
             "status": status, "validation_file": job.validation_file, "training_file": job.training_file,
             "hyperparameters": common, "trained_tokens": job.trained_tokens if succeeded else None, "error": error,
             "user_provided_suffix": job.suffix, "seed": job.seed, "integrations": job.integrations,
             "metadata": job.metadata, "usage_metrics": None, "shared_with_openai": False,
-            "estimated_finish": None if done else int(timeline.moment(timeline.pace * len(STATES))),
+            "estimated_finish": None if done else int(timeline.time_of_age(timeline.pace * len(STATES))),
             "method": {"type": job.method, job.method: {**job.options, "hyperparameters": hyperparameters}},
         }  # fmt: skip
 
@@ -246,7 +246,7 @@ class OpenAIEmulator(EmulatedOpenAIFiles):
 
     def _unfinished(self, id: str) -> EmulatedOpenAIJob:
         job = self._job(id)
-        if job.ended(self.now()):
+        if job.has_ended(self.now()):
             raise self.error(400, f"Job has already completed: {id}", code="invalid_request_error")
         return job
 

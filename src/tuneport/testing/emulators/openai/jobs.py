@@ -69,7 +69,7 @@ class EmulatedOpenAIJob:
         return read_emulated_rows(self.training_content, "Invalid file format. Line {line} {what}.")
 
     @functools.cached_property
-    def problem(self) -> dict[str, Any] | None:
+    def validation_error(self) -> dict[str, Any] | None:
         """Return the problem that validation finds, as the job's `error`."""
         for param, content in (("training_file", self.training_content), ("validation_file", self.validation_content)):
             if content is None:
@@ -98,21 +98,21 @@ class EmulatedOpenAIJob:
         if self.cancelled:
             return "cancelled"
         state = self.timeline.state(now)
-        if self.problem and state != "validating_files":
+        if self.validation_error and state != "validating_files":
             return "failed"
         if state is None:
             return (self.plan.status or "failed") if self.plan.fails else "succeeded"
         return (self.plan.raw_status or "running") if state == "running" else state
 
-    def ended(self, now: float) -> bool:
+    def has_ended(self, now: float) -> bool:
         return self.cancelled or self.timeline.state(now) is None or self.status(now) == "failed"
 
     def error(self, now: float) -> dict[str, Any] | None:
-        if self.cancelled or not self.ended(now):
+        if self.cancelled or not self.has_ended(now):
             return None
         default = {"code": "server_error", "message": "The job failed due to an internal error.", "param": None}
         failed = {**default, **(self.plan.fails_with or {})} if self.plan.fails else None
-        return self.problem or failed
+        return self.validation_error or failed
 
     # Hyperparameters and the steps that follow from them.
 
@@ -144,7 +144,7 @@ class EmulatedOpenAIJob:
     def shown_hyperparameters(self, now: float) -> dict[str, Any]:
         """Return the hyperparameters: "auto" until the files are validated, and the chosen number from then on."""
         shown = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto", **self.hyperparameters}
-        if self.problem is None and self.timeline.state(now) != "validating_files":
+        if self.validation_error is None and self.timeline.state(now) != "validating_files":
             chosen: dict[str, float] = {"n_epochs": self.epochs, "batch_size": self.batch_size}
             chosen |= {"learning_rate_multiplier": 1.8, "beta": 0.1}
             chosen |= {"compute_multiplier": 1.0, "eval_interval": 5, "eval_samples": 1}
@@ -168,19 +168,19 @@ class EmulatedOpenAIJob:
 
     def checkpoints(self, now: float) -> list[dict[str, Any]]:
         """Return one checkpoint an epoch, the last three, newest first. The last one is the tuned model itself."""
-        if self.problem or self.error(now) or self.timeline.state(now) in ("validating_files", "queued"):
+        if self.validation_error or self.error(now) or self.timeline.state(now) in ("validating_files", "queued"):
             return []
-        done = self.timeline.progress(now, "running") * self.total_steps
+        done = self.timeline.progress_in_state(now, "running") * self.total_steps
         found = []
         for epoch in range(1, self.epochs + 1):
             step, last = epoch * self.steps_per_epoch, epoch == self.epochs
             if step > done or (last and not self.fine_tuned_model):
                 continue
             code = self.checkpoint_codes[epoch % len(self.checkpoint_codes)]
-            age = self.timeline.starts("running") + self.timeline.pace * step / self.total_steps
+            age = self.timeline.start_of_state("running") + self.timeline.pace * step / self.total_steps
             found.append({
                 "id": f"ftckpt_{self.id[-16:]}{step:08d}", "object": "fine_tuning.job.checkpoint",
-                "created_at": int(self.timeline.moment(age)), "fine_tuning_job_id": self.id, "step_number": step,
+                "created_at": int(self.timeline.time_of_age(age)), "fine_tuning_job_id": self.id, "step_number": step,
                 "fine_tuned_model_checkpoint": self.model_name() if last else self.model_name(code, step),
                 "metrics": self.metrics(step),
             })  # fmt: skip
@@ -203,14 +203,14 @@ class EmulatedOpenAIJob:
             (0.0, f"Created fine-tuning job: {self.id}"),
             (0.0, f"Validating {files}"),
         ]
-        if not self.problem:
+        if not self.validation_error:
             written += [
-                (self.timeline.starts("queued"), "Files validated, moving job to queued state"),
-                (self.timeline.starts("running"), "Fine-tuning job started"),
+                (self.timeline.start_of_state("queued"), "Files validated, moving job to queued state"),
+                (self.timeline.start_of_state("running"), "Fine-tuning job started"),
             ]
         events: list[tuple[float, str, str, str, dict[str, Any]]]
         events = [(age, "info", message, "message", {}) for age, message in written] + self._step_events()
-        end = self.timeline.pace * (1 if self.problem else len(STATES))
+        end = self.timeline.pace * (1 if self.validation_error else len(STATES))
         error = self.error(now)
         if error:
             events.append((end, "error", error["message"], "message", {}))
@@ -230,14 +230,14 @@ class EmulatedOpenAIJob:
         rendered = [
             {
                 "object": "fine_tuning.job.event", "id": f"ftevent-{self.id[-16:]}{index:08d}", "level": level,
-                "created_at": int(self.timeline.moment(age)), "message": message, "type": type, "data": data,
+                "created_at": int(self.timeline.time_of_age(age)), "message": message, "type": type, "data": data,
             }
             for index, (age, level, message, type, data) in enumerate(shown)
         ]  # fmt: skip
         return [*self.plan.events[::-1], *rendered[::-1]]
 
     def _step_events(self) -> list[tuple[float, str, str, str, dict[str, Any]]]:
-        if self.problem:
+        if self.validation_error:
             return []
         total = self.total_steps
         events: list[tuple[float, str, str, str, dict[str, Any]]] = []
@@ -248,6 +248,6 @@ class EmulatedOpenAIJob:
             message = f"Step {step}/{total}: training loss={values['train_loss']:.2f}"
             for name, words in (("valid_loss", "validation loss"), ("full_valid_loss", "full validation loss")):
                 message += f", {words}={values[name]:.2f}" if name in values else ""
-            age = self.timeline.starts("running") + self.timeline.pace * step / total
+            age = self.timeline.start_of_state("running") + self.timeline.pace * step / total
             events.append((age, "info", message, "metrics", {**values, "total_steps": total}))
         return events

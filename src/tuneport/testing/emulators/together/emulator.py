@@ -171,7 +171,7 @@ class TogetherEmulator(EmulatedTogetherFiles, EmulatedTogetherDeployments, Emula
         job.output_name += f"-{self.new_id('', 8)}"
         self.jobs[job.id] = job
         self.jobs_created += 1
-        return job.show(self.now())
+        return job.job_document(self.now())
 
     def _job(self, id: str | None) -> EmulatedTogetherJob:
         if id not in self.jobs:
@@ -181,12 +181,12 @@ class TogetherEmulator(EmulatedTogetherFiles, EmulatedTogetherDeployments, Emula
     @emulated_route("GET", "/fine-tunes")
     def list_jobs(self, request: EmulatedRequest) -> dict[str, Any]:
         now = self.now()
-        jobs = [job.show(now) for job in self.jobs.values() if now - job.timeline.created >= self.list_lag]
+        jobs = [job.job_document(now) for job in self.jobs.values() if now - job.timeline.created >= self.list_lag]
         return {"data": [*self.earlier, *jobs]}
 
     @emulated_route("GET", "/fine-tunes/{id}")
     def retrieve_job(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
-        return self._job(id).show(self.now(), whole=True)
+        return self._job(id).job_document(self.now(), whole=True)
 
     @emulated_route("DELETE", "/fine-tunes/{id}", query=("force",))
     def delete_job(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
@@ -197,10 +197,10 @@ class TogetherEmulator(EmulatedTogetherFiles, EmulatedTogetherDeployments, Emula
     @emulated_route("POST", "/fine-tunes/{id}/cancel")
     def cancel_job(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         job = self._job(id)
-        if job.ended(self.now()):
+        if job.has_ended(self.now()):
             raise self.error(400, f"Fine-tune job {id} cannot be cancelled: it is {job.status(self.now())}")
         job.cancelled_at = job.timeline.stopped_at = self.now()
-        return job.show(self.now())
+        return job.job_document(self.now())
 
     @emulated_route("GET", "/fine-tunes/{id}/events")
     def list_events(self, request: EmulatedRequest, id: str) -> dict[str, Any]:

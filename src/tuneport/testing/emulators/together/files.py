@@ -33,7 +33,7 @@ class EmulatedTogetherFile:
     timeline: EmulatedTimeline | None = None  # None until the third
 
     @functools.cached_property
-    def verdict(self) -> tuple[Rows, str | None, str | None]:
+    def validation(self) -> tuple[Rows, str | None, str | None]:
         """Return rows, format and complaint; without a complaint the file is valid."""
         rows: Rows = []
         if self.purpose != "fine-tune" or self.kind != "jsonl":
@@ -46,11 +46,11 @@ class EmulatedTogetherFile:
 
     @property
     def rows(self) -> Rows:
-        return self.verdict[0]
+        return self.validation[0]
 
     @property
     def format(self) -> str | None:
-        return self.verdict[1]
+        return self.validation[1]
 
     @functools.cached_property
     def tokens(self) -> int:
@@ -59,7 +59,7 @@ class EmulatedTogetherFile:
     @property
     def turns(self) -> Rows:
         """Return the messages of a valid file of conversations."""
-        return [] if self.verdict[2] else [turn for row in self.rows for turn in row.get("messages", [])]
+        return [] if self.validation[2] else [turn for row in self.rows for turn in row.get("messages", [])]
 
     @property
     def multimodal(self) -> bool:
@@ -67,10 +67,10 @@ class EmulatedTogetherFile:
 
     def status(self, now: float) -> str:
         state = self.timeline.state(now) if self.timeline else "PENDING"
-        return state or ("INVALID_FORMAT" if self.verdict[2] else "COMPLETED")
+        return state or ("INVALID_FORMAT" if self.validation[2] else "COMPLETED")
 
-    def show(self, now: float) -> dict[str, Any]:
-        status, (rows, format, complaint) = self.status(now), self.verdict
+    def file_document(self, now: float) -> dict[str, Any]:
+        status, (rows, format, complaint) = self.status(now), self.validation
         shown = {
             "id": self.id, "object": "file", "created_at": int(self.timeline.created if self.timeline else now),
             "filename": self.filename, "bytes": len(self.content or b""), "purpose": self.purpose,
@@ -163,7 +163,7 @@ class EmulatedTogetherFiles(Emulator):
         file = self._file(id)
         if file.timeline is None:
             file.timeline = EmulatedTimeline(FILE_STATES, self.now(), self.pace)
-        return file.show(self.now())
+        return file.file_document(self.now())
 
     def _file(self, id: str | None, param: str = "id") -> EmulatedTogetherFile:
         file = self.files.get(id or "")
@@ -175,11 +175,11 @@ class EmulatedTogetherFiles(Emulator):
     def list_files(self, request: EmulatedRequest) -> dict[str, Any]:
         now = self.now()
         shown = [file for file in self.files.values() if file.content is not None or not self.knows_contents]
-        return {"data": [file.show(now) for file in shown if now - self.file_times[file.id] >= self.file_lag]}
+        return {"data": [file.file_document(now) for file in shown if now - self.file_times[file.id] >= self.file_lag]}
 
     @emulated_route("GET", "/files/{id}")
     def retrieve_file(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
-        return self._file(id).show(self.now())
+        return self._file(id).file_document(self.now())
 
     @emulated_route("GET", "/files/{id}/content")
     def file_content(self, request: EmulatedRequest, id: str) -> EmulatedResponse:

@@ -56,7 +56,7 @@ class JudgeModel:
     def completes(self, workspace: Workspace) -> ChatCompleter:
         return self.answers if isinstance(self.answers, LiteLLMModel) else workspace.backend(self.answers.backend)
 
-    def is_one_of(self, models: Sequence[EvaluatedModel]) -> bool:
+    def is_among_models(self, models: Sequence[EvaluatedModel]) -> bool:
         asked = self.answers
         return isinstance(asked, EvaluatedModel) and (asked.backend, asked.model) in {
             (each.backend, each.model) for each in models

@@ -108,7 +108,7 @@ def plan_judge(
         output_tokens=output_tokens,
         usd=usd,
         why=why,
-        own=found.is_one_of([against, model]),
+        own=found.is_among_models([against, model]),
     )
 
 
