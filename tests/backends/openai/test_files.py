@@ -93,7 +93,6 @@ import sys
 from pathlib import Path
 from tests.backends.openai.test_files import in_parts
 from tests.support.emulated import settings_for
-from tuneport.testing.contract import written
 from tuneport.backends import open_backend
 from tuneport.types import DataFile, PreparedData, TuneSpec
 

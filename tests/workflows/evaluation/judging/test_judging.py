@@ -86,7 +86,7 @@ def test_the_better_model_wins_by_a_real_sdk_and_is_not_asked_about_twice(
         said.append(messages[1]["content"])
         return {"role": "assistant", "content": by_content(said[-1])}
 
-    monkeypatch.setattr(inference, "answer", answer)
+    monkeypatch.setattr(inference, "emulated_answer", answer)
     with OpenAIEmulator() as openai:
         monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", openai.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", openai.key)
