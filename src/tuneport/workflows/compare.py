@@ -122,7 +122,7 @@ def compare(
     models, past = _several(model), past_jobs(settings)
     choices: dict[tuple[str, str | None], BackendChoice] = {}
     for manifest in manifests:
-        for name in _asked_of(manifest.name, models, names, settings) if models else _offered(manifest, today):
+        for name in _models_of_backend(manifest.name, models, names, settings) if models else _offered(manifest, today):
             ranked = rank(
                 asked.model_copy(update={"model": name}),
                 [manifest],
@@ -177,7 +177,7 @@ def _price(quote: Quote | InferenceQuote | None) -> str:
     return ("" if quote.low == quote.high else "~") + money(quote.expected, short=True)
 
 
-def _asked_of(backend: str, models: Sequence[str], backends: Sequence[str], settings: Settings) -> list[str]:
+def _models_of_backend(backend: str, models: Sequence[str], backends: Sequence[str], settings: Settings) -> list[str]:
     """Return the names that this backend is asked for: `BACKEND/MODEL` only if it is the one; whatever the default."""
     found = []
     for model in models:

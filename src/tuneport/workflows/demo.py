@@ -174,17 +174,17 @@ def _evaluate(
     choices = labels(train)
     shots = choose_shots(train, per_label=SHOTS_PER_LABEL, seed=seed)
 
-    yield from ask_base(rows, shots, _kept(completer(backend, base, most_tokens=ANSWER_TOKENS), said))
+    yield from ask_base(rows, shots, _keeping_answers(completer(backend, base, most_tokens=ANSWER_TOKENS), said))
     yield measured(
         RANKED,
         f"{len(choices)} labels ranked",
         lambda: score_by_likelihood(rows, choices, lambda asked, given: backend.score(base, asked, given)),
     )
-    ask_tuned = _kept(completer(backend, tuned, most_tokens=ANSWER_TOKENS), said)
+    ask_tuned = _keeping_answers(completer(backend, tuned, most_tokens=ANSWER_TOKENS), said)
     yield measured("tuned", "the prompt as it is", lambda: score_zero_shot(rows, ask_tuned))
 
 
-def _kept(complete: Complete, said: list[list[str]]) -> Complete:
+def _keeping_answers(complete: Complete, said: list[list[str]]) -> Complete:
     def asked(prompts: Sequence[Messages]) -> list[str]:
         said.append(list(complete(prompts)))
         return said[-1]

@@ -276,7 +276,7 @@ def run_evaluation(
             )
             seconds = time.monotonic() - begun
             speed = measure_answer_speed(backend, each.asked.model, each.prompts, said, each.alone, cache)
-            measured.append(_measured(workspace, each, said, speed, seconds))
+            measured.append(_measure_model(workspace, each, said, speed, seconds))
             answers[name] = [one.answer for one in said]
             if likelihoods:
                 shown = [
@@ -322,7 +322,7 @@ def _cache(workspace: Workspace) -> AnswerCache:
     return AnswerCache(workspace.settings.home / "evaluations" / "answers.sqlite")
 
 
-def _measured(
+def _measure_model(
     workspace: Workspace, planned: ModelAnswersPlan, said: Sequence[GivenAnswer], speed: AnswerSpeed, seconds: float
 ) -> ModelMeasurement:
     usd, why = price_per_thousand(

@@ -186,7 +186,7 @@ class Migration:
                 earlier = earlier_moves(self.workspace, self.source, to)
                 for plan in going:  # since they were planned, another process may have been here
                     found = earlier.get(plan.job.id)
-                    if plan.backend == to and plan.row is None and found is not None and not _over(found):
+                    if plan.backend == to and plan.row is None and found is not None and not _has_failed(found):
                         plan.row = found
             for plan in going:
                 try:
@@ -247,7 +247,7 @@ def _validation_of(spec: TuneSpec) -> Dataset | None:
     return None if spec.validation is None else Dataset(spec.dataset, spec.columns).validation_like(spec.validation)
 
 
-def _over(row: JobRecord) -> bool:
+def _has_failed(row: JobRecord) -> bool:
     return row.job_status in (JobStatus.FAILED, JobStatus.CANCELLED)
 
 

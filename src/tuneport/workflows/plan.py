@@ -178,7 +178,7 @@ def plan(
     told = TrainingOptions.of(options or {})
     name = Catalogue(settings).resolve(model, "local")
     base = find_planned_model(name, settings)
-    rows, counted = _counted(data, how, name, settings)
+    rows, counted = _count_training_tokens(data, how, name, settings)
 
     def numbers_for(method: Method, adapter: Adapter) -> Mapping[str, Recommended]:
         return recommend(
@@ -257,7 +257,7 @@ def _trace(
         return None, str(error)
 
 
-def _counted(dataset: Dataset, method: Method, model: str, settings: Settings) -> tuple[int, TokenCount]:
+def _count_training_tokens(dataset: Dataset, method: Method, model: str, settings: Settings) -> tuple[int, TokenCount]:
     """Return the rows, and their tokens as the model counts them."""
     facts = dataset_facts(dataset.for_method(method), None, home=settings.home)
     manifest = manifest_of("local", settings)

@@ -100,7 +100,7 @@ def advise_command(
     if probe:
         plan = facts.plan_probe(model, backend, rows=rows, system=system)
         _confirm_probe(plan, yes=yes)
-        facts.run_probe(plan, budget=budget, allow_personal_data=allow_personal_data, on_measured=_show_measured)
+        facts.run_probe(plan, budget=budget, allow_personal_data=allow_personal_data, on_measured=_print_probe_results)
     shown = False
     if sys.stdin.isatty() and not output.as_json:
         shown = _show_open_answers(facts)
@@ -146,7 +146,7 @@ def _confirm_probe(plan: ProbePlan, *, yes: bool) -> None:
         output.confirm_action(question, yes=yes, otherwise="nothing was sent")
 
 
-def _show_measured(measured: PromptingResult) -> None:
+def _print_probe_results(measured: PromptingResult) -> None:
     score = measured.score
     output.print_note(
         f"{measured.name:<14} {score.accuracy:6.1%}  ({score.low:.0%} to {score.high:.0%})  {measured.what}, "

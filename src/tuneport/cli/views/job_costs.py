@@ -41,7 +41,7 @@ def print_job_costs(rows: Sequence[JobRecord], errors: Sequence[BackendAccuracy]
     for error in errors:
         told = [
             text
-            for text in (_told("cost", error.cost), _told("time", error.duration))
+            for text in (_estimate_error_line("cost", error.cost), _estimate_error_line("time", error.duration))
             if text is not None
         ]  # fmt: skip
         if told:
@@ -50,7 +50,7 @@ def print_job_costs(rows: Sequence[JobRecord], errors: Sequence[BackendAccuracy]
         console.print(reason, style="dim", markup=False)
 
 
-def _told(what: str, error: Error | None) -> str | None:
+def _estimate_error_line(what: str, error: Error | None) -> str | None:
     if error is None:
         return None
     jobs = output.counted(error.jobs, "job")

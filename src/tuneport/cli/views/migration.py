@@ -201,15 +201,17 @@ def print_move_plan(plan: MovePlan, console: Console) -> None:
     if plan.model.name is not None:
         known = plan.choice.model if plan.choice is not None and plan.choice.model else plan.model.name
         named = f"{plan.model.name} ({known})" if known != plan.model.name else known
-        grid.add_row("model", f"{escape(job.model)} → [bold]{escape(named)}[/bold] {_why(plan.model.reason)}")
+        grid.add_row("model", f"{escape(job.model)} → [bold]{escape(named)}[/bold] {_dimmed_reason(plan.model.reason)}")
     elif plan.model.reason:
-        grid.add_row("model", f"{escape(job.model)} → [red]?[/red] {_why(plan.model.reason)}")
+        grid.add_row("model", f"{escape(job.model)} → [red]?[/red] {_dimmed_reason(plan.model.reason)}")
         for number, suggestion in enumerate(plan.model.suggestions, start=1):
             grid.add_row("", f"{number}. {escape(suggestion.name)}: {escape(suggestion.reason)}")
     for line in plan.lines:
         new = "[yellow]no equivalent[/yellow]" if line.new is None else escape(line.new)
         value = escape(line.old) if line.fate == "same" else f"{escape(line.old)} → {new}"
-        grid.add_row(line.name.replace("learning_rate_multiplier", "lr multiplier"), f"{value} {_why(line.why)}")
+        grid.add_row(
+            line.name.replace("learning_rate_multiplier", "lr multiplier"), f"{value} {_dimmed_reason(line.why)}"
+        )
     if plan.training is not None:
         grid.add_row("data", _data(plan))
         for loss in plan.losses:
@@ -238,11 +240,11 @@ def _price(plan: MovePlan) -> str:
     assert plan.choice is not None
     quote = plan.choice.quote
     if quote.expected is None:
-        return f"[yellow]unknown[/yellow] {_why(quote.unavailable or '')}"
+        return f"[yellow]unknown[/yellow] {_dimmed_reason(quote.unavailable or '')}"
     most = "" if quote.high in (None, quote.expected) else f", at most {output.money(quote.high)}"
     explained = quote.explanation.partition("; approximate, which makes no difference")[0]
     dated = explained + (f"; price of {quote.as_of}" if quote.as_of else "")
-    return f"[bold]{output.money(quote.expected)}[/bold]{most} {_why(dated)}"
+    return f"[bold]{output.money(quote.expected)}[/bold]{most} {_dimmed_reason(dated)}"
 
 
 def print_migration_total(plans: Sequence[MovePlan], to: str, console: Console) -> None:
@@ -302,8 +304,8 @@ def print_comparisons(comparisons: Sequence[AnswerComparison], console: Console)
         of = f" of {comparison.of:,}" if comparison.of != comparison.rows else ""
         grid = _grid()
         grid.add_row("rows", f"{comparison.rows:,}{of}")
-        grid.add_row("old", _scored(comparison.old_score, comparison.old.unavailable, comparison.old.model))
-        grid.add_row("new", _scored(comparison.new_score, comparison.new.unavailable, comparison.new.model))
+        grid.add_row("old", _score_line(comparison.old_score, comparison.old.unavailable, comparison.old.model))
+        grid.add_row("new", _score_line(comparison.new_score, comparison.new.unavailable, comparison.new.model))
         if comparison.agreement is not None:
             grid.add_row("agree", f"{_share(comparison.agreement)}  the same answer from both")
         console.print(Padding(grid, (0, 0, 0, 2), expand=False))
@@ -321,7 +323,7 @@ def _print_example(example: dict[str, str], console: Console) -> None:
     console.print(Padding(grid, (1, 0, 0, 2), expand=False))
 
 
-def _scored(score: AccuracyScore | None, unavailable: str | None, model: str) -> str:
+def _score_line(score: AccuracyScore | None, unavailable: str | None, model: str) -> str:
     if score is None:
         return f"[yellow]not asked or no answer[/yellow]: {escape(unavailable or '')}"
     return f"{_share(score)}  {escape(model)}"
@@ -342,7 +344,7 @@ def _grid() -> Table:
     return grid
 
 
-def _why(reason: str) -> str:
+def _dimmed_reason(reason: str) -> str:
     return f"[dim]({escape(reason)})[/dim]" if reason else ""
 
 

@@ -36,7 +36,7 @@ def _trainer(
 ) -> Any:
     model = load_base_model(recipe)
     model.generation_config.eos_token_id = _end_tokens(model, renderer)
-    generations = recipe.options.generations or _explored(recipe)
+    generations = recipe.options.generations or _generations_per_prompt(recipe)
     questions = min(int(recipe.numbers["batch_size"]), len(rows))  # TRL leaves out a batch that is not full
     if left := len(rows) % questions:
         recipe.note(f"each epoch leaves out {left} of the {len(rows)} questions, others each time: batches are full")
@@ -123,7 +123,7 @@ def _dataset(first: int, count: int) -> Dataset:
     return Dataset.from_list([{"prompt": "", "question": number} for number in range(first, first + count)])
 
 
-def _explored(recipe: Recipe) -> int:
+def _generations_per_prompt(recipe: Recipe) -> int:
     usual = recipe.method.traits.generations or 1
     return max(2, round(usual * float(recipe.numbers.get("compute_multiplier") or 1)))
 

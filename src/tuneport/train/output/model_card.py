@@ -39,7 +39,7 @@ def write_model_card(run: TrainingRunFolder, folder: Path, adapter: Adapter, bas
     facts = _read(run.path / DATA).get("training", {})
     body = [
         f"# {run.tuned_name}",
-        f"{_what(run, adapter)} of `{_base_name(run)}`, trained with [tuneport](https://pypi.org/project/tuneport/).",
+        f"{_describe_weights(run, adapter)} of `{_base_name(run)}`, trained with [tuneport](https://pypi.org/project/tuneport/).",
         _MERGED,
         "## Data",
         _table(
@@ -154,7 +154,7 @@ def _base_name(run: TrainingRunFolder) -> str:
     return Path(name).name if Path(name).is_absolute() else name
 
 
-def _what(run: TrainingRunFolder, adapter: Adapter) -> str:
+def _describe_weights(run: TrainingRunFolder, adapter: Adapter) -> str:
     kind = {Adapter.FULL: "A full fine-tune", Adapter.PREFIX: "A trained prefix", Adapter.PROMPT: "A trained prompt"}
     what = kind.get(adapter, f"A {'QLoRA' if adapter is Adapter.QLORA else 'LoRA'} adapter")
     return f"A reward model, {what.lower()}" if run.spec.method.traits.scores else what

@@ -39,7 +39,7 @@ def run_ray_job() -> int:
     )
     _put_checkpoint(job, mailbox)
     workers, resources, on_gpus = _workers(job["workers"])
-    missing = _missing(workers, resources)
+    missing = _missing_resources(workers, resources)
     told = f"Submitted to the Ray cluster: {workers} workers, each with {_describe_resources(resources)}"
     ray.get(mailbox.post.remote("event", {"message": told}))
     if missing:
@@ -90,7 +90,7 @@ def _workers(wanted: int | str) -> tuple[int, dict[str, float], bool]:
     return count, {"CPU": max(1, cores // math.ceil(count / len(nodes)))}, False
 
 
-def _missing(workers: int, resources: dict[str, float]) -> str | None:
+def _missing_resources(workers: int, resources: dict[str, float]) -> str | None:
     there = ray.cluster_resources()
     for name, amount in resources.items():
         if there.get(name, 0) < workers * amount:

@@ -114,12 +114,12 @@ def train_on_ray_worker(job: dict[str, Any]) -> None:
             from tuneport.train.run.failures import training_job_error
 
             failure = training_job_error(error)
-            if not _may_pass(failure):
+            if not _may_be_transient(failure):
                 ray.get(mailbox.fail.remote(failure.model_dump(mode="json")))
             raise
 
 
-def _may_pass(failure: JobError) -> bool:
+def _may_be_transient(failure: JobError) -> bool:
     """Return whether another try may succeed: an error that the table of failures does not know is mostly a lost
     peer."""
     return failure.code == "training_failed"

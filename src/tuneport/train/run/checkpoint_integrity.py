@@ -55,14 +55,14 @@ def newest_whole_checkpoint(run: TrainingRunFolder) -> tuple[int, bool]:
         try:
             listed = verify_checkpoint(run.checkpoint(step))
         except DamagedError as error:
-            damaged.append((step, f"{error.name} {_what(error)}"))
+            damaged.append((step, f"{error.name} {_damage_of(error)}"))
             continue
         if not listed and run.state.get("start_anew"):
             damaged.append((step, "it has no digests, and loading it failed"))
             continue
         _set_aside(run, damaged, f"the run goes on from step {step}, its newest whole checkpoint")
         if not listed:
-            _tell(run, f"The checkpoint of step {step} has no digests: not verified", "warning", step=step)
+            _log_damage(run, f"The checkpoint of step {step} has no digests: not verified", "warning", step=step)
         return step, listed
     if damaged and not run.state.get("start_anew"):
         raise CheckpointsDamagedError(_none_is_whole(run, damaged))
@@ -143,7 +143,7 @@ def check_prepared_files(run: TrainingRunFolder) -> None:
                 f"be made again from {source} ({why}); nothing was trained on it; submit the job again",
                 name=file.path.name,
             )
-        _tell(
+        _log_damage(
             run,
             f"The prepared {purpose} file {file.path.name} was damaged; it was made again from {source}",
             "warning",
@@ -161,7 +161,7 @@ def _is_whole(file: DataFile) -> bool:
 def _set_aside(run: TrainingRunFolder, damaged: list[tuple[int, str]], then: str) -> None:
     for step, why in damaged:
         file = why.partition(" ")[0]
-        _tell(run, f"The checkpoint of step {step} is damaged ({why}); {then}", "warning", step=step, file=file)
+        _log_damage(run, f"The checkpoint of step {step} is damaged ({why}); {then}", "warning", step=step, file=file)
         run.set_aside_checkpoint(step)
 
 
@@ -173,7 +173,7 @@ def _none_is_whole(run: TrainingRunFolder, damaged: list[tuple[int, str]]) -> st
     )
 
 
-def _tell(run: TrainingRunFolder, message: str, level: str, **data: Any) -> None:
+def _log_damage(run: TrainingRunFolder, message: str, level: str, **data: Any) -> None:
     print(message, flush=True)
     run.log_event(message, level=level, type="damaged", **data)
 
@@ -238,6 +238,6 @@ def _damaged(path: Path, what: str) -> DamagedError:
     return DamagedError(f"{path} {what}", name=path.name)
 
 
-def _what(error: DamagedError) -> str:
+def _damage_of(error: DamagedError) -> str:
     """Return what happened to the file, without its path."""
     return str(error).partition(f"{error.name} ")[2]

@@ -221,13 +221,13 @@ def _smaller(
     and has a price."""
     if model is None:
         return OptionPrice(None, None, "name the smaller model: --smaller M")
-    choices = sorted(compared(model, None).choices, key=lambda each: (each.backend != at, not _told(each)))
+    choices = sorted(compared(model, None).choices, key=lambda each: (each.backend != at, not _has_known_cost(each)))
     choice = next((each for each in choices if each.allowed), choices[0])
     found = _price(choice.quote, choice.inference, no_month)
     return replace(found, why=f"{choice.model} at {choice.title}: {found.why}")
 
 
-def _told(choice: BackendChoice) -> bool:
+def _has_known_cost(choice: BackendChoice) -> bool:
     return choice.quote.expected is not None and choice.inference is not None and choice.inference.expected is not None
 
 

@@ -113,7 +113,9 @@ def _at_once(
                 if future.cancelled():
                     continue
                 try:
-                    keep(asked[future], _said(cast(Completion, future.result())))  # without `stream` it gives that
+                    keep(
+                        asked[future], _answer_of_completion(cast(Completion, future.result()))
+                    )  # without `stream` it gives that
                     answered += 1
                     continue
                 except RejectedError as error:
@@ -130,7 +132,7 @@ def _at_once(
             pool.shutdown(cancel_futures=True)
             for future in asked.keys() - looked_at:
                 if not future.cancelled() and future.exception() is None:
-                    keep(asked[future], _said(cast(Completion, future.result())))
+                    keep(asked[future], _answer_of_completion(cast(Completion, future.result())))
             raise
     if failure is not None:
         raise failure
@@ -143,13 +145,13 @@ def _batch(
     done = 0
     try:
         for completion in backend.complete_many(model, [prompt.messages for _, prompt in batch], **options):
-            keep(batch[done][0], _said(completion))
+            keep(batch[done][0], _answer_of_completion(completion))
             done += 1
     except RejectedError:
         # One of them is refused, and which one is not told: the rest is asked one by one.
         for place, (key, prompt) in enumerate(batch[done:], 1):
             try:
-                keep(key, _said(next(iter(backend.complete_many(model, [prompt.messages], **options)))))
+                keep(key, _answer_of_completion(next(iter(backend.complete_many(model, [prompt.messages], **options)))))
                 done += 1
             except RejectedError as error:
                 if not done and place >= _REFUSED_AT_ONCE:
@@ -157,7 +159,7 @@ def _batch(
                 keep(key, GivenAnswer("", [], refused=str(error)))
 
 
-def _said(completion: Completion) -> GivenAnswer:
+def _answer_of_completion(completion: Completion) -> GivenAnswer:
     return GivenAnswer(
         completion.text,
         completion.tool_calls,

@@ -89,7 +89,7 @@ def decide_evaluation(
     reasons += [
         *_scores(found),
         *_others(found),
-        *_judged(found.judgement),
+        *_reasons_of_judge(found.judgement),
         *_rows(found),
         *_curve(job, proved=_proved_better(found)),
         *_general(found.general_of(judged.asked.name), judged, job),
@@ -174,7 +174,7 @@ def _others(found: Evaluation) -> Iterator[DecisionReason]:
             )
 
 
-def _judged(judgement: PairwiseJudgement | None) -> Iterator[DecisionReason]:
+def _reasons_of_judge(judgement: PairwiseJudgement | None) -> Iterator[DecisionReason]:
     """Yield reasons from the judge. Its opinion casts doubt, or speaks for the model if the judge has no known flaw.
     Alone it decides nothing."""
     if judgement is None or judgement.judged is None:

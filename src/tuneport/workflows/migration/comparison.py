@@ -150,7 +150,7 @@ def compare_moved_models(
         _score(asked, references, old_side.answers),
         _score(asked, references, new_side.answers),
         _score(asked, old_side.answers or [], new_side.answers) if both else None,
-        _differing(asked, old_side, new_side),
+        _differing_rows(asked, old_side, new_side),
     )
 
 
@@ -171,7 +171,7 @@ def _score(
     return None if answers is None else grade([prompt.shown for prompt in asked], expected, answers)
 
 
-def _differing(asked: Sequence[ComparedPrompt], old: ComparedModel, new: ComparedModel) -> list[dict[str, str]]:
+def _differing_rows(asked: Sequence[ComparedPrompt], old: ComparedModel, new: ComparedModel) -> list[dict[str, str]]:
     """Return the first rows on which the two differ, or the new one differs from the reference if only it answers."""
     if new.answers is None:
         return []

@@ -160,7 +160,7 @@ class SavedAccountFolder:
         with _storing(self.path):
             content.chmod(0o600)
             digest = sha256_of_file(content)
-            name = f"{digest}-{_safe(filename, purpose)}"
+            name = f"{digest}-{_safe_file_name(filename, purpose)}"
             size = content.stat().st_size
             with content.open("rb") as file:
                 os.fsync(file.fileno())
@@ -184,7 +184,7 @@ class SavedAccountFolder:
     # --- jobs -------------------------------------------------------------------------------------------------------
 
     def job_folder(self, job_id: str) -> Path:
-        return self.path / "jobs" / _quoted(job_id)
+        return self.path / "jobs" / _folder_name_of_id(job_id)
 
     def saved_job(self, job_id: str) -> SavedJob | None:
         """Return the saved job, or None if it is not here or only half written."""
@@ -267,13 +267,13 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield value
 
 
-def _quoted(job_id: str) -> str:
+def _folder_name_of_id(job_id: str) -> str:
     """Return a folder's name for any id, which never leads to another folder."""
     name = quote(job_id, safe="-_:.")
     return f"%2E{name[1:]}" if name.startswith(".") else name
 
 
-def _safe(filename: str, purpose: str) -> str:
+def _safe_file_name(filename: str, purpose: str) -> str:
     """Return the file's name without path characters; a dataset's name keeps its ending, so that it can be read."""
     name = re.sub(r"[^\w.-]+", "_", Path(filename).name).strip("._") or purpose
     name = name[-_NAME_LENGTH:].lstrip("._-") or purpose

@@ -98,7 +98,7 @@ def suggest_replacements(
             traffic=DEFAULT_TRAFFIC,
         )[0]
         if choice.model is not None and all(refusal.kind == "key" for refusal in choice.refusals):
-            judged.append((name, choice, _size(choice, target, weights), _verified(choice, target)))
+            judged.append((name, choice, _size(choice, target, weights), _is_verified(choice, target)))
 
     def place(row: tuple[str, BackendChoice, float | None, bool]) -> tuple[Any, ...]:
         _, choice, size, verified = row
@@ -135,7 +135,7 @@ def _size(choice: BackendChoice, target: Manifest, weights: Models) -> float | N
     return None if known is None else known.params_b
 
 
-def _verified(choice: BackendChoice, target: Manifest) -> bool:
+def _is_verified(choice: BackendChoice, target: Manifest) -> bool:
     row = find_offered(target, choice.model or "")
     source = None if row is None else target.sources.get(row.source)
     return source is None or source.confidence is not Confidence.UNVERIFIED

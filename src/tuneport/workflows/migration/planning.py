@@ -52,7 +52,7 @@ def plan_move(
     job = record.job
     backend = workspace.backend(target)
     plan = MovePlan(job, target, ModelChoice(job.base_model, None, ""), third_party=backend.manifest.third_party)
-    if _begun(workspace, folder, plan, choices, earlier):
+    if _move_has_started(workspace, folder, plan, choices, earlier):
         return plan
     dataset = choices.data.get(job.id) or (folder.has_file(job.training_file) if job.training_file else None)
     try:
@@ -69,13 +69,13 @@ def plan_move(
         data = Dataset(old.dataset, old.columns)
         facts = _facts(plan, record, old, data, workspace.settings.home, given=job.id in choices.data)
         plan.model = _model(workspace, job, old, backend.manifest, choices, facts, today)
-        _settle(workspace, folder, plan, old, data, facts, choices, today)
+        _plan_new_spec(workspace, folder, plan, old, data, facts, choices, today)
     except TuneportError as error:
         plan.problems.append(str(error))
     return plan
 
 
-def _begun(
+def _move_has_started(
     workspace: Workspace,
     folder: SavedAccountFolder,
     plan: MovePlan,
@@ -131,11 +131,11 @@ def _facts(
     held_out = None if old.validation is None else data.validation_like(old.validation)
     facts = dataset_facts(read, held_out, home=home)
     if given:
-        plan.notes.append(_compared_with_the_bill(plan.job, read))
+        plan.notes.append(_billed_tokens_note(plan.job, read))
     return facts
 
 
-def _compared_with_the_bill(job: SourceJob, dataset: Dataset) -> str:
+def _billed_tokens_note(job: SourceJob, dataset: Dataset) -> str:
     """Return a note on the user's copy: whether it can be the file that was trained on. OpenAI bills a known number of
     tokens a file."""
     from tuneport.manifests import load_manifest, manifest_names
@@ -199,7 +199,7 @@ def _model(
     return ModelChoice(base, None, f"{target.title} does not have it, and no replacement is chosen", found)
 
 
-def _settle(
+def _plan_new_spec(
     workspace: Workspace,
     folder: SavedAccountFolder,
     plan: MovePlan,

@@ -99,9 +99,9 @@ class AccountSaver:
         continues."""
         work: list[tuple[str, Callable[[], None]]] = []
         for job in jobs:
-            work.append((job.id, _bound(self._save_job, job)))
+            work.append((job.id, _bind_argument(self._save_job, job)))
         for file in loose:
-            work.append((file.id, _bound(self._save_loose, file)))
+            work.append((file.id, _bind_argument(self._save_loose, file)))
         try:
             for done, what in enumerate(_in_threads(work, stop=self._stopped.set), start=1):
                 on_progress(AccountSaveProgress(done, len(work), what, self.report))
@@ -324,7 +324,7 @@ def _json_lines(rows: Iterable[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
 
 
-def _bound(function: Callable[[Any], None], argument: Any) -> Callable[[], None]:
+def _bind_argument(function: Callable[[Any], None], argument: Any) -> Callable[[], None]:
     return lambda: function(argument)
 
 

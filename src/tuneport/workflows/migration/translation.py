@@ -199,13 +199,13 @@ def _refusal(backend: FineTuneBackend, spec: TuneSpec) -> str:
     try:
         backend.check(spec)
     except (UnsupportedError, ConfigError) as error:
-        return _shortened(str(error), backend.name)
+        return _shorten_error(str(error), backend.name)
     except TuneportError as error:
         return str(error)
     return ""
 
 
-def _shortened(message: str, name: str) -> str:
+def _shorten_error(message: str, name: str) -> str:
     """Return the error without the backend's name and the advice, which is followed here."""
     first = message.partition(";")[0].partition(" (it takes")[0].removeprefix("the backend ")
     return first if first.startswith(name) else f"{name}: {first}"

@@ -78,15 +78,15 @@ def _found(workspace: Workspace, name: str) -> EvaluatedModel:
     row = workspace.job_behind(name)
     if row is not None:
         backend, model = model_of(row)
-        return EvaluatedModel(name, backend, model, row.model, trained_on=_trained_on(workspace, row))
+        return EvaluatedModel(name, backend, model, row.model, trained_on=_training_files_of(workspace, row))
     backend, model = workspace.locate(name)
     row = workspace.store.models.job_of(CHECKPOINT.sub("", model))
     if row is None or row.backend != backend:
         return EvaluatedModel(name, backend, model, model)
-    return EvaluatedModel(name, backend, model, row.model, trained_on=_trained_on(workspace, row))
+    return EvaluatedModel(name, backend, model, row.model, trained_on=_training_files_of(workspace, row))
 
 
-def _trained_on(workspace: Workspace, row: JobRecord) -> dict[str, Path]:
+def _training_files_of(workspace: Workspace, row: JobRecord) -> dict[str, Path]:
     """Return the files that the job's weights have seen: a job that continues another one has learnt that one's rows,
     too."""
     found: dict[str, Path] = {}

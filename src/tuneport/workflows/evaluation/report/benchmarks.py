@@ -15,7 +15,7 @@ def render_benchmarks(found: LmEvalResults | None) -> str:
         return ""
     rows = "".join(
         f'<tr><th scope="row">{text(score.name, 200)}<br><span class="quiet">{text(name, 200)}</span></th>'
-        f"<td>{_told(score)}{_change(change)}</td></tr>"
+        f"<td>{_score_cell(score)}{_change(change)}</td></tr>"
         for together in found.beside
         for name, score, change in together
     )
@@ -27,7 +27,7 @@ def render_benchmarks(found: LmEvalResults | None) -> str:
     )
 
 
-def _told(score: BenchmarkScore) -> str:
+def _score_cell(score: BenchmarkScore) -> str:
     error = "" if score.stderr is None else f" ± {score.stderr:.4f}"
     less = "" if score.higher_is_better else ", less is better"
     return f'<b>{score.value:.4f}</b>{error} <span class="quiet">{score.count:,} rows{less}</span>'

@@ -15,10 +15,10 @@ _MOST_POINTS = 400
 def render_training_curves(trained: Mapping[str, TrainedModelJob]) -> str:
     if not trained:
         return ""
-    return "<h2>Loss curves</h2>" + "".join(_of_job(name, job) for name, job in trained.items())
+    return "<h2>Loss curves</h2>" + "".join(_job_curve(name, job) for name, job in trained.items())
 
 
-def _of_job(name: str, job: TrainedModelJob) -> str:
+def _job_curve(name: str, job: TrainedModelJob) -> str:
     head = f"<h3>{text(name, 200)}</h3>"
     if job.curve is None:
         return f'<section class="chart">{head}<p>unavailable, because {text(job.no_curve)}</p></section>'

@@ -20,7 +20,7 @@ KINDS = {"better": "pass", "worse": "fail", "no difference shown": "warn"}
 
 def render_scores(found: Evaluation) -> str:
     first = found.models[0].asked.name
-    parts = [_of_metric(found, metric) for metric in found.metrics]
+    parts = [_metric_section(found, metric) for metric in found.metrics]
     if len(found.models) > 1:
         many = ", corrected for several models (Holm)" if len(found.models) > 2 else ""
         told = f"95 % intervals; better and worse: than {first}, by a paired test on the same rows{many}."
@@ -28,7 +28,7 @@ def render_scores(found: Evaluation) -> str:
     return "".join(parts)
 
 
-def _of_metric(found: Evaluation, metric: Metric) -> str:
+def _metric_section(found: Evaluation, metric: Metric) -> str:
     beside = {each.model: each for each in found.scored.comparisons if each.metric == metric.name}
     each = [found.score(model.asked.name, metric.name) for model in found.models]
     low, high = _ends(each)
