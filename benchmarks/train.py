@@ -44,7 +44,7 @@ from tuneport.errors import ConfigError  # noqa: E402
 from tuneport.estimate.duration import flops_per_token  # noqa: E402
 from tuneport.manifests import load_gpus  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
-from tuneport.train.model.loading import build_lora_config, resolve_hyperparameters  # noqa: E402
+from tuneport.train.model.loading import build_lora_config, resolve_training_numbers  # noqa: E402
 from tuneport.training_options import (
     CHECKPOINTING_FROM_PARAMETERS,  # noqa: E402
     TrainingOptions,  # noqa: E402
@@ -106,11 +106,11 @@ def plain_trl(folder: Path, rows: Sequence[Rendered], numbers: dict[str, Any], c
 
 def tuneport(folder: Path, rows: Sequence[Rendered], numbers: dict[str, Any], clock: StepClock, seed: int) -> Any:
     from tuneport.train.methods.sft import sft_trainer
-    from tuneport.train.model.arguments import Recipe
+    from tuneport.train.model.arguments import TrainingRecipe
     from tuneport.train.run.reporting import TrainedTokenCounter
 
     with tempfile.TemporaryDirectory() as output:
-        recipe = Recipe(
+        recipe = TrainingRecipe(
             method=Method.SFT,
             folder=folder,
             device=choose_device(),
@@ -149,7 +149,7 @@ def train_one(arguments: argparse.Namespace) -> dict[str, float]:
     """One training, measured: what the child process prints."""
     folder = base_model(arguments)
     rows, held_out = dataset(arguments, folder)
-    numbers = resolve_hyperparameters({"batch_size": arguments.batch_size, "learning_rate": arguments.learning_rate})
+    numbers = resolve_training_numbers({"batch_size": arguments.batch_size, "learning_rate": arguments.learning_rate})
     numbers["steps"] = arguments.steps
     clock = StepClock()
     model = SIDES[arguments.side](folder, rows, numbers, clock, arguments.seed)

@@ -16,7 +16,7 @@ from tests.support.tiny import chat_rows, lines_of, make_run, state_of, write_ro
 from tests.train.runs import assert_same_run, finish
 from tuneport.backends.local.runs.run import LocalRun
 from tuneport.train.__main__ import train_run_folder
-from tuneport.train.run.reporting import RunReporter
+from tuneport.train.run.reporting import TrainingReporter
 
 SPEC: dict[str, Any] = {
     "adapter": "full",  # so that a checkpoint is of a megabyte
@@ -48,14 +48,14 @@ def fill(disk: Path, leave: int) -> None:
 
 
 def fill_at(monkeypatch: pytest.MonkeyPatch, disk: Path, step: int, leave: int) -> None:
-    begin = RunReporter.on_step_begin
+    begin = TrainingReporter.on_step_begin
 
     def on_step_begin(self: Any, args: Any, state: Any, control: Any, **rest: Any) -> Any:
         if state.global_step == step:
             fill(disk, leave)
         return begin(self, args, state, control, **rest)
 
-    monkeypatch.setattr(RunReporter, "on_step_begin", on_step_begin)
+    monkeypatch.setattr(TrainingReporter, "on_step_begin", on_step_begin)
 
 
 @pytest.mark.parametrize(

@@ -117,10 +117,12 @@ def test_a_quantised_model_passes_gradients_after_an_evaluation(model: Path) -> 
     from peft import get_peft_model
 
     from tuneport.base_models import choose_device
-    from tuneport.train.model.loading import DEFAULTS, build_lora_config, load_model
+    from tuneport.train.model.loading import DEFAULTS, build_lora_config, load_trainable_model
     from tuneport.types import Adapter
 
-    network = get_peft_model(load_model(model, choose_device("bf16"), Adapter.QLORA), build_lora_config(dict(DEFAULTS)))
+    network = get_peft_model(
+        load_trainable_model(model, choose_device("bf16"), Adapter.QLORA), build_lora_config(dict(DEFAULTS))
+    )
     ids = torch.arange(8)[None]
     network.eval()
     with torch.no_grad():

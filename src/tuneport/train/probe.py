@@ -31,8 +31,8 @@ def measure_training_speed(folder: Path, tokenizer: Any) -> dict[str, Any]:
     from tuneport.base_models import choose_device
     from tuneport.data.templates.rendering import IGNORED, Rendered
     from tuneport.train.methods.sft import sft_trainer
-    from tuneport.train.model.arguments import Recipe
-    from tuneport.train.model.loading import resolve_hyperparameters
+    from tuneport.train.model.arguments import TrainingRecipe
+    from tuneport.train.model.loading import resolve_training_numbers
     from tuneport.train.run.reporting import TrainedTokenCounter
     from tuneport.training_options import TrainingOptions
     from tuneport.types import Adapter, Method
@@ -54,12 +54,12 @@ def measure_training_speed(folder: Path, tokenizer: Any) -> dict[str, Any]:
         rows.append(Rendered(input_ids=ids, labels=[IGNORED] * prompt + ids[prompt:], text="", spans=[]))
     clock = Clock()
     with tempfile.TemporaryDirectory() as working:
-        recipe = Recipe(
+        recipe = TrainingRecipe(
             method=Method.SFT,
             folder=folder,
             device=choose_device(on_cpu=True),
             adapter=Adapter.LORA,
-            numbers=resolve_hyperparameters({"batch_size": ROWS, "epochs": 1_000_000}),
+            numbers=resolve_training_numbers({"batch_size": ROWS, "epochs": 1_000_000}),
             options=TrainingOptions(),
             seed=0,
             validates=False,

@@ -17,8 +17,8 @@ from tuneport.errors import DatasetError, DatasetProblem, UnsupportedError
 from tuneport.heavy_imports import heavy_imports
 from tuneport.run_protocol import DATA, ENVIRONMENT
 from tuneport.train.methods.rewards import build_reward
-from tuneport.train.model.arguments import Recipe
-from tuneport.train.model.loading import resolve_hyperparameters
+from tuneport.train.model.arguments import TrainingRecipe
+from tuneport.train.model.loading import resolve_training_numbers
 from tuneport.train.model.sharding import Sharding, choose_sharding, count_safetensors_weights, training_device_memory
 from tuneport.train.model.vocabulary import refuse_foreign_tokens
 from tuneport.train.output.model_card import write_model_card
@@ -35,7 +35,7 @@ from tuneport.train.run.checkpoints import CheckpointSchedule, TrainingLoopState
 from tuneport.train.run.environment import training_data_fingerprint, training_environment
 from tuneport.train.run.gradient_watch import GradientWatch
 from tuneport.train.run.process_group import TrainingRanks, batch_for_workers
-from tuneport.train.run.reporting import RunReporter, TrainedTokenCounter, record_training_start
+from tuneport.train.run.reporting import TrainedTokenCounter, TrainingReporter, record_training_start
 from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.train.run.trackers import tracker_callbacks
 from tuneport.train.speed.memory_check import refuse_too_large_training
@@ -74,7 +74,7 @@ def train(run: TrainingRunFolder, stop: Callable[[], bool]) -> None:
     run.report_phase("reads the dataset")
     run.update(status=JobStatus.VALIDATING)
     run.log_event(f"Validating training file: {run.training.path.name}")
-    spec, numbers = run.spec, resolve_hyperparameters(run.hyperparameters)
+    spec, numbers = run.spec, resolve_training_numbers(run.hyperparameters)
     options = TrainingOptions.of(spec.provider_options)
     batch_size = batch_for_workers(numbers["batch_size"], ranks.count, chosen=spec.hyperparameters.batch_size != "auto")
     if batch_size != numbers["batch_size"]:
@@ -117,7 +117,7 @@ def train(run: TrainingRunFolder, stop: Callable[[], bool]) -> None:
 
     if adapter is Adapter.FULL and run.starting_weights is not None:
         folder = run.starting_weights
-    recipe = Recipe(
+    recipe = TrainingRecipe(
         method=spec.method,
         folder=folder,
         device=device,
@@ -154,7 +154,7 @@ def train(run: TrainingRunFolder, stop: Callable[[], bool]) -> None:
         counter.tokens = loop.tokens
     schedule = CheckpointSchedule(run, options, loop, counter, validates=recipe.validates, average=average)
     gradients = GradientWatch(numbers["learning_rate"], scaled=bool(trainer.args.fp16))
-    reporter = RunReporter(run, counter, stop, schedule, gradients, ranks)
+    reporter = TrainingReporter(run, counter, stop, schedule, gradients, ranks)
     shown = tracker_callbacks(run, step, numbers) if ranks.index == 0 else []
     for callback in (average, *shown, DropReferenceAdapter(), schedule, reporter):
         if callback is not None:

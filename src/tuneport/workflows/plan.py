@@ -36,7 +36,7 @@ from tuneport.workflows.training_plan.gpus import (
     GPUPlan,
     TrainingWork,
     cheapest_gpus,
-    gpu_plans,
+    plan_for_each_gpu,
     training_duration_here,
 )
 from tuneport.workflows.training_plan.knobs import applicable_settings, settings_by_backend
@@ -233,7 +233,7 @@ def plan(
         memory=memory,
         traced=traced,
         not_traced=not_traced,
-        gpus=gpu_plans(base, kind, step, work, cards),
+        gpus=plan_for_each_gpu(base, kind, step, work, cards),
         machine=machine,
         here=training_duration_here(own, base, kind, step.run, work, machine, past_jobs(settings))
         if own or not machine.gpu

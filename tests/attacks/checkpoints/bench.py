@@ -128,14 +128,14 @@ def _kill(run: Path) -> None:
     Forked before this process has trained: importing torch anew would take longer than all the rest.
     """
     import tuneport.train.recipe  # noqa: F401
-    from tuneport.train.run.reporting import RunReporter
+    from tuneport.train.run.reporting import TrainingReporter
 
     child = os.fork()
     if not child:
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
-        RunReporter.on_step_begin = lambda self, *args, **rest: time.sleep(0.05)  # type: ignore[method-assign]
+        TrainingReporter.on_step_begin = lambda self, *args, **rest: time.sleep(0.05)  # type: ignore[method-assign]
         try:
             train_run_folder(run)
         finally:

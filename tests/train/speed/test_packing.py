@@ -87,7 +87,7 @@ def test_a_pack_has_each_tokens_loss_and_the_gradients_of_its_rows(
 
 
 def test_blocks_are_small_and_hold_what_each_query_sees() -> None:
-    plan = attention.AttentionBlocks(3, [40, 50, 600])
+    plan = attention.PackedAttentionBlocks(3, [40, 50, 600])
 
     assert [(block.begin, block.end, block.first_key) for block in plan.blocks] == [
         (0, 93, 0),

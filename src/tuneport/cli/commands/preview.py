@@ -12,7 +12,7 @@ from tuneport.cli.views import output
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tuneport.workflows.preview import Preview, PreviewRow, Segment
+    from tuneport.workflows.preview import Preview, PreviewRow, PreviewSegment
 
 _STYLES = {"context": "dim", "trained": "bold green", "chosen": "bold green", "rejected": "bold red"}
 _MARKS = {"context": ("", ""), "trained": ("«", "»"), "chosen": ("«", "»"), "rejected": ("‹", "›")}
@@ -56,7 +56,7 @@ def _print_tokens(row: PreviewRow, console: Console) -> None:
             console.print(Text(line, style=_STYLES[segment.kind]), soft_wrap=True)
 
 
-def _characters(segment: Segment) -> Iterator[tuple[str, str]]:
+def _characters(segment: PreviewSegment) -> Iterator[tuple[str, str]]:
     """Yield numbers and text of each token; tokens that make up one character come together."""
     together: list[str] = []
     for token, piece in zip(segment.ids, segment.pieces, strict=True):

@@ -27,7 +27,7 @@ class CurveVerdictPrinter:
         self._looked_at = float("-inf")
         self._told: tuple[object, ...] = ()
 
-    def look(self, row: JobRecord) -> None:
+    def print_if_changed(self, row: JobRecord) -> None:
         """Check the curve. A provider that reports no metrics now is asked again later; the job goes on."""
         if row.job_status.terminal or self.clock() - self._looked_at < self._pause(row):
             return

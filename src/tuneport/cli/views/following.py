@@ -25,7 +25,7 @@ def follow_job_progress(workspace: Workspace, row: JobRecord, *, to_the_end: boo
 
     def show(row: JobRecord) -> None:
         shown.update(row)
-        curve.look(row)
+        curve.print_if_changed(row)
 
     with JobProgress() as shown:
         if to_the_end:

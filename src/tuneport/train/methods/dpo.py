@@ -12,20 +12,20 @@ from trl import DPOConfig, DPOTrainer
 
 from tuneport.data.templates.rendering import RenderedPreference, Renderer
 from tuneport.train.methods.tokenized import TokenizedRows
-from tuneport.train.model.adapters import init_virtual_tokens, load_base_model, model_and_peft_config
-from tuneport.train.model.arguments import Recipe, choose_micro_batch, training_arguments
+from tuneport.train.model.adapters import init_virtual_tokens, load_training_base, model_and_peft_config
+from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.reporting import TrainedTokenCounter
 from tuneport.train.speed.lora_linear import fuse_lora_layers
 
 
 def dpo_trainer(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     renderer: Renderer,
     rows: Sequence[RenderedPreference],
     valid: Sequence[RenderedPreference],
     counter: TrainedTokenCounter,
 ) -> DPOTrainer:
-    model = load_base_model(recipe)
+    model = load_training_base(recipe)
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, choose_micro_batch(recipe, longest))
     arguments["train_sampling_strategy"] = "random"  # pairs have no single length to group by

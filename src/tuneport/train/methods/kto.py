@@ -15,20 +15,20 @@ from trl import KTOConfig, KTOTrainer
 from tuneport.data.templates.rendering import RenderedAnswer, Renderer
 from tuneport.errors import UnsupportedError
 from tuneport.train.methods.tokenized import TokenizedRows
-from tuneport.train.model.adapters import init_virtual_tokens, load_base_model, model_and_peft_config
-from tuneport.train.model.arguments import Recipe, choose_micro_batch, training_arguments
+from tuneport.train.model.adapters import init_virtual_tokens, load_training_base, model_and_peft_config
+from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.reporting import TrainedTokenCounter
 from tuneport.train.speed.lora_linear import fuse_lora_layers
 
 
 def kto_trainer(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     renderer: Renderer,
     rows: Sequence[RenderedAnswer],
     valid: Sequence[RenderedAnswer],
     counter: TrainedTokenCounter,
 ) -> KTOTrainer:
-    model = load_base_model(recipe)
+    model = load_training_base(recipe)
     longest = max(len(row.prompt_ids) + len(row.completion_ids) for row in rows)
     micro_batch = choose_micro_batch(recipe, longest)
     if micro_batch < recipe.method.traits.least_rows:

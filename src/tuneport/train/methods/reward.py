@@ -13,21 +13,21 @@ from trl import RewardConfig, RewardTrainer
 
 from tuneport.data.templates.rendering import RenderedPreference, Renderer
 from tuneport.train.methods.tokenized import TokenizedRows
-from tuneport.train.model.adapters import load_base_model, model_and_peft_config
-from tuneport.train.model.arguments import Recipe, choose_micro_batch, training_arguments
+from tuneport.train.model.adapters import load_training_base, model_and_peft_config
+from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.reporting import TrainedTokenCounter
 from tuneport.train.speed.lora_linear import fuse_lora_layers
 from tuneport.types import Adapter
 
 
 def reward_trainer(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     renderer: Renderer,
     rows: Sequence[RenderedPreference],
     valid: Sequence[RenderedPreference],
     counter: TrainedTokenCounter,
 ) -> RewardTrainer:
-    model = load_base_model(recipe, scores=True)
+    model = load_training_base(recipe, scores=True)
     model.config.get_text_config().pad_token_id = renderer.tokenizer.pad_token_id  # the score stands before the padding
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, choose_micro_batch(recipe, longest))

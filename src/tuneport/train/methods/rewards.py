@@ -20,7 +20,7 @@ from tuneport.data.tokens.tokenizer import context_length, load_tokenizer
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem, one_line
 from tuneport.sandbox.requirements import check_this_machine
 from tuneport.train.methods.reward_function import load_reward_function
-from tuneport.train.model.arguments import Recipe
+from tuneport.train.model.arguments import TrainingRecipe
 from tuneport.train.run.failures import RewardError
 from tuneport.train.run.run_folder import TrainingRunFolder
 
@@ -32,7 +32,7 @@ SCORED_TOKENS = 8192
 """Of a batch for the reward model, padding counted; it keeps no activations."""
 
 
-def build_reward(run: TrainingRunFolder, recipe: Recipe, rows: Sequence[RenderedPrompt]) -> Reward:
+def build_reward(run: TrainingRunFolder, recipe: TrainingRecipe, rows: Sequence[RenderedPrompt]) -> Reward:
     """Return the reward that the run's spec defines.
 
     Raises ConfigError, DatasetError or UnsupportedError if it cannot be loaded.

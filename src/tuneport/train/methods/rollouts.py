@@ -18,8 +18,8 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from tuneport.data.templates.rendering import RenderedPrompt, Renderer
 from tuneport.errors import ConfigError
 from tuneport.train.methods.rewards import Reward
-from tuneport.train.model.adapters import load_base_model, model_and_peft_config
-from tuneport.train.model.arguments import Recipe, choose_micro_batch, training_arguments
+from tuneport.train.model.adapters import load_training_base, model_and_peft_config
+from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.reporting import TrainedTokenCounter
 from tuneport.train.speed.lora_linear import fuse_lora_layers
 
@@ -27,14 +27,14 @@ from tuneport.train.speed.lora_linear import fuse_lora_layers
 def _trainer(
     trainer_class: Any,
     config_class: Any,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     renderer: Renderer,
     rows: Sequence[RenderedPrompt],
     valid: Sequence[RenderedPrompt],
     counter: TrainedTokenCounter,
     reward: Reward,
 ) -> Any:
-    model = load_base_model(recipe)
+    model = load_training_base(recipe)
     model.generation_config.eos_token_id = _end_tokens(model, renderer)
     generations = recipe.options.generations or _generations_per_prompt(recipe)
     questions = min(int(recipe.numbers["batch_size"]), len(rows))  # TRL leaves out a batch that is not full
@@ -123,12 +123,12 @@ def _dataset(first: int, count: int) -> Dataset:
     return Dataset.from_list([{"prompt": "", "question": number} for number in range(first, first + count)])
 
 
-def _generations_per_prompt(recipe: Recipe) -> int:
+def _generations_per_prompt(recipe: TrainingRecipe) -> int:
     usual = recipe.method.traits.generations or 1
     return max(2, round(usual * float(recipe.numbers.get("compute_multiplier") or 1)))
 
 
-def _answer_tokens(recipe: Recipe, renderer: Renderer, longest: int) -> int:
+def _answer_tokens(recipe: TrainingRecipe, renderer: Renderer, longest: int) -> int:
     wanted, limit = recipe.options.max_completion_length, renderer.max_length
     room = wanted if limit is None else limit - longest
     if room < wanted:

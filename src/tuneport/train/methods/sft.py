@@ -12,8 +12,8 @@ from peft import PeftModel
 from trl import SFTConfig, SFTTrainer
 
 from tuneport.data.templates.rendering import IGNORED, Rendered, Renderer
-from tuneport.train.model.adapters import init_virtual_tokens, load_base_model, model_and_peft_config
-from tuneport.train.model.arguments import Recipe, choose_micro_batch, training_arguments
+from tuneport.train.model.adapters import init_virtual_tokens, load_training_base, model_and_peft_config
+from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.checkpoints import SeededLengthGroupedSampler
 from tuneport.train.run.process_group import DistributedRowOrder, TrainingRanks, pad_rows_to_multiple
 from tuneport.train.run.reporting import TrainedTokenCounter
@@ -28,7 +28,7 @@ LOGIT_COLUMNS = 1024  # above it, logits take more memory than TRL's tiles, and 
 
 
 def sft_trainer(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     renderer: Renderer,
     rows: Sequence[Rendered],
     valid: Sequence[Rendered],
@@ -40,7 +40,7 @@ def sft_trainer(
     joins = not recipe.adapter.has_virtual_tokens  # those stand before each row, which needs a place of its own
     padding_free = joins and recipe.acceleration.flash
     attention = "flash_attention_2" if padding_free else "sdpa"
-    model = load_base_model(recipe, attention=attention)
+    model = load_training_base(recipe, attention=attention)
     packed = joins and recipe.device.name == "cpu"
     if packed and not packing.enable_packed_attention(model, training[:ROWS_TO_TRY_PACKING]):
         recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")

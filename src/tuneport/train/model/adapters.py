@@ -10,15 +10,15 @@ from peft import PeftConfig, PeftModel, PeftType, PrefixTuningConfig, PromptTuni
 from transformers import DynamicCache, PreTrainedModel
 
 from tuneport.errors import ConfigError
-from tuneport.train.model.arguments import Recipe
-from tuneport.train.model.loading import build_lora_config, load_model
+from tuneport.train.model.arguments import TrainingRecipe
+from tuneport.train.model.loading import build_lora_config, load_trainable_model
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
 
 
-def load_base_model(recipe: Recipe, *, attention: str = "sdpa", scores: bool = False) -> PreTrainedModel:
-    """Return the recipe's base, as `load_model` loads it."""
-    return load_model(
+def load_training_base(recipe: TrainingRecipe, *, attention: str = "sdpa", scores: bool = False) -> PreTrainedModel:
+    """Return the recipe's base, as `load_trainable_model` loads it."""
+    return load_trainable_model(
         recipe.folder,
         recipe.device,
         recipe.adapter,
@@ -30,7 +30,7 @@ def load_base_model(recipe: Recipe, *, attention: str = "sdpa", scores: bool = F
     )
 
 
-def adapter_config(model: Any, recipe: Recipe) -> PeftConfig | None:
+def peft_adapter_config(model: Any, recipe: TrainingRecipe) -> PeftConfig | None:
     """Return the adapter's PEFT config, or None for full fine-tuning. Raises ConfigError if the options name a module
     that the model does not have."""
     numbers, options = recipe.numbers, recipe.options
@@ -65,14 +65,14 @@ def _last_names(model: Any, kind: type[torch.nn.Module]) -> set[str]:
     return {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, kind)}
 
 
-def model_and_peft_config(model: Any, recipe: Recipe) -> dict[str, Any]:
+def model_and_peft_config(model: Any, recipe: TrainingRecipe) -> dict[str, Any]:
     """Return a trainer's `model` and `peft_config`: a new adapter for PEFT to make, or the one from which the run
     continues.
 
     Preference trainers keep a frozen copy of the latter as the reference, so earlier training is where they begin, not
     what they are pulled back from.
     """
-    config = adapter_config(model, recipe)
+    config = peft_adapter_config(model, recipe)
     if recipe.start is None or config is None:
         return {"model": model, "peft_config": config}
     return {"model": PeftModel.from_pretrained(model, str(recipe.start), is_trainable=True), "peft_config": None}

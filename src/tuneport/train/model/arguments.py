@@ -19,7 +19,7 @@ CPU_TOKENS = 640
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """The settings of a trainer, beside its data.
 
     `micro_batch_limit`: rows at once that memory is known to be enough for. `working` is where it may write;
@@ -62,7 +62,7 @@ class Recipe:
         return acceleration_here(self.device)
 
 
-def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str, Any]:
+def training_arguments(recipe: TrainingRecipe, model: Any, micro_batch: int) -> dict[str, Any]:
     """Return the TrainingArguments that all methods share."""
     numbers = recipe.numbers
     return {
@@ -97,7 +97,7 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
     }
 
 
-def choose_micro_batch(recipe: Recipe, longest: int) -> int:
+def choose_micro_batch(recipe: TrainingRecipe, longest: int) -> int:
     """Return how many rows of texts of up to `longest` tokens go through the model at once: a divisor of a worker's
     batch."""
     tokens = CPU_TOKENS if recipe.device.name == "cpu" else GPU_TOKENS

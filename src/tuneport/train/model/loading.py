@@ -31,13 +31,13 @@ DEFAULTS: dict[str, int | float] = {
 }
 
 
-def resolve_hyperparameters(hyperparameters: dict[str, Any]) -> dict[str, Any]:
+def resolve_training_numbers(hyperparameters: dict[str, Any]) -> dict[str, Any]:
     """Return the hyperparameters as numbers; `max_length` may stay None: then the model's own limit holds."""
     given = {name: value for name, value in hyperparameters.items() if value not in (None, "auto")}
     return DEFAULTS | {"max_length": None} | given
 
 
-def load_model(
+def load_trainable_model(
     folder: Path,
     device: ComputeTarget,
     adapter: Adapter,

@@ -27,7 +27,7 @@ from tuneport.base_models import ComputeTarget, choose_device, locate, materiali
 from tuneport.data.reading import read_records
 from tuneport.data.tokens.tokenizer import training_renderer
 from tuneport.errors import TrainingError, UnsupportedError
-from tuneport.train.model.loading import load_model
+from tuneport.train.model.loading import load_trainable_model
 from tuneport.train.output.model_card import copy_model_card
 from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.train.speed.row_tokens import row_token_ids
@@ -104,7 +104,9 @@ def _loader(run: TrainingRunFolder, base: Path, adapter: Adapter, options: Train
     scores = run.spec.method.traits.scores
     if adapter is Adapter.QLORA:
         device = ComputeTarget("cpu", choose_device(options.precision).precision.replace("fp16", "fp32"))
-        return lambda: load_model(base, device, adapter, scores=scores, trust_remote_code=options.trust_remote_code)
+        return lambda: load_trainable_model(
+            base, device, adapter, scores=scores, trust_remote_code=options.trust_remote_code
+        )
     labels = {"num_labels": 1} if scores else {}
     return lambda: _class(run).from_pretrained(
         base, dtype="auto", trust_remote_code=options.trust_remote_code, **labels

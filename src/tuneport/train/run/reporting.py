@@ -40,7 +40,7 @@ class TrainedTokenCounter:
         self.total = int(ranks.sum_over_ranks(self.tokens)[0])
 
 
-class RunReporter(TrainerCallback):
+class TrainingReporter(TrainerCallback):
     """The last of the callbacks: it moves a checkpoint away when the others have put into it what is theirs.
 
     On every rank, each with a folder of its own kind; `stop` is what all ranks agree on.

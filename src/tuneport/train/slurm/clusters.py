@@ -128,7 +128,7 @@ class LocalSlurmExecutor:
                 os.kill(int(job_id), signal.SIGINT)
 
 
-def open_cluster(options: SlurmOptions) -> JobCluster:
+def open_slurm_cluster(options: SlurmOptions) -> JobCluster:
     return LocalSlurmExecutor() if options.cluster == "local" else SlurmCluster()
 
 

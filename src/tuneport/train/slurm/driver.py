@@ -39,7 +39,7 @@ def drive_slurm_job(run: TrainingRunFolder, options: SlurmOptions, stop: Callabl
     """Drive the run. Returns once it is finished, or stopped and still to be marked. Raises what makes it
     impossible."""
     run.place.leave()
-    cluster = clusters.open_cluster(options)
+    cluster = clusters.open_slurm_cluster(options)
     submission = _settled(run, cluster, stop)
     while not stop():
         job_id = submission.job_id or _submit(run, cluster, submission, stop)

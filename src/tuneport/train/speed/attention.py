@@ -28,7 +28,7 @@ KEPT_SCORES = 1 << 20
 
 
 @dataclass
-class AttentionBlock:
+class PackedAttentionBlock:
     """Queries `begin` to `end`, and as their keys the first `shared` tokens and those from `first_key` to `end`.
 
     `sees` (queries x keys) says who sees whom.
@@ -51,7 +51,7 @@ class AttentionBlock:
         total[:, self.first_key : self.end] += gradient[:, self.shared :]
 
 
-class AttentionBlocks:
+class PackedAttentionBlocks:
     """The attention blocks of a sequence whose first `shared` tokens all rows see, followed by rows of `lengths`
     tokens.
 
@@ -96,12 +96,12 @@ def _spans(rows: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
     return spans
 
 
-def _block(begin: int, end: int, first_key: int, shared: int, owner: torch.Tensor) -> AttentionBlock:
+def _block(begin: int, end: int, first_key: int, shared: int, owner: torch.Tensor) -> PackedAttentionBlock:
     shared = shared if first_key else 0  # else they are among the block's own keys
     keys = torch.cat([torch.arange(shared), torch.arange(first_key, end)])
     queries = torch.arange(begin, end)[:, None]
     sees = ((owner[keys] == owner[queries]) | (owner[keys] == 0)) & (keys <= queries)
-    return AttentionBlock(begin, end, first_key, shared, sees)
+    return PackedAttentionBlock(begin, end, first_key, shared, sees)
 
 
 class _BlockAttention(torch.autograd.Function):
@@ -109,7 +109,7 @@ class _BlockAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, plan: AttentionBlocks, scale: float
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, plan: PackedAttentionBlocks, scale: float
     ) -> torch.Tensor:
         heads, tokens, width = key.shape
         query = query.view(heads, -1, tokens, width)
@@ -145,7 +145,7 @@ class _BlockAttention(torch.autograd.Function):
         return of_query.flatten(0, 1), of_key.to(key.dtype), of_value.to(value.dtype), None, None
 
 
-def _queries(tensor: torch.Tensor, block: AttentionBlock) -> torch.Tensor:
+def _queries(tensor: torch.Tensor, block: PackedAttentionBlock) -> torch.Tensor:
     """Return the block's tokens of heads x groups x tokens x width, with the groups one under the other."""
     return tensor[:, :, block.begin : block.end].flatten(1, 2)
 
@@ -162,7 +162,7 @@ def packed_attention(
     attention_mask: torch.Tensor | None,
     *,
     scaling: float | None = None,
-    blocks: AttentionBlocks | None = None,
+    blocks: PackedAttentionBlocks | None = None,
     **rest: Any,
 ) -> tuple[torch.Tensor, None]:
     """Compute attention by transformers' contract of an attention function; a pack is one sequence with its

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tuneport.data.templates.rendering import IGNORED
-from tuneport.train.speed.attention import PACKED, AttentionBlocks
+from tuneport.train.speed.attention import PACKED, PackedAttentionBlocks
 from tuneport.train.speed.token_loss import token_loss
 
 MAX_TOKENS = 2048
@@ -46,7 +46,7 @@ class PackingCollator:
             "input_ids": torch.tensor([ids]),
             "position_ids": torch.tensor([positions]),
             "attention_mask": torch.zeros(1, 1, 1, 1),  # of this shape none is made from the positions
-            "blocks": AttentionBlocks(shared, [len(row["input_ids"]) - shared for row in rows]),
+            "blocks": PackedAttentionBlocks(shared, [len(row["input_ids"]) - shared for row in rows]),
             "labels": torch.tensor([labels]),
             "prompt_labels": torch.tensor([prompts]),
             "useful_tokens": torch.tensor(tokens_without_filler(rows)),

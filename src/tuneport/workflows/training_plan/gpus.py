@@ -45,7 +45,7 @@ class GPUPlan:
         return self.fit.as_dict() | seconds | {"usd": self.usd}
 
 
-def gpu_plans(
+def plan_for_each_gpu(
     model: PlannedBaseModel, adapter: Adapter, step: OptimizerStep, work: TrainingWork, cards: Sequence[GPU]
 ) -> list[GPUPlan]:
     """Return a plan for every GPU, smallest memory first; empty if the model's shape is not known."""
