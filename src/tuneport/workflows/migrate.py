@@ -84,7 +84,7 @@ class Migration:
         if self._account is None:
             if not self.from_account:
                 raise ConfigError("a saved folder is used instead of the account; leave --saved out")
-            self._account = MigrationAccount.read_account(self.workspace.backend(self.source), self.workspace.store)
+            self._account = MigrationAccount.read(self.workspace.backend(self.source), self.workspace.store)
         return self._account
 
     def inventory(self, today: date | None = None) -> AccountInventory:
@@ -145,7 +145,7 @@ class Migration:
         if self.folder is None:
             raise ConfigError("nothing is saved yet; save the account first")
         self.workspace.backend(to)  # ConfigError for one that there is not
-        records = list(self.folder.saved_jobs())
+        records = list(self.folder.records())
         known = {record.job.id for record in records}
         for job_id in [*jobs, *(data or {})]:
             if job_id not in known:

@@ -258,7 +258,7 @@ def test_tuneport_s_own_copy_stands_in_for_a_deleted_upload(
         assert item.gone == ["training"]
         report = Migration("fake", workspace=workspace).save(tmp_path / "backup")
         assert (report.missing, report.fetched) == ([], 1)
-    (file,) = SavedAccountFolder.load(tmp_path / "backup").saved_files()
+    (file,) = SavedAccountFolder.load(tmp_path / "backup").files()
     assert file.source == "tuneport" and file.sha256 == upload.sha256
 
 
@@ -273,7 +273,7 @@ def test_folders_of_others_are_refused(account: Account, opened: Callable[..., M
     saved = SavedAccountFolder.load(tmp_path / "backup")
     with saved.lock_folder(), pytest.raises(ConfigError, match="another `tuneport migrate` works in"):
         opened().save(tmp_path / "backup")
-    assert [record.job.id for record in saved.saved_jobs()] == [account.jobs["dpo"]]
+    assert [record.job.id for record in saved.records()] == [account.jobs["dpo"]]
 
 
 def test_a_journal_s_cut_line_is_no_harm(account: Account, opened: Callable[..., Migration], tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_a_journal_s_cut_line_is_no_harm(account: Account, opened: Callable[...,
     index = folder / "files" / "index.jsonl"
     index.write_bytes(index.read_bytes()[:-40])
     assert opened().save(folder).fetched == 1
-    assert [len(SavedAccountFolder.load(folder).saved_files()), len(index.read_text().splitlines())] == [7, 8]
+    assert [len(SavedAccountFolder.load(folder).files()), len(index.read_text().splitlines())] == [7, 8]
     assert all(SavedAccountFolder.load(folder).has_file(file_id) for file_id in account.files)
 
 

@@ -129,7 +129,7 @@ def _verify(migration: Migration) -> int:
     """Check a saved folder: read each file and compare its hash."""
     assert migration.folder is not None
     folder = migration.folder
-    records, files = list(folder.saved_jobs()), list(folder.saved_files())
+    records, files = list(folder.records()), list(folder.files())
     damaged = [file for file in files if folder.has_file(file.id) is None]
     if output.as_json:
         output.print_json_document(

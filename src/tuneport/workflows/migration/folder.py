@@ -148,7 +148,7 @@ class SavedAccountFolder:
             self._verified[known.sha256] = path
         return self._verified[known.sha256]
 
-    def saved_files(self) -> list[SavedFile]:
+    def files(self) -> list[SavedFile]:
         return list(self._files.values())
 
     def download_path(self, file_id: str) -> Path:
@@ -186,14 +186,14 @@ class SavedAccountFolder:
     def job_folder(self, job_id: str) -> Path:
         return self.path / "jobs" / _folder_name_of_id(job_id)
 
-    def saved_job(self, job_id: str) -> SavedJob | None:
+    def record(self, job_id: str) -> SavedJob | None:
         """Return the saved job, or None if it is not here or only half written."""
         try:
             return SavedJob.model_validate_json((self.job_folder(job_id) / "job.json").read_bytes())
         except (OSError, ValidationError):
             return None
 
-    def saved_jobs(self) -> Iterator[SavedJob]:
+    def records(self) -> Iterator[SavedJob]:
         """Yield all saved jobs, newest first."""
         found = []
         for path in (self.path / "jobs").glob("*/job.json"):
@@ -201,7 +201,7 @@ class SavedAccountFolder:
                 record = SavedJob.model_validate_json(path.read_bytes())
                 found.append((record.job.created_at.timestamp() if record.job.created_at else 0.0, record.job.id))
         for _, job_id in sorted(found, reverse=True):
-            record_again = self.saved_job(job_id)
+            record_again = self.record(job_id)
             if record_again is not None:
                 yield record_again
 
@@ -216,11 +216,11 @@ class SavedAccountFolder:
 
     # --- moves ------------------------------------------------------------------------------------------------------
 
-    def started_moves(self) -> list[StartedMove]:
+    def moves(self) -> list[StartedMove]:
         return [StartedMove.model_validate(line) for line in _lines(self.path / "moves.jsonl")]
 
     def add_move(self, move: StartedMove) -> None:
-        if move not in self.started_moves():
+        if move not in self.moves():
             with _storing(self.path):
                 self._append("moves.jsonl", move)
 

@@ -51,7 +51,7 @@ class MigrationAccount:
         return self.backend.manifest
 
     @classmethod
-    def read_account(cls, backend: FineTuneBackend, store: Store) -> MigrationAccount:
+    def read(cls, backend: FineTuneBackend, store: Store) -> MigrationAccount:
         """Read the account's lists. Raises ProviderError if the account cannot be asked at all (no key, a wrong one,
         out of reach)."""
         rows = {str(row.remote_id): row for row in store.jobs.all(backend=backend.name) if row.remote_id is not None}
@@ -101,7 +101,7 @@ class MigrationAccount:
             return "not listed"
         return "gone"
 
-    def model_end_dates(self, job: SourceJob) -> ModelEndDates:
+    def ends(self, job: SourceJob) -> ModelEndDates:
         """Return when the tuned model ends by the provider's word, else when its base does by the manifest."""
         told = self.models.get(job.tuned_model or "")
         if told is not None and told.shutdown_date is not None:
@@ -116,7 +116,7 @@ class MigrationAccount:
         this one."""
         if job.tuned_model is None:
             return None
-        day = self.model_end_dates(job).stops_answering_on
+        day = self.ends(job).stops_answering_on
         if day is not None and today >= day:
             return "ended"
         if job.tuned_model in self.models:
@@ -220,7 +220,7 @@ def list_account_inventory(account: MigrationAccount, today: date) -> AccountInv
     for job in account.jobs():
         states = {file_id: account.file_state(purpose, file_id) for purpose, file_id in job.files}
         used.update(states)
-        items.append(InventoryItem(job, account.model_end_dates(job), account.model_state(job, today), states))
+        items.append(InventoryItem(job, account.ends(job), account.model_state(job, today), states))
     listed = list(account.files.values())
     return AccountInventory(
         backend=account.name,

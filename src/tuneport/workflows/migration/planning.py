@@ -101,7 +101,7 @@ def _move_has_started(
         return True
     known = {other.id for other in earlier.values()}
     home = str(workspace.settings.home)
-    for move in folder.started_moves():
+    for move in folder.moves():
         if (move.job, move.backend) == (plan.job.id, plan.backend) and move.row not in known and move.home != home:
             if not choices.again:
                 plan.problems.append(

@@ -115,7 +115,7 @@ class AccountSaver:
 
     def _save_job(self, job: SourceJob) -> None:
         missing = [lost for purpose, file_id in job.files if (lost := self._save_file(purpose, file_id, job))]
-        before = self._folder.saved_job(job.id)
+        before = self._folder.record(job.id)
         documents: dict[str, str] = {}
         told = job.status.terminal
         if before is None or not before.complete or before.job != job:
@@ -144,7 +144,7 @@ class AccountSaver:
         if not spec_path.is_file() or as_written is not None and sha256_of_file(spec_path) == as_written:
             documents["spec.toml"] = spec
             as_written = hashlib.sha256(spec.encode()).hexdigest()
-        ends = self._account.model_end_dates(job)
+        ends = self._account.ends(job)
         record = SavedJob(
             job=job,
             title=self._account.manifest.title,
