@@ -23,7 +23,7 @@ SHARED_TOKENS = 8  # a common beginning shorter than this is not worth a pass of
 
 
 class InferenceEngine:
-    """Prompts in, logits and caches out. A batch's rows may each use another adapter, or none: see `rows`."""
+    """Prompts in, logits and caches out. Each row of a batch may use another adapter, or none: `adapters_per_row`."""
 
     def __init__(self, folder: Path, placement: ModelPlacement | ComputeTarget) -> None:
         placement = placement if isinstance(placement, ModelPlacement) else ModelPlacement(placement)

@@ -64,7 +64,7 @@ def rate_command(
 
 def _serve(file: AnswerSet, seed: int, port: int) -> None:
     try:
-        import uvicorn  # noqa: F401 (for `answer`: missed before anything has begun)
+        import uvicorn  # noqa: F401 (for `serve_until_signal`: missed before anything has begun)
 
         from tuneport.serve.rating import create_app
     except ImportError as error:

@@ -129,7 +129,7 @@ def _run(
     allow_personal_data: bool,
 ) -> None:
     try:
-        import uvicorn  # noqa: F401 (for `answer`: missed before anything has begun)
+        import uvicorn  # noqa: F401 (for `serve_until_signal`: missed before anything has begun)
 
         from tuneport.lifecycle.store.store import Store
         from tuneport.lifecycle.store.tokens import is_live

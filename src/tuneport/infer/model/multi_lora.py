@@ -18,7 +18,7 @@ from peft.tuners.lora.layer import LoraLayer
 
 
 class LoraAdapterPerRow:
-    """The adapter of each row, for all layers that it was `attach`ed to. Empty: all rows use the base alone."""
+    """The adapter of each row, for all layers that it was attached to. Empty: all rows use the base alone."""
 
     def __init__(self) -> None:
         self.spans: list[tuple[str, slice]] = []

@@ -313,7 +313,7 @@ class _RayJobDriver:
     def _apply_state(self, message: dict[str, Any]) -> None:
         told = {name: value for name, value in message.items() if name not in ("number", "at", "adapter", "updated_at")}
         if told.get("finished_at") or JobStatus(told["status"]).terminal:
-            return  # that it is over is for `close` to say, when nothing is left on the cluster
+            return  # that it is over is for `finish_job` to say, when nothing is left on the cluster
         notes = [*self.run.state["notes"], *(n for n in told.pop("notes", []) if n not in self.run.state["notes"])]
         self.run.update(**told, notes=notes)
 

@@ -110,7 +110,7 @@ def loading_checkpoint(checkpoint: Path | None, *, listed: bool) -> Iterator[Non
 
 
 def guard_checkpoint_loading(trainer: Any, checkpoint: Path, *, listed: bool) -> None:
-    """Make the trainer load the checkpoint's files within `loading`, and train as before."""
+    """Make the trainer load the checkpoint's files within `loading_checkpoint`, and train as before."""
     for name in ("_load_from_checkpoint", "_load_optimizer_and_scheduler", "_load_rng_state", "_load_scaler"):
         if (load := getattr(trainer, name, None)) is not None:
             setattr(trainer, name, _guarded(load, checkpoint, listed))

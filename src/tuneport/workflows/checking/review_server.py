@@ -21,7 +21,7 @@ _PAGE = Path(__file__).with_name("review.html")
 
 
 class ReviewServer(ThreadingHTTPServer):
-    """Serves the page until `shutdown`; `address` is the URL for the browser. Raises ConfigError if the port is
+    """Serves the page until `shutdown`; `review_url` is the URL for the browser. Raises ConfigError if the port is
     taken."""
 
     daemon_threads = True

@@ -84,7 +84,7 @@ class StartedMove(Model):
 
 
 class SavedAccountFolder:
-    """Open one with `create` or `load`. Threads may share it; another process is kept out by `locked`."""
+    """Open one with `create` or `load`. Threads may share it; another process is kept out by `lock_folder`."""
 
     def __init__(self, path: Path, backend: str) -> None:
         self.path, self.backend = path, backend
@@ -152,7 +152,8 @@ class SavedAccountFolder:
         return list(self._files.values())
 
     def download_path(self, file_id: str) -> Path:
-        """Return where to download a file to before `add`: the same path each time, so that a backend can resume."""
+        """Return where to download a file to before `add_file`: the same path each time, so that a backend can
+        resume."""
         return self.path / "files" / f".{hashlib.sha256(file_id.encode()).hexdigest()[:24]}"
 
     def add_file(self, file_id: str, content: Path, *, purpose: str, filename: str, source: str) -> SavedFile:
