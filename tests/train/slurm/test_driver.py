@@ -32,7 +32,7 @@ from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.train.slurm import clusters
 from tuneport.train.slurm import driver as on_slurm
 from tuneport.train.slurm.clusters import SlurmSubmission
-from tuneport.train.slurm.work import run_slurm_job
+from tuneport.train.slurm.work import work
 from tuneport.types import Hyperparameters, JobState, JobStatus, TuneSpec
 
 pytest.importorskip("submitit", reason="the executor slurm is an extra: pip install 'tuneport[slurm]'")
@@ -163,7 +163,7 @@ def test_a_job_that_ends_again_and_again_is_given_up(
 def test_a_job_that_nobody_intends_any_more_does_nothing(home: Path, model: Path, data: Path) -> None:
     folder = make_run(home, model, data)
     SlurmSubmission(2, "tuneport-run-1-2").write(folder)
-    run_slurm_job(str(folder), 1)
+    work(str(folder), 1)
     assert not (folder / "state.json").exists() and not (folder / "slurm").exists()
 
 

@@ -1,5 +1,5 @@
 """A run that trains on a Slurm cluster. On the machine where it was submitted its process, `drive_slurm_job`, has the
-job submitted and looks after it; on a node `run_slurm_job` is what the job does: the same training, in the same folder,
+job submitted and looks after it; on a node `work` is what the job does: the same training, in the same folder,
 which both machines see.
 
 The job is submitted once, whichever process is killed when: the intent is written first, with a name by which the job

@@ -18,9 +18,11 @@ from tuneport.train.run.stop import TrainingStop
 from tuneport.train.slurm.clusters import SlurmSubmission, slurm_job_record_path
 
 
-def run_slurm_job(folder: str, attempt: int) -> None:
+def work(folder: str, attempt: int) -> None:
     """Run the job. Its output goes to the run's log. submitit reports an exception; the run's own errors are in its
-    state by then."""
+    state by then.
+
+    Its name stays: submitit pickles it, and a job that waits in Slurm's queue may be of an earlier release."""
     path = Path(folder)
     run = TrainingRunFolder(path)
     submission = SlurmSubmission.of(path)
