@@ -46,6 +46,7 @@ from tuneport.types import Adapter, DataFile, JobStatus, Method
 
 def _trainer_of(method: Method) -> Callable[..., Any]:
     """Import what trains by the method, and no more: TRL's trainers that write answers take 0.8 s to load."""
+    trainer: Callable[..., Any]
     with heavy_imports():
         match method:
             case Method.SFT:
