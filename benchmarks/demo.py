@@ -20,7 +20,7 @@ from pathlib import Path
 from tuneport.lifecycle.service import Workspace
 from tuneport.scoring.prompting import PromptingResult
 from tuneport.settings import Settings
-from tuneport.workflows.demo import Finished, Trained, demo
+from tuneport.workflows.demo import DemoResult, DemoTraining, run_demo
 
 
 def run(seed: int, home: Path, test: Path | None) -> dict[str, dict[str, float]]:
@@ -28,13 +28,13 @@ def run(seed: int, home: Path, test: Path | None) -> dict[str, dict[str, float]]
     parts: dict[str, dict[str, float]] = {}
     settings = Settings.load().model_copy(update={"home": home})
     with Workspace(settings) as workspace:
-        for stage in demo(workspace, seed=seed, test=test):
+        for stage in run_demo(workspace, seed=seed, test=test):
             match stage:
-                case Trained(seconds=seconds):
+                case DemoTraining(seconds=seconds):
                     parts["training"] = {"seconds": seconds}
                 case PromptingResult(name=name, score=score, seconds=seconds):
                     parts[name] = {"seconds": seconds, "exact_match": score.accuracy}
-                case Finished(seconds=seconds):
+                case DemoResult(seconds=seconds):
                     parts["whole demo"] = {"seconds": seconds}
     return parts
 

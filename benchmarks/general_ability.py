@@ -31,7 +31,7 @@ from tuneport.scoring.general.comparison import ItemShare
 from tuneport.scoring.prompting import make_eval_completer
 from tuneport.settings import Settings
 from tuneport.types import Adapter, Hyperparameters, TuneSpec
-from tuneport.workflows.demo import dataset
+from tuneport.workflows.demo import demo_dataset_path
 
 BASE = "smollm2-135m-instruct"
 RUNS = {
@@ -135,7 +135,9 @@ def lengths(workspace: Workspace, model: str) -> str:
 def trained(workspace: Workspace, name: str, arguments: argparse.Namespace) -> str:
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.jsonl"
-        rows.write_text("".join(dataset("train").read_text(encoding="utf-8").splitlines(True)[: arguments.rows]))
+        rows.write_text(
+            "".join(demo_dataset_path("train").read_text(encoding="utf-8").splitlines(True)[: arguments.rows])
+        )
         spec = TuneSpec(
             model=arguments.model,
             dataset=rows,

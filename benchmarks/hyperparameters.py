@@ -108,13 +108,13 @@ def trained(folder: Path, renderer: Any, rows: Rows, numbers: dict[str, Any], ke
 
     from tuneport.backends.local.request import PATIENCE
     from tuneport.train.methods.sft import sft_trainer
-    from tuneport.train.model.arguments import Recipe
-    from tuneport.train.run.reporting import Counter
+    from tuneport.train.model.arguments import TrainingRecipe
+    from tuneport.train.run.reporting import TrainedTokenCounter
     from tuneport.training_options import TrainingOptions
 
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as working:
-        recipe = Recipe(
+        recipe = TrainingRecipe(
             method=Method.SFT,
             folder=folder,
             device=choose_device(),
@@ -126,7 +126,7 @@ def trained(folder: Path, renderer: Any, rows: Rows, numbers: dict[str, Any], ke
             working=Path(working),
             note=lambda text: print(text, file=sys.stderr),
         )
-        trainer = sft_trainer(recipe, renderer, rows.training, rows.held_out, Counter())
+        trainer = sft_trainer(recipe, renderer, rows.training, rows.held_out, TrainedTokenCounter())
         before = trainer.evaluate()["eval_loss"]
         each: list[float] = []
 

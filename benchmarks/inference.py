@@ -26,10 +26,10 @@ import torch  # noqa: E402
 
 from tuneport.base_models import choose_device, locate_base_model, materialise_base_model  # noqa: E402
 from tuneport.data.rows.records import Message  # noqa: E402
-from tuneport.infer.engine import Engine  # noqa: E402
+from tuneport.infer.engine import InferenceEngine  # noqa: E402
 from tuneport.infer.requests import GenerationRequest  # noqa: E402
-from tuneport.infer.sampling import Options  # noqa: E402
-from tuneport.infer.scheduler import Scheduler  # noqa: E402
+from tuneport.infer.sampling import SamplingOptions  # noqa: E402
+from tuneport.infer.scheduler import DecodingScheduler  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
 
 SUBJECTS = (
@@ -45,11 +45,16 @@ SUBJECTS = (
 
 
 def ours(
-    engine: Engine, prompts: Sequence[list[int]], adapters: Sequence[str | None], tokens: int, *, together: bool
+    engine: InferenceEngine,
+    prompts: Sequence[list[int]],
+    adapters: Sequence[str | None],
+    tokens: int,
+    *,
+    together: bool,
 ) -> list[str]:
     """The answers. Each call is a request of its own, as from a thread of its own."""
     answers: dict[int, str] = {}
-    scheduler = Scheduler(engine)
+    scheduler = DecodingScheduler(engine)
 
     def ended(error: Exception | None) -> None:
         if error is not None:
@@ -59,7 +64,7 @@ def ours(
         def answered(answer: Any) -> None:
             answers[number] = answer.text
 
-        options = Options(max_tokens=tokens, temperature=0.0)
+        options = SamplingOptions(max_tokens=tokens, temperature=0.0)
         scheduler.add(
             GenerationRequest(engine, [prompts[number]], adapters[number], options, on_answer=answered, on_end=ended)
         )
@@ -74,7 +79,7 @@ def ours(
 
 
 @torch.inference_mode()
-def generate(engine: Engine, prompts: Sequence[list[int]], tokens: int, **more: Any) -> list[str]:
+def generate(engine: InferenceEngine, prompts: Sequence[list[int]], tokens: int, **more: Any) -> list[str]:
     """`transformers.generate`: a prompt at a time, or all in one padded batch where `adapter_names` are given."""
     lengths = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "pad_token_id": engine.pad_token}
     if not more:
@@ -135,7 +140,7 @@ def main() -> None:
     home = Settings.load().home
     folder = materialise_base_model(locate_base_model(arguments.model, home=home), home=home)
     device = choose_device()
-    engine = Engine(folder, device)
+    engine = InferenceEngine(folder, device)
     engine.end_tokens = set()  # all answers equally long
     subjects = [SUBJECTS[number % len(SUBJECTS)] for number in range(arguments.calls)]
     prompts = [engine.renderer.prompt_ids([Message("user", f"Write a long story about {what}.")]) for what in subjects]
@@ -167,7 +172,7 @@ def main() -> None:
     show("tuneport, one after the other", apart, generated, apart)
     at_once, _ = best(arguments.repeat, lambda: ours(engine, prompts, names, arguments.tokens, together=True))
     show("tuneport, together in one batch", at_once, generated, apart)
-    by_peft = Engine(folder, device)
+    by_peft = InferenceEngine(folder, device)
     with tempfile.TemporaryDirectory() as temporary:
         from peft import PeftModel
 

@@ -32,10 +32,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from tuneport.testing.emulators.openai.emulator import OpenAIEmulator  # noqa: E402
-from tuneport.testing.emulators.openai.jobs import STATES, OpenAIJob  # noqa: E402
-from tuneport.testing.emulators.server import route  # noqa: E402
-from tuneport.testing.emulators.timeline import JobPlan, Timeline  # noqa: E402
-from tuneport.testing.emulators.wire import Request, Response  # noqa: E402
+from tuneport.testing.emulators.openai.jobs import STATES, EmulatedOpenAIJob  # noqa: E402
+from tuneport.testing.emulators.server import emulated_route  # noqa: E402
+from tuneport.testing.emulators.timeline import EmulatedJobPlan, EmulatedTimeline  # noqa: E402
+from tuneport.testing.emulators.wire import EmulatedRequest, EmulatedResponse  # noqa: E402
 
 KEY = "sk-benchmark"
 MODEL = "gpt-4.1-mini-2025-04-14"
@@ -50,28 +50,28 @@ class ManyJobs(OpenAIEmulator):
         self.counts = {"list": 0, "retrieve": 0, "events": 0}
         dice = random.Random(7)
         content = ROW * 12
-        first = OpenAIJob(
+        first = EmulatedOpenAIJob(
             id="ftjob-0", base=MODEL, start=MODEL, method="supervised", options={}, organization="benchmark",
-            plan=JobPlan(),
+            plan=EmulatedJobPlan(),
             hyperparameters={"n_epochs": 1}, training_file="file-1", training_content=content, validation_file=None,
             validation_content=None, suffix=None, seed=1, metadata={}, integrations=[], code="00000000",
-            timeline=Timeline(STATES, self.now(), 1.0), exact_tokens=False, checkpoint_codes=["a", "b", "c"],
+            timeline=EmulatedTimeline(STATES, self.now(), 1.0), exact_tokens=False, checkpoint_codes=["a", "b", "c"],
         )  # fmt: skip
         for number in range(count):
             # Started within the last half hour; ends uniformly spread over the minutes to come.
             age, left = dice.uniform(0, 1800), dice.uniform(0, minutes * 60)
-            job = OpenAIJob(**{name: getattr(first, name) for name in OpenAIJob.__dataclass_fields__})
+            job = EmulatedOpenAIJob(**{name: getattr(first, name) for name in EmulatedOpenAIJob.__dataclass_fields__})
             job.id, job.code = f"ftjob-{number:06}", f"{number:08}"
-            job.timeline = Timeline(STATES, self.now() - age, (age + left) / len(STATES))
-            job.__dict__.update(rows=first.rows, problem=None, trained_tokens=first.trained_tokens)
+            job.timeline = EmulatedTimeline(STATES, self.now() - age, (age + left) / len(STATES))
+            job.__dict__.update(rows=first.rows, validation_error=None, trained_tokens=first.trained_tokens)
             self.jobs[job.id] = job
         self.order = list(reversed(self.jobs))
         self.place = {job_id: place for place, job_id in enumerate(self.order)}
 
-    def settle(self) -> None:
+    def apply_elapsed_time(self) -> None:
         """Nothing at once: see `_show`."""
 
-    def _show(self, job: OpenAIJob) -> dict[str, Any]:
+    def _show(self, job: EmulatedOpenAIJob) -> dict[str, Any]:
         if not job.fine_tuned_model and job.status(self.now()) == "succeeded":
             job.fine_tuned_model, job.result_file = job.model_name(), "file-2"
         shown = super()._show(job)
@@ -83,14 +83,14 @@ class ManyJobs(OpenAIEmulator):
             shown["estimated_finish"] += int(wrong)
         return shown
 
-    @route("GET", "/fine_tuning/jobs")
-    def list_jobs(self, request: Request) -> dict[str, Any]:
+    @emulated_route("GET", "/fine_tuning/jobs")
+    def list_jobs(self, request: EmulatedRequest) -> dict[str, Any]:
         after, limit = request.query.get("after"), int(request.query.get("limit", 20))
         start = self.place[after] + 1 if after else 0
         page = [self._show(self.jobs[job_id]) for job_id in self.order[start : start + limit]]
         return {"object": "list", "data": page, "has_more": start + limit < len(self.order)}
 
-    def _record(self, request: Request, response: Response | None, fault: str | None) -> None:
+    def _record(self, request: EmulatedRequest, response: EmulatedResponse | None, fault: str | None) -> None:
         kind = request.path.removeprefix("/v1/fine_tuning/jobs")
         self.counts["list" if not kind else "events" if kind.endswith("/events") else "retrieve"] += 1
 

@@ -44,7 +44,7 @@ from tuneport.errors import ConfigError  # noqa: E402
 from tuneport.estimate.duration import flops_per_token  # noqa: E402
 from tuneport.manifests import load_gpus  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
-from tuneport.train.model.loading import lora_config, resolved  # noqa: E402
+from tuneport.train.model.loading import build_lora_config, resolve_training_numbers  # noqa: E402
 from tuneport.training_options import (
     CHECKPOINTING_FROM_PARAMETERS,  # noqa: E402
     TrainingOptions,  # noqa: E402
@@ -99,7 +99,7 @@ def plain_trl(
                 disable_tqdm=True,
             ),
             train_dataset=Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in rows]),
-            peft_config=lora_config(numbers),
+            peft_config=build_lora_config(numbers),
             callbacks=[clock],
         )
         trainer.train()
@@ -110,11 +110,11 @@ def tuneport(
     folder: Path, rows: Sequence[RenderedExample], numbers: dict[str, Any], clock: StepClock, seed: int
 ) -> Any:
     from tuneport.train.methods.sft import sft_trainer
-    from tuneport.train.model.arguments import Recipe
-    from tuneport.train.run.reporting import Counter
+    from tuneport.train.model.arguments import TrainingRecipe
+    from tuneport.train.run.reporting import TrainedTokenCounter
 
     with tempfile.TemporaryDirectory() as output:
-        recipe = Recipe(
+        recipe = TrainingRecipe(
             method=Method.SFT,
             folder=folder,
             device=choose_device(),
@@ -126,7 +126,7 @@ def tuneport(
             working=Path(output),
             note=lambda text: print(text, file=sys.stderr),
         )
-        trainer = sft_trainer(recipe, training_renderer(folder, None), rows, [], Counter())
+        trainer = sft_trainer(recipe, training_renderer(folder, None), rows, [], TrainedTokenCounter())
         trainer.args.max_steps = numbers["steps"]
         trainer.args.save_strategy = "no"
         trainer.add_callback(clock)
@@ -153,7 +153,7 @@ def train_one(arguments: argparse.Namespace) -> dict[str, float]:
     """One training, measured: what the child process prints."""
     folder = base_model(arguments)
     rows, held_out = dataset(arguments, folder)
-    numbers = resolved({"batch_size": arguments.batch_size, "learning_rate": arguments.learning_rate})
+    numbers = resolve_training_numbers({"batch_size": arguments.batch_size, "learning_rate": arguments.learning_rate})
     numbers["steps"] = arguments.steps
     clock = StepClock()
     model = SIDES[arguments.side](folder, rows, numbers, clock, arguments.seed)

@@ -123,9 +123,10 @@ def test_a_new_method_trains(copy: Path, pairs: Path, tmp_path: Path) -> None:
     pytest.importorskip("trl", reason="local training is an extra: pip install 'tuneport[local]'")
     script = (
         "import sys; from pathlib import Path; from tests.support.tiny import make_run, state_of, tiny_model; "
-        "from tuneport.train.__main__ import main; home, pairs = Path(sys.argv[1]), Path(sys.argv[2]); home.mkdir(); "
+        "from tuneport.train.__main__ import train_run_folder; home, pairs = Path(sys.argv[1]), Path(sys.argv[2]); "
+        "home.mkdir(); "
         "folder = make_run(home, tiny_model(home / 'model'), pairs, method='chosen', format='openai-preference'); "
-        "code = main(folder); print(code, state_of(folder)['status'], state_of(folder)['error'])"
+        "code = train_run_folder(folder); print(code, state_of(folder)['status'], state_of(folder)['error'])"
     )
     assert run(copy, script, str(tmp_path / "home-of-run"), str(pairs))[-1] == "0 succeeded None"
 

@@ -22,7 +22,7 @@ from tuneport.run_protocol import (
     checkpoint_folders,
     damaged_checkpoint_folders,
 )
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.types import JobStatus, TuneSpec
 
 RUN_ID = "run-0a42d77eb8afee5b"
@@ -150,18 +150,18 @@ def test_the_parent_reads_an_earlier_run(folder: Path) -> None:
 
 
 def test_the_child_reads_an_earlier_run(folder: Path) -> None:
-    run = RunFolder(folder)
+    run = TrainingRunFolder(folder)
     assert run.run_id == RUN_ID and run.home == folder.parents[1] and run.finished
     assert run.spec == TuneSpec.model_validate(REQUEST["spec"]) and run.training.rows == 12 and run.validation is None
     assert run.hyperparameters == REQUEST["hyperparameters"] and run.base_facts == {"hub": None, "licence": None}
     assert run.memory == REQUEST["memory"] and run.tuned_name == REQUEST["tuned_name"]
-    assert run.state == STATE and run.steps() == [3, 12] and run.newest_step() == 12
+    assert run.state == STATE and run.checkpoint_steps() == [3, 12] and run.newest_checkpoint_step() == 12
     assert run.checkpoint(12) == run.newest_checkpoint()
 
 
 def test_both_sides_agree_on_the_checkpoints(folder: Path) -> None:
     assert run_of(folder).checkpoint_folders() == checkpoint_folders(folder)
-    assert [step for step, _ in checkpoint_folders(folder)] == RunFolder(folder).steps() == [3, 12]
+    assert [step for step, _ in checkpoint_folders(folder)] == TrainingRunFolder(folder).checkpoint_steps() == [3, 12]
     assert sorted(str(step) for step, _ in damaged_checkpoint_folders(folder)) == ["6", "None"]
     assert checkpoint_folders(folder / "nothing") == []
 

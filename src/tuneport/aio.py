@@ -32,7 +32,7 @@ from tuneport.workflows.doctor import doctor as _doctor
 from tuneport.workflows.evaluate import evaluate as _evaluate
 from tuneport.workflows.plan import plan as _plan
 from tuneport.workflows.preview import preview as _preview
-from tuneport.workflows.workspace import Verb
+from tuneport.workflows.workspace import WorkspaceVerb
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -256,17 +256,17 @@ class Workspace:
     def settings(self) -> Settings:
         return self.opened.settings
 
-    advise = Verb(advise)
-    check = Verb(check)
-    clean = Verb(clean)
-    compare = Verb(compare)
-    convert = Verb(convert)
-    deploy = Verb(deploy)
-    doctor = Verb(doctor)
-    evaluate = Verb(evaluate)
-    job = Verb(job)
-    jobs = Verb(jobs)
-    plan = Verb(plan)
-    preview = Verb(preview)
-    split = Verb(split)
-    submit = Verb(submit)
+    advise = WorkspaceVerb(advise)
+    check = WorkspaceVerb(check)
+    clean = WorkspaceVerb(clean)
+    compare = WorkspaceVerb(compare)
+    convert = WorkspaceVerb(convert)
+    deploy = WorkspaceVerb(deploy)
+    doctor = WorkspaceVerb(doctor)
+    evaluate = WorkspaceVerb(evaluate)
+    job = WorkspaceVerb(job)
+    jobs = WorkspaceVerb(jobs)
+    plan = WorkspaceVerb(plan)
+    preview = WorkspaceVerb(preview)
+    split = WorkspaceVerb(split)
+    submit = WorkspaceVerb(submit)

@@ -21,7 +21,7 @@ from tuneport.backends.together.backend import TogetherBackend
 from tuneport.backends.together.request import DEFAULT_LEARNING_RATE
 from tuneport.errors import UnsupportedError
 from tuneport.settings import Settings
-from tuneport.testing.contract import prepared_chats, token, written
+from tuneport.testing.contract import contract_job_token, prepared_chats, write_contract_rows
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
 from tuneport.testing.fake.backend import FakeBackend
 from tuneport.types import Adapter, Auto, Hyperparameters, Method, PreparedData, TuneSpec
@@ -134,8 +134,12 @@ def sent(backend: Any, emulator: Any, tmp_path: Path, spec: TuneSpec) -> dict[st
     """The body of the request that creates a job of this spec."""
     emulator.pace = 0
     pairs = spec.method is Method.DPO
-    data = PreparedData(training=written(tmp_path / "pairs.jsonl", [PAIR] * 12)) if pairs else prepared_chats(tmp_path)
-    backend.submit(spec, list(backend.prepare(spec, data)), token=token(repr(spec)))
+    data = (
+        PreparedData(training=write_contract_rows(tmp_path / "pairs.jsonl", [PAIR] * 12))
+        if pairs
+        else prepared_chats(tmp_path)
+    )
+    backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token(repr(spec)))
     path = "/fine_tuning/jobs" if emulator.name == "openai" else "/fine-tunes"
     body: dict[str, Any] = emulator.requests("POST", path)[-1].request_json()
     return body

@@ -154,7 +154,7 @@ def test_key_and_address_of_the_table_hold_everywhere(settings: Settings) -> Non
     assert mine.base_url("openai", manifest.base_url) == table["base_url"]
     assert manifest.models == load_manifest("openai").models and load_manifest("openai").api_key_env == "OPENAI_API_KEY"
     assert readiness(mine, [manifest]).with_key == {"openai"}
-    row = next(row for row in doctor.backends(mine, date(2026, 11, 24)) if row["name"] == "openai")
+    row = next(row for row in doctor.list_backend_states(mine, date(2026, 11, 24)) if row["name"] == "openai")
     assert (row["api_key_env"], row["key_set"], row["base_url"]) == ("SECOND_KEY", True, "https://***@127.0.0.1:1/v1")
     backend = open_backend("openai", mine)
     assert isinstance(backend, HostedBackend)

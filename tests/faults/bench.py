@@ -21,7 +21,7 @@ from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.store.store import Store
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
-from tuneport.testing.emulators.faults import Exchange
+from tuneport.testing.emulators.faults import EmulatorExchange
 from tuneport.types import JobEvent
 
 EMULATORS = {"openai": OpenAIEmulator, "together": TogetherEmulator}
@@ -50,12 +50,12 @@ class Run:
         return labels(self.emulator.log)
 
 
-def label(exchange: Exchange) -> str:
+def label(exchange: EmulatorExchange) -> str:
     path = _ID.sub("{id}", exchange.path)
     return f"{exchange.method} {path.removeprefix('/v1')}"
 
 
-def labels(log: list[Exchange]) -> list[str]:
+def labels(log: list[EmulatorExchange]) -> list[str]:
     """Each request's method and path; the second of the same name is `#2` and so on."""
     seen: Counter[str] = Counter()
     named = []
@@ -82,7 +82,12 @@ def earlier_job(provider: str) -> dict[str, Any]:
     (job,) = emulator.jobs.values()
     if provider == "openai":
         return {**emulator._show(job), "id": "ftjob-earlier", "metadata": {"tuneport_token": "e" * 32}}
-    return {**job.show(emulator.now()), "id": "ft-earlier", "suffix": "bench-tpeeeeeeeeee", "model_output_name": "m"}
+    return {
+        **job.job_document(emulator.now()),
+        "id": "ft-earlier",
+        "suffix": "bench-tpeeeeeeeeee",
+        "model_output_name": "m",
+    }
 
 
 def run(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from tuneport.infer.engine import Engine
+from tuneport.infer.engine import InferenceEngine
 from tuneport.infer.requests import GenerationRequest
-from tuneport.infer.sampling import Options
-from tuneport.infer.scheduler import Scheduler
+from tuneport.infer.sampling import SamplingOptions
+from tuneport.infer.scheduler import DecodingScheduler
 from tuneport.infer_protocol import GeneratedAnswer
 
 
 def answer(
-    engine: Engine,
+    engine: InferenceEngine,
     prompts: Sequence[list[int]],
-    options: Options,
+    options: SamplingOptions,
     on_delta: Callable[[int, str], None] | None = None,
     *,
     adapter: str | None = None,
@@ -27,7 +27,7 @@ def answer(
         if error is not None:
             failed.append(error)
 
-    scheduler = Scheduler(engine)
+    scheduler = DecodingScheduler(engine)
     scheduler.add(
         GenerationRequest(engine, prompts, adapter, options, on_answer=done.append, on_end=on_end, on_delta=on_delta)
     )

@@ -18,6 +18,6 @@ def adapter(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def engine(model: Path) -> Any:
     from tuneport.base_models import ComputeTarget
-    from tuneport.infer.engine import Engine
+    from tuneport.infer.engine import InferenceEngine
 
-    return Engine(model, ComputeTarget("cpu", "fp32"))
+    return InferenceEngine(model, ComputeTarget("cpu", "fp32"))

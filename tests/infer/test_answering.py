@@ -11,9 +11,9 @@ import torch
 from tests.infer.answering import answer
 from tuneport.data.rows.records import Message
 from tuneport.errors import ConfigError
-from tuneport.infer.engine import common_prefix
-from tuneport.infer.sampling import Options, choose
-from tuneport.infer.scoring import batches, score
+from tuneport.infer.engine import common_prompt_prefix
+from tuneport.infer.sampling import SamplingOptions, sample_next_tokens
+from tuneport.infer.scoring import batches_by_prompt_length, score_choices
 
 SYSTEM = "You label messages. " * 3
 QUESTIONS = ["short", "a rather longer question than the others", "mid size", "short", "x"]
@@ -36,7 +36,7 @@ def greedy_by_hand(engine: Any, prompt: list[int], tokens: int) -> list[int]:
 
 
 def answers(engine: Any, prompts: list[list[int]], adapter: str | None = None, **options: Any) -> list[Any]:
-    found = answer(engine, prompts, Options(temperature=0.0, **options), adapter=adapter)
+    found = answer(engine, prompts, SamplingOptions(temperature=0.0, **options), adapter=adapter)
     return sorted(found, key=lambda done: done.index)
 
 
@@ -57,7 +57,7 @@ def test_a_remembered_beginning_gives_the_same_answers(engine: Any) -> None:
     prompts = prompts_of(engine)
     first = answers(engine, prompts, max_tokens=5)
 
-    assert engine._remembered is not None and len(engine._remembered[1]) == common_prefix(prompts) > 60
+    assert engine._remembered is not None and len(engine._remembered[1]) == common_prompt_prefix(prompts) > 60
     assert texts(answers(engine, prompts, max_tokens=5)) == texts(first)
     (alone,) = answers(engine, prompts[1:2], max_tokens=5)
     assert alone.text == first[1].text
@@ -78,7 +78,7 @@ def test_rows_that_end_early_leave_the_batch(engine: Any) -> None:
 def test_scores_are_the_sums_of_log_probabilities(engine: Any) -> None:
     prompts = prompts_of(engine)
     choices = [engine.renderer.answer_ids(text) for text in ("refund", "no", "a longer one")]
-    found = dict(score(engine, prompts, choices, None))
+    found = dict(score_choices(engine, prompts, choices, None))
 
     for index, prompt in enumerate(prompts):
         for choice, value in zip(choices, found[index], strict=True):
@@ -120,7 +120,7 @@ def test_a_stop_string_ends_the_answer_before_it(engine: Any) -> None:
 def test_streamed_pieces_add_up_to_the_answer(engine: Any) -> None:
     prompts = prompts_of(engine, ["tell me"])
     pieces: list[str] = []
-    options = Options(max_tokens=12, temperature=0.0)
+    options = SamplingOptions(max_tokens=12, temperature=0.0)
     (done,) = answer(engine, prompts, options, lambda index, delta: pieces.append(delta))
 
     assert "".join(pieces) == done.text
@@ -131,7 +131,7 @@ def test_a_seed_makes_sampling_repeatable(engine: Any) -> None:
     prompts = prompts_of(engine, ["tell me", "tell you"])
 
     def sampled(seed: int) -> list[str]:
-        return texts(list(answer(engine, prompts, Options(max_tokens=8, temperature=1.5, seed=seed))))
+        return texts(list(answer(engine, prompts, SamplingOptions(max_tokens=8, temperature=1.5, seed=seed))))
 
     assert sampled(1) == sampled(1) != sampled(2)
 
@@ -140,9 +140,9 @@ def test_top_p_leaves_only_the_likeliest() -> None:
     logits = torch.tensor([[3.0, 2.9, 0.0, -1.0]]).repeat(200, 1)
     generators = [torch.Generator().manual_seed(row) for row in range(200)]
 
-    assert set(choose(logits, [Options(top_p=0.6)] * 200, generators).tolist()) == {0, 1}
-    assert set(choose(logits, [Options(top_p=0.0)] * 200, generators).tolist()) == {0}
-    mixed = choose(logits, [Options(top_p=0.0), Options()] * 100, generators).tolist()
+    assert set(sample_next_tokens(logits, [SamplingOptions(top_p=0.6)] * 200, generators).tolist()) == {0, 1}
+    assert set(sample_next_tokens(logits, [SamplingOptions(top_p=0.0)] * 200, generators).tolist()) == {0}
+    mixed = sample_next_tokens(logits, [SamplingOptions(top_p=0.0), SamplingOptions()] * 100, generators).tolist()
     assert set(mixed[::2]) == {0} < set(mixed[1::2])
 
 
@@ -155,7 +155,7 @@ def test_a_prompt_as_long_as_the_context_is_an_error(engine: Any) -> None:
 
 def test_every_prompt_is_in_exactly_one_batch(engine: Any) -> None:
     prompts = [[1, *[5] * length] for length in (900, 3, 1500, 40, 800, 7, 2000)]
-    found = list(batches(engine, prompts))
+    found = list(batches_by_prompt_length(engine, prompts))
 
     assert sorted(index for batch in found for index in batch) == list(range(len(prompts)))
     assert len(found) > 1

@@ -15,11 +15,11 @@ from tests.support.tiny import tiny_adapter, tiny_model, tiny_tokenizer
 from tuneport.base_models import ComputeTarget
 from tuneport.data.rows.records import Message
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
-from tuneport.infer.batch import prefill
-from tuneport.infer.engine import Engine
+from tuneport.infer.batch import prefill_prompts
+from tuneport.infer.engine import InferenceEngine
 from tuneport.infer.incremental_detokenizer import IncrementalDetokenizer
-from tuneport.infer.model.placement import AvailableHardware, Placement, measure_weight_bytes, place
-from tuneport.infer.sampling import Options
+from tuneport.infer.model.placement import AvailableHardware, ModelPlacement, loaded_weight_bytes, place_model
+from tuneport.infer.sampling import SamplingOptions
 
 CPU, MPS, CUDA = ComputeTarget("cpu", "bf16"), ComputeTarget("mps", "fp32"), ComputeTarget("cuda", "bf16")
 GIB = 2**30
@@ -45,7 +45,7 @@ TWO = AvailableHardware(CUDA, None, (20 * GIB, 24 * GIB), True)
     ],
 )
 def test_where_a_model_is_loaded(machine: AvailableHardware, gib: int, options: dict[str, Any], expected: Any) -> None:
-    placement = place(machine, gib * GIB, **options)
+    placement = place_model(machine, gib * GIB, **options)
     assert placement.device_map == expected
     assert placement.load_in_4bit == bool(options.get("load_in_4bit"))
     if "cuda" in str(expected) or placement.map:
@@ -70,28 +70,28 @@ def test_a_place_that_is_not_there_is_told(
     machine: AvailableHardware, gib: int, options: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ConfigError, match=says):
-        place(machine, gib * GIB, **options)
+        place_model(machine, gib * GIB, **options)
 
 
 def test_the_size_of_a_model_is_that_of_its_numbers(model: Path, tmp_path: Path) -> None:
-    engine = Engine(model, CPU)
+    engine = InferenceEngine(model, CPU)
     parameters = sum(parameter.numel() for parameter in engine.model.parameters())
-    assert measure_weight_bytes(model, CPU) == 2 * parameters
-    assert measure_weight_bytes(model, ComputeTarget("cpu", "fp32")) == 4 * parameters
+    assert loaded_weight_bytes(model, CPU) == 2 * parameters
+    assert loaded_weight_bytes(model, ComputeTarget("cpu", "fp32")) == 4 * parameters
     for content in (b"", b"\xff" * 100):
         (tmp_path / "model.safetensors").write_bytes(content)
         with pytest.raises(ConfigError, match="cannot be read.*fetch the model again"):
-            measure_weight_bytes(tmp_path, CPU)
+            loaded_weight_bytes(tmp_path, CPU)
 
 
 def test_a_base_in_four_bits_answers_with_its_adapter(model: Path, adapter: Path) -> None:
     pytest.importorskip("bitsandbytes", reason="4-bit bases need bitsandbytes")
-    engine = Engine(model, Placement(ComputeTarget("cpu", "fp32"), load_in_4bit=True))
+    engine = InferenceEngine(model, ModelPlacement(ComputeTarget("cpu", "fp32"), load_in_4bit=True))
     assert sum(type(module).__name__ == "Linear4bit" for module in engine.model.modules()) == 14
     engine.load_adapter("tuned", adapter)
-    assert engine.mixes([None, "tuned"])
+    assert engine.can_mix_adapters([None, "tuned"])
     prompt = engine.renderer.prompt_ids([Message("user", "hello")])
-    base, tuned = (prefill(engine, [prompt], name)[0][0] for name in (None, "tuned"))
+    base, tuned = (prefill_prompts(engine, [prompt], name)[0][0] for name in (None, "tuned"))
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -103,10 +103,10 @@ def test_a_base_in_four_bits_answers_with_its_adapter(model: Path, adapter: Path
     assert torch.allclose(tuned, expected, atol=1e-3) and (tuned - base).abs().max() > 0.01
 
 
-def refuses(engine: Engine, text: str = "hello") -> TuneportError:
+def refuses(engine: InferenceEngine, text: str = "hello") -> TuneportError:
     with pytest.raises(TuneportError) as caught:
         prompt = engine.renderer.prompt_ids([Message("user", text)])
-        list(answer(engine, [prompt], Options(max_tokens=1)))
+        list(answer(engine, [prompt], SamplingOptions(max_tokens=1)))
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -115,11 +115,11 @@ def test_a_folder_without_a_tokenizer_is_told(model: Path, tmp_path: Path) -> No
     for path in (model / "config.json", model / "model.safetensors"):
         shutil.copy(path, tmp_path)
     with pytest.raises(ConfigError, match="has no tokenizer; copy"):
-        Engine(tmp_path, CPU)
+        InferenceEngine(tmp_path, CPU)
 
 
 def test_a_tokenizer_without_a_template_is_told(tmp_path: Path) -> None:
-    error = refuses(Engine(tiny_model(tmp_path, template=None), CPU))
+    error = refuses(InferenceEngine(tiny_model(tmp_path, template=None), CPU))
     assert isinstance(error, UnsupportedError) and "has no chat template" in str(error)
 
 
@@ -129,7 +129,7 @@ def test_the_tokenizer_of_another_model_is_told(tmp_path: Path) -> None:
     size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(vocab_size=40, **size)).save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
-    assert re.search(r"writes token \d+ and the model knows 40: ", str(refuses(Engine(tmp_path, CPU))))
+    assert re.search(r"writes token \d+ and the model knows 40: ", str(refuses(InferenceEngine(tmp_path, CPU))))
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -144,19 +144,19 @@ def test_an_adapter_that_does_not_fit_leaves_the_model_as_it_was(
     prompt = engine.renderer.prompt_ids([Message("user", "hello")])
     if not first:
         engine.load_adapter("good", adapter)
-    base, _ = prefill(engine, [prompt], None)
+    base, _ = prefill_prompts(engine, [prompt], None)
     for _ in range(2):
         with pytest.raises(ConfigError, match="does not fit this model: .*size mismatch for .*shape"):
             engine.load_adapter("wrong", wrong)
     with pytest.raises(ConfigError, match="no adapter wrong is loaded"):
-        list(answer(engine, [prompt], Options(), adapter="wrong"))
-    assert torch.equal(prefill(engine, [prompt], None)[0], base)
+        list(answer(engine, [prompt], SamplingOptions(), adapter="wrong"))
+    assert torch.equal(prefill_prompts(engine, [prompt], None)[0], base)
     engine.load_adapter("good", adapter)
-    good, _ = prefill(engine, [prompt], "good")
+    good, _ = prefill_prompts(engine, [prompt], "good")
     assert (good - base).abs().max() > 0.01
-    fresh = Engine(Path(engine.tokenizer.name_or_path), ComputeTarget("cpu", "fp32"))
+    fresh = InferenceEngine(Path(engine.tokenizer.name_or_path), ComputeTarget("cpu", "fp32"))
     fresh.load_adapter("good", adapter)
-    assert torch.equal(good, prefill(fresh, [prompt], "good")[0])
+    assert torch.equal(good, prefill_prompts(fresh, [prompt], "good")[0])
 
 
 @pytest.mark.parametrize("config", ["", "[]", '{"peft_type": "NEW"}', '{"peft_type": "PREFIX_TUNING"}'])
@@ -191,11 +191,11 @@ def test_text_that_grows_by_tokens_is_the_text_of_all_of_them(kind: str) -> None
     whole = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     growing, pieces = IncrementalDetokenizer(tokenizer, ()), []
     for token in tokens:
-        growing.add(token)
-        pieces.append(growing.take(final=False))
+        growing.add_token(token)
+        pieces.append(growing.take_new_text(final=False))
         assert "\ufffd" not in pieces[-1]
     growing.finish()
-    pieces.append(growing.take(final=True))
+    pieces.append(growing.take_new_text(final=True))
     assert growing.text == "".join(pieces) == whole
 
 
@@ -203,8 +203,8 @@ def test_nothing_of_a_stop_string_is_shown() -> None:
     tokenizer = tiny_tokenizer()
     growing, shown = IncrementalDetokenizer(tokenizer, ("END", "\n\n")), ""
     for token in tokenizer("one EN two\n ENDING", add_special_tokens=False)["input_ids"]:
-        growing.add(token)
-        shown += growing.take(final=growing.stopped)
+        growing.add_token(token)
+        shown += growing.take_new_text(final=growing.stopped)
         assert "END" not in shown
         if growing.stopped:
             break

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tuneport.errors import ConfigError
-from tuneport.infer.protocol import Service, parse_options
-from tuneport.infer.tool_calls import CallReader, split_calls
+from tuneport.infer.protocol import InferenceService, parse_sampling_options
+from tuneport.infer.tool_calls import ToolCallStreamParser, split_tool_calls
 from tuneport.infer_protocol import Cancel, Complete, Done, Reply, decode_request
 
 CHAT = [{"role": "user", "content": "Hello"}]
@@ -21,8 +21,8 @@ CHAT = [{"role": "user", "content": "Hello"}]
 
 def handle(engine: Any, **request: Any) -> list[Reply]:
     written: list[Reply] = []
-    service = Service(engine)
-    service.accept(decode_request(json.dumps(request)), written.append)
+    service = InferenceService(engine)
+    service.accept_request(decode_request(json.dumps(request)), written.append)
     while service.busy:
         service.step()
     return written
@@ -78,22 +78,22 @@ def test_a_model_that_is_nowhere_is_said_before_the_first_request(tmp_path: Path
 
 def test_tool_calls_come_back_in_openais_shape(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     text = 'Let me see. <tool_call>{"name": "weather", "arguments": {"city": "Oslo"}}</tool_call>'
-    rest, calls = split_calls(text)
+    rest, calls = split_tool_calls(text)
 
     assert rest == "Let me see."
     function = {"name": "weather", "arguments": '{"city": "Oslo"}'}
     assert calls == [{"id": calls[0]["id"], "type": "function", "function": function}]
-    assert calls[0]["id"] != split_calls(text)[1][0]["id"], "a conversation may hold many"
+    assert calls[0]["id"] != split_tool_calls(text)[1][0]["id"], "a conversation may hold many"
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_a_growing_answer_tells_the_same_text_and_calls(size: int) -> None:
     call = '<tool_call>\n{"name": "f", "arguments": {"n": %d}}\n</tool_call>'
     text = f" a <tool  b <tool_call>{{no}}</tool_call>\n{call % 1}\n{call % 2} c {call % 3} <tool_call>{{"
-    reader = CallReader()
-    told = [each for start in range(0, len(text), size) for each in reader.read(text[start : start + size])]
+    reader = ToolCallStreamParser()
+    told = [each for start in range(0, len(text), size) for each in reader.parse_delta(text[start : start + size])]
     told += reader.finish()
-    assert "".join(each for each in told if isinstance(each, str)) == reader.text == split_calls(text)[0]
+    assert "".join(each for each in told if isinstance(each, str)) == reader.text == split_tool_calls(text)[0]
     assert reader.text == " a <tool  b <tool_call>{no}</tool_call>\n\n c  <tool_call>{"
     found = [each["function"]["arguments"] for each in told if not isinstance(each, str)]
     assert found == ['{"n": 1}', '{"n": 2}', '{"n": 3}'] and len(reader.calls) == 3
@@ -103,7 +103,7 @@ def test_a_growing_answer_tells_the_same_text_and_calls(size: int) -> None:
     "text", ["plain", "<tool_call>{broken}</tool_call>", '<tool_call>{"arguments": {}}</tool_call>']
 )
 def test_what_is_no_call_stays_text(text: str) -> None:
-    assert split_calls(text) == (text, [])
+    assert split_tool_calls(text) == (text, [])
 
 
 @pytest.mark.parametrize(
@@ -131,21 +131,21 @@ def test_no_conversations_are_no_answers(engine: Any) -> None:
 
 def test_a_request_that_is_cancelled_ends(engine: Any) -> None:
     written: list[Reply] = []
-    service = Service(engine)
-    service.accept(
+    service = InferenceService(engine)
+    service.accept_request(
         Complete(id="7", conversations=[CHAT] * 3, max_tokens=400, temperature=0.0),
         written.append,
     )
     for _ in range(3):
         service.step()
     assert not written and service.busy
-    service.accept(Cancel(request="7"), written.append)
-    service.accept(Cancel(request="8"), written.append)
+    service.accept_request(Cancel(request="7"), written.append)
+    service.accept_request(Cancel(request="8"), written.append)
     service.step()
     assert written == [Done()] and not service.busy
 
 
 def test_options_have_openais_defaults() -> None:
-    options = parse_options(Complete(conversations=[], stop="###"))
+    options = parse_sampling_options(Complete(conversations=[], stop="###"))
 
     assert (options.temperature, options.top_p, options.stop, options.max_tokens) == (1.0, 1.0, ("###",), 512)

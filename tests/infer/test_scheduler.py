@@ -12,12 +12,12 @@ import torch
 from tests.support.tiny import tiny_model
 from tuneport.base_models import ComputeTarget
 from tuneport.data.rows.records import Message
-from tuneport.infer.batch import prefill
-from tuneport.infer.engine import Engine
-from tuneport.infer.limits import BatchLimits, choose_limits
+from tuneport.infer.batch import prefill_prompts
+from tuneport.infer.engine import InferenceEngine
+from tuneport.infer.limits import BatchLimits, choose_batch_limits
 from tuneport.infer.requests import GenerationRequest
-from tuneport.infer.sampling import Options
-from tuneport.infer.scheduler import Scheduler
+from tuneport.infer.sampling import SamplingOptions
+from tuneport.infer.scheduler import DecodingScheduler
 
 ROOMY = BatchLimits(rows=16, tokens=100_000, tokens_read_together=2_048)
 
@@ -25,7 +25,7 @@ ROOMY = BatchLimits(rows=16, tokens=100_000, tokens_read_together=2_048)
 class Asked:
     """A request and what has come of it."""
 
-    def __init__(self, engine: Engine, texts: list[str], adapter: str | None = None, **options: Any) -> None:
+    def __init__(self, engine: InferenceEngine, texts: list[str], adapter: str | None = None, **options: Any) -> None:
         self.answers: dict[int, str] = {}
         self.reasons: dict[int, str] = {}
         self.pieces: dict[int, str] = {}
@@ -36,7 +36,7 @@ class Asked:
             engine,
             prompts,
             adapter,
-            Options(**{"temperature": 0.0, "max_tokens": 10} | options),
+            SamplingOptions(**{"temperature": 0.0, "max_tokens": 10} | options),
             on_answer=self._answered,
             on_end=self._ended,
             on_delta=self._grown,
@@ -53,15 +53,15 @@ class Asked:
         self.error, self.over = error, True
 
 
-def run(scheduler: Scheduler, steps: int = 10_000) -> None:
+def run(scheduler: DecodingScheduler, steps: int = 10_000) -> None:
     for _ in range(steps):
         if not scheduler.busy:
             return
         scheduler.step()
 
 
-def alone(engine: Engine, *given: Any, **options: Any) -> Asked:
-    scheduler = Scheduler(engine, ROOMY)
+def alone(engine: InferenceEngine, *given: Any, **options: Any) -> Asked:
+    scheduler = DecodingScheduler(engine, ROOMY)
     asked = Asked(engine, *given, **options)
     scheduler.add(asked.request)
     run(scheduler)
@@ -69,7 +69,7 @@ def alone(engine: Engine, *given: Any, **options: Any) -> Asked:
     return asked
 
 
-def endless(engine: Engine) -> Engine:
+def endless(engine: InferenceEngine) -> InferenceEngine:
     engine.end_tokens = set()
     return engine
 
@@ -99,11 +99,13 @@ def adapters(model: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactor
     return made
 
 
-def test_requests_of_all_kinds_that_come_at_any_time_get_what_they_get_alone(engine: Engine, adapters: Any) -> None:
+def test_requests_of_all_kinds_that_come_at_any_time_get_what_they_get_alone(
+    engine: InferenceEngine, adapters: Any
+) -> None:
     endless(engine)
     for name in ("lora", "narrow", "prefix"):
         engine.load_adapter(name, adapters[name])
-    assert engine.mixes(["lora", None, "narrow", "prefix"])
+    assert engine.can_mix_adapters(["lora", None, "narrow", "prefix"])
     wishes: list[tuple[list[str], str | None, dict[str, Any]]] = [
         (["the first of all"], None, {"max_tokens": 40}),
         (["hello"], "lora", {"max_tokens": 25}),
@@ -119,7 +121,7 @@ def test_requests_of_all_kinds_that_come_at_any_time_get_what_they_get_alone(eng
     wishes.append((["the first of all"], None, {"max_tokens": 40, "stop": (stop,)}))
     expected.append(alone(engine, *wishes[-1][:2], **wishes[-1][2]))
 
-    scheduler = Scheduler(engine, ROOMY)
+    scheduler = DecodingScheduler(engine, ROOMY)
     together = []
     most = 0
     for given in wishes:
@@ -138,11 +140,13 @@ def test_requests_of_all_kinds_that_come_at_any_time_get_what_they_get_alone(eng
     assert together[-1].reasons[0] == "stop" and stop not in together[-1].answers[0]
 
 
-def test_an_adapter_that_one_pass_cannot_share_is_answered_beside_the_others(engine: Engine, adapters: Any) -> None:
+def test_an_adapter_that_one_pass_cannot_share_is_answered_beside_the_others(
+    engine: InferenceEngine, adapters: Any
+) -> None:
     endless(engine)
     engine.load_adapter("lora", adapters["lora"])
     before = [alone(engine, ["hello"], name, max_tokens=20).answers for name in (None, "lora")]
-    scheduler = Scheduler(engine, ROOMY)
+    scheduler = DecodingScheduler(engine, ROOMY)
     asked = [Asked(engine, ["hello"], name, max_tokens=20) for name in (None, "lora")]
     for one in asked:
         scheduler.add(one.request)
@@ -153,7 +157,7 @@ def test_an_adapter_that_one_pass_cannot_share_is_answered_beside_the_others(eng
     scheduler.add(asked[-1].request)
     run(scheduler)
 
-    assert not engine.mixes([None, "dora"])
+    assert not engine.can_mix_adapters([None, "dora"])
     assert [one.answers for one in asked[:2]] == before
     assert asked[2].answers == alone(engine, ["hello"], "dora", max_tokens=20).answers
     assert len({one.answers[0] for one in asked}) == 3
@@ -165,7 +169,7 @@ def test_an_adapter_that_one_pass_cannot_share_is_answered_beside_the_others(eng
     prompt = engine.renderer.prompt_ids([Message("user", "hello")])
     with torch.inference_mode():
         expected = by_peft(torch.tensor([prompt])).logits[0, -1]
-    assert torch.allclose(prefill(engine, [prompt], "dora")[0][0], expected, atol=1e-4)
+    assert torch.allclose(prefill_prompts(engine, [prompt], "dora")[0][0], expected, atol=1e-4)
 
 
 def test_a_sliding_window_counts_no_padding(tmp_path: Path) -> None:
@@ -176,10 +180,10 @@ def test_a_sliding_window_counts_no_padding(tmp_path: Path) -> None:
     size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = MistralConfig(vocab_size=259, num_key_value_heads=1, sliding_window=24, initializer_range=0.3, **size)
     MistralForCausalLM(config).save_pretrained(folder)
-    engine = endless(Engine(folder, ComputeTarget("cpu", "fp32")))
+    engine = endless(InferenceEngine(folder, ComputeTarget("cpu", "fp32")))
     texts = ["a question that is longer than the window of the model is", "short", "of middling length"]
     expected = [alone(engine, [text], max_tokens=40).answers[0] for text in texts]
-    scheduler = Scheduler(engine, ROOMY)
+    scheduler = DecodingScheduler(engine, ROOMY)
     asked = [Asked(engine, [text], max_tokens=40) for text in texts]
     for one in asked:
         scheduler.add(one.request)
@@ -193,11 +197,11 @@ def test_a_sliding_window_counts_no_padding(tmp_path: Path) -> None:
     assert [together[index] for index in range(3)] == expected
 
 
-def test_a_prompt_that_is_read_in_parts_is_answered_as_one_that_is_not(engine: Engine) -> None:
+def test_a_prompt_that_is_read_in_parts_is_answered_as_one_that_is_not(engine: InferenceEngine) -> None:
     endless(engine)
     long = ["x" * 300, "y" * 200]
     expected = alone(engine, long).answers
-    scheduler = Scheduler(engine, BatchLimits(rows=8, tokens=100_000, tokens_read_together=128))
+    scheduler = DecodingScheduler(engine, BatchLimits(rows=8, tokens=100_000, tokens_read_together=128))
     first, second = Asked(engine, ["hello"], max_tokens=60), Asked(engine, long)
     scheduler.add(first.request)
     scheduler.step()
@@ -212,9 +216,9 @@ def test_a_prompt_that_is_read_in_parts_is_answered_as_one_that_is_not(engine: E
     assert len(set(lengths)) > 5  # the first went on in the meantime
 
 
-def test_a_short_request_is_not_kept_waiting_by_a_large_one(engine: Engine) -> None:
+def test_a_short_request_is_not_kept_waiting_by_a_large_one(engine: InferenceEngine) -> None:
     endless(engine)
-    scheduler = Scheduler(engine, BatchLimits(rows=8, tokens=100_000, tokens_read_together=2_048))
+    scheduler = DecodingScheduler(engine, BatchLimits(rows=8, tokens=100_000, tokens_read_together=2_048))
     large = Asked(engine, [f"question {number}" for number in range(40)], max_tokens=30)
     scheduler.add(large.request)
     for _ in range(3):
@@ -229,12 +233,12 @@ def test_a_short_request_is_not_kept_waiting_by_a_large_one(engine: Engine) -> N
     assert len(large.answers) == 40 and large.error is None
 
 
-def test_what_does_not_fit_memory_together_waits(engine: Engine) -> None:
+def test_what_does_not_fit_memory_together_waits(engine: InferenceEngine) -> None:
     endless(engine)
     texts = [f"question {number}" for number in range(6)]
     expected = alone(engine, texts).answers
     longest = len(engine.renderer.prompt_ids([Message("user", texts[0])])) + 10
-    scheduler = Scheduler(engine, BatchLimits(rows=16, tokens=2 * longest, tokens_read_together=2_048))
+    scheduler = DecodingScheduler(engine, BatchLimits(rows=16, tokens=2 * longest, tokens_read_together=2_048))
     asked = Asked(engine, texts)
     scheduler.add(asked.request)
     most = 0
@@ -243,12 +247,12 @@ def test_what_does_not_fit_memory_together_waits(engine: Engine) -> None:
         most = max(most, sum(len(group.rows) for group in scheduler._groups))
 
     assert most == 2 and asked.answers == expected
-    assert choose_limits(engine).tokens > 100_000  # 2 x 2 x 2 layers x 2 heads x 16 x 4 bytes each
+    assert choose_batch_limits(engine).tokens > 100_000  # 2 x 2 x 2 layers x 2 heads x 16 x 4 bytes each
 
 
-def test_a_cancelled_request_gives_up_its_place_at_once(engine: Engine) -> None:
+def test_a_cancelled_request_gives_up_its_place_at_once(engine: InferenceEngine) -> None:
     endless(engine)
-    scheduler = Scheduler(engine, BatchLimits(rows=1, tokens=100_000, tokens_read_together=2_048))
+    scheduler = DecodingScheduler(engine, BatchLimits(rows=1, tokens=100_000, tokens_read_together=2_048))
     long, next_one = Asked(engine, ["hello"], max_tokens=400), Asked(engine, ["hello"], max_tokens=3)
     scheduler.add(long.request)
     scheduler.add(next_one.request)
@@ -264,7 +268,7 @@ def test_a_cancelled_request_gives_up_its_place_at_once(engine: Engine) -> None:
 
 @pytest.mark.parametrize("failing_rows", [3, 1])
 def test_requests_survive_that_memory_runs_out(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, failing_rows: int
+    engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch, failing_rows: int
 ) -> None:
     """`failing_rows` and more are too many; with one, the long prompt alone is too much as well."""
     endless(engine)
@@ -280,7 +284,7 @@ def test_requests_survive_that_memory_runs_out(
         return forward(model, **inputs)
 
     monkeypatch.setattr(engine.model, "forward", lambda **inputs: scarce(engine.model, **inputs))
-    scheduler = Scheduler(engine, ROOMY)
+    scheduler = DecodingScheduler(engine, ROOMY)
     asked, huge = Asked(engine, texts, **settings), Asked(engine, ["x" * 300])
     scheduler.add(asked.request)
     scheduler.add(huge.request)
@@ -296,8 +300,8 @@ def test_requests_survive_that_memory_runs_out(
     assert again.answers == expected
 
 
-def test_a_failure_ends_the_requests_of_its_pass_only(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    scheduler = Scheduler(engine, ROOMY)
+def test_a_failure_ends_the_requests_of_its_pass_only(engine: InferenceEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = DecodingScheduler(engine, ROOMY)
     asked = Asked(engine, ["hello"])
     scheduler.add(asked.request)
 

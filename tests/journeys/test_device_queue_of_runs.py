@@ -33,23 +33,23 @@ from tuneport.device_queue import DeviceQueue
 from tuneport.lifecycle.service import Workspace
 from tuneport.manifests import load_manifest
 from tuneport.settings import BackendSettings, ProjectFile, Settings
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.types import JobStatus, TuneSpec
 
 WAITING = ("Another run is using the device", "It is this run's turn")
 STAND_IN = """
 import os, subprocess, sys, time
 from pathlib import Path
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.types import JobStatus
-run = RunFolder(Path(sys.argv[1]))
+run = TrainingRunFolder(Path(sys.argv[1]))
 if not run.lock():
     sys.exit(75)
-stop = lambda: run.cancelled or run.gone
-with run.devices(1, stop) as devices:
+stop = lambda: run.cancelled or run.folder_deleted
+with run.claim_devices(1, stop) as devices:
     if devices is None:
-        sys.exit(0 if run.gone else run.finish(JobStatus.CANCELLED))
-    run.event(f"has {devices}")
+        sys.exit(0 if run.folder_deleted else run.finish(JobStatus.CANCELLED))
+    run.log_event(f"has {devices}")
     run.update(status=JobStatus.RUNNING, device=",".join(devices))
     BODY
     run.finish(JobStatus.SUCCEEDED)
@@ -87,7 +87,9 @@ def end_children(home: Path) -> None:
 def submitter(model: Path, folder: Path) -> Callable[[LocalBackend, str], str]:
     data = prepared_chats(folder)
     spec = TuneSpec(model=str(model), dataset=data.training.path)
-    return lambda backend, word: backend.submit(spec, list(backend.prepare(spec, data)), token=token(word)).remote_id
+    return lambda backend, word: (
+        backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token(word)).remote_id
+    )
 
 
 def spans(home: Path, said: str) -> list[tuple[datetime, datetime, str]]:
@@ -129,7 +131,7 @@ def processes_of(home: Path) -> list[int]:
 
 
 def test_runs_drain_in_order_with_nobody_there(open_stand_in, model: Path, tmp_path: Path, settings: Settings) -> None:
-    backend = open_stand_in("time.sleep(0.2); run.event('done')")
+    backend = open_stand_in("time.sleep(0.2); run.log_event('done')")
     submit = submitter(model, tmp_path)
     with busy_cpu(settings.home).open("w") as busy:
         fcntl.flock(busy, fcntl.LOCK_EX)
@@ -151,7 +153,7 @@ def test_runs_drain_in_order_with_nobody_there(open_stand_in, model: Path, tmp_p
 
 
 def test_two_named_devices_serve_two_runs_at_a_time(open_stand_in, model: Path, tmp_path: Path, settings) -> None:
-    backend = open_stand_in("time.sleep(1.0); run.event('done')", devices=["cpu:0", "cpu:1"])
+    backend = open_stand_in("time.sleep(1.0); run.log_event('done')", devices=["cpu:0", "cpu:1"])
     submit = submitter(model, tmp_path)
     runs = [submit(backend, str(number)) for number in range(6)]
     until(lambda: all(backend.fetch(run).status.terminal for run in runs))
@@ -163,7 +165,7 @@ def test_two_named_devices_serve_two_runs_at_a_time(open_stand_in, model: Path, 
 
 # --- orphans ------------------------------------------------------------------------------------------------------
 
-STARTS_ANOTHER = """subprocess.Popen(['sleep', '600'], pass_fds=run.locks); run.event('started another')
+STARTS_ANOTHER = """subprocess.Popen(['sleep', '600'], pass_fds=run.locks); run.log_event('started another')
     while not stop(): time.sleep(0.05)"""
 
 
@@ -216,12 +218,12 @@ def test_a_stuck_trainer_that_nobody_watches_ends_itself(model: Path, tmp_path: 
 import signal, subprocess, sys, time
 from pathlib import Path
 from tuneport.train.run import watchdog
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 watchdog.GRACE_SECONDS = watchdog._SECONDS_BETWEEN_LOOKS = 0.1
-run = RunFolder(Path(sys.argv[1]))
+run = TrainingRunFolder(Path(sys.argv[1]))
 assert run.lock()
-watchdog.start(run)
+watchdog.start_training_watchdog(run)
 other = subprocess.Popen(["sleep", "600"])
 print(other.pid, flush=True)
 time.sleep(600)

@@ -16,7 +16,7 @@ from tuneport.cli.main import main
 from tuneport.lifecycle.service import Workspace
 from tuneport.types import JobStatus, TuneSpec
 from tuneport.workflows.migrate import Migration
-from tuneport.workflows.migration.comparison import compare, prompts
+from tuneport.workflows.migration.comparison import compare_moved_models, comparison_prompts
 
 
 def arguments(account: Account, *more: str) -> list[str]:
@@ -185,13 +185,13 @@ def test_a_model_that_does_not_answer_is_told(
     together, openai = migration.workspace.backend("together"), migration.workspace.backend("openai")
     held_out = chats(tmp_path / "held-out.jsonl", 80)
     base = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
-    over = compare("old", "new", held_out, (openai, "ft:gone"), (together, base), most=20)
+    over = compare_moved_models("old", "new", held_out, (openai, "ft:gone"), (together, base), most=20)
     assert (over.rows, over.of) == (20, 80)
     assert over.old.unavailable and over.old.unavailable.startswith("no longer answers") and over.agreement is None
     assert over.new_score is not None and over.new_score.correct == 0
     assert over.new_score.low == 0 and over.new_score.high == pytest.approx(0.161, abs=0.01)
     assert {*over.examples[0]} == {"prompt", "reference", "new"} and len(over.examples) == 3
-    gone = compare("old", "new", held_out, (None, "ft:gone"), (together, base), most=20)
+    gone = compare_moved_models("old", "new", held_out, (None, "ft:gone"), (together, base), most=20)
     assert gone.old.unavailable == "the account is not asked (--saved)"
     assert gone.examples == over.examples  # always the same rows
 
@@ -222,7 +222,7 @@ def test_prompts_are_the_text_up_to_the_last_answer(tmp_path: Path) -> None:
     ]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = prompts(path)
+    found = comparison_prompts(path)
     assert [(prompt.shown, prompt.reference, len(prompt.messages)) for prompt in found] == [
         ("a", "b", 1),
         ("c", "d", 4),

@@ -36,7 +36,7 @@ from tuneport.errors import AuthError, ConfigError, TuneportError
 from tuneport.lifecycle.service import Workspace
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
 from tuneport.types import TuneSpec, Wandb
 
@@ -325,7 +325,7 @@ class Everything:
         backend = LocalBackend(load_manifest("local"), settings, train_command=command, infer_command=command)
         data = prepared_chats(self.folder)
         spec = TuneSpec(model=str(model), dataset=data.training.path)
-        state = backend.submit(spec, list(backend.prepare(spec, data)), token=token("local"))
+        state = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("local"))
         self.haystack.put_object("a local state", state)
         run = self.home / "runs" / state.remote_id
         until(lambda: (run / "state.json").exists())

@@ -14,7 +14,7 @@ from tuneport.backends.local.adapters import find_base_model
 from tuneport.cli.main import main
 from tuneport.errors import ConfigError
 from tuneport.settings import Settings
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import TogetherEmulator
 from tuneport.types import TuneSpec
 
@@ -49,7 +49,7 @@ def test_downloaded_adapter_answers_here(
     remote = open_backend("together", settings_for("together", together.base_url, key=KEYS["together"]))
     data = prepared_chats(tmp_path)
     spec = TuneSpec(model="Qwen/Qwen3.5-4B", dataset=data.training.path)
-    remote_id = remote.submit(spec, list(remote.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = remote.submit(spec, list(remote.prepare(spec, data)), token=contract_job_token("t")).remote_id
     together.advance(3600)
     folder = remote.download(remote_id, tmp_path / "my.adapter")
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)

@@ -35,23 +35,23 @@ def chat(name: str, workspace: Workspace) -> Any:
 
 
 def evaluation(name: str, workspace: Workspace) -> Any:
-    from tuneport.workflows.evaluation.models.asked_models import asked_models
+    from tuneport.workflows.evaluation.models.asked_models import find_evaluated_models
 
-    (found,) = asked_models(workspace, [name])
+    (found,) = find_evaluated_models(workspace, [name])
     return found.backend, found.model
 
 
 def judge(name: str, workspace: Workspace) -> Any:
-    from tuneport.workflows.evaluation.judging.judge_models import judge_model
+    from tuneport.workflows.evaluation.judging.judge_models import find_judge_model
 
-    found = judge_model(workspace, name, [])
+    found = find_judge_model(workspace, name, [])
     return found.where[0], found.model
 
 
 def deploy(name: str, workspace: Workspace) -> Any:
-    from tuneport.cli.commands.deployments import _located
+    from tuneport.cli.commands.deployments import _find_deployed_model
 
-    return _located(workspace, name, None)
+    return _find_deployed_model(workspace, name, None)
 
 
 def gateway_chat(name: str, workspace: Workspace) -> Any:
@@ -68,9 +68,9 @@ def gateway_chat(name: str, workspace: Workspace) -> Any:
 
 def target(name: str, workspace: Workspace) -> Any:
     """Of check, preview and advise."""
-    from tuneport.workflows.target import find_target
+    from tuneport.workflows.target import find_target_model
 
-    found = find_target(name, None, workspace.settings)
+    found = find_target_model(name, None, workspace.settings)
     return found.manifest.name, found.model
 
 

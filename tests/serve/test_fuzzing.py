@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.gateways import OLD_MODEL
-from tuneport.cli.commands.serve import with_stand_ins
+from tuneport.cli.commands.serve import apply_map_option
 from tuneport.lifecycle.schema.request_context import Asking, on_behalf_of  # noqa: E402
 from tuneport.serve import background
 from tuneport.settings import Settings
@@ -51,7 +51,7 @@ CONFIG: dict[str, Any] = {
 @pytest.fixture
 def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
-    with Gateway(with_stand_ins(Settings.load(), [f"{OLD_MODEL}=stand-in"])) as gateway:
+    with Gateway(apply_map_option(Settings.load(), [f"{OLD_MODEL}=stand-in"])) as gateway:
         background.start(gateway)
         yield gateway
 

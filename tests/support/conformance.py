@@ -24,8 +24,8 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from tests.support.folders import SHARED
-from tuneport.testing.emulators.server import LOGGED_BODY_BYTES, Exchange
-from tuneport.testing.emulators.wire import Request
+from tuneport.testing.emulators.server import LOGGED_BODY_BYTES, EmulatorExchange
+from tuneport.testing.emulators.wire import EmulatedRequest
 
 DOCUMENTS = {"openai": "openai.yaml", "together": "together.sdk-3.1.1.yaml"}
 
@@ -101,14 +101,14 @@ class Specification:
         escaped = "/".join(quote(part.replace("~", "~0").replace("/", "~1")) for part in pointer)
         return jsonschema.Draft202012Validator({"$ref": f"urn:spec#/{escaped}"}, registry=self._registry)
 
-    def operation(self, exchange: Exchange) -> tuple[str, str] | None:
+    def operation(self, exchange: EmulatorExchange) -> tuple[str, str] | None:
         path = exchange.path.removeprefix("/v1")
         for template, method, pattern in self._operations:
             if method == exchange.method and pattern.match(path):
                 return template, method.lower()
         return None
 
-    def declared(self, exchange: Exchange) -> tuple[str | None, set[str]] | None:
+    def declared(self, exchange: EmulatorExchange) -> tuple[str | None, set[str]] | None:
         """The content type of the body that the document has for such a request (None: no body), and the names of its
         query parameters; None where the document does not have the operation."""
         found = self.operation(exchange)
@@ -129,7 +129,7 @@ class Specification:
             target = target[part]
         return target
 
-    def _undeclared(self, exchange: Exchange, place: str) -> list[str]:
+    def _undeclared(self, exchange: EmulatorExchange, place: str) -> list[str]:
         """About a body of a content type, and query parameters, that the document does not have here."""
         declared = self.declared(exchange)
         assert declared is not None
@@ -141,7 +141,7 @@ class Specification:
         unknown = [name for name in exchange.query if name.partition("[")[0] not in query]
         return complaints + [f"{place} request: ?{name}, which the document does not have" for name in unknown]
 
-    def complaints(self, exchange: Exchange) -> list[str]:
+    def complaints(self, exchange: EmulatorExchange) -> list[str]:
         """About the request body, and the answer if it is JSON or a stream of it; of unknown endpoints, that."""
         found = self.operation(exchange)
         if not found:
@@ -177,7 +177,7 @@ class Specification:
         return complaints
 
     def _form_complaints(
-        self, exchange: Exchange, operation: dict[str, Any], pointer: tuple[str, ...], place: str
+        self, exchange: EmulatorExchange, operation: dict[str, Any], pointer: tuple[str, ...], place: str
     ) -> list[str]:
         """About a multipart request, its parts taken as texts. A body that the log has cut short is not judged."""
         content = operation.get("requestBody", {}).get("content", {})
@@ -188,7 +188,9 @@ class Specification:
             return []  # `_undeclared` has told
         if len(exchange.request_body) >= LOGGED_BODY_BYTES:
             return []
-        form = Request(exchange.method, exchange.path, {}, exchange.request_headers, exchange.request_body).form()
+        form = EmulatedRequest(
+            exchange.method, exchange.path, {}, exchange.request_headers, exchange.request_body
+        ).form()
         values: dict[str, Any] = {}
         for name, part in form.items():
             outer, _, inner = name.partition("[")

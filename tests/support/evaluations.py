@@ -17,22 +17,22 @@ from tuneport.scoring.judge import judge_answers as judge_answers
 from tuneport.scoring.metrics import load_metric
 from tuneport.scoring.scores import score_all
 from tuneport.types import DataFile, Hyperparameters, MetricPoint, PreparedData, TuneSpec
-from tuneport.workflows.evaluation.answering import Said
-from tuneport.workflows.evaluation.decision import decide
-from tuneport.workflows.evaluation.held_out import HeldOut
-from tuneport.workflows.evaluation.judging.judgement import Judgement, Pair
-from tuneport.workflows.evaluation.latency import Speed
-from tuneport.workflows.evaluation.models.asked_models import AskedModel
-from tuneport.workflows.evaluation.models.trained import TrainedJob
-from tuneport.workflows.evaluation.report.page import Report
-from tuneport.workflows.evaluation.result import Evaluation, Measured
+from tuneport.workflows.evaluation.answering import GivenAnswer
+from tuneport.workflows.evaluation.decision import decide_evaluation
+from tuneport.workflows.evaluation.held_out import HeldOutRows
+from tuneport.workflows.evaluation.judging.judgement import JudgedPair, PairwiseJudgement
+from tuneport.workflows.evaluation.latency import AnswerSpeed
+from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel
+from tuneport.workflows.evaluation.models.trained import TrainedModelJob
+from tuneport.workflows.evaluation.report.page import EvaluationReport
+from tuneport.workflows.evaluation.result import Evaluation, ModelMeasurement
 
 JOB = "job-1f2e"
 LABELS = ("refund", "delivery", "password", "invoice")
 
 
-def said(text: str) -> Said:
-    return Said(text, [], 40, 4)
+def said(text: str) -> GivenAnswer:
+    return GivenAnswer(text, [], 40, 4)
 
 
 def evaluation(
@@ -56,7 +56,7 @@ def evaluation(
         ]
         for name, many in zip(names, rights, strict=True)
     }
-    held = HeldOut(
+    held = HeldOutRows(
         path=Path("test.jsonl"),
         rows=tuple(each),
         lines=tuple(range(1, rows + 1)),
@@ -69,10 +69,10 @@ def evaluation(
         sha256="ab12" * 16,
     )
     measured = tuple(
-        Measured(
-            AskedModel(name, "local", f"{name}-id", "small" if name.startswith("job") else f"{name}-id"),
+        ModelMeasurement(
+            EvaluatedModel(name, "local", f"{name}-id", "small" if name.startswith("job") else f"{name}-id"),
             tuple(answers[name]),
-            Speed(pace / 2, pace, 4 / pace, 40, 4),
+            AnswerSpeed(pace / 2, pace, 4 / pace, 40, 4),
             usd,
             "by the token",
             12.5,
@@ -85,7 +85,7 @@ def evaluation(
     return Evaluation(held, measured, chosen, scored, {} if kept is None else {names[-1]: kept})
 
 
-def judgement(won: int, lost: int, *, always_first: int = 0, silent: int = 0, own: bool = False) -> Judgement:
+def judgement(won: int, lost: int, *, always_first: int = 0, silent: int = 0, own: bool = False) -> PairwiseJudgement:
     """Of the last model beside the first one: so many pairs, in the order of the lines; in `always_first` of them the
     judge prefers the place, in `silent` it says nothing."""
     sides = ["AB"] * won + ["BA"] * lost + ["AA"] * always_first + ["--"] * silent
@@ -94,8 +94,8 @@ def judgement(won: int, lost: int, *, always_first: int = 0, silent: int = 0, ow
     judged = judge_answers(
         build_judge_request(rows, [Answer("x")] * len(rows), [Answer("y")] * len(rows)), lambda asked: texts
     )
-    pairs = tuple(Pair(n, n + 1, winner, *texts[2 * n : 2 * n + 2]) for n, winner in enumerate(judged.winners))
-    return Judgement("openai/gpt-5.1", "Prefer brevity.", JOB, "base", judged, pairs, 2, 0, 0, own)
+    pairs = tuple(JudgedPair(n, n + 1, winner, *texts[2 * n : 2 * n + 2]) for n, winner in enumerate(judged.winners))
+    return PairwiseJudgement("openai/gpt-5.1", "Prefer brevity.", JOB, "base", judged, pairs, 2, 0, 0, own)
 
 
 def _answer(row: Example, n: int, *, right: bool) -> str:
@@ -104,7 +104,7 @@ def _answer(row: Example, n: int, *, right: bool) -> str:
     return "I cannot tell." if n % 7 == 0 else LABELS[(LABELS.index(row.expected) + 1 + n % 2) % len(LABELS)]
 
 
-def job(kind: str = "healthy", *, rows: int = 900, epochs: int = 3) -> TrainedJob:
+def job(kind: str = "healthy", *, rows: int = 900, epochs: int = 3) -> TrainedModelJob:
     """With a curve that is healthy, overfits from its first third on, ends in no number, or has no validation loss and
     knows its rows by heart."""
     points = []
@@ -126,7 +126,7 @@ def job(kind: str = "healthy", *, rows: int = 900, epochs: int = 3) -> TrainedJo
         )
     file = DataFile(path=Path("train.jsonl"), sha256="cd34" * 16, format="openai", rows=rows, bytes=9)
     spec = TuneSpec(model="small", dataset=Path("/home/me/train.jsonl"), hyperparameters=Hyperparameters(epochs=epochs))
-    return TrainedJob(JOB, spec, PreparedData(training=file, validation=file), tuple(points), judge_curve(points))
+    return TrainedModelJob(JOB, spec, PreparedData(training=file, validation=file), tuple(points), judge_curve(points))
 
 
 def general(*, lost: int = 0, unsafe: int = 0) -> GeneralComparison:
@@ -143,11 +143,11 @@ def general(*, lost: int = 0, unsafe: int = 0) -> GeneralComparison:
     return compare_general_ability(judged(34, 34), judged(34 - lost, 34 - unsafe))
 
 
-def report(found: Evaluation, trained: Mapping[str, TrainedJob] | None = None) -> Report:
-    return Report(found, decide(found, trained=trained), trained or {}, date(2026, 11, 26))
+def report(found: Evaluation, trained: Mapping[str, TrainedModelJob] | None = None) -> EvaluationReport:
+    return EvaluationReport(found, decide_evaluation(found, trained=trained), trained or {}, date(2026, 11, 26))
 
 
-def rich() -> Report:
+def rich() -> EvaluationReport:
     """One with all that a report may have."""
     found = evaluation(
         [30, 61, 104],

@@ -18,7 +18,7 @@ from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.worker.poll_interval import PollTiming
 from tuneport.serve.timing import GatewayTiming
 from tuneport.settings import Settings
-from tuneport.testing.emulators.faults import Exchange
+from tuneport.testing.emulators.faults import EmulatorExchange
 from tuneport.types import DataFile, PreparedData, TuneSpec, now
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ SOON = GatewayTiming(poll_requested=0.2, poll_requested_remote=0.2, polling=Poll
 class Running:
     url: str
     gateway: Gateway
-    exchanges: list[Exchange] = field(default_factory=list)
+    exchanges: list[EmulatorExchange] = field(default_factory=list)
 
     def client(self, **options: Any) -> Any:
         import openai
@@ -73,13 +73,13 @@ def serving(gateway: Gateway, *, background: bool = True, port: int = 0) -> Iter
 def serve() -> Iterator[Callable[..., Running]]:
     """Starts a gateway with the settings of the working folder; `stand_ins` is what `--map` takes."""
     pytest.importorskip("fastapi", reason="the gateway is an extra: pip install 'tuneport[serve]'")
-    from tuneport.cli.commands.serve import with_stand_ins
+    from tuneport.cli.commands.serve import apply_map_option
     from tuneport.serve import Gateway
 
     with ExitStack() as stack:
 
         def start(*stand_ins: str, background: bool = True, **options: Any) -> Running:
-            gateway = Gateway(with_stand_ins(Settings.load(), list(stand_ins)), **{"timing": SOON} | options)
+            gateway = Gateway(apply_map_option(Settings.load(), list(stand_ins)), **{"timing": SOON} | options)
             return stack.enter_context(serving(gateway, background=background))
 
         yield start
@@ -128,7 +128,7 @@ def chats(path: Path, count: int = 10) -> Path:
     return write(path, chat_rows(count))
 
 
-def _recorded(app: Any, exchanges: list[Exchange]) -> Any:
+def _recorded(app: Any, exchanges: list[EmulatorExchange]) -> Any:
     async def recording(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
@@ -148,7 +148,7 @@ def _recorded(app: Any, exchanges: list[Exchange]) -> Any:
 
         await app(scope, receive_too, send_too)
         exchanges.append(
-            Exchange(
+            EmulatorExchange(
                 method=scope["method"],
                 path=scope["path"],
                 query={},

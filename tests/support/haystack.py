@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_plus
 
 from pydantic import BaseModel
 
-from tuneport.testing.emulators.faults import Exchange
+from tuneport.testing.emulators.faults import EmulatorExchange
 
 
 def forms(secret: str) -> set[bytes]:
@@ -70,7 +70,7 @@ class Haystack(logging.Handler):
         for name in ("cmdline", "environ"):
             self.put("processes", f"{name} of {label}", Path(f"/proc/{pid}/{name}").read_bytes())
 
-    def put_wire(self, emulator: str, exchanges: Iterable[Exchange]) -> None:
+    def put_wire(self, emulator: str, exchanges: Iterable[EmulatorExchange]) -> None:
         """The requests, without the header that is for the key."""
         for exchange in exchanges:
             label = f"{exchange.method} {exchange.path} at {emulator}"

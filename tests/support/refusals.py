@@ -11,17 +11,17 @@ from pydantic import ValidationError
 
 from tuneport.serve.http.openapi import ERRORS
 from tuneport.serve.wire.chat_answer import ErrorResponse
-from tuneport.testing.emulators.faults import Exchange
+from tuneport.testing.emulators.faults import EmulatorExchange
 
 APIS = ("/v1/", "/tuneport/v1/")
 
 
-def complaints(exchanges: Iterable[Exchange]) -> list[str]:
+def complaints(exchanges: Iterable[EmulatorExchange]) -> list[str]:
     """About every refusal of both APIs, and every one that a stream ends with."""
     return [told for exchange in exchanges if exchange.path.startswith(APIS) for told in _complaints(exchange)]
 
 
-def _complaints(exchange: Exchange) -> Iterator[str]:
+def _complaints(exchange: EmulatorExchange) -> Iterator[str]:
     place = f"{exchange.method} {exchange.path} {exchange.status}"
     kind = exchange.response_headers.get("content-type", "")
     if exchange.status is None or exchange.status < 400:

@@ -17,8 +17,8 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from tuneport.errors import TuneportError
-from tuneport.infer.engine import Engine
-from tuneport.infer.protocol import Service, failure_of
+from tuneport.infer.engine import InferenceEngine
+from tuneport.infer.protocol import InferenceService, inference_failure
 from tuneport.infer_protocol import (
     Called,
     Cancel,
@@ -36,9 +36,9 @@ from tuneport.infer_protocol import (
 class Answerer:
     """Runs the engine in one thread for the handlers of many."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: InferenceEngine) -> None:
         self.engine = engine
-        self._service = Service(engine)
+        self._service = InferenceService(engine)
         self._inbox: SimpleQueue[tuple[Request, SimpleQueue[Reply]]] = SimpleQueue()
         self.requests: list[dict[str, Any]] = []
         self.cancelled = 0
@@ -56,9 +56,9 @@ class Answerer:
                     request, answers = self._inbox.get(block=not self._service.busy)
                     self.cancelled += isinstance(request, Cancel)
                     try:
-                        self._service.accept(request, answers.put)
+                        self._service.accept_request(request, answers.put)
                     except TuneportError as error:
-                        answers.put(failure_of(error))
+                        answers.put(inference_failure(error))
             except Empty:
                 self._service.step()
 
@@ -186,7 +186,7 @@ class ChatEmulator(ThreadingHTTPServer):
 
         self.model, self.name, self.key = model, name, key
         self.adapters: dict[str, str] = {}
-        self.answerer = Answerer(Engine(model, ComputeTarget("cpu", "fp32")))
+        self.answerer = Answerer(InferenceEngine(model, ComputeTarget("cpu", "fp32")))
 
     @property
     def url(self) -> str:

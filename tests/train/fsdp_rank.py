@@ -20,6 +20,6 @@ if __name__ == "__main__":
             state.distributed_type = DistributedType.MULTI_XPU
 
     PartialState.__init__ = start_as_accelerator
-    code = rank.main(Path(sys.argv[1]))
+    code = rank.run_ddp_rank(Path(sys.argv[1]))
     sys.stderr.flush()
     os._exit(code)  # as the rank itself ends

@@ -26,7 +26,7 @@ def limit(begin: Any) -> Any:
 
 
 if __name__ == "__main__":
-    from tuneport.train.run.reporting import RunReporter
+    from tuneport.train.run.reporting import TrainingReporter
 
-    RunReporter.on_step_begin = limit(RunReporter.on_step_begin)  # type: ignore[method-assign]
-    trainer.start()
+    TrainingReporter.on_step_begin = limit(TrainingReporter.on_step_begin)  # type: ignore[method-assign]
+    trainer.run_training_process()

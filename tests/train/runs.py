@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.tiny import lines_of, state_of
-from tuneport.train.__main__ import main
+from tuneport.train.__main__ import train_run_folder
 
 UNTIMED = ("step", "epoch", "train_loss", "valid_loss", "train_accuracy", "valid_accuracy", "learning_rate", "extra")
 
@@ -14,14 +14,14 @@ UNTIMED = ("step", "epoch", "train_loss", "valid_loss", "train_accuracy", "valid
 def interrupt(folder: Path, after: int) -> None:
     """Train in this process until a step after `after`, as on SIGTERM or a pause: with a checkpoint of that step."""
     from tuneport.train.recipe import train
-    from tuneport.train.run.run_folder import RunFolder
+    from tuneport.train.run.run_folder import TrainingRunFolder
 
-    run = RunFolder(folder)
+    run = TrainingRunFolder(folder)
     assert run.lock()
     try:
         train(run, lambda: (run.state["progress"].get("step") or 0) >= after)
     finally:
-        run.clear_working()
+        run.clear_partial_folder()
         run.unlock()
     assert not run.finished
 
@@ -52,4 +52,4 @@ def assert_same_run(broken: Path, straight: Path) -> float:
 
 
 def finish(folder: Path) -> None:
-    assert main(folder) == 0, state_of(folder)["error"]
+    assert train_run_folder(folder) == 0, state_of(folder)["error"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.tiny import chat_rows, lines_of, make_run, state_of, tiny_model, write_rows
-from tuneport.train.__main__ import main
+from tuneport.train.__main__ import train_run_folder
 
 QUESTION = {"role": "user", "content": "Where is it?"}
 ANSWER = {"role": "assistant", "content": "On its way."}
@@ -68,7 +68,7 @@ def test_it_is_one_line_and_nothing_is_made_of_it(what: str, home: Path, tmp_pat
         request["memory"] = {"expected_gib": 10_000.0, "advice": "use something smaller"}
         (folder / "run.json").write_text(json.dumps(request))
 
-    assert main(folder) == 1
+    assert train_run_folder(folder) == 1
     error = state_of(folder)["error"]
     assert BAD[what] in error["message"] and "\n" not in error["message"], error
     assert error["fault"] == "user" and lines_of(folder / "events.jsonl")[-1]["level"] == "error"
@@ -79,5 +79,5 @@ def test_it_is_one_line_and_nothing_is_made_of_it(what: str, home: Path, tmp_pat
 def test_one_row_is_little_but_no_mistake(home: Path, model: Path, tmp_path: Path) -> None:
     """`check` says that it is too little."""
     folder = make_run(home, model, write_rows(tmp_path / "rows.jsonl", chat_rows(1)))
-    assert main(folder) == 0, state_of(folder)["error"]
+    assert train_run_folder(folder) == 0, state_of(folder)["error"]
     assert state_of(folder)["progress"]["step"] == 2 and (folder / "adapter" / "README.md").is_file()

@@ -15,8 +15,8 @@ import pytest
 from tests.support.tiny import chat_rows, lines_of, make_run, state_of, write_rows
 from tests.train.runs import assert_same_run, finish
 from tuneport.backends.local.runs.run import LocalRun
-from tuneport.train.__main__ import main
-from tuneport.train.run.reporting import RunReporter
+from tuneport.train.__main__ import train_run_folder
+from tuneport.train.run.reporting import TrainingReporter
 
 SPEC: dict[str, Any] = {
     "adapter": "full",  # so that a checkpoint is of a megabyte
@@ -48,14 +48,14 @@ def fill(disk: Path, leave: int) -> None:
 
 
 def fill_at(monkeypatch: pytest.MonkeyPatch, disk: Path, step: int, leave: int) -> None:
-    begin = RunReporter.on_step_begin
+    begin = TrainingReporter.on_step_begin
 
     def on_step_begin(self: Any, args: Any, state: Any, control: Any, **rest: Any) -> Any:
         if state.global_step == step:
             fill(disk, leave)
         return begin(self, args, state, control, **rest)
 
-    monkeypatch.setattr(RunReporter, "on_step_begin", on_step_begin)
+    monkeypatch.setattr(TrainingReporter, "on_step_begin", on_step_begin)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_full_disk_costs_the_steps_since_the_last_checkpoint_and_no_more(
     broken, straight = make_run(small_disk, model, data, **SPEC), make_run(home, model, data, name="straight", **SPEC)
     with monkeypatch.context() as patch:
         fill_at(patch, small_disk, at, leave)
-        assert main(broken) == 1
+        assert train_run_folder(broken) == 1
 
     error = state_of(broken)["error"]
     assert error["code"] == "no_disk_space" and error["retryable"] and "\n" not in error["message"]
@@ -118,7 +118,7 @@ def test_a_disk_without_room_for_a_word_leaves_the_run_as_it_was(
     with monkeypatch.context() as patch:
         fill_at(patch, small_disk, 1, 0)
         with pytest.raises(OSError, match="No space left"):
-            main(folder)
+            train_run_folder(folder)
     state = json.loads((folder / "state.json").read_text())
     assert state["status"] == "running"
     for line in (folder / "metrics.jsonl").read_text().splitlines()[:1]:

@@ -20,7 +20,7 @@ from tests.support.tiny import (
     write_rows,
 )
 from tests.support.waiting import until
-from tuneport.train.__main__ import main
+from tuneport.train.__main__ import train_run_folder
 from tuneport.train.speed import packing
 
 
@@ -46,7 +46,7 @@ def test_a_run_learns_and_tells_everything(home: Path, model: Path, data: Path, 
     numbers = {"epochs": 3, "warmup_ratio": 0.1}
     folder = make_run(home, model, data, validation=valid, hyperparameters=numbers)
 
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
 
     state = state_of(folder)
     assert state["status"] == "succeeded" and state["error"] is None
@@ -83,7 +83,7 @@ def tokens_of(model: Path, data: Path) -> list[int]:
 
 def test_the_adapter_changes_the_model_as_trained(home: Path, model: Path, data: Path) -> None:
     folder = make_run(home, model, data)
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
 
     tuned, again, base = logits(model, folder / "adapter"), logits(model, folder / "adapter"), logits(model)
     assert (tuned == again).all()
@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_same_weights(home: Path, model: Path, data: Pat
         make_run(home, model, data, name=name, seed=seed, hyperparameters={"epochs": 1})
         for name, seed in (("a", 3), ("b", 3), ("c", 4))
     )
-    assert [main(folder) for folder in (first, second, other)] == [0, 0, 0]
+    assert [train_run_folder(folder) for folder in (first, second, other)] == [0, 0, 0]
 
     assert losses(first) == losses(second) != losses(other)
 
@@ -106,7 +106,7 @@ def test_qlora_trains(home: Path, model: Path, data: Path) -> None:
     pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")
     folder = make_run(home, model, data, adapter="qlora", hyperparameters={"epochs": 3})
 
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
     assert losses(folder)[-1] < losses(folder)[0]
 
 
@@ -117,10 +117,12 @@ def test_a_quantised_model_passes_gradients_after_an_evaluation(model: Path) -> 
     from peft import get_peft_model
 
     from tuneport.base_models import choose_device
-    from tuneport.train.model.loading import DEFAULTS, load_model, lora_config
+    from tuneport.train.model.loading import DEFAULTS, build_lora_config, load_trainable_model
     from tuneport.types import Adapter
 
-    network = get_peft_model(load_model(model, choose_device("bf16"), Adapter.QLORA), lora_config(dict(DEFAULTS)))
+    network = get_peft_model(
+        load_trainable_model(model, choose_device("bf16"), Adapter.QLORA), build_lora_config(dict(DEFAULTS))
+    )
     ids = torch.arange(8)[None]
     network.eval()
     with torch.no_grad():
@@ -134,7 +136,7 @@ def test_a_quantised_model_passes_gradients_after_an_evaluation(model: Path) -> 
 def test_full_fine_tuning_writes_a_whole_model(home: Path, model: Path, data: Path) -> None:
     folder = make_run(home, model, data, adapter="full", hyperparameters={"epochs": 3, "learning_rate": 3e-3})
 
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
     assert losses(folder)[-1] < losses(folder)[0]
     assert (logits(folder / "model") - logits(model)).abs().max() > 0.01
 
@@ -145,7 +147,7 @@ def test_dpo_learns_to_prefer(home: Path, model: Path, tmp_path: Path) -> None:
         home, model, data, format="openai-preference", method="dpo", hyperparameters={"epochs": 3, "beta": 0.1}
     )
 
-    assert main(folder) == 0, state_of(folder)["error"]
+    assert train_run_folder(folder) == 0, state_of(folder)["error"]
     rows = lines_of(folder / "metrics.jsonl")
     assert rows[0]["train_loss"] == pytest.approx(0.693, abs=0.02)  # -log sigmoid(0): nothing preferred yet
     assert rows[-1]["train_loss"] < 0.5
@@ -160,10 +162,10 @@ def test_packed_and_padded_runs_learn_the_same(
         row["messages"][1]["content"] += " and so on" * (5 * number)
     data = write_rows(tmp_path / "mixed.jsonl", rows)
     packed = make_run(home, model, data, name="packed", validation=data)
-    assert main(packed) == 0
-    monkeypatch.setattr(packing, "packs", lambda model, rows: False)
+    assert train_run_folder(packed) == 0
+    monkeypatch.setattr(packing, "enable_packed_attention", lambda model, rows: False)
     padded = make_run(home, model, data, name="padded", validation=data)
-    assert main(padded) == 0
+    assert train_run_folder(padded) == 0
 
     assert not any("padded" in note for note in state_of(packed)["notes"])
     assert any("padded" in note for note in state_of(padded)["notes"])
@@ -188,7 +190,7 @@ def test_a_run_waits_for_the_device_and_can_be_cancelled_there(home: Path, model
 
         watcher = threading.Thread(target=cancel_when_queued)
         watcher.start()
-        assert main(folder) == 0
+        assert train_run_folder(folder) == 0
         watcher.join()
     assert state_of(folder)["status"] == "cancelled"
     assert not (folder / "adapter").exists()
@@ -203,7 +205,7 @@ def test_cancel_stops_at_the_next_step(home: Path, model: Path, data: Path) -> N
 
     watcher = threading.Thread(target=cancel_after_two_steps)
     watcher.start()
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
     watcher.join()
 
     assert state_of(folder)["status"] == "cancelled"
@@ -213,22 +215,22 @@ def test_cancel_stops_at_the_next_step(home: Path, model: Path, data: Path) -> N
 
 
 def test_a_second_child_leaves_the_run_to_the_first(home: Path, model: Path, data: Path) -> None:
-    from tuneport.train.run.run_folder import RunFolder
+    from tuneport.train.run.run_folder import TrainingRunFolder
 
     folder = make_run(home, model, data)
-    first = RunFolder(folder)
+    first = TrainingRunFolder(folder)
     assert first.lock()
 
-    assert main(folder) == 75
+    assert train_run_folder(folder) == 75
     assert not (folder / "state.json").exists()
 
 
 def test_a_finished_run_is_not_run_again(home: Path, model: Path, data: Path) -> None:
     folder = make_run(home, model, data, hyperparameters={"epochs": 1})
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
     before = (folder / "state.json").read_bytes()
 
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
     assert (folder / "state.json").read_bytes() == before
 
 
@@ -268,7 +270,7 @@ def test_what_goes_wrong_is_one_clear_line(
             numbers["learning_rate"] = 1e30
     folder = make_run(home, name, data, hyperparameters=numbers)
 
-    assert main(folder) == 1
+    assert train_run_folder(folder) == 1
     state = state_of(folder)
     assert state["status"] == "failed"
     assert state["error"]["code"] == code
@@ -293,7 +295,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(
         publish(written, target)
 
     monkeypatch.setattr(run_folder, "publish_folder", full_at_the_second)
-    assert main(folder) == 1
+    assert train_run_folder(folder) == 1
 
     assert state_of(folder)["error"]["code"] == "no_disk_space"
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-4"]
@@ -304,7 +306,7 @@ def test_the_loss_that_is_told_is_that_of_answers(home: Path, model: Path, data:
     plain = make_run(home, model, data, name="plain", hyperparameters=numbers)
     options = {"precision": "fp32", "prompt_loss_weight": 1.0}
     weighted = make_run(home, model, data, name="weighted", hyperparameters=numbers, provider_options=options)
-    assert main(plain) == main(weighted) == 0
+    assert train_run_folder(plain) == train_run_folder(weighted) == 0
 
     first = lines_of(weighted / "metrics.jsonl")[0]
     assert first["train_loss"] == pytest.approx(losses(plain)[0], rel=1e-4)
@@ -322,5 +324,5 @@ def test_notes_tell_what_was_rendered_otherwise(home: Path, model: Path, tmp_pat
     data = write_rows(tmp_path / "tools.jsonl", [{"messages": messages}] * 4)
     folder = make_run(home, model, data, hyperparameters={"epochs": 1})
 
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
     assert any("cannot show tools" in note for note in json.loads((folder / "state.json").read_text())["notes"])

@@ -10,7 +10,7 @@ import tuneport
 from tuneport.data.checks.report import CheckReport
 from tuneport.types import Completion, Deployment, JobStatus
 from tuneport.workflows.compare import Comparison
-from tuneport.workflows.evaluation.report.page import Report
+from tuneport.workflows.evaluation.report.page import EvaluationReport
 from tuneport.workflows.plan import TrainingPlan
 
 ROWS = [{"prompt": "Hello", "completion": "Good day"}]
@@ -24,7 +24,9 @@ def functions(spec: tuneport.TuneSpec) -> None:
     assert_type(tuneport.submit(ROWS, model="a", validation=ROWS, budget=3.0), tuneport.Job)
     assert_type(tuneport.submit(spec, delete_files=True), tuneport.Job)
     assert_type(tuneport.jobs(limit=3), list[tuneport.Job])
-    assert_type(tuneport.evaluate("test.jsonl", ["base", tuneport.job("job-1")], fail_under={"f1": 0.8}), Report)
+    assert_type(
+        tuneport.evaluate("test.jsonl", ["base", tuneport.job("job-1")], fail_under={"f1": 0.8}), EvaluationReport
+    )
     assert_type(tuneport.deploy("job-1", replicas=2), Deployment)
 
 
@@ -41,7 +43,7 @@ def workspace() -> None:
         assert_type(job, tuneport.Job)
         assert_type(opened.job(job.id), tuneport.Job)
         assert_type(opened.check(ROWS), CheckReport)
-        assert_type(opened.evaluate(ROWS, job), Report)
+        assert_type(opened.evaluate(ROWS, job), EvaluationReport)
         assert_type(opened.complete("gpt-4.1-mini", "Hello"), Completion)
 
 

@@ -27,11 +27,15 @@ from tuneport.testing.fake.jobs import ArmedFault
 from tuneport.types import Completion, TuneSpec
 from tuneport.workflows.evaluate import Evaluation, plan_evaluation, run_evaluation
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
-from tuneport.workflows.evaluation.answering import Prompt, ask, keys_of
-from tuneport.workflows.evaluation.held_out import held_out
+from tuneport.workflows.evaluation.answering import Prompt, answer_cache_keys, ask_prompts
+from tuneport.workflows.evaluation.held_out import find_held_out_rows
 from tuneport.workflows.evaluation.latency import ALONE
-from tuneport.workflows.evaluation.models.asked_models import AskedModel, asked_models, where
-from tuneport.workflows.evaluation.report.page import report_of
+from tuneport.workflows.evaluation.models.asked_models import (
+    EvaluatedModel,
+    answer_cache_location,
+    find_evaluated_models,
+)
+from tuneport.workflows.evaluation.report.page import build_evaluation_report
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 TEST = FIXTURES / "datasets" / "support_intents.test.jsonl"
@@ -78,16 +82,16 @@ def test_rows_that_were_trained_on_are_left_out_and_told(workspace: Workspace, t
     capitals["messages"][-2]["content"] = capitals["messages"][-2]["content"].upper()
     mixed = tmp_path / "mixed.jsonl"
     mixed.write_text("\n".join([test[0], lines[0], json.dumps(capitals), lines[7], json.dumps(longer), *test[1:20]]))
-    found = held_out(mixed, {"train": TRAIN})
+    found = find_held_out_rows(mixed, {"train": TRAIN})
     assert (found.exact, found.near) == ((2, 3, 4), (5,)) and len(found.rows) == found.of == 20
     assert "4 rows are in the training data (3 exactly, 1 nearly: line 2, 3, 4, 5)" in found.proof
-    assert held_out(mixed, {}).proof.startswith("no training file is known")
-    drawn = held_out(mixed, {"train": TRAIN}, most=5, seed=3)
+    assert find_held_out_rows(mixed, {}).proof.startswith("no training file is known")
+    drawn = find_held_out_rows(mixed, {"train": TRAIN}, most=5, seed=3)
     assert len(drawn.rows) == 5 and list(drawn.lines) == sorted(drawn.lines) and drawn.of == 20
     with pytest.raises(ConfigError, match="all of its rows are in the training data"):
-        held_out(TRAIN, {"train": TRAIN})
+        find_held_out_rows(TRAIN, {"train": TRAIN})
     with pytest.raises(ConfigError, match="the training file old is gone"):
-        held_out(TEST, {"old": tmp_path / "old.jsonl"})
+        find_held_out_rows(TEST, {"old": tmp_path / "old.jsonl"})
 
 
 def test_rows_of_a_job_that_the_model_went_on_from_are_left_out_too(workspace: Workspace, tmp_path: Path) -> None:
@@ -114,12 +118,12 @@ def test_rows_of_its_validation_file_are_told_and_a_failed_job_is_no_model(
     validation.write_text("".join(TEST.read_text().splitlines(keepends=True)[:7]))
     row = workspace.submit(TuneSpec(model="tiny", dataset=TRAIN, validation=validation), backend="fake")
     workspace.drive(row.id, poll_seconds=0.01)
-    report = report_of(workspace, evaluated(workspace, TEST, ["base", row.id]))
+    report = build_evaluation_report(workspace, evaluated(workspace, TEST, ["base", row.id]))
     assert report.as_dict()["training"][row.id]["validation_rows"] == 7
     assert any(each.words.startswith("7 of the rows are in its validation") for each in report.decision.reasons)
     unseen = tmp_path / "unseen.jsonl"
     unseen.write_text("".join(TEST.read_text().splitlines(keepends=True)[7:12]))
-    report = report_of(workspace, evaluated(workspace, unseen, ["base", row.id]))
+    report = build_evaluation_report(workspace, evaluated(workspace, unseen, ["base", row.id]))
     assert not any("validation file:" in each.words for each in report.decision.reasons)
     FakeBackend(
         workspace.backend("fake").manifest, workspace.settings, faults=[ArmedFault(on="submit", kind="fail_job")]
@@ -133,7 +137,7 @@ def test_rows_of_its_validation_file_are_told_and_a_failed_job_is_no_model(
 def test_a_checkpoint_is_known_by_its_job(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     row = replace(workspace.store.jobs.get(tuned(workspace)), backend="local")
     monkeypatch.setattr(workspace.store.models, "job_of", lambda name: row if name == "ft:tiny::abc" else None)
-    found, base = asked_models(workspace, ["ft:tiny::abc:ckpt-step-24", "base"])
+    found, base = find_evaluated_models(workspace, ["ft:tiny::abc:ckpt-step-24", "base"])
     assert (found.model, found.tuned, base.model) == ("ft:tiny::abc:ckpt-step-24", True, "tiny")
     assert list(found.trained_on.values()) == [row.prepared_data.training.path]
 
@@ -141,11 +145,11 @@ def test_a_checkpoint_is_known_by_its_job(workspace: Workspace, monkeypatch: pyt
 def test_a_folder_whose_weights_have_changed_is_another_model(workspace: Workspace, tmp_path: Path) -> None:
     weights = tmp_path / "model.safetensors"
     weights.write_text("one")
-    asked = AskedModel("local/here", "local", str(tmp_path), str(tmp_path))
-    before = where(asked, workspace.settings)
-    assert where(asked, workspace.settings) == before
+    asked = EvaluatedModel("local/here", "local", str(tmp_path), str(tmp_path))
+    before = answer_cache_location(asked, workspace.settings)
+    assert answer_cache_location(asked, workspace.settings) == before
     weights.write_text("other")
-    assert where(asked, workspace.settings) != before
+    assert answer_cache_location(asked, workspace.settings) != before
 
 
 def test_answers_are_kept_and_asked_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,21 +189,21 @@ def test_a_refused_prompt_stops_no_other_and_a_provider_that_goes_away_loses_not
 ) -> None:
     backend = Moody(workspace.backend("fake").manifest, workspace.settings)
     prompts = [Prompt([{"role": "user", "content": f"{n} {'poison' if n == 7 else ''}"}], {}) for n in range(12)]
-    keys = keys_of(("fake", None, "m"), prompts)
+    keys = answer_cache_keys(("fake", None, "m"), prompts)
     with AnswerCache(tmp_path / "cache.sqlite") as cache:
         backend.patience = 4
         with pytest.raises(UnavailableError):
-            ask(backend, "m", prompts[:6], keys[:6], cache)
+            ask_prompts(backend, "m", prompts[:6], keys[:6], cache)
         kept = len(cache.get(keys))
         assert 0 < kept <= 4
         backend.patience = 100
-        said = ask(backend, "m", prompts, keys, cache)
+        said = ask_prompts(backend, "m", prompts, keys, cache)
         assert [each.refused for each in said if each.refused] == ["too long"] and said[7].text == ""
         assert [each.text for each in said[8:]] == [f"{n} " for n in range(8, 12)]
         assert backend.patience == 100 - (11 - kept)  # the others were kept
         poisoned = [Prompt([{"role": "user", "content": f"poison {n}"}], {}) for n in range(9)]
         with pytest.raises(RejectedError):
-            ask(backend, "m", poisoned, keys_of(("fake", None, "m"), poisoned), cache)
+            ask_prompts(backend, "m", poisoned, answer_cache_keys(("fake", None, "m"), poisoned), cache)
 
 
 def test_ctrl_c_asks_nothing_more_and_keeps_what_was_under_way(workspace: Workspace, tmp_path: Path) -> None:
@@ -216,10 +220,10 @@ def test_ctrl_c_asks_nothing_more_and_keeps_what_was_under_way(workspace: Worksp
 
     backend = Interrupted(workspace.backend("fake").manifest, workspace.settings)
     prompts = [Prompt([{"role": "user", "content": str(n)}], {}) for n in range(200)]
-    keys = keys_of(("fake", None, "m"), prompts)
+    keys = answer_cache_keys(("fake", None, "m"), prompts)
     with AnswerCache(tmp_path / "cache.sqlite") as cache:
         with pytest.raises(KeyboardInterrupt):
-            ask(backend, "m", prompts, keys, cache)
+            ask_prompts(backend, "m", prompts, keys, cache)
         assert len(cache.get(keys)) == len(answered) < 100
 
 
@@ -342,7 +346,7 @@ def test_what_a_model_forgot_is_asked_once_of_each_of_the_weights_and_kept(
     times = len(asked)
     again = evaluated(workspace, TEST, ["base", job], most=2, general=True)
     assert len(asked) == times and again.general[job].sentence == found.general[job].sentence
-    decision = report_of(workspace, found).decision
+    decision = build_evaluation_report(workspace, found).decision
     assert [each.weight for each in decision.reasons if "forgets what the base model could do" in each.words] == [
         "doubt"
     ]

@@ -7,7 +7,7 @@ from tuneport.errors import ConfigError
 PER_REQUEST = "--tokens-per-request"
 
 
-def count(text: str | None, option: str) -> int | None:
+def parse_count_option(text: str | None, option: str) -> int | None:
     """Return the number that an option was given. Raises ConfigError, which names the option."""
     from tuneport.advisor.questions import parse_advisor_count as parse
 
@@ -17,11 +17,11 @@ def count(text: str | None, option: str) -> int | None:
         raise ConfigError(f"{option}: {error}") from None
 
 
-def per_request(text: str | None) -> tuple[int, int] | None:
+def parse_tokens_per_request(text: str | None) -> tuple[int, int] | None:
     """Return tokens in and tokens out of IN:OUT."""
     if text is None:
         return None
     tokens_in, colon, tokens_out = text.partition(":")
     if not colon:
         raise ConfigError(f"{PER_REQUEST} {text!r} is not IN:OUT; write for example 400:80")
-    return count(tokens_in, PER_REQUEST) or 0, count(tokens_out, PER_REQUEST) or 0
+    return parse_count_option(tokens_in, PER_REQUEST) or 0, parse_count_option(tokens_out, PER_REQUEST) or 0

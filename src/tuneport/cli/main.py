@@ -37,7 +37,7 @@ from tuneport.cli.commands import (
     weights,
 )
 from tuneport.cli.views import output
-from tuneport.cli.views.heartbeat import heartbeat
+from tuneport.cli.views.heartbeat import print_heartbeat
 from tuneport.data.templates.limits import bound_template_memory
 from tuneport.errors import ConfigError, TuneportError
 from tuneport.version import __version__
@@ -56,7 +56,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        output.say(f"tuneport {__version__}")
+        output.print_line(f"tuneport {__version__}")
         raise typer.Exit
 
 
@@ -92,21 +92,21 @@ for group in (
     webhooks,
     backends,
 ):
-    group.register(app)
+    group.register_commands(app)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for the caller's mistakes, 3 for the provider's, 130 for
     Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    output.reset(arguments)
+    output.reset_command_output(arguments)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, output.on_ctrl_c)
+        signal.signal(signal.SIGINT, output.handle_ctrl_c)
     if "serve" not in arguments[:2]:
         bound_template_memory()
     try:
-        _refuse_what_is_no_text(arguments)
-        busy = heartbeat() if "serve" not in arguments[:2] else nullcontext()  # the gateway has its log
+        _refuse_non_utf8_arguments(arguments)
+        busy = print_heartbeat() if "serve" not in arguments[:2] else nullcontext()  # the gateway has its log
         with busy:
             code: int = app(args=arguments, standalone_mode=False) or 0
         return _interrupted() if code == INTERRUPTED else code  # what typer makes of Ctrl-C
@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _click_error(error)
 
 
-def _refuse_what_is_no_text(arguments: list[str]) -> None:
+def _refuse_non_utf8_arguments(arguments: list[str]) -> None:
     """Refuse arguments that are not UTF-8: no job could store them and no document print them."""
     for argument in arguments:
         try:
@@ -134,8 +134,8 @@ def _refuse_what_is_no_text(arguments: list[str]) -> None:
 
 
 def _interrupted() -> int:
-    output.error_document({"type": "Interrupted", "message": output.interrupted})
-    output.note(output.interrupted)
+    output.print_error_document({"type": "Interrupted", "message": output.interrupted})
+    output.print_note(output.interrupted)
     return INTERRUPTED
 
 
@@ -147,22 +147,22 @@ def _click_error(error: Exception) -> int:
             raise error
         told = " ".join(f"{type(error).__name__}: {error}".split())
         message = f"a bug in tuneport: {told}; `tuneport --debug ...` shows where"
-        output.error_document({"type": "InternalError", "message": message})
-        output.note(f"error: {message}")
+        output.print_error_document({"type": "InternalError", "message": message})
+        output.print_note(f"error: {message}")
         return 1
     context = getattr(error, "ctx", None)
     hint = f"; see `{context.command_path} --help`" if context is not None else ""
     message = str(format_message()).replace("\n", " ").rstrip(".")
     if message:
-        output.error_document({"type": "UsageError", "message": f"{message}{hint}"})
-        output.note(f"error: {message}{hint}")
+        output.print_error_document({"type": "UsageError", "message": f"{message}{hint}"})
+        output.print_note(f"error: {message}{hint}")
     return 2
 
 
 def run() -> None:
     """Run the console script. Errors that Python itself prints are printed in the same way, too."""
     warnings.showwarning = _print_warning
-    logging.lastResort = _NoteHandler(logging.WARNING)
+    logging.lastResort = _WarningLogHandler(logging.WARNING)
     try:
         sys.exit(main())
     except Exception as error:  # with --debug; not by `sys.excepthook`, which typer sets to its own
@@ -171,7 +171,7 @@ def run() -> None:
 
 
 def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    output.pour("".join(traceback.format_exception(kind, error, trace)), stderr=True)
+    output.print_text("".join(traceback.format_exception(kind, error, trace)), stderr=True)
 
 
 def _print_warning(
@@ -182,14 +182,14 @@ def _print_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    output.note(f"{category.__name__}: {message}")
+    output.print_note(f"{category.__name__}: {message}")
 
 
-class _NoteHandler(logging.Handler):
+class _WarningLogHandler(logging.Handler):
     """A log handler for commands that configure no logging, unlike `serve`: a warning is a line on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        output.note(record.getMessage())
+        output.print_note(record.getMessage())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ Map = Annotated[
 ]
 
 
-def columns_of(pairs: list[str] | None) -> dict[str, str]:
+def parse_map_option(pairs: list[str] | None) -> dict[str, str]:
     """Return the columns by the format's names: `--map instruction=question` names the format's field first."""
     columns: dict[str, str] = {}
     for pair in pairs or ():

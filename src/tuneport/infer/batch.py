@@ -13,16 +13,16 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from tuneport.infer.engine import Engine
+from tuneport.infer.engine import InferenceEngine
 
 
-class Batch:
+class DecodingBatch:
     """`mask` (rows, columns) is 0 where a column is padding, `lengths` (rows) counts the others, `adapters` says
     whose weights each row uses; None is the base model."""
 
     def __init__(
         self,
-        engine: Engine,
+        engine: InferenceEngine,
         cache: DynamicCache,
         mask: torch.Tensor,
         lengths: torch.Tensor,
@@ -41,7 +41,7 @@ class Batch:
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, *, last_only: bool = False) -> torch.Tensor:
         """Return logits after `ids`, whose positions in `mask` are set already, in fp32 on the model's device."""
         device = self.engine.input_device
-        with self.engine.rows(self.adapters):
+        with self.engine.adapters_per_row(self.adapters):
             outputs = self.engine.model(
                 input_ids=ids.to(device),
                 attention_mask=self.mask,
@@ -53,7 +53,7 @@ class Batch:
         logits: torch.Tensor = outputs.logits.float()
         return logits
 
-    def append(self, tokens: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
+    def append_tokens(self, tokens: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
         """Add one or more tokens to each row (`seen`: 0 where it is padding) and return the logits after each."""
         seen = torch.ones_like(tokens) if seen is None else seen
         self.mask = torch.cat([self.mask, seen.to(self.mask)], dim=1)
@@ -62,7 +62,7 @@ class Batch:
         self.lengths = self.lengths + seen.sum(-1)
         return logits
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def keep_rows(self, rows: Sequence[int]) -> None:
         """Continue with these rows only, in this order, and without columns that are padding in all of them."""
         chosen = torch.tensor(rows)
         for layer in self.cache.layers:
@@ -71,20 +71,20 @@ class Batch:
         self.adapters = [self.adapters[row] for row in rows]
         self._trim()
 
-    def repeat(self, times: int) -> None:
+    def repeat_rows(self, times: int) -> None:
         """Repeat each row `times` times, one after the other."""
         self.cache.batch_repeat_interleave(times)
         self.mask = self.mask.repeat_interleave(times, dim=0)
         self.lengths = self.lengths.repeat_interleave(times)
         self.adapters = [adapter for adapter in self.adapters for _ in range(times)]
 
-    def takes(self, other: Batch) -> bool:
+    def can_merge(self, other: DecodingBatch) -> bool:
         """Return whether `merge` may be called: their layers hold keys and values only, and one pass can serve both."""
         layers = (*self.cache.layers, *other.cache.layers)
         plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
-        return plain and self.engine.mixes([*self.adapters, *other.adapters])
+        return plain and self.engine.can_mix_adapters([*self.adapters, *other.adapters])
 
-    def merge(self, other: Batch) -> None:
+    def merge(self, other: DecodingBatch) -> None:
         """Append the rows of `other` behind the own ones."""
         columns = max(self.columns, other.columns)
         for mine, its in zip(self.cache.layers, other.cache.layers, strict=True):
@@ -109,14 +109,14 @@ class Batch:
                 _narrow(layer, empty)
 
 
-class Reading:
+class PromptPrefill:
     """Prompts of one adapter that are being read, a part at a time, so that others can go on in between.
 
     `read` counts the columns that are done. What all prompts begin with is read at once, unless it is remembered.
     """
 
-    def __init__(self, engine: Engine, prompts: Sequence[list[int]], adapter: str | None) -> None:
-        shared, cache = engine.beginning(prompts, adapter)
+    def __init__(self, engine: InferenceEngine, prompts: Sequence[list[int]], adapter: str | None) -> None:
+        shared, cache = engine.cached_beginning(prompts, adapter)
         own = [prompt[shared:] for prompt in prompts]
         before = cache.get_seq_length()
         longest = max(map(len, own))
@@ -128,7 +128,7 @@ class Reading:
         self.read = 0
         if before and len(prompts) > 1:
             cache.batch_repeat_interleave(len(prompts))
-        self.batch = Batch(engine, cache, self._mask, mask.sum(-1), [adapter] * len(prompts))
+        self.batch = DecodingBatch(engine, cache, self._mask, mask.sum(-1), [adapter] * len(prompts))
 
     def advance(self, tokens: int) -> torch.Tensor | None:
         """Read about `tokens` more tokens, over all rows. Returns the logits after each row's last token once all is
@@ -140,9 +140,11 @@ class Reading:
         return logits[:, -1] if self.read == self._ids.shape[1] else None
 
 
-def prefill(engine: Engine, prompts: Sequence[list[int]], adapter: str | None) -> tuple[torch.Tensor, Batch]:
+def prefill_prompts(
+    engine: InferenceEngine, prompts: Sequence[list[int]], adapter: str | None
+) -> tuple[torch.Tensor, DecodingBatch]:
     """Read the prompts. Return the logits after each one's last token, and the batch to continue with."""
-    reading = Reading(engine, prompts, adapter)
+    reading = PromptPrefill(engine, prompts, adapter)
     while (logits := reading.advance(max(map(len, prompts)) * len(prompts))) is None:
         pass
     return logits, reading.batch

@@ -15,18 +15,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from tuneport.base_models import ComputeTarget
 from tuneport.data.templates.rendering import Renderer
 from tuneport.errors import ConfigError
-from tuneport.infer.model.multi_lora import ALONE, LoraRows, suits
-from tuneport.infer.model.placement import Placement, is_out_of_memory, quantisation
-from tuneport.infer.model.virtual_tokens import has_virtual_tokens, remembered
+from tuneport.infer.model.multi_lora import ALONE, LoraAdapterPerRow, fits_multi_lora
+from tuneport.infer.model.placement import ModelPlacement, is_inference_out_of_memory, nf4_quantisation_config
+from tuneport.infer.model.virtual_tokens import cache_of_virtual_tokens, has_virtual_tokens
 
 SHARED_TOKENS = 8  # a common beginning shorter than this is not worth a pass of its own
 
 
-class Engine:
-    """Prompts in, logits and caches out. A batch's rows may each use another adapter, or none: see `rows`."""
+class InferenceEngine:
+    """Prompts in, logits and caches out. Each row of a batch may use another adapter, or none: `adapters_per_row`."""
 
-    def __init__(self, folder: Path, placement: Placement | ComputeTarget) -> None:
-        placement = placement if isinstance(placement, Placement) else Placement(placement)
+    def __init__(self, folder: Path, placement: ModelPlacement | ComputeTarget) -> None:
+        placement = placement if isinstance(placement, ModelPlacement) else ModelPlacement(placement)
         self.device = placement.device
         dtype = getattr(torch, self.device.dtype)
         if not any(folder.glob("tokenizer*")):
@@ -38,7 +38,7 @@ class Engine:
                 folder,
                 dtype=dtype,
                 device_map=placement.device_map,
-                quantization_config=quantisation(placement),
+                quantization_config=nf4_quantisation_config(placement),
                 trust_remote_code=False,
             )
         self.model.eval()
@@ -51,7 +51,7 @@ class Engine:
         self.context_length: int | None = int(limit) if limit else None
         self.vocabulary: int = self.model.get_input_embeddings().weight.shape[0]
         self._sliding = any(getattr(layer, "is_sliding", False) for layer in DynamicCache(config=config).layers)
-        self._rows = LoraRows()
+        self._rows = LoraAdapterPerRow()
         self._mixes = True
         self._active: str | None = None
         self._adapters: set[str] = set()
@@ -67,8 +67,8 @@ class Engine:
         if not (folder / "adapter_config.json").is_file():
             raise ConfigError(f"{folder} holds no adapter (adapter_config.json is missing); train it again")
         if has_virtual_tokens(folder):
-            with self.rows([None]):
-                self._virtual[name] = remembered(folder, self.model)
+            with self.adapters_per_row([None]):
+                self._virtual[name] = cache_of_virtual_tokens(folder, self.model)
             return
         from peft import PeftModel
 
@@ -88,8 +88,8 @@ class Engine:
                 parameter.data = parameter.data.to(dtype)
         self.model.eval()
         self._adapters.add(name)
-        self._mixes = self._mixes and suits(self.model, name)
-        self._rows.attach(self.model)
+        self._mixes = self._mixes and fits_multi_lora(self.model, name)
+        self._rows.attach_to_layers(self.model)
         self._active = name
 
     def _forget(self, name: str) -> None:
@@ -108,11 +108,11 @@ class Engine:
         for attribute in ("peft_config", "_hf_peft_config_loaded"):
             self.model.__dict__.pop(attribute, None)
 
-    def mixes(self, adapters: Sequence[str | None]) -> bool:
+    def can_mix_adapters(self, adapters: Sequence[str | None]) -> bool:
         """Return whether one pass can serve rows of all these adapters. One pass can always serve rows of one."""
         return self._mixes or len(set(self._weights(adapters))) < 2
 
-    def knows(self, adapter: str | None) -> bool:
+    def has_adapter(self, adapter: str | None) -> bool:
         return adapter is None or adapter in self._adapters or adapter in self._virtual
 
     def _weights(self, adapters: Sequence[str | None]) -> list[str | None]:
@@ -121,12 +121,12 @@ class Engine:
         return [adapter if adapter in self._adapters else None for adapter in adapters]
 
     @contextmanager
-    def rows(self, adapters: Sequence[str | None]) -> Iterator[None]:
+    def adapters_per_row(self, adapters: Sequence[str | None]) -> Iterator[None]:
         """Apply these adapters, one a row, to the passes within; None is the base model itself."""
         weights = self._weights(adapters)
         with torch.inference_mode():
             if self._mixes:
-                self._rows.assign(weights)
+                self._rows.assign_adapters(weights)
                 yield
                 return
             self._rows.spans = [(ALONE, slice(None))]
@@ -141,12 +141,12 @@ class Engine:
 
     # --- prompts ----------------------------------------------------------------------------------------------------
 
-    def beginning(self, prompts: Sequence[list[int]], adapter: str | None) -> tuple[int, DynamicCache]:
+    def cached_beginning(self, prompts: Sequence[list[int]], adapter: str | None) -> tuple[int, DynamicCache]:
         """Return how many tokens of each prompt are computed already, and one row's cache that holds them.
 
         The common beginning of the prompts is computed here, and remembered for the next call.
         """
-        shared = common_prefix(prompts)
+        shared = common_prompt_prefix(prompts)
         if self._remembered is not None and self._remembered[0] == adapter and self._may_share(prompts):
             _, ids, cache = self._remembered
             fits = len(ids) <= shared and prompts[0][: len(ids)] == ids
@@ -156,7 +156,7 @@ class Engine:
             return 0, self._empty(adapter)
         cache = self._empty(adapter)
         ids = prompts[0][:shared]
-        with self.rows([adapter]):
+        with self.adapters_per_row([adapter]):
             self.model(
                 input_ids=torch.tensor([ids], device=self.input_device),
                 past_key_values=cache,
@@ -187,7 +187,7 @@ class Engine:
         return {int(token) for token in ends if token is not None}
 
 
-def common_prefix(prompts: Sequence[list[int]]) -> int:
+def common_prompt_prefix(prompts: Sequence[list[int]]) -> int:
     """Return how many tokens all prompts begin with, leaving at least one of each."""
     low, high = min(prompts), max(prompts)  # what the first and the last in order share, all share
     limit = min(len(prompt) for prompt in prompts) - 1
@@ -205,7 +205,7 @@ def _loading(folder: Path) -> Iterator[None]:
     except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
         raise
     except BaseException as error:  # tokenizers raises bare Exceptions and Rust's panics, which are BaseExceptions
-        if isinstance(error, Exception) and is_out_of_memory(error):
+        if isinstance(error, Exception) and is_inference_out_of_memory(error):
             raise
         if "trust_remote_code" in str(error):
             raise ConfigError(

@@ -18,7 +18,7 @@ class IncrementalDetokenizer:
         self._begin = self._settled = 0  # tokens that give the decoder its context, and those in `text` already
         self._tokens: list[int] = []
 
-    def add(self, token: int) -> None:
+    def add_token(self, token: int) -> None:
         """Decode one more token. Afterwards `stopped` says whether the text has reached a stop string, and ends
         there."""
         self._tokens.append(token)
@@ -46,7 +46,7 @@ class IncrementalDetokenizer:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
-    def take(self, *, final: bool) -> str:
+    def take_new_text(self, *, final: bool) -> str:
         """Return the new text since the last call that will not change: nothing that may become a stop string."""
         end = len(self.text)
         if not final:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tuneport.infer.engine import Engine
+from tuneport.infer.engine import InferenceEngine
 
 SHARE_FOR_CACHE = {"cpu": 0.4, "mps": 0.4}  # of what is free: other programs live there too
 DEFAULT_SHARE_FOR_CACHE = 0.7
@@ -26,17 +26,17 @@ class BatchLimits:
     tokens_read_together: int
 
 
-def choose_limits(engine: Engine) -> BatchLimits:
+def choose_batch_limits(engine: InferenceEngine) -> BatchLimits:
     kind = engine.input_device.type
     share = SHARE_FOR_CACHE.get(kind, DEFAULT_SHARE_FOR_CACHE)
     return BatchLimits(
         rows=ROWS.get(kind, DEFAULT_ROWS),
-        tokens=max(1, int(_free_bytes(engine) * share) // bytes_per_token(engine)),
+        tokens=max(1, int(_free_bytes(engine) * share) // cache_bytes_per_token(engine)),
         tokens_read_together=TOKENS_READ_TOGETHER.get(kind, DEFAULT_TOKENS_READ_TOGETHER),
     )
 
 
-def bytes_per_token(engine: Engine) -> int:
+def cache_bytes_per_token(engine: InferenceEngine) -> int:
     """Return the bytes of keys and values of all layers: 2 x layers x heads x width x bytes; twice that, since a step
     makes new ones before the old ones are freed."""
     config = engine.model.config.get_text_config()
@@ -46,7 +46,7 @@ def bytes_per_token(engine: Engine) -> int:
     return int(2 * 2 * config.num_hidden_layers * heads * width * size)
 
 
-def _free_bytes(engine: Engine) -> int:
+def _free_bytes(engine: InferenceEngine) -> int:
     kind = engine.input_device.type
     if kind == "cuda":
         # The layers, and so their caches, are spread evenly over the GPUs in use: the fullest one decides.

@@ -29,7 +29,7 @@ RESAMPLES = 1_000
 """For the standard errors that lm-eval finds by bootstrap; those of means have a formula."""
 
 
-def main() -> int:
+def run_lm_eval_tasks() -> int:
     parser = argparse.ArgumentParser(prog="python -m tuneport.infer.lm_eval_tasks")
     parser.add_argument("--model", required=True, help="a folder, or the name of a base model")
     parser.add_argument("--adapter", type=Path, help="a folder")
@@ -41,20 +41,20 @@ def main() -> int:
     parser.add_argument("tasks", nargs="+")
     arguments = parser.parse_args()
     # Stdout is for the results alone: what a library prints goes to stderr.
-    from tuneport.infer.__main__ import ResponsePipe, private_stdin
+    from tuneport.infer.__main__ import InferenceReplyPipe, take_over_stdin
 
-    answers = ResponsePipe(os.dup(1))
+    answers = InferenceReplyPipe(os.dup(1))
     os.dup2(2, 1)
-    threading.Thread(target=_end_with, args=(private_stdin(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(take_over_stdin(),), daemon=True).start()
     try:
         for message in _run(arguments):
-            answers.send(_line(message))
+            answers.write_line(_line(message))
     except Exception as error:
-        from tuneport.infer.protocol import failure_of
+        from tuneport.infer.protocol import inference_failure
 
         traceback.print_exc()
-        failed = failure_of(error)
-        answers.send(_line({"error": {"code": failed.code, "message": failed.message}}))
+        failed = inference_failure(error)
+        answers.write_line(_line({"error": {"code": failed.code, "message": failed.message}}))
         return 1
     return 0
 
@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    from tuneport.infer.model.placement import is_out_of_memory
+    from tuneport.infer.model.placement import is_inference_out_of_memory
 
     manager = TaskManager()
     for name in arguments.tasks:
@@ -93,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 bootstrap_iters=RESAMPLES,
             )
         except Exception as error:
-            if is_out_of_memory(error):
+            if is_inference_out_of_memory(error):
                 raise
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ConfigError(f"lm-eval's task {name} cannot be run: {reason}") from error
@@ -105,9 +105,9 @@ def _loaded(arguments: argparse.Namespace) -> tuple[Any, Any, str]:
     answer."""
     with heavy_imports():
         from tuneport.infer.model.virtual_tokens import has_virtual_tokens
-        from tuneport.infer.protocol import serve
+        from tuneport.infer.protocol import load_inference_service
 
-    engine = serve(
+    engine = load_inference_service(
         arguments.model,
         arguments.home,
         device_map=arguments.device_map,
@@ -188,4 +188,4 @@ def _rows(values: Sequence[Any], mean: float) -> list[float] | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_lm_eval_tasks())

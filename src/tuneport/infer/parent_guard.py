@@ -16,7 +16,7 @@ import time
 SECONDS_TO_END = 10.0
 
 
-def main() -> int:
+def run_parent_guard() -> int:
     # A session of its own: a server such as vLLM has children, which are ended with it.
     child = subprocess.Popen(sys.argv[sys.argv.index("--") + 1 :], stdin=subprocess.DEVNULL, start_new_session=True)
     signal.signal(signal.SIGTERM, lambda *_: _end(child))
@@ -43,4 +43,4 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_parent_guard())

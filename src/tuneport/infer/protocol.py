@@ -13,35 +13,42 @@ from tuneport.data.formats.openai.messages import read_messages
 from tuneport.data.formats.shared.tools import read_tools
 from tuneport.data.rows.records import Message, Tool
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
-from tuneport.infer.engine import Engine
+from tuneport.infer.engine import InferenceEngine
 from tuneport.infer.limits import BatchLimits
-from tuneport.infer.model.placement import is_out_of_memory, measure_weight_bytes, place, this_machine
+from tuneport.infer.model.placement import (
+    available_hardware,
+    is_inference_out_of_memory,
+    loaded_weight_bytes,
+    place_model,
+)
 from tuneport.infer.requests import GenerationRequest
-from tuneport.infer.sampling import DEFAULT_MAX_TOKENS, Options
-from tuneport.infer.scheduler import Scheduler
-from tuneport.infer.scoring import score
-from tuneport.infer.tool_calls import Call, CallReader, split_calls
+from tuneport.infer.sampling import DEFAULT_MAX_TOKENS, SamplingOptions
+from tuneport.infer.scheduler import DecodingScheduler
+from tuneport.infer.scoring import score_choices
+from tuneport.infer.tool_calls import Call, ToolCallStreamParser, split_tool_calls
 
 Write = Callable[[protocol.Reply], None]
 
 
-def serve(
+def load_inference_service(
     model: str, home: Path, *, device_map: str = "auto", precision: str | None = None, load_in_4bit: bool = False
-) -> Service:
+) -> InferenceService:
     """Load the model. Raises ConfigError if it is missing, broken or too large."""
     folder = materialise_base_model(locate_base_model(model, home=home), home=home)
-    machine = this_machine(precision)
-    size = measure_weight_bytes(folder, machine.best)
-    return Service(Engine(folder, place(machine, size, device_map=device_map, load_in_4bit=load_in_4bit)))
+    machine = available_hardware(precision)
+    size = loaded_weight_bytes(folder, machine.best)
+    return InferenceService(
+        InferenceEngine(folder, place_model(machine, size, device_map=device_map, load_in_4bit=load_in_4bit))
+    )
 
 
-class Service:
+class InferenceService:
     """Requests as they come in; `step` goes on with all of them at once. `write` is called with the fields of each line
     of a request's answer, the last of which has `done` or `error`."""
 
-    def __init__(self, engine: Engine, limits: BatchLimits | None = None) -> None:
+    def __init__(self, engine: InferenceEngine, limits: BatchLimits | None = None) -> None:
         self.engine = engine
-        self.scheduler = Scheduler(engine, limits)
+        self.scheduler = DecodingScheduler(engine, limits)
         self._requests: dict[str, GenerationRequest] = {}
 
     @property
@@ -51,7 +58,7 @@ class Service:
     def step(self) -> None:
         self.scheduler.step()
 
-    def accept(self, request: protocol.Request, write: Write) -> None:
+    def accept_request(self, request: protocol.Request, write: Write) -> None:
         """Take a request up. TuneportError for what it gets wrong."""
         match request:
             case protocol.LoadAdapter():
@@ -70,7 +77,7 @@ class Service:
         tools = read_tools(request.tools or [], problems)
         _refuse(problems)
 
-        readers = [CallReader() for _ in request.conversations]  # used where there are tools, in a stream
+        readers = [ToolCallStreamParser() for _ in request.conversations]  # used where there are tools, in a stream
 
         def tell(index: int, told: Iterable[str | Call]) -> None:
             for each in told:
@@ -80,7 +87,7 @@ class Service:
                     write(protocol.Called(index=index, call=each))
 
         def on_delta(index: int, delta: str) -> None:
-            tell(index, readers[index].read(delta) if tools else [delta])
+            tell(index, readers[index].parse_delta(delta) if tools else [delta])
 
         def on_answer(done: protocol.GeneratedAnswer) -> None:
             if tools:
@@ -89,7 +96,7 @@ class Service:
                     tell(done.index, reader.finish())
                     done.text, done.tool_calls = reader.text, reader.calls
                 else:
-                    done.text, done.tool_calls = split_calls(done.text)
+                    done.text, done.tool_calls = split_tool_calls(done.text)
                 if done.tool_calls and done.finish_reason == "stop":
                     done.finish_reason = "tool_calls"  # an answer that was cut off may lack a call: that is told first
             write(done)
@@ -102,7 +109,7 @@ class Service:
             self.engine,
             [self._prompt(messages, tools) for messages in request.conversations],
             request.adapter,
-            parse_options(request),
+            parse_sampling_options(request),
             on_answer=on_answer,
             on_end=on_end,
             on_delta=on_delta if request.stream else None,
@@ -115,11 +122,11 @@ class Service:
         prompts = [self._prompt(messages, []) for messages in request.conversations]
         if not prompts or not choices:
             raise ConfigError("scoring needs at least one conversation and one choice")
-        if not self.engine.knows(request.adapter):
+        if not self.engine.has_adapter(request.adapter):
             raise ConfigError(f"no adapter {request.adapter} is loaded; send load_adapter first")
 
         def steps() -> Iterator[None]:
-            for index, values in score(self.engine, prompts, choices, request.adapter):
+            for index, values in score_choices(self.engine, prompts, choices, request.adapter):
                 write(protocol.Scores(index=index, log_likelihoods=[*values]))
                 yield
 
@@ -134,7 +141,7 @@ class Service:
         return self.engine.renderer.prompt_ids(messages, tools)
 
 
-def parse_options(request: protocol.Complete) -> Options:
+def parse_sampling_options(request: protocol.Complete) -> SamplingOptions:
     """Parse the options of a request. Raises ConfigError that names a number out of range."""
 
     def within(name: str, value: float | None, low: float, high: float) -> float | None:
@@ -146,7 +153,7 @@ def parse_options(request: protocol.Complete) -> Options:
     temperature, top_p = within("temperature", request.temperature, 0, 2), within("top_p", request.top_p, 0, 1)
     seed = within("seed", request.seed, -(2**63), 2**63 - 1)
     stop = request.stop or []
-    return Options(
+    return SamplingOptions(
         max_tokens=DEFAULT_MAX_TOKENS if max_tokens is None else int(max_tokens),
         temperature=1.0 if temperature is None else temperature,
         top_p=1.0 if top_p is None else top_p,
@@ -156,10 +163,10 @@ def parse_options(request: protocol.Complete) -> Options:
 
 
 def _ended(error: Exception | None) -> protocol.Done | protocol.Failed:
-    return protocol.Done() if error is None else failure_of(error)
+    return protocol.Done() if error is None else inference_failure(error)
 
 
-def failure_of(error: Exception) -> protocol.Failed:
+def inference_failure(error: Exception) -> protocol.Failed:
     text = " ".join(str(error).split())
     if isinstance(error, UnsupportedError):
         return protocol.Failed(code="unsupported", message=text)
@@ -168,7 +175,7 @@ def failure_of(error: Exception) -> protocol.Failed:
     if isinstance(error, KeyError | TypeError):
         what = f"the request is malformed: {type(error).__name__}: {text}"
         return protocol.Failed(code="invalid_request", message=what)
-    if is_out_of_memory(error):
+    if is_inference_out_of_memory(error):
         what = f"not enough memory for this request; ask for less at once ({text})"
         return protocol.Failed(code="out_of_memory", message=what)
     return protocol.Failed(code="inference_failed", message=f"{type(error).__name__}: {text}")

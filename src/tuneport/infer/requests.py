@@ -9,32 +9,32 @@ from collections.abc import Callable, Sequence
 import torch
 
 from tuneport.errors import ConfigError
-from tuneport.infer.engine import Engine
+from tuneport.infer.engine import InferenceEngine
 from tuneport.infer.incremental_detokenizer import IncrementalDetokenizer
-from tuneport.infer.sampling import Options, make_generator
+from tuneport.infer.sampling import SamplingOptions, make_row_generator
 from tuneport.infer_protocol import GeneratedAnswer
 
 
 class GenerationRequest:
     """Prompts that share an adapter and options. The callbacks are called between decoding steps, in the thread that
-    calls `Scheduler.step`: `on_answer` for each prompt, `on_delta` with its index and new text, `on_end` once, with the
-    error if there is one.
+    calls `DecodingScheduler.step`: `on_answer` for each prompt, `on_delta` with its index and new text, `on_end` once,
+    with the error if there is one.
 
     ConfigError for a prompt that leaves no room in the model's context or holds a token that the model does not know.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        engine: InferenceEngine,
         prompts: Sequence[list[int]],
         adapter: str | None,
-        options: Options,
+        options: SamplingOptions,
         *,
         on_answer: Callable[[GeneratedAnswer], None],
         on_end: Callable[[Exception | None], None],
         on_delta: Callable[[int, str], None] | None = None,
     ) -> None:
-        if not engine.knows(adapter):
+        if not engine.has_adapter(adapter):
             raise ConfigError(f"no adapter {adapter} is loaded; send load_adapter first")
         self.adapter, self.options = adapter, options
         self.on_answer, self.on_end, self.on_delta = on_answer, on_end, on_delta
@@ -59,10 +59,12 @@ class GenerationRequest:
 class GenerationRow:
     """One prompt and the answer to it as far as it is written."""
 
-    def __init__(self, request: GenerationRequest, index: int, prompt: list[int], limit: int, engine: Engine) -> None:
+    def __init__(
+        self, request: GenerationRequest, index: int, prompt: list[int], limit: int, engine: InferenceEngine
+    ) -> None:
         self.request, self.index, self.prompt, self.limit = request, index, prompt, limit
         self.options = request.options
-        self.generator: torch.Generator | None = make_generator(request.options, engine.input_device)
+        self.generator: torch.Generator | None = make_row_generator(request.options, engine.input_device)
         self.tokens: list[int] = []
         self.text = IncrementalDetokenizer(engine.tokenizer, request.options.stop)
         self.finish_reason: str | None = None
@@ -74,11 +76,11 @@ class GenerationRow:
         return self.prompt + self.tokens
 
     @property
-    def most_tokens(self) -> int:
+    def max_length(self) -> int:
         """Return how long the row may become."""
         return len(self.prompt) + self.limit
 
-    def take(self, token: int, end_tokens: set[int]) -> None:
+    def add_token(self, token: int, end_tokens: set[int]) -> None:
         """Add the chosen token; `finish_reason` is set if it is the last."""
         if self._first_token_at is None:
             self._first_token_at = time.monotonic()
@@ -86,7 +88,7 @@ class GenerationRow:
             self.finish_reason = "stop"
         else:
             self.tokens.append(token)
-            self.text.add(token)
+            self.text.add_token(token)
             if self.text.stopped:
                 self.finish_reason = "stop"
             elif len(self.tokens) >= self.limit:
@@ -96,7 +98,7 @@ class GenerationRow:
             if self.text.stopped:
                 self.finish_reason = "stop"
         if self.request.on_delta is not None:
-            piece = self.text.take(final=self.finish_reason is not None)
+            piece = self.text.take_new_text(final=self.finish_reason is not None)
             if piece:
                 self.request.on_delta(self.index, piece)
 
@@ -114,7 +116,7 @@ class GenerationRow:
         )
 
 
-def _room(engine: Engine, prompt: list[int], options: Options) -> int:
+def _room(engine: InferenceEngine, prompt: list[int], options: SamplingOptions) -> int:
     if max(prompt) >= engine.vocabulary:
         raise ConfigError(
             f"the tokenizer writes token {max(prompt)} and the model knows {engine.vocabulary:,}: they belong to "

@@ -11,7 +11,7 @@ DEFAULT_MAX_TOKENS = 512
 
 
 @dataclass(frozen=True)
-class Options:
+class SamplingOptions:
     """OpenAI's options of these names. `temperature` 0 takes the likeliest token; `seed` makes sampling repeatable."""
 
     max_tokens: int = DEFAULT_MAX_TOKENS
@@ -21,7 +21,7 @@ class Options:
     seed: int | None = None
 
 
-def make_generator(options: Options, device: torch.device) -> torch.Generator | None:
+def make_row_generator(options: SamplingOptions, device: torch.device) -> torch.Generator | None:
     """Return a row's own random number generator, so that its neighbours change nothing, or None if it needs none."""
     if options.temperature == 0:
         return None
@@ -34,8 +34,8 @@ def make_generator(options: Options, device: torch.device) -> torch.Generator | 
     return generator
 
 
-def choose(
-    logits: torch.Tensor, options: Sequence[Options], generators: Sequence[torch.Generator | None]
+def sample_next_tokens(
+    logits: torch.Tensor, options: Sequence[SamplingOptions], generators: Sequence[torch.Generator | None]
 ) -> torch.Tensor:
     """Return one token for each row of `logits` (rows, vocabulary), on the CPU."""
     tokens = logits.argmax(-1)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import torch
 
-from tuneport.infer.batch import Batch, Reading
-from tuneport.infer.engine import Engine, common_prefix
-from tuneport.infer.limits import BatchLimits, choose_limits
-from tuneport.infer.model.placement import is_out_of_memory
+from tuneport.infer.batch import DecodingBatch, PromptPrefill
+from tuneport.infer.engine import InferenceEngine, common_prompt_prefix
+from tuneport.infer.limits import BatchLimits, choose_batch_limits
+from tuneport.infer.model.placement import is_inference_out_of_memory
 from tuneport.infer.requests import GenerationRequest, GenerationRow
-from tuneport.infer.sampling import choose
+from tuneport.infer.sampling import sample_next_tokens
 
 PAUSE_SECONDS = 0.25  # for how long reading new prompts may hold up those who are being answered
 SHORTEST_PART = 32
@@ -26,23 +26,23 @@ KEPT_FOR_OTHERS = 8  # one place in so many is never given to a request that has
 
 
 @dataclass
-class _Group:
+class _DecodingGroup:
     """Rows in the order of their batch, and the token of each that the model has not read yet."""
 
     rows: list[GenerationRow]
-    batch: Batch
+    batch: DecodingBatch
     tokens: torch.Tensor
 
 
-class Scheduler:
+class DecodingScheduler:
     """Not for several threads: `add`, `cancel` and `step` are called by one."""
 
-    def __init__(self, engine: Engine, limits: BatchLimits | None = None) -> None:
+    def __init__(self, engine: InferenceEngine, limits: BatchLimits | None = None) -> None:
         self.engine = engine
-        self.limits = limits or choose_limits(engine)
+        self.limits = limits or choose_batch_limits(engine)
         self._requests: list[GenerationRequest] = []
-        self._groups: list[_Group] = []
-        self._reading: tuple[Reading, list[GenerationRow]] | None = None
+        self._groups: list[_DecodingGroup] = []
+        self._reading: tuple[PromptPrefill, list[GenerationRow]] | None = None
         self._tasks: list[tuple[Iterator[None], Callable[[Exception | None], None]]] = []
         self._most_rows = self.limits.rows
         self._tokens_per_second = 0.0
@@ -83,7 +83,7 @@ class Scheduler:
         for group in list(self._groups):
             staying = [number for number, row in enumerate(group.rows) if not row.request.ended]
             self._keep(group, staying)
-            if staying and not self.engine.mixes(group.batch.adapters):
+            if staying and not self.engine.can_mix_adapters(group.batch.adapters):
                 self._groups.remove(group)
                 self._restart(group.rows)
         if self._reading is not None and all(row.request.ended for row in self._reading[1]):
@@ -102,7 +102,7 @@ class Scheduler:
             held[id(row.request)] += 1
         most = self._most_rows - self._most_rows // KEPT_FOR_OTHERS
         chosen: list[GenerationRow] = []
-        longest = max((row.most_tokens for row in running), default=0)
+        longest = max((row.max_length for row in running), default=0)
         width = shared = 0
         while len(running) + len(chosen) < self._most_rows:
             candidates = [
@@ -118,10 +118,10 @@ class Scheduler:
             row = request.waiting[0]
             count = len(running) + len(chosen) + 1
             if chosen:
-                shared = min(shared, common_prefix([chosen[0].ids, row.ids]))
+                shared = min(shared, common_prompt_prefix([chosen[0].ids, row.ids]))
             else:
                 shared = len(row.ids) - 1
-            width, longest = max(width, len(row.ids)), max(longest, row.most_tokens)
+            width, longest = max(width, len(row.ids)), max(longest, row.max_length)
             if count > 1 and count * longest > self.limits.tokens:
                 break
             if chosen and (len(chosen) + 1) * (width - shared) > self.limits.tokens_read_together:
@@ -133,7 +133,7 @@ class Scheduler:
 
     def _begin(self, rows: list[GenerationRow]) -> None:
         with self._failing(rows):
-            self._reading = Reading(self.engine, [row.ids for row in rows], rows[0].request.adapter), rows
+            self._reading = PromptPrefill(self.engine, [row.ids for row in rows], rows[0].request.adapter), rows
 
     def _restart(self, rows: Sequence[GenerationRow]) -> None:
         """Move rows back to the front of the queue. Their text so far is read again with their prompts."""
@@ -155,7 +155,7 @@ class Scheduler:
         with self._failing(rows):
             logits = reading.advance(tokens)
             if logits is not None:
-                group = _Group(list(rows), reading.batch, torch.empty(0))
+                group = _DecodingGroup(list(rows), reading.batch, torch.empty(0))
                 self._take(group, logits)
         self._tokens_per_second = (reading.read - before) * len(rows) / max(1e-6, time.monotonic() - started)
         if logits is None or self._reading is None:
@@ -164,9 +164,9 @@ class Scheduler:
         if group.rows:
             self._join(group)
 
-    def _join(self, group: _Group) -> None:
+    def _join(self, group: _DecodingGroup) -> None:
         for other in self._groups:
-            if other.batch.takes(group.batch):
+            if other.batch.can_merge(group.batch):
                 other.batch.merge(group.batch)
                 other.rows += group.rows
                 other.tokens = torch.cat([other.tokens, group.tokens])
@@ -176,17 +176,17 @@ class Scheduler:
                 return
         self._groups.append(group)
 
-    def _decode(self, group: _Group) -> None:
+    def _decode(self, group: _DecodingGroup) -> None:
         with self._failing(group.rows):
-            self._take(group, group.batch.append(group.tokens[:, None])[:, -1])
+            self._take(group, group.batch.append_tokens(group.tokens[:, None])[:, -1])
 
-    def _take(self, group: _Group, logits: torch.Tensor) -> None:
-        chosen = choose(logits, [row.options for row in group.rows], [row.generator for row in group.rows])
+    def _take(self, group: _DecodingGroup, logits: torch.Tensor) -> None:
+        chosen = sample_next_tokens(logits, [row.options for row in group.rows], [row.generator for row in group.rows])
         group.tokens = chosen
         for row, token in zip(group.rows, chosen.tolist(), strict=True):
             if row.request.ended:
                 continue
-            row.take(token, self.engine.end_tokens)
+            row.add_token(token, self.engine.end_tokens)
             if row.finish_reason is not None:
                 row.request.on_answer(row.answer())
                 row.request.unfinished -= 1
@@ -197,14 +197,14 @@ class Scheduler:
         going = [number for number, row in enumerate(group.rows) if not (row.finish_reason or row.request.ended)]
         self._keep(group, going)
 
-    def _keep(self, group: _Group, numbers: list[int]) -> None:
+    def _keep(self, group: _DecodingGroup, numbers: list[int]) -> None:
         if numbers == list(range(len(group.rows))):
             return
         if not numbers:
             group.rows = []
             self._groups = [other for other in self._groups if other is not group]
             return
-        group.batch.keep(numbers)
+        group.batch.keep_rows(numbers)
         group.tokens = group.tokens[torch.tensor(numbers)]
         group.rows = [group.rows[number] for number in numbers]
 
@@ -224,7 +224,7 @@ class Scheduler:
         if self._reading is not None and self._reading[1][0] in rows:
             self._reading = None
         rows = [row for row in rows if row.finish_reason is None and not row.request.ended]
-        if is_out_of_memory(failure) and (len(rows) > 1 or self._groups):
+        if is_inference_out_of_memory(failure) and (len(rows) > 1 or self._groups):
             self._most_rows = max(1, len(rows) // 2)
             self._restart(rows)
             if torch.cuda.is_available():

@@ -14,7 +14,7 @@ Call = dict[str, Any]
 _BEGIN, _END = "<tool_call>", "</tool_call>"
 
 
-class CallReader:
+class ToolCallStreamParser:
     """Tells text from calls while an answer grows. `text` and `calls`, in OpenAI's shape, are all that was found.
 
     A call that is no JSON object with a name stays in the text, and so does one without its end. White space around
@@ -27,7 +27,7 @@ class CallReader:
         self._unread = ""
         self._blank = ""  # white space that is text only if more text follows, or there are no calls
 
-    def read(self, piece: str) -> Iterator[str | Call]:
+    def parse_delta(self, piece: str) -> Iterator[str | Call]:
         """Yield what is certain now: text, or a call."""
         self._unread += piece
         while True:
@@ -69,10 +69,10 @@ class CallReader:
             yield said
 
 
-def split_calls(text: str) -> tuple[str, list[Call]]:
+def split_tool_calls(text: str) -> tuple[str, list[Call]]:
     """Return an answer's text and its calls."""
-    reader = CallReader()
-    for _ in (*reader.read(text), *reader.finish()):
+    reader = ToolCallStreamParser()
+    for _ in (*reader.parse_delta(text), *reader.finish()):
         pass
     return reader.text, reader.calls
 

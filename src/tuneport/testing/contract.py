@@ -69,17 +69,17 @@ def prepared_chats(folder: Path, *, repeat: int = 2) -> PreparedData:
         }
         for question, answer in QUESTIONS * repeat
     ]
-    return PreparedData(training=written(folder / "train.jsonl", rows))
+    return PreparedData(training=write_contract_rows(folder / "train.jsonl", rows))
 
 
-def written(path: Path, rows: Sequence[dict[str, Any]], format: str = "openai") -> DataFile:
+def write_contract_rows(path: Path, rows: Sequence[dict[str, Any]], format: str = "openai") -> DataFile:
     content = "".join(json.dumps(row) + "\n" for row in rows).encode()
     path.write_bytes(content)
     sha256 = hashlib.sha256(content).hexdigest()
     return DataFile(path=path, sha256=sha256, format=format, rows=len(rows), bytes=len(content))
 
 
-def token(word: str) -> str:
+def contract_job_token(word: str) -> str:
     """Return a token as the store makes them, the same for the same word."""
     return hashlib.md5(word.encode()).hexdigest()
 
@@ -119,7 +119,7 @@ class Case:
         return list(self.backend.prepare(self.spec, self.data))
 
     def submit(self, word: str = "contract") -> JobState:
-        return self.backend.submit(self.spec, self.prepare(), token=token(word))
+        return self.backend.submit(self.spec, self.prepare(), token=contract_job_token(word))
 
     def wait(self, remote_id: str, until: Callable[[JobState], bool] = lambda state: state.status.terminal) -> JobState:
         """Fetch until `until`; fails when patience is over."""
@@ -188,12 +188,12 @@ class BackendContract:
     # --- what became of a submit ------------------------------------------------------------------------------------
 
     def test_find_knows_the_token(self, case: Case, submitted: JobState) -> None:
-        found = case.backend.find(token("contract"))
+        found = case.backend.find(contract_job_token("contract"))
         assert found.answer == "found"
         assert found.state is not None and found.state.remote_id == submitted.remote_id
 
     def test_find_of_an_unknown_token_is_absent(self, case: Case, submitted: JobState) -> None:
-        assert case.backend.find(token("never submitted")).answer == "absent"
+        assert case.backend.find(contract_job_token("never submitted")).answer == "absent"
 
     def test_lost_reply_is_adopted_and_no_second_job_starts(self, case: Case) -> None:
         if case.lose_reply is None or case.jobs_started is None:
@@ -201,8 +201,8 @@ class BackendContract:
         files, before = case.prepare(), case.jobs_started()
         case.lose_reply()
         with pytest.raises(UnavailableError):
-            case.backend.submit(case.spec, files, token=token("lost"))
-        found = case.backend.find(token("lost"))
+            case.backend.submit(case.spec, files, token=contract_job_token("lost"))
+        found = case.backend.find(contract_job_token("lost"))
         assert found.answer == "found" and found.state is not None
         assert case.jobs_started() - before == 1
         assert case.backend.fetch(found.state.remote_id).remote_id == found.state.remote_id
@@ -314,7 +314,7 @@ class BackendContract:
             case.backend.check(spec)
         files, before = case.prepare(), case.jobs_started() if case.jobs_started else 0
         with pytest.raises(UnsupportedError, match=case.backend.name) as caught:
-            case.backend.submit(spec, files, token=token("refused"))
+            case.backend.submit(spec, files, token=contract_job_token("refused"))
         assert all(name in str(caught.value) for name in case.refused.given())
         assert case.jobs_started is None or case.jobs_started() == before
 

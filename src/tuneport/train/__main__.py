@@ -17,30 +17,30 @@ from pathlib import Path
 from tuneport.heavy_imports import heavy_imports
 from tuneport.run_protocol import AGAIN, ANOTHER_CHILD_LIVES
 from tuneport.train.child import prepare_environment, run_and_report
-from tuneport.train.launch import launch
+from tuneport.train.launch import launch_ranks
 from tuneport.train.run import watchdog
-from tuneport.train.run.run_folder import RunFolder
-from tuneport.train.run.stop import Stop
+from tuneport.train.run.run_folder import TrainingRunFolder
+from tuneport.train.run.stop import TrainingStop
 from tuneport.training_options import SlurmOptions, TrainingOptions
 
 
-def main(folder: Path, *, watched: bool = False) -> int:
+def train_run_folder(folder: Path, *, watched: bool = False) -> int:
     """Train the run in the folder. `watched`: this process, and all its group, may be killed if it does not stop by
     itself."""
-    run = RunFolder(folder)
+    run = TrainingRunFolder(folder)
     if not run.lock():
         return ANOTHER_CHILD_LIVES
-    run.phase("is up")
+    run.report_phase("is up")
     if watched:
-        watchdog.start(run)
+        watchdog.start_training_watchdog(run)
     try:
         return 0 if run.finished else _run(run)
     finally:
         run.unlock()
 
 
-def _run(run: RunFolder) -> int:
-    stop = Stop(run)
+def _run(run: TrainingRunFolder) -> int:
+    stop = TrainingStop(run)
     options = TrainingOptions.parse(run.spec.provider_options)
     match options.executor:
         case "process":
@@ -51,46 +51,46 @@ def _run(run: RunFolder) -> int:
             return run_and_report(run, stop, lambda: _train_on_slurm(run, options, stop), writes=False)
 
 
-def _train_here(run: RunFolder, options: TrainingOptions, stop: Stop) -> None:
-    run.phase("waits for a device")
-    with run.devices(options.workers, stop) as devices:
+def _train_here(run: TrainingRunFolder, options: TrainingOptions, stop: TrainingStop) -> None:
+    run.report_phase("waits for a device")
+    with run.claim_devices(options.workers, stop) as devices:
         if devices is None or stop():
             return
-        run.phase("loads its libraries")
+        run.report_phase("loads its libraries")
         workers = options.workers if devices == ("cpu",) and options.workers != "auto" else len(devices)
         if workers > 1:
-            launch(run, workers, stop)
+            launch_ranks(run, workers, stop)
             return
         # Heavy imports come late, so that a run which waits for the device holds no memory.
-        with stop.at_once(), heavy_imports():
+        with stop.allow_immediate_stop(), heavy_imports():
             from tuneport.train.recipe import train
 
         train(run, stop)
 
 
-def _train_on_ray(run: RunFolder, options: TrainingOptions, stop: Stop) -> None:
-    from tuneport.train.ray.driver import drive
+def _train_on_ray(run: TrainingRunFolder, options: TrainingOptions, stop: TrainingStop) -> None:
+    from tuneport.train.ray.driver import drive_ray_job
 
     if os.environ.get("RAY_ADDRESS"):
         run.place.leave()
-        drive(run, stop)
+        drive_ray_job(run, stop)
         return
-    with run.devices(options.workers, stop):  # a cluster of our own has this machine's devices, like any other run
-        drive(run, stop)
+    with run.claim_devices(options.workers, stop):  # a cluster of our own has this machine's devices, as any other run
+        drive_ray_job(run, stop)
 
 
-def _train_on_slurm(run: RunFolder, options: TrainingOptions, stop: Stop) -> None:
-    from tuneport.train.slurm.driver import drive
+def _train_on_slurm(run: TrainingRunFolder, options: TrainingOptions, stop: TrainingStop) -> None:
+    from tuneport.train.slurm.driver import drive_slurm_job
 
-    drive(run, options.slurm or SlurmOptions(), stop)
+    drive_slurm_job(run, options.slurm or SlurmOptions(), stop)
 
 
-def start() -> None:
-    """Run this process's whole life: `main` on its argument, and again with fewer rows if memory ran out."""
+def run_training_process() -> None:
+    """Run this process's whole life: `train_run_folder` on its argument, and with fewer rows if memory ran out."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m tuneport.train RUN_FOLDER")
     prepare_environment()
-    code = main(Path(sys.argv[1]), watched=True)
+    code = train_run_folder(Path(sys.argv[1]), watched=True)
     if code == AGAIN:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -99,4 +99,4 @@ def start() -> None:
 
 
 if __name__ == "__main__":
-    start()
+    run_training_process()

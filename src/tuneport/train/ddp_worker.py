@@ -1,4 +1,4 @@
-"""`python -m tuneport.train.ddp_worker RUN_FOLDER`: one of the processes that `launch` starts for a run.
+"""`python -m tuneport.train.ddp_worker RUN_FOLDER`: one of the processes that `launch_ranks` starts for a run.
 
 RANK, LOCAL_RANK and WORLD_SIZE say which. Exit codes: 0 done or stopped; 1 failed, and `FAILURE` of the run's folder
 `ranks` says why.
@@ -19,17 +19,17 @@ import torch.distributed as dist
 
 from tuneport.files import write_atomically
 from tuneport.heavy_imports import heavy_imports
-from tuneport.train.run.failures import job_error
-from tuneport.train.run.process_group import NonWritingRun
-from tuneport.train.run.run_folder import RunFolder
-from tuneport.train.run.stop import Stop
+from tuneport.train.run.failures import training_job_error
+from tuneport.train.run.process_group import NonWritingTrainingRun
+from tuneport.train.run.run_folder import TrainingRunFolder
+from tuneport.train.run.stop import TrainingStop
 
 FAILURE = "failure.json"
 RENDEZVOUS = "rendezvous"
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
-def main(folder: Path) -> int:
+def run_ddp_rank(folder: Path) -> int:
     _end_with_parent()
     index, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     meeting = folder / "ranks"
@@ -38,23 +38,23 @@ def main(folder: Path) -> int:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, init_method=f"file://{meeting / RENDEZVOUS}", rank=index, world_size=count)
-    run = RunFolder(folder) if index == 0 else NonWritingRun(folder)
+    run = TrainingRunFolder(folder) if index == 0 else NonWritingTrainingRun(folder)
     run.on_cpu = not torch.cuda.is_available()  # several processes do not share another GPU
     try:
         # Heavy imports after the meeting, so that a rank which cannot start ends the others early.
         with heavy_imports():
             from tuneport.train.recipe import train
 
-        train(run, Stop(run))
+        train(run, TrainingStop(run))
     except Exception as error:
         traceback.print_exc()
-        _tell(meeting, index, job_error(error).model_dump_json())
+        _report_rank_error(meeting, index, training_job_error(error).model_dump_json())
         return 1
     dist.destroy_process_group()
     return 0
 
 
-def _tell(meeting: Path, index: int, failure: str) -> None:
+def _report_rank_error(meeting: Path, index: int, failure: str) -> None:
     """Report an error. The first report counts: other ranks fail next because they lost this one."""
     aside = meeting / f"failure-{index}.json"
     write_atomically(aside, failure)
@@ -76,7 +76,7 @@ def _end_with_parent() -> None:
 
 if __name__ == "__main__":
     # Not by interpreter shutdown, which waits for gloo's threads, and they for ranks that are gone.
-    code = main(Path(sys.argv[1]))
+    code = run_ddp_rank(Path(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

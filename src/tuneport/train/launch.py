@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tuneport.errors import TuneportError
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.types import JobError
 
 _SECONDS_TO_SPEAK = 3.0  # for the other ranks, after one has ended badly: what they say is in the log
@@ -35,7 +35,9 @@ class RankDiedError(TuneportError):
     """A rank died without a word; the run is to go on from its newest checkpoint."""
 
 
-def launch(run: RunFolder, count: int, stop: Callable[[], bool], *, module: str = "tuneport.train.ddp_worker") -> None:
+def launch_ranks(
+    run: TrainingRunFolder, count: int, stop: Callable[[], bool], *, module: str = "tuneport.train.ddp_worker"
+) -> None:
     """Train on `count` processes, with the run's state read again at the end. Returns as `recipe.train` does, or raises
     RankFailedError or RankDiedError.
 
@@ -60,7 +62,7 @@ def launch(run: RunFolder, count: int, stop: Callable[[], bool], *, module: str 
 
 
 @contextlib.contextmanager
-def _started(run: RunFolder, count: int, module: str) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _started(run: TrainingRunFolder, count: int, module: str) -> Iterator[list[subprocess.Popen[bytes]]]:
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for index in range(count):

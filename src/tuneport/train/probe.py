@@ -23,7 +23,7 @@ ROWS, ROW_TOKENS = 8, 128
 ANSWER_SHARE = 0.5  # of a row, that is trained on
 
 
-def measure(folder: Path, tokenizer: Any) -> dict[str, Any]:
+def measure_training_speed(folder: Path, tokenizer: Any) -> dict[str, Any]:
     """Train on random tokens until enough was measured, and count."""
     import torch
     from transformers import TrainerCallback
@@ -31,9 +31,9 @@ def measure(folder: Path, tokenizer: Any) -> dict[str, Any]:
     from tuneport.base_models import choose_device
     from tuneport.data.templates.rendering import IGNORED, RenderedExample
     from tuneport.train.methods.sft import sft_trainer
-    from tuneport.train.model.arguments import Recipe
-    from tuneport.train.model.loading import resolved
-    from tuneport.train.run.reporting import Counter
+    from tuneport.train.model.arguments import TrainingRecipe
+    from tuneport.train.model.loading import resolve_training_numbers
+    from tuneport.train.run.reporting import TrainedTokenCounter
     from tuneport.training_options import TrainingOptions
     from tuneport.types import Adapter, Method
 
@@ -54,12 +54,12 @@ def measure(folder: Path, tokenizer: Any) -> dict[str, Any]:
         rows.append(RenderedExample(input_ids=ids, labels=[IGNORED] * prompt + ids[prompt:], text="", spans=[]))
     clock = Clock()
     with tempfile.TemporaryDirectory() as working:
-        recipe = Recipe(
+        recipe = TrainingRecipe(
             method=Method.SFT,
             folder=folder,
             device=choose_device(on_cpu=True),
             adapter=Adapter.LORA,
-            numbers=resolved({"batch_size": ROWS, "epochs": 1_000_000}),
+            numbers=resolve_training_numbers({"batch_size": ROWS, "epochs": 1_000_000}),
             options=TrainingOptions(),
             seed=0,
             validates=False,
@@ -67,7 +67,7 @@ def measure(folder: Path, tokenizer: Any) -> dict[str, Any]:
             note=lambda text: print(text, file=sys.stderr),
         )
         renderer: Any = SimpleNamespace(tokenizer=tokenizer)
-        trainer = sft_trainer(recipe, renderer, rows, [], Counter())
+        trainer = sft_trainer(recipe, renderer, rows, [], TrainedTokenCounter())
         trainer.add_callback(clock)
         trainer.train()
     steps = len(clock.ends) - 1
@@ -83,7 +83,7 @@ def measure(folder: Path, tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def random_model(folder: Path, shape: dict[str, Any]) -> None:
+def random_probe_model(folder: Path, shape: dict[str, Any]) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -100,11 +100,11 @@ def blank_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>")
 
 
-def main(shape: str, folder: str | None) -> None:
+def run_training_probe(shape: str, folder: str | None) -> None:
     with tempfile.TemporaryDirectory() as made:
         if folder is None:
-            random_model(Path(made), json.loads(shape))
-        print(json.dumps(measure(Path(folder or made), blank_tokenizer())), flush=True)
+            random_probe_model(Path(made), json.loads(shape))
+        print(json.dumps(measure_training_speed(Path(folder or made), blank_tokenizer())), flush=True)
 
 
 if __name__ == "__main__":
@@ -112,4 +112,4 @@ if __name__ == "__main__":
 
     prepare_environment()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+    run_training_probe(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)

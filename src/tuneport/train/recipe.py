@@ -17,22 +17,28 @@ from tuneport.errors import DatasetError, DatasetProblem, UnsupportedError
 from tuneport.heavy_imports import heavy_imports
 from tuneport.run_protocol import DATA, ENVIRONMENT
 from tuneport.train.methods.rewards import build_reward
-from tuneport.train.model.arguments import Recipe
-from tuneport.train.model.loading import resolved
-from tuneport.train.model.sharding import Sharding, choose_sharding, count_parameters, memory_of_device
+from tuneport.train.model.arguments import TrainingRecipe
+from tuneport.train.model.loading import resolve_training_numbers
+from tuneport.train.model.sharding import Sharding, choose_sharding, count_safetensors_weights, training_device_memory
 from tuneport.train.model.vocabulary import refuse_foreign_tokens
-from tuneport.train.output.model_card import write_card
-from tuneport.train.output.weights import WithoutReference, tidy
+from tuneport.train.output.model_card import write_model_card
+from tuneport.train.output.weights import DropReferenceAdapter, tidy_trained_weights
 from tuneport.train.run.averaging import WeightAverage
-from tuneport.train.run.checkpoints import CheckpointSchedule, LoopState
-from tuneport.train.run.environment import environment, fingerprint
+from tuneport.train.run.checkpoint_integrity import (
+    check_prepared_files,
+    guard_checkpoint_loading,
+    loading_checkpoint,
+    newest_whole_checkpoint,
+    verify_checkpoint,
+)
+from tuneport.train.run.checkpoints import CheckpointSchedule, TrainingLoopState
+from tuneport.train.run.environment import training_data_fingerprint, training_environment
 from tuneport.train.run.gradient_watch import GradientWatch
-from tuneport.train.run.process_group import Ranks, shared_batch
-from tuneport.train.run.reporting import Counter, RunReporter, start_record
-from tuneport.train.run.run_folder import RunFolder
-from tuneport.train.run.trackers import trackers
-from tuneport.train.run.whole import check_data, guard_loading, loading, newest_whole, verify
-from tuneport.train.speed.memory_check import refuse_too_large
+from tuneport.train.run.process_group import TrainingRanks, batch_for_workers
+from tuneport.train.run.reporting import TrainedTokenCounter, TrainingReporter, record_training_start
+from tuneport.train.run.run_folder import TrainingRunFolder
+from tuneport.train.run.trackers import tracker_callbacks
+from tuneport.train.speed.memory_check import refuse_too_large_training
 from tuneport.train.speed.memory_retry import train_within_memory
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, DataFile, JobStatus, Method
@@ -58,28 +64,28 @@ def _trainer_of(method: Method) -> Callable[..., Any]:
     return trainer
 
 
-def train(run: RunFolder, stop: Callable[[], bool]) -> None:
+def train(run: TrainingRunFolder, stop: Callable[[], bool]) -> None:
     """Train the run. Returns once it has succeeded, or stopped and is still to be marked. Raises its errors.
 
     Runs on each rank if torch's process group has several: the first with the run's folder, others with a
-    `NonWritingRun`.
+    `NonWritingTrainingRun`.
     """
-    ranks = Ranks.here()
-    stop = ranks.agreed(stop)
-    run.phase("reads the dataset")
+    ranks = TrainingRanks.here()
+    stop = ranks.agree_on_stop(stop)
+    run.report_phase("reads the dataset")
     run.update(status=JobStatus.VALIDATING)
-    run.event(f"Validating training file: {run.training.path.name}")
-    spec, numbers = run.spec, resolved(run.hyperparameters)
+    run.log_event(f"Validating training file: {run.training.path.name}")
+    spec, numbers = run.spec, resolve_training_numbers(run.hyperparameters)
     options = TrainingOptions.parse(spec.provider_options)
-    batch_size = shared_batch(numbers["batch_size"], ranks.count, chosen=spec.hyperparameters.batch_size != "auto")
+    batch_size = batch_for_workers(numbers["batch_size"], ranks.count, chosen=spec.hyperparameters.batch_size != "auto")
     if batch_size != numbers["batch_size"]:
         run.note(f"a batch of {numbers['batch_size']} became one of {batch_size}, which {ranks.count} workers share")
         numbers["batch_size"] = batch_size
-    with ranks.first_alone():
+    with ranks.first_rank_first():
         if ranks.index == 0:
-            check_data(run)
-            if run.start is not None:
-                digests.check_digests(run.start)
+            check_prepared_files(run)
+            if run.starting_weights is not None:
+                digests.check_digests(run.starting_weights)
         folder = base = materialise_base_model(locate_base_model(run.model_name_or_path, home=run.home), home=run.home)
     bound_template_memory()
     renderer = training_renderer(
@@ -91,26 +97,28 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
     valid = _rendered(renderer, run.validation, spec.method) if run.validation else []
     for note in renderer.notes:
         run.note(note)
-        run.event(note, level="warning")
+        run.log_event(note, level="warning")
     refuse_foreign_tokens(folder, [*rows, *valid], trust_remote_code=options.trust_remote_code)
     device = choose_device(options.precision, on_cpu=run.on_cpu)
     adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
-    data = {"training": fingerprint(run.training, rows)}
-    run.record(DATA, data | ({"validation": fingerprint(run.validation, valid)} if run.validation else {}))
-    run.record(ENVIRONMENT, environment(device))
+    data = {"training": training_data_fingerprint(run.training, rows)}
+    run.write_record(
+        DATA, data | ({"validation": training_data_fingerprint(run.validation, valid)} if run.validation else {})
+    )
+    run.write_record(ENVIRONMENT, training_environment(device))
     if numbers["max_length"] is None:
         numbers["max_length"] = data["training"]["longest_row_tokens"]
     sharding = _sharding(run, folder, device, adapter, options, ranks)
     if sharding != "fsdp":  # of which each device has a share
-        refuse_too_large(run.memory, device, options, processes=ranks.here_count)
-    run.event("Files validated, loading the model")
-    run.phase("loads the model")
+        refuse_too_large_training(run.memory, device, options, processes=ranks.ranks_on_this_machine)
+    run.log_event("Files validated, loading the model")
+    run.report_phase("loads the model")
     if stop():
         return
 
-    if adapter is Adapter.FULL and run.start is not None:
-        folder = run.start
-    recipe = Recipe(
+    if adapter is Adapter.FULL and run.starting_weights is not None:
+        folder = run.starting_weights
+    recipe = TrainingRecipe(
         method=spec.method,
         folder=folder,
         device=device,
@@ -120,39 +128,39 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         seed=42 if spec.seed is None else spec.seed,
         validates=bool(valid),
         micro_batch_limit=run.state.get("micro_batch_limit"),
-        working=run.working,
+        working=run.partial_folder,
         note=run.note,
-        start=run.start,
+        start=run.starting_weights,
         workers=ranks.count,
         sharding=sharding,
     )
-    counter = Counter()
+    counter = TrainedTokenCounter()
     judge = {"reward": build_reward(run, recipe, [*rows, *valid])} if spec.method.writes_answers else {}
     trainer = _trainer_of(spec.method)(recipe, renderer, rows, valid, counter, **judge)
     if recipe.sharding == "fsdp" and not trainer.is_fsdp_enabled:
         raise UnsupportedError("accelerate has FSDP for GPUs only: leave sharding out, or set it to ddp")
-    start_record(run, numbers, recipe.device, trainer)
+    record_training_start(run, numbers, recipe.device, trainer)
     if stop():
         return
 
     step, listed = _whole_checkpoint(run, ranks)
     checkpoint = run.checkpoint(step) if step else None
-    run.forget_after(step)
-    with loading(checkpoint, listed=listed):
-        loop = LoopState.of(checkpoint)
+    run.drop_metrics_after(step)
+    with loading_checkpoint(checkpoint, listed=listed):
+        loop = TrainingLoopState.of(checkpoint)
         average = WeightAverage(trainer.model, checkpoint) if options.average_weights else None
     if checkpoint is not None:
-        guard_loading(trainer, checkpoint, listed=listed)
+        guard_checkpoint_loading(trainer, checkpoint, listed=listed)
     if ranks.index == 0:
         counter.tokens = loop.tokens
     schedule = CheckpointSchedule(run, options, loop, counter, validates=recipe.validates, average=average)
     gradients = GradientWatch(numbers["learning_rate"], scaled=bool(trainer.args.fp16))
-    reporter = RunReporter(run, counter, stop, schedule, gradients, ranks)
-    shown = trackers(run, step, numbers) if ranks.index == 0 else []
-    for callback in (average, *shown, WithoutReference(), schedule, reporter):
+    reporter = TrainingReporter(run, counter, stop, schedule, gradients, ranks)
+    shown = tracker_callbacks(run, step, numbers) if ranks.index == 0 else []
+    for callback in (average, *shown, DropReferenceAdapter(), schedule, reporter):
         if callback is not None:
             trainer.add_callback(callback)
-    if schedule.exhausted or run.stop_early_asked:
+    if schedule.out_of_patience or run.early_stop_requested:
         # As it is where a run was killed between its early end and its last word.
         if checkpoint is not None:
             trainer._load_from_checkpoint(str(checkpoint))
@@ -161,24 +169,24 @@ def train(run: RunFolder, stop: Callable[[], bool]) -> None:
         train_within_memory(trainer, checkpoint, adapter=recipe.adapter, at_least=fewest)
     if reporter.stopped or stop():
         return
-    run.phase("trains")
-    ranks.wait()  # for the first one's last checkpoint to lie in its place
+    run.report_phase("trains")
+    ranks.wait_for_all_ranks()  # for the first one's last checkpoint to lie in its place
     _choose_weights(run, trainer, schedule, average, load=ranks.index == 0)
-    counter.add_up(ranks)
+    counter.sum_over_ranks(ranks)
     _save(run, trainer, recipe.adapter, base, counter, ranks)
 
 
-def _whole_checkpoint(run: RunFolder, ranks: Ranks) -> tuple[int, bool]:
-    """Return `newest_whole` as the first rank finds it: all continue from the same step."""
-    found = newest_whole(run) if ranks.index == 0 else (0, False)
-    step, listed = ranks.total(*found)
+def _whole_checkpoint(run: TrainingRunFolder, ranks: TrainingRanks) -> tuple[int, bool]:
+    """Return `newest_whole_checkpoint` as the first rank finds it: all continue from the same step."""
+    found = newest_whole_checkpoint(run) if ranks.index == 0 else (0, False)
+    step, listed = ranks.sum_over_ranks(*found)
     if ranks.index == 0 and run.state.get("start_anew"):
         run.update(start_anew=None)
     return int(step), bool(listed)
 
 
 def _choose_weights(
-    run: RunFolder, trainer: Any, schedule: CheckpointSchedule, average: WeightAverage | None, *, load: bool
+    run: TrainingRunFolder, trainer: Any, schedule: CheckpointSchedule, average: WeightAverage | None, *, load: bool
 ) -> None:
     """Choose the weights of the best evaluation, with early stopping or after a request to stop early, else the last
     ones; of the average, if there is one.
@@ -186,8 +194,8 @@ def _choose_weights(
     `load`: by this process, which then saves them.
     """
     best, loss = schedule.loop.best_step, schedule.loop.best_loss
-    last = trainer.state.global_step or run.newest_step()
-    asked = run.stop_early_asked and not schedule.exhausted
+    last = trainer.state.global_step or run.newest_checkpoint_step()
+    asked = run.early_stop_requested and not schedule.out_of_patience
     wanted = best is not None and (schedule.options.early_stopping is not None or asked)
     if best is not None and wanted and load:
         best, loss = _whole_best(run, best, loss, last)
@@ -195,12 +203,12 @@ def _choose_weights(
         if load:
             trainer._load_from_checkpoint(str(run.checkpoint(best)))
             if average is not None:
-                average.load(run.checkpoint(best))
-        if schedule.exhausted:
+                average.load_average(run.checkpoint(best))
+        if schedule.out_of_patience:
             told = f"no better validation loss in {schedule.loop.evaluations_without_improvement} evaluations"
-            run.event(f"Stopped early: {told} since step {best}")
+            run.log_event(f"Stopped early: {told} since step {best}")
         elif asked:
-            run.event(f"Stopped early, as asked: the weights of step {best} are kept")
+            run.log_event(f"Stopped early, as asked: the weights of step {best} are kept")
         run.note(f"the saved weights are those of step {best}, of the lowest validation loss, {loss:.4g}")
     elif best is not None and best != last and not wanted:
         run.note(
@@ -208,47 +216,55 @@ def _choose_weights(
             "weights are the last ones (early_stopping saves the best)"
         )
     if average is not None:
-        average.apply()
+        average.apply_average()
         run.note("the saved weights are the mean over about the last sixth of the steps")
 
 
-def _whole_best(run: RunFolder, best: int, loss: float | None, last: int) -> tuple[int | None, float | None]:
+def _whole_best(run: TrainingRunFolder, best: int, loss: float | None, last: int) -> tuple[int | None, float | None]:
     """Return the step and the loss of the lowest validation loss among the whole checkpoints.
 
     Usually it is `best`. Returns None if no checkpoint with a validation loss is whole: the last weights are kept then,
     and that is reported.
     """
     losses = run.validation_losses() | ({} if loss is None else {best: loss})
-    for step in sorted(run.steps(), key=lambda step: (step != best, losses.get(step, float("inf")))):
+    for step in sorted(run.checkpoint_steps(), key=lambda step: (step != best, losses.get(step, float("inf")))):
         if step not in losses:
             continue
         try:
-            verify(run.checkpoint(step))
+            verify_checkpoint(run.checkpoint(step))
         except DamagedError as error:
             message = f"The checkpoint of step {step} is damaged, and its weights are not used: {error}"
             print(message, flush=True)
-            run.event(message, level="warning", type="damaged", step=step, file=error.name)
+            run.log_event(message, level="warning", type="damaged", step=step, file=error.name)
             continue
         if step != best:
             message = f"Of the whole checkpoints, that of step {step} has the lowest validation loss: it is saved"
-            run.event(message, level="warning", type="damaged", step=step)
+            run.log_event(message, level="warning", type="damaged", step=step)
         return step, losses[step]
     message = f"No checkpoint with a validation loss is whole: the last weights, of step {last}, are saved"
     run.note(message)
-    run.event(message, level="warning", type="damaged", step=last)
+    run.log_event(message, level="warning", type="damaged", step=last)
     return None, None
 
 
 def _sharding(
-    run: RunFolder, folder: Path, device: ComputeTarget, adapter: Adapter, options: TrainingOptions, ranks: Ranks
+    run: TrainingRunFolder,
+    folder: Path,
+    device: ComputeTarget,
+    adapter: Adapter,
+    options: TrainingOptions,
+    ranks: TrainingRanks,
 ) -> Sharding:
     if ranks.count == 1:
         return "single"
     fitting: Sharding = choose_sharding(
-        count_parameters(folder), adapter, memory_of_device(device.name, ranks.here_count), ranks.count
+        count_safetensors_weights(folder),
+        adapter,
+        training_device_memory(device.name, ranks.ranks_on_this_machine),
+        ranks.count,
     )
     # Ranks may have devices of several sizes: the smallest decides.
-    if ranks.total(float(fitting == "fsdp"))[0] and device.name != "cpu":
+    if ranks.sum_over_ranks(float(fitting == "fsdp"))[0] and device.name != "cpu":
         fitting = "fsdp"
     chosen: Sharding = fitting if options.sharding == "auto" else options.sharding
     for name in ("average_weights", "early_stopping") if chosen == "fsdp" else ():
@@ -258,20 +274,27 @@ def _sharding(
     return chosen
 
 
-def _save(run: RunFolder, trainer: Any, adapter: Adapter, base: Path, counter: Counter, ranks: Ranks) -> None:
+def _save(
+    run: TrainingRunFolder,
+    trainer: Any,
+    adapter: Adapter,
+    base: Path,
+    counter: TrainedTokenCounter,
+    ranks: TrainingRanks,
+) -> None:
     run.update(status=JobStatus.FINALIZING, trained_tokens=counter.total)
-    written = run.working / "weights"
-    run.make_room(run.state.get("best_step"))
+    written = run.partial_folder / "weights"
+    run.delete_old_checkpoints(run.state.get("best_step"))
     trainer.save_model(str(written))
-    ranks.wait()
+    ranks.wait_for_all_ranks()
     if ranks.index == 0:
-        tidy(written, run.model_name_or_path)
-        write_card(run, written, adapter, base)
+        tidy_trained_weights(written, run.model_name_or_path)
+        write_model_card(run, written, adapter, base)
     name = "model" if adapter is Adapter.FULL else "adapter"
     target = run.publish_weights(written, name)
-    run.clear_working()
-    run.event("New fine-tuned model created", path=str(target))
-    run.event("The job has successfully completed")
+    run.clear_partial_folder()
+    run.log_event("New fine-tuned model created", path=str(target))
+    run.log_event("The job has successfully completed")
     run.update(adapter=str(target))
     run.finish(JobStatus.SUCCEEDED)
 

@@ -24,18 +24,18 @@ from tuneport.pages.notebook import Verdict, render_notebook_view
 from tuneport.scoring.examples import Example
 from tuneport.scoring.prompting import PromptingResult
 from tuneport.settings import Settings
-from tuneport.workflows.advising.drawing import tokens
-from tuneport.workflows.advising.evidence import seen_in
-from tuneport.workflows.advising.pricing import Pricing, price
+from tuneport.workflows.advising.drawing import count_sample_tokens
+from tuneport.workflows.advising.evidence import evidence_in_report
+from tuneport.workflows.advising.pricing import OptionPricing, price_options
 from tuneport.workflows.advising.probing import DEFAULT_ROWS, Probe, ProbePlan, plan_probe, run_probe
 from tuneport.workflows.check import check
-from tuneport.workflows.target import find_target
+from tuneport.workflows.target import find_target_model
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
 @dataclass
-class Facts:
+class AdviceFacts:
     """The known facts: fields of a `Situation`, and the evidence for each that comes from the data."""
 
     settings: Settings
@@ -44,7 +44,7 @@ class Facts:
     report: CheckReport | None = None
     validation: Dataset | None = None
     probe: Probe | None = None
-    pricing: Pricing | None = None
+    pricing: OptionPricing | None = None
     notes: list[str] = field(default_factory=list)
 
     def situation(self) -> Situation:
@@ -64,7 +64,7 @@ class Facts:
             raise ConfigError("--probe measures on held-out rows of a dataset; give DATA")
         if model is None:
             raise ConfigError("--probe asks a base model; say which with --model")
-        target = find_target(model, backend, self.settings)
+        target = find_target_model(model, backend, self.settings)
         return plan_probe(
             self.report,
             target,
@@ -81,7 +81,7 @@ class Facts:
         *,
         smaller: str | None = None,
         tokens_per_request: tuple[int, int] | None = None,
-    ) -> Pricing | None:
+    ) -> OptionPricing | None:
         """Return US dollars for each option, with `model` as the base model, or None if no model or no dataset is
         named.
 
@@ -91,10 +91,14 @@ class Facts:
             if smaller is not None or tokens_per_request is not None:
                 raise ConfigError("prices need DATA and the base model that is in use: --model")
             return None
-        shots = None if self.probe is None else sum(tokens(_texts(shot)) for shot in self.probe.plan.drawn.shots)
-        self.pricing = price(
+        shots = (
+            None
+            if self.probe is None
+            else sum(count_sample_tokens(_texts(shot)) for shot in self.probe.plan.drawn.shots)
+        )
+        self.pricing = price_options(
             self.report,
-            find_target(model, backend, self.settings),
+            find_target_model(model, backend, self.settings),
             requests=self.known.get("requests"),
             tokens_per_request=tokens_per_request,
             shots=shots,
@@ -126,7 +130,7 @@ class Facts:
         Raises BudgetError if it may cost more than `budget` US dollars or the cost is unknown, and ConfigError if
         personal data would go to a third party. Both are raised before anything is sent.
         """
-        refuse_over_budget(probe_quote(plan), budget)
+        refuse_probe_over_budget(probe_quote(plan), budget)
         if plan.target.manifest.third_party and not allow_personal_data:
             plan.refuse_personal_data()
         with closing(open_backend(plan.target.manifest.name, self.settings)) as backend:
@@ -148,7 +152,7 @@ class Recommendation:
     situation: Situation
     dataset: Path | None = None
     probe: Probe | None = None
-    pricing: Pricing | None = None
+    pricing: OptionPricing | None = None
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -181,7 +185,7 @@ class Recommendation:
         }
 
 
-def gather(
+def gather_advice_facts(
     dataset: DatasetLike | None = None,
     *,
     needs: Sequence[str] = (),
@@ -200,7 +204,7 @@ def gather(
     validation: DatasetLike | None = None,
     columns: Mapping[str, str] | None = None,
     settings: Settings | None = None,
-) -> Facts:
+) -> AdviceFacts:
     """Return the facts from the user's statements and the dataset's check; statements take precedence.
 
     `examples` counts good ones: with a dataset that is larger, say how many of its records are good. Raises ConfigError
@@ -226,13 +230,13 @@ def gather(
     if dataset is None:
         if validation is not None:
             raise ConfigError("a held-out file says nothing without the dataset; give DATA as well")
-        return Facts(settings, known)
+        return AdviceFacts(settings, known)
     data = Dataset.of(dataset, columns)
     report = check(data, validation=validation, task=task, settings=settings)
-    seen = seen_in(report)
+    seen = evidence_in_report(report)
     evidence = {name: text for name, text in seen.evidence.items() if name not in known}
     held_out = None if validation is None else data.validation_like(validation)
-    return Facts(settings, {**seen.known, **known}, evidence, report, held_out, notes=[*report.notes])
+    return AdviceFacts(settings, {**seen.known, **known}, evidence, report, held_out, notes=[*report.notes])
 
 
 @renamed(needs="need")
@@ -268,13 +272,14 @@ def advise(
 ) -> Recommendation:
     """Recommend fine-tuning or another option by the decision tree of the reference.
 
-    The arguments up to `columns` are the facts, as in `gather`; `need` is required. The call needs no key and uses no
-    network, unless `probe` is set: then the base `model` on `backend` answers `rows` held-out rows, with a plain and
-    with a few-shot prompt; see `Facts.plan_probe` and `Facts.run_probe`, also for what they raise. With a dataset and a
-    `model`, each option has its price in US dollars, for a month of so many `requests`: see `Facts.price`.
+    The arguments up to `columns` are the facts, as in `gather_advice_facts`; `need` is required. The call needs no key
+    and uses no network, unless `probe` is set: then the base `model` on `backend` answers `rows` held-out rows, with a
+    plain and with a few-shot prompt; see `AdviceFacts.plan_probe` and `AdviceFacts.run_probe`, also for what they
+    raise. With a dataset and a `model`, each option has its price in US dollars, for a month of so many `requests`: see
+    `AdviceFacts.price`.
     """
     data = None if dataset is None else Dataset.of(dataset, columns)
-    facts = gather(
+    facts = gather_advice_facts(
         data,
         needs=(need,) if isinstance(need, str) else need,
         prompt=prompt,
@@ -296,10 +301,10 @@ def advise(
         plan = facts.plan_probe(model, backend, rows=rows, seed=seed, system=system)
         facts.run_probe(plan, budget=budget, allow_personal_data=allow_personal_data)
     facts.price(model, backend, smaller=smaller, tokens_per_request=tokens_per_request)
-    return recommend(facts)
+    return recommend_option(facts)
 
 
-def recommend(facts: Facts) -> Recommendation:
+def recommend_option(facts: AdviceFacts) -> Recommendation:
     """Return the recommendation for the facts. Raises ConfigError if `need` is missing."""
     situation, notes = facts.situation(), list(facts.notes)
     if facts.probe is not None and not facts.probe.results and situation.prompt is Tried.NO:
@@ -333,7 +338,7 @@ def probe_quote(plan: ProbePlan, today: date | None = None) -> InferenceQuote:
     return expected.model_copy(update={"high": most.high})
 
 
-def refuse_over_budget(quote: InferenceQuote, budget: float | None) -> None:
+def refuse_probe_over_budget(quote: InferenceQuote, budget: float | None) -> None:
     if budget is None:
         return
     if quote.high is None:

@@ -11,7 +11,7 @@ from tuneport.data.tokens.tokenizer import Vocabulary
 from tuneport.deprecation import renamed
 from tuneport.settings import Settings
 from tuneport.types import Method
-from tuneport.workflows.target import find_target
+from tuneport.workflows.target import find_target_model
 
 
 @renamed(path="dataset")
@@ -37,8 +37,8 @@ def check(
     if model is not None:
         settings = settings or Settings.load()
         known = data.read_as(data.format)  # told before a model that cannot be found
-        target = find_target(model, backend, settings)
-        found = target.vocabulary(settings, _method(known))
+        target = find_target_model(model, backend, settings)
+        found = target.nearest_tokenizer(settings, _method(known))
         vocabulary = Vocabulary(found.name, found.folder, context or found.context)
     return check_data(data, validation=validation, vocabulary=vocabulary, task=task)
 

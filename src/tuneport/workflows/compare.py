@@ -23,7 +23,7 @@ from tuneport.router import BackendChoice, Machine, backend_ranking_key, rank_ba
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, Quote, TuneSpec
 from tuneport.validation import parse_or_config_error
-from tuneport.workflows.comparison.break_even import bill_of_today, short_name
+from tuneport.workflows.comparison.break_even import cost_of_today, short_model_name
 from tuneport.workflows.comparison.result import ComparisonResult
 
 DEFAULT_TRAFFIC = Traffic.stated()
@@ -42,7 +42,7 @@ class Comparison(ComparisonResult):
             prices = [_price(each) for each in (choice.quote, choice.inference, choice.base)]
             ends = choice.retires.isoformat() if choice.retires else "-"
             time = duration(choice.duration.expected_seconds)
-            rows.append((short_name(choice), choice.backend, *prices, time, ends))
+            rows.append((short_model_name(choice), choice.backend, *prices, time, ends))
         head = ("model", "backend", "training", "a month", "base model", "time", "shuts down")
         marks: list[Verdict] = ["note" if choice.allowed else "fail" for choice in self.choices]
         facts = [("rows", f"{self.rows:,}"), ("method", self.method.value), ("on", self.day.isoformat())]
@@ -50,15 +50,15 @@ class Comparison(ComparisonResult):
 
     def write_html(self, path: str | Path) -> None:
         """Write the report with charts as one file. Raises StorageError if it cannot be written."""
-        from tuneport.workflows.comparison.page import write_html
+        from tuneport.workflows.comparison.page import write_comparison_html
 
-        write_html(self, Path(path))
+        write_comparison_html(self, Path(path))
 
     def write_csv(self, path: str | Path) -> None:
         """Write one line for each choice. Raises StorageError if it cannot be written."""
-        from tuneport.workflows.comparison.csv_file import write_csv
+        from tuneport.workflows.comparison.csv_file import write_comparison_csv
 
-        write_csv(self, Path(path))
+        write_comparison_csv(self, Path(path))
 
 
 @renamed(models="model", backends="backend", own_usd_per_hour="own_hour", own_tokens_per_second="own_speed")
@@ -108,7 +108,7 @@ def compare(
         batch_share=batch,
         saved_per_request=prompt_saved,
     )
-    now = None if instead_of is None else bill_of_today(instead_of, traffic, load_base_prices())
+    now = None if instead_of is None else cost_of_today(instead_of, traffic, load_base_prices())
     settings = settings or Settings.load()
     today = today or date.today()
     data = Dataset.of(dataset, columns)
@@ -122,7 +122,7 @@ def compare(
     models, past = _several(model), past_jobs(settings)
     choices: dict[tuple[str, str | None], BackendChoice] = {}
     for manifest in manifests:
-        for name in _asked_of(manifest.name, models, names, settings) if models else _offered(manifest, today):
+        for name in _models_of_backend(manifest.name, models, names, settings) if models else _offered(manifest, today):
             ranked = rank_backends(
                 asked.model_copy(update={"model": name}),
                 [manifest],
@@ -177,7 +177,7 @@ def _price(quote: Quote | InferenceQuote | None) -> str:
     return ("" if quote.low == quote.high else "~") + money(quote.expected, short=True)
 
 
-def _asked_of(backend: str, models: Sequence[str], backends: Sequence[str], settings: Settings) -> list[str]:
+def _models_of_backend(backend: str, models: Sequence[str], backends: Sequence[str], settings: Settings) -> list[str]:
     """Return the names that this backend is asked for: `BACKEND/MODEL` only if it is the one; whatever the default."""
     found = []
     for model in models:

@@ -32,14 +32,13 @@ from tuneport.scoring.prompting import (
 from tuneport.scoring.scores import score_all
 from tuneport.types import Hyperparameters, TuneSpec
 from tuneport.workflows.compare import Comparison, compare
-from tuneport.workflows.evaluation.answering import Said
-from tuneport.workflows.evaluation.held_out import held_out
-from tuneport.workflows.evaluation.latency import Speed
-from tuneport.workflows.evaluation.models.asked_models import BASE, FEW_SHOT, AskedModel
-from tuneport.workflows.evaluation.models.prices import price_of_a_thousand
-from tuneport.workflows.evaluation.report.page import Report, report_of
-from tuneport.workflows.evaluation.result import Evaluation
-from tuneport.workflows.evaluation.result import Measured as EvaluatedModel
+from tuneport.workflows.evaluation.answering import GivenAnswer
+from tuneport.workflows.evaluation.held_out import find_held_out_rows
+from tuneport.workflows.evaluation.latency import AnswerSpeed
+from tuneport.workflows.evaluation.models.asked_models import BASE, FEW_SHOT, EvaluatedModel
+from tuneport.workflows.evaluation.models.prices import price_per_thousand
+from tuneport.workflows.evaluation.report.page import EvaluationReport, build_evaluation_report
+from tuneport.workflows.evaluation.result import Evaluation, ModelMeasurement
 
 MODEL = "support-intents"
 """An alias that ships in `providers/models.toml`: one model on each backend."""
@@ -68,36 +67,36 @@ SHOTS_PER_LABEL = 1
 
 
 @dataclass(frozen=True)
-class DatasetSummary:
+class DemoDatasetSummary:
     report: CheckReport
 
 
 @dataclass(frozen=True)
-class Compared:
+class DemoComparison:
     comparison: Comparison
 
 
 @dataclass(frozen=True)
-class Trained:
+class DemoTraining:
     row: JobRecord
     seconds: float
 
 
 @dataclass(frozen=True)
-class Finished:
+class DemoResult:
     """`report`: the base model as it was asked both ways, and the tuned one, as `tuneport eval` compares them."""
 
     row: JobRecord
-    report: Report
+    report: EvaluationReport
     adapter: Path
     example: str
     seconds: float
 
 
-Stage = DatasetSummary | Compared | Trained | PromptingResult | Finished
+Stage = DemoDatasetSummary | DemoComparison | DemoTraining | PromptingResult | DemoResult
 
 
-def dataset(part: str) -> Path:
+def demo_dataset_path(part: str) -> Path:
     """Return the bundled `train` or `test` rows: in the installed package, else in the checkout."""
     name = f"support_intents.{part}.jsonl"
     installed = Path(str(files("tuneport"))) / "fixtures" / name
@@ -108,7 +107,7 @@ def dataset(part: str) -> Path:
     raise ConfigError(f"the demo's data is missing: neither {installed} nor {checkout} is there; reinstall tuneport")
 
 
-def demo(
+def run_demo(
     workspace: Workspace,
     *,
     seed: int,
@@ -121,9 +120,9 @@ def demo(
     JobFailedError if training fails; everything else that can go wrong raises before it starts.
     """
     started = time.monotonic()
-    train, test = dataset("train"), test or dataset("test")
-    yield DatasetSummary(check_dataset(train, validation=test))
-    yield Compared(compare(train, model=MODEL, settings=workspace.settings))
+    train, test = demo_dataset_path("train"), test or demo_dataset_path("test")
+    yield DemoDatasetSummary(check_dataset(train, validation=test))
+    yield DemoComparison(compare(train, model=MODEL, settings=workspace.settings))
 
     begun = time.monotonic()
     spec = TuneSpec(
@@ -139,7 +138,7 @@ def demo(
     if row.status != "succeeded":
         reason = row.job_error.message if row.job_error else "no reason given"
         raise JobFailedError(f"training {row.status}: {reason}", row.job_error)
-    yield Trained(row, time.monotonic() - begun)
+    yield DemoTraining(row, time.monotonic() - begun)
 
     rows = read_examples(test)
     said: list[list[str]] = []
@@ -156,7 +155,7 @@ def demo(
     )
     folder = Path(state.details.get("adapter") or adapter or "")
     report = _report(workspace, row, train, test, said, took)
-    yield Finished(row, report, folder, rows[0].prompt, time.monotonic() - started)
+    yield DemoResult(row, report, folder, rows[0].prompt, time.monotonic() - started)
 
 
 def _evaluate(
@@ -176,18 +175,18 @@ def _evaluate(
     shots = choose_shots(train, per_label=SHOTS_PER_LABEL, seed=seed)
 
     yield from score_base_prompting(
-        rows, shots, _kept(make_eval_completer(backend, base, most_tokens=ANSWER_TOKENS), said)
+        rows, shots, _keeping_answers(make_eval_completer(backend, base, most_tokens=ANSWER_TOKENS), said)
     )
     yield measure_prompting(
         RANKED,
         f"{len(choices)} labels ranked",
         lambda: score_choice_likelihoods(rows, choices, lambda asked, given: backend.score(base, asked, given)),
     )
-    ask_tuned = _kept(make_eval_completer(backend, tuned, most_tokens=ANSWER_TOKENS), said)
+    ask_tuned = _keeping_answers(make_eval_completer(backend, tuned, most_tokens=ANSWER_TOKENS), said)
     yield measure_prompting("tuned", "the prompt as it is", lambda: score_zero_shot(rows, ask_tuned))
 
 
-def _kept(complete: Complete, said: list[list[str]]) -> Complete:
+def _keeping_answers(complete: Complete, said: list[list[str]]) -> Complete:
     def asked(prompts: Sequence[Messages]) -> list[str]:
         said.append(list(complete(prompts)))
         return said[-1]
@@ -197,22 +196,28 @@ def _kept(complete: Complete, said: list[list[str]]) -> Complete:
 
 def _report(
     workspace: Workspace, row: JobRecord, train: Path, test: Path, said: Sequence[Sequence[str]], took: Sequence[float]
-) -> Report:
+) -> EvaluationReport:
     """Return the report on the answers that are there: nothing is asked twice."""
-    base = AskedModel(BASE, row.backend, row.model, row.model)
+    base = EvaluatedModel(BASE, row.backend, row.model, row.model)
     backend, tuned = model_of(row)
-    models = (base, replace(base, name=BASE + FEW_SHOT, few_shot=True), AskedModel(row.id, backend, tuned, row.model))
-    held = held_out(test, {train.name: train})
+    models = (
+        base,
+        replace(base, name=BASE + FEW_SHOT, few_shot=True),
+        EvaluatedModel(row.id, backend, tuned, row.model),
+    )
+    held = find_held_out_rows(test, {train.name: train})
     lines = set(held.lines)
     places = [place for place, (line, _) in enumerate(read_records(test)) if line in lines]
     metrics = tuple(load_metric(name) for name in suitable_metric_names(held.rows, held.task))
     measured = []
     for asked, answers, seconds in zip(models, said, took, strict=True):
-        usd, why = price_of_a_thousand(
+        usd, why = price_per_thousand(
             asked, workspace.settings, prompt_tokens=None, completion_tokens=None, seconds=seconds / len(answers)
         )
-        chosen = tuple(Said(answers[place], []) for place in places)
-        measured.append(EvaluatedModel(asked, chosen, Speed(None, None, None, None, None), usd, why, seconds, 0))
+        chosen = tuple(GivenAnswer(answers[place], []) for place in places)
+        measured.append(
+            ModelMeasurement(asked, chosen, AnswerSpeed(None, None, None, None, None), usd, why, seconds, 0)
+        )
     answered = {each.asked.name: [one.answer for one in each.said] for each in measured}
     scored = score_all(held.rows, answered, metrics)
-    return report_of(workspace, Evaluation(held, tuple(measured), metrics, scored))
+    return build_evaluation_report(workspace, Evaluation(held, tuple(measured), metrics, scored))

@@ -29,14 +29,14 @@ Verdict = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True)
-class Symptom:
+class DoctorFinding:
     subject: str
     verdict: Verdict
     message: str
     fix: str = ""
 
 
-def backends(settings: Settings, today: date) -> list[dict[str, Any]]:
+def list_backend_states(settings: Settings, today: date) -> list[dict[str, Any]]:
     """Return one row a backend, without a network call: what it is, whether it can be used, and its known end."""
     rows = []
     for name in backend_names(settings):
@@ -66,22 +66,22 @@ def backends(settings: Settings, today: date) -> list[dict[str, Any]]:
     return rows
 
 
-def doctor(settings: Settings | None = None, today: date | None = None) -> Iterator[Symptom]:
+def doctor(settings: Settings | None = None, today: date | None = None) -> Iterator[DoctorFinding]:
     """Look at this machine, the store and every backend; network calls only to backends that have a key."""
     settings, today = settings or Settings.load(), today or date.today()
-    yield Symptom("python", "ok", f"Python {platform.python_version()} on {platform.platform(terse=True)}")
+    yield DoctorFinding("python", "ok", f"Python {platform.python_version()} on {platform.platform(terse=True)}")
     yield from _home(settings)
     yield _store(settings)
     yield from _files(settings)
     yield _month(settings)
     yield _device()
-    rows = backends(settings, today)
+    rows = list_backend_states(settings, today)
     with ThreadPoolExecutor() as pool:
         for findings in pool.map(lambda row: list(_backend(row, settings)), rows):
             yield from findings
 
 
-def _home(settings: Settings) -> Iterator[Symptom]:
+def _home(settings: Settings) -> Iterator[DoctorFinding]:
     try:
         private.make_private_folder(settings.home)
         private.make_home_private(settings.home)
@@ -89,27 +89,27 @@ def _home(settings: Settings) -> Iterator[Symptom]:
         private.make_private_file(probe)
         probe.unlink()
     except OSError as error:
-        yield Symptom("home", "fail", f"{settings.home} cannot be written: {error.strerror}", "set TUNEPORT_HOME")
+        yield DoctorFinding("home", "fail", f"{settings.home} cannot be written: {error.strerror}", "set TUNEPORT_HOME")
         return
     free_gib = shutil.disk_usage(settings.home).free / 2**30
     verdict: Verdict = "ok" if free_gib >= 10 else "warn"
     fix = "" if free_gib >= 10 else "checkpoints and base models need room: free some, or set TUNEPORT_HOME"
-    yield Symptom("home", verdict, f"{settings.home}, {free_gib:,.0f} GiB free", fix)
+    yield DoctorFinding("home", verdict, f"{settings.home}, {free_gib:,.0f} GiB free", fix)
     if settings.project_path is not None:
-        yield Symptom("project", "ok", f"{settings.project_path}")
+        yield DoctorFinding("project", "ok", f"{settings.project_path}")
 
 
-def _store(settings: Settings) -> Symptom:
+def _store(settings: Settings) -> DoctorFinding:
     try:
         store = Store(settings.database_url).unscoped()
         unfinished = store.jobs.count_unfinished()
         store.close()
     except TuneportError as error:
-        return Symptom("store", "fail", str(error))
-    return Symptom("store", "ok", f"{store.database.engine.dialect.name}, {unfinished} unfinished jobs")
+        return DoctorFinding("store", "fail", str(error))
+    return DoctorFinding("store", "ok", f"{store.database.engine.dialect.name}, {unfinished} unfinished jobs")
 
 
-def _files(settings: Settings) -> Iterator[Symptom]:
+def _files(settings: Settings) -> Iterator[DoctorFinding]:
     """Yield a finding on where a gateway keeps clients' uploads, if that is not in the home: whether a file can be kept
     there."""
     try:
@@ -118,12 +118,12 @@ def _files(settings: Settings) -> Iterator[Symptom]:
         with Workspace(settings) as workspace:
             workspace.contents.check()
     except TuneportError as error:
-        yield Symptom("files", "fail", str(error))
+        yield DoctorFinding("files", "fail", str(error))
         return
-    yield Symptom("files", "ok", f"{settings.files_url} takes files")
+    yield DoctorFinding("files", "ok", f"{settings.files_url} takes files")
 
 
-def _month(settings: Settings) -> Symptom:
+def _month(settings: Settings) -> DoctorFinding:
     """Return the cost of this month's jobs and TUNEPORT_MONTHLY_BUDGET, if that is set."""
     try:
         cap = settings.monthly_budget
@@ -131,50 +131,56 @@ def _month(settings: Settings) -> Symptom:
         month = store.figures.month()
         store.close()
     except TuneportError as error:
-        return Symptom("budget", "fail", str(error))
+        return DoctorFinding("budget", "fail", str(error))
     unknown = f"; unknown is what {', '.join(month.unknown[:3])} cost" if month.unknown else ""
     if cap is None:
-        return Symptom("budget", "ok", f"no cap (TUNEPORT_MONTHLY_BUDGET); {month}{unknown}")
+        return DoctorFinding("budget", "ok", f"no cap (TUNEPORT_MONTHLY_BUDGET); {month}{unknown}")
     verdict: Verdict = "warn" if month.unknown or month.total >= cap else "ok"
     fix = "jobs that cost anything are refused until the next month" if verdict == "warn" else ""
-    return Symptom("budget", verdict, f"{month}{unknown}, of at most {money(cap)}", fix)
+    return DoctorFinding("budget", verdict, f"{month}{unknown}, of at most {money(cap)}", fix)
 
 
-def _device() -> Symptom:
+def _device() -> DoctorFinding:
     """Return the device that local training would run on. It asks `nvidia-smi`, since importing torch takes seconds."""
     if sys.platform == "darwin" and platform.machine() == "arm64":
-        return Symptom("device", "ok", "Apple GPU (MPS)")
+        return DoctorFinding("device", "ok", "Apple GPU (MPS)")
     program = shutil.which("nvidia-smi")
     if program is not None:
         query = ["--query-gpu=name,memory.total", "--format=csv,noheader"]
         try:
             done = subprocess.run([program, *query], capture_output=True, text=True, timeout=20)
         except (OSError, subprocess.TimeoutExpired) as error:
-            return Symptom("device", "warn", f"nvidia-smi does not answer: {error}", "look at the driver")
+            return DoctorFinding("device", "warn", f"nvidia-smi does not answer: {error}", "look at the driver")
         if done.returncode == 0 and done.stdout.strip():
-            return Symptom("device", "ok", "; ".join(done.stdout.strip().splitlines()))
-        return Symptom("device", "warn", f"nvidia-smi fails: {done.stderr.strip()[:200]}", "look at the driver")
-    return Symptom("device", "ok", f"no GPU; {os.cpu_count()} CPU cores train models of up to about 1B parameters")
+            return DoctorFinding("device", "ok", "; ".join(done.stdout.strip().splitlines()))
+        return DoctorFinding("device", "warn", f"nvidia-smi fails: {done.stderr.strip()[:200]}", "look at the driver")
+    return DoctorFinding(
+        "device", "ok", f"no GPU; {os.cpu_count()} CPU cores train models of up to about 1B parameters"
+    )
 
 
-def _backend(row: dict[str, Any], settings: Settings) -> Iterator[Symptom]:
+def _backend(row: dict[str, Any], settings: Settings) -> Iterator[DoctorFinding]:
     name = row["name"]
     if not row["accepts_new_jobs"]:
-        yield Symptom(name, "warn", f"takes no new jobs since {row['no_new_jobs_from']}", "choose another backend")
+        yield DoctorFinding(
+            name, "warn", f"takes no new jobs since {row['no_new_jobs_from']}", "choose another backend"
+        )
     elif row["no_new_jobs_from"]:
-        yield Symptom(name, "warn", f"takes no new jobs from {row['no_new_jobs_from']} on", "plan to leave it")
+        yield DoctorFinding(name, "warn", f"takes no new jobs from {row['no_new_jobs_from']} on", "plan to leave it")
     if row["missing_packages"]:
-        yield Symptom(name, "warn", f"needs {', '.join(row['missing_packages'])}", row["install"])
+        yield DoctorFinding(name, "warn", f"needs {', '.join(row['missing_packages'])}", row["install"])
         return
     if row["key_set"] is False:
-        yield Symptom(name, "warn", f"{row['api_key_env']} is not set", f"export {row['api_key_env']}=... to use it")
+        yield DoctorFinding(
+            name, "warn", f"{row['api_key_env']} is not set", f"export {row['api_key_env']}=... to use it"
+        )
         return
     if row["base_url"] is None and row["api_key_env"] is not None:
         variable = f"TUNEPORT_{name.upper().replace('-', '_')}_BASE_URL"
-        yield Symptom(name, "warn", "needs your own address there", f"set {variable} to use it")
+        yield DoctorFinding(name, "warn", "needs your own address there", f"set {variable} to use it")
         return
     if row["base_url"] is None:
-        yield Symptom(name, "ok", "ready")
+        yield DoctorFinding(name, "ok", "ready")
         return
     try:
         backend = open_backend(name, settings)
@@ -183,11 +189,11 @@ def _backend(row: dict[str, Any], settings: Settings) -> Iterator[Symptom]:
         finally:
             backend.close()
     except UnsupportedError:
-        yield Symptom(name, "ok", f"configured, {row['base_url']}")
+        yield DoctorFinding(name, "ok", f"configured, {row['base_url']}")
     except TuneportError as error:
-        yield Symptom(name, "fail", str(error))
+        yield DoctorFinding(name, "fail", str(error))
     else:
-        yield Symptom(name, "ok", f"{row['base_url']} answers; {count} jobs there")
+        yield DoctorFinding(name, "ok", f"{row['base_url']} answers; {count} jobs there")
 
 
 def _missing_packages(extra: str | None) -> list[str]:

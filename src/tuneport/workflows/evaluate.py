@@ -22,25 +22,31 @@ from tuneport.scoring.metrics import Metric, current_metric_name, load_metric, s
 from tuneport.scoring.prompting import expected_answer_likelihoods
 from tuneport.scoring.scores import score_all
 from tuneport.settings import Settings
-from tuneport.workflows.advising.drawing import shots_for, tokens
+from tuneport.workflows.advising.drawing import count_sample_tokens, draw_few_shot_examples
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
-from tuneport.workflows.evaluation.answering import Said, ask
-from tuneport.workflows.evaluation.gates import OF_GENERAL_ABILITY, Gate, findings_against, refuse_gates, ruling_against
-from tuneport.workflows.evaluation.general_ability import (
-    compare_in_general,
-    keep_what_was_forgotten,
-    once_each,
-    written_rows,
+from tuneport.workflows.evaluation.answering import GivenAnswer, ask_prompts
+from tuneport.workflows.evaluation.gates import (
+    OF_GENERAL_ABILITY,
+    EvaluationGate,
+    failed_ability_gates,
+    failed_ruling_gates,
+    refuse_undecidable_gates,
 )
-from tuneport.workflows.evaluation.held_out import held_out
+from tuneport.workflows.evaluation.general_ability import (
+    compare_general_ability,
+    distinct_weights,
+    general_ability_rows,
+    store_forgetting,
+)
+from tuneport.workflows.evaluation.held_out import find_held_out_rows
 from tuneport.workflows.evaluation.judging.judging import plan_judge, run_judge
-from tuneport.workflows.evaluation.latency import Speed, measure_speed
-from tuneport.workflows.evaluation.lm_eval import measure_lm_eval, plan_lm_eval
-from tuneport.workflows.evaluation.models.asked_models import AskedModel, asked_models
-from tuneport.workflows.evaluation.models.planned_models import PlannedModel, plan_model
-from tuneport.workflows.evaluation.models.prices import price_of_a_thousand
-from tuneport.workflows.evaluation.report.page import Report, report_of
-from tuneport.workflows.evaluation.result import Evaluation, EvaluationPlan, Measured
+from tuneport.workflows.evaluation.latency import AnswerSpeed, measure_answer_speed
+from tuneport.workflows.evaluation.lm_eval import plan_lm_eval, run_lm_eval
+from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, find_evaluated_models
+from tuneport.workflows.evaluation.models.planned_models import ModelAnswersPlan, plan_model_answers
+from tuneport.workflows.evaluation.models.prices import price_per_thousand
+from tuneport.workflows.evaluation.report.page import EvaluationReport, build_evaluation_report
+from tuneport.workflows.evaluation.result import Evaluation, EvaluationPlan, ModelMeasurement
 
 MOST_ANSWER_TOKENS = 1024
 
@@ -72,7 +78,7 @@ def evaluate(
     on_progress: Callable[[str, int, int], None] = lambda model, answered, of: None,
     settings: Settings | None = None,
     opened: OpenWorkspace | None = None,
-) -> Report:
+) -> EvaluationReport:
     """Measure models on held-out rows that are proved to be in no training data, as `tuneport eval` does.
 
     `models` are jobs (or their ids), tuned models, `base`, `"base few-shot"` or `backend/model`; all are compared with
@@ -113,23 +119,23 @@ def evaluate(
         lm_eval=(lm_eval,) if isinstance(lm_eval, str) else lm_eval,
         lm_eval_limit=lm_eval_limit,
     )
-    refuse_gates(plan, gates)
+    refuse_undecidable_gates(plan, gates)
     if budget is not None:
         plan.refuse_over_budget(budget)
     if not allow_personal_data:
         plan.refuse_personal_data()
     before(plan)
     found = run_evaluation(here, plan, seed=seed, allow_personal_data=allow_personal_data, on_progress=on_progress)
-    missed = [*found.failing(least), *findings_against(found, gates)]
-    report = report_of(here, found, missed=missed)
-    return replace(report, failing=(*missed, *ruling_against(report.decision, gates)))
+    missed = [*found.failing(least), *failed_ability_gates(found, gates)]
+    report = build_evaluation_report(here, found, missed=missed)
+    return replace(report, failing=(*missed, *failed_ruling_gates(report.decision, gates)))
 
 
-def _gate(name: str) -> Gate:
+def _gate(name: str) -> EvaluationGate:
     try:
-        return Gate(name)
+        return EvaluationGate(name)
     except ValueError:
-        raise ConfigError(f"{name!r} is no gate; known: {', '.join(Gate)}") from None
+        raise ConfigError(f"{name!r} is no gate; known: {', '.join(EvaluationGate)}") from None
 
 
 def _metric_options(
@@ -180,13 +186,13 @@ def plan_evaluation(
     """
     if not models:
         raise ConfigError('name the models to measure: a job, base, "base few-shot", or backend/model')
-    asked = asked_models(workspace, models, base=base)
+    asked = find_evaluated_models(workspace, models, base=base)
     benchmarks = plan_lm_eval(workspace, asked, lm_eval, limit=lm_eval_limit)
     files = {} if training is None else {training.name: training}
     for each in asked:
         files |= {name: path for name, path in each.trained_on.items() if path not in files.values()}
     dataset = Dataset.of(data, columns)
-    rows = held_out(dataset, files, most=most, seed=seed, task=task)
+    rows = find_held_out_rows(dataset, files, most=most, seed=seed, task=task)
     names = dict.fromkeys(map(current_metric_name, [*(metrics or suitable_metric_names(rows.rows, rows.task)), *also]))
     chosen = tuple(load_metric(name, **(options or {}).get(name, {})) for name in names)
     for each_metric in chosen:
@@ -198,20 +204,28 @@ def plan_evaluation(
         if not files:
             raise ConfigError("few-shot examples come from training data: name it with --train")
         first = next(iter(files.values()))
-        shots = shots_for(rows.rows, dataset.validation_like(first), by_label=rows.task == "classification", seed=seed)
+        shots = draw_few_shot_examples(
+            rows.rows, dataset.validation_like(first), by_label=rows.task == "classification", seed=seed
+        )
         if not shots:
             raise ConfigError(
                 f"no record of {next(iter(files))} is far enough from all rows to be an example; leave few-shot out"
             )
-    answers = [tokens([_written(row)]) for row in rows.rows]
+    answers = [count_sample_tokens([_written(row)]) for row in rows.rows]
     limit = min(MOST_ANSWER_TOKENS, 16 + 2 * max(answers))  # other vocabularies take up to twice as many
     with _cache(workspace) as cache:
-        planned = tuple(plan_model(workspace, cache, each, rows.rows, shots, limit) for each in asked)
+        planned = tuple(plan_model_answers(workspace, cache, each, rows.rows, shots, limit) for each in asked)
         besides = tuple(
-            plan_model(
-                workspace, cache, each, written_rows(workspace.backend(each.backend)), [], ANSWER_TOKENS, timed=False
+            plan_model_answers(
+                workspace,
+                cache,
+                each,
+                general_ability_rows(workspace.backend(each.backend)),
+                [],
+                ANSWER_TOKENS,
+                timed=False,
             )
-            for each in (once_each(asked) if general else ())
+            for each in (distinct_weights(asked) if general else ())
         )
         judging = None
         if judge is not None:
@@ -239,20 +253,20 @@ def run_evaluation(
     """
     if plan.judge is not None and plan.judge.waiting:
         plan.judge.judge.refuse_without_key(workspace)
-    measured: list[Measured] = []
+    measured: list[ModelMeasurement] = []
     answers: dict[str, list[Answer]] = {}
     rows = plan.held_out.rows
     likelihoods = any(each.needs_likelihood for each in plan.metrics)
     lm_eval = None
     with _cache(workspace) as cache:
         if plan.lm_eval is not None:  # before any row is sent: only lm-eval itself knows whether a task can be run
-            lm_eval = measure_lm_eval(
+            lm_eval = run_lm_eval(
                 workspace, cache, plan.lm_eval, lambda name, done, of: on_progress(f"{name}, lm-eval", done, of)
             )
         for each in plan.models:
             name, begun = each.asked.name, time.monotonic()
             backend = workspace.backend(each.asked.backend)
-            said = ask(
+            said = ask_prompts(
                 backend,
                 each.asked.model,
                 each.prompts,
@@ -261,8 +275,8 @@ def run_evaluation(
                 lambda answered, name=name: on_progress(name, answered, len(rows)),  # type: ignore[misc]
             )
             seconds = time.monotonic() - begun
-            speed = measure_speed(backend, each.asked.model, each.prompts, said, each.alone, cache)
-            measured.append(_measured(workspace, each, said, speed, seconds))
+            speed = measure_answer_speed(backend, each.asked.model, each.prompts, said, each.alone, cache)
+            measured.append(_measure_model(workspace, each, said, speed, seconds))
             answers[name] = [one.answer for one in said]
             if likelihoods:
                 shown = [
@@ -277,8 +291,8 @@ def run_evaluation(
                     Answer(one.text, one.calls, likelihood)
                     for one, likelihood in zip(answers[name], found, strict=True)
                 ]
-        general = compare_in_general(workspace, cache, plan.general, on_progress)
-        keep_what_was_forgotten(workspace, plan.general, general)
+        general = compare_general_ability(workspace, cache, plan.general, on_progress)
+        store_forgetting(workspace, plan.general, general)
         judgement = None
         if plan.judge is not None:
             judgement = run_judge(
@@ -295,7 +309,7 @@ def run_evaluation(
     return Evaluation(plan.held_out, tuple(measured), plan.metrics, scored, general, judgement, lm_eval)
 
 
-def _refuse_without_likelihood(workspace: Workspace, wanted: Metric, asked: Sequence[AskedModel]) -> None:
+def _refuse_without_likelihood(workspace: Workspace, wanted: Metric, asked: Sequence[EvaluatedModel]) -> None:
     for each in asked:
         if not workspace.backend(each.backend).supports("score"):
             raise ConfigError(
@@ -308,17 +322,17 @@ def _cache(workspace: Workspace) -> AnswerCache:
     return AnswerCache(workspace.settings.home / "evaluations" / "answers.sqlite")
 
 
-def _measured(
-    workspace: Workspace, planned: PlannedModel, said: Sequence[Said], speed: Speed, seconds: float
-) -> Measured:
-    usd, why = price_of_a_thousand(
+def _measure_model(
+    workspace: Workspace, planned: ModelAnswersPlan, said: Sequence[GivenAnswer], speed: AnswerSpeed, seconds: float
+) -> ModelMeasurement:
+    usd, why = price_per_thousand(
         planned.asked,
         workspace.settings,
         prompt_tokens=speed.prompt_tokens,
         completion_tokens=speed.completion_tokens,
         seconds=speed.seconds,
     )
-    return Measured(planned.asked, tuple(said), speed, usd, why, seconds, planned.kept)
+    return ModelMeasurement(planned.asked, tuple(said), speed, usd, why, seconds, planned.kept)
 
 
 def _written(row: Example) -> str:

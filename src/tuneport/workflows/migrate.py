@@ -24,14 +24,19 @@ from tuneport.lifecycle.service import Workspace
 from tuneport.lifecycle.terms import BindingTerm
 from tuneport.settings import Settings
 from tuneport.types import JobStatus, TuneSpec
-from tuneport.workflows.migration.comparison import DEFAULT_ROWS, AnswerComparison, compare
-from tuneport.workflows.migration.folder import SavedFolder
-from tuneport.workflows.migration.inventory import Account, Inventory, take_inventory, worth_moving
+from tuneport.workflows.migration.comparison import DEFAULT_ROWS, AnswerComparison, compare_moved_models
+from tuneport.workflows.migration.folder import SavedAccountFolder
+from tuneport.workflows.migration.inventory import (
+    AccountInventory,
+    MigrationAccount,
+    has_model_to_replace,
+    list_account_inventory,
+)
 from tuneport.workflows.migration.origin import SourceJob
 from tuneport.workflows.migration.plan import MigrationChoices, MovePlan
-from tuneport.workflows.migration.planning import earlier_moves, plan_job
-from tuneport.workflows.migration.saving import Saved, Saver, SaveReport
-from tuneport.workflows.migration.submission import alone, start
+from tuneport.workflows.migration.planning import earlier_moves, plan_move
+from tuneport.workflows.migration.saving import AccountSaveProgress, AccountSaver, SaveReport
+from tuneport.workflows.migration.submission import lock_migration, start_move
 
 _PATIENCE = 900.0
 """Seconds for which a backend that is down is asked again, for each job."""
@@ -53,7 +58,7 @@ class Migration:
     ) -> None:
         self.workspace = workspace or Workspace(settings)
         self._own = workspace is None
-        self.folder = None if saved is None else SavedFolder.load(Path(saved))
+        self.folder = None if saved is None else SavedAccountFolder.load(Path(saved))
         self.from_account = saved is None
         name = source or (self.folder.backend if self.folder else self.workspace.settings.backend)
         if name is None:
@@ -61,7 +66,7 @@ class Migration:
         if self.folder is not None and source is not None and source != self.folder.backend:
             raise ConfigError(f"{self.folder.path} was saved from {self.folder.backend}, not {source}")
         self.source = name
-        self._account: Account | None = None
+        self._account: MigrationAccount | None = None
 
     def __enter__(self) -> Migration:
         return self
@@ -74,16 +79,16 @@ class Migration:
             self.workspace.close()
 
     @property
-    def account(self) -> Account:
+    def account(self) -> MigrationAccount:
         """Return the account's lists, read on first use. Raises ProviderError if it cannot be asked."""
         if self._account is None:
             if not self.from_account:
                 raise ConfigError("a saved folder is used instead of the account; leave --saved out")
-            self._account = Account.read(self.workspace.backend(self.source), self.workspace.store)
+            self._account = MigrationAccount.read(self.workspace.backend(self.source), self.workspace.store)
         return self._account
 
-    def inventory(self, today: date | None = None) -> Inventory:
-        return take_inventory(self.account, today or date.today())
+    def inventory(self, today: date | None = None) -> AccountInventory:
+        return list_account_inventory(self.account, today or date.today())
 
     # --- save -------------------------------------------------------------------------------------------------------
 
@@ -92,7 +97,7 @@ class Migration:
         folder: str | Path | None = None,
         *,
         jobs: Sequence[str] = (),
-        on_progress: Callable[[Saved], None] = lambda saved: None,
+        on_progress: Callable[[AccountSaveProgress], None] = lambda saved: None,
     ) -> SaveReport:
         """Download what the account has, or these jobs only. The default folder is `migrations/NAME` under the home.
 
@@ -103,9 +108,9 @@ class Migration:
         wanted = [self._asked(job_id) for job_id in jobs] if jobs else list(account.jobs())
         used = {file_id for job in wanted for _, file_id in job.files}
         loose = [] if jobs else [file for file in account.files.values() if file.id not in used]
-        saved = SavedFolder.create(path, self.source)
-        with saved.locked():
-            report = Saver(account, saved, self.workspace.settings, self.workspace.worker.files).run(
+        saved = SavedAccountFolder.create(path, self.source)
+        with saved.lock_folder():
+            report = AccountSaver(account, saved, self.workspace.settings, self.workspace.worker.files).run(
                 wanted, loose, on_progress
             )
         self.folder = saved
@@ -151,8 +156,8 @@ class Migration:
         earlier = earlier_moves(self.workspace, self.source, to)
         plans = []
         for record in records:
-            if record.job.id in jobs or not jobs and worth_moving(record.job):
-                plan = plan_job(self.workspace, self.folder, record, to, choices, earlier, today or date.today())
+            if record.job.id in jobs or not jobs and has_model_to_replace(record.job):
+                plan = plan_move(self.workspace, self.folder, record, to, choices, earlier, today or date.today())
                 plans.append(plan)
                 on_plan(plan)
         return plans
@@ -176,16 +181,16 @@ class Migration:
         """
         assert self.folder is not None
         going = [plan for plan in plans if plan.state != "stopped"]
-        with alone(self.workspace):
+        with lock_migration(self.workspace):
             for to in {plan.backend for plan in going}:
                 earlier = earlier_moves(self.workspace, self.source, to)
                 for plan in going:  # since they were planned, another process may have been here
                     found = earlier.get(plan.job.id)
-                    if plan.backend == to and plan.row is None and found is not None and not _over(found):
+                    if plan.backend == to and plan.row is None and found is not None and not _has_failed(found):
                         plan.row = found
             for plan in going:
                 try:
-                    row = start(
+                    row = start_move(
                         self.workspace,
                         self.folder,
                         plan,
@@ -228,7 +233,7 @@ class Migration:
             state = None if row is None else row.job_state
             if row is None or row.job_status is not JobStatus.SUCCEEDED or state is None or state.tuned_model is None:
                 continue
-            yield compare(
+            yield compare_moved_models(
                 plan.job.id,
                 row.id,
                 _validation_of(row.tune_spec),
@@ -242,7 +247,7 @@ def _validation_of(spec: TuneSpec) -> Dataset | None:
     return None if spec.validation is None else Dataset(spec.dataset, spec.columns).validation_like(spec.validation)
 
 
-def _over(row: JobRecord) -> bool:
+def _has_failed(row: JobRecord) -> bool:
     return row.job_status in (JobStatus.FAILED, JobStatus.CANCELLED)
 
 

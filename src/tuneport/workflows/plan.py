@@ -36,11 +36,17 @@ from tuneport.settings import Settings
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, Hyperparameters, Method, TuneSpec
 from tuneport.validation import parse_or_config_error
-from tuneport.workflows.training_plan.comparison import Way, choice, ways
-from tuneport.workflows.training_plan.gpus import GPUPlan, Work, cheapest, duration_here, gpu_plans
-from tuneport.workflows.training_plan.knobs import applicable, knobs
-from tuneport.workflows.training_plan.runs import Step, step_of
-from tuneport.workflows.training_plan.shapes import BaseModel, base_model, config_of
+from tuneport.workflows.training_plan.comparison import TrainingOption, choose_training_option, compare_training_options
+from tuneport.workflows.training_plan.gpus import (
+    GPUPlan,
+    TrainingWork,
+    cheapest_gpus,
+    plan_for_each_gpu,
+    training_duration_here,
+)
+from tuneport.workflows.training_plan.knobs import applicable_settings, settings_by_backend
+from tuneport.workflows.training_plan.runs import OptimizerStep, plan_optimizer_step
+from tuneport.workflows.training_plan.shapes import PlannedBaseModel, find_planned_model, read_model_config
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class TrainingPlan:
     """
 
     dataset: Path
-    model: BaseModel
+    model: PlannedBaseModel
     method: Method
     adapter: Adapter
     rows: int
@@ -70,8 +76,8 @@ class TrainingPlan:
     machine: Machine
     here: Duration
     budget: float | None
-    ways: Sequence[Way]
-    chosen: Way | None
+    ways: Sequence[TrainingOption]
+    chosen: TrainingOption | None
     choice: str | None
 
     def __repr__(self) -> str:
@@ -97,7 +103,7 @@ class TrainingPlan:
     @property
     def cheapest(self) -> GPUPlan | None:
         """Return the GPUs on which the whole run costs least."""
-        return cheapest(self.gpus)
+        return cheapest_gpus(self.gpus)
 
     def as_dict(self) -> dict[str, Any]:
         best = self.cheapest
@@ -178,8 +184,8 @@ def plan(
     )
     told = TrainingOptions.parse(options or {})
     name = Catalogue(settings).resolve(model, "local")
-    base = base_model(name, settings)
-    rows, counted = _counted(data, how, name, settings)
+    base = find_planned_model(name, settings)
+    rows, counted = _count_training_tokens(data, how, name, settings)
 
     def numbers_for(method: Method, adapter: Adapter) -> Mapping[str, Recommended]:
         return recommend_hyperparameters(
@@ -193,13 +199,13 @@ def plan(
             context=base.context,
         )
 
-    def step_for(method: Method, adapter: Adapter) -> Step:
+    def step_for(method: Method, adapter: Adapter) -> OptimizerStep:
         numbers = numbers_for(method, adapter)
-        return step_of(method, adapter, numbers, told, params_b=base.params_b, longest=counted.longest)
+        return plan_optimizer_step(method, adapter, numbers, told, params_b=base.params_b, longest=counted.longest)
 
     numbers, step = numbers_for(how, kind), step_for(how, kind)
     batch = int(numbers["batch_size"].value)
-    work = Work(how, rows, counted.training or 0, int(numbers["epochs"].value), batch)
+    work = TrainingWork(how, rows, counted.training or 0, int(numbers["epochs"].value), batch)
     memory = estimate_memory(kind, params_b=base.params_b, dimensions=base.dimensions, run=step.run)
     if memory is None:
         raise ConfigError(f"neither the shape nor the size of {name} is known: name a folder with its config.json")
@@ -216,9 +222,9 @@ def plan(
         scheduler=told.lr_scheduler_type if "lr_scheduler_type" in (options or {}) else None,
         targets=step.run.lora_targets if told.lora_target_modules is not None else None,
     )
-    found = ways(base, how, work, step_for, cards, budget) if compare else []
+    found = compare_training_options(base, how, work, step_for, cards, budget) if compare else []
     traced, not_traced = _trace(base, kind, step.run, settings) if exact else (None, None)
-    take, why = choice(found, rows, budget) if found else (None, None)
+    take, why = choose_training_option(found, rows, budget) if found else (None, None)
     return TrainingPlan(
         dataset=data.path,
         model=base,
@@ -226,17 +232,17 @@ def plan(
         adapter=kind,
         rows=rows,
         tokens=work.tokens,
-        hyperparameters=applicable(numbers, how, kind, settings),
+        hyperparameters=applicable_settings(numbers, how, kind, settings),
         options=settled,
-        knobs=knobs(numbers, settled, how, chosen, settings),
+        knobs=settings_by_backend(numbers, settled, how, chosen, settings),
         run=step.run,
         accumulation=step.accumulation,
         memory=memory,
         traced=traced,
         not_traced=not_traced,
-        gpus=gpu_plans(base, kind, step, work, cards),
+        gpus=plan_for_each_gpu(base, kind, step, work, cards),
         machine=machine,
-        here=duration_here(own, base, kind, step.run, work, machine, past_jobs(settings))
+        here=training_duration_here(own, base, kind, step.run, work, machine, past_jobs(settings))
         if own or not machine.gpu
         else Duration.unknown(f"the rate of {machine.gpu} is not known"),
         budget=budget,
@@ -247,18 +253,18 @@ def plan(
 
 
 def _trace(
-    model: BaseModel, adapter: Adapter, run: TrainingShape, settings: Settings
+    model: PlannedBaseModel, adapter: Adapter, run: TrainingShape, settings: Settings
 ) -> tuple[MemoryEstimate | None, str | None]:
     """Return the traced memory, or why there is none."""
     if model.dimensions is None:
         return None, f"the shape of {model.name} is not known"
     try:
-        return traced_memory(config_of(model.name, settings), adapter, model.dimensions, run), None
+        return traced_memory(read_model_config(model.name, settings), adapter, model.dimensions, run), None
     except (ConfigError, UnsupportedError) as error:
         return None, str(error)
 
 
-def _counted(dataset: Dataset, method: Method, model: str, settings: Settings) -> tuple[int, TokenCount]:
+def _count_training_tokens(dataset: Dataset, method: Method, model: str, settings: Settings) -> tuple[int, TokenCount]:
     """Return the rows, and their tokens as the model counts them."""
     facts = dataset_facts(dataset.for_method(method), None, home=settings.home)
     manifest = manifest_of("local", settings)

@@ -32,7 +32,7 @@ from tuneport.lifecycle.planning.planning import DEFAULT_ENCODING
 from tuneport.manifests import find_offered
 from tuneport.settings import Settings
 from tuneport.types import LossOn, Method
-from tuneport.workflows.target import find_target
+from tuneport.workflows.target import find_target_model
 
 RENDERED_RECORDS = 2_000
 """Records rendered for a local model's totals: a second or two, and enough for a share of trained tokens."""
@@ -46,7 +46,7 @@ Kind = Literal["context", "trained", "chosen", "rejected"]
 
 
 @dataclass(frozen=True)
-class Segment:
+class PreviewSegment:
     """Neighbouring tokens of one kind; only `context` is not in the loss. `pieces` are the tokens one by one; where
     several make up a character, the last has it and the others are empty."""
 
@@ -70,7 +70,7 @@ class PreviewRow:
     tokens: int
     trained_tokens: int | None
     cut: int
-    segments: tuple[Segment, ...]
+    segments: tuple[PreviewSegment, ...]
     uploaded: str | None
     losses: tuple[str, ...]
 
@@ -144,10 +144,10 @@ def preview(
     another backend decides for itself.
     """
     settings, data = settings or Settings.load(), Dataset.of(dataset, columns, format)
-    where = find_target(model, backend, settings)
+    where = find_target_model(model, backend, settings)
     known, source, method = data.known, data.open(), data.method
     target = load_format(upload_format(method, known.NAME, where.manifest.data_format, where.manifest.also_takes))
-    vocabulary = where.vocabulary(settings, method)
+    vocabulary = where.nearest_tokenizer(settings, method)
     losses, left_out = LossReport(), dict[str, None]()
     kept: list[_Converted] = []
     shown: list[_Converted] = []
@@ -230,7 +230,7 @@ def _rendered_row(renderer: Renderer, converted: _Converted, rendered: AnyRender
     return PreviewRow(converted.line, converted.at, tokens, trained, rendered.cut, segments, None, losses)
 
 
-def _segments(tokenizer: Any, rendered: AnyRendered) -> Iterator[Segment]:
+def _segments(tokenizer: Any, rendered: AnyRendered) -> Iterator[PreviewSegment]:
     if isinstance(rendered, RenderedPreference):
         prompt = rendered.prompt_ids
         yield from _decoded(tokenizer, [("context", prompt)])
@@ -252,14 +252,14 @@ def _segments(tokenizer: Any, rendered: AnyRendered) -> Iterator[Segment]:
     yield from _decoded(tokenizer, groups)
 
 
-def _decoded(tokenizer: Any, groups: list[tuple[Any, list[int]]]) -> Iterator[Segment]:
+def _decoded(tokenizer: Any, groups: list[tuple[Any, list[int]]]) -> Iterator[PreviewSegment]:
     """Yield the text of each group as a part of the text of all up to it: some tokenizers drop a space that comes
     first."""
     before, so_far = "", list[int]()
     for kind, ids in groups:
         so_far = so_far + ids
         text = _decode(tokenizer, so_far)
-        yield Segment(kind, text[len(before) :], ids, _pieces(tokenizer, ids))
+        yield PreviewSegment(kind, text[len(before) :], ids, _pieces(tokenizer, ids))
         before = text
 
 

@@ -16,13 +16,13 @@ from tuneport.types import Method
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetModel:
     """`model` is the backend's own id."""
 
     manifest: Manifest
     model: str
 
-    def vocabulary(self, settings: Settings, method: Method = Method.SFT) -> Vocabulary:
+    def nearest_tokenizer(self, settings: Settings, method: Method = Method.SFT) -> Vocabulary:
         """Return the model's own tokenizer if it is on this machine, else OpenAI's nearest one, and what it trains on.
 
         Raises ConfigError if a local model's tokenizer is not on this machine.
@@ -36,7 +36,7 @@ class Target:
         return Vocabulary(encoding, context=offered.context_for(method.value) if offered else None)
 
 
-def find_target(model: str, backend: str | None, settings: Settings) -> Target:
+def find_target_model(model: str, backend: str | None, settings: Settings) -> TargetModel:
     """Return the model on the backend that `Catalogue.route` chooses; nothing is asked of it, so it needs no key."""
     found = Catalogue(settings).route(model, backend, asks=False)
-    return Target(manifest_of(found.backend, settings), found.model)
+    return TargetModel(manifest_of(found.backend, settings), found.model)

@@ -28,7 +28,7 @@ from tuneport.workflows.preview import preview
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Home(Protocol):
+class WorkspaceLike(Protocol):
     """The home that a verb is called on."""
 
     opened: OpenWorkspace
@@ -37,7 +37,7 @@ class Home(Protocol):
     def settings(self) -> Settings: ...
 
 
-class Verb(Generic[F]):
+class WorkspaceVerb(Generic[F]):
     """A function as a method: it is called with the open workspace, or with its settings, if it takes them."""
 
     def __init__(self, function: F) -> None:
@@ -45,7 +45,7 @@ class Verb(Generic[F]):
         takes = inspect.signature(function).parameters
         self._given = next((name for name in ("opened", "settings") if name in takes), None)
 
-    def __get__(self, workspace: Home | None, owner: type) -> F:
+    def __get__(self, workspace: WorkspaceLike | None, owner: type) -> F:
         if workspace is None or self._given is None:
             return self.function
         given = {self._given: workspace.opened if self._given == "opened" else workspace.settings}
@@ -82,24 +82,24 @@ class Workspace:
 
     # --- jobs -------------------------------------------------------------------------------------------------------
 
-    submit = Verb(submit)
-    job = Verb(job)
-    jobs = Verb(jobs)
-    deploy = Verb(deploy)
+    submit = WorkspaceVerb(submit)
+    job = WorkspaceVerb(job)
+    jobs = WorkspaceVerb(jobs)
+    deploy = WorkspaceVerb(deploy)
 
     # --- data, costs and results ------------------------------------------------------------------------------------
 
-    advise = Verb(advise)
-    check = Verb(check)
-    clean = Verb(clean)
-    compare = Verb(compare)
-    convert = Verb(convert)
-    doctor = Verb(doctor)
-    evaluate = Verb(evaluate)
-    migrate = Verb(migrate)
-    plan = Verb(plan)
-    preview = Verb(preview)
-    split = Verb(split)
+    advise = WorkspaceVerb(advise)
+    check = WorkspaceVerb(check)
+    clean = WorkspaceVerb(clean)
+    compare = WorkspaceVerb(compare)
+    convert = WorkspaceVerb(convert)
+    doctor = WorkspaceVerb(doctor)
+    evaluate = WorkspaceVerb(evaluate)
+    migrate = WorkspaceVerb(migrate)
+    plan = WorkspaceVerb(plan)
+    preview = WorkspaceVerb(preview)
+    split = WorkspaceVerb(split)
 
     # --- models -----------------------------------------------------------------------------------------------------
 

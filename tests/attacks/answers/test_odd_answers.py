@@ -15,9 +15,9 @@ from tests.attacks.answers.generator import ODD, mutated, places
 from tests.support.emulated import CLASSES, KEYS, settings_for
 from tuneport.errors import TuneportError
 from tuneport.manifests import load_manifest
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
-from tuneport.testing.emulators.wire import Request, Response, Server
+from tuneport.testing.emulators.wire import EmulatedRequest, EmulatedResponse, EmulatorHTTPServer
 from tuneport.types import TuneSpec
 
 EMULATORS: dict[str, Any] = {"openai": OpenAIEmulator, "together": TogetherEmulator}
@@ -42,11 +42,11 @@ class Odd:
     def __init__(self, emulator: Any) -> None:
         self.emulator = emulator
         self.case: Case | None = None
-        self.server = Server(self._answer)
+        self.server = EmulatorHTTPServer(self._answer)
         self.seen: dict[str, Any] = {}
         self.spoilt = 0
 
-    def _answer(self, request: Request) -> Response | None:
+    def _answer(self, request: EmulatedRequest) -> EmulatedResponse | None:
         response = self.emulator._answer(request)
         name = f"{request.method} {request.path}"
         if response is None or not response.headers.get("content-type", "").startswith("application/json"):
@@ -75,7 +75,7 @@ class Bench:
         self.data = prepared_chats(folder)
         self.spec = TuneSpec(model=MODELS[name], dataset=self.data.training.path)
         self.files = list(self.backend.prepare(self.spec, self.data))
-        self.job = self.backend.submit(self.spec, self.files, token=token("first")).remote_id
+        self.job = self.backend.submit(self.spec, self.files, token=contract_job_token("first")).remote_id
         self.emulator.advance(1_000)
         self.made = self.backend.fetch(self.job).tuned_model
 
@@ -91,8 +91,8 @@ class Bench:
         return {
             "fetch": lambda: backend.fetch(job),
             "fetch_many": lambda: list(backend.fetch_many([job, "x1", "x2", "x3", "x4"])),
-            "submit": lambda: backend.submit(self.spec, self.files, token=token("again")),
-            "find": lambda: backend.find(token("first")),
+            "submit": lambda: backend.submit(self.spec, self.files, token=contract_job_token("again")),
+            "find": lambda: backend.find(contract_job_token("first")),
             "cancel": lambda: backend.cancel(job),
             "events": lambda: list(backend.events(job)),
             "metrics": lambda: list(backend.metrics(job)),
@@ -171,7 +171,7 @@ def test_limits_without_an_optional_field_let_a_job_through(bench: Bench) -> Non
     for field in ("default_rank", "max_rank", "target_modules", "max_batch_size"):
         bench.odd.case = Case("submit", "GET /v1/fine-tunes/models/limits", ("lora_training", field), "dropped")
         before = bench.emulator.jobs_created
-        bench.backend.submit(bench.spec, bench.files, token=token(f"without{field}"))
+        bench.backend.submit(bench.spec, bench.files, token=contract_job_token(f"without{field}"))
         assert bench.emulator.jobs_created == before + 1 and bench.odd.spoilt
 
 

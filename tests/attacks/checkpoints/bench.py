@@ -18,7 +18,7 @@ from tests.support.tiny import chat_rows, make_run, tiny_model, write_rows
 from tuneport.backends.local.runs.run import LocalRun
 from tuneport.data.conversion.prepare import prepare_dataset_for_method
 from tuneport.data.dataset import Dataset
-from tuneport.train.__main__ import main
+from tuneport.train.__main__ import train_run_folder
 from tuneport.types import Method
 
 RUN = "run-00000000000000ab"
@@ -49,7 +49,7 @@ class Bench:
         self.rows = write_rows(folder / "rows.jsonl", chat_rows(16))
         _kill(self._made("killed"))
         straight = self._made("straight")
-        assert main(straight) == 0, _state(straight)["error"]
+        assert train_run_folder(straight) == 0, _state(straight)["error"]
         self.weights = _weights(straight)
 
     def _made(self, name: str) -> Path:
@@ -72,7 +72,7 @@ class Bench:
         (data,) = (home / "files").glob("*.jsonl")
         before = len(_events(run))
         damage.do(run, data, random.Random(f"{damage.name} {seed}"))
-        code = main(run)
+        code = train_run_folder(run)
         state, new = _state(run), _events(run)[before:]
         told = [event for event in new if event["level"] in ("warning", "error")]
         ended = str(state["status"])
@@ -128,16 +128,16 @@ def _kill(run: Path) -> None:
     Forked before this process has trained: importing torch anew would take longer than all the rest.
     """
     import tuneport.train.recipe  # noqa: F401
-    from tuneport.train.run.reporting import RunReporter
+    from tuneport.train.run.reporting import TrainingReporter
 
     child = os.fork()
     if not child:
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
-        RunReporter.on_step_begin = lambda self, *args, **rest: time.sleep(0.05)  # type: ignore[method-assign]
+        TrainingReporter.on_step_begin = lambda self, *args, **rest: time.sleep(0.05)  # type: ignore[method-assign]
         try:
-            main(run)
+            train_run_folder(run)
         finally:
             os._exit(1)
     deadline = time.monotonic() + PATIENCE

@@ -77,7 +77,7 @@ def test_a_pipe_is_refused_not_waited_for(tmp_path: Path) -> None:
 
 def test_nobody_else_reads_the_requests_of_the_inference_process() -> None:
     code = (
-        "import sys; from tuneport.infer.__main__ import private_stdin; requests = private_stdin(); "
+        "import sys; from tuneport.infer.__main__ import take_over_stdin; requests = take_over_stdin(); "
         "print(repr(sys.stdin.read()), repr(requests.readline()))"
     )
     done = subprocess.run([sys.executable, "-c", code], input="a request\n", capture_output=True, text=True, timeout=60)

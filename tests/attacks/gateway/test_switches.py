@@ -10,7 +10,7 @@ import pytest
 
 from tests.attacks.gateway.conftest import TINY, Target
 from tests.attacks.gateway.generated import CODE, Attack
-from tuneport.cli.commands.serve import _said_of_clients, with_client_options
+from tuneport.cli.commands.serve import _describe_client_options, apply_client_options
 from tuneport.errors import ConfigError
 from tuneport.serve.permitted import opened_to_clients
 from tuneport.settings import Settings
@@ -86,6 +86,8 @@ def test_a_name_that_opens_nothing_stops_the_gateway(isolated: Path, name: str, 
 
 def test_it_is_off_by_default_and_said_at_start(isolated: Path) -> None:
     assert opened_to_clients(Settings.load()) == {}
-    assert "numbers of training only" in _said_of_clients({})
-    told = _said_of_clients(opened_to_clients(with_client_options(Settings.load(), ["python_graders", "slurm.setup"])))
+    assert "numbers of training only" in _describe_client_options({})
+    told = _describe_client_options(
+        opened_to_clients(apply_client_options(Settings.load(), ["python_graders", "slurm.setup"]))
+    )
     assert "python_graders: sends Python code" in told and "slurm.setup: runs shell commands" in told

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 
 from tuneport.testing.emulators.openai.emulator import OpenAIEmulator
 from tuneport.testing.emulators.together.emulator import TogetherEmulator
-from tuneport.testing.emulators.wire import Request, Response
+from tuneport.testing.emulators.wire import EmulatedRequest, EmulatedResponse
 
 OBEYED = (
     "\x1b[2J\x1b[H", "\x1b]0;title\x07", "\x1b]8;;http://evil.example\x1b\\", "\x1b[8m",
@@ -40,12 +40,12 @@ class _Writes:
     text = ""
     fields: frozenset[str] = frozenset()
 
-    def _dispatch(self, request: Request) -> Response | None:
+    def _dispatch(self, request: EmulatedRequest) -> EmulatedResponse | None:
         path = unquote(request.path).replace(self.text, "") if self.text else request.path
         object.__setattr__(request, "path", quote(path, safe="/:_-.~"))
         if self.text and b"{" in request.body[:1]:
             object.__setattr__(request, "body", request.body.replace(json.dumps(self.text)[1:-1].encode(), b""))
-        response: Response | None = super()._dispatch(request)  # type: ignore[misc]
+        response: EmulatedResponse | None = super()._dispatch(request)  # type: ignore[misc]
         if response is not None and isinstance(response.body, bytes) and response.body[:1] in b"{[":
             try:
                 answer = json.loads(response.body)

@@ -23,7 +23,7 @@ from tuneport.errors import (
     RejectedError,
     UnavailableError,
 )
-from tuneport.testing.contract import token
+from tuneport.testing.contract import contract_job_token
 from tuneport.types import JobState, JobStatus, PreparedData, TuneSpec
 
 MODELS = {"openai": "gpt-4.1-mini-2025-04-14", "together": "Qwen/Qwen3.5-4B"}
@@ -40,7 +40,7 @@ def submit(backend: HostedBackend, emulator: Any, data: PreparedData, word: str 
     # Validation takes its time at Together, and the clock is ours.
     emulator.advance(10)
     files = list(backend.prepare(spec, data))
-    return backend.submit(spec, files, token=token(word))
+    return backend.submit(spec, files, token=contract_job_token(word))
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def posts(emulator: Any) -> int:
 
 def test_rate_limit_is_waited_out_as_long_as_the_server_asks(emulator: Any, ready: Any) -> None:
     backend, spec, files = ready
-    remote_id = backend.submit(spec, files, token=token("a")).remote_id
+    remote_id = backend.submit(spec, files, token=contract_job_token("a")).remote_id
     emulator.fail(method="GET", path=f"{JOBS[emulator.name]}/*", status=429, times=2, headers={"retry-after": "7"})
     assert backend.fetch(remote_id).remote_id == remote_id
     assert backend.waits == [7.0, 7.0]
@@ -70,7 +70,7 @@ def test_rate_limit_is_waited_out_as_long_as_the_server_asks(emulator: Any, read
 
 def test_server_error_is_ridden_out_with_growing_waits(emulator: Any, ready: Any) -> None:
     backend, spec, files = ready
-    remote_id = backend.submit(spec, files, token=token("a")).remote_id
+    remote_id = backend.submit(spec, files, token=contract_job_token("a")).remote_id
     emulator.fail(method="GET", path=f"{JOBS[emulator.name]}/*", status=500, times=3)
     assert backend.fetch(remote_id).remote_id == remote_id
     assert len(backend.waits) == 3
@@ -223,7 +223,7 @@ def test_server_that_hangs_is_given_up(emulator: Any, connect: Callable[..., Any
 
 def test_half_an_answer_is_no_answer(emulator: Any, ready: Any) -> None:
     backend, spec, files = ready
-    remote_id = backend.submit(spec, files, token=token("a")).remote_id
+    remote_id = backend.submit(spec, files, token=contract_job_token("a")).remote_id
     emulator.fail("cut", method="GET", path=f"{JOBS[emulator.name]}/*", times=1)
     assert backend.fetch(remote_id).remote_id == remote_id
     assert len(backend.waits) == 1
@@ -246,7 +246,7 @@ def test_server_that_is_down_is_named_with_its_variable(emulator: Any, connect: 
 
 def test_submit_posts_once(emulator: Any, ready: Any) -> None:
     backend, spec, files = ready
-    backend.submit(spec, files, token=token("once"))
+    backend.submit(spec, files, token=contract_job_token("once"))
     assert posts(emulator) == emulator.jobs_created == 1
     assert all(
         exchange.request_headers["x-tuneport-hop"] == "1" for exchange in emulator.log if "storage" not in exchange.path
@@ -275,11 +275,11 @@ def test_doubtful_submit_is_never_sent_twice(
     backend = connect(emulator, timeout=0.2)
     emulator.fail(method="POST", path=JOBS[emulator.name], times=None, **fault)
     with pytest.raises(UnavailableError):
-        backend.submit(spec, files, token=token("doubt"))
+        backend.submit(spec, files, token=contract_job_token("doubt"))
     until(lambda: posts(emulator) >= 1)  # a slow exchange is logged when it is over
     assert (posts(emulator), backend.waits) == (1, [])
     emulator.clear_faults()
-    found = connect(emulator).find(token("doubt"))
+    found = connect(emulator).find(contract_job_token("doubt"))
     assert found.answer == ("found" if emulator.jobs_created else "absent")
 
 
@@ -287,7 +287,7 @@ def test_refused_submit_is_known_not_to_have_started(emulator: Any, ready: Any) 
     backend, spec, files = ready
     emulator.fail(method="POST", path=JOBS[emulator.name], status=429, times=None, headers={"retry-after": "1"})
     with pytest.raises(RateLimitError) as caught:
-        backend.submit(spec, files, token=token("limit"))
+        backend.submit(spec, files, token=contract_job_token("limit"))
     assert caught.value.retryable
     assert (posts(emulator), emulator.jobs_created, backend.waits) == (1, 0, [])
 
@@ -296,29 +296,29 @@ def test_submit_that_could_not_leave_is_known_not_to_have_started(emulator: Any,
     backend, spec, files = ready
     emulator.stop()
     with pytest.raises(ProviderError, match="nothing was started") as caught:
-        backend.submit(spec, files, token=token("down"))
+        backend.submit(spec, files, token=contract_job_token("down"))
     assert not isinstance(caught.value, UnavailableError)
     assert caught.value.retryable
 
 
 def test_find_in_trouble_does_not_know(emulator: Any, ready: Any) -> None:
     backend, spec, files = ready
-    backend.submit(spec, files, token=token("known"))
+    backend.submit(spec, files, token=contract_job_token("known"))
     for fault in ({"status": 500}, {"status": 401}, {"status": 429}, {"kind": "html", "status": 200}, {"kind": "drop"}):
         emulator.fail(method="GET", path=JOBS[emulator.name], times=None, **fault)
-        found = backend.find(token("known"))
+        found = backend.find(contract_job_token("known"))
         assert found.answer == "unknown" and found.reason
         emulator.clear_faults()
-    assert backend.find(token("known")).answer == "found"
+    assert backend.find(contract_job_token("known")).answer == "found"
 
 
 def test_list_that_lags_says_absent_until_it_shows(emulator: Any, ready: Any) -> None:
     backend, spec, files = ready
     emulator.list_lag = 5
-    backend.submit(spec, files, token=token("lag"))
-    assert backend.find(token("lag")).answer == "absent"
+    backend.submit(spec, files, token=contract_job_token("lag"))
+    assert backend.find(contract_job_token("lag")).answer == "absent"
     emulator.advance(6)
-    assert backend.find(token("lag")).answer == "found"
+    assert backend.find(contract_job_token("lag")).answer == "found"
 
 
 # --- words that nobody knows -----------------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ def test_unknown_status_counts_as_running_and_is_logged_once(
     backend, spec, files = ready
     word = f"simmering_{emulator.name}"
     emulator.next_job(raw_status=word, stuck="running")
-    remote_id = backend.submit(spec, files, token=token("word")).remote_id
+    remote_id = backend.submit(spec, files, token=contract_job_token("word")).remote_id
     emulator.advance(1000)
     with caplog.at_level(logging.WARNING):
         states = [backend.fetch(remote_id) for _ in range(3)]

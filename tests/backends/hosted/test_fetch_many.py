@@ -11,7 +11,7 @@ from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.errors import AuthError, NotFoundError, ProviderError, RateLimitError, UnavailableError
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import TogetherEmulator
 from tuneport.types import JobState, JobStatus, TuneSpec
 
@@ -125,7 +125,7 @@ def test_together_answers_all_in_one_call_and_ended_ones_once_more(
     spec = TuneSpec(model="meta-llama/Meta-Llama-3.1-8B-Instruct-Reference", dataset=data.training.path)
     files = list(backend.prepare(spec, data))
     together.pace = 600
-    ids = [backend.submit(spec, files, token=token(str(number))).remote_id for number in range(6)]
+    ids = [backend.submit(spec, files, token=contract_job_token(str(number))).remote_id for number in range(6)]
     backend.cancel(ids[0])
     together.advance(3600)
     before = len(together.log)

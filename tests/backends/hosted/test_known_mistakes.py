@@ -21,7 +21,7 @@ from tuneport.errors import NotFoundError, ProviderError, TuneportError, Unavail
 from tuneport.lifecycle.handle import Job, JobFailedError
 from tuneport.lifecycle.service import Workspace
 from tuneport.settings import Settings
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
 from tuneport.types import Found, JobStatus, PreparedData, TuneSpec
 
@@ -85,7 +85,7 @@ def test_cancel_requested_is_neither_pending_nor_an_end(
     spec = TuneSpec(model=MODELS["together"], dataset=data.training.path)
     files = list(backend.prepare(spec, data))
     together.pace = 60
-    state = backend.cancel(backend.submit(spec, files, token=token("t")).remote_id)
+    state = backend.cancel(backend.submit(spec, files, token=contract_job_token("t")).remote_id)
     assert (state.status, state.raw_status) == (JobStatus.CANCELLING, "cancel_requested")
     assert not state.status.terminal
 
@@ -158,10 +158,10 @@ def test_no_trouble_is_read_as_no_such_job(emulator: Any, connect: Connect, data
         backend.fetch(remote_id)
     assert not isinstance(caught.value, NotFoundError)
     assert isinstance(caught.value, ProviderError)
-    assert backend.find(token("fault")).answer == "unknown"
+    assert backend.find(contract_job_token("fault")).answer == "unknown"
     emulator.clear_faults()
     assert backend.fetch(remote_id).remote_id == remote_id
-    assert backend.find(token("fault")).answer == "found"
+    assert backend.find(contract_job_token("fault")).answer == "found"
 
 
 def test_no_such_job_is_read_as_just_that(emulator: Any, connect: Connect, data: PreparedData) -> None:
@@ -169,7 +169,7 @@ def test_no_such_job_is_read_as_just_that(emulator: Any, connect: Connect, data:
     backend = connect(emulator)
     with pytest.raises(NotFoundError):
         backend.fetch("ft-00000000-0000" if emulator.name == "together" else "ftjob-000000000000")
-    assert backend.find(token("never sent")) == Found.absent()
+    assert backend.find(contract_job_token("never sent")) == Found.absent()
 
 
 @pytest.mark.parametrize("word", FOREIGN_WORDS)
@@ -184,10 +184,10 @@ def test_foreign_word_is_running_and_said_once(
     spec = TuneSpec(model=MODELS[emulator.name], dataset=data.training.path)
     files = list(backend.prepare(spec, data))
     emulator.next_job(raw_status=word, stuck="running", pace=60)
-    remote_id = backend.submit(spec, files, token=token(word)).remote_id
+    remote_id = backend.submit(spec, files, token=contract_job_token(word)).remote_id
     emulator.advance(10_000)
     with caplog.at_level(logging.WARNING, logger="tuneport.backends.hosted.statuses"):
-        seen = [backend.fetch(remote_id), *backend.list_jobs(), backend.find(token(word)).state]
+        seen = [backend.fetch(remote_id), *backend.list_jobs(), backend.find(contract_job_token(word)).state]
         seen += dict(backend.fetch_many([remote_id])).values()
     for state in seen:
         assert (state.status, state.raw_status) == (JobStatus.RUNNING, word)

@@ -27,7 +27,14 @@ from tuneport.backends.local.runs.runs import make_run_id
 from tuneport.errors import ConfigError, RejectedError
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
-from tuneport.testing.contract import QUESTIONS, BackendContract, Case, prepared_chats, token, written
+from tuneport.testing.contract import (
+    QUESTIONS,
+    BackendContract,
+    Case,
+    contract_job_token,
+    prepared_chats,
+    write_contract_rows,
+)
 from tuneport.types import Hyperparameters, JobState, JobStatus, PreparedData, TuneSpec
 
 PATIENCE = 90.0  # seconds for what takes ten on two idle cores
@@ -224,7 +231,7 @@ def test_run_survives_the_death_of_its_parent_and_of_its_child(
 def test_cancel_during_steps_ends_the_child(tiny_model: Path, tmp_path: Path) -> None:
     backend = opened(tmp_path / "home")
     spec, data = long_run(tmp_path, tiny_model, epochs=2000)
-    run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("steps")).remote_id
+    run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("steps")).remote_id
     until(lambda: (backend.fetch(run_id).progress.step or 0) >= 1)
     with pytest.raises(RejectedError):
         backend.delete(run_id)
@@ -241,7 +248,7 @@ def test_cancel_in_the_queue_for_the_device(tiny_model: Path, tmp_path: Path) ->
     spec, data = long_run(tmp_path, tiny_model)
     with busy_cpu(tmp_path / "home").open("w") as busy:
         fcntl.flock(busy, fcntl.LOCK_EX)
-        run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("queued")).remote_id
+        run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("queued")).remote_id
         until(lambda: backend.fetch(run_id).raw_status == "queued")
         backend.cancel(run_id)
         assert ended(backend, run_id).status is JobStatus.CANCELLED
@@ -254,7 +261,7 @@ def test_signal_that_nobody_asked_for_does_not_cancel(tiny_model: Path, tmp_path
     spec, data = long_run(tmp_path, tiny_model)
     with busy_cpu(tmp_path / "home").open("w") as busy:
         fcntl.flock(busy, fcntl.LOCK_EX)
-        run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("reboot")).remote_id
+        run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("reboot")).remote_id
         until(lambda: backend.fetch(run_id).raw_status == "queued")
         first = child_of(backend, run_id)
         os.kill(first, signal.SIGTERM)
@@ -279,7 +286,9 @@ def test_model_that_cannot_be_loaded_fails_with_one_line(tiny_model: Path, tmp_p
     (broken / "config.json").write_text(json.dumps(config))
     backend = opened(tmp_path / "home")
     spec, data = long_run(tmp_path, broken)
-    state = ended(backend, backend.submit(spec, list(backend.prepare(spec, data)), token=token("broken")).remote_id)
+    state = ended(
+        backend, backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("broken")).remote_id
+    )
     assert state.status is JobStatus.FAILED and state.error is not None
     assert "\n" not in state.error.message and "no-such-architecture" in state.error.message
     assert state.details.get("restarts") is None, "an error that the child reports is no death"
@@ -296,9 +305,11 @@ def test_model_that_is_nowhere_is_told_before_anything_starts(tmp_path: Path) ->
 def test_row_with_nothing_to_train_on_in_its_first_tokens_is_the_users_fault(tiny_model: Path, tmp_path: Path) -> None:
     backend = opened(tmp_path / "home")
     rows = [{"messages": [{"role": "user", "content": "word " * 600}, {"role": "assistant", "content": "yes"}]}] * 4
-    data = PreparedData(training=written(tmp_path / "long.jsonl", rows))
+    data = PreparedData(training=write_contract_rows(tmp_path / "long.jsonl", rows))
     spec = TuneSpec(model=str(tiny_model), dataset=data.training.path)
-    state = ended(backend, backend.submit(spec, list(backend.prepare(spec, data)), token=token("long")).remote_id)
+    state = ended(
+        backend, backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("long")).remote_id
+    )
     assert state.status is JobStatus.FAILED and state.error is not None
     assert state.error.fault == "user" and "512" in state.error.message
 
@@ -312,7 +323,9 @@ def test_no_disk_space_for_a_checkpoint_fails_with_one_line(tiny_model: Path, tm
     try:
         backend = opened(home)
         spec, data = long_run(tmp_path, tiny_model)
-        state = ended(backend, backend.submit(spec, list(backend.prepare(spec, data)), token=token("full")).remote_id)
+        state = ended(
+            backend, backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("full")).remote_id
+        )
         assert state.status is JobStatus.FAILED and state.error is not None
         assert state.error.code == "no_disk_space" and state.error.retryable
         assert "\n" not in state.error.message and "space" in state.error.message

@@ -19,7 +19,7 @@ from tuneport.errors import ConfigError, NotFoundError, TrainingError, TuneportE
 from tuneport.lifecycle.service import Workspace
 from tuneport.run_protocol import RunRequest
 from tuneport.settings import Settings
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, TuneSpec, Wandb
 
 CHAT = [{"role": "user", "content": "Where is my parcel?"}]
@@ -42,7 +42,9 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalBackend]:
 def finished(backend: LocalBackend, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> JobState:
     data = prepared_chats(tmp_path_factory.mktemp("data"))
     spec = TuneSpec(model=str(tiny_model), dataset=data.training.path, seed=1, hyperparameters=NUMBERS)
-    state = ended(backend, backend.submit(spec, list(backend.prepare(spec, data)), token=token("first")).remote_id)
+    state = ended(
+        backend, backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("first")).remote_id
+    )
     assert state.status is JobStatus.SUCCEEDED, state
     return state
 
@@ -102,7 +104,7 @@ def test_a_run_goes_on_from_another_which_may_then_be_deleted(
     data = prepared_chats(tmp_path)
     spec = going_on(finished, tiny_model, data.training.path)
     backend.check(spec)
-    run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("second")).remote_id
+    run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("second")).remote_id
     before = backend.runs.folder / finished.remote_id / "adapter" / "adapter_model.safetensors"
     linked = backend.runs.folder / run_id / "start" / "adapter_model.safetensors"
     assert linked.stat().st_ino == before.stat().st_ino, "another name for the same bytes, not a copy"

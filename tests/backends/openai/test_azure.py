@@ -19,10 +19,10 @@ from tuneport.cli.main import main
 from tuneport.errors import AuthError, ConfigError, UnsupportedError
 from tuneport.lifecycle.service import Workspace
 from tuneport.settings import BackendSettings, ProjectFile, Settings
-from tuneport.testing.contract import BackendContract, Case, prepared_chats, token
+from tuneport.testing.contract import BackendContract, Case, contract_job_token, prepared_chats
 from tuneport.testing.emulators.openai.azure import AzureEmulator
 from tuneport.types import Hyperparameters, JobStatus, PreparedData, TuneSpec
-from tuneport.workflows.doctor import backends, doctor
+from tuneport.workflows.doctor import doctor, list_backend_states
 
 MODEL, REASONER = "gpt-4.1-mini-2025-04-14", "o4-mini-2025-04-16"
 
@@ -85,7 +85,7 @@ def test_training_type_is_passed_on(
     azure: AzureEmulator, backend: Any, spec: TuneSpec, data: PreparedData, kind: str
 ) -> None:
     spec = spec.model_copy(update={"provider_options": {"trainingType": kind}})
-    state = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t"))
+    state = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t"))
     assert azure.requests("POST", "/fine_tuning/jobs")[-1].request_json()["trainingType"] == kind
     assert state.details["trainingType"] == kind
 
@@ -105,7 +105,7 @@ def test_words_of_its_own_are_understood(
     azure: AzureEmulator, backend: Any, spec: TuneSpec, data: PreparedData
 ) -> None:
     azure.pace = 60
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     seen = []
     for _ in range(4):
         state = backend.fetch(remote_id)
@@ -124,7 +124,7 @@ def test_cancel_pause_and_resume_have_a_body(
 ) -> None:
     azure.pace = 60
     files = list(backend.prepare(spec, data))
-    remote_id = backend.submit(spec, files, token=token("t")).remote_id
+    remote_id = backend.submit(spec, files, token=contract_job_token("t")).remote_id
     azure.advance(130)
     assert backend.pause(remote_id).status is JobStatus.PAUSED
     assert backend.resume(remote_id).status is JobStatus.RUNNING
@@ -137,7 +137,7 @@ def test_cancel_pause_and_resume_have_a_body(
 def test_tuned_model_goes_on_and_answers_once_it_is_deployed(
     azure: AzureEmulator, backend: Any, spec: TuneSpec, data: PreparedData
 ) -> None:
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     azure.advance(100)
     tuned = backend.fetch(remote_id).tuned_model
     question = [{"role": "user", "content": "Where is my parcel?"}]
@@ -146,7 +146,7 @@ def test_tuned_model_goes_on_and_answers_once_it_is_deployed(
     azure.deploy("support", tuned)
     assert backend.complete("support", question).text == "tracking"
     spec = spec.model_copy(update={"from_checkpoint": tuned})
-    backend.submit(spec, list(backend.prepare(spec, data)), token=token("again"))
+    backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("again"))
     assert azure.requests("POST", "/fine_tuning/jobs")[-1].request_json()["model"] == tuned
 
 
@@ -162,7 +162,7 @@ def test_missing_address_is_told_by_every_door() -> None:
         open_backend("azure", settings)
     (finding,) = [row for row in doctor(settings, date.today()) if row.subject == "azure"]
     assert finding.verdict == "warn" and "TUNEPORT_AZURE_BASE_URL" in finding.fix
-    (row,) = [row for row in backends(settings, date.today()) if row["name"] == "azure"]
+    (row,) = [row for row in list_backend_states(settings, date.today()) if row["name"] == "azure"]
     assert (row["key_set"], row["configured"]) == (True, False)
     data = prepared_chats(Path.cwd())
     spec = TuneSpec(model="gpt-4.1-mini", dataset=data.training.path)

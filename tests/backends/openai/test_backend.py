@@ -15,7 +15,7 @@ from tuneport.backends.openai.jobs import parse_job_state, parse_metrics_csv
 from tuneport.errors import BudgetError, ConfigError, DatasetError, NotFoundError, RejectedError, UnsupportedError
 from tuneport.manifests import Limit
 from tuneport.settings import ProjectFile, Settings
-from tuneport.testing.contract import prepared_chats, token, written
+from tuneport.testing.contract import contract_job_token, prepared_chats, write_contract_rows
 from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import Adapter, Hyperparameters, JobStatus, Method, PreparedData, TuneSpec
 
@@ -49,7 +49,7 @@ def test_request_says_all_that_the_spec_says(
         }
     )
     training, validation = backend.prepare(full, data)
-    state = backend.submit(full, [training, validation], token=token("t"))
+    state = backend.submit(full, [training, validation], token=contract_job_token("t"))
     assert created(openai) == {
         "model": MODEL,
         "training_file": training.id,
@@ -60,7 +60,7 @@ def test_request_says_all_that_the_spec_says(
         },
         "suffix": "support-bot",
         "seed": 7,
-        "metadata": {"team": "blue", TOKEN_KEY: token("t")},
+        "metadata": {"team": "blue", TOKEN_KEY: contract_job_token("t")},
         "integrations": [{"type": "wandb", "wandb": {"project": "p"}}],
     }
     assert state.hyperparameters["n_epochs"] == 4
@@ -72,7 +72,7 @@ def test_request_leaves_out_what_is_auto(
 ) -> None:
     backend = connect(openai)
     (training,) = backend.prepare(spec, PreparedData(training=data.training))
-    backend.submit(spec, [training], token=token("t"))
+    backend.submit(spec, [training], token=contract_job_token("t"))
     assert set(created(openai)) == {"model", "training_file", "method", "metadata"}
     assert created(openai)["method"]["supervised"]["hyperparameters"] == {}
 
@@ -83,12 +83,12 @@ def test_preferences_go_as_dpo(openai: OpenAIEmulator, connect: Callable[..., An
         "preferred_output": [{"role": "assistant", "content": "Hello!"}],
         "non_preferred_output": [{"role": "assistant", "content": "What?"}],
     }
-    data = PreparedData(training=written(tmp_path / "pairs.jsonl", [row] * 10))
+    data = PreparedData(training=write_contract_rows(tmp_path / "pairs.jsonl", [row] * 10))
     spec = TuneSpec(
         model=MODEL, dataset=data.training.path, method=Method.DPO, hyperparameters=Hyperparameters(beta=0.2)
     )
     backend = connect(openai)
-    state = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t"))
+    state = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t"))
     assert created(openai)["method"] == {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2}}}
     openai.advance(10)
     assert backend.fetch(state.remote_id).status is JobStatus.SUCCEEDED
@@ -130,7 +130,7 @@ def test_options_that_clash_are_refused(
     backend = connect(openai)
     files = list(backend.prepare(spec, data))
     changed = spec.model_copy(update=change)
-    for call in (lambda: backend.check(changed), lambda: backend.submit(changed, files, token=token("t"))):
+    for call in (lambda: backend.check(changed), lambda: backend.submit(changed, files, token=contract_job_token("t"))):
         with pytest.raises(ConfigError, match=words):
             call()
     assert openai.jobs_created == 0
@@ -141,7 +141,7 @@ def test_no_option_takes_the_place_of_what_is_sent(
 ) -> None:
     backend = connect(openai)
     full = spec.model_copy(update={"suffix": "mine", "seed": 1})
-    backend.submit(full, list(backend.prepare(full, data)), token=token("t"))
+    backend.submit(full, list(backend.prepare(full, data)), token=contract_job_token("t"))
     assert len(created(openai)) == 7
     for name in created(openai):
         with pytest.raises(ConfigError, match=f"provider_options.{name} clashes"):
@@ -194,7 +194,7 @@ def test_error_object_of_a_job_that_succeeded_is_no_failure(
     openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, error: Any
 ) -> None:
     openai.error_on_success, backend = error, connect(openai)
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     openai.advance(100)
     state = backend.fetch(remote_id)
     assert (state.status, state.error) == (JobStatus.SUCCEEDED, None)
@@ -206,7 +206,7 @@ def test_bad_file_fails_the_job_by_the_users_fault(
 ) -> None:
     data, backend = prepared_chats(tmp_path, repeat=1), connect(openai)
     spec = TuneSpec(model=MODEL, dataset=data.training.path)
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     openai.advance(100)
     state = backend.fetch(remote_id)
     assert state.status is JobStatus.FAILED and state.error is not None
@@ -220,7 +220,7 @@ def test_broken_machine_fails_the_job_by_the_providers_fault(
 ) -> None:
     backend = connect(openai)
     openai.next_job(fails_with={"code": "server_error", "message": "The job failed due to an internal error."})
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     openai.advance(100)
     error = backend.fetch(remote_id).error
     assert (error.code, error.fault, error.retryable) == ("server_error", "provider", True)
@@ -257,7 +257,7 @@ def test_pause_and_resume(
     openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
 ) -> None:
     openai.pace, backend = 60, connect(openai)
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     openai.advance(130)
     assert backend.pause(remote_id).status is JobStatus.PAUSED
     openai.advance(1000)
@@ -275,7 +275,7 @@ def test_cancel_pause_and_resume_send_no_body(
     """The published document has none, and a strict server answers 415 to any: a paid job could not be stopped."""
     openai.pace = 60
     backend = connect(openai)
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     openai.advance(130)
     assert backend.pause(remote_id).status is JobStatus.PAUSED
     assert backend.resume(remote_id).status is JobStatus.RUNNING
@@ -289,7 +289,7 @@ def test_events_of_many_pages_come_whole_and_after_any_of_them(
 ) -> None:
     long = spec.model_copy(update={"hyperparameters": Hyperparameters(epochs=25, batch_size=1)})
     backend = connect(openai)
-    remote_id = backend.submit(long, list(backend.prepare(long, data)), token=token("t")).remote_id
+    remote_id = backend.submit(long, list(backend.prepare(long, data)), token=contract_job_token("t")).remote_id
     openai.advance(1000)
     events = backend.events(remote_id)
     assert len(events) > 100 and len({event.id for event in events}) == len(events)
@@ -305,7 +305,7 @@ def test_metrics_come_from_the_result_file(
     openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, encoded: bool
 ) -> None:
     openai.base64_results, openai.pace, backend = encoded, 60, connect(openai)
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     openai.advance(150)
     running = backend.metrics(remote_id)
     assert running and running[0].train_loss is not None
@@ -347,7 +347,7 @@ def test_delete_deletes_the_tuned_model(
     openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
 ) -> None:
     openai.pace, backend = 60, connect(openai)
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     with pytest.raises(NotFoundError, match="nothing to delete"):
         backend.delete(remote_id)
     openai.advance(1000)
@@ -362,7 +362,7 @@ def test_many_jobs_are_asked_for_with_one_list_call(
 ) -> None:
     openai.pace, backend = 600, connect(openai)
     files = list(backend.prepare(spec, data))
-    ids = [backend.submit(spec, files, token=token(str(number))).remote_id for number in range(6)]
+    ids = [backend.submit(spec, files, token=contract_job_token(str(number))).remote_id for number in range(6)]
     before = len(openai.log)
     states = dict(backend.fetch_many(ids))
     assert [states[remote_id].remote_id for remote_id in ids] == ids
@@ -381,9 +381,11 @@ def test_tool_calls_are_part_of_the_answer(openai: OpenAIEmulator, connect: Call
     call = {"id": "c1", "type": "function", "function": {"name": "track", "arguments": '{"id": 5}'}}
     tools = [{"type": "function", "function": {"name": "track", "parameters": {"type": "object", "properties": {}}}}]
     messages = [{"role": "user", "content": "Where is 5?"}, {"role": "assistant", "tool_calls": [call]}]
-    data = PreparedData(training=written(tmp_path / "tools.jsonl", [{"messages": messages, "tools": tools}] * 10))
+    data = PreparedData(
+        training=write_contract_rows(tmp_path / "tools.jsonl", [{"messages": messages, "tools": tools}] * 10)
+    )
     spec, backend = TuneSpec(model=MODEL, dataset=data.training.path), connect(openai)
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     openai.advance(100)
     answer = backend.complete(backend.fetch(remote_id).tuned_model, messages[:1], tools=tools)
     assert answer.tool_calls[0]["function"]["name"] == "track"

@@ -12,7 +12,7 @@ from tuneport.backends import manifest_of, open_backend
 from tuneport.errors import ModelNotOfferedError, NotFoundError, UnsupportedError
 from tuneport.lifecycle.service import Workspace
 from tuneport.settings import Settings
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import JobStatus, Method, PreparedData, TuneSpec
 
@@ -99,7 +99,7 @@ def test_job_runs_to_its_end_through_the_library(settings: Settings, server: Sma
 
 
 def test_calls_that_it_does_not_have_are_told_as_that(backend: Any, spec: TuneSpec, data: PreparedData) -> None:
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     for call, words in (
         (lambda: backend.events(remote_id), "events"), (lambda: backend.checkpoints(remote_id), "checkpoints"),
         (lambda: backend.pause(remote_id), "pausing"), (lambda: backend.resume(remote_id), "resuming"),
@@ -126,25 +126,25 @@ def test_token_is_found_though_the_filter_is_ignored(
     backend: Any, server: Smaller, spec: TuneSpec, data: PreparedData
 ) -> None:
     files = list(backend.prepare(spec, data))
-    ids = [backend.submit(spec, files, token=token(str(number))).remote_id for number in range(3)]
-    found = backend.find(token("1"))
+    ids = [backend.submit(spec, files, token=contract_job_token(str(number))).remote_id for number in range(3)]
+    found = backend.find(contract_job_token("1"))
     assert found.state is not None and found.state.remote_id == ids[1]
-    assert backend.find(token("another")).answer == "absent"
+    assert backend.find(contract_job_token("another")).answer == "absent"
 
 
 def test_server_that_keeps_no_metadata_shows_which_job_may_be_the_one(
     backend: Any, server: Smaller, spec: TuneSpec, data: PreparedData
 ) -> None:
     server.keeps_metadata = False
-    assert backend.find(token("t")).answer == "absent", "there is no job at all"
-    backend.submit(spec, list(backend.prepare(spec, data)), token=token("t"))
-    found = backend.find(token("t"))
+    assert backend.find(contract_job_token("t")).answer == "absent", "there is no job at all"
+    backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t"))
+    found = backend.find(contract_job_token("t"))
     assert (found.answer, found.marks_seen) == ("absent", False)
     assert [job.model for job in found.unmarked] == [spec.model], "it may be the one: a person is asked"
 
 
 def test_result_and_missing_fields_are_read(backend: Any, server: Smaller, spec: TuneSpec, data: PreparedData) -> None:
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     server.advance(100)
     state = backend.fetch(remote_id)
     assert state.status is JobStatus.SUCCEEDED and state.tuned_model
@@ -172,7 +172,7 @@ def test_orders_have_a_body_where_the_table_says_so_or_the_server_does(
         settings = Settings.load(Path.cwd(), {"MY_KEY": server.key, "TUNEPORT_HOME": str(Path.cwd() / "home")})
         backend, data = open_backend("mine", settings), prepared_chats(tmp_path)
         spec = TuneSpec(model="small", dataset=data.training.path)
-        remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+        remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
         assert backend.cancel(remote_id).status is JobStatus.CANCELLED
         backend.close()
         orders = server.requests("POST", "/fine_tuning/jobs/*/cancel")

@@ -14,7 +14,7 @@ from tests.support.rows import write
 from tuneport.data.conversion.prepare import prepare_dataset
 from tuneport.data.formats.openai.reinforcement import NAME
 from tuneport.errors import UnavailableError
-from tuneport.testing.contract import prepared_chats, token, written
+from tuneport.testing.contract import contract_job_token, prepared_chats, write_contract_rows
 from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import Hyperparameters, JobStatus, Method, PreparedData, TuneSpec, Wandb
 
@@ -47,15 +47,15 @@ def everything(backend: Any, openai: OpenAIEmulator, tmp_path: Path) -> None:
             "wandb": Wandb(project="p", name="n", entity="e", tags=("t",)),
         }
     )  # fmt: skip
-    first = backend.submit(full, list(backend.prepare(full, chats)), token=token("sft")).remote_id
+    first = backend.submit(full, list(backend.prepare(full, chats)), token=contract_job_token("sft")).remote_id
     openai.advance(130)
     assert backend.pause(first).status is JobStatus.PAUSED
     assert backend.resume(first).status is JobStatus.RUNNING
     list(backend.metrics(first))
     openai.advance(1_000)
     done = backend.fetch(first)
-    assert done.status is JobStatus.SUCCEEDED and backend.find(token("sft")).answer == "found"
-    assert backend.find(token("none")).answer == "absent"
+    assert done.status is JobStatus.SUCCEEDED and backend.find(contract_job_token("sft")).answer == "found"
+    assert backend.find(contract_job_token("none")).answer == "absent"
     assert list(backend.events(first)) and backend.metrics(first) and backend.checkpoints(first)
     backend.save_file(done.result_files[0], tmp_path / "result.csv")
     assert backend.complete(done.tuned_model, [{"role": "user", "content": "Where is my parcel?"}]).text
@@ -66,12 +66,12 @@ def everything(backend: Any, openai: OpenAIEmulator, tmp_path: Path) -> None:
         "preferred_output": [{"role": "assistant", "content": "Hello!"}],
         "non_preferred_output": [{"role": "assistant", "content": "What?"}],
     }
-    pairs = PreparedData(training=written(tmp_path / "pairs.jsonl", [pair] * 10))
+    pairs = PreparedData(training=write_contract_rows(tmp_path / "pairs.jsonl", [pair] * 10))
     dpo = TuneSpec(
         model=MODEL, dataset=pairs.training.path, method=Method.DPO, hyperparameters=Hyperparameters(beta=0.2),
         from_checkpoint=f"{first}:{backend.checkpoints(first)[0].step}",
     )  # fmt: skip
-    second = backend.submit(dpo, list(backend.prepare(dpo, pairs)), token=token("dpo")).remote_id
+    second = backend.submit(dpo, list(backend.prepare(dpo, pairs)), token=contract_job_token("dpo")).remote_id
     assert backend.cancel(second).status is JobStatus.CANCELLED
 
     rows = write(tmp_path / "questions.jsonl", questions())
@@ -81,7 +81,7 @@ def everything(backend: Any, openai: OpenAIEmulator, tmp_path: Path) -> None:
         hyperparameters=Hyperparameters(epochs=1, compute_multiplier=1.5, eval_interval=2, eval_samples=2,
                                         reasoning_effort="low"),
     )  # fmt: skip
-    third = backend.submit(rft, list(backend.prepare(rft, graded)), token=token("rft")).remote_id
+    third = backend.submit(rft, list(backend.prepare(rft, graded)), token=contract_job_token("rft")).remote_id
     multi = {"type": "multi", "name": "m", "graders": GRADER, "calculate_output": "same"}
     list(backend.prepare(rft.model_copy(update={"grader": multi}), graded))
     openai.advance(1_000)
@@ -92,7 +92,7 @@ def everything(backend: Any, openai: OpenAIEmulator, tmp_path: Path) -> None:
         {"messages": [{"role": "user", "content": "x" * 90}, {"role": "assistant", "content": f"{n}"}]}
         for n in range(60)
     ]
-    parted = PreparedData(training=written(tmp_path / "large.jsonl", texts))
+    parted = PreparedData(training=write_contract_rows(tmp_path / "large.jsonl", texts))
     openai.fail("drop", path="/uploads/*/parts", skip=1, times=4)
     with pytest.raises(UnavailableError):
         list(large.prepare(spec, parted))
@@ -124,7 +124,7 @@ def test_form_that_does_not_conform_is_found() -> None:
     if document is None:
         pytest.skip(f"the published documents are not at {conformance.FOLDER} (set TUNEPORT_SPECS)")
     body = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfun\r\n--b--\r\n'
-    exchange = conformance.Exchange(
+    exchange = conformance.EmulatorExchange(
         "POST", "/v1/files", {}, {"content-type": "multipart/form-data; boundary=b"}, body, None, {}, b"", None
     )
     found = document.complaints(exchange)

@@ -18,7 +18,7 @@ from tests.support.waiting import until
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.errors import DatasetError, NotFoundError, RejectedError, StorageError, UnavailableError
 from tuneport.manifests import Limit
-from tuneport.testing.contract import prepared_chats, written
+from tuneport.testing.contract import prepared_chats, write_contract_rows
 from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import PreparedData, TuneSpec
 
@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> PreparedData:
         {"messages": [{"role": "user", "content": f"{n}" * 40}, {"role": "assistant", "content": "x"}]}
         for n in range(99)
     ]
-    return PreparedData(training=written(tmp_path / "train.jsonl", rows))
+    return PreparedData(training=write_contract_rows(tmp_path / "train.jsonl", rows))
 
 
 def in_parts(backend: Any, *, one_request: int = 100, at_most: int | None = 10**9) -> Any:
@@ -93,7 +93,6 @@ import sys
 from pathlib import Path
 from tests.backends.openai.test_files import in_parts
 from tests.support.emulated import settings_for
-from tuneport.testing.contract import written
 from tuneport.backends import open_backend
 from tuneport.types import DataFile, PreparedData, TuneSpec
 

@@ -17,16 +17,16 @@ from tuneport.backends.openai.jobs import (
     parse_remote_model,
 )
 from tuneport.errors import ConfigError, NotFoundError, ProviderError
-from tuneport.testing.contract import token
+from tuneport.testing.contract import contract_job_token
 from tuneport.testing.emulators import OpenAIEmulator
-from tuneport.testing.emulators.wire import Request
+from tuneport.testing.emulators.wire import EmulatedRequest
 from tuneport.types import Hyperparameters, JobStatus, PreparedData, TuneSpec, Wandb
 
 MODEL = "gpt-4.1-mini-2025-04-14"
 
 
 def started(backend: Any, spec: TuneSpec, data: PreparedData, word: str = "t") -> str:
-    return str(backend.submit(spec, list(backend.prepare(spec, data)), token=token(word)).remote_id)
+    return str(backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token(word)).remote_id)
 
 
 # --- what goes along, and what is refused -----------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_job_that_is_found_again_holds_no_key(
 ) -> None:
     backend = connect(openai)
     openai.jobs[started(backend, spec, data)].suffix = openai.key
-    found = backend.find(token("t"))
+    found = backend.find(contract_job_token("t"))
     assert found.answer == "found" and openai.key not in found.model_dump_json()
 
 
@@ -134,7 +134,7 @@ def test_training_goes_on_only_from_the_model_whose_price_was_judged(
     with pytest.raises(ConfigError, match=refused):
         list(backend.prepare(cheap, data))
     with pytest.raises(ConfigError, match=refused):
-        backend.submit(cheap, list(backend.prepare(dear, data)), token=token("cheap"))
+        backend.submit(cheap, list(backend.prepare(dear, data)), token=contract_job_token("cheap"))
     assert openai.jobs_created == 1 and len(openai.requests("POST", "/files")) == before
 
 
@@ -170,7 +170,7 @@ def test_checkpoint_that_cannot_be_asked_for_starts_nothing(
     files = list(backend.prepare(spec, data))
     openai.fail("status", method="GET", path="/fine_tuning/jobs/*", status=503, times=None)
     with pytest.raises(ProviderError, match="nothing was started") as caught:
-        backend.submit(spec.model_copy(update={"from_checkpoint": first}), files, token=token("again"))
+        backend.submit(spec.model_copy(update={"from_checkpoint": first}), files, token=contract_job_token("again"))
     assert caught.value.retryable and openai.jobs_created == 1
 
 
@@ -196,7 +196,7 @@ def test_estimated_finish_is_told_until_the_end(
     openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
 ) -> None:
     openai.pace, backend = 60, connect(openai)
-    state = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t"))
+    state = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t"))
     assert state.estimated_finish is not None and state.estimated_finish > state.created_at
     openai.advance(1_000)
     assert backend.fetch(state.remote_id).estimated_finish is None
@@ -230,7 +230,9 @@ class Busy(OpenAIEmulator):
     forgets = 0
     told = 0
 
-    def _page(self, request: Request, things: list[dict[str, Any]], *more: Any, **options: Any) -> dict[str, Any]:
+    def _page(
+        self, request: EmulatedRequest, things: list[dict[str, Any]], *more: Any, **options: Any
+    ) -> dict[str, Any]:
         if request.path.endswith("/events"):
             (job,) = self.jobs.values()
             self.told += 1
@@ -352,4 +354,4 @@ def test_later_version_of_the_service_is_survived(
         done = backend.fetch(remote_id)
         assert done.status is JobStatus.SUCCEEDED and done.tuned_model
         assert backend.checkpoints(remote_id) and list(backend.list_models()) and list(backend.list_files())
-        assert backend.find(token("t")).answer == "found"
+        assert backend.find(contract_job_token("t")).answer == "found"

@@ -21,7 +21,7 @@ from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.data.conversion.prepare import prepare_dataset
 from tuneport.data.formats.openai.reinforcement import NAME
 from tuneport.errors import TuneportError, UnsupportedError
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import Hyperparameters, Method, PreparedData, RemoteFile, TuneSpec, Wandb
 
@@ -89,7 +89,7 @@ def walk(tmp_path: Path) -> dict[str, Callable[[OpenAIBackend], object]]:
         for number, spec in enumerate(given):
             sent = files if spec.validation else files[:1]
             with suppress(TuneportError):
-                backend.submit(spec, sent, token=token(f"t{number}"))
+                backend.submit(spec, sent, token=contract_job_token(f"t{number}"))
 
     def completes(backend: OpenAIBackend) -> None:
         options = {"max_tokens": 5, "temperature": 0.2, "tools": TOOLS, "n": 2, "stop": ["x"], "seed": 1}
@@ -101,7 +101,7 @@ def walk(tmp_path: Path) -> dict[str, Callable[[OpenAIBackend], object]]:
     return {
         "prepare": prepares,
         "submit": submits,
-        "find": lambda backend: backend.find(token("none")),
+        "find": lambda backend: backend.find(contract_job_token("none")),
         "fetch": lambda backend: backend.fetch("ftjob-1"),
         "fetch_many": lambda backend: list(backend.fetch_many([f"ftjob-{number}" for number in range(8)])),
         "cancel": lambda backend: backend.cancel("ftjob-1"),
@@ -155,7 +155,7 @@ def routes_of(asked: list[tuple[str, str]]) -> set[tuple[str, str]]:
     specification = conformance.specification("openai")
     found = set()
     for method, path in asked:
-        exchange = conformance.Exchange(method, path, {}, {}, b"", None, {}, b"", None)
+        exchange = conformance.EmulatorExchange(method, path, {}, {}, b"", None, {}, b"", None)
         template, _ = specification.operation(exchange)
         found.add((method, template))
     return found

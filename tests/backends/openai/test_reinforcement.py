@@ -14,7 +14,7 @@ from tuneport.backends.grader_columns import find_columns
 from tuneport.data.conversion.prepare import prepare_dataset
 from tuneport.data.formats.openai.reinforcement import NAME
 from tuneport.errors import ConfigError, DatasetError, UnavailableError, UnsupportedError
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import Hyperparameters, JobStatus, Method, PreparedData, TuneSpec
 
@@ -69,7 +69,7 @@ def test_grader_and_all_its_hyperparameters_are_sent(
         reasoning_effort="low",
     )  # fmt: skip
     backend, spec = connect(tunable), spec.model_copy(update={"hyperparameters": given})
-    state = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t"))
+    state = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t"))
     body = tunable.requests("POST", "/fine_tuning/jobs")[-1].request_json()
     assert body["method"] == {
         "type": "reinforcement",
@@ -93,7 +93,7 @@ def test_auto_is_sent_nowhere(
     tunable: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
 ) -> None:
     backend = connect(tunable)
-    backend.submit(spec, list(backend.prepare(spec, data)), token=token("t"))
+    backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t"))
     method = tunable.requests("POST", "/fine_tuning/jobs")[-1].request_json()["method"]
     assert method["reinforcement"] == {"grader": GRADER, "hyperparameters": {}}
 
@@ -183,7 +183,7 @@ def test_chats_are_no_questions(
     """A file that is prepared in another way fails the job at the service, by the user's fault."""
     data, backend = prepared_chats(tmp_path), connect(tunable)
     plain = spec.model_copy(update={"grader": {**GRADER, "reference": "4"}})
-    remote_id = backend.submit(plain, list(backend.prepare(plain, data)), token=token("t")).remote_id
+    remote_id = backend.submit(plain, list(backend.prepare(plain, data)), token=contract_job_token("t")).remote_id
     tunable.advance(100)
     error = backend.fetch(remote_id).error
     assert (error.code, error.fault) == ("invalid_training_file", "user")

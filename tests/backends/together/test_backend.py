@@ -23,7 +23,7 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from tuneport.testing.contract import prepared_chats, token, written
+from tuneport.testing.contract import contract_job_token, prepared_chats, write_contract_rows
 from tuneport.testing.emulators import TogetherEmulator
 from tuneport.types import Adapter, Hyperparameters, JobStatus, Method, PreparedData, TuneSpec
 
@@ -61,12 +61,12 @@ def test_request_says_all_that_the_spec_says(
     )  # fmt: skip
     backend = connect(together)
     training, validation = backend.prepare(spec, both)
-    backend.submit(spec, [training, validation], token=token("t"))
+    backend.submit(spec, [training, validation], token=contract_job_token("t"))
     sent = created(together)
     wanted = {
         "model": MODEL, "training_file": training.id, "validation_file": validation.id, "n_epochs": 3, "n_evals": 3,
         "batch_size": 4, "learning_rate": 2e-5, "warmup_ratio": 0.1, "weight_decay": 0.01, "max_seq_length": 2048,
-        "n_checkpoints": 2, "random_seed": 7, "suffix": f"support-bot-tp{token('t')[:10]}",
+        "n_checkpoints": 2, "random_seed": 7, "suffix": f"support-bot-tp{contract_job_token('t')[:10]}",
     }  # fmt: skip
     assert {name: sent[name] for name in wanted} == wanted
     kind = sent["training_type"]
@@ -79,7 +79,7 @@ def test_multiplier_scales_the_default_rate_and_both_are_shown(
 ) -> None:
     backend = connect(together)
     scaled = spec.model_copy(update={"hyperparameters": Hyperparameters(learning_rate_multiplier=3.0)})
-    state = backend.submit(scaled, list(backend.prepare(scaled, data)), token=token("t"))
+    state = backend.submit(scaled, list(backend.prepare(scaled, data)), token=contract_job_token("t"))
     assert created(together)["learning_rate"] == pytest.approx(3e-5)
     assert state.details["learning_rate_multiplier"] == 3.0
     assert state.details["learning_rate"] == pytest.approx(3e-5)
@@ -89,7 +89,7 @@ def test_full_training_is_asked_for(
     together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
 ) -> None:
     backend, full = connect(together), spec.model_copy(update={"adapter": Adapter.FULL})
-    backend.submit(full, list(backend.prepare(full, data)), token=token("t"))
+    backend.submit(full, list(backend.prepare(full, data)), token=contract_job_token("t"))
     assert created(together)["training_type"] == {"type": "Full"}
 
 
@@ -99,12 +99,12 @@ def test_preferences_go_as_dpo(together: TogetherEmulator, connect: Callable[...
         "preferred_output": [{"role": "assistant", "content": "Hello!"}],
         "non_preferred_output": [{"role": "assistant", "content": "What?"}],
     }
-    data = PreparedData(training=written(tmp_path / "pairs.jsonl", [row] * 4))
+    data = PreparedData(training=write_contract_rows(tmp_path / "pairs.jsonl", [row] * 4))
     spec = TuneSpec(
         model=MODEL, dataset=data.training.path, method=Method.DPO, hyperparameters=Hyperparameters(beta=0.2)
     )
     backend = connect(together)
-    backend.submit(spec, list(backend.prepare(spec, data)), token=token("t"))
+    backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t"))
     method = created(together)["training_method"]
     assert (method["method"], method["dpo_beta"]) == ("dpo", 0.2)
 
@@ -184,7 +184,7 @@ def test_settings_that_the_sdk_or_the_service_refuses_start_nothing(
     backend = connect(together)
     files = list(backend.prepare(spec, data))
     with pytest.raises(kind, match=words):
-        backend.submit(spec.model_copy(update=change), files, token=token("t"))
+        backend.submit(spec.model_copy(update=change), files, token=contract_job_token("t"))
     assert together.requests("POST", "/fine-tunes") == []
 
 
@@ -203,7 +203,7 @@ def test_trouble_before_the_post_is_known_to_have_started_nothing(
     files = list(backend.prepare(spec, data))
     together.fail(method=method, path=path, times=None, **fault)
     with pytest.raises(ProviderError, match="nothing was started") as caught:
-        backend.submit(spec, files, token=token("t"))
+        backend.submit(spec, files, token=contract_job_token("t"))
     assert not isinstance(caught.value, UnavailableError)
     assert caught.value.retryable
     assert len([item for item in together.requests(method, path) if item.fault]) == tries
@@ -217,7 +217,7 @@ def test_trouble_within_the_sdks_own_create_has_started_nothing_either(
     files = list(backend.prepare(spec, data))
     together.fail(method="POST", path="/fine-tunes/estimate-price", status=500, skip=1)  # ours, then the SDK's
     with pytest.raises(ProviderError, match="nothing was started"):
-        backend.submit(spec, files, token=token("t"))
+        backend.submit(spec, files, token=contract_job_token("t"))
     assert together.requests("POST", "/fine-tunes") == []
 
 
@@ -228,7 +228,7 @@ def test_limit_before_the_post_is_a_limit(
     files = list(backend.prepare(spec, data))
     together.fail(method="POST", path="/fine-tunes/estimate-price", status=429, times=None)
     with pytest.raises(RateLimitError):
-        backend.submit(spec, files, token=token("t"))
+        backend.submit(spec, files, token=contract_job_token("t"))
     assert together.requests("POST", "/fine-tunes") == []
 
 
@@ -236,12 +236,12 @@ def test_limit_before_the_post_is_a_limit(
 
 
 def test_suffix_keeps_the_users_and_carries_the_token() -> None:
-    mark = f"tp{token('t')[:10]}"
-    assert suffix_with(None, token("t")) == mark
-    assert suffix_with("bot", token("t")) == f"bot-{mark}"
-    assert suffix_with("b" * 64, token("t")) == f"{'b' * 27}-{mark}"
-    assert len(suffix_with("b" * 64, token("t"))) == 40
-    assert suffix_with("b" * 26 + "-x", token("t")) == f"{'b' * 26}-{mark}"
+    mark = f"tp{contract_job_token('t')[:10]}"
+    assert suffix_with(None, contract_job_token("t")) == mark
+    assert suffix_with("bot", contract_job_token("t")) == f"bot-{mark}"
+    assert suffix_with("b" * 64, contract_job_token("t")) == f"{'b' * 27}-{mark}"
+    assert len(suffix_with("b" * 64, contract_job_token("t"))) == 40
+    assert suffix_with("b" * 26 + "-x", contract_job_token("t")) == f"{'b' * 26}-{mark}"
     for bad in ("short", "has-a-dash-in-it", "UPPERCASEUPPER"):
         with pytest.raises(ValueError, match="token"):
             suffix_with("bot", bad)
@@ -252,12 +252,12 @@ def test_find_is_not_taken_in_by_a_suffix_that_looks_alike(
 ) -> None:
     backend = connect(together)
     files = list(backend.prepare(spec, data))
-    mark = f"tp{token('t')[:10]}"
+    mark = f"tp{contract_job_token('t')[:10]}"
     for suffix in (f"x{mark}", f"{mark}0"):
-        backend.submit(spec.model_copy(update={"suffix": suffix}), files, token=token("other"))
-    assert backend.find(token("t")).answer == "absent"
-    wanted = backend.submit(spec.model_copy(update={"suffix": "tp"}), files, token=token("t"))
-    assert backend.find(token("t")).state.remote_id == wanted.remote_id
+        backend.submit(spec.model_copy(update={"suffix": suffix}), files, token=contract_job_token("other"))
+    assert backend.find(contract_job_token("t")).answer == "absent"
+    wanted = backend.submit(spec.model_copy(update={"suffix": "tp"}), files, token=contract_job_token("t"))
+    assert backend.find(contract_job_token("t")).state.remote_id == wanted.remote_id
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def test_refused_file_is_told_with_line_and_field(
 ) -> None:
     good = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     bad = {"messages": [{"role": "user", "content": "a"}, {"content": "b"}]}
-    data = PreparedData(training=written(tmp_path / "bad.jsonl", [good, good, bad]))
+    data = PreparedData(training=write_contract_rows(tmp_path / "bad.jsonl", [good, good, bad]))
     spec, backend = TuneSpec(model=MODEL, dataset=data.training.path), connect(together)
     for _ in range(2):  # the second time the file is there already, and still refused
         with pytest.raises(DatasetError) as caught:
@@ -323,7 +323,7 @@ def test_whose_fault_a_failure_is(
     together.next_job(fails_with={"message": "A node failed"})
     wanted = [("user_error", "user", False, "no trainable tokens"), ("error", "provider", True, "A node failed")]
     for code, fault, retryable, words in wanted:
-        state = backend.fetch(backend.submit(spec, files, token=token(code)).remote_id)
+        state = backend.fetch(backend.submit(spec, files, token=contract_job_token(code)).remote_id)
         assert state.status is JobStatus.FAILED and state.error is not None and state.tuned_model is None
         assert (state.error.code, state.error.fault, state.error.retryable) == (code, fault, retryable)
         assert words in state.error.message
@@ -335,7 +335,7 @@ def test_states_on_the_way(
     backend = connect(together)
     files = list(backend.prepare(spec, data))
     together.pace = 60
-    remote_id = backend.submit(spec, files, token=token("t")).remote_id
+    remote_id = backend.submit(spec, files, token=contract_job_token("t")).remote_id
     seen = []
     for _ in range(6):
         state = backend.fetch(remote_id)
@@ -373,7 +373,7 @@ def test_metrics_can_be_asked_for_in_part(
 ) -> None:
     backend = connect(together)
     spec = spec.model_copy(update={"hyperparameters": Hyperparameters(epochs=6, batch_size=2)})
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     together.advance(600)
     everything = backend.metrics(remote_id)
     assert len(everything) == 36
@@ -398,7 +398,7 @@ def test_models_of_the_account_come_first(
     together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
 ) -> None:
     backend = connect(together)
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     together.advance(600)
     tuned, *others = backend.list_models()
     assert (tuned.id, tuned.tuned) == (backend.fetch(remote_id).tuned_model, True)
@@ -469,7 +469,7 @@ def test_delete_takes_the_job_away(
     together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
 ) -> None:
     backend = connect(together)
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     backend.delete(remote_id)
     with pytest.raises(NotFoundError):
         backend.fetch(remote_id)
@@ -531,7 +531,7 @@ def test_tuned_model_without_an_endpoint_says_what_it_needs(
     together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
 ) -> None:
     backend = connect(together)
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     model = backend.fetch(remote_id).tuned_model
     for stream in (False, True):
         with pytest.raises(UnsupportedError, match="dedicated endpoint.*download"):

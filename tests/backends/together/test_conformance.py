@@ -17,9 +17,9 @@ from together.types.models.config import Config
 
 from tests.support.conformance import specification
 from tuneport.errors import DatasetError, TuneportError
-from tuneport.testing.contract import prepared_chats, token, written
+from tuneport.testing.contract import contract_job_token, prepared_chats, write_contract_rows
 from tuneport.testing.emulators import TogetherEmulator
-from tuneport.testing.emulators.server import Exchange
+from tuneport.testing.emulators.server import EmulatorExchange
 from tuneport.types import Adapter, Hyperparameters, Method, PreparedData, TuneSpec
 
 MODEL = "Qwen/Qwen3.5-4B"
@@ -52,7 +52,9 @@ ONLY_IN_THE_SDK: dict[str, tuple[Any, Any]] = {
 
 
 @pytest.fixture
-def captured(together: TogetherEmulator, connect: Callable[..., Any], tmp_path: Path) -> Iterator[list[Exchange]]:
+def captured(
+    together: TogetherEmulator, connect: Callable[..., Any], tmp_path: Path
+) -> Iterator[list[EmulatorExchange]]:
     """Every exchange of a run through all that the backend can do."""
     backend, data = connect(together), prepared_chats(tmp_path)
     (tmp_path / "validation").mkdir()
@@ -63,14 +65,14 @@ def captured(together: TogetherEmulator, connect: Callable[..., Any], tmp_path: 
         "preferred_output": [{"role": "assistant", "content": "Hello!"}],
         "non_preferred_output": [{"role": "assistant", "content": "What?"}],
     }
-    pairs = PreparedData(training=written(tmp_path / "pairs.jsonl", [pair] * 4, "openai-preference"))
+    pairs = PreparedData(training=write_contract_rows(tmp_path / "pairs.jsonl", [pair] * 4, "openai-preference"))
     plain = TuneSpec(model=MODEL, dataset=data.training.path)
 
     def run(number: int, data: PreparedData, **change: Any) -> str:
         spec = plain.model_copy(update=change)
         files = list(backend.prepare(spec, data))
         assert backend.quote(spec, files) is not None
-        return str(backend.submit(spec, files, token=token(f"job {number}")).remote_id)
+        return str(backend.submit(spec, files, token=contract_job_token(f"job {number}")).remote_id)
 
     settings = Hyperparameters(
         epochs=4, batch_size=4, learning_rate=2e-5, warmup_ratio=0.1, weight_decay=0.01, max_length=2048, lora_rank=8,
@@ -87,7 +89,7 @@ def captured(together: TogetherEmulator, connect: Callable[..., Any], tmp_path: 
     cancelled = run(6, data)
     together.pace = 0.03
     backend.cancel(cancelled)
-    assert backend.find(token("job 1")).answer == "found"
+    assert backend.find(contract_job_token("job 1")).answer == "found"
     together.advance(3600)
     run(7, data, from_checkpoint=f"{full}:{backend.checkpoints(full)[-1].step}")
     run(8, data, provider_options={"from_hf_model": "me/tuned", "hf_model_revision": "607a30d7"})
@@ -110,7 +112,7 @@ def captured(together: TogetherEmulator, connect: Callable[..., Any], tmp_path: 
     backend.deploy(tuned)
     assert list(backend.deployments())
     backend.undeploy(started.id)
-    bad = PreparedData(training=written(tmp_path / "bad.jsonl", [{"messages": [{"content": "no role"}]}]))
+    bad = PreparedData(training=write_contract_rows(tmp_path / "bad.jsonl", [{"messages": [{"content": "no role"}]}]))
     with pytest.raises(DatasetError):
         list(backend.prepare(plain, bad))
     with pytest.raises(TuneportError):
@@ -120,13 +122,13 @@ def captured(together: TogetherEmulator, connect: Callable[..., Any], tmp_path: 
     yield together.log
 
 
-def path_of(exchange: Exchange) -> str:
+def path_of(exchange: EmulatorExchange) -> str:
     """The method and the path with its ids left out."""
     path = re.sub(r"/(proj|ep|dep|ml|file)[-_][\w-]+", "/{}", exchange.path)
     return f"{exchange.method} {path}"
 
 
-def test_every_exchange_is_as_the_document_says(captured: list[Exchange]) -> None:
+def test_every_exchange_is_as_the_document_says(captured: list[EmulatorExchange]) -> None:
     document = specification("together")
     if document is None:
         pytest.skip("the vendor's document is not part of the project")
@@ -139,7 +141,7 @@ def test_every_exchange_is_as_the_document_says(captured: list[Exchange]) -> Non
 
 
 @pytest.mark.parametrize("path", [path for path, types in ONLY_IN_THE_SDK.items() if any(types)])
-def test_what_the_document_lacks_is_as_the_sdk_says(captured: list[Exchange], path: str) -> None:
+def test_what_the_document_lacks_is_as_the_sdk_says(captured: list[EmulatorExchange], path: str) -> None:
     takes, gives = ONLY_IN_THE_SDK[path]
     exchanges = [item for item in captured if path_of(item) == path and item.status == 200]
     assert exchanges

@@ -17,7 +17,7 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import TogetherEmulator
 from tuneport.types import TuneSpec
 
@@ -31,7 +31,7 @@ def tuned(together: TogetherEmulator, connect: Callable[..., Any], tmp_path: Pat
     """A backend and the name of a tuned model there."""
     data, backend = prepared_chats(tmp_path), connect(together)
     spec = TuneSpec(model="Qwen/Qwen3.5-4B", dataset=data.training.path, suffix="Support_Bot")
-    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+    remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     together.advance(600)
     return backend, backend.fetch(remote_id).tuned_model
 
@@ -137,7 +137,7 @@ def test_only_what_has_succeeded_can_be_deployed(
     spec = TuneSpec(model="Qwen/Qwen3.5-4B", dataset=data.training.path)
     files = list(backend.prepare(spec, data))
     together.pace = 60
-    running = backend.submit(spec, files, token=token("u")).remote_id
+    running = backend.submit(spec, files, token=contract_job_token("u")).remote_id
     with pytest.raises(UnsupportedError, match="no tuned model"):
         backend.deploy(running)
 

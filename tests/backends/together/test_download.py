@@ -18,9 +18,9 @@ import pytest
 from tests.support.waiting import until
 from tuneport.backends.together.archive import RECEIPT, unpack
 from tuneport.errors import ConfigError, ProviderError, RejectedError, StorageError, UnavailableError
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import TogetherEmulator
-from tuneport.testing.emulators.together.jobs import tar, zstandard
+from tuneport.testing.emulators.together.jobs import emulated_tar, emulated_zstandard
 from tuneport.types import Adapter, TuneSpec
 
 MODEL = "Qwen/Qwen3.5-4B"
@@ -44,7 +44,7 @@ def job(together: TogetherEmulator, connect: Callable[..., Any], tmp_path: Path)
     def finished(**change: Any) -> tuple[Any, str]:
         data, backend = prepared_chats(tmp_path), connect(together)
         spec = TuneSpec(model=MODEL, dataset=data.training.path).model_copy(update=change)
-        remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t")).remote_id
+        remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
         together.advance(3600)
         return backend, remote_id
 
@@ -330,10 +330,10 @@ def test_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert left(tmp_path) == ["bomb"]
 
 
-@pytest.mark.parametrize("packing", [gzip.compress, zstandard, lambda content: content])
+@pytest.mark.parametrize("packing", [gzip.compress, emulated_zstandard, lambda content: content])
 @pytest.mark.parametrize("cut", [0.3, 0.9])
 def test_archive_that_is_cut_short_is_damaged(tmp_path: Path, packing: Callable[[bytes], bytes], cut: float) -> None:
-    content = packing(tar(ADAPTER))
+    content = packing(emulated_tar(ADAPTER))
     (tmp_path / "cut").write_bytes(content[: int(len(content) * cut)])
     with pytest.raises(UnavailableError):
         unpack(tmp_path / "cut", tmp_path / "weights", {}, "together")
@@ -350,14 +350,16 @@ def test_archive_that_is_cut_short_is_damaged(tmp_path: Path, packing: Callable[
     ],
 )
 def test_archive_without_sound_weights_is_said_to_be_that(tmp_path: Path, files: dict[str, bytes], words: str) -> None:
-    (tmp_path / "archive").write_bytes(gzip.compress(tar(files)))
+    (tmp_path / "archive").write_bytes(gzip.compress(emulated_tar(files)))
     with pytest.raises(UnavailableError, match=words):
         unpack(tmp_path / "archive", tmp_path / "weights", {}, "together")
     assert left(tmp_path) == ["archive"]
 
 
 def test_model_in_a_folder_of_its_own_is_found(tmp_path: Path) -> None:
-    (tmp_path / "archive").write_bytes(tar({f"./output/final/{name}": content for name, content in ADAPTER.items()}))
+    (tmp_path / "archive").write_bytes(
+        emulated_tar({f"./output/final/{name}": content for name, content in ADAPTER.items()})
+    )
     unpack(tmp_path / "archive", tmp_path / "weights", {"job": "ft-1"}, "together")
     assert left(tmp_path / "weights") == sorted([*ADAPTER, RECEIPT])
     assert left(tmp_path) == ["archive", "weights"]

@@ -23,7 +23,7 @@ from tuneport.errors import (
     UnsupportedError,
 )
 from tuneport.manifests import load_manifest
-from tuneport.testing.contract import prepared_chats, token, written
+from tuneport.testing.contract import contract_job_token, prepared_chats, write_contract_rows
 from tuneport.testing.emulators import TogetherEmulator
 from tuneport.types import Adapter, Hyperparameters, JobStatus, Method, PreparedData, TuneSpec, Wandb
 
@@ -44,7 +44,7 @@ def with_validation(tmp_path: Path, data: PreparedData) -> PreparedData:
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> PreparedData:
-    return PreparedData(training=written(tmp_path / "pairs.jsonl", [PAIR] * 8, "openai-preference"))
+    return PreparedData(training=write_contract_rows(tmp_path / "pairs.jsonl", [PAIR] * 8, "openai-preference"))
 
 
 def spec_of(data: PreparedData, **change: Any) -> TuneSpec:
@@ -114,14 +114,14 @@ def test_option_reaches_the_wire(
     value, place = PLACES[name]
     data = pairs if name in OF_DPO else with_validation
     if name == "train_vision":
-        monkeypatch.setattr("tuneport.testing.emulators.together.emulator.limits", seeing)
+        monkeypatch.setattr("tuneport.testing.emulators.together.emulator.emulated_model_limits", seeing)
     spec = spec_of(
         data,
         method=Method.DPO if name in OF_DPO else Method.SFT,
         validation=None if data.validation is None else data.validation.path,
         provider_options={name: value},
     )
-    backend.submit(spec, list(backend.prepare(spec, data)), token=token(name))
+    backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token(name))
     assert place(sent(together)) == value
     assert capsys.readouterr().out == "", "stdout is for a command's own document"
     backend.close()
@@ -134,9 +134,9 @@ def secrets(keys: dict[str, str]) -> dict[str, Any]:
 
 
 def seeing(name: str, model: Any) -> dict[str, Any]:
-    from tuneport.testing.emulators.together.jobs import limits
+    from tuneport.testing.emulators.together.jobs import emulated_model_limits
 
-    return {**limits(name, model), "supports_vision": True}
+    return {**emulated_model_limits(name, model), "supports_vision": True}
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_simpo_is_free_of_a_reference(
 ) -> None:
     backend = connect(together)
     spec = spec_of(pairs, method=Method.DPO, provider_options={"simpo_gamma": 0.5})
-    backend.submit(spec, list(backend.prepare(spec, pairs)), token=token("t"))
+    backend.submit(spec, list(backend.prepare(spec, pairs)), token=contract_job_token("t"))
     method = sent(together)["training_method"]
     assert (method["dpo_reference_free"], method[NORMALIZE]) == (True, True)
 
@@ -209,17 +209,17 @@ def test_wandb_key_comes_from_the_environment_and_shows_nowhere(
     settings = settings.model_copy(update={"environment": settings.environment | secrets({"WANDB_API_KEY": key})})
     backend = TogetherBackend(load_manifest("together"), settings)
     files = list(backend.prepare(spec, data))
-    state = backend.submit(spec, files, token=token("t"))
+    state = backend.submit(spec, files, token=contract_job_token("t"))
     body = sent(together)
     assert (body["wandb_key"], body["wandb_project_name"], body["wandb_name"]) == (key, "p", "run")
     refused = {"error": {"message": f"wandb does not know {key}", "type": "invalid_request_error"}}
     together.fail("status", method="POST", path="/fine-tunes", status=400, body=refused)
     with pytest.raises(RejectedError, match=r"wandb does not know \[key\]") as caught:
-        backend.submit(spec, files, token=token("u"))
+        backend.submit(spec, files, token=contract_job_token("u"))
     for text in (state.model_dump_json(), str(caught.value), repr(caught.value.__cause__), repr(backend), caplog.text):
         assert key not in text
     other = spec.model_copy(update={"wandb": None})
-    backend.submit(other, files, token=token("v"))
+    backend.submit(other, files, token=contract_job_token("v"))
     assert "wandb_key" not in sent(together), "only where the job reports there"
 
 
@@ -275,10 +275,10 @@ def test_images_for_a_model_that_sees_none_are_refused(
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
     seen = {"messages": [{"role": "user", "content": [image]}, {"role": "assistant", "content": "a"}]}
     spoken = {"messages": [{"role": "user", "content": 'what is "image_url"?'}, *plain["messages"][-1:]]}
-    file = PreparedData(training=written(tmp_path / "images.jsonl", [plain, spoken, seen], "together"))
+    file = PreparedData(training=write_contract_rows(tmp_path / "images.jsonl", [plain, spoken, seen], "together"))
     with pytest.raises(UnsupportedError, match="does not support vision, and record 3"):
         list(connect(together).prepare(spec_of(file), file))
-    words = PreparedData(training=written(tmp_path / "words.jsonl", [plain, spoken], "together"))
+    words = PreparedData(training=write_contract_rows(tmp_path / "words.jsonl", [plain, spoken], "together"))
     assert list(connect(together).prepare(spec_of(words), words)), "a word in a text is no image"
 
 
@@ -289,7 +289,7 @@ def test_account_that_may_not_start_the_job_is_told_before_money(
     together.user_limit = 1.0
     files = list(backend.prepare(spec_of(data), data))
     with pytest.raises(QuotaError, match=r"\$4.00 is more than this account's limit of \$1.00") as caught:
-        backend.submit(spec_of(data), files, token=token("t"))
+        backend.submit(spec_of(data), files, token=contract_job_token("t"))
     assert not caught.value.retryable
     assert together.jobs_created == 0
 
@@ -314,11 +314,11 @@ def test_training_goes_on_from_a_checkpoint(
     backend = connect(together)
     full = spec_of(data, adapter=Adapter.FULL)
     files = list(backend.prepare(full, data))
-    parent = backend.submit(full, files, token=token("parent")).remote_id
+    parent = backend.submit(full, files, token=contract_job_token("parent")).remote_id
     together.advance(3600)
     step = backend.checkpoints(parent)
     spec = spec_of(data, from_checkpoint=f"{parent}:{step[-1].step}")
-    state = backend.submit(spec, list(backend.prepare(spec, data)), token=token("child"))
+    state = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("child"))
     body = sent(together)
     assert body["from_checkpoint"] == f"{parent}:{step[-1].step}"
     assert "model" not in body and "training_type" not in body, "the checkpoint says both"
@@ -327,7 +327,7 @@ def test_training_goes_on_from_a_checkpoint(
     assert backend.quote(spec, files).authority == "provider"
     assert "from_checkpoint" in together.requests("POST", "/fine-tunes/estimate-price")[-1].request_json()
     ranked = spec.model_copy(update={"hyperparameters": Hyperparameters(lora_rank=8)})
-    backend.submit(ranked, files, token=token("ranked"))
+    backend.submit(ranked, files, token=contract_job_token("ranked"))
     assert sent(together)["training_type"]["lora_r"] == 8, "a rank that is asked for is never left out"
 
 
@@ -338,12 +338,15 @@ def test_training_goes_on_only_from_a_job_of_the_same_model(
     backend, other = connect(together), "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
     parent = spec_of(data, model=other)
     files = list(backend.prepare(parent, data))
-    id = backend.submit(parent, files, token=token("parent")).remote_id
+    id = backend.submit(parent, files, token=contract_job_token("parent")).remote_id
     together.advance(3600)
     start = way.format(id=id, step=backend.checkpoints(id)[-1].step, name=backend.fetch(id).tuned_model)
     uploads = len(together.requests("POST", "/files"))
     spec = spec_of(data, from_checkpoint=start, budget=5.0)
-    for call in (lambda: list(backend.prepare(spec, data)), lambda: backend.submit(spec, files, token=token("child"))):
+    for call in (
+        lambda: list(backend.prepare(spec, data)),
+        lambda: backend.submit(spec, files, token=contract_job_token("child")),
+    ):
         with pytest.raises(ConfigError, match=f"was tuned from {other}, not from {MODEL}; give --model {other}"):
             call()
     assert together.jobs_created == 1 and len(together.requests("POST", "/files")) == uploads
@@ -363,7 +366,7 @@ def test_early_stop_is_told_with_its_step(
     )
     together.pace = 0.01
     files = list(backend.prepare(spec, with_validation))
-    state = backend.submit(spec, files, token=token("t"))
+    state = backend.submit(spec, files, token=contract_job_token("t"))
     assert sent(together)["n_evals"] == 8
     together.advance(3600)
     state = backend.fetch(state.remote_id)
@@ -385,7 +388,7 @@ def test_early_stopping_gets_the_evaluations_that_it_needs(
         validation=with_validation.validation.path,
         provider_options={"early_stopping_enabled": True, "early_stopping_patience": 3},
     )
-    backend.submit(spec, list(backend.prepare(spec, with_validation)), token=token("t"))
+    backend.submit(spec, list(backend.prepare(spec, with_validation)), token=contract_job_token("t"))
     assert sent(together)["n_evals"] == 5, "a baseline, one to warm up, three of patience"
 
 
@@ -405,11 +408,11 @@ def test_refusal_of_a_file_names_the_line_of_the_users_own(
     spec = TuneSpec(model=MODEL, dataset=tmp_path / "mine.csv")
 
     def refuse(rows: Any) -> str:
-        from tuneport.testing.emulators.datasets import InvalidDataError
+        from tuneport.testing.emulators.datasets import EmulatedDataError
 
-        raise InvalidDataError("Line 3: `messages[1]` must contain a `role` field")
+        raise EmulatedDataError("Line 3: `messages[1]` must contain a `role` field")
 
-    monkeypatch.setattr("tuneport.testing.emulators.together.files.check_together", refuse)
+    monkeypatch.setattr("tuneport.testing.emulators.together.files.apply_together_rules", refuse)
     with pytest.raises(DatasetError) as caught:
         list(backend.prepare(spec, data))
     assert (caught.value.path, caught.value.field) == (str(tmp_path / "mine.csv"), "messages[1]")

@@ -22,7 +22,7 @@ from tests.support.folders import FIXTURES
 from tests.support.rows import chat, write
 from tests.support.tiny import tiny_model
 from tuneport.cli.main import main
-from tuneport.cli.views.check import print_report
+from tuneport.cli.views.check import print_check_report
 from tuneport.data.checks import Evidence, Finding, Verdict, check_dataset
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
@@ -56,7 +56,7 @@ def test_the_table_fits_and_says_all_of_it(tmp_path: Path, width: int) -> None:
     places = tuple(Evidence((5,), "email e***@c***.com") for _ in range(5))
     report = replace(report, findings=(*report.findings, Finding("places", Verdict.WARN, "5 places", places, "look")))
     screen = Console(file=io.StringIO(), width=width, highlight=False)
-    print_report(report, console=screen)
+    print_check_report(report, console=screen)
     text = screen.file.getvalue()  # type: ignore[attr-defined]
     lines = text.splitlines()
     assert max(map(len, lines)) <= width and not any(line != line.rstrip() for line in lines)

@@ -71,15 +71,15 @@ SEEN = "a\u00a0b\u3000c\td\n\u00e9\u5bb6\U0001f600"
 
 
 def test_what_is_seen_stays_and_the_rest_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert output.visible(SEEN) == SEEN
+    assert output.terminal_text(SEEN) == SEEN
     for code in (*range(0x20), *range(0x7F, 0xA0), 0xAD, *range(0x200B, 0x2010), *range(0x2028, 0x202F), 0x2060,
                  *range(0x2066, 0x206A), 0xFEFF, 0xE0001, 0xFFF9, 0xD800):  # fmt: skip
         if chr(code) not in "\n\t":
-            assert output.visible(f"a{chr(code)}b") == "a\ufffdb", hex(code)
-    output.say("one\ntwo\x1b[2J")
-    output.document({"x": "\x9b2J\u202e\x7f\x1b"})
+            assert output.terminal_text(f"a{chr(code)}b") == "a\ufffdb", hex(code)
+    output.print_line("one\ntwo\x1b[2J")
+    output.print_json_document({"x": "\x9b2J\u202e\x7f\x1b"})
     output.console().print("\x1b[2J", "[bold]ours[/bold]")
-    table = output.table("name")
+    table = output.console_table("name")
     table.add_row("[link=http://evil.example]\x1b[31mx")
     output.console().print(table)
     out = capsys.readouterr().out

@@ -24,7 +24,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_what_goes_on_for_long_is_told_and_a_terminal_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
-    with heartbeat.heartbeat(), report_data_activity("reading a\x1b[2Jb.csv", lambda: 0.25):
+    with heartbeat.print_heartbeat(), report_data_activity("reading a\x1b[2Jb.csv", lambda: 0.25):
         time.sleep(0.4)
     said = capsys.readouterr()
     assert said.err.splitlines() == ["reading a\ufffd[2Jb.csv: 0 s, 25% done"]
@@ -33,7 +33,7 @@ def test_what_goes_on_for_long_is_told_and_a_terminal_obeys_no_name(capsys: pyte
 
 @pytest.mark.usefixtures("impatient")
 def test_nothing_is_told_where_nothing_is_known_or_pieces_are_short(capsys: pytest.CaptureFixture[str]) -> None:
-    with heartbeat.heartbeat():
+    with heartbeat.print_heartbeat():
         time.sleep(0.1)
         for _ in range(20):
             with report_data_activity("waiting for a model"):

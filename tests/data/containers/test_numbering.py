@@ -17,7 +17,7 @@ from tuneport.data.conversion.convert import convert
 from tuneport.data.reading import read_records
 from tuneport.data.review.session import ReviewSession
 from tuneport.errors import ConversionLossError, DatasetError
-from tuneport.workflows.checking.page import render
+from tuneport.workflows.checking.page import render_check_page
 
 BAD: dict[str, Any] = {"messages": []}
 WEIGHTED = chat("a", "b")
@@ -65,7 +65,7 @@ def test_file_and_line_in_a_folder(tmp_path: Path) -> None:
     (said,) = evidence(folder, "contradictions")
     assert said.startswith("b.json record 1, more/c.jsonl:1: 'again' is answered 'one' and 'two'")
     report = check_dataset(folder)
-    assert "more/c.jsonl:2" in render(report)
+    assert "more/c.jsonl:2" in render_check_page(report)
     document = report.as_dict()
     assert document["files"] == [
         {"path": str(folder / "a.jsonl"), "before": 0, "unit": "line"},

@@ -23,7 +23,7 @@ from tuneport.data.dataset import Dataset
 from tuneport.data.formats import load_format
 from tuneport.data.rows.records import Message, PlainText, Preference, PromptCompletion, Record
 from tuneport.errors import DatasetError
-from tuneport.testing.emulators.datasets import check_together
+from tuneport.testing.emulators.datasets import apply_together_rules
 
 jsonschema = pytest.importorskip("jsonschema", reason="the line schemas need jsonschema")
 yaml = pytest.importorskip("yaml", reason="the line schemas are YAML")
@@ -118,7 +118,7 @@ def test_real_files_match_the_line_schemas(shared_data: Path, tmp_path: Path, na
 
 def check_together_row(row: dict[str, Any]) -> str:
     """The emulator's rules, which are those of Together's client until version 2; and those on images and reasoning."""
-    form = check_together([row])
+    form = apply_together_rules([row])
     messages = row.get("messages") or row.get("input", {}).get("messages", [])
     images = 0
     for message in messages:

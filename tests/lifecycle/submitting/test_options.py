@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import tuneport
 from tests.support.workspaces import write_chats
-from tuneport.cli.commands.submit import AskedJob, read_arguments
+from tuneport.cli.commands.submit import SubmitArguments, read_submit_arguments
 from tuneport.cli.main import app
 from tuneport.client_rules import ClientsMaySet, client_rule_of_field
 from tuneport.errors import ConfigError
@@ -48,10 +48,10 @@ def submit_command() -> Any:
     return typer.main.get_command(app).commands["submit"]  # type: ignore[attr-defined]
 
 
-def parsed(line: str) -> AskedJob:
+def parsed(line: str) -> SubmitArguments:
     words = shlex.split(line)
     assert words[:2] == ["tuneport", "submit"]
-    return read_arguments(submit_command().make_context("submit", words[2:]).params)
+    return read_submit_arguments(submit_command().make_context("submit", words[2:]).params)
 
 
 # --- one list --------------------------------------------------------------------------------------------------------

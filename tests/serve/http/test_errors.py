@@ -17,7 +17,7 @@ from tuneport.errors import AuthError, ProviderError, QuotaError, StorageError, 
 from tuneport.lifecycle.schema.database import StoreUnavailableError
 from tuneport.serve import AccessRules, create_app
 from tuneport.serve.http.body_limits import BodyLimits
-from tuneport.testing.emulators.faults import Exchange
+from tuneport.testing.emulators.faults import EmulatorExchange
 
 ERROR = {"code": None, "message": "m", "param": None, "type": "t"}
 
@@ -136,7 +136,7 @@ def test_what_a_backend_says_is_told_in_the_same_words(
     ],
 )
 def test_what_is_no_envelope_is_noticed(status: int, kind: str, body: dict[str, Any]) -> None:
-    told = Exchange(
+    told = EmulatorExchange(
         method="GET", path="/v1/files", query={}, request_headers={}, request_body=b"", status=status,
         response_headers={"content-type": kind}, response_body=json.dumps(body).encode(), fault=None,
     )  # fmt: skip

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.support.gateways import OLD_MODEL, Running, chats, ended
-from tuneport.cli.views.serving_log import JSONLines, Text
+from tuneport.cli.views.serving_log import JSONLogFormatter, TextLogFormatter
 from tuneport.lifecycle.store.files.uploaded import UploadedFiles
 
 
@@ -56,7 +56,7 @@ def logged() -> Iterator[dict[str, io.StringIO]]:
     written: dict[str, io.StringIO] = {}
     logger = logging.getLogger("tuneport")
     handlers = []
-    for name, formatter in (("json", JSONLines()), ("text", Text())):
+    for name, formatter in (("json", JSONLogFormatter()), ("text", TextLogFormatter())):
         handler = logging.StreamHandler(written.setdefault(name, io.StringIO()))
         handler.setFormatter(formatter)
         handlers.append(handler)

@@ -34,7 +34,7 @@ from tuneport.testing.emulators import (  # noqa: E402 (after the skips)
     TogetherEmulator,
     datasets,  # noqa: E402 (after the skips)
 )
-from tuneport.testing.emulators.faults import Exchange  # noqa: E402
+from tuneport.testing.emulators.faults import EmulatorExchange  # noqa: E402
 
 PACE = 60.0
 LLAMA = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
@@ -112,10 +112,10 @@ def test_published_documents_are_at_hand():
         assert conformance.specification(provider).document["paths"]
 
 
-def exchange_of(method: str, path: str, request: object, status: int, answer: object) -> Exchange:
+def exchange_of(method: str, path: str, request: object, status: int, answer: object) -> EmulatorExchange:
     kind = {"content-type": "application/json"}
     bodies = [json.dumps(item).encode() for item in (request, answer)]
-    return Exchange(method, path, {}, kind, bodies[0], status, kind, bodies[1], None)
+    return EmulatorExchange(method, path, {}, kind, bodies[0], status, kind, bodies[1], None)
 
 
 def test_conformance_finds_what_is_wrong():
@@ -426,7 +426,7 @@ def test_openai_refusals(client, emulator, reason, error):
 
 
 def test_openai_bill_is_exact_where_vocabularies_are_installed(shared_data):
-    if datasets.exact_count("cl100k_base") is datasets.approximate_count:
+    if datasets.tiktoken_count("cl100k_base") is datasets.approximate_token_count:
         pytest.skip("needs tiktoken, and the vocabularies that litellm carries")
     content = (shared_data / "gpt_tokens_fine-tuning-data.jsonl").read_bytes()
     with OpenAIEmulator(pace=0, models={"gpt-3.5-turbo-1106": None}) as emulator:

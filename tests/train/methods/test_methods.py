@@ -12,7 +12,7 @@ from tests.support.folders import CHECKOUT
 from tests.support.tiny import labelled_rows, lines_of, make_run, preference_rows, state_of, write_rows
 from tuneport.backends.local.request import check_request
 from tuneport.errors import UnsupportedError
-from tuneport.train.__main__ import main
+from tuneport.train.__main__ import train_run_folder
 from tuneport.types import Adapter, Method, TuneSpec
 
 METHODS = ("sft", "text", "dpo", "kto")
@@ -65,7 +65,7 @@ def test_it_learns_loads_again_and_answers(
     numbers = {"epochs": 4, "learning_rate": RATES.get(adapter, 0.01), "virtual_tokens": 6}
     folder = make_run(home, model, data, hyperparameters=numbers, **spec)
 
-    assert main(folder) == 0, state_of(folder)["error"]
+    assert train_run_folder(folder) == 0, state_of(folder)["error"]
 
     assert sum(losses(folder)[-2:]) < sum(losses(folder)[:2])
     loads_and_answers(folder, model, adapter)
@@ -77,24 +77,24 @@ def loads_and_answers(folder: Path, model: Path, adapter: str) -> None:
 
     from tests.infer.answering import answer
     from tuneport.base_models import ComputeTarget
-    from tuneport.infer.batch import prefill
-    from tuneport.infer.engine import Engine
-    from tuneport.infer.sampling import Options
+    from tuneport.infer.batch import prefill_prompts
+    from tuneport.infer.engine import InferenceEngine
+    from tuneport.infer.sampling import SamplingOptions
 
     assert 0 < state_of(folder)["trainable_parameters"] <= state_of(folder)["total_parameters"]
-    engine = Engine(folder / "model" if adapter == "full" else model, ComputeTarget("cpu", "fp32"))
+    engine = InferenceEngine(folder / "model" if adapter == "full" else model, ComputeTarget("cpu", "fp32"))
     prompt = engine.tokenizer("banana 3")["input_ids"]
     name = None
     if adapter != "full":
         name = "tuned"
         engine.load_adapter(name, folder / "adapter")
-        base, _ = prefill(engine, [prompt], None)
-        tuned, _ = prefill(engine, [prompt], name)
-        twice, _ = prefill(engine, [prompt, prompt[:5]], name)
+        base, _ = prefill_prompts(engine, [prompt], None)
+        tuned, _ = prefill_prompts(engine, [prompt], name)
+        twice, _ = prefill_prompts(engine, [prompt, prompt[:5]], name)
         assert torch.allclose(tuned[0], logits_of_peft(model, folder / "adapter", prompt), atol=1e-4)
         assert torch.allclose(tuned[0], twice[0], atol=1e-4)
         assert (tuned - base).abs().max() > 0.01
-    assert list(answer(engine, [prompt], Options(max_tokens=3), adapter=name))
+    assert list(answer(engine, [prompt], SamplingOptions(max_tokens=3), adapter=name))
 
 
 LETTERS = """
@@ -142,7 +142,7 @@ def test_answers_are_worth_more_as_it_learns_from_them(
     numbers = {"epochs": 5, "learning_rate": RATES.get(adapter, 0.02), "beta": 0.01}
     folder = make_run(home, model, data, validation=data, hyperparameters=numbers, **spec)
 
-    assert main(folder) == 0, state_of(folder)["error"]
+    assert train_run_folder(folder) == 0, state_of(folder)["error"]
 
     steps = lines_of(folder / "metrics.jsonl")
     rewards = [row["extra"]["reward"] for row in steps if "reward" in row["extra"]]
@@ -198,7 +198,7 @@ def test_modules_that_are_trained_whole_are_saved_and_loaded(
     options = {"precision": precision, "lora_modules_to_save": ["embed_tokens"]}
     folder = make_run(home, model, data, provider_options=options)
 
-    assert main(folder) == 0, state_of(folder)["error"]
+    assert train_run_folder(folder) == 0, state_of(folder)["error"]
 
     saved = load_file(folder / "adapter" / "adapter_model.safetensors")
     whole = {name.split(".")[-2]: value for name, value in saved.items() if "lora_" not in name}
@@ -216,7 +216,7 @@ def test_a_module_that_there_is_not_is_named_with_those_that_there_are(
 ) -> None:
     folder = make_run(home, model, data, provider_options={"precision": "fp32", option: ["q_proj", "wq"]})
 
-    assert main(folder) == 1
+    assert train_run_folder(folder) == 1
     error = state_of(folder)["error"]
     assert (error["code"], error["fault"]) == ("invalid_config", "user")
     assert f"{option} names wq, and the model has no such module; it has down_proj, " in error["message"]

@@ -12,7 +12,7 @@ from tuneport.backends.local.reward import check_function
 from tuneport.data.rows.records import Graded, Message
 from tuneport.data.templates.rendering import RenderedPrompt
 from tuneport.errors import ConfigError, DatasetError
-from tuneport.train.__main__ import main
+from tuneport.train.__main__ import train_run_folder
 
 
 def asked(text: str = "Q", **columns: Any) -> RenderedPrompt:
@@ -22,7 +22,7 @@ def asked(text: str = "Q", **columns: Any) -> RenderedPrompt:
 
 def test_a_grader_that_gives_no_finite_number_is_refused_or_noted() -> None:
     from tuneport.data.graders.graders import Grader
-    from tuneport.train.methods.rewards import grader_reward
+    from tuneport.train.methods.rewards import reward_from_grader
     from tuneport.train.run.failures import RewardError
 
     class Endless(Grader):
@@ -31,16 +31,16 @@ def test_a_grader_that_gives_no_finite_number_is_refused_or_noted() -> None:
 
     check = {"type": "string_check", "input": "a", "reference": "b", "operation": "eq"}
     with pytest.raises(RewardError, match="the grader gave inf; it must give finite numbers"):
-        grader_reward(Endless(check), print)([asked()] * 2, ["1", "inf"], {})
+        reward_from_grader(Endless(check), print)([asked()] * 2, ["1", "inf"], {})
     notes: list[str] = []
     grader = Grader({"type": "python", "source": "def grade(sample, item): return float('nan')"}, run_code=True)
-    assert grader_reward(grader, notes.append)([asked()], ["x"], {}) == [0.0]
+    assert reward_from_grader(grader, notes.append)([asked()], ["x"], {}) == [0.0]
     grader.close()
     assert len(notes) == 1 and notes[0].endswith("it gave nan; it must give a finite number; such answers are worth 0")
 
 
 def test_a_function_gets_questions_answers_and_columns() -> None:
-    from tuneport.train.methods.rewards import function_reward
+    from tuneport.train.methods.rewards import reward_from_function
 
     seen: dict[str, Any] = {}
 
@@ -49,7 +49,10 @@ def test_a_function_gets_questions_answers_and_columns() -> None:
         return [1, None]
 
     rows = [asked("A", label="a"), asked("B", source="b")]
-    assert function_reward(reward, "m:reward", rows)(rows, ["x", "y"], {"completion_ids": [[1], [2]]}) == [1.0, None]
+    assert reward_from_function(reward, "m:reward", rows)(rows, ["x", "y"], {"completion_ids": [[1], [2]]}) == [
+        1.0,
+        None,
+    ]
     assert seen == {
         "prompts": [[{"role": "user", "content": "A"}], [{"role": "user", "content": "B"}]],
         "completions": [[{"role": "assistant", "content": "x"}], [{"role": "assistant", "content": "y"}]],
@@ -58,7 +61,7 @@ def test_a_function_gets_questions_answers_and_columns() -> None:
         "completion_ids": [[1], [2]],
     }
     with pytest.raises(DatasetError, match="rename the column"):
-        function_reward(reward, "m:reward", [asked(prompts="x")])
+        reward_from_function(reward, "m:reward", [asked(prompts="x")])
 
 
 @pytest.mark.parametrize(
@@ -72,13 +75,13 @@ def test_a_function_gets_questions_answers_and_columns() -> None:
     ],
 )
 def test_a_function_that_fails_is_named_with_its_line(given: Any, said: str) -> None:
-    from tuneport.train.methods.rewards import RewardError, function_reward
-    from tuneport.train.run.failures import job_error
+    from tuneport.train.methods.rewards import RewardError, reward_from_function
+    from tuneport.train.run.failures import training_job_error
 
     rows = [asked(), asked()]
     with pytest.raises(RewardError, match=f"the reward function m:reward {said}") as caught:
-        function_reward(given, "m:reward", rows)(rows, ["x", "y"], {})
-    failure = job_error(caught.value)
+        reward_from_function(given, "m:reward", rows)(rows, ["x", "y"], {})
+    failure = training_job_error(caught.value)
     assert (failure.code, failure.fault, failure.param) == ("reward_failed", "user", "reward")
     assert "\n" not in failure.message
 
@@ -140,7 +143,7 @@ def test_a_reward_model_that_was_trained_here_judges_answers(
         method="reward",
         **options,
     )
-    assert main(ranker) == 0, state_of(ranker)["error"]
+    assert train_run_folder(ranker) == 0, state_of(ranker)["error"]
 
     losses = [row["train_loss"] for row in lines_of(ranker / "metrics.jsonl")]
     assert losses[-1] < losses[0]
@@ -174,7 +177,7 @@ def test_a_reward_model_that_was_trained_here_judges_answers(
         reward_model={"weights": str(weights), "base": None if base is None else str(base)},
         provider_options={"precision": "fp32", "generations": 2, "max_completion_length": 4},
     )
-    assert main(tuned) == 0, state_of(tuned)["error"]
+    assert train_run_folder(tuned) == 0, state_of(tuned)["error"]
     [step] = lines_of(tuned / "metrics.jsonl")
     assert step["extra"]["reward"] != 0 and "kl" not in step["extra"]
     assert state_of(tuned)["trained_tokens"] > 0

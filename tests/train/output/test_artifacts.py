@@ -14,20 +14,20 @@ import torch
 
 from tests.support.tiny import chat_rows, lines_of, make_run, preference_rows, state_of, tiny_model, write_rows
 from tuneport.errors import TrainingError, UnsupportedError
-from tuneport.train.__main__ import main
-from tuneport.train.output.merge import merge
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.__main__ import train_run_folder
+from tuneport.train.output.merge import merge_adapter
+from tuneport.train.run.run_folder import TrainingRunFolder
 
 PICKLES = {".bin", ".pt", ".pth", ".pkl"}
 
 
 def scalars(folder: Path) -> dict[str, list[int]]:
     """The steps at which each curve has a point, over all event files of a run."""
-    from tuneport.train.run.tensorboard import events
+    from tuneport.train.run.tensorboard import read_tensorboard_events
 
     found: dict[str, list[int]] = {}
     for path in sorted((folder / "tensorboard").glob("*tfevents*")):
-        for _, event in events(path):
+        for _, event in read_tensorboard_events(path):
             for value in event.summary.value:
                 if value.HasField("simple_value"):
                     found.setdefault(value.tag, []).append(event.step)
@@ -41,7 +41,7 @@ def test_the_folder_explains_itself(home: Path, model: Path, data: Path, tmp_pat
 
     valid = write_rows(tmp_path / "valid.jsonl", chat_rows(4))
     folder = make_run(home, model, data, validation=valid, hyperparameters={"epochs": 2, "max_length": None})
-    assert main(folder) == 0, state_of(folder)["error"]
+    assert train_run_folder(folder) == 0, state_of(folder)["error"]
 
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__
@@ -71,7 +71,7 @@ def test_the_folder_explains_itself(home: Path, model: Path, data: Path, tmp_pat
 
 def test_an_interrupted_curve_goes_on_without_doubles(home: Path, model: Path, data: Path) -> None:
     folder = make_run(home, model, data, hyperparameters={"epochs": 3})
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
     expected = scalars(folder)["train/loss"]
     # As a kill leaves it: measured beyond the newest checkpoint, the last record torn.
     shutil.rmtree(folder / "checkpoints" / "step-12")
@@ -81,7 +81,7 @@ def test_an_interrupted_curve_goes_on_without_doubles(home: Path, model: Path, d
     with events.open("ab") as file:
         file.write(b"\x20\0\0\0")
 
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
     assert expected == scalars(folder)["train/loss"] == list(range(1, 13))
     assert [row["step"] for row in lines_of(folder / "metrics.jsonl")] == list(range(1, 13))
 
@@ -94,10 +94,10 @@ def test_merged_weights_answer_as_the_adapter(
 
     options = {"precision": "fp32"} | ({"lora_variant": variant} if variant else {})
     folder = make_run(home, model, data, hyperparameters={"epochs": 2}, provider_options=options)
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
 
     target = tmp_path / "merged"
-    figures = merge(RunFolder(folder), folder / "adapter", target)
+    figures = merge_adapter(TrainingRunFolder(folder), folder / "adapter", target)
     assert figures["relative_difference"] < 1e-5 and figures["same_choice"] == 1.0
     assert figures["effect_of_adapter"] > 100 * figures["mean_difference"]
     whole = AutoModelForCausalLM.from_pretrained(target)
@@ -114,8 +114,8 @@ def test_a_reward_model_is_merged_with_its_head(home: Path, model: Path, tmp_pat
     data = write_rows(tmp_path / "pairs.jsonl", preference_rows(8))
     spec = {"method": "reward", "format": "openai-preference"}
     folder = make_run(home, model, data, hyperparameters={"epochs": 2}, **spec)
-    assert main(folder) == 0, state_of(folder)["error"]
-    figures = merge(RunFolder(folder), folder / "adapter", tmp_path / "merged")
+    assert train_run_folder(folder) == 0, state_of(folder)["error"]
+    figures = merge_adapter(TrainingRunFolder(folder), folder / "adapter", tmp_path / "merged")
     assert figures["relative_difference"] < 1e-4
     assert AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").config.num_labels == 1
     assert "AutoModelForSequenceClassification" in (tmp_path / "merged" / "README.md").read_text()
@@ -127,22 +127,22 @@ def test_an_adapter_over_4_bits_is_merged_into_them(home: Path, data: Path, tmp_
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from tuneport.train.output.merge import _logits, compared
+    from tuneport.train.output.merge import _logits, compare_logits
 
     model = tiny_model(tmp_path / "tiny")
     options = {"precision": "bf16"}
     folder = make_run(
         home, model, data, adapter="qlora", hyperparameters={"epochs": 2}, provider_options=options
     )  # fmt: skip
-    assert main(folder) == 0, state_of(folder)["error"]
+    assert train_run_folder(folder) == 0, state_of(folder)["error"]
 
-    figures = merge(RunFolder(folder), folder / "adapter", tmp_path / "merged")
+    figures = merge_adapter(TrainingRunFolder(folder), folder / "adapter", tmp_path / "merged")
     rows = [[1, 5, 6, 7, 8, 9], [1, 9, 8, 7]]
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").eval()
     assert merged.dtype == torch.bfloat16 and not hasattr(merged.config, "quantization_config")
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
     over_16_bits = _logits(PeftModel.from_pretrained(base, str(folder / "adapter")).eval(), rows)
-    otherwise = compared(over_16_bits, _logits(merged, rows), over_16_bits)
+    otherwise = compare_logits(over_16_bits, _logits(merged, rows), over_16_bits)
     assert figures["relative_difference"] < 0.05 < otherwise["relative_difference"]
 
 
@@ -152,19 +152,19 @@ def test_a_merge_that_went_wrong_is_noticed(
     from peft import PeftModel
 
     folder = make_run(home, model, data, hyperparameters={"epochs": 1})
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
 
     def without_the_adapter(self: Any, **options: Any) -> Any:
         return self.unload()
 
     monkeypatch.setattr(PeftModel, "merge_and_unload", without_the_adapter, raising=False)
     with pytest.raises(TrainingError, match="answers differ from the adapter"):
-        merge(RunFolder(folder), folder / "adapter", tmp_path / "merged")
+        merge_adapter(TrainingRunFolder(folder), folder / "adapter", tmp_path / "merged")
     trained = json.loads((folder / "run.json").read_text())
     trained["spec"]["adapter"] = "prefix"
     (folder / "run.json").write_text(json.dumps(trained))
     with pytest.raises(UnsupportedError, match="is in no weight"):
-        merge(RunFolder(folder), folder / "adapter", tmp_path / "merged")
+        merge_adapter(TrainingRunFolder(folder), folder / "adapter", tmp_path / "merged")
     command = [
         sys.executable,
         "-m",
@@ -190,7 +190,7 @@ def test_training_goes_on_from_an_adapter_which_is_then_the_reference(
     from tests.support.tiny import labelled_rows
 
     first = make_run(home, model, data, name="first", hyperparameters={"epochs": 3})
-    assert main(first) == 0
+    assert train_run_folder(first) == 0
     spec: dict[str, Any] = {"method": method}
     if method == "dpo":
         data = write_rows(tmp_path / "pairs.jsonl", preference_rows(8))
@@ -200,7 +200,7 @@ def test_training_goes_on_from_an_adapter_which_is_then_the_reference(
         spec["format"] = "trl"
     second = make_run(home, model, data, name="second", hyperparameters={"epochs": 2}, **spec)
     shutil.copytree(first / "adapter", second / "start")
-    assert main(second) == 0, state_of(second)["error"]
+    assert train_run_folder(second) == 0, state_of(second)["error"]
 
     rows = lines_of(second / "metrics.jsonl")
     if method == "dpo":

@@ -16,7 +16,7 @@ import pytest
 from tests.support.tiny import chat_rows, lines_of, make_run, state_of, tiny_model, write_rows
 from tests.support.waiting import until
 from tests.train.loopback_ray import LoopbackCluster
-from tuneport.train.__main__ import main
+from tuneport.train.__main__ import train_run_folder
 
 pytest.importorskip("ray", reason="ray is an extra: pip install 'tuneport[ray]'")
 pytestmark = pytest.mark.full
@@ -60,7 +60,7 @@ def request_of(place: Path) -> Callable[..., Path]:
 def alone(request_of: Callable[..., Path]) -> Path:
     """The same run, on one process and without Ray."""
     folder = request_of("alone", provider_options={"precision": "fp32"})
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.tiny import lines_of, make_run, state_of, write_rows
-from tuneport.train.__main__ import main
+from tuneport.train.__main__ import train_run_folder
 
 
 def test_averaged_weights_are_those_of_a_run_without_a_break(home: Path, model: Path, data: Path) -> None:
@@ -18,12 +18,12 @@ def test_averaged_weights_are_those_of_a_run_without_a_break(home: Path, model: 
     for name in ("straight", "broken"):
         options = {"precision": "fp32", "average_weights": True, "prompt_loss_weight": 0.1}
         runs.append(make_run(home, model, data, name=name, hyperparameters={"epochs": 3}, provider_options=options))
-        assert main(runs[-1]) == 0
+        assert train_run_folder(runs[-1]) == 0
     straight, broken = runs
     shutil.rmtree(broken / "checkpoints" / "step-12")
     shutil.rmtree(broken / "adapter")
     (broken / "state.json").unlink()  # as if killed after the second epoch
-    assert main(broken) == 0
+    assert train_run_folder(broken) == 0
 
     again, once = (load_file(run / "adapter" / "adapter_model.safetensors") for run in (broken, straight))
     last = load_file(straight / "checkpoints" / "step-12" / "adapter_model.safetensors")
@@ -40,7 +40,7 @@ def test_what_a_kill_leaves_half_done_is_ignored(home: Path, model: Path, data: 
     else:
         (folder / ".state.json.123").write_text('{"status": "run')
 
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
     assert state_of(folder)["status"] == "succeeded"
     assert not (folder / "checkpoints" / ".writing").exists()
 
@@ -60,12 +60,12 @@ def test_learning_from_answers_goes_on_where_it_was_killed(home: Path, model: Pa
         reward_folder=str(tmp_path),
         provider_options={"precision": "fp32", "generations": 2, "max_completion_length": 4},
     )
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
     tokens = state_of(folder)["trained_tokens"]
     shutil.rmtree(folder / "checkpoints" / "step-6")
     shutil.rmtree(folder / "adapter")
     (folder / "state.json").unlink()  # as if killed after the second epoch
-    assert main(folder) == 0
+    assert train_run_folder(folder) == 0
     assert [row["step"] for row in lines_of(folder / "metrics.jsonl")] == list(range(1, 7))
     # Other answers may be drawn than in the first run; their prompts and the steps before are counted as they were.
     assert abs(state_of(folder)["trained_tokens"] - tokens) <= 2 * 4 * 2 * 4

@@ -16,11 +16,11 @@ from tests.support.folders import CHECKOUT
 from tests.support.tiny import chat_rows, lines_of, make_run, state_of, write_rows
 from tests.support.waiting import until
 from tuneport.errors import ConfigError
-from tuneport.train.__main__ import main
-from tuneport.train.launch import RankDiedError, launch
+from tuneport.train.__main__ import train_run_folder
+from tuneport.train.launch import RankDiedError, launch_ranks
 from tuneport.train.model.sharding import choose_sharding
-from tuneport.train.run.process_group import EpochOrder, shared_batch
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.process_group import EpochOrderSampler, batch_for_workers
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.types import Adapter
 
 OPTIONS: dict[str, Any] = {"precision": "fp32"}
@@ -46,7 +46,7 @@ def test_two_ranks_do_what_one_process_does(home: Path, model: Path, tmp_path: P
         make_run(home, model, data, name=f"on-{count}", validation=valid, provider_options=OPTIONS | {"workers": count})
         for count in (1, 2)
     ]
-    assert [main(run) for run in runs] == [0, 0]
+    assert [train_run_folder(run) for run in runs] == [0, 0]
 
     alone, shared = ([row for row in lines_of(run / "metrics.jsonl")] for run in runs)
     assert [row["step"] for row in shared] == [row["step"] for row in alone]
@@ -63,7 +63,7 @@ def test_a_rank_that_fails_or_dies_ends_them_all(home: Path, model: Path, tmp_pa
     """What a rank can tell is the run's failure; a killed one leaves the run to whoever starts it again."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     failing = make_run(home, model, tmp_path / "none.jsonl", name="failing", provider_options=OPTIONS | {"workers": 2})
-    assert main(failing) == 1
+    assert train_run_folder(failing) == 1
     assert state_of(failing)["status"] == "failed" and "none.jsonl" in state_of(failing)["error"]["message"]
 
     data = write_rows(tmp_path / "train.jsonl", chat_rows(16))
@@ -84,7 +84,7 @@ def test_a_rank_that_fails_or_dies_ends_them_all(home: Path, model: Path, tmp_pa
     request = json.loads((killed / "run.json").read_text())
     request["spec"]["provider_options"]["workers"] = 1
     (killed / "run.json").write_text(json.dumps(request))
-    assert [main(killed), main(alone)] == [0, 0]
+    assert [train_run_folder(killed), train_run_folder(alone)] == [0, 0]
     assert any("going on from step" in event["message"] for event in lines_of(killed / "events.jsonl"))
     assert [row["step"] for row in lines_of(killed / "metrics.jsonl")] == list(range(1, 81))
     assert_same_weights(killed, alone)
@@ -92,20 +92,20 @@ def test_a_rank_that_fails_or_dies_ends_them_all(home: Path, model: Path, tmp_pa
 
 
 def test_the_batch_is_shared_evenly_or_refused() -> None:
-    assert shared_batch(8, 4, chosen=True) == 8
-    assert shared_batch(6, 4, chosen=False) == 8
+    assert batch_for_workers(8, 4, chosen=True) == 8
+    assert batch_for_workers(6, 4, chosen=False) == 8
     with pytest.raises(ConfigError, match="set batch_size to 8"):
-        shared_batch(6, 4, chosen=True)
+        batch_for_workers(6, 4, chosen=True)
 
 
 def test_each_row_is_seen_once_an_epoch() -> None:
-    order = EpochOrder(7, seed=3, fillers=1)
+    order = EpochOrderSampler(7, seed=3, fillers=1)
     first = list(order)
     order.set_epoch(1)
     second = list(order)
     assert sorted(first) == sorted(second) == list(range(8)) and first[-1] == second[-1] == 7
     assert first != second
-    grouped = list(EpochOrder(8, seed=3, lengths=[1, 9, 1, 9, 1, 9, 1, 9], group=4))
+    grouped = list(EpochOrderSampler(8, seed=3, lengths=[1, 9, 1, 9, 1, 9, 1, 9], group=4))
     assert sorted(grouped) == list(range(8))
 
 
@@ -137,15 +137,15 @@ def test_fsdp_ends_where_one_process_does(home: Path, model: Path, data: Path, a
         make_run(home, model, data, name=name, adapter=adapter, provider_options=OPTIONS | extra)
         for name, extra in (("shared", {"workers": 2, "sharding": "fsdp"}), ("alone", {}))
     )
-    run = RunFolder(shared)
+    run = TrainingRunFolder(shared)
     assert run.lock()
     for attempt in range(3):  # torch's gathering of sharded moments over gloo has crashed once in seven runs
         try:
-            launch(run, 2, lambda: False, module="tests.train.fsdp_rank")
+            launch_ranks(run, 2, lambda: False, module="tests.train.fsdp_rank")
             break
         except RankDiedError:
             assert attempt < 2
-    assert main(alone) == 0
+    assert train_run_folder(alone) == 0
     assert "trained on 2 workers with FSDP" in state_of(shared)["notes"]
     told, wanted = ([row["train_loss"] for row in lines_of(run / "metrics.jsonl")] for run in (shared, alone))
     assert told == pytest.approx(

@@ -27,8 +27,8 @@ from tuneport.backends.local.runs import process as local_process
 from tuneport.errors import ConfigError
 from tuneport.manifests import load_manifest
 from tuneport.settings import BackendSettings, ProjectFile, Settings
-from tuneport.testing.contract import prepared_chats, token
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.testing.contract import contract_job_token, prepared_chats
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.train.slurm import clusters
 from tuneport.train.slurm import driver as on_slurm
 from tuneport.train.slurm.clusters import SlurmSubmission
@@ -49,7 +49,7 @@ def submit(backend: LocalBackend, model: Path, folder: Path, epochs: int = 10, *
     data = prepared_chats(folder)
     numbers = Hyperparameters(epochs=epochs, batch_size=4, lora_rank=2)
     spec = TuneSpec(model=str(model), dataset=data.training.path, seed=1, hyperparameters=numbers, **changes)
-    return backend.submit(spec, list(backend.prepare(spec, data)), token=token("slurm")).remote_id
+    return backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("slurm")).remote_id
 
 
 def ended(backend: LocalBackend, run_id: str) -> JobState:
@@ -144,7 +144,7 @@ def test_a_job_that_ends_again_and_again_is_given_up(
     folder = make_run(home, model, data, provider_options={"executor": "slurm", "slurm": {"cluster": "local"}})
     submitted: list[int] = []
 
-    def ends_at_once(run: RunFolder) -> str:
+    def ends_at_once(run: TrainingRunFolder) -> str:
         submission = SlurmSubmission.of(run.path)
         assert submission is not None and submission.job_id is None, "the intent comes first"
         submitted.append(submission.attempt)
@@ -152,9 +152,9 @@ def test_a_job_that_ends_again_and_again_is_given_up(
             SlurmSubmission(submission.attempt, submission.name, str(job.pid)).write(run.path)
             return str(job.pid)
 
-    monkeypatch.setattr(clusters, "submit", ends_at_once)
-    run = RunFolder(folder)
-    on_slurm.drive(run, clusters.SlurmOptions(cluster="local"), lambda: False)
+    monkeypatch.setattr(clusters, "submit_slurm_job", ends_at_once)
+    run = TrainingRunFolder(folder)
+    on_slurm.drive_slurm_job(run, clusters.SlurmOptions(cluster="local"), lambda: False)
     assert submitted == [1, 2, 3, 4]
     assert state_of(folder)["status"] == "failed" and state_of(folder)["error"]["code"] == "process_died"
     assert "ended 4 times without getting further" in said(folder)[-1]
@@ -176,9 +176,9 @@ def test_an_intent_without_a_job_is_settled_first(
     SlurmSubmission(1, "tuneport-run-1-1").write(folder)
     if came_to_be:
         (folder / "slurm").mkdir()
-        clusters.job_record(folder, 1).write_text(json.dumps({"job_id": "4711"}))
+        clusters.slurm_job_record_path(folder, 1).write_text(json.dumps({"job_id": "4711"}))
     monkeypatch.setattr(on_slurm, "_SECONDS_UNTIL_LISTED", 0.1)
-    settled = on_slurm._settled(RunFolder(folder), clusters.LocalExecutor(), lambda: False)
+    settled = on_slurm._settled(TrainingRunFolder(folder), clusters.LocalSlurmExecutor(), lambda: False)
     found, anew = SlurmSubmission(1, "tuneport-run-1-1", "4711"), SlurmSubmission(2, "tuneport-run-1-2")
     assert settled == SlurmSubmission.of(folder) == (found if came_to_be else anew)
 
@@ -323,11 +323,11 @@ def test_a_job_submitted_by_a_driver_that_died_before_it_knew_is_found_by_its_na
 ) -> None:
     options = {"precision": "fp32", "executor": "slurm", "slurm": {"gpus_per_node": 0, "timeout_min": 30}}
     folder = make_run(home, model, data, provider_options=options)
-    run = RunFolder(folder)
+    run = TrainingRunFolder(folder)
     on_slurm._intend(run, 1)
-    job_id = clusters.submit(run)
+    job_id = clusters.submit_slurm_job(run)
     SlurmSubmission(1, "tuneport-run-1-1").write(folder)  # as if the id had never been written
-    assert clusters.Slurm().find(folder, SlurmSubmission(1, "tuneport-run-1-1")) == job_id
+    assert clusters.SlurmCluster().find_job_id(folder, SlurmSubmission(1, "tuneport-run-1-1")) == job_id
     command = [sys.executable, "-m", "tuneport.train", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,12 @@ from tests.support.folders import CHECKOUT
 from tests.support.tiny import chat_rows, lines_of, make_run, state_of, tiny_tokenizer, write_rows
 from tests.train.runs import finish, told
 from tuneport.errors import TrainingError
-from tuneport.train.speed.memory_retry import advice, gpu_is_full, out_of_memory, smaller_micro_batch
+from tuneport.train.speed.memory_retry import (
+    explain_full_gpu,
+    is_training_out_of_memory,
+    memory_saving_settings,
+    smaller_micro_batch,
+)
 from tuneport.training_options import largest_divisor
 
 GIB = 2**30
@@ -112,11 +117,11 @@ def test_the_next_smaller_part_divides_the_batch(
 
 
 def test_a_full_gpu_says_how_much_is_free_and_who_should_act() -> None:
-    told = gpu_is_full(free=GIB // 2, total=80 * GIB, own=GIB)
+    told = explain_full_gpu(free=GIB // 2, total=80 * GIB, own=GIB)
     assert told is not None and told.startswith(
         "the GPU has 0.5 of 80.0 GiB free, and other processes hold 78.5 GiB: end"
     )
-    assert gpu_is_full(free=GIB, total=80 * GIB, own=76 * GIB) is None, "this run alone fills it"
+    assert explain_full_gpu(free=GIB, total=80 * GIB, own=76 * GIB) is None, "this run alone fills it"
 
 
 @pytest.mark.parametrize(
@@ -133,12 +138,14 @@ def test_a_full_gpu_says_how_much_is_free_and_who_should_act() -> None:
     ],
 )
 def test_what_counts_as_out_of_memory(error: Exception, memory: bool) -> None:
-    assert out_of_memory(error) is memory
+    assert is_training_out_of_memory(error) is memory
 
 
 def test_advice_names_only_what_is_not_done_yet() -> None:
-    assert "qlora" in advice("lora", False) and "gradient_checkpointing" in advice("lora", False)
-    assert advice("qlora", True) == "a smaller max_length or a smaller model"
+    assert "qlora" in memory_saving_settings("lora", False) and "gradient_checkpointing" in memory_saving_settings(
+        "lora", False
+    )
+    assert memory_saving_settings("qlora", True) == "a smaller max_length or a smaller model"
 
 
 @pytest.mark.parametrize("full", [True, False])
@@ -151,8 +158,8 @@ def test_a_full_gpu_is_the_machines_fault_and_a_large_model_the_users(
     from tuneport.train.run import failures
 
     numbers: Any = (GIB, 80 * GIB, GIB if full else 78 * GIB)
-    monkeypatch.setattr(failures, "gpu_memory", lambda: numbers)
-    error = failures.job_error(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
+    monkeypatch.setattr(failures, "training_gpu_memory", lambda: numbers)
+    error = failures.training_job_error(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
     assert error.code == "out_of_memory" and (error.fault, error.retryable) == (
         ("provider", True) if full else ("user", False)
     )

@@ -16,10 +16,10 @@ from tuneport.train.speed.packing import (
     PackingCollator,
     PaddingCollator,
     PaddingFreeCollator,
-    packs,
-    prompt_labels,
+    enable_packed_attention,
+    prompt_loss_targets,
     rows_per_pack,
-    shared_length,
+    shared_prefix_length,
 )
 
 SYSTEM = [1, 20, 21, 22, 23]
@@ -87,7 +87,7 @@ def test_a_pack_has_each_tokens_loss_and_the_gradients_of_its_rows(
 
 
 def test_blocks_are_small_and_hold_what_each_query_sees() -> None:
-    plan = attention.Blocks(3, [40, 50, 600])
+    plan = attention.PackedAttentionBlocks(3, [40, 50, 600])
 
     assert [(block.begin, block.end, block.first_key) for block in plan.blocks] == [
         (0, 93, 0),
@@ -139,15 +139,15 @@ def test_the_shared_beginning_is_computed_once() -> None:
 def test_the_token_before_the_first_trained_one_is_never_shared() -> None:
     same = [{"input_ids": [1, 5, 6, 7], "labels": [IGNORED, IGNORED, 6, 7]}] * 2
 
-    assert shared_length(same) == 1  # 5 predicts 6, so each row has its own
+    assert shared_prefix_length(same) == 1  # 5 predicts 6, so each row has its own
     whole = [{"input_ids": [1, 5, 6], "labels": [1, 5, 6]}] * 2
-    assert shared_length(whole) == 0
+    assert shared_prefix_length(whole) == 0
 
 
 def test_a_leak_is_noticed(network: Any) -> None:
     network = caring(network)
     network.set_attn_implementation("sdpa")
-    assert packs(network, ROWS) and network.config._attn_implementation == PACKED
+    assert enable_packed_attention(network, ROWS) and network.config._attn_implementation == PACKED
 
     network.set_attn_implementation("sdpa")
     backbone = network.model.forward
@@ -156,13 +156,13 @@ def test_a_leak_is_noticed(network: Any) -> None:
         return backbone(*args, **{**kwargs, "position_ids": None})  # plain causal attention: rows see each other
 
     network.model.forward = without_blocks
-    assert not packs(network, ROWS) and network.config._attn_implementation == "sdpa"
+    assert not enable_packed_attention(network, ROWS) and network.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize("setting", [{"layer_types": ["sliding_attention"] * 2}, {"attention_dropout": 0.1}])
 def test_a_model_that_looks_at_order_or_drops_attention_is_not_packed(network: Any, setting: dict[str, Any]) -> None:
     network.config.update(setting)
-    assert not packs(network, ROWS)
+    assert not enable_packed_attention(network, ROWS)
 
 
 def test_packs_are_small_and_divide_the_batch() -> None:
@@ -175,7 +175,7 @@ def test_packs_are_small_and_divide_the_batch() -> None:
 
 
 def test_prompt_labels_are_the_tokens_that_are_no_answer_but_the_first() -> None:
-    assert prompt_labels([5, 6, 7, 8], [IGNORED, IGNORED, 7, 8]) == [IGNORED, 6, IGNORED, IGNORED]
+    assert prompt_loss_targets([5, 6, 7, 8], [IGNORED, IGNORED, 7, 8]) == [IGNORED, 6, IGNORED, IGNORED]
 
 
 def test_packed_and_padded_batches_agree_on_which_prompt_tokens_count() -> None:

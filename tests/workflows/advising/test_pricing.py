@@ -16,9 +16,9 @@ from tuneport.advisor import Approach
 from tuneport.data.checks import CheckReport, check_dataset
 from tuneport.errors import ConfigError, ModelNotOfferedError
 from tuneport.settings import Settings
-from tuneport.workflows.advise import gather, recommend
-from tuneport.workflows.advising.pricing import Pricing, price
-from tuneport.workflows.target import find_target
+from tuneport.workflows.advise import gather_advice_facts, recommend_option
+from tuneport.workflows.advising.pricing import OptionPricing, price_options
+from tuneport.workflows.target import find_target_model
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 TODAY = date(2026, 11, 26)
@@ -29,10 +29,10 @@ def report() -> CheckReport:
     return check_dataset(TRAIN)
 
 
-def priced(report: CheckReport, settings: Settings, backend: str = "openai", **options: Any) -> Pricing:
+def priced(report: CheckReport, settings: Settings, backend: str = "openai", **options: Any) -> OptionPricing:
     model = {"openai": "gpt-4.1", "together": "llama-3.1-8b-instruct"}[backend]
     asked = {"requests": 1_000_000, "tokens_per_request": (100, 10), "shots": 400, "today": TODAY} | options
-    return price(report, find_target(model, backend, settings), settings=settings, **asked)
+    return price_options(report, find_target_model(model, backend, settings), settings=settings, **asked)
 
 
 def test_a_month_of_each_way_by_hand(report: CheckReport, settings: Settings) -> None:
@@ -89,13 +89,13 @@ def test_a_tuned_model_that_ends_soon_says_so(report: CheckReport, settings: Set
 
 
 def test_it_stands_in_the_document(report: CheckReport, settings: Settings) -> None:
-    facts = replace(gather(needs=["style"], requests=1000, settings=settings), report=report)
+    facts = replace(gather_advice_facts(needs=["style"], requests=1000, settings=settings), report=report)
     assert facts.price(None) is None
     facts.price("llama-3.1-8b-instruct", "together")
-    document = json.loads(json.dumps(recommend(facts).as_dict()))
+    document = json.loads(json.dumps(recommend_option(facts).as_dict()))
     assert document["pricing"]["requests"] == 1000 and document["pricing"]["prices"]["fine-tune"]["once"] > 0
     with pytest.raises(ConfigError, match="need DATA and the base model"):
-        gather(needs=["style"], settings=settings).price("gpt-4.1", smaller="gpt-4.1-mini")
+        gather_advice_facts(needs=["style"], settings=settings).price("gpt-4.1", smaller="gpt-4.1-mini")
 
 
 def test_a_smaller_model_that_saves_nothing_is_not_advised(report: CheckReport, settings: Settings) -> None:
@@ -107,19 +107,21 @@ def test_a_smaller_model_that_saves_nothing_is_not_advised(report: CheckReport, 
     )  # nobody counted it
 
     def advised(model: str, smaller: str) -> Approach:
-        facts = replace(gather(needs=["cost"], prompt="works", requests=3_000_000, settings=settings), report=report)
+        facts = replace(
+            gather_advice_facts(needs=["cost"], prompt="works", requests=3_000_000, settings=settings), report=report
+        )
         facts.known["examples"] = report.rows
         facts.price(model, "openai", smaller=smaller)
-        return recommend(facts).advice.approach
+        return recommend_option(facts).advice.approach
 
     assert advised("gpt-4.1", "gpt-4.1-mini") is Approach.SMALLER_MODEL
     assert advised("gpt-4.1-mini", "gpt-4.1") is Approach.PROMPT  # a larger one is no saving
 
 
 def test_the_epochs_that_a_provider_would_choose_are_known(report: CheckReport, settings: Settings) -> None:
-    facts = replace(gather(needs=["style"], settings=settings), report=report)
+    facts = replace(gather_advice_facts(needs=["style"], settings=settings), report=report)
     facts.price("gpt-4.1", "openai")
-    pitfall = next(each for each in recommend(facts).advice.pitfalls if each.name == "too many epochs")
+    pitfall = next(each for each in recommend_option(facts).advice.pitfalls if each.name == "too many epochs")
     assert pitfall.applies is False and pitfall.evidence.startswith("3: what openai would choose")
 
 
@@ -128,10 +130,10 @@ def test_a_machine_whose_hour_has_a_price_is_counted_for_every_way(
 ) -> None:
     monkeypatch.setenv("TUNEPORT_LOCAL_USD_PER_HOUR", "0.5")
     settings = Settings.load(isolated)
-    local = find_target("smollm2-135m-instruct", "local", settings)
+    local = find_target_model("smollm2-135m-instruct", "local", settings)
     for listed, month in (("NVIDIA L4, 23034", pytest.approx(0.5 * 730)), ("", None)):
         gpu_here(listed)
-        found = price(report, local, requests=1_000, settings=settings, today=TODAY).prices
+        found = price_options(report, local, requests=1_000, settings=settings, today=TODAY).prices
         for approach in (Approach.PROMPT, Approach.FEW_SHOT, Approach.FINE_TUNE):
             assert found[approach].month == month, (listed, approach)
     assert "its capacity is not known" in found[Approach.FINE_TUNE].why

@@ -21,8 +21,8 @@ from tuneport.errors import BudgetError, ConfigError
 from tuneport.scoring.accuracy import AccuracyScore
 from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import Completion
-from tuneport.workflows.advise import gather, probe_quote
-from tuneport.workflows.advising.probing import ProbePlan, result_of, run_probe
+from tuneport.workflows.advise import gather_advice_facts, probe_quote
+from tuneport.workflows.advising.probing import ProbePlan, probe_result, run_probe
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 TEST = FIXTURES / "datasets" / "support_intents.test.jsonl"
@@ -51,11 +51,11 @@ class Knowing:
 
 def plan_of(path: Path, **options: Any) -> ProbePlan:
     validation = options.pop("validation", None)
-    look = of_the_repository if path == TRAIN else gather
+    look = of_the_repository if path == TRAIN else gather_advice_facts
     return look(path, needs=("task",), validation=validation).plan_probe(MODEL, "openai", **options)
 
 
-of_the_repository = cache(gather)  # a plan changes nothing of it
+of_the_repository = cache(gather_advice_facts)  # a plan changes nothing of it
 
 
 def answers(path: Path) -> dict[str, str]:
@@ -106,7 +106,7 @@ def test_the_same_seed_draws_the_same() -> None:
 
 
 def test_what_is_measured_goes_into_the_tree() -> None:
-    facts = gather(TRAIN, needs=["task"], validation=TEST, prompt="works")
+    facts = gather_advice_facts(TRAIN, needs=["task"], validation=TEST, prompt="works")
     plan = facts.plan_probe(MODEL, "openai", rows=40)
     backend = Knowing(answers(TEST), only_with_shots=True)
     probe = run_probe(plan, cast(FineTuneBackend, backend))
@@ -129,12 +129,12 @@ def test_what_is_measured_goes_into_the_tree() -> None:
     ],
 )
 def test_what_a_share_means(correct: int, total: int, chance: float, result: Tried) -> None:
-    assert result_of(AccuracyScore(correct, total), chance) is result
+    assert probe_result(AccuracyScore(correct, total), chance) is result
 
 
 def test_a_person_judges_open_answers(tmp_path: Path) -> None:
     pairs = [(f"Tell me of thing {n}.", f"Arr, thing {n} be a fine one, says old captain {n}.") for n in range(40)]
-    facts = gather(write(tmp_path / "data.jsonl", pairs), needs=["style"], prompt="fails")
+    facts = gather_advice_facts(write(tmp_path / "data.jsonl", pairs), needs=["style"], prompt="fails")
     says = {question: answer for question, answer in pairs}
     probe = run_probe(facts.plan_probe(MODEL, "openai", rows=20), cast(FineTuneBackend, Knowing(says)))
     assert probe.measured[0].score.accuracy == 1 and probe.results == {}
@@ -155,7 +155,7 @@ def test_it_is_asked_on_the_wire_and_said_to_be_measured(openai: OpenAIEmulator)
 
 
 def test_the_price_is_known_before_and_a_budget_holds(openai: OpenAIEmulator) -> None:
-    facts = gather(TRAIN, needs=["task"], validation=TEST)
+    facts = gather_advice_facts(TRAIN, needs=["task"], validation=TEST)
     plan = facts.plan_probe(MODEL, "openai", rows=10)
     quote = probe_quote(plan)
     # $0.40 and $1.60 per 1M: the vendor's price of the base model, as litellm's table has it.
@@ -181,7 +181,7 @@ def test_personal_data_is_not_sent_to_a_third_party(openai: OpenAIEmulator, tmp_
 )
 def test_a_probe_needs_data_and_a_model(dataset: Path | None, model: str | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        gather(dataset, needs=["task"]).plan_probe(model)
+        gather_advice_facts(dataset, needs=["task"]).plan_probe(model)
 
 
 def test_answers_that_nobody_has_judged_are_said_to_be(openai: OpenAIEmulator, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.support.document import HOSTILE, Document
 from tests.support.rows import chat, write
 from tuneport.data.checks import CheckReport, Evidence, Finding, Verdict, check_dataset
 from tuneport.data.dataset import Dataset
-from tuneport.workflows.checking.page import render, write_html
+from tuneport.workflows.checking.page import render_check_page, write_check_html
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def hostile(report: CheckReport) -> CheckReport:
 
 
 def test_what_the_dataset_holds_stays_text(report: CheckReport) -> None:
-    page = render(hostile(report))
+    page = render_check_page(hostile(report))
     page.encode("utf-8")
     document = Document(page)
     document.expect_no_way_out()
@@ -57,13 +57,13 @@ def test_what_the_dataset_holds_stays_text(report: CheckReport) -> None:
 
 
 def test_the_report_needs_no_network(report: CheckReport) -> None:
-    page = render(report)
+    page = render_check_page(report)
     assert "default-src 'none'" in page
     assert not any(word in page for word in ("http://", "https://", "url(", "@import", "<script"))
 
 
 def test_a_plain_report_holds_every_finding_and_the_facts(report: CheckReport) -> None:
-    texts = " ".join(Document(render(report)).texts)
+    texts = " ".join(Document(render_check_page(report)).texts)
     for finding in report.findings:
         assert finding.check in texts and finding.message in texts
     assert "fewer than the minimum of 200" in texts and "not ready" in texts
@@ -71,7 +71,7 @@ def test_a_plain_report_holds_every_finding_and_the_facts(report: CheckReport) -
 
 
 def test_the_charts_show_the_numbers(report: CheckReport) -> None:
-    document = Document(render(hostile(report)))
+    document = Document(render_check_page(hostile(report)))
     texts = " ".join(document.texts)
     assert "4,097" not in texts and "2,049 to 4,096" not in texts  # bins are half open: the title names their edges
     assert "2,048 to 4,096 tokens: 7 rows" in texts
@@ -86,21 +86,21 @@ def test_the_charts_show_the_numbers(report: CheckReport) -> None:
 
 def test_without_details_there_are_no_charts(report: CheckReport) -> None:
     bare = replace(report, findings=(Finding("schema", Verdict.PASS, "fine"),), classes=None)
-    assert not {"svg", "table"} & {tag for tag, _ in Document(render(bare)).elements}
+    assert not {"svg", "table"} & {tag for tag, _ in Document(render_check_page(bare)).elements}
 
 
 def test_the_file_appears_whole(report: CheckReport, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text("before")
-    write_html(report, path)
-    assert path.read_text(encoding="utf-8") == render(report)
+    write_check_html(report, path)
+    assert path.read_text(encoding="utf-8") == render_check_page(report)
     assert not list(tmp_path.glob(".tuneport-*"))
 
 
 @pytest.mark.full
 def test_a_browser_runs_nothing_of_it(report: CheckReport, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    write_html(hostile(report), path)
+    write_check_html(hostile(report), path)
     shown: Any = Browser().dump(path.as_uri())
     assert "<title>title&gt;&lt;script&gt;.jsonl: data check</title>" in shown
     assert "<img" not in shown and "<script" not in shown

@@ -44,7 +44,7 @@ def serving(review: ReviewSession) -> Iterator[ReviewServer]:
 
 @contextmanager
 def client(review: ReviewSession) -> Iterator[httpx.Client]:
-    with serving(review) as server, httpx.Client(base_url=server.address, trust_env=False) as made:
+    with serving(review) as server, httpx.Client(base_url=server.review_url, trust_env=False) as made:
         yield made
 
 
@@ -97,7 +97,7 @@ def test_verdicts_are_found_by_what_the_records_hold(data: Path) -> None:
 
 def test_only_the_one_who_has_the_address_gets_in(data: Path) -> None:
     with serving(ReviewSession(data)) as server, httpx.Client(trust_env=False) as anybody:
-        good = server.address
+        good = server.review_url
         origin = good.split("/" + server.token)[0]
         body = {"index": 0, "verdict": "reject"}
         assert anybody.get(good).status_code == 200
@@ -108,7 +108,7 @@ def test_only_the_one_who_has_the_address_gets_in(data: Path) -> None:
             {"Origin": "https://evil.example"},
             {"Origin": "null"},
             {"Host": "evil.example"},
-            {"Host": f"evil.example:{server.port}"},
+            {"Host": f"evil.example:{server.review_port}"},
             {"Sec-Fetch-Site": "cross-site"},
         ]
         for headers in foreign:
@@ -145,7 +145,7 @@ def test_requests_that_are_none(data: Path) -> None:
 
 def test_finish_ends_the_server(data: Path) -> None:
     review = ReviewSession(data, sample=2)
-    with ReviewServer(review) as server, httpx.Client(base_url=server.address, trust_env=False) as browser:
+    with ReviewServer(review) as server, httpx.Client(base_url=server.review_url, trust_env=False) as browser:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         judge(browser, 0, "accept")
@@ -253,7 +253,7 @@ def test_a_browser_shows_every_kind_of_record(tmp_path: Path) -> None:
         }
     ]
     with serving(ReviewSession(write(tmp_path / "train.jsonl", rows))) as server:
-        shown = Browser().dump(server.address)
+        shown = Browser().dump(server.review_url)
     assert "<title>train.jsonl: review</title>" in shown and "owned'&lt;/script&gt;" in shown
     assert "image at http://127.0.0.1:9/x.png (tuneport review --remote-pictures can load it)" in shown
     assert "<img" not in shown
@@ -268,7 +268,7 @@ def test_a_person_reviews_with_the_keyboard_alone(data: Path, tmp_path: Path) ->
     def at(number: int) -> str:
         return f"record {number} of 4, line {review.shown[number - 1].line}"
 
-    with serving(review) as server, Browser().open(server.address) as tab:
+    with serving(review) as server, Browser().open(server.review_url) as tab:
         tab.wait_for(place, at(1))
         tab.type("a")
         tab.wait_for(place, at(2))

@@ -20,9 +20,9 @@ from tuneport.router import BackendChoice, BackendRefusal
 from tuneport.types import Method, Quote
 from tuneport.workflows.compare import Comparison
 from tuneport.workflows.comparison import csv_file, page
-from tuneport.workflows.comparison.break_even import bill_of_today
-from tuneport.workflows.comparison.verdict import verdict
-from tuneport.workflows.comparison.words import months, overtakes, paid_back, unknown_because
+from tuneport.workflows.comparison.break_even import cost_of_today
+from tuneport.workflows.comparison.verdict import comparison_verdict
+from tuneport.workflows.comparison.words import cross_over_sentence, format_months, payback_sentence, why_no_break_even
 
 DAY = date(2026, 11, 26)
 PRICED = date(2026, 11, 1)
@@ -73,7 +73,7 @@ def comparison(
 
 
 def sentences(made: Comparison) -> list[str]:
-    return [f"{said.about}: {said.words}" for said in verdict(made.break_even, day=DAY)]
+    return [f"{said.about}: {said.words}" for said in comparison_verdict(made.break_even, day=DAY)]
 
 
 def test_the_verdict_names_the_cheapest_the_payback_and_the_risks() -> None:
@@ -104,16 +104,18 @@ def test_what_ends_within_the_year_has_no_total_of_it_and_is_no_equal_of_what_la
     assert sentences(made)[0].endswith("$290.00 in all; 1 other within 2 % of it")
     assert not [said for said in sentences(made) if "a year is" in said]
     assert [row.total is None for row in made.break_even.rows] == [False, False, True, True]
-    rows = list(csv.DictReader(io.StringIO(csv_file.render(made), newline=""), strict=True))
+    rows = list(csv.DictReader(io.StringIO(csv_file.render_comparison_csv(made), newline=""), strict=True))
     assert [row["training_and_12_months_usd"] for row in rows] == ["290", "290", "", ""]
     assert [row["training_and_12_months_usd_unavailable"] for row in rows] == [
         "", "", "it shuts down 2027-01-14, within the 12 months", "a price is unknown"
     ]  # fmt: skip
-    assert "it shuts down 2027-01-14, within the 12 months" in " ".join(Document(page.render(made)).texts)
+    assert "it shuts down 2027-01-14, within the 12 months" in " ".join(
+        Document(page.render_comparison_page(made)).texts
+    )
 
 
 def test_against_what_is_paid_today() -> None:
-    made = comparison(TOKENS, ENDPOINT, instead_of=bill_of_today("$2,500", TRAFFIC, None))
+    made = comparison(TOKENS, ENDPOINT, instead_of=cost_of_today("$2,500", TRAFFIC, None))
     said = sentences(made)
     assert "today: today's bill is $2,500.00 a month" in said
     assert (
@@ -121,27 +123,27 @@ def test_against_what_is_paid_today() -> None:
         in said
     )
     crossing = made.break_even.cross_overs()
-    assert [overtakes(each, made.break_even.unit) for each in crossing] == [
+    assert [cross_over_sentence(each, made.break_even.unit) for each in crossing] == [
         "endpoint (together) becomes cheaper than $2,500 a month (today) at 80,000 requests a month",
         "endpoint (together) becomes cheaper than by-tokens (openai) at 10M requests a month",
     ]
-    dear = comparison(ENDPOINT, instead_of=bill_of_today("1999", TRAFFIC, None))
+    dear = comparison(ENDPOINT, instead_of=cost_of_today("1999", TRAFFIC, None))
     assert "today: today's bill is $1,999.00 a month, less than any option" in sentences(dear)
-    dear = comparison(TOKENS, ENDPOINT, instead_of=bill_of_today("1999", TRAFFIC, None))
+    dear = comparison(TOKENS, ENDPOINT, instead_of=cost_of_today("1999", TRAFFIC, None))
     assert "today: today's bill is $1,999.00 a month, less than any option that lasts a year" in sentences(dear)
 
 
 def test_todays_bill_is_dollars_or_a_model_of_the_table() -> None:
     row = {"input_cost_per_token": 2e-6, "output_cost_per_token": 8e-6}
     prices = BasePrices({"gpt-4.1": row, "together_ai/llama": row}, "1.0", PRICED)
-    quote = bill_of_today("gpt-4.1", TRAFFIC, prices)
+    quote = cost_of_today("gpt-4.1", TRAFFIC, prices)
     assert quote.expected == pytest.approx(100 * 2 + 10 * 8), "the whole prompt: nothing is saved without tuning"
-    assert bill_of_today("llama", TRAFFIC, prices).expected == quote.expected
+    assert cost_of_today("llama", TRAFFIC, prices).expected == quote.expected
     for words, told in (("gpt-9", "no price per token for 'gpt-9'"), ("-3", "US dollars a month"), ("nan", "dollars")):
         with pytest.raises(ConfigError, match=told):
-            bill_of_today(words, TRAFFIC, prices)
+            cost_of_today(words, TRAFFIC, prices)
     with pytest.raises(ConfigError, match="not installed"):
-        bill_of_today("gpt-4.1", TRAFFIC, None)
+        cost_of_today("gpt-4.1", TRAFFIC, None)
 
 
 def test_what_cannot_be_had_is_not_compared() -> None:
@@ -149,7 +151,7 @@ def test_what_cannot_be_had_is_not_compared() -> None:
     made = comparison(refused, ENDPOINT).break_even
     assert [row.name for row in made.rows if row.compared] == ["endpoint (together)"]
     assert made.as_dict()["pairs"] == 0
-    reasons = [unknown_because(row) for row in comparison(OWN, UNKNOWN, replace(ENDPOINT, base=None)).break_even.rows]
+    reasons = [why_no_break_even(row) for row in comparison(OWN, UNKNOWN, replace(ENDPOINT, base=None)).break_even.rows]
     assert reasons == [
         "the cost of your own machine is unknown",
         "the monthly price is unknown: no page has it",
@@ -160,14 +162,14 @@ def test_what_cannot_be_had_is_not_compared() -> None:
 def test_without_traffic_nothing_is_said_about_traffic() -> None:
     made = comparison(TOKENS, ENDPOINT, traffic=Traffic(0, 0))
     assert made.break_even.cross_overs() == []
-    assert "unavailable, because the stated traffic is none" in page.render(made)
+    assert "unavailable, because the stated traffic is none" in page.render_comparison_page(made)
     assert comparison(TOKENS, traffic=Traffic.of_requests(0, 400, 80)).break_even.unit.word == "requests"
 
 
 def test_without_prices_the_verdict_says_so() -> None:
     made = comparison(UNKNOWN, OWN)
     why = "unavailable, because no available option has both a training and a monthly price"
-    assert sentences(made)[0] == f"cheapest: {why}" and why in page.render(made)
+    assert sentences(made)[0] == f"cheapest: {why}" and why in page.render_comparison_page(made)
 
 
 def test_the_document_holds_all_pairs_that_cross() -> None:
@@ -187,12 +189,12 @@ def test_the_document_holds_all_pairs_that_cross() -> None:
 def test_the_page_holds_the_verdict_the_numbers_and_the_reasons() -> None:
     saving = replace(TOKENS, inference=month("openai", "by-tokens", MonthlyCost(growing=20), prompt_saving=12.5))
     made = comparison(saving, ENDPOINT, OWN, UNKNOWN)
-    rendered = page.render(made)
+    rendered = page.render_comparison_page(made)
     document = Document(rendered)
     document.expect_no_way_out()
     assert "default-src 'none'" in rendered and not any(each in rendered for each in ("url(", "@import", "<script"))
     texts = " ".join(document.texts)
-    for said in verdict(made.break_even, day=DAY):
+    for said in comparison_verdict(made.break_even, day=DAY):
         assert said.words in texts
     assert "unavailable, because no page has it" in texts and "prices of 2026-11-01" in texts
     assert "600 tokens fewer in each request" in texts and "$12.50 · 38%" in texts
@@ -205,13 +207,15 @@ def test_nothing_from_outside_becomes_part_of_the_page() -> None:
         hostile = choice(words, words, 5, MonthlyCost(growing=20), base=45, warnings=(words,))
         quote = hostile.quote.model_copy(update={"source": f"https://x.example/{words}", "explanation": words})
         made = comparison(replace(hostile, quote=quote), ENDPOINT)
-        rendered = page.render(replace(made, dataset=Path(f"{words[:40]}.jsonl".replace("/", "_").replace("\0", ""))))
+        rendered = page.render_comparison_page(
+            replace(made, dataset=Path(f"{words[:40]}.jsonl".replace("/", "_").replace("\0", "")))
+        )
         rendered.encode("utf-8")
         Document(rendered).expect_no_way_out()
 
 
 def test_one_line_an_option_that_a_reader_of_csv_understands() -> None:
-    written = csv_file.render(comparison(TOKENS, ENDPOINT, OWN, UNKNOWN))
+    written = csv_file.render_comparison_csv(comparison(TOKENS, ENDPOINT, OWN, UNKNOWN))
     assert written.count("\r\n") == 5 and "\n" not in written.replace("\r\n", "")
     rows = list(csv.DictReader(io.StringIO(written, newline=""), strict=True))
     assert [row["backend"] for row in rows] == ["openai", "together", "local", "azure"]
@@ -234,13 +238,16 @@ def test_one_line_an_option_that_a_reader_of_csv_understands() -> None:
 )
 def test_no_cell_is_a_formula(words: str) -> None:
     made = comparison(choice("openai", words, 1, MonthlyCost(growing=1), warnings=(words,)))
-    (row,) = csv.DictReader(io.StringIO(csv_file.render(made), newline=""), strict=True)
+    (row,) = csv.DictReader(io.StringIO(csv_file.render_comparison_csv(made), newline=""), strict=True)
     assert row["model"] == row["reasons"] == (words if words.startswith("a") else f"'{words}")
 
 
 def test_files_appear_whole(tmp_path: Path) -> None:
     made = comparison(TOKENS, ENDPOINT)
-    for write, render in ((made.write_html, page.render), (made.write_csv, csv_file.render)):
+    for write, render in (
+        (made.write_html, page.render_comparison_page),
+        (made.write_csv, csv_file.render_comparison_csv),
+    ):
         path = tmp_path / "out"
         write(path)
         assert path.read_bytes().decode() == render(made)
@@ -248,11 +255,11 @@ def test_files_appear_whole(tmp_path: Path) -> None:
 
 
 def test_how_months_are_written() -> None:
-    assert [months(each) for each in (0, 0.001, 0.04, 1.5, 3)] == [
+    assert [format_months(each) for each in (0, 0.001, 0.04, 1.5, 3)] == [
         "at once", "less than a day", "1 day", "46 days", "3.0 months"
     ]  # fmt: skip
     rows = comparison(replace(ENDPOINT, base=month("together", "e", MonthlyCost(growing=2_002), 2))).break_even.rows
-    assert paid_back(rows[0]) == "2.0 months (less than a day to 2.0 months)"
+    assert payback_sentence(rows[0]) == "2.0 months (less than a day to 2.0 months)"
 
 
 def test_the_chart_shows_the_best_of_each_backend_and_none_twice() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from tests.support import evaluations
 from tests.support.evaluations import JOB, general, job, judgement
-from tuneport.workflows.evaluation.decision import Decision, decide
-from tuneport.workflows.evaluation.gates import Gate, findings_against, ruling_against
+from tuneport.workflows.evaluation.decision import EvaluationDecision, decide_evaluation
+from tuneport.workflows.evaluation.gates import EvaluationGate, failed_ability_gates, failed_ruling_gates
 from tuneport.workflows.evaluation.result import Evaluation
 
 
@@ -19,12 +19,12 @@ def evaluation(rights: list[int], **options: Any) -> Evaluation:
     return evaluations.evaluation(rights, **({"kept": general()} | options))
 
 
-def ruled(found: Any, **known: Any) -> tuple[str, Decision]:
-    decision = decide(found, **known)
+def ruled(found: Any, **known: Any) -> tuple[str, EvaluationDecision]:
+    decision = decide_evaluation(found, **known)
     return decision.ruling, decision
 
 
-def about(decision: Decision, weight: str) -> set[str]:
+def about(decision: EvaluationDecision, weight: str) -> set[str]:
     return {each.about for each in decision.reasons if each.weight == weight}
 
 
@@ -36,7 +36,9 @@ def test_better_with_nothing_against_it_is_shipped() -> None:
     assert ruling == "ship" and about(decision, "doubt") == about(decision, "against") == set()
     assert about(decision, "for") == {"score", "other scores", "held out", "curve", "forgetting"}
     assert decision.sentence.startswith("Ship: it is better: accuracy is 91.7%, of base 25.0%; the intervals are apart")
-    assert "the intervals overlap, the paired test decides" in decide(evaluation([70, 90]), **HEALTHY).sentence
+    assert (
+        "the intervals overlap, the paired test decides" in decide_evaluation(evaluation([70, 90]), **HEALTHY).sentence
+    )
 
 
 def test_no_better_is_not_sure_until_no_gain_can_be_there() -> None:
@@ -113,18 +115,26 @@ def test_a_judge_is_one_more_reason(said: dict[str, Any], ruling: str, weight: s
 
 
 def test_a_gate_names_what_it_is_for_and_lets_nothing_pass_that_was_not_asked() -> None:
-    lost, both = [Gate.FORGETTING], [Gate.FORGETTING, Gate.SAFETY_DRIFT, Gate.NOT_SURE]
+    lost, both = (
+        [EvaluationGate.FORGETTING],
+        [EvaluationGate.FORGETTING, EvaluationGate.SAFETY_DRIFT, EvaluationGate.NOT_SURE],
+    )
     found = evaluation([30, 110], kept=general(lost=14))
-    assert findings_against(found, lost) == [f"{JOB} shows forgetting: all abilities 85% to 50%, facts 85% to 50%"]
-    assert findings_against(found, both) == findings_against(found, lost)
-    assert len(findings_against(evaluation([30, 110], kept=general(lost=14, unsafe=14)), both)) == 2
-    assert findings_against(evaluation([30, 110]), both) == []
-    assert findings_against(evaluation([30, 110], kept=None), lost) == [f"{JOB} was not asked for forgetting"]
-    for evaluated, failing in ((found, [Gate.NOT_SURE]), (evaluation([110, 30]), [Gate.NOT_SURE, Gate.DO_NOT_SHIP])):
-        assert [gate for gate in Gate if ruling_against(decide(evaluated, **HEALTHY), [gate])] == failing
-    assert ruling_against(decide(evaluation([30, 110]), **HEALTHY), list(Gate)) == []
+    assert failed_ability_gates(found, lost) == [f"{JOB} shows forgetting: all abilities 85% to 50%, facts 85% to 50%"]
+    assert failed_ability_gates(found, both) == failed_ability_gates(found, lost)
+    assert len(failed_ability_gates(evaluation([30, 110], kept=general(lost=14, unsafe=14)), both)) == 2
+    assert failed_ability_gates(evaluation([30, 110]), both) == []
+    assert failed_ability_gates(evaluation([30, 110], kept=None), lost) == [f"{JOB} was not asked for forgetting"]
+    for evaluated, failing in (
+        (found, [EvaluationGate.NOT_SURE]),
+        (evaluation([110, 30]), [EvaluationGate.NOT_SURE, EvaluationGate.DO_NOT_SHIP]),
+    ):
+        assert [
+            gate for gate in EvaluationGate if failed_ruling_gates(decide_evaluation(evaluated, **HEALTHY), [gate])
+        ] == failing
+    assert failed_ruling_gates(decide_evaluation(evaluation([30, 110]), **HEALTHY), list(EvaluationGate)) == []
 
 
 def test_nobody_feels_a_difference_of_milliseconds_and_100_rows_are_enough() -> None:
-    quick = decide(evaluation([20, 90], rows=100, seconds=(0.001, 0.04)), **HEALTHY)
+    quick = decide_evaluation(evaluation([20, 90], rows=100, seconds=(0.001, 0.04)), **HEALTHY)
     assert not {"latency", "rows"} & {each.about for each in quick.reasons}

@@ -23,9 +23,9 @@ from tuneport.infer.lm_eval_tasks import _scores
 from tuneport.lifecycle.service import Workspace
 from tuneport.scoring.benchmarks import BenchmarkScore
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
-from tuneport.workflows.evaluation.lm_eval import LmEvalResults, measure_lm_eval, plan_lm_eval
-from tuneport.workflows.evaluation.models.asked_models import AskedModel
-from tuneport.workflows.evaluation.report.page import render
+from tuneport.workflows.evaluation.lm_eval import LmEvalResults, plan_lm_eval, run_lm_eval
+from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel
+from tuneport.workflows.evaluation.report.page import render_evaluation_page
 
 TASK = """
 task: letters
@@ -46,7 +46,7 @@ def test_what_cannot_be_run_says_what_to_do(workspace: Workspace, monkeypatch: p
     def version(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    fake, local = AskedModel("a", "fake", "tiny", "tiny"), AskedModel("b", "local", "tiny", "tiny")
+    fake, local = EvaluatedModel("a", "fake", "tiny", "tiny"), EvaluatedModel("b", "local", "tiny", "tiny")
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert plan_lm_eval(workspace, [fake], []) is None
     with pytest.raises(ConfigError, match="pip install lm-eval"):
@@ -58,7 +58,7 @@ def test_what_cannot_be_run_says_what_to_do(workspace: Workspace, monkeypatch: p
         plan_lm_eval(workspace, [local], ["mine.yaml"])
     with pytest.raises(ConfigError, match="names hellaswag twice"):
         plan_lm_eval(workspace, [local], ["hellaswag", "hellaswag"])
-    few_shot = AskedModel("b few-shot", "local", "tiny", "tiny", few_shot=True)
+    few_shot = EvaluatedModel("b few-shot", "local", "tiny", "tiny", few_shot=True)
     planned = plan_lm_eval(workspace, [few_shot, local], ["hellaswag"])
     assert planned is not None and [each.name for each in planned.models] == ["b"], "each of the weights once"
 
@@ -78,7 +78,7 @@ def test_what_was_lost_is_a_doubt_and_every_score_is_shown() -> None:
     document = json.loads(json.dumps(made.as_dict()))["lm_eval"]
     assert [each["verdict"] for each in document["changes"][JOB]] == ["worse", "not tested"]
     assert document["scores"]["base"][0]["stderr"] == 0.0401 and "rows" not in document["scores"]["base"][0]
-    page = Document(render(made))
+    page = Document(render_evaluation_page(made))
     page.expect_no_way_out()
     shown = " ".join(" ".join(page.texts).split())
     assert "Public benchmarks" in shown and "0.8000 ± 0.0401" in shown and "-0.2000" in shown and "not tested" in shown
@@ -130,17 +130,17 @@ def test_a_task_of_ones_own_is_run_on_a_model_and_its_adapter_once(
         "".join(json.dumps({"ask": f"{n}:", "choices": ["a", "b", "c"], "right": n % 3}) + "\n" for n in range(40))
     )
     task.write_text(TASK.format(rows=rows))
-    asked = [AskedModel(name, "local", str(path), str(base)) for name, path in (("base", base), ("tuned", adapter))]
+    asked = [EvaluatedModel(name, "local", str(path), str(base)) for name, path in (("base", base), ("tuned", adapter))]
     plan = plan_lm_eval(workspace, asked, [str(task)], limit=30)
     assert plan is not None
     done: list[tuple[str, int, int]] = []
     with AnswerCache(tmp_path / "answers.sqlite") as cache:
-        found = measure_lm_eval(workspace, cache, plan, lambda *each: done.append(each))
+        found = run_lm_eval(workspace, cache, plan, lambda *each: done.append(each))
         monkeypatch.setattr(LocalBackend, "lm_eval", None)
-        assert measure_lm_eval(workspace, cache, plan, lambda *_: None) == found, "kept"
+        assert run_lm_eval(workspace, cache, plan, lambda *_: None) == found, "kept"
         monkeypatch.undo()
         with pytest.raises(ConfigError, match="has no task no_such_task"):
-            measure_lm_eval(workspace, cache, replace(plan, tasks=("no_such_task",)), lambda *_: None)
+            run_lm_eval(workspace, cache, replace(plan, tasks=("no_such_task",)), lambda *_: None)
     assert done == [("base", 0, 1), ("base", 1, 1), ("tuned", 0, 1), ("tuned", 1, 1)]
     (before,), (after,) = found.scores.values()
     assert (before.task, before.metric, before.count) == ("letters", "acc", 30) and before.higher_is_better

@@ -14,7 +14,7 @@ from tuneport.cli.views.migration import print_inventory
 from tuneport.lifecycle.service import Workspace
 from tuneport.types import Hyperparameters, JobState, JobStatus, Method, TuneSpec
 from tuneport.workflows.migrate import Migration
-from tuneport.workflows.migration.origin import read_job
+from tuneport.workflows.migration.origin import read_source_job
 
 TODAY = date(2026, 11, 24)
 
@@ -88,7 +88,7 @@ def test_every_provider_s_words_are_read() -> None:
         },
         details={"suffix": "bot", "training_file": "file-1", "validation_file": "file-2"},
     )
-    job = read_job("together", together)
+    job = read_source_job("together", together)
     assert (job.method, job.adapter, job.seed, job.suffix) == (Method.DPO, "lora", 42, "bot")
     assert Hyperparameters.model_validate(job.hyperparameters).given() == {
         "epochs": 3, "learning_rate": 1e-5, "beta": 0.1, "lora_rank": 16, "lora_alpha": 32,
@@ -107,7 +107,7 @@ def test_every_provider_s_words_are_read() -> None:
             "integrations": [{"type": "wandb", "wandb": {"project": "p", "tags": ["a"], "entity": None}}],
         },
     )
-    job = read_job("openai", graded)
+    job = read_source_job("openai", graded)
     assert job.method is Method.RFT and job.grader == {"type": "string_check"}
     assert job.metadata == {"team": "blue"}  # the token of a job that tuneport made is no other job's
     assert job.wandb is not None and job.wandb.tags == ("a",)

@@ -15,7 +15,7 @@ from rich.console import Console
 from tests.support.accounts import LLAMA, MINI, SMALL, Account
 from tests.support.folders import FIXTURES
 from tests.support.tiny import write_rows
-from tuneport.cli.views.migration import print_plan, print_total
+from tuneport.cli.views.migration import print_migration_total, print_move_plan
 from tuneport.data.reading import SAMPLE_ROWS
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.manifests import load_manifest
@@ -23,10 +23,15 @@ from tuneport.router import DatasetFacts, TokenCount
 from tuneport.settings import ProjectFile, Settings
 from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, TuneSpec
 from tuneport.workflows.migrate import Migration
-from tuneport.workflows.migration.model_mapping import known_stand_in, suggest
-from tuneport.workflows.migration.origin import SourceJob, read_job
-from tuneport.workflows.migration.plan import MovePlan, limit, pairs, total_quote
-from tuneport.workflows.migration.translation import SettingLine, translate
+from tuneport.workflows.migration.model_mapping import known_replacement, suggest_replacements
+from tuneport.workflows.migration.origin import SourceJob, read_source_job
+from tuneport.workflows.migration.plan import (
+    MovePlan,
+    limit_migration_budget,
+    parse_data_options,
+    total_migration_quote,
+)
+from tuneport.workflows.migration.translation import TranslatedSetting, translate_spec
 
 TODAY = date(2026, 11, 24)
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
@@ -44,7 +49,7 @@ def plans_of(migration: Migration, account: Account, to: str, **options: Any) ->
     return {names[plan.job.id]: plan for plan in migration.plan(to, today=TODAY, **options)}
 
 
-def told(plan: MovePlan) -> dict[str, SettingLine]:
+def told(plan: MovePlan) -> dict[str, TranslatedSetting]:
     return {line.name: line for line in plan.lines}
 
 
@@ -68,7 +73,7 @@ def test_a_plan_explains_every_setting(account: Account, saved: Migration) -> No
     assert dpo is not None and dpo.method is Method.DPO and dpo.hyperparameters.beta == 0.2
     training = plans["held_out"].training
     assert training is not None and training.format == "together" and training.rows == 100
-    assert total_quote(list(plans.values())) == (12.0, 12.0, 0)  # Together's minimum, three times
+    assert total_migration_quote(list(plans.values())) == (12.0, 12.0, 0)  # Together's minimum, three times
     assert any("exactly as billed" in note for note in plans["gone"].notes)
     assert account.together.jobs_created == 0 and not account.together.files
 
@@ -92,34 +97,34 @@ def test_what_the_project_says_stands_in() -> None:
 
     together, local = load_manifest("together"), load_manifest("local")
     direct = settings(**{MINI: {"together": LLAMA}})
-    assert known_stand_in(MINI, "openai", together, direct) == (
+    assert known_replacement(MINI, "openai", together, direct) == (
         LLAMA,
         f'tuneport.toml: [models."{MINI}"] together = "{LLAMA}"',
     )
     by_name = settings(**{"gpt-4.1-mini": {"together": LLAMA}})
-    assert (known_stand_in(MINI, "openai", together, by_name) or "")[0] == LLAMA
+    assert (known_replacement(MINI, "openai", together, by_name) or "")[0] == LLAMA
     bot = settings(bot={"openai": "gpt-4.1-mini", "together": LLAMA})
-    name, reason = known_stand_in(MINI, "openai", together, bot) or ("", "")
+    name, reason = known_replacement(MINI, "openai", together, bot) or ("", "")
     assert name == LLAMA and "[models.bot]" in reason
     torn = settings(bot={"openai": MINI, "together": LLAMA}, other={"openai": MINI, "together": "qwen3-8b"})
-    assert known_stand_in(MINI, "openai", together, torn) is None
+    assert known_replacement(MINI, "openai", together, torn) is None
     # The demonstration's own alias decides nothing for anybody else.
-    assert known_stand_in(MINI, "openai", together, settings()) is None
+    assert known_replacement(MINI, "openai", together, settings()) is None
     reference = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
-    assert known_stand_in(reference, "together", local, settings()) == (LLAMA, "the same weights")
+    assert known_replacement(reference, "together", local, settings()) == (LLAMA, "the same weights")
 
 
 def test_suggestions_can_run_the_job_and_say_why(settings: Settings) -> None:
     together = load_manifest("together")
     dataset = DatasetFacts(rows=100, tokens=lambda manifest, model: TokenCount(10_000, longest=200))
     spec = TuneSpec(model="", dataset=TRAIN, method=Method.DPO)
-    found = suggest(spec, MINI, "openai", together, settings, dataset, TODAY)
+    found = suggest_replacements(spec, MINI, "openai", together, settings, dataset, TODAY)
     offered = {row.id: row for row in together.models}
     assert len(found) == 3
     for suggestion in found:
         assert suggestion.choice.model and "dpo" in offered[suggestion.choice.model].methods
     long = DatasetFacts(rows=100, tokens=lambda manifest, model: TokenCount(10_000, longest=10**7))
-    for suggestion in suggest(spec, MINI, "openai", together, settings, long, TODAY):
+    for suggestion in suggest_replacements(spec, MINI, "openai", together, settings, long, TODAY):
         assert offered[suggestion.choice.model or ""].context_for("dpo") is None  # where it is known, it is too short
 
 
@@ -207,7 +212,7 @@ def test_budget_columns_and_the_start_of_a_spec_file_are_kept_or_told(
     lines = told(plan)
     assert lines["from_checkpoint"].fate == "dropped" and "starts from a base model" in lines["from_checkpoint"].why
     assert (lines["budget"].new, lines["columns"].fate) == ("$4.50", "same")
-    limit([plan], 100)
+    limit_migration_budget([plan], 100)
     assert plan.spec.budget == 4.5, "the smaller one holds"
     path.write_text(path.read_text().replace("budget = 4.5", "budget = 0.5"))
     plan = plans_of(saved, account, "together", models=[LLAMA], data={id: copy}, jobs=[id])["held_out"]
@@ -252,9 +257,9 @@ def test_a_job_of_together_that_went_on_from_another_says_so(saved: Migration) -
         model="m",
         details={"from_checkpoint": "ft-0:3"},
     )
-    source = read_job("together", state)
+    source = read_source_job("together", state)
     old = TuneSpec(model="m", dataset=TRAIN)
-    _, lines = translate(source, old, saved.workspace.backend("openai"), None, rows=1, longest=None)
+    _, lines = translate_spec(source, old, saved.workspace.backend("openai"), None, rows=1, longest=None)
     (line,) = [line for line in lines if line.name == "from_checkpoint"]
     assert (line.old, line.fate, line.why) == ("ft-0:3", "dropped", "the new job starts from a base model")
 
@@ -274,7 +279,7 @@ def test_what_a_backend_cannot_take_has_no_equivalent(saved: Migration) -> None:
         hyperparameters=Hyperparameters(epochs=60, learning_rate=1e-4, lora_rank=8, warmup_ratio=0.1),
     )
     openai = saved.workspace.backend("openai")
-    spec, lines = translate(job(other={"packing": True}), old, openai, None, rows=100, longest=None)
+    spec, lines = translate_spec(job(other={"packing": True}), old, openai, None, rows=100, longest=None)
     fates = {line.name: (line.fate, line.why) for line in lines}
     assert {name for name, (fate, _) in fates.items() if fate == "dropped"} == {
         "epochs", "learning_rate", "lora_rank", "warmup_ratio", "adapter", "packing",
@@ -284,14 +289,14 @@ def test_what_a_backend_cannot_take_has_no_equivalent(saved: Migration) -> None:
     openai.check(spec)
 
     together = saved.workspace.backend("together")
-    spec, lines = translate(job("openai"), old, together, None, rows=100, longest=None)
+    spec, lines = translate_spec(job("openai"), old, together, None, rows=100, longest=None)
     assert spec.suffix == "x" * 40 and {line.name: line.fate for line in lines}["suffix"] == "changed"
 
 
 def test_metadata_gives_way_to_where_the_job_comes_from(saved: Migration) -> None:
     many = {f"key{number}": "value" for number in range(16)}
     old = TuneSpec(model="m", dataset=TRAIN, metadata=many)
-    spec, _ = translate(job(), old, saved.workspace.backend("openai"), None, rows=1, longest=None)
+    spec, _ = translate_spec(job(), old, saved.workspace.backend("openai"), None, rows=1, longest=None)
     assert len(spec.metadata) == 15 and spec.metadata["migrated_from"] == "ft-1"
 
 
@@ -300,7 +305,7 @@ def test_at_home_a_multiplier_multiplies_tuneport_s_rate(saved: Migration) -> No
         model=MINI, dataset=TRAIN, hyperparameters=Hyperparameters(batch_size=16, learning_rate_multiplier=2)
     )
     local = saved.workspace.backend("local")
-    _, lines = translate(job("openai"), old, local, "qwen3-8b", rows=1000, longest=100)
+    _, lines = translate_spec(job("openai"), old, local, "qwen3-8b", rows=1000, longest=100)
     line = next(line for line in lines if line.name == "learning_rate_multiplier")
     assert line.new == "learning rate 0.0004" and "2 x 0.0002" in line.why
 
@@ -326,8 +331,8 @@ def test_plans_fit_80_columns(account: Account, saved: Migration) -> None:
     console = Console(file=written, width=80, highlight=False)
     plans = plans_of(saved, account, "together", models=[f"{MINI}={LLAMA}"])
     for plan in plans.values():
-        print_plan(plan, console)
-    print_total(list(plans.values()), "together", console)
+        print_move_plan(plan, console)
+    print_migration_total(list(plans.values()), "together", console)
     text = written.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     for job_id in account.jobs.values():
@@ -339,13 +344,13 @@ def test_plans_fit_80_columns(account: Account, saved: Migration) -> None:
 def test_a_budget_holds_for_all_jobs_together(account: Account, saved: Migration) -> None:
     plans = list(plans_of(saved, account, "together", models=[LLAMA]).values())
     with pytest.raises(BudgetError, match=r"2 jobs would cost up to \$8.00, above the budget of \$7.00"):
-        limit(plans, 7)
-    limit(plans, 10)
+        limit_migration_budget(plans, 7)
+    limit_migration_budget(plans, 10)
     budgets = [plan.spec.budget for plan in plans if plan.state == "ready" and plan.spec is not None]
     assert budgets == [5, 5]
     unknown = list(plans_of(saved, account, "openai", models=[MINI]).values())
     with pytest.raises(BudgetError, match="unknown"):
-        limit(unknown, 100)
+        limit_migration_budget(unknown, 100)
 
 
 def test_what_went_on_from_a_tuned_model_starts_from_a_base(saved: Migration) -> None:
@@ -357,7 +362,7 @@ def test_what_went_on_from_a_tuned_model_starts_from_a_base(saved: Migration) ->
 
 def test_options_that_make_no_sense_are_refused(tmp_path: Path, saved: Migration, account: Account) -> None:
     with pytest.raises(ConfigError, match="--data 'ftjob' is not ID=FILE"):
-        pairs(["ftjob"], "--data")
+        parse_data_options(["ftjob"], "--data")
     with pytest.raises(ConfigError, match="is not in"):
         saved.plan("together", jobs=["ftjob-nobody"])
     with pytest.raises(ConfigError, match="there is no backend 'nowhere'"):

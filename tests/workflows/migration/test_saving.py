@@ -20,7 +20,7 @@ from tuneport.lifecycle.submitting.spec_file import read_spec, write_spec
 from tuneport.types import TuneSpec
 from tuneport.workflows.migrate import Migration
 from tuneport.workflows.migration import saving
-from tuneport.workflows.migration.folder import SavedFolder
+from tuneport.workflows.migration.folder import SavedAccountFolder
 
 
 def complete(folder: Path, account: Account) -> dict[str, str]:
@@ -192,7 +192,7 @@ def test_a_provider_that_wants_a_pause_gets_it_and_is_not_down(
         clock[0] += seconds
         return False
 
-    monkeypatch.setattr(saving.Saver, "_wait", wait)
+    monkeypatch.setattr(saving.AccountSaver, "_wait", wait)
     headers = {"retry-after": "600"}
     account.openai.fail("status", path="/files/*/content", status=429, headers=headers)
     account.openai.fail("status", path="/fine_tuning/jobs/*/events", status=429, headers=headers)
@@ -258,7 +258,7 @@ def test_tuneport_s_own_copy_stands_in_for_a_deleted_upload(
         assert item.gone == ["training"]
         report = Migration("fake", workspace=workspace).save(tmp_path / "backup")
         assert (report.missing, report.fetched) == ([], 1)
-    (file,) = SavedFolder.load(tmp_path / "backup").files()
+    (file,) = SavedAccountFolder.load(tmp_path / "backup").files()
     assert file.source == "tuneport" and file.sha256 == upload.sha256
 
 
@@ -270,8 +270,8 @@ def test_folders_of_others_are_refused(account: Account, opened: Callable[..., M
     opened().save(tmp_path / "backup", jobs=[account.jobs["dpo"]])
     with pytest.raises(ConfigError, match="saved from openai, not together"):
         opened("together").save(tmp_path / "backup")
-    saved = SavedFolder.load(tmp_path / "backup")
-    with saved.locked(), pytest.raises(ConfigError, match="another `tuneport migrate` works in"):
+    saved = SavedAccountFolder.load(tmp_path / "backup")
+    with saved.lock_folder(), pytest.raises(ConfigError, match="another `tuneport migrate` works in"):
         opened().save(tmp_path / "backup")
     assert [record.job.id for record in saved.records()] == [account.jobs["dpo"]]
 
@@ -282,13 +282,13 @@ def test_a_journal_s_cut_line_is_no_harm(account: Account, opened: Callable[...,
     index = folder / "files" / "index.jsonl"
     index.write_bytes(index.read_bytes()[:-40])
     assert opened().save(folder).fetched == 1
-    assert [len(SavedFolder.load(folder).files()), len(index.read_text().splitlines())] == [7, 8]
-    assert all(SavedFolder.load(folder).have(file_id) for file_id in account.files)
+    assert [len(SavedAccountFolder.load(folder).files()), len(index.read_text().splitlines())] == [7, 8]
+    assert all(SavedAccountFolder.load(folder).has_file(file_id) for file_id in account.files)
 
 
 @pytest.mark.parametrize("job_id", ["../../escaped", ".hidden", "run/1", "a b:c"])
 def test_no_id_leads_out_of_the_folder(tmp_path: Path, job_id: str) -> None:
-    folder = SavedFolder.create(tmp_path / "backup", "openai")
+    folder = SavedAccountFolder.create(tmp_path / "backup", "openai")
     inside = folder.job_folder(job_id).resolve()
     assert inside.parent == (tmp_path / "backup" / "jobs").resolve()
     assert folder.job_folder("plain-1").name == "plain-1"

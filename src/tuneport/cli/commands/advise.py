@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuneport.cli.commands.data import DATA, Task
-from tuneport.cli.counts import count, per_request
-from tuneport.cli.mapping import Map, columns_of
+from tuneport.cli.counts import parse_count_option, parse_tokens_per_request
+from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
     from tuneport.advisor import AdvisorQuestion
     from tuneport.scoring.prompting import PromptingResult
-    from tuneport.workflows.advise import Facts
+    from tuneport.workflows.advise import AdviceFacts
     from tuneport.workflows.advising.probing import ProbePlan
 
 NEEDS = "What has to change: task, format, style, behaviour, domain, knowledge, language, cost or latency; repeatable."
@@ -26,11 +26,11 @@ RESULT = "no, fails, partly or works."
 RESULTS = ("prompt", "few_shot")
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(advise)
+def register_commands(app: typer.Typer) -> None:
+    app.command("advise")(advise_command)
 
 
-def advise(
+def advise_command(
     dataset: Annotated[Path | None, typer.Argument(metavar="DATA", help=DATA, show_default=False)] = None,
     need: Annotated[list[str] | None, typer.Option("--need", "-n", help=NEEDS)] = None,
     prompt: Annotated[str | None, typer.Option(help=f"What came of a plain prompt: {RESULT}")] = None,
@@ -78,46 +78,46 @@ def advise(
     json_: output.Json = False,
 ) -> None:
     """Recommend fine-tuning, a prompt, examples in the prompt or retrieval. Without --need, it asks on a terminal."""
-    from tuneport.workflows.advise import gather, recommend
+    from tuneport.workflows.advise import gather_advice_facts, recommend_option
 
-    facts = gather(
+    facts = gather_advice_facts(
         dataset,
         needs=need or (),
         prompt=prompt,
         few_shot=few_shot,
         task=task,
-        examples=count(examples, "--examples"),
-        text_tokens=count(text_tokens, "--text-tokens"),
+        examples=parse_count_option(examples, "--examples"),
+        text_tokens=parse_count_option(text_tokens, "--text-tokens"),
         facts_change=facts_change,
         sources=sources,
-        requests=count(requests, "--requests"),
+        requests=parse_count_option(requests, "--requests"),
         has_evaluation=has_evaluation,
         generated_only=generated_only,
         epochs=epochs,
         validation=validation,
-        columns=columns_of(map_),
+        columns=parse_map_option(map_),
     )
     if probe:
         plan = facts.plan_probe(model, backend, rows=rows, system=system)
-        _before_probe(plan, yes=yes)
-        facts.run_probe(plan, budget=budget, allow_personal_data=allow_personal_data, on_measured=_show_measured)
+        _confirm_probe(plan, yes=yes)
+        facts.run_probe(plan, budget=budget, allow_personal_data=allow_personal_data, on_measured=_print_probe_results)
     shown = False
     if sys.stdin.isatty() and not output.as_json:
         shown = _show_open_answers(facts)
         if shown or not need:
             _ask(facts, only=RESULTS if need else None)
-    facts.price(model, backend, smaller=smaller, tokens_per_request=per_request(tokens_per_request))
-    made = recommend(facts)
-    if output.documented(made.as_dict()):
+    facts.price(model, backend, smaller=smaller, tokens_per_request=parse_tokens_per_request(tokens_per_request))
+    made = recommend_option(facts)
+    if output.print_if_json(made.as_dict()):
         return
     for note in made.notes:
-        output.note(f"note: {note}")
+        output.print_note(f"note: {note}")
     from tuneport.cli.views.advice import print_advice
 
     print_advice(made, shows_probe=not shown)
 
 
-def _show_open_answers(facts: Facts) -> bool:
+def _show_open_answers(facts: AdviceFacts) -> bool:
     """Show the base model's answers before the questions, if only a person can judge them. Returns whether it did."""
     if facts.probe is None or facts.probe.results:
         return False
@@ -127,7 +127,7 @@ def _show_open_answers(facts: Facts) -> bool:
     return True
 
 
-def _before_probe(plan: ProbePlan, *, yes: bool) -> None:
+def _confirm_probe(plan: ProbePlan, *, yes: bool) -> None:
     """Print the cost of a probe, and ask before rows leave this machine."""
     from tuneport.workflows.advise import probe_quote
 
@@ -137,44 +137,44 @@ def _before_probe(plan: ProbePlan, *, yes: bool) -> None:
         cost = "$0, your own machine; electricity not counted"
     elif quote.expected is not None:
         cost = f"about {output.money(quote.expected)}, {output.money(quote.high)} at the most"
-    output.note(
+    output.print_note(
         f"probe: {plan.prompts} prompts to {plan.target.model} ({manifest.title}), {plan.input_tokens:,} tokens in, at "
         f"most {plan.most_output_tokens:,} out: {cost}"
     )
     if manifest.third_party:
         question = f"send {len(plan.drawn.rows)} rows and {len(plan.drawn.shots)} examples to {manifest.title}?"
-        output.confirm(question, yes=yes, otherwise="nothing was sent")
+        output.confirm_action(question, yes=yes, otherwise="nothing was sent")
 
 
-def _show_measured(measured: PromptingResult) -> None:
+def _print_probe_results(measured: PromptingResult) -> None:
     score = measured.score
-    output.note(
+    output.print_note(
         f"{measured.name:<14} {score.accuracy:6.1%}  ({score.low:.0%} to {score.high:.0%})  {measured.what}, "
         f"{score.total} rows, {output.duration(measured.seconds)}"
     )
 
 
-def _ask(facts: Facts, only: Sequence[str] | None = None) -> None:
+def _ask(facts: AdviceFacts, only: Sequence[str] | None = None) -> None:
     """Ask until enough is known. Enter skips a question, Ctrl-D all remaining ones; Ctrl-C ends the command."""
     from tuneport.advisor import next_advisor_question
 
-    output.say("Enter skips a question, Ctrl-D the rest.")
+    output.print_line("Enter skips a question, Ctrl-D the rest.")
     while (question := next_advisor_question(facts.known)) is not None and (only is None or question.field in only):
         try:
             facts.known[question.field] = _answer(question)
         except EOFError:
-            output.say()
+            output.print_line()
             facts.known.setdefault("needs", question.skipped)
             return
 
 
 def _answer(question: AdvisorQuestion) -> Any:
-    output.say()
-    output.say(question.text + (" (several: 1,3)" if question.several else ""))
+    output.print_line()
+    output.print_line(question.text + (" (several: 1,3)" if question.several else ""))
     for number, (_, words) in enumerate(question.choices, start=1):
-        output.say(f"  {number}  {words}")
+        output.print_line(f"  {number}  {words}")
     while True:
         try:
             return question.parse_answer(input("> "))
         except ConfigError as error:
-            output.say(error)
+            output.print_line(error)

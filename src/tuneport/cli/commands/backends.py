@@ -10,22 +10,22 @@ import typer
 from tuneport.cli.views import output
 
 
-def register(app: typer.Typer) -> None:
-    for command in (backends, doctor):
-        app.command()(command)
+def register_commands(app: typer.Typer) -> None:
+    app.command("backends")(backends_command)
+    app.command("doctor")(doctor_command)
 
 
-def backends(json_: output.Json = False) -> None:
+def backends_command(json_: output.Json = False) -> None:
     """List the backends: which are configured, which is the default, when they shut down."""
     from tuneport.settings import Settings
-    from tuneport.workflows.doctor import backends as look
+    from tuneport.workflows.doctor import list_backend_states as look
 
     rows = look(Settings.load(), date.today())
-    if output.documented({"object": "list", "data": rows}):
+    if output.print_if_json({"object": "list", "data": rows}):
         return
     from rich.text import Text
 
-    table = output.table("backend", "ready", "what is missing", "new jobs", cut=("what is missing",))
+    table = output.console_table("backend", "ready", "what is missing", "new jobs", cut=("what is missing",))
     for row in rows:
         name = Text.assemble((row["name"], "bold"), " (default)") if row["default"] else row["name"]
         missing = row["install"] or (f"{row['api_key_env']} is not set" if row["key_set"] is False else "")
@@ -38,7 +38,7 @@ def backends(json_: output.Json = False) -> None:
     output.console().print(table)
 
 
-def doctor(json_: output.Json = False) -> None:
+def doctor_command(json_: output.Json = False) -> None:
     """Check this machine, the store and every backend, and say how to fix what is wrong."""
     from tuneport.settings import Settings
     from tuneport.workflows.doctor import doctor as look
@@ -51,9 +51,11 @@ def doctor(json_: output.Json = False) -> None:
         if not output.as_json:
             fix = f"; {finding.fix}" if finding.fix else ""
             colour = colours[finding.verdict]
-            console.print(f"[{colour}]{finding.verdict:<4}[/{colour}] {output.plain(finding.subject):<9} ", end="")
+            console.print(
+                f"[{colour}]{finding.verdict:<4}[/{colour}] {output.escape_markup(finding.subject):<9} ", end=""
+            )
             console.print(f"{finding.message}{fix}", markup=False)
     if output.as_json:
-        output.document({"object": "list", "data": [asdict(finding) for finding in findings]})
+        output.print_json_document({"object": "list", "data": [asdict(finding) for finding in findings]})
     if any(finding.verdict == "fail" for finding in findings):
         raise typer.Exit(2)

@@ -20,14 +20,14 @@ def print_break_even(comparison: Comparison, *, console: Console) -> None:
     from rich.table import Table
 
     from tuneport.formatting import compact
-    from tuneport.workflows.comparison.charts import pictured
-    from tuneport.workflows.comparison.verdict import verdict
-    from tuneport.workflows.comparison.words import overtakes
+    from tuneport.workflows.comparison.charts import options_for_chart
+    from tuneport.workflows.comparison.verdict import comparison_verdict
+    from tuneport.workflows.comparison.words import cross_over_sentence
 
     found = comparison.break_even
-    lines = [(_COLOURS[said.kind], said.about, said.words) for said in verdict(found, day=comparison.day)]
-    crossing = found.cross_overs(pictured(found))
-    lines += [("cyan", "cross-over", overtakes(each, found.unit)) for each in crossing[:CROSS_OVERS]]
+    lines = [(_COLOURS[said.kind], said.about, said.words) for said in comparison_verdict(found, day=comparison.day)]
+    crossing = found.cross_overs(options_for_chart(found))
+    lines += [("cyan", "cross-over", cross_over_sentence(each, found.unit)) for each in crossing[:CROSS_OVERS]]
     if len(crossing) > CROSS_OVERS:
         lines.append(
             ("cyan", "cross-over", f"and {len(crossing) - CROSS_OVERS} more: --html shows them, --json has all")

@@ -14,11 +14,11 @@ from tuneport.errors import ConfigError, TuneportError
 Json = output.Json
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(chat)
+def register_commands(app: typer.Typer) -> None:
+    app.command("chat")(chat_command)
 
 
-def chat(
+def chat_command(
     model: Annotated[str, typer.Argument(metavar="JOB|MODEL", help="A job, a tuned model or any model.")],
     message: Annotated[
         str | None,
@@ -57,8 +57,8 @@ def chat(
             _show(stream())
             return
         answer = workspace.backend(name).answer(model_id, history, **options)
-        if not output.documented(answer.model_dump(mode="json") | {"backend": name}):
-            output.pour(f"{answer.text}\n")
+        if not output.print_if_json(answer.model_dump(mode="json") | {"backend": name}):
+            output.print_text(f"{answer.text}\n")
 
 
 def _converse(history: list[dict[str, Any]], stream: Callable[[], Iterator[str]]) -> None:
@@ -68,12 +68,12 @@ def _converse(history: list[dict[str, Any]], stream: Callable[[], Iterator[str]]
         try:
             said = input("> ").strip()
         except EOFError:
-            output.say()
+            output.print_line()
             return
         except KeyboardInterrupt:
             output.ctrl_c = False
-            output.note()
-            output.note("(Ctrl-D ends the chat)")
+            output.print_note()
+            output.print_note("(Ctrl-D ends the chat)")
             continue
         if not said:
             continue
@@ -83,8 +83,8 @@ def _converse(history: list[dict[str, Any]], stream: Callable[[], Iterator[str]]
             _show(stream(), pieces)
         except KeyboardInterrupt:
             output.ctrl_c = False
-            output.say()
-            output.note("(stopped)")
+            output.print_line()
+            output.print_note("(stopped)")
         except TuneportError as error:
             if not answered:
                 raise
@@ -104,12 +104,12 @@ def _show(answer: Iterator[str], pieces: list[str] | None = None) -> None:
                 continue  # it tells how the answer ended
             if pieces is not None:
                 pieces.append(piece)
-            output.pour(piece)
-            output.stop_if_interrupted()
+            output.print_text(piece)
+            output.raise_if_interrupted()
     finally:
         if (close := getattr(answer, "close", None)) is not None:
             close()
-    output.say()
+    output.print_line()
 
 
 def _piped() -> str:

@@ -9,8 +9,8 @@ import typer
 from rich.markup import escape
 from rich.padding import Padding
 
-from tuneport.cli.counts import count, per_request
-from tuneport.cli.mapping import Map, columns_of
+from tuneport.cli.counts import parse_count_option, parse_tokens_per_request
+from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 REMARKS_SHOWN = 8
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(compare)
+def register_commands(app: typer.Typer) -> None:
+    app.command("compare")(compare_command)
 
 
-def compare(
+def compare_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="May be repeated. Default: all.")] = None,
     backend: Annotated[list[str] | None, typer.Option("--backend", "-b", help="May be repeated.")] = None,
@@ -82,7 +82,7 @@ def compare(
     from tuneport.data.dataset import Dataset
     from tuneport.workflows.compare import compare as run
 
-    data = Dataset(dataset, columns_of(map_))
+    data = Dataset(dataset, parse_map_option(map_))
     outputs = [path for path in (html, csv) if path is not None]
     if outputs:
         from tuneport.data.running.writing import refuse_overwriting
@@ -96,10 +96,10 @@ def compare(
         validation=validation,
         method=method,
         epochs=epochs,
-        requests=count(requests, "--requests"),
-        tokens_per_request=per_request(tokens_per_request),
-        traffic_in=count(traffic_in, "--traffic-in"),
-        traffic_out=count(traffic_out, "--traffic-out"),
+        requests=parse_count_option(requests, "--requests"),
+        tokens_per_request=parse_tokens_per_request(tokens_per_request),
+        traffic_in=parse_count_option(traffic_in, "--traffic-in"),
+        traffic_out=parse_count_option(traffic_out, "--traffic-out"),
         cached=cached,
         batch=batch,
         prompt_saved=prompt_saved,
@@ -111,11 +111,11 @@ def compare(
     )
     if html is not None:
         comparison.write_html(html)
-        output.note(f"the report: {html}")
+        output.print_note(f"the report: {html}")
     if csv is not None:
         comparison.write_csv(csv)
-        output.note(f"the table: {csv}")
-    if not output.documented(comparison.as_dict()):
+        output.print_note(f"the table: {csv}")
+    if not output.print_if_json(comparison.as_dict()):
         from tuneport.cli.commands.break_even import print_break_even
 
         print_comparison(comparison, console=output.console())
@@ -127,17 +127,17 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
     on each backend. At most 80 columns wide."""
     from rich.text import Text
 
-    from tuneport.workflows.comparison.break_even import short_name
+    from tuneport.workflows.comparison.break_even import short_model_name
 
     money = ("train", "month", "base", "time")
-    table = output.table("backend", "model", *money, "shuts down", right=money, cut=("model",))
+    table = output.console_table("backend", "model", *money, "shuts down", right=money, cut=("model",))
     remarks: dict[str, list[str]] = {}
     for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True):
         listed = remarks.setdefault(choice.title, [])
         listed += [remark for remark in _remarks(choice) if remark not in listed]
         table.add_row(
             choice.backend,
-            Text(short_name(choice), style="bold"),
+            Text(short_model_name(choice), style="bold"),
             _price(choice.quote),
             _price(choice.inference),
             _price(choice.base),
@@ -165,12 +165,12 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
     asked = [(choice, choice.inference) for choice in comparison.choices]
     saved = [(choice, each.prompt_saving) for choice, each in asked if each and each.prompt_saving]
     if saved:
-        told = ", ".join(f"{short_name(row)} at {row.backend} {output.money(worth)}" for row, worth in saved[:4])
+        told = ", ".join(f"{short_model_name(row)} at {row.backend} {output.money(worth)}" for row, worth in saved[:4])
         more = "" if len(saved) <= 4 else f", and {len(saved) - 4} more"
         console.print(f"The shorter prompt saves a month: {told}{more}.", style="dim", markup=False)
     for title, listed in remarks.items():
         if listed:
-            console.print(f"[bold]{output.plain(title)}[/bold]")
+            console.print(f"[bold]{output.escape_markup(title)}[/bold]")
         for remark in listed[:REMARKS_SHOWN]:
             console.print(Padding(f"- {escape(remark)}", (0, 0, 0, 2)), style="dim")
         if len(listed) > REMARKS_SHOWN:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tuneport.cli.mapping import Map, columns_of
+from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
 from tuneport.errors import DatasetError
 
@@ -32,12 +32,16 @@ Backend = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    for command in (check, review, clean, preview, split, convert):
-        app.command()(command)
+def register_commands(app: typer.Typer) -> None:
+    app.command("check")(check_command)
+    app.command("review")(review_command)
+    app.command("clean")(clean_command)
+    app.command("preview")(preview_command)
+    app.command("split")(split_command)
+    app.command("convert")(convert_command)
 
 
-def check(
+def check_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     validation: Annotated[Path | None, typer.Option(help="A held-out file; looked at for leaks.")] = None,
     task: Task = None,
@@ -54,7 +58,7 @@ def check(
     from tuneport.data.dataset import Dataset
     from tuneport.workflows.check import check as run
 
-    data = Dataset.of(dataset, columns_of(map_), format_)
+    data = Dataset.of(dataset, parse_map_option(map_), format_)
     if html is not None:
         from tuneport.data.running.writing import refuse_overwriting
 
@@ -63,24 +67,24 @@ def check(
         report = run(data, model=model, backend=backend, validation=validation, task=task, context=context)
     except DatasetError as error:
         for problem in error.problems[1:]:
-            output.note(str(problem))
+            output.print_note(str(problem))
         raise error.listed() from error
     for note in report.notes:
-        output.note(f"note: {note}")
+        output.print_note(f"note: {note}")
     if html is not None:
-        from tuneport.workflows.checking.page import write_html
+        from tuneport.workflows.checking.page import write_check_html
 
-        write_html(report, html)
-        output.note(f"the report: {html}")
-    if not output.documented(report.as_dict()):
-        from tuneport.cli.views.check import print_report
+        write_check_html(report, html)
+        output.print_note(f"the report: {html}")
+    if not output.print_if_json(report.as_dict()):
+        from tuneport.cli.views.check import print_check_report
 
-        print_report(report)
+        print_check_report(report)
     if not report.ok:
         raise typer.Exit(2)
 
 
-def review(
+def review_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The file to review.", show_default=False)],
     sample: Annotated[int, typer.Option(min=1, max=10_000, help="How many records to show.")] = 50,
     seed: Annotated[int, typer.Option(help="The same seed draws the same records.")] = 0,
@@ -101,21 +105,21 @@ def review(
     from tuneport.workflows.checking.review_server import ReviewServer
 
     flags = {} if flagged is None else read_check_flags(flagged)
-    session = ReviewSession(dataset, sample=sample, seed=seed, format=format_, columns=columns_of(map_), flags=flags)
+    session = ReviewSession(dataset, sample=sample, seed=seed, format=format_, columns=parse_map_option(map_), flags=flags)
     with ReviewServer(session, port, remote_pictures=remote_pictures) as server:
-        output.note(f"open {server.address} (Ctrl-C ends the review; start it again to go on)")
+        output.print_note(f"open {server.review_url} (Ctrl-C ends the review; start it again to go on)")
         with suppress(KeyboardInterrupt):
             server.serve_forever(poll_interval=0.1)
     summary = session.summary()
-    if output.documented(summary.as_dict()):
+    if output.print_if_json(summary.as_dict()):
         return
-    output.say(
+    output.print_line(
         f"{summary.judged} of {summary.sample} judged: {summary.accepted} accepted, {summary.rejected} rejected, "
         f"{summary.edited} edited; the verdicts: {summary.verdicts}"
     )
 
 
-def clean(
+def clean_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     out: Annotated[Path, typer.Option("--output", "-o", help="The file to write (.jsonl).", show_default=False)],
     drop: Annotated[
@@ -152,20 +156,20 @@ def clean(
         keep=keep or (),
         redact=redact,
         review=review,
-        columns=columns_of(map_),
+        columns=parse_map_option(map_),
     )
-    if output.documented(made.as_dict()):
+    if output.print_if_json(made.as_dict()):
         return
     for note in made.notes:
-        output.note(f"note: {note}")
+        output.print_note(f"note: {note}")
     for kind, count in made.why.items():
-        output.note(f"{count:>8,}  {kind:<22} {KINDS.get(kind, '')}".rstrip())
+        output.print_note(f"{count:>8,}  {kind:<22} {KINDS.get(kind, '')}".rstrip())
     rows = output.counted(made.rows, "record")
-    output.say(f"{made.written:,} of {rows} kept, {made.changed:,} of them changed: {made.output}")
-    output.say(f"{made.removed:,} removed; what and why: {made.log}")
+    output.print_line(f"{made.written:,} of {rows} kept, {made.changed:,} of them changed: {made.output}")
+    output.print_line(f"{made.removed:,} removed; what and why: {made.log}")
 
 
-def preview(
+def preview_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
     model: Annotated[str, typer.Option("--model", "-m", help="An alias, a weights name or a provider's model id.")],
     backend: Annotated[
@@ -196,16 +200,16 @@ def preview(
         max_length=max_length,
         loss_on=loss_on,
         format=format_,
-        columns=columns_of(map_),
+        columns=parse_map_option(map_),
     )
-    if output.documented(made.as_dict()):
+    if output.print_if_json(made.as_dict()):
         return
     from tuneport.cli.commands.preview import print_preview
 
     print_preview(made, tokens=tokens)
 
 
-def split(
+def split_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     share: Annotated[float, typer.Option(help="Share of rows to hold out; 0.1 to 0.2 is usual.")] = 0.1,
     seed: Annotated[int, typer.Option(help="The same seed draws the same rows.")] = 0,
@@ -218,14 +222,14 @@ def split(
     """Hold rows out for validation, by class; rows with the same or nearly the same input stay on one side."""
     from tuneport.data.split import split as run
 
-    made = run(dataset, share, seed, output=out, format=format_, columns=columns_of(map_))
-    if output.documented(made.as_dict()):
+    made = run(dataset, share, seed, output=out, format=format_, columns=parse_map_option(map_))
+    if output.print_if_json(made.as_dict()):
         return
-    output.say(f"{output.counted(made.train_rows, 'record')} to train on: {made.train}")
-    output.say(f"{output.counted(made.validation_rows, 'record')} held out: {made.validation}")
+    output.print_line(f"{output.counted(made.train_rows, 'record')} to train on: {made.train}")
+    output.print_line(f"{output.counted(made.validation_rows, 'record')} held out: {made.validation}")
 
 
-def convert(
+def convert_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     to: Annotated[str, typer.Option("--to", help=TO, show_default=False)],
     out: Annotated[Path, typer.Option("--output", "-o", help=OUTPUT, show_default=False)],
@@ -240,11 +244,13 @@ def convert(
     """Write a dataset in another format. It stops if something would be lost, and lists it."""
     from tuneport.data.conversion.convert import convert as run
 
-    report = run(dataset, to, out, format=format_, columns=columns_of(map_), allow_loss=allow_loss)
-    if output.documented(report.as_dict()):
+    report = run(dataset, to, out, format=format_, columns=parse_map_option(map_), allow_loss=allow_loss)
+    if output.print_if_json(report.as_dict()):
         return
     for loss in report.losses:
-        output.note(f"lost: {loss}")
+        output.print_note(f"lost: {loss}")
     for note in report.notes:
-        output.note(f"note: {note}")
-    output.say(f"{output.counted(report.rows, 'record')} from {report.source_format} to {report.target_format}: {out}")
+        output.print_note(f"note: {note}")
+    output.print_line(
+        f"{output.counted(report.rows, 'record')} from {report.source_format} to {report.target_format}: {out}"
+    )

@@ -12,16 +12,16 @@ from tuneport.cli.views import output
 
 if TYPE_CHECKING:
     from tuneport.scoring.prompting import PromptingResult
-    from tuneport.workflows.demo import Finished
+    from tuneport.workflows.demo import DemoResult
 
 BAR = 16  # characters, so that a score fits 80 columns with its interval and what was asked
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(demo)
+def register_commands(app: typer.Typer) -> None:
+    app.command("demo")(demo_command)
 
 
-def demo(
+def demo_command(
     seed: Annotated[
         int,
         typer.Option(min=0, max=2**31 - 1, help="Seed for the order of the data, new weights and few-shot examples."),
@@ -30,7 +30,7 @@ def demo(
 ) -> None:
     """Fine-tune a real model on this machine and measure whether it helped: no key, no GPU, about three minutes."""
     from tuneport.cli.commands.costs import print_comparison
-    from tuneport.cli.views.check import print_report
+    from tuneport.cli.views.check import print_check_report
     from tuneport.cli.views.evaluation import print_decision
     from tuneport.cli.views.progress import JobProgress
     from tuneport.lifecycle.service import Workspace, describe
@@ -48,31 +48,33 @@ def demo(
         def on_change(row: Any) -> None:
             nonlocal shown
             if shown is None:
-                output.say_on_interrupt(f"stopped watching; training goes on: `tuneport watch {row.id}`", job=row.id)
+                output.set_interrupt_message(
+                    f"stopped watching; training goes on: `tuneport watch {row.id}`", job=row.id
+                )
                 shown = JobProgress().__enter__()
             shown.update(row)
             if row.job_status.terminal:
                 shown.__exit__()
 
-        heading(1, f"Is the data good enough?  tuneport check {_short(workflow.dataset('train'))}")
-        for stage in workflow.demo(workspace, seed=seed, on_change=on_change):
+        heading(1, f"Is the data good enough?  tuneport check {_short(workflow.demo_dataset_path('train'))}")
+        for stage in workflow.run_demo(workspace, seed=seed, on_change=on_change):
             match stage:
-                case workflow.DatasetSummary(report):
+                case workflow.DemoDatasetSummary(report):
                     document["check"] = report.as_dict()
-                    print_report(report, console=console)
+                    print_check_report(report, console=console)
                     heading(2, "What would it cost, and where?  tuneport compare")
-                case workflow.Compared(comparison):
+                case workflow.DemoComparison(comparison):
                     document["comparison"] = comparison.as_dict()
                     print_comparison(comparison, console=console)
                     heading(3, "Train it here.  tuneport submit --backend local")
-                case workflow.Trained(row, seconds):
+                case workflow.DemoTraining(row, seconds):
                     document["job"] = describe(row) | {"seconds": seconds}
-                    console.print(f"{row.id} succeeded in {output.duration(seconds)}, {_trained(row)}")
+                    console.print(f"{row.id} succeeded in {output.duration(seconds)}, {_training_summary(row)}")
                     heading(4, "Did it help?  Exact match on messages that were held out of training")
                 case PromptingResult():
                     document["scores"].append(_score(stage))
                     console.print(_score_line(stage))
-                case workflow.Finished():
+                case workflow.DemoResult():
                     page = workspace.settings.home / "evaluations" / f"{stage.row.id}.html"
                     private.make_private_folder(page.parent)
                     stage.report.write_html(page)
@@ -84,7 +86,7 @@ def demo(
                     console.print(f"The report is {page}", soft_wrap=True, markup=False)
                     _print_next(console, stage)
     if output.as_json:
-        output.document(document)
+        output.print_json_document(document)
 
 
 def _score(stage: PromptingResult) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def _score_line(stage: PromptingResult) -> str:
     )
 
 
-def _trained(row: Any) -> str:
+def _training_summary(row: Any) -> str:
     state = row.job_state
     tokens = f"{state.trained_tokens:,} tokens" if state.trained_tokens else "tokens not counted"
     share = state.details.get("trainable_parameters"), state.details.get("total_parameters")
@@ -111,7 +113,7 @@ def _trained(row: Any) -> str:
     return tokens
 
 
-def _print_next(console: Any, stage: Finished) -> None:
+def _print_next(console: Any, stage: DemoResult) -> None:
     job = stage.row.id
     console.print(f"The adapter lies in {stage.adapter}", soft_wrap=True)
     console.print(f"All of it took {output.duration(stage.seconds)}. Try:\n")

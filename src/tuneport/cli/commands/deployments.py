@@ -21,12 +21,13 @@ BackendName = Annotated[str | None, typer.Option("--backend", "-b", help="The ba
 _POLL_SECONDS = 5.0
 
 
-def register(app: typer.Typer) -> None:
-    for command in (deploy, undeploy, deployments):
-        app.command()(command)
+def register_commands(app: typer.Typer) -> None:
+    app.command("deploy")(deploy_command)
+    app.command("undeploy")(undeploy_command)
+    app.command("deployments")(deployments_command)
 
 
-def deploy(
+def deploy_command(
     model: Annotated[str, typer.Argument(metavar="JOB|MODEL", help="A job, or its tuned model.", show_default=False)],
     backend: BackendName = None,
     hardware: Annotated[
@@ -49,7 +50,7 @@ def deploy(
     from tuneport.lifecycle.service import Workspace
 
     with Workspace() as workspace:
-        name, model_id = _located(workspace, model, backend)
+        name, model_id = _find_deployed_model(workspace, model, backend)
         opened = workspace.backend(name)
         asked = {
             "hardware": hardware,
@@ -64,18 +65,18 @@ def deploy(
         ends = (
             "" if idle is None else f" or {idle} minutes without a request" if idle else " (it never stops by itself)"
         )
-        output.note(f"{found.id} is {found.status} and costs {price} an hour until `{stop}`{ends}")
+        output.print_note(f"{found.id} is {found.status} and costs {price} an hour until `{stop}`{ends}")
         if wait:
-            output.say_on_interrupt(
+            output.set_interrupt_message(
                 f"stopped waiting; {found.id} goes on and costs {price} an hour: `{stop}`", job=found.id
             )
             found = _await(opened, found)
-    if not output.documented(_document(name, found) | {"stop": stop}):
-        output.say(f"{found.id} is {found.status} ({found.raw_status}), costs {price} an hour")
-        output.say(f"stop it: {stop}")
+    if not output.print_if_json(_document(name, found) | {"stop": stop}):
+        output.print_line(f"{found.id} is {found.status} ({found.raw_status}), costs {price} an hour")
+        output.print_line(f"stop it: {stop}")
 
 
-def undeploy(
+def undeploy_command(
     deployment: Annotated[
         str, typer.Argument(metavar="ID", help="The endpoint's id, as `deployments` shows it.", show_default=False)
     ],
@@ -88,11 +89,11 @@ def undeploy(
     with Workspace() as workspace:
         name = backend or _holder(workspace, deployment)
         workspace.backend(name).undeploy(deployment)
-    if not output.documented({"id": deployment, "backend": name, "status": "stopped"}):
-        output.say(f"{deployment} on {name} is stopped and costs nothing more")
+    if not output.print_if_json({"id": deployment, "backend": name, "status": "stopped"}):
+        output.print_line(f"{deployment} on {name} is stopped and costs nothing more")
 
 
-def deployments(
+def deployments_command(
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Default: all that have a key.")] = None,
     json_: Json = False,
 ) -> None:
@@ -100,17 +101,17 @@ def deployments(
     from tuneport.lifecycle.service import Workspace
 
     with Workspace() as workspace:
-        found, trouble = _listed(workspace, backend)
+        found, trouble = _list_endpoints(workspace, backend)
     for name, message in trouble.items():
-        output.note(f"{name}: not asked: {message}")
+        output.print_note(f"{name}: not asked: {message}")
     if output.as_json:
         data = [_document(name, each) for name, each in found]
-        output.document({"object": "list", "data": data, "trouble": trouble})
+        output.print_json_document({"object": "list", "data": data, "trouble": trouble})
         return
     if not found:
-        output.note("no endpoints" + (f" known: {', '.join(trouble)} could not be asked" if trouble else ""))
+        output.print_note("no endpoints" + (f" known: {', '.join(trouble)} could not be asked" if trouble else ""))
         return
-    table = output.table(
+    table = output.console_table(
         "endpoint", "status", "backend", "model", "an hour", "so far", right=("an hour", "so far"), cut=("model",)
     )
     for name, each in found:
@@ -124,10 +125,10 @@ def deployments(
             "-" if so_far is None else f"at most {output.money(so_far)}",
         )
     output.console().print(table)
-    output.say("stop one: tuneport undeploy ID")
+    output.print_line("stop one: tuneport undeploy ID")
 
 
-def _located(workspace: Workspace, model: str, backend: str | None) -> tuple[str, str]:
+def _find_deployed_model(workspace: Workspace, model: str, backend: str | None) -> tuple[str, str]:
     """Return the backend and its name of the model, which need not have been tuned by tuneport."""
     try:
         return workspace.locate(model, backend=backend)
@@ -137,7 +138,7 @@ def _located(workspace: Workspace, model: str, backend: str | None) -> tuple[str
         return backend, model
 
 
-def _listed(workspace: Workspace, backend: str | None) -> tuple[list[tuple[str, Deployment]], dict[str, str]]:
+def _list_endpoints(workspace: Workspace, backend: str | None) -> tuple[list[tuple[str, Deployment]], dict[str, str]]:
     """Return each endpoint with its backend, and the reason for each backend that could not be asked. A missing key
     counts as a reason only if the backend was named."""
     from tuneport.backends import backend_names, manifest_of
@@ -159,7 +160,7 @@ def _listed(workspace: Workspace, backend: str | None) -> tuple[list[tuple[str, 
 
 
 def _holder(workspace: Workspace, deployment: str) -> str:
-    found, trouble = _listed(workspace, None)
+    found, trouble = _list_endpoints(workspace, None)
     names = [name for name, each in found if each.id == deployment]
     if names:
         return names[0]
@@ -170,7 +171,7 @@ def _holder(workspace: Workspace, deployment: str) -> str:
 def _await(backend: FineTuneBackend, deployment: Deployment) -> Deployment:
     """Wait until the endpoint no longer starts, and return it."""
     while deployment.status == "starting":
-        output.stop_if_interrupted()
+        output.raise_if_interrupted()
         time.sleep(_POLL_SECONDS)
         try:
             listed = list(backend.deployments())

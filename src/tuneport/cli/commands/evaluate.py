@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneport.cli.commands.data import DATA, Task
-from tuneport.cli.mapping import Map, columns_of
+from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError
-from tuneport.workflows.evaluation.gates import Gate
+from tuneport.workflows.evaluation.gates import EvaluationGate
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluation.judging.judging import PlannedJudge
+    from tuneport.workflows.evaluation.judging.judging import JudgePlan
     from tuneport.workflows.evaluation.result import EvaluationPlan
 
 BELOW_LIMIT = 4
 """The exit code if a limit of --fail-under or a gate of --fail-on is missed."""
 
 
-def register(app: typer.Typer) -> None:
-    app.command("eval")(evaluate)
+def register_commands(app: typer.Typer) -> None:
+    app.command("eval")(eval_command)
 
 
-def evaluate(
+def eval_command(
     data: Annotated[Path, typer.Argument(metavar="DATA", help=f"The held-out rows. {DATA}")],
     models: Annotated[
         list[str],
@@ -87,7 +87,7 @@ def evaluate(
         ),
     ] = None,
     fail_on: Annotated[
-        list[Gate] | None,
+        list[EvaluationGate] | None,
         typer.Option(
             "--fail-on",
             help=f"Exit code {BELOW_LIMIT} where the last MODEL shows that (the first two ask --general), or is ruled "
@@ -115,7 +115,7 @@ def evaluate(
     from tuneport.data.dataset import Dataset
     from tuneport.workflows.evaluate import evaluate as run
 
-    dataset = Dataset(data, columns_of(map_))
+    dataset = Dataset(data, parse_map_option(map_))
     if pairs is not None and len(models) < 2:
         raise ConfigError("--pairs sets one model's answers beside another's: name two")
     outputs = [path for path in (pairs, html) if path is not None]
@@ -130,7 +130,7 @@ def evaluate(
         progress = AnswerProgress()
 
         def before(plan: EvaluationPlan) -> None:
-            _before(plan, yes=yes)
+            _confirm_evaluation(plan, yes=yes)
             shown.enter_context(progress)
 
         report = run(
@@ -159,42 +159,42 @@ def evaluate(
         )
     if pairs is not None:
         report.write_pairs(pairs)
-        output.note(f"for people: `tuneport rate {pairs}`")
+        output.print_note(f"for people: `tuneport rate {pairs}`")
     if html is not None:
         report.write_html(html)
-        output.note(f"the report: {html}")
-    if not output.documented(report.as_dict() | {"failing": list(report.failing)}):
+        output.print_note(f"the report: {html}")
+    if not output.print_if_json(report.as_dict() | {"failing": list(report.failing)}):
         print_evaluation(report.evaluation)
         print_decision(report.decision)
     for complaint in report.failing:
-        output.note(f"below the limit: {complaint}")
+        output.print_note(f"below the limit: {complaint}")
     if report.failing:
         raise typer.Exit(BELOW_LIMIT)
 
 
-def _before(plan: EvaluationPlan, *, yes: bool) -> None:
+def _confirm_evaluation(plan: EvaluationPlan, *, yes: bool) -> None:
     """Print the cost, and ask before rows leave this machine."""
-    output.note(f"{plan.held_out.path.name}: {len(plan.held_out.rows):,} rows; {plan.held_out.proof}")
+    output.print_note(f"{plan.held_out.path.name}: {len(plan.held_out.rows):,} rows; {plan.held_out.proof}")
     for each in plan.requests:
         if each.third_party is not None and each.waiting:
             cost = (
                 f"at most {output.money(each.usd)}" if each.usd is not None else f"cost unavailable, because {each.why}"
             )
-            output.note(
+            output.print_note(
                 f"{each.asked.name}: {each.waiting:,} prompts to {each.asked.model} ({each.third_party}), "
                 f"{each.input_tokens:,} tokens in, at most {each.output_tokens:,} out: {cost}"
             )
     if plan.judge is not None:
-        _judge_before(plan.judge)
+        _confirm_judge_cost(plan.judge)
     asked = {each.third_party for each in plan.requests if each.third_party and each.waiting}
     if parties := sorted({*asked, *plan.third_parties}):
         rows = f"{len(plan.held_out.rows):,} rows" if plan.third_parties else "the questions of --general"
         if plan.judge is not None and plan.judge.third_party is not None:
             rows += " with both answers"
-        output.confirm(f"send {rows} to {' and '.join(parties)}?", yes=yes, otherwise="nothing was sent")
+        output.confirm_action(f"send {rows} to {' and '.join(parties)}?", yes=yes, otherwise="nothing was sent")
 
 
-def _judge_before(judge: PlannedJudge) -> None:
+def _confirm_judge_cost(judge: JudgePlan) -> None:
     kept = f", {judge.kept:,} are kept from before" if judge.kept else ""
     most = "" if judge.counted else "at most "
     told = f"judge {judge.judge.name}: {most}{judge.waiting:,} judgements, both orders of each pair{kept}"
@@ -206,7 +206,7 @@ def _judge_before(judge: PlannedJudge) -> None:
             f"; to {judge.judge.model} ({judge.third_party}), {most}{judge.input_tokens:,} tokens in, "
             f"at most {judge.output_tokens:,} out: {cost}"
         )
-    output.note(told)
+    output.print_note(told)
 
 
 def _limits(pairs: list[str] | None) -> dict[str, float]:

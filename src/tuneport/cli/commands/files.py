@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 Json = output.Json
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(files)
+def register_commands(app: typer.Typer) -> None:
+    app.command("files")(files_command)
 
 
-def files(
+def files_command(
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Backend to list. Default: all.")] = None,
     delete: Annotated[str | None, typer.Option("--delete", metavar="ID", help="Delete this file.")] = None,
     unused: Annotated[
@@ -37,24 +37,24 @@ def files(
     with Workspace() as workspace:
         entries, trouble = workspace.files(backend=backend)
         for name, message in trouble.items():
-            output.note(f"{name}: could not be asked, showing the last known state: {message}")
+            output.print_note(f"{name}: could not be asked, showing the last known state: {message}")
         if delete is not None or unused:
-            chosen = _named(entries, delete) if delete is not None else _unused(entries)
+            chosen = _find_named_file(entries, delete) if delete is not None else _find_unused_files(entries)
             _delete(workspace, chosen, yes=yes)
             return
-    if output.documented({"object": "list", "data": [entry.as_dict() for entry in entries], "trouble": trouble}):
+    if output.print_if_json({"object": "list", "data": [entry.as_dict() for entry in entries], "trouble": trouble}):
         return
     _print(entries)
 
 
-def _named(entries: list[FileEntry], file_id: str) -> list[FileEntry]:
+def _find_named_file(entries: list[FileEntry], file_id: str) -> list[FileEntry]:
     found = [entry for entry in entries if entry.id == file_id and entry.where != "gone"]
     if not found:
         raise ConfigError(f"no file {file_id!r} at the providers; `tuneport files` lists them")
     return found
 
 
-def _unused(entries: list[FileEntry]) -> list[FileEntry]:
+def _find_unused_files(entries: list[FileEntry]) -> list[FileEntry]:
     return [entry for entry in entries if entry.ours and entry.where != "gone" and not entry.in_use]
 
 
@@ -63,8 +63,8 @@ def _delete(workspace: Workspace, chosen: list[FileEntry], *, yes: bool) -> None
     if chosen:
         for entry in chosen:
             whose = "" if entry.ours else ", not uploaded by tuneport"
-            output.note(f"{entry.backend}: {entry.id}, {entry.filename}, {output.size(entry.bytes)}{whose}")
-        output.confirm(f"delete {len(chosen)} file{'s' if len(chosen) > 1 else ''} for good?", yes=yes)
+            output.print_note(f"{entry.backend}: {entry.id}, {entry.filename}, {output.size(entry.bytes)}{whose}")
+        output.confirm_action(f"delete {len(chosen)} file{'s' if len(chosen) > 1 else ''} for good?", yes=yes)
     deleted: list[dict[str, Any]] = []
     kept: list[dict[str, Any]] = []
     for entry in chosen:
@@ -73,19 +73,19 @@ def _delete(workspace: Workspace, chosen: list[FileEntry], *, yes: bool) -> None
         except ConfigError as error:
             if len(chosen) == 1:
                 raise
-            output.note(str(error))
+            output.print_note(str(error))
             kept.append({"id": entry.id, "backend": entry.backend, "because": str(error)})
         else:
             deleted.append({"id": entry.id, "backend": entry.backend})
-    if not output.documented({"object": "list", "deleted": deleted, "kept": kept}):
-        output.say(f"{len(deleted)} deleted" + (f", {len(kept)} kept" if kept else ""))
+    if not output.print_if_json({"object": "list", "deleted": deleted, "kept": kept}):
+        output.print_line(f"{len(deleted)} deleted" + (f", {len(kept)} kept" if kept else ""))
 
 
 def _print(entries: list[FileEntry]) -> None:
     if not entries:
-        output.note("no files at the providers, as far as they could be asked")
+        output.print_note("no files at the providers, as far as they could be asked")
         return
-    table = output.table("backend", "file", "size", "age", "used by", right=("size",), cut=("used by",))
+    table = output.console_table("backend", "file", "size", "age", "used by", right=("size",), cut=("used by",))
     for entry in entries:
         age = "-" if entry.created_at is None else output.ago(entry.created_at)
         table.add_row(entry.backend, entry.id, output.size(entry.bytes), age, _users(entry))

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 Json = output.Json
 
 
-def register(app: typer.Typer) -> None:
-    for command in (cancel, pause, resume, resolve, delete, checkpoints):
-        app.command()(command)
+def register_commands(app: typer.Typer) -> None:
+    app.command("cancel")(cancel_command)
+    app.command("pause")(pause_command)
+    app.command("resume")(resume_command)
+    app.command("resolve")(resolve_command)
+    app.command("delete")(delete_command)
+    app.command("checkpoints")(checkpoints_command)
 
 
-def cancel(
+def cancel_command(
     job: Annotated[
         str,
         typer.Argument(metavar="JOB", help="A job's id, or the beginning of it; with --backend the provider's own id."),
@@ -36,14 +40,14 @@ def cancel(
 
     with Workspace() as workspace:
         if backend is None:
-            _tell(workspace.cancel(job), "was asked to stop")
+            _print_action_outcome(workspace.cancel(job), "was asked to stop")
             return
         state = workspace.cancel_remote(backend, job)
-    if not output.documented(state.model_dump(mode="json")):
-        output.say(f"{job} at {backend} is {state.status}")
+    if not output.print_if_json(state.model_dump(mode="json")):
+        output.print_line(f"{job} at {backend} is {state.status}")
 
 
-def resolve(
+def resolve_command(
     job: JobId,
     started: Annotated[
         str | None, typer.Option("--started", metavar="ID", help="It runs at the provider, as the job with this id.")
@@ -60,7 +64,7 @@ def resolve(
 
     Look at the provider's own list of jobs first: tuneport asks only if it cannot tell.
     """
-    from tuneport.cli.views.following import finish, follow
+    from tuneport.cli.views.following import follow_job_progress, print_outcome_and_exit
     from tuneport.lifecycle.service import Workspace
 
     with Workspace() as workspace:
@@ -68,28 +72,28 @@ def resolve(
         if not_started:
             quote = row.job_quote
             price = "at an unknown price" if quote is None or quote.expected is None else f"for {money(quote.expected)}"
-            output.note(f"{row.id}: starting it again at {row.backend} {price}")
-            follow(workspace, row, to_the_end=False)
-        finish(workspace, workspace.job(row.id))
+            output.print_note(f"{row.id}: starting it again at {row.backend} {price}")
+            follow_job_progress(workspace, row, to_the_end=False)
+        print_outcome_and_exit(workspace, workspace.job(row.id))
 
 
-def pause(job: JobId, json_: Json = False) -> None:
+def pause_command(job: JobId, json_: Json = False) -> None:
     """Pause a job, if its backend can; [bold]resume[/bold] continues it."""
     from tuneport.lifecycle.service import Workspace
 
     with Workspace() as workspace:
-        _tell(workspace.pause(job), "was asked to pause")
+        _print_action_outcome(workspace.pause(job), "was asked to pause")
 
 
-def resume(job: JobId, json_: Json = False) -> None:
+def resume_command(job: JobId, json_: Json = False) -> None:
     """Continue a paused job."""
     from tuneport.lifecycle.service import Workspace
 
     with Workspace() as workspace:
-        _tell(workspace.resume(job), "was asked to go on")
+        _print_action_outcome(workspace.resume(job), "was asked to go on")
 
 
-def delete(
+def delete_command(
     job: JobId,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json_: Json = False,
@@ -100,13 +104,15 @@ def delete(
     with Workspace() as workspace:
         row = workspace.job(job)
         if row.deleted_at is None:
-            output.confirm(f"delete {row.tuned_model or 'the model'} of {row.id} at {row.backend} for good?", yes=yes)
+            output.confirm_action(
+                f"delete {row.tuned_model or 'the model'} of {row.id} at {row.backend} for good?", yes=yes
+            )
         row = workspace.delete(row.id)
-    if not output.documented(describe(row)):
-        output.say(f"{row.tuned_model} is deleted at {row.backend}")
+    if not output.print_if_json(describe(row)):
+        output.print_line(f"{row.tuned_model} is deleted at {row.backend}")
 
 
-def checkpoints(job: JobId, json_: Json = False) -> None:
+def checkpoints_command(job: JobId, json_: Json = False) -> None:
     """List the checkpoints that the backend keeps of a job."""
     from tuneport.lifecycle.service import Workspace
 
@@ -115,13 +121,13 @@ def checkpoints(job: JobId, json_: Json = False) -> None:
         found = workspace.checkpoints(row.id)
     if output.as_json:
         data = [checkpoint.model_dump(mode="json") for checkpoint in found]
-        output.document({"object": "list", "job": row.id, "data": data})
+        output.print_json_document({"object": "list", "job": row.id, "data": data})
         return
     if not found:
-        output.note(f"{row.id} is {row.status} and has no checkpoints")
+        output.print_note(f"{row.id} is {row.status} and has no checkpoints")
         return
     columns, right = ("step", "checkpoint", "loss", "validation loss", "model or path"), ("loss", "validation loss")
-    table = output.table(*columns, right=("step", *right), cut=("model or path",))
+    table = output.console_table(*columns, right=("step", *right), cut=("model or path",))
     for checkpoint in found:
         loss = next((value for name, value in checkpoint.metrics.items() if name.endswith("train_loss")), None)
         where = checkpoint.model or (str(checkpoint.path) if checkpoint.path else "-")
@@ -131,14 +137,14 @@ def checkpoints(job: JobId, json_: Json = False) -> None:
     output.console().print(table)
 
 
-def _tell(row: JobRecord, asked: str) -> None:
-    from tuneport.cli.views.following import tell_duplicates
+def _print_action_outcome(row: JobRecord, asked: str) -> None:
+    from tuneport.cli.views.following import print_duplicate_jobs
     from tuneport.lifecycle.service import describe
 
-    if output.documented(describe(row)):
+    if output.print_if_json(describe(row)):
         return
-    tell_duplicates(row)
+    print_duplicate_jobs(row)
     if row.job_status.terminal or row.status == "paused":
-        output.say(f"{row.id} is {row.status}")
+        output.print_line(f"{row.id} is {row.status}")
     else:
-        output.say(f"{row.id} {asked} and is {row.status}; `tuneport watch {row.id}` follows it to the end")
+        output.print_line(f"{row.id} {asked} and is {row.status}; `tuneport watch {row.id}` follows it to the end")

@@ -8,22 +8,31 @@ from typing import Annotated
 import typer
 
 from tuneport.cli.views import output
-from tuneport.cli.views.curve import curve_of, last_word, print_verdict
-from tuneport.cli.views.following import exit_code, finish, follow, refreshed, tell_duplicates
-from tuneport.cli.views.job import coloured, print_job, progress_of
-from tuneport.cli.views.job_costs import print_costs
+from tuneport.cli.views.curve import current_curve_verdict, curve_document, print_curve_verdict
+from tuneport.cli.views.following import (
+    follow_job_progress,
+    job_exit_code,
+    poll_or_last_known,
+    print_duplicate_jobs,
+    print_outcome_and_exit,
+)
+from tuneport.cli.views.job import coloured_status, job_progress_text, print_job
+from tuneport.cli.views.job_costs import print_job_costs
 from tuneport.errors import ConfigError
 
 Json = output.Json
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or the beginning of it.", show_default=False)]
 
 
-def register(app: typer.Typer) -> None:
-    for command in (jobs, show, watch, logs, metrics):
-        app.command()(command)
+def register_commands(app: typer.Typer) -> None:
+    app.command("jobs")(jobs_command)
+    app.command("show")(show_command)
+    app.command("watch")(watch_command)
+    app.command("logs")(logs_command)
+    app.command("metrics")(metrics_command)
 
 
-def jobs(
+def jobs_command(
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most jobs to show, newest first.")] = 20,
     costs: Annotated[
         bool, typer.Option("--costs", help="Show estimated and actual cost and time of each job.")
@@ -41,47 +50,54 @@ def jobs(
         rows, trouble = workspace.refresh_all(limit=limit)
         errors, month = (workspace.accuracy(), workspace.month()) if costs else ([], None)
     for name, message in trouble.items():
-        output.note(f"{name}: could not be asked, showing the last known state: {message}")
+        output.print_note(f"{name}: could not be asked, showing the last known state: {message}")
     if output.as_json:
         document = {"object": "list", "data": [describe(row) for row in rows], "trouble": trouble}
         if month is not None:
             document |= {"accuracy": [error.as_dict() for error in errors], "month": month.as_dict()}
-        output.document(document)
+        output.print_json_document(document)
         return
     if month is not None:
-        print_costs(rows, errors, month)
+        print_job_costs(rows, errors, month)
         return
     if not rows:
-        output.note("no jobs yet; `tuneport submit DATA --model M` starts one, `tuneport demo` shows a whole journey")
+        output.print_note(
+            "no jobs yet; `tuneport submit DATA --model M` starts one, `tuneport demo` shows a whole journey"
+        )
         return
-    table = output.table("job", "status", "backend", "model", "progress", "created", cut=("model",))
+    table = output.console_table("job", "status", "backend", "model", "progress", "created", cut=("model",))
     for row in rows:
         table.add_row(
-            row.id, coloured(row), row.backend, row.tune_spec.model, progress_of(row), output.ago(row.created_at)
+            row.id,
+            coloured_status(row),
+            row.backend,
+            row.tune_spec.model,
+            job_progress_text(row),
+            output.ago(row.created_at),
         )
     output.console().print(table)
     for row in rows:
         if (needs := describe(row)["needs"]) is not None:
-            output.note(needs["message"])
+            output.print_note(needs["message"])
 
 
-def show(job: JobId, json_: Json = False) -> None:
+def show_command(job: JobId, json_: Json = False) -> None:
     """Show one job: its settings, its state and its results."""
     from tuneport.lifecycle.service import Workspace, describe
 
     with Workspace() as workspace:
-        row, trouble = refreshed(workspace, job)
-        verdict = None if trouble else last_word(workspace, row)
-    if output.documented(describe(row) | curve_of(row, verdict) | {"trouble": trouble}):
+        row, trouble = poll_or_last_known(workspace, job)
+        verdict = None if trouble else current_curve_verdict(workspace, row)
+    if output.print_if_json(describe(row) | curve_document(row, verdict) | {"trouble": trouble}):
         return
     print_job(row)
     if verdict is not None:
-        print_verdict(verdict)
+        print_curve_verdict(verdict)
     if trouble:
-        output.note(f"{row.backend}: could not be asked, showing the last known state: {trouble}")
+        output.print_note(f"{row.backend}: could not be asked, showing the last known state: {trouble}")
 
 
-def watch(
+def watch_command(
     job: Annotated[
         str | None,
         typer.Argument(metavar="JOB", help="A job's id; left out: all unfinished ones.", show_default=False),
@@ -101,8 +117,8 @@ def watch(
         return
     with Workspace() as workspace:
         row = workspace.stop_on_overfit(job) if stop_on_overfit else workspace.job(job)
-        follow(workspace, row, to_the_end=True)
-        finish(workspace, workspace.job(row.id))
+        follow_job_progress(workspace, row, to_the_end=True)
+        print_outcome_and_exit(workspace, workspace.job(row.id))
 
 
 def _watch_all() -> None:
@@ -113,30 +129,34 @@ def _watch_all() -> None:
     with Workspace() as workspace:
         watched = [row.id for row in workspace.store.jobs.all(unfinished=True)]
         if watched:
-            output.note(f"watching {len(watched):,} jobs")
+            output.print_note(f"watching {len(watched):,} jobs")
         else:
-            output.note("no unfinished jobs; `tuneport jobs` lists ended ones")
+            output.print_note("no unfinished jobs; `tuneport jobs` lists ended ones")
         workspace.poll(
             until_idle=True,
-            on_change=lambda job_id, status, note: output.note(f"{job_id} {status}" + (f": {note}" if note else "")),
-            on_trouble=lambda name, message: output.note(f"{name}: {message}"),
+            on_change=lambda job_id, status, note: output.print_note(
+                f"{job_id} {status}" + (f": {note}" if note else "")
+            ),
+            on_trouble=lambda name, message: output.print_note(f"{name}: {message}"),
         )
         rows = [workspace.job(job_id) for job_id in watched]
     for row in rows:
-        tell_duplicates(row)
+        print_duplicate_jobs(row)
         if (needs := describe(row)["needs"]) is not None:
-            output.note(f"{row.id}: {needs['message']}")
+            output.print_note(f"{row.id}: {needs['message']}")
         if row.status == "failed":
             reason = row.job_error.message if row.job_error else "the backend gives no reason"
-            output.note(f"error: {row.id} failed: {reason}")
-    if not output.documented({"object": "list", "data": [describe(row) for row in rows]}):
+            output.print_note(f"error: {row.id} failed: {reason}")
+    if not output.print_if_json({"object": "list", "data": [describe(row) for row in rows]}):
         ends = Counter(row.status for row in rows)
-        output.say(", ".join(f"{count:,} {status}" for status, count in sorted(ends.items())) or "nothing to watch")
-    if code := max((exit_code(row) for row in rows), default=0):
+        output.print_line(
+            ", ".join(f"{count:,} {status}" for status, count in sorted(ends.items())) or "nothing to watch"
+        )
+    if code := max((job_exit_code(row) for row in rows), default=0):
         raise typer.Exit(code)
 
 
-def logs(
+def logs_command(
     job: JobId,
     after: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Only events after this position.")] = 0,
     json_: Json = False,
@@ -145,20 +165,20 @@ def logs(
     from tuneport.lifecycle.service import Workspace
 
     with Workspace() as workspace:
-        row, trouble = refreshed(workspace, job)
+        row, trouble = poll_or_last_known(workspace, job)
         events = workspace.events(row.id, after=after)
     if trouble:
-        output.note(f"{row.backend}: could not be asked, showing the last known state: {trouble}")
+        output.print_note(f"{row.backend}: could not be asked, showing the last known state: {trouble}")
     if output.as_json:
         rows = [{"position": position} | event.model_dump(mode="json") for position, event in events]
-        output.document({"object": "list", "job": row.id, "data": rows})
+        output.print_json_document({"object": "list", "job": row.id, "data": rows})
         return
     for _, event in events:
         level = "" if event.level == "info" else f"{event.level}: "
-        output.say(f"{event.created_at.astimezone():%Y-%m-%d %H:%M:%S}  {level}{event.message}")
+        output.print_line(f"{event.created_at.astimezone():%Y-%m-%d %H:%M:%S}  {level}{event.message}")
 
 
-def metrics(job: JobId, json_: Json = False) -> None:
+def metrics_command(job: JobId, json_: Json = False) -> None:
     """Print the loss curve, one row a logged step, and its verdict."""
     from tuneport.lifecycle.service import Workspace
 
@@ -169,13 +189,13 @@ def metrics(job: JobId, json_: Json = False) -> None:
     if output.as_json:
         data = [point.model_dump(mode="json") for point in points]
         curve = None if verdict is None else verdict.model_dump(mode="json")
-        output.document({"object": "list", "job": row.id, "data": data, "curve": curve})
+        output.print_json_document({"object": "list", "job": row.id, "data": data, "curve": curve})
         return
     if verdict is None:
-        output.note(f"{row.id} is {row.status} and has logged no metrics yet")
+        output.print_note(f"{row.id} is {row.status} and has logged no metrics yet")
         return
     columns = ("step", "epoch", "train loss", "valid loss", "learning rate", "tokens/s")
-    table = output.table(*columns, right=columns)
+    table = output.console_table(*columns, right=columns)
     for point in points:
         table.add_row(
             str(point.step),
@@ -191,4 +211,4 @@ def metrics(job: JobId, json_: Json = False) -> None:
             ),
         )
     output.console().print(table)
-    print_verdict(verdict)
+    print_curve_verdict(verdict)

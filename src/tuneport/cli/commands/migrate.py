@@ -21,11 +21,11 @@ NOT_ALL = 3
 """The exit code if the provider is the reason that something is missing or a job did not succeed."""
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(migrate)
+def register_commands(app: typer.Typer) -> None:
+    app.command("migrate")(migrate_command)
 
 
-def migrate(
+def migrate_command(
     from_: Annotated[
         str | None, typer.Option("--from", "-f", metavar="BACKEND", help="The account. Default: the configured one.")
     ] = None,
@@ -69,7 +69,7 @@ def migrate(
     Nothing starts before you say yes. Run the same command again to go on: no job starts twice.
     """
     from tuneport.workflows.migrate import Migration
-    from tuneport.workflows.migration.plan import pairs
+    from tuneport.workflows.migration.plan import parse_data_options
 
     if save is not None and saved is not None:
         raise ConfigError("--save downloads and --saved reads what was downloaded; give one of them")
@@ -87,7 +87,7 @@ def migrate(
         raise ConfigError(f"{given[0]} needs --to BACKEND")
     with Migration(from_, saved=saved) as migration:
         if to is not None:
-            copies = pairs(data or (), "--data")
+            copies = parse_data_options(data or (), "--data")
             code = _move(
                 migration,
                 to,
@@ -106,7 +106,7 @@ def migrate(
         elif save is not None:
             report = _save(migration, save, job or [])
             if output.as_json:
-                output.document(report.as_dict())
+                output.print_json_document(report.as_dict())
             code = NOT_ALL if report.missing else 0
         elif saved is not None:
             code = _verify(migration)
@@ -120,7 +120,7 @@ def _inventory(migration: Migration) -> int:
     from tuneport.cli.views.migration import print_inventory
 
     inventory = migration.inventory()
-    if not output.documented(inventory.as_dict()):
+    if not output.print_if_json(inventory.as_dict()):
         print_inventory(inventory, output.console())
     return 0
 
@@ -130,9 +130,9 @@ def _verify(migration: Migration) -> int:
     assert migration.folder is not None
     folder = migration.folder
     records, files = list(folder.records()), list(folder.files())
-    damaged = [file for file in files if folder.have(file.id) is None]
+    damaged = [file for file in files if folder.has_file(file.id) is None]
     if output.as_json:
-        output.document(
+        output.print_json_document(
             {
                 "object": "tuneport.saved",
                 "folder": str(folder.path),
@@ -143,9 +143,9 @@ def _verify(migration: Migration) -> int:
             }
         )
     else:
-        from tuneport.cli.views.migration import print_saved
+        from tuneport.cli.views.migration import print_saved_folder
 
-        print_saved(folder, records, files, damaged, output.console())
+        print_saved_folder(folder, records, files, damaged, output.console())
     return 2 if damaged else 0
 
 
@@ -181,8 +181,8 @@ def _move(
     wait: bool,
     rows: int,
 ) -> int:
-    from tuneport.cli.views.migration import print_plan, print_total
-    from tuneport.workflows.migration.plan import limit
+    from tuneport.cli.views.migration import print_migration_total, print_move_plan
+    from tuneport.workflows.migration.plan import limit_migration_budget
 
     migration.workspace.backend(to)  # an unknown name is refused before any download
     report = _save(migration, save, jobs, shortly=True) if migration.from_account else None
@@ -195,25 +195,25 @@ def _move(
         allow_loss=allow_loss,
         allow_personal_data=allow_personal_data,
         again=again,
-        on_plan=(lambda plan: None) if output.as_json else (lambda plan: print_plan(plan, console)),
+        on_plan=(lambda plan: None) if output.as_json else (lambda plan: print_move_plan(plan, console)),
     )
     ready = [plan for plan in plans if plan.state == "ready"]
     begun = [plan for plan in plans if plan.state == "started"]
     if not output.as_json:
-        print_total(plans, to, console)
+        print_migration_total(plans, to, console)
     started: list[JobRecord] = []
     comparisons: list[dict[str, Any]] = []
     if budget is not None and ready:
-        limit(plans, budget)
+        limit_migration_budget(plans, budget)
     agreed = ready if ready and _confirmed(ready, to, yes) else []
     if agreed or (begun and (yes or wait)):
         started, comparisons = _run(migration, [*begun, *agreed], allow_personal_data, wait, rows)
     if len(agreed) < len(ready):
-        output.note("nothing new was started; --yes starts it")
+        output.print_note("nothing new was started; --yes starts it")
     if output.as_json:
         from tuneport.lifecycle.service import describe
 
-        output.document(
+        output.print_json_document(
             {
                 "object": "tuneport.migration",
                 "from": migration.source,
@@ -234,15 +234,15 @@ def _confirmed(ready: list[MovePlan], to: str, yes: bool) -> bool:
     if output.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     number = "this job" if len(ready) == 1 else f"these {len(ready)} jobs"
-    return output.agreed(f"Start {number} on {to}?")
+    return output.ask_yes_or_no(f"Start {number} on {to}?")
 
 
 def _run(
     migration: Migration, going: list[MovePlan], allow_personal_data: bool, wait: bool, rows: int
 ) -> tuple[list[JobRecord], list[dict[str, Any]]]:
     """Start, or continue, each job; with `wait`, follow it to the end. A failure of one does not stop the others."""
-    from tuneport.cli.commands.submit import show_terms
-    from tuneport.cli.views.migration import print_comparisons, print_started
+    from tuneport.cli.commands.submit import print_binding_terms
+    from tuneport.cli.views.migration import print_comparisons, print_started_moves
     from tuneport.cli.views.progress import JobProgress
 
     output.interrupted = "stopped; the same command goes on, and starts no job twice"
@@ -250,15 +250,15 @@ def _run(
 
     def tell(plan: MovePlan, error: TuneportError) -> None:
         trouble.append(error)
-        output.note(f"error: {plan.job.id}: {error}")
+        output.print_note(f"error: {plan.job.id}: {error}")
 
     migration.start(
         going,
         allow_personal_data=allow_personal_data,
-        on_row=lambda plan, row: output.note(f"{plan.job.id} -> {row.id} on {row.backend}"),
-        on_change=lambda row: output.stop_if_interrupted(),
+        on_row=lambda plan, row: output.print_note(f"{plan.job.id} -> {row.id} on {row.backend}"),
+        on_change=lambda row: output.raise_if_interrupted(),
         on_trouble=tell,
-        show_terms=show_terms,
+        show_terms=print_binding_terms,
     )
     moved = [plan for plan in going if plan.row is not None]
     if wait:
@@ -271,7 +271,7 @@ def _run(
                     tell(plan, error)
     started = [plan.row for plan in moved if plan.row is not None]
     if not output.as_json:
-        print_started(moved, started, output.console())
+        print_started_moves(moved, started, output.console())
     comparisons = list(migration.compare(moved, most=rows)) if wait else []
     if not output.as_json:
         print_comparisons(comparisons, output.console())

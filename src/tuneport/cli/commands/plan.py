@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from tuneport.cli.mapping import Map, columns_of
+from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError
 from tuneport.formatting import money
@@ -23,11 +23,11 @@ BAR = 24  # characters of the largest part of the memory
 PERCENT_DIGITS = 2
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(plan)
+def register_commands(app: typer.Typer) -> None:
+    app.command("plan")(plan_command)
 
 
-def plan(
+def plan_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
     model: Annotated[
         str, typer.Option("--model", "-m", help="An alias, a model's name, or a folder with its config.json.")
@@ -66,7 +66,7 @@ def plan(
     if budget is not None and not compare:
         raise ConfigError("--budget needs --compare; give both, or neither")
     if probe:
-        output.note("measuring what this machine's processor trains in a few seconds ...")
+        output.print_note("measuring what this machine's processor trains in a few seconds ...")
     found = run(
         dataset,
         model=model,
@@ -74,7 +74,7 @@ def plan(
         adapter=adapter,
         hyperparameters=pairs(set_, "--set"),
         options=pairs(option, "--option"),
-        columns=columns_of(map_),
+        columns=parse_map_option(map_),
         gpu=gpu or (),
         exact=exact,
         compare=compare,
@@ -82,16 +82,16 @@ def plan(
         probe=probe,
     )
     if output.as_json:
-        output.document(found.as_dict())
+        output.print_json_document(found.as_dict())
     elif compare:
-        print_ways(found, console=output.console())
+        print_training_options(found, console=output.console())
     else:
-        print_plan(found, console=output.console())
+        print_training_plan(found, console=output.console())
 
 
-def print_plan(plan: TrainingPlan, *, console: Console) -> None:
+def print_training_plan(plan: TrainingPlan, *, console: Console) -> None:
     _print_head(plan, console)
-    table = output.table("number", "value", "why", cut=("why",), right=("value",))
+    table = output.console_table("number", "value", "why", cut=("why",), right=("value",))
     for name, row in plan.hyperparameters.items():
         table.add_row(name, f"{row.value:g}", row.because)
     for name, option in plan.options.items():
@@ -117,9 +117,9 @@ def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def print_ways(plan: TrainingPlan, *, console: Console) -> None:
+def print_training_options(plan: TrainingPlan, *, console: Console) -> None:
     _print_head(plan, console, adapter=False)
-    table = output.table(
+    table = output.console_table(
         "way",
         "trained",
         "share",
@@ -203,7 +203,7 @@ def _print_memory(plan: TrainingPlan, console: Console) -> None:
 def _print_gpus(plan: TrainingPlan, console: Console) -> None:
     if not plan.gpus:
         return
-    table = output.table(
+    table = output.console_table(
         "GPU",
         "GiB",
         "fits",

@@ -12,7 +12,7 @@ from tuneport.cli.views import output
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tuneport.workflows.preview import Preview, PreviewRow, Segment
+    from tuneport.workflows.preview import Preview, PreviewRow, PreviewSegment
 
 _STYLES = {"context": "dim", "trained": "bold green", "chosen": "bold green", "rejected": "bold red"}
 _MARKS = {"context": ("", ""), "trained": ("«", "»"), "chosen": ("«", "»"), "rejected": ("‹", "›")}
@@ -33,7 +33,7 @@ def print_preview(preview: Preview, *, tokens: bool = False, console: Console | 
             left_out = row.uploaded is None and not row.segments
             console.print(Text(f"{'left out' if left_out else 'lost'}: {loss}", style="red"))
         console.print()
-    _print_what_holds_for_all(preview, console)
+    _print_common_remarks(preview, console)
     console.print(Text(_totals(preview), style="bold"))
 
 
@@ -56,7 +56,7 @@ def _print_tokens(row: PreviewRow, console: Console) -> None:
             console.print(Text(line, style=_STYLES[segment.kind]), soft_wrap=True)
 
 
-def _characters(segment: Segment) -> Iterator[tuple[str, str]]:
+def _characters(segment: PreviewSegment) -> Iterator[tuple[str, str]]:
     """Yield numbers and text of each token; tokens that make up one character come together."""
     together: list[str] = []
     for token, piece in zip(segment.ids, segment.pieces, strict=True):
@@ -77,7 +77,7 @@ def _heading(row: PreviewRow) -> str:
     return ", ".join(parts)
 
 
-def _print_what_holds_for_all(preview: Preview, console: Console) -> None:
+def _print_common_remarks(preview: Preview, console: Console) -> None:
     if preview.rendered and not console.is_terminal:
         pairs = ", ‹trained away from›" if preview.method.value == "dpo" else ""
         console.print(f"«in the loss»{pairs}; the rest is context")

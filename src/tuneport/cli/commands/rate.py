@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuneport.cli.listening import answer, listen
+from tuneport.cli.listening import open_listening_socket, serve_until_signal
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 NOTES_TOLD = 20
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(rate)
+def register_commands(app: typer.Typer) -> None:
+    app.command("rate")(rate_command)
 
 
-def rate(
+def rate_command(
     answers: Annotated[
         Path,
         typer.Argument(
@@ -58,13 +58,13 @@ def rate(
         _serve(file, seed, port)
         return
     found = counted(file, read_ratings(ratings_path(answers)))
-    if not output.documented(found.as_dict()):
+    if not output.print_if_json(found.as_dict()):
         _print(answers, found)
 
 
 def _serve(file: AnswerSet, seed: int, port: int) -> None:
     try:
-        import uvicorn  # noqa: F401 (for `answer`: missed before anything has begun)
+        import uvicorn  # noqa: F401 (for `serve_until_signal`: missed before anything has begun)
 
         from tuneport.serve.rating import create_app
     except ImportError as error:
@@ -75,39 +75,39 @@ def _serve(file: AnswerSet, seed: int, port: int) -> None:
     ratings = RatingFile(ratings_path(file.path))
     with ratings.lock_for_writing():
         app = create_app(BlindRating(file, ratings, seed=seed))
-        with listen("127.0.0.1", port) as listening:
+        with open_listening_socket("127.0.0.1", port) as listening:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-            if not output.documented({"object": "tuneport.rating", "url": url, "ratings": str(ratings.path)}):
+            if not output.print_if_json({"object": "tuneport.rating", "url": url, "ratings": str(ratings.path)}):
                 output.console().print(
-                    f"[bold]{output.plain(url)}[/bold]  {len(file.pairs_to_judge)} pairs to judge; Ctrl-C ends it"
+                    f"[bold]{output.escape_markup(url)}[/bold]  {len(file.pairs_to_judge)} pairs to judge; Ctrl-C ends it"
                 )
             if file.identical:
-                output.note(f"{_pairs(len(file.identical))} the same answer twice and are not shown")
+                output.print_note(f"{_pairs(len(file.identical))} the same answer twice and are not shown")
             if naming := file.naming():
-                output.note(
+                output.print_note(
                     f"note: in {len(naming)} pairs ({naming[0].id} first) an answer holds a system's name, by which a "
                     "rater could tell"
                 )
-            answer(app, listening)
-    output.note(f"the judgements: {ratings.path}; `tuneport rate {file.path} --results` counts them")
+            serve_until_signal(app, listening)
+    output.print_note(f"the judgements: {ratings.path}; `tuneport rate {file.path} --results` counts them")
 
 
 def _print(path: Path, found: RatingResults) -> None:
-    console, names = output.console(), {side: output.plain(name) for side, name in found.names.items()}
+    console, names = output.console(), {side: output.escape_markup(name) for side, name in found.names.items()}
     a, b = found.names["a"], found.names["b"]
     raters = len(found.raters)
     console.print(
-        f"{output.plain(path)}: {found.judged} of {found.pairs} pairs judged by {raters} "
+        f"{output.escape_markup(path)}: {found.judged} of {found.pairs} pairs judged by {raters} "
         f"rater{'' if raters == 1 else 's'}, of whom {found.finished} finished"
     )
     if not found.judged:
-        console.print(f"Nothing to count yet: `tuneport rate {output.plain(path)}` opens the page.")
+        console.print(f"Nothing to count yet: `tuneport rate {output.escape_markup(path)}` opens the page.")
         return
-    from tuneport.workflows.evaluation.words import p_words
+    from tuneport.workflows.evaluation.words import format_p_value
 
     verdict = "No difference shown" if found.preferred == "tie" else f"{names[found.preferred]} is preferred"
-    console.print(f"[bold]{verdict}[/bold] (sign test over pairs, {p_words(found.p)})", markup=True)
-    table = output.table(
+    console.print(f"[bold]{verdict}[/bold] (sign test over pairs, {format_p_value(found.p)})", markup=True)
+    table = output.console_table(
         "system", "won", "of those decided", "95 %", right=("won", "of those decided"), cut=("system",)
     )
     decided = found.a_wins + found.b_wins
@@ -128,15 +128,21 @@ def _print(path: Path, found: RatingResults) -> None:
     table.add_row("neither", str(found.ties), f"{found.both_bad} both bad" if found.both_bad else "", "")
     console.print(table)
     side = "sides matter: look at the raters below" if found.side_matters else "no bias shown"
-    console.print(f"The left side was preferred in {_told(found.left)} of {found.left.total} preferences: {side}")
+    console.print(
+        f"The left side was preferred in {_format_vote_share(found.left)} of {found.left.total} preferences: {side}"
+    )
     _print_agreement(found)
     _print_raters(found)
     if found.identical:
-        output.note(f"{_pairs(found.identical)} the same answer twice, which is in no figure")
+        output.print_note(f"{_pairs(found.identical)} the same answer twice, which is in no figure")
     if found.outside:
-        output.note(f"{found.outside} judgements are of pairs that are not in the file, or the sample: not counted")
+        output.print_note(
+            f"{found.outside} judgements are of pairs that are not in the file, or the sample: not counted"
+        )
     if found.finished < raters:
-        output.note("not all raters have finished: stopping as soon as the result pleases finds differences by chance")
+        output.print_note(
+            "not all raters have finished: stopping as soon as the result pleases finds differences by chance"
+        )
 
 
 def _print_agreement(found: RatingResults) -> None:
@@ -156,9 +162,9 @@ def _print_agreement(found: RatingResults) -> None:
 
 
 def _print_raters(found: RatingResults) -> None:
-    a, b = output.plain(found.names["a"]), output.plain(found.names["b"])
+    a, b = output.escape_markup(found.names["a"]), output.escape_markup(found.names["b"])
     numbers = ("judged", a, b, "tie", "both bad", "left", "agrees", "seconds")
-    table = output.table("rater", *numbers, right=numbers, cut=("rater", a, b))
+    table = output.console_table("rater", *numbers, right=numbers, cut=("rater", a, b))
     for rater in found.raters:
         table.add_row(
             rater.name,
@@ -172,16 +178,17 @@ def _print_raters(found: RatingResults) -> None:
     console.print(table)
     for note in found.notes[:NOTES_TOLD]:
         words = {"a": a, "b": b, "tie": "tie", "bad": "both bad"}[note.verdict.value]
-        console.print(f"{output.plain(note.pair)}, {output.plain(note.rater)}, {words}: {output.plain(note.text)}")
+        pair, by, text = (output.escape_markup(each) for each in (note.pair, note.rater, note.text))
+        console.print(f"{pair}, {by}, {words}: {text}")
     if len(found.notes) > NOTES_TOLD:
-        output.note(f"{len(found.notes) - NOTES_TOLD} more notes: --json has all")
+        output.print_note(f"{len(found.notes) - NOTES_TOLD} more notes: --json has all")
 
 
 def _pairs(count: int) -> str:
     return "1 pair has" if count == 1 else f"{count:,} pairs have"
 
 
-def _told(share: VoteShare) -> str:
+def _format_vote_share(share: VoteShare) -> str:
     if share.share is None or share.low is None or share.high is None:
         return "none"
     return f"{share.share:.0%} ({_span(share.low, share.high)})"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuneport.cli.listening import answer, listen
+from tuneport.cli.listening import open_listening_socket, serve_until_signal
 from tuneport.cli.views import output
-from tuneport.cli.views.serving_log import LogFormat, LogLevel, begin
+from tuneport.cli.views.serving_log import LogFormat, LogLevel, configure_serve_logging
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(serve)
+def register_commands(app: typer.Typer) -> None:
+    app.command("serve")(serve_command)
 
 
-def serve(
+def serve_command(
     host: Annotated[
         str, typer.Option(help="Address to listen at. Any other than loopback needs a token first.")
     ] = "127.0.0.1",
@@ -69,8 +69,8 @@ def serve(
     """
     from tuneport.settings import Settings
 
-    begin(log_format, log_level)
-    settings = with_client_options(with_stand_ins(Settings.load(), map_ or []), client_option or [])
+    configure_serve_logging(log_format, log_level)
+    settings = apply_client_options(apply_map_option(Settings.load(), map_ or []), client_option or [])
     if host not in LOOPBACK:
         if require_token is False:
             raise ConfigError(f"--no-require-token is for this machine only; --host {host} is reachable from others")
@@ -85,7 +85,7 @@ def serve(
     )
 
 
-def with_stand_ins(settings: Settings, pairs: list[str]) -> Settings:
+def apply_map_option(settings: Settings, pairs: list[str]) -> Settings:
     """Return the settings of this gateway: with an id of its own, and with `--map` before `tuneport.toml`."""
     from pydantic import SecretStr
 
@@ -105,14 +105,14 @@ def with_stand_ins(settings: Settings, pairs: list[str]) -> Settings:
     )
 
 
-def with_client_options(settings: Settings, names: list[str]) -> Settings:
+def apply_client_options(settings: Settings, names: list[str]) -> Settings:
     """Return the settings of this gateway: with `--client-option` added to what `tuneport.toml` opens to clients."""
     rules = settings.project.gateway
     rules = rules.model_copy(update={"client_options": (*rules.client_options, *names)})
     return settings.model_copy(update={"project": settings.project.model_copy(update={"gateway": rules})})
 
 
-def _said_of_clients(opened: Mapping[str, str]) -> str:
+def _describe_client_options(opened: Mapping[str, str]) -> str:
     if not opened:
         return "Clients may set: the numbers of training only (--client-option NAME opens more)"
     lines = [f"  {name}: {because}" for name, because in opened.items()]
@@ -129,7 +129,7 @@ def _run(
     allow_personal_data: bool,
 ) -> None:
     try:
-        import uvicorn  # noqa: F401 (for `answer`: missed before anything has begun)
+        import uvicorn  # noqa: F401 (for `serve_until_signal`: missed before anything has begun)
 
         from tuneport.lifecycle.store.store import Store
         from tuneport.lifecycle.store.tokens import is_live
@@ -145,7 +145,7 @@ def _run(
         if not has_token:
             reason = "is reachable from elsewhere" if host not in LOOPBACK else "with --require-token needs a token"
             raise ConfigError(f"--host {host} {reason}, and there is no token yet: `tuneport token create NAME` first")
-    listening = listen(host, port)
+    listening = open_listening_socket(host, port)
     rules = AccessRules(require_token=require_token, public_hosts=public_hosts)
     with listening, Gateway(settings, allow_personal_data=allow_personal_data, access=rules) as gateway:
         shown = f"[{host}]" if ":" in host else host
@@ -153,12 +153,12 @@ def _run(
         background.start(gateway)
         if output.as_json:
             told = {"base_url": url, "backend": settings.backend, "client_options": list(gateway.opened_to_clients)}
-            output.document({"object": "tuneport.gateway", **told})
+            output.print_json_document({"object": "tuneport.gateway", **told})
         else:
             backend = settings.backend or "the best for each job (TUNEPORT_BACKEND says another)"
             console = output.console()
-            console.print(f"[bold]{output.plain(url)}[/bold]  backend: {output.plain(backend)}")
+            console.print(f"[bold]{output.escape_markup(url)}[/bold]  backend: {output.escape_markup(backend)}")
             console.print(f"Programs: export OPENAI_BASE_URL={url}", style="dim", markup=False)
             console.print(f"Dashboard: {url.removesuffix('v1')}", style="dim", markup=False)
-            console.print(_said_of_clients(gateway.opened_to_clients), style="dim", markup=False)
-        answer(create_app(gateway), listening, begin_shutdown=gateway.begin_shutdown)
+            console.print(_describe_client_options(gateway.opened_to_clients), style="dim", markup=False)
+        serve_until_signal(create_app(gateway), listening, begin_shutdown=gateway.begin_shutdown)

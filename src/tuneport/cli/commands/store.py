@@ -16,12 +16,12 @@ group = typer.Typer(
 )
 
 
-def register(app: typer.Typer) -> None:
+def register_commands(app: typer.Typer) -> None:
     app.add_typer(group)
 
 
 @group.callback()
-def store(context: typer.Context, json_: output.Json = False) -> None:
+def store_command(context: typer.Context, json_: output.Json = False) -> None:
     """Show where the store is, its version and what it holds. Changes nothing."""
     from tuneport.lifecycle.schema.upkeep import look
     from tuneport.settings import Settings
@@ -30,8 +30,8 @@ def store(context: typer.Context, json_: output.Json = False) -> None:
         _print(look(Settings.load().database_url))
 
 
-@group.command()
-def upgrade(json_: output.Json = False) -> None:
+@group.command("upgrade")
+def store_upgrade_command(json_: output.Json = False) -> None:
     """Create the store, or bring it to this tuneport's version. Every command that uses the store does so, too."""
     from tuneport.lifecycle.schema.upkeep import upgrade
     from tuneport.settings import Settings
@@ -39,8 +39,8 @@ def upgrade(json_: output.Json = False) -> None:
     _print(upgrade(Settings.load().database_url))
 
 
-@group.command()
-def downgrade(
+@group.command("downgrade")
+def store_downgrade_command(
     version: Annotated[int, typer.Argument(metavar="VERSION", help="The version to go back to.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json_: output.Json = False,
@@ -58,16 +58,16 @@ def downgrade(
     told.print("what is lost for good, version by version:")
     for line in lost:
         told.print(line, markup=False)
-    output.confirm(f"downgrade the store to version {version}?", yes=yes, otherwise="nothing was changed")
+    output.confirm_action(f"downgrade the store to version {version}?", yes=yes, otherwise="nothing was changed")
     _print(downgrade(url, version), lost=lost)
 
 
 def _print(report: StoreReport, *, lost: list[str] | None = None) -> None:
-    if output.documented({"object": "tuneport.store"} | report.as_dict() | ({} if lost is None else {"lost": lost})):
+    if output.print_if_json({"object": "tuneport.store"} | report.as_dict() | ({} if lost is None else {"lost": lost})):
         return
-    output.say(report.url)
+    output.print_line(report.url)
     if report.version is None:
-        output.say("not made yet; the first command that needs it makes it")
+        output.print_line("not made yet; the first command that needs it makes it")
         return
     if report.version == report.known_version:
         of = "which is this tuneport's"
@@ -75,8 +75,8 @@ def _print(report: StoreReport, *, lost: list[str] | None = None) -> None:
         of = f"and this tuneport's is {report.known_version}: the next command upgrades it"
     else:
         of = f"and this tuneport knows {report.known_version}: it cannot use it"
-    output.say(f"version {report.version}, {of}; {output.size(report.bytes)}")
-    table = output.table("table", "rows", right=("rows",))
+    output.print_line(f"version {report.version}, {of}; {output.size(report.bytes)}")
+    table = output.console_table("table", "rows", right=("rows",))
     for name, count in report.rows.items():
         table.add_row(name, f"{count:,}")
     output.console().print(table)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuneport.cli.mapping import columns_of
+from tuneport.cli.mapping import parse_map_option
 from tuneport.cli.views import output
-from tuneport.cli.views.following import finish, follow
+from tuneport.cli.views.following import follow_job_progress, print_outcome_and_exit
 from tuneport.cli.views.job_costs import time_line
 from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError
@@ -59,7 +59,7 @@ _TYPES: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class AskedJob:
+class SubmitArguments:
     """The job that the command's arguments describe."""
 
     spec: TuneSpec
@@ -68,11 +68,11 @@ class AskedJob:
     backend: str | None
 
 
-def register(app: typer.Typer) -> None:
-    app.command("submit")(_with_flags(submit))
+def register_commands(app: typer.Typer) -> None:
+    app.command("submit")(_with_flags(submit_command))
 
 
-def submit(
+def submit_command(
     dataset: Data = None,
     spec_file: SpecFile = None,
     backend: Backend = None,
@@ -91,7 +91,7 @@ def submit(
             "--push-to-hub needs --wait, since the trainer has no key; or push later: tuneport download JOB "
             "--push-to-hub OWNER/NAME"
         )
-    asked = read_arguments({"dataset": dataset, "spec_file": spec_file, "backend": backend} | flags)
+    asked = read_submit_arguments({"dataset": dataset, "spec_file": spec_file, "backend": backend} | flags)
     terms: list[BindingTerm] = []
     with Workspace() as workspace:
         if push is not None:
@@ -103,21 +103,23 @@ def submit(
             show_terms=terms.extend,
             dataset=asked.data,
         )
-        output.note(f"{row.id}: {row.model} on {row.backend}")
+        output.print_note(f"{row.id}: {row.model} on {row.backend}")
         if (expected := time_line(row)) is not None:
-            output.note(f"time: {expected}")
+            output.print_note(f"time: {expected}")
         for warning in (event.message for _, event in workspace.events(row.id) if event.type == "dataset"):
-            output.note(f"warning: {warning}")
-        show_terms(terms)  # nothing is uploaded yet: after Ctrl-C and `tuneport cancel` the provider has nothing
-        follow(workspace, row, to_the_end=wait)
+            output.print_note(f"warning: {warning}")
+        print_binding_terms(
+            terms
+        )  # nothing is uploaded yet: after Ctrl-C and `tuneport cancel` the provider has nothing
+        follow_job_progress(workspace, row, to_the_end=wait)
         row = workspace.job(row.id)
         if push is not None and row.status == "succeeded":
-            output.note(f"pushing the weights to {push} ...")
-            output.note(f"pushed: {push_job(workspace, row.id, push)}")
-        finish(workspace, row)
+            output.print_note(f"pushing the weights to {push} ...")
+            output.print_note(f"pushed: {push_job(workspace, row.id, push)}")
+        print_outcome_and_exit(workspace, row)
 
 
-def read_arguments(given: Mapping[str, Any]) -> AskedJob:
+def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
     """Return the job that the parsed arguments ask for. Raises ConfigError if something is missing or contradictory."""
     from tuneport.data.dataset import Dataset
     from tuneport.lifecycle.submitting.spec_file import build_spec, read_values
@@ -131,14 +133,14 @@ def read_arguments(given: Mapping[str, Any]) -> AskedJob:
             raise ConfigError(f"there is no {what}, or a file that has it: --spec FILE")
     data = Dataset(values.pop("dataset"), values.pop("columns", None))
     options = {flag.field: value for flag in OPTION_FLAGS if (value := _value(flag, given)) is not None}
-    return AskedJob(build_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"])
+    return SubmitArguments(build_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"])
 
 
-def show_terms(terms: list[BindingTerm]) -> None:
+def print_binding_terms(terms: list[BindingTerm]) -> None:
     if terms:
-        output.note("Terms that apply (shown once):")
+        output.print_note("Terms that apply (shown once):")
     for term in terms:
-        output.note(f"  {term}")
+        output.print_note(f"  {term}")
 
 
 def _value(flag: Flag, given: Mapping[str, Any]) -> Any:
@@ -153,7 +155,7 @@ def _value(flag: Flag, given: Mapping[str, Any]) -> Any:
         return None
     match flag.kind:
         case "columns":
-            return columns_of(value)
+            return parse_map_option(value)
         case "values":
             return pairs(value, flag.flag)
         case "texts":

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 _tokens = typer.Typer(name="token", no_args_is_help=True, help="Who may use the gateway (`tuneport serve`).")
 
 
-def register(app: typer.Typer) -> None:
-    for command in (create, list_, revoke):
-        _tokens.command(name=command.__name__.rstrip("_"))(command)
+def register_commands(app: typer.Typer) -> None:
+    _tokens.command("create")(token_create_command)
+    _tokens.command("list")(token_list_command)
+    _tokens.command("revoke")(token_revoke_command)
     app.add_typer(_tokens)
-    app.command()(audit)
+    app.command("audit")(audit_command)
 
 
-def create(
+def token_create_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A label for this token.", show_default=False)],
     scope: Annotated[
         str,
@@ -49,16 +50,18 @@ def create(
     row, secret = store.tokens.add(name, scope=scope, project=project, days=expires)
     first = store.tokens.marks()[0] == 1
     store.close()
-    if output.documented(_described(row) | {"secret": secret}):
+    if output.print_if_json(_described(row) | {"secret": secret}):
         return
-    output.say(secret)
-    output.note(f"{row.scope} in {row.project or 'every project'}{_until(row)}. It is shown this once: keep it now.")
-    output.note(f"Programs: export OPENAI_API_KEY={secret[:6]}...")
+    output.print_line(secret)
+    output.print_note(
+        f"{row.scope} in {row.project or 'every project'}{_until(row)}. It is shown this once: keep it now."
+    )
+    output.print_note(f"Programs: export OPENAI_API_KEY={secret[:6]}...")
     if first:
-        output.note("From now on the gateways of this store require a token.")
+        output.print_note("From now on the gateways of this store require a token.")
 
 
-def list_(json_: output.Json = False) -> None:
+def token_list_command(json_: output.Json = False) -> None:
     """List the tokens, without their secrets."""
     from tuneport.lifecycle.store.store import Store
     from tuneport.settings import Settings
@@ -66,19 +69,19 @@ def list_(json_: output.Json = False) -> None:
     store = Store(Settings.load().database_url).unscoped()
     rows = store.tokens.all()
     store.close()
-    if output.documented({"object": "list", "data": [_described(row) for row in rows]}):
+    if output.print_if_json({"object": "list", "data": [_described(row) for row in rows]}):
         return
     if not rows:
-        output.note("no tokens; `tuneport token create NAME` makes one")
+        output.print_note("no tokens; `tuneport token create NAME` makes one")
         return
-    table = output.table("name", "id", "scope", "project", "used", "state", cut=("name", "project"))
+    table = output.console_table("name", "id", "scope", "project", "used", "state", cut=("name", "project"))
     for row in rows:
         used = "never" if row.last_used_at is None else output.ago(row.last_used_at)
         table.add_row(row.name, row.id, row.scope, row.project or "(every)", used, _state(row))
     output.console().print(table)
 
 
-def revoke(
+def token_revoke_command(
     token: Annotated[str, typer.Argument(metavar="TOKEN", help="The token's name or id.", show_default=False)],
     json_: output.Json = False,
 ) -> None:
@@ -89,11 +92,11 @@ def revoke(
     store = Store(Settings.load().database_url).unscoped()
     row = store.tokens.revoke(token)
     store.close()
-    if not output.documented(_described(row)):
-        output.note(f"{row.name} ({row.id}) is revoked")
+    if not output.print_if_json(_described(row)):
+        output.print_note(f"{row.name} ({row.id}) is revoked")
 
 
-def audit(
+def audit_command(
     since: Annotated[str | None, typer.Option(metavar="DATE", help="2026-11-26, or 2026-11-26T12:00.")] = None,
     project: Annotated[str | None, typer.Option(metavar="P", help="Only entries of this project.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most entries to show, newest first.")] = 50,
@@ -107,12 +110,12 @@ def audit(
     store = Store(Settings.load().database_url).unscoped()
     rows, more = store.audit.page(limit=limit, since=None if since is None else _moment(since), project=project)
     store.close()
-    if output.documented({"object": "list", "data": [entry(row) for row in rows], "has_more": more}):
+    if output.print_if_json({"object": "list", "data": [entry(row) for row in rows], "has_more": more}):
         return
     if not rows:
-        output.note("no entries yet" if since is None and project is None else "no matching entries")
+        output.print_note("no entries yet" if since is None and project is None else "no matching entries")
         return
-    table = output.table(
+    table = output.console_table(
         "time", "who", "action", "subject", "tokens", "cost", right=("tokens", "cost"), cut=("who", "subject")
     )
     for row in rows:
@@ -122,7 +125,7 @@ def audit(
         table.add_row(f"{row.created_at:%m-%d %H:%M:%S}", row.name, row.action, row.subject, tokens, cost)
     output.console().print(table)
     if more:
-        output.note(f"the newest {limit}; --limit shows more")
+        output.print_note(f"the newest {limit}; --limit shows more")
 
 
 def _described(row: TokenRecord) -> dict[str, Any]:

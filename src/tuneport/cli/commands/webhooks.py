@@ -18,21 +18,21 @@ webhook = typer.Typer(help="Signed webhooks, as OpenAI sends them.", no_args_is_
 STATES = ("waiting", "delivered", "dead")
 
 
-def register(app: typer.Typer) -> None:
+def register_commands(app: typer.Typer) -> None:
     app.add_typer(webhook, name="webhook")
 
 
-@webhook.command()
-def secret(json_: output.Json = False) -> None:
+@webhook.command("secret")
+def webhook_secret_command(json_: output.Json = False) -> None:
     """Make a secret, for the gateway's environment and for the receiver's [bold]OPENAI_WEBHOOK_SECRET[/bold]."""
     from tuneport.lifecycle.webhooks.signing import new_secret
 
     made = new_secret()
-    output.document({"secret": made}) if output.as_json else output.say(made)
+    output.print_json_document({"secret": made}) if output.as_json else output.print_line(made)
 
 
 @webhook.command("list")
-def list_(json_: output.Json = False) -> None:
+def webhook_list_command(json_: output.Json = False) -> None:
     """List the webhooks that this folder and environment configure."""
     from tuneport.lifecycle.webhooks.endpoints import notified_of, webhooks_of
     from tuneport.settings import Settings
@@ -46,19 +46,21 @@ def list_(json_: output.Json = False) -> None:
         {"name": row.name, "kind": "notify", "to": row.service, "events": list(row.events), "private": True}
         for row in notified_of(settings).values()
     ]
-    if output.documented({"object": "list", "data": rows}):
+    if output.print_if_json({"object": "list", "data": rows}):
         return
     if not rows:
-        output.note("no webhooks are configured: put [webhooks.NAME] into tuneport.toml, or set TUNEPORT_WEBHOOK_URL")
+        output.print_note(
+            "no webhooks are configured: put [webhooks.NAME] into tuneport.toml, or set TUNEPORT_WEBHOOK_URL"
+        )
         return
-    table = output.table("name", "kind", "to", "events", cut=("to",))
+    table = output.console_table("name", "kind", "to", "events", cut=("to",))
     for row in rows:
         table.add_row(row["name"], row["kind"], row["to"], " ".join(row["events"]))  # type: ignore[arg-type]
     output.console().print(table)
 
 
-@webhook.command()
-def test(
+@webhook.command("test")
+def webhook_test_command(
     name: Annotated[
         str, typer.Argument(help="The NAME of [webhooks.NAME], or `environment` for TUNEPORT_WEBHOOK_URL.")
     ],
@@ -87,12 +89,12 @@ def test(
             provider=f"webhook {name}",
             http_status=outcome.status,
         )
-    if not output.documented(sent | {"status": outcome.status, "endpoint": name}):
-        output.say(f"{endpoints[name].host} answered {outcome.status}: {sent['type']}, webhook-id {sent['id']}")
+    if not output.print_if_json(sent | {"status": outcome.status, "endpoint": name}):
+        output.print_line(f"{endpoints[name].host} answered {outcome.status}: {sent['type']}, webhook-id {sent['id']}")
 
 
-@webhook.command()
-def deliveries(
+@webhook.command("deliveries")
+def webhook_deliveries_command(
     job: Annotated[str | None, typer.Option(help="Only deliveries of this job.")] = None,
     state: Annotated[str | None, typer.Option(help="waiting, delivered or dead.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
@@ -109,21 +111,21 @@ def deliveries(
         rows = store.webhooks.all(limit=limit, job_id=job, state=state)
     finally:
         store.close()
-    if output.documented({"object": "list", "data": [_described(row) for row in rows]}):
+    if output.print_if_json({"object": "list", "data": [_described(row) for row in rows]}):
         return
     if not rows:
-        output.note("no deliveries")
+        output.print_note("no deliveries")
         return
     for row in rows:
         tries = output.counted(row.attempts, "attempt")
-        output.say(f"{row.id}  {row.state}, {tries}, {output.ago(row.created_at)}")
-        output.say(f"  {row.type} of {row.job_id} to {row.endpoint}")
+        output.print_line(f"{row.id}  {row.state}, {tries}, {output.ago(row.created_at)}")
+        output.print_line(f"  {row.type} of {row.job_id} to {row.endpoint}")
         if row.last_error is not None:
-            output.say(f"  {row.last_error}")
+            output.print_line(f"  {row.last_error}")
 
 
-@webhook.command()
-def resend(
+@webhook.command("resend")
+def webhook_resend_command(
     deliveries: Annotated[list[str], typer.Argument(help="`tuneport webhook deliveries` lists their ids.")],
     json_: output.Json = False,
 ) -> None:
@@ -136,9 +138,9 @@ def resend(
         rows = [store.webhooks.send_again(delivery) for delivery in deliveries]
     finally:
         store.close()
-    if not output.documented({"object": "list", "data": [_described(row) for row in rows]}):
+    if not output.print_if_json({"object": "list", "data": [_described(row) for row in rows]}):
         for row in rows:
-            output.say(f"{row.id} is due; a gateway that has {row.endpoint} sends it")
+            output.print_line(f"{row.id} is due; a gateway that has {row.endpoint} sends it")
 
 
 def _described(row: DeliveryRecord) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from tuneport.digests import LIST
 Json = output.Json
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(download)
+def register_commands(app: typer.Typer) -> None:
+    app.command("download")(download_command)
 
 
-def download(
+def download_command(
     job: Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or the beginning of it.", show_default=False)],
     folder: Annotated[
         Path | None,
@@ -47,25 +47,25 @@ def download(
         row = None if backend is not None else workspace.job(job)
         job, name = (row.id, row.backend) if row is not None else (job, str(backend))
         target = folder or Path(job + ("-merged" if merged else "") + (f"-{checkpoint}" if checkpoint else ""))
-        output.say_on_interrupt(f"stopped; the same command goes on with the download to {target}", job=job)
-        output.note(f"fetching the weights of {job} from {name} ...")
+        output.set_interrupt_message(f"stopped; the same command goes on with the download to {target}", job=job)
+        output.print_note(f"fetching the weights of {job} from {name} ...")
         if row is not None:
             path = workspace.download(row.id, target, merged=merged, checkpoint=checkpoint)
         else:
             remote_id = job if checkpoint is None else f"{job}:{checkpoint}"
             path = workspace.backend(name).download(remote_id, target, merged=merged)
         if name == "local" and not (path / LIST).is_file():
-            output.note("the weights have no digests (an earlier version trained them): not verified")
+            output.print_note("the weights have no digests (an earlier version trained them): not verified")
         url = None
         if push is not None:
-            output.note(f"pushing {path} to {push} ...")
+            output.print_note(f"pushing {path} to {push} ...")
             url = push_folder(path, push, workspace.settings, private=not public)
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     if output.as_json:
         facts = {"job": job, "backend": name, "folder": str(path), "bytes": size, "merged": merged, "pushed": url}
-        output.document(facts)
+        output.print_json_document(facts)
     else:
         if url is not None:
-            output.say(f"pushed: {url}")
-        output.say(f"{path} ({output.size(size)})")
-        output.say(f"ask it: tuneport chat {path} --backend local")
+            output.print_line(f"pushed: {url}")
+        output.print_line(f"{path} ({output.size(size)})")
+        output.print_line(f"ask it: tuneport chat {path} --backend local")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tuneport.advisor import Pitfall
     from tuneport.workflows.advise import Recommendation
-    from tuneport.workflows.advising.pricing import Price, Pricing
+    from tuneport.workflows.advising.pricing import OptionPrice, OptionPricing
     from tuneport.workflows.advising.probing import Probe
 
 TITLES = {
@@ -60,7 +60,7 @@ def _print_options(made: Recommendation, console: Console) -> None:
     """Print the options, in dollars if known, else in relative words."""
     pricing = made.pricing
     columns = ["cost"] if pricing is None else ["once", "a month"]
-    table = output.table("", *columns, "effort", "latency", "here", right=("once", "a month"), cut=("here",))
+    table = output.console_table("", *columns, "effort", "latency", "here", right=("once", "a month"), cut=("here",))
     table.columns[-1].overflow = "fold"
     for option in made.advice.options:
         chosen = option.approach is made.advice.approach
@@ -79,7 +79,7 @@ def _print_options(made: Recommendation, console: Console) -> None:
     _print_prices(pricing, console)
 
 
-def _dollars(price: Price) -> tuple[str, str]:
+def _dollars(price: OptionPrice) -> tuple[str, str]:
     month = _amount(price.month, price.month_range)
     return _amount(price.once, price.once_range), f"{month}+" if price.at_least else month
 
@@ -91,7 +91,7 @@ def _amount(expected: float | None, bounds: tuple[float, float] | None) -> str:
     return f"{about}{output.money(expected, short=expected >= 10_000)}"
 
 
-def _print_prices(pricing: Pricing, console: Console) -> None:
+def _print_prices(pricing: OptionPricing, console: Console) -> None:
     request = pricing.request
     traffic = "" if pricing.requests is None else f"{pricing.requests:,} requests a month, "
     _indented(

@@ -22,7 +22,7 @@ _COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
 _VERDICT_WIDTH = len("pass")
 
 
-def print_report(report: CheckReport, console: Console | None = None) -> None:
+def print_check_report(report: CheckReport, console: Console | None = None) -> None:
     """Print a line a check, with evidence and advice under those that did not pass; fits the terminal."""
     console = console or output.console()
     console.print(
@@ -38,32 +38,32 @@ def print_report(report: CheckReport, console: Console | None = None) -> None:
         head = Text.assemble(
             (f"{verdict:<{_VERDICT_WIDTH}} ", _COLOURS[verdict]), (f"{finding.check:<{names}} ", "bold")
         )
-        for said in _said(report, finding, room, console):
+        for said in _finding_lines(report, finding, room, console):
             console.print(head + said, no_wrap=True, overflow="ignore", crop=False)
             head = Text(" " * len(head))
     console.print(_ending(report))
 
 
-def _said(report: CheckReport, finding: Finding, room: int, console: Console) -> Iterator[Text]:
+def _finding_lines(report: CheckReport, finding: Finding, room: int, console: Console) -> Iterator[Text]:
     """Yield the lines of the last column."""
-    yield from _wrapped(finding.message, "", room, console)
+    yield from _wrap_finding(finding.message, "", room, console)
     if finding.verdict.value != "pass":
         # Ten places with one e-mail address are one problem.
         places = Counter(evidence.told(report.numbering.words) for evidence in finding.evidence)
         for text, times in list(places.items())[:EVIDENCE_SHOWN]:
             shown = f"{text} ({times} times)" if times > 1 else text
-            yield from _wrapped(shown, "dim", room, console, most=EVIDENCE_LINES)
+            yield from _wrap_finding(shown, "dim", room, console, most=EVIDENCE_LINES)
         if len(places) > EVIDENCE_SHOWN:
             more = f"and {max(len(places), finding.count) - EVIDENCE_SHOWN:,} more; --json lists every line"
-            yield from _wrapped(more, "dim", room, console)
+            yield from _wrap_finding(more, "dim", room, console)
         if finding.fix:
-            yield from _wrapped(f"→ {finding.fix}", "", room, console)
+            yield from _wrap_finding(f"→ {finding.fix}", "", room, console)
     if finding.check == "classes" and report.classes and len(report.classes) <= CLASSES_SHOWN:
         counts = ", ".join(f"{name} {count:,}" for name, count in report.classes.items())
-        yield from _wrapped(counts, "dim", room, console)
+        yield from _wrap_finding(counts, "dim", room, console)
 
 
-def _wrapped(text: str, style: str, room: int, console: Console, *, most: int | None = None) -> Iterator[Text]:
+def _wrap_finding(text: str, style: str, room: int, console: Console, *, most: int | None = None) -> Iterator[Text]:
     plain = " ".join(each if each.isprintable() else ascii(each)[1:-1] for each in text.split())
     lines = Text(plain, style=style).wrap(console, room, tab_size=1)
     for number, line in enumerate(lines[:most], start=1):

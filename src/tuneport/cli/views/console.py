@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 
-from tuneport.cli.views.plain_text import plain, visible
+from tuneport.cli.views.plain_text import escape_markup, terminal_text
 
 
 class SafeConsole(Console):
@@ -27,7 +27,7 @@ class PlainTable(Table):
     """A table that shows cells of type `str` without markup."""
 
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
-        super().add_row(*(plain(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+        super().add_row(*(escape_markup(cell) if isinstance(cell, str) else cell for cell in cells), **options)
 
 
 def _harmless(segment: Segment) -> Segment:
@@ -36,4 +36,4 @@ def _harmless(segment: Segment) -> Segment:
     style = segment.style
     if style is not None and style.link:
         style = style.update_link(None)  # show the address itself
-    return Segment(visible(segment.text), style)
+    return Segment(terminal_text(segment.text), style)

@@ -19,7 +19,7 @@ SECONDS, REMOTE_SECONDS = 2.0, 30.0
 """Pause between two reads of a running job's metrics: on this machine they are a file, elsewhere a request each."""
 
 
-class CurveWatch:
+class CurveVerdictPrinter:
     """A watch over a running job's curve that prints a line whenever the verdict changes."""
 
     def __init__(self, workspace: Workspace, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,18 +27,18 @@ class CurveWatch:
         self._looked_at = float("-inf")
         self._told: tuple[object, ...] = ()
 
-    def look(self, row: JobRecord) -> None:
+    def print_if_changed(self, row: JobRecord) -> None:
         """Check the curve. A provider that reports no metrics now is asked again later; the job goes on."""
         if row.job_status.terminal or self.clock() - self._looked_at < self._pause(row):
             return
-        verdict = last_word(self.workspace, row)
+        verdict = current_curve_verdict(self.workspace, row)
         self._looked_at = self.clock()
         if verdict is None or verdict.finding == "unclear":
             return
         current = (verdict.finding, verdict.sure)
         if current != self._told:
             self._told = current
-            output.note(f"curve: {verdict}")
+            output.print_note(f"curve: {verdict}")
 
     def _pause(self, row: JobRecord) -> float:
         from tuneport.backends import manifest_of
@@ -46,7 +46,7 @@ class CurveWatch:
         return REMOTE_SECONDS if manifest_of(row.backend, self.workspace.settings).third_party else SECONDS
 
 
-def last_word(workspace: Workspace, row: JobRecord) -> CurveVerdict | None:
+def current_curve_verdict(workspace: Workspace, row: JobRecord) -> CurveVerdict | None:
     """Return the current verdict. Returns None if there is none, or the backend cannot be asked."""
     try:
         return workspace.verdict(row.id)
@@ -54,12 +54,12 @@ def last_word(workspace: Workspace, row: JobRecord) -> CurveVerdict | None:
         return None
 
 
-def curve_of(row: JobRecord, verdict: CurveVerdict | None) -> dict[str, Any]:
+def curve_document(row: JobRecord, verdict: CurveVerdict | None) -> dict[str, Any]:
     """Return the verdict for a job's document: the current one, else the last stored one."""
     return {"curve": row.curve if verdict is None else verdict.model_dump(mode="json")}
 
 
-def print_verdict(verdict: CurveVerdict) -> None:
+def print_curve_verdict(verdict: CurveVerdict) -> None:
     """Print the verdict, at most 80 columns wide."""
     lines = [("curve: ", str(verdict)), *(("  ", told) for told in verdict.evidence)]
     if verdict.fixes:
@@ -67,4 +67,4 @@ def print_verdict(verdict: CurveVerdict) -> None:
     for lead, text in lines:
         indent = " " * (len(lead) if lead.isspace() else 4)
         for line in textwrap.wrap(text, 80, initial_indent=lead, subsequent_indent=indent, break_on_hyphens=False):
-            output.say(line)
+            output.print_line(line)

@@ -9,15 +9,15 @@ from rich.text import Text
 
 from tuneport.cli.views import output
 from tuneport.cli.views.judgement import print_judgement
-from tuneport.workflows.evaluation.words import between, p_words, shown
+from tuneport.workflows.evaluation.words import format_interval, format_p_value, format_score
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from tuneport.scoring.general import GeneralComparison
-    from tuneport.workflows.evaluation.decision import Decision
+    from tuneport.workflows.evaluation.decision import EvaluationDecision
     from tuneport.workflows.evaluation.lm_eval import LmEvalResults
-    from tuneport.workflows.evaluation.result import Evaluation, Measured
+    from tuneport.workflows.evaluation.result import Evaluation, ModelMeasurement
 
 _COLOURS = {"better": "green", "worse": "red", "no difference shown": "yellow"}
 _VERDICTS = {"better": "green", "no difference shown": "yellow", "nothing to lose": "dim"}
@@ -36,14 +36,14 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
         for model in found.models:
             name = model.asked.name
             score = found.score(name, metric.name)
-            line = Text(f"  {_short(name):<{_NAME}} {shown(score, score.value):>6}  ")
-            line.append(f"({between(score)})".ljust(20))
+            line = Text(f"  {_short(name):<{_NAME}} {format_score(score, score.value):>6}  ")
+            line.append(f"({format_interval(score)})".ljust(20))
             if (compared := beside.get((metric.name, name))) is not None:
                 verdict = compared.difference.verdict
                 line.append(
                     verdict
                     if verdict == "no difference shown"
-                    else f"{verdict} ({p_words(compared.difference.adjusted_p)})",
+                    else f"{verdict} ({format_p_value(compared.difference.adjusted_p)})",
                     _COLOURS[verdict],
                 )
             console.print(line)
@@ -54,7 +54,9 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
         print_judgement(console, found.judgement)
     if found.lm_eval is not None:
         _print_lm_eval(console, found.lm_eval)
-    table = output.table("MODEL", "FIRST TOKEN", "TOKENS/S", "$/1,000", right=("FIRST TOKEN", "TOKENS/S", "$/1,000"))
+    table = output.console_table(
+        "MODEL", "FIRST TOKEN", "TOKENS/S", "$/1,000", right=("FIRST TOKEN", "TOKENS/S", "$/1,000")
+    )
     for model in found.models:
         speed = model.speed
         table.add_row(
@@ -99,13 +101,13 @@ def _print_lm_eval(console: Console, found: LmEvalResults) -> None:
             line = Text(f"    {_short(name):<{_NAME}} {score.value:>8.4f}  {error:<10}")
             if change is not None:
                 moved = change.difference if change.verdict in ("better", "worse") else None
-                told = "" if moved is None else f" ({p_words(moved.adjusted_p)})"
+                told = "" if moved is None else f" ({format_p_value(moved.adjusted_p)})"
                 line.append(f"{change.verdict}{told}", _COLOURS.get(change.verdict, "dim"))
             console.print(line)
     console.print()
 
 
-def print_decision(decision: Decision, console: Console | None = None) -> None:
+def print_decision(decision: EvaluationDecision, console: Console | None = None) -> None:
     """Print the decision and each reason for it. It comes last, where a reader of a terminal looks first."""
     console = console or output.console()
     console.print()
@@ -130,7 +132,7 @@ def _notes(found: Evaluation, first: str) -> list[str]:
         for model in found.models
         if model.refused
     ]
-    unpriced: dict[str, list[Measured]] = {}
+    unpriced: dict[str, list[ModelMeasurement]] = {}
     for model in found.models:
         if model.usd_per_thousand is None:
             unpriced.setdefault(model.price, []).append(model)

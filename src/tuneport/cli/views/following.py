@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from tuneport.lifecycle.service import Workspace
 
 
-def follow(workspace: Workspace, row: JobRecord, *, to_the_end: bool) -> None:
+def follow_job_progress(workspace: Workspace, row: JobRecord, *, to_the_end: bool) -> None:
     """Drive the job and show its progress: a live bar on a terminal, a line for each change elsewhere."""
-    from tuneport.cli.views.curve import CurveWatch
+    from tuneport.cli.views.curve import CurveVerdictPrinter
     from tuneport.cli.views.progress import JobProgress
 
     kept = f"stopped watching; {row.id} is kept: `tuneport watch {row.id}` goes on with it"
-    output.say_on_interrupt(kept, job=row.id)
-    curve = CurveWatch(workspace)
+    output.set_interrupt_message(kept, job=row.id)
+    curve = CurveVerdictPrinter(workspace)
 
     def show(row: JobRecord) -> None:
         shown.update(row)
-        curve.look(row)
+        curve.print_if_changed(row)
 
     with JobProgress() as shown:
         if to_the_end:
@@ -35,57 +35,57 @@ def follow(workspace: Workspace, row: JobRecord, *, to_the_end: bool) -> None:
             workspace.start(row.id, on_change=shown.update)
 
 
-def finish(workspace: Workspace, row: JobRecord) -> None:
+def print_outcome_and_exit(workspace: Workspace, row: JobRecord) -> None:
     """Print the outcome, and exit with its code: 0 only for a job that was not stopped."""
-    from tuneport.cli.views.curve import curve_of, last_word, print_verdict
+    from tuneport.cli.views.curve import current_curve_verdict, curve_document, print_curve_verdict
     from tuneport.cli.views.job import stopped_line
     from tuneport.lifecycle.service import describe
 
-    verdict = last_word(workspace, row) if row.job_status.terminal else None
+    verdict = current_curve_verdict(workspace, row) if row.job_status.terminal else None
     unanswered = row.submit_intent_at is not None and row.remote_id is None and not row.job_status.terminal
     state = row.job_state
     made = state.tuned_model if row.status == "succeeded" and state is not None else None
-    if not output.documented(describe(row) | curve_of(row, verdict)):
+    if not output.print_if_json(describe(row) | curve_document(row, verdict)):
         if made is not None:
-            output.say(f"{row.id} succeeded: {made}")
+            output.print_line(f"{row.id} succeeded: {made}")
         if verdict is not None:
-            print_verdict(verdict)
+            print_curve_verdict(verdict)
     if (stopped := stopped_line(row)) is not None:
-        output.note(f"{row.id} was {stopped}")
-    tell_duplicates(row)
+        output.print_note(f"{row.id} was {stopped}")
+    print_duplicate_jobs(row)
     error = row.job_error
     if row.status == "failed":
         if not output.as_json:
-            output.note(f"error: {row.id} failed: {error.message if error else 'the backend gives no reason'}")
-        raise typer.Exit(exit_code(row))
+            output.print_note(f"error: {row.id} failed: {error.message if error else 'the backend gives no reason'}")
+        raise typer.Exit(job_exit_code(row))
     if row.status == "cancelled":
         if row.stopped_early is None:
-            output.note(f"{row.id} was cancelled; submit it again to start anew")
-        raise typer.Exit(exit_code(row))
+            output.print_note(f"{row.id} was cancelled; submit it again to start anew")
+        raise typer.Exit(job_exit_code(row))
     if unanswered:
-        output.note(f"{row.id} may not run: {row.note}; `tuneport watch {row.id}` keeps checking")
+        output.print_note(f"{row.id} may not run: {row.note}; `tuneport watch {row.id}` keeps checking")
         raise typer.Exit(3)
     if output.as_json:
         return
     if made is not None:
-        output.say(f"try it: tuneport chat {row.id}")
+        output.print_line(f"try it: tuneport chat {row.id}")
     elif row.waits_since is not None:
-        output.say(f"{row.id} {row.note}; `tuneport watch` starts it as soon as there is room")
+        output.print_line(f"{row.id} {row.note}; `tuneport watch` starts it as soon as there is room")
     else:
         follows = "" if row.job_status.terminal else f"; `tuneport watch {row.id}` follows it"
-        output.say(f"{row.id} is {row.status}{follows}")
+        output.print_line(f"{row.id} is {row.status}{follows}")
 
 
-def tell_duplicates(row: JobRecord) -> None:
+def print_duplicate_jobs(row: JobRecord) -> None:
     """Print which further jobs of the provider carry the row's token, and how each is stopped."""
     for duplicate in row.job_submission.duplicates:
-        output.note(
+        output.print_note(
             f"warning: {row.backend} has another job for {row.id}: {duplicate}; stop it: "
             f"tuneport cancel {duplicate} --backend {row.backend}"
         )
 
 
-def exit_code(row: JobRecord) -> int:
+def job_exit_code(row: JobRecord) -> int:
     """Return 0 for a job that succeeded or goes on, 3 if the provider failed or a person must answer, else 2."""
     if row.job_submission.question is not None and row.remote_id is None and not row.job_status.terminal:
         return 3
@@ -94,7 +94,7 @@ def exit_code(row: JobRecord) -> int:
     return 2 if row.status == "cancelled" else 0
 
 
-def refreshed(workspace: Workspace, job: str) -> tuple[JobRecord, str | None]:
+def poll_or_last_known(workspace: Workspace, job: str) -> tuple[JobRecord, str | None]:
     """Return the row after one poll, or the last known row with the reason why the backend could not be asked."""
     row = workspace.job(job)
     try:

@@ -18,7 +18,7 @@ _SHORT_SECONDS = 5.0
 
 
 @contextmanager
-def heartbeat() -> Iterator[None]:
+def print_heartbeat() -> Iterator[None]:
     """Print what is being done, after `FIRST_SECONDS` and then every `EVERY_SECONDS`, if `underway` knows it."""
     ended = threading.Event()
 
@@ -31,7 +31,7 @@ def heartbeat() -> Iterator[None]:
                 continue
             share = busy.share()
             done = "" if share is None else f", {min(share, 1.0):.0%} done"
-            output.note(f"{output.readable(busy.words)}: {now - busy.began:.0f} s{done}")
+            output.print_note(f"{output.terminal_line(busy.words)}: {now - busy.began:.0f} s{done}")
             due = now + EVERY_SECONDS
 
     threading.Thread(target=tell, name="tuneport-heartbeat", daemon=True).start()

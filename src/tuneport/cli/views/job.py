@@ -28,7 +28,7 @@ def print_job(row: JobRecord) -> None:
         "method": f"{facts['method']}, adapter {facts['adapter']}",
         "dataset": facts["dataset"]["path"],
         "settings": ", ".join(f"{name} {value}" for name, value in resolved.items() if value is not None),
-        "progress": progress_of(row),
+        "progress": job_progress_text(row),
         "quote": _quote_line(quote),
         "budget": budget_line(row),
         "cost": cost_line(row),
@@ -44,13 +44,13 @@ def print_job(row: JobRecord) -> None:
         "note": row.note or _waiting_note(row),
         "second job": ", ".join(facts["duplicates"]),
     }
-    output.say(row.id)
+    output.print_line(row.id)
     for name, value in lines.items():
         if value not in (None, "", "-"):
-            output.say(f"  {name:<13} {value}")
+            output.print_line(f"  {name:<13} {value}")
         if name == "settings":
             for each, reason in _chosen(facts["details"], resolved):
-                output.say(f"  {'':<13} {each}, {reason}")
+                output.print_line(f"  {'':<13} {each}, {reason}")
 
 
 def stopped_line(row: JobRecord) -> str | None:
@@ -84,7 +84,7 @@ def _waiting_note(row: JobRecord) -> str | None:
     return None if state is None else state.details.get("waits")
 
 
-def progress_of(row: JobRecord) -> str:
+def job_progress_text(row: JobRecord) -> str:
     state = row.job_state
     if state is None or state.progress.step is None:
         return "-"
@@ -94,7 +94,7 @@ def progress_of(row: JobRecord) -> str:
     return f"step {progress.step}{of}{loss}"
 
 
-def coloured(row: JobRecord) -> Text:
+def coloured_status(row: JobRecord) -> Text:
     from rich.text import Text
 
     return Text(row.status, {"succeeded": "green", "failed": "red", "cancelled": "yellow"}.get(row.status, "cyan"))

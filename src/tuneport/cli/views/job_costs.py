@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from tuneport.lifecycle.schema.records import JobRecord
 
 
-def print_costs(rows: Sequence[JobRecord], errors: Sequence[BackendAccuracy], month: Month) -> None:
+def print_job_costs(rows: Sequence[JobRecord], errors: Sequence[BackendAccuracy], month: Month) -> None:
     if not rows:
-        output.note("no jobs yet")
+        output.print_note("no jobs yet")
         return
     console = output.console()
     right = ("expected", "cost", "to take", "took")
-    table = output.table("job", "status", "backend", *right, right=right)
+    table = output.console_table("job", "status", "backend", *right, right=right)
     reasons = []
     for row in rows:
         quote, estimate, actual = row.job_quote, row.job_estimate, row.job_actual
@@ -41,16 +41,16 @@ def print_costs(rows: Sequence[JobRecord], errors: Sequence[BackendAccuracy], mo
     for error in errors:
         told = [
             text
-            for text in (_told("cost", error.cost), _told("time", error.duration))
+            for text in (_estimate_error_line("cost", error.cost), _estimate_error_line("time", error.duration))
             if text is not None
         ]  # fmt: skip
         if told:
-            console.print(f"[bold]{output.plain(error.backend)}[/bold]: {'; '.join(told)}")
+            console.print(f"[bold]{output.escape_markup(error.backend)}[/bold]: {'; '.join(told)}")
     for reason in reasons:
         console.print(reason, style="dim", markup=False)
 
 
-def _told(what: str, error: Error | None) -> str | None:
+def _estimate_error_line(what: str, error: Error | None) -> str | None:
     if error is None:
         return None
     jobs = output.counted(error.jobs, "job")

@@ -10,18 +10,18 @@ from rich.text import Text
 
 from tuneport.errors import one_line
 from tuneport.scoring.judge import parse_judge_reason
-from tuneport.workflows.evaluation.words import p_words
+from tuneport.workflows.evaluation.words import format_p_value
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tuneport.workflows.evaluation.judging.judgement import Judgement, Pair
+    from tuneport.workflows.evaluation.judging.judgement import JudgedPair, PairwiseJudgement
 
 _COLOURS = {"better": "green", "worse": "red", "no difference shown": "yellow"}
 _EXAMPLES, _REASON = 4, 220  # shown, and characters of each
 
 
-def print_judgement(console: Console, judgement: Judgement) -> None:
+def print_judgement(console: Console, judgement: PairwiseJudgement) -> None:
     title = Text.assemble(("judge", "bold"), (f"  {judgement.judge}, in both orders", "dim"))
     title.truncate(80, overflow="ellipsis")
     console.print(title)
@@ -31,7 +31,7 @@ def print_judgement(console: Console, judgement: Judgement) -> None:
         console.print()
         return
     line = Text(f"  {'win rate, ties as half':<27} {found.wins:>6.1%}  {f'({found.low:.1%} to {found.high:.1%})':<20}")
-    p = "" if found.verdict == "no difference shown" else f" ({p_words(found.p)})"
+    p = "" if found.verdict == "no difference shown" else f" ({format_p_value(found.p)})"
     line.append(f"{found.verdict}{p}", _COLOURS[found.verdict])
     console.print(line)
     _fill(console, judgement.outcome)
@@ -45,11 +45,11 @@ def print_judgement(console: Console, judgement: Judgement) -> None:
     console.print()
 
 
-def _outcome(pair: Pair) -> str:
+def _outcome(pair: JudgedPair) -> str:
     return {"first": "won", "second": "lost", "tie": "a tie"}.get(pair.winner or "", "no verdict")
 
 
-def _reason(pair: Pair) -> str:
+def _reason(pair: JudgedPair) -> str:
     """Return the reason as plain text: a model wrote it, so that a terminal must not interpret it."""
     words = one_line(" ".join(parse_judge_reason(pair.in_order).split())) or "(no reason given)"
     return words if len(words) <= _REASON else f"{words[:_REASON]}…"

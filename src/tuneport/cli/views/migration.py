@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from tuneport.lifecycle.schema.records import JobRecord
     from tuneport.scoring.accuracy import AccuracyScore
     from tuneport.workflows.migration.comparison import AnswerComparison
-    from tuneport.workflows.migration.folder import SavedFile, SavedFolder, SavedJob
-    from tuneport.workflows.migration.inventory import Inventory, Item
+    from tuneport.workflows.migration.folder import SavedAccountFolder, SavedFile, SavedJob
+    from tuneport.workflows.migration.inventory import AccountInventory, InventoryItem
     from tuneport.workflows.migration.plan import MovePlan
-    from tuneport.workflows.migration.saving import Saved, SaveReport
+    from tuneport.workflows.migration.saving import AccountSaveProgress, SaveReport
 
 JOBS_SHOWN = 40
 MISSING_SHOWN = 20
@@ -34,7 +34,7 @@ _COLOURS = {"answers": "green", "not listed": "yellow", "gone": "red", "ended": 
 # --- inventory ------------------------------------------------------------------------------------------------------
 
 
-def print_inventory(inventory: Inventory, console: Console) -> None:
+def print_inventory(inventory: AccountInventory, console: Console) -> None:
     console.print(f"[bold]{escape(inventory.title)}: {escape(inventory.summary)}[/bold]")
     day = inventory.no_new_jobs_from
     if day is not None:
@@ -65,7 +65,7 @@ def print_inventory(inventory: Inventory, console: Console) -> None:
     )
 
 
-def _print_item(item: Item, inventory: Inventory, console: Console) -> None:
+def _print_item(item: InventoryItem, inventory: AccountInventory, console: Console) -> None:
     job = item.job
     day = item.ends.stops_answering_on
     told = {
@@ -124,8 +124,8 @@ class SaveProgress:
         if self.progress is not None:
             self.progress.stop()
 
-    def update(self, saved: Saved) -> None:
-        output.stop_if_interrupted()
+    def update(self, saved: AccountSaveProgress) -> None:
+        output.raise_if_interrupted()
         facts = f"{saved.report.fetched:,} files, {output.size(saved.report.bytes)}"
         if self.progress is not None:
             self.progress.update(self.task, completed=saved.done, total=saved.total, facts=facts)
@@ -133,7 +133,7 @@ class SaveProgress:
         tenth = saved.done * 10 // saved.total
         if tenth != self.tenth:
             self.tenth = tenth
-            output.note(f"saved {saved.done:,} of {saved.total:,}: {facts} fetched")
+            output.print_note(f"saved {saved.done:,} of {saved.total:,}: {facts} fetched")
 
 
 def print_save_report(report: SaveReport, console: Console, *, shortly: bool = False) -> None:
@@ -154,8 +154,8 @@ def print_save_report(report: SaveReport, console: Console, *, shortly: bool = F
         console.print(f"  - and {len(report.missing) - MISSING_SHOWN:,} more: --json lists them all", style="dim")
 
 
-def print_saved(
-    folder: SavedFolder,
+def print_saved_folder(
+    folder: SavedAccountFolder,
     records: Sequence[SavedJob],
     files: Sequence[SavedFile],
     damaged: Sequence[SavedFile],
@@ -188,7 +188,7 @@ def print_saved(
 # --- plans ----------------------------------------------------------------------------------------------------------
 
 
-def print_plan(plan: MovePlan, console: Console) -> None:
+def print_move_plan(plan: MovePlan, console: Console) -> None:
     job = plan.job
     console.print()
     console.print(f"[bold]{escape(job.id)}[/bold]", no_wrap=True)
@@ -201,15 +201,17 @@ def print_plan(plan: MovePlan, console: Console) -> None:
     if plan.model.name is not None:
         known = plan.choice.model if plan.choice is not None and plan.choice.model else plan.model.name
         named = f"{plan.model.name} ({known})" if known != plan.model.name else known
-        grid.add_row("model", f"{escape(job.model)} → [bold]{escape(named)}[/bold] {_why(plan.model.reason)}")
+        grid.add_row("model", f"{escape(job.model)} → [bold]{escape(named)}[/bold] {_dimmed_reason(plan.model.reason)}")
     elif plan.model.reason:
-        grid.add_row("model", f"{escape(job.model)} → [red]?[/red] {_why(plan.model.reason)}")
+        grid.add_row("model", f"{escape(job.model)} → [red]?[/red] {_dimmed_reason(plan.model.reason)}")
         for number, suggestion in enumerate(plan.model.suggestions, start=1):
             grid.add_row("", f"{number}. {escape(suggestion.name)}: {escape(suggestion.reason)}")
     for line in plan.lines:
         new = "[yellow]no equivalent[/yellow]" if line.new is None else escape(line.new)
         value = escape(line.old) if line.fate == "same" else f"{escape(line.old)} → {new}"
-        grid.add_row(line.name.replace("learning_rate_multiplier", "lr multiplier"), f"{value} {_why(line.why)}")
+        grid.add_row(
+            line.name.replace("learning_rate_multiplier", "lr multiplier"), f"{value} {_dimmed_reason(line.why)}"
+        )
     if plan.training is not None:
         grid.add_row("data", _data(plan))
         for loss in plan.losses:
@@ -238,15 +240,15 @@ def _price(plan: MovePlan) -> str:
     assert plan.choice is not None
     quote = plan.choice.quote
     if quote.expected is None:
-        return f"[yellow]unknown[/yellow] {_why(quote.unavailable or '')}"
+        return f"[yellow]unknown[/yellow] {_dimmed_reason(quote.unavailable or '')}"
     most = "" if quote.high in (None, quote.expected) else f", at most {output.money(quote.high)}"
     explained = quote.explanation.partition("; approximate, which makes no difference")[0]
     dated = explained + (f"; price of {quote.as_of}" if quote.as_of else "")
-    return f"[bold]{output.money(quote.expected)}[/bold]{most} {_why(dated)}"
+    return f"[bold]{output.money(quote.expected)}[/bold]{most} {_dimmed_reason(dated)}"
 
 
-def print_total(plans: Sequence[MovePlan], to: str, console: Console) -> None:
-    from tuneport.workflows.migration.plan import total_quote
+def print_migration_total(plans: Sequence[MovePlan], to: str, console: Console) -> None:
+    from tuneport.workflows.migration.plan import total_migration_quote
 
     counted = {state: sum(plan.state == state for plan in plans) for state in ("ready", "started", "stopped")}
     console.print()
@@ -255,7 +257,7 @@ def print_total(plans: Sequence[MovePlan], to: str, console: Console) -> None:
         return
     parts = []
     if counted["ready"]:
-        expected, high, unknown = total_quote(plans)
+        expected, high, unknown = total_migration_quote(plans)
         price = output.money(expected) + (f", at most {output.money(high)}" if high > expected else "")
         price += f", and {output.counted(unknown, 'price')} unknown" if unknown else ""
         parts.append(f"{output.counted(counted['ready'], 'job')} ready for {to}: {price}")
@@ -269,7 +271,7 @@ def print_total(plans: Sequence[MovePlan], to: str, console: Console) -> None:
         console.print(Padding(f"- {escape(warning)}", (0, 0, 0, 2), expand=False), style="dim")
 
 
-def print_started(plans: Iterable[MovePlan], rows: Sequence[JobRecord], console: Console) -> None:
+def print_started_moves(plans: Iterable[MovePlan], rows: Sequence[JobRecord], console: Console) -> None:
     console.print()
     for plan, row in zip(plans, rows, strict=True):
         state = row.job_state
@@ -302,8 +304,8 @@ def print_comparisons(comparisons: Sequence[AnswerComparison], console: Console)
         of = f" of {comparison.of:,}" if comparison.of != comparison.rows else ""
         grid = _grid()
         grid.add_row("rows", f"{comparison.rows:,}{of}")
-        grid.add_row("old", _scored(comparison.old_score, comparison.old.unavailable, comparison.old.model))
-        grid.add_row("new", _scored(comparison.new_score, comparison.new.unavailable, comparison.new.model))
+        grid.add_row("old", _score_line(comparison.old_score, comparison.old.unavailable, comparison.old.model))
+        grid.add_row("new", _score_line(comparison.new_score, comparison.new.unavailable, comparison.new.model))
         if comparison.agreement is not None:
             grid.add_row("agree", f"{_share(comparison.agreement)}  the same answer from both")
         console.print(Padding(grid, (0, 0, 0, 2), expand=False))
@@ -321,7 +323,7 @@ def _print_example(example: dict[str, str], console: Console) -> None:
     console.print(Padding(grid, (1, 0, 0, 2), expand=False))
 
 
-def _scored(score: AccuracyScore | None, unavailable: str | None, model: str) -> str:
+def _score_line(score: AccuracyScore | None, unavailable: str | None, model: str) -> str:
     if score is None:
         return f"[yellow]not asked or no answer[/yellow]: {escape(unavailable or '')}"
     return f"{_share(score)}  {escape(model)}"
@@ -342,7 +344,7 @@ def _grid() -> Table:
     return grid
 
 
-def _why(reason: str) -> str:
+def _dimmed_reason(reason: str) -> str:
     return f"[dim]({escape(reason)})[/dim]" if reason else ""
 
 

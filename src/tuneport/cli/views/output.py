@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuneport.cli.views.plain_text import plain as plain
-from tuneport.cli.views.plain_text import readable as readable
-from tuneport.cli.views.plain_text import visible as visible
+from tuneport.cli.views.plain_text import escape_markup as escape_markup
+from tuneport.cli.views.plain_text import terminal_line as terminal_line
+from tuneport.cli.views.plain_text import terminal_text as terminal_text
 from tuneport.errors import ConfigError, TuneportError
 from tuneport.formatting import ago as ago
 from tuneport.formatting import compact as compact
@@ -36,7 +36,7 @@ printed = False
 ctrl_c = False
 
 
-def reset(arguments: Sequence[str] = ()) -> None:
+def reset_command_output(arguments: Sequence[str] = ()) -> None:
     """Reset the state of a command. `arguments` say whether errors in the arguments themselves are to be JSON."""
     options = list(arguments)[: list(arguments).index("--")] if "--" in arguments else arguments
     values = {"interrupted": "stopped", "job": None, "printed": False, "ctrl_c": False}
@@ -70,23 +70,23 @@ AllowLarge = Annotated[
 ]
 
 
-def say_on_interrupt(message: str, *, job: str) -> None:
+def set_interrupt_message(message: str, *, job: str) -> None:
     globals().update(interrupted=message, job=job)
 
 
-def on_ctrl_c(number: int, frame: FrameType | None) -> None:
+def handle_ctrl_c(number: int, frame: FrameType | None) -> None:
     """Handle Ctrl-C as Python does, and remember it: an interrupt within a destructor or a callback is swallowed
     there."""
     globals()["ctrl_c"] = True
     raise KeyboardInterrupt
 
 
-def stop_if_interrupted() -> None:
+def raise_if_interrupted() -> None:
     if ctrl_c:
         raise KeyboardInterrupt
 
 
-# --- what a command writes for people goes through `console`, `say`, `note` or `pour` --------------------------------
+# --- what a command writes for people goes through `console`, `print_line`, `print_note` or `print_text` --------------
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -96,38 +96,38 @@ def console(*, stderr: bool = False) -> Console:
     return SafeConsole(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
 
 
-def say(words: object = "", *, end: str = "\n", stderr: bool = False) -> None:
+def print_line(words: object = "", *, end: str = "\n", stderr: bool = False) -> None:
     """Print one line of plain text on stdout at once. Line ends in it become spaces, as they could fake a line."""
-    pour(" ".join(str(words).splitlines()) + end, stderr=stderr)
+    print_text(" ".join(str(words).splitlines()) + end, stderr=stderr)
 
 
-def note(message: object = "") -> None:
+def print_note(message: object = "") -> None:
     """Print one line for people on stderr."""
-    say(message, stderr=True)
+    print_line(message, stderr=True)
 
 
-def pour(text: str, *, stderr: bool = False) -> None:
+def print_text(text: str, *, stderr: bool = False) -> None:
     """Write text of many lines in chunks: a model's answer, or a traceback."""
     file = sys.stderr if stderr else sys.stdout
-    file.write(visible(text))
+    file.write(terminal_text(text))
     file.flush()
 
 
-def document(value: Any) -> None:
+def print_json_document(value: Any) -> None:
     """Print the one JSON document on stdout."""
-    sys.stdout.write(escaped_json(json.dumps(value, indent=2, ensure_ascii=False, default=str)) + "\n")
+    sys.stdout.write(escape_json_controls(json.dumps(value, indent=2, ensure_ascii=False, default=str)) + "\n")
     sys.stdout.flush()
     globals()["printed"] = True
 
 
-def documented(value: Any) -> bool:
+def print_if_json(value: Any) -> bool:
     """Print the document if JSON was asked for. Returns whether it was: nothing else is printed then."""
     if as_json:
-        document(value)
+        print_json_document(value)
     return as_json
 
 
-def escaped_json(text: str) -> str:
+def escape_json_controls(text: str) -> str:
     """Return JSON in which control characters beyond ASCII, which JSON leaves as they are, are escaped as well."""
     if text.isascii() and "\x7f" not in text:
         return text
@@ -137,34 +137,34 @@ def escaped_json(text: str) -> str:
     )
 
 
-def confirm(question: str, *, yes: bool, otherwise: str = "nothing was deleted") -> None:
+def confirm_action(question: str, *, yes: bool, otherwise: str = "nothing was deleted") -> None:
     """Ask before an action that cannot be undone. Raises ConfigError if the answer is no, or no terminal can ask."""
     if yes:
         return
     if as_json or not sys.stdin.isatty():
         raise ConfigError(f"{question} Say so with --yes")
-    if not agreed(question):
+    if not ask_yes_or_no(question):
         raise ConfigError(otherwise)
 
 
-def agreed(question: str) -> bool:
+def ask_yes_or_no(question: str) -> bool:
     """Ask a question on the terminal. Returns whether the answer is yes."""
-    say(f"{question} [y/N] ", end="", stderr=True)
+    print_line(f"{question} [y/N] ", end="", stderr=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def print_error(error: TuneportError) -> None:
-    error_document(error.as_dict())
-    note(f"error: {error}")
+    print_error_document(error.as_dict())
+    print_note(f"error: {error}")
 
 
-def error_document(error: dict[str, object]) -> None:
+def print_error_document(error: dict[str, object]) -> None:
     """Print the error as the command's JSON document, once, if JSON was asked for."""
     if as_json and not printed:
-        document({"error": error} | ({} if job is None else {"job": job}))
+        print_json_document({"error": error} | ({} if job is None else {"job": job}))
 
 
-def table(*columns: str, right: Sequence[str] = (), cut: Sequence[str] = ()) -> Table:
+def console_table(*columns: str, right: Sequence[str] = (), cut: Sequence[str] = ()) -> Table:
     """Return a table for 80 columns: only the columns in `cut` shrink, and their long words end in an ellipsis.
 
     A cell is plain text; a styled one is a `rich.text.Text`.

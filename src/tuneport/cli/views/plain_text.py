@@ -5,7 +5,7 @@ from __future__ import annotations
 from unicodedata import category
 
 
-def visible(words: object) -> str:
+def terminal_text(words: object) -> str:
     """Return text of many lines with U+FFFD for control characters and for invisible ones or those that change the
     direction of others."""
     text = str(words)
@@ -16,13 +16,13 @@ def _is_seen(mark: str) -> bool:
     return mark.isprintable() or mark in "\n\t" or category(mark) == "Zs"
 
 
-def plain(words: object) -> str:
+def escape_markup(words: object) -> str:
     """Return text of others on one line for a console: without markup or control characters."""
     from rich.markup import escape
 
-    return escape(readable(words))
+    return escape(terminal_line(words))
 
 
-def readable(words: object) -> str:
+def terminal_line(words: object) -> str:
     """Return text of others on one line without control characters."""
-    return visible(" ".join(str(words).split()))
+    return terminal_text(" ".join(str(words).split()))

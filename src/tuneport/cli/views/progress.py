@@ -48,7 +48,7 @@ class JobProgress:
             self.progress.stop()
 
     def update(self, row: JobRecord) -> None:
-        output.stop_if_interrupted()
+        output.raise_if_interrupted()
         state = row.job_state
         step = None if state is None else state.progress.step
         total = None if state is None else state.progress.total_steps
@@ -66,7 +66,7 @@ class JobProgress:
         lasts = row.note is not None and time.monotonic() - self.told_at >= _TELL_AGAIN_SECONDS
         if current != self.shown or lasts:
             self.shown, self.told_at = current, time.monotonic()
-            output.note(f"{row.id} {row.status}" + (f": {facts}" if facts else ""))
+            output.print_note(f"{row.id} {row.status}" + (f": {facts}" if facts else ""))
 
 
 def _over_budget(row: JobRecord) -> str | None:
@@ -123,7 +123,7 @@ class AnswerProgress:
             self._progress.stop()
 
     def update(self, model: str, answered: int, of: int) -> None:
-        output.stop_if_interrupted()
+        output.raise_if_interrupted()
         if self._progress is not None:
             if model not in self._tasks:
                 self._tasks[model] = self._progress.add_task(model, total=of)
@@ -132,4 +132,4 @@ class AnswerProgress:
         tenth = answered * 10 // of
         if tenth > self._tenths.get(model, 0):
             self._tenths[model] = tenth
-            output.note(f"{model}: {answered:,} of {of:,} answers")
+            output.print_note(f"{model}: {answered:,} of {of:,} answers")

@@ -23,7 +23,7 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-class JSONLines(logging.Formatter):
+class JSONLogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -34,26 +34,26 @@ class JSONLines(logging.Formatter):
         line |= {name: value for name, value in getattr(record, "told", {}).items() if value is not None}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return output.escaped_json(json.dumps(line, ensure_ascii=False, default=str))
+        return output.escape_json_controls(json.dumps(line, ensure_ascii=False, default=str))
 
 
-class Text(logging.Formatter):
+class TextLogFormatter(logging.Formatter):
     """Format a line for people: `12:30:01 INFO  GET /v1/models 200 3.1 ms  req_...`"""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        line = output.visible(super().format(record))
+        line = output.terminal_text(super().format(record))
         request_id = getattr(record, "told", {}).get("request_id")
         return f"{line}  {request_id}" if request_id else line
 
 
-def begin(log_format: LogFormat, level: LogLevel) -> None:
+def configure_serve_logging(log_format: LogFormat, level: LogLevel) -> None:
     """Configure logging: tuneport's own loggers at `level`, all others from warnings on, since their lines may hold
     addresses and contents."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JSONLines() if log_format is LogFormat.JSON else Text())
+    handler.setFormatter(JSONLogFormatter() if log_format is LogFormat.JSON else TextLogFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)

@@ -17,13 +17,13 @@ from peft.tuners.lora import Linear
 from peft.tuners.lora.layer import LoraLayer
 
 
-class LoraRows:
-    """The adapter of each row, for all layers that it was `attach`ed to. Empty: all rows use the base alone."""
+class LoraAdapterPerRow:
+    """The adapter of each row, for all layers that it was attached to. Empty: all rows use the base alone."""
 
     def __init__(self) -> None:
         self.spans: list[tuple[str, slice]] = []
 
-    def assign(self, adapters: Sequence[str | None]) -> None:
+    def assign_adapters(self, adapters: Sequence[str | None]) -> None:
         start = 0
         self.spans = []
         for adapter, rows in groupby(adapters):
@@ -32,7 +32,7 @@ class LoraRows:
                 self.spans.append((adapter, slice(start, end)))
             start = end
 
-    def attach(self, model: Any) -> None:
+    def attach_to_layers(self, model: Any) -> None:
         """Replace the forward pass of each LoRA layer. May be called again after more adapters were loaded."""
         for module in model.modules():
             if isinstance(module, LoraLayer) and not hasattr(module, "_forward_of_rows"):
@@ -40,7 +40,7 @@ class LoraRows:
                 module.forward = module._forward_of_rows
 
 
-def suits(model: Any, adapter: str) -> bool:
+def fits_multi_lora(model: Any, adapter: str) -> bool:
     """Return whether the adapter is the plain product of two matrices in linear layers, which `_forward` computes."""
     for module in model.modules():
         if type(module).__name__ in ("ModulesToSaveWrapper", "TrainableTokensWrapper"):
@@ -53,7 +53,9 @@ def suits(model: Any, adapter: str) -> bool:
     return True
 
 
-def _forward(layer: Any, rows: LoraRows, of_peft: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+def _forward(
+    layer: Any, rows: LoraAdapterPerRow, of_peft: Any, x: torch.Tensor, *args: Any, **kwargs: Any
+) -> torch.Tensor:
     if rows.spans and rows.spans[0][0] == ALONE:
         return torch.as_tensor(of_peft(x, *args, **kwargs))
     result: torch.Tensor = layer.base_layer(x, *args, **kwargs)

@@ -21,8 +21,8 @@ SIZE_IN_4_BIT = 0.3  # of the bf16 weights: half a byte each, their scales, and 
 
 @dataclass(frozen=True)
 class AvailableHardware:
-    """The facts that `place` decides by. `gpu_free_bytes` is of each visible CUDA GPU; `best` is where one model runs
-    best; `precision` is what was asked for, if anything was."""
+    """The facts that `place_model` decides by. `gpu_free_bytes` is of each visible CUDA GPU; `best` is where one model
+    runs best; `precision` is what was asked for, if anything was."""
 
     best: ComputeTarget
     precision: str | None = None
@@ -31,7 +31,7 @@ class AvailableHardware:
 
 
 @dataclass(frozen=True)
-class Placement:
+class ModelPlacement:
     """`map` as transformers' `device_map`; None: all of it on `device`."""
 
     device: ComputeTarget
@@ -43,9 +43,9 @@ class Placement:
         return self.map or {"": self.device.name}
 
 
-def place(
+def place_model(
     machine: AvailableHardware, weight_bytes: int, *, device_map: str = "auto", load_in_4bit: bool = False
-) -> Placement:
+) -> ModelPlacement:
     """Choose where the model goes. `weight_bytes` are those of the model in its precision on `machine.best`.
 
     `device_map`: auto takes one GPU if the model fits, else all of them; balanced and sequential spread it over all
@@ -55,17 +55,17 @@ def place(
         raise ConfigError("load_in_4bit needs bitsandbytes: pip install 'tuneport[local]' (Linux), or leave it out")
     needed = int(weight_bytes * SIZE_IN_4_BIT) if load_in_4bit else weight_bytes
     if device_map not in DEVICE_MAPS:
-        return Placement(_named(machine, device_map), None, load_in_4bit)
+        return ModelPlacement(_named(machine, device_map), None, load_in_4bit)
     if machine.best.name != "cuda":
         if device_map != "auto":
             raise ConfigError(
                 f"device_map {device_map} spreads a model over CUDA GPUs, and there is none; leave it out"
             )
-        return Placement(machine.best, None, load_in_4bit)
+        return ModelPlacement(machine.best, None, load_in_4bit)
     free = machine.gpu_free_bytes
     roomiest = max(range(len(free)), key=free.__getitem__)
     if device_map == "auto" and needed <= SHARE_FOR_WEIGHTS * free[roomiest]:
-        return Placement(ComputeTarget(f"cuda:{roomiest}", machine.best.precision), None, load_in_4bit)
+        return ModelPlacement(ComputeTarget(f"cuda:{roomiest}", machine.best.precision), None, load_in_4bit)
     if needed > SHARE_FOR_WEIGHTS * sum(free):
         hint = "choose a smaller model" if load_in_4bit else "set load_in_4bit, or choose a smaller model"
         raise ConfigError(
@@ -73,8 +73,8 @@ def place(
             f"{sum(free) / 2**30:.1f} GiB free, of which a fifth is kept for answers; {hint}"
         )
     if len(free) == 1:
-        return Placement(ComputeTarget("cuda:0", machine.best.precision), None, load_in_4bit)
-    return Placement(machine.best, device_map, load_in_4bit)
+        return ModelPlacement(ComputeTarget("cuda:0", machine.best.precision), None, load_in_4bit)
+    return ModelPlacement(machine.best, device_map, load_in_4bit)
 
 
 def _named(machine: AvailableHardware, device: str) -> ComputeTarget:
@@ -92,7 +92,7 @@ def _named(machine: AvailableHardware, device: str) -> ComputeTarget:
     )
 
 
-def this_machine(precision: str | None = None) -> AvailableHardware:
+def available_hardware(precision: str | None = None) -> AvailableHardware:
     best = choose_device(precision)
     free: Sequence[int] = ()
     if best.name == "cuda":
@@ -100,7 +100,7 @@ def this_machine(precision: str | None = None) -> AvailableHardware:
     return AvailableHardware(best, precision, tuple(free), importlib.util.find_spec("bitsandbytes") is not None)
 
 
-def measure_weight_bytes(folder: Path, device: ComputeTarget) -> int:
+def loaded_weight_bytes(folder: Path, device: ComputeTarget) -> int:
     """Return the bytes of a folder of safetensors once loaded, in the precision of loading, not of the file."""
     total = 0
     width = {"bf16": 2, "fp16": 2, "fp32": 4}[device.precision]
@@ -112,7 +112,7 @@ def measure_weight_bytes(folder: Path, device: ComputeTarget) -> int:
     return total
 
 
-def quantisation(placement: Placement) -> Any:
+def nf4_quantisation_config(placement: ModelPlacement) -> Any:
     """Build the NF4 configuration that QLoRA trains with (Dettmers et al. 2023), so that the adapter meets the same
     weights."""
     if not placement.load_in_4bit:
@@ -127,6 +127,6 @@ def quantisation(placement: Placement) -> Any:
     )
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_inference_out_of_memory(error: Exception) -> bool:
     """Return whether memory ran out. The CPU's allocator has no error class of its own."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)

@@ -22,7 +22,7 @@ def has_virtual_tokens(folder: Path) -> bool:
     return _kind(folder) in _KINDS
 
 
-def remembered(folder: Path, model: Any) -> DynamicCache:
+def cache_of_virtual_tokens(folder: Path, model: Any) -> DynamicCache:
     """Return one row's cache after the adapter's tokens. Raises ConfigError if they do not fit the model."""
     try:
         weights = load_file(folder / "adapter_model.safetensors")["prompt_embeddings"]

@@ -11,7 +11,7 @@ from tuneport.serve.dashboard.job_view import JobShown
 from tuneport.serve.dashboard.pages import Pages, page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.native.models import base_models, jobs_with_models, tuned_model_told
-from tuneport.workflows.doctor import backends as look
+from tuneport.workflows.doctor import list_backend_states as look
 
 MOST_TUNED = 100
 

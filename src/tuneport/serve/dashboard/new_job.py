@@ -33,10 +33,10 @@ from tuneport.serve.task_cache import Outcome, TaskCache
 from tuneport.serve.wire.native import SubmitJob
 from tuneport.types import Adapter, Hyperparameters, Method
 from tuneport.workflows.check import check
-from tuneport.workflows.checking.page import pieces
+from tuneport.workflows.checking.page import check_page_parts
 from tuneport.workflows.compare import Comparison, compare
-from tuneport.workflows.comparison.page import charts_of
-from tuneport.workflows.doctor import backends
+from tuneport.workflows.comparison.page import break_even_charts
+from tuneport.workflows.doctor import list_backend_states
 
 LOOK_SECONDS = 0.5
 WAIT_SECONDS = 1.5
@@ -122,7 +122,7 @@ def _plan(
     names = {str(gateway.contents.path(file.sha256)): file.filename for file in (training, held_out) if file}
     found, others = None, None
     if costs.result is not None:
-        found, others = offers(costs.result, backends(gateway.settings, date.today()))
+        found, others = offers(costs.result, list_backend_states(gateway.settings, date.today()))
     return {
         "training": training,
         "most": MAX_FILE_BYTES,
@@ -131,11 +131,11 @@ def _plan(
         "report": report,
         "report_failure": _by_name(report.failure, names),
         "costs_failure": _by_name(costs.failure, names),
-        "pieces": None if report.result is None else _marked(pieces(report.result, training.filename), names),
+        "pieces": None if report.result is None else _marked(check_page_parts(report.result, training.filename), names),
         "costs": costs,
         "offers": found,
         "others": others,
-        "charts": None if costs.result is None else Markup(charts_of(costs.result.break_even)),
+        "charts": None if costs.result is None else Markup(break_even_charts(costs.result.break_even)),
         "method": None if report.result is None or report.result.method.writes_answers else report.result.method.value,
         "adapters": [each.value for each in Adapter],
         "switches": [(name, field, needs().get(name)) for name, field in ClientOptions.model_fields.items()],

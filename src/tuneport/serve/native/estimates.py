@@ -42,7 +42,7 @@ from tuneport.types import Hyperparameters, Method, TuneSpec
 from tuneport.validation import parse_or_config_error
 from tuneport.workflows.check import check
 from tuneport.workflows.compare import compare
-from tuneport.workflows.doctor import backends
+from tuneport.workflows.doctor import list_backend_states
 
 WAIT_SECONDS = 20.0
 Wait = Annotated[float, Query(ge=0, le=60, description="Seconds to wait before the answer is 202.")]
@@ -66,7 +66,9 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("/backends", response_model=BackendList)
     def list_backends() -> BackendList:
         """List the backends: whether each is configured, what is missing, and when it shuts down."""
-        return BackendList(data=[Backend.model_validate(row) for row in backends(gateway.settings, date.today())])
+        return BackendList(
+            data=[Backend.model_validate(row) for row in list_backend_states(gateway.settings, date.today())]
+        )
 
     @routes.post("/quotes", response_model=QuoteList, responses=_LATER)
     async def ask_quotes(asked: AskQuotes, wait: Wait = WAIT_SECONDS) -> QuoteList | Response:
@@ -117,11 +119,11 @@ def _file(ending: str) -> dict[str, str]:
 
 def _written(found: Any, ids: Mapping[str, str], accept: str) -> Response:
     if "text/csv" in accept:
-        from tuneport.workflows.comparison.csv_file import render as csv
+        from tuneport.workflows.comparison.csv_file import render_comparison_csv as csv
 
         return Response(csv(found), media_type="text/csv", headers=_file("csv"))
     if "text/html" in accept:
-        from tuneport.workflows.comparison.page import render as page
+        from tuneport.workflows.comparison.page import render_comparison_page as page
 
         return Response(by_ids(page(found), ids), media_type="text/html", headers=_file("html"))
     return Response(by_ids(json.dumps(found.as_dict(), default=str), ids), media_type="application/json")

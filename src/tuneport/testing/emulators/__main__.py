@@ -20,7 +20,7 @@ KEY_VARIABLES = {"azure": "AZURE_OPENAI_API_KEY", "openai": "OPENAI_API_KEY", "t
 SDK_VARIABLES = {"openai": "OPENAI_BASE_URL", "together": "TOGETHER_BASE_URL"}
 
 
-def main() -> None:
+def run_emulator() -> None:
     name = "python -m tuneport.testing.emulators"
     description = "Run a server that answers like a provider, for tests without an account. Ctrl-C ends it."
     parser = argparse.ArgumentParser(prog=name, description=description)
@@ -63,4 +63,4 @@ def _as_exports(emulator: Emulator) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_emulator()

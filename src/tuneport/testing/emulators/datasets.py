@@ -32,11 +32,11 @@ TOGETHER_FORMATS = {
 }
 
 
-class InvalidDataError(ValueError):
+class EmulatedDataError(ValueError):
     pass
 
 
-def read_rows(content: bytes, line_error: str) -> Rows:
+def read_emulated_rows(content: bytes, line_error: str) -> Rows:
     """Return the rows of a JSONL file. `line_error` words the complaint about a bad one and takes {line} and {what}."""
     rows = []
     for line, text in enumerate(content.split(b"\n"), start=1):
@@ -45,14 +45,14 @@ def read_rows(content: bytes, line_error: str) -> Rows:
         try:
             row = json.loads(text)
         except ValueError:
-            raise InvalidDataError(line_error.format(line=line, what="is not valid JSON")) from None
+            raise EmulatedDataError(line_error.format(line=line, what="is not valid JSON")) from None
         if not isinstance(row, dict):
-            raise InvalidDataError(line_error.format(line=line, what="is not a JSON object"))
+            raise EmulatedDataError(line_error.format(line=line, what="is not a JSON object"))
         rows.append(row)
     return rows
 
 
-def check_openai(rows: Rows, method: str) -> None:
+def apply_openai_rules(rows: Rows, method: str) -> None:
     """Apply OpenAI's rules for one training method; the rows' number is checked elsewhere."""
     for number, row in enumerate(rows, start=1):
         place = f"Example {number}"
@@ -61,46 +61,46 @@ def check_openai(rows: Rows, method: str) -> None:
             for name in PREFERENCE:
                 answers = row.get(name)
                 if not isinstance(answers, list) or [answer.get("role") for answer in answers] != ["assistant"]:
-                    raise InvalidDataError(f"{place}: `{name}` must hold exactly one assistant message.")
+                    raise EmulatedDataError(f"{place}: `{name}` must hold exactly one assistant message.")
         else:
             roles = _openai_messages(row.get("messages"), place)
             if method == "supervised" and "assistant" not in roles:
-                raise InvalidDataError(f"{place}: there must be at least one message from the assistant.")
+                raise EmulatedDataError(f"{place}: there must be at least one message from the assistant.")
             if method == "reinforcement" and roles[-1] != "user":
-                raise InvalidDataError(f"{place}: the last message must be from the user.")
+                raise EmulatedDataError(f"{place}: the last message must be from the user.")
 
 
 def _openai_messages(messages: Any, place: str) -> list[str]:
     if not isinstance(messages, list) or not messages:
-        raise InvalidDataError(f"{place} is missing key 'messages'.")
+        raise EmulatedDataError(f"{place} is missing key 'messages'.")
     for message in messages:
         role = message.get("role") if isinstance(message, dict) else None
         if role not in OPENAI_ROLES:
-            raise InvalidDataError(f"{place} has a message with the invalid role {role!r}.")
+            raise EmulatedDataError(f"{place} has a message with the invalid role {role!r}.")
         if not isinstance(message.get("content"), str | list) and not message.keys() & {"tool_calls", "function_call"}:
-            raise InvalidDataError(f"{place} has a message without content.")
+            raise EmulatedDataError(f"{place} has a message without content.")
         if "weight" in message and (role != "assistant" or message["weight"] not in (0, 1)):
-            raise InvalidDataError(f"{place}: `weight` may only be 0 or 1, on messages of the assistant.")
+            raise EmulatedDataError(f"{place}: `weight` may only be 0 or 1, on messages of the assistant.")
     return [message["role"] for message in messages]
 
 
-def check_together(rows: Rows) -> str:
+def apply_together_rules(rows: Rows) -> str:
     """Apply Together's rules, and return the format of the file."""
     found = None
     for line, row in enumerate(rows, start=1):
         fits = [name for name, (needed, _) in TOGETHER_FORMATS.items() if all(column in row for column in needed)]
         if not fits:
-            raise InvalidDataError(f"Line {line}: could not detect a format from the columns {sorted(row)}")
+            raise EmulatedDataError(f"Line {line}: could not detect a format from the columns {sorted(row)}")
         if len(fits) > 1 or found not in (None, fits[0]):
             both = fits if len(fits) > 1 else [found, fits[0]]
-            raise InvalidDataError(f"Line {line}: found multiple dataset formats, `{both[0]}` and `{both[1]}`")
+            raise EmulatedDataError(f"Line {line}: found multiple dataset formats, `{both[0]}` and `{both[1]}`")
         found = fits[0]
         needed, allowed = TOGETHER_FORMATS[found]
         for column in row:
             if column not in [*needed, *allowed, "weight"]:
-                raise InvalidDataError(f"Line {line}: found extra column `{column}`")
+                raise EmulatedDataError(f"Line {line}: found extra column `{column}`")
         if "weight" in row and (not isinstance(row["weight"], int | float) or row["weight"] < 0):
-            raise InvalidDataError(f"Line {line}: `weight` must be a number, 0 or more")
+            raise EmulatedDataError(f"Line {line}: `weight` must be a number, 0 or more")
         if found == "conversation":
             _together_messages(row["messages"], line, "messages", last_may_be_assistant=True)
         elif found == "preference_openai":
@@ -108,64 +108,64 @@ def check_together(rows: Rows) -> str:
         else:
             for column in needed:
                 if not isinstance(row[column], str):
-                    raise InvalidDataError(f"Line {line}: `{column}` must be a string")
+                    raise EmulatedDataError(f"Line {line}: `{column}` must be a string")
     if found is None:
-        raise InvalidDataError("The file has no samples")
+        raise EmulatedDataError("The file has no samples")
     return found
 
 
 def _together_messages(messages: Any, line: int, name: str, *, last_may_be_assistant: bool) -> None:
     if not isinstance(messages, list) or not messages:
-        raise InvalidDataError(f"Line {line}: `{name}` must be a non-empty list")
+        raise EmulatedDataError(f"Line {line}: `{name}` must be a non-empty list")
     previous = None
     for index, message in enumerate(messages):
         place = f"Line {line}: `{name}[{index}]`"
         if not isinstance(message, dict):
-            raise InvalidDataError(f"{place} must be an object")
+            raise EmulatedDataError(f"{place} must be an object")
         for field in ("role", "content"):
             if field not in message and not (field == "content" and message.get("tool_calls")):
-                raise InvalidDataError(f"{place} must contain a `{field}` field")
+                raise EmulatedDataError(f"{place} must contain a `{field}` field")
         role = message["role"]
         if role not in TOGETHER_ROLES:
-            raise InvalidDataError(f"{place} has the invalid role `{role}`; possible roles: {TOGETHER_ROLES}")
+            raise EmulatedDataError(f"{place} has the invalid role `{role}`; possible roles: {TOGETHER_ROLES}")
         if type(message.get("weight", 0)) is not int or message.get("weight", 0) not in (0, 1):
-            raise InvalidDataError(f"{place}: `weight` must be either 0 or 1")
+            raise EmulatedDataError(f"{place}: `weight` must be either 0 or 1")
         # Several tools may answer one turn, so only `user` and `assistant` must alternate.
         if role == previous and role != "tool":
-            raise InvalidDataError(f"{place}: `user` and `assistant` roles must alternate user/assistant/user/...")
+            raise EmulatedDataError(f"{place}: `user` and `assistant` roles must alternate user/assistant/user/...")
         if role == "system" and index:
-            raise InvalidDataError(f"{place}: a `system` message may only be the first")
+            raise EmulatedDataError(f"{place}: a `system` message may only be the first")
         if not isinstance(message.get("content"), str) and role != "user":
             if message.get("content") is not None or not message.get("tool_calls"):
-                raise InvalidDataError(f"{place}: `content` must be a string")
+                raise EmulatedDataError(f"{place}: `content` must be a string")
         previous = role
     if last_may_be_assistant and not any(message["role"] == "assistant" for message in messages):
-        raise InvalidDataError(f"Line {line}: `{name}` must contain at least one assistant message")
+        raise EmulatedDataError(f"Line {line}: `{name}` must contain at least one assistant message")
     if not last_may_be_assistant and previous == "assistant":
-        raise InvalidDataError(f"Line {line}: the last message of `{name}` must not be from the assistant")
+        raise EmulatedDataError(f"Line {line}: the last message of `{name}` must not be from the assistant")
 
 
 def _together_preference(row: dict[str, Any], line: int) -> None:
     if not isinstance(row["input"], dict) or "messages" not in row["input"]:
-        raise InvalidDataError(f"Line {line}: `input` must be an object with a `messages` field")
+        raise EmulatedDataError(f"Line {line}: `input` must be an object with a `messages` field")
     _together_messages(row["input"]["messages"], line, "input.messages", last_may_be_assistant=False)
     for name in PREFERENCE:
         answers = row[name]
         if not isinstance(answers, list) or len(answers) != 1:
-            raise InvalidDataError(f"Line {line}: `{name}` must contain exactly one message")
+            raise EmulatedDataError(f"Line {line}: `{name}` must contain exactly one message")
         _together_messages(answers, line, name, last_may_be_assistant=True)
 
 
-def row_texts(row: dict[str, Any]) -> list[tuple[str, str]]:
+def emulated_row_texts(row: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the texts of a row, as pairs of role and text."""
     if "text" in row or "prompt" in row:
         return [(name, str(row[name])) for name in ("text", "prompt", "completion") if name in row]
     messages = row.get("messages") or row.get("input", {}).get("messages", [])
     messages = [*messages, *row.get(PREFERENCE[0], []), *row.get(PREFERENCE[1], [])]
-    return [(message["role"], message_text(message)) for message in messages]
+    return [(message["role"], emulated_message_text(message)) for message in messages]
 
 
-def message_text(message: dict[str, Any]) -> str:
+def emulated_message_text(message: dict[str, Any]) -> str:
     content = message.get("content") or ""
     if isinstance(content, list):
         content = "".join(part.get("text", "") for part in content)
@@ -173,16 +173,16 @@ def message_text(message: dict[str, Any]) -> str:
     return content + "".join(f"{call.get('name', '')}{call.get('arguments', '')}" for call in calls)
 
 
-def count_tokens(row: dict[str, Any], count: Count) -> int:
+def count_billed_tokens(row: dict[str, Any], count: Count) -> int:
     """Return what OpenAI bills for one example: 1 + the sum over messages of (3 + tokens of the role + of the content).
 
     The rule reproduces the trained_tokens of real jobs exactly for plain chat. For tools, images, and for preference
     pairs (here: the prompt once and both answers) it is an assumption.
     """
-    return 1 + sum(3 + count(role) + count(text) for role, text in row_texts(row))
+    return 1 + sum(3 + count(role) + count(text) for role, text in emulated_row_texts(row))
 
 
-def approximate_count(text: str) -> int:
+def approximate_token_count(text: str) -> int:
     """Count words in pieces of at most six characters, and every other character: near enough, and the same
     everywhere."""
     return len(re.findall(r"\w{1,6}|[^\w\s]", text))
@@ -195,15 +195,15 @@ VOCABULARIES = {
 
 
 @functools.cache
-def exact_count(encoding: str) -> Count:
+def tiktoken_count(encoding: str) -> Count:
     """Return tiktoken's count, if it and the vocabularies that litellm carries are installed, else the
     approximation."""
     package = importlib.util.find_spec("litellm")
     if not package or not package.submodule_search_locations or not importlib.util.find_spec("tiktoken"):
-        return approximate_count
+        return approximate_token_count
     folder = Path(package.submodule_search_locations[0], "litellm_core_utils", "tokenizers")
     if not (folder / VOCABULARIES[encoding]).is_file():
-        return approximate_count
+        return approximate_token_count
     import tiktoken
 
     before = os.environ.get("TIKTOKEN_CACHE_DIR")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any, Literal, get_args
 
-from tuneport.testing.emulators.wire import Request, Response, reply
+from tuneport.testing.emulators.wire import EmulatedRequest, EmulatedResponse, emulated_reply
 
 FaultKind = Literal[
     "status", "html", "hang", "drop", "reset",  # the server did not act (`acts=True`: it did, its answer is lost)
@@ -22,7 +22,7 @@ HTML_PAGE = b"<!DOCTYPE html><html><head><title>Bad gateway</title></head><body>
 
 
 @dataclass
-class Fault:
+class EmulatorFault:
     """One armed fault; see `Emulator.fail`.
 
     `reached` is set when its request is in the server's hands (`slow`, and whatever acts: when it has acted);
@@ -51,7 +51,7 @@ class Fault:
         escaped = re.sub(r"\\\{\w+\\\}", r"\\*", re.escape(self.path))
         self._pattern = re.compile(escaped.replace(r"\*\*", ".*").replace(r"\*", "[^/]+"))
 
-    def takes(self, request: Request, prefix: str) -> bool:
+    def matches_request(self, request: EmulatedRequest, prefix: str) -> bool:
         """Return whether this fault is for the request; counts down when it is."""
         paths = (request.path, request.path.removeprefix(prefix))
         if self.times == 0 or self.method not in (None, request.method):
@@ -65,7 +65,7 @@ class Fault:
             self.times -= 1
         return True
 
-    def answer(self, default: Any, now: float) -> Response:
+    def error_reply(self, default: Any, now: float) -> EmulatedResponse:
         """Return the answer of `status` and `html`; `default` is the body if none is given."""
         headers = dict(self.headers or {})
         if self.retry_date is not None:
@@ -74,10 +74,10 @@ class Fault:
                 "retry-after": formatdate(now + self.retry_date, usegmt=True),
             }
         if self.kind == "html":
-            return Response(HTML_PAGE, self.status or 502, {"content-type": "text/html", **headers})
-        return reply(default if self.body is None else self.body, self.status or 500, headers)
+            return EmulatedResponse(HTML_PAGE, self.status or 502, {"content-type": "text/html", **headers})
+        return emulated_reply(default if self.body is None else self.body, self.status or 500, headers)
 
-    def spoil(self, response: Response) -> Response:
+    def spoil_reply(self, response: EmulatedResponse) -> EmulatedResponse:
         """Return what the client gets of the answer, after the server acted."""
         match self.kind:
             case "cut":
@@ -87,7 +87,7 @@ class Fault:
             case "content_type":
                 response.headers = {**response.headers, "content-type": "text/plain"}
             case "shape":
-                return reply({} if self.body is None else self.body, response.status)
+                return emulated_reply({} if self.body is None else self.body, response.status)
             case "drip":
                 response.drip, response.abandoned = self.seconds / 16, self.abandoned
             case "error_in_stream" if response.events:
@@ -101,7 +101,7 @@ class Fault:
 
 
 @dataclass
-class Exchange:
+class EmulatorExchange:
     """One request and what became of it; `status` is None where no answer was sent."""
 
     method: str

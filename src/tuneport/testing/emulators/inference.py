@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuneport.testing.emulators.datasets import PREFERENCE, Rows, approximate_count, message_text
+from tuneport.testing.emulators.datasets import PREFERENCE, Rows, approximate_token_count, emulated_message_text
 
 BASE_ANSWER = "base answer"
 
 
-def answer(rows: Rows | None, messages: list[dict[str, Any]]) -> dict[str, Any]:
+def emulated_answer(rows: Rows | None, messages: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the assistant's message. `rows` are the training rows of a tuned model, None for a base model."""
     asked = _last_user_text(messages)
     for row in rows or ():
@@ -26,16 +26,16 @@ def answer(rows: Rows | None, messages: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _last_user_text(messages: list[dict[str, Any]]) -> str | None:
-    return next((message_text(message) for message in reversed(messages) if message["role"] == "user"), None)
+    return next((emulated_message_text(message) for message in reversed(messages) if message["role"] == "user"), None)
 
 
-def usage(messages: list[dict[str, Any]], reply: dict[str, Any]) -> dict[str, int]:
-    prompt = sum(3 + approximate_count(message_text(message)) for message in messages)
-    completion = approximate_count(message_text(reply))
+def emulated_usage(messages: list[dict[str, Any]], reply: dict[str, Any]) -> dict[str, int]:
+    prompt = sum(3 + approximate_token_count(emulated_message_text(message)) for message in messages)
+    completion = approximate_token_count(emulated_message_text(reply))
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def within(reply: dict[str, Any], most_tokens: int | None) -> tuple[dict[str, Any], str]:
+def limit_emulated_answer(reply: dict[str, Any], most_tokens: int | None) -> tuple[dict[str, Any], str]:
     """Return the reply within its limit, a word being a token, and why it ends."""
     if reply.get("tool_calls"):
         return reply, "tool_calls"
@@ -45,7 +45,7 @@ def within(reply: dict[str, Any], most_tokens: int | None) -> tuple[dict[str, An
     return reply | {"content": " ".join(words[:most_tokens])}, "length"
 
 
-def pieces(reply: dict[str, Any]) -> list[dict[str, Any]]:
+def emulated_stream_deltas(reply: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the deltas of a stream: the text word by word, or each call's name and then its arguments in fragments."""
     if not reply.get("tool_calls"):
         words = (reply["content"] or "").split(" ")
@@ -61,7 +61,7 @@ def pieces(reply: dict[str, Any]) -> list[dict[str, Any]]:
     return deltas
 
 
-def logprobs(delta: dict[str, Any]) -> dict[str, Any] | None:
+def emulated_logprobs(delta: dict[str, Any]) -> dict[str, Any] | None:
     """Return log-probabilities that are equally certain of every word."""
     word = delta.get("content")
     if not word:

@@ -26,9 +26,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar
 from urllib.parse import unquote
 
-from tuneport.testing.emulators.faults import HTML_PAGE, Exchange, Fault, FaultKind
-from tuneport.testing.emulators.timeline import JobPlan
-from tuneport.testing.emulators.wire import ApiError, Request, Response, Server, reply
+from tuneport.testing.emulators.faults import HTML_PAGE, EmulatorExchange, EmulatorFault, FaultKind
+from tuneport.testing.emulators.timeline import EmulatedJobPlan
+from tuneport.testing.emulators.wire import (
+    EmulatedApiError,
+    EmulatedRequest,
+    EmulatedResponse,
+    EmulatorHTTPServer,
+    emulated_reply,
+)
 
 LOGGED_BODY_BYTES = 1 << 20  # of a longer body the log keeps the beginning
 
@@ -38,14 +44,14 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Taken:
+class RouteInput:
     """The input of a route: a body of the content type `body` or none (None), and the query parameters in `query`."""
 
     body: str | None
     query: tuple[str, ...]
 
 
-def route(
+def emulated_route(
     method: str,
     path: str,
     *,
@@ -61,7 +67,7 @@ def route(
     server does; the project's own tests hold both to the published document. `documented=False`: the document does not
     have the route, and everything is taken.
     """
-    taken = Taken(body, query) if documented else None
+    taken = RouteInput(body, query) if documented else None
 
     def mark(function: Method) -> Method:
         function.__dict__.setdefault("routes", []).append((method, path, prefix, needs_key, taken))
@@ -78,7 +84,7 @@ class Emulator:
     prefix: ClassVar[str] = "/v1"
     base_path: ClassVar[str] = ""  # what the SDK's base URL has after host and port
     switches: ClassVar[tuple[str, ...]] = ("pace", "list_lag")
-    _routes: ClassVar[list[tuple[str, re.Pattern[str], bool, Taken | None, str]]]
+    _routes: ClassVar[list[tuple[str, re.Pattern[str], bool, RouteInput | None, str]]]
 
     def __init__(self, *, key: str | None = None, pace: float = 0.05, list_lag: float = 0.0, port: int = 0,
                  host: str = "127.0.0.1", clock: Callable[[], float] = time.time):  # fmt: skip
@@ -88,16 +94,16 @@ class Emulator:
         self.earlier: list[dict[str, Any]] = []  # jobs that lists have besides, as they show them
         self.jobs_created = 0  # accepted creations, answered or not: what would have been billed
         self.accepted_uploads: list[str] = []  # SHA-256 of the bytes, each time that some were stored for training
-        self.log: list[Exchange] = []
-        self._faults: list[Fault] = []
-        self._plans: list[JobPlan] = []
+        self.log: list[EmulatorExchange] = []
+        self._faults: list[EmulatorFault] = []
+        self._plans: list[EmulatedJobPlan] = []
         self._clock = clock  # with one that stands still, time passes by `advance` alone
         self._offset = 0.0
         self._identities = 0
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._host, self._port = host, port
-        self._server: Server | None = None
+        self._server: EmulatorHTTPServer | None = None
 
     def __init_subclass__(cls) -> None:
         found = []
@@ -111,7 +117,7 @@ class Emulator:
 
     def start(self) -> Self:
         self._stopping = threading.Event()  # a new one: a request left hanging before a restart must not wait on
-        self._server = Server(self._answer, self._port, self._host)
+        self._server = EmulatorHTTPServer(self._answer, self._port, self._host)
         self._port = self._server.port  # so that a restart comes back at the same address
         return self
 
@@ -148,7 +154,7 @@ class Emulator:
         """Move the clock forward. With a long `pace` this makes jobs step only when told."""
         self._offset += seconds
 
-    def fail(self, kind: FaultKind = "status", **options: Any) -> Fault:
+    def fail(self, kind: FaultKind = "status", **options: Any) -> EmulatorFault:
         """Arm a fault for requests that match `method` and `path`; the last `times` count (None: until cleared).
 
         `path` is with or without the prefix; `*` or `{id}` is one segment, `**` any. The first `skip` matches pass.
@@ -160,7 +166,7 @@ class Emulator:
         JSON `body` ({}); `drip` acts and sends its answer piece by piece over `seconds`; `down_after` acts, answers,
         and refuses connections until `start`.
         """
-        fault = Fault(kind, **options)
+        fault = EmulatorFault(kind, **options)
         with self._lock:
             self._faults.append(fault)
         return fault
@@ -170,17 +176,21 @@ class Emulator:
             self._faults.clear()
 
     def next_job(self, **plan: Any) -> None:
-        """Decide how the next job to be created goes; several calls queue up. See `JobPlan`."""
+        """Decide how the next job to be created goes; several calls queue up. See `EmulatedJobPlan`."""
         with self._lock:
-            self._plans.append(JobPlan(**plan))
+            self._plans.append(EmulatedJobPlan(**plan))
 
-    def take_plan(self) -> JobPlan:
-        return self._plans.pop(0) if self._plans else JobPlan()
+    def take_plan(self) -> EmulatedJobPlan:
+        return self._plans.pop(0) if self._plans else EmulatedJobPlan()
 
-    def requests(self, method: str, path: str) -> list[Exchange]:
+    def requests(self, method: str, path: str) -> list[EmulatorExchange]:
         """Return the logged exchanges of one endpoint; `path` as in `fail`."""
-        matcher = Fault(method=method, path=path, times=None)
-        return [item for item in self.log if matcher.takes(Request(item.method, item.path, {}, {}, b""), self.prefix)]
+        matcher = EmulatorFault(method=method, path=path, times=None)
+        return [
+            item
+            for item in self.log
+            if matcher.matches_request(EmulatedRequest(item.method, item.path, {}, {}, b""), self.prefix)
+        ]
 
     def new_id(self, prefix: str, length: int = 24) -> str:
         """Return the next id. Ids follow from the order of the calls, so that two equal runs give equal ids."""
@@ -188,14 +198,14 @@ class Emulator:
         return prefix + hashlib.sha256(f"{self.name} {self._identities}".encode()).hexdigest()[:length]
 
     def error(self, status: int, message: str, *, code: str | None = None, param: str | None = None,
-              type: str = "invalid_request_error") -> ApiError:  # fmt: skip
+              type: str = "invalid_request_error") -> EmulatedApiError:  # fmt: skip
         """Return the envelope that both vendors use: {error: {message, type, param, code}}."""
-        return ApiError(status, {"error": {"message": message, "type": type, "param": param, "code": code}})
+        return EmulatedApiError(status, {"error": {"message": message, "type": type, "param": param, "code": code}})
 
-    def refuse_key(self, given: str | None) -> ApiError:
+    def refuse_key(self, given: str | None) -> EmulatedApiError:
         raise NotImplementedError
 
-    def refuse_undeclared(self, request: Request, taken: Taken | None) -> None:
+    def refuse_undeclared(self, request: EmulatedRequest, taken: RouteInput | None) -> None:
         """Raise 415 for a body, and 400 for a query parameter, that the route does not take."""
         if taken is None:
             return
@@ -207,25 +217,27 @@ class Emulator:
             if name.partition("[")[0] not in taken.query:
                 raise self.error(400, f"Unknown query parameter: '{name}'.", param=name, code="unknown_parameter")
 
-    def settle(self) -> None:
+    def apply_elapsed_time(self) -> None:
         """Apply what time has brought about; called before each request is answered."""
 
-    def _answer(self, request: Request) -> Response | None:
+    def _answer(self, request: EmulatedRequest) -> EmulatedResponse | None:
         if request.path.startswith("/_emulator"):
             return self._administer(request)
         stopping = self._stopping
         with self._lock:
             arrived = self.now()
-            fault = next((fault for fault in self._faults if fault.takes(request, self.prefix)), None)
+            fault = next((fault for fault in self._faults if fault.matches_request(request, self.prefix)), None)
         if fault is None:
-            response: Response | None = self._dispatch(request)
+            response: EmulatedResponse | None = self._dispatch(request)
         else:
             response = self._faulty(fault, request, stopping)
         if fault is None or fault.kind not in ("hang", "slow"):
             self._record(request, response, fault.kind if fault else None, arrived)
         return response
 
-    def _faulty(self, fault: Fault, request: Request, stopping: threading.Event) -> Response | None:
+    def _faulty(
+        self, fault: EmulatorFault, request: EmulatedRequest, stopping: threading.Event
+    ) -> EmulatedResponse | None:
         kind = fault.kind
         if kind in ("hang", "drop", "reset"):
             if kind == "hang":
@@ -233,21 +245,21 @@ class Emulator:
             fault.reached.set()
             if kind == "hang":
                 self._wait(fault, stopping)
-            return Response(reset=True) if kind == "reset" else None
+            return EmulatedResponse(reset=True) if kind == "reset" else None
         if kind not in ("status", "html") or fault.acts:
             response = self._dispatch(request)
         if kind == "slow":
             self._record(request, response, kind, self.now())
         fault.reached.set()
         if kind in ("status", "html"):
-            return fault.answer(self._default_body(fault.status or 500), time.time())
+            return fault.error_reply(self._default_body(fault.status or 500), time.time())
         if kind == "slow":
             self._wait(fault, stopping)
         if kind == "down_after":
             self._go_down()
-        return None if kind == "drop_after_accept" else fault.spoil(response)
+        return None if kind == "drop_after_accept" else fault.spoil_reply(response)
 
-    def _wait(self, fault: Fault, stopping: threading.Event) -> None:
+    def _wait(self, fault: EmulatorFault, stopping: threading.Event) -> None:
         """Wait for the fault's seconds, or until the test lets go or the emulator stops."""
         deadline = time.monotonic() + fault.seconds
         while time.monotonic() < deadline and not stopping.is_set() and not fault.release.wait(0.01):
@@ -263,7 +275,7 @@ class Emulator:
         type = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
         return self.error(status, f"Emulated error {status}.", type=type).payload
 
-    def _dispatch(self, request: Request) -> Response:
+    def _dispatch(self, request: EmulatedRequest) -> EmulatedResponse:
         with self._lock:
             try:
                 for method, pattern, needs_key, taken, name in self._routes:
@@ -273,20 +285,24 @@ class Emulator:
                         if needs_key and (scheme, given) != ("Bearer", self.key):
                             raise self.refuse_key(given or None)
                         self.refuse_undeclared(request, taken)
-                        self.settle()
+                        self.apply_elapsed_time()
                         captured = {field: unquote(value) for field, value in match.groupdict().items()}
                         answer = getattr(self, name)(request, **captured)
-                        return answer if isinstance(answer, Response) else reply(answer)
+                        return answer if isinstance(answer, EmulatedResponse) else emulated_reply(answer)
                 raise self.error(404, f"Invalid URL ({request.method} {request.path})")
-            except ApiError as error:
-                return reply(error.payload, error.status, error.headers)
+            except EmulatedApiError as error:
+                return emulated_reply(error.payload, error.status, error.headers)
             except ValueError as error:
-                return reply(self.error(400, f"We could not parse the body of your request: {error}").payload, 400)
+                return emulated_reply(
+                    self.error(400, f"We could not parse the body of your request: {error}").payload, 400
+                )
 
-    def _record(self, request: Request, response: Response | None, fault: str | None, arrived: float) -> None:
+    def _record(
+        self, request: EmulatedRequest, response: EmulatedResponse | None, fault: str | None, arrived: float
+    ) -> None:
         response = None if response and response.reset else response
         body = b"".join(response.events or [response.body]) if response else b""
-        exchange = Exchange(
+        exchange = EmulatorExchange(
             method=request.method,
             path=request.path,
             query=request.query,
@@ -301,15 +317,15 @@ class Emulator:
         with self._lock:
             self.log.append(exchange)
 
-    def _administer(self, request: Request) -> Response:
+    def _administer(self, request: EmulatedRequest) -> EmulatedResponse:
         command = request.path.removeprefix("/_emulator").strip("/")
         if command == "page":  # where a fault may redirect to
-            return Response(HTML_PAGE, headers={"content-type": "text/html"})
+            return EmulatedResponse(HTML_PAGE, headers={"content-type": "text/html"})
         try:
             with self._lock:
-                return reply(self._command(request.method, command, request.json()))
+                return emulated_reply(self._command(request.method, command, request.json()))
         except (KeyError, TypeError, ValueError) as error:
-            return reply({"error": str(error)}, 400)
+            return emulated_reply({"error": str(error)}, 400)
 
     def _command(self, method: str, command: str, options: dict[str, Any]) -> dict[str, Any]:
         match method, command:

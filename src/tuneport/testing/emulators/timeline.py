@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass
-class JobPlan:
+class EmulatedJobPlan:
     """The plan of a job that is not to go well.
 
     fails_with: the job ends in failure after running, with this {code, message, param}
@@ -32,7 +32,7 @@ class JobPlan:
 
 
 @dataclass
-class Timeline:
+class EmulatedTimeline:
     """The position in `states` of a job that spends `pace` seconds in each; past the last one it has ended."""
 
     states: tuple[str, ...]
@@ -59,16 +59,16 @@ class Timeline:
         step = int(self.age(now) / self.pace)
         return self.states[step] if step < len(self.states) else None
 
-    def starts(self, state: str) -> float:
+    def start_of_state(self, state: str) -> float:
         """Return the age at which a state begins."""
         return self.states.index(state) * self.pace
 
-    def progress(self, now: float, state: str) -> float:
+    def progress_in_state(self, now: float, state: str) -> float:
         """Return how much of a state is done, 0 to 1."""
-        age = self.age(now) - self.starts(state)
+        age = self.age(now) - self.start_of_state(state)
         return min(1.0, max(0.0, age / self.pace)) if self.pace > 0 else 1.0
 
-    def moment(self, age: float) -> float:
+    def time_of_age(self, age: float) -> float:
         """Return the time at which the job had that age (all pauses count at the beginning)."""
         return self.created + self.held + age
 
@@ -81,7 +81,7 @@ class Timeline:
             self.paused_at = None
 
 
-def automatic_epochs(examples: int) -> int:
+def openai_auto_epochs(examples: int) -> int:
     """Return OpenAI's rule for n_epochs="auto", from its cookbook's data preparation notebook."""
     if examples * 3 < 100:
         return max(1, min(25, 100 // max(1, examples)))
@@ -90,18 +90,18 @@ def automatic_epochs(examples: int) -> int:
     return 3
 
 
-def loss(step: int, total: int, *, validation: bool = False) -> float:
+def emulated_loss(step: int, total: int, *, validation: bool = False) -> float:
     """Return a made-up curve that looks like one: falling, a little uneven, validation above training. No
     randomness."""
     falling = 2.0 * math.exp(-4 * step / max(1, total)) * (1 + 0.1 * math.sin(step))
     return round(falling + (0.25 if validation else 0.05), 5)
 
 
-def overfitted(step: int, total: int, *, validation: bool) -> float:
+def emulated_overfitting_loss(step: int, total: int, *, validation: bool) -> float:
     """Return the same curve, with validation at its lowest after a quarter."""
     share = step / max(1, total)
     return round(0.6 + 2 * max(0.0, 0.25 - share) + 1.2 * max(0.0, share - 0.25) + 0.01 * math.sin(step), 5)
 
 
-def accuracy(loss_value: float) -> float:
+def emulated_accuracy(loss_value: float) -> float:
     return round(1 / (1 + loss_value), 5)

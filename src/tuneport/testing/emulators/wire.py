@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 
-class ApiError(Exception):
+class EmulatedApiError(Exception):
     """An answer that is an error; `payload` is its JSON body."""
 
     def __init__(self, status: int, payload: Any, headers: dict[str, str] | None = None):
@@ -31,13 +31,13 @@ class ApiError(Exception):
 
 
 @dataclass
-class FormFile:
+class EmulatedFormFile:
     filename: str
     content: bytes
 
 
 @dataclass
-class Request:
+class EmulatedRequest:
     method: str
     path: str
     query: dict[str, str]
@@ -51,12 +51,12 @@ class Request:
             raise ValueError("the body is not a JSON object")
         return payload
 
-    def form(self) -> dict[str, str | FormFile]:
+    def form(self) -> dict[str, str | EmulatedFormFile]:
         """Return the parts of a multipart body by name. Raises ValueError if it is not one."""
         boundary = re.search(r'boundary="?([^";]+)"?', self.headers.get("content-type", ""))
         if not boundary:
             raise ValueError("the body is not multipart/form-data")
-        parts: dict[str, str | FormFile] = {}
+        parts: dict[str, str | EmulatedFormFile] = {}
         # Split by hand: the standard library's mail parser alters the line ends of binary parts.
         for part in (b"\r\n" + self.body).split(b"\r\n--" + boundary[1].encode())[1:-1]:
             head, _, content = part.partition(b"\r\n\r\n")
@@ -66,12 +66,12 @@ class Request:
             if not name:
                 raise ValueError("a part of the form has no name")
             text = content.decode("utf-8", "replace") if not filename else ""
-            parts[name[1]] = FormFile(filename[1], content) if filename else text
+            parts[name[1]] = EmulatedFormFile(filename[1], content) if filename else text
         return parts
 
 
 @dataclass
-class Response:
+class EmulatedResponse:
     body: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -83,23 +83,25 @@ class Response:
     close: bool = False  # the connection, after this answer
 
 
-def reply(payload: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def emulated_reply(payload: Any, status: int = 200, headers: dict[str, str] | None = None) -> EmulatedResponse:
     body = json.dumps(payload, ensure_ascii=False).encode()
-    return Response(body, status, {"content-type": "application/json", **(headers or {})})
+    return EmulatedResponse(body, status, {"content-type": "application/json", **(headers or {})})
 
 
-def stream(chunks: list[dict[str, Any]]) -> Response:
+def emulated_event_stream(chunks: list[dict[str, Any]]) -> EmulatedResponse:
     """Send server-sent events as both vendors do, with their closing word."""
     events = [b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n" for chunk in chunks]
-    return Response(headers={"content-type": "text/event-stream"}, events=[*events, b"data: [DONE]\n\n"])
+    return EmulatedResponse(headers={"content-type": "text/event-stream"}, events=[*events, b"data: [DONE]\n\n"])
 
 
-class Server:
+class EmulatorHTTPServer:
     """Serve `answer` on `host` until `stop`. `answer` returns None to close the connection without a word."""
 
-    def __init__(self, answer: Callable[[Request], Response | None], port: int = 0, host: str = "127.0.0.1"):
-        handler = type("Handler", (_Handler,), {"answer": staticmethod(answer)})
-        self._server = _HTTPServer((host, port), handler)
+    def __init__(
+        self, answer: Callable[[EmulatedRequest], EmulatedResponse | None], port: int = 0, host: str = "127.0.0.1"
+    ):
+        handler = type("Handler", (_EmulatorHandler,), {"answer": staticmethod(answer)})
+        self._server = _EmulatorSocketServer((host, port), handler)
         self.port: int = self._server.server_address[1]
         # A short poll interval, because stopping waits for one.
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -119,7 +121,7 @@ class Server:
         self._server.server_close()
 
 
-class _HTTPServer(ThreadingHTTPServer):
+class _EmulatorSocketServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
@@ -134,12 +136,12 @@ class _HTTPServer(ThreadingHTTPServer):
         """Ignore a client that went away."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _EmulatorHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1  # one packet for head and body
-    answer: Callable[[Request], Response | None]
-    server: _HTTPServer
+    answer: Callable[[EmulatedRequest], EmulatedResponse | None]
+    server: _EmulatorSocketServer
 
     def setup(self) -> None:
         self.server.connections.add(self.request)
@@ -152,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _exchange(self) -> None:
         address = urlsplit(self.path)
-        request = Request(
+        request = EmulatedRequest(
             method=self.command,
             path=address.path,
             query=dict(parse_qsl(address.query, keep_blank_values=True)),
@@ -189,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         os.close(self.connection.detach())
 
-    def _send(self, response: Response) -> None:
+    def _send(self, response: EmulatedResponse) -> None:
         if "date" in response.headers:
             self.send_response_only(response.status)  # `send_response` would add the date of this very moment
         else:
@@ -224,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(b"0\r\n\r\n")
 
-    def _drip(self, response: Response) -> None:
+    def _drip(self, response: EmulatedResponse) -> None:
         self.wfile.flush()
         size = max(1, len(response.body) // 16)
         for start in range(0, len(response.body), size):

@@ -12,39 +12,39 @@ from trl import DPOConfig, DPOTrainer
 
 from tuneport.data.templates.rendering import RenderedPreference, Renderer
 from tuneport.train.methods.tokenized import TokenizedRows
-from tuneport.train.model.adapters import base_model, start_virtual_tokens, trained_part
-from tuneport.train.model.arguments import Recipe, choose_micro_batch, training_arguments
-from tuneport.train.run.reporting import Counter
-from tuneport.train.speed.lora_linear import fuse
+from tuneport.train.model.adapters import init_virtual_tokens, load_training_base, model_and_peft_config
+from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
+from tuneport.train.run.reporting import TrainedTokenCounter
+from tuneport.train.speed.lora_linear import fuse_lora_layers
 
 
 def dpo_trainer(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     renderer: Renderer,
     rows: Sequence[RenderedPreference],
     valid: Sequence[RenderedPreference],
-    counter: Counter,
+    counter: TrainedTokenCounter,
 ) -> DPOTrainer:
-    model = base_model(recipe)
+    model = load_training_base(recipe)
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, choose_micro_batch(recipe, longest))
     arguments["train_sampling_strategy"] = "random"  # pairs have no single length to group by
-    trainer = PairTrainer(
-        **trained_part(model, recipe),
+    trainer = TokenizedDPOTrainer(
+        **model_and_peft_config(model, recipe),
         args=DPOConfig(**arguments, max_length=None, beta=recipe.numbers["beta"]),
         train_dataset=_dataset(rows),
         eval_dataset=_dataset(valid) if valid else None,
         processing_class=renderer.tokenizer,
     )
     if recipe.adapter.has_virtual_tokens and recipe.start is None:
-        start_virtual_tokens(trainer.model, [row.prompt_ids + row.chosen_ids for row in rows])
+        init_virtual_tokens(trainer.model, [row.prompt_ids + row.chosen_ids for row in rows])
     trainer.counter = counter
-    if recipe.fuses:
-        fuse(trainer.model)
+    if recipe.fuses_lora_layers:
+        fuse_lora_layers(trainer.model)
     return trainer
 
 
-class PairTrainer(TokenizedRows, DPOTrainer):
+class TokenizedDPOTrainer(TokenizedRows, DPOTrainer):
     """DPOTrainer on rows that are tokenized already."""
 
 

@@ -15,20 +15,20 @@ from trl import KTOConfig, KTOTrainer
 from tuneport.data.templates.rendering import RenderedAnswer, Renderer
 from tuneport.errors import UnsupportedError
 from tuneport.train.methods.tokenized import TokenizedRows
-from tuneport.train.model.adapters import base_model, start_virtual_tokens, trained_part
-from tuneport.train.model.arguments import Recipe, choose_micro_batch, training_arguments
-from tuneport.train.run.reporting import Counter
-from tuneport.train.speed.lora_linear import fuse
+from tuneport.train.model.adapters import init_virtual_tokens, load_training_base, model_and_peft_config
+from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
+from tuneport.train.run.reporting import TrainedTokenCounter
+from tuneport.train.speed.lora_linear import fuse_lora_layers
 
 
 def kto_trainer(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     renderer: Renderer,
     rows: Sequence[RenderedAnswer],
     valid: Sequence[RenderedAnswer],
-    counter: Counter,
+    counter: TrainedTokenCounter,
 ) -> KTOTrainer:
-    model = base_model(recipe)
+    model = load_training_base(recipe)
     longest = max(len(row.prompt_ids) + len(row.completion_ids) for row in rows)
     micro_batch = choose_micro_batch(recipe, longest)
     if micro_batch < recipe.method.traits.least_rows:
@@ -36,8 +36,8 @@ def kto_trainer(
     good, bad = desirable_weights(rows)
     if good != bad:
         recipe.note(f"good answers weigh {good:g} and bad ones {bad:g}, since there are more of the others")
-    trainer = LabelledTrainer(
-        **trained_part(model, recipe),
+    trainer = TokenizedKTOTrainer(
+        **model_and_peft_config(model, recipe),
         args=KTOConfig(
             **{**training_arguments(recipe, model, micro_batch), "train_sampling_strategy": "sequential"},
             max_length=None,
@@ -50,14 +50,14 @@ def kto_trainer(
         processing_class=renderer.tokenizer,
     )
     if recipe.adapter.has_virtual_tokens and recipe.start is None:
-        start_virtual_tokens(trainer.model, [row.prompt_ids + row.completion_ids for row in rows])
+        init_virtual_tokens(trainer.model, [row.prompt_ids + row.completion_ids for row in rows])
     trainer.counter = counter
-    if recipe.fuses:
-        fuse(trainer.model)
+    if recipe.fuses_lora_layers:
+        fuse_lora_layers(trainer.model)
     return trainer
 
 
-class LabelledTrainer(TokenizedRows, KTOTrainer):
+class TokenizedKTOTrainer(TokenizedRows, KTOTrainer):
     """KTOTrainer on rows that are tokenized already."""
 
 

@@ -13,27 +13,27 @@ from trl import RewardConfig, RewardTrainer
 
 from tuneport.data.templates.rendering import RenderedPreference, Renderer
 from tuneport.train.methods.tokenized import TokenizedRows
-from tuneport.train.model.adapters import base_model, trained_part
-from tuneport.train.model.arguments import Recipe, choose_micro_batch, training_arguments
-from tuneport.train.run.reporting import Counter
-from tuneport.train.speed.lora_linear import fuse
+from tuneport.train.model.adapters import load_training_base, model_and_peft_config
+from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
+from tuneport.train.run.reporting import TrainedTokenCounter
+from tuneport.train.speed.lora_linear import fuse_lora_layers
 from tuneport.types import Adapter
 
 
 def reward_trainer(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     renderer: Renderer,
     rows: Sequence[RenderedPreference],
     valid: Sequence[RenderedPreference],
-    counter: Counter,
+    counter: TrainedTokenCounter,
 ) -> RewardTrainer:
-    model = base_model(recipe, scores=True)
+    model = load_training_base(recipe, scores=True)
     model.config.get_text_config().pad_token_id = renderer.tokenizer.pad_token_id  # the score stands before the padding
     longest = max(len(row.prompt_ids) + max(len(row.chosen_ids), len(row.rejected_ids)) for row in rows)
     arguments = training_arguments(recipe, model, choose_micro_batch(recipe, longest))
     arguments["train_sampling_strategy"] = "random"
     arguments["use_liger_kernel"] = False  # it would give the model a forward pass that writes instead of scoring
-    parts = trained_part(model, recipe)
+    parts = model_and_peft_config(model, recipe)
     config = parts["peft_config"]
     if config is not None:
         config.task_type, config.modules_to_save = (
@@ -41,7 +41,7 @@ def reward_trainer(
             [*(config.modules_to_save or ()), "score"],
         )  # the head begins at random
         config.exclude_modules = ["score"]
-    trainer = RankTrainer(
+    trainer = TokenizedRewardTrainer(
         **parts,
         args=RewardConfig(**arguments, max_length=None),
         train_dataset=_dataset(rows),
@@ -54,12 +54,12 @@ def reward_trainer(
         dtype = head.modules_to_save["default"].weight.dtype
         head.register_forward_pre_hook(lambda module, inputs: (inputs[0].to(dtype),))
     trainer.counter = counter
-    if recipe.fuses:
-        fuse(trainer.model)
+    if recipe.fuses_lora_layers:
+        fuse_lora_layers(trainer.model)
     return trainer
 
 
-class RankTrainer(TokenizedRows, RewardTrainer):
+class TokenizedRewardTrainer(TokenizedRows, RewardTrainer):
     """RewardTrainer on rows that are tokenized already."""
 
 

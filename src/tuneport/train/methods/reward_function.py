@@ -16,7 +16,7 @@ from typing import Any
 from tuneport.errors import ConfigError, one_line
 
 
-def load_function(folder: str, module: str, name: str) -> Callable[..., Any]:
+def load_reward_function(folder: str, module: str, name: str) -> Callable[..., Any]:
     """Import the function from `folder` or from Python's path. Raises ConfigError if it cannot be imported, or is not a
     plain function."""
     if folder not in sys.path:
@@ -41,7 +41,7 @@ def load_function(folder: str, module: str, name: str) -> Callable[..., Any]:
 
 if __name__ == "__main__":
     try:
-        load_function(*sys.argv[1:4])
+        load_reward_function(*sys.argv[1:4])
     except ConfigError as failure:
         sys.stderr.write(f"{failure}\n")
         sys.stderr.flush()

@@ -19,10 +19,10 @@ from tuneport.data.templates.rendering import RenderedPrompt, Renderer
 from tuneport.data.tokens.tokenizer import context_length, load_tokenizer
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem, one_line
 from tuneport.sandbox.requirements import check_machine_can_confine
-from tuneport.train.methods.reward_function import load_function
-from tuneport.train.model.arguments import Recipe
+from tuneport.train.methods.reward_function import load_reward_function
+from tuneport.train.model.arguments import TrainingRecipe
 from tuneport.train.run.failures import RewardError
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 
 Reward = Callable[[Sequence[RenderedPrompt], Sequence[str], dict[str, Any]], Sequence[float | None]]
 """Questions, an answer to each, and what TRL tells reward functions; a number for each answer, None for no opinion."""
@@ -32,7 +32,7 @@ SCORED_TOKENS = 8192
 """Of a batch for the reward model, padding counted; it keeps no activations."""
 
 
-def build_reward(run: RunFolder, recipe: Recipe, rows: Sequence[RenderedPrompt]) -> Reward:
+def build_reward(run: TrainingRunFolder, recipe: TrainingRecipe, rows: Sequence[RenderedPrompt]) -> Reward:
     """Return the reward that the run's spec defines.
 
     Raises ConfigError, DatasetError or UnsupportedError if it cannot be loaded.
@@ -42,10 +42,10 @@ def build_reward(run: RunFolder, recipe: Recipe, rows: Sequence[RenderedPrompt])
         grader = Grader(spec.grader, run_code=recipe.options.run_grader_code)
         if grader.runs_code:
             check_machine_can_confine(run.home)
-        return grader_reward(grader, run.note)
+        return reward_from_grader(grader, run.note)
     if spec.reward is not None and spec.reward_function is not None:
-        return function_reward(
-            load_function(str(spec.reward_folder or Path.cwd()), *spec.reward_function), spec.reward, rows
+        return reward_from_function(
+            load_reward_function(str(spec.reward_folder or Path.cwd()), *spec.reward_function), spec.reward, rows
         )
     assert run.reward_model is not None and run.reward_model["weights"] is not None
     base = run.reward_model["base"]
@@ -53,7 +53,7 @@ def build_reward(run: RunFolder, recipe: Recipe, rows: Sequence[RenderedPrompt])
     return RewardModel(Path(run.reward_model["weights"]), folder, recipe.device)
 
 
-def function_reward(function: Callable[..., Any], name: str, rows: Sequence[RenderedPrompt]) -> Reward:
+def reward_from_function(function: Callable[..., Any], name: str, rows: Sequence[RenderedPrompt]) -> Reward:
     """Wrap a function as a reward. It is called as TRL does: `function(prompts=, completions=, **columns)`,
     conversations in OpenAI's shape.
 
@@ -90,7 +90,7 @@ def function_reward(function: Callable[..., Any], name: str, rows: Sequence[Rend
     return score
 
 
-def grader_reward(grader: Grader, note: Callable[[str], None]) -> Reward:
+def reward_from_grader(grader: Grader, note: Callable[[str], None]) -> Reward:
     """Wrap a grader as a reward. If a grader's code fails on an answer, that is reported once, and the answer is worth
     0."""
 

@@ -18,25 +18,25 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from tuneport.data.templates.rendering import RenderedPrompt, Renderer
 from tuneport.errors import ConfigError
 from tuneport.train.methods.rewards import Reward
-from tuneport.train.model.adapters import base_model, trained_part
-from tuneport.train.model.arguments import Recipe, choose_micro_batch, training_arguments
-from tuneport.train.run.reporting import Counter
-from tuneport.train.speed.lora_linear import fuse
+from tuneport.train.model.adapters import load_training_base, model_and_peft_config
+from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
+from tuneport.train.run.reporting import TrainedTokenCounter
+from tuneport.train.speed.lora_linear import fuse_lora_layers
 
 
 def _trainer(
     trainer_class: Any,
     config_class: Any,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     renderer: Renderer,
     rows: Sequence[RenderedPrompt],
     valid: Sequence[RenderedPrompt],
-    counter: Counter,
+    counter: TrainedTokenCounter,
     reward: Reward,
 ) -> Any:
-    model = base_model(recipe)
+    model = load_training_base(recipe)
     model.generation_config.eos_token_id = _end_tokens(model, renderer)
-    generations = recipe.options.generations or _explored(recipe)
+    generations = recipe.options.generations or _generations_per_prompt(recipe)
     questions = min(int(recipe.numbers["batch_size"]), len(rows))  # TRL leaves out a batch that is not full
     if left := len(rows) % questions:
         recipe.note(f"each epoch leaves out {left} of the {len(rows)} questions, others each time: batches are full")
@@ -50,7 +50,7 @@ def _trainer(
     if recipe.validates and recipe.numbers.get("eval_interval"):
         arguments |= {"eval_strategy": "steps", "eval_steps": int(recipe.numbers["eval_interval"])}
     trainer = trainer_class(
-        **trained_part(model, recipe),
+        **model_and_peft_config(model, recipe),
         args=config_class(
             **arguments,
             num_generations=generations,
@@ -68,8 +68,8 @@ def _trainer(
     )
     trainer.questions, trainer.counter, trainer.reward = [*rows, *valid], counter, reward
     trainer.reward_funcs, trainer.reward_func_names = [trainer.score], ["score"]
-    if recipe.fuses:
-        fuse(trainer.model)
+    if recipe.fuses_lora_layers:
+        fuse_lora_layers(trainer.model)
     return trainer
 
 
@@ -78,7 +78,7 @@ class _Rollouts:
 
     questions: list[RenderedPrompt]
     reward: Reward
-    counter: Counter
+    counter: TrainedTokenCounter
     state: Any
     model: Any
     _tokenizer: Any
@@ -103,11 +103,11 @@ class _Rollouts:
         """Skip TRL's card, which it would write into every checkpoint."""
 
 
-class GroupTrainer(_Rollouts, GRPOTrainer):
+class TokenizedGRPOTrainer(_Rollouts, GRPOTrainer):
     """GRPOTrainer on questions that are tokenized already."""
 
 
-class LeaveOneOutTrainer(_Rollouts, RLOOTrainer):
+class TokenizedRLOOTrainer(_Rollouts, RLOOTrainer):
     """RLOOTrainer on questions that are tokenized already."""
 
 
@@ -115,20 +115,20 @@ def _placeholder(prompts: list[Any], completions: list[Any], **columns: Any) -> 
     raise AssertionError("the trainer scores by its own method")
 
 
-grpo_trainer = partial(_trainer, GroupTrainer, GRPOConfig)
-rloo_trainer = partial(_trainer, LeaveOneOutTrainer, RLOOConfig)
+grpo_trainer = partial(_trainer, TokenizedGRPOTrainer, GRPOConfig)
+rloo_trainer = partial(_trainer, TokenizedRLOOTrainer, RLOOConfig)
 
 
 def _dataset(first: int, count: int) -> Dataset:
     return Dataset.from_list([{"prompt": "", "question": number} for number in range(first, first + count)])
 
 
-def _explored(recipe: Recipe) -> int:
+def _generations_per_prompt(recipe: TrainingRecipe) -> int:
     usual = recipe.method.traits.generations or 1
     return max(2, round(usual * float(recipe.numbers.get("compute_multiplier") or 1)))
 
 
-def _answer_tokens(recipe: Recipe, renderer: Renderer, longest: int) -> int:
+def _answer_tokens(recipe: TrainingRecipe, renderer: Renderer, longest: int) -> int:
     wanted, limit = recipe.options.max_completion_length, renderer.max_length
     room = wanted if limit is None else limit - longest
     if room < wanted:

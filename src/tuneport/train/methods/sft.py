@@ -12,13 +12,13 @@ from peft import PeftModel
 from trl import SFTConfig, SFTTrainer
 
 from tuneport.data.templates.rendering import IGNORED, RenderedExample, Renderer
-from tuneport.train.model.adapters import base_model, start_virtual_tokens, trained_part
-from tuneport.train.model.arguments import Recipe, choose_micro_batch, training_arguments
+from tuneport.train.model.adapters import init_virtual_tokens, load_training_base, model_and_peft_config
+from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.checkpoints import SeededLengthGroupedSampler
-from tuneport.train.run.process_group import Ranks, SharedRows, filled
-from tuneport.train.run.reporting import Counter
+from tuneport.train.run.process_group import DistributedRowOrder, TrainingRanks, pad_rows_to_multiple
+from tuneport.train.run.reporting import TrainedTokenCounter
 from tuneport.train.speed import packing
-from tuneport.train.speed.lora_linear import fuse
+from tuneport.train.speed.lora_linear import fuse_lora_layers
 from tuneport.training_options import largest_divisor
 from tuneport.types import Adapter
 
@@ -28,11 +28,11 @@ LOGIT_COLUMNS = 1024  # above it, logits take more memory than TRL's tiles, and 
 
 
 def sft_trainer(
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     renderer: Renderer,
     rows: Sequence[RenderedExample],
     valid: Sequence[RenderedExample],
-    counter: Counter,
+    counter: TrainedTokenCounter,
 ) -> SFTTrainer:
     training, validation = [_trimmed(row) for row in rows], [_trimmed(row) for row in valid]
     if recipe.acceleration.note:
@@ -40,12 +40,12 @@ def sft_trainer(
     joins = not recipe.adapter.has_virtual_tokens  # those stand before each row, which needs a place of its own
     padding_free = joins and recipe.acceleration.flash
     attention = "flash_attention_2" if padding_free else "sdpa"
-    model = base_model(recipe, attention=attention)
+    model = load_training_base(recipe, attention=attention)
     packed = joins and recipe.device.name == "cpu"
-    if packed and not packing.packs(model, training[:ROWS_TO_TRY_PACKING]):
+    if packed and not packing.enable_packed_attention(model, training[:ROWS_TO_TRY_PACKING]):
         recipe.note("this model computes packed rows otherwise than single ones, so its batches are padded")
         packed = False
-    batch = recipe.batch_of_worker
+    batch = recipe.rows_per_worker
     if packed:
         micro_batch = packing.rows_per_pack(training, batch)
         if recipe.micro_batch_limit is not None:
@@ -54,7 +54,10 @@ def sft_trainer(
         micro_batch = choose_micro_batch(recipe, max(len(row["input_ids"]) for row in training))
     if recipe.workers > 1:
         rows_at_once, token = micro_batch * recipe.workers, renderer.tokenizer.eos_token_id or 0
-        training, validation = filled(training, rows_at_once, token), filled(validation, rows_at_once, token)
+        training, validation = (
+            pad_rows_to_multiple(training, rows_at_once, token),
+            pad_rows_to_multiple(validation, rows_at_once, token),
+        )
     arguments = training_arguments(recipe, model, micro_batch)
     if packed:
         collator: Any = packing.PackingCollator()
@@ -63,8 +66,8 @@ def sft_trainer(
         arguments["train_sampling_strategy"] = "random"  # lengths need not be alike
     else:
         collator = packing.PaddingCollator(renderer.tokenizer.pad_token_id)
-    trainer = AnswerTrainer(
-        **trained_part(model, recipe),
+    trainer = AnswerSFTTrainer(
+        **model_and_peft_config(model, recipe),
         args=SFTConfig(
             **arguments,
             max_length=None,  # lengths are checked while rendering
@@ -76,7 +79,7 @@ def sft_trainer(
         processing_class=renderer.tokenizer,
     )
     if recipe.adapter.has_virtual_tokens and recipe.start is None:
-        start_virtual_tokens(trainer.model, [row["input_ids"] for row in training])
+        init_virtual_tokens(trainer.model, [row["input_ids"] for row in training])
     trainer.counter = counter
     trainer.fillers = len(training) - len(rows)
     # Before a trained prompt's embeddings the model answers, too; a prefix stands in the cache and adds no positions.
@@ -84,12 +87,12 @@ def sft_trainer(
     trainer.prompt_loss_weight = recipe.options.prompt_loss_weight
     if trainer.prompt_loss_weight:
         recipe.note(f"the loss counts prompt tokens, too, at {trainer.prompt_loss_weight:g} of an answer's token")
-    if recipe.fuses:
-        fuse(trainer.model)
+    if recipe.fuses_lora_layers:
+        fuse_lora_layers(trainer.model)
     return trainer
 
 
-class AnswerTrainer(SharedRows, SFTTrainer):
+class AnswerSFTTrainer(DistributedRowOrder, SFTTrainer):
     """SFTTrainer whose LM head computes only positions that are trained on.
 
     Elsewhere than on Triton's devices TRL scores every position: for an answer of 3 tokens in 50 and a vocabulary of
@@ -101,7 +104,7 @@ class AnswerTrainer(SharedRows, SFTTrainer):
     costs a third of the time. `answer_loss` in the logs, and the validation loss, are of answers only.
     """
 
-    counter: Counter
+    counter: TrainedTokenCounter
     prompt_loss_weight: float
     first_column: int
     evaluated: torch.Tensor  # sum of the losses and number of the tokens that this rank has evaluated
@@ -131,7 +134,7 @@ class AnswerTrainer(SharedRows, SFTTrainer):
         chosen, targets = outputs.logits[trained[:, columns]].float(), labels[trained]
         loss = F.cross_entropy(chosen, targets, reduction="sum") / max(1, count)
         metrics = self._metrics["train" if self.model.training else "eval"]
-        right, tried, of_answers = Ranks.here().total(
+        right, tried, of_answers = TrainingRanks.here().sum_over_ranks(
             float((chosen.argmax(-1) == targets).sum()), len(targets), loss.item()
         )
         metrics["mean_token_accuracy"].append(right / max(1.0, tried))
@@ -162,11 +165,11 @@ class AnswerTrainer(SharedRows, SFTTrainer):
         base = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
 
         def score() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            return packing.score(base, inputs, places, targets, shares)
+            return packing.packed_token_loss(base, inputs, places, targets, shares)
 
         loss, losses, correct = score() if self.args.world_size == 1 else self._as_forward(model, score)
         metrics = self._metrics["train" if self.model.training else "eval"]
-        right, tried, of_answers = Ranks.here().total(
+        right, tried, of_answers = TrainingRanks.here().sum_over_ranks(
             float(correct[is_answer].sum()), int(is_answer.sum()), float(losses[is_answer].sum() / count)
         )
         if weight:
@@ -201,7 +204,7 @@ class AnswerTrainer(SharedRows, SFTTrainer):
         """Evaluate with the loss per token of all rows: a mean over batches would depend on which rows share one."""
         self.evaluated = torch.zeros(2, dtype=torch.float64)
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        total, tokens = Ranks.here().total(*self.evaluated.tolist())
+        total, tokens = TrainingRanks.here().sum_over_ranks(*self.evaluated.tolist())
         output.metrics[f"{metric_key_prefix}_loss"] = total / max(1.0, tokens)
         return output
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuneport.train.run.process_group import SharedRows
-from tuneport.train.run.reporting import Counter
+from tuneport.train.run.process_group import DistributedRowOrder
+from tuneport.train.run.reporting import TrainedTokenCounter
 
 
-class TokenizedRows(SharedRows):
+class TokenizedRows(DistributedRowOrder):
     """Mixed in before a trainer: takes its rows as they are, counts the tokens that it trains on."""
 
-    counter: Counter
+    counter: TrainedTokenCounter
     model: Any
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:

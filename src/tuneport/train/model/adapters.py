@@ -10,19 +10,19 @@ from peft import PeftConfig, PeftModel, PeftType, PrefixTuningConfig, PromptTuni
 from transformers import DynamicCache, PreTrainedModel
 
 from tuneport.errors import ConfigError
-from tuneport.train.model.arguments import Recipe
-from tuneport.train.model.loading import load_model, lora_config
+from tuneport.train.model.arguments import TrainingRecipe
+from tuneport.train.model.loading import build_lora_config, load_trainable_model
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
 
 
-def base_model(recipe: Recipe, *, attention: str = "sdpa", scores: bool = False) -> PreTrainedModel:
-    """Return the recipe's base, as `load_model` loads it."""
-    return load_model(
+def load_training_base(recipe: TrainingRecipe, *, attention: str = "sdpa", scores: bool = False) -> PreTrainedModel:
+    """Return the recipe's base, as `load_trainable_model` loads it."""
+    return load_trainable_model(
         recipe.folder,
         recipe.device,
         recipe.adapter,
-        whole=recipe.trains_whole,
+        whole=recipe.trains_base_weights,
         attention=attention,
         scores=scores,
         trust_remote_code=recipe.options.trust_remote_code,
@@ -30,7 +30,7 @@ def base_model(recipe: Recipe, *, attention: str = "sdpa", scores: bool = False)
     )
 
 
-def adapter_config(model: Any, recipe: Recipe) -> PeftConfig | None:
+def peft_adapter_config(model: Any, recipe: TrainingRecipe) -> PeftConfig | None:
     """Return the adapter's PEFT config, or None for full fine-tuning. Raises ConfigError if the options name a module
     that the model does not have."""
     numbers, options = recipe.numbers, recipe.options
@@ -41,7 +41,7 @@ def adapter_config(model: Any, recipe: Recipe) -> PeftConfig | None:
             return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=int(numbers["virtual_tokens"]))
         case Adapter.PROMPT:
             return PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=int(numbers["virtual_tokens"]))
-    config = lora_config(numbers, options.lora_target_modules, options.lora_variant)
+    config = build_lora_config(numbers, options.lora_target_modules, options.lora_variant)
     _check_modules(model, options)
     config.modules_to_save = options.lora_modules_to_save
     if options.lora_modules_to_save and model.config.get_text_config().tie_word_embeddings:
@@ -65,21 +65,21 @@ def _last_names(model: Any, kind: type[torch.nn.Module]) -> set[str]:
     return {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, kind)}
 
 
-def trained_part(model: Any, recipe: Recipe) -> dict[str, Any]:
+def model_and_peft_config(model: Any, recipe: TrainingRecipe) -> dict[str, Any]:
     """Return a trainer's `model` and `peft_config`: a new adapter for PEFT to make, or the one from which the run
     continues.
 
     Preference trainers keep a frozen copy of the latter as the reference, so earlier training is where they begin, not
     what they are pulled back from.
     """
-    config = adapter_config(model, recipe)
+    config = peft_adapter_config(model, recipe)
     if recipe.start is None or config is None:
         return {"model": model, "peft_config": config}
     return {"model": PeftModel.from_pretrained(model, str(recipe.start), is_trainable=True), "peft_config": None}
 
 
 @torch.no_grad()
-def start_virtual_tokens(model: Any, rows: Sequence[list[int]]) -> None:
+def init_virtual_tokens(model: Any, rows: Sequence[list[int]]) -> None:
     """Begin with real tokens, the first ones of the data: their embeddings, or for a prefix their keys and values.
 
     Random ones begin far from anything that the model has seen, and small models do not recover (Li and Liang 2021,

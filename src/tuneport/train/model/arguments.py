@@ -19,7 +19,7 @@ CPU_TOKENS = 640
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """The settings of a trainer, beside its data.
 
     `micro_batch_limit`: rows at once that memory is known to be enough for. `working` is where it may write;
@@ -42,18 +42,18 @@ class Recipe:
     sharding: Sharding = "single"
 
     @property
-    def batch_of_worker(self) -> int:
+    def rows_per_worker(self) -> int:
         """Return how many rows of a step one worker sees."""
         return int(self.numbers["batch_size"]) // self.workers
 
     @property
-    def fuses(self) -> bool:
+    def fuses_lora_layers(self) -> bool:
         """Return whether LoRA layers may be fused into one operation: on CPUs, but not under FSDP, which has to see
         each called."""
         return self.device.name == "cpu" and self.sharding != "fsdp"
 
     @property
-    def trains_whole(self) -> bool:
+    def trains_base_weights(self) -> bool:
         """Return whether weights of the base itself are trained, all of them or those of some modules."""
         return self.adapter is Adapter.FULL or bool(self.options.lora_modules_to_save)
 
@@ -62,7 +62,7 @@ class Recipe:
         return acceleration_here(self.device)
 
 
-def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str, Any]:
+def training_arguments(recipe: TrainingRecipe, model: Any, micro_batch: int) -> dict[str, Any]:
     """Return the TrainingArguments that all methods share."""
     numbers = recipe.numbers
     return {
@@ -70,7 +70,7 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
         "num_train_epochs": numbers["epochs"],
         "per_device_train_batch_size": micro_batch,
         "per_device_eval_batch_size": micro_batch,
-        "gradient_accumulation_steps": recipe.batch_of_worker // micro_batch,
+        "gradient_accumulation_steps": recipe.rows_per_worker // micro_batch,
         "learning_rate": numbers["learning_rate"],
         "lr_scheduler_type": recipe.options.lr_scheduler_type,
         "warmup_steps": numbers["warmup_ratio"],  # below 1 it is a share of the steps
@@ -97,10 +97,10 @@ def training_arguments(recipe: Recipe, model: Any, micro_batch: int) -> dict[str
     }
 
 
-def choose_micro_batch(recipe: Recipe, longest: int) -> int:
+def choose_micro_batch(recipe: TrainingRecipe, longest: int) -> int:
     """Return how many rows of texts of up to `longest` tokens go through the model at once: a divisor of a worker's
     batch."""
     tokens = CPU_TOKENS if recipe.device.name == "cpu" else GPU_TOKENS
     return micro_batch_rows(
-        recipe.method, recipe.batch_of_worker, longest, tokens=tokens, most=recipe.micro_batch_limit
+        recipe.method, recipe.rows_per_worker, longest, tokens=tokens, most=recipe.micro_batch_limit
     )

@@ -31,13 +31,13 @@ DEFAULTS: dict[str, int | float] = {
 }
 
 
-def resolved(hyperparameters: dict[str, Any]) -> dict[str, Any]:
+def resolve_training_numbers(hyperparameters: dict[str, Any]) -> dict[str, Any]:
     """Return the hyperparameters as numbers; `max_length` may stay None: then the model's own limit holds."""
     given = {name: value for name, value in hyperparameters.items() if value not in (None, "auto")}
     return DEFAULTS | {"max_length": None} | given
 
 
-def load_model(
+def load_trainable_model(
     folder: Path,
     device: ComputeTarget,
     adapter: Adapter,
@@ -102,7 +102,7 @@ def _keep_differentiable(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def lora_config(
+def build_lora_config(
     numbers: dict[str, Any], targets: str | list[str] | None = None, variant: str | None = None
 ) -> LoraConfig:
     """Build the LoRA config. `variant` rslora scales by alpha / sqrt(rank) (Kalajdzievski 2023); dora trains magnitudes

@@ -35,7 +35,7 @@ def choose_sharding(parameters: int, adapter: Adapter, memory_of_device: int, wo
     return "ddp" if needed <= memory_of_device * SHARE_FOR_WEIGHTS else "fsdp"
 
 
-def count_parameters(folder: Path) -> int:
+def count_safetensors_weights(folder: Path) -> int:
     """Count the parameters in the headers of a model folder's safetensors files."""
     total = 0
     for path in folder.glob("*.safetensors"):
@@ -46,7 +46,7 @@ def count_parameters(folder: Path) -> int:
     return total
 
 
-def memory_of_device(kind: str, workers_here: int) -> int:
+def training_device_memory(kind: str, workers_here: int) -> int:
     """Return the bytes of this process's GPU, or of its share of the machine's memory."""
     import psutil
     import torch

@@ -27,10 +27,10 @@ from tuneport.base_models import ComputeTarget, choose_device, locate_base_model
 from tuneport.data.reading import read_records
 from tuneport.data.tokens.tokenizer import training_renderer
 from tuneport.errors import TrainingError, UnsupportedError
-from tuneport.train.model.loading import load_model
-from tuneport.train.output.model_card import copy_card
-from tuneport.train.run.run_folder import RunFolder
-from tuneport.train.speed.row_tokens import ids_of
+from tuneport.train.model.loading import load_trainable_model
+from tuneport.train.output.model_card import copy_model_card
+from tuneport.train.run.run_folder import TrainingRunFolder
+from tuneport.train.speed.row_tokens import row_token_ids
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
 
@@ -42,7 +42,7 @@ HALF_TOLERANCE = 0.05
 once more and the products are added up in another order: 0.01 for SmolLM2-135M in bf16."""
 
 
-def merge(run: RunFolder, weights: Path, target: Path) -> dict[str, Any]:
+def merge_adapter(run: TrainingRunFolder, weights: Path, target: Path) -> dict[str, Any]:
     """Write the merged model to `target`, read it back, and return how far its logits are from the adapter's.
 
     Raises TrainingError if rounding does not explain the difference; raises UnsupportedError for an adapter that
@@ -69,7 +69,7 @@ def merge(run: RunFolder, weights: Path, target: Path) -> dict[str, Any]:
     del merged, tuned
     saved = _class(run).from_pretrained(target, dtype="auto", trust_remote_code=options.trust_remote_code).eval()
     found = _logits(saved, rows)
-    figures: dict[str, Any] = {**compared(expected, found, plain)}
+    figures: dict[str, Any] = {**compare_logits(expected, found, plain)}
     figures |= {"rows": len(rows), "precision": str(dtype).removeprefix("torch."), "adapter": adapter.value}
     if not figures["relative_difference"] <= TOLERANCE.get(dtype, HALF_TOLERANCE):  # NaN is refused, too
         raise TrainingError(
@@ -77,12 +77,12 @@ def merge(run: RunFolder, weights: Path, target: Path) -> dict[str, Any]:
             f"{figures['relative_difference']:.2g} standard deviations on {len(rows)} training rows); nothing was "
             "written; download the adapter without --merged"
         )
-    copy_card(weights, target, figures)
+    copy_model_card(weights, target, figures)
     digests.write_digest_list(target)
     return figures
 
 
-def compared(
+def compare_logits(
     expected: Sequence[torch.Tensor], found: Sequence[torch.Tensor], plain: Sequence[torch.Tensor]
 ) -> dict[str, float]:
     """Compare logits at the same positions: the mean and largest difference, the mean in standard deviations of the
@@ -100,18 +100,20 @@ def compared(
     }
 
 
-def _loader(run: RunFolder, base: Path, adapter: Adapter, options: TrainingOptions) -> Callable[[], Any]:
+def _loader(run: TrainingRunFolder, base: Path, adapter: Adapter, options: TrainingOptions) -> Callable[[], Any]:
     scores = run.spec.method.traits.scores
     if adapter is Adapter.QLORA:
         device = ComputeTarget("cpu", choose_device(options.precision).precision.replace("fp16", "fp32"))
-        return lambda: load_model(base, device, adapter, scores=scores, trust_remote_code=options.trust_remote_code)
+        return lambda: load_trainable_model(
+            base, device, adapter, scores=scores, trust_remote_code=options.trust_remote_code
+        )
     labels = {"num_labels": 1} if scores else {}
     return lambda: _class(run).from_pretrained(
         base, dtype="auto", trust_remote_code=options.trust_remote_code, **labels
     )
 
 
-def _class(run: RunFolder) -> Any:
+def _class(run: TrainingRunFolder) -> Any:
     return AutoModelForSequenceClassification if run.spec.method.traits.scores else AutoModelForCausalLM
 
 
@@ -130,12 +132,12 @@ def _dequantised(model: Any, base: Path, options: TrainingOptions) -> Any:
     return fresh
 
 
-def _rows(run: RunFolder, base: Path, trust_remote_code: bool) -> list[list[int]]:
+def _rows(run: TrainingRunFolder, base: Path, trust_remote_code: bool) -> list[list[int]]:
     """Return the token ids of the first training rows, as they were trained on."""
     renderer = training_renderer(base, None, trust_remote_code=trust_remote_code)
     records = islice(read_records(run.training.path, run.training.format), CHECKED_ROWS)
     rows = renderer.render_for(run.spec.method, records, path=str(run.training.path))
-    return [ids_of(row)[:CHECKED_TOKENS] for row in rows]
+    return [row_token_ids(row)[:CHECKED_TOKENS] for row in rows]
 
 
 @torch.no_grad()
@@ -148,15 +150,15 @@ def _logits(model: Any, rows: Sequence[list[int]]) -> list[torch.Tensor]:
     return found
 
 
-def main(arguments: list[str]) -> int:
+def run_adapter_merge(arguments: list[str]) -> int:
     folder, weights, target = (Path(argument) for argument in arguments)
     try:
-        figures = merge(RunFolder(folder), weights, target)
+        figures = merge_adapter(TrainingRunFolder(folder), weights, target)
     except Exception as error:
         traceback.print_exc()
-        from tuneport.train.run.failures import job_error
+        from tuneport.train.run.failures import training_job_error
 
-        failure = job_error(error)
+        failure = training_job_error(error)
         message = " ".join(str(error).split()) if failure.code == "training_failed" else failure.message
         print(json.dumps({"error": {"code": failure.code, "message": message}}))
         return 1
@@ -167,4 +169,4 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     if len(sys.argv) != 4:
         sys.exit("usage: python -m tuneport.train.output.merge RUN_FOLDER ADAPTER TARGET")
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_adapter_merge(sys.argv[1:]))

@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from tuneport import digests
 from tuneport.data.rows.json_files import read_json_object
 from tuneport.run_protocol import DATA, ENVIRONMENT, METRICS
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.types import Adapter, Hyperparameters
 
 CARD = "README.md"
@@ -32,14 +32,14 @@ _MERGED = "<!-- merged -->"
 _FILES = "## Files"
 
 
-def write_card(run: RunFolder, folder: Path, adapter: Adapter, base: Path) -> None:
+def write_model_card(run: TrainingRunFolder, folder: Path, adapter: Adapter, base: Path) -> None:
     """Write the card into the folder of the weights. `base` is the base model's folder, whose own card may name its
     licence."""
     front = _front_matter(run, adapter, base)
     facts = _read(run.path / DATA).get("training", {})
     body = [
         f"# {run.tuned_name}",
-        f"{_what(run, adapter)} of `{_base_name(run)}`, trained with [tuneport](https://pypi.org/project/tuneport/).",
+        f"{_describe_weights(run, adapter)} of `{_base_name(run)}`, trained with [tuneport](https://pypi.org/project/tuneport/).",
         _MERGED,
         "## Data",
         _table(
@@ -76,7 +76,7 @@ def write_card(run: RunFolder, folder: Path, adapter: Adapter, base: Path) -> No
     (folder / CARD).write_text(text, encoding="utf-8")
 
 
-def copy_card(source: Path, target: Path, figures: Mapping[str, Any]) -> None:
+def copy_model_card(source: Path, target: Path, figures: Mapping[str, Any]) -> None:
     """Copy the adapter's card for the merged model, with what merging changed. Does nothing if there is none."""
     if not (source / CARD).is_file():
         return
@@ -116,7 +116,7 @@ def _load_whole(kind: str) -> str:
     )
 
 
-def _front_matter(run: RunFolder, adapter: Adapter, base: Path) -> dict[str, Any]:
+def _front_matter(run: TrainingRunFolder, adapter: Adapter, base: Path) -> dict[str, Any]:
     licence = run.base_facts.get("licence") or _licence_of_card(base)
     known = LICENCES.get(str(licence).lower()) if licence else None
     hub = run.base_facts.get("hub")  # the hub refuses a card that names a base which it does not have
@@ -143,24 +143,24 @@ def _licence_of_card(base: Path) -> str | None:
     return None
 
 
-def _licence_text(run: RunFolder, front: Mapping[str, Any]) -> str:
+def _licence_text(run: TrainingRunFolder, front: Mapping[str, Any]) -> str:
     name = front.get("license_name") or front.get("license") or "not known here"
     return f"The licence of `{_base_name(run)}` ({name}) binds what is tuned from it, too."
 
 
-def _base_name(run: RunFolder) -> str:
+def _base_name(run: TrainingRunFolder) -> str:
     """Return the hub's name if there is one, else the folder's own name: a path means nothing elsewhere."""
     name = str(run.base_facts.get("hub") or run.model_name_or_path)
     return Path(name).name if Path(name).is_absolute() else name
 
 
-def _what(run: RunFolder, adapter: Adapter) -> str:
+def _describe_weights(run: TrainingRunFolder, adapter: Adapter) -> str:
     kind = {Adapter.FULL: "A full fine-tune", Adapter.PREFIX: "A trained prefix", Adapter.PROMPT: "A trained prompt"}
     what = kind.get(adapter, f"A {'QLoRA' if adapter is Adapter.QLORA else 'LoRA'} adapter")
     return f"A reward model, {what.lower()}" if run.spec.method.traits.scores else what
 
 
-def _results(run: RunFolder) -> str:
+def _results(run: TrainingRunFolder) -> str:
     points = [json.loads(line) for line in _lines(run.path / METRICS)]
     rows: dict[str, str] = {}
     names = {
@@ -181,7 +181,7 @@ def _weights(state: Mapping[str, Any]) -> str:
     return f"{trained:,} of {total:,}" if trained and total else "unknown"
 
 
-def _usage(run: RunFolder, adapter: Adapter) -> str:
+def _usage(run: TrainingRunFolder, adapter: Adapter) -> str:
     kind = "AutoModelForSequenceClassification" if run.spec.method.traits.scores else _WRITES
     if adapter is Adapter.FULL:
         return _load_whole(kind)
@@ -193,7 +193,7 @@ def _usage(run: RunFolder, adapter: Adapter) -> str:
     )
 
 
-def _command(run: RunFolder, adapter: Adapter) -> str:
+def _command(run: TrainingRunFolder, adapter: Adapter) -> str:
     """Return the submit command that would train it again, with every number as it was."""
     spec = run.spec
     words = ["tuneport", "submit", Path(spec.dataset).name, "--backend", "local", "--model", run.model]
@@ -215,7 +215,7 @@ def _table(rows: Mapping[str, str]) -> str:
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
-def _numbers(run: RunFolder) -> dict[str, float]:
+def _numbers(run: TrainingRunFolder) -> dict[str, float]:
     """Return the hyperparameters that were used; those of other methods and adapters are missing or not numbers."""
     idle = {name for name, value in run.hyperparameters.items() if value == "auto" and name != "max_length"}
     return {

@@ -16,7 +16,7 @@ REFERENCE = "ref"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
-def tidy(folder: Path, base: str) -> None:
+def tidy_trained_weights(folder: Path, base: str) -> None:
     """Remove from a folder of weights what is not for its users, and name the base model by its public name.
 
     Raises TrainingError if weights are left in a format that runs code when it is read.
@@ -31,7 +31,7 @@ def tidy(folder: Path, base: str) -> None:
         config.write_text(json.dumps(content | {"base_model_name_or_path": base}, indent=2), encoding="utf-8")
 
 
-class WithoutReference(TrainerCallback):
+class DropReferenceAdapter(TrainerCallback):
     """Leaves the frozen reference adapter out of checkpoints: a run that goes on makes it from its start again."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: object) -> None:

@@ -26,14 +26,14 @@ _SECONDS_TO_START = 180.0
 _SECONDS_TO_STOP = 20.0
 
 
-class LocalCluster(Model):
+class LocalRayCluster(Model):
     """`folder` holds all of its files, and is in the command line of each of its processes."""
 
     folder: Path
     dashboard_port: int
 
     @classmethod
-    def plan(cls) -> LocalCluster:
+    def choose_folder_and_port(cls) -> LocalRayCluster:
         """Choose the folder and port of a new cluster. The path of its socket may have about 100 characters, hence the
         short folder."""
         folder = Path(tempfile.gettempdir()) / f"tuneport-ray-{secrets.token_hex(4)}"
@@ -43,11 +43,11 @@ class LocalCluster(Model):
     def token_path(self) -> Path:
         return self.folder / "token"
 
-    def use(self) -> None:
+    def export_ray_address(self) -> None:
         """Point this process at it, before it imports ray."""
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_path)}
 
-    def address(self) -> str | None:
+    def dashboard_address(self) -> str | None:
         """Return the address of its dashboard, or None if it does not run."""
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.dashboard_port), timeout=5):
             return f"http://127.0.0.1:{self.dashboard_port}"
@@ -80,7 +80,7 @@ class LocalCluster(Model):
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + _SECONDS_TO_START
-        while self.address() is None:
+        while self.dashboard_address() is None:
             if process.poll() is not None or time.monotonic() > deadline:
                 said = (self.folder / "start.log").read_text(encoding="utf-8", errors="replace").strip()[-400:]
                 self.stop()

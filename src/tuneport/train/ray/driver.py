@@ -24,11 +24,11 @@ from tuneport.errors import TrainingError
 from tuneport.files import write_atomically
 from tuneport.run_protocol import EVENTS, METRICS, PAUSE, RAY, REQUEST, parse_checkpoint_step
 from tuneport.train.launch import RankDiedError, RankFailedError
-from tuneport.train.ray.cluster import LocalCluster
-from tuneport.train.ray.messages import FOLDER, MESSAGES_PER_FILE, messages_name, piece_name
-from tuneport.train.ray.transfer import pack, receive_folder, send_folder
-from tuneport.train.run.run_folder import RunFolder
-from tuneport.train.run.whole import check_data, newest_whole
+from tuneport.train.ray.cluster import LocalRayCluster
+from tuneport.train.ray.messages import FOLDER, MESSAGES_PER_FILE, ray_chunk_name, ray_messages_name
+from tuneport.train.ray.transfer import pack_for_ray, receive_folder_over_ray, send_folder_over_ray
+from tuneport.train.run.checkpoint_integrity import check_prepared_files, newest_whole_checkpoint
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.training_options import TrainingOptions
 from tuneport.types import JobError, JobEvent, JobStatus, MetricPoint, Model
 
@@ -38,43 +38,43 @@ _SECONDS_TO_STOP = 15.0
 _TRANSFER_SECONDS = 600
 
 
-class Book(Model):
+class RayJobRecord(Model):
     """`ray.json`. `applied` messages of the attempt's job are in the run's folder; `over` once nothing is to come."""
 
     attempt: int = 0
-    local: LocalCluster | None = None
+    local: LocalRayCluster | None = None
     applied: int = 0
     printed: int = 0
     over: dict[str, Any] | None = None
 
 
-def drive(run: RunFolder, stop: Callable[[], bool]) -> None:
+def drive_ray_job(run: TrainingRunFolder, stop: Callable[[], bool]) -> None:
     """Drive the run's job; returns as `recipe.train` does. Raises RankDiedError if another process is to continue; a
     cancelled job is stopped."""
-    book = read_book(run)
+    book = read_ray_job_record(run)
     if book is None and stop():
         return
-    driver = _Driver(run, book or Book())
+    driver = _RayJobDriver(run, book or RayJobRecord())
     if driver.book.over is None:
         if not driver.connect(stop):
             return
         if stop():
-            driver.leave()
+            driver.leave_after_stop()
             return
-        driver.begin()
-        if not driver.follow(stop):
-            driver.leave()
+        driver.submit_or_adopt()
+        if not driver.follow_job(stop):
+            driver.leave_after_stop()
             return
-    driver.close()
+    driver.finish_job()
 
 
-def read_book(run: RunFolder) -> Book | None:
+def read_ray_job_record(run: TrainingRunFolder) -> RayJobRecord | None:
     path = run.path / RAY
-    return Book.model_validate_json(path.read_bytes()) if path.exists() else None
+    return RayJobRecord.model_validate_json(path.read_bytes()) if path.exists() else None
 
 
-class _Driver:
-    def __init__(self, run: RunFolder, book: Book) -> None:
+class _RayJobDriver:
+    def __init__(self, run: TrainingRunFolder, book: RayJobRecord) -> None:
         self.run, self.book = run, book
         self.client: Any = None
         self.node = ""
@@ -83,10 +83,10 @@ class _Driver:
         self._metrics = {json.dumps(row, sort_keys=True) for row in _rows(run.path / METRICS)}
 
     @property
-    def job(self) -> str:
+    def ray_job_id(self) -> str:
         return f"{self.run.run_id}-{self.book.attempt}"
 
-    def note(self, **changes: Any) -> None:
+    def add_note(self, **changes: Any) -> None:
         self.book = self.book.model_copy(update=changes)
         write_atomically(self.run.path / RAY, self.book.model_dump_json())
 
@@ -117,23 +117,23 @@ class _Driver:
 
     def _start_own_cluster(self, stop: Callable[[], bool]) -> None:
         local = self.book.local
-        if local is not None and local.address() is None:
+        if local is not None and local.dashboard_address() is None:
             local.stop()  # what is left of it
             local = None
-            self.note(local=None)
+            self.add_note(local=None)
         if local is None:
             if stop():
                 (self.run.path / RAY).unlink(missing_ok=True)
                 return
-            local = LocalCluster.plan()
-            self.note(local=local)
-            self.run.event("Starting a Ray cluster on this machine (RAY_ADDRESS names another)")
+            local = LocalRayCluster.choose_folder_and_port()
+            self.add_note(local=local)
+            self.run.log_event("Starting a Ray cluster on this machine (RAY_ADDRESS names another)")
             workers = TrainingOptions.parse(self.run.spec.provider_options).workers
             local.start(workers if isinstance(workers, int) else 1, self.run.home)
-        local.use()
-        os.environ["RAY_ADDRESS"] = str(local.address())
+        local.export_ray_address()
+        os.environ["RAY_ADDRESS"] = str(local.dashboard_address())
 
-    def begin(self) -> None:
+    def submit_or_adopt(self) -> None:
         """Put a job to work: the recorded one, or the next one."""
         status = self._status()
         if status in ("FAILED", "STOPPED"):
@@ -143,9 +143,9 @@ class _Driver:
             status = None
         if status is None:
             if self.book.applied or self._was_submitted:
-                self.note(attempt=self.book.attempt + 1, applied=0, printed=0)
+                self.add_note(attempt=self.book.attempt + 1, applied=0, printed=0)
             elif self.book.attempt == 0:
-                self.note(attempt=1)
+                self.add_note(attempt=1)
             self._submit()
 
     @property
@@ -157,7 +157,7 @@ class _Driver:
         if self.book.attempt == 0:
             return None
         try:
-            return str(self.client.get_job_status(self.job).value)
+            return str(self.client.get_job_status(self.ray_job_id).value)
         except RuntimeError as error:
             if "404" in str(error) or "does not exist" in str(error):
                 return None
@@ -169,7 +169,7 @@ class _Driver:
             parts = self._write_job(Path(folder))
             try:
                 self.client.submit_job(
-                    submission_id=self.job,
+                    submission_id=self.ray_job_id,
                     entrypoint="python -m tuneport.train.ray.job",
                     runtime_env={
                         "working_dir": str(Path(folder) / "job"),
@@ -189,9 +189,9 @@ class _Driver:
 
     def _write_job(self, folder: Path) -> list[Path]:
         """Write what travels: the code, `job.json`, and packages of files, which are returned."""
-        check_data(self.run)
-        if self.run.start is not None:
-            digests.check_digests(self.run.start)
+        check_prepared_files(self.run)
+        if self.run.starting_weights is not None:
+            digests.check_digests(self.run.starting_weights)
         _copy_code(folder / "tuneport")
         request = json.loads((self.run.path / REQUEST).read_text(encoding="utf-8"))
         request.pop("token", None)
@@ -204,14 +204,14 @@ class _Driver:
             str(path.relative_to(model)): path for path in sorted(model.rglob("*")) if model.is_dir() and path.is_file()
         }
         files |= {f"model/{name}": path for name, path in model_files.items()}
-        start = self.run.start
+        start = self.run.starting_weights
         start_files = {} if start is None else {str(f.relative_to(start)): f for f in start.rglob("*") if f.is_file()}
         files |= {f"start/{name}": path for name, path in sorted(start_files.items())}
         about, checkpoint_files = self._packed_checkpoint(folder / "checkpoint")
         files |= checkpoint_files
-        packed = {row.name: row.model_dump() for row in pack(files, folder / "parts")}
+        packed = {row.name: row.model_dump() for row in pack_for_ray(files, folder / "parts")}
         job = {
-            "submission_id": self.job,
+            "submission_id": self.ray_job_id,
             "request": request,
             "workers": TrainingOptions.parse(self.run.spec.provider_options).workers,
             "state": self.run.state,
@@ -226,7 +226,7 @@ class _Driver:
         return sorted((folder / "parts").iterdir())
 
     def _packed_checkpoint(self, folder: Path) -> tuple[dict[str, Any] | None, dict[str, Path]]:
-        step, _ = newest_whole(self.run)
+        step, _ = newest_whole_checkpoint(self.run)
         if not step:
             return None, {}
         newest = self.run.checkpoint(step)
@@ -237,12 +237,12 @@ class _Driver:
             files[f"checkpoint/{number:04}"] = folder / f"{number:04}"
             files[f"checkpoint/{number:04}"].write_bytes(piece)
 
-        about = {"what": f"checkpoint-{step}", "step": step, **send_folder(newest, keep)}
+        about = {"what": f"checkpoint-{step}", "step": step, **send_folder_over_ray(newest, keep)}
         return about, files
 
     # --- what the job tells -----------------------------------------------------------------------------------------
 
-    def follow(self, stop: Callable[[], bool]) -> bool:
+    def follow_job(self, stop: Callable[[], bool]) -> bool:
         """Copy what the job reports until it has ended. Returns False if a stop came first."""
         lost_since: float | None = None
         while self.book.over is None:
@@ -260,7 +260,7 @@ class _Driver:
                 continue
             lost_since = None
             if self.book.over is None and status not in ("PENDING", "RUNNING"):
-                raise RankDiedError(f"the Ray job {self.job} ended early ({status}): {self._last_words()}")
+                raise RankDiedError(f"the Ray job {self.ray_job_id} ended early ({status}): {self._last_words()}")
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         return True
 
@@ -269,23 +269,23 @@ class _Driver:
         return time.monotonic()
 
     def _own_cluster_died(self) -> bool:
-        return self.book.local is not None and self.book.local.address() is None
+        return self.book.local is not None and self.book.local.dashboard_address() is None
 
     def _last_words(self) -> str:
         with contextlib.suppress(Exception):
-            return _first_line(self.client.get_job_info(self.job).message or "it gives no reason")
+            return _first_line(self.client.get_job_info(self.ray_job_id).message or "it gives no reason")
         return "the cluster does not know it"
 
     def _apply_new_messages(self) -> None:
         while self.book.over is None:
-            content = self._fetch(messages_name(self.book.applied // MESSAGES_PER_FILE))
+            content = self._fetch(ray_messages_name(self.book.applied // MESSAGES_PER_FILE))
             lines = [] if content is None else content.split(b"\n")[:-1]
             new = [message for message in map(json.loads, lines) if message["number"] >= self.book.applied]
             if not new:
                 return
             for message in new:
                 self._apply(message)
-            self.note(applied=new[-1]["number"] + 1)
+            self.add_note(applied=new[-1]["number"] + 1)
 
     def _apply(self, message: dict[str, Any]) -> None:
         match message.pop("kind"):
@@ -296,24 +296,24 @@ class _Driver:
             case "metric":
                 point = MetricPoint.model_validate(message["point"])
                 if json.dumps(point.model_dump(mode="json", exclude_none=True), sort_keys=True) not in self._metrics:
-                    self.run.metric(point)
+                    self.run.add_metric(point)
             case "forget_after":
-                self.run.forget_after(message["step"])
+                self.run.drop_metrics_after(message["step"])
             case "record":
-                self.run.record(message["name"], message["content"])
+                self.run.write_record(message["name"], message["content"])
             case "checkpoint":
                 self._bring_checkpoint(message)
             case "weights":
                 self._bring_weights(message)
             case "failed":
-                self.note(over={"status": JobStatus.FAILED, "error": message["error"]})
+                self.add_note(over={"status": JobStatus.FAILED, "error": message["error"]})
             case "end" if self.book.over is None:
-                self.note(over={"status": JobStatus.SUCCEEDED})
+                self.add_note(over={"status": JobStatus.SUCCEEDED})
 
     def _apply_state(self, message: dict[str, Any]) -> None:
         told = {name: value for name, value in message.items() if name not in ("number", "at", "adapter", "updated_at")}
         if told.get("finished_at") or JobStatus(told["status"]).terminal:
-            return  # that it is over is for `close` to say, when nothing is left on the cluster
+            return  # that it is over is for `finish_job` to say, when nothing is left on the cluster
         notes = [*self.run.state["notes"], *(n for n in told.pop("notes", []) if n not in self.run.state["notes"])]
         self.run.update(**told, notes=notes)
 
@@ -328,7 +328,7 @@ class _Driver:
         newest = self.run.newest_checkpoint()
         if newest is not None and parse_checkpoint_step(newest) >= step:
             return
-        written = self.run.working / f"checkpoint-{step}"
+        written = self.run.partial_folder / f"checkpoint-{step}"
         try:
             self._bring(about, written)
         except FileNotFoundError:
@@ -336,21 +336,21 @@ class _Driver:
         self.run.publish_checkpoint(written, step, best=about.get("best"))
 
     def _bring_weights(self, about: dict[str, Any]) -> None:
-        written = self.run.working / "weights"
+        written = self.run.partial_folder / "weights"
         self._bring(about, written)
         self.run.update(adapter=str(self.run.publish_weights(written, about["name"])))
 
     def _bring(self, about: dict[str, Any], folder: Path) -> None:
         def pieces() -> Iterator[bytes]:
             for number in range(about["pieces"]):
-                piece = self._fetch(piece_name(about["what"], number))
+                piece = self._fetch(ray_chunk_name(about["what"], number))
                 if piece is None:
-                    raise FileNotFoundError(piece_name(about["what"], number))
+                    raise FileNotFoundError(ray_chunk_name(about["what"], number))
                 yield piece
 
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            receive_folder(about, pieces(), folder)
+            receive_folder_over_ray(about, pieces(), folder)
         except FileNotFoundError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -358,7 +358,7 @@ class _Driver:
     def _fetch(self, name: str) -> bytes | None:
         """Return a file of the mailbox, or None if it is not there (yet)."""
         if not self.node:
-            self.node = self.client.get_job_info(self.job).driver_node_id or ""
+            self.node = self.client.get_job_info(self.ray_job_id).driver_node_id or ""
         if not self.node:
             return None
         # The client's own way to ask, for its addresses, certificates and token: the API for logs has no method there.
@@ -367,7 +367,7 @@ class _Driver:
             "/api/v0/logs/file",
             params={
                 "node_id": self.node,
-                "filename": f"{FOLDER}/{self.job}/{name}",
+                "filename": f"{FOLDER}/{self.ray_job_id}/{name}",
                 "lines": -1,
                 "timeout": _TRANSFER_SECONDS,
             },
@@ -381,21 +381,21 @@ class _Driver:
 
     def _print_logs(self) -> None:
         """Copy the job's output into this process's own log."""
-        said = self.client.get_job_logs(self.job)
+        said = self.client.get_job_logs(self.ray_job_id)
         if len(said) > self.book.printed:
             print(said[self.book.printed :], end="", flush=True)
-            self.note(printed=len(said))
+            self.add_note(printed=len(said))
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
-    def leave(self) -> None:
+    def leave_after_stop(self) -> None:
         """Leave after a stop: the job of a cancelled or paused run is stopped; another one continues, to be followed
         later."""
         paused = (self.run.path / PAUSE).exists()
-        if not (self.run.cancelled or paused or self.run.gone):
+        if not (self.run.cancelled or paused or self.run.folder_deleted):
             return
         if self._status() in ("PENDING", "RUNNING"):
-            self.client.stop_job(self.job)
+            self.client.stop_job(self.ray_job_id)
             deadline = time.monotonic() + _SECONDS_TO_STOP
             while self._status() in ("PENDING", "RUNNING") and time.monotonic() < deadline:
                 time.sleep(0.2)
@@ -403,7 +403,7 @@ class _Driver:
             self._apply_new_messages()
         self._clear(keep_book=paused and not self.run.cancelled)
 
-    def close(self) -> None:
+    def finish_job(self) -> None:
         """Clean up when nothing more is to come, and only then report how it ended."""
         over = self.book.over or {}
         if self.client is None and self.book.local is None and os.environ.get("RAY_ADDRESS"):
@@ -412,7 +412,7 @@ class _Driver:
         self._clear()
         if over["status"] == JobStatus.FAILED:
             raise RankFailedError(JobError.model_validate(over["error"]))
-        self.run.clear_working()
+        self.run.clear_partial_folder()
         self.run.finish(JobStatus.SUCCEEDED)
 
     def _clear(self, *, keep_book: bool = False) -> None:
@@ -423,12 +423,12 @@ class _Driver:
             # Only a job can delete files there; if it does not come to that, the cluster's logs hold some more.
             with contextlib.suppress(Exception):
                 self.client.submit_job(
-                    entrypoint=f"python -m tuneport.train.ray.job --forget {self.job}",
-                    runtime_env=self.client.get_job_info(self.job).runtime_env,
+                    entrypoint=f"python -m tuneport.train.ray.job --forget {self.ray_job_id}",
+                    runtime_env=self.client.get_job_info(self.ray_job_id).runtime_env,
                     metadata={"tuneport_run": self.run.run_id},
                 )
         if keep_book:
-            self.note(local=None)
+            self.add_note(local=None)
         else:
             (self.run.path / RAY).unlink(missing_ok=True)
 

@@ -20,12 +20,12 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tuneport.train.ray.messages import FOLDER, Mailbox, forget
-from tuneport.train.ray.transfer import PackedFile, unpack
-from tuneport.train.ray.worker import work
+from tuneport.train.ray.messages import FOLDER, RayMailbox, delete_ray_messages
+from tuneport.train.ray.transfer import RayPackedFile, unpack_on_ray_node
+from tuneport.train.ray.worker import train_on_ray_worker
 
 
-def main() -> int:
+def run_ray_job() -> int:
     job = json.loads(Path("job.json").read_text(encoding="utf-8"))
     ray.init(log_to_driver=True)
     node = ray._private.worker._global_node  # no public name for the folders of a session
@@ -33,20 +33,20 @@ def main() -> int:
     here = ray.get_runtime_context().get_node_id()
     print(f"tuneport: this job's news are on the node {here}", flush=True)
     mailbox: Any = (
-        ray.remote(Mailbox)
+        ray.remote(RayMailbox)
         .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False))
         .remote(str(logs / FOLDER / job["submission_id"]), job["state"])
     )
     _put_checkpoint(job, mailbox)
     workers, resources, on_gpus = _workers(job["workers"])
-    missing = _missing(workers, resources)
-    told = f"Submitted to the Ray cluster: {workers} workers, each with {_told(resources)}"
+    missing = _missing_resources(workers, resources)
+    told = f"Submitted to the Ray cluster: {workers} workers, each with {_describe_resources(resources)}"
     ray.get(mailbox.post.remote("event", {"message": told}))
     if missing:
         ray.get(mailbox.post.remote("event", {"message": missing, "level": "warning"}))
     loopback = all(row["NodeManagerAddress"].startswith("127.") for row in ray.nodes())
     trainer = TorchTrainer(
-        work,
+        train_on_ray_worker,
         train_loop_config={
             **{name: job[name] for name in ("request", "files", "model_files", "start_files")},
             "mailbox": mailbox,
@@ -73,8 +73,8 @@ def _put_checkpoint(job: dict[str, Any], mailbox: Any) -> None:
     if about is None:
         return
     for number in range(about["pieces"]):
-        packed = PackedFile.model_validate(job["checkpoint_files"][f"checkpoint/{number:04}"])
-        piece = unpack(packed, Path("checkpoint-pieces")).read_bytes()
+        packed = RayPackedFile.model_validate(job["checkpoint_files"][f"checkpoint/{number:04}"])
+        piece = unpack_on_ray_node(packed, Path("checkpoint-pieces")).read_bytes()
         ray.get(mailbox.write.remote(about["what"], number, piece))
     ray.get(mailbox.post.remote("checkpoint", about))
 
@@ -90,7 +90,7 @@ def _workers(wanted: int | str) -> tuple[int, dict[str, float], bool]:
     return count, {"CPU": max(1, cores // math.ceil(count / len(nodes)))}, False
 
 
-def _missing(workers: int, resources: dict[str, float]) -> str | None:
+def _missing_resources(workers: int, resources: dict[str, float]) -> str | None:
     there = ray.cluster_resources()
     for name, amount in resources.items():
         if there.get(name, 0) < workers * amount:
@@ -101,15 +101,15 @@ def _missing(workers: int, resources: dict[str, float]) -> str | None:
     return None
 
 
-def _told(resources: dict[str, float]) -> str:
+def _describe_resources(resources: dict[str, float]) -> str:
     return ", ".join(f"{amount:g} {name}" for name, amount in resources.items())
 
 
-def forget_job(submission_id: str) -> int:
+def forget_ray_job(submission_id: str) -> int:
     ray.init(log_to_driver=False)
-    forget(Path(ray._private.worker._global_node.get_logs_dir_path()), submission_id)
+    delete_ray_messages(Path(ray._private.worker._global_node.get_logs_dir_path()), submission_id)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(forget_job(sys.argv[2]) if sys.argv[1:2] == ["--forget"] else main())
+    sys.exit(forget_ray_job(sys.argv[2]) if sys.argv[1:2] == ["--forget"] else run_ray_job())

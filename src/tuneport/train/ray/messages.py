@@ -21,15 +21,15 @@ STARTS_WITHOUT_PROGRESS = 4
 KEPT_CHECKPOINTS = 2
 
 
-def messages_name(number: int) -> str:
+def ray_messages_name(number: int) -> str:
     return f"messages-{number:06}.jsonl"
 
 
-def piece_name(what: str, number: int) -> str:
+def ray_chunk_name(what: str, number: int) -> str:
     return f"{what}.{number:04}"
 
 
-class Mailbox:
+class RayMailbox:
     """`folder` is this job's. Everything is on disk before a call returns."""
 
     def __init__(self, folder: str, state: dict[str, Any]) -> None:
@@ -77,21 +77,21 @@ class Mailbox:
                 self._drop(old)
             self.checkpoints = self.checkpoints[-KEPT_CHECKPOINTS:]
         line = json.dumps({**content, "number": self.count, "kind": kind, "at": now().isoformat()}, default=str)
-        with (self.folder / messages_name(self.count // MESSAGES_PER_FILE)).open("a", encoding="utf-8") as file:
+        with (self.folder / ray_messages_name(self.count // MESSAGES_PER_FILE)).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         self.count += 1
 
     def write(self, what: str, number: int, piece: bytes) -> None:
-        write_atomically(self.folder / piece_name(what, number), piece, durable=False, private=False)
+        write_atomically(self.folder / ray_chunk_name(what, number), piece, durable=False, private=False)
 
     def read(self, what: str, number: int) -> bytes:
-        return (self.folder / piece_name(what, number)).read_bytes()
+        return (self.folder / ray_chunk_name(what, number)).read_bytes()
 
     def _drop(self, about: dict[str, Any]) -> None:
         for number in range(about["pieces"]):
-            (self.folder / piece_name(about["what"], number)).unlink(missing_ok=True)
+            (self.folder / ray_chunk_name(about["what"], number)).unlink(missing_ok=True)
 
 
-def forget(logs: Path, submission_id: str) -> None:
+def delete_ray_messages(logs: Path, submission_id: str) -> None:
     """Delete what a job left in the log folder."""
     shutil.rmtree(logs / FOLDER / submission_id, ignore_errors=True)

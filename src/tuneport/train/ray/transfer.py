@@ -24,7 +24,7 @@ TRAVELLING_BYTES = 2 * 1024**3
 """Of one run, at most: packages live in the memory of the cluster's head node."""
 
 
-class PackedFile(Model):
+class RayPackedFile(Model):
     """`pieces`: the packages that hold it, in order; in each, it has its own name."""
 
     name: str
@@ -32,7 +32,7 @@ class PackedFile(Model):
     pieces: list[str]
 
 
-def pack(files: Mapping[str, Path], folder: Path) -> list[PackedFile]:
+def pack_for_ray(files: Mapping[str, Path], folder: Path) -> list[RayPackedFile]:
     """Write `files`, by the names under which they arrive, into folders of `PIECE_BYTES` that `folder` will hold.
 
     Raises ConfigError if they are too large to travel.
@@ -45,7 +45,7 @@ def pack(files: Mapping[str, Path], folder: Path) -> list[PackedFile]:
             f"{wanted} are more than can travel to a Ray cluster with a job ({most}); name the base model as "
             f"OWNER/NAME, or make the dataset smaller (the largest file is {largest})"
         )
-    packed: list[PackedFile] = []
+    packed: list[RayPackedFile] = []
     number = room = 0
     for name, path in files.items():
         pieces: list[str] = []
@@ -61,11 +61,11 @@ def pack(files: Mapping[str, Path], folder: Path) -> list[PackedFile]:
                     _copy(source, piece, size)
                 pieces.append(package)
                 room -= size
-        packed.append(PackedFile(name=name, bytes=path.stat().st_size, pieces=pieces))
+        packed.append(RayPackedFile(name=name, bytes=path.stat().st_size, pieces=pieces))
     return packed
 
 
-def unpack(packed: PackedFile, folder: Path) -> Path:
+def unpack_on_ray_node(packed: RayPackedFile, folder: Path) -> Path:
     """Return the file on a node of the cluster, in `folder` unless it came in one chunk and can be read in place."""
     parts = [_package(name) / packed.name for name in packed.pieces]
     if len(parts) == 1:
@@ -98,17 +98,19 @@ def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
         size -= len(chunk)
 
 
-def send_folder(folder: Path, send: Callable[[int, bytes], None]) -> dict[str, Any]:
-    """Send a folder to `send` as the chunks of a tar file, numbered from 0; returns what `receive_folder` checks."""
-    pieces = _Pieces(send)
+def send_folder_over_ray(folder: Path, send: Callable[[int, bytes], None]) -> dict[str, Any]:
+    """Send a folder to `send` as the chunks of a tar file, numbered from 0; returns what
+    `receive_folder_over_ray` checks."""
+    pieces = _ChunkWriter(send)
     with tarfile.open(fileobj=pieces, mode="w|") as archive:  # type: ignore[call-overload]
         archive.add(folder, arcname=".")
     pieces.close()
     return {"pieces": pieces.count, "bytes": pieces.total, "sha256": pieces.digest.hexdigest()}
 
 
-def receive_folder(about: Mapping[str, Any], pieces: Iterator[bytes], folder: Path) -> None:
-    """Unpack what `send_folder` made into `folder`, which is created. Raises TrainingError if the content differs."""
+def receive_folder_over_ray(about: Mapping[str, Any], pieces: Iterator[bytes], folder: Path) -> None:
+    """Unpack what `send_folder_over_ray` made into `folder`, which is created. Raises TrainingError if the content
+    differs."""
     folder.mkdir(parents=True)
     archive_path = folder.with_name(f"{folder.name}.tar")
     digest = hashlib.sha256()
@@ -125,7 +127,7 @@ def receive_folder(about: Mapping[str, Any], pieces: Iterator[bytes], folder: Pa
         archive_path.unlink(missing_ok=True)
 
 
-class _Pieces:
+class _ChunkWriter:
     """A file to write to, which hands on each `PIECE_BYTES`."""
 
     def __init__(self, send: Callable[[int, bytes], None]) -> None:

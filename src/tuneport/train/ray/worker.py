@@ -20,13 +20,13 @@ import ray.train
 from tuneport import private
 from tuneport.heavy_imports import heavy_imports
 from tuneport.run_protocol import REQUEST, STATE, checkpoint_folder
-from tuneport.train.ray.transfer import PackedFile, receive_folder, send_folder, unpack
-from tuneport.train.run.process_group import NonWritingRun, Ranks
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.ray.transfer import RayPackedFile, receive_folder_over_ray, send_folder_over_ray, unpack_on_ray_node
+from tuneport.train.run.process_group import NonWritingTrainingRun, TrainingRanks
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.types import JobError, JobStatus, MetricPoint
 
 
-class ReportingFolder(RunFolder):
+class RayTrainingFolder(TrainingRunFolder):
     """The folder of the first rank: on its node's disk for as long as that lives, and told to the mailbox."""
 
     mailbox: Any
@@ -38,20 +38,20 @@ class ReportingFolder(RunFolder):
         super().update(**fields)
         self.tell("state", **self.state)
 
-    def event(self, message: str, *, level: str = "info", type: str = "message", **data: Any) -> None:
+    def log_event(self, message: str, *, level: str = "info", type: str = "message", **data: Any) -> None:
         data.pop("path", None)  # of this node; where the folder comes to lie its own machine says
         self.tell("event", message=message, level=level, type=type, data=data)
 
-    def record(self, name: str, content: dict[str, Any]) -> None:
-        super().record(name, content)
+    def write_record(self, name: str, content: dict[str, Any]) -> None:
+        super().write_record(name, content)
         self.tell("record", name=name, content=content)
 
-    def metric(self, point: MetricPoint) -> None:
-        super().metric(point)  # which the model card tells of
+    def add_metric(self, point: MetricPoint) -> None:
+        super().add_metric(point)  # which the model card tells of
         self.tell("metric", point=point.model_dump(mode="json", exclude_none=True))
 
-    def forget_after(self, step: int) -> None:
-        super().forget_after(step)
+    def drop_metrics_after(self, step: int) -> None:
+        super().drop_metrics_after(step)
         self.tell("forget_after", step=step)
 
     def publish_checkpoint(self, written: Path, step: int, *, best: int | None = None) -> Path:
@@ -66,17 +66,19 @@ class ReportingFolder(RunFolder):
         return folder
 
     def _send(self, folder: Path, kind: str, what: str, **about: Any) -> None:
-        told = send_folder(folder, lambda number, piece: ray.get(self.mailbox.write.remote(what, number, piece)))
+        told = send_folder_over_ray(
+            folder, lambda number, piece: ray.get(self.mailbox.write.remote(what, number, piece))
+        )
         self.tell(kind, what=what, **told, **about)
 
 
-class NonWritingReporter(NonWritingRun):
+class NonWritingRayRun(NonWritingTrainingRun):
     def publish_checkpoint(self, written: Path, step: int, *, best: int | None = None) -> Path:
         ray.train.report({"step": step})
         return super().publish_checkpoint(written, step, best=best)
 
 
-def work(job: dict[str, Any]) -> None:
+def train_on_ray_worker(job: dict[str, Any]) -> None:
     """Train on this worker. Ray Train calls it on every worker, and again on all of them after one was lost.
 
     `job`: the run's request, its packed files, the mailbox, and `scratch`, a folder for this node. An error that
@@ -84,7 +86,7 @@ def work(job: dict[str, Any]) -> None:
     """
     os.umask(private.CHILD_UMASK)  # the cluster's own is that of the user who started it
     mailbox = job["mailbox"]
-    ranks = Ranks.here()
+    ranks = TrainingRanks.here()
     # One asks for all: between two answers the number of starts would be another.
     told: list[Any] = [ray.get(mailbox.begin.remote()) if ranks.index == 0 else None]
     if ranks.count > 1:
@@ -93,15 +95,15 @@ def work(job: dict[str, Any]) -> None:
     if start["failed"]:
         return
     with _scratch(Path(job["scratch"])) as folder:
-        _furnish(folder, job, start)
+        _fill_run_folder(folder, job, start)
         if ranks.index == 0:
-            run = ReportingFolder(folder)
+            run = RayTrainingFolder(folder)
             run.mailbox = mailbox
         else:
-            run = NonWritingReporter(folder)  # type: ignore[assignment]
+            run = NonWritingRayRun(folder)  # type: ignore[assignment]
         if start["again"]:
             step = start["checkpoint"]["step"] if start["checkpoint"] else 0
-            run.event(f"A worker or its node was lost; all go on from step {step}", level="warning", type="restart")
+            run.log_event(f"A worker or its node was lost; all go on from step {step}", level="warning", type="restart")
         try:
             with heavy_imports():
                 from tuneport.train.recipe import train
@@ -109,15 +111,15 @@ def work(job: dict[str, Any]) -> None:
             train(run, lambda: False)
         except Exception as error:
             traceback.print_exc()
-            from tuneport.train.run.failures import job_error
+            from tuneport.train.run.failures import training_job_error
 
-            failure = job_error(error)
-            if not _may_pass(failure):
+            failure = training_job_error(error)
+            if not _may_be_transient(failure):
                 ray.get(mailbox.fail.remote(failure.model_dump(mode="json")))
             raise
 
 
-def _may_pass(failure: JobError) -> bool:
+def _may_be_transient(failure: JobError) -> bool:
     """Return whether another try may succeed: an error that the table of failures does not know is mostly a lost
     peer."""
     return failure.code == "training_failed"
@@ -140,18 +142,19 @@ def _scratch(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _furnish(folder: Path, job: dict[str, Any], start: dict[str, Any]) -> None:
+def _fill_run_folder(folder: Path, job: dict[str, Any], start: dict[str, Any]) -> None:
     """Fill `folder` as the local backend would have, with the newest checkpoint."""
     request = json.loads(json.dumps(job["request"]))
     arrived = {
-        name: unpack(PackedFile.model_validate(packed), folder / "data") for name, packed in job["files"].items()
+        name: unpack_on_ray_node(RayPackedFile.model_validate(packed), folder / "data")
+        for name, packed in job["files"].items()
     }
     for purpose in ("training", "validation"):
         if request.get(purpose):
             request[purpose]["path"] = str(arrived[purpose])
     for kind, target in (("model_files", folder / "model-files"), ("start_files", folder / "start")):
         for name, packed in job[kind].items():
-            path = unpack(PackedFile.model_validate(packed), folder / "data")
+            path = unpack_on_ray_node(RayPackedFile.model_validate(packed), folder / "data")
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).symlink_to(path)
     if job["model_files"]:
@@ -163,4 +166,4 @@ def _furnish(folder: Path, job: dict[str, Any], start: dict[str, Any]) -> None:
     about = start["checkpoint"]
     if about is not None:
         pieces = (ray.get(job["mailbox"].read.remote(about["what"], n)) for n in range(about["pieces"]))
-        receive_folder(about, pieces, checkpoint_folder(folder, about["step"]))
+        receive_folder_over_ray(about, pieces, checkpoint_folder(folder, about["step"]))

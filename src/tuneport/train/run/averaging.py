@@ -21,14 +21,14 @@ SHARE_OF_STEPS = 1 / 6
 class WeightAverage(TrainerCallback):
     """Follows the trained weights after each step; each checkpoint holds the mean so far, so that a run can go on.
 
-    `resume_from` is the checkpoint to go on from. `apply` puts the mean in the place of the last weights.
+    `resume_from` is the checkpoint to go on from. `apply_average` puts the mean in the place of the last weights.
     """
 
     def __init__(self, model: Any, resume_from: Path | None) -> None:
         self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.mean: dict[str, torch.Tensor] = {}
         if resume_from is not None:
-            self.load(resume_from)
+            self.load_average(resume_from)
 
     @torch.no_grad()
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
@@ -46,18 +46,18 @@ class WeightAverage(TrainerCallback):
         save_file({name: mean.contiguous() for name, mean in self.mean.items()}, folder / FILE)
 
     @torch.no_grad()
-    def exchange(self) -> None:
+    def swap_with_weights(self) -> None:
         """Swap the mean and the weights; a second call restores both."""
         for name, mean in self.mean.items():
             weights = self.trained[name].detach().clone()
             self.trained[name].copy_(mean)
             self.mean[name] = weights
 
-    def load(self, checkpoint: Path) -> None:
+    def load_average(self, checkpoint: Path) -> None:
         """Restore the mean of a checkpoint."""
         self.mean = load_file(checkpoint / FILE)
 
     @torch.no_grad()
-    def apply(self) -> None:
+    def apply_average(self) -> None:
         for name, mean in self.mean.items():
             self.trained[name].copy_(mean)

@@ -16,8 +16,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 
 from tuneport.train.run.averaging import WeightAverage
-from tuneport.train.run.run_folder import RunFolder
-from tuneport.train.run.whole import LOOP_FILE
+from tuneport.train.run.checkpoint_integrity import LOOP_FILE
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.training_options import TrainingOptions
 
 SECONDS_BETWEEN_CHECKPOINTS = 300.0
@@ -25,7 +25,7 @@ SAVINGS_SHARE_OF_TIME = 0.05
 """Within an epoch a checkpoint is due after five minutes, or after twenty times what the last one took to write."""
 
 
-class LoopState(BaseModel):
+class TrainingLoopState(BaseModel):
     """The state of a checkpoint beside what the Trainer saves. Losses are mean nats per trained token."""
 
     tokens: int = 0
@@ -36,7 +36,7 @@ class LoopState(BaseModel):
     """Whether a list of digests is written beside it: where it is gone, something happened to the checkpoint."""
 
     @classmethod
-    def of(cls, checkpoint: Path | None) -> LoopState:
+    def of(cls, checkpoint: Path | None) -> TrainingLoopState:
         return cls() if checkpoint is None else cls.model_validate_json((checkpoint / LOOP_FILE).read_bytes())
 
 
@@ -48,9 +48,9 @@ class CheckpointSchedule(TrainerCallback):
 
     def __init__(
         self,
-        run: RunFolder,
+        run: TrainingRunFolder,
         options: TrainingOptions,
-        state: LoopState,
+        state: TrainingLoopState,
         counter: Any,
         *,
         validates: bool,
@@ -63,7 +63,7 @@ class CheckpointSchedule(TrainerCallback):
         self._save_seconds = 0.0
 
     @property
-    def exhausted(self) -> bool:
+    def out_of_patience(self) -> bool:
         """Return whether as many evaluations as early stopping allows brought no improvement."""
         patience = self.options.early_stopping
         return patience is not None and self.loop.evaluations_without_improvement >= patience
@@ -93,14 +93,14 @@ class CheckpointSchedule(TrainerCallback):
             (natural or self._overdue(args)) if every is None else step % every == 0
         )
         if control.should_evaluate and self.average is not None:
-            self.average.exchange()
+            self.average.swap_with_weights()
         self._begin_saving(state, control)
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: Any = None, **rest: Any
     ) -> None:
         if self.average is not None:
-            self.average.exchange()
+            self.average.swap_with_weights()
         loss = float((metrics or {})["eval_loss"])
         if loss < (float("inf") if self.loop.best_loss is None else self.loop.best_loss):
             self.loop.best_step, self.loop.best_loss = state.global_step, loss
@@ -108,7 +108,7 @@ class CheckpointSchedule(TrainerCallback):
             control.should_save = True
         else:
             self.loop.evaluations_without_improvement += 1
-        if self.exhausted and state.global_step < state.max_steps:
+        if self.out_of_patience and state.global_step < state.max_steps:
             control.should_training_stop = control.should_save = True
         self._begin_saving(state, control)
 
@@ -119,7 +119,7 @@ class CheckpointSchedule(TrainerCallback):
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         (folder / LOOP_FILE).write_text(self.loop.model_dump_json(), encoding="utf-8")
 
-    def saved(self) -> None:
+    def record_checkpoint(self) -> None:
         """Record a checkpoint. Call it when the checkpoint is in its place."""
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - self._began_saving
@@ -127,7 +127,7 @@ class CheckpointSchedule(TrainerCallback):
     def _begin_saving(self, state: TrainerState, control: TrainerControl) -> None:
         self._began_saving = time.monotonic()
         if control.should_save and state.is_world_process_zero:
-            self.run.make_room(self.loop.best_step)
+            self.run.delete_old_checkpoints(self.loop.best_step)
 
     def _overdue(self, args: TrainingArguments) -> bool:
         wait = max(SECONDS_BETWEEN_CHECKPOINTS, self._save_seconds / SAVINGS_SHARE_OF_TIME)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tuneport.base_models import ComputeTarget
-from tuneport.train.speed.row_tokens import length_of, trained_of
+from tuneport.train.speed.row_tokens import row_token_count, trained_token_count
 from tuneport.types import DataFile
 
 PACKAGES = (
@@ -24,7 +24,7 @@ PACKAGES = (
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16", "sve")
 
 
-def environment(device: ComputeTarget) -> dict[str, Any]:
+def training_environment(device: ComputeTarget) -> dict[str, Any]:
     """Return versions, machine and device, ready for JSON. What this machine does not report is left out."""
     found: dict[str, Any] = {
         "python": platform.python_version(),
@@ -48,7 +48,7 @@ def environment(device: ComputeTarget) -> dict[str, Any]:
     return found
 
 
-def fingerprint(file: DataFile, rows: Sequence[Any]) -> dict[str, Any]:
+def training_data_fingerprint(file: DataFile, rows: Sequence[Any]) -> dict[str, Any]:
     """Return what identifies a dataset at training time. `sha256` is of the file as the trainer read it."""
     digest = hashlib.sha256()
     with file.path.open("rb") as content:
@@ -60,9 +60,9 @@ def fingerprint(file: DataFile, rows: Sequence[Any]) -> dict[str, Any]:
         "bytes": file.path.stat().st_size,
         "format": file.format,
         "rows": len(rows),
-        "tokens": sum(length_of(row) for row in rows),
-        "trained_tokens": sum(trained_of(row) for row in rows),
-        "longest_row_tokens": max(length_of(row) for row in rows),
+        "tokens": sum(row_token_count(row) for row in rows),
+        "trained_tokens": sum(trained_token_count(row) for row in rows),
+        "longest_row_tokens": max(row_token_count(row) for row in rows),
         "rows_cut": sum(row.cut > 0 for row in rows),
         "columns_left_out": list(file.left_out),
     }

@@ -6,9 +6,14 @@ import errno
 
 from tuneport.digests import DamagedError
 from tuneport.errors import ConfigError, DatasetError, TrainingError, UnsupportedError
+from tuneport.train.run.checkpoint_integrity import CheckpointsDamagedError, UnusableCheckpointError
 from tuneport.train.run.gradient_watch import GradientNotFiniteError, LossNotFiniteError
-from tuneport.train.run.whole import CheckpointsDamagedError, UnusableCheckpointError
-from tuneport.train.speed.memory_retry import OneRowDoesNotFitError, gpu_is_full, gpu_memory, out_of_memory
+from tuneport.train.speed.memory_retry import (
+    OneRowDoesNotFitError,
+    explain_full_gpu,
+    is_training_out_of_memory,
+    training_gpu_memory,
+)
 from tuneport.types import JobError
 
 NO_WHOLE_CHECKPOINT = "no_whole_checkpoint"
@@ -21,7 +26,7 @@ class RewardError(TrainingError):
     """The reward failed: the user's function or grader."""
 
 
-def job_error(error: BaseException) -> JobError:
+def training_job_error(error: BaseException) -> JobError:
     """Describe an error. `fault` is "user" if another dataset, model or number would help, "provider" if the machine is
     to blame."""
     text = " ".join(str(error).split())
@@ -48,7 +53,7 @@ def job_error(error: BaseException) -> JobError:
             return JobError(code="unsupported", message=text, fault="user")
         case OSError() if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _no_space(text)
-    if out_of_memory(error):
+    if is_training_out_of_memory(error):
         message = f"the model does not fit in memory; use the adapter qlora or a smaller model ({text[:200]})"
         return _gpu_full(text) or JobError(code="out_of_memory", message=message, fault="user")
     if any(part in text.lower() for part in _NO_SPACE):
@@ -58,8 +63,8 @@ def job_error(error: BaseException) -> JobError:
 
 
 def _gpu_full(text: str) -> JobError | None:
-    memory = gpu_memory()
-    told = None if memory is None else gpu_is_full(*memory)
+    memory = training_gpu_memory()
+    told = None if memory is None else explain_full_gpu(*memory)
     if told is None:
         return None
     return JobError(code="out_of_memory", message=f"{told} ({text[:200]})", fault="provider", retryable=True)

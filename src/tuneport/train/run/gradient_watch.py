@@ -35,7 +35,7 @@ class GradientWatch:
         self._overflows = self._large = 0
         self._warned = False
 
-    def look(self, step: int, norm: float) -> str | None:
+    def check_gradient(self, step: int, norm: float) -> str | None:
         """Return a warning, once in a run, or None. Raises GradientNotFiniteError if training cannot continue."""
         if not math.isfinite(norm):
             self._overflows += 1

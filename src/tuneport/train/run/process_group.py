@@ -22,30 +22,30 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from tuneport.data.templates.rendering import IGNORED
 from tuneport.errors import ConfigError
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.types import JobEvent, MetricPoint
 
 
 @dataclass(frozen=True)
-class Ranks:
+class TrainingRanks:
     """This process's place among those of the run. Each method is called by all of them, at the same point."""
 
     index: int = 0
     count: int = 1
 
     @classmethod
-    def here(cls) -> Ranks:
+    def here(cls) -> TrainingRanks:
         """Return the ranks of torch's process group, or a single one without it."""
         if not (dist.is_available() and dist.is_initialized()):
             return cls()
         return cls(dist.get_rank(), dist.get_world_size())
 
     @property
-    def here_count(self) -> int:
+    def ranks_on_this_machine(self) -> int:
         """Return how many of them share this machine."""
         return int(os.environ.get("LOCAL_WORLD_SIZE", self.count)) if self.count > 1 else 1
 
-    def total(self, *numbers: float) -> list[float]:
+    def sum_over_ranks(self, *numbers: float) -> list[float]:
         """Return the sum of each number over the ranks."""
         if self.count == 1:
             return list(numbers)
@@ -53,24 +53,24 @@ class Ranks:
         dist.all_reduce(tensor)
         return [float(number) for number in tensor]
 
-    def agreed(self, stop: Callable[[], bool]) -> Callable[[], bool]:
+    def agree_on_stop(self, stop: Callable[[], bool]) -> Callable[[], bool]:
         """Return `stop` as all ranks see it: true for all once it is true for one, so that none waits for another."""
-        return stop if self.count == 1 else lambda: self.total(float(stop()))[0] > 0
+        return stop if self.count == 1 else lambda: self.sum_over_ranks(float(stop()))[0] > 0
 
     @contextlib.contextmanager
-    def first_alone(self) -> Iterator[None]:
+    def first_rank_first(self) -> Iterator[None]:
         """Let the first rank do the block, then the others, which find it done."""
         if self.index:
-            self.wait()
+            self.wait_for_all_ranks()
         yield
         if not self.index:
-            self.wait()
+            self.wait_for_all_ranks()
 
-    def wait(self) -> None:
+    def wait_for_all_ranks(self) -> None:
         """Wait until all ranks get here."""
-        self.total(0.0)
+        self.sum_over_ranks(0.0)
 
-    def gather(self, payload: bytes) -> list[bytes]:
+    def gather_on_first_rank(self, payload: bytes) -> list[bytes]:
         """Return what each rank gave, on the first rank; an empty list elsewhere."""
         if self.count == 1:
             return [payload]
@@ -83,7 +83,7 @@ def _device() -> str:
     return "cpu" if "gloo" in dist.get_backend() else "cuda"
 
 
-def shared_batch(batch_size: int, workers: int, *, chosen: bool) -> int:
+def batch_for_workers(batch_size: int, workers: int, *, chosen: bool) -> int:
     """Return a batch size that all workers can share evenly: the next multiple, or ConfigError if the user chose it."""
     if batch_size % workers == 0:
         return batch_size
@@ -96,13 +96,13 @@ def shared_batch(batch_size: int, workers: int, *, chosen: bool) -> int:
     return nearest
 
 
-def filled(rows: Sequence[dict[str, Any]], multiple: int, token: int) -> list[dict[str, Any]]:
+def pad_rows_to_multiple(rows: Sequence[dict[str, Any]], multiple: int, token: int) -> list[dict[str, Any]]:
     """Return `rows`, and at their end as many rows of one untrained token as make them a multiple."""
     missing = -len(rows) % multiple
     return [*rows, *({"input_ids": [token], "labels": [IGNORED]} for _ in range(missing))]
 
 
-class EpochOrder(Sampler[int]):
+class EpochOrderSampler(Sampler[int]):
     """The same order on every rank, another one each epoch: that of accelerate's SeedableRandomSampler, so that one
     process and several see the same rows in the same step. `fillers` rows at the end of the data stay there.
 
@@ -131,7 +131,7 @@ class EpochOrder(Sampler[int]):
         yield from range(self.rows, self.rows + self.fillers)
 
 
-class SharedRows:
+class DistributedRowOrder:
     """Mixed in before a trainer: the order of rows where there are several ranks."""
 
     args: Any
@@ -147,38 +147,38 @@ class SharedRows:
         if kind == "group_by_length":
             lengths = [len(ids) for ids in dataset["input_ids"][:rows]]
         group = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return EpochOrder(rows, self.args.seed, fillers=self.fillers, lengths=lengths, group=group)
+        return EpochOrderSampler(rows, self.args.seed, fillers=self.fillers, lengths=lengths, group=group)
 
 
-class NonWritingRun(RunFolder):
+class NonWritingTrainingRun(TrainingRunFolder):
     """The folder of a run for the ranks that are not the first: they read it, and what they would write the first
     one does."""
 
     def update(self, **fields: Any) -> None:
         self.state |= fields
 
-    def progress(self, progress: Any, trained_tokens: int) -> None:
+    def update_progress(self, progress: Any, trained_tokens: int) -> None:
         self.state |= {"progress": progress, "trained_tokens": trained_tokens}
 
-    def event(self, message: str, *, level: str = "info", type: str = "message", **data: Any) -> None: ...
+    def log_event(self, message: str, *, level: str = "info", type: str = "message", **data: Any) -> None: ...
 
-    def metric(self, point: MetricPoint) -> None: ...
+    def add_metric(self, point: MetricPoint) -> None: ...
 
-    def forget_after(self, step: int) -> None: ...
+    def drop_metrics_after(self, step: int) -> None: ...
 
-    def clear_working(self) -> None: ...
+    def clear_partial_folder(self) -> None: ...
 
     def add_event(self, event: JobEvent) -> None: ...
 
-    def record(self, name: str, content: dict[str, Any]) -> None: ...
+    def write_record(self, name: str, content: dict[str, Any]) -> None: ...
 
-    def make_room(self, best: int | None) -> None: ...
+    def delete_old_checkpoints(self, best: int | None) -> None: ...
 
-    def keep_only_newest(self, best: int | None) -> None: ...
+    def keep_newest_checkpoint(self, best: int | None) -> None: ...
 
-    def set_aside(self, step: int) -> None: ...
+    def set_aside_checkpoint(self, step: int) -> None: ...
 
-    def phase(self, name: str) -> None: ...
+    def report_phase(self, name: str) -> None: ...
 
     def publish_checkpoint(self, written: Path, step: int, *, best: int | None = None) -> Path:
         return self.checkpoint(step)
@@ -187,7 +187,7 @@ class NonWritingRun(RunFolder):
         return self.path / name
 
 
-def gather_random_states(ranks: Ranks, folder: Path) -> None:
+def gather_random_states(ranks: TrainingRanks, folder: Path) -> None:
     """Copy every rank's random state into the first one's checkpoint, also if they share no disk.
 
     Ends when all ranks have written what belongs into the checkpoint.
@@ -195,8 +195,8 @@ def gather_random_states(ranks: Ranks, folder: Path) -> None:
     if ranks.count == 1:
         return
     own = folder / f"rng_state_{ranks.index}.pth"
-    states = ranks.gather(pickle.dumps((own.name, own.read_bytes())))
+    states = ranks.gather_on_first_rank(pickle.dumps((own.name, own.read_bytes())))
     for name, content in map(pickle.loads, states):
         if not (folder / name).exists():
             (folder / name).write_bytes(content)
-    ranks.wait()
+    ranks.wait_for_all_ranks()

@@ -12,8 +12,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tuneport.train.run.checkpoints import CheckpointSchedule
 from tuneport.train.run.gradient_watch import GradientWatch, LossNotFiniteError
-from tuneport.train.run.process_group import Ranks, gather_random_states
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.process_group import TrainingRanks, gather_random_states
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.types import JobStatus, MetricPoint, Progress, now
 
 EVENTS_PER_RUN = 60  # a step event each, at most: thousands of steps would drown the others
@@ -29,18 +29,18 @@ OF_ANSWERS = {
 """What TRL calls the means over a step's own answers, and what we do; `completions_cut` is a share, 0 to 1."""
 
 
-class Counter:
+class TrainedTokenCounter:
     """Tokens that went through the model: of all rows, padding left out, a shared beginning counted for each row."""
 
     def __init__(self) -> None:
         self.tokens = 0  # of this rank
-        self.total = 0  # of all ranks, as of the last `add_up`
+        self.total = 0  # of all ranks, as of the last `sum_over_ranks`
 
-    def add_up(self, ranks: Ranks) -> None:
-        self.total = int(ranks.total(self.tokens)[0])
+    def sum_over_ranks(self, ranks: TrainingRanks) -> None:
+        self.total = int(ranks.sum_over_ranks(self.tokens)[0])
 
 
-class RunReporter(TrainerCallback):
+class TrainingReporter(TrainerCallback):
     """The last of the callbacks: it moves a checkpoint away when the others have put into it what is theirs.
 
     On every rank, each with a folder of its own kind; `stop` is what all ranks agree on.
@@ -48,12 +48,12 @@ class RunReporter(TrainerCallback):
 
     def __init__(
         self,
-        run: RunFolder,
-        counter: Counter,
+        run: TrainingRunFolder,
+        counter: TrainedTokenCounter,
         stop: Callable[[], bool],
         schedule: CheckpointSchedule,
         gradients: GradientWatch,
-        ranks: Ranks,
+        ranks: TrainingRanks,
     ) -> None:
         self.run, self.counter, self.stop, self.schedule, self.gradients = run, counter, stop, schedule, gradients
         self.ranks = ranks
@@ -66,22 +66,22 @@ class RunReporter(TrainerCallback):
         self.run.update(
             status=JobStatus.RUNNING, progress=Progress(step=state.global_step, total_steps=state.max_steps)
         )
-        self.run.phase("trains")
+        self.run.report_phase("trains")
         resumed = f", going on from step {state.global_step}" if state.global_step else ""
-        self.run.event(f"Fine-tuning job started{resumed}")
-        self.counter.add_up(self.ranks)
+        self.run.log_event(f"Fine-tuning job started{resumed}")
+        self.counter.sum_over_ranks(self.ranks)
         self._mark(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
-        self.counter.add_up(self.ranks)
+        self.counter.sum_over_ranks(self.ranks)
         self._mark(state.global_step)
-        if self.run.stop_early_asked and self.ranks.count == 1:
+        if self.run.early_stop_requested and self.ranks.count == 1:
             control.should_training_stop = True
             control.should_save = control.should_evaluate = False
         if self.stop():
             self.stopped = True
             control.should_training_stop = True
-            if self.ranks.total(float(self.run.cancelled))[0]:
+            if self.ranks.sum_over_ranks(float(self.run.cancelled))[0]:
                 control.should_save = control.should_evaluate = False
             else:  # to go on later, from this step; an evaluation that is due now would not be due then
                 control.should_save = True
@@ -102,9 +102,9 @@ class RunReporter(TrainerCallback):
                 valid_accuracy=accuracy,
                 extra={name: float(value) for name, value in answers.items() if value is not None},
             )
-            self.run.metric(point)
+            self.run.add_metric(point)
             reward = _reward(logs.get("eval_reward"))
-            self.run.event(
+            self.run.log_event(
                 f"Step {state.global_step}/{state.max_steps}: validation loss={logs['eval_loss']:.2f}{reward}"
             )
 
@@ -113,10 +113,10 @@ class RunReporter(TrainerCallback):
         gather_random_states(self.ranks, written)
         best = self.schedule.loop.best_step
         folder = self.run.publish_checkpoint(written, state.global_step, best=best)
-        self.schedule.saved()
+        self.schedule.record_checkpoint()
         if best != self.run.state.get("best_step"):
             self.run.update(best_step=best)
-        self.run.event(f"Checkpoint created at step {state.global_step}", path=str(folder), step=state.global_step)
+        self.run.log_event(f"Checkpoint created at step {state.global_step}", path=str(folder), step=state.global_step)
 
     def _report_step(self, state: TrainerState, logs: dict[str, Any]) -> None:
         loss = float(logs["loss"])
@@ -125,9 +125,11 @@ class RunReporter(TrainerCallback):
                 f"the loss became {loss} at step {state.global_step}; lower the learning rate (now "
                 f"{self.gradients.learning_rate:g}) or look for broken rows with `tuneport check`"
             )
-        warning = self.gradients.look(state.global_step, float(logs["grad_norm"])) if "grad_norm" in logs else None
+        warning = (
+            self.gradients.check_gradient(state.global_step, float(logs["grad_norm"])) if "grad_norm" in logs else None
+        )
         if warning is not None:
-            self.run.event(warning, level="warning", type="gradient", step=state.global_step)
+            self.run.log_event(warning, level="warning", type="gradient", step=state.global_step)
         objective = {"objective": loss} if "answer_loss" in logs else {}
         loss = float(logs.get("answer_loss", loss))
         rate, seconds_left = self._rate(state.max_steps)
@@ -138,7 +140,7 @@ class RunReporter(TrainerCallback):
             "rewards/margins": "reward_margin",
             **OF_ANSWERS,
         }
-        self.run.metric(
+        self.run.add_metric(
             MetricPoint(
                 step=state.global_step,
                 epoch=state.epoch,
@@ -157,10 +159,10 @@ class RunReporter(TrainerCallback):
             tokens_per_second=rate,
             seconds_left=seconds_left,
         )
-        self.run.progress(progress, self.counter.total)
+        self.run.update_progress(progress, self.counter.total)
         every = max(1, math.ceil(state.max_steps / EVENTS_PER_RUN))
         if state.global_step % every == 0 or state.global_step in (1, state.max_steps):
-            self.run.event(
+            self.run.log_event(
                 f"Step {state.global_step}/{state.max_steps}: training loss={loss:.2f}{_reward(logs.get('reward'))}",
                 type="metrics",
                 step=state.global_step,
@@ -186,7 +188,7 @@ def _reward(mean: float | None) -> str:
     return "" if mean is None else f", reward={mean:.3f}"
 
 
-def start_record(run: RunFolder, numbers: dict[str, Any], device: Any, trainer: Any) -> None:
+def record_training_start(run: TrainingRunFolder, numbers: dict[str, Any], device: Any, trainer: Any) -> None:
     """Record what is about to be trained: resolved numbers, sizes, device, and how batches are put together."""
     model, arguments = trainer.model, trainer.args
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)

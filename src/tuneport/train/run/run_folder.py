@@ -48,7 +48,7 @@ ROOM_FOR_A_CHECKPOINT = 1.25  # times the size of the last one
 SECONDS_BETWEEN_PROGRESS_WRITES = 0.5
 
 
-class RunFolder:
+class TrainingRunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         request = RunRequest.model_validate_json((path / REQUEST).read_bytes())
@@ -92,11 +92,11 @@ class RunFolder:
         return (self.path / CANCEL).exists()
 
     @property
-    def pause_asked(self) -> bool:
+    def pause_requested(self) -> bool:
         return (self.path / PAUSE).exists()
 
     @property
-    def stop_early_asked(self) -> bool:
+    def early_stop_requested(self) -> bool:
         return (self.path / STOP_EARLY).exists()
 
     def lock(self) -> bool:
@@ -112,7 +112,7 @@ class RunFolder:
             os.close(self._locks.pop())
 
     @property
-    def gone(self) -> bool:
+    def folder_deleted(self) -> bool:
         """Return whether the folder was deleted, even if another one of the same run is in its place."""
         if not self._locks:  # a job on another machine, which is looked after by who has the lock
             return not (self.path / REQUEST).exists()
@@ -122,7 +122,7 @@ class RunFolder:
             return True
 
     @contextmanager
-    def devices(self, count: int | Literal["auto"], stop: Callable[[], bool]) -> Iterator[tuple[str, ...] | None]:
+    def claim_devices(self, count: int | Literal["auto"], stop: Callable[[], bool]) -> Iterator[tuple[str, ...] | None]:
         """Wait for `count` devices in the order of submission, and yield their names, ("cuda:0",) or ("cpu",), or None
         if `stop` came first.
 
@@ -145,7 +145,7 @@ class RunFolder:
                 yield None
                 return
             if self.state.pop("waits", None) is not None:
-                self.event(f"It is this run's turn, on {', '.join(taken)}")
+                self.log_event(f"It is this run's turn, on {', '.join(taken)}")
             chosen = [device for device in found if device.name in taken]
             pin_devices(chosen, self.device_names, os.environ)
             self.on_cpu = self.device_names is not None and chosen[0].kind == "cpu"
@@ -160,7 +160,7 @@ class RunFolder:
     def _waits(self, before: int) -> None:
         others = {0: "next in line", 1: "1 run before it"}.get(before, f"{before:,} runs before it")
         if "waits" not in self.state:
-            self.event(f"Another run is using the device; this one waits for it ({others})")
+            self.log_event(f"Another run is using the device; this one waits for it ({others})")
         self.update(status=JobStatus.QUEUED, waits=f"waits for the device; {others}")
 
     def update(self, **fields: Any) -> None:
@@ -171,13 +171,13 @@ class RunFolder:
         write_atomically(self.path / STATE, json.dumps(self.state, default=str))
         self._last_write = time.monotonic()
 
-    def progress(self, progress: Progress, trained_tokens: int) -> None:
+    def update_progress(self, progress: Progress, trained_tokens: int) -> None:
         """Update the state as `update` does, but not more often than a person or a poll can read."""
         self.state |= {"progress": progress.model_dump(mode="json"), "trained_tokens": trained_tokens}
         if time.monotonic() - self._last_write >= SECONDS_BETWEEN_PROGRESS_WRITES:
             self.update()
 
-    def phase(self, name: str) -> None:
+    def report_phase(self, name: str) -> None:
         """Report the phase of a run that does not train yet. The parent reports for how long."""
         if name == "trains":  # the state tells from here on, and a full disk has room for little
             (self.path / STARTING).unlink(missing_ok=True)
@@ -190,7 +190,7 @@ class RunFolder:
         if text not in self.state["notes"]:
             self.state["notes"] = [*self.state["notes"], text]
 
-    def event(self, message: str, *, level: str = "info", type: str = "message", **data: Any) -> None:
+    def log_event(self, message: str, *, level: str = "info", type: str = "message", **data: Any) -> None:
         self._event_number += 1
         event = JobEvent.model_validate(
             {
@@ -208,15 +208,15 @@ class RunFolder:
         """Add an event that has its id already."""
         append_line(self.path / EVENTS, event.model_dump_json())
 
-    def metric(self, point: MetricPoint) -> None:
+    def add_metric(self, point: MetricPoint) -> None:
         append_line(self.path / METRICS, point.model_dump_json(exclude_none=True))
 
-    def record(self, name: str, content: dict[str, Any]) -> None:
+    def write_record(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file of the run's for people to read."""
         write_atomically(self.path / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
     @property
-    def start(self) -> Path | None:
+    def starting_weights(self) -> Path | None:
         """Return the weights from which the run continues, or None if it begins with the base model's."""
         folder = self.path / START
         return folder if folder.is_dir() else None
@@ -225,15 +225,15 @@ class RunFolder:
         found = checkpoint_folders(self.path)
         return found[-1][1] if found else None
 
-    def newest_step(self) -> int:
+    def newest_checkpoint_step(self) -> int:
         """Return the step of the newest checkpoint; 0 if there is none."""
-        return max(self.steps(), default=0)
+        return max(self.checkpoint_steps(), default=0)
 
-    def steps(self) -> list[int]:
+    def checkpoint_steps(self) -> list[int]:
         """Return the steps of the checkpoints, oldest first."""
         return [step for step, _ in checkpoint_folders(self.path)]
 
-    def set_aside(self, step: int) -> None:
+    def set_aside_checkpoint(self, step: int) -> None:
         """Keep a damaged checkpoint under another name, which no run continues from, until its step is reached
         again."""
         aside = damaged_checkpoint_folder(self.path, step)
@@ -241,7 +241,7 @@ class RunFolder:
         self.checkpoint(step).rename(aside)
         fsync_path(aside.parent)
 
-    def forget_after(self, step: int) -> None:
+    def drop_metrics_after(self, step: int) -> None:
         """Drop the metrics of steps that will be taken again, and a line that a kill cut off."""
         path = self.path / METRICS
         if not path.exists():
@@ -263,13 +263,13 @@ class RunFolder:
         return {row["step"]: row["valid_loss"] for row in rows if row.get("valid_loss") is not None}
 
     @property
-    def working(self) -> Path:
+    def partial_folder(self) -> Path:
         """Return the folder in which a checkpoint or an adapter is written before it is renamed; empty after a
         crash."""
         return self.path / CHECKPOINTS / WRITING
 
-    def clear_working(self) -> None:
-        shutil.rmtree(self.working, ignore_errors=True)
+    def clear_partial_folder(self) -> None:
+        shutil.rmtree(self.partial_folder, ignore_errors=True)
 
     def publish_checkpoint(self, written: Path, step: int, *, best: int | None = None) -> Path:
         """Publish a checkpoint, and keep the newest ones and that of the step `best`. Metrics up to the step, and the
@@ -287,7 +287,7 @@ class RunFolder:
     def checkpoint(self, step: int) -> Path:
         return checkpoint_folder(self.path, step)
 
-    def make_room(self, best: int | None) -> None:
+    def delete_old_checkpoints(self, best: int | None) -> None:
         """Delete checkpoints before a new one that would not fit beside them; the newest and the best stay."""
         newest = self.newest_checkpoint()
         if newest is None:
@@ -296,9 +296,9 @@ class RunFolder:
         if shutil.disk_usage(self.path).free < size * ROOM_FOR_A_CHECKPOINT:
             self._forget_damaged()
         if shutil.disk_usage(self.path).free < size * ROOM_FOR_A_CHECKPOINT:
-            self.keep_only_newest(best)
+            self.keep_newest_checkpoint(best)
 
-    def keep_only_newest(self, best: int | None) -> None:
+    def keep_newest_checkpoint(self, best: int | None) -> None:
         self._prune(1, best)
 
     def publish_weights(self, written: Path, name: str) -> Path:

@@ -15,7 +15,7 @@ from transformers.integrations import TensorBoardCallback
 from tuneport.files import write_atomically
 
 
-def tensorboard(folder: Path, after: int) -> Any:
+def tensorboard_callback(folder: Path, after: int) -> Any:
     """Return a callback that adds to the events in `folder`, without those behind step `after`, which will be measured
     again."""
     for path in folder.glob("*tfevents*"):
@@ -24,7 +24,7 @@ def tensorboard(folder: Path, after: int) -> Any:
     return TensorBoardCallback(SummaryWriter(log_dir=str(folder), filename_suffix=own))
 
 
-def events(path: Path) -> Iterator[tuple[bytes, Event]]:
+def read_tensorboard_events(path: Path) -> Iterator[tuple[bytes, Event]]:
     """Yield the raw and the parsed records of an event file, up to one that a kill cut off.
 
     A record (TFRecord) is its length (8 bytes), a checksum of that (4), the event, and a checksum of it (4).
@@ -39,5 +39,5 @@ def events(path: Path) -> Iterator[tuple[bytes, Event]]:
 
 
 def _forget_after(path: Path, step: int) -> None:
-    kept = [raw for raw, event in events(path) if event.step <= step]
+    kept = [raw for raw, event in read_tensorboard_events(path) if event.step <= step]
     write_atomically(path, b"".join(kept), durable=False)

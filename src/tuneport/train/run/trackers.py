@@ -9,12 +9,12 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tuneport.errors import ConfigError, one_line
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 
 MLFLOW_RUN = "mlflow_run_id"
 
 
-def trackers(run: RunFolder, after: int, recorded: dict[str, Any]) -> list[TrainerCallback]:
+def tracker_callbacks(run: TrainingRunFolder, after: int, recorded: dict[str, Any]) -> list[TrainerCallback]:
     """Return callbacks for the trainer; `after` is the step from which the run continues, `recorded` what is known of
     it.
 
@@ -23,9 +23,9 @@ def trackers(run: RunFolder, after: int, recorded: dict[str, Any]) -> list[Train
     """
     found: list[TrainerCallback] = []
     if importlib.util.find_spec("tensorboardX") is not None:
-        from tuneport.train.run.tensorboard import tensorboard
+        from tuneport.train.run.tensorboard import tensorboard_callback
 
-        found.append(tensorboard(run.path / "tensorboard", after))
+        found.append(tensorboard_callback(run.path / "tensorboard", after))
     if run.spec.wandb is not None:
         try:
             found.append(_wandb(run, recorded))
@@ -36,7 +36,7 @@ def trackers(run: RunFolder, after: int, recorded: dict[str, Any]) -> list[Train
                 raise ConfigError(
                     f"{message}; set WANDB_API_KEY or WANDB_MODE=offline, or submit without wandb"
                 ) from error
-            run.event(f"{message}; the run goes on without it", level="warning")
+            run.log_event(f"{message}; the run goes on without it", level="warning")
     if os.environ.get("MLFLOW_TRACKING_URI"):
         try:
             found.append(_mlflow(run))
@@ -44,11 +44,11 @@ def trackers(run: RunFolder, after: int, recorded: dict[str, Any]) -> list[Train
             reason = one_line(str(error).strip().split("\n", 1)[0])
             told = f"MLflow could not be started ({reason}); the run goes on without it"
             run.note(told)
-            run.event(told, level="warning")
+            run.log_event(told, level="warning")
     return found
 
 
-def _wandb(run: RunFolder, recorded: dict[str, Any]) -> TrainerCallback:
+def _wandb(run: TrainingRunFolder, recorded: dict[str, Any]) -> TrainerCallback:
     """Return W&B's callback under the run's own id, so that a restarted run continues in the same place."""
     import wandb
     from transformers.integrations import WandbCallback
@@ -65,10 +65,10 @@ def _wandb(run: RunFolder, recorded: dict[str, Any]) -> TrainerCallback:
         dir=str(run.path),
         config=recorded,
     )
-    return _Closing(WandbCallback(), wandb.finish)
+    return _ClosingTracker(WandbCallback(), wandb.finish)
 
 
-def _mlflow(run: RunFolder) -> TrainerCallback:
+def _mlflow(run: TrainingRunFolder) -> TrainerCallback:
     try:
         import mlflow
     except ModuleNotFoundError as error:
@@ -81,10 +81,10 @@ def _mlflow(run: RunFolder) -> TrainerCallback:
         mlflow.set_experiment(name)
     started = mlflow.start_run(run_id=before, run_name=None if before else run.tuned_name)
     kept.write_text(started.info.run_id, encoding="utf-8")
-    return _Closing(MLflowCallback(), mlflow.end_run)
+    return _ClosingTracker(MLflowCallback(), mlflow.end_run)
 
 
-class _Closing(TrainerCallback):
+class _ClosingTracker(TrainerCallback):
     """A library's callback, and what tells the library at the end that no more will come."""
 
     def __init__(self, callback: Any, close: Any) -> None:

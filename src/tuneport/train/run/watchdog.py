@@ -11,23 +11,23 @@ import signal
 import threading
 import time
 
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 
 GRACE_SECONDS = 30.0  # longer than that of `backends/local/runs/run.py`, whose kill leaves a record
 GRACE_SECONDS_ON_RAY = 150.0  # the same where a job on a cluster is to be stopped first
 _SECONDS_BETWEEN_LOOKS = 2.0
 
 
-def start(run: RunFolder) -> None:
+def start_training_watchdog(run: TrainingRunFolder) -> None:
     threading.Thread(target=_watch, args=(run,), name="tuneport-watchdog", daemon=True).start()
 
 
-def _watch(run: RunFolder) -> None:
+def _watch(run: TrainingRunFolder) -> None:
     unwanted_since: float | None = None
     grace = GRACE_SECONDS_ON_RAY if run.spec.provider_options.get("executor") == "ray" else GRACE_SECONDS
     while True:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-        if not (run.gone or run.cancelled):
+        if not (run.folder_deleted or run.cancelled):
             unwanted_since = None
         elif unwanted_since is None:
             unwanted_since = time.monotonic()

@@ -19,7 +19,7 @@ from typing import NoReturn, Protocol
 from tuneport.errors import ConfigError, TuneportError
 from tuneport.files import hold_file_lock, write_atomically
 from tuneport.run_protocol import SLURM
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.training_options import SlurmOptions
 
 _ACTIVE = frozenset(
@@ -64,7 +64,7 @@ class SlurmSubmission:
 
 
 @dataclass(frozen=True)
-class JobAnswer:
+class SlurmJobState:
     """`word` is the cluster's own, such as RUNNING or NODE_FAIL; empty where it has forgotten the job."""
 
     active: bool
@@ -73,77 +73,77 @@ class JobAnswer:
     reason: str = ""
 
 
-class Cluster(Protocol):
+class JobCluster(Protocol):
     seconds_between_looks: float
 
-    def find(self, run: Path, submission: SlurmSubmission) -> str | None:
+    def find_job_id(self, run: Path, submission: SlurmSubmission) -> str | None:
         """Return the id of a job whose submitter died before it could record the id."""
 
-    def look(self, job_id: str) -> JobAnswer: ...
+    def job_state(self, job_id: str) -> SlurmJobState: ...
 
     def cancel(self, job_id: str) -> None: ...
 
 
-class Slurm:
+class SlurmCluster:
     """Slurm by squeue and scancel, which need no accounting database."""
 
     seconds_between_looks = 2.0
 
-    def find(self, run: Path, submission: SlurmSubmission) -> str | None:
+    def find_job_id(self, run: Path, submission: SlurmSubmission) -> str | None:
         ids = _slurm("squeue", "--noheader", "--me", "--states=all", f"--name={submission.name}", "--format=%i")
         return ids.split()[0] if ids.split() else None
 
-    def look(self, job_id: str) -> JobAnswer:
+    def job_state(self, job_id: str) -> SlurmJobState:
         try:
             said = _slurm("squeue", "--noheader", "--states=all", f"--jobs={job_id}", "--format=%T|%r")
         except SubmissionError:  # "Invalid job id": it ended some minutes ago
-            return JobAnswer(False, False, "")
+            return SlurmJobState(False, False, "")
         word, _, reason = (said.splitlines() or [""])[0].strip().partition("|")
-        return JobAnswer(word in _ACTIVE, word in _NOT_STARTED, word, "" if reason == "None" else reason)
+        return SlurmJobState(word in _ACTIVE, word in _NOT_STARTED, word, "" if reason == "None" else reason)
 
     def cancel(self, job_id: str) -> None:
         with contextlib.suppress(SubmissionError):  # it has ended
             _slurm("scancel", job_id)
 
 
-class LocalExecutor:
+class LocalSlurmExecutor:
     """submitit's local executor: a job is a process here, its id the process's. For trying things out without Slurm."""
 
     seconds_between_looks = 0.2
 
-    def find(self, run: Path, submission: SlurmSubmission) -> str | None:
+    def find_job_id(self, run: Path, submission: SlurmSubmission) -> str | None:
         """Return the id that the job recorded when it started."""
         with contextlib.suppress(FileNotFoundError):
-            return str(json.loads(job_record(run, submission.attempt).read_bytes())["job_id"])
+            return str(json.loads(slurm_job_record_path(run, submission.attempt).read_bytes())["job_id"])
         return None
 
-    def look(self, job_id: str) -> JobAnswer:
+    def job_state(self, job_id: str) -> SlurmJobState:
         command = _output("ps", "-o", "state=,args=", "-p", job_id)
         active = "submitit" in command and not command.startswith("Z")
-        return JobAnswer(active, False, "RUNNING" if active else "")
+        return SlurmJobState(active, False, "RUNNING" if active else "")
 
     def cancel(self, job_id: str) -> None:
-        if self.look(job_id).active:
+        if self.job_state(job_id).active:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(job_id), signal.SIGINT)
 
 
-def cluster_of(options: SlurmOptions) -> Cluster:
-    return LocalExecutor() if options.cluster == "local" else Slurm()
+def open_slurm_cluster(options: SlurmOptions) -> JobCluster:
+    return LocalSlurmExecutor() if options.cluster == "local" else SlurmCluster()
 
 
-def job_record(run: Path, attempt: int) -> Path:
+def slurm_job_record_path(run: Path, attempt: int) -> Path:
     """Return the path of the record that the job of that attempt writes when it starts."""
     return run / "slurm" / f"attempt-{attempt}.json"
 
 
-def logs(run: Path, job_id: str) -> str:
+def read_slurm_logs(run: Path, job_id: str) -> str:
     """Return the end of what submitit and Slurm wrote about a job, beside what the trainer itself writes to log.txt."""
     texts = [path.read_text(errors="replace") for path in sorted((run / "slurm").glob(f"{job_id}_*log.*"))]
     return "\n".join(texts)[-_LOG_CHARACTERS:]
 
 
-def submit(run: RunFolder) -> str:
+def submit_slurm_job(run: TrainingRunFolder) -> str:
     """Submit what `slurm.json` intends, and return the job's id.
 
     Raises SubmissionError if the cluster refuses, ClusterUnreachableError if it does not answer: then the job may or
@@ -163,7 +163,7 @@ def submit(run: RunFolder) -> str:
     _raise_for(done.stderr, "sbatch")
 
 
-def is_being_submitted(run: Path) -> bool:
+def slurm_submission_runs(run: Path) -> bool:
     with hold_file_lock(run / "submit.lock", wait=False) as mine:
         return not mine
 

@@ -1,6 +1,6 @@
-"""A run that trains on a Slurm cluster. On the machine where it was submitted its process, `drive`, has the job
-submitted and looks after it; on a node `work` is what the job does: the same training, in the same folder, which both
-machines see.
+"""A run that trains on a Slurm cluster. On the machine where it was submitted its process, `drive_slurm_job`, has the
+job submitted and looks after it; on a node `work` is what the job does: the same training, in the same folder,
+which both machines see.
 
 The job is submitted once, whichever process is killed when: the intent is written first, with a name by which the job
 is found again, and a job that the file no longer intends does nothing. One that ends before its run does (a lost node,
@@ -17,9 +17,15 @@ from collections.abc import Callable
 
 from tuneport.files import write_atomically
 from tuneport.run_protocol import AGAIN, LOG, RESTARTS, RESTARTS_WITHOUT_PROGRESS, STOPPED_FROM_OUTSIDE, RestartCounts
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.train.slurm import clusters
-from tuneport.train.slurm.clusters import Cluster, ClusterUnreachableError, JobAnswer, SlurmSubmission, SubmissionError
+from tuneport.train.slurm.clusters import (
+    ClusterUnreachableError,
+    JobCluster,
+    SlurmJobState,
+    SlurmSubmission,
+    SubmissionError,
+)
 from tuneport.training_options import SlurmOptions
 from tuneport.types import JobError, JobStatus
 
@@ -29,11 +35,11 @@ _SECONDS_TO_STOP = 15.0  # for a cancelled job; less than the canceller waits be
 _LONGEST_SECONDS_BETWEEN_LOOKS = 30.0
 
 
-def drive(run: RunFolder, options: SlurmOptions, stop: Callable[[], bool]) -> None:
+def drive_slurm_job(run: TrainingRunFolder, options: SlurmOptions, stop: Callable[[], bool]) -> None:
     """Drive the run. Returns once it is finished, or stopped and still to be marked. Raises what makes it
     impossible."""
     run.place.leave()
-    cluster = clusters.cluster_of(options)
+    cluster = clusters.open_slurm_cluster(options)
     submission = _settled(run, cluster, stop)
     while not stop():
         job_id = submission.job_id or _submit(run, cluster, submission, stop)
@@ -46,11 +52,11 @@ def drive(run: RunFolder, options: SlurmOptions, stop: Callable[[], bool]) -> No
     run.read_state()
     if run.cancelled and not run.finished:
         _cancel(run, cluster)
-    elif run.pause_asked and not run.finished:
+    elif run.pause_requested and not run.finished:
         _await_pause(run, cluster)
 
 
-def _settled(run: RunFolder, cluster: Cluster, stop: Callable[[], bool]) -> SlurmSubmission:
+def _settled(run: TrainingRunFolder, cluster: JobCluster, stop: Callable[[], bool]) -> SlurmSubmission:
     """Return the last submission of earlier drivers of this run, with its job's id; else what is to be submitted
     now."""
     submission = SlurmSubmission.of(run.path)
@@ -64,11 +70,13 @@ def _settled(run: RunFolder, cluster: Cluster, stop: Callable[[], bool]) -> Slur
     return _written(run, submission, job_id)
 
 
-def _submit(run: RunFolder, cluster: Cluster, submission: SlurmSubmission, stop: Callable[[], bool]) -> str | None:
+def _submit(
+    run: TrainingRunFolder, cluster: JobCluster, submission: SlurmSubmission, stop: Callable[[], bool]
+) -> str | None:
     """Submit, and return the id of the new job. Returns None if `stop` came first."""
     while not stop():
         try:
-            job_id = clusters.submit(run)
+            job_id = clusters.submit_slurm_job(run)
         except ClusterUnreachableError as error:
             _say_waits(run, f"waits for Slurm: {error}")
             found = _of_a_dead_driver(run, cluster, submission, stop)  # it may have come to be all the same
@@ -77,25 +85,25 @@ def _submit(run: RunFolder, cluster: Cluster, submission: SlurmSubmission, stop:
             _sleep(_LONGEST_SECONDS_BETWEEN_LOOKS, stop)
             continue
         run.read_state()
-        run.event(f"Submitted to Slurm as job {job_id}", type="slurm", job_id=job_id, attempt=submission.attempt)
+        run.log_event(f"Submitted to Slurm as job {job_id}", type="slurm", job_id=job_id, attempt=submission.attempt)
         return job_id
     return None
 
 
-def _written(run: RunFolder, submission: SlurmSubmission, job_id: str) -> SlurmSubmission:
+def _written(run: TrainingRunFolder, submission: SlurmSubmission, job_id: str) -> SlurmSubmission:
     found = SlurmSubmission(submission.attempt, submission.name, job_id)
     found.write(run.path)
     return found
 
 
-def _intend(run: RunFolder, attempt: int) -> SlurmSubmission:
+def _intend(run: TrainingRunFolder, attempt: int) -> SlurmSubmission:
     submission = SlurmSubmission(attempt, f"tuneport-{run.run_id}-{attempt}")
     submission.write(run.path)
     return submission
 
 
 def _of_a_dead_driver(
-    run: RunFolder, cluster: Cluster, submission: SlurmSubmission, stop: Callable[[], bool]
+    run: TrainingRunFolder, cluster: JobCluster, submission: SlurmSubmission, stop: Callable[[], bool]
 ) -> str | None:
     """Return the job that an earlier driver intended, if it exists. Waits for it as long as it may still appear."""
     ends = time.monotonic() + _SECONDS_UNTIL_LISTED
@@ -103,11 +111,11 @@ def _of_a_dead_driver(
         written = SlurmSubmission.of(run.path)
         if written is not None and written.job_id is not None:
             return written.job_id
-        if clusters.is_being_submitted(run.path):
+        if clusters.slurm_submission_runs(run.path):
             ends = time.monotonic() + _SECONDS_UNTIL_LISTED
         else:
             try:
-                if found := cluster.find(run.path, submission):
+                if found := cluster.find_job_id(run.path, submission):
                     return found
             except ClusterUnreachableError as error:
                 _say_waits(run, f"waits for Slurm: {error}")
@@ -118,13 +126,13 @@ def _of_a_dead_driver(
     return None
 
 
-def _follow(run: RunFolder, cluster: Cluster, job_id: str, stop: Callable[[], bool]) -> JobAnswer:
+def _follow(run: TrainingRunFolder, cluster: JobCluster, job_id: str, stop: Callable[[], bool]) -> SlurmJobState:
     """Watch the job until it is over or `stop`. Returns the cluster's last status of it, with the state read again."""
     seconds = cluster.seconds_between_looks
-    answer = JobAnswer(True, True, "")
+    answer = SlurmJobState(True, True, "")
     while not stop():
         try:
-            answer = cluster.look(job_id)
+            answer = cluster.job_state(job_id)
         except ClusterUnreachableError as error:
             print(error, file=sys.stderr, flush=True)
         if not answer.active:
@@ -148,36 +156,38 @@ def _follow(run: RunFolder, cluster: Cluster, job_id: str, stop: Callable[[], bo
     return answer
 
 
-def _exit_code(run: RunFolder) -> int | None:
+def _exit_code(run: TrainingRunFolder) -> int | None:
     """Return the exit code that the job of the newest attempt wrote, or None if it did not get that far."""
     submission = SlurmSubmission.of(run.path)
     try:
-        record = json.loads(clusters.job_record(run.path, 0 if submission is None else submission.attempt).read_bytes())
+        record = json.loads(
+            clusters.slurm_job_record_path(run.path, 0 if submission is None else submission.attempt).read_bytes()
+        )
     except FileNotFoundError:
         return None
     code = record.get("exit_code")
     return None if code is None else int(code)
 
 
-def _say_waits(run: RunFolder, waits: str) -> None:
+def _say_waits(run: TrainingRunFolder, waits: str) -> None:
     """Report that the job waits, until it starts: afterwards only the job writes the state."""
     submission = SlurmSubmission.of(run.path)
-    if submission is None or not clusters.job_record(run.path, submission.attempt).exists():
+    if submission is None or not clusters.slurm_job_record_path(run.path, submission.attempt).exists():
         run.read_state()
         if not run.finished and (run.state["status"], run.state.get("waits")) != (JobStatus.QUEUED, waits):
             run.update(status=JobStatus.QUEUED, waits=waits)
 
 
-def _goes_on(run: RunFolder, job_id: str, last: JobAnswer) -> bool:
+def _goes_on(run: TrainingRunFolder, job_id: str, last: SlurmJobState) -> bool:
     """Return whether a run whose job ended continues in a new one, or has failed: counted as the parent counts deaths
     of trainers, and in the same file."""
-    print(clusters.logs(run.path, job_id), file=sys.stderr, flush=True)
+    print(clusters.read_slurm_logs(run.path, job_id), file=sys.stderr, flush=True)
     path = run.path / RESTARTS
     try:
         counted = RestartCounts.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
         counted = RestartCounts()
-    step = run.newest_step()
+    step = run.newest_checkpoint_step()
     counted = counted.as_of_checkpoint(step)
     how = last.word or "an end that the cluster does not tell"
     if _exit_code(run) == STOPPED_FROM_OUTSIDE:
@@ -189,7 +199,7 @@ def _goes_on(run: RunFolder, job_id: str, last: JobAnswer) -> bool:
             f"the Slurm job ended {counted.without_progress + 1} times without getting further, the last time with "
             f"{how}; look at {run.path / LOG} and at the job's limits (slurm: timeout_min, mem_gb)"
         )
-        run.event(message, level="error")
+        run.log_event(message, level="error")
         run.finish(
             JobStatus.FAILED, error=JobError(code="process_died", message=message, fault="provider", retryable=True)
         )
@@ -198,21 +208,23 @@ def _goes_on(run: RunFolder, job_id: str, last: JobAnswer) -> bool:
     counted.without_progress += last.word != "PREEMPTED"
     write_atomically(path, counted.model_dump_json())
     where = f"step {step}" if step else "the beginning"
-    run.event(f"Slurm job {job_id} ended with {how}; submitting it again from {where}", level="warning", type="restart")
+    run.log_event(
+        f"Slurm job {job_id} ended with {how}; submitting it again from {where}", level="warning", type="restart"
+    )
     return True
 
 
-def _cancel(run: RunFolder, cluster: Cluster) -> None:
+def _cancel(run: TrainingRunFolder, cluster: JobCluster) -> None:
     """End the job, and give it the time to report that itself."""
     submission = SlurmSubmission.of(run.path)
     if submission is None:
         return
     ends = time.monotonic() + _SECONDS_TO_STOP
     try:
-        job_id = submission.job_id or cluster.find(run.path, submission)
+        job_id = submission.job_id or cluster.find_job_id(run.path, submission)
         while job_id is not None and time.monotonic() < ends:
             cluster.cancel(job_id)
-            if not cluster.look(job_id).active:
+            if not cluster.job_state(job_id).active:
                 break
             time.sleep(min(1.0, cluster.seconds_between_looks))
     except ClusterUnreachableError as error:  # the job sees the file `cancel` and ends by itself
@@ -220,13 +232,13 @@ def _cancel(run: RunFolder, cluster: Cluster) -> None:
     run.read_state()
 
 
-def _await_pause(run: RunFolder, cluster: Cluster) -> None:
+def _await_pause(run: TrainingRunFolder, cluster: JobCluster) -> None:
     """Wait until the job, which sees the file `pause` too, has made its checkpoint; a job that has not started is
     withdrawn."""
     submission = SlurmSubmission.of(run.path)
     try:
-        job_id = None if submission is None else submission.job_id or cluster.find(run.path, submission)
-        while job_id is not None and (answer := cluster.look(job_id)).active and not run.cancelled:
+        job_id = None if submission is None else submission.job_id or cluster.find_job_id(run.path, submission)
+        while job_id is not None and (answer := cluster.job_state(job_id)).active and not run.cancelled:
             if answer.waits:
                 cluster.cancel(job_id)
             time.sleep(min(1.0, cluster.seconds_between_looks))

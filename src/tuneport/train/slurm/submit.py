@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.files import acquire_file_lock
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.train.slurm.clusters import SlurmSubmission
 from tuneport.train.slurm.work import work
 from tuneport.training_options import SlurmOptions, TrainingOptions
 
 
-def submit(folder: Path) -> None:
+def submit_training_to_slurm(folder: Path) -> None:
     import submitit
 
     acquire_file_lock(folder / "submit.lock", wait=True)  # until this process ends
@@ -28,7 +28,7 @@ def submit(folder: Path) -> None:
     assert submission is not None
     if submission.job_id is not None:
         return
-    options = TrainingOptions.parse(RunFolder(folder).spec.provider_options).slurm or SlurmOptions()
+    options = TrainingOptions.parse(TrainingRunFolder(folder).spec.provider_options).slurm or SlurmOptions()
     executor = submitit.AutoExecutor(folder / "slurm", cluster=options.cluster)
     executor.update_parameters(**_parameters(options, submission.name))
     with _no_parent_output(options):
@@ -75,4 +75,4 @@ def _parameters(options: SlurmOptions, name: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    submit(Path(sys.argv[1]))
+    submit_training_to_slurm(Path(sys.argv[1]))

@@ -28,7 +28,7 @@ KEPT_SCORES = 1 << 20
 
 
 @dataclass
-class AttentionBlock:
+class PackedAttentionBlock:
     """Queries `begin` to `end`, and as their keys the first `shared` tokens and those from `first_key` to `end`.
 
     `sees` (queries x keys) says who sees whom.
@@ -40,7 +40,7 @@ class AttentionBlock:
     shared: int
     sees: torch.Tensor
 
-    def keys_of(self, tensor: torch.Tensor) -> torch.Tensor:
+    def slice_keys(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return those tokens of heads x tokens x width."""
         own = tensor[:, self.first_key : self.end]
         return torch.cat([tensor[:, : self.shared], own], dim=1) if self.shared else own
@@ -51,7 +51,7 @@ class AttentionBlock:
         total[:, self.first_key : self.end] += gradient[:, self.shared :]
 
 
-class Blocks:
+class PackedAttentionBlocks:
     """The attention blocks of a sequence whose first `shared` tokens all rows see, followed by rows of `lengths`
     tokens.
 
@@ -96,12 +96,12 @@ def _spans(rows: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
     return spans
 
 
-def _block(begin: int, end: int, first_key: int, shared: int, owner: torch.Tensor) -> AttentionBlock:
+def _block(begin: int, end: int, first_key: int, shared: int, owner: torch.Tensor) -> PackedAttentionBlock:
     shared = shared if first_key else 0  # else they are among the block's own keys
     keys = torch.cat([torch.arange(shared), torch.arange(first_key, end)])
     queries = torch.arange(begin, end)[:, None]
     sees = ((owner[keys] == owner[queries]) | (owner[keys] == 0)) & (keys <= queries)
-    return AttentionBlock(begin, end, first_key, shared, sees)
+    return PackedAttentionBlock(begin, end, first_key, shared, sees)
 
 
 class _BlockAttention(torch.autograd.Function):
@@ -109,15 +109,15 @@ class _BlockAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, plan: Blocks, scale: float
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, plan: PackedAttentionBlocks, scale: float
     ) -> torch.Tensor:
         heads, tokens, width = key.shape
         query = query.view(heads, -1, tokens, width)
         result = query.new_empty(tokens, heads, query.shape[1], width)
         kept = []
         for block, mask in zip(plan.blocks, plan.masks(query.shape[1], query.dtype), strict=True):
-            weights = _weights(_queries(query, block), block.keys_of(key), mask, scale)
-            attended = torch.bmm(weights, block.keys_of(value)).view(heads, -1, block.end - block.begin, width)
+            weights = _weights(_queries(query, block), block.slice_keys(key), mask, scale)
+            attended = torch.bmm(weights, block.slice_keys(value)).view(heads, -1, block.end - block.begin, width)
             result[block.begin : block.end] = attended.permute(2, 0, 1, 3)
             if plan.keeps_weights:
                 kept.append(weights)
@@ -135,9 +135,9 @@ class _BlockAttention(torch.autograd.Function):
         # Several blocks add to the same keys: summed in fp32.
         of_key, of_value = (query.new_zeros(heads, tokens, width, dtype=torch.float32) for _ in range(2))
         for index, (block, mask) in enumerate(zip(plan.blocks, plan.masks(groups, query.dtype), strict=True)):
-            queries, keys, of_result = _queries(query, block), block.keys_of(key), _queries(gradient, block)
+            queries, keys, of_result = _queries(query, block), block.slice_keys(key), _queries(gradient, block)
             weights = kept[index] if kept else _weights(queries, keys, mask, scale)
-            of_weights = torch.bmm(of_result, block.keys_of(value).transpose(1, 2))
+            of_weights = torch.bmm(of_result, block.slice_keys(value).transpose(1, 2))
             of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype).mul_(scale)
             of_query[:, :, block.begin : block.end] = torch.bmm(of_scores, keys).view(heads, groups, -1, width)
             block.add_to_keys(of_key, torch.bmm(of_scores.transpose(1, 2), queries))
@@ -145,7 +145,7 @@ class _BlockAttention(torch.autograd.Function):
         return of_query.flatten(0, 1), of_key.to(key.dtype), of_value.to(value.dtype), None, None
 
 
-def _queries(tensor: torch.Tensor, block: AttentionBlock) -> torch.Tensor:
+def _queries(tensor: torch.Tensor, block: PackedAttentionBlock) -> torch.Tensor:
     """Return the block's tokens of heads x groups x tokens x width, with the groups one under the other."""
     return tensor[:, :, block.begin : block.end].flatten(1, 2)
 
@@ -162,7 +162,7 @@ def packed_attention(
     attention_mask: torch.Tensor | None,
     *,
     scaling: float | None = None,
-    blocks: Blocks | None = None,
+    blocks: PackedAttentionBlocks | None = None,
     **rest: Any,
 ) -> tuple[torch.Tensor, None]:
     """Compute attention by transformers' contract of an attention function; a pack is one sequence with its

@@ -30,9 +30,9 @@ class _LoraLinear(torch.autograd.Function):
         dropout: float,
     ) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1]).contiguous()
-        mask = keep_mask(rows, dropout) if dropout else None
+        mask = dropout_keep_mask(rows, dropout) if dropout else None
         ctx.scale = scale / (1 - dropout)
-        inner = kept(rows, mask) @ a.to(x.dtype).T
+        inner = apply_dropout_mask(rows, mask) @ a.to(x.dtype).T
         result = rows @ weight.T if bias is None else torch.addmm(bias, rows, weight.T)
         result.addmm_(inner, b.to(x.dtype).T, alpha=ctx.scale)
         ctx.save_for_backward(rows, inner, weight, a, b, mask)
@@ -50,9 +50,9 @@ class _LoraLinear(torch.autograd.Function):
             if mask is None:
                 of_x.addmm_(of_inner, a.to(gradient.dtype))
             else:
-                of_x += kept(of_inner @ a.to(gradient.dtype), mask)
+                of_x += apply_dropout_mask(of_inner @ a.to(gradient.dtype), mask)
             of_x = of_x.view(ctx.shape)
-        of_a = (of_inner.T @ kept(rows, mask)).to(a.dtype)
+        of_a = (of_inner.T @ apply_dropout_mask(rows, mask)).to(a.dtype)
         of_b = (gradient.T @ inner).mul_(ctx.scale).to(b.dtype)
         return of_x, None, None, of_a, of_b, None, None
 
@@ -60,7 +60,7 @@ class _LoraLinear(torch.autograd.Function):
 _BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16, torch.float32: torch.int32}
 
 
-def keep_mask(like: torch.Tensor, dropout: float) -> torch.Tensor:
+def dropout_keep_mask(like: torch.Tensor, dropout: float) -> torch.Tensor:
     """Draw integers of `like`'s width: all bits set to keep a number, none to drop it.
 
     Four draws come from each random word of 64 bits, and masking is one instruction for many numbers: a tenth of the
@@ -71,11 +71,11 @@ def keep_mask(like: torch.Tensor, dropout: float) -> torch.Tensor:
     return (chances >= round(dropout * 65536) - 32768).to(_BITS[like.dtype]).neg_()
 
 
-def kept(numbers: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+def apply_dropout_mask(numbers: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     return numbers if mask is None else (numbers.view(mask.dtype) & mask).view(numbers.dtype)
 
 
-def fuse(model: nn.Module) -> int:
+def fuse_lora_layers(model: nn.Module) -> int:
     """Fuse each plain LoRA layer of a PEFT model into one operation, and return how many were fused.
 
     Quantised layers, and variants such as DoRA, are not changed. Parameters, saving and switching the adapter off are

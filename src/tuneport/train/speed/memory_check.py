@@ -15,7 +15,7 @@ from tuneport.training_options import TrainingOptions
 GIB = 2**30
 
 
-def refuse_too_large(
+def refuse_too_large_training(
     need: Mapping[str, Any], device: ComputeTarget, options: TrainingOptions, *, processes: int = 1
 ) -> None:
     """Raise ConfigError if the estimate that came with the request exceeds the free memory.

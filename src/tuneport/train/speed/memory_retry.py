@@ -31,7 +31,7 @@ class OneRowDoesNotFitError(TrainingError):
     """Memory ran out with the fewest rows that can be taken at once."""
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_training_out_of_memory(error: BaseException) -> bool:
     """Return whether a GPU (CUDA, MPS) or the machine ran out of memory: torch raises a plain RuntimeError for the
     latter."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -45,7 +45,7 @@ def smaller_micro_batch(batch_size: int, rows: int, *, at_least: int = 1) -> int
     return smaller if smaller < rows else None
 
 
-def advice(adapter: str, checkpoints_activations: bool) -> str:
+def memory_saving_settings(adapter: str, checkpoints_activations: bool) -> str:
     """Return the settings that would make a run need less memory and are not in use yet, the most helpful first."""
     ways = [
         *(["the adapter qlora"] if adapter != "qlora" else []),
@@ -56,7 +56,7 @@ def advice(adapter: str, checkpoints_activations: bool) -> str:
     return f"{', '.join(ways[:-1])} or {ways[-1]}"
 
 
-def gpu_is_full(free: int, total: int, own: int) -> str | None:
+def explain_full_gpu(free: int, total: int, own: int) -> str | None:
     """Return the free memory, and what to do, if other processes hold much of the GPU. Returns None if they do not.
 
     All in bytes: `free` and `total` of the device, `own` what this process has taken from it.
@@ -70,8 +70,9 @@ def gpu_is_full(free: int, total: int, own: int) -> str | None:
     )
 
 
-def gpu_memory() -> tuple[int, int, int] | None:
-    """Return `free`, `total` and `own` for `gpu_is_full`, or None if there is no CUDA device, or it does not answer."""
+def training_gpu_memory() -> tuple[int, int, int] | None:
+    """Return `free`, `total` and `own` for `explain_full_gpu`, or None if there is no CUDA device, or it does not
+    answer."""
     if not torch.cuda.is_available():
         return None
     try:
@@ -90,7 +91,7 @@ def train_within_memory(trainer: Any, checkpoint: Path | None, *, adapter: str, 
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     except Exception as error:
-        if not out_of_memory(error):
+        if not is_training_out_of_memory(error):
             raise
         rows = int(trainer.args.per_device_train_batch_size)
         batch_size = rows * int(trainer.args.gradient_accumulation_steps)
@@ -107,5 +108,5 @@ def train_within_memory(trainer: Any, checkpoint: Path | None, *, adapter: str, 
             what = f"even {rows} rows, the fewest that this method takes, at once do"
         raise OneRowDoesNotFitError(
             f"{what} not fit in memory; use {smaller_batch}"
-            f"{advice(adapter, bool(trainer.args.gradient_checkpointing))} ({said})"
+            f"{memory_saving_settings(adapter, bool(trainer.args.gradient_checkpointing))} ({said})"
         ) from error

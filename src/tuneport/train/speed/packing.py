@@ -2,8 +2,8 @@
 
 Rows of one dataset mostly share their system prompt. Here a batch is one sequence: the shared tokens, then the rest of
 each row, which sees the shared part and itself. Positions go on as in the row alone, so every row gets exactly the
-attention it would have gotten alone, without padding and without computing the shared part again. `agrees` proves it on
-the model at hand before it is used.
+attention it would have gotten alone, without padding and without computing the shared part again. `packed_rows_agree`
+proves it on the model at hand before it is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tuneport.data.templates.rendering import IGNORED
-from tuneport.train.speed.attention import PACKED, Blocks
+from tuneport.train.speed.attention import PACKED, PackedAttentionBlocks
 from tuneport.train.speed.token_loss import token_loss
 
 MAX_TOKENS = 2048
@@ -31,7 +31,7 @@ class PackingCollator:
     """
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        shared = shared_length(rows)
+        shared = shared_prefix_length(rows)
         ids: list[int] = list(rows[0]["input_ids"][:shared])
         labels: list[int] = [IGNORED] * shared
         prompts: list[int] = [IGNORED] * shared
@@ -40,16 +40,16 @@ class PackingCollator:
             own = row["input_ids"][shared:]
             ids += own
             labels += row["labels"][shared:]
-            prompts += prompt_labels(own, row["labels"][shared:])
+            prompts += prompt_loss_targets(own, row["labels"][shared:])
             positions += range(shared, shared + len(own))
         return {
             "input_ids": torch.tensor([ids]),
             "position_ids": torch.tensor([positions]),
             "attention_mask": torch.zeros(1, 1, 1, 1),  # of this shape none is made from the positions
-            "blocks": Blocks(shared, [len(row["input_ids"]) - shared for row in rows]),
+            "blocks": PackedAttentionBlocks(shared, [len(row["input_ids"]) - shared for row in rows]),
             "labels": torch.tensor([labels]),
             "prompt_labels": torch.tensor([prompts]),
-            "useful_tokens": torch.tensor(useful_tokens(rows)),
+            "useful_tokens": torch.tensor(tokens_without_filler(rows)),
         }
 
 
@@ -66,14 +66,14 @@ class PaddingCollator:
             missing = longest - len(row["input_ids"])
             ids.append([*row["input_ids"], *[self.pad_token_id] * missing])
             labels.append([*row["labels"], *[IGNORED] * missing])
-            prompts.append([*prompt_labels(row["input_ids"], row["labels"]), *[IGNORED] * missing])
+            prompts.append([*prompt_loss_targets(row["input_ids"], row["labels"]), *[IGNORED] * missing])
             mask.append([1] * len(row["input_ids"]) + [0] * missing)
         return {
             "input_ids": torch.tensor(ids),
             "attention_mask": torch.tensor(mask),
             "labels": torch.tensor(labels),
             "prompt_labels": torch.tensor(prompts),
-            "useful_tokens": torch.tensor(useful_tokens(rows)),
+            "useful_tokens": torch.tensor(tokens_without_filler(rows)),
         }
 
 
@@ -93,7 +93,7 @@ class PaddingFreeCollator:
             # What a row begins with has no token of its own before it to predict it.
             "labels": torch.tensor([[label for row in rows for label in [IGNORED, *row["labels"][1:]]]]),
             "prompt_labels": torch.tensor(
-                [[label for row in rows for label in prompt_labels(row["input_ids"], row["labels"])]]
+                [[label for row in rows for label in prompt_loss_targets(row["input_ids"], row["labels"])]]
             ),
             "cu_seq_lens_q": ends,
             "cu_seq_lens_k": ends,
@@ -103,18 +103,18 @@ class PaddingFreeCollator:
         }
 
 
-def prompt_labels(ids: Sequence[int], labels: Sequence[int]) -> list[int]:
+def prompt_loss_targets(ids: Sequence[int], labels: Sequence[int]) -> list[int]:
     """Return the tokens outside the answers, as targets; without the first, which nothing of this row comes before."""
     targets = [token if label == IGNORED else IGNORED for token, label in zip(ids, labels, strict=True)]
     return [IGNORED, *targets[1:]]
 
 
-def useful_tokens(rows: Sequence[dict[str, Any]]) -> int:
+def tokens_without_filler(rows: Sequence[dict[str, Any]]) -> int:
     """Return all tokens of the rows except those of one token, which only fill up an epoch (see `process_group`)."""
     return sum(len(row["input_ids"]) for row in rows if len(row["input_ids"]) > 1)
 
 
-def shared_length(rows: Sequence[dict[str, Any]]) -> int:
+def shared_prefix_length(rows: Sequence[dict[str, Any]]) -> int:
     """Return how many tokens all rows begin with, ending before the token that predicts the first trained one of any
     row."""
     limit = min(
@@ -131,14 +131,14 @@ def rows_per_pack(rows: Sequence[dict[str, Any]], batch_size: int) -> int:
     """Return how many rows fit one pack: a divisor of `batch_size`, 1 if packing does not pay."""
     longest = sorted(len(row["input_ids"]) for row in rows)
     typical = longest[int(len(longest) * 0.9)] if longest else 1  # nine of ten rows are no longer
-    shared = shared_length(rows) if rows else 0
+    shared = shared_prefix_length(rows) if rows else 0
     for count in range(batch_size, 1, -1):
         if batch_size % count == 0 and shared + count * (typical - shared) <= MAX_TOKENS:
             return count
     return 1
 
 
-def packs(model: Any, rows: Sequence[dict[str, Any]]) -> bool:
+def enable_packed_attention(model: Any, rows: Sequence[dict[str, Any]]) -> bool:
     """Switch the model to packed attention if packed rows give the same result as each alone, and return whether they
     do."""
     config = model.config.get_text_config()
@@ -156,7 +156,7 @@ def packs(model: Any, rows: Sequence[dict[str, Any]]) -> bool:
         model.set_attn_implementation("eager")  # which rounds as the packed one does
         alone = torch.cat([_alone(model, row) for row in rows])
         model.set_attn_implementation(PACKED)
-        agreed = agrees(model, rows, alone)
+        agreed = packed_rows_agree(model, rows, alone)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):  # its attention is its own
         agreed = False
     if not agreed:
@@ -166,19 +166,19 @@ def packs(model: Any, rows: Sequence[dict[str, Any]]) -> bool:
 
 
 @torch.no_grad()
-def agrees(model: Any, rows: Sequence[dict[str, Any]], alone: torch.Tensor) -> bool:
+def packed_rows_agree(model: Any, rows: Sequence[dict[str, Any]], alone: torch.Tensor) -> bool:
     """Return whether packed rows get the log-probabilities that each has `alone`. A leak would shift them by far
     more."""
     batch = PackingCollator()(rows)
     labels = batch["labels"][:, 1:]
     trained = (labels != IGNORED).flatten().nonzero().flatten()
     targets = labels.flatten()[trained]
-    packed = score(model, batch, trained, targets, torch.ones(len(trained)))[1]
+    packed = packed_token_loss(model, batch, trained, targets, torch.ones(len(trained)))[1]
     tolerance = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.15
     return bool((-packed - alone).abs().mean() < tolerance)
 
 
-def score(
+def packed_token_loss(
     model: Any, batch: dict[str, Any], places: torch.Tensor, targets: torch.Tensor, shares: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return `token_loss` of a packed batch: of the token after each of `places`, what the causal language model

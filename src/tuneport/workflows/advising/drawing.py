@@ -39,11 +39,13 @@ class ProbeSample:
     instruction: str
 
 
-def draw(report: CheckReport, *, validation: Dataset | None, rows: int, seed: int, system: str | None) -> ProbeSample:
+def draw_probe_sample(
+    report: CheckReport, *, validation: Dataset | None, rows: int, seed: int, system: str | None
+) -> ProbeSample:
     """Draw the rows and shots; see `probing.plan_probe`."""
     lots = random.Random(seed)
     by_label = report.classes is not None
-    pools, asked = _Pools(lots, by_label=by_label), _Reservoir(lots, rows)
+    pools, asked = _ShotPools(lots, by_label=by_label), _Reservoir(lots, rows)
     known: set[int] = set()
     for example in _examples(report.dataset):
         pools.add(example)
@@ -58,7 +60,7 @@ def draw(report: CheckReport, *, validation: Dataset | None, rows: int, seed: in
             f"{(validation or report.dataset).path} has no record that is a question and its answer in plain text, so "
             "there is nothing to probe with"
         )
-    candidates = pools.candidates()
+    candidates = pools.draw_in_rounds()
     shots, nearest = _far_from(asked.taken, candidates, MOST_SHOTS if by_label else SHOTS)
     shots = _fitting(shots)
     instruction = "" if system is not None else _instruction(report, asked.taken, candidates)
@@ -66,13 +68,13 @@ def draw(report: CheckReport, *, validation: Dataset | None, rows: int, seed: in
     return ProbeSample(told, asked.seen, tuple(shots), nearest if shots else 0.0, instruction)
 
 
-def shots_for(rows: Sequence[Example], dataset: Dataset, *, by_label: bool, seed: int) -> list[Example]:
+def draw_few_shot_examples(rows: Sequence[Example], dataset: Dataset, *, by_label: bool, seed: int) -> list[Example]:
     """Return examples of `dataset` to show before the `rows`; none of them equals a row or nearly so. If there are
     labels, each label has one. The same file, rows and seed give the same ones."""
-    pools = _Pools(random.Random(seed), by_label=by_label)
+    pools = _ShotPools(random.Random(seed), by_label=by_label)
     for example in _examples(dataset):
         pools.add(example)
-    shots, _ = _far_from(rows, pools.candidates(), MOST_SHOTS if by_label else SHOTS)
+    shots, _ = _far_from(rows, pools.draw_in_rounds(), MOST_SHOTS if by_label else SHOTS)
     return _fitting(shots)
 
 
@@ -92,7 +94,7 @@ class _Reservoir:
             self.taken[place] = example
 
 
-class _Pools:
+class _ShotPools:
     """Candidates for shots: some of each label if there are labels, else some of all."""
 
     def __init__(self, lots: random.Random, *, by_label: bool) -> None:
@@ -106,7 +108,7 @@ class _Pools:
         if label in self._pools:
             self._pools[label].add(example)
 
-    def candidates(self) -> list[Example]:
+    def draw_in_rounds(self) -> list[Example]:
         """Return candidates in rounds: one for each label, then a second one for each, the commonest labels first."""
         pools = sorted(self._pools.values(), key=lambda pool: -pool.seen)
         if not self._by_label:
@@ -159,7 +161,7 @@ def _far_from(rows: Sequence[Example], candidates: Sequence[Example], wanted: in
 def _fitting(shots: Sequence[Example]) -> list[Example]:
     kept, total = [], 0
     for shot in shots:
-        total += tokens([_input(shot), shot.expected])
+        total += count_sample_tokens([_input(shot), shot.expected])
         if total > MOST_SHOT_TOKENS:
             break
         kept.append(shot)
@@ -198,5 +200,5 @@ def _instructed(example: Example, system: str | None, instruction: str) -> Examp
     return replace(example, messages=[{"role": "system", "content": said}, *example.messages[1 if has_system else 0 :]])
 
 
-def tokens(texts: Iterable[str]) -> int:
+def count_sample_tokens(texts: Iterable[str]) -> int:
     return sum(len(load_openai_encoding(COUNTED_WITH).encode_ordinary(text)) + PER_MESSAGE for text in texts)

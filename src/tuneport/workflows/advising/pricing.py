@@ -19,10 +19,10 @@ from tuneport.manifests import find_offered, load_base_prices
 from tuneport.router import BackendChoice
 from tuneport.settings import Settings
 from tuneport.types import Quote
-from tuneport.workflows.advising.drawing import MOST_SHOTS, SHOTS, tokens
+from tuneport.workflows.advising.drawing import MOST_SHOTS, SHOTS, count_sample_tokens
 from tuneport.workflows.compare import Comparison, compare
-from tuneport.workflows.comparison.words import paid_back
-from tuneport.workflows.target import Target
+from tuneport.workflows.comparison.words import payback_sentence
+from tuneport.workflows.target import TargetModel
 
 SAMPLE = 1_000
 """First records whose answers are counted, to tell tokens out from tokens in."""
@@ -41,7 +41,7 @@ class MeanRequest:
 
 
 @dataclass(frozen=True)
-class Price:
+class OptionPrice:
     """US dollars, once and a month. None means unknown or not applicable, and `why` gives the reason, or the origin of
     the number.
 
@@ -57,14 +57,14 @@ class Price:
 
 
 @dataclass(frozen=True)
-class Pricing:
+class OptionPricing:
     """`prices` by approach. `payback` says when tuning is paid back, and `remarks` what binds the model."""
 
     backend: str
     model: str
     requests: int | None
     request: MeanRequest
-    prices: Mapping[Approach, Price]
+    prices: Mapping[Approach, OptionPrice]
     payback: str
     remarks: tuple[str, ...]
     epochs: int | None = None
@@ -89,9 +89,9 @@ class Pricing:
         }
 
 
-def price(
+def price_options(
     report: CheckReport,
-    target: Target,
+    target: TargetModel,
     *,
     requests: int | None,
     tokens_per_request: tuple[int, int] | None = None,
@@ -101,7 +101,7 @@ def price(
     validation: Dataset | None = None,
     settings: Settings,
     today: date | None = None,
-) -> Pricing:
+) -> OptionPricing:
     """Return the price of each option. The call needs no key and uses no network. `shots`: tokens of the few-shot
     examples, if they are known.
 
@@ -144,12 +144,12 @@ def price(
         Approach.RAG: _retrieval(plain, passages, no_month),
         Approach.FINE_TUNE: _price(choice.quote, choice.inference, no_month),
         Approach.SMALLER_MODEL: _smaller(smaller, target.manifest.name, compared, no_month),
-        Approach.CONTINUED_PRETRAINING: Price(None, None, "it is priced where DATA is its text"),
+        Approach.CONTINUED_PRETRAINING: OptionPrice(None, None, "it is priced where DATA is its text"),
     }
     if report.format.format == "text":
         found[Approach.CONTINUED_PRETRAINING] = found[Approach.FINE_TUNE]
-        found[Approach.FINE_TUNE] = Price(None, None, "plain text is no examples to tune with")
-    return Pricing(
+        found[Approach.FINE_TUNE] = OptionPrice(None, None, "plain text is no examples to tune with")
+    return OptionPricing(
         target.manifest.name,
         target.model,
         requests,
@@ -173,14 +173,14 @@ def _request(report: CheckReport, given: tuple[int, int] | None, shots: int | No
     counted = []
     try:
         for _, record in islice(report.dataset.records(), SAMPLE):
-            counted.append(tokens([messages_as_text(split_answer(record)[1])]))
+            counted.append(count_sample_tokens([messages_as_text(split_answer(record)[1])]))
     except TuneportError:  # the check has told what is wrong with the file
         pass
     out = min(mean, sum(counted) / max(1, len(counted)))
     return MeanRequest(round(mean - out, 1), round(out, 1), shots, "means of DATA")
 
 
-def _price(once: Quote | None, month: Quote | None, no_month: str | None) -> Price:
+def _price(once: Quote | None, month: Quote | None, no_month: str | None) -> OptionPrice:
     told = []
     for what, quote in (("training", once), ("a month", month)):
         if quote is None or (what == "a month" and no_month):
@@ -188,7 +188,7 @@ def _price(once: Quote | None, month: Quote | None, no_month: str | None) -> Pri
         told.append(
             quote.explanation if quote.expected is not None else f"{what} unavailable, because {quote.unavailable}"
         )
-    return Price(
+    return OptionPrice(
         None if once is None else once.expected,
         None if no_month or month is None else month.expected,
         "; ".join([*told, *([no_month] if no_month else [])]),
@@ -201,33 +201,33 @@ def _range(quote: Quote | None) -> tuple[float, float] | None:
     return None if quote is None or quote.low is None or quote.high is None else (quote.low, quote.high)
 
 
-def _retrieval(plain: InferenceQuote, passages: InferenceQuote, no_month: str | None) -> Price:
+def _retrieval(plain: InferenceQuote, passages: InferenceQuote, no_month: str | None) -> OptionPrice:
     """Return the price of the prompts as they are, which is the least: the cost of an index and the length of its
     passages depend on the user."""
     index = "the index is yours to price"
     if no_month or plain.expected is None or passages.expected is None:
-        return Price(None, None, f"{index}; {no_month or f'the model unavailable, because {plain.unavailable}'}")
+        return OptionPrice(None, None, f"{index}; {no_month or f'the model unavailable, because {plain.unavailable}'}")
     more = passages.expected - plain.expected
     cost = f"are {money(more)} a month more" if more >= 0.005 else "cost nothing more at this traffic"
-    return Price(
+    return OptionPrice(
         None, plain.expected, f"{index}; each {PASSAGES:,} tokens of passages in a request {cost}", at_least=True
     )
 
 
 def _smaller(
     model: str | None, at: str, compared: Callable[[str, str | None], Comparison], no_month: str | None
-) -> Price:
+) -> OptionPrice:
     """Return the price of the smaller model at the same backend if that has it, else at the best one that can have it
     and has a price."""
     if model is None:
-        return Price(None, None, "name the smaller model: --smaller M")
-    choices = sorted(compared(model, None).choices, key=lambda each: (each.backend != at, not _told(each)))
+        return OptionPrice(None, None, "name the smaller model: --smaller M")
+    choices = sorted(compared(model, None).choices, key=lambda each: (each.backend != at, not _has_known_cost(each)))
     choice = next((each for each in choices if each.allowed), choices[0])
     found = _price(choice.quote, choice.inference, no_month)
     return replace(found, why=f"{choice.model} at {choice.title}: {found.why}")
 
 
-def _told(choice: BackendChoice) -> bool:
+def _has_known_cost(choice: BackendChoice) -> bool:
     return choice.quote.expected is not None and choice.inference is not None and choice.inference.expected is not None
 
 
@@ -237,4 +237,4 @@ def _payback(comparison: Comparison) -> str:
     row = comparison.break_even.rows[0]
     if row.payback is None:
         return ""
-    return f"Tuning instead of the few-shot prompt is paid back, by price alone: {paid_back(row)}."
+    return f"Tuning instead of the few-shot prompt is paid back, by price alone: {payback_sentence(row)}."

@@ -17,8 +17,8 @@ from tuneport.scoring.accuracy import AccuracyScore
 from tuneport.scoring.correctness import Correctness, correctness_for
 from tuneport.scoring.examples import Example, prepend_few_shot_turns
 from tuneport.scoring.prompting import PromptingResult, make_eval_completer, score_base_prompting
-from tuneport.workflows.advising.drawing import ProbeSample, draw, tokens
-from tuneport.workflows.target import Target
+from tuneport.workflows.advising.drawing import ProbeSample, count_sample_tokens, draw_probe_sample
+from tuneport.workflows.target import TargetModel
 
 DEFAULT_ROWS = 50
 """Their 95 % interval is 8 to 27 points wide; the next halving of that would take four times as many."""
@@ -39,7 +39,7 @@ class ProbePlan:
     of answers as long as the limit.
     """
 
-    target: Target
+    target: TargetModel
     metric: Correctness
     drawn: ProbeSample
     input_tokens: int
@@ -78,9 +78,9 @@ class Probe:
     def results(self) -> dict[str, Tried]:
         if not self.plan.metric.decides:
             return {}
-        chance = commonest_share(self.plan.drawn.rows)
+        chance = commonest_answer_share(self.plan.drawn.rows)
         fields = {"base": "prompt", "base, few-shot": "few_shot"}
-        return {fields[each.name]: result_of(each.score, chance) for each in self.measured}
+        return {fields[each.name]: probe_result(each.score, chance) for each in self.measured}
 
     @property
     def evidence(self) -> str:
@@ -103,7 +103,7 @@ class Probe:
             "shots": len(plan.drawn.shots),
             "nearest_shot_similarity": round(plan.drawn.nearest, 3),
             "instruction": plan.drawn.instruction,
-            "commonest_answer_share": commonest_share(plan.drawn.rows),
+            "commonest_answer_share": commonest_answer_share(plan.drawn.rows),
             "thresholds": {"works": WORKS, "works_surely": SURELY, "partly": PARTLY},
             "results": {field: result.value for field, result in self.results.items()},
             "scores": [
@@ -116,7 +116,7 @@ class Probe:
 
 def plan_probe(
     report: CheckReport,
-    target: Target,
+    target: TargetModel,
     *,
     validation: Dataset | None = None,
     rows: int = DEFAULT_ROWS,
@@ -129,16 +129,16 @@ def plan_probe(
     `system` replaces the data's own system prompts; without it, a classification is told its labels and an extraction
     its keys, as is usual in a prompt. Raises ConfigError if there is nothing to ask.
     """
-    drawn = draw(report, validation=validation, rows=rows, seed=seed, system=system)
+    drawn = draw_probe_sample(report, validation=validation, rows=rows, seed=seed, system=system)
     asked = [row.messages for row in drawn.rows]
     if drawn.shots:
         asked += [prepend_few_shot_turns(row, drawn.shots) for row in drawn.rows]
-    answers = [tokens([row.expected]) for row in drawn.rows]
+    answers = [count_sample_tokens([row.expected]) for row in drawn.rows]
     return ProbePlan(
         target=target,
         metric=correctness_for(report.task),
         drawn=drawn,
-        input_tokens=sum(tokens(str(each["content"]) for each in messages) for messages in asked),
+        input_tokens=sum(count_sample_tokens(str(each["content"]) for each in messages) for messages in asked),
         output_tokens=sum(answers) * (2 if drawn.shots else 1),
         # Other vocabularies write the same in more tokens: up to twice as many is plenty.
         answer_limit=min(MOST_ANSWER_TOKENS, 16 + 2 * max(answers)),
@@ -168,7 +168,7 @@ def run_probe(
     return Probe(plan, tuple(measured), tuple(answers))
 
 
-def result_of(score: AccuracyScore, chance: float) -> Tried:
+def probe_result(score: AccuracyScore, chance: float) -> Tried:
     """Return what a measured share of right answers means; `chance` is the share that always giving the commonest
     answer gets."""
     if score.accuracy >= WORKS and score.low >= SURELY and score.accuracy > chance:
@@ -178,6 +178,6 @@ def result_of(score: AccuracyScore, chance: float) -> Tried:
     return Tried.FAILS
 
 
-def commonest_share(rows: Sequence[Example]) -> float:
+def commonest_answer_share(rows: Sequence[Example]) -> float:
     answers = [normalise_record_text(row.expected) for row in rows]
     return max(answers.count(answer) for answer in set(answers)) / len(answers)

@@ -21,22 +21,22 @@ EVIDENCE_AT_ONCE = 3  # the rest is behind a click, and on paper
 _PAGE = Path(__file__).with_name("report.html")
 
 
-def write_html(report: CheckReport, path: Path) -> None:
+def write_check_html(report: CheckReport, path: Path) -> None:
     """Write the report as a file, whole or not at all. Raises StorageError if it cannot be written."""
     with temporary_file(path.parent) as (file, temporary):
-        file.write(render(report).encode("utf-8"))
+        file.write(render_check_page(report).encode("utf-8"))
         publish_output_file(file, temporary, path)
 
 
-def render(report: CheckReport) -> str:
+def render_check_page(report: CheckReport) -> str:
     """Return the whole document. Everything that comes from the dataset is escaped, and the page forbids scripts
     anyway."""
     name = report.path.name
-    parts = pieces(report, name) | {"path": html_text(str(report.path))}
+    parts = check_page_parts(report, name) | {"path": html_text(str(report.path))}
     return page_of(f"{name}: data check", _PAGE, parts)
 
 
-def pieces(report: CheckReport, name: str) -> dict[str, str]:
+def check_page_parts(report: CheckReport, name: str) -> dict[str, str]:
     """Return the parts of a page about the dataset, as HTML in which all of the dataset's own text is escaped."""
     document = report.as_dict()
     findings: list[dict[str, Any]] = document["findings"]

@@ -21,7 +21,7 @@ _PAGE = Path(__file__).with_name("review.html")
 
 
 class ReviewServer(ThreadingHTTPServer):
-    """Serves the page until `shutdown`; `address` is the URL for the browser. Raises ConfigError if the port is
+    """Serves the page until `shutdown`; `review_url` is the URL for the browser. Raises ConfigError if the port is
     taken."""
 
     daemon_threads = True
@@ -40,15 +40,15 @@ class ReviewServer(ThreadingHTTPServer):
             raise ConfigError(f"port {port} cannot be opened on 127.0.0.1: {error}; give another, or 0") from error
 
     @property
-    def port(self) -> int:
+    def review_port(self) -> int:
         return int(self.server_address[1])
 
     @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}/{self.token}/"
+    def review_url(self) -> str:
+        return f"http://127.0.0.1:{self.review_port}/{self.token}/"
 
-    def hosts(self) -> tuple[str, ...]:
-        return f"127.0.0.1:{self.port}", f"localhost:{self.port}"
+    def allowed_hosts(self) -> tuple[str, ...]:
+        return f"127.0.0.1:{self.review_port}", f"localhost:{self.review_port}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _path(self) -> str | None:
         """Return the path under the token, or None, with the refusal sent, if the request has no right to it."""
-        hosts = self.server.hosts()
+        hosts = self.server.allowed_hosts()
         origin = self.headers.get("Origin")
         _, _, rest = self.path.partition("?")[0].partition("/")
         token, _, path = rest.partition("/")

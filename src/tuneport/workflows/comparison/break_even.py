@@ -34,14 +34,14 @@ DAYS_PER_MONTH = HOURS_PER_MONTH / 24
 
 
 @dataclass(frozen=True)
-class Unit:
+class TrafficUnit:
     """The unit of traffic: requests if they are stated, else the tokens of a month. `stated` is how many of them."""
 
     word: str
     stated: float
 
     @classmethod
-    def of(cls, traffic: Traffic) -> Unit:
+    def of_traffic(cls, traffic: Traffic) -> TrafficUnit:
         if traffic.requests is not None:
             return cls("requests", traffic.requests)
         if traffic.input_tokens:
@@ -50,7 +50,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Row:
+class BreakEvenRow:
     """A choice of the comparison. `option` is None if a price of it is unknown. `uncounted`: your own machine, whose
     cost is not known.
 
@@ -78,7 +78,7 @@ class Row:
         """Return whether its numbers may be compared with others': it is available, and its costs are counted."""
         return self.option is not None and not self.uncounted and self.choice.allowed
 
-    def month(self, unit: Unit) -> float:
+    def month(self, unit: TrafficUnit) -> float:
         """Return expected US dollars at the stated traffic; 0 if a price is unknown."""
         return 0.0 if self.option is None else self.option.monthly_cost(unit.stated).expected
 
@@ -94,7 +94,7 @@ class Row:
             return None
         return f"it shuts down {self.choice.retires}, within the {YEAR} months" if self.ends else "a price is unknown"
 
-    def year(self, unit: Unit) -> float:
+    def year(self, unit: TrafficUnit) -> float:
         """Return expected US dollars of training and twelve such months, which is the order of all rows, also of those
         that end sooner; 0 if a price is unknown."""
         return 0.0 if self.option is None else self.option.training.expected + YEAR * self.month(unit)
@@ -115,8 +115,8 @@ class Row:
 class BreakEven:
     """The break-even of a comparison: `rows` in its order; `today` is today's solution, if it is stated."""
 
-    unit: Unit
-    rows: list[Row]
+    unit: TrafficUnit
+    rows: list[BreakEvenRow]
     today: ServingOption | None
 
     @property
@@ -148,11 +148,11 @@ class BreakEven:
             "cross_overs": [asdict(each) for each in self.cross_overs()],
         }
 
-    def lasting(self) -> Row | None:
+    def lasting(self) -> BreakEvenRow | None:
         """Return the option with the lowest total of a year, of those available for the whole of it."""
         return self._least(row for row in self._compared() if not row.ends)
 
-    def ending(self) -> Row | None:
+    def ending(self) -> BreakEvenRow | None:
         """Return an option that costs less than that a month, but shuts down within the year."""
         found = self._least(row for row in self._compared() if row.ends)
         best = self.lasting()
@@ -160,14 +160,14 @@ class BreakEven:
             return found
         return found if found.month(self.unit) < best.month(self.unit) else None
 
-    def as_dear_as(self, row: Row) -> int:
+    def as_dear_as(self, row: BreakEvenRow) -> int:
         """Return how many others last a year and cost as much over it, within 2 %."""
         return sum(other is not row and not other.ends and self._alike(row, other) for other in self._compared())
 
-    def shown(self, most: int) -> list[Row]:
+    def shown(self, most: int) -> list[BreakEvenRow]:
         """Return rows for a chart: the best of each backend, then the next best that cost something else."""
         ordered = sorted(self._compared(), key=self._year)
-        seen: list[Row] = []
+        seen: list[BreakEvenRow] = []
         for first in (True, False):
             for row in ordered:
                 alike = [other for other in seen if other.choice.backend == row.choice.backend]
@@ -179,21 +179,21 @@ class BreakEven:
                     seen.append(row)
         return sorted(seen, key=self._year)
 
-    def _compared(self) -> list[Row]:
+    def _compared(self) -> list[BreakEvenRow]:
         return [row for row in self.rows if row.compared]
 
-    def _year(self, row: Row) -> float:
+    def _year(self, row: BreakEvenRow) -> float:
         return row.year(self.unit)
 
-    def _least(self, rows: Iterable[Row]) -> Row | None:
+    def _least(self, rows: Iterable[BreakEvenRow]) -> BreakEvenRow | None:
         return min(rows, key=self._year, default=None)
 
-    def _alike(self, row: Row, other: Row) -> bool:
+    def _alike(self, row: BreakEvenRow, other: BreakEvenRow) -> bool:
         one, two = self._year(row), self._year(other)
         return abs(one - two) <= 0.02 * max(one, two)
 
 
-def break_even(
+def compute_break_even(
     choices: Sequence[BackendChoice],
     priced_on: Sequence[date | None],
     stale: Sequence[bool],
@@ -204,15 +204,15 @@ def break_even(
 ) -> BreakEven:
     """Hold every choice against what is done `today` (its price at the whole traffic), else against its own base model
     with the prompt of today."""
-    unit = Unit.of(traffic)
-    now = None if today is None else option(f"{today.model} (today)", today, unit)
+    unit = TrafficUnit.of_traffic(traffic)
+    now = None if today is None else break_even_option(f"{today.model} (today)", today, unit)
     rows = [
         _row(choice, when, old, unit, day, now) for choice, when, old in zip(choices, priced_on, stale, strict=True)
     ]
     return BreakEven(unit, rows, now)
 
 
-def bill_of_today(words: str, traffic: Traffic, prices: BasePrices | None) -> InferenceQuote:
+def cost_of_today(words: str, traffic: Traffic, prices: BasePrices | None) -> InferenceQuote:
     """Return today's cost of the answers: a month's bill in US dollars ("$2000"), or a model that litellm's table
     prices."""
     amount = words.strip().removeprefix("$").replace(",", "")
@@ -247,10 +247,10 @@ def bill_of_today(words: str, traffic: Traffic, prices: BasePrices | None) -> In
     return per_token_quote("today", found.name, found.price, whole, source=SOURCE, as_of=prices.as_of)
 
 
-def option(
+def break_even_option(
     name: str,
     month: InferenceQuote,
-    unit: Unit,
+    unit: TrafficUnit,
     training: CostRange = CostRange(0.0, 0.0, 0.0),
     months_left: float | None = None,
 ) -> ServingOption | None:
@@ -261,22 +261,27 @@ def option(
     return ServingOption(name, low, expected, high, training, months_left)
 
 
-def _cost(parts: MonthlyCost, unit: Unit) -> TrafficCost:
+def _cost(parts: MonthlyCost, unit: TrafficUnit) -> TrafficCost:
     stated = unit.stated or 1.0
     capacity = stated / parts.load if parts.load and parts.machine else None
     return TrafficCost(per_unit=parts.growing / stated, step=parts.machine, capacity=capacity)
 
 
 def _row(
-    choice: BackendChoice, priced_on: date | None, stale: bool, unit: Unit, day: date, today: ServingOption | None
-) -> Row:
-    name = f"{short_name(choice)} ({choice.backend})"
-    row = Row(choice, name, priced_on, stale)
+    choice: BackendChoice,
+    priced_on: date | None,
+    stale: bool,
+    unit: TrafficUnit,
+    day: date,
+    today: ServingOption | None,
+) -> BreakEvenRow:
+    name = f"{short_model_name(choice)} ({choice.backend})"
+    row = BreakEvenRow(choice, name, priced_on, stale)
     month, training = choice.inference, choice.quote
     if month is None or training.expected is None or training.low is None or training.high is None:
         return row
     left = None if choice.retires is None else max(0.0, (choice.retires - day).days / DAYS_PER_MONTH)
-    made = option(name, month, unit, CostRange(training.low, training.expected, training.high), left)
+    made = break_even_option(name, month, unit, CostRange(training.low, training.expected, training.high), left)
     if made is None:
         return row
     spent = made.monthly_cost(unit.stated)
@@ -286,7 +291,7 @@ def _row(
     base = (
         None
         if choice.base is None
-        else option(f"{short_name(choice)}, not tuned ({choice.backend})", choice.base, unit)
+        else break_even_option(f"{short_model_name(choice)}, not tuned ({choice.backend})", choice.base, unit)
     )
     row = replace(row, option=made, uncounted=uncounted, prompt_saving=month.prompt_saving)
     row = row if row.ends else replace(row, total=total)
@@ -306,7 +311,7 @@ def _three(span: CostRange) -> tuple[float, float, float]:
     return span.low, span.expected, span.high
 
 
-def short_name(choice: BackendChoice) -> str:
+def short_model_name(choice: BackendChoice) -> str:
     """Return the weights' own name if they have one, else the id without its organisation."""
     model = choice.model or ""
     return load_models().name_of(choice.backend, model) or model.rsplit("/", 1)[-1]

@@ -12,7 +12,7 @@ from tuneport.estimate.cost import HOURS_PER_MONTH
 from tuneport.formatting import compact, money
 from tuneport.pages.lines import STYLES, ChartAxis, ChartLine, ChartMark, draw_line_chart
 from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, BreakEven
-from tuneport.workflows.comparison.words import months, overtakes
+from tuneport.workflows.comparison.words import cross_over_sentence, format_months
 
 _POINTS = 160
 _MOST_STEPS = 400
@@ -28,7 +28,7 @@ _LEAST_SCALE, _MOST_SCALE = 0.01, 10.0
 """The chart reaches from a hundredth of the stated traffic to ten times it, and on to the last cross-over it marks."""
 
 
-def pictured(found: BreakEven) -> list[ServingOption]:
+def options_for_chart(found: BreakEven) -> list[ServingOption]:
     """Return the options for a chart, at most as many as can be told apart: the best rows, and what the best of them is
     compared with."""
     rows = [row for row in found.shown(STYLES - 1) if row.option is not None]
@@ -38,7 +38,7 @@ def pictured(found: BreakEven) -> list[ServingOption]:
     return options if before is None else [before, *options]
 
 
-def over_months(found: BreakEven, options: Sequence[ServingOption]) -> str:
+def chart_over_months(found: BreakEven, options: Sequence[ServingOption]) -> str:
     """Return the chart of total spending over the months at the stated traffic; logarithmic if amounts differ much."""
     spans = [option.monthly_cost(found.unit.stated) for option in options]
     ends = [float(YEAR) if option.months_left is None else min(YEAR, option.months_left) for option in options]
@@ -62,7 +62,7 @@ def over_months(found: BreakEven, options: Sequence[ServingOption]) -> str:
         flat = all(low == high for _, low, high in band)
         note = f"{money(option.training.expected)} once, {money(span.expected)} a month"
         if end < YEAR:
-            note += f"; ends after {months(end)}"
+            note += f"; ends after {format_months(end)}"
         drawn.append(ChartLine(option.name, points, () if flat else band, note))
     top = max((each[1] for line in drawn for each in line.points), default=0.0)
     top = max([top, *(high for line in drawn for _, _, high in line.band)])
@@ -96,11 +96,13 @@ def _paid_back(found: BreakEven, options: Sequence[ServingOption]) -> list[Chart
         if time <= min(left, YEAR):
             later, before = (one, other) if saved > 0 else (other, one)
             spent = one.training.expected + time * one.monthly_cost(found.unit.stated).expected
-            marks.append(ChartMark(time, spent, f"after {months(time)} {later.name} has cost less than {before.name}"))
+            marks.append(
+                ChartMark(time, spent, f"after {format_months(time)} {later.name} has cost less than {before.name}")
+            )
     return sorted(marks, key=lambda mark: mark.x)
 
 
-def over_traffic(found: BreakEven, options: Sequence[ServingOption]) -> str:
+def chart_over_traffic(found: BreakEven, options: Sequence[ServingOption]) -> str:
     """Return the chart of a month's cost by traffic, both logarithmic; cross-overs are marked."""
     stated = found.unit.stated
     if not stated:
@@ -126,7 +128,7 @@ def over_traffic(found: BreakEven, options: Sequence[ServingOption]) -> str:
         )
     by_name = {option.name: option for option in options}
     marks = [
-        ChartMark(each.at, by_name[each.second].expected.cost_at(each.at), overtakes(each, found.unit))
+        ChartMark(each.at, by_name[each.second].expected.cost_at(each.at), cross_over_sentence(each, found.unit))
         for each in crossing
         if each.at is not None
     ]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.estimate.break_even import CostRange
 from tuneport.types import Quote
-from tuneport.workflows.comparison.break_even import Row
-from tuneport.workflows.comparison.words import unknown_because
+from tuneport.workflows.comparison.break_even import BreakEvenRow
+from tuneport.workflows.comparison.words import why_no_break_even
 
 if TYPE_CHECKING:
     from tuneport.workflows.comparison.result import ComparisonResult
@@ -20,14 +20,14 @@ _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 """Characters, full width ones included, by which a spreadsheet takes a cell for a formula."""
 
 
-def write_csv(comparison: ComparisonResult, path: Path) -> None:
+def write_comparison_csv(comparison: ComparisonResult, path: Path) -> None:
     """Write the file, whole or not at all. Raises StorageError if it cannot be written."""
     with temporary_file(path.parent) as (file, temporary):
-        file.write(render(comparison).encode("utf-8"))
+        file.write(render_comparison_csv(comparison).encode("utf-8"))
         publish_output_file(file, temporary, path)
 
 
-def render(comparison: ComparisonResult) -> str:
+def render_comparison_csv(comparison: ComparisonResult) -> str:
     """Return all lines, the first with the columns' names. Unknown values are empty; `..._unavailable` says why."""
     rows = [_cells(row, comparison) for row in comparison.break_even.rows]
     text = io.StringIO(newline="")
@@ -37,7 +37,7 @@ def render(comparison: ComparisonResult) -> str:
     return text.getvalue()
 
 
-def _cells(row: Row, comparison: ComparisonResult) -> dict[str, Any]:
+def _cells(row: BreakEvenRow, comparison: ComparisonResult) -> dict[str, Any]:
     choice, traffic = row.choice, comparison.traffic
     duration, back = choice.duration, row.payback
     unit = comparison.break_even.unit.word.replace(" ", "_")
@@ -60,7 +60,7 @@ def _cells(row: Row, comparison: ComparisonResult) -> dict[str, Any]:
         "payback_months": None if back is None else back.months,
         "payback_months_high": None if back is None else back.high,
         "payback_never_because": None if back is None else back.never or None,
-        "payback_unavailable": None if back is not None else unknown_because(row),
+        "payback_unavailable": None if back is not None else why_no_break_even(row),
         f"pays_back_in_time_above_{unit}_per_month": row.pays_from,
         "shorter_prompt_saves_usd_per_month": row.prompt_saving,
         "training_seconds_low": duration.low_seconds,

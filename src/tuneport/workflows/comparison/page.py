@@ -15,10 +15,10 @@ from tuneport.formatting import compact, duration, money
 from tuneport.pages.charts import draw_bar_chart
 from tuneport.pages.frame import render_html_page
 from tuneport.pages.text import escape_html, html_text
-from tuneport.workflows.comparison.break_even import YEAR, BreakEven, Row
-from tuneport.workflows.comparison.charts import over_months, over_traffic, pictured
-from tuneport.workflows.comparison.verdict import verdict
-from tuneport.workflows.comparison.words import months, overtakes, paid_back
+from tuneport.workflows.comparison.break_even import YEAR, BreakEven, BreakEvenRow
+from tuneport.workflows.comparison.charts import chart_over_months, chart_over_traffic, options_for_chart
+from tuneport.workflows.comparison.verdict import comparison_verdict
+from tuneport.workflows.comparison.words import cross_over_sentence, format_months, payback_sentence
 
 if TYPE_CHECKING:
     from tuneport.workflows.comparison.result import ComparisonResult
@@ -27,14 +27,14 @@ _PAGE = Path(__file__).with_name("page.html")
 _CROSS_OVERS = 200
 
 
-def write_html(comparison: ComparisonResult, path: Path) -> None:
+def write_comparison_html(comparison: ComparisonResult, path: Path) -> None:
     """Write the report as a file, whole or not at all. Raises StorageError if it cannot be written."""
     with temporary_file(path.parent) as (file, temporary):
-        file.write(render(comparison).encode("utf-8"))
+        file.write(render_comparison_page(comparison).encode("utf-8"))
         publish_output_file(file, temporary, path)
 
 
-def render(comparison: ComparisonResult) -> str:
+def render_comparison_page(comparison: ComparisonResult) -> str:
     """Return the whole document. Everything from outside is escaped, and the page forbids scripts anyway."""
     found, traffic = comparison.break_even, comparison.traffic
     facts = [
@@ -51,7 +51,7 @@ def render(comparison: ComparisonResult) -> str:
         "what": f"What it would cost to tune a model on it, and where: US dollars, computed on {comparison.day}.",
         "facts": "".join(f"<div><dt>{name}</dt><dd>{html_text(value)}</dd></div>" for name, value in facts),
         "verdict": _verdict(found, comparison.day),
-        "charts": charts_of(found),
+        "charts": break_even_charts(found),
         "options": _options(found),
         "prompt": _prompt(found, traffic.saved_per_request),
         "sources": _sources(found),
@@ -61,7 +61,7 @@ def render(comparison: ComparisonResult) -> str:
 
 def _verdict(found: BreakEven, day: date) -> str:
     parts = []
-    for about, group in groupby(verdict(found, day=day), key=lambda said: said.about):
+    for about, group in groupby(comparison_verdict(found, day=day), key=lambda said: said.about):
         sentences = list(group)
         worst = max((said.kind for said in sentences), key=("pass", "warn", "fail").index)
         body = "".join(f"<p>{html_text(said.words)}</p>" for said in sentences)
@@ -70,14 +70,14 @@ def _verdict(found: BreakEven, day: date) -> str:
     return "".join(parts)
 
 
-def charts_of(found: BreakEven) -> str:
+def break_even_charts(found: BreakEven) -> str:
     """Return the charts of the options' costs over months and over traffic."""
-    shown = pictured(found)
+    shown = options_for_chart(found)
     if not shown:
         return "<p>unavailable, because no available option has both a training and a monthly price</p>"
     stated = f"{compact(found.unit.stated)} {found.unit.word} a month"
     cross_overs = found.cross_overs()
-    listed = "".join(f"<li>{html_text(overtakes(each, found.unit))}</li>" for each in cross_overs[:_CROSS_OVERS])
+    listed = "".join(f"<li>{html_text(cross_over_sentence(each, found.unit))}</li>" for each in cross_overs[:_CROSS_OVERS])
     pairs = len(found.options()) * (len(found.options()) - 1) // 2
     upto = f"{compact(found.until)} {found.unit.word} a month"
     every = (
@@ -85,10 +85,10 @@ def charts_of(found: BreakEven) -> str:
         f"<ul>{listed}</ul></details>"
     )
     return (
-        f'<section class="chart"><h3>Training and months, added up</h3>{over_months(found, shown)}'
+        f'<section class="chart"><h3>Training and months, added up</h3>{chart_over_months(found, shown)}'
         f'<p class="quiet">US dollars spent after so many months at {html_text(stated)}; bands from the least to the '
         "most.</p></section>"
-        f'<section class="chart"><h3>A month, by traffic</h3>{over_traffic(found, shown)}'
+        f'<section class="chart"><h3>A month, by traffic</h3>{chart_over_traffic(found, shown)}'
         f'<p class="quiet">US dollars a month by {html_text(found.unit.word)} a month, training not counted; an '
         f"endpoint costs the same until it needs another replica.</p>{every if pairs else ''}</section>"
     )
@@ -105,13 +105,13 @@ def _options(found: BreakEven) -> str:
     return "".join(parts)
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[BreakEvenRow]) -> str:
     heads = ("option", "training", "a month", f"{YEAR} months", "paid back", "last day", "priced")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return f'<table class="options"><thead><tr>{head}</tr></thead>{"".join(map(_row, rows))}</table>'
 
 
-def _row(row: Row) -> str:
+def _row(row: BreakEvenRow) -> str:
     choice = row.choice
     month = choice.inference
     cells = [
@@ -143,13 +143,13 @@ def _amount(span: CostRange) -> str:
     return f'{money(span.expected)}<br><span class="quiet">{money(span.low)} to {money(span.high)}</span>'
 
 
-def _back(row: Row) -> str:
+def _back(row: BreakEvenRow) -> str:
     if row.payback is None:
         return "-"
-    return "never" if row.payback.months is None else escape_html(months(row.payback.months))
+    return "never" if row.payback.months is None else escape_html(format_months(row.payback.months))
 
 
-def _reasons(row: Row) -> Iterable[str]:
+def _reasons(row: BreakEvenRow) -> Iterable[str]:
     choice = row.choice
     yield from choice.reasons
     for name, quote in (("training", choice.quote), ("a month", choice.inference), ("the base model", choice.base)):
@@ -163,7 +163,7 @@ def _reasons(row: Row) -> Iterable[str]:
     if row.option is not None and row.no_total is not None:
         yield f"{YEAR} months: unavailable, because {row.no_total}"
     before = "" if row.instead_of is None else f" (instead of {row.instead_of.name})"
-    yield f"training paid back{before}: {paid_back(row)}"
+    yield f"training paid back{before}: {payback_sentence(row)}"
     if choice.duration.expected_seconds is not None:
         yield f"training takes about {duration(choice.duration.expected_seconds)}: {choice.duration.explanation}"
     elif choice.duration.unavailable:
@@ -190,7 +190,7 @@ def _prompt(found: BreakEven, saved: int) -> str:
     return f"<p>{saved:,} tokens fewer in each request save a month:</p>{drawn}{rest}"
 
 
-def _share(row: Row, found: BreakEven) -> str:
+def _share(row: BreakEvenRow, found: BreakEven) -> str:
     saved = row.prompt_saving or 0.0
     return f"{money(saved)} · {saved / (saved + row.month(found.unit)):.0%}"
 

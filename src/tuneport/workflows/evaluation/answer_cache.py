@@ -58,7 +58,9 @@ class AnswerCache:
             raise StorageError(f"answers cannot be kept in {self.path}: {error}; is the disk full?") from error
 
 
-def key_of(where: Sequence[str | None], messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
+def answer_cache_key(
+    where: Sequence[str | None], messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+) -> str:
     """Return the key of a question in the cache: the same question, asked in the same way. `where`: the backend, its
     address, the model."""
     asked = json.dumps([list(where), list(messages), dict(options)], sort_keys=True, ensure_ascii=True)

@@ -13,7 +13,7 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import RejectedError
 from tuneport.scoring.examples import Answer, Messages, completion_tool_calls
 from tuneport.types import Completion
-from tuneport.workflows.evaluation.answer_cache import AnswerCache, key_of
+from tuneport.workflows.evaluation.answer_cache import AnswerCache, answer_cache_key
 
 PER_BATCH = 256
 AT_ONCE = 8
@@ -28,7 +28,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Said:
+class GivenAnswer:
     """`refused`: why the provider did not answer this prompt; its text is empty then, which is wrong by any metric."""
 
     text: str
@@ -44,7 +44,7 @@ class Said:
         return Answer(self.text, completion_tool_calls(self.tool_calls))
 
 
-class Completes(Protocol):
+class ChatCompleter(Protocol):
     """The part of a backend that asking needs, for models without a backend."""
 
     def complete(
@@ -52,25 +52,25 @@ class Completes(Protocol):
     ) -> Completion | Iterator[str]: ...
 
 
-def keys_of(where: Sequence[str | None], prompts: Sequence[Prompt]) -> list[str]:
-    return [key_of(where, prompt.messages, prompt.options) for prompt in prompts]
+def answer_cache_keys(where: Sequence[str | None], prompts: Sequence[Prompt]) -> list[str]:
+    return [answer_cache_key(where, prompt.messages, prompt.options) for prompt in prompts]
 
 
-def ask(
-    backend: Completes,
+def ask_prompts(
+    backend: ChatCompleter,
     model: str,
     prompts: Sequence[Prompt],
     keys: Sequence[str],
     cache: AnswerCache,
     on_answered: Callable[[int], None] = lambda answered: None,
-) -> list[Said]:
+) -> list[GivenAnswer]:
     """Return an answer for each prompt, in order; cached ones are not asked again. `on_answered` gets how many are
     there.
 
     A prompt that the provider refuses (too long, say) does not stop the others. Any other failure is raised; all
     answers so far are kept, so that a repeated call continues.
     """
-    found = {key: Said(**kept) for key, kept in cache.get(keys).items()}
+    found = {key: GivenAnswer(**kept) for key, kept in cache.get(keys).items()}
     on_answered(sum(key in found for key in keys))
     waiting: dict[str, list[tuple[str, Prompt]]] = {}
     for key, prompt in {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in found}.items():
@@ -78,7 +78,7 @@ def ask(
     times = Counter(keys)
     answered = sum(key in found for key in keys)
 
-    def keep(key: str, said: Said) -> None:
+    def keep(key: str, said: GivenAnswer) -> None:
         nonlocal answered
         if said.refused is None:  # another time it may be answered
             cache.put(key, asdict(said))
@@ -97,7 +97,7 @@ def ask(
 
 
 def _at_once(
-    backend: Completes, model: str, part: Sequence[tuple[str, Prompt]], keep: Callable[[str, Said], None]
+    backend: ChatCompleter, model: str, part: Sequence[tuple[str, Prompt]], keep: Callable[[str, GivenAnswer], None]
 ) -> None:
     """Ask a backend that has no batches, some prompts at the same time; every answer is kept, since it is paid."""
     answered, refused = 0, 0
@@ -113,13 +113,15 @@ def _at_once(
                 if future.cancelled():
                     continue
                 try:
-                    keep(asked[future], _said(cast(Completion, future.result())))  # without `stream` it gives that
+                    keep(
+                        asked[future], _answer_of_completion(cast(Completion, future.result()))
+                    )  # without `stream` it gives that
                     answered += 1
                     continue
                 except RejectedError as error:
                     refused += 1
                     if answered or refused < _REFUSED_AT_ONCE:
-                        keep(asked[future], Said("", [], refused=str(error)))
+                        keep(asked[future], GivenAnswer("", [], refused=str(error)))
                         continue
                     failure = failure or error  # it is not the prompts
                 except Exception as error:
@@ -130,35 +132,35 @@ def _at_once(
             pool.shutdown(cancel_futures=True)
             for future in asked.keys() - looked_at:
                 if not future.cancelled() and future.exception() is None:
-                    keep(asked[future], _said(cast(Completion, future.result())))
+                    keep(asked[future], _answer_of_completion(cast(Completion, future.result())))
             raise
     if failure is not None:
         raise failure
 
 
 def _batch(
-    backend: FineTuneBackend, model: str, batch: Sequence[tuple[str, Prompt]], keep: Callable[[str, Said], None]
+    backend: FineTuneBackend, model: str, batch: Sequence[tuple[str, Prompt]], keep: Callable[[str, GivenAnswer], None]
 ) -> None:
     options = dict(batch[0][1].options)
     done = 0
     try:
         for completion in backend.complete_many(model, [prompt.messages for _, prompt in batch], **options):
-            keep(batch[done][0], _said(completion))
+            keep(batch[done][0], _answer_of_completion(completion))
             done += 1
     except RejectedError:
         # One of them is refused, and which one is not told: the rest is asked one by one.
         for place, (key, prompt) in enumerate(batch[done:], 1):
             try:
-                keep(key, _said(next(iter(backend.complete_many(model, [prompt.messages], **options)))))
+                keep(key, _answer_of_completion(next(iter(backend.complete_many(model, [prompt.messages], **options)))))
                 done += 1
             except RejectedError as error:
                 if not done and place >= _REFUSED_AT_ONCE:
                     raise  # it is not the prompts
-                keep(key, Said("", [], refused=str(error)))
+                keep(key, GivenAnswer("", [], refused=str(error)))
 
 
-def _said(completion: Completion) -> Said:
-    return Said(
+def _answer_of_completion(completion: Completion) -> GivenAnswer:
+    return GivenAnswer(
         completion.text,
         completion.tool_calls,
         completion.prompt_tokens,

@@ -17,12 +17,12 @@ from tuneport.formatting import money
 from tuneport.scoring.general.comparison import GeneralComparison
 from tuneport.scoring.scores import Score, ScoreComparison
 from tuneport.scoring.statistics.paired import ALPHA, sign_test
-from tuneport.workflows.evaluation.models.trained import TrainedJob
-from tuneport.workflows.evaluation.words import p_words, shown
+from tuneport.workflows.evaluation.models.trained import TrainedModelJob
+from tuneport.workflows.evaluation.words import format_p_value, format_score
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluation.judging.judgement import Judgement
-    from tuneport.workflows.evaluation.result import Evaluation, Measured
+    from tuneport.workflows.evaluation.judging.judgement import PairwiseJudgement
+    from tuneport.workflows.evaluation.result import Evaluation, ModelMeasurement
 
 Ruling = Literal["ship", "do not ship", "not sure"]
 Weight = Literal["for", "note", "doubt", "against"]
@@ -40,21 +40,21 @@ NOTICED = 0.05
 
 
 @dataclass(frozen=True)
-class Reason:
+class DecisionReason:
     weight: Weight
     about: str
     words: str
 
 
 @dataclass(frozen=True)
-class Decision:
+class EvaluationDecision:
     """A decision about `model`, compared with `against` (None if it was measured alone). `reasons`: the gravest
     first."""
 
     ruling: Ruling
     model: str
     against: str | None
-    reasons: tuple[Reason, ...]
+    reasons: tuple[DecisionReason, ...]
 
     @property
     def sentence(self) -> str:
@@ -74,22 +74,22 @@ class Decision:
         }
 
 
-def decide(
+def decide_evaluation(
     found: Evaluation,
     *,
-    trained: Mapping[str, TrainedJob] | None = None,
+    trained: Mapping[str, TrainedModelJob] | None = None,
     missed: Sequence[str] = (),
-) -> Decision:
+) -> EvaluationDecision:
     """Decide about the last model, compared with the first by the first metric, which is the most telling. `trained`:
     the jobs behind the models; `missed`: the user's limits that it misses, as text."""
     judged, first = found.models[-1], found.models[0]
     alone = len(found.models) == 1
     job = (trained or {}).get(judged.asked.name)
-    reasons = [Reason("against", "limit", each) for each in missed]
+    reasons = [DecisionReason("against", "limit", each) for each in missed]
     reasons += [
         *_scores(found),
         *_others(found),
-        *_judged(found.judgement),
+        *_reasons_of_judge(found.judgement),
         *_rows(found),
         *_curve(job, proved=_proved_better(found)),
         *_general(found.general_of(judged.asked.name), judged, job),
@@ -100,34 +100,34 @@ def decide(
     reasons.sort(key=lambda each: order.index(each.weight))
     weights = {each.weight for each in reasons}
     ruling: Ruling = "do not ship" if "against" in weights else "not sure" if "doubt" in weights else "ship"
-    return Decision(ruling, judged.asked.name, None if alone else first.asked.name, tuple(reasons))
+    return EvaluationDecision(ruling, judged.asked.name, None if alone else first.asked.name, tuple(reasons))
 
 
-def _scores(found: Evaluation) -> Iterator[Reason]:
+def _scores(found: Evaluation) -> Iterator[DecisionReason]:
     model, first = found.models[-1].asked.name, found.models[0].asked.name
     if model == first:
-        yield Reason("doubt", "comparison", "it was not compared with another model: name its base first")
+        yield DecisionReason("doubt", "comparison", "it was not compared with another model: name its base first")
         return
     compared = [each for each in found.scored.comparisons if each.model == model]
     decisive, others = compared[0], compared[1:]
     score, before = found.score(model, decisive.metric), found.score(first, decisive.metric)
     verdict = decisive.difference.verdict
-    yield Reason(*_decided(found, decisive, score, before))
+    yield DecisionReason(*_decided(found, decisive, score, before))
     worse = [each for each in others if each.difference.verdict == "worse"]
     better = [each for each in others if each.difference.verdict == "better"]
     if worse:
         told = ", ".join(f"{each.metric} ({_change(found, each)})" for each in worse)
-        yield Reason("doubt" if verdict == "better" else "note", "other scores", f"it is worse by {told}")
+        yield DecisionReason("doubt" if verdict == "better" else "note", "other scores", f"it is worse by {told}")
     if better:
         told = ", ".join(f"{each.metric} ({_change(found, each)})" for each in better)
-        yield Reason("for" if verdict == "better" else "note", "other scores", f"it is better by {told}")
+        yield DecisionReason("for" if verdict == "better" else "note", "other scores", f"it is better by {told}")
 
 
 def _decided(found: Evaluation, decisive: ScoreComparison, score: Score, before: Score) -> tuple[Weight, str, str]:
     change, name = decisive.difference, decisive.metric
-    p = p_words(change.adjusted_p)
-    values = f"{name} is {shown(score, score.value)}, of {decisive.against} {shown(before, before.value)}"
-    span = f"({shown(score, change.low, signed=True)} to {shown(score, change.high, signed=True)})"
+    p = format_p_value(change.adjusted_p)
+    values = f"{name} is {format_score(score, score.value)}, of {decisive.against} {format_score(before, before.value)}"
+    span = f"({format_score(score, change.low, signed=True)} to {format_score(score, change.high, signed=True)})"
     if change.verdict == "better":
         apart = score.low > before.high if score.higher_is_better else score.high < before.low
         how = "the intervals are apart" if apart else "the intervals overlap, the paired test decides"
@@ -144,10 +144,10 @@ def _decided(found: Evaluation, decisive: ScoreComparison, score: Score, before:
 
 def _change(found: Evaluation, compared: ScoreComparison) -> str:
     score, before = found.score(compared.model, compared.metric), found.score(compared.against, compared.metric)
-    return f"{shown(before, before.value)} to {shown(score, score.value)}"
+    return f"{format_score(before, before.value)} to {format_score(score, score.value)}"
 
 
-def _others(found: Evaluation) -> Iterator[Reason]:
+def _others(found: Evaluation) -> Iterator[DecisionReason]:
     """Yield reasons from the other models: examples in the prompt, or another model."""
     name = found.metrics[0].name
     judged = found.models[-1].asked.name
@@ -155,7 +155,7 @@ def _others(found: Evaluation) -> Iterator[Reason]:
     for other in found.models[1:-1]:
         beside, rows = found.score(other.asked.name, name), found.scored.per_row[other.asked.name][name]
         ahead = score.value > beside.value if score.higher_is_better else score.value < beside.value
-        values = f"{other.asked.name} has {shown(beside, beside.value)} by {name}"
+        values = f"{other.asked.name} has {format_score(beside, beside.value)} by {name}"
         if per_row is not None and rows is not None:
             pairs = [(mine, theirs) for mine, theirs in zip(per_row, rows, strict=True) if mine != theirs]
             won = sum((mine > theirs) is score.higher_is_better for mine, theirs in pairs)
@@ -163,14 +163,18 @@ def _others(found: Evaluation) -> Iterator[Reason]:
         else:
             told = ahead and (score.low > beside.high if score.higher_is_better else score.high < beside.low)
         if told:
-            yield Reason("for", "other models", f"it is better than {other.asked.name}, too: {values}")
+            yield DecisionReason("for", "other models", f"it is better than {other.asked.name}, too: {values}")
         elif not other.asked.tuned:
-            yield Reason("doubt", "other models", f"it is not shown to be better than an untrained model: {values}")
+            yield DecisionReason(
+                "doubt", "other models", f"it is not shown to be better than an untrained model: {values}"
+            )
         else:
-            yield Reason("note", "other models", f"it is not shown to be better than another tuned model: {values}")
+            yield DecisionReason(
+                "note", "other models", f"it is not shown to be better than another tuned model: {values}"
+            )
 
 
-def _judged(judgement: Judgement | None) -> Iterator[Reason]:
+def _reasons_of_judge(judgement: PairwiseJudgement | None) -> Iterator[DecisionReason]:
     """Yield reasons from the judge. Its opinion casts doubt, or speaks for the model if the judge has no known flaw.
     Alone it decides nothing."""
     if judgement is None or judgement.judged is None:
@@ -178,29 +182,31 @@ def _judged(judgement: Judgement | None) -> Iterator[Reason]:
     found, counts = judgement.judged, [judgement.count(winner) for winner in ("first", "tie", "second")]
     values = f"of {len(judgement.pairs):,} pairs it wins {counts[0]:,}, ties {counts[1]:,}, loses {counts[2]:,}"
     told = {"better": "prefers its answers", "worse": f"prefers the answers of {judgement.against}"}
-    words = f"{judgement.judge} {told.get(found.verdict, 'shows no preference')}: {values} ({p_words(found.p)})"
+    words = f"{judgement.judge} {told.get(found.verdict, 'shows no preference')}: {values} ({format_p_value(found.p)})"
     weights: Mapping[str, Weight] = {"better": "note" if judgement.flaw else "for", "worse": "doubt"}
-    yield Reason(
+    yield DecisionReason(
         weights.get(found.verdict, "note"), "judge", words + (f"; but {judgement.flaw}" if judgement.flaw else "")
     )
 
 
-def _rows(found: Evaluation) -> Iterator[Reason]:
+def _rows(found: Evaluation) -> Iterator[DecisionReason]:
     held = found.held_out
     rows, different = len(held.rows), held.different
     told = f"{rows} rows" if different == rows else f"{different} different rows (of {rows:,})"
     if different < FEWEST_ROWS:
-        yield Reason("doubt", "rows", f"{told} are too few to tell a difference from chance; use {FEW_ROWS} or more")
+        yield DecisionReason(
+            "doubt", "rows", f"{told} are too few to tell a difference from chance; use {FEW_ROWS} or more"
+        )
     elif different < FEW_ROWS:
-        yield Reason("note", "rows", f"{told} are few: differences below about ten points do not show")
+        yield DecisionReason("note", "rows", f"{told} are few: differences below about ten points do not show")
     elif different < rows / 2:
-        yield Reason("doubt", "rows", f"{told}: the tests count each as new, so they are too certain")
+        yield DecisionReason("doubt", "rows", f"{told}: the tests count each as new, so they are too certain")
     if not held.against:
-        yield Reason("doubt", "held out", held.proof)
+        yield DecisionReason("doubt", "held out", held.proof)
     elif held.exact or held.near:
-        yield Reason("note", "held out", held.proof)
+        yield DecisionReason("note", "held out", held.proof)
     else:
-        yield Reason("for", "held out", f"of the {rows:,} rows {held.proof}")
+        yield DecisionReason("for", "held out", f"of the {rows:,} rows {held.proof}")
 
 
 _OF_CURVES: Mapping[CurveFinding, Weight] = {
@@ -223,11 +229,11 @@ def _proved_better(found: Evaluation) -> bool:
     return proved and compared is not None and compared.difference.verdict == "better"
 
 
-def _curve(job: TrainedJob | None, *, proved: bool) -> Iterator[Reason]:
+def _curve(job: TrainedModelJob | None, *, proved: bool) -> Iterator[DecisionReason]:
     if job is None:
         return
     if job.curve is None:
-        yield Reason("note", "curve", f"the loss curve was not judged: {job.no_curve}")
+        yield DecisionReason("note", "curve", f"the loss curve was not judged: {job.no_curve}")
         return
     weight, fix = _OF_CURVES[job.curve.finding], ""
     if job.curve.finding is CurveFinding.MEMORISED and job.curve.best_step is None and proved:
@@ -235,7 +241,7 @@ def _curve(job: TrainedJob | None, *, proved: bool) -> Iterator[Reason]:
         weight, fix = "note", "; the held-out rows show that more was"
     elif job.curve.fixes and weight != "for":
         fix = f"; do: {job.curve.fixes[0]}"
-    yield Reason(weight, "curve", f"{job.curve.summary}{fix}")
+    yield DecisionReason(weight, "curve", f"{job.curve.summary}{fix}")
 
 
 _LOSSES: Sequence[tuple[str, Weight, str, str]] = (
@@ -245,23 +251,25 @@ _LOSSES: Sequence[tuple[str, Weight, str, str]] = (
 )
 
 
-def _general(general: GeneralComparison | None, judged: Measured, job: TrainedJob | None) -> Iterator[Reason]:
+def _general(
+    general: GeneralComparison | None, judged: ModelMeasurement, job: TrainedModelJob | None
+) -> Iterator[DecisionReason]:
     # Where the verdict on the curve is that it forgets, that is the doubt, with what to do; here are the details.
     told_by_curve = job is not None and job.curve is not None and job.curve.finding is CurveFinding.FORGETTING
     if general is None:
         if judged.asked.tuned and not told_by_curve:
-            yield Reason("note", "forgetting", "not measured: add --general")
+            yield DecisionReason("note", "forgetting", "not measured: add --general")
         return
     for verdict, weight, about, words in _LOSSES:
         if lost := [each for each in general.losses if each.verdict == verdict]:
             told = ", ".join(f"{each.ability} {each.base.share:.0%} to {each.tuned.share:.0%}" for each in lost)
             known = verdict == "forgetting" and told_by_curve
-            yield Reason("note" if known else weight, about, words.format(told))
+            yield DecisionReason("note" if known else weight, about, words.format(told))
     if not general.losses:
-        yield Reason("for", "forgetting", general.sentence.rstrip("."))
+        yield DecisionReason("for", "forgetting", general.sentence.rstrip("."))
 
 
-def _benchmarks(found: Evaluation, judged: Measured) -> Iterator[Reason]:
+def _benchmarks(found: Evaluation, judged: ModelMeasurement) -> Iterator[DecisionReason]:
     """Yield reasons from benchmarks, which count as forgetting does: their tasks are not the one that it was tuned
     for."""
     changes = {} if found.lm_eval is None else found.lm_eval.changes
@@ -271,13 +279,13 @@ def _benchmarks(found: Evaluation, judged: Measured) -> Iterator[Reason]:
         if moved := [each for each in of_model if each.verdict == verdict]:
             told = ", ".join(f"{each.base.name} {each.base.value:.4g} to {each.tuned.value:.4g}" for each in moved[:5])
             more = f", and {len(moved) - 5} more" if len(moved) > 5 else ""
-            yield Reason(weight, "lm-eval", f"it is {verdict} at {told}{more}")
+            yield DecisionReason(weight, "lm-eval", f"it is {verdict} at {told}{more}")
     tested = [each for each in of_model if each.verdict != "not tested"]
     if tested and all(each.verdict == "no difference shown" for each in tested):
-        yield Reason("note", "lm-eval", f"no difference is shown by {len(tested):,} scores of lm-eval's tasks")
+        yield DecisionReason("note", "lm-eval", f"no difference is shown by {len(tested):,} scores of lm-eval's tasks")
 
 
-def _cost_and_speed(judged: Measured, first: Measured) -> Iterator[Reason]:
+def _cost_and_speed(judged: ModelMeasurement, first: ModelMeasurement) -> Iterator[DecisionReason]:
     name = first.asked.name
     usd, before = judged.usd_per_thousand, first.usd_per_thousand
     if usd is not None and before:
@@ -287,35 +295,39 @@ def _cost_and_speed(judged: Measured, first: Measured) -> Iterator[Reason]:
         yield from _times(seconds / then, "latency", f"an answer takes {seconds:.3g} s, of {name} {then:.3g} s")
 
 
-def _times(ratio: float, about: str, words: str) -> Iterator[Reason]:
+def _times(ratio: float, about: str, words: str) -> Iterator[DecisionReason]:
     if ratio > DEARER:
-        yield Reason("doubt" if ratio > MUCH_DEARER else "note", about, f"{words} ({ratio:.1f} times as much)")
+        yield DecisionReason("doubt" if ratio > MUCH_DEARER else "note", about, f"{words} ({ratio:.1f} times as much)")
     elif ratio < 1 / DEARER:
-        yield Reason("for", about, words)
+        yield DecisionReason("for", about, words)
 
 
 def _ratio(value: float | None, other: float | None) -> float | None:
     return None if value is None or not other else value / other
 
 
-def _refused(judged: Measured) -> Iterator[Reason]:
+def _refused(judged: ModelMeasurement) -> Iterator[DecisionReason]:
     if judged.refused:
-        yield Reason("note", "refused", f"{judged.refused:,} prompts were refused by the provider and count as wrong")
+        yield DecisionReason(
+            "note", "refused", f"{judged.refused:,} prompts were refused by the provider and count as wrong"
+        )
 
 
-def _training(job: TrainedJob | None) -> Iterator[Reason]:
+def _training(job: TrainedModelJob | None) -> Iterator[DecisionReason]:
     """Yield reasons from the run itself; its other pitfalls show in the scores."""
     if job is None:
         return
     rows, epochs = job.data.training.rows, job.spec.hyperparameters.epochs
     if rows < START:
-        yield Reason("note", "pitfall", f"too few examples: it was trained on {rows:,}; start at {START} good ones")
+        yield DecisionReason(
+            "note", "pitfall", f"too few examples: it was trained on {rows:,}; start at {START} good ones"
+        )
     if isinstance(epochs, int) and epochs > MOST_EPOCHS:
-        yield Reason("note", "pitfall", f"too many epochs: {epochs}, 1 to {MOST_EPOCHS} are usual")
+        yield DecisionReason("note", "pitfall", f"too many epochs: {epochs}, 1 to {MOST_EPOCHS} are usual")
     if job.validation_rows:
         words = f"{job.validation_rows:,} of the rows are in its validation file"
         words += ": they flatter it where that chose its best epoch"
-        yield Reason("note", "pitfall", words)
+        yield DecisionReason("note", "pitfall", words)
     if job.data.validation is None:
         words = "no validation file: overfitting shows only beside one (`--validation FILE` of submit)"
-        yield Reason("note", "pitfall", words)
+        yield DecisionReason("note", "pitfall", words)

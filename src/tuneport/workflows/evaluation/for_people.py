@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneport.scoring.people.answers import write_answer_pairs
-from tuneport.workflows.evaluation.answering import Said
+from tuneport.workflows.evaluation.answering import GivenAnswer
 
 if TYPE_CHECKING:
     from tuneport.workflows.evaluation.result import Evaluation
 
 
-def write_pairs(found: Evaluation, path: Path) -> None:
+def write_rating_pairs(found: Evaluation, path: Path) -> None:
     """Write the first model's answers beside the last one's, row by row, with the expected answer as the reference.
 
     An answer that a provider refused is empty here, as it is for the metrics. Raises StorageError if the file cannot be
@@ -36,7 +36,7 @@ def write_pairs(found: Evaluation, path: Path) -> None:
     )
 
 
-def _answer(said: Said) -> str | dict[str, Any]:
+def _answer(said: GivenAnswer) -> str | dict[str, Any]:
     if not said.tool_calls:
         return said.text
     return {"role": "assistant", "content": said.text or None, "tool_calls": said.tool_calls}

@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluation.decision import Decision, Ruling
+    from tuneport.workflows.evaluation.decision import EvaluationDecision, Ruling
     from tuneport.workflows.evaluation.result import Evaluation, EvaluationPlan
 
 
-class Gate(StrEnum):
+class EvaluationGate(StrEnum):
     FORGETTING = "forgetting"
     SAFETY_DRIFT = "safety-drift"
     NOT_SURE = "not-sure"
     DO_NOT_SHIP = "do-not-ship"
 
 
-OF_GENERAL_ABILITY = frozenset({Gate.FORGETTING, Gate.SAFETY_DRIFT})
+OF_GENERAL_ABILITY = frozenset({EvaluationGate.FORGETTING, EvaluationGate.SAFETY_DRIFT})
 """The gates that the general-ability set decides."""
 
-_FAILING: Mapping[Ruling, frozenset[Gate]] = {
+_FAILING: Mapping[Ruling, frozenset[EvaluationGate]] = {
     "ship": frozenset(),
-    "not sure": frozenset({Gate.NOT_SURE}),
-    "do not ship": frozenset({Gate.NOT_SURE, Gate.DO_NOT_SHIP}),
+    "not sure": frozenset({EvaluationGate.NOT_SURE}),
+    "do not ship": frozenset({EvaluationGate.NOT_SURE, EvaluationGate.DO_NOT_SHIP}),
 }
 
 
-def refuse_gates(plan: EvaluationPlan, gates: Collection[Gate]) -> None:
+def refuse_undecidable_gates(plan: EvaluationPlan, gates: Collection[EvaluationGate]) -> None:
     """Raise ConfigError, before anything is asked, for a gate that cannot be decided: the last model is the first
     one."""
     last = plan.models[-1].asked
@@ -40,7 +40,7 @@ def refuse_gates(plan: EvaluationPlan, gates: Collection[Gate]) -> None:
         raise ConfigError(f"--fail-on {wanted[0]}: {last.name} is compared with itself; name its base first")
 
 
-def findings_against(found: Evaluation, gates: Collection[Gate]) -> list[str]:
+def failed_ability_gates(found: Evaluation, gates: Collection[EvaluationGate]) -> list[str]:
     """Return the gates of the general-ability set that the last model does not pass, as text. A question that was not
     asked passes nothing."""
     name = found.models[-1].asked.name
@@ -56,7 +56,7 @@ def findings_against(found: Evaluation, gates: Collection[Gate]) -> list[str]:
     return told
 
 
-def ruling_against(decision: Decision, gates: Collection[Gate]) -> list[str]:
+def failed_ruling_gates(decision: EvaluationDecision, gates: Collection[EvaluationGate]) -> list[str]:
     """Return the gates on the ruling that the last model does not pass: `not-sure` requires a ruling to ship,
     `do-not-ship` accepts doubts."""
     if _FAILING[decision.ruling].isdisjoint(gates):

@@ -19,31 +19,31 @@ from tuneport.scoring.general import (
     load_items,
     written_prompts,
 )
-from tuneport.workflows.evaluation.answer_cache import AnswerCache, key_of
-from tuneport.workflows.evaluation.answering import Prompt, ask
-from tuneport.workflows.evaluation.models.asked_models import AskedModel, where
+from tuneport.workflows.evaluation.answer_cache import AnswerCache, answer_cache_key
+from tuneport.workflows.evaluation.answering import Prompt, ask_prompts
+from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, answer_cache_location
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluation.models.planned_models import PlannedModel
+    from tuneport.workflows.evaluation.models.planned_models import ModelAnswersPlan
 
 DECLINED = "I can't help with that: the provider declined to answer."
 """The answer if a provider's filter refuses a request, whichever filter does."""
 
 
-def once_each(models: Sequence[AskedModel]) -> list[AskedModel]:
+def distinct_weights(models: Sequence[EvaluatedModel]) -> list[EvaluatedModel]:
     """Return each of the weights once, by its first name and without examples, which belong to another task."""
-    found: dict[tuple[str, str], AskedModel] = {}
+    found: dict[tuple[str, str], EvaluatedModel] = {}
     for each in models:
         plain = replace(each, name=each.plain_name, few_shot=False)
         found.setdefault((each.backend, each.model), plain)
     return list(found.values())
 
 
-def written_rows(backend: FineTuneBackend) -> list[Example]:
+def general_ability_rows(backend: FineTuneBackend) -> list[Example]:
     return [Example(messages, "") for messages in written_prompts(ranked=backend_scores_likelihoods(backend))]
 
 
-def judge(
+def measure_general_ability(
     backend: FineTuneBackend,
     model: str,
     where: Sequence[str | None],
@@ -52,8 +52,8 @@ def judge(
     cache: AnswerCache,
     on_answered: Callable[[int, int], None],
 ) -> list[AnsweredItem]:
-    """Measure a model on the general-ability set. `prompts` are those of `written_rows`, `where` names the model in the
-    cache. `on_answered` gets how many answers are there, and how many there will be."""
+    """Measure a model on the general-ability set. `prompts` are those of `general_ability_rows`, and `where` names the
+    model in the cache. `on_answered` gets how many answers are there, and how many there will be."""
     items = load_items()
     ranks = backend_scores_likelihoods(backend)
     to_rank = len(items.questions) + 2 * len(items.pairs) if ranks else 0
@@ -62,7 +62,7 @@ def judge(
 
     def rank(asked: Sequence[Messages], choices: Sequence[str]) -> Iterator[list[float]]:
         nonlocal ranked
-        named = [key_of(where, messages, {"choices": list(choices)}) for messages in asked]
+        named = [answer_cache_key(where, messages, {"choices": list(choices)}) for messages in asked]
         found = {key: kept["log_likelihoods"] for key, kept in cache.get(named).items()}
         waiting = [index for index, key in enumerate(named) if key not in found]
         if waiting:
@@ -75,26 +75,28 @@ def judge(
         yield from (found[key] for key in named)
 
     def complete(asked: Sequence[Messages]) -> list[str]:
-        said = ask(backend, model, prompts, keys, cache, lambda answered: on_answered(to_rank + answered, total))
+        said = ask_prompts(
+            backend, model, prompts, keys, cache, lambda answered: on_answered(to_rank + answered, total)
+        )
         return [DECLINED if each.refused is not None else each.text for each in said]
 
     return ask_general_items(rank=rank if ranks else None, complete=complete)
 
 
-def compare_in_general(
+def compare_general_ability(
     workspace: Workspace,
     cache: AnswerCache,
-    models: Sequence[PlannedModel],
+    models: Sequence[ModelAnswersPlan],
     on_progress: Callable[[str, int, int], None],
 ) -> dict[str, GeneralComparison]:
     """Compare each of the weights with the first."""
     judged: dict[str, list[AnsweredItem]] = {}
     for each in models:
         name = each.asked.name
-        judged[name] = judge(
+        judged[name] = measure_general_ability(
             workspace.backend(each.asked.backend),
             each.asked.model,
-            where(each.asked, workspace.settings),
+            answer_cache_location(each.asked, workspace.settings),
             each.prompts,
             each.keys,
             cache,
@@ -104,8 +106,8 @@ def compare_in_general(
     return {name: compare_general_ability(judged[first], judged[name]) for name in others}
 
 
-def keep_what_was_forgotten(
-    workspace: Workspace, models: Sequence[PlannedModel], general: Mapping[str, GeneralComparison]
+def store_forgetting(
+    workspace: Workspace, models: Sequence[ModelAnswersPlan], general: Mapping[str, GeneralComparison]
 ) -> None:
     """Store the forgetting of models that were compared with the very weights that they were tuned from: a loss against
     another model does not come from the training."""

@@ -18,7 +18,7 @@ _LINES_TOLD = 5
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutRows:
     """Held-out rows: `rows` are asked, in the file's order; `lines` has their line numbers. `of`: all usable ones that
     are held out.
 
@@ -73,14 +73,14 @@ class HeldOut:
         }
 
 
-def held_out(
+def find_held_out_rows(
     dataset: Dataset | Path,
     training: Mapping[str, Path],
     *,
     most: int | None = None,
     seed: int = 0,
     task: str | None = None,
-) -> HeldOut:
+) -> HeldOutRows:
     """Return the rows of the dataset that are in none of the `training` files (by their names for people), exactly or
     nearly: by the hashes and sketches of `tuneport check`. It draws at most `most` of them by `seed`. Raises
     ConfigError if none is left, or a training file is gone."""
@@ -116,7 +116,7 @@ def held_out(
     chosen = range(len(rows))
     if most is not None and most < len(rows):
         chosen = sorted(random.Random(seed).sample(range(len(rows)), most))  # type: ignore[assignment]
-    return HeldOut(
+    return HeldOutRows(
         path=dataset.path,
         rows=tuple(rows[index] for index in chosen),
         lines=tuple(lines[index] for index in chosen),

@@ -13,14 +13,14 @@ from typing import Any, cast
 from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import RejectedError, UnsupportedError
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
-from tuneport.workflows.evaluation.answering import Prompt, Said, keys_of
+from tuneport.workflows.evaluation.answering import GivenAnswer, Prompt, answer_cache_keys
 
 ALONE = 5
 """Prompts that are asked once more, one after the other."""
 
 
 @dataclass(frozen=True)
-class Speed:
+class AnswerSpeed:
     """Medians over the prompts that were asked alone; None if the backend does not stream or reports no tokens.
 
     `tokens_per_second` is over the whole answer, its first token included. `prompt_tokens` and `completion_tokens` are
@@ -37,19 +37,19 @@ class Speed:
         return asdict(self)
 
 
-def alone_keys(where: Sequence[str | None], prompts: Sequence[Prompt]) -> list[str]:
-    return keys_of(("alone", *where), prompts[:ALONE])
+def latency_cache_keys(where: Sequence[str | None], prompts: Sequence[Prompt]) -> list[str]:
+    return answer_cache_keys(("alone", *where), prompts[:ALONE])
 
 
-def measure_speed(
+def measure_answer_speed(
     backend: FineTuneBackend,
     model: str,
     prompts: Sequence[Prompt],
-    said: Sequence[Said],
+    said: Sequence[GivenAnswer],
     keys: Sequence[str],
     cache: AnswerCache,
-) -> Speed:
-    """Measure the speed on prompts asked alone. `keys` are those of `alone_keys`; cached prompts are not asked
+) -> AnswerSpeed:
+    """Measure the speed on prompts asked alone. `keys` are those of `latency_cache_keys`; cached prompts are not asked
     again."""
     kept = cache.get(keys)
     firsts: list[float] = []
@@ -68,7 +68,7 @@ def measure_speed(
         totals.append(kept[key]["total"])
         if answer.completion_tokens and kept[key]["total"] > 0:
             rates.append(answer.completion_tokens / kept[key]["total"])
-    return Speed(
+    return AnswerSpeed(
         median(firsts) if firsts else None,
         median(totals) if totals else None,
         median(rates) if rates else None,

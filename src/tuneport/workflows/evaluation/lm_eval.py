@@ -12,9 +12,9 @@ from tuneport.backends.local.lm_eval import lm_eval_version
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.lifecycle.service import Workspace
 from tuneport.scoring.benchmarks import BenchmarkChange, BenchmarkScore, compare_scores
-from tuneport.workflows.evaluation.answer_cache import AnswerCache, key_of
-from tuneport.workflows.evaluation.general_ability import once_each
-from tuneport.workflows.evaluation.models.asked_models import AskedModel, where
+from tuneport.workflows.evaluation.answer_cache import AnswerCache, answer_cache_key
+from tuneport.workflows.evaluation.general_ability import distinct_weights
+from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, answer_cache_location
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class LmEvalPlan:
     all."""
 
     version: str
-    models: tuple[AskedModel, ...]
+    models: tuple[EvaluatedModel, ...]
     tasks: tuple[str, ...]
     limit: int | None = None
 
@@ -62,7 +62,7 @@ class LmEvalResults:
 
 
 def plan_lm_eval(
-    workspace: Workspace, models: Sequence[AskedModel], tasks: Sequence[str], *, limit: int | None = None
+    workspace: Workspace, models: Sequence[EvaluatedModel], tasks: Sequence[str], *, limit: int | None = None
 ) -> LmEvalPlan | None:
     """Return the plan, or None without tasks. `tasks` are names of lm-eval's, or paths of YAML files. Raises
     ConfigError if the package is not installed or a task is named twice, and UnsupportedError for a hosted model:
@@ -80,10 +80,10 @@ def plan_lm_eval(
             raise UnsupportedError(
                 f"--lm-eval runs on this machine's models, and {each.name} is at {each.backend}; leave one of them out"
             )
-    return LmEvalPlan(version, tuple(once_each(models)), tuple(tasks), limit)
+    return LmEvalPlan(version, tuple(distinct_weights(models)), tuple(tasks), limit)
 
 
-def measure_lm_eval(
+def run_lm_eval(
     workspace: Workspace,
     cache: AnswerCache,
     plan: LmEvalPlan,
@@ -112,10 +112,10 @@ def measure_lm_eval(
     return LmEvalResults(plan.version, plan.limit, scores)
 
 
-def _key(workspace: Workspace, plan: LmEvalPlan, model: AskedModel, task: str) -> str:
+def _key(workspace: Workspace, plan: LmEvalPlan, model: EvaluatedModel, task: str) -> str:
     """Return the cache key of a task. A file counts by its text; the data that it names may change unseen, as a
     benchmark's on the hub may."""
     path = Path(task)
     named = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else task
     options = {"lm_eval": plan.version, "task": named, "limit": plan.limit}
-    return key_of(where(model, workspace.settings), [], options)
+    return answer_cache_key(answer_cache_location(model, workspace.settings), [], options)

@@ -12,14 +12,14 @@ from tuneport.formatting import money
 from tuneport.scoring.general import GeneralComparison
 from tuneport.scoring.metrics import Metric, current_metric_name
 from tuneport.scoring.scores import Score, Scored
-from tuneport.workflows.evaluation.answering import Said
-from tuneport.workflows.evaluation.held_out import HeldOut
-from tuneport.workflows.evaluation.judging.judgement import Judgement
-from tuneport.workflows.evaluation.judging.judging import PlannedJudge
-from tuneport.workflows.evaluation.latency import Speed
+from tuneport.workflows.evaluation.answering import GivenAnswer
+from tuneport.workflows.evaluation.held_out import HeldOutRows
+from tuneport.workflows.evaluation.judging.judgement import PairwiseJudgement
+from tuneport.workflows.evaluation.judging.judging import JudgePlan
+from tuneport.workflows.evaluation.latency import AnswerSpeed
 from tuneport.workflows.evaluation.lm_eval import LmEvalPlan, LmEvalResults
-from tuneport.workflows.evaluation.models.asked_models import FEW_SHOT, AskedModel
-from tuneport.workflows.evaluation.models.planned_models import PlannedModel
+from tuneport.workflows.evaluation.models.asked_models import FEW_SHOT, EvaluatedModel
+from tuneport.workflows.evaluation.models.planned_models import ModelAnswersPlan
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class EvaluationPlan:
     `general`: the general-ability set, once for each of the weights, if it is asked for.
     """
 
-    held_out: HeldOut
-    models: tuple[PlannedModel, ...]
+    held_out: HeldOutRows
+    models: tuple[ModelAnswersPlan, ...]
     metrics: tuple[Metric, ...]
     answer_limit: int
-    general: tuple[PlannedModel, ...] = ()
-    judge: PlannedJudge | None = None
+    general: tuple[ModelAnswersPlan, ...] = ()
+    judge: JudgePlan | None = None
     lm_eval: LmEvalPlan | None = None
 
     @property
@@ -46,7 +46,7 @@ class EvaluationPlan:
         return sorted(parties)
 
     @property
-    def requests(self) -> tuple[PlannedModel, ...]:
+    def requests(self) -> tuple[ModelAnswersPlan, ...]:
         return self.models + self.general
 
     def refuse_over_budget(self, budget: float) -> None:
@@ -83,15 +83,15 @@ class EvaluationPlan:
 
 
 @dataclass(frozen=True)
-class Measured:
+class ModelMeasurement:
     """A model's answers, and what they took. `usd_per_thousand` requests: None with the reason in `price`.
 
     `seconds` is the time of the answers that were asked now; `cached` of them were kept from before.
     """
 
-    asked: AskedModel
-    said: tuple[Said, ...]
-    speed: Speed
+    asked: EvaluatedModel
+    said: tuple[GivenAnswer, ...]
+    speed: AnswerSpeed
     usd_per_thousand: float | None
     price: str
     seconds: float
@@ -106,12 +106,12 @@ class Measured:
 class Evaluation:
     """`scored`: see `evaluate.scores`. Models are compared with the first one, in `general` too, by their names."""
 
-    held_out: HeldOut
-    models: tuple[Measured, ...]
+    held_out: HeldOutRows
+    models: tuple[ModelMeasurement, ...]
     metrics: tuple[Metric, ...]
     scored: Scored
     general: Mapping[str, GeneralComparison] = field(default_factory=dict)
-    judgement: Judgement | None = None
+    judgement: PairwiseJudgement | None = None
     lm_eval: LmEvalResults | None = None
 
     def score(self, model: str, name: str) -> Score:

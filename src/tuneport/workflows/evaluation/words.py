@@ -7,7 +7,7 @@ import math
 from tuneport.scoring.scores import Score
 
 
-def shown(score: Score, value: float, *, signed: bool = False) -> str:
+def format_score(score: Score, value: float, *, signed: bool = False) -> str:
     """Return a value in the unit of the score; `signed`: as a difference of two."""
     plus = "+" if signed else ""
     if score.unit == "share":
@@ -15,12 +15,12 @@ def shown(score: Score, value: float, *, signed: bool = False) -> str:
     return f"{value:{plus}.1f}" if score.unit == "points" else f"{value:{plus}.3g}"
 
 
-def between(score: Score) -> str:
+def format_interval(score: Score) -> str:
     """Return the ends of its interval, if it has any."""
     if math.isinf(score.low) and math.isinf(score.high):
         return "no interval: all rows alike"
-    return f"{shown(score, score.low)} to {shown(score, score.high)}"
+    return f"{format_score(score, score.low)} to {format_score(score, score.high)}"
 
 
-def p_words(p: float) -> str:
+def format_p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -35,7 +35,7 @@ class ComparedPrompt:
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedModel:
     """One model's answers, in the prompts' order; or why there are none."""
 
     backend: str
@@ -53,8 +53,8 @@ class AnswerComparison:
     row: str
     rows: int
     of: int
-    old: Side
-    new: Side
+    old: ComparedModel
+    new: ComparedModel
     old_score: AccuracyScore | None = None
     new_score: AccuracyScore | None = None
     agreement: AccuracyScore | None = None
@@ -83,7 +83,7 @@ class AnswerComparison:
         }
 
 
-def prompts(dataset: Dataset | Path) -> list[ComparedPrompt]:
+def comparison_prompts(dataset: Dataset | Path) -> list[ComparedPrompt]:
     """Return the rows of text that end with an answer: the last one of a chat, the preferred one of a preference pair.
 
     Rows with images, tools or calls are left out: their answers cannot be compared as text.
@@ -107,7 +107,7 @@ def _is_text(message: Message) -> bool:
     return not message.has_image and not message.tool_calls and message.role != "tool"
 
 
-def compare(
+def compare_moved_models(
     job: str,
     row: str,
     validation: Dataset | Path | None,
@@ -122,20 +122,20 @@ def compare(
     """
     old_backend, old_model = old
     new_backend, new_model = new
-    no_old = Side("" if old_backend is None else old_backend.name, old_model or "", None)
-    silent = Side(new_backend.name, new_model, None)
+    no_old = ComparedModel("" if old_backend is None else old_backend.name, old_model or "", None)
+    silent = ComparedModel(new_backend.name, new_model, None)
     if validation is None:
         return AnswerComparison(job, row, 0, 0, no_old, silent, note="no validation file: nothing to compare them on")
-    every = prompts(validation)
+    every = comparison_prompts(validation)
     if not every:
         return AnswerComparison(job, row, 0, 0, no_old, silent, note="no row of the validation file is plain text")
     asked = every if len(every) <= most else random.Random(0).sample(every, most)
     limit = min(_MOST_TOKENS, 16 + max(len(prompt.reference) for prompt in asked) // _CHARACTERS_PER_TOKEN)
     new_side = _ask(new_backend, new_model, asked, limit)
     if old_backend is None:
-        old_side = Side("", old_model or "", None, "the account is not asked (--saved)")
+        old_side = ComparedModel("", old_model or "", None, "the account is not asked (--saved)")
     elif old_model is None:
-        old_side = Side(old_backend.name, "", None, "the job made no model")
+        old_side = ComparedModel(old_backend.name, "", None, "the job made no model")
     else:
         old_side = _ask(old_backend, old_model, asked, limit)
     references = [prompt.reference for prompt in asked]
@@ -150,19 +150,19 @@ def compare(
         _score(asked, references, old_side.answers),
         _score(asked, references, new_side.answers),
         _score(asked, old_side.answers or [], new_side.answers) if both else None,
-        _differing(asked, old_side, new_side),
+        _differing_rows(asked, old_side, new_side),
     )
 
 
-def _ask(backend: FineTuneBackend, model: str, asked: Sequence[ComparedPrompt], limit: int) -> Side:
+def _ask(backend: FineTuneBackend, model: str, asked: Sequence[ComparedPrompt], limit: int) -> ComparedModel:
     conversations = [prompt.messages for prompt in asked]
     try:
         answers = backend.complete_many(model, conversations, max_tokens=limit, temperature=0.0)
-        return Side(backend.name, model, [answer.text for answer in answers])
+        return ComparedModel(backend.name, model, [answer.text for answer in answers])
     except NotFoundError as error:
-        return Side(backend.name, model, None, f"no longer answers: {error}")
+        return ComparedModel(backend.name, model, None, f"no longer answers: {error}")
     except TuneportError as error:
-        return Side(backend.name, model, None, str(error))
+        return ComparedModel(backend.name, model, None, str(error))
 
 
 def _score(
@@ -171,7 +171,7 @@ def _score(
     return None if answers is None else score_accuracy([prompt.shown for prompt in asked], expected, answers)
 
 
-def _differing(asked: Sequence[ComparedPrompt], old: Side, new: Side) -> list[dict[str, str]]:
+def _differing_rows(asked: Sequence[ComparedPrompt], old: ComparedModel, new: ComparedModel) -> list[dict[str, str]]:
     """Return the first rows on which the two differ, or the new one differs from the reference if only it answers."""
     if new.answers is None:
         return []

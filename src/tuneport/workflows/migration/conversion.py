@@ -15,7 +15,7 @@ from tuneport.errors import ConversionLossError, DatasetError
 from tuneport.lifecycle.service import Workspace
 from tuneport.manifests import Manifest
 from tuneport.types import DataFile, TuneSpec
-from tuneport.workflows.migration.folder import SavedFolder, hash_of
+from tuneport.workflows.migration.folder import SavedAccountFolder, sha256_of_file
 from tuneport.workflows.migration.plan import MigrationChoices, MovePlan
 
 _DIGEST_LENGTH = 16
@@ -23,7 +23,7 @@ _DIGEST_LENGTH = 16
 
 def convert_files(
     workspace: Workspace,
-    folder: SavedFolder,
+    folder: SavedAccountFolder,
     plan: MovePlan,
     spec: TuneSpec,
     dataset: Dataset,
@@ -68,7 +68,7 @@ def convert_files(
     return spec.model_copy(update=changes)
 
 
-def _convert_with_loss(folder: SavedFolder, dataset: Dataset, format: str) -> Path:
+def _convert_with_loss(folder: SavedAccountFolder, dataset: Dataset, format: str) -> Path:
     """Write the converted file beside what was saved, so that the job's dataset is the very file that is trained on.
 
     The name has a digest of the source and its columns: the files of two jobs may have the same name.
@@ -84,7 +84,7 @@ def _convert_with_loss(folder: SavedFolder, dataset: Dataset, format: str) -> Pa
 def _digest(dataset: Dataset) -> str:
     digest = hashlib.sha256(json.dumps(dict(dataset.columns), sort_keys=True).encode())
     for file in dataset.files:
-        digest.update(hash_of(file).encode())
+        digest.update(sha256_of_file(file).encode())
     return digest.hexdigest()[:_DIGEST_LENGTH]
 
 

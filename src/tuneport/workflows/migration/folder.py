@@ -52,7 +52,7 @@ class SavedFile(Model):
     source: str
 
 
-class Missing(Model):
+class MissingItem(Model):
     """An item that is not available, and why. `gone`: the provider has it no more, so that asking again is no use."""
 
     what: str
@@ -69,12 +69,12 @@ class SavedJob(Model):
     title: str
     no_new_jobs_from: date | None = None
     stops_answering_on: date | None = None
-    missing: tuple[Missing, ...] = ()
+    missing: tuple[MissingItem, ...] = ()
     complete: bool = False
     spec_sha256: str | None = Field(default=None, description="of spec.toml as it was written")
 
 
-class Move(Model):
+class StartedMove(Model):
     """A job that was started elsewhere: `row` is tuneport's id of it, in the store at `home`."""
 
     job: str
@@ -83,8 +83,8 @@ class Move(Model):
     home: str
 
 
-class SavedFolder:
-    """Open one with `create` or `load`. Threads may share it; another process is kept out by `locked`."""
+class SavedAccountFolder:
+    """Open one with `create` or `load`. Threads may share it; another process is kept out by `lock_folder`."""
 
     def __init__(self, path: Path, backend: str) -> None:
         self.path, self.backend = path, backend
@@ -94,7 +94,7 @@ class SavedFolder:
         self._verified: dict[str, Path] = {}
 
     @classmethod
-    def create(cls, path: Path, backend: str) -> SavedFolder:
+    def create(cls, path: Path, backend: str) -> SavedAccountFolder:
         """Make the folder, or continue one of the same backend. Raises ConfigError if it holds something else."""
         path = path.expanduser().absolute()
         mark = path / "migration.json"
@@ -114,7 +114,7 @@ class SavedFolder:
         return saved
 
     @classmethod
-    def load(cls, path: Path) -> SavedFolder:
+    def load(cls, path: Path) -> SavedAccountFolder:
         """Open a saved folder. Raises ConfigError if `tuneport migrate --save` did not make it."""
         path = path.expanduser().absolute()
         try:
@@ -127,7 +127,7 @@ class SavedFolder:
         return cls(path, backend)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock_folder(self) -> Iterator[None]:
         """Lock the folder for the time of the block. Raises ConfigError while another process works in it."""
         with _storing(self.path), hold_file_lock(self.path / ".lock", wait=False) as mine:
             if not mine:
@@ -136,14 +136,14 @@ class SavedFolder:
 
     # --- files ------------------------------------------------------------------------------------------------------
 
-    def have(self, file_id: str) -> Path | None:
+    def has_file(self, file_id: str) -> Path | None:
         """Return the file's content if it is here and its hash is right; each process reads it only once."""
         known = self._files.get(file_id)
         if known is None:
             return None
         if known.sha256 not in self._verified:
             path = self.path / "files" / known.path
-            if not path.is_file() or path.stat().st_size != known.bytes or hash_of(path) != known.sha256:
+            if not path.is_file() or path.stat().st_size != known.bytes or sha256_of_file(path) != known.sha256:
                 return None
             self._verified[known.sha256] = path
         return self._verified[known.sha256]
@@ -151,16 +151,17 @@ class SavedFolder:
     def files(self) -> list[SavedFile]:
         return list(self._files.values())
 
-    def waiting_room(self, file_id: str) -> Path:
-        """Return where to download a file to before `add`: the same path each time, so that a backend can resume."""
+    def download_path(self, file_id: str) -> Path:
+        """Return where to download a file to before `add_file`: the same path each time, so that a backend can
+        resume."""
         return self.path / "files" / f".{hashlib.sha256(file_id.encode()).hexdigest()[:24]}"
 
-    def add(self, file_id: str, content: Path, *, purpose: str, filename: str, source: str) -> SavedFile:
+    def add_file(self, file_id: str, content: Path, *, purpose: str, filename: str, source: str) -> SavedFile:
         """Take `content` (in the waiting room) over under its hash, and write it into the index."""
         with _storing(self.path):
             content.chmod(0o600)
-            digest = hash_of(content)
-            name = f"{digest}-{_safe(filename, purpose)}"
+            digest = sha256_of_file(content)
+            name = f"{digest}-{_safe_file_name(filename, purpose)}"
             size = content.stat().st_size
             with content.open("rb") as file:
                 os.fsync(file.fileno())
@@ -176,7 +177,7 @@ class SavedFolder:
                 self._files[file_id] = saved
         return saved
 
-    def clear_waiting_room(self) -> None:
+    def clear_downloads(self) -> None:
         for path in (self.path / "files").glob(".*"):
             with suppress(OSError):
                 path.unlink()
@@ -184,7 +185,7 @@ class SavedFolder:
     # --- jobs -------------------------------------------------------------------------------------------------------
 
     def job_folder(self, job_id: str) -> Path:
-        return self.path / "jobs" / _quoted(job_id)
+        return self.path / "jobs" / _folder_name_of_id(job_id)
 
     def record(self, job_id: str) -> SavedJob | None:
         """Return the saved job, or None if it is not here or only half written."""
@@ -205,7 +206,7 @@ class SavedFolder:
             if record_again is not None:
                 yield record_again
 
-    def write_job(self, record: SavedJob, documents: dict[str, str]) -> None:
+    def write_saved_job(self, record: SavedJob, documents: dict[str, str]) -> None:
         """Write `documents` (name to text) into the job's folder, and job.json last."""
         folder = self.job_folder(record.job.id)
         with _storing(self.path):
@@ -216,10 +217,10 @@ class SavedFolder:
 
     # --- moves ------------------------------------------------------------------------------------------------------
 
-    def moves(self) -> list[Move]:
-        return [Move.model_validate(line) for line in _lines(self.path / "moves.jsonl")]
+    def moves(self) -> list[StartedMove]:
+        return [StartedMove.model_validate(line) for line in _lines(self.path / "moves.jsonl")]
 
-    def add_move(self, move: Move) -> None:
+    def add_move(self, move: StartedMove) -> None:
         if move not in self.moves():
             with _storing(self.path):
                 self._append("moves.jsonl", move)
@@ -238,7 +239,7 @@ class SavedFolder:
                 os.close(handle)
 
 
-def hash_of(path: Path) -> str:
+def sha256_of_file(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -267,13 +268,13 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield value
 
 
-def _quoted(job_id: str) -> str:
+def _folder_name_of_id(job_id: str) -> str:
     """Return a folder's name for any id, which never leads to another folder."""
     name = quote(job_id, safe="-_:.")
     return f"%2E{name[1:]}" if name.startswith(".") else name
 
 
-def _safe(filename: str, purpose: str) -> str:
+def _safe_file_name(filename: str, purpose: str) -> str:
     """Return the file's name without path characters; a dataset's name keeps its ending, so that it can be read."""
     name = re.sub(r"[^\w.-]+", "_", Path(filename).name).strip("._") or purpose
     name = name[-_NAME_LENGTH:].lstrip("._-") or purpose

@@ -16,14 +16,14 @@ from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.store.store import Store
 from tuneport.manifests import Manifest
 from tuneport.types import JobStatus, RemoteFile, RemoteModel
-from tuneport.workflows.migration.origin import SourceJob, read_job
+from tuneport.workflows.migration.origin import SourceJob, read_source_job
 
 FileState = Literal["there", "gone", "not listed"]
 ModelState = Literal["answers", "gone", "ended", "not listed"]
 
 
 @dataclass(frozen=True)
-class Ends:
+class ModelEndDates:
     """The end of a model. Both days are the first without it; None: no such day is known."""
 
     no_new_jobs_from: date | None
@@ -32,7 +32,7 @@ class Ends:
 
 
 @dataclass
-class Account:
+class MigrationAccount:
     """The account's lists, each read once. `trouble` says which could not be read, and why."""
 
     backend: FineTuneBackend
@@ -51,7 +51,7 @@ class Account:
         return self.backend.manifest
 
     @classmethod
-    def read(cls, backend: FineTuneBackend, store: Store) -> Account:
+    def read(cls, backend: FineTuneBackend, store: Store) -> MigrationAccount:
         """Read the account's lists. Raises ProviderError if the account cannot be asked at all (no key, a wrong one,
         out of reach)."""
         rows = {str(row.remote_id): row for row in store.jobs.all(backend=backend.name) if row.remote_id is not None}
@@ -75,14 +75,16 @@ class Account:
         for state in self.backend.list_jobs():
             row = self.rows.get(state.remote_id)
             uploads = {} if row is None else {file.purpose: file.id for file in self.store.files.of_job(row.id)}
-            yield read_job(self.name, state, row, {str(purpose): file_id for purpose, file_id in uploads.items()})
+            yield read_source_job(
+                self.name, state, row, {str(purpose): file_id for purpose, file_id in uploads.items()}
+            )
 
     def job(self, job_id: str) -> SourceJob:
         """Return the job. Raises NotFoundError if the account has no such job."""
         state = self.backend.fetch(job_id)
         row = self.rows.get(job_id)
         uploads = {} if row is None else {str(file.purpose): file.id for file in self.store.files.of_job(row.id)}
-        return read_job(self.name, state, row, uploads)
+        return read_source_job(self.name, state, row, uploads)
 
     # --- what of it is still there ----------------------------------------------------------------------------------
 
@@ -99,15 +101,15 @@ class Account:
             return "not listed"
         return "gone"
 
-    def ends(self, job: SourceJob) -> Ends:
+    def ends(self, job: SourceJob) -> ModelEndDates:
         """Return when the tuned model ends by the provider's word, else when its base does by the manifest."""
         told = self.models.get(job.tuned_model or "")
         if told is not None and told.shutdown_date is not None:
-            return Ends(self.manifest.no_new_jobs_from, told.shutdown_date, self.name)
+            return ModelEndDates(self.manifest.no_new_jobs_from, told.shutdown_date, self.name)
         offered = next((model for model in self.manifest.models if model.id == job.model), None)
         day = None if offered is None else offered.retires
         source = None if offered is None or day is None else offered.retires_source
-        return Ends(self.manifest.no_new_jobs_from, day, source)
+        return ModelEndDates(self.manifest.no_new_jobs_from, day, source)
 
     def model_state(self, job: SourceJob, today: date) -> ModelState | None:
         """Return the state of the job's model, or None if it made none. `gone`: the backend lists tuned models, and not
@@ -123,11 +125,11 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Item:
+class InventoryItem:
     """One job of the inventory."""
 
     job: SourceJob
-    ends: Ends
+    ends: ModelEndDates
     model_state: ModelState | None
     files: dict[str, FileState]
 
@@ -138,14 +140,14 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Inventory:
+class AccountInventory:
     """`loose_files` belong to none of the jobs."""
 
     backend: str
     title: str
     today: date
     no_new_jobs_from: date | None
-    items: list[Item]
+    items: list[InventoryItem]
     files: list[RemoteFile]
     loose_files: list[RemoteFile]
     models: list[RemoteModel]
@@ -212,15 +214,15 @@ class Inventory:
         }
 
 
-def take_inventory(account: Account, today: date) -> Inventory:
+def list_account_inventory(account: MigrationAccount, today: date) -> AccountInventory:
     items = []
     used: set[str] = set()
     for job in account.jobs():
         states = {file_id: account.file_state(purpose, file_id) for purpose, file_id in job.files}
         used.update(states)
-        items.append(Item(job, account.ends(job), account.model_state(job, today), states))
+        items.append(InventoryItem(job, account.ends(job), account.model_state(job, today), states))
     listed = list(account.files.values())
-    return Inventory(
+    return AccountInventory(
         backend=account.name,
         title=account.manifest.title,
         today=today,
@@ -233,6 +235,6 @@ def take_inventory(account: Account, today: date) -> Inventory:
     )
 
 
-def worth_moving(job: SourceJob) -> bool:
+def has_model_to_replace(job: SourceJob) -> bool:
     """Return whether the job made a model, which can be replaced."""
     return job.status is JobStatus.SUCCEEDED

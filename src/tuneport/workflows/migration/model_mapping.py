@@ -22,7 +22,7 @@ SUGGESTIONS = 3
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class ModelSuggestion:
     """A proposed model: `name` is what to write; `reason` explains its rank."""
 
     name: str
@@ -41,10 +41,10 @@ class ModelChoice:
     old: str
     name: str | None
     reason: str
-    suggestions: list[Suggestion] = field(default_factory=list)
+    suggestions: list[ModelSuggestion] = field(default_factory=list)
 
 
-def given_model(old: str, models: Sequence[str]) -> str | None:
+def model_option_for(old: str, models: Sequence[str]) -> str | None:
     """Return the new model that `--model NEW` or `--model OLD=NEW` names for `old`, the more specific first."""
     for text in models:
         name, separator, new = text.partition("=")
@@ -53,7 +53,7 @@ def given_model(old: str, models: Sequence[str]) -> str | None:
     return next((text for text in models if "=" not in text), None)
 
 
-def known_stand_in(old: str, source: str, target: Manifest, settings: Settings) -> tuple[str, str] | None:
+def known_replacement(old: str, source: str, target: Manifest, settings: Settings) -> tuple[str, str] | None:
     """Return a name and the reason (the project's alias, or the same weights), or None if there is neither."""
     weights = load_models()
     names = [old, weights.name_of(source, old)]
@@ -73,9 +73,9 @@ def known_stand_in(old: str, source: str, target: Manifest, settings: Settings) 
     return None
 
 
-def suggest(
+def suggest_replacements(
     spec: TuneSpec, old: str, source: str, target: Manifest, settings: Settings, dataset: DatasetFacts, today: date
-) -> list[Suggestion]:
+) -> list[ModelSuggestion]:
     """Return the target's models that can run `spec`, best first: available, long-lived, cheap to train and serve, and
     then large.
 
@@ -98,7 +98,7 @@ def suggest(
             traffic=DEFAULT_TRAFFIC,
         )[0]
         if choice.model is not None and all(refusal.kind == "key" for refusal in choice.refusals):
-            judged.append((name, choice, _size(choice, target, weights), _verified(choice, target)))
+            judged.append((name, choice, _size(choice, target, weights), _is_verified(choice, target)))
 
     def place(row: tuple[str, BackendChoice, float | None, bool]) -> tuple[Any, ...]:
         _, choice, size, verified = row
@@ -106,7 +106,7 @@ def suggest(
         return not choice.allowed, not verified, *backend_ranking_key(choice)[1:4], far, choice.model or ""
 
     return [
-        Suggestion(name, choice, _reason(choice, size, verified))
+        ModelSuggestion(name, choice, _reason(choice, size, verified))
         for name, choice, size, verified in sorted(judged, key=place)[:SUGGESTIONS]
     ]
 
@@ -135,7 +135,7 @@ def _size(choice: BackendChoice, target: Manifest, weights: Models) -> float | N
     return None if known is None else known.params_b
 
 
-def _verified(choice: BackendChoice, target: Manifest) -> bool:
+def _is_verified(choice: BackendChoice, target: Manifest) -> bool:
     row = find_offered(target, choice.model or "")
     source = None if row is None else target.sources.get(row.source)
     return source is None or source.confidence is not Confidence.UNVERIFIED

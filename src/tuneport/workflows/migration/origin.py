@@ -76,7 +76,7 @@ class SourceJob(Model):
         ]
 
 
-def read_job(
+def read_source_job(
     backend: str, state: JobState, row: JobRecord | None = None, files: Mapping[str, str] | None = None
 ) -> SourceJob:
     """Return the job. `row` is our own of that job, if there is one, and `files` its uploads: purpose to id."""

@@ -14,14 +14,14 @@ from tuneport.router import BackendChoice
 from tuneport.types import DataFile, TuneSpec
 from tuneport.workflows.migration.model_mapping import ModelChoice
 from tuneport.workflows.migration.origin import SourceJob
-from tuneport.workflows.migration.translation import SettingLine
+from tuneport.workflows.migration.translation import TranslatedSetting
 
 PlanState = Literal["ready", "started", "stopped"]
 
 
 @dataclass(frozen=True)
 class MigrationChoices:
-    """The user's settings. `models` as in `given_model`; `data`: a job's id to the user's own copy of its file.
+    """The user's settings. `models` as in `model_option_for`; `data`: a job's id to the user's own copy of its file.
 
     `again`: move a job once more whose first move failed, was cancelled, or is in another store.
     """
@@ -41,7 +41,7 @@ class MovePlan:
     backend: str
     model: ModelChoice
     third_party: bool = False
-    lines: list[SettingLine] = field(default_factory=list)
+    lines: list[TranslatedSetting] = field(default_factory=list)
     spec: TuneSpec | None = None
     choice: BackendChoice | None = None
     source_format: str | None = None
@@ -87,7 +87,7 @@ class MovePlan:
         }
 
 
-def total_quote(plans: Sequence[MovePlan]) -> tuple[float, float, int]:
+def total_migration_quote(plans: Sequence[MovePlan]) -> tuple[float, float, int]:
     """Return US dollars expected and at most for what is ready, and the number of jobs without a known price."""
     expected = high = 0.0
     unknown = 0
@@ -103,7 +103,7 @@ def total_quote(plans: Sequence[MovePlan]) -> tuple[float, float, int]:
     return expected, high, unknown
 
 
-def limit(plans: Sequence[MovePlan], budget: float) -> None:
+def limit_migration_budget(plans: Sequence[MovePlan], budget: float) -> None:
     """Limit all that is ready to `budget` US dollars together. Raises BudgetError if it may cost more, or the cost is
     unknown.
 
@@ -111,7 +111,7 @@ def limit(plans: Sequence[MovePlan], budget: float) -> None:
     asked for after the upload, may be higher by that much and no more.
     """
     ready = [plan for plan in plans if plan.state == "ready" and plan.spec is not None]
-    expected, high, unknown = total_quote(ready)
+    expected, high, unknown = total_migration_quote(ready)
     if unknown:
         raise BudgetError(f"the price of {unknown} of {len(ready)} jobs is unknown and a budget is given; leave it out")
     if high > budget:
@@ -128,7 +128,7 @@ def limit(plans: Sequence[MovePlan], budget: float) -> None:
             plan.spec = plan.spec.model_copy(update={"budget": most if own is None else min(own, most)})
 
 
-def pairs(given: Sequence[str], option: str) -> dict[str, Path]:
+def parse_data_options(given: Sequence[str], option: str) -> dict[str, Path]:
     """Return `ID=FILE` options as a mapping. Raises ConfigError for a malformed one, or if its file does not exist."""
     found = {}
     for text in given:

@@ -17,11 +17,16 @@ from tuneport.manifests import Manifest, find_offered, load_models
 from tuneport.router import DatasetFacts, rank_backends
 from tuneport.types import JobStatus, Method, TuneSpec
 from tuneport.workflows.migration.conversion import convert_files
-from tuneport.workflows.migration.folder import SavedFolder, SavedJob
-from tuneport.workflows.migration.model_mapping import ModelChoice, given_model, known_stand_in, suggest
+from tuneport.workflows.migration.folder import SavedAccountFolder, SavedJob
+from tuneport.workflows.migration.model_mapping import (
+    ModelChoice,
+    known_replacement,
+    model_option_for,
+    suggest_replacements,
+)
 from tuneport.workflows.migration.origin import SourceJob
 from tuneport.workflows.migration.plan import MigrationChoices, MovePlan
-from tuneport.workflows.migration.translation import MIGRATED_FROM, MIGRATED_FROM_BACKEND, translate
+from tuneport.workflows.migration.translation import MIGRATED_FROM, MIGRATED_FROM_BACKEND, translate_spec
 
 
 def earlier_moves(workspace: Workspace, source: str, target: str) -> dict[str, JobRecord]:
@@ -34,9 +39,9 @@ def earlier_moves(workspace: Workspace, source: str, target: str) -> dict[str, J
     return found
 
 
-def plan_job(
+def plan_move(
     workspace: Workspace,
-    folder: SavedFolder,
+    folder: SavedAccountFolder,
     record: SavedJob,
     target: str,
     choices: MigrationChoices,
@@ -47,9 +52,9 @@ def plan_job(
     job = record.job
     backend = workspace.backend(target)
     plan = MovePlan(job, target, ModelChoice(job.base_model, None, ""), third_party=backend.manifest.third_party)
-    if _begun(workspace, folder, plan, choices, earlier):
+    if _move_has_started(workspace, folder, plan, choices, earlier):
         return plan
-    dataset = choices.data.get(job.id) or (folder.have(job.training_file) if job.training_file else None)
+    dataset = choices.data.get(job.id) or (folder.has_file(job.training_file) if job.training_file else None)
     try:
         spec_path = folder.job_folder(job.id) / "spec.toml"
         # Without a file the rest of the plan is still worth reading.
@@ -64,15 +69,15 @@ def plan_job(
         data = Dataset(old.dataset, old.columns)
         facts = _facts(plan, record, old, data, workspace.settings.home, given=job.id in choices.data)
         plan.model = _model(workspace, job, old, backend.manifest, choices, facts, today)
-        _settle(workspace, folder, plan, old, data, facts, choices, today)
+        _plan_new_spec(workspace, folder, plan, old, data, facts, choices, today)
     except TuneportError as error:
         plan.problems.append(str(error))
     return plan
 
 
-def _begun(
+def _move_has_started(
     workspace: Workspace,
-    folder: SavedFolder,
+    folder: SavedAccountFolder,
     plan: MovePlan,
     choices: MigrationChoices,
     earlier: Mapping[str, JobRecord],
@@ -126,11 +131,11 @@ def _facts(
     held_out = None if old.validation is None else data.validation_like(old.validation)
     facts = dataset_facts(read, held_out, home=home)
     if given:
-        plan.notes.append(_compared_with_the_bill(plan.job, read))
+        plan.notes.append(_billed_tokens_note(plan.job, read))
     return facts
 
 
-def _compared_with_the_bill(job: SourceJob, dataset: Dataset) -> str:
+def _billed_tokens_note(job: SourceJob, dataset: Dataset) -> str:
     """Return a note on the user's copy: whether it can be the file that was trained on. OpenAI bills a known number of
     tokens a file."""
     from tuneport.manifests import load_manifest, manifest_names
@@ -167,12 +172,12 @@ def _model(
     today: date,
 ) -> ModelChoice:
     base = job.base_model
-    given = given_model(base, choices.models)
+    given = model_option_for(base, choices.models)
     if given is not None:
         return ModelChoice(base, given, "as you say")
     if old.model != job.model:
         return ModelChoice(base, old.model, "as spec.toml says")
-    known = known_stand_in(base, job.backend, target, workspace.settings)
+    known = known_replacement(base, job.backend, target, workspace.settings)
     if known is not None:
         return ModelChoice(base, *known)
     asked = TuneSpec(
@@ -186,13 +191,17 @@ def _model(
         if old.hyperparameters.learning_rate_multiplier == "auto"
         else old.hyperparameters.model_copy(update={"batch_size": "auto"}),
     )
-    found = [] if facts is None else suggest(asked, base, job.backend, target, workspace.settings, facts, today)
+    found = (
+        []
+        if facts is None
+        else suggest_replacements(asked, base, job.backend, target, workspace.settings, facts, today)
+    )
     return ModelChoice(base, None, f"{target.title} does not have it, and no replacement is chosen", found)
 
 
-def _settle(
+def _plan_new_spec(
     workspace: Workspace,
-    folder: SavedFolder,
+    folder: SavedAccountFolder,
     plan: MovePlan,
     old: TuneSpec,
     data: Dataset,
@@ -217,7 +226,7 @@ def _settle(
     rows = 1 if facts is None else facts.rows
     offered = None if model_id is None else find_offered(target, model_id)
     longest = None if facts is None or offered is None else facts.tokens(target, offered).longest
-    spec, plan.lines = translate(job, old, backend, model_id, rows=rows, longest=longest)
+    spec, plan.lines = translate_spec(job, old, backend, model_id, rows=rows, longest=longest)
     if facts is None:
         return
     spec = convert_files(workspace, folder, plan, spec, data, target, choices)

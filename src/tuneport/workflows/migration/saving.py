@@ -29,8 +29,8 @@ from tuneport.errors import (
 from tuneport.lifecycle.submitting.spec_file import write_spec
 from tuneport.settings import Settings
 from tuneport.types import MetricPoint, RemoteFile
-from tuneport.workflows.migration.folder import Missing, SavedFile, SavedFolder, SavedJob, hash_of
-from tuneport.workflows.migration.inventory import Account
+from tuneport.workflows.migration.folder import MissingItem, SavedAccountFolder, SavedFile, SavedJob, sha256_of_file
+from tuneport.workflows.migration.inventory import MigrationAccount
 from tuneport.workflows.migration.origin import SourceJob
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class SaveReport:
     fetched: int = 0
     bytes: int = 0
     kept: int = 0
-    missing: list[tuple[str, Missing]] = field(default_factory=list)
+    missing: list[tuple[str, MissingItem]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -67,7 +67,7 @@ class SaveReport:
 
 
 @dataclass(frozen=True)
-class Saved:
+class AccountSaveProgress:
     """The progress of saving: `done` of `total` jobs and loose files."""
 
     done: int
@@ -76,10 +76,12 @@ class Saved:
     report: SaveReport
 
 
-class Saver:
+class AccountSaver:
     """One run of saving. Jobs are worked on by a few threads; a file that several jobs use is fetched once."""
 
-    def __init__(self, account: Account, folder: SavedFolder, settings: Settings, own_files: Path) -> None:
+    def __init__(
+        self, account: MigrationAccount, folder: SavedAccountFolder, settings: Settings, own_files: Path
+    ) -> None:
         self._account, self._folder, self._own_files = account, folder, own_files
         self._secrets = compile_pattern(form for secret in known_secrets(settings) for form in encode_forms(secret))
         self.report = SaveReport(folder.path)
@@ -90,22 +92,22 @@ class Saver:
         self._stopped = threading.Event()
 
     def run(
-        self, jobs: Sequence[SourceJob], loose: Sequence[RemoteFile], on_progress: Callable[[Saved], None]
+        self, jobs: Sequence[SourceJob], loose: Sequence[RemoteFile], on_progress: Callable[[AccountSaveProgress], None]
     ) -> SaveReport:
         """Store `jobs`, and `loose` files that belong to none, in the folder. It raises only errors that make the rest
         useless: a refused key, a full disk, a provider that is down. What was saved by then stays, and the next run
         continues."""
         work: list[tuple[str, Callable[[], None]]] = []
         for job in jobs:
-            work.append((job.id, _bound(self._save_job, job)))
+            work.append((job.id, _bind_argument(self._save_job, job)))
         for file in loose:
-            work.append((file.id, _bound(self._save_loose, file)))
+            work.append((file.id, _bind_argument(self._save_loose, file)))
         try:
             for done, what in enumerate(_in_threads(work, stop=self._stopped.set), start=1):
-                on_progress(Saved(done, len(work), what, self.report))
+                on_progress(AccountSaveProgress(done, len(work), what, self.report))
         finally:
             self._stopped.set()
-        self._folder.clear_waiting_room()
+        self._folder.clear_downloads()
         self.report.jobs = len(jobs)
         return self.report
 
@@ -125,7 +127,7 @@ class Saver:
                 except ProviderError as error:
                     self._judge(error)
                     told = False
-                    missing.append(Missing(what=name.partition(".")[0], id=job.id, reason=str(error)))
+                    missing.append(MissingItem(what=name.partition(".")[0], id=job.id, reason=str(error)))
             try:
                 listed = self._asked(lambda: self._account.backend.checkpoints(job.id))
                 points = [point.model_dump(mode="json") for point in listed]
@@ -135,11 +137,11 @@ class Saver:
             except ProviderError as error:
                 self._judge(error)
                 told = False
-                missing.append(Missing(what="checkpoints", id=job.id, reason=str(error)))
+                missing.append(MissingItem(what="checkpoints", id=job.id, reason=str(error)))
         spec_path = self._folder.job_folder(job.id) / "spec.toml"
         spec = self._clean(_spec_of(job, self._folder, missing))
         as_written = before.spec_sha256 if before is not None else None
-        if not spec_path.is_file() or as_written is not None and hash_of(spec_path) == as_written:
+        if not spec_path.is_file() or as_written is not None and sha256_of_file(spec_path) == as_written:
             documents["spec.toml"] = spec
             as_written = hashlib.sha256(spec.encode()).hexdigest()
         ends = self._account.ends(job)
@@ -153,7 +155,7 @@ class Saver:
             spec_sha256=as_written,
         )
         if record != before or documents.keys() - {"spec.toml"}:
-            self._folder.write_job(SavedJob.model_validate_json(self._clean(record.model_dump_json())), documents)
+            self._folder.write_saved_job(SavedJob.model_validate_json(self._clean(record.model_dump_json())), documents)
         with self._counting:
             self.report.missing += [(job.id, lost) for lost in missing]
 
@@ -164,7 +166,7 @@ class Saver:
         """Return the metrics, from the saved result file if there is one: asking the backend would fetch it again."""
         points: Sequence[MetricPoint] = []
         for file_id in job.result_files:
-            path = self._folder.have(file_id)
+            path = self._folder.has_file(file_id)
             if path is not None:
                 try:
                     points = parse_metrics_csv(path.read_bytes())
@@ -184,11 +186,11 @@ class Saver:
             with self._counting:
                 self.report.missing.append(("", lost))
 
-    def _save_file(self, purpose: str, file_id: str, job: SourceJob | None) -> Missing | None:
+    def _save_file(self, purpose: str, file_id: str, job: SourceJob | None) -> MissingItem | None:
         with self._counting:
             lock = self._per_file.setdefault(file_id, threading.Lock())
         with lock:
-            if self._folder.have(file_id) is not None:
+            if self._folder.has_file(file_id) is not None:
                 self._count(file_id, kept=1)
                 return None
             own = self._own_copy(purpose, file_id, job)
@@ -200,32 +202,34 @@ class Saver:
                     self._count(file_id, fetched=1, size=taken.bytes)
                     return None
                 reason = f"{self._account.name} no longer has it: it was deleted there"
-                return Missing(what=f"{purpose} file", id=file_id, reason=reason, gone=True)
+                return MissingItem(what=f"{purpose} file", id=file_id, reason=reason, gone=True)
             except (ProviderError, UnsupportedError) as error:
                 self._judge(error)
-                return Missing(what=f"{purpose} file", id=file_id, reason=str(error))
-            if isinstance(saved, Missing):
+                return MissingItem(what=f"{purpose} file", id=file_id, reason=str(error))
+            if isinstance(saved, MissingItem):
                 return saved
             self._outages = 0
             self._count(file_id, fetched=1, size=saved.bytes)
             return None
 
-    def _fetch(self, purpose: str, file_id: str, own: RemoteFile | None) -> SavedFile | Missing:
+    def _fetch(self, purpose: str, file_id: str, own: RemoteFile | None) -> SavedFile | MissingItem:
         listed = self._account.files.get(file_id)
         wanted_hash = (listed.sha256 if listed else "") or (own.sha256 if own else "")
-        target = self._folder.waiting_room(file_id)
+        target = self._folder.download_path(file_id)
         size = 0
         for _ in range(2):
             self._account.backend.save_file(file_id, target)
             size = target.stat().st_size
             right_size = listed is None or listed.bytes == size
-            if right_size and (not wanted_hash or hash_of(target) == wanted_hash):
+            if right_size and (not wanted_hash or sha256_of_file(target) == wanted_hash):
                 name = listed.filename if listed else own.filename if own else Path(file_id).name
-                return self._folder.add(file_id, target, purpose=purpose, filename=name, source=self._account.name)
+                return self._folder.add_file(file_id, target, purpose=purpose, filename=name, source=self._account.name)
             target.unlink()
         said = "another content than was uploaded" if listed is None or listed.bytes == size else ""
         said = said or f"{size:,} bytes where it lists {listed.bytes if listed else 0:,}"
-        return Missing(what=f"{purpose} file", id=file_id, reason=f"{self._account.name} sends {said}; run it again")
+        return MissingItem(
+            what=f"{purpose} file", id=file_id, reason=f"{self._account.name} sends {said}; run it again"
+        )
 
     def _own_copy(self, purpose: str, file_id: str, job: SourceJob | None) -> RemoteFile | None:
         """Return our journal's line of the upload, if tuneport made it."""
@@ -237,12 +241,12 @@ class Saver:
     def _take(self, own: RemoteFile, purpose: str, file_id: str) -> SavedFile | None:
         """Take what tuneport had uploaded from its own folder. Returns None if that copy is gone, too, or damaged."""
         copy = self._own_files / f"{own.sha256}.jsonl"
-        if not copy.is_file() or hash_of(copy) != own.sha256:
+        if not copy.is_file() or sha256_of_file(copy) != own.sha256:
             return None
-        target = self._folder.waiting_room(file_id)
+        target = self._folder.download_path(file_id)
         private.make_private_file(target)
         shutil.copyfile(copy, target)
-        return self._folder.add(file_id, target, purpose=purpose, filename=own.filename, source="tuneport")
+        return self._folder.add_file(file_id, target, purpose=purpose, filename=own.filename, source="tuneport")
 
     # --- small things -----------------------------------------------------------------------------------------------
 
@@ -286,7 +290,7 @@ class Saver:
         return without(text, self._secrets)
 
 
-def _spec_of(job: SourceJob, folder: SavedFolder, missing: Iterable[Missing]) -> str:
+def _spec_of(job: SourceJob, folder: SavedAccountFolder, missing: Iterable[MissingItem]) -> str:
     """Return the job's spec file. Missing items are comments in it."""
     comments = [f"{job.id} of {job.backend}, as it was run; `tuneport migrate --saved` reads this file, edit it freely"]
     comments += [
@@ -294,7 +298,7 @@ def _spec_of(job: SourceJob, folder: SavedFolder, missing: Iterable[Missing]) ->
     ]
     values: dict[str, Any] = {"model": job.model}
     for name, file_id in (("dataset", job.training_file), ("validation", job.validation_file)):
-        path = folder.have(file_id) if file_id else None
+        path = folder.has_file(file_id) if file_id else None
         if path is not None:
             values[name] = os.path.relpath(path, folder.job_folder(job.id))
     if "dataset" not in values:
@@ -320,7 +324,7 @@ def _json_lines(rows: Iterable[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
 
 
-def _bound(function: Callable[[Any], None], argument: Any) -> Callable[[], None]:
+def _bind_argument(function: Callable[[Any], None], argument: Any) -> Callable[[], None]:
     return lambda: function(argument)
 
 

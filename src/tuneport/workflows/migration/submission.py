@@ -15,13 +15,13 @@ from tuneport.files import hold_file_lock
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import Workspace
 from tuneport.lifecycle.terms import BindingTerm
-from tuneport.workflows.migration.folder import Move, SavedFolder
+from tuneport.workflows.migration.folder import SavedAccountFolder, StartedMove
 from tuneport.workflows.migration.plan import MovePlan
 
 
-def start(
+def start_move(
     workspace: Workspace,
-    folder: SavedFolder,
+    folder: SavedAccountFolder,
     plan: MovePlan,
     *,
     allow_personal_data: bool = False,
@@ -29,7 +29,7 @@ def start(
 ) -> JobRecord:
     """Write the job's row, unless an earlier run did. Nothing is sent: `Workspace.drive` does that.
 
-    Call it only within `alone`: no other process may look for the row and write it at the same time.
+    Call it only within `lock_migration`: no other process may look for the row and write it at the same time.
     """
     row = plan.row
     if row is None:
@@ -39,12 +39,12 @@ def start(
             plan.spec, backend=plan.backend, allow_personal_data=allow_personal_data, show_terms=show_terms
         )
         plan.row = row
-    folder.add_move(Move(job=plan.job.id, backend=plan.backend, row=row.id, home=str(workspace.settings.home)))
+    folder.add_move(StartedMove(job=plan.job.id, backend=plan.backend, row=row.id, home=str(workspace.settings.home)))
     return row
 
 
 @contextmanager
-def alone(workspace: Workspace) -> Iterator[None]:
+def lock_migration(workspace: Workspace) -> Iterator[None]:
     """Keep other migrations of this store out until the end of the block. Raises ConfigError if one is at it."""
     home = workspace.settings.home
     private.make_private_folder(home)

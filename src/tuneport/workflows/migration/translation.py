@@ -26,7 +26,7 @@ Fate = Literal["same", "changed", "dropped"]
 
 
 @dataclass(frozen=True)
-class SettingLine:
+class TranslatedSetting:
     """One setting: `old` as it was, `new` as it will be (None: it has no equivalent), and why."""
 
     name: str
@@ -42,9 +42,9 @@ class SettingLine:
         return {"setting": self.name, "old": self.old, "new": self.new, "fate": self.fate, "why": self.why}
 
 
-def translate(
+def translate_spec(
     job: SourceJob, old: TuneSpec, backend: FineTuneBackend, model: str | None, *, rows: int, longest: int | None
-) -> tuple[TuneSpec, list[SettingLine]]:
+) -> tuple[TuneSpec, list[TranslatedSetting]]:
     """Return the spec for `backend`, and what became of each setting. `old` is the job's spec file, edited or not.
 
     `model` is the backend's own id if it is known: it decides what a learning rate multiplies. The spec keeps the old
@@ -61,7 +61,7 @@ def translate(
         reward_folder=old.reward_folder,
         metadata=_metadata(old, job, target),
     )
-    lines = [SettingLine("method", old.method.value, old.method.value)]
+    lines = [TranslatedSetting("method", old.method.value, old.method.value)]
     changes: dict[str, Any] = {}
     kept: dict[str, Any] = {}
 
@@ -73,7 +73,7 @@ def translate(
     adapter = old.adapter
     if adapter != "auto":
         refused = _refusal(backend, base.model_copy(update={"adapter": adapter}))
-        lines.append(SettingLine("adapter", adapter.value, None if refused else adapter.value, refused))
+        lines.append(TranslatedSetting("adapter", adapter.value, None if refused else adapter.value, refused))
         if not refused:
             changes["adapter"] = adapter
     changes["hyperparameters"] = Hyperparameters.model_validate(kept)
@@ -85,34 +85,34 @@ def translate(
         if value is not None:
             refused = _refusal(backend, base.model_copy(update={name: value}))
             text = str(value) if name == "seed" else f"project {old.wandb.project}" if old.wandb else ""
-            lines.append(SettingLine(name, text, None if refused else text, refused))
+            lines.append(TranslatedSetting(name, text, None if refused else text, refused))
             if not refused:
                 changes[name] = value
     if old.budget is not None:
-        lines.append(SettingLine("budget", money(old.budget), money(old.budget)))
+        lines.append(TranslatedSetting("budget", money(old.budget), money(old.budget)))
         changes["budget"] = old.budget
     if old.columns:
         names = ", ".join(f"{ours}={theirs}" for ours, theirs in old.columns.items())
-        lines.append(SettingLine("columns", names, names))
+        lines.append(TranslatedSetting("columns", names, names))
         changes["columns"] = old.columns
     start = old.from_checkpoint or job.other.get(FROM_CHECKPOINT)
     if start is not None:
-        lines.append(SettingLine(FROM_CHECKPOINT, str(start), None, "the new job starts from a base model"))
+        lines.append(TranslatedSetting(FROM_CHECKPOINT, str(start), None, "the new job starts from a base model"))
     for name, value in job.other.items():
         if name == FROM_CHECKPOINT:
             continue
-        lines.append(SettingLine(name, _text(value), None, f"{job.backend}'s own setting"))
+        lines.append(TranslatedSetting(name, _text(value), None, f"{job.backend}'s own setting"))
     for name in old.provider_options:
-        lines.append(SettingLine(name, _text(old.provider_options[name]), None, f"{job.backend}'s own option"))
+        lines.append(TranslatedSetting(name, _text(old.provider_options[name]), None, f"{job.backend}'s own option"))
     spec = base.model_copy(update=changes)
     return spec, [_with_rate(line, spec, target, model, rows, longest) for line in lines]
 
 
-def _number_line(job: SourceJob, name: str, value: Any, backend: FineTuneBackend, base: TuneSpec) -> SettingLine:
+def _number_line(job: SourceJob, name: str, value: Any, backend: FineTuneBackend, base: TuneSpec) -> TranslatedSetting:
     target = backend.manifest
     if name == "batch_size" and target.name != job.backend and _packs(target):
         why = f"{target.name} counts packed sequences, not examples; its own default is taken"
-        return SettingLine(name, _text(value), None, why)
+        return TranslatedSetting(name, _text(value), None, why)
     try:
         numbers = Hyperparameters.model_validate({name: value})
         refused = _refusal(backend, base.model_copy(update={"hyperparameters": numbers}))
@@ -121,28 +121,32 @@ def _number_line(job: SourceJob, name: str, value: Any, backend: FineTuneBackend
     if refused:
         if name == "learning_rate":
             refused = f"{target.name} takes a multiplier of a rate that it does not publish; it chooses"
-        return SettingLine(name, _text(value), None, refused)
+        return TranslatedSetting(name, _text(value), None, refused)
     limits = getattr(target.limits, name, None)
     if limits is not None and not limits.contains(value):
-        return SettingLine(name, _text(value), None, f"{target.name} takes {limits}; it chooses")
+        return TranslatedSetting(name, _text(value), None, f"{target.name} takes {limits}; it chooses")
     row = find_offered(target, base.model)
     most = None if row is None else {"batch_size": row.batch_size_max, "lora_rank": row.lora_rank_max}.get(name)
     if most is not None and value > most:
-        return SettingLine(name, _text(value), None, f"{target.name} takes at most {most} for {base.model}; it chooses")
+        return TranslatedSetting(
+            name, _text(value), None, f"{target.name} takes at most {most} for {base.model}; it chooses"
+        )
     why = f"as {job.backend} ran it" if name == "epochs" else ""
-    return SettingLine(name, _text(value), _text(value), why)
+    return TranslatedSetting(name, _text(value), _text(value), why)
 
 
 def _with_rate(
-    line: SettingLine, spec: TuneSpec, target: Manifest, model: str | None, rows: int, longest: int | None
-) -> SettingLine:
+    line: TranslatedSetting, spec: TuneSpec, target: Manifest, model: str | None, rows: int, longest: int | None
+) -> TranslatedSetting:
     """Return the line of a multiplier with the resulting rate, if that is known."""
     if line.name != "learning_rate_multiplier" or line.new is None:
         return line
     factor = float(line.new)
     if target.own_machine:
         if model is None:
-            return SettingLine(line.name, line.old, line.new, "times the rate that suits the model, once one is chosen")
+            return TranslatedSetting(
+                line.name, line.old, line.new, "times the rate that suits the model, once one is chosen"
+            )
         weights = load_models().find(model)
         offered = find_offered(target, model)
         chosen = recommend_hyperparameters(
@@ -160,7 +164,7 @@ def _with_rate(
         rate, why = factor * default, f"{factor:g} x {default:g}, {target.name}'s default"
     else:
         return line
-    return SettingLine(line.name, line.old, f"learning rate {rate:.3g}", why)
+    return TranslatedSetting(line.name, line.old, f"learning rate {rate:.3g}", why)
 
 
 def _default_rate(target: Manifest) -> float | None:
@@ -172,11 +176,11 @@ def _packs(target: Manifest) -> bool:
     return target.backend.startswith("tuneport.backends.together")
 
 
-def _suffix_line(suffix: str, target: Manifest) -> SettingLine:
+def _suffix_line(suffix: str, target: Manifest) -> TranslatedSetting:
     most = target.limits.suffix_max
     if most is None or len(suffix) <= most.value:
-        return SettingLine("suffix", suffix, suffix)
-    return SettingLine("suffix", suffix, suffix[: most.value], f"{target.name} takes {most.value} characters")
+        return TranslatedSetting("suffix", suffix, suffix)
+    return TranslatedSetting("suffix", suffix, suffix[: most.value], f"{target.name} takes {most.value} characters")
 
 
 def _metadata(old: TuneSpec, job: SourceJob, target: Manifest) -> dict[str, str]:
@@ -195,13 +199,13 @@ def _refusal(backend: FineTuneBackend, spec: TuneSpec) -> str:
     try:
         backend.check(spec)
     except (UnsupportedError, ConfigError) as error:
-        return _shortened(str(error), backend.name)
+        return _shorten_error(str(error), backend.name)
     except TuneportError as error:
         return str(error)
     return ""
 
 
-def _shortened(message: str, name: str) -> str:
+def _shorten_error(message: str, name: str) -> str:
     """Return the error without the backend's name and the advice, which is followed here."""
     first = message.partition(";")[0].partition(" (it takes")[0].removeprefix("the backend ")
     return first if first.startswith(name) else f"{name}: {first}"

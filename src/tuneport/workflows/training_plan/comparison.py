@@ -10,9 +10,9 @@ from tuneport.estimate.memory import MemoryEstimate, estimate_memory, trained_pa
 from tuneport.formatting import money
 from tuneport.manifests import GPU
 from tuneport.types import Adapter, Method
-from tuneport.workflows.training_plan.gpus import GPUPlan, Work, cheapest, gpu_plans
-from tuneport.workflows.training_plan.runs import Step
-from tuneport.workflows.training_plan.shapes import BaseModel
+from tuneport.workflows.training_plan.gpus import GPUPlan, TrainingWork, cheapest_gpus, plan_for_each_gpu
+from tuneport.workflows.training_plan.runs import OptimizerStep
+from tuneport.workflows.training_plan.shapes import PlannedBaseModel
 
 QUALITY = {
     Adapter.FULL: "highest",
@@ -36,7 +36,7 @@ RLHF = "rlhf"
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """One training of a way: RLHF has two, the reward model's and the policy's."""
 
     method: Method
@@ -52,7 +52,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Way:
+class TrainingOption:
     """`trained` of `total` weights move. `stages` run one after the other, each on the GPUs that are cheapest for it.
 
     `needs` says what this data lacks for it, and `over_budget` that it may cost more than was given.
@@ -62,7 +62,7 @@ class Way:
     adapter: Adapter
     trained: int | None
     total: int | None
-    stages: tuple[Stage, ...]
+    stages: tuple[TrainingStage, ...]
     quality: str
     speed: str
     needs: str | None
@@ -118,22 +118,24 @@ class Way:
         }
 
 
-def ways(
-    model: BaseModel,
+def compare_training_options(
+    model: PlannedBaseModel,
     method: Method,
-    work: Work,
-    step_for: Callable[[Method, Adapter], Step],
+    work: TrainingWork,
+    step_for: Callable[[Method, Adapter], OptimizerStep],
     cards: Sequence[GPU],
     budget: float | None,
-) -> list[Way]:
+) -> list[TrainingOption]:
     """Return the options: each adapter for supervised tuning, and DPO and RLHF with LoRA (or QLoRA, if only that
     fits)."""
     pairs = method.trains_on_pairs
 
-    def way(name: str, methods: Sequence[Method], adapter: Adapter, quality: str, speed: str, needs: str | None) -> Way:
+    def way(
+        name: str, methods: Sequence[Method], adapter: Adapter, quality: str, speed: str, needs: str | None
+    ) -> TrainingOption:
         stages = tuple(_stage(model, each, adapter, replace(work, method=each), step_for, cards) for each in methods)
         first = step_for(methods[-1], adapter).run
-        made = Way(
+        made = TrainingOption(
             name=name,
             adapter=adapter,
             trained=None if model.dimensions is None else trained_parameters(adapter, model.dimensions, first),
@@ -161,21 +163,23 @@ def ways(
 
 
 def _stage(
-    model: BaseModel,
+    model: PlannedBaseModel,
     method: Method,
     adapter: Adapter,
-    work: Work,
-    step_for: Callable[[Method, Adapter], Step],
+    work: TrainingWork,
+    step_for: Callable[[Method, Adapter], OptimizerStep],
     cards: Sequence[GPU],
-) -> Stage:
+) -> TrainingStage:
     step = step_for(method, adapter)
-    where = cheapest(gpu_plans(model, adapter, step, work, cards))
+    where = cheapest_gpus(plan_for_each_gpu(model, adapter, step, work, cards))
     run = step.run if where is None else where.fit.run
     memory = estimate_memory(adapter, params_b=model.params_b, dimensions=model.dimensions, run=run)
-    return Stage(method, memory, where)
+    return TrainingStage(method, memory, where)
 
 
-def choice(found: Sequence[Way], rows: int, budget: float | None) -> tuple[Way | None, str]:
+def choose_training_option(
+    found: Sequence[TrainingOption], rows: int, budget: float | None
+) -> tuple[TrainingOption | None, str]:
     """Return the option to take, and why: the best quality that fits the GPUs, the budget and the data, but no full
     fine-tuning for few rows."""
     fitting = [way for way in found if way.fits and way.needs is None and way.name != RLHF]
@@ -192,7 +196,7 @@ def choice(found: Sequence[Way], rows: int, budget: float | None) -> tuple[Way |
     return None, "none fits these GPUs: take a smaller model, shorter rows, or other GPUs"
 
 
-def _why(way: Way, found: Sequence[Way], rows: int) -> str:
+def _why(way: TrainingOption, found: Sequence[TrainingOption], rows: int) -> str:
     if way.name == "dpo":
         return (
             f"{way.name} with {way.adapter}: pairs train the model directly; RLHF needs a reward model besides, and "

@@ -13,12 +13,12 @@ from tuneport.estimate.memory.sizing import GPUFit, fit_gpus
 from tuneport.manifests import GPU, load_gpus
 from tuneport.router import Machine
 from tuneport.types import Adapter, Method
-from tuneport.workflows.training_plan.runs import Step
-from tuneport.workflows.training_plan.shapes import BaseModel
+from tuneport.workflows.training_plan.runs import OptimizerStep
+from tuneport.workflows.training_plan.shapes import PlannedBaseModel
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainingWork:
     """The work of a run: `tokens` of `rows` examples an epoch, and `batch` of them an optimizer step."""
 
     method: Method
@@ -45,7 +45,9 @@ class GPUPlan:
         return self.fit.as_dict() | seconds | {"usd": self.usd}
 
 
-def gpu_plans(model: BaseModel, adapter: Adapter, step: Step, work: Work, cards: Sequence[GPU]) -> list[GPUPlan]:
+def plan_for_each_gpu(
+    model: PlannedBaseModel, adapter: Adapter, step: OptimizerStep, work: TrainingWork, cards: Sequence[GPU]
+) -> list[GPUPlan]:
     """Return a plan for every GPU, smallest memory first; empty if the model's shape is not known."""
     if model.dimensions is None:
         return []
@@ -60,12 +62,12 @@ def gpu_plans(model: BaseModel, adapter: Adapter, step: Step, work: Work, cards:
     )
     plans = []
     for fit in found:
-        seconds = duration_on(load_gpus().find(fit.gpu), model, adapter, fit.run, work)
+        seconds = training_duration_on(load_gpus().find(fit.gpu), model, adapter, fit.run, work)
         plans.append(GPUPlan(fit, seconds, _dollars(seconds, fit)))
     return plans
 
 
-def cheapest(plans: Sequence[GPUPlan]) -> GPUPlan | None:
+def cheapest_gpus(plans: Sequence[GPUPlan]) -> GPUPlan | None:
     """Return the GPUs on which the whole run costs least; if the time is unknown, those whose hour costs least."""
     able = [plan for plan in plans if plan.fit.verdict == "yes" and plan.fit.usd_per_hour is not None]
     timed = [plan for plan in able if plan.usd is not None]
@@ -74,12 +76,12 @@ def cheapest(plans: Sequence[GPUPlan]) -> GPUPlan | None:
     return min(able, key=lambda plan: plan.fit.usd_per_hour or 0.0, default=None)
 
 
-def duration_on(
+def training_duration_on(
     card: GPU | None,
-    model: BaseModel,
+    model: PlannedBaseModel,
     adapter: Adapter,
     run: TrainingShape,
-    work: Work,
+    work: TrainingWork,
     cpu_rate: CPURate | None = None,
 ) -> Duration:
     """Return the duration on `card`, or on the processor, whose measured rate is `cpu_rate`."""
@@ -109,17 +111,17 @@ def duration_on(
     )
 
 
-def duration_here(
+def training_duration_here(
     card: GPU | None,
-    model: BaseModel,
+    model: PlannedBaseModel,
     adapter: Adapter,
     run: TrainingShape,
-    work: Work,
+    work: TrainingWork,
     machine: Machine,
     history: DurationHistory,
 ) -> Duration:
     """Return the duration on this machine, corrected by its own finished runs."""
-    duration = duration_on(card, model, adapter, run, work, machine.cpu_rate)
+    duration = training_duration_on(card, model, adapter, run, work, machine.cpu_rate)
     if model.params_b is None:
         return duration
     return correct_duration(

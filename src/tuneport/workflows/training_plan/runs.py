@@ -16,7 +16,7 @@ _MODULES = {f"{name}_proj": name for name in ALL_LINEAR}
 
 
 @dataclass(frozen=True)
-class Step:
+class OptimizerStep:
     """One optimizer step: `run` is one micro-step of a GPU, and `accumulation` of them make a batch. `counts` are the
     numbers of GPUs that may train it together."""
 
@@ -26,7 +26,7 @@ class Step:
     sharding: Literal["auto", "ddp", "fsdp"]
 
 
-def step_of(
+def plan_optimizer_step(
     method: Method,
     adapter: Adapter,
     numbers: Mapping[str, Recommended],
@@ -34,7 +34,7 @@ def step_of(
     *,
     params_b: float | None,
     longest: int | None,
-) -> Step:
+) -> OptimizerStep:
     """Return the step. `longest` is the longest example in tokens, if it is known. Raises ConfigError for options that
     no estimate takes."""
     batch, most = int(numbers["batch_size"].value), int(numbers["max_length"].value)
@@ -54,17 +54,17 @@ def step_of(
         generation_batch=written,
         checkpointing=options.checkpoints_activations(adapter, (params_b or 0) * 1e9),
         lora_rank=int(numbers["lora_rank"].value),
-        lora_targets=targets_of(options),
+        lora_targets=adapter_targets(options),
         lora_dropout=0.0 if method.writes_answers else float(numbers["lora_dropout"].value),
         dora=options.lora_variant == "dora",
         virtual_tokens=int(numbers["virtual_tokens"].value),
         autocast=not fp32,
         base_weights="fp32" if fp32 else "16 bit",
     )
-    return Step(run, max(1, batch // at_once), _counts(method, options, batch), options.sharding)
+    return OptimizerStep(run, max(1, batch // at_once), _counts(method, options, batch), options.sharding)
 
 
-def targets_of(options: TrainingOptions) -> tuple[str, ...]:
+def adapter_targets(options: TrainingOptions) -> tuple[str, ...]:
     if options.lora_modules_to_save:
         raise ConfigError("a plan does not cover lora_modules_to_save: modules trained whole; leave the option out")
     given = options.lora_target_modules

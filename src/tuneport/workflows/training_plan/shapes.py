@@ -15,7 +15,7 @@ from tuneport.types import Adapter
 
 
 @dataclass(frozen=True)
-class BaseModel:
+class PlannedBaseModel:
     """`dimensions` None: only its size is known."""
 
     name: str
@@ -32,12 +32,12 @@ class BaseModel:
         return None if self.dimensions is None else trained_parameters(Adapter.FULL, self.dimensions, TrainingShape())
 
 
-def base_model(name: str, settings: Settings) -> BaseModel:
+def find_planned_model(name: str, settings: Settings) -> PlannedBaseModel:
     """Return the model from the catalogue, else from its own config.json. Raises ConfigError if neither tells its shape
     or size."""
     weights = load_models().find(name)
     dimensions, params_b, known_from = _shape(name, weights, settings)
-    return BaseModel(
+    return PlannedBaseModel(
         name=name,
         title=weights.title if weights else Path(name).name,
         licence=weights.licence if weights else None,
@@ -48,7 +48,7 @@ def base_model(name: str, settings: Settings) -> BaseModel:
     )
 
 
-def config_of(name: str, settings: Settings) -> Path:
+def read_model_config(name: str, settings: Settings) -> Path:
     """Return the model's own config.json, from its folder, the cache or the hub. Raises ConfigError if it is not
     available."""
     weights = load_models().find(name)
@@ -59,7 +59,7 @@ def _shape(name: str, weights: Weights | None, settings: Settings) -> tuple[Dime
     if weights is not None and weights.dimensions is not None:
         return weights.dimensions, weights.params_b, "models.toml"
     try:
-        path = config_of(name, settings)
+        path = read_model_config(name, settings)
         dimensions = Dimensions.from_config(read_json_object(path))
     except (ConfigError, OSError, ValueError) as error:
         if weights is not None and weights.params_b is not None:

@@ -25,7 +25,7 @@ from tuneport.errors import UnavailableError
 from tuneport.lifecycle.webhooks import posting
 from tuneport.lifecycle.webhooks.endpoints import WebhookEndpoint
 from tuneport.manifests import load_manifest
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.types import RemoteFile, TuneSpec
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
@@ -60,7 +60,7 @@ def test_nobody_knows_what_became_of_a_creation_whose_answer_drips(
         files = [RemoteFile(id="file-1", purpose="training", sha256="", filename="", bytes=1)]
         began = time.monotonic()
         with pytest.raises(UnavailableError, match=GIVEN_UP):
-            backend.submit(spec, files, token=token("t"))
+            backend.submit(spec, files, token=contract_job_token("t"))
         assert time.monotonic() - began < MOST and len(server.asked) == 1
 
 

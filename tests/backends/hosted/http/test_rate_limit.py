@@ -7,7 +7,7 @@ from typing import Any
 
 from tuneport.backends.hosted.http.rate_limit import before_request, paced
 from tuneport.rate_limits import RateLimiter
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import TuneSpec
 
@@ -28,7 +28,7 @@ def test_only_what_is_paced_waits_for_the_limiter(
     limiter = RateLimiter(600, burst=100, clock=lambda: clock.time, sleep=clock.sleep)
     data = prepared_chats(tmp_path)
     spec = TuneSpec(model="gpt-4.1-mini-2025-04-14", dataset=data.training.path)
-    state = backend.submit(spec, list(backend.prepare(spec, data)), token=token("t"))
+    state = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t"))
     assert limiter.requests == 0
     openai.advance(3600)  # ended, with more events than a page holds
     before = len(openai.log)

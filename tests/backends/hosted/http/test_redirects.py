@@ -10,9 +10,9 @@ import pytest
 
 from tuneport.backends.local.serving.server import ChatServer
 from tuneport.errors import RejectedError
-from tuneport.testing.contract import token
+from tuneport.testing.contract import contract_job_token
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
-from tuneport.testing.emulators.wire import Request, Response, Server
+from tuneport.testing.emulators.wire import EmulatedRequest, EmulatedResponse, EmulatorHTTPServer
 from tuneport.types import PreparedData, TuneSpec
 
 OPENAI, TOGETHER = "gpt-4.1-mini-2025-04-14", "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
@@ -23,13 +23,13 @@ class Stranger:
     """Another server; it keeps whatever it is sent."""
 
     def __init__(self) -> None:
-        self.got: list[Request] = []
-        self.server = Server(self._answer)
+        self.got: list[EmulatedRequest] = []
+        self.server = EmulatorHTTPServer(self._answer)
         self.url = f"http://127.0.0.1:{self.server.port}/taken?signature=s"
 
-    def _answer(self, request: Request) -> Response:
+    def _answer(self, request: EmulatedRequest) -> EmulatedResponse:
         self.got.append(request)
-        return Response(b"step,train_loss\n1,0.5\n", headers={"content-type": "text/csv"})
+        return EmulatedResponse(b"step,train_loss\n1,0.5\n", headers={"content-type": "text/csv"})
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_openai_bodies_stay(
     with pytest.raises(RejectedError, match=expected(openai, stranger, "POST")) as caught:
         if path == "/chat/completions":
             backend.complete(OPENAI, [{"role": "user", "content": "Hi"}])
-        backend.submit(spec, list(backend.prepare(spec, data)), token=token("t"))
+        backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t"))
     assert stranger.got == [] and "signature" not in str(caught.value) and "\n" not in str(caught.value)
     assert len(openai.requests("POST", path)) == 1 and openai.jobs_created == 0
 
@@ -71,7 +71,7 @@ def test_together_creation_with_a_key_in_it_stays(
     files = list(backend.prepare(spec, data))
     redirect(together, stranger, "/fine-tunes", 307, "POST")
     with pytest.raises(RejectedError, match=expected(together, stranger, "POST")):
-        backend.submit(spec, files, token=token("t"))
+        backend.submit(spec, files, token=contract_job_token("t"))
     assert stranger.got == [] and together.jobs_created == 0
 
 
@@ -102,8 +102,8 @@ def test_downloads_come_from_where_they_lie(
 
 
 def test_prompts_for_a_local_server_stay(stranger: Stranger) -> None:
-    sent_on = Response(status=307, headers={"location": stranger.url})
-    first = Server(lambda request: sent_on)
+    sent_on = EmulatedResponse(status=307, headers={"location": stranger.url})
+    first = EmulatorHTTPServer(lambda request: sent_on)
     server = ChatServer(f"http://127.0.0.1:{first.port}/v1", silence_seconds=5)
     with pytest.raises(
         RejectedError, match=f"redirects POST /v1/chat/completions .307. to http://127.0.0.1:{stranger.server.port}"

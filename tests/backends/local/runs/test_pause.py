@@ -23,7 +23,7 @@ from tuneport.errors import BudgetError, ConfigError, ProviderError, RejectedErr
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.service import Workspace
 from tuneport.settings import Settings
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.types import JobState, JobStatus, TuneSpec
 
 Open = Callable[[str], LocalBackend]
@@ -295,7 +295,7 @@ def test_the_real_trainer_pauses_in_the_queue_and_within_an_epoch(tiny_model: Pa
     device.parent.mkdir(parents=True)
     with device.open("w") as busy:
         fcntl.flock(busy, fcntl.LOCK_EX)
-        run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=token("pause")).remote_id
+        run_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("pause")).remote_id
         until(lambda: backend.fetch(run_id).raw_status == "queued")
         backend.pause(run_id)
         paused(backend, run_id)

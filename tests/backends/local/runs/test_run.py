@@ -39,7 +39,7 @@ from tuneport.errors import (
 from tuneport.files import is_file_locked
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
-from tuneport.testing.contract import prepared_chats, token
+from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, TuneSpec, Wandb
 
 STUB = """
@@ -102,7 +102,7 @@ def submit(model: Path, tmp_path: Path) -> Callable[..., JobState]:
 
     def submit_one(backend: LocalBackend, word: str = "one", **changes: Any) -> JobState:
         spec = TuneSpec(model=str(model), dataset=data.training.path, **changes)
-        return backend.submit(spec, list(backend.prepare(spec, data)), token=token(word))
+        return backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token(word))
 
     return submit_one
 
@@ -129,7 +129,7 @@ def running(backend: LocalBackend, run_id: str, count: int = 1) -> int:
 def test_submit_twice_with_one_token_starts_one_child(open_stub, submit) -> None:
     backend = open_stub('say("running"); wait()')
     first, second = submit(backend), submit(backend)
-    assert first.remote_id == second.remote_id == make_run_id(token("one"))
+    assert first.remote_id == second.remote_id == make_run_id(contract_job_token("one"))
     running(backend, first.remote_id)
     assert len(starts(backend, first.remote_id)) == 1
 
@@ -140,7 +140,7 @@ def test_submit_that_crashed_before_its_child_is_carried_on_by_fetch(open_stub, 
         patch.setattr(local_run.LocalRun, "start", lambda run: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             submit(backend)
-    found = backend.find(token("one"))
+    found = backend.find(contract_job_token("one"))
     assert found.answer == "found" and found.state is not None
     assert wait(backend, found.state.remote_id).status is JobStatus.SUCCEEDED
     assert len(starts(backend, found.state.remote_id)) == 1
@@ -150,7 +150,7 @@ def test_trainer_that_cannot_be_started_leaves_no_run(settings, submit) -> None:
     backend = LocalBackend(load_manifest("local"), settings, train_command=["/no/such/python"])
     with pytest.raises(ProviderError, match="cannot be started.*nothing was started"):
         submit(backend)
-    assert backend.find(token("one")).answer == "absent"
+    assert backend.find(contract_job_token("one")).answer == "absent"
     assert list(backend.list_jobs()) == []
 
 
@@ -184,7 +184,7 @@ def test_run_with_a_living_trainer_is_never_taken_back(open_stub, submit, monkey
     with pytest.raises(UnavailableError, match="not known"):
         submit(backend)
     assert local_process.start_time(pid) is not None
-    assert backend.find(token("one")).answer == "found"
+    assert backend.find(contract_job_token("one")).answer == "found"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,9 @@ def test_child_is_no_child_of_the_terminal_and_inherits_no_secret(open_stub, sub
     assert environment["HF_HUB_OFFLINE"] == "1", "the model lies in a folder"
     assert key.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
     assert os.getsid(pid) == pid
-    assert Path(f"/proc/{pid}/cwd").resolve() == (backend.runs.folder / make_run_id(token("one"))).resolve()
+    assert (
+        Path(f"/proc/{pid}/cwd").resolve() == (backend.runs.folder / make_run_id(contract_job_token("one"))).resolve()
+    )
     assert Path(f"/proc/{pid}/fd/0").resolve() == Path("/dev/null")
 
 
@@ -430,7 +432,7 @@ def test_damaged_state_is_one_clear_error(open_stub, submit, content: str) -> No
     with pytest.raises(ProviderError, match=rf"state.json of the local run {run_id} is damaged") as caught:
         backend.fetch(run_id)
     assert "\n" not in str(caught.value) and caught.value.code == "damaged_run"
-    assert backend.find(token("one")).answer == "unknown"
+    assert backend.find(contract_job_token("one")).answer == "unknown"
     assert list(backend.list_jobs()) == []
     assert len(starts(backend, run_id)) == 1, "it may have ended well, so it is not run again"
     backend.delete(run_id)
@@ -553,7 +555,7 @@ def test_full_disk_at_submit_is_one_clear_error(open_stub, submit, monkeypatch: 
     with pytest.raises(ProviderError, match="No space left on device; make room there") as caught:
         submit(backend)
     assert caught.value.code == "no_space"
-    assert backend.find(token("one")).answer == "absent"
+    assert backend.find(contract_job_token("one")).answer == "absent"
     assert list(backend.runs.folder.iterdir()) == []
 
 

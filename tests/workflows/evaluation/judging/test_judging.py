@@ -19,9 +19,9 @@ from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator, inference
 from tuneport.testing.fake.backend import FakeBackend
 from tuneport.workflows.evaluate import Evaluation, plan_evaluation, run_evaluation
-from tuneport.workflows.evaluation.judging.judge_models import judge_model
-from tuneport.workflows.evaluation.judging.judgement import Judgement
-from tuneport.workflows.evaluation.report.page import render
+from tuneport.workflows.evaluation.judging.judge_models import find_judge_model
+from tuneport.workflows.evaluation.judging.judgement import PairwiseJudgement
+from tuneport.workflows.evaluation.report.page import render_evaluation_page
 
 ROWS, EQUAL = 30, 4
 MODELS = ["fake/weak", "fake/strong"]
@@ -70,7 +70,7 @@ def by_content(prompt: str) -> str:
     return f"Answer {better} has the number, {worse} guesses.\n\nVERDICT: {better}"
 
 
-def judged(workspace: Workspace, data: Path, judge: str = "fake/judge", **options: Any) -> Judgement:
+def judged(workspace: Workspace, data: Path, judge: str = "fake/judge", **options: Any) -> PairwiseJudgement:
     found = run_evaluation(workspace, plan_evaluation(workspace, data, MODELS, judge=judge, **options))
     assert found.judgement is not None
     return found.judgement
@@ -86,7 +86,7 @@ def test_the_better_model_wins_by_a_real_sdk_and_is_not_asked_about_twice(
         said.append(messages[1]["content"])
         return {"role": "assistant", "content": by_content(said[-1])}
 
-    monkeypatch.setattr(inference, "answer", answer)
+    monkeypatch.setattr(inference, "emulated_answer", answer)
     with OpenAIEmulator() as openai:
         monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", openai.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", openai.key)
@@ -246,14 +246,14 @@ def test_a_judge_that_only_litellm_knows(
 def test_whom_a_name_means(isolated: Path, name: str, where: tuple[str, str | None, str]) -> None:
     (isolated / "tuneport.toml").write_text('[backends.fake]\nlike = "fake"\n')
     with Workspace(Settings.load(isolated)) as opened:
-        assert judge_model(opened, name, MODELS).where == where
+        assert find_judge_model(opened, name, MODELS).where == where
 
 
 def test_names_that_are_nobodys_and_prices_that_nobody_knows(workspace: Workspace, data: Path) -> None:
     with pytest.raises(ModelNotOfferedError):
-        judge_model(workspace, "openai/gpt-of-tomorrow", MODELS)
+        find_judge_model(workspace, "openai/gpt-of-tomorrow", MODELS)
     with pytest.raises(ConfigError, match="write litellm/PROVIDER/MODEL"):
-        judge_model(workspace, "litellm/nobody", MODELS)
+        find_judge_model(workspace, "litellm/nobody", MODELS)
     with pytest.raises(ConfigError, match="name two"):
         plan_evaluation(workspace, data, MODELS[:1], judge="fake/judge")
     plan = plan_evaluation(workspace, data, MODELS, judge="anthropic/claude-of-tomorrow")
@@ -270,5 +270,5 @@ def test_of_equal_answers_nothing_is_asked(
     found = run_evaluation(workspace, plan_evaluation(workspace, data, MODELS, judge="fake/judge"))
     assert found.judgement is not None and found.judgement.judged is None and found.judgement.identical == 1
     assert found.judgement.as_dict()["judgements"] == 0 and found.judgement.flaw == ""
-    page = render(report(found))
+    page = render_evaluation_page(report(found))
     assert "What a judge says" in page and "gave equal answers to all 1 rows: nothing was asked" in page

@@ -12,11 +12,11 @@ from tests.support.document import HOSTILE, Document
 from tests.support.evaluations import JOB, evaluation, job, judgement, report, rich, said
 from tuneport.errors import StorageError
 from tuneport.scoring.examples import Example
-from tuneport.workflows.evaluation.report.page import Report, render
+from tuneport.workflows.evaluation.report.page import EvaluationReport, render_evaluation_page
 
 
-def texts(made: Report) -> str:
-    document = Document(render(made))
+def texts(made: EvaluationReport) -> str:
+    document = Document(render_evaluation_page(made))
     document.expect_no_way_out()
     return " ".join(" ".join(document.texts).split())
 
@@ -74,7 +74,9 @@ def test_nothing_from_outside_becomes_part_of_the_page() -> None:
         said_so = judgement(3, 2)
         pairs = tuple(replace(each, in_order=words, turned=words) for each in said_so.pairs)
         found = replace(found, judgement=replace(said_so, pairs=pairs, judge=words, rubric=words, model=words))
-        page = render(report(replace(found, held_out=replace(found.held_out, rows=rows), models=models)))
+        page = render_evaluation_page(
+            report(replace(found, held_out=replace(found.held_out, rows=rows), models=models))
+        )
         Document(page).expect_no_way_out()
         assert len(page) < 120_000, "long answers are cut"
 
@@ -100,6 +102,6 @@ def test_the_same_spec_and_data_have_the_same_fingerprint_and_others_another() -
 def test_the_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     made = rich()
     made.write_html(tmp_path / "report.html")
-    assert (tmp_path / "report.html").read_text(encoding="utf-8") == render(made)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == render_evaluation_page(made)
     with pytest.raises(StorageError):
         made.write_html(tmp_path / "no" / "folder" / "report.html")

@@ -13,9 +13,9 @@ from typing import Any
 
 from tuneport.testing.emulators import inference
 from tuneport.testing.emulators.openai.emulator import OpenAIEmulator
-from tuneport.testing.emulators.openai.jobs import OpenAIJob
-from tuneport.testing.emulators.server import JSON, Taken, route
-from tuneport.testing.emulators.wire import ApiError, Request, Response, reply
+from tuneport.testing.emulators.openai.jobs import EmulatedOpenAIJob
+from tuneport.testing.emulators.server import JSON, RouteInput, emulated_route
+from tuneport.testing.emulators.wire import EmulatedApiError, EmulatedRequest, EmulatedResponse, emulated_reply
 
 TRAINING_TYPES = ("standard", "globalstandard", "developertier")
 WORDS = {"validating_files": "pending", "queued": "notRunning"}
@@ -29,7 +29,7 @@ class AzureEmulator(OpenAIEmulator):
         self.deployments: dict[str, str] = {}
         self.training_types: dict[str, str] = {}
 
-    def refuse_undeclared(self, request: Request, taken: Taken | None) -> None:
+    def refuse_undeclared(self, request: EmulatedRequest, taken: RouteInput | None) -> None:
         """Refuse as OpenAI does, except for the empty object without which there would be no length."""
         if taken is None or taken.body is not None or request.body != b"{}":
             super().refuse_undeclared(request, taken)
@@ -38,28 +38,28 @@ class AzureEmulator(OpenAIEmulator):
         """Deploy as the portal or the control plane would."""
         self.deployments[name] = model
 
-    def refuse_key(self, given: str | None) -> ApiError:
+    def refuse_key(self, given: str | None) -> EmulatedApiError:
         message = "Access denied due to invalid subscription key or wrong API endpoint."
         return self.error(401, message, code="401")
 
-    def _dispatch(self, request: Request) -> Response:
+    def _dispatch(self, request: EmulatedRequest) -> EmulatedResponse:
         if request.method == "POST" and not request.body:
-            return Response(b"<h2>HTTP Error 411. The request must be chunked or have a content length.</h2>", 411,
-                            {"content-type": "text/html"})  # fmt: skip
+            body = b"<h2>HTTP Error 411. The request must be chunked or have a content length.</h2>"
+            return EmulatedResponse(body, 411, {"content-type": "text/html"})
         given = request.headers.get("api-key")
         headers = {name: value for name, value in request.headers.items() if name != "authorization"}
         return super()._dispatch(
             dataclasses.replace(request, headers=headers | ({"authorization": f"Bearer {given}"} if given else {}))
         )
 
-    def settle(self) -> None:
-        super().settle()
+    def apply_elapsed_time(self) -> None:
+        super().apply_elapsed_time()
         for job in self.jobs.values():
             if job.fine_tuned_model and job.fine_tuned_model.startswith("ft:"):
                 job.fine_tuned_model = f"{job.base}.ft-{job.id.removeprefix('ftjob-')}"
 
-    @route("POST", "/fine_tuning/jobs", body=JSON)
-    def create_job(self, request: Request) -> dict[str, Any]:
+    @emulated_route("POST", "/fine_tuning/jobs", body=JSON)
+    def create_job(self, request: EmulatedRequest) -> dict[str, Any]:
         kind = request.json().get("trainingType", "standard")
         if kind.lower() not in TRAINING_TYPES:
             raise self.error(400, f"Invalid trainingType: {kind}", param="trainingType")
@@ -67,20 +67,20 @@ class AzureEmulator(OpenAIEmulator):
         self.training_types[shown["id"]] = kind
         return {**shown, "trainingType": kind}
 
-    def _show(self, job: OpenAIJob) -> dict[str, Any]:
+    def _show(self, job: EmulatedOpenAIJob) -> dict[str, Any]:
         shown = super()._show(job)
         shown["status"] = WORDS.get(shown["status"], shown["status"])
         return {**shown, "trainingType": self.training_types.get(job.id, "standard")}
 
-    @route("POST", "/chat/completions", body=JSON)
-    def complete(self, request: Request) -> dict[str, Any] | Response:
+    @emulated_route("POST", "/chat/completions", body=JSON)
+    def complete(self, request: EmulatedRequest) -> dict[str, Any] | EmulatedResponse:
         name = request.json().get("model", "")
         if name not in self.deployments:
             message = "The API deployment for this resource does not exist."
-            return reply(self.error(404, message, code="DeploymentNotFound").payload, 404)
+            return emulated_reply(self.error(404, message, code="DeploymentNotFound").payload, 404)
         job = self._tuned().get(self.deployments[name])
         given = request.json()
-        said = inference.answer(job.rows if job else None, given.get("messages", []))
+        said = inference.emulated_answer(job.rows if job else None, given.get("messages", []))
         choice = {"index": 0, "message": {**said, "refusal": None}, "logprobs": None, "finish_reason": "stop"}
         return {"id": self.new_id("chatcmpl-"), "created": int(self.now()), "model": name, "object": "chat.completion",
-                "choices": [choice], "usage": inference.usage(given.get("messages", []), said)}  # fmt: skip
+                "choices": [choice], "usage": inference.emulated_usage(given.get("messages", []), said)}  # fmt: skip

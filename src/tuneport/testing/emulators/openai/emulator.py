@@ -7,7 +7,7 @@ exact vocabularies where they are installed and a deterministic approximation el
 
 Switches: `error_on_success` (True: an all-null `error` on jobs that did not fail, as the service sends; {}: an empty
 one, as it also does; False: null), `refuse` (a key of REFUSALS: every creation of a job is turned down with it),
-`base64_results`, `paused_status`, `exact_tokens`, and those of `OpenAIFiles`.
+`base64_results`, `paused_status`, `exact_tokens`, and those of `EmulatedOpenAIFiles`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import re
 from typing import Any
 
 from tuneport.testing.emulators import inference
-from tuneport.testing.emulators.openai.files import OpenAIFiles
-from tuneport.testing.emulators.openai.jobs import STATES, OpenAIJob
-from tuneport.testing.emulators.server import JSON, route
-from tuneport.testing.emulators.timeline import Timeline
-from tuneport.testing.emulators.wire import Request, Response, stream
+from tuneport.testing.emulators.openai.files import EmulatedOpenAIFiles
+from tuneport.testing.emulators.openai.jobs import STATES, EmulatedOpenAIJob
+from tuneport.testing.emulators.server import JSON, emulated_route
+from tuneport.testing.emulators.timeline import EmulatedTimeline
+from tuneport.testing.emulators.wire import EmulatedRequest, EmulatedResponse, emulated_event_stream
 
 WIND_DOWN = (
     "OpenAI is winding down the fine-tuning platform and your organization is no longer able to create new fine-tuning "
@@ -71,8 +71,15 @@ def _inner(grader: dict[str, Any]) -> list[Any]:
     return [given] if "type" in given else list(given.values())
 
 
-class OpenAIEmulator(OpenAIFiles):
-    switches = (*OpenAIFiles.switches, "error_on_success", "refuse", "base64_results", "paused_status", "exact_tokens")
+class OpenAIEmulator(EmulatedOpenAIFiles):
+    switches = (
+        *EmulatedOpenAIFiles.switches,
+        "error_on_success",
+        "refuse",
+        "base64_results",
+        "paused_status",
+        "exact_tokens",
+    )
 
     def __init__(self, *, error_on_success: bool | dict[str, Any] = True, refuse: str | None = None,
                  base64_results: bool = False, paused_status: str = "paused", exact_tokens: bool = True,
@@ -83,10 +90,10 @@ class OpenAIEmulator(OpenAIFiles):
         self.paused_status, self.exact_tokens, self.organization = paused_status, exact_tokens, organization
         self.models = dict(MODELS if models is None else models)
         self.started = self.now()
-        self.jobs: dict[str, OpenAIJob] = {}
+        self.jobs: dict[str, EmulatedOpenAIJob] = {}
         self.deleted_models: set[str] = set()
 
-    def settle(self) -> None:
+    def apply_elapsed_time(self) -> None:
         for job in self.jobs.values():
             if not job.fine_tuned_model and job.status(self.now()) == "succeeded":
                 job.fine_tuned_model = job.model_name()
@@ -96,8 +103,8 @@ class OpenAIEmulator(OpenAIFiles):
 
     # Fine-tuning jobs
 
-    @route("POST", "/fine_tuning/jobs", body=JSON)
-    def create_job(self, request: Request) -> dict[str, Any]:
+    @emulated_route("POST", "/fine_tuning/jobs", body=JSON)
+    def create_job(self, request: EmulatedRequest) -> dict[str, Any]:
         given = request.json()
         base = self._tunable(given.get("model"))
         files = [self._training_content(given, name) for name in ("training_file", "validation_file")]
@@ -107,7 +114,7 @@ class OpenAIEmulator(OpenAIFiles):
             status, type, message = REFUSALS[self.refuse]
             raise self.error(status, message.format(model=base), code=self.refuse, type=type)
         plan = self.take_plan()
-        job = OpenAIJob(
+        job = EmulatedOpenAIJob(
             id=self.new_id("ftjob-"), base=base, start=given["model"] if given["model"] in self._tuned() else base,
             method=method["type"], options=method.get(method["type"]) or {},
             organization=self.organization, plan=plan,
@@ -115,7 +122,7 @@ class OpenAIEmulator(OpenAIFiles):
             training_content=files[0] or b"", validation_file=given.get("validation_file"), validation_content=files[1],
             suffix=given.get("suffix"), seed=given.get("seed") or self._identities, metadata=given.get("metadata"),
             integrations=given.get("integrations") or [], code=self.new_id("", 8),
-            timeline=Timeline(STATES, self.now(), self.pace if plan.pace is None else plan.pace, plan.stuck),
+            timeline=EmulatedTimeline(STATES, self.now(), self.pace if plan.pace is None else plan.pace, plan.stuck),
             exact_tokens=self.exact_tokens,
             checkpoint_codes=[self.new_id("", 8) for _ in range(3)],
         )  # fmt: skip
@@ -189,42 +196,42 @@ class OpenAIEmulator(OpenAIFiles):
                     raise self.error(400, f"Invalid template variable: {namespace}.", param=param,
                                      code="invalid_grader")  # fmt: skip
 
-    @route("POST", "/fine_tuning/alpha/graders/validate", body=JSON)
-    def validate_grader(self, request: Request) -> dict[str, Any]:
+    @emulated_route("POST", "/fine_tuning/alpha/graders/validate", body=JSON)
+    def validate_grader(self, request: EmulatedRequest) -> dict[str, Any]:
         grader = request.json().get("grader")
         self._check_grader(grader, "grader")
         return {"grader": grader}
 
-    def _job(self, id: str) -> OpenAIJob:
-        job: OpenAIJob = self._find(
+    def _job(self, id: str) -> EmulatedOpenAIJob:
+        job: EmulatedOpenAIJob = self._find(
             self.jobs, id, f"Could not find fine tune: {id}", "fine_tune_id", "fine_tune_not_found"
         )
         return job
 
-    def _show(self, job: OpenAIJob) -> dict[str, Any]:
+    def _show(self, job: EmulatedOpenAIJob) -> dict[str, Any]:
         now, timeline = self.now(), job.timeline
-        done, succeeded = job.ended(now), job.fine_tuned_model is not None
+        done, succeeded = job.has_ended(now), job.fine_tuned_model is not None
         status = self.paused_status if timeline.paused_at is not None and not done else job.status(now)
         nothing = {True: {"code": None, "message": None, "param": None}, False: None}
         harmless = nothing[self.error_on_success] if isinstance(self.error_on_success, bool) else self.error_on_success
         error = job.error(now) or harmless
-        end = timeline.age(now) if job.cancelled else timeline.pace * (1 if job.problem else len(STATES))
+        end = timeline.age(now) if job.cancelled else timeline.pace * (1 if job.validation_error else len(STATES))
         hyperparameters = job.shown_hyperparameters(now)
         common = {name: value for name, value in hyperparameters.items() if name in COMMON}
         return {
             "object": "fine_tuning.job", "id": job.id, "model": job.start, "created_at": int(timeline.created),
-            "finished_at": int(timeline.moment(end)) if done else None, "fine_tuned_model": job.fine_tuned_model,
+            "finished_at": int(timeline.time_of_age(end)) if done else None, "fine_tuned_model": job.fine_tuned_model,
             "organization_id": f"org-{self.organization}", "result_files": [job.result_file] if job.result_file else [],
             "status": status, "validation_file": job.validation_file, "training_file": job.training_file,
             "hyperparameters": common, "trained_tokens": job.trained_tokens if succeeded else None, "error": error,
             "user_provided_suffix": job.suffix, "seed": job.seed, "integrations": job.integrations,
             "metadata": job.metadata, "usage_metrics": None, "shared_with_openai": False,
-            "estimated_finish": None if done else int(timeline.moment(timeline.pace * len(STATES))),
+            "estimated_finish": None if done else int(timeline.time_of_age(timeline.pace * len(STATES))),
             "method": {"type": job.method, job.method: {**job.options, "hyperparameters": hyperparameters}},
         }  # fmt: skip
 
-    @route("GET", "/fine_tuning/jobs", query=("after", "limit", "metadata"))
-    def list_jobs(self, request: Request) -> dict[str, Any]:
+    @emulated_route("GET", "/fine_tuning/jobs", query=("after", "limit", "metadata"))
+    def list_jobs(self, request: EmulatedRequest) -> dict[str, Any]:
         wanted = {name[9:-1]: value for name, value in request.query.items() if name.startswith("metadata[")}
         jobs = [job for job in self.jobs.values() if self.now() - job.timeline.created >= self.list_lag]
         jobs = [job for job in jobs if wanted.items() <= (job.metadata or {}).items()]
@@ -233,49 +240,49 @@ class OpenAIEmulator(OpenAIFiles):
         earlier = [job for job in self.earlier if wanted.items() <= (job["metadata"] or {}).items()]
         return self._page(request, [self._show(job) for job in reversed(jobs)] + earlier)
 
-    @route("GET", "/fine_tuning/jobs/{id}")
-    def retrieve_job(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("GET", "/fine_tuning/jobs/{id}")
+    def retrieve_job(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         return self._show(self._job(id))
 
-    def _unfinished(self, id: str) -> OpenAIJob:
+    def _unfinished(self, id: str) -> EmulatedOpenAIJob:
         job = self._job(id)
-        if job.ended(self.now()):
+        if job.has_ended(self.now()):
             raise self.error(400, f"Job has already completed: {id}", code="invalid_request_error")
         return job
 
-    @route("POST", "/fine_tuning/jobs/{id}/cancel")
-    def cancel_job(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("POST", "/fine_tuning/jobs/{id}/cancel")
+    def cancel_job(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         job = self._unfinished(id)
         job.timeline.stopped_at, job.cancelled = self.now(), True
         return self._show(job)
 
-    @route("POST", "/fine_tuning/jobs/{id}/pause")
-    def pause_job(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("POST", "/fine_tuning/jobs/{id}/pause")
+    def pause_job(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         job = self._unfinished(id)
         job.timeline.pause(self.now())
         return self._show(job)
 
-    @route("POST", "/fine_tuning/jobs/{id}/resume")
-    def resume_job(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("POST", "/fine_tuning/jobs/{id}/resume")
+    def resume_job(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         job = self._unfinished(id)
         job.timeline.resume(self.now())
         return self._show(job)
 
-    @route("GET", "/fine_tuning/jobs/{id}/events", query=("after", "limit"))
-    def list_events(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("GET", "/fine_tuning/jobs/{id}/events", query=("after", "limit"))
+    def list_events(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         return self._page(request, self._job(id).events(self.now()))
 
-    @route("GET", "/fine_tuning/jobs/{id}/checkpoints", query=("after", "limit"))
-    def list_checkpoints(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("GET", "/fine_tuning/jobs/{id}/checkpoints", query=("after", "limit"))
+    def list_checkpoints(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         page = self._page(request, self._job(id).checkpoints(self.now()), limit=10)
         ids = [checkpoint["id"] for checkpoint in page["data"]] or [None]
         return {**page, "first_id": ids[0], "last_id": ids[-1]}
 
     # Models and chat
 
-    def _tuned(self) -> dict[str, OpenAIJob]:
+    def _tuned(self) -> dict[str, EmulatedOpenAIJob]:
         """Return the tuned models that answer, checkpoints included."""
-        names: dict[str, OpenAIJob] = {}
+        names: dict[str, EmulatedOpenAIJob] = {}
         for job in self.jobs.values():
             if job.fine_tuned_model:
                 names |= {point["fine_tuned_model_checkpoint"]: job for point in job.checkpoints(self.now())}
@@ -293,45 +300,47 @@ class OpenAIEmulator(OpenAIFiles):
         return {"id": id, "object": "model", "created": int(created), "owned_by": owner,
                 "shutdown_date": self.models[base]}  # fmt: skip
 
-    @route("GET", "/models")
-    def list_models(self, request: Request) -> dict[str, Any]:
+    @emulated_route("GET", "/models")
+    def list_models(self, request: EmulatedRequest) -> dict[str, Any]:
         return {"object": "list", "data": [self._model(id) for id in [*self.models, *self._tuned()]]}
 
-    @route("GET", "/models/{id}")
-    def retrieve_model(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("GET", "/models/{id}")
+    def retrieve_model(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         return self._model(id)
 
-    @route("DELETE", "/models/{id}")
-    def delete_model(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("DELETE", "/models/{id}")
+    def delete_model(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         self._model(id)
         if id not in self._tuned():
             raise self.error(403, f"You have insufficient permissions to delete the model {id}.")
         self.deleted_models.add(id)
         return {"id": id, "object": "model", "deleted": True}
 
-    @route("POST", "/chat/completions", body=JSON)
-    def complete(self, request: Request) -> dict[str, Any] | Response:
+    @emulated_route("POST", "/chat/completions", body=JSON)
+    def complete(self, request: EmulatedRequest) -> dict[str, Any] | EmulatedResponse:
         given = request.json()
         model = self._model(given.get("model", ""))["id"]
         job = self._tuned().get(model)
-        said = inference.answer(job.rows if job else None, given.get("messages", []))
-        said, reason = inference.within(said, given.get("max_completion_tokens") or given.get("max_tokens"))
-        usage = inference.usage(given.get("messages", []), said)
+        said = inference.emulated_answer(job.rows if job else None, given.get("messages", []))
+        said, reason = inference.limit_emulated_answer(
+            said, given.get("max_completion_tokens") or given.get("max_tokens")
+        )
+        usage = inference.emulated_usage(given.get("messages", []), said)
         head = {"id": self.new_id("chatcmpl-"), "created": int(self.now()), "model": model}
         if not given.get("stream"):
             choice = {"message": {**said, "refusal": None}, "logprobs": None, "finish_reason": reason}
             choices = [{"index": index, **choice} for index in range(given.get("n") or 1)]
             return {**head, "object": "chat.completion", "choices": choices, "usage": usage}
-        return stream(self._chunks(given, head, said, reason, usage))
+        return emulated_event_stream(self._chunks(given, head, said, reason, usage))
 
     def _chunks(self, given: dict[str, Any], head: dict[str, Any], said: dict[str, Any], reason: str,
                 usage: dict[str, int]) -> list[dict[str, Any]]:  # fmt: skip
         head |= {"object": "chat.completion.chunk", "service_tier": "default", "system_fingerprint": "fp_emulated"}
         first = {"role": "assistant", "content": None if said.get("tool_calls") else "", "refusal": None}
         chunks = []
-        for delta in (first, *inference.pieces(said), {}):
+        for delta in (first, *inference.emulated_stream_deltas(said), {}):
             for index in range(given.get("n") or 1):  # the choices take turns
-                probable = inference.logprobs(delta) if given.get("logprobs") else None
+                probable = inference.emulated_logprobs(delta) if given.get("logprobs") else None
                 choice = {"index": index, "delta": delta, "logprobs": probable}
                 chunks.append({**head, "choices": [choice | {"finish_reason": None if delta else reason}]})
         options = given.get("stream_options") or {}

@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from tuneport.testing.emulators.server import FORM, JSON, Emulator, route
-from tuneport.testing.emulators.wire import ApiError, FormFile, Request, Response
+from tuneport.testing.emulators.server import FORM, JSON, Emulator, emulated_route
+from tuneport.testing.emulators.wire import EmulatedApiError, EmulatedFormFile, EmulatedRequest, EmulatedResponse
 
 MOST_PART_BYTES = 64 * 2**20
 
 
-class OpenAIFiles(Emulator):
+class EmulatedOpenAIFiles(Emulator):
     name, default_key, base_path = "openai", "sk-test", "/v1"
     switches = (*Emulator.switches, "file_lag", "files_page", "upload_lifetime")
 
@@ -31,7 +31,7 @@ class OpenAIFiles(Emulator):
         self.uploads: dict[str, dict[str, Any]] = {}
         self.file_times: dict[str, float] = {}
 
-    def refuse_key(self, given: str | None) -> ApiError:
+    def refuse_key(self, given: str | None) -> EmulatedApiError:
         if not given:
             message = "You didn't provide an API key. You need to provide your API key in an Authorization header "
             return self.error(401, message + "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).")
@@ -39,7 +39,7 @@ class OpenAIFiles(Emulator):
         message = f"Incorrect API key provided: {shown}. You can find your API key at "
         return self.error(401, message + "https://platform.openai.com/account/api-keys.", code="invalid_api_key")
 
-    def missing(self, param: str) -> ApiError:
+    def missing(self, param: str) -> EmulatedApiError:
         message = f"Missing required parameter: '{param}'."
         return self.error(400, message, param=param, code="missing_required_parameter")
 
@@ -63,7 +63,7 @@ class OpenAIFiles(Emulator):
         return things[id]
 
     def _page(
-        self, request: Request, things: list[dict[str, Any]], limit: int = 20, most: int = 10_000
+        self, request: EmulatedRequest, things: list[dict[str, Any]], limit: int = 20, most: int = 10_000
     ) -> dict[str, Any]:
         after, limit = request.query.get("after"), min(most, int(request.query.get("limit", limit)))
         ids = [thing["id"] for thing in things]
@@ -76,17 +76,17 @@ class OpenAIFiles(Emulator):
         file: dict[str, Any] = self._find(self.files, id, f"No such File object: {id}")
         return file
 
-    @route("POST", "/files", body=FORM)
-    def create_file(self, request: Request) -> dict[str, Any]:
+    @emulated_route("POST", "/files", body=FORM)
+    def create_file(self, request: EmulatedRequest) -> dict[str, Any]:
         form = request.form()
         file = form.get("file")
-        if not isinstance(file, FormFile) or not form.get("purpose"):
+        if not isinstance(file, EmulatedFormFile) or not form.get("purpose"):
             raise self.missing("file" if form.get("purpose") else "purpose")
         lifetime = int(str(form.get("expires_after[seconds]", 0))) or None
         return self._add_file(file.filename, str(form["purpose"]), file.content, lifetime)
 
-    @route("GET", "/files", query=("purpose", "limit", "order", "after"))
-    def list_files(self, request: Request) -> dict[str, Any]:
+    @emulated_route("GET", "/files", query=("purpose", "limit", "order", "after"))
+    def list_files(self, request: EmulatedRequest) -> dict[str, Any]:
         purpose = request.query.get("purpose")
         files = [file for file in self.files.values() if purpose in (None, file["purpose"])]
         files = [file for file in files if self.now() - self.file_times[file["id"]] >= self.file_lag]
@@ -95,23 +95,23 @@ class OpenAIFiles(Emulator):
         ids = [file["id"] for file in page["data"]] or [""]
         return {**page, "first_id": ids[0], "last_id": ids[-1]}
 
-    @route("GET", "/files/{id}")
-    def retrieve_file(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("GET", "/files/{id}")
+    def retrieve_file(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         return self._file(id)
 
-    @route("DELETE", "/files/{id}")
-    def delete_file(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("DELETE", "/files/{id}")
+    def delete_file(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         self._file(id)
         del self.files[id], self.contents[id]
         return {"id": id, "object": "file", "deleted": True}
 
-    @route("GET", "/files/{id}/content")
-    def file_content(self, request: Request, id: str) -> Response:
+    @emulated_route("GET", "/files/{id}/content")
+    def file_content(self, request: EmulatedRequest, id: str) -> EmulatedResponse:
         self._file(id)
-        return Response(self.contents[id], headers={"content-type": "application/octet-stream"})
+        return EmulatedResponse(self.contents[id], headers={"content-type": "application/octet-stream"})
 
-    @route("POST", "/uploads", body=JSON)
-    def create_upload(self, request: Request) -> dict[str, Any]:
+    @emulated_route("POST", "/uploads", body=JSON)
+    def create_upload(self, request: EmulatedRequest) -> dict[str, Any]:
         given = request.json()
         if missing := [name for name in ("bytes", "filename", "mime_type", "purpose") if name not in given]:
             raise self.missing(missing[0])
@@ -132,10 +132,10 @@ class OpenAIFiles(Emulator):
             raise self.error(400, f"Upload {id} is {state['upload']['status']}.")
         return state
 
-    @route("POST", "/uploads/{id}/parts", body=FORM)
-    def add_part(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("POST", "/uploads/{id}/parts", body=FORM)
+    def add_part(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         state, data = self._pending(id), request.form().get("data")
-        if not isinstance(data, FormFile):
+        if not isinstance(data, EmulatedFormFile):
             raise self.missing("data")
         if len(data.content) > MOST_PART_BYTES:
             raise self.error(400, f"A part has at most {MOST_PART_BYTES} bytes, not {len(data.content)}.", param="data")
@@ -143,8 +143,8 @@ class OpenAIFiles(Emulator):
         state["parts"][part["id"]] = data.content
         return part
 
-    @route("POST", "/uploads/{id}/complete", body=JSON)
-    def complete_upload(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("POST", "/uploads/{id}/complete", body=JSON)
+    def complete_upload(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         state, given = self._pending(id), request.json()
         upload: dict[str, Any] = state["upload"]
         if unknown := [part for part in given.get("part_ids", []) if part not in state["parts"]]:
@@ -159,8 +159,8 @@ class OpenAIFiles(Emulator):
         upload.update(status="completed", file=file)
         return upload
 
-    @route("POST", "/uploads/{id}/cancel")
-    def cancel_upload(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("POST", "/uploads/{id}/cancel")
+    def cancel_upload(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         upload: dict[str, Any] = self._pending(id)["upload"]
         upload["status"] = "cancelled"
         return upload

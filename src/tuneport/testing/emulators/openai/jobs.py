@@ -12,15 +12,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tuneport.testing.emulators.datasets import (
-    InvalidDataError,
+    EmulatedDataError,
     Rows,
-    approximate_count,
-    check_openai,
-    count_tokens,
-    exact_count,
-    read_rows,
+    apply_openai_rules,
+    approximate_token_count,
+    count_billed_tokens,
+    read_emulated_rows,
+    tiktoken_count,
 )
-from tuneport.testing.emulators.timeline import JobPlan, Timeline, accuracy, automatic_epochs, loss, overfitted
+from tuneport.testing.emulators.timeline import (
+    EmulatedJobPlan,
+    EmulatedTimeline,
+    emulated_accuracy,
+    emulated_loss,
+    emulated_overfitting_loss,
+    openai_auto_epochs,
+)
 
 STATES = ("validating_files", "queued", "running")
 MINIMUM_EXAMPLES = 10
@@ -31,7 +38,7 @@ LISTED_STEPS = 100  # the real service lists every step; so many are enough to p
 
 
 @dataclass(eq=False)
-class OpenAIJob:
+class EmulatedOpenAIJob:
     id: str
     base: str
     start: str  # what training began with: the base, or a model that was tuned from it
@@ -47,8 +54,8 @@ class OpenAIJob:
     metadata: dict[str, str] | None
     integrations: list[dict[str, Any]]
     organization: str
-    plan: JobPlan
-    timeline: Timeline
+    plan: EmulatedJobPlan
+    timeline: EmulatedTimeline
     exact_tokens: bool
     code: str  # the eight characters that end the tuned model's name
     result_file: str | None = None
@@ -59,27 +66,27 @@ class OpenAIJob:
 
     @functools.cached_property
     def rows(self) -> Rows:
-        return read_rows(self.training_content, "Invalid file format. Line {line} {what}.")
+        return read_emulated_rows(self.training_content, "Invalid file format. Line {line} {what}.")
 
     @functools.cached_property
-    def problem(self) -> dict[str, Any] | None:
+    def validation_error(self) -> dict[str, Any] | None:
         """Return the problem that validation finds, as the job's `error`."""
         for param, content in (("training_file", self.training_content), ("validation_file", self.validation_content)):
             if content is None:
                 continue
             kind = param.partition("_")[0]
             try:
-                rows = read_rows(content, "Invalid file format. Line {line} {what}.")
+                rows = read_emulated_rows(content, "Invalid file format. Line {line} {what}.")
                 if rows and ("messages" in rows[0]) == (self.method == "dpo"):
                     given = FORMAT_NAMES["supervised" if "messages" in rows[0] else "dpo"]
                     wanted = "supervised" if "messages" in rows[0] else "dpo"
-                    raise InvalidDataError(
+                    raise EmulatedDataError(
                         f"Invalid file format. Input file {getattr(self, param)} is in the {given} format, but the "
                         f"specified fine-tuning job is not using '{wanted}' as the training method "
                         f"(provided method={self.method})."
                     )
-                check_openai(rows, self.method)
-            except InvalidDataError as error:
+                apply_openai_rules(rows, self.method)
+            except EmulatedDataError as error:
                 message = f"The job failed due to an invalid {kind} file. {error}"
                 return {"code": f"invalid_{param}", "message": message, "param": param}
             if kind == "training" and len(rows) < MINIMUM_EXAMPLES:
@@ -91,28 +98,28 @@ class OpenAIJob:
         if self.cancelled:
             return "cancelled"
         state = self.timeline.state(now)
-        if self.problem and state != "validating_files":
+        if self.validation_error and state != "validating_files":
             return "failed"
         if state is None:
             return (self.plan.status or "failed") if self.plan.fails else "succeeded"
         return (self.plan.raw_status or "running") if state == "running" else state
 
-    def ended(self, now: float) -> bool:
+    def has_ended(self, now: float) -> bool:
         return self.cancelled or self.timeline.state(now) is None or self.status(now) == "failed"
 
     def error(self, now: float) -> dict[str, Any] | None:
-        if self.cancelled or not self.ended(now):
+        if self.cancelled or not self.has_ended(now):
             return None
         default = {"code": "server_error", "message": "The job failed due to an internal error.", "param": None}
         failed = {**default, **(self.plan.fails_with or {})} if self.plan.fails else None
-        return self.problem or failed
+        return self.validation_error or failed
 
     # Hyperparameters and the steps that follow from them.
 
     @property
     def epochs(self) -> int:
         given = self.hyperparameters.get("n_epochs", "auto")
-        return automatic_epochs(len(self.rows)) if given == "auto" else given
+        return openai_auto_epochs(len(self.rows)) if given == "auto" else given
 
     @property
     def batch_size(self) -> int:
@@ -131,13 +138,13 @@ class OpenAIJob:
     @functools.cached_property
     def trained_tokens(self) -> int:
         encoding = "cl100k_base" if self.base.startswith(("gpt-3.5", "gpt-4-")) else "o200k_base"
-        count = exact_count(encoding) if self.exact_tokens else approximate_count
-        return self.epochs * sum(min(CONTEXT_TOKENS, count_tokens(row, count)) for row in self.rows)
+        count = tiktoken_count(encoding) if self.exact_tokens else approximate_token_count
+        return self.epochs * sum(min(CONTEXT_TOKENS, count_billed_tokens(row, count)) for row in self.rows)
 
     def shown_hyperparameters(self, now: float) -> dict[str, Any]:
         """Return the hyperparameters: "auto" until the files are validated, and the chosen number from then on."""
         shown = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto", **self.hyperparameters}
-        if self.problem is None and self.timeline.state(now) != "validating_files":
+        if self.validation_error is None and self.timeline.state(now) != "validating_files":
             chosen: dict[str, float] = {"n_epochs": self.epochs, "batch_size": self.batch_size}
             chosen |= {"learning_rate_multiplier": 1.8, "beta": 0.1}
             chosen |= {"compute_multiplier": 1.0, "eval_interval": 5, "eval_samples": 1}
@@ -145,14 +152,14 @@ class OpenAIJob:
         return shown
 
     def metrics(self, step: int) -> dict[str, float]:
-        train = loss(step, self.total_steps)
-        loss_ = overfitted if self.overfits else loss
-        values = {"step": step, "train_loss": train, "train_mean_token_accuracy": accuracy(train)}
+        train = emulated_loss(step, self.total_steps)
+        loss_ = emulated_overfitting_loss if self.overfits else emulated_loss
+        values = {"step": step, "train_loss": train, "train_mean_token_accuracy": emulated_accuracy(train)}
         if self.validation_content is not None and (step % 10 == 0 or step % self.steps_per_epoch == 0):
             valid = loss_(step, self.total_steps, validation=True)
-            values |= {"valid_loss": valid, "valid_mean_token_accuracy": accuracy(valid)}
+            values |= {"valid_loss": valid, "valid_mean_token_accuracy": emulated_accuracy(valid)}
             if step % self.steps_per_epoch == 0:
-                values |= {"full_valid_loss": valid, "full_valid_mean_token_accuracy": accuracy(valid)}
+                values |= {"full_valid_loss": valid, "full_valid_mean_token_accuracy": emulated_accuracy(valid)}
         return values
 
     def model_name(self, code: str | None = None, step: int | None = None) -> str:
@@ -161,19 +168,19 @@ class OpenAIJob:
 
     def checkpoints(self, now: float) -> list[dict[str, Any]]:
         """Return one checkpoint an epoch, the last three, newest first. The last one is the tuned model itself."""
-        if self.problem or self.error(now) or self.timeline.state(now) in ("validating_files", "queued"):
+        if self.validation_error or self.error(now) or self.timeline.state(now) in ("validating_files", "queued"):
             return []
-        done = self.timeline.progress(now, "running") * self.total_steps
+        done = self.timeline.progress_in_state(now, "running") * self.total_steps
         found = []
         for epoch in range(1, self.epochs + 1):
             step, last = epoch * self.steps_per_epoch, epoch == self.epochs
             if step > done or (last and not self.fine_tuned_model):
                 continue
             code = self.checkpoint_codes[epoch % len(self.checkpoint_codes)]
-            age = self.timeline.starts("running") + self.timeline.pace * step / self.total_steps
+            age = self.timeline.start_of_state("running") + self.timeline.pace * step / self.total_steps
             found.append({
                 "id": f"ftckpt_{self.id[-16:]}{step:08d}", "object": "fine_tuning.job.checkpoint",
-                "created_at": int(self.timeline.moment(age)), "fine_tuning_job_id": self.id, "step_number": step,
+                "created_at": int(self.timeline.time_of_age(age)), "fine_tuning_job_id": self.id, "step_number": step,
                 "fine_tuned_model_checkpoint": self.model_name() if last else self.model_name(code, step),
                 "metrics": self.metrics(step),
             })  # fmt: skip
@@ -196,14 +203,14 @@ class OpenAIJob:
             (0.0, f"Created fine-tuning job: {self.id}"),
             (0.0, f"Validating {files}"),
         ]
-        if not self.problem:
+        if not self.validation_error:
             written += [
-                (self.timeline.starts("queued"), "Files validated, moving job to queued state"),
-                (self.timeline.starts("running"), "Fine-tuning job started"),
+                (self.timeline.start_of_state("queued"), "Files validated, moving job to queued state"),
+                (self.timeline.start_of_state("running"), "Fine-tuning job started"),
             ]
         events: list[tuple[float, str, str, str, dict[str, Any]]]
         events = [(age, "info", message, "message", {}) for age, message in written] + self._step_events()
-        end = self.timeline.pace * (1 if self.problem else len(STATES))
+        end = self.timeline.pace * (1 if self.validation_error else len(STATES))
         error = self.error(now)
         if error:
             events.append((end, "error", error["message"], "message", {}))
@@ -223,14 +230,14 @@ class OpenAIJob:
         rendered = [
             {
                 "object": "fine_tuning.job.event", "id": f"ftevent-{self.id[-16:]}{index:08d}", "level": level,
-                "created_at": int(self.timeline.moment(age)), "message": message, "type": type, "data": data,
+                "created_at": int(self.timeline.time_of_age(age)), "message": message, "type": type, "data": data,
             }
             for index, (age, level, message, type, data) in enumerate(shown)
         ]  # fmt: skip
         return [*self.plan.events[::-1], *rendered[::-1]]
 
     def _step_events(self) -> list[tuple[float, str, str, str, dict[str, Any]]]:
-        if self.problem:
+        if self.validation_error:
             return []
         total = self.total_steps
         events: list[tuple[float, str, str, str, dict[str, Any]]] = []
@@ -241,6 +248,6 @@ class OpenAIJob:
             message = f"Step {step}/{total}: training loss={values['train_loss']:.2f}"
             for name, words in (("valid_loss", "validation loss"), ("full_valid_loss", "full validation loss")):
                 message += f", {words}={values[name]:.2f}" if name in values else ""
-            age = self.timeline.starts("running") + self.timeline.pace * step / total
+            age = self.timeline.start_of_state("running") + self.timeline.pace * step / total
             events.append((age, "info", message, "metrics", {**values, "total_steps": total}))
         return events

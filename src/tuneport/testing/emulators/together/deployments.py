@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuneport.testing.emulators.server import Emulator, route
-from tuneport.testing.emulators.together.jobs import TogetherJob, timestamp
-from tuneport.testing.emulators.wire import ApiError, Request
+from tuneport.testing.emulators.server import Emulator, emulated_route
+from tuneport.testing.emulators.together.jobs import EmulatedTogetherJob, emulated_time
+from tuneport.testing.emulators.wire import EmulatedApiError, EmulatedRequest
 
 PROJECT = {"id": "proj_emulated", "name": "Emulated", "slug": "emulated-org"}
 ORGANISATION = "org_emulated"
@@ -54,10 +54,10 @@ class EmulatedEndpoint:
     deployments: dict[str, EmulatedDeployment] = field(default_factory=dict)
 
 
-class TogetherDeployments(Emulator):
+class EmulatedTogetherDeployments(Emulator):
     """`deployments_created`: how often money began to be spent. `running()`: what is billed at this moment."""
 
-    jobs: dict[str, TogetherJob]
+    jobs: dict[str, EmulatedTogetherJob]
 
     def __init__(self, **options: Any):
         super().__init__(**options)
@@ -68,7 +68,7 @@ class TogetherDeployments(Emulator):
         parts = [part for each in self.endpoints.values() for part in each.deployments.values()]
         return [part for part in parts if not part.state(self.now(), self.pace).endswith("STOPPED")]
 
-    def serving(self, name: str) -> TogetherJob | None:
+    def serving(self, name: str) -> EmulatedTogetherJob | None:
         """Return the job whose model the endpoint of that name serves now; 503 while it is not up."""
         for endpoint in self.endpoints.values():
             if f"{PROJECT['slug']}/{endpoint.name}" != name:
@@ -81,19 +81,19 @@ class TogetherDeployments(Emulator):
             return self._job_of_model(ready[0].model.split("/")[3])
         return None
 
-    def _job_of_model(self, id: str) -> TogetherJob | None:
+    def _job_of_model(self, id: str) -> EmulatedTogetherJob | None:
         return next((job for job in self.jobs.values() if id in (f"ml_{job.id}", f"ml_{job.id}_adapter")), None)
 
     # Who asks, models and hardware
 
-    @route("GET", "/whoami", prefix="/v3", documented=False)
-    def whoami(self, request: Request) -> dict[str, Any]:
+    @emulated_route("GET", "/whoami", prefix="/v3", documented=False)
+    def whoami(self, request: EmulatedRequest) -> dict[str, Any]:
         organisation = {"id": ORGANISATION, "name": "Emulated"}
         return {"type": "project_api_key", "api_key": {"id": "key_emulated"}, "organization": organisation,
                 "project": PROJECT}  # fmt: skip
 
-    @route("GET", "/projects/{project}/models/{id}", prefix="/v2", documented=False)
-    def retrieve_model(self, request: Request, project: str, id: str) -> dict[str, Any]:
+    @emulated_route("GET", "/projects/{project}/models/{id}", prefix="/v2", documented=False)
+    def retrieve_model(self, request: EmulatedRequest, project: str, id: str) -> dict[str, Any]:
         job = self._job_of_model(id)
         if job is None or job.status(self.now()) != "completed" or project != PROJECT["id"]:
             raise self.error(404, f"Model not found: {id}", code="not_found")
@@ -106,8 +106,8 @@ class TogetherDeployments(Emulator):
             "weights": {"type": "WEIGHTS_TYPE_ADAPTER" if adapter else "WEIGHTS_TYPE_DEFAULT"},
         }  # fmt: skip
 
-    @route("GET", "/projects/{project}/configs", prefix="/v2", documented=False)
-    def list_configs(self, request: Request, project: str) -> dict[str, Any]:
+    @emulated_route("GET", "/projects/{project}/configs", prefix="/v2", documented=False)
+    def list_configs(self, request: EmulatedRequest, project: str) -> dict[str, Any]:
         reference = request.query.get("referenceModelId", "")
         found = [] if not reference.startswith("ml_base_") else [self._config(row, reference) for row in INSTANCES]
         return {"object": "list", "data": list(reversed(found)), "next_cursor": None}
@@ -120,15 +120,15 @@ class TogetherDeployments(Emulator):
             "selectors": [{"key": key, "value": value} for key, value in selectors.items()],
         }  # fmt: skip
 
-    @route("GET", "/public/inference-instance-types", prefix="/v2", documented=False)
-    def list_hardware(self, request: Request) -> dict[str, Any]:
+    @emulated_route("GET", "/public/inference-instance-types", prefix="/v2", documented=False)
+    def list_hardware(self, request: EmulatedRequest) -> dict[str, Any]:
         rows = [{**row, "description": row["name"], "regions": [{"name": "us-central"}]} for row in INSTANCES]
         return {"object": "list", "data": rows, "next_cursor": None}
 
     # Endpoints
 
-    @route("POST", "/projects/{project}/endpoints", prefix="/v2", documented=False)
-    def create_endpoint(self, request: Request, project: str) -> dict[str, Any]:
+    @emulated_route("POST", "/projects/{project}/endpoints", prefix="/v2", documented=False)
+    def create_endpoint(self, request: EmulatedRequest, project: str) -> dict[str, Any]:
         name = request.json()["name"]
         if any(each.name == name for each in self.endpoints.values()):
             raise self.error(409, f"An endpoint named {name} exists", param="name", code="already_exists")
@@ -136,8 +136,8 @@ class TogetherDeployments(Emulator):
         self.endpoints[endpoint.id] = endpoint
         return self._shown(endpoint)
 
-    @route("GET", "/projects/{project}/endpoints", prefix="/v2", documented=False)
-    def list_endpoints(self, request: Request, project: str) -> dict[str, Any]:
+    @emulated_route("GET", "/projects/{project}/endpoints", prefix="/v2", documented=False)
+    def list_endpoints(self, request: EmulatedRequest, project: str) -> dict[str, Any]:
         """Return two a page, so that a caller that reads one page misses some."""
         ids = list(self.endpoints)
         start = ids.index(request.query["after"]) + 1 if "after" in request.query else 0
@@ -145,12 +145,12 @@ class TogetherDeployments(Emulator):
         shown = [self._shown(self.endpoints[id]) for id in page]
         return {"object": "list", "data": shown, "next_cursor": page[-1] if more else None}
 
-    @route("GET", "/projects/{project}/endpoints/{id}", prefix="/v2", documented=False)
-    def retrieve_endpoint(self, request: Request, project: str, id: str) -> dict[str, Any]:
+    @emulated_route("GET", "/projects/{project}/endpoints/{id}", prefix="/v2", documented=False)
+    def retrieve_endpoint(self, request: EmulatedRequest, project: str, id: str) -> dict[str, Any]:
         return self._shown(self._endpoint(id))
 
-    @route("PATCH", "/projects/{project}/endpoints/{id}", prefix="/v2", documented=False)
-    def update_endpoint(self, request: Request, project: str, id: str) -> dict[str, Any]:
+    @emulated_route("PATCH", "/projects/{project}/endpoints/{id}", prefix="/v2", documented=False)
+    def update_endpoint(self, request: EmulatedRequest, project: str, id: str) -> dict[str, Any]:
         endpoint, split = self._endpoint(id), request.json().get("trafficSplit")
         if split is not None:
             if unknown := [row["deploymentId"] for row in split if row["deploymentId"] not in endpoint.deployments]:
@@ -158,8 +158,8 @@ class TogetherDeployments(Emulator):
             endpoint.split = split
         return self._shown(endpoint)
 
-    @route("DELETE", "/projects/{project}/endpoints/{id}", prefix="/v2", documented=False)
-    def delete_endpoint(self, request: Request, project: str, id: str) -> dict[str, Any]:
+    @emulated_route("DELETE", "/projects/{project}/endpoints/{id}", prefix="/v2", documented=False)
+    def delete_endpoint(self, request: EmulatedRequest, project: str, id: str) -> dict[str, Any]:
         if self._endpoint(id).deployments:
             raise self._conflict(f"Endpoint {id} has deployments; delete them first")
         del self.endpoints[id]
@@ -167,8 +167,8 @@ class TogetherDeployments(Emulator):
 
     # Deployments
 
-    @route("POST", "/projects/{project}/endpoints/{id}/deployments", prefix="/v2", documented=False)
-    def create_deployment(self, request: Request, project: str, id: str) -> dict[str, Any]:
+    @emulated_route("POST", "/projects/{project}/endpoints/{id}/deployments", prefix="/v2", documented=False)
+    def create_deployment(self, request: EmulatedRequest, project: str, id: str) -> dict[str, Any]:
         endpoint, given = self._endpoint(id), request.json()
         job = self._job_of_model(given["model"].split("/")[3])
         instance = next((row for row in INSTANCES if given["config"].endswith(f"cr_{row['gpuType'].lower()}")), None)
@@ -186,12 +186,12 @@ class TogetherDeployments(Emulator):
         self.deployments_created += 1
         return self._shown_whole(endpoint, part)
 
-    @route("GET", "/projects/{project}/endpoints/{id}/deployments/{part}", prefix="/v2", documented=False)
-    def retrieve_deployment(self, request: Request, project: str, id: str, part: str) -> dict[str, Any]:
+    @emulated_route("GET", "/projects/{project}/endpoints/{id}/deployments/{part}", prefix="/v2", documented=False)
+    def retrieve_deployment(self, request: EmulatedRequest, project: str, id: str, part: str) -> dict[str, Any]:
         return self._shown_whole(self._endpoint(id), self._deployment(id, part))
 
-    @route("PATCH", "/projects/{project}/endpoints/{id}/deployments/{part}", prefix="/v2", documented=False)
-    def update_deployment(self, request: Request, project: str, id: str, part: str) -> dict[str, Any]:
+    @emulated_route("PATCH", "/projects/{project}/endpoints/{id}/deployments/{part}", prefix="/v2", documented=False)
+    def update_deployment(self, request: EmulatedRequest, project: str, id: str, part: str) -> dict[str, Any]:
         endpoint, deployment = self._endpoint(id), self._deployment(id, part)
         scaling = request.json().get("autoscaling") or {}
         deployment.idle_minutes = request.json().get("inactiveTimeout", deployment.idle_minutes)
@@ -200,8 +200,8 @@ class TogetherDeployments(Emulator):
             deployment.started = deployment.asked = self.now()
         return self._shown_whole(endpoint, deployment)
 
-    @route("DELETE", "/projects/{project}/endpoints/{id}/deployments/{part}", prefix="/v2", documented=False)
-    def delete_deployment(self, request: Request, project: str, id: str, part: str) -> dict[str, Any]:
+    @emulated_route("DELETE", "/projects/{project}/endpoints/{id}/deployments/{part}", prefix="/v2", documented=False)
+    def delete_deployment(self, request: EmulatedRequest, project: str, id: str, part: str) -> dict[str, Any]:
         endpoint, deployment = self._endpoint(id), self._deployment(id, part)
         if any(row["deploymentId"] == part for row in endpoint.split):
             raise self._conflict(f"Deployment {part} receives traffic; take it out of the split first")
@@ -210,7 +210,7 @@ class TogetherDeployments(Emulator):
         del endpoint.deployments[part]
         return {}
 
-    def _conflict(self, message: str) -> ApiError:
+    def _conflict(self, message: str) -> EmulatedApiError:
         return self.error(409, message, code="failed_precondition")
 
     def _endpoint(self, id: str) -> EmulatedEndpoint:
@@ -229,7 +229,7 @@ class TogetherDeployments(Emulator):
         parts = [
             {
                 "id": part.id, "autoscaling": {"minReplicas": part.replicas, "maxReplicas": part.replicas},
-                "createdAt": timestamp(part.created), "estimatedEffectiveTrafficShare": 0.0, "model": part.model,
+                "createdAt": emulated_time(part.created), "estimatedEffectiveTrafficShare": 0.0, "model": part.model,
                 "modelId": part.model.split("/")[3], "name": f"{prefix}/{part.name}", "hardware": part.hardware,
                 "state": part.state(now, self.pace), "trafficMode": "TRAFFIC_MODE_LIVE",
                 "desiredReplicas": part.replicas,
@@ -238,19 +238,19 @@ class TogetherDeployments(Emulator):
             for part in endpoint.deployments.values()
         ]  # fmt: skip
         return {
-            "id": endpoint.id, "createdAt": timestamp(endpoint.created), "deployments": parts,
+            "id": endpoint.id, "createdAt": emulated_time(endpoint.created), "deployments": parts,
             "endpointType": "ENDPOINT_TYPE_DEDICATED", "etag": "1", "name": prefix, "projectId": PROJECT["id"],
-            "trafficSplit": endpoint.split, "updatedAt": timestamp(now), "visibility": "VISIBILITY_PRIVATE",
+            "trafficSplit": endpoint.split, "updatedAt": emulated_time(now), "visibility": "VISIBILITY_PRIVATE",
         }  # fmt: skip
 
     def _shown_whole(self, endpoint: EmulatedEndpoint, part: EmulatedDeployment) -> dict[str, Any]:
         now = self.now()
         return {
             "id": part.id, "autoscaling": {"minReplicas": part.replicas, "maxReplicas": part.replicas},
-            "config": part.config, "configId": part.config.split("/")[3], "createdAt": timestamp(part.created),
+            "config": part.config, "configId": part.config.split("/")[3], "createdAt": emulated_time(part.created),
             "endpointId": endpoint.id, "etag": "1", "hardware": part.hardware, "model": part.model,
             "modelId": part.model.split("/")[3], "modelRevisionId": "rv_1",
             "name": f"{PROJECT['slug']}/{endpoint.name}/{part.name}", "projectId": PROJECT["id"],
             "status": {"state": part.state(now, self.pace), "message": ""}, "trafficMode": "TRAFFIC_MODE_LIVE",
-            "updatedAt": timestamp(now), "inactiveTimeout": part.idle_minutes, "desiredReplicas": part.replicas,
+            "updatedAt": emulated_time(now), "inactiveTimeout": part.idle_minutes, "desiredReplicas": part.replicas,
         }  # fmt: skip

@@ -17,14 +17,14 @@ from datetime import datetime
 from typing import Any
 
 from tuneport.testing.emulators import inference
-from tuneport.testing.emulators.datasets import row_texts
-from tuneport.testing.emulators.server import JSON, route
-from tuneport.testing.emulators.timeline import JobPlan, Timeline
-from tuneport.testing.emulators.together.deployments import TogetherDeployments
-from tuneport.testing.emulators.together.files import TogetherFiles, preview_pieces
-from tuneport.testing.emulators.together.jobs import MODELS, STATES, TogetherJob, limits
-from tuneport.testing.emulators.together.weights import TogetherWeights
-from tuneport.testing.emulators.wire import ApiError, Request, Response, stream
+from tuneport.testing.emulators.datasets import emulated_row_texts
+from tuneport.testing.emulators.server import JSON, emulated_route
+from tuneport.testing.emulators.timeline import EmulatedJobPlan, EmulatedTimeline
+from tuneport.testing.emulators.together.deployments import EmulatedTogetherDeployments
+from tuneport.testing.emulators.together.files import EmulatedTogetherFiles, emulated_preview_tokens
+from tuneport.testing.emulators.together.jobs import MODELS, STATES, EmulatedTogetherJob, emulated_model_limits
+from tuneport.testing.emulators.together.weights import EmulatedTogetherWeights
+from tuneport.testing.emulators.wire import EmulatedApiError, EmulatedRequest, EmulatedResponse, emulated_event_stream
 
 DEFAULTS = {
     "n_epochs": 1, "n_evals": 0, "n_checkpoints": 1, "batch_size": "max", "learning_rate": 1e-5, "random_seed": 42,
@@ -36,32 +36,40 @@ SUFFIX_LENGTH = 40
 METRIC_FILTERS = ("global_step_from", "global_step_to", "logged_at_from", "logged_at_to", "resolution")
 
 
-class TogetherEmulator(TogetherFiles, TogetherDeployments, TogetherWeights):
-    switches = (*TogetherFiles.switches, "serverless_tuned", "user_limit", "archive", "ranges", "etags", "checksums")
+class TogetherEmulator(EmulatedTogetherFiles, EmulatedTogetherDeployments, EmulatedTogetherWeights):
+    switches = (
+        *EmulatedTogetherFiles.switches,
+        "serverless_tuned",
+        "user_limit",
+        "archive",
+        "ranges",
+        "etags",
+        "checksums",
+    )
 
     def __init__(self, *, serverless_tuned: bool = False, user_limit: float = 100.0, **options: Any):
         super().__init__(**options)
         self.serverless_tuned, self.user_limit = serverless_tuned, user_limit
         self.models = dict(MODELS)
-        self.jobs: dict[str, TogetherJob] = {}
+        self.jobs: dict[str, EmulatedTogetherJob] = {}
 
     # Before a job
 
-    @route("GET", "/fine-tunes/models/limits", query=("model_name",))
-    def model_limits(self, request: Request) -> dict[str, Any]:
+    @emulated_route("GET", "/fine-tunes/models/limits", query=("model_name",))
+    def model_limits(self, request: EmulatedRequest) -> dict[str, Any]:
         name = request.query.get("model_name", "")
         if name not in self.models and name not in self.jobs:
             # This one answer is not in the envelope.
-            raise ApiError(404, {"message": f"Model {name} not found or not supported for fine-tuning"})
+            raise EmulatedApiError(404, {"message": f"Model {name} not found or not supported for fine-tuning"})
         name = self.jobs[name].request["model"] if name in self.jobs else name
-        return limits(name, self.models[name])
+        return emulated_model_limits(name, self.models[name])
 
-    @route("GET", "/fine-tunes/models/supported")
-    def supported_models(self, request: Request) -> dict[str, Any]:
+    @emulated_route("GET", "/fine-tunes/models/supported")
+    def supported_models(self, request: EmulatedRequest) -> dict[str, Any]:
         return {"models": list(self.models)}
 
-    @route("POST", "/fine-tunes/estimate-price", body=JSON)
-    def estimate_price(self, request: Request) -> dict[str, Any]:
+    @emulated_route("POST", "/fine-tunes/estimate-price", body=JSON)
+    def estimate_price(self, request: EmulatedRequest) -> dict[str, Any]:
         given = request.json()
         for param, word in (("training_file", "train"), ("validation_file", "eval")):
             if param == "training_file" or given.get(param):
@@ -80,8 +88,8 @@ class TogetherEmulator(TogetherFiles, TogetherDeployments, TogetherWeights):
             "allowed_to_proceed": job.price() <= self.user_limit,
         }  # fmt: skip
 
-    @route("POST", "/fine-tunes/preview", body=JSON)
-    def preview(self, request: Request) -> dict[str, Any]:
+    @emulated_route("POST", "/fine-tunes/preview", body=JSON)
+    def preview(self, request: EmulatedRequest) -> dict[str, Any]:
         given = request.json()
         if given.get("model") not in self.models:
             message = f"Model {given.get('model')} not found or not supported for fine-tuning"
@@ -94,7 +102,7 @@ class TogetherEmulator(TogetherFiles, TogetherDeployments, TogetherWeights):
             tokens: list[tuple[str, int]] = []
             labels: list[int] = []
             spans: list[list[int]] = []
-            for (role, _), words in zip(row_texts(row), preview_pieces(row), strict=True):
+            for (role, _), words in zip(emulated_row_texts(row), emulated_preview_tokens(row), strict=True):
                 ids = [int(hashlib.sha256(word.encode()).hexdigest()[:4], 16) for word in words]
                 trained = on_inputs or role in ("assistant", "completion", "text")
                 if trained:
@@ -112,7 +120,7 @@ class TogetherEmulator(TogetherFiles, TogetherDeployments, TogetherWeights):
 
     # Jobs
 
-    def _draft(self, given: dict[str, Any]) -> TogetherJob:
+    def _draft(self, given: dict[str, Any]) -> EmulatedTogetherJob:
         """Return a new job from a request, not yet stored. Raises 400 for what the service would not take."""
         settings = {**DEFAULTS, **{name: value for name, value in given.items() if value not in (None, "")}}
         start = str(given.get("from_checkpoint") or "").partition(":")[0]
@@ -126,7 +134,7 @@ class TogetherEmulator(TogetherFiles, TogetherDeployments, TogetherWeights):
             message = f"Model {name} is not available for fine-tuning"
             raise self.error(400, message, param="model", code="model_not_available")
         model, method, kind = self.models[name], settings["training_method"]["method"], settings["training_type"]
-        allowed = limits(name, model)
+        allowed = emulated_model_limits(name, model)
         if not 1 <= settings["n_epochs"] <= allowed["max_num_epochs"]:
             raise self.error(400, f"n_epochs must be between 1 and {allowed['max_num_epochs']}", param="n_epochs")
         if kind["type"] == "Full" and not model.full:
@@ -150,59 +158,60 @@ class TogetherEmulator(TogetherFiles, TogetherDeployments, TogetherWeights):
                 raise self.error(400, message, param="n_evals")
         output = f"emulated-org/{name.split('/')[-1]}" + (f"-{settings['suffix']}" if settings["suffix"] else "")
         settings = {key: value for key, value in settings.items() if value is not None}
-        return TogetherJob("", {**settings, "model": name}, model, training, validation, output, JobPlan(),
-                           Timeline(STATES, self.now(), self.pace))  # fmt: skip
+        timeline = EmulatedTimeline(STATES, self.now(), self.pace)
+        settings = {**settings, "model": name}
+        return EmulatedTogetherJob("", settings, model, training, validation, output, EmulatedJobPlan(), timeline)
 
-    @route("POST", "/fine-tunes", body=JSON)
-    def create_job(self, request: Request) -> dict[str, Any]:
+    @emulated_route("POST", "/fine-tunes", body=JSON)
+    def create_job(self, request: EmulatedRequest) -> dict[str, Any]:
         job = self._draft(request.json())
         job.plan, job.id = self.take_plan(), f"ft-{self.new_id('', 8)}-{self.new_id('', 12)}"
         pace = self.pace if job.plan.pace is None else job.plan.pace
-        job.timeline = Timeline(STATES, self.now(), pace, job.plan.stuck)
+        job.timeline = EmulatedTimeline(STATES, self.now(), pace, job.plan.stuck)
         job.output_name += f"-{self.new_id('', 8)}"
         self.jobs[job.id] = job
         self.jobs_created += 1
-        return job.show(self.now())
+        return job.job_document(self.now())
 
-    def _job(self, id: str | None) -> TogetherJob:
+    def _job(self, id: str | None) -> EmulatedTogetherJob:
         if id not in self.jobs:
             raise self.error(404, f"Fine-tune job not found: {id}", code="not_found")
         return self.jobs[id]
 
-    @route("GET", "/fine-tunes")
-    def list_jobs(self, request: Request) -> dict[str, Any]:
+    @emulated_route("GET", "/fine-tunes")
+    def list_jobs(self, request: EmulatedRequest) -> dict[str, Any]:
         now = self.now()
-        jobs = [job.show(now) for job in self.jobs.values() if now - job.timeline.created >= self.list_lag]
+        jobs = [job.job_document(now) for job in self.jobs.values() if now - job.timeline.created >= self.list_lag]
         return {"data": [*self.earlier, *jobs]}
 
-    @route("GET", "/fine-tunes/{id}")
-    def retrieve_job(self, request: Request, id: str) -> dict[str, Any]:
-        return self._job(id).show(self.now(), whole=True)
+    @emulated_route("GET", "/fine-tunes/{id}")
+    def retrieve_job(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
+        return self._job(id).job_document(self.now(), whole=True)
 
-    @route("DELETE", "/fine-tunes/{id}", query=("force",))
-    def delete_job(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("DELETE", "/fine-tunes/{id}", query=("force",))
+    def delete_job(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         """Delete the job and all that it made."""
         del self.jobs[self._job(id).id]
         return {"message": f"Fine-tune job {id} was deleted"}
 
-    @route("POST", "/fine-tunes/{id}/cancel")
-    def cancel_job(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("POST", "/fine-tunes/{id}/cancel")
+    def cancel_job(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         job = self._job(id)
-        if job.ended(self.now()):
+        if job.has_ended(self.now()):
             raise self.error(400, f"Fine-tune job {id} cannot be cancelled: it is {job.status(self.now())}")
         job.cancelled_at = job.timeline.stopped_at = self.now()
-        return job.show(self.now())
+        return job.job_document(self.now())
 
-    @route("GET", "/fine-tunes/{id}/events")
-    def list_events(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("GET", "/fine-tunes/{id}/events")
+    def list_events(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         return {"data": self._job(id).events(self.now())}
 
-    @route("GET", "/fine-tunes/{id}/checkpoints")
-    def list_checkpoints(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("GET", "/fine-tunes/{id}/checkpoints")
+    def list_checkpoints(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         return {"data": self._job(id).checkpoints(self.now())}
 
-    @route("GET", "/fine-tunes/{id}/metrics", body=JSON, query=METRIC_FILTERS)
-    def list_metrics(self, request: Request, id: str) -> dict[str, Any]:
+    @emulated_route("GET", "/fine-tunes/{id}/metrics", body=JSON, query=METRIC_FILTERS)
+    def list_metrics(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
         """List the metrics. Filters come in the query, as the SDK sends them, or in a body, as the specification has
         it."""
         given = {**request.json(), **request.query}
@@ -222,9 +231,9 @@ class TogetherEmulator(TogetherFiles, TogetherDeployments, TogetherWeights):
     # Chat
 
     # litellm adds only /chat/completions to the address it is given, which may be with or without /v1.
-    @route("POST", "/chat/completions", prefix="", body=JSON)
-    @route("POST", "/chat/completions", body=JSON)
-    def complete(self, request: Request) -> dict[str, Any] | Response:
+    @emulated_route("POST", "/chat/completions", prefix="", body=JSON)
+    @emulated_route("POST", "/chat/completions", body=JSON)
+    def complete(self, request: EmulatedRequest) -> dict[str, Any] | EmulatedResponse:
         given = request.json()
         model, messages = given.get("model", ""), given.get("messages", [])
         tuned = {job.output_name: job for job in self.jobs.values() if job.status(self.now()) == "completed"}
@@ -236,19 +245,19 @@ class TogetherEmulator(TogetherFiles, TogetherDeployments, TogetherWeights):
         if served is None and model not in tuned and model not in self.models:
             raise self.error(404, f"Unable to access model {model}.", param="model", code="model_not_found")
         job = served or tuned.get(model)
-        said = inference.answer(job.training.rows if job else None, messages)
+        said = inference.emulated_answer(job.training.rows if job else None, messages)
         calls = [{"index": index, **call} for index, call in enumerate(said.get("tool_calls", []))]
-        said, reason = inference.within({**said, "tool_calls": calls}, given.get("max_tokens"))
+        said, reason = inference.limit_emulated_answer({**said, "tool_calls": calls}, given.get("max_tokens"))
         reason = "eos" if reason == "stop" else reason
         head = {"id": self.new_id("chat-"), "created": int(self.now()), "model": model}
-        usage = inference.usage(messages, said)
+        usage = inference.emulated_usage(messages, said)
         if not given.get("stream"):
             choice = {"index": 0, "message": said, "finish_reason": reason}
             return {**head, "object": "chat.completion", "prompt": [], "choices": [choice], "usage": usage}
-        deltas = [(piece, None) for piece in inference.pieces(said)] + [({"content": ""}, reason)]
+        deltas = [(piece, None) for piece in inference.emulated_stream_deltas(said)] + [({"content": ""}, reason)]
         chunks = [
             {**head, "object": "chat.completion.chunk", "usage": usage if finish else None,
              "choices": [{"index": 0, "delta": {"role": "assistant", **delta}, "finish_reason": finish}]}
             for delta, finish in deltas
         ]  # fmt: skip
-        return stream(chunks)
+        return emulated_event_stream(chunks)

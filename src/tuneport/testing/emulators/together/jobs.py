@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tuneport.testing.emulators.timeline import JobPlan, Timeline, loss
-from tuneport.testing.emulators.together.files import TogetherFile
+from tuneport.testing.emulators.timeline import EmulatedJobPlan, EmulatedTimeline, emulated_loss
+from tuneport.testing.emulators.together.files import EmulatedTogetherFile
 
 STATES = ("pending", "queued", "running", "compressing", "uploading")
 NANO_DOLLARS = 1_000_000_000  # the unit of total_price, as the vendor's own command line reads it
@@ -20,7 +20,7 @@ MINIMUM_PRICE = 4.00  # USD for one job
 
 
 @dataclass(frozen=True)
-class EmulatedModel:
+class EmulatedTogetherModel:
     """The limits of a tunable model, and its size, which decides the price."""
 
     billion_parameters: float
@@ -40,16 +40,16 @@ class EmulatedModel:
 
 
 MODELS = {
-    "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference": EmulatedModel(8, 131072, 65536, 8, full=True),
-    "meta-llama/Llama-3.3-70B-Instruct-Reference": EmulatedModel(70, 24576, 12288, 8, full=True),
-    "mistralai/Mixtral-8x7B-Instruct-v0.1": EmulatedModel(47, 32768, 32768, 8, full=True),
-    "Qwen/Qwen3.5-9B": EmulatedModel(9, 65536, 49152, 8, full=True),
-    "Qwen/Qwen3.5-4B": EmulatedModel(4, 131072, 65536, 8, full=True),
-    "openai/gpt-oss-20b": EmulatedModel(21, 131072, 65536, 1),
+    "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference": EmulatedTogetherModel(8, 131072, 65536, 8, full=True),
+    "meta-llama/Llama-3.3-70B-Instruct-Reference": EmulatedTogetherModel(70, 24576, 12288, 8, full=True),
+    "mistralai/Mixtral-8x7B-Instruct-v0.1": EmulatedTogetherModel(47, 32768, 32768, 8, full=True),
+    "Qwen/Qwen3.5-9B": EmulatedTogetherModel(9, 65536, 49152, 8, full=True),
+    "Qwen/Qwen3.5-4B": EmulatedTogetherModel(4, 131072, 65536, 8, full=True),
+    "openai/gpt-oss-20b": EmulatedTogetherModel(21, 131072, 65536, 1),
 }
 
 
-def limits(name: str, model: EmulatedModel) -> dict[str, Any]:
+def emulated_model_limits(name: str, model: EmulatedTogetherModel) -> dict[str, Any]:
     batch = {"max_batch_size": model.max_batch, "max_batch_size_dpo": max(1, model.max_batch // 2), "min_batch_size": 1}
     modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     shown = {
@@ -64,20 +64,20 @@ def limits(name: str, model: EmulatedModel) -> dict[str, Any]:
     return {**shown, "full_training": batch} if model.full else shown
 
 
-def timestamp(moment: float) -> str:
+def emulated_time(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(eq=False)
-class TogetherJob:
+class EmulatedTogetherJob:
     id: str
     request: dict[str, Any]  # as sent, with the server's defaults
-    model: EmulatedModel
-    training: TogetherFile
-    validation: TogetherFile | None
+    model: EmulatedTogetherModel
+    training: EmulatedTogetherFile
+    validation: EmulatedTogetherFile | None
     output_name: str
-    plan: JobPlan
-    timeline: Timeline
+    plan: EmulatedJobPlan
+    timeline: EmulatedTimeline
     cancelled_at: float | None = None
 
     def status(self, now: float) -> str:
@@ -88,12 +88,12 @@ class TogetherJob:
             return (self.plan.status or "error") if self.plan.fails else "completed"
         return (self.plan.raw_status or "running") if state == "running" else state
 
-    def ended(self, now: float) -> bool:
+    def has_ended(self, now: float) -> bool:
         failed = self.plan.fails and self.timeline.state(now) in ("compressing", "uploading")
         return failed or self.timeline.state(now) is None or self.cancelled_at is not None
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         return (self.request.get("training_type") or {}).get("type") == "Full"
 
     @property
@@ -103,7 +103,7 @@ class TogetherJob:
         return max(1, math.ceil(len(self.training.rows) / batch)) * epochs
 
     def steps(self, now: float) -> int:
-        return min(self.last_step, int(self.timeline.progress(now, "running") * self.total_steps))
+        return min(self.last_step, int(self.timeline.progress_in_state(now, "running") * self.total_steps))
 
     @property
     def last_step(self) -> int:
@@ -120,7 +120,7 @@ class TogetherJob:
         )
         best_step, best, bad = 0, math.inf, 0
         for number, step in enumerate(self.eval_steps()):
-            value = loss(step, self.total_steps, validation=True)
+            value = emulated_loss(step, self.total_steps, validation=True)
             improved = best - value > self.request.get("early_stopping_min_delta", 0.0)
             best_step, best = (step, value) if improved else (best_step, best)
             bad = 0 if improved or number < warmup else bad + 1
@@ -142,18 +142,18 @@ class TogetherJob:
 
     def price(self) -> float:
         dpo = self.request["training_method"]["method"] == "dpo"
-        return max(MINIMUM_PRICE, sum(self.tokens()) / 1e6 * self.model.price_per_mtok(full=self.full, dpo=dpo))
+        return max(MINIMUM_PRICE, sum(self.tokens()) / 1e6 * self.model.price_per_mtok(full=self.is_full, dpo=dpo))
 
-    def show(self, now: float, *, whole: bool = False) -> dict[str, Any]:
+    def job_document(self, now: float, *, whole: bool = False) -> dict[str, Any]:
         """Return the job as lists and creation give it; `whole` as its own page does."""
-        done, status = self.ended(now), self.status(now)
+        done, status = self.has_ended(now), self.status(now)
         left = 0 if done else math.ceil(self.timeline.pace * len(STATES) - self.timeline.age(now))
         epochs = self.request["n_epochs"]
         shown = {
             **{name: value for name, value in self.request.items() if name not in ("wandb_key", "hf_api_token")},
             "id": self.id, "status": status, "user_id": "user-emulated", "owner_address": "emulated@example.invalid",
-            "created_at": timestamp(self.timeline.created), "updated_at": timestamp(now), "events": [],
-            "started_at": timestamp(self.timeline.moment(self.timeline.starts("running"))),
+            "created_at": emulated_time(self.timeline.created), "updated_at": emulated_time(now), "events": [],
+            "started_at": emulated_time(self.timeline.time_of_age(self.timeline.start_of_state("running"))),
             "model_output_name": self.output_name, "token_count": sum(self.tokens()),
             "total_price": round(self.price() * NANO_DOLLARS) if status == "completed" else 0,
             "progress": {"estimate_available": not done, "seconds_remaining": max(0, left)},
@@ -167,9 +167,9 @@ class TogetherJob:
                 "trainingfile_numlines": len(self.training.rows),
                 "trainingfile_size": len(self.training.content or b""),
                 "model_output_path": f"s3://emulated/{self.id}", "model_object_name": self.output_name,
-                "adapter_object_name": None if self.full else f"{self.output_name}-adapter",
+                "adapter_object_name": None if self.is_full else f"{self.output_name}-adapter",
                 "model_object_id": f"ml_{self.id}" if status == "completed" else None,
-                "adapter_object_id": f"ml_{self.id}_adapter" if status == "completed" and not self.full else None,
+                "adapter_object_id": f"ml_{self.id}_adapter" if status == "completed" and not self.is_full else None,
                 "early_stopped": self.early_stop is not None and self.steps(now) >= self.early_stop[0],
             }  # fmt: skip
             if shown["early_stopped"] and self.early_stop:
@@ -183,7 +183,7 @@ class TogetherJob:
 
     def events(self, now: float) -> list[dict[str, Any]]:
         """Return all events so far, oldest first. They have no id."""
-        starts, pace, model = self.timeline.starts, self.timeline.pace, self.request["model"]
+        starts, pace, model = self.timeline.start_of_state, self.timeline.pace, self.request["model"]
         steps = range(1, self.request["n_epochs"] + 1)
         written = [
             (0.0, "job_pending", "Fine tune request created", 0),
@@ -223,8 +223,8 @@ class TogetherJob:
 
     def _event(self, age: float, type: str, message: str, step: int) -> dict[str, Any]:
         return {
-            "object": "fine-tune-event", "created_at": timestamp(self.timeline.moment(age)), "message": message,
-            "type": type, "level": "error" if type == "job_error" else "info", "step": step,
+            "object": "fine-tune-event", "created_at": emulated_time(self.timeline.time_of_age(age)),
+            "message": message, "type": type, "level": "error" if type == "job_error" else "info", "step": step,
             "total_steps": self.total_steps, "token_count": sum(self.tokens()), "param_count": 0, "wandb_url": "",
             "checkpoint_path": "", "model_path": self.output_name if type == "job_complete" else "",
             "training_offset": 0, "hash": "",
@@ -234,17 +234,17 @@ class TogetherJob:
         """Return the checkpoints that training has passed, and the final one (for LoRA: adapter and merged) at the
         end."""
         count, total, path = self.request["n_checkpoints"], self.total_steps, f"s3://emulated/{self.id}"
-        running = self.timeline.starts("running")
+        running = self.timeline.start_of_state("running")
         found = []
         for number in range(1, count):
             step = total * number // count
             if 0 < step <= self.steps(now):
-                created = timestamp(self.timeline.moment(running + self.timeline.pace * step / total))
+                created = emulated_time(self.timeline.time_of_age(running + self.timeline.pace * step / total))
                 found.append({"step": step, "path": f"{path}/{step}", "created_at": created,
                               "checkpoint_type": f"Intermediate (step {step})"})  # fmt: skip
         if self.status(now) == "completed":
-            created = timestamp(self.timeline.moment(self.timeline.pace * len(STATES)))
-            final = [("Final", "model")] if self.full else [("Final Adapter", "adapter"), ("Final", "model")]
+            created = emulated_time(self.timeline.time_of_age(self.timeline.pace * len(STATES)))
+            final = [("Final", "model")] if self.is_full else [("Final Adapter", "adapter"), ("Final", "model")]
             for kind, selector in final:
                 label = f"{kind} (step {self.last_step})"
                 found.append({"step": self.last_step, "path": f"{path}/{selector}", "created_at": created,
@@ -256,13 +256,13 @@ class TogetherJob:
         found: list[dict[str, float]] = []
         evals, total = self.eval_steps(), self.total_steps
         for step in range(1, self.steps(now) + 1):
-            age = self.timeline.starts("running") + self.timeline.pace * step / total
-            head = {"timestamp": int(self.timeline.moment(age) * 1e9), "train/global_step": step}
+            age = self.timeline.start_of_state("running") + self.timeline.pace * step / total
+            head = {"timestamp": int(self.timeline.time_of_age(age) * 1e9), "train/global_step": step}
             rate = round(self.request["learning_rate"] * (1 - step / total), 12)
             found.append({**head, "train/epoch": step * self.request["n_epochs"] / total, "train/grad_norm": 1.0,
-                          "train/loss": loss(step, total), "train/learning_rate": rate})  # fmt: skip
+                          "train/loss": emulated_loss(step, total), "train/learning_rate": rate})  # fmt: skip
             if step in evals:
-                found.append({**head, "eval/loss": loss(step, total, validation=True)})
+                found.append({**head, "eval/loss": emulated_loss(step, total, validation=True)})
         return found
 
     @functools.cached_property
@@ -271,14 +271,14 @@ class TogetherJob:
         config = {"base_model_name_or_path": self.request["model"], "peft_type": "LORA", "r": 16}
         weights = (2).to_bytes(8, "little") + b"{}"  # a safetensors file without tensors
         merged = {"config.json": json.dumps({"model_type": "llama"}).encode(), "model.safetensors": weights}
-        found = {"model_output_path": tar(merged), "merged": tar(merged)}
-        if not self.full:
+        found = {"model_output_path": emulated_tar(merged), "merged": emulated_tar(merged)}
+        if not self.is_full:
             adapter = {"adapter_config.json": json.dumps(config).encode(), "adapter_model.safetensors": weights}
-            found |= {"adapter": tar(adapter), "model_output_path": tar(adapter)}
+            found |= {"adapter": emulated_tar(adapter), "model_output_path": emulated_tar(adapter)}
         return found
 
 
-def tar(files: dict[str, bytes]) -> bytes:
+def emulated_tar(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():
@@ -288,7 +288,7 @@ def tar(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def zstandard(content: bytes) -> bytes:
+def emulated_zstandard(content: bytes) -> bytes:
     """Return a valid Zstandard frame without compression (RFC 8878), which the standard library could not make
     otherwise."""
     # Descriptor 0xA0: one segment, its size in four bytes.

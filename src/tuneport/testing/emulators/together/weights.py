@@ -13,13 +13,13 @@ import hashlib
 import re
 from typing import Any
 
-from tuneport.testing.emulators.server import Emulator, route
-from tuneport.testing.emulators.together.jobs import TogetherJob, tar, zstandard
-from tuneport.testing.emulators.wire import Request, Response
+from tuneport.testing.emulators.server import Emulator, emulated_route
+from tuneport.testing.emulators.together.jobs import EmulatedTogetherJob, emulated_tar, emulated_zstandard
+from tuneport.testing.emulators.wire import EmulatedRequest, EmulatedResponse
 
 
-class TogetherWeights(Emulator):
-    jobs: dict[str, TogetherJob]
+class EmulatedTogetherWeights(Emulator):
+    jobs: dict[str, EmulatedTogetherJob]
 
     def __init__(self, *, archive: str = "zst", ranges: bool = True, etags: bool = True, checksums: bool = False,
                  **options: Any):  # fmt: skip
@@ -28,14 +28,14 @@ class TogetherWeights(Emulator):
         self.weights: dict[str, dict[str, bytes]] = {}
         self.archives: dict[str, bytes] = {}
 
-    def _packed(self, job: TogetherJob, kind: str) -> bytes:
+    def _packed(self, job: EmulatedTogetherJob, kind: str) -> bytes:
         if kind in self.archives:
             return self.archives[kind]
-        plain = tar(self.weights[kind]) if kind in self.weights else job.archives[kind]
-        return gzip.compress(plain, mtime=0) if self.archive == "gz" else zstandard(plain)
+        plain = emulated_tar(self.weights[kind]) if kind in self.weights else job.archives[kind]
+        return gzip.compress(plain, mtime=0) if self.archive == "gz" else emulated_zstandard(plain)
 
-    @route("GET", "/finetune/download", query=("ft_id", "checkpoint_step", "checkpoint"))
-    def download(self, request: Request) -> Response:
+    @emulated_route("GET", "/finetune/download", query=("ft_id", "checkpoint_step", "checkpoint"))
+    def download(self, request: EmulatedRequest) -> EmulatedResponse:
         job, query = self._job(request.query.get("ft_id")), request.query  # type: ignore[attr-defined]
         if "checkpoint_step" in query:
             kind, known = "model_output_path", [str(point["step"]) for point in job.checkpoints(self.now())]
@@ -58,9 +58,9 @@ class TogetherWeights(Emulator):
         if self.ranges:
             headers["accept-ranges"] = "bytes"
         if not wanted:
-            return Response(content, headers=headers)
+            return EmulatedResponse(content, headers=headers)
         start, end = int(wanted[1]), min(int(wanted[2] or len(content) - 1), len(content) - 1)
         if start > end:
-            return Response(status=416, headers={"content-range": f"bytes */{len(content)}"})
+            return EmulatedResponse(status=416, headers={"content-range": f"bytes */{len(content)}"})
         headers["content-range"] = f"bytes {start}-{end}/{len(content)}"
-        return Response(content[start : end + 1], 206, headers)
+        return EmulatedResponse(content[start : end + 1], 206, headers)

@@ -10,10 +10,15 @@ from tuneport.backends.routing import Catalogue, Route
 from tuneport.errors import ConfigError, ModelNotOfferedError, NoBackendChosenError
 from tuneport.lifecycle.service import Workspace
 from tuneport.scoring.judge import ANSWER_TOKENS
-from tuneport.workflows.evaluation.answering import Completes
-from tuneport.workflows.evaluation.models.asked_models import BASE, AskedModel, asked_models, where
-from tuneport.workflows.evaluation.models.litellm_models import PREFIX, LiteLLMModel, litellm_model
-from tuneport.workflows.evaluation.models.prices import price
+from tuneport.workflows.evaluation.answering import ChatCompleter
+from tuneport.workflows.evaluation.models.asked_models import (
+    BASE,
+    EvaluatedModel,
+    answer_cache_location,
+    find_evaluated_models,
+)
+from tuneport.workflows.evaluation.models.litellm_models import PREFIX, LiteLLMModel, find_litellm_model
+from tuneport.workflows.evaluation.models.prices import price_of_requests
 
 THOUGHT_TOKENS = 4 * ANSWER_TOKENS
 """Tokens for a judge that thinks first: thoughts are billed as answers."""
@@ -29,7 +34,7 @@ class JudgeModel:
     where: tuple[str, str | None, str]
     third_party: str | None
     answer_limit: int
-    answers: AskedModel | LiteLLMModel
+    answers: EvaluatedModel | LiteLLMModel
 
     def price(
         self, workspace: Workspace, *, requests: int, input_tokens: int, output_tokens: int
@@ -37,7 +42,9 @@ class JudgeModel:
         if isinstance(self.answers, LiteLLMModel):
             return self.answers.price(requests=requests, input_tokens=input_tokens, output_tokens=output_tokens)
         settings = workspace.settings
-        return price(self.answers, settings, requests=requests, input_tokens=input_tokens, output_tokens=output_tokens)
+        return price_of_requests(
+            self.answers, settings, requests=requests, input_tokens=input_tokens, output_tokens=output_tokens
+        )
 
     def refuse_without_key(self, workspace: Workspace) -> None:
         """Raise ConfigError (or the backend's own error) if it cannot be asked, before anything else is paid."""
@@ -46,32 +53,32 @@ class JudgeModel:
         else:
             workspace.backend(self.answers.backend)
 
-    def completes(self, workspace: Workspace) -> Completes:
+    def completes(self, workspace: Workspace) -> ChatCompleter:
         return self.answers if isinstance(self.answers, LiteLLMModel) else workspace.backend(self.answers.backend)
 
-    def is_one_of(self, models: Sequence[AskedModel]) -> bool:
+    def is_among_models(self, models: Sequence[EvaluatedModel]) -> bool:
         asked = self.answers
-        return isinstance(asked, AskedModel) and (asked.backend, asked.model) in {
+        return isinstance(asked, EvaluatedModel) and (asked.backend, asked.model) in {
             (each.backend, each.model) for each in models
         }
 
 
-def judge_model(workspace: Workspace, name: str, models: Sequence[str], *, base: str | None = None) -> JudgeModel:
+def find_judge_model(workspace: Workspace, name: str, models: Sequence[str], *, base: str | None = None) -> JudgeModel:
     """Return the judge of that name: a job, a tuned model, `base` (of `models`), an alias or `backend/model`, as an
     evaluation's models are named; or a model that litellm knows, or `litellm/PROVIDER/MODEL`. If a backend does not
     offer a model for tuning, litellm may ask it (`openai/gpt-5`). Raises ConfigError, or ModelNotOfferedError, for an
     unknown name."""
     settings = workspace.settings
-    other = litellm_model(name, settings)
+    other = find_litellm_model(name, settings)
     if name.startswith(PREFIX) and other is None:
         raise ConfigError(f"{name} names no provider; write litellm/PROVIDER/MODEL, as in litellm's documentation")
-    found: AskedModel | LiteLLMModel
+    found: EvaluatedModel | LiteLLMModel
     if other is not None and _is_litellms(workspace, name):
         found = other
     else:
         try:
             named = dict.fromkeys([*models, name] if name == BASE else [name])
-            found = {each.name: each for each in asked_models(workspace, list(named), base=base)}[name]
+            found = {each.name: each for each in find_evaluated_models(workspace, list(named), base=base)}[name]
         except (ModelNotOfferedError, NoBackendChosenError) as error:
             if other is None or not other.listed or (isinstance(error, NoBackendChosenError) and error.backends):
                 raise
@@ -83,10 +90,10 @@ def judge_model(workspace: Workspace, name: str, models: Sequence[str], *, base:
         return JudgeModel(name, found.name, found.where, found.third_party, limit, found)
     manifest = manifest_of(found.backend, settings)
     third_party = manifest.title if manifest.third_party else None
-    return JudgeModel(name, found.model, where(found, settings), third_party, ANSWER_TOKENS, found)
+    return JudgeModel(name, found.model, answer_cache_location(found, settings), third_party, ANSWER_TOKENS, found)
 
 
-def _takes_any_name(workspace: Workspace, name: str, found: AskedModel | LiteLLMModel) -> bool:
+def _takes_any_name(workspace: Workspace, name: str, found: EvaluatedModel | LiteLLMModel) -> bool:
     """Return whether the backend is not named and takes whatever name it is given."""
     if isinstance(found, LiteLLMModel) or found.tuned:
         return False

@@ -8,14 +8,14 @@ from itertools import zip_longest
 from typing import Any
 
 from tuneport.scoring.judge import JudgeResult, Winner
-from tuneport.workflows.evaluation.words import p_words
+from tuneport.workflows.evaluation.words import format_p_value
 
 MOST_UNCLEAR = 0.1
 """Share of judgements without a verdict: a judge with more of them does not do what it is asked."""
 
 
 @dataclass(frozen=True)
-class Pair:
+class JudgedPair:
     """A row, by its `place` and `line`, whose answers differ. `in_order`: the judge's verdict with `model`'s answer as
     A, `turned`: with it as B. `winner` "first" is `model`; it is None if one of the two has no verdict."""
 
@@ -27,7 +27,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class PairwiseJudgement:
     """The verdict `judged` on `model` compared with `against`, over `pairs`; None if no two answers differ.
 
     `identical`: rows with equal answers, which are not judged. `cached`: judgements kept from before. `refused`:
@@ -39,7 +39,7 @@ class Judgement:
     model: str
     against: str
     judged: JudgeResult | None
-    pairs: tuple[Pair, ...]
+    pairs: tuple[JudgedPair, ...]
     identical: int
     cached: int
     refused: int
@@ -48,7 +48,7 @@ class Judgement:
     def count(self, winner: Winner | None) -> int:
         return sum(each.winner == winner for each in self.pairs)
 
-    def examples(self, most: int) -> list[Pair]:
+    def examples(self, most: int) -> list[JudgedPair]:
         """Return pairs with their reasons: lost ones, won ones and ties in turn, then those without a verdict."""
         kinds = [[each for each in self.pairs if each.winner == winner] for winner in ("second", "first", "tie")]
         in_turn = [each for three in zip_longest(*kinds) for each in three if each is not None]
@@ -83,7 +83,7 @@ class Judgement:
         return (
             f"{'Position bias' if found.position_bias else 'No position bias shown'}: the answer that is shown first "
             f"gets {found.first_place:.0%} of its preferences ({found.first_place_low:.0%} to "
-            f"{found.first_place_high:.0%}, {p_words(found.position_p)}); "
+            f"{found.first_place_high:.0%}, {format_p_value(found.position_p)}); "
             f"{found.inconsistent:,} pairs are ties because its two orders disagree."
         )
 

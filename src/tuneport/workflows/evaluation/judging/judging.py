@@ -10,17 +10,17 @@ from tuneport.errors import BudgetError, ConfigError
 from tuneport.lifecycle.service import Workspace
 from tuneport.scoring.examples import Answer, Example, Messages
 from tuneport.scoring.judge import JudgeRequest, build_judge_request, judge_answers
-from tuneport.workflows.advising.drawing import tokens
+from tuneport.workflows.advising.drawing import count_sample_tokens
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
-from tuneport.workflows.evaluation.answering import Prompt, Said, ask, keys_of
-from tuneport.workflows.evaluation.held_out import HeldOut
-from tuneport.workflows.evaluation.judging.judge_models import JudgeModel, judge_model
-from tuneport.workflows.evaluation.judging.judgement import Judgement, Pair
-from tuneport.workflows.evaluation.models.asked_models import AskedModel
+from tuneport.workflows.evaluation.answering import GivenAnswer, Prompt, answer_cache_keys, ask_prompts
+from tuneport.workflows.evaluation.held_out import HeldOutRows
+from tuneport.workflows.evaluation.judging.judge_models import JudgeModel, find_judge_model
+from tuneport.workflows.evaluation.judging.judgement import JudgedPair, PairwiseJudgement
+from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel
 
 
 @dataclass(frozen=True)
-class PlannedJudge:
+class JudgePlan:
     """The plan to judge `model`'s answers against those of `against`. `kept`: judgements that are in the cache;
     `waiting`: those that are still to be asked, and `usd` what these cost. Both are maxima for answers that are not
     known yet (`counted` if all are). `usd` is None with the reason in `why`. `own`: the judge is one of the two."""
@@ -59,20 +59,22 @@ def plan_judge(
     name: str,
     rubric: str,
     rows: Sequence[Example],
-    models: Sequence[AskedModel],
+    models: Sequence[EvaluatedModel],
     keys: Sequence[Sequence[str]],
     answer_limit: int,
     *,
     base: str | None = None,
-) -> PlannedJudge:
+) -> JudgePlan:
     """Plan the judging of the last of `models` against the first. `keys` has those of each one's answers: an answer
     that is not in the cache yet counts as `answer_limit` tokens. Nothing is sent. Raises ConfigError for a single
     model."""
     if len(models) < 2:
         raise ConfigError("--judge sets one model's answers beside another's: name two")
-    found = judge_model(workspace, name, [each.name for each in models], base=base)
+    found = find_judge_model(workspace, name, [each.name for each in models], base=base)
     against, model = models[0], models[-1]
-    theirs, mine = ({key: Said(**kept).answer for key, kept in cache.get(each).items()} for each in (keys[0], keys[-1]))
+    theirs, mine = (
+        {key: GivenAnswer(**kept).answer for key, kept in cache.get(each).items()} for each in (keys[0], keys[-1])
+    )
     known = [
         (row, mine[key], theirs[other])
         for row, key, other in zip(rows, keys[-1], keys[0], strict=True)
@@ -84,17 +86,17 @@ def plan_judge(
         if key not in mine or other not in theirs
     ]
     prompts = _prompts(found, _question([each for each in known if _differ(each[1], each[2])], rubric))
-    names = keys_of(found.where, prompts)
+    names = answer_cache_keys(found.where, prompts)
     kept = cache.get(names)
     waiting = [prompt for prompt, key in zip(prompts, names, strict=True) if key not in kept]
     waiting += _prompts(found, _question(unknown, rubric))
     input_tokens = 0
     if found.third_party is not None:
-        input_tokens = sum(tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting)
+        input_tokens = sum(count_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting)
         input_tokens += 2 * len(unknown) * 2 * answer_limit  # both orders, both answers
     output_tokens = len(waiting) * found.answer_limit
     usd, why = found.price(workspace, requests=len(waiting), input_tokens=input_tokens, output_tokens=output_tokens)
-    return PlannedJudge(
+    return JudgePlan(
         judge=found,
         rubric=rubric,
         model=model.name,
@@ -106,21 +108,21 @@ def plan_judge(
         output_tokens=output_tokens,
         usd=usd,
         why=why,
-        own=found.is_one_of([against, model]),
+        own=found.is_among_models([against, model]),
     )
 
 
 def run_judge(
     workspace: Workspace,
     cache: AnswerCache,
-    plan: PlannedJudge,
-    held: HeldOut,
-    mine: Sequence[Said],
-    theirs: Sequence[Said],
+    plan: JudgePlan,
+    held: HeldOutRows,
+    mine: Sequence[GivenAnswer],
+    theirs: Sequence[GivenAnswer],
     *,
     allow_personal_data: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda model, answered, of: None,
-) -> Judgement:
+) -> PairwiseJudgement:
     """Ask about all pairs that differ, in both orders. Judgements are kept as answers are: a repeated call, after `kill
     -9` too, asks only the rest. Raises ConfigError if what looks like personal data would leave this machine."""
     places = [
@@ -128,19 +130,19 @@ def run_judge(
     ]
     asked = _question([(held.rows[place], mine[place].answer, theirs[place].answer) for place in places], plan.rubric)
     prompts = _prompts(plan.judge, asked)
-    keys = keys_of(plan.judge.where, prompts)
+    keys = answer_cache_keys(plan.judge.where, prompts)
     there = cache.get(keys)
     kept = sum(key in there for key in keys)
     if plan.judge.third_party is not None and kept < len(keys) and not allow_personal_data:
         for place in places:
             for name, said in ((plan.model, mine[place]), (plan.against, theirs[place])):
                 _refuse_personal_data(plan, name, held.lines[place], said)
-    answers: list[Said] = []
+    answers: list[GivenAnswer] = []
 
     def complete(conversations: Sequence[Messages]) -> list[str]:
         backend, of = plan.judge.completes(workspace), len(conversations)
         answers.extend(
-            ask(
+            ask_prompts(
                 backend,
                 plan.judge.model,
                 prompts,
@@ -153,12 +155,12 @@ def run_judge(
 
     judged = judge_answers(asked, complete) if places else None
     pairs = tuple(
-        Pair(place, held.lines[place], winner, in_order.text, turned.text)
+        JudgedPair(place, held.lines[place], winner, in_order.text, turned.text)
         for place, winner, in_order, turned in zip(
             places, () if judged is None else judged.winners, answers[0::2], answers[1::2], strict=True
         )
     )
-    return Judgement(
+    return PairwiseJudgement(
         judge=plan.judge.name,
         rubric=plan.rubric,
         model=plan.model,
@@ -187,7 +189,7 @@ def _differ(one: Answer, other: Answer) -> bool:
     return (one.text.strip(), one.calls) != (other.text.strip(), other.calls)
 
 
-def _refuse_personal_data(plan: PlannedJudge, model: str, line: int, said: Said) -> None:
+def _refuse_personal_data(plan: JudgePlan, model: str, line: int, said: GivenAnswer) -> None:
     written = "\n".join([said.text, *(call.arguments for call in said.answer.calls)])
     if matches := find_personal_data(written):
         raise ConfigError(

@@ -21,7 +21,7 @@ _STEP = re.compile(r":\d+$")  # behind a job's id
 
 
 @dataclass(frozen=True)
-class AskedModel:
+class EvaluatedModel:
     """A model that is measured. `model` is the backend's own id, `base` that of the weights that were tuned (the same
     if none were).
 
@@ -45,7 +45,9 @@ class AskedModel:
         return self.model != self.base
 
 
-def asked_models(workspace: Workspace, names: Sequence[str], *, base: str | None = None) -> list[AskedModel]:
+def find_evaluated_models(
+    workspace: Workspace, names: Sequence[str], *, base: str | None = None
+) -> list[EvaluatedModel]:
     """Return the models of these names. A name is a job, a tuned model, `backend/model`, or `base`, which is what the
     jobs among them were tuned from (or what `base` says); with " few-shot" after it, it is shown examples. Raises
     ConfigError for a name twice, or no known base."""
@@ -60,7 +62,7 @@ def asked_models(workspace: Workspace, names: Sequence[str], *, base: str | None
     return [replace(found[name.removesuffix(FEW_SHOT)], name=name, few_shot=name.endswith(FEW_SHOT)) for name in names]
 
 
-def where(asked: AskedModel, settings: Settings) -> tuple[str, str | None, str]:
+def answer_cache_location(asked: EvaluatedModel, settings: Settings) -> tuple[str, str | None, str]:
     """Return the key by which its answers are kept: the same name at another address is another model, and so is a
     folder on this machine whose files have changed."""
     manifest = manifest_of(asked.backend, settings)
@@ -72,19 +74,19 @@ def where(asked: AskedModel, settings: Settings) -> tuple[str, str | None, str]:
     return asked.backend, json.dumps(files), str(folder.resolve())
 
 
-def _found(workspace: Workspace, name: str) -> AskedModel:
+def _found(workspace: Workspace, name: str) -> EvaluatedModel:
     row = workspace.job_behind(name)
     if row is not None:
         backend, model = model_of(row)
-        return AskedModel(name, backend, model, row.model, trained_on=_trained_on(workspace, row))
+        return EvaluatedModel(name, backend, model, row.model, trained_on=_training_files_of(workspace, row))
     backend, model = workspace.locate(name)
     row = workspace.store.models.job_of(CHECKPOINT.sub("", model))
     if row is None or row.backend != backend:
-        return AskedModel(name, backend, model, model)
-    return AskedModel(name, backend, model, row.model, trained_on=_trained_on(workspace, row))
+        return EvaluatedModel(name, backend, model, model)
+    return EvaluatedModel(name, backend, model, row.model, trained_on=_training_files_of(workspace, row))
 
 
-def _trained_on(workspace: Workspace, row: JobRecord) -> dict[str, Path]:
+def _training_files_of(workspace: Workspace, row: JobRecord) -> dict[str, Path]:
     """Return the files that the job's weights have seen: a job that continues another one has learnt that one's rows,
     too."""
     found: dict[str, Path] = {}
@@ -99,12 +101,12 @@ def _trained_on(workspace: Workspace, row: JobRecord) -> dict[str, Path]:
     return found
 
 
-def _base(workspace: Workspace, jobs: Sequence[AskedModel], said: str | None) -> AskedModel:
+def _base(workspace: Workspace, jobs: Sequence[EvaluatedModel], said: str | None) -> EvaluatedModel:
     if said is not None:
         found = Catalogue(workspace.settings).route(said)
-        return AskedModel(BASE, found.backend, found.model, found.model)
+        return EvaluatedModel(BASE, found.backend, found.model, found.model)
     bases = sorted({(each.backend, each.base) for each in jobs})
     if len(bases) != 1:
         why = "none of the models is a job" if not bases else f"the jobs have {len(bases)} base models"
         raise ConfigError(f"which model is `base`? {why}; say so with --base MODEL, or name it as backend/model")
-    return AskedModel(BASE, *bases[0], bases[0][1])
+    return EvaluatedModel(BASE, *bases[0], bases[0][1])

@@ -45,7 +45,7 @@ class LiteLLMModel:
     @property
     def listed(self) -> bool:
         """Return whether litellm's table has it."""
-        return _listed(self.name) is not None
+        return _name_in_table(self.name) is not None
 
     @property
     def third_party(self) -> str:
@@ -62,7 +62,7 @@ class LiteLLMModel:
         prices = load_base_prices()
         if prices is None:
             return None, "litellm, whose table has models' prices, is not installed"
-        found = prices.find(_listed(self.name) or self.name)
+        found = prices.find(_name_in_table(self.name) or self.name)
         if found is None:
             return None, f"litellm {prices.version} has no price per token for {self.name}"
         traffic = Traffic(input_tokens, output_tokens, requests=requests)
@@ -97,7 +97,7 @@ class LiteLLMModel:
         litellm = _litellm()
         import openai  # litellm needs it, and its errors are openai's
 
-        _bound(litellm, self.settings)
+        _use_own_transport(litellm, self.settings)
 
         reached: dict[str, Any] = {} if self._address is None else {"api_base": self._address}
         if (secret := self.settings.secret(f"{self.provider.upper()}_API_KEY")) is not None:
@@ -135,13 +135,13 @@ class LiteLLMModel:
         return os.environ.get(f"{variable}_API_BASE") or os.environ.get(f"{variable}_BASE_URL")
 
 
-def litellm_model(name: str, settings: Settings) -> LiteLLMModel | None:
+def find_litellm_model(name: str, settings: Settings) -> LiteLLMModel | None:
     """Return the model by the table that litellm ships: a model that it lists, or any name after a provider that it
     lists; and any `litellm/PROVIDER/MODEL`. Returns None for other names."""
     said = name.startswith(PREFIX)
     name = name.removeprefix(PREFIX)
     prefix, _, rest = name.partition("/")
-    listed, rows = _listed(name), _rows()
+    listed, rows = _name_in_table(name), _rows()
     row = {} if listed is None else rows[listed]
     provider = prefix if rest else row.get("litellm_provider")
     if not (said and rest) and listed is None and all(each.get("litellm_provider") != prefix for each in rows.values()):
@@ -154,7 +154,7 @@ def _rows() -> Mapping[str, Mapping[str, Any]]:
     return {} if prices is None else prices.rows
 
 
-def _listed(name: str) -> str | None:
+def _name_in_table(name: str) -> str | None:
     """Return the model's name in the table: some of its names have the provider before them, some have not."""
     rows = _rows()
     if name in rows:
@@ -174,7 +174,7 @@ def _litellm() -> Any:
     return litellm
 
 
-def _bound(litellm: Any, settings: Settings) -> None:
+def _use_own_transport(litellm: Any, settings: Settings) -> None:
     """Make litellm send by our transport, unless it has another one: it bounds a whole answer, where litellm bounds the
     wait for the next byte, and sends no prompt on to another server."""
     import httpx

@@ -9,21 +9,21 @@ from typing import Any
 from tuneport.backends import manifest_of
 from tuneport.lifecycle.service import Workspace
 from tuneport.scoring.examples import Example, prepend_few_shot_turns
-from tuneport.workflows.advising.drawing import tokens
+from tuneport.workflows.advising.drawing import count_sample_tokens
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
-from tuneport.workflows.evaluation.answering import Prompt, keys_of
-from tuneport.workflows.evaluation.latency import alone_keys
-from tuneport.workflows.evaluation.models.asked_models import AskedModel, where
-from tuneport.workflows.evaluation.models.prices import price
+from tuneport.workflows.evaluation.answering import Prompt, answer_cache_keys
+from tuneport.workflows.evaluation.latency import latency_cache_keys
+from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, answer_cache_location
+from tuneport.workflows.evaluation.models.prices import price_of_requests
 
 
 @dataclass(frozen=True)
-class PlannedModel:
+class ModelAnswersPlan:
     """The plan for one model. `kept`: how many of the answers are in the cache; `waiting`: how many prompts will be
     sent, including those that are asked once more by themselves (`alone`, for the latency). `usd` is the most that
     these cost, for at most `output_tokens`; None with the reason in `why`."""
 
-    asked: AskedModel
+    asked: EvaluatedModel
     prompts: tuple[Prompt, ...]
     keys: tuple[str, ...]
     alone: tuple[str, ...]
@@ -37,16 +37,16 @@ class PlannedModel:
     third_party: str | None
 
 
-def plan_model(
+def plan_model_answers(
     workspace: Workspace,
     cache: AnswerCache,
-    asked: AskedModel,
+    asked: EvaluatedModel,
     rows: Sequence[Example],
     shots: Sequence[Example],
     limit: int,
     *,
     timed: bool = True,
-) -> PlannedModel:
+) -> ModelAnswersPlan:
     """Plan to ask `asked` each of `rows`, after `shots` if it is shown examples, with at most `limit` tokens an answer;
     `timed`: some once more by themselves. Nothing is sent."""
     prompts = []
@@ -56,23 +56,23 @@ def plan_model(
             options["tools"] = list(row.tools)
         prompts.append(Prompt(prepend_few_shot_turns(row, shots) if asked.few_shot else row.messages, options))
     manifest = manifest_of(asked.backend, workspace.settings)
-    keys = keys_of(where(asked, workspace.settings), prompts)
-    alone = alone_keys(where(asked, workspace.settings), prompts) if timed else []
+    keys = answer_cache_keys(answer_cache_location(asked, workspace.settings), prompts)
+    alone = latency_cache_keys(answer_cache_location(asked, workspace.settings), prompts) if timed else []
     there = cache.get([*keys, *alone])
     missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}
     waiting = [*missing.values(), *(prompt for key, prompt in zip(alone, prompts, strict=False) if key not in there)]
     input_tokens = 0
     if manifest.third_party:
-        input_tokens = sum(tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting)
+        input_tokens = sum(count_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting)
     output_tokens = len(waiting) * limit
-    usd, why = price(
+    usd, why = price_of_requests(
         asked,
         workspace.settings,
         requests=len(waiting),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
     )
-    return PlannedModel(
+    return ModelAnswersPlan(
         asked,
         tuple(prompts),
         tuple(keys),

@@ -9,11 +9,11 @@ from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote
 from tuneport.formatting import money
 from tuneport.manifests import find_offered, load_base_prices
 from tuneport.settings import Settings
-from tuneport.workflows.evaluation.models.asked_models import AskedModel
+from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel
 
 
-def price(
-    asked: AskedModel, settings: Settings, *, requests: int, input_tokens: float, output_tokens: float
+def price_of_requests(
+    asked: EvaluatedModel, settings: Settings, *, requests: int, input_tokens: float, output_tokens: float
 ) -> tuple[float | None, str]:
     """Return US dollars of so many requests with so many tokens in all and how they are computed, or None with the
     reason."""
@@ -36,8 +36,8 @@ def price(
     return quote.expected, quote.explanation
 
 
-def price_of_a_thousand(
-    asked: AskedModel,
+def price_per_thousand(
+    asked: EvaluatedModel,
     settings: Settings,
     *,
     prompt_tokens: float | None,
@@ -55,6 +55,6 @@ def price_of_a_thousand(
         return 1000 * seconds / 3600 * hourly, f"{seconds:.3g} s each, one at a time, at {money(hourly)} an hour"
     if prompt_tokens is None or completion_tokens is None:
         return None, f"{asked.backend} did not say how many tokens there were"
-    return price(
+    return price_of_requests(
         asked, settings, requests=1000, input_tokens=1000 * prompt_tokens, output_tokens=1000 * completion_tokens
     )

@@ -15,11 +15,11 @@ from tuneport.errors import NotFoundError, TuneportError, UnsupportedError
 from tuneport.lifecycle.service import Workspace
 from tuneport.scoring.examples import Example, make_tool_example
 from tuneport.types import DataFile, MetricPoint, PreparedData, TuneSpec
-from tuneport.workflows.evaluation.models.asked_models import AskedModel
+from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel
 
 
 @dataclass(frozen=True)
-class TrainedJob:
+class TrainedModelJob:
     """`points` and `curve`: what the backend measured, and the verdict on it; none with the reason in `no_curve`.
 
     `validation_rows`: how many of the rows that it is measured on are in its validation file.
@@ -55,9 +55,9 @@ class TrainedJob:
         }
 
 
-def trained_jobs(
-    workspace: Workspace, asked: Sequence[AskedModel], rows: Sequence[Example] = ()
-) -> dict[str, TrainedJob]:
+def jobs_behind_models(
+    workspace: Workspace, asked: Sequence[EvaluatedModel], rows: Sequence[Example] = ()
+) -> dict[str, TrainedModelJob]:
     """Return the job of each model that a job of the store tuned, by the name that it is asked under; `rows` are what
     it is measured on. It asks the backends for metrics; if one has none to give, or none any more, the curve is left
     out."""
@@ -76,7 +76,9 @@ def trained_jobs(
         curve = workspace.judged(row, points) if points else None
         data = row.prepared_data
         seen = _rows_in(data.validation, rows)
-        found[each.name] = TrainedJob(row.id, row.tune_spec, data, tuple(points), curve, "" if points else why, seen)
+        found[each.name] = TrainedModelJob(
+            row.id, row.tune_spec, data, tuple(points), curve, "" if points else why, seen
+        )
     return found
 
 

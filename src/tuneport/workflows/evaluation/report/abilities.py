@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from tuneport.pages.text import escape_html, html_text
 from tuneport.scoring.general.comparison import AbilityChange, GeneralComparison
-from tuneport.workflows.evaluation.report.scores import interval
-from tuneport.workflows.evaluation.words import p_words
+from tuneport.workflows.evaluation.report.scores import render_interval
+from tuneport.workflows.evaluation.words import format_p_value
 
 _KINDS = {"better": "pass", "no difference shown": "note", "nothing to lose": "note"}
 _MOST_LOST = 10
 
 
-def abilities(general: GeneralComparison | None) -> str:
+def render_abilities(general: GeneralComparison | None) -> str:
     if general is None:
         return ""
     heads = ("ability", "base", "tuned", "0 % to 100 %: base, tuned", "difference")
@@ -27,7 +27,7 @@ def abilities(general: GeneralComparison | None) -> str:
 
 def _row(change: AbilityChange) -> str:
     (low, high), (least, most) = change.base.interval, change.tuned.interval
-    drawn = interval(change.base.share, low, high, 0, 1, "base") + interval(
+    drawn = render_interval(change.base.share, low, high, 0, 1, "base") + render_interval(
         change.tuned.share, least, most, 0, 1, "tuned"
     )
     moved = change.difference
@@ -43,7 +43,7 @@ def _row(change: AbilityChange) -> str:
         (
             "difference",
             f'<span class="{kind}"><b class="verdict">{change.verdict}</b></span> {told} '
-            f'<span class="quiet">{p_words(moved.adjusted_p)}</span>',
+            f'<span class="quiet">{format_p_value(moved.adjusted_p)}</span>',
         ),
     ]
     each = "".join(f'<td data-name="{name}"><div>{cell}</div></td>' for name, cell in cells)

@@ -16,7 +16,7 @@ SHOWN, MORE = 3, 9
 _MOST_CHARACTERS = 700
 
 
-def answers(found: Evaluation) -> str:
+def render_example_answers(found: Evaluation) -> str:
     judged, first = found.models[-1].asked.name, found.models[0].asked.name
     if judged == first:
         return ""
@@ -37,12 +37,12 @@ def _by(found: Evaluation, metric: str, gains: Sequence[float]) -> str:
     counted = f"By {metric}, {judged} wins {len(won):,} rows and loses {len(lost):,}; {alike:,} are alike."
     return (
         f"<h2>Row by row</h2><p>{html_text(counted, 600)}</p>"
-        + _shown(found, f"Where it loses to {first}", lost)
-        + _shown(found, f"Where it beats {first}", won)
+        + _example_group(found, f"Where it loses to {first}", lost)
+        + _example_group(found, f"Where it beats {first}", won)
     )
 
 
-def _shown(found: Evaluation, title: str, places: Sequence[int]) -> str:
+def _example_group(found: Evaluation, title: str, places: Sequence[int]) -> str:
     if not places:
         return f'<h3 class="group">{html_text(title, 200)}</h3><p>nowhere</p>'
     opened = "".join(_example(found, place) for place in places[:SHOWN])

@@ -5,17 +5,17 @@ from __future__ import annotations
 from tuneport.pages.text import html_text
 from tuneport.scoring.benchmarks import BenchmarkChange, BenchmarkScore
 from tuneport.workflows.evaluation.lm_eval import LmEvalResults
-from tuneport.workflows.evaluation.words import p_words
+from tuneport.workflows.evaluation.words import format_p_value
 
 _KINDS = {"better": "pass", "worse": "fail"}
 
 
-def benchmarks(found: LmEvalResults | None) -> str:
+def render_benchmarks(found: LmEvalResults | None) -> str:
     if found is None:
         return ""
     rows = "".join(
         f'<tr><th scope="row">{html_text(score.name, 200)}<br><span class="quiet">{html_text(name, 200)}</span></th>'
-        f"<td>{_told(score)}{_change(change)}</td></tr>"
+        f"<td>{_score_cell(score)}{_change(change)}</td></tr>"
         for together in found.beside
         for name, score, change in together
     )
@@ -27,7 +27,7 @@ def benchmarks(found: LmEvalResults | None) -> str:
     )
 
 
-def _told(score: BenchmarkScore) -> str:
+def _score_cell(score: BenchmarkScore) -> str:
     error = "" if score.stderr is None else f" ± {score.stderr:.4f}"
     less = "" if score.higher_is_better else ", less is better"
     return f'<b>{score.value:.4f}</b>{error} <span class="quiet">{score.count:,} rows{less}</span>'
@@ -39,6 +39,8 @@ def _change(change: BenchmarkChange | None) -> str:
     kind, moved = _KINDS.get(change.verdict, "note"), change.difference
     told = "" if moved is None else f"{moved.value:+.4f} ({moved.low:+.4f} to {moved.high:+.4f})"
     how = (
-        "" if moved is None else f'<span class="quiet">{p_words(moved.adjusted_p)}, {html_text(moved.test, 100)}</span>'
+        ""
+        if moved is None
+        else f'<span class="quiet">{format_p_value(moved.adjusted_p)}, {html_text(moved.test, 100)}</span>'
     )
     return f'<br><span class="{kind}"><b class="verdict">{change.verdict}</b></span> {told} {how}'

@@ -18,7 +18,7 @@ _MOST_CONFUSIONS = 20
 _SHADES = 4
 
 
-def classes(found: Evaluation) -> str:
+def render_class_scores(found: Evaluation) -> str:
     model, first = found.models[-1].asked.name, found.models[0].asked.name
     report = found.scored.details.get(model) or {}
     if "confusion" not in report:

@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from tuneport.curves import CurveVerdict, build_curve
 from tuneport.pages.lines import ChartAxis, ChartLine, ChartMark, draw_line_chart
 from tuneport.pages.text import html_text
-from tuneport.workflows.evaluation.models.trained import TrainedJob
+from tuneport.workflows.evaluation.models.trained import TrainedModelJob
 
 _MOST_POINTS = 400
 
 
-def curves(trained: Mapping[str, TrainedJob]) -> str:
+def render_training_curves(trained: Mapping[str, TrainedModelJob]) -> str:
     if not trained:
         return ""
-    return "<h2>Loss curves</h2>" + "".join(_of_job(name, job) for name, job in trained.items())
+    return "<h2>Loss curves</h2>" + "".join(_job_curve(name, job) for name, job in trained.items())
 
 
-def _of_job(name: str, job: TrainedJob) -> str:
+def _job_curve(name: str, job: TrainedModelJob) -> str:
     head = f"<h3>{html_text(name, 200)}</h3>"
     if job.curve is None:
         return f'<section class="chart">{head}<p>unavailable, because {html_text(job.no_curve)}</p></section>'
@@ -29,7 +29,7 @@ def _of_job(name: str, job: TrainedJob) -> str:
     return f'<section class="chart">{head}<p>{html_text(verdict.summary)}</p>{_drawn(job, verdict)}{listed}</section>'
 
 
-def _drawn(job: TrainedJob, verdict: CurveVerdict) -> str:
+def _drawn(job: TrainedModelJob, verdict: CurveVerdict) -> str:
     curve = build_curve(job.points)
     drawn = []
     for name, series in (("training loss", curve.train), ("validation loss", curve.valid)):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from tuneport.pages.text import html_text
 from tuneport.scoring.judge import parse_judge_reason
-from tuneport.workflows.evaluation.report.scores import KINDS, interval
-from tuneport.workflows.evaluation.words import p_words
+from tuneport.workflows.evaluation.report.scores import KINDS, render_interval
+from tuneport.workflows.evaluation.words import format_p_value
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluation.judging.judgement import Judgement, Pair
+    from tuneport.workflows.evaluation.judging.judgement import JudgedPair, PairwiseJudgement
     from tuneport.workflows.evaluation.result import Evaluation
 
 SHOWN, MORE = 4, 8
@@ -20,7 +20,7 @@ _MOST_CHARACTERS = 700
 _OUTCOMES = {"first": "won", "second": "lost", "tie": "a tie"}
 
 
-def judgement(found: Evaluation) -> str:
+def render_judgement(found: Evaluation) -> str:
     given = found.judgement
     if given is None:
         return ""
@@ -37,7 +37,7 @@ def judgement(found: Evaluation) -> str:
     return f"{head}{_table(given)}{told}{_examples(found, given)}{rubric}{note}"
 
 
-def _table(given: Judgement) -> str:
+def _table(given: PairwiseJudgement) -> str:
     judged = given.judged
     assert judged is not None
     heads = ("model", "win rate, ties as half", "95 % interval", "0 % to 100 %", "verdict")
@@ -45,11 +45,11 @@ def _table(given: Judgement) -> str:
     cells = [
         ("win rate", f"<b>{judged.wins:.1%}</b>"),
         ("95 % interval", f"{judged.low:.1%} to {judged.high:.1%}"),
-        ("on a line", interval(judged.wins, judged.low, judged.high, 0, 1, "win rate")),
+        ("on a line", render_interval(judged.wins, judged.low, judged.high, 0, 1, "win rate")),
         (
             "verdict",
             f'<span class="{KINDS[judged.verdict]}"><b class="verdict">{judged.verdict}</b></span> '
-            f'<span class="quiet">{p_words(judged.p)}, sign test</span>',
+            f'<span class="quiet">{format_p_value(judged.p)}, sign test</span>',
         ),
     ]
     each = "".join(f'<td data-name="{name}"><div>{cell}</div></td>' for name, cell in cells)
@@ -57,14 +57,14 @@ def _table(given: Judgement) -> str:
     return f'<table class="options scores"><thead><tr>{head}</tr></thead>{row}</table>'
 
 
-def _examples(found: Evaluation, given: Judgement) -> str:
+def _examples(found: Evaluation, given: PairwiseJudgement) -> str:
     pairs = given.examples(SHOWN + MORE)
     opened = "".join(_example(found, each) for each in pairs[:SHOWN])
     folded = "".join(_example(found, each) for each in pairs[SHOWN:])
     return opened + (f"<details><summary>{len(pairs) - SHOWN} more</summary>{folded}</details>" if folded else "")
 
 
-def _example(found: Evaluation, pair: Pair) -> str:
+def _example(found: Evaluation, pair: JudgedPair) -> str:
     answered = []
     for name, model in (("A", found.models[-1]), ("B", found.models[0])):
         said = model.said[pair.place].answer

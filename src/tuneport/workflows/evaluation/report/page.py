@@ -15,17 +15,17 @@ from tuneport.errors import ConfigError
 from tuneport.pages.frame import render_html_page
 from tuneport.pages.notebook import Verdict, render_notebook_view
 from tuneport.pages.text import html_text
-from tuneport.workflows.evaluation.decision import Decision, Weight, decide
-from tuneport.workflows.evaluation.for_people import write_pairs
-from tuneport.workflows.evaluation.models.trained import TrainedJob, trained_jobs
-from tuneport.workflows.evaluation.report.abilities import abilities
-from tuneport.workflows.evaluation.report.answers import answers
-from tuneport.workflows.evaluation.report.benchmarks import benchmarks
-from tuneport.workflows.evaluation.report.classes import classes
-from tuneport.workflows.evaluation.report.curves import curves
-from tuneport.workflows.evaluation.report.judgement import judgement
-from tuneport.workflows.evaluation.report.scores import costs, scores
-from tuneport.workflows.evaluation.words import between, shown
+from tuneport.workflows.evaluation.decision import EvaluationDecision, Weight, decide_evaluation
+from tuneport.workflows.evaluation.for_people import write_rating_pairs
+from tuneport.workflows.evaluation.models.trained import TrainedModelJob, jobs_behind_models
+from tuneport.workflows.evaluation.report.abilities import render_abilities
+from tuneport.workflows.evaluation.report.answers import render_example_answers
+from tuneport.workflows.evaluation.report.benchmarks import render_benchmarks
+from tuneport.workflows.evaluation.report.classes import render_class_scores
+from tuneport.workflows.evaluation.report.curves import render_training_curves
+from tuneport.workflows.evaluation.report.judgement import render_judgement
+from tuneport.workflows.evaluation.report.scores import render_answer_costs, render_scores
+from tuneport.workflows.evaluation.words import format_interval, format_score
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.service import Workspace
@@ -43,13 +43,13 @@ _HEADS: Mapping[Weight, str] = {
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """An evaluation with its decision. `trained`: the jobs behind its models, by the models' names. `failing`: the
     limits and gates that the last model misses, as text."""
 
     evaluation: Evaluation
-    decision: Decision
-    trained: Mapping[str, TrainedJob]
+    decision: EvaluationDecision
+    trained: Mapping[str, TrainedModelJob]
     day: date
     failing: tuple[str, ...] = ()
 
@@ -63,7 +63,12 @@ class Report:
         rows = []
         for each in found.models:
             scores = [found.score(each.asked.name, name) for name in names]
-            rows.append((each.asked.name, *(f"{shown(score, score.value)} ({between(score)})" for score in scores)))
+            rows.append(
+                (
+                    each.asked.name,
+                    *(f"{format_score(score, score.value)} ({format_interval(score)})" for score in scores),
+                )
+            )
         facts = [("rows", f"{len(found.held_out.rows):,}"), ("task", found.held_out.task), ("on", self.day.isoformat())]
         ruled = (ruling, _RULINGS[decision.ruling])
         notes = [because, *(f"missed: {each}" for each in self.failing if each not in because)]
@@ -81,24 +86,24 @@ class Report:
         model."""
         if len(self.evaluation.models) < 2:
             raise ConfigError("pairs set one model's answers beside another's: name two")
-        write_pairs(self.evaluation, Path(path))
+        write_rating_pairs(self.evaluation, Path(path))
 
     def write_html(self, path: Path | str) -> None:
         """Write the page as a file, whole or not at all. Raises StorageError if it cannot be written."""
         path = Path(path)
         with temporary_file(path.parent) as (file, temporary):
-            file.write(render(self).encode("utf-8"))
+            file.write(render_evaluation_page(self).encode("utf-8"))
             publish_output_file(file, temporary, path)
 
 
-def report_of(workspace: Workspace, found: Evaluation, *, missed: Sequence[str] = ()) -> Report:
+def build_evaluation_report(workspace: Workspace, found: Evaluation, *, missed: Sequence[str] = ()) -> EvaluationReport:
     """Return the report, with the state of the jobs behind the models at their backends. `missed`: the user's limits
     that are missed, as text."""
-    trained = trained_jobs(workspace, [each.asked for each in found.models], found.held_out.rows)
-    return Report(found, decide(found, trained=trained, missed=missed), trained, date.today())
+    trained = jobs_behind_models(workspace, [each.asked for each in found.models], found.held_out.rows)
+    return EvaluationReport(found, decide_evaluation(found, trained=trained, missed=missed), trained, date.today())
 
 
-def render(report: Report) -> str:
+def render_evaluation_page(report: EvaluationReport) -> str:
     """Return the whole document. Everything from outside is escaped, and the page forbids scripts anyway."""
     found, decision = report.evaluation, report.decision
     held = found.held_out
@@ -118,19 +123,19 @@ def render(report: Report) -> str:
         "because": html_text(because),
         "facts": "".join(f"<div><dt>{name}</dt><dd>{html_text(value, 500)}</dd></div>" for name, value in facts),
         "reasons": "".join(_reasons(decision)),
-        "scores": scores(found),
-        "curves": curves(report.trained),
-        "classes": classes(found),
-        "answers": answers(found),
-        "judgement": judgement(found),
-        "abilities": abilities(found.general_of(decision.model)) + benchmarks(found.lm_eval),
-        "costs": costs(found),
+        "scores": render_scores(found),
+        "curves": render_training_curves(report.trained),
+        "classes": render_class_scores(found),
+        "answers": render_example_answers(found),
+        "judgement": render_judgement(found),
+        "abilities": render_abilities(found.general_of(decision.model)) + render_benchmarks(found.lm_eval),
+        "costs": render_answer_costs(found),
         "data": _data(report),
     }
     return render_html_page(f"{decision.model}: {decision.ruling}", _PAGE, parts)
 
 
-def _reasons(decision: Decision) -> Iterator[str]:
+def _reasons(decision: EvaluationDecision) -> Iterator[str]:
     for weight, group in groupby(decision.reasons, key=lambda each: each.weight):
         yield f'<h3 class="group">{_HEADS[weight]}</h3>'
         for each in group:
@@ -139,7 +144,7 @@ def _reasons(decision: Decision) -> Iterator[str]:
             yield f'<section class="finding wide {_KINDS[weight]}">{head}<div><p>{told}</p></div></section>'
 
 
-def _data(report: Report) -> str:
+def _data(report: EvaluationReport) -> str:
     held = report.evaluation.held_out
     left = f"{len(held.exact):,} exactly and {len(held.near):,} nearly in the training data"
     entries = [

@@ -10,17 +10,17 @@ from tuneport.formatting import money
 from tuneport.pages.text import escape_html, html_text
 from tuneport.scoring.metrics import Metric
 from tuneport.scoring.scores import Score, ScoreComparison
-from tuneport.workflows.evaluation.words import between, p_words, shown
+from tuneport.workflows.evaluation.words import format_interval, format_p_value, format_score
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluation.result import Evaluation, Measured
+    from tuneport.workflows.evaluation.result import Evaluation, ModelMeasurement
 
 KINDS = {"better": "pass", "worse": "fail", "no difference shown": "warn"}
 
 
-def scores(found: Evaluation) -> str:
+def render_scores(found: Evaluation) -> str:
     first = found.models[0].asked.name
-    parts = [_of_metric(found, metric) for metric in found.metrics]
+    parts = [_metric_section(found, metric) for metric in found.metrics]
     if len(found.models) > 1:
         many = ", corrected for several models (Holm)" if len(found.models) > 2 else ""
         told = f"95 % intervals; better and worse: than {first}, by a paired test on the same rows{many}."
@@ -28,7 +28,7 @@ def scores(found: Evaluation) -> str:
     return "".join(parts)
 
 
-def _of_metric(found: Evaluation, metric: Metric) -> str:
+def _metric_section(found: Evaluation, metric: Metric) -> str:
     beside = {each.model: each for each in found.scored.comparisons if each.metric == metric.name}
     each = [found.score(model.asked.name, metric.name) for model in found.models]
     low, high = _ends(each)
@@ -37,36 +37,42 @@ def _of_metric(found: Evaluation, metric: Metric) -> str:
         _row(model, score, beside.get(model.asked.name), low, high)
         for model, score in zip(found.models, each, strict=True)
     )
-    heads = ("model", "score", "95 % interval", f"{shown(each[0], low)} to {shown(each[0], high)}", "difference")
+    heads = (
+        "model",
+        "score",
+        "95 % interval",
+        f"{format_score(each[0], low)} to {format_score(each[0], high)}",
+        "difference",
+    )
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     title = f'{html_text(metric.name, 200)} <span class="quiet">{html_text(metric.what + less, 300)}</span>'
     return f'<h3 class="group">{title}</h3><table class="options scores"><thead><tr>{head}</tr></thead>{rows}</table>'
 
 
-def _row(model: Measured, score: Score, compared: ScoreComparison | None, low: float, high: float) -> str:
-    drawn = interval(score.value, score.low, score.high, low, high, f"{model.asked.name} by {score.metric}")
+def _row(model: ModelMeasurement, score: Score, compared: ScoreComparison | None, low: float, high: float) -> str:
+    drawn = render_interval(score.value, score.low, score.high, low, high, f"{model.asked.name} by {score.metric}")
     cells = [
-        ("score", f"<b>{shown(score, score.value)}</b>"),
-        ("95 % interval", between(score)),
+        ("score", f"<b>{format_score(score, score.value)}</b>"),
+        ("95 % interval", format_interval(score)),
         ("on a line", drawn),
-        ("difference", "-" if compared is None else difference(score, compared)),
+        ("difference", "-" if compared is None else render_difference(score, compared)),
     ]
     each = "".join(f'<td data-name="{name}"><div>{cell}</div></td>' for name, cell in cells)
     return f'<tbody><tr><th scope="row">{html_text(model.asked.name, 200)}</th>{each}</tr></tbody>'
 
 
-def difference(score: Score, compared: ScoreComparison) -> str:
+def render_difference(score: Score, compared: ScoreComparison) -> str:
     change = compared.difference
-    span = f"{shown(score, change.low, signed=True)} to {shown(score, change.high, signed=True)}"
-    told = f"{p_words(change.adjusted_p)}, {change.test}"
+    span = f"{format_score(score, change.low, signed=True)} to {format_score(score, change.high, signed=True)}"
+    told = f"{format_p_value(change.adjusted_p)}, {change.test}"
     return (
         f'<span class="{KINDS[change.verdict]}"><b class="verdict">{change.verdict}</b></span> '
-        f"{shown(score, change.value, signed=True)} ({span}) "
+        f"{format_score(score, change.value, signed=True)} ({span}) "
         f'<span class="quiet">{escape_html(told)}</span>'
     )
 
 
-def interval(value: float, low: float, high: float, begin: float, end: float, label: str) -> str:
+def render_interval(value: float, low: float, high: float, begin: float, end: float, label: str) -> str:
     """Return a dot with its whisker on a line from `begin` to `end`; an infinite end reaches the line's."""
 
     def across(at: float) -> str:
@@ -93,7 +99,7 @@ def _ends(each: Sequence[Score]) -> tuple[float, float]:
     return low, high if high > low else low + 1.0
 
 
-def costs(found: Evaluation) -> str:
+def render_answer_costs(found: Evaluation) -> str:
     heads = ("model", "first token", "tokens/s", "an answer", "tokens in, out", "1,000 requests", "answers")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     rows = []

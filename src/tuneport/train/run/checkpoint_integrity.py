@@ -20,7 +20,7 @@ from tuneport.data.dataset import Dataset
 from tuneport.digests import DamagedError
 from tuneport.errors import TrainingError, TuneportError
 from tuneport.run_protocol import parse_checkpoint_step
-from tuneport.train.run.run_folder import RunFolder
+from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.types import DataFile
 
 LOOP_FILE = "tuneport.json"
@@ -43,7 +43,7 @@ class UnusableCheckpointError(TrainingError):
         super().__init__(why)
 
 
-def newest_whole(run: RunFolder) -> tuple[int, bool]:
+def newest_whole_checkpoint(run: TrainingRunFolder) -> tuple[int, bool]:
     """Return the step of the newest whole checkpoint (0: none, the run begins), and whether its digests were checked.
 
     Newer, damaged ones are set aside and reported. Raises CheckpointsDamagedError if there are checkpoints and none is
@@ -51,18 +51,18 @@ def newest_whole(run: RunFolder) -> tuple[int, bool]:
     decides.
     """
     damaged: list[tuple[int, str]] = []
-    for step in reversed(run.steps()):
+    for step in reversed(run.checkpoint_steps()):
         try:
-            listed = verify(run.checkpoint(step))
+            listed = verify_checkpoint(run.checkpoint(step))
         except DamagedError as error:
-            damaged.append((step, f"{error.name} {_what(error)}"))
+            damaged.append((step, f"{error.name} {_damage_of(error)}"))
             continue
         if not listed and run.state.get("start_anew"):
             damaged.append((step, "it has no digests, and loading it failed"))
             continue
         _set_aside(run, damaged, f"the run goes on from step {step}, its newest whole checkpoint")
         if not listed:
-            _tell(run, f"The checkpoint of step {step} has no digests: not verified", "warning", step=step)
+            _log_damage(run, f"The checkpoint of step {step} has no digests: not verified", "warning", step=step)
         return step, listed
     if damaged and not run.state.get("start_anew"):
         raise CheckpointsDamagedError(_none_is_whole(run, damaged))
@@ -70,15 +70,15 @@ def newest_whole(run: RunFolder) -> tuple[int, bool]:
     return 0, False
 
 
-def give_up(run: RunFolder, step: int, why: str) -> None:
+def discard_checkpoint(run: TrainingRunFolder, step: int, why: str) -> None:
     """Set a checkpoint aside that could not be loaded. Raises CheckpointsDamagedError if there is no older one."""
-    older = [other for other in run.steps() if other < step]
+    older = [other for other in run.checkpoint_steps() if other < step]
     if not older:
         raise CheckpointsDamagedError(_none_is_whole(run, [(step, why)]))
     _set_aside(run, [(step, why)], f"the run goes on from step {older[-1]}")
 
 
-def verify(checkpoint: Path) -> bool:
+def verify_checkpoint(checkpoint: Path) -> bool:
     """Return whether a checkpoint's digests were checked; False if it has none but its files can be read.
 
     Raises DamagedError that names the first file that is damaged, missing, or of another step.
@@ -95,7 +95,7 @@ def verify(checkpoint: Path) -> bool:
 
 
 @contextlib.contextmanager
-def loading(checkpoint: Path | None, *, listed: bool) -> Iterator[None]:
+def loading_checkpoint(checkpoint: Path | None, *, listed: bool) -> Iterator[None]:
     """Raise UnusableCheckpointError for an error within the block, unless digests say that the checkpoint is whole."""
     try:
         yield
@@ -109,14 +109,14 @@ def loading(checkpoint: Path | None, *, listed: bool) -> Iterator[None]:
         raise UnusableCheckpointError(step, f"it cannot be loaded: {type(error).__name__}: {said}") from error
 
 
-def guard_loading(trainer: Any, checkpoint: Path, *, listed: bool) -> None:
-    """Make the trainer load the checkpoint's files within `loading`, and train as before."""
+def guard_checkpoint_loading(trainer: Any, checkpoint: Path, *, listed: bool) -> None:
+    """Make the trainer load the checkpoint's files within `loading_checkpoint`, and train as before."""
     for name in ("_load_from_checkpoint", "_load_optimizer_and_scheduler", "_load_rng_state", "_load_scaler"):
         if (load := getattr(trainer, name, None)) is not None:
             setattr(trainer, name, _guarded(load, checkpoint, listed))
 
 
-def check_data(run: RunFolder) -> None:
+def check_prepared_files(run: TrainingRunFolder) -> None:
     """Check that the prepared files are those of the request; another one is made again, if its source is the same.
 
     Raises DamagedError if that is impossible: nothing is trained on other rows than those that were submitted.
@@ -143,7 +143,7 @@ def check_data(run: RunFolder) -> None:
                 f"be made again from {source} ({why}); nothing was trained on it; submit the job again",
                 name=file.path.name,
             )
-        _tell(
+        _log_damage(
             run,
             f"The prepared {purpose} file {file.path.name} was damaged; it was made again from {source}",
             "warning",
@@ -158,14 +158,14 @@ def _is_whole(file: DataFile) -> bool:
         return False
 
 
-def _set_aside(run: RunFolder, damaged: list[tuple[int, str]], then: str) -> None:
+def _set_aside(run: TrainingRunFolder, damaged: list[tuple[int, str]], then: str) -> None:
     for step, why in damaged:
         file = why.partition(" ")[0]
-        _tell(run, f"The checkpoint of step {step} is damaged ({why}); {then}", "warning", step=step, file=file)
-        run.set_aside(step)
+        _log_damage(run, f"The checkpoint of step {step} is damaged ({why}); {then}", "warning", step=step, file=file)
+        run.set_aside_checkpoint(step)
 
 
-def _none_is_whole(run: RunFolder, damaged: list[tuple[int, str]]) -> str:
+def _none_is_whole(run: TrainingRunFolder, damaged: list[tuple[int, str]]) -> str:
     listed = "; ".join(f"step {step}: {why}" for step, why in damaged)
     return (
         f"no checkpoint of the run is whole ({listed}); nothing was trained on them; restore a good copy in "
@@ -173,14 +173,14 @@ def _none_is_whole(run: RunFolder, damaged: list[tuple[int, str]]) -> str:
     )
 
 
-def _tell(run: RunFolder, message: str, level: str, **data: Any) -> None:
+def _log_damage(run: TrainingRunFolder, message: str, level: str, **data: Any) -> None:
     print(message, flush=True)
-    run.event(message, level=level, type="damaged", **data)
+    run.log_event(message, level=level, type="damaged", **data)
 
 
 def _guarded(load: Any, checkpoint: Path, listed: bool) -> Any:
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        with loading(checkpoint, listed=listed):
+        with loading_checkpoint(checkpoint, listed=listed):
             return load(*args, **kwargs)
 
     return guarded
@@ -238,6 +238,6 @@ def _damaged(path: Path, what: str) -> DamagedError:
     return DamagedError(f"{path} {what}", name=path.name)
 
 
-def _what(error: DamagedError) -> str:
+def _damage_of(error: DamagedError) -> str:
     """Return what happened to the file, without its path."""
     return str(error).partition(f"{error.name} ")[2]
